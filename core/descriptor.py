@@ -1,0 +1,29 @@
+"""Descriptors: how one piece of content names another (OCI image-spec, descriptor.md)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core.digest import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """Media type, digest and size in bytes of some content, and what the referring document says about it."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    artifact_type: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    urls: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """Return the OCI JSON object, without empty members."""
+        document: dict[str, object] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        if self.urls:
+            document["urls"] = list(self.urls)
+        return document

@@ -1,0 +1,215 @@
+"""The port for keyed byte storage: folders, object stores, memory.
+
+A *key* is an absolute slash path from `core.layout` (`/docker/registry/v2/…`): components of letters, digits, `.`,
+`_` and `-`, joined by single slashes, never `.` or `..`. A *prefix* is a key whose descendants are meant, never the
+keys that merely begin with the same characters: below `/a` lies `/a/b`, not `/ab`. `/` is the prefix of everything.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+SMALL_OBJECT_BYTES_MAX: Final = 4 * 1024 * 1024
+"""The default limit of `read`: links take 71 bytes, manifests at most this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectStat:
+    """What a store knows of an object without reading it."""
+
+    size: int
+    modified_at: datetime
+    """When it was last written, UTC-aware, by the store's clock."""
+    md5: str | None = None
+    """Hex MD5 of the content where the store tells it for nothing, else None; it saves reading many small links."""
+
+
+class BlobReader(ABC):
+    """An open object, read once, from `offset` on, by one task; lives as long as its `open_reader` block."""
+
+    size: int
+    """Bytes of the whole object."""
+    length: int
+    """Bytes that this reader yields."""
+    file: BinaryIO | None = None
+    """The open file where the bytes lie plain in one and the kernel can copy them, beginning at `offset`."""
+    offset: int = 0
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the content in pieces of a bounded size, `length` bytes together.
+
+        Raises:
+            StorageUnavailableError: the store failed, or ended early: never a silently short answer.
+        """
+
+
+class BlobWriter(ABC):
+    """A staged object: bytes are appended across blocks, replicas and restarts, then committed to a key.
+
+    Used by one task at a time. Memory is bounded whatever the size.
+    """
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes accepted so far, those of earlier blocks included."""
+
+    @abstractmethod
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append `chunk`, which the caller does not change before this returns.
+
+        Raises:
+            StorageUnavailableError: the store failed or is full. What earlier calls wrote is kept.
+        """
+
+    @abstractmethod
+    def content(self) -> AsyncIterator[bytes]:
+        """Yield all bytes accepted so far, from the first; after that only `commit` and `discard` are allowed."""
+
+    @abstractmethod
+    async def commit(self, target: str) -> None:
+        """Make the bytes readable at `target`, whole, durable and at once, replacing what was there.
+
+        The staged key is empty afterwards. If this raises, `target` holds what it held before or all of the new
+        bytes, and the staged bytes may be committed again in a later block. Costs at most a rename or a
+        server-side copy, never a transfer of all bytes through this process.
+        """
+
+    @abstractmethod
+    async def discard(self) -> None:
+        """Drop the staged bytes. Idempotent, also after `commit`, which it does not undo."""
+
+
+class BlobStorage(ABC):
+    """Keyed byte storage; one per process, safe for any number of tasks, opened and closed as a context manager.
+
+    Every method may raise `StorageUnavailableError`. Reads see every write that was answered before they began.
+    """
+
+    name: str
+    """The driver's name in configuration, metrics and logs."""
+
+    async def __aenter__(self) -> Self:
+        """Open what the adapter needs (pools, sessions)."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it again."""
+
+    @abstractmethod
+    async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:
+        """Return a small object whole. One request.
+
+        Raises:
+            ObjectNotFoundError: nothing is there.
+            ObjectTooLargeError: it has more than `limit` bytes; nothing of it was held.
+        """
+
+    @abstractmethod
+    async def write(self, key: str, content: bytes) -> None:
+        """Store a small object, durable when this returns. One request.
+
+        Atomic: a reader sees all of the old or all of the new content, and a key is listed only once its content
+        is readable, whenever the process is killed. Last writer wins.
+        """
+
+    @abstractmethod
+    def open_reader(
+        self, key: str, *, offset: int = 0, length: int | None = None
+    ) -> AbstractAsyncContextManager[BlobReader]:
+        """Open an object for streaming. One request.
+
+        A missing key or an `offset` beyond the end fails on entering the block, before the first byte; `offset`
+        equal to the size is an empty read. `length` is cut at the end of the object; None means all of the rest.
+
+        Raises:
+            ObjectNotFoundError: nothing is there.
+            RangeInvalidError: `offset` is greater than the size.
+        """
+
+    @abstractmethod
+    def open_writer(self, key: str, *, resume: bool = False) -> AbstractAsyncContextManager[BlobWriter]:
+        """Stage an object at `key`, anew or (`resume`) after what earlier blocks left there.
+
+        Leaving the block, in whatever way, without `commit` or `discard` keeps the bytes written so far, across a
+        restart and for other replicas on the same store. Staged bytes are not promised to be readable at `key`,
+        nor to be hidden: stage only where nobody else reads. `resume` with nothing staged begins at 0.
+
+        Raises:
+            ObjectBusyError: another writer of this process or machine has the key open.
+        """
+
+    @abstractmethod
+    async def stat(self, key: str) -> ObjectStat:
+        """Tell size and time of an object. One request.
+
+        Raises:
+            ObjectNotFoundError: nothing is there (a mere prefix of other keys is nothing).
+        """
+
+    @abstractmethod
+    def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        """Yield the names directly below `prefix`, objects and prefixes alike, ascending by code point.
+
+        Only names greater than `after`. Empty for a missing prefix. One request per 1,000 names on object stores.
+        """
+
+    @abstractmethod
+    def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        """Yield each path below `prefix` that directly holds a child whose name begins with `_`.
+
+        This is how repositories are found: `a/b` for the key `<prefix>/a/b/_layers/…`. Paths are relative to
+        `prefix`, ascending by code point as whole strings (`a`, `a-b`, `a.b`, `a/b`), only those greater than
+        `after`, each once. What lies below a `_…` child is not looked into. Costs about one request per 1,000
+        paths on object stores, and on folders the directories between `after` and where the caller stops.
+        """
+
+    @abstractmethod
+    def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        """Yield every object below `prefix`, in no promised order, streamed in bounded memory.
+
+        Objects that come or go meanwhile may be seen or not. One request per 1,000 objects on object stores.
+        """
+
+    @abstractmethod
+    async def move(self, source: str, target: str) -> None:
+        """Give an object another key, replacing what was there; complete at `target` before gone from `source`.
+
+        Raises:
+            ObjectNotFoundError: nothing is at `source`.
+        """
+
+    @abstractmethod
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove these objects and nothing else. Idempotent. One request per 1,000 keys on object stores.
+
+        Raises:
+            StorageUnavailableError: at least one could not be removed; others may be gone.
+        """
+
+    @abstractmethod
+    async def delete_tree(self, prefix: str) -> None:
+        """Remove the object at `prefix` and all below it, staged bytes included. Idempotent.
+
+        Where it is not atomic, keys go in descending order, so that `current/link` of a tag, which makes it
+        listed and pullable, outlives what explains it.
+        """
+
+    @abstractmethod
+    async def redirect_url(self, key: str, *, method: str) -> str | None:
+        """Return a URL at which a client may `GET` the object for about 20 minutes, or None. No request."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Find out cheaply whether the store answers. At most one request.
+
+        Raises:
+            StorageUnavailableError: it does not, or refuses us.
+        """
