@@ -147,6 +147,13 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
+    async def staged_size(self, key: str) -> int:
+        """Return how many bytes are staged at `key`, 0 where nothing is; also while a writer has it open.
+
+        What it tells is what a writer that resumes next would begin with. One or two requests.
+        """
+
+    @abstractmethod
     async def stat(self, key: str) -> ObjectStat:
         """Tell size and time of an object. One request.
 
@@ -195,10 +202,11 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
-    async def delete_tree(self, prefix: str) -> None:
-        """Remove the object at `prefix` and all below it, staged bytes included. Idempotent.
+    async def delete_tree(self, *prefixes: str) -> None:
+        """Remove the objects at these prefixes and all below them, staged bytes included. Idempotent.
 
-        Where it is not atomic, keys go in descending order, so that `current/link` of a tag, which makes it
+        Prefixes with one parent cost no more listings than the parent has pages, and their objects share the
+        requests that delete them. Where a tree does not vanish atomically, keys go in descending order, so that `current/link` of a tag, which makes it
         listed and pullable, outlives what explains it.
         """
 
