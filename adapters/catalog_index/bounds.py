@@ -11,8 +11,8 @@ ALPHABET: Final = "-./0123456789_abcdefghijklmnopqrstuvwxyz"
 def legal_bound(after: str) -> str:
     """Return at most 511 characters, all from `ALPHABET`, that the same names are greater than.
 
-    Databases and object stores differ in what they make of capitals, control characters, other scripts and lone
-    surrogates; of names they do not.
+    Databases and object stores differ in what they make of capitals, control characters, other scripts and
+    lone surrogates; of names they do not.
     """
     for position, character in enumerate(after[:NAME_LENGTH_MAX]):
         if character not in ALPHABET:

@@ -18,8 +18,8 @@ class ListingCatalogIndex(CatalogIndex):
     """Reads each page from storage; one per process, holds nothing, lives as long as the storage it is given.
 
     A repository is listed as soon as it holds anything, an unfinished upload included: to tell those without
-    a manifest apart would cost a request each (docs/adr/0003). A page costs what `BlobStorage.list_marked` does:
-    about one request per 1,000 repositories on object stores.
+    a manifest apart would cost a request each (docs/adr/0003). A page costs what `BlobStorage.list_marked`
+    does: about one request per 1,000 repositories on object stores.
     """
 
     name = "listing"
