@@ -28,6 +28,10 @@ async def read(path: Path) -> list[str]:
         return await all_names(index)
 
 
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def add(path: Path, name: str) -> None:
     async with LocalFileCatalogIndex(path) as index:
         await index.add(RepositoryName(name))
@@ -120,12 +124,12 @@ async def test_locked_file_is_unavailable_after_the_wait(path):
 async def test_no_descriptor_is_left_open(path):
     async with LocalFileCatalogIndex(path) as index:
         await index.add(RepositoryName("a"))
-        before = len(os.listdir("/proc/self/fd"))
+        before = count_descriptors()
         for number in range(50):
             await index.add(RepositoryName(f"a{number}"))
             await index.page(after="", limit=10)
         await index.replace_all(stream(["b"]))
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert count_descriptors() == before
 
 
 async def test_missing_folder_says_so_at_start(tmp_path):
@@ -136,7 +140,7 @@ async def test_missing_folder_says_so_at_start(tmp_path):
 
 
 async def test_folder_in_place_of_the_file_says_so_at_start(tmp_path):
-    with pytest.raises(StorageUnavailableError, match="it is a folder .* with touch"):
+    with pytest.raises(StorageUnavailableError, match=r"it is a folder .* with touch"):
         await read(tmp_path)
 
 
@@ -223,14 +227,15 @@ async def test_processes_that_push_the_same_names_write_each_once(path):
 
 @pytest.mark.parametrize("pause", [0.0, 0.003, 0.007, 0.012])
 async def test_kill_during_replacement_leaves_one_whole_set(path, pause):
-    with subprocess.Popen(
-        [sys.executable, "-c", REPLACER, str(path)], cwd=ROOT, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        for _ in range(3):
-            await asyncio.to_thread(process.stdout.readline)
-        await asyncio.sleep(pause)
-        process.kill()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", REPLACER, str(path), cwd=ROOT, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        await process.stdout.readline()
+    await asyncio.sleep(pause)
+    process.kill()
+    await process.communicate()
     names = await read(path)
     assert len(names) == 2000
     assert len({name.partition("/")[0] for name in names}) == 1
