@@ -36,18 +36,14 @@ def list_effective(root: Section, settings: Settings) -> Iterator[EffectiveValue
     yield from _in_section(RootSchema, root, settings, ())
 
 
-def _in_section(
-    section: type[SectionSchema], node: Node | None, owner: Any, path: KeyPath
-) -> Iterator[EffectiveValue]:
+def _in_section(section: type[SectionSchema], node: Node | None, owner: Any, path: KeyPath) -> Iterator[EffectiveValue]:
     for attribute, field in section.keys().items():
         child = node.get(field.key) if isinstance(node, Section) else None
         if field.replaced_by is None and not isinstance(field, Unused):
             yield from _of_key(field, child, owner, attribute, (*path, field.key))
 
 
-def _of_key(
-    field: Key[Any], node: Node | None, owner: Any, attribute: str, path: KeyPath
-) -> Iterator[EffectiveValue]:
+def _of_key(field: Key[Any], node: Node | None, owner: Any, attribute: str, path: KeyPath) -> Iterator[EffectiveValue]:
     if isinstance(field, Sub):
         yield from _of_section(field, node, owner, attribute, path)
         return
@@ -60,9 +56,7 @@ def _of_key(
     yield EffectiveValue(key=dotted(path), shown=_show(field, value), source=_source(node))
 
 
-def _of_section(
-    field: Sub, node: Node | None, owner: Any, attribute: str, path: KeyPath
-) -> Iterator[EffectiveValue]:
+def _of_section(field: Sub, node: Node | None, owner: Any, attribute: str, path: KeyPath) -> Iterator[EffectiveValue]:
     if field.may_be_empty and node is None:
         return
     if field.section.settings is dict:

@@ -45,9 +45,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def apply_environment(
-    root: Section, environ: Mapping[str, str], *, read_file: Callable[[str], str]
-) -> Findings:
+def apply_environment(root: Section, environ: Mapping[str, str], *, read_file: Callable[[str], str]) -> Findings:
     """Lay the variables of `environ` over `root`, which is changed, and return what was found wrong or odd.
 
     No line of the findings tells the value of a variable.

@@ -68,8 +68,4 @@ def _nullable(described: JsonObject) -> JsonObject:
     if "anyOf" in described:
         return described | {"anyOf": [*described["anyOf"], {"type": "null"}]}
     types = described.get("type", [])
-    return (
-        described | {"type": [*([types] if isinstance(types, str) else types), "null"]}
-        if types
-        else described
-    )
+    return described | {"type": [*([types] if isinstance(types, str) else types), "null"]} if types else described

@@ -122,9 +122,7 @@ def _flatten(messages: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
 
 def _tell(root: Section, path: str, key: KeyPath, message: str) -> str:
     """Write one problem as one line: where, which key, what, and what to do if that is not said."""
-    node = next(
-        found for length in range(len(key), -1, -1) if (found := find_node(root, key[:length])) is not None
-    )
+    node = next(found for length in range(len(key), -1, -1) if (found := find_node(root, key[:length])) is not None)
     source = node.source if key else Source(origin=path, line=1)
     remedy = f"; set it in the file or as {variable_of(key)}" if message.startswith(MISSING_VALUE) else ""
     return f"{source}: `{dotted(key)}` {message}{remedy}"

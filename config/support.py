@@ -81,9 +81,7 @@ def check_support(root: Section) -> dict[Severity, list[str]]:
     for row in UNSUPPORTED:
         node = find_node(root, tuple(row.key.split(".")))
         if node is not None and (row.counts_when_empty or _is_given(node, row.harmless)):
-            found[row.severity].append(
-                f"{node.source}: `{row.key}` is not supported by this version: {row.instead}"
-            )
+            found[row.severity].append(f"{node.source}: `{row.key}` is not supported by this version: {row.instead}")
     return found
 
 

@@ -162,9 +162,7 @@ class KnownKey:
         return found.default_factory() if found.default_factory is not MISSING else found.default
 
 
-def walk(
-    section: type[SectionSchema], *, path: KeyPath = (), owner: type[Any] | None = None
-) -> Iterator[KnownKey]:
+def walk(section: type[SectionSchema], *, path: KeyPath = (), owner: type[Any] | None = None) -> Iterator[KnownKey]:
     """Yield every key below a section that is not itself a section, in the order of the file."""
     owner = section.settings or owner
     for attribute, field in section.keys().items():

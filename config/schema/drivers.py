@@ -41,9 +41,7 @@ class FilesystemSchema(SectionSchema):
     settings = FilesystemSettings
 
     root_directory = Text("rootdirectory", "The folder that holds everything.")
-    max_threads = Integer(
-        "maxthreads", "How many file operations run side by side.", at_least=1, at_most=10_000
-    )
+    max_threads = Integer("maxthreads", "How many file operations run side by side.", at_least=1, at_most=10_000)
 
 
 class InMemorySchema(SectionSchema):
@@ -63,9 +61,7 @@ class ScsSchema(SectionSchema):
     bucket = Text("bucket", "The bucket; it is taken in lower case.")
     endpoint = Text("endpoint", "Host or URL to speak to instead of the region's own.")
     secure = Bool("secure", "Whether to speak HTTPS.")
-    chunk_bytes = Integer(
-        "chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX
-    )
+    chunk_bytes = Integer("chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX)
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -107,9 +103,7 @@ class S3Schema(SectionSchema):
     storage_class = Text("storageclass", "The storage class; NONE sends none.", choices=_STORAGE_CLASSES)
     object_acl = Text("objectacl", "The canned ACL of objects.", choices=_OBJECT_ACLS)
     redirect_endpoint = Text("redirectendpoint", "The endpoint that redirects name, if clients need another.")
-    chunk_bytes = Integer(
-        "chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX
-    )
+    chunk_bytes = Integer("chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX)
     multipart_copy_chunk_bytes = Integer(
         "multipartcopychunksize",
         "Bytes of one part of a server-side copy.",

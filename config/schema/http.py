@@ -26,11 +26,7 @@ def address_problem(text: str) -> str | None:
 
 
 def _base_url_problem(text: str) -> str | None:
-    return (
-        None
-        if _BASE_URL.fullmatch(text) or not text
-        else "must be a URL such as https://registry.example.com"
-    )
+    return None if _BASE_URL.fullmatch(text) or not text else "must be a URL such as https://registry.example.com"
 
 
 def _path_problem(text: str) -> str | None:
@@ -53,9 +49,7 @@ class TlsSchema(SectionSchema):
     @validates_schema
     def check_pair(self, values: dict[str, Any], **_: Any) -> None:
         """Refuse a certificate without a key, and the reverse, and rules for clients without either."""
-        problems: dict[Any, Any] = {
-            key: [MISSING_VALUE] for key in ("certificate", "key") if key not in values
-        }
+        problems: dict[Any, Any] = {key: [MISSING_VALUE] for key in ("certificate", "key") if key not in values}
         if problems and values.keys() & {"certificate", "key", "client_cas"}:
             raise ValidationError(problems)
 

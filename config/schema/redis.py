@@ -23,9 +23,7 @@ class RedisPoolSchema(SectionSchema):
 
     idle_max = Integer("maxidle", "Old spelling of `redis.maxidleconns`.", replaced_by="maxidleconns")
     active_max = Integer("maxactive", "Old spelling of `redis.maxactiveconns`.", replaced_by="maxactiveconns")
-    idle_timeout = Duration(
-        "idletimeout", "Old spelling of `redis.connmaxidletime`.", replaced_by="connmaxidletime"
-    )
+    idle_timeout = Duration("idletimeout", "Old spelling of `redis.connmaxidletime`.", replaced_by="connmaxidletime")
 
 
 class RedisSchema(SectionSchema):
@@ -56,9 +54,7 @@ class RedisSchema(SectionSchema):
     idle_connections_min = Integer("minidleconns", "How many idle connections are kept ready.")
     idle_connections_max = Integer("maxidleconns", "How many idle connections are kept at most.")
     connection_idle_seconds_max = Duration("connmaxidletime", "How long an idle connection is kept.")
-    connection_lifetime_seconds_max = Duration(
-        "connmaxlifetime", "How long a connection is kept; 0 for ever."
-    )
+    connection_lifetime_seconds_max = Duration("connmaxlifetime", "How long a connection is kept; 0 for ever.")
     pool = Sub("pool", "Old spelling of the pool's keys.", RedisPoolSchema)
     tls = Sub("tls", "TLS towards Redis.", RedisTlsSchema)
     pool_fifo = Unused("poolfifo", "Order of the pool.")

@@ -173,9 +173,7 @@ class Duration(Leaf[float]):
 class Choice(Leaf[E], Generic[E]):
     """One word of an enumeration, exact; `allows_lower` also takes all of it in lower case."""
 
-    def __init__(
-        self, key: str, doc: str, words: type[E], *, allows_lower: bool = False, **options: Any
-    ) -> None:
+    def __init__(self, key: str, doc: str, words: type[E], *, allows_lower: bool = False, **options: Any) -> None:
         super().__init__(key, doc, **options)
         self.words = {word.value: word for word in words}
         if allows_lower:
