@@ -26,6 +26,9 @@ from config.yaml_tree import parse_document
 CLASSIC_PATHS: Final = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
 """Where the images of the registries before us keep the file."""
 
+PATH_UNSPECIFIED: Final = "configuration path unspecified"
+"""The problem of having no file to read, in distribution's words."""
+
 _FILE_BYTES_MAX: Final = 512 * 1024
 _SECRET_FILE_BYTES_MAX: Final = 64 * 1024
 
@@ -54,7 +57,7 @@ def find_path(argument: str | None, *, environ: Mapping[str, str] | None = None)
     named = argument or environ.get(PATH_VARIABLE)
     found = named or next((path for path in CLASSIC_PATHS if Path(path).is_file()), None)
     if found is None:
-        raise ConfigError(["configuration path unspecified"])
+        raise ConfigError([PATH_UNSPECIFIED])
     return found
 
 

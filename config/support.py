@@ -27,8 +27,6 @@ class Unsupported:
     key: str
     severity: Severity
     instead: str
-    harmless: str | None = None
-    """The value that asks for nothing special."""
 
     @property
     def counts_when_empty(self) -> bool:
@@ -41,7 +39,6 @@ UNSUPPORTED: Final = (
     Unsupported("auth.token", Severity.REFUSE, "let a proxy in front authenticate instead"),
     Unsupported("auth.silly", Severity.REFUSE, "remove the section"),
     Unsupported("http.tls", Severity.REFUSE, "end TLS in a proxy in front, and remove the section"),
-    Unsupported("http.net", Severity.REFUSE, "listen at a TCP address", harmless="tcp"),
     Unsupported("proxy.remoteurl", Severity.REFUSE, "run distribution as the pull-through cache"),
     Unsupported("storage.azure", Severity.REFUSE, "use s3, scs or filesystem"),
     Unsupported(
@@ -58,6 +55,9 @@ UNSUPPORTED: Final = (
     Unsupported("middleware.storage", Severity.WARN, "use storage.s3.redirectendpoint to redirect elsewhere"),
     Unsupported("redis", Severity.WARN, "descriptors are read from the storage"),
     Unsupported("storage.cache.blobdescriptor", Severity.NOTE, "descriptors are read from the storage"),
+    Unsupported("storage.cache.blobdescriptorsize", Severity.NOTE, "descriptors are read from the storage"),
+    Unsupported("storage.tag.concurrencylimit", Severity.NOTE, "the registry bounds its requests itself"),
+    Unsupported("storage.maintenance.uploadpurging", Severity.WARN, "abandoned uploads stay in the storage"),
     Unsupported("storage.s3.loglevel", Severity.NOTE, "use log.level"),
     Unsupported("health.file", Severity.WARN, "use the probes of the platform"),
     Unsupported("health.http", Severity.WARN, "use the probes of the platform"),
@@ -80,14 +80,14 @@ def check_support(root: Section) -> dict[Severity, list[str]]:
     found: dict[Severity, list[str]] = {severity: [] for severity in Severity}
     for row in UNSUPPORTED:
         node = find_node(root, tuple(row.key.split(".")))
-        if node is not None and (row.counts_when_empty or _is_given(node, row.harmless)):
+        if node is not None and (row.counts_when_empty or _is_given(node)):
             found[row.severity].append(f"{node.source}: `{row.key}` is not supported by this version: {row.instead}")
     return found
 
 
-def _is_given(node: Node, harmless: str | None) -> bool:
+def _is_given(node: Node) -> bool:
     """Whether a value asks for something: empty ones do not, nor does a switch that is off."""
     if isinstance(node, Scalar):
-        return not node.is_empty and node.value is not False and node.text != harmless
+        return not node.is_empty and node.value is not False
     children = node.values() if isinstance(node, Section) else node
-    return any(_is_given(child, harmless) for child in children)
+    return any(_is_given(child) for child in children)
