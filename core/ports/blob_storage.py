@@ -98,7 +98,7 @@ class BlobStorage(ABC):
         """Open what the adapter needs (pools, sessions)."""
         return self
 
-    async def __aexit__(
+    async def __aexit__(  # noqa: B027 - optional: memory has nothing to close
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it again."""
@@ -206,8 +206,8 @@ class BlobStorage(ABC):
         """Remove the objects at these prefixes and all below them, staged bytes included. Idempotent.
 
         Prefixes with one parent cost no more listings than the parent has pages, and their objects share the
-        requests that delete them. Where a tree does not vanish atomically, keys go in descending order, so that `current/link` of a tag, which makes it
-        listed and pullable, outlives what explains it.
+        requests that delete them. Where a tree does not vanish atomically, keys go in descending order, so that
+        `current/link` of a tag, which makes it listed and pullable, outlives what explains it.
         """
 
     @abstractmethod
