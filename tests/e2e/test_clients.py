@@ -26,9 +26,7 @@ SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
 
 
 @pytest.mark.parametrize("kind", CLIENTS, ids=lambda kind: kind.program)
-def test_image_survives_push_and_pull(
-    kind: type[CommandLineClient], new_client: NewClient, tmp_path: Path
-) -> None:
+def test_image_survives_push_and_pull(kind: type[CommandLineClient], new_client: NewClient, tmp_path: Path) -> None:
     image = make_image(1, layer_sizes=(10_000, 300_000))
     layout = write_layout(tmp_path / "layout", image, "v1")
     name = f"round-trip/{kind.program}:v1"
@@ -90,9 +88,7 @@ def test_skopeo_copies_between_repositories(new_client: NewClient, registry: Reg
     skopeo = new_client(Skopeo)
     source, target = (f"docker://{skopeo.reference(f'skopeo/{name}:v1')}" for name in ("source", "target"))
 
-    skopeo.run(
-        "--insecure-policy", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", source, target
-    )
+    skopeo.run("--insecure-policy", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", source, target)
 
     assert registry.pull("skopeo/target", "v1") == registry.pull("skopeo/source", "v1")
 
@@ -147,9 +143,7 @@ def test_oras_discovers_what_it_attached(new_client: NewClient, registry: Regist
 
     referrers = found.get("referrers") or found.get("manifests")
     assert [referrer["artifactType"] for referrer in referrers] == ["application/spdx+json"]
-    assert [entry["digest"] for entry in registry.referrers("oras/attach", image.digest)] == [
-        referrers[0]["digest"]
-    ]
+    assert [entry["digest"] for entry in registry.referrers("oras/attach", image.digest)] == [referrers[0]["digest"]]
     # No fallback tag: the client saw that the registry answers referrers itself.
     assert registry.tags("oras/attach") == ["v1"]
 
@@ -210,16 +204,12 @@ def test_signature_by_subject_is_found(registry: RegistryClient) -> None:
 def test_regctl_copies_an_image_with_its_referrers(new_client: NewClient, registry: RegistryClient) -> None:
     image = make_image(12)
     registry.push("referrers/source", "v1", image)
-    registry.push(
-        "referrers/source", "sig", make_artifact(b"s", artifact_type=SIGNATURE, subject=image.manifest)
-    )
+    registry.push("referrers/source", "sig", make_artifact(b"s", artifact_type=SIGNATURE, subject=image.manifest))
     regctl = new_client(Regctl)
     source, target = (regctl.reference(f"referrers/{name}:v1") for name in ("source", "target"))
 
     regctl.run("image", "copy", "--referrers", source, target)
 
-    copied, original = (
-        registry.referrers(f"referrers/{name}", image.digest) for name in ("target", "source")
-    )
+    copied, original = (registry.referrers(f"referrers/{name}", image.digest) for name in ("target", "source"))
     assert copied == original
     assert len(copied) == 1

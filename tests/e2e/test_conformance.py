@@ -35,9 +35,7 @@ def sparse_server(tmp_path: Path) -> Iterator[RegistryServer]:
         yield running
 
 
-def test_oci_conformance_is_complete(
-    tool: Callable[[str], str], sparse_server: RegistryServer, tmp_path: Path
-) -> None:
+def test_oci_conformance_is_complete(tool: Callable[[str], str], sparse_server: RegistryServer, tmp_path: Path) -> None:
     options = {f"OCI_API_{name}": "true" for name in APIS.split()} | {
         f"OCI_DATA_{name}": "true" for name in DATA.split()
     }
@@ -64,9 +62,7 @@ def test_oci_conformance_is_complete(
     report = tmp_path / "results" / "junit.xml"
     suite = ET.parse(report).getroot()  # noqa: S314  # the suite that we just ran wrote it
     bad = [
-        f"{case.get('status')}: {case.get('name')}"
-        for case in suite.iter("testcase")
-        if case.get("status") != "passed"
+        f"{case.get('status')}: {case.get('name')}" for case in suite.iter("testcase") if case.get("status") != "passed"
     ]
     assert bad == [], done.stdout[-4000:]
     assert (suite.get("failures"), suite.get("skipped")) == ("0", "0")

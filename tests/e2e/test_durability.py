@@ -92,9 +92,7 @@ def assert_every_listed_tag_pulls(registry: RegistryClient) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["length", "chunked"])
-def test_cut_connection_keeps_what_arrived(
-    server: RegistryServer, registry: RegistryClient, encoding: str
-) -> None:
+def test_cut_connection_keeps_what_arrived(server: RegistryServer, registry: RegistryClient, encoding: str) -> None:
     blob = random.Random(7).randbytes(1_000_000)
     location = registry.start_upload("cut/upload").header("Location")
 
@@ -119,9 +117,7 @@ def test_upload_continues_after_a_restart(server: RegistryServer, registry: Regi
 
     status = registry.request("GET", location).expect(204)
     assert status.header("Range") == "0-199999"
-    location = (
-        registry.append(status.header("Location"), blob[200_000:400_000]).expect(202).header("Location")
-    )
+    location = registry.append(status.header("Location"), blob[200_000:400_000]).expect(202).header("Location")
     registry.finish_upload(location, digest_of(blob), blob[400_000:]).expect(201)
     assert registry.get_blob("restart/upload", digest_of(blob)) == blob
 
@@ -203,9 +199,7 @@ def test_same_content_pushed_by_many_at_once_succeeds(registry: RegistryClient) 
         assert registry.pull(repository, "v1").keys() == {content.digest for content in contents_of(image)}
 
 
-def begin_patch(
-    server: RegistryServer, location: str, data: bytes, *, encoding: str, announced: int
-) -> socket.socket:
+def begin_patch(server: RegistryServer, location: str, data: bytes, *, encoding: str, announced: int) -> socket.socket:
     """Open a PATCH that announces more than `data`, send `data`, and return the open connection."""
     parts = urlsplit(location)
     if encoding == "chunked":
@@ -231,9 +225,7 @@ def wait_for_offset(registry: RegistryClient, location: str, expected: int) -> A
     deadline = time.monotonic() + 5
     status = registry.request("GET", location).expect(204)
     while offset_of(status) != expected:
-        assert time.monotonic() < deadline, (
-            f"the upload holds {offset_of(status)} bytes instead of {expected}"
-        )
+        assert time.monotonic() < deadline, f"the upload holds {offset_of(status)} bytes instead of {expected}"
         time.sleep(0.05)
         status = registry.request("GET", location).expect(204)
     return status

@@ -165,9 +165,7 @@ def test_blob_is_mounted_from_what_the_other_wrote(pair: Pair, repository: str) 
     assert pair.reader.get_blob(target, digest) == b"to be mounted"
 
 
-def test_referrer_written_by_the_reference_is_listed(
-    servers: dict[str, RegistryServer], repository: str
-) -> None:
+def test_referrer_written_by_the_reference_is_listed(servers: dict[str, RegistryServer], repository: str) -> None:
     """The reference knows no referrers; what it stored with a subject is found all the same."""
     ours, reference = (RegistryClient(servers[name].host) for name in ("ours", "reference"))
     image = make_image(116)
@@ -178,9 +176,7 @@ def test_referrer_written_by_the_reference_is_listed(
     assert [entry["digest"] for entry in ours.referrers(repository, image.digest)] == [signature.digest]
 
 
-def test_garbage_collection_of_the_reference_keeps_our_images(
-    tool: Callable[[str], str], tmp_path: Path
-) -> None:
+def test_garbage_collection_of_the_reference_keeps_our_images(tool: Callable[[str], str], tmp_path: Path) -> None:
     """It reads the whole tree that we wrote, removes what was deleted, and leaves the rest pullable."""
     storage = tmp_path / "storage"
     deleted = make_image(120)
@@ -208,15 +204,11 @@ def test_garbage_collection_of_the_reference_keeps_our_images(
         for registry in (ours, reference):
             client = RegistryClient(registry.host)
             for kind, image in IMAGES.items():
-                assert client.pull(f"kept/{kind}", "v1").keys() == {
-                    content.digest for content in contents_of(image)
-                }
+                assert client.pull(f"kept/{kind}", "v1").keys() == {content.digest for content in contents_of(image)}
             client.request("GET", f"/v2/deleted/image/manifests/{deleted.digest}").expect(404)
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout

@@ -44,9 +44,7 @@ def test_chunked_upload_crosses_replicas(cluster: Cluster) -> None:
     for start in range(0, 600_000, 100_000):
         piece = blob[start : start + 100_000]
         content_range = {"Content-Range": f"{start}-{start + len(piece) - 1}"}
-        location = (
-            cluster.client.append(location, piece, headers=content_range).expect(202).header("Location")
-        )
+        location = cluster.client.append(location, piece, headers=content_range).expect(202).header("Location")
     cluster.client.finish_upload(location, digest_of(blob), blob[600_000:]).expect(201)
 
     for replica in cluster.replicas:

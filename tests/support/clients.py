@@ -17,16 +17,12 @@ from typing_extensions import override
 
 from tests.support.tools import find_tool
 
-COMMAND_TIMEOUT_SECONDS = 60
-
 
 class CommandError(Exception):
     """A command failed; the message holds its line, exit code and output."""
 
 
-def run(
-    *command: str, environment: Mapping[str, str], folder: Path, timeout: float = COMMAND_TIMEOUT_SECONDS
-) -> str:
+def run(*command: str, environment: Mapping[str, str], folder: Path, timeout: float) -> str:
     """Run a command to its end and return its standard output."""
     done = subprocess.run(
         command,
@@ -39,9 +35,7 @@ def run(
         check=False,
     )
     if done.returncode:
-        raise CommandError(
-            f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        )
+        raise CommandError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout
 
 
@@ -49,6 +43,7 @@ class CommandLineClient(ABC):
     """One client program with a home of its own, talking to one registry over plain HTTP."""
 
     program: ClassVar[str]
+    timeout_seconds: ClassVar[float] = 60
 
     def __init__(self, home: Path, host: str) -> None:
         (home / ".docker").mkdir(parents=True)
@@ -56,8 +51,8 @@ class CommandLineClient(ABC):
         (home / ".docker" / "config.json").write_text("{}")
         self.home = home
         self.host = host
-        self._executable = find_tool(self.program)
-        self._environment = {
+        self.executable = find_tool(self.program)
+        self.environment = {
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
             "HOME": str(home),
             "XDG_RUNTIME_DIR": str(home),
@@ -68,8 +63,8 @@ class CommandLineClient(ABC):
 
     def run(self, *arguments: str) -> str:
         """Run the client and return its standard output."""
-        command = (self._executable, *arguments)
-        return run(*command, environment=self._environment, folder=self.home)
+        command = (self.executable, *arguments)
+        return run(*command, environment=self.environment, folder=self.home, timeout=self.timeout_seconds)
 
     def reference(self, name: str) -> str:
         """The full name of an image, from `repository:tag` or `repository@digest`."""
@@ -92,9 +87,7 @@ class Skopeo(CommandLineClient):
     @override
     def push(self, layout: Path, tag: str, name: str) -> None:
         target = f"docker://{self.reference(name)}"
-        self.run(
-            "--insecure-policy", "copy", "--all", "--dest-tls-verify=false", f"oci:{layout}:{tag}", target
-        )
+        self.run("--insecure-policy", "copy", "--all", "--dest-tls-verify=false", f"oci:{layout}:{tag}", target)
 
     @override
     def pull(self, name: str) -> str:
@@ -112,7 +105,7 @@ class _EngineClient(CommandLineClient):
         configuration = self.home / ".config" / "containers"
         configuration.mkdir(parents=True)
         (configuration / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-        self._environment["CONTAINERS_STORAGE_CONF"] = str(configuration / "storage.conf")
+        self.environment["CONTAINERS_STORAGE_CONF"] = str(configuration / "storage.conf")
         (configuration / "storage.conf").write_text(
             f'[storage]\ndriver = "vfs"\ngraphroot = "{self.home}/graph"\nrunroot = "{self.home}/run"\n'
         )

@@ -91,8 +91,7 @@ def make_image(
     generator = random.Random(seed)
     tars = [_tar(f"layer-{number}", generator.randbytes(size)) for number, size in enumerate(layer_sizes)]
     layers = [
-        Content(DOCKER_LAYER if docker else OCI_LAYER, gzip.compress(tar, compresslevel=1, mtime=0))
-        for tar in tars
+        Content(DOCKER_LAYER if docker else OCI_LAYER, gzip.compress(tar, compresslevel=1, mtime=0)) for tar in tars
     ]
     config_document = {
         "architecture": architecture,
@@ -168,9 +167,7 @@ def write_layout(folder: Path, root: Image | Index, tag: str) -> Path:
     annotations = {"org.opencontainers.image.ref.name": tag}
     entry = root.manifest.descriptor(annotations=annotations)
     (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (folder / "index.json").write_bytes(
-        _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]})
-    )
+    (folder / "index.json").write_bytes(_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}))
     return folder
 
 

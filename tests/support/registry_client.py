@@ -139,9 +139,7 @@ class RegistryClient:
 
     def catalog(self) -> list[str]:
         """The first page of the catalog."""
-        names: list[str] = json.loads(self.request("GET", "/v2/_catalog?n=1000").expect(200).body)[
-            "repositories"
-        ]
+        names: list[str] = json.loads(self.request("GET", "/v2/_catalog?n=1000").expect(200).body)["repositories"]
         return names
 
     def referrers(self, repository: str, digest: str) -> list[dict[str, str]]:

@@ -22,7 +22,5 @@ def find_tool(name: str) -> str:
     """
     found = shutil.which(name, path=os.pathsep.join(_SEARCH_PATH))
     if found is None:
-        raise ToolMissingError(
-            f"{name} is not installed; `make tools` gets it (as root for Debian's packages)"
-        )
+        raise ToolMissingError(f"{name} is not installed; `make tools` gets it (as root for Debian's packages)")
     return found
