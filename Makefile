@@ -8,6 +8,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR)
+# uv trusts what the machine trusts, as pip and git do.
+export UV_SYSTEM_CERTS := 1
 
 # The coverage gates, in percent, branches included.
 COVERAGE_CORE ?= 100
