@@ -65,6 +65,7 @@ def test_oci_conformance_is_complete(tool: Callable[[str], str], sparse_server: 
         f"{case.get('status')}: {case.get('name')}" for case in suite.iter("testcase") if case.get("status") != "passed"
     ]
     assert bad == [], done.stdout[-4000:]
-    assert (suite.get("failures"), suite.get("skipped")) == ("0", "0")
+    # The suite writes these attributes only when there is something to count.
+    assert (suite.get("failures"), suite.get("skipped")) == (None, None)
     assert int(suite.get("tests", "0")) >= TESTS_AT_LEAST
     assert done.returncode == 0, done.stdout[-4000:]
