@@ -29,7 +29,7 @@ def find_peers(names: list[str]) -> dict[str, StartPeer]:
         elif name == "zot" and path:
             peers[name] = _zot(path)
         else:
-            raise ToolMissingError(f"peer {entry!r}: known are distribution[=PATH] and zot=PATH (see docs/performance.md)")
+            raise ToolMissingError(f"peer {entry!r}: known are distribution[=PATH] and zot=PATH")
     return peers
 
 

@@ -130,6 +130,18 @@ def make_artifact(payload: bytes, *, artifact_type: str, subject: Content | None
     return Image(Content(OCI_MANIFEST, _json(document)), (empty, layer), {})
 
 
+def make_tiny_image() -> Image:
+    """Build the smallest manifest there is, over one empty blob, for tests that need thousands of them."""
+    empty = Content(OCI_EMPTY, b"{}")
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": empty.descriptor(),
+        "layers": [empty.descriptor()],
+    }
+    return Image(Content(OCI_MANIFEST, _json(document)), (empty,), {})
+
+
 def make_index(images: Sequence[Image], *, docker: bool = False) -> Index:
     """Join images of several platforms."""
     media_type = DOCKER_MANIFEST_LIST if docker else OCI_INDEX
