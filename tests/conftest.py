@@ -7,6 +7,9 @@ import pytest
 from tests.support.tools import ToolMissingError, find_tool
 
 
+pytest_plugins = ["tests.support.mariadb_fixtures"]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-live",

@@ -24,6 +24,7 @@ from core.links import Links
 from core.media_types import OCTET_STREAM
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage, BlobWriter
+from core.ports.descriptor_cache import DescriptorCache
 from core.upload_state import UploadState, is_upload_id
 
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
@@ -40,6 +41,7 @@ class UploadService:
         self,
         storage: BlobStorage,
         links: Links,
+        cache: DescriptorCache,
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
@@ -48,6 +50,7 @@ class UploadService:
     ) -> None:
         self._storage = storage
         self._links = links
+        self._cache = cache
         self._now = now
         self._new_id = new_id
         self._new_hasher = new_hasher
@@ -114,9 +117,9 @@ class UploadService:
         async with self._writer(state) as writer:
             size = await self._verify(writer, state, digest, chunks)
             await writer.commit(layout.blob_data(digest))
-        await self._links.write(layout.layer_link(state.name, digest), digest)
+        blob = await self._link(state.name, digest, size)
         await self._storage.delete_tree(layout.upload(state.name, state.upload_id))
-        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
+        return blob
 
     async def put(self, name: RepositoryName, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
         """Take in a whole blob in one go (end-4b): no session that anyone could come back to.
@@ -135,8 +138,7 @@ class UploadService:
                 await writer.discard()
                 raise
             size = writer.size
-        await self._links.write(layout.layer_link(name, digest), digest)
-        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
+        return await self._link(name, digest, size)
 
     async def cancel(self, name: RepositoryName, upload_id: str) -> None:
         """End a session and drop its bytes.
@@ -146,6 +148,11 @@ class UploadService:
         """
         await self.status(name, upload_id)
         await self._storage.delete_tree(layout.upload(name, upload_id))
+
+    async def _link(self, name: RepositoryName, digest: Digest, size: int) -> Descriptor:
+        await self._links.write(layout.layer_link(name, digest), digest)
+        await self._cache.put(name, digest, size)
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 
     @asynccontextmanager
     async def _writer(self, state: UploadState) -> AsyncIterator[BlobWriter]:
