@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.tools import ToolMissingError, find_tool
 
-
 pytest_plugins = ["tests.support.mariadb_fixtures"]
 
 
