@@ -79,9 +79,7 @@ class FileWriter(BlobWriter):
     @override
     def content(self) -> AsyncIterator[bytes]:
         self._is_open_for_more = False
-        return pieces(
-            self._descriptor, self._key, 0, self._size, calls=self._calls, page_cache=self._page_cache
-        )
+        return pieces(self._descriptor, self._key, 0, self._size, calls=self._calls, page_cache=self._page_cache)
 
     @override
     async def commit(self, target: str) -> None:
