@@ -122,7 +122,7 @@ def test_small_folder_is_not_remembered(large_folder):
     (large_folder / "n02").rmdir()
     settle(large_folder)
     assert len(listings.names(str(large_folder))) == 9
-    assert listings._remembered == {}
+    assert listings._listings == {}
 
 
 def test_change_of_remembered_folder_is_seen(large_folder):
@@ -156,4 +156,40 @@ def test_remembered_names_are_bounded(large_folder, monkeypatch):
             (folder / f"n{name}").touch()
         settle(folder)
         listings.names(str(folder))
-    assert list(listings._remembered) == [str(folder) for folder in folders[-2:]]
+    assert list(listings._listings) == [str(folder) for folder in folders[-2:]]
+
+
+def test_nature_of_settled_folder_is_remembered(tmp_path):
+    listings = Listings("/elsewhere")
+    for name in ("a/_layers", "a/b/_layers", "c/d", "young/_layers"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("a", "a/b", "c", "c/d"):
+        settle(tmp_path / name)
+    assert list(listings.marked(str(tmp_path), "")) == ["a", "a/b", "young"]
+    assert sorted(listings._natures) == sorted(str(tmp_path / name) for name in ("a", "a/b", "c", "c/d"))
+    assert list(listings.marked(str(tmp_path), "")) == ["a", "a/b", "young"]
+
+
+def test_change_of_remembered_nature_is_seen(tmp_path):
+    listings = Listings("/elsewhere")
+    for name in ("a/_layers", "b/x"):
+        (tmp_path / name).mkdir(parents=True)
+        settle(tmp_path / name[0])
+    assert list(listings.marked(str(tmp_path), "")) == ["a"]
+    (tmp_path / "a/_layers").rmdir()
+    (tmp_path / "b/_uploads").mkdir()
+    (tmp_path / "b/x/_layers").mkdir()
+    assert list(listings.marked(str(tmp_path), "")) == ["b", "b/x"]
+    settle(tmp_path / "b", seconds=1)
+    assert list(listings.marked(str(tmp_path), "")) == ["b", "b/x"]
+    assert list(listings.marked(str(tmp_path), "")) == ["b", "b/x"]
+
+
+def test_remembered_natures_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(listing, "_REMEMBERED_NATURES_MAX", 3)
+    listings = Listings("/elsewhere")
+    for number in range(6):
+        (tmp_path / f"n{number}/_layers").mkdir(parents=True)
+        settle(tmp_path / f"n{number}")
+    assert len(list(listings.marked(str(tmp_path), ""))) == 6
+    assert len(listings._natures) == 3

@@ -10,7 +10,7 @@ from tests.contracts.blob_storage_contract import BlobStorageContract
 
 class TestFilesystemBlobStorage(BlobStorageContract):
     LOCKS_ACROSS_INSTANCES = True
-    MANY = 300  # A hop to a thread fetches 128; creating files is what takes the time here.
+    MANY = 300  # The first hop to a thread fetches 128; creating files is what takes the time here.
 
     @pytest.fixture
     async def storage(self, tmp_path):
