@@ -16,14 +16,14 @@ class Descriptor:
     artifact_type: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     urls: tuple[str, ...] = ()
+    platform: tuple[str, str] | None = None
+    """Operating system and architecture of an index's child."""
 
     def as_json(self) -> dict[str, object]:
-        """Return the OCI JSON object, without empty members."""
+        """Return the OCI JSON object of an entry in a list of referrers, without empty members."""
         document: dict[str, object] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         if self.artifact_type:
             document["artifactType"] = self.artifact_type
         if self.annotations:
             document["annotations"] = dict(self.annotations)
-        if self.urls:
-            document["urls"] = list(self.urls)
         return document

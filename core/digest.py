@@ -34,6 +34,7 @@ class Digest(str):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
+        """Check `value` and keep it as it is."""
         algorithm, _, encoded = value.partition(":")
         length = _HEX_LENGTHS.get(algorithm)
         if length is None:

@@ -24,6 +24,7 @@ class RepositoryName(str):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
+        """Check `value` and keep it as it is."""
         if len(value) > NAME_LENGTH_MAX:
             raise NameInvalidError(f"a repository name has at most {NAME_LENGTH_MAX} characters")
         if not _NAME.fullmatch(value):
@@ -41,6 +42,7 @@ class Tag(str):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
+        """Check `value` and keep it as it is."""
         if not _TAG.fullmatch(value):
             raise TagInvalidError("invalid tag", detail={"tag": value[:256]})
         return super().__new__(cls, value)

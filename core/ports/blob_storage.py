@@ -98,7 +98,7 @@ class BlobStorage(ABC):
         """Open what the adapter needs (pools, sessions)."""
         return self
 
-    async def __aexit__(
+    async def __aexit__(  # noqa: B027 - optional: memory has nothing to close
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it again."""
@@ -144,6 +144,13 @@ class BlobStorage(ABC):
 
         Raises:
             ObjectBusyError: another writer of this process or machine has the key open.
+        """
+
+    @abstractmethod
+    async def staged_size(self, key: str) -> int:
+        """Return how many bytes are staged at `key`, 0 where nothing is; also while a writer has it open.
+
+        What it tells is what a writer that resumes next would begin with. One or two requests.
         """
 
     @abstractmethod
@@ -195,11 +202,12 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
-    async def delete_tree(self, prefix: str) -> None:
-        """Remove the object at `prefix` and all below it, staged bytes included. Idempotent.
+    async def delete_tree(self, *prefixes: str) -> None:
+        """Remove the objects at these prefixes and all below them, staged bytes included. Idempotent.
 
-        Where it is not atomic, keys go in descending order, so that `current/link` of a tag, which makes it
-        listed and pullable, outlives what explains it.
+        Prefixes with one parent cost no more listings than the parent has pages, and their objects share the
+        requests that delete them. Where a tree does not vanish atomically, keys go in descending order, so that
+        `current/link` of a tag, which makes it listed and pullable, outlives what explains it.
         """
 
     @abstractmethod

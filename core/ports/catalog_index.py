@@ -25,7 +25,7 @@ class CatalogIndex(ABC):
         """Open what the adapter needs (pools, files)."""
         return self
 
-    async def __aexit__(
+    async def __aexit__(  # noqa: B027 - optional: memory has nothing to close
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it again."""

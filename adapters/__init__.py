@@ -1,0 +1,1 @@
+"""What the ports stand on: one technology per module, and none that knows another."""

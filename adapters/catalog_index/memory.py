@@ -1,0 +1,73 @@
+"""The catalog in memory: for tests, for the in-memory storage, and as the yardstick of the contract suite."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterable
+
+from typing_extensions import override
+
+from core.names import RepositoryName
+from core.pagination import Page
+from core.ports.catalog_index import CatalogIndex
+
+
+class InMemoryCatalogIndex(CatalogIndex):
+    """A sorted list of names; belongs to one event loop, forgets everything with the process.
+
+    A page costs a binary search, a change also the shift of the list's tail.
+    """
+
+    name = "inmemory"
+
+    def __init__(self) -> None:
+        self._names: list[RepositoryName] = []
+        self._journals: list[dict[RepositoryName, bool]] = []
+
+    @override
+    async def add(self, name: RepositoryName) -> None:
+        self._note(name, present=True)
+        position = bisect_left(self._names, name)
+        if self._names[position : position + 1] != [name]:
+            self._names.insert(position, name)
+
+    @override
+    async def remove(self, name: RepositoryName) -> None:
+        self._note(name, present=False)
+        position = bisect_left(self._names, name)
+        if self._names[position : position + 1] == [name]:
+            del self._names[position]
+
+    @override
+    async def page(self, *, after: str, limit: int) -> Page[RepositoryName]:
+        start = bisect_right(self._names, after)
+        end = start + limit
+        return Page(items=tuple(self._names[start:end]), has_more=0 < limit < len(self._names) - start)
+
+    @override
+    async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
+        journal: dict[RepositoryName, bool] = {}
+        self._journals.append(journal)
+        try:
+            fresh = {name async for name in names}
+        finally:
+            # By identity: two journals of the same content are equal.
+            self._journals = [other for other in self._journals if other is not journal]
+        for name, present in journal.items():
+            if present:
+                fresh.add(name)
+            else:
+                fresh.discard(name)
+        self._names = sorted(fresh)
+
+    @property
+    @override
+    def is_derived(self) -> bool:
+        return False
+
+    @override
+    async def check(self) -> None:
+        return
+
+    def _note(self, name: RepositoryName, *, present: bool) -> None:
+        # What changes while a rebuild reads its names is newer than what the rebuild read.
+        for journal in self._journals:
+            journal[name] = present

@@ -1,0 +1,99 @@
+"""All settings as plain data: frozen dataclasses whose defaults are the registry's defaults.
+
+Nothing here reads a file or the environment (`config.loader` does) and nothing here knows YAML key names
+(`config.schema` does). Durations are seconds as float, sizes are bytes as int; the unit ends the name.
+"""
+
+from config.settings.auth import AuthKind, AuthSettings, HtpasswdSettings, SillySettings, TokenSettings
+from config.settings.http import (
+    ClientAuth,
+    DebugSettings,
+    HttpNetwork,
+    HttpSettings,
+    LetsEncryptSettings,
+    TlsSettings,
+    TlsVersion,
+)
+from config.settings.log import LogFormatter, LogHookSettings, LogLevel, LogSettings
+from config.settings.operations import (
+    EndpointSettings,
+    FileCheckSettings,
+    HealthSettings,
+    HttpCheckSettings,
+    NotificationSettings,
+    ProxyExecSettings,
+    ProxySettings,
+    StorageCheckSettings,
+    TcpCheckSettings,
+)
+from config.settings.redis import RedisSettings, RedisTlsSettings
+from config.settings.root import (
+    CatalogBackend,
+    CatalogSettings,
+    IndexPlatforms,
+    MiddlewareEntry,
+    MiddlewareSettings,
+    PlatformSettings,
+    Settings,
+    TagSettings,
+    ValidationSettings,
+)
+from config.settings.secret import Secret
+from config.settings.storage import (
+    SCS_REGIONS,
+    DescriptorCache,
+    FilesystemSettings,
+    S3Settings,
+    ScsSettings,
+    StorageKind,
+    StorageSettings,
+    UploadPurgingSettings,
+)
+
+__all__ = [
+    "SCS_REGIONS",
+    "AuthKind",
+    "AuthSettings",
+    "CatalogBackend",
+    "CatalogSettings",
+    "ClientAuth",
+    "DebugSettings",
+    "DescriptorCache",
+    "EndpointSettings",
+    "FileCheckSettings",
+    "FilesystemSettings",
+    "HealthSettings",
+    "HtpasswdSettings",
+    "HttpCheckSettings",
+    "HttpNetwork",
+    "HttpSettings",
+    "IndexPlatforms",
+    "LetsEncryptSettings",
+    "LogFormatter",
+    "LogHookSettings",
+    "LogLevel",
+    "LogSettings",
+    "MiddlewareEntry",
+    "MiddlewareSettings",
+    "NotificationSettings",
+    "PlatformSettings",
+    "ProxyExecSettings",
+    "ProxySettings",
+    "RedisSettings",
+    "RedisTlsSettings",
+    "S3Settings",
+    "ScsSettings",
+    "Secret",
+    "Settings",
+    "SillySettings",
+    "StorageCheckSettings",
+    "StorageKind",
+    "StorageSettings",
+    "TagSettings",
+    "TcpCheckSettings",
+    "TlsSettings",
+    "TlsVersion",
+    "TokenSettings",
+    "UploadPurgingSettings",
+    "ValidationSettings",
+]

@@ -1,0 +1,56 @@
+"""Settings of authentication."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class AuthKind(StrEnum):
+    """How clients prove who they are; the values are the keys below `auth`."""
+
+    NONE = "none"
+    SILLY = "silly"
+    HTPASSWD = "htpasswd"
+    TOKEN = "token"  # noqa: S105 - a keyword of the configuration file, not a password
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HtpasswdSettings:
+    """Users in a file of bcrypt hashes."""
+
+    realm: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSettings:
+    """Signed tokens from a token server."""
+
+    realm: str = ""
+    """URL of the token server, sent in the challenge."""
+    issuer: str = ""
+    service: str = ""
+    root_cert_bundle: str | None = None
+    """PEM file of the certificates whose keys sign tokens."""
+    jwks: str | None = None
+    """File with a JSON Web Key Set."""
+    signing_algorithms: tuple[str, ...] = ()
+    auto_redirect: bool = False
+    auto_redirect_path: str = "/auth/token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SillySettings:
+    """Anybody who sends any credentials is let in; for tests of clients."""
+
+    realm: str = ""
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthSettings:
+    """The selected method (`kind`); only its own section matters."""
+
+    kind: AuthKind = AuthKind.NONE
+    htpasswd: HtpasswdSettings = field(default_factory=HtpasswdSettings)
+    token: TokenSettings = field(default_factory=TokenSettings)
+    silly: SillySettings = field(default_factory=SillySettings)

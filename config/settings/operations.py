@@ -1,0 +1,103 @@
+"""Settings of what surrounds serving: health checks, notifications, the pull-through proxy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from config.settings.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageCheckSettings:
+    """The check of the storage itself."""
+
+    enabled: bool = False
+    interval_seconds: float = 10.0
+    threshold: int = 0
+    """How many failures in a row make it unhealthy; 0 and 1 mean the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileCheckSettings:
+    """Unhealthy while a file exists."""
+
+    file: str = ""
+    interval_seconds: float = 10.0
+    threshold: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCheckSettings:
+    """Unhealthy while a URL does not answer a HEAD with the wanted status."""
+
+    uri: str = ""
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    status_code: int = 200
+    timeout_seconds: float = 5.0
+    interval_seconds: float = 10.0
+    threshold: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpCheckSettings:
+    """Unhealthy while nobody accepts connections at an address."""
+
+    addr: str = ""
+    timeout_seconds: float = 5.0
+    interval_seconds: float = 10.0
+    threshold: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """All health checks."""
+
+    storage: StorageCheckSettings = field(default_factory=StorageCheckSettings)
+    files: tuple[FileCheckSettings, ...] = ()
+    http: tuple[HttpCheckSettings, ...] = ()
+    tcp: tuple[TcpCheckSettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSettings:
+    """One receiver of events."""
+
+    name: str = ""
+    disabled: bool = False
+    url: str = ""
+    headers: Mapping[str, tuple[Secret, ...]] = field(default_factory=dict)
+    """Secret because `Authorization` is usually among them."""
+    timeout_seconds: float = 1.0
+    threshold: int = 10
+    backoff_seconds: float = 1.0
+    ignored_media_types: tuple[str, ...] = ()
+    ignored_actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotificationSettings:
+    """Who is told about pushes, pulls and deletes."""
+
+    endpoints: tuple[EndpointSettings, ...] = ()
+    include_references: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyExecSettings:
+    """A Docker credential helper that is asked for the upstream's credentials."""
+
+    command: str = ""
+    lifetime_seconds: float | None = None
+    """How long an answer is used: None for ever, 0 not at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxySettings:
+    """The upstream of a pull-through cache."""
+
+    remote_url: str = ""
+    username: str | None = None
+    password: Secret | None = None
+    ttl_seconds: float = 168 * 3600.0
+    """0 keeps content for ever."""
+    exec: ProxyExecSettings | None = None
+    cache_write_timeout_seconds: float = 300.0

@@ -1,0 +1,40 @@
+"""Settings of the Redis connection; old (`addr`, `pool`) and new (`addrs`) spellings end here as one."""
+
+from dataclasses import dataclass, field
+
+from config.settings.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisTlsSettings:
+    """TLS towards Redis; files are PEM."""
+
+    certificate: str | None = None
+    key: str | None = None
+    root_cas: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSettings:
+    """One Redis, a cluster (several `addrs`) or a sentinel group (`master_name`)."""
+
+    addrs: tuple[str, ...] = ()
+    username: str | None = None
+    password: Secret | None = None
+    db: int = 0
+    master_name: str | None = None
+    sentinel_username: str | None = None
+    sentinel_password: Secret | None = None
+    client_name: str | None = None
+    protocol: int = 3
+    retries_max: int = 3
+    dial_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 3.0
+    write_timeout_seconds: float = 3.0
+    pool_timeout_seconds: float | None = None
+    pool_connections_max: int | None = None
+    idle_connections_min: int = 0
+    idle_connections_max: int | None = None
+    connection_idle_seconds_max: float = 1800.0
+    connection_lifetime_seconds_max: float = 0.0
+    tls: RedisTlsSettings = field(default_factory=RedisTlsSettings)

@@ -1,0 +1,108 @@
+"""The root of the settings, and the small sections that need no file of their own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from config.settings.auth import AuthSettings
+from config.settings.http import HttpSettings
+from config.settings.log import LogSettings
+from config.settings.operations import HealthSettings, NotificationSettings, ProxySettings
+from config.settings.redis import RedisSettings
+from config.settings.secret import Secret
+from config.settings.storage import StorageSettings
+
+
+class CatalogBackend(StrEnum):
+    """Where `GET /v2/_catalog` reads from; the values are those of `SEARCH_BACKEND`."""
+
+    LISTING = "LISTING"
+    MYSQL = "MYSQL"
+    LOCAL = "LOCAL"
+
+
+class IndexPlatforms(StrEnum):
+    """Which children of an image index must exist when it is pushed."""
+
+    ALL = "all"
+    NONE = "none"
+    LIST = "list"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogSettings:
+    """The index of repository names and the size of its pages."""
+
+    backend: CatalogBackend = CatalogBackend.LISTING
+    mysql_dsn: Secret | None = None
+    """Go-style DSN; the loader guarantees it when `backend` is MYSQL."""
+    local_path: str = "/opt/registry/repositories"
+    entries_max: int = 1000
+    """The largest page, and the page of a request without `n`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagSettings:
+    """The size of tag list pages."""
+
+    tags_max: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformSettings:
+    """A platform whose image an index must bring."""
+
+    architecture: str = ""
+    os: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationSettings:
+    """What a pushed manifest must satisfy."""
+
+    disabled: bool = False
+    url_allow: tuple[str, ...] = ()
+    """Regular expressions, searched for; a layer URL must match one, so none allows none."""
+    url_deny: tuple[str, ...] = ()
+    index_platforms: IndexPlatforms = IndexPlatforms.ALL
+    platform_list: tuple[PlatformSettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiddlewareEntry:
+    """One named middleware and its options as they stand in the file."""
+
+    name: str = ""
+    disabled: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiddlewareSettings:
+    """Middlewares in the order in which they wrap."""
+
+    registry: tuple[MiddlewareEntry, ...] = ()
+    repository: tuple[MiddlewareEntry, ...] = ()
+    storage: tuple[MiddlewareEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything an operator decides, validated, immutable, one per process start or reload."""
+
+    version: str = "0.1"
+    """The version of the configuration format."""
+    log: LogSettings = field(default_factory=LogSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    catalog: CatalogSettings = field(default_factory=CatalogSettings)
+    tags: TagSettings = field(default_factory=TagSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    notifications: NotificationSettings = field(default_factory=NotificationSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
+    redis: RedisSettings | None = None
+    proxy: ProxySettings | None = None
+    middleware: MiddlewareSettings = field(default_factory=MiddlewareSettings)
+    repository_classes: tuple[str, ...] = ()
+    """`policy.repository.classes`: the classes of content that may be pushed; empty allows all."""

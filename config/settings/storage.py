@@ -1,0 +1,127 @@
+"""Settings of the blob storage: the adapter, its parameters, and what is allowed on it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from config.settings.secret import Secret
+
+MIB: Final = 1024 * 1024
+
+SCS_REGIONS: Final = (
+    "bjcnc",
+    "bjctc",
+    "shctc",
+    "gzctc",
+    "bjcnc-internal",
+    "bjctc-internal",
+    "shctc-internal",
+    "gzctc-internal",
+)
+
+
+class StorageKind(StrEnum):
+    """The storage adapters; the values are the driver names of the configuration file."""
+
+    FILESYSTEM = "filesystem"
+    INMEMORY = "inmemory"
+    SCS = "scs"
+    S3 = "s3"
+
+
+class DescriptorCache(StrEnum):
+    """Where blob descriptors are cached."""
+
+    INMEMORY = "inmemory"
+    REDIS = "redis"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesystemSettings:
+    """The folder that holds everything."""
+
+    root_directory: str = "/var/lib/registry"
+    max_threads: int = 100
+    """How many file operations run side by side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScsSettings:
+    """Sohu Cloud Storage; the loader guarantees that the first four are not empty when it is selected."""
+
+    access_key: str = ""
+    secret_key: Secret = field(default_factory=lambda: Secret(""))
+    region: str = ""
+    """One of `SCS_REGIONS`, unless `endpoint` is given."""
+    bucket: str = ""
+    endpoint: str | None = None
+    """`host[:port]` or URL to speak to instead of the region's own."""
+    secure: bool = False
+    """Whether to speak HTTPS."""
+    chunk_bytes: int = 10 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Settings:
+    """An S3 bucket; without keys the standard AWS credential chain is asked."""
+
+    access_key: str | None = None
+    secret_key: Secret | None = None
+    session_token: Secret | None = None
+    region: str | None = None
+    region_endpoint: str | None = None
+    """URL or `host[:port]` of a store that is not AWS."""
+    bucket: str = ""
+    root_directory: str = ""
+    """Key prefix in the bucket."""
+    secure: bool = True
+    skip_verify: bool = False
+    v4_auth: bool = True
+    force_path_style: bool = False
+    accelerate: bool = False
+    use_dualstack: bool = False
+    use_fips_endpoint: bool = False
+    encrypt: bool = False
+    key_id: str | None = None
+    """KMS key for `encrypt`."""
+    storage_class: str | None = "STANDARD"
+    """None sends no storage class, for stores that do not know them (`NONE` in the file)."""
+    object_acl: str = "private"
+    redirect_endpoint: str | None = None
+    """The endpoint that presigned URLs name, when clients reach the store by another way."""
+    chunk_bytes: int = 10 * MIB
+    multipart_copy_chunk_bytes: int = 32 * MIB
+    multipart_copy_concurrency_max: int = 100
+    multipart_copy_threshold_bytes: int = 32 * MIB
+    user_agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadPurgingSettings:
+    """How abandoned upload sessions go away."""
+
+    enabled: bool = True
+    age_seconds: float = 168 * 3600.0
+    interval_seconds: float = 24 * 3600.0
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSettings:
+    """The selected adapter (`kind`) and the rules on top of it; only that adapter's own section matters."""
+
+    kind: StorageKind = StorageKind.INMEMORY
+    filesystem: FilesystemSettings = field(default_factory=FilesystemSettings)
+    scs: ScsSettings = field(default_factory=ScsSettings)
+    s3: S3Settings = field(default_factory=S3Settings)
+    delete_enabled: bool = True
+    redirect_disabled: bool = False
+    readonly_enabled: bool = False
+    readonly_reason: str | None = None
+    """What a refused client is told."""
+    upload_purging: UploadPurgingSettings = field(default_factory=UploadPurgingSettings)
+    blob_descriptor_cache: DescriptorCache | None = None
+    blob_descriptor_cache_entries_max: int = 10_000
+    """0 is no limit."""
+    tag_concurrency_limit: int | None = None
+    """Storage requests at once for one tag lookup; None is the number of cores."""

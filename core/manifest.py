@@ -1,0 +1,205 @@
+"""Manifests: parsed and checked, kept as the exact bytes they came in.
+
+`parse_manifest` is for what a client pushes, `read_manifest` for what a store holds, where the media type was never
+written down and is found in the document. Neither ever serialises a document again: its digest is of its bytes.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NoReturn, TypeVar
+
+from core import media_types
+from core.descriptor import Descriptor
+from core.digest import Digest
+from core.errors import ManifestInvalidError
+
+_SCHEMA_VERSION: Final = 2
+_SNIFFED_CONTENT_TYPES: Final = frozenset({"", "application/json", media_types.OCTET_STREAM})
+"""Content types that say nothing; the document's own `mediaType` then decides."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """An image manifest or an index, of OCI or Docker."""
+
+    content: bytes
+    media_type: str
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] = ()
+    manifests: tuple[Descriptor, ...] = ()
+    subject: Descriptor | None = None
+    artifact_type: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it lists manifests."""
+        return self.media_type in media_types.INDEXES
+
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Return config and layers, in document order."""
+        return (self.config, *self.layers) if self.config else self.layers
+
+    def describe(self, digest: Digest) -> Descriptor:
+        """Return this manifest's entry in a list of referrers (OCI distribution-spec 1.1, end-12a)."""
+        artifact_type = self.artifact_type
+        if not artifact_type and self.config:
+            artifact_type = self.config.media_type
+        return Descriptor(
+            media_type=self.media_type,
+            digest=digest,
+            size=len(self.content),
+            artifact_type=artifact_type,
+            annotations=self.annotations,
+        )
+
+
+def parse_manifest(content: bytes, content_type: str) -> Manifest:
+    """Check a pushed manifest.
+
+    Args:
+        content: the exact bytes.
+        content_type: the request's `Content-Type`; parameters are ignored.
+
+    Raises:
+        ManifestInvalidError: not JSON, not of a supported type, or contradicting itself.
+        DigestInvalidError: a descriptor's digest is malformed or of an unsupported algorithm.
+    """
+    announced = content_type.partition(";")[0].strip().lower()
+    document = _load(content)
+    if announced in media_types.SCHEMA1 or document.get("schemaVersion") == 1:
+        raise ManifestInvalidError(
+            "schema 1 manifests are not accepted; push with a client that speaks schema 2 or OCI"
+        )
+    if announced in _SNIFFED_CONTENT_TYPES:
+        announced = _sniff(document)
+    elif announced not in media_types.MANIFESTS:
+        raise ManifestInvalidError("unsupported manifest media type", detail={"mediaType": announced[:256]})
+    return _build(content, document, announced)
+
+
+def read_manifest(content: bytes) -> Manifest:
+    """Read a stored manifest, which is of the type that its document says or looks like.
+
+    Raises:
+        ManifestInvalidError: it is none of the supported types.
+        DigestInvalidError: a descriptor's digest is malformed.
+    """
+    document = _load(content)
+    return _build(content, document, _sniff(document))
+
+
+def _load(content: bytes) -> dict[str, object]:
+    try:
+        # Decoded first: json.loads would also take UTF-16 and UTF-32, which no other client reads.
+        document = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ManifestInvalidError(f"manifest is not valid JSON: {type(error).__name__}") from error
+    if not isinstance(document, dict):
+        raise ManifestInvalidError("manifest is not a JSON object")
+    return document
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _sniff(document: Mapping[str, object]) -> str:
+    own = document.get("mediaType")
+    if isinstance(own, str) and own in media_types.MANIFESTS:
+        return own
+    if own:
+        raise ManifestInvalidError("unsupported manifest media type", detail={"mediaType": str(own)[:256]})
+    return media_types.OCI_INDEX if "manifests" in document else media_types.OCI_MANIFEST
+
+
+def _build(content: bytes, document: Mapping[str, object], media_type: str) -> Manifest:
+    version = document.get("schemaVersion")
+    if version != _SCHEMA_VERSION or isinstance(version, bool):
+        raise ManifestInvalidError(
+            f"schemaVersion must be {_SCHEMA_VERSION}", detail={"schemaVersion": str(version)[:32]}
+        )
+    _check_media_type(document, media_type)
+    is_index = media_type in media_types.INDEXES
+    # A document that is both could be read as one thing here and as another by a client (CVE-2021-41190).
+    for foreign in ("config", "layers") if is_index else ("manifests",):
+        if foreign in document:
+            raise ManifestInvalidError(f"{media_type} must not have {foreign!r}")
+    if not is_index and document.get("config") is None:
+        raise ManifestInvalidError("image manifest has no config")
+    return Manifest(
+        content=content,
+        media_type=media_type,
+        config=_optional(document, "config", _descriptor),
+        layers=_list(document, "layers"),
+        manifests=_list(document, "manifests"),
+        subject=_optional(document, "subject", _descriptor),
+        artifact_type=_optional(document, "artifactType", _text),
+        annotations=_optional(document, "annotations", _text_map) or {},
+    )
+
+
+def _check_media_type(document: Mapping[str, object], media_type: str) -> None:
+    own = document.get("mediaType")
+    if own == media_type or (not own and media_type not in media_types.DOCKER):
+        return
+    raise ManifestInvalidError(
+        "mediaType in the manifest does not match its Content-Type",
+        detail={"mediaType": str(own)[:256], "contentType": media_type},
+    )
+
+
+def _optional(document: Mapping[str, object], member: str, read: Callable[[object, str], T]) -> T | None:
+    value = document.get(member)
+    return None if value is None else read(value, member)
+
+
+def _list(document: Mapping[str, object], member: str) -> tuple[Descriptor, ...]:
+    # Go writes an empty slice as null.
+    value = document.get(member)
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise ManifestInvalidError(f"{member} is not a list")
+    return tuple(_descriptor(entry, f"{member}[{position}]") for position, entry in enumerate(value))
+
+
+def _descriptor(value: object, where: str) -> Descriptor:
+    if not isinstance(value, dict):
+        raise ManifestInvalidError(f"{where} is not a descriptor")
+    digest, size = value.get("digest"), value.get("size")
+    if not isinstance(digest, str):
+        raise ManifestInvalidError(f"{where} has no digest")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise ManifestInvalidError(f"{where} has no size")
+    urls = value.get("urls") or []
+    if not isinstance(urls, list):
+        raise ManifestInvalidError(f"{where}.urls is not a list")
+    return Descriptor(
+        media_type=_text(value.get("mediaType") or "", f"{where}.mediaType"),
+        digest=Digest(digest),
+        size=size,
+        urls=tuple(_text(url, f"{where}.urls") for url in urls),
+        platform=_optional(value, "platform", _platform),
+    )
+
+
+def _platform(value: object, where: str) -> tuple[str, str]:
+    if not isinstance(value, dict):
+        raise ManifestInvalidError(f"{where} is not an object")
+    return (str(value.get("os", "")), str(value.get("architecture", "")))
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise ManifestInvalidError(f"{where} is not a string")
+    return value
+
+
+def _text_map(value: object, where: str) -> Mapping[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(entry, str) for entry in value.values()):
+        raise ManifestInvalidError(f"{where} is not a map of strings")
+    return value

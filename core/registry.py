@@ -1,0 +1,52 @@
+"""The facade: the only object that entrypoints know of the domain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.digest import Digest
+from core.names import Reference, RepositoryName, Tag
+from core.services.blobs import BlobService
+from core.services.catalog import CatalogService
+from core.services.manifests import ManifestService, PushedManifest
+from core.services.referrers import ReferrerService
+from core.services.tags import TagService
+from core.services.uploads import UploadService
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The services of one process, and what takes more than one of them."""
+
+    blobs: BlobService
+    uploads: UploadService
+    manifests: ManifestService
+    tags: TagService
+    referrers: ReferrerService
+    catalog: CatalogService
+
+    async def push_manifest(
+        self,
+        name: RepositoryName,
+        content: bytes,
+        content_type: str,
+        *,
+        digest: Digest | None = None,
+        tags: Sequence[Tag] = (),
+    ) -> PushedManifest:
+        """Store a manifest (see `ManifestService.put`), then have its repository in the catalog.
+
+        A catalog index that fails does not fail the push, which is durable by then; the name is written later.
+        """
+        pushed = await self.manifests.put(name, content, content_type, digest=digest, tags=tags)
+        await self.catalog.record_push(name)
+        return pushed
+
+    async def delete_manifest(self, name: RepositoryName, reference: Reference) -> Sequence[Tag]:
+        """Delete a tag or a manifest (see `ManifestService.delete`); the last manifest takes the name along."""
+        removed = await self.manifests.delete(name, reference)
+        if isinstance(reference, Digest) and await self.manifests.is_empty(name):
+            await self.catalog.record_removal(name)
+            # A push that stored its manifest between the two lines above has added the name already.
+            if not await self.manifests.is_empty(name):
+                await self.catalog.record_push(name)
+        return removed

@@ -1,0 +1,93 @@
+"""Blobs as a repository sees them: only those that it links."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from core import layout
+from core.descriptor import Descriptor
+from core.digest import Digest
+from core.errors import BlobUnknownError, ObjectNotFoundError
+from core.links import Links
+from core.media_types import OCTET_STREAM
+from core.names import RepositoryName
+from core.ports.blob_storage import BlobReader, BlobStorage
+
+
+class BlobService:
+    """Reads, mounts and unlinks blobs; one per process."""
+
+    def __init__(self, storage: BlobStorage, links: Links) -> None:
+        self._storage = storage
+        self._links = links
+
+    async def stat(self, name: RepositoryName, digest: Digest) -> Descriptor:
+        """Describe a blob. Two storage requests: its link, then its data, since one may be there without the other.
+
+        Raises:
+            BlobUnknownError: the repository does not link it, or its data is gone.
+        """
+        target = await self._target(name, digest)
+        try:
+            stat = await self._storage.stat(layout.blob_data(target))
+        except ObjectNotFoundError:
+            raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=stat.size)
+
+    @asynccontextmanager
+    async def open(
+        self, name: RepositoryName, digest: Digest, *, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[BlobReader]:
+        """Open a blob for reading from `offset` on, at most `length` bytes. Two storage requests.
+
+        Raises:
+            BlobUnknownError: on entering the block: not linked, or its data is gone.
+            RangeInvalidError: on entering the block: `offset` lies beyond the end.
+        """
+        target = await self._target(name, digest)
+        opening = self._storage.open_reader(layout.blob_data(target), offset=offset, length=length)
+        async with AsyncExitStack() as stack:
+            try:
+                reader = await stack.enter_async_context(opening)
+            except ObjectNotFoundError:
+                raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+            yield reader
+
+    async def redirect_url(self, name: RepositoryName, digest: Digest) -> str | None:
+        """Return a URL in the store at which a client may `GET` the blob, or None where the store has none.
+
+        Raises:
+            BlobUnknownError: the repository does not link it.
+        """
+        target = await self._target(name, digest)
+        return await self._storage.redirect_url(layout.blob_data(target), method="GET")
+
+    async def mount(self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None) -> bool:
+        """Link a blob that `source`, or any repository where it is None, holds already.
+
+        Idempotent. Returns whether it worked: the client then need not send the blob (end-11).
+        """
+        target = digest if source is None else await self._links.read(layout.layer_link(source, digest))
+        if target is None:
+            return False
+        try:
+            await self._storage.stat(layout.blob_data(target))
+        except ObjectNotFoundError:
+            return False
+        await self._links.write(layout.layer_link(name, digest), target)
+        return True
+
+    async def unlink(self, name: RepositoryName, digest: Digest) -> None:
+        """Remove the repository's link; the data stays for other repositories and for garbage collection.
+
+        Raises:
+            BlobUnknownError: the repository does not link it.
+        """
+        await self._target(name, digest)
+        await self._links.delete(layout.layer_link(name, digest))
+
+    async def _target(self, name: RepositoryName, digest: Digest) -> Digest:
+        # Distribution stores a sha512 push under sha256 and links the one digest to the other.
+        target = await self._links.read(layout.layer_link(name, digest))
+        if target is None:
+            raise BlobUnknownError("blob unknown to registry", detail=digest)
+        return target

@@ -1,0 +1,253 @@
+"""Manifests and the tags that point at them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core import layout
+from core.concurrency import map_bounded
+from core.descriptor import Descriptor
+from core.digest import Digest
+from core.errors import (
+    DigestInvalidError,
+    DigestMismatchError,
+    ManifestBlobUnknownError,
+    ManifestInvalidError,
+    ManifestTooLargeError,
+    ManifestUnknownError,
+    ObjectNotFoundError,
+    StorageCorruptError,
+)
+from core.links import Links
+from core.manifest import Manifest, parse_manifest, read_manifest
+from core.media_types import NONDISTRIBUTABLE_LAYERS
+from core.names import Reference, RepositoryName, Tag
+from core.ports.blob_storage import BlobStorage
+from core.tag_links import TagLinks
+
+MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
+"""What a push may bring (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
+_STORED_BYTES_MAX: Final = 16 * 1024 * 1024
+"""What is read back: old registries had no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestPolicy:
+    """What a manifest may refer to."""
+
+    requires_blobs: bool = True
+    """Whether config and layers must be in the repository."""
+    requires_child: Callable[[Descriptor], bool] = lambda _child: True
+    """Whether this entry of an index must be in the repository."""
+    allows_url: Callable[[str], bool] = lambda _url: False
+    """Whether a layer may be fetched from elsewhere, from this URL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredManifest:
+    """A manifest as it is served."""
+
+    content: bytes
+    media_type: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushedManifest:
+    """What a push is answered with."""
+
+    digest: Digest
+    subject: Digest | None
+    tags: Sequence[Tag]
+
+
+class ManifestService:
+    """Stores, serves and deletes manifests; one per process."""
+
+    def __init__(self, storage: BlobStorage, links: Links, tag_links: TagLinks, *, policy: ManifestPolicy) -> None:
+        self._storage = storage
+        self._links = links
+        self._tags = tag_links
+        self._policy = policy
+
+    async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
+        """Return the digest that a tag points at; a digest is its own answer.
+
+        Raises:
+            ManifestUnknownError: no such tag.
+        """
+        if isinstance(reference, Digest):
+            return reference
+        digest = await self._tags.resolve(name, reference)
+        if digest is None:
+            raise _unknown(name, reference)
+        return digest
+
+    async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
+        """Return a manifest by its exact bytes. Two storage requests by digest, three by tag.
+
+        Raises:
+            ManifestUnknownError: the repository does not hold it, or its data is gone.
+            StorageCorruptError: the data is not what was pushed. Pushing it again repairs it.
+        """
+        digest = await self.resolve(name, reference)
+        if await self._links.read(layout.revision_link(name, digest)) is None:
+            raise _unknown(name, reference)
+        content = await self._content(digest)
+        if content is None:
+            raise _unknown(name, reference)
+        try:
+            media_type = read_manifest(content).media_type
+        except (ManifestInvalidError, DigestInvalidError) as error:
+            raise StorageCorruptError(f"{digest} in {name} is not a manifest that can be served") from error
+        return StoredManifest(content=content, media_type=media_type, digest=digest)
+
+    async def put(
+        self,
+        name: RepositoryName,
+        content: bytes,
+        content_type: str,
+        *,
+        digest: Digest | None = None,
+        tags: Sequence[Tag] = (),
+    ) -> PushedManifest:
+        """Check a manifest, store it, then point the tags at it.
+
+        Written in the order data, referrer, revision, tags, each whole: a tag is listed only when it can be
+        pulled, whenever the process is killed. Five storage requests with one tag, and those of the checks.
+
+        Args:
+            name: the repository.
+            content: the exact bytes.
+            content_type: the request's `Content-Type`.
+            digest: what the bytes must hash to; None for a push by tag.
+            tags: what shall point at it.
+
+        Raises:
+            ManifestInvalidError: see `core.manifest.parse_manifest`.
+            DigestMismatchError: the bytes are not those of `digest`.
+            ManifestBlobUnknownError: it refers to content that the repository does not have.
+        """
+        if len(content) > MANIFEST_BYTES_MAX:
+            raise ManifestTooLargeError(MANIFEST_BYTES_MAX)
+        manifest = parse_manifest(content, content_type)
+        actual = Digest.of(content, digest.algorithm) if digest else Digest.of(content)
+        if digest is not None and actual != digest:
+            raise DigestMismatchError(
+                "manifest does not match its digest", detail={"expected": digest, "actual": actual}
+            )
+        await self._check_references(name, manifest)
+        await self._store(name, actual, manifest)
+        for tag in tags:
+            await self._tags.point(name, tag, actual)
+        if tags and await self._links.read(layout.revision_link(name, actual)) is None:
+            # Deleted by digest between the revision and the tag. The delete looks for tags before and after it
+            # removes the revision; where it missed ours, this push is the later one and must stand.
+            await self._store(name, actual, manifest)
+        subject = manifest.subject.digest if manifest.subject else None
+        return PushedManifest(digest=actual, subject=subject, tags=tags)
+
+    async def delete(self, name: RepositoryName, reference: Reference) -> Sequence[Tag]:
+        """Delete a tag alone, or a manifest by digest with all tags that point at it; never a layer.
+
+        Returns:
+            The tags that went.
+
+        Raises:
+            ManifestUnknownError: the repository does not have it.
+        """
+        if isinstance(reference, Digest):
+            return await self._delete_revision(name, reference)
+        await self.resolve(name, reference)
+        await self._tags.remove(name, [reference])
+        return [reference]
+
+    async def is_empty(self, name: RepositoryName) -> bool:
+        """Whether the repository holds no manifest at all. One storage request."""
+        async for key, _ in self._storage.walk(layout.revisions(name)):
+            if key.endswith("/link"):
+                return False
+        return True
+
+    async def _delete_revision(self, name: RepositoryName, digest: Digest) -> Sequence[Tag]:
+        link = layout.revision_link(name, digest)
+        if await self._links.read(link) is None:
+            raise _unknown(name, digest)
+        subject = await self._subject(digest)
+        # Tags go first: a tag without its manifest would be listed and could not be pulled.
+        removed = await self._remove_tags(name, digest)
+        await self._links.delete(link)
+        # Once more, for a push that pointed a tag at it in between.
+        removed += await self._remove_tags(name, digest)
+        if subject is not None:
+            await self._links.delete(layout.referrer_link(name, subject, digest))
+        return removed
+
+    async def _remove_tags(self, name: RepositoryName, digest: Digest) -> list[Tag]:
+        tags = await self._tags.pointing_at(name, digest)
+        await self._tags.remove(name, tags)
+        return tags
+
+    async def _subject(self, digest: Digest) -> Digest | None:
+        # A manifest that cannot be read must still be deletable; what it was a referrer of is then unknown, and
+        # the list of referrers leaves out entries whose manifest is gone.
+        try:
+            content = await self._content(digest)
+            manifest = read_manifest(content) if content is not None else None
+        except (ManifestInvalidError, DigestInvalidError, StorageCorruptError):
+            return None
+        return manifest.subject.digest if manifest and manifest.subject else None
+
+    async def _store(self, name: RepositoryName, digest: Digest, manifest: Manifest) -> None:
+        # Written even where it is stored already: that repairs damaged data and shows that it is in use.
+        await self._storage.write(layout.blob_data(digest), manifest.content)
+        if manifest.subject is not None:
+            await self._links.write(layout.referrer_link(name, manifest.subject.digest, digest), digest)
+        await self._links.write(layout.revision_link(name, digest), digest)
+
+    async def _content(self, digest: Digest) -> bytes | None:
+        try:
+            content = await self._storage.read(layout.blob_data(digest), limit=_STORED_BYTES_MAX)
+        except ObjectNotFoundError:
+            return None
+        if Digest.of(content, digest.algorithm) != digest:
+            raise StorageCorruptError(f"the data of {digest} hashes to something else")
+        return content
+
+    async def _check_references(self, name: RepositoryName, manifest: Manifest) -> None:
+        blobs = [blob for blob in manifest.blobs() if self._must_have(blob)]
+        children = [child for child in manifest.manifests if self._policy.requires_child(child)]
+
+        # Each once, in document order.
+        references = dict.fromkeys(
+            [(layout.layer_link(name, blob.digest), blob.digest) for blob in blobs]
+            + [(layout.revision_link(name, child.digest), child.digest) for child in children]
+        )
+
+        async def is_there(reference: tuple[str, Digest]) -> bool:
+            target = await self._links.read(reference[0])
+            return target is not None and await self._exists(target)
+
+        verdicts = await map_bounded(is_there, references)
+        missing = [digest for (_, digest), there in zip(references, verdicts, strict=True) if not there]
+        if missing:
+            raise ManifestBlobUnknownError(missing)
+
+    def _must_have(self, blob: Descriptor) -> bool:
+        if not self._policy.requires_blobs:
+            return False
+        for url in blob.urls:
+            if not self._policy.allows_url(url):
+                raise ManifestInvalidError("invalid URL on layer", detail={"digest": blob.digest})
+        return not (blob.urls or blob.media_type in NONDISTRIBUTABLE_LAYERS)
+
+    async def _exists(self, digest: Digest) -> bool:
+        try:
+            await self._storage.stat(layout.blob_data(digest))
+        except ObjectNotFoundError:
+            return False
+        return True
+
+
+def _unknown(name: RepositoryName, reference: Reference) -> ManifestUnknownError:
+    return ManifestUnknownError("manifest unknown", detail={"name": name, "reference": reference})

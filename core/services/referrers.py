@@ -1,0 +1,113 @@
+"""Referrers: the manifests of a repository that name a given one as their subject."""
+
+import json
+from typing import Final
+
+from core import layout
+from core.concurrency import map_bounded
+from core.descriptor import Descriptor
+from core.digest import Digest
+from core.errors import (
+    DigestInvalidError,
+    ManifestInvalidError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    TagInvalidError,
+)
+from core.links import Links
+from core.manifest import Manifest, read_manifest
+from core.names import RepositoryName, Tag
+from core.pagination import Page
+from core.ports.blob_storage import BlobStorage
+from core.tag_links import TagLinks
+
+PAGE_SIZE_MAX: Final = 500
+_PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Clients need not read a longer manifest, and a page is one (annotations can be of any length)."""
+_BATCH: Final = 16
+
+
+class ReferrerService:
+    """Lists referrers, also those that clients recorded under a fallback tag on registries without this API."""
+
+    def __init__(self, storage: BlobStorage, links: Links, tag_links: TagLinks) -> None:
+        self._storage = storage
+        self._links = links
+        self._tags = tag_links
+
+    async def page(
+        self,
+        name: RepositoryName,
+        subject: Digest,
+        *,
+        artifact_type: str | None = None,
+        n: int | None = None,
+        last: str = "",
+    ) -> Page[Descriptor]:
+        """Return the referrers of `subject` by ascending digest; empty for one that nobody knows (end-12a).
+
+        Two storage requests to find them, and two for each that is looked at.
+
+        Args:
+            name: the repository.
+            subject: what they refer to; it need not exist.
+            artifact_type: only those of this type.
+            n: how many at most; None or more than the maximum for the maximum.
+            last: only digests greater than this.
+        """
+        limit = PAGE_SIZE_MAX if n is None else min(n, PAGE_SIZE_MAX)
+        if limit == 0:
+            return Page(items=[])
+        candidates = sorted(digest for digest in await self._candidates(name, subject) if digest > last)
+
+        async def describe(digest: Digest) -> Descriptor | None:
+            return await self._describe(name, subject, digest)
+
+        found: list[Descriptor] = []
+        page_bytes = 0
+        # In small batches: each manifest may be megabytes long, and a page is often full long before the end.
+        for start in range(0, len(candidates), _BATCH):
+            for descriptor in await map_bounded(describe, candidates[start : start + _BATCH]):
+                if descriptor is None or artifact_type not in (None, descriptor.artifact_type):
+                    continue
+                page_bytes += len(json.dumps(descriptor.as_json()))
+                if len(found) == limit or (found and page_bytes > _PAGE_BYTES_MAX):
+                    return Page(items=found, has_more=True)
+                found.append(descriptor)
+        return Page(items=found)
+
+    async def _candidates(self, name: RepositoryName, subject: Digest) -> set[Digest]:
+        prefix = layout.referrers(name, subject) + "/"
+        candidates = await self._fallback(name, subject)
+        async for key, _ in self._storage.walk(prefix.rstrip("/")):
+            algorithm, _, rest = key.removeprefix(prefix).partition("/")
+            try:
+                candidates.add(Digest(f"{algorithm}:{rest.removesuffix('/link')}"))
+            except DigestInvalidError:
+                continue
+        return candidates
+
+    async def _fallback(self, name: RepositoryName, subject: Digest) -> set[Digest]:
+        # OCI distribution-spec 1.1, "Referrers Tag Schema": the index that clients keep under a tag.
+        try:
+            tag = Tag(f"{subject.algorithm[:32]}-{subject.encoded[:64]}")
+        except TagInvalidError:
+            return set()
+        index = await self._tags.resolve(name, tag)
+        manifest = await self._manifest(name, index) if index is not None else None
+        return {entry.digest for entry in manifest.manifests} if manifest else set()
+
+    async def _describe(self, name: RepositoryName, subject: Digest, digest: Digest) -> Descriptor | None:
+        # A referrer that another registry deleted leaves our link behind: its revision decides.
+        manifest = await self._manifest(name, digest)
+        if manifest is None or manifest.subject is None or manifest.subject.digest != subject:
+            return None
+        return manifest.describe(digest)
+
+    async def _manifest(self, name: RepositoryName, digest: Digest) -> Manifest | None:
+        if await self._links.read(layout.revision_link(name, digest)) is None:
+            return None
+        try:
+            return read_manifest(await self._storage.read(layout.blob_data(digest)))
+        except (ObjectNotFoundError, ObjectTooLargeError, ManifestInvalidError, DigestInvalidError):
+            return None

@@ -1,0 +1,50 @@
+"""The list of a repository's tags."""
+
+from core import layout
+from core.errors import NameUnknownError
+from core.names import RepositoryName, Tag
+from core.pagination import Page
+from core.ports.blob_storage import BlobStorage
+from core.tag_links import TagLinks
+
+
+class TagService:
+    """Lists tags; one per process."""
+
+    def __init__(self, storage: BlobStorage, tag_links: TagLinks, *, page_size_max: int) -> None:
+        self._storage = storage
+        self._tags = tag_links
+        self._page_size_max = page_size_max
+
+    async def page(self, name: RepositoryName, *, n: int | None, last: str) -> Page[Tag]:
+        """Return tags in ascending order of their code points (end-8a, end-8b).
+
+        One storage request per 1,000 tags passed over.
+
+        Args:
+            name: the repository.
+            n: how many at most; None for all of them, a number beyond the maximum for the maximum.
+            last: only tags greater than this, which need not exist; empty for all.
+
+        Raises:
+            NameUnknownError: there is no such repository.
+        """
+        if n == 0:
+            await self._require(name)
+            return Page(items=[])
+        limit = None if n is None else min(n, self._page_size_max)
+        tags: list[Tag] = []
+        async for tag in self._tags.names(name, after=last):
+            if len(tags) == limit:
+                return Page(items=tags, has_more=True)
+            tags.append(tag)
+        if not tags:
+            await self._require(name)
+        return Page(items=tags)
+
+    async def _require(self, name: RepositoryName) -> None:
+        # A repository without tags exists all the same: it holds manifests, layers or uploads.
+        async for child in self._storage.list_children(layout.repository(name)):
+            if child.startswith("_"):
+                return
+        raise NameUnknownError("repository name not known to registry", detail={"name": name})

@@ -1,0 +1,230 @@
+"""Upload sessions: blobs come in piece by piece, are verified, and only then become visible.
+
+In storage a session is `startedat` and the staged `data` (see `core.layout`); between requests its state travels
+with the client (`core.upload_state`), so that any replica takes the next piece.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from core import layout
+from core.descriptor import Descriptor
+from core.digest import CANONICAL, Digest, Hasher, HasherFactory
+from core.errors import (
+    DigestMismatchError,
+    ObjectBusyError,
+    ObjectNotFoundError,
+    UploadRangeError,
+    UploadUnknownError,
+)
+from core.links import Links
+from core.media_types import OCTET_STREAM
+from core.names import RepositoryName
+from core.ports.blob_storage import BlobStorage, BlobWriter
+from core.upload_state import UploadState, is_upload_id
+
+_HASH_INLINE_BYTES_MAX: Final = 64 * 1024
+"""Below this, handing the work to a thread costs more than hashing on the spot."""
+
+Offload = Callable[..., Awaitable[Any]]
+"""Starts `function(*arguments)` in a thread at once and returns what to await for its result."""
+
+
+class UploadService:
+    """Takes in blobs; one per process. Two sessions that bring the same blob both succeed."""
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        links: Links,
+        *,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        new_hasher: HasherFactory,
+        offload: Offload,
+    ) -> None:
+        self._storage = storage
+        self._links = links
+        self._now = now
+        self._new_id = new_id
+        self._new_hasher = new_hasher
+        self._offload = offload
+
+    async def start(self, name: RepositoryName, *, algorithm: str = CANONICAL) -> UploadState:
+        """Begin a session. One storage request.
+
+        Args:
+            name: where the blob is to be linked.
+            algorithm: what the client means to address the blob by; another one at the end costs a second read.
+        """
+        upload_id = self._new_id()
+        started_at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        await self._storage.write(layout.upload_started_at(name, upload_id), started_at.encode())
+        return UploadState(name=name, upload_id=upload_id, offset=0, started_at=started_at, algorithm=algorithm)
+
+    async def status(self, name: RepositoryName, upload_id: str) -> UploadState:
+        """Tell where a session truly stands, also after a crash or a cut connection.
+
+        Raises:
+            UploadUnknownError: it was never begun, or is finished, cancelled or purged.
+        """
+        if not is_upload_id(upload_id):
+            raise _unknown(upload_id)
+        try:
+            started_at = await self._storage.read(layout.upload_started_at(name, upload_id), limit=64)
+        except ObjectNotFoundError:
+            raise _unknown(upload_id) from None
+        size = await self._storage.staged_size(layout.upload_data(name, upload_id))
+        return UploadState(
+            name=name, upload_id=upload_id, offset=size, started_at=started_at.decode("ascii", "replace")
+        )
+
+    async def append(self, state: UploadState, chunks: AsyncIterable[bytes]) -> UploadState:
+        """Append a piece to the session and return where it then stands.
+
+        If `chunks` fails (a cut connection), what arrived is kept, and `status` tells how much that is.
+
+        Raises:
+            UploadRangeError: the session does not stand at `state.offset`, or another request is writing to it.
+        """
+        async with self._writer(state) as writer:
+            hasher = self._hasher(state)
+            await self._absorb(writer, hasher, chunks)
+            return replace(
+                state,
+                offset=writer.size,
+                digest=hasher.digest() if hasher else None,
+                hash_state=hasher.export_state() if hasher else None,
+            )
+
+    async def complete(self, state: UploadState, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
+        """Append the last piece, verify the digest, and make the blob readable in the repository.
+
+        The data is stored before the link, the link before the session is gone: whenever the process is killed,
+        nothing unverified was ever readable, and the client can send the blob again. The bytes replace those of
+        an earlier push of the same blob, which heals a damaged one and shows garbage collection that it is in use.
+
+        Raises:
+            DigestMismatchError: nothing becomes visible; the session stays, so that the digest can be corrected.
+            UploadRangeError: as for `append`.
+        """
+        async with self._writer(state) as writer:
+            size = await self._verify(writer, state, digest, chunks)
+            await writer.commit(layout.blob_data(digest))
+        await self._links.write(layout.layer_link(state.name, digest), digest)
+        await self._storage.delete_tree(layout.upload(state.name, state.upload_id))
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
+
+    async def put(self, name: RepositoryName, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
+        """Take in a whole blob in one go (end-4b): no session that anyone could come back to.
+
+        Raises:
+            DigestMismatchError: nothing becomes visible and nothing stays.
+        """
+        upload_id = self._new_id()
+        hasher = self._new_hasher(digest.algorithm, None)
+        async with self._storage.open_writer(layout.upload_data(name, upload_id)) as writer:
+            try:
+                await self._absorb(writer, hasher, chunks)
+                _require(digest, hasher.digest())
+                await writer.commit(layout.blob_data(digest))
+            except BaseException:
+                await writer.discard()
+                raise
+            size = writer.size
+        await self._links.write(layout.layer_link(name, digest), digest)
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
+
+    async def cancel(self, name: RepositoryName, upload_id: str) -> None:
+        """End a session and drop its bytes.
+
+        Raises:
+            UploadUnknownError: there is none.
+        """
+        await self.status(name, upload_id)
+        await self._storage.delete_tree(layout.upload(name, upload_id))
+
+    @asynccontextmanager
+    async def _writer(self, state: UploadState) -> AsyncIterator[BlobWriter]:
+        key = layout.upload_data(state.name, state.upload_id)
+        if not is_upload_id(state.upload_id):
+            raise _unknown(state.upload_id)
+        try:
+            opened = self._storage.open_writer(key, resume=True)
+            async with opened as writer:
+                if writer.size != state.offset:
+                    raise UploadRangeError(writer.size)
+                if writer.size == 0:
+                    await self._require_session(state)
+                yield writer
+        except ObjectBusyError as error:
+            raise UploadRangeError(await self._storage.staged_size(key)) from error
+
+    async def _require_session(self, state: UploadState) -> None:
+        # An empty stage looks like a finished or cancelled session, whose token is still validly signed.
+        try:
+            await self._storage.stat(layout.upload_started_at(state.name, state.upload_id))
+        except ObjectNotFoundError:
+            raise _unknown(state.upload_id) from None
+
+    def _hasher(self, state: UploadState) -> Hasher | None:
+        """Return a hasher that has taken in all bytes so far, or None where that would mean reading them."""
+        if state.offset == 0:
+            return self._new_hasher(state.algorithm, None)
+        if state.hash_state is None:
+            return None
+        try:
+            return self._new_hasher(state.algorithm, state.hash_state)
+        except ValueError:
+            # Exported by a replica whose library is another one.
+            return None
+
+    async def _verify(
+        self, writer: BlobWriter, state: UploadState, digest: Digest, chunks: AsyncIterable[bytes]
+    ) -> int:
+        hasher = self._hasher(state)
+        await self._absorb(writer, hasher, chunks)
+        size = writer.size
+        if hasher is not None and hasher.algorithm == digest.algorithm:
+            actual = hasher.digest()
+        elif size == state.offset and state.digest is not None and state.digest.algorithm == digest.algorithm:
+            actual = state.digest
+        else:
+            actual = await self._reread(writer, digest.algorithm)
+        _require(digest, actual)
+        return size
+
+    async def _reread(self, writer: BlobWriter, algorithm: str) -> Digest:
+        hasher = self._new_hasher(algorithm, None)
+        async for chunk in writer.content():
+            await self._offload(hasher.update, chunk)
+        return hasher.digest()
+
+    async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, chunks: AsyncIterable[bytes]) -> None:
+        async for chunk in chunks:
+            if hasher is None:
+                await writer.write(chunk)
+            elif len(chunk) <= _HASH_INLINE_BYTES_MAX:
+                hasher.update(chunk)
+                await writer.write(chunk)
+            else:
+                # Hashing and writing take about as long as each other, and run side by side.
+                hashing = self._offload(hasher.update, chunk)
+                try:
+                    await writer.write(chunk)
+                finally:
+                    await hashing
+
+
+def _require(expected: Digest, actual: Digest) -> None:
+    if actual != expected:
+        raise DigestMismatchError(
+            "provided digest did not match uploaded content", detail={"expected": expected, "actual": actual}
+        )
+
+
+def _unknown(upload_id: str) -> UploadUnknownError:
+    return UploadUnknownError("blob upload unknown to registry", detail={"uuid": upload_id[:64]})

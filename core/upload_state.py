@@ -1,0 +1,113 @@
+"""The signed state of an upload session, which travels in the client's `Location` from request to request.
+
+The token is distribution's, so that a session begun on either registry goes on at the other:
+base64url(HMAC-SHA256(secret, message) ‖ message), the message a JSON object with `Name`, `UUID`, `Offset` and
+`StartedAt`. We add `Algorithm`, `Digest` and `HashState` of the bytes so far, which distribution skips: with them
+a final PUT completes without reading the blob again, on any replica.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from core.digest import CANONICAL, Digest, require_algorithm
+from core.errors import DigestInvalidError, NameInvalidError, UploadInvalidError
+from core.names import RepositoryName
+
+TOKEN_LENGTH_MAX: Final = 4096
+_MAC_BYTES: Final = hashlib.sha256().digest_size
+_UPLOAD_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether `text` is a UUID in its usual spelling; distribution purges only sessions named so."""
+    return _UPLOAD_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadState:
+    """Where an upload session stands."""
+
+    name: RepositoryName
+    upload_id: str
+    offset: int
+    """Bytes taken in so far."""
+    started_at: str
+    """RFC 3339, as it stands in storage."""
+    algorithm: str = CANONICAL
+    """What the bytes are hashed with while they come in."""
+    digest: Digest | None = None
+    """The digest of the first `offset` bytes, where it is known."""
+    hash_state: bytes | None = None
+    """What a hasher of `algorithm` needs to go on after `offset` bytes, where it is known."""
+
+
+class UploadStateCodec:
+    """Signs and verifies upload states with one secret, which all replicas share."""
+
+    def __init__(self, secret: bytes) -> None:
+        if not secret:
+            raise ValueError("the secret is empty")
+        self._secret = secret
+
+    def encode(self, state: UploadState) -> str:
+        """Return the token: URL-safe text, about 300 characters."""
+        document: dict[str, object] = {
+            "Name": state.name,
+            "UUID": state.upload_id,
+            "Offset": state.offset,
+            "StartedAt": state.started_at,
+        }
+        if state.algorithm != CANONICAL:
+            document["Algorithm"] = state.algorithm
+        if state.digest is not None:
+            document["Digest"] = state.digest
+        if state.hash_state is not None:
+            document["HashState"] = base64.b64encode(state.hash_state).decode("ascii")
+        message = json.dumps(document, separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(self._sign(message) + message).decode("ascii")
+
+    def decode(self, token: str, *, name: RepositoryName, upload_id: str) -> UploadState:
+        """Verify a token that came back for this session.
+
+        Raises:
+            UploadInvalidError: it was not signed with our secret, or belongs to another session.
+        """
+        message = self._verified(token)
+        try:
+            document = json.loads(message)
+            state = UploadState(
+                name=RepositoryName(document["Name"]),
+                upload_id=str(document["UUID"]),
+                offset=int(document["Offset"]),
+                started_at=str(document["StartedAt"]),
+                algorithm=require_algorithm(document.get("Algorithm", CANONICAL)),
+                digest=Digest(document["Digest"]) if "Digest" in document else None,
+                hash_state=base64.b64decode(document["HashState"]) if "HashState" in document else None,
+            )
+        # Signed by us, yet not of our form: another program that shares the secret.
+        except (ValueError, KeyError, TypeError, NameInvalidError, DigestInvalidError) as error:
+            raise UploadInvalidError("upload state cannot be read") from error
+        if state.name != name or state.upload_id != upload_id or state.offset < 0:
+            raise UploadInvalidError("upload state belongs to another session")
+        return state
+
+    def _verified(self, token: str) -> bytes:
+        if len(token) > TOKEN_LENGTH_MAX:
+            raise UploadInvalidError("upload state is too long")
+        try:
+            raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+        except (UnicodeEncodeError, binascii.Error) as error:
+            raise UploadInvalidError("upload state is not base64") from error
+        mac, message = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._sign(message)):
+            raise UploadInvalidError("upload state was signed with another secret; all replicas need one http.secret")
+        return message
+
+    def _sign(self, message: bytes) -> bytes:
+        return hmac.digest(self._secret, message, "sha256")

@@ -1,0 +1,186 @@
+"""What lies below a prefix: `list_children`, `list_marked`, `walk`."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from tests.support.streams import collect
+
+# `-` and `.` sort before `/`, digits and letters after it: a folder's order is not the order of whole paths.
+TRICKY_NAMES = ["a", "a-b", "a.b", "a/b", "a/b/c", "a0", "ab", "b"]
+
+AFTERS = [
+    "", "!", "-", "0", "A", "a", "a!", "a-", "a-a", "a-b", "a-b/c", "a.", "a.b", "a.c", "a/", "a/a", "a/b",
+    "a/b-", "a/b/", "a/b/b", "a/b/c", "a/b/d", "a/c", "a0", "a1", "aa", "ab", "ab/x", "b", "b/x", "c", "~",
+    "é", "../a", "a//b", "a/../b", "/", "/a",
+]  # fmt: skip
+
+
+async def mark(storage, prefix: str, *names: str) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for name in names:
+            tasks.create_task(storage.write(f"{prefix}/{name}/_layers/sha256/00/link", b"link"))
+
+
+class ListingCases:
+    MANY: int
+
+    async def test_children_are_sorted_and_direct(self, storage):
+        for name in ("b", "a/x/y", "a/z", "a-b", "a.b", "a0", "A", "_x/1", "ab/c"):
+            await storage.write(f"/p/{name}", b"")
+        await storage.write("/pq/other", b"")
+        await storage.write("/o", b"")
+        expected = ["A", "_x", "a", "a-b", "a.b", "a0", "ab", "b"]
+        assert await collect(storage.list_children("/p")) == expected
+        assert await collect(storage.list_children("/p/a")) == ["x", "z"]
+        assert await collect(storage.list_children("/")) == ["o", "p", "pq"]
+
+    @pytest.mark.parametrize("after", ["", "!", "A", "a", "a-", "a-b", "a/", "a0", "b", "c", "../x", "é"])
+    async def test_children_begin_after(self, storage, after):
+        names = ["A", "_x", "a", "a-b", "a.b", "a0", "ab", "b"]
+        for name in names:
+            await storage.write(f"/p/{name}/x", b"")
+        assert await collect(storage.list_children("/p", after=after)) == [
+            name for name in names if name > after
+        ]
+
+    async def test_children_of_missing_prefix_are_none(self, storage):
+        await storage.write("/a/b", b"")
+        for prefix in ("/missing", "/a/b", "/a/b/c", "/a/missing"):
+            assert await collect(storage.list_children(prefix)) == []
+            assert await collect(storage.list_marked(prefix)) == []
+            assert await collect(storage.walk(prefix)) == []
+
+    async def test_empty_store_lists_nothing(self, storage):
+        assert await collect(storage.list_children("/")) == []
+        assert await collect(storage.list_marked("/")) == []
+        assert await collect(storage.walk("/")) == []
+
+    async def test_listing_may_be_left_early(self, storage):
+        await mark(storage, "/p", *TRICKY_NAMES)
+        async with aclosing(storage.list_children("/p")) as children:
+            assert await anext(children) == "a"
+        async with aclosing(storage.list_marked("/p")) as marked:
+            assert await anext(marked) == "a"
+        async with aclosing(storage.walk("/p")) as objects:
+            assert (await anext(objects))[0].startswith("/p/")
+
+    async def test_marked_paths_sort_as_whole_strings(self, storage):
+        await mark(storage, "/p", *reversed(TRICKY_NAMES))
+        assert await collect(storage.list_marked("/p")) == TRICKY_NAMES
+        assert await collect(storage.list_marked("/")) == [f"p/{name}" for name in TRICKY_NAMES]
+
+    async def test_marked_paths_begin_after(self, storage):
+        await mark(storage, "/p", *TRICKY_NAMES)
+        found = {after: await collect(storage.list_marked("/p", after=after)) for after in AFTERS}
+        assert found == {after: [name for name in TRICKY_NAMES if name > after] for after in AFTERS}
+
+    async def test_marked_paths_come_in_pages(self, storage):
+        await mark(storage, "/p", *TRICKY_NAMES)
+        for size in (1, 2, 3):
+            pages: list[str] = []
+            after = ""
+            while True:
+                async with aclosing(storage.list_marked("/p", after=after)) as marked:
+                    page = []
+                    async for path in marked:
+                        page.append(path)
+                        if len(page) == size:
+                            break
+                if not page:
+                    break
+                pages += page
+                after = page[-1]
+            assert pages == TRICKY_NAMES
+
+    async def test_deep_paths_sort_as_whole_strings(self, storage):
+        names = [
+            "a/b",
+            "a/b-c/d",
+            "a/b.c",
+            "a/b/c/d/e",
+            "a-x/y",
+            "a.x/y/z",
+            "a0/1",
+            "a_b/c",
+            "a__b",
+            "0",
+            "z-/z",
+        ]
+        await mark(storage, "/p", *names)
+        assert await collect(storage.list_marked("/p")) == sorted(names)
+        for after in sorted(names):
+            assert await collect(storage.list_marked("/p", after=after)) == [
+                name for name in sorted(names) if name > after
+            ]
+
+    async def test_marked_path_is_named_once(self, storage):
+        for child in ("_layers/x", "_manifests/y", "_uploads/z/data", "_file"):
+            await storage.write(f"/p/a/{child}", b"")
+        assert await collect(storage.list_marked("/p")) == ["a"]
+
+    async def test_below_marks_nothing_is_looked_for(self, storage):
+        await storage.write("/p/a/_layers/deep/_uploads/x", b"")
+        await storage.write("/p/_own/b/_layers/x", b"")
+        await storage.write("/p/b/c/x", b"")
+        await storage.write("/p/c/d_/x_/object", b"")
+        await storage.write("/p/d/__/object", b"")
+        assert await collect(storage.list_marked("/p")) == ["a", "d"]
+
+    async def test_marked_stays_below_prefix(self, storage):
+        await mark(storage, "/p", "a")
+        await mark(storage, "/pq", "b")
+        await mark(storage, "/p-q", "c")
+        assert await collect(storage.list_marked("/p")) == ["a"]
+
+    async def test_walk_tells_every_object_once(self, storage):
+        keys = ["/p/a", "/p/b/c", "/p/b/d/e", "/p/_x/y", "/p/b-c", "/p/b.c/d"]
+        for key in keys:
+            await storage.write(key, key.encode())
+        for key in ("/pq/x", "/p-/x", "/o"):
+            await storage.write(key, b"elsewhere")
+        found = await collect(storage.walk("/p"))
+        assert sorted(key for key, _ in found) == sorted(keys)
+        assert {key: stat.size for key, stat in found} == {key: len(key) for key in keys}
+        assert {key: stat.modified_at for key, stat in found} == {
+            key: (await storage.stat(key)).modified_at for key in keys
+        }
+        assert len(await collect(storage.walk("/"))) == len(keys) + 3
+
+    async def test_walk_survives_deletion_meanwhile(self, storage):
+        for number in range(30):
+            await storage.write(f"/p/{number}/object", b"")
+        seen = 0
+        async for key, _ in storage.walk("/p"):
+            seen += 1
+            await storage.delete_tree(key.rpartition("/")[0])
+        assert seen == 30
+
+    async def test_many_entries_are_all_told(self, storage):
+        names = sorted(f"n{number}" for number in range(self.MANY))
+        await mark(storage, "/p", *names)
+        assert await collect(storage.list_children("/p")) == names
+        assert await collect(storage.list_children("/p", after=names[-3])) == names[-2:]
+        assert await collect(storage.list_marked("/p")) == names
+        assert await collect(storage.list_marked("/p", after=names[-3])) == names[-2:]
+        keys = sorted([key async for key, _ in storage.walk("/p")])
+        assert keys == [f"/p/{name}/_layers/sha256/00/link" for name in names]
+        await storage.delete(keys[:-1])
+        assert [key async for key, _ in storage.walk("/p")] == keys[-1:]
+
+    async def test_listing_runs_beside_writes(self, storage):
+        """Concurrent writers neither break a listing nor show a name whose content is not there."""
+        done = asyncio.Event()
+
+        async def look() -> None:
+            while not done.is_set():
+                for name in await collect(storage.list_children("/p")):
+                    assert await storage.read(f"/p/{name}/current/link") == name.encode()
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(look())
+            for number in range(40):
+                await storage.write(f"/p/{number}/current/link", str(number).encode())
+            done.set()

@@ -1,0 +1,37 @@
+"""Small helpers for whatever yields bytes or names."""
+
+import random
+from collections.abc import AsyncIterable
+from typing import TypeVar
+
+from core.ports.blob_storage import BlobStorage
+
+T = TypeVar("T")
+
+
+def payload(size: int, seed: int = 0) -> bytes:
+    """Bytes that no text codec takes and that repeat nowhere."""
+    return random.Random(seed).randbytes(size)
+
+
+async def collect(items: AsyncIterable[T]) -> list[T]:
+    return [item async for item in items]
+
+
+async def read_stream(storage: BlobStorage, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+    async with storage.open_reader(key, offset=offset, length=length) as reader:
+        return b"".join([piece async for piece in reader])
+
+
+async def stage(storage: BlobStorage, key: str, *chunks: bytes, resume: bool = False) -> int:
+    """Append `chunks` in a block of its own; return the size it ends with."""
+    async with storage.open_writer(key, resume=resume) as writer:
+        for chunk in chunks:
+            await writer.write(chunk)
+        return writer.size
+
+
+async def commit(storage: BlobStorage, key: str, target: str) -> None:
+    """Commit what is staged at `key`, in a block of its own."""
+    async with storage.open_writer(key, resume=True) as writer:
+        await writer.commit(target)
