@@ -194,9 +194,7 @@ class InMemoryBlobStorage(BlobStorage):
             if mark and path:
                 yield path[1:]
             # The keys below this path's other `_…` children follow directly.
-            position = (
-                bisect_left(keys, below[:-1] + path + "/" + _AFTER_MARK, position) if mark else position + 1
-            )
+            position = bisect_left(keys, below[:-1] + path + "/" + _AFTER_MARK, position) if mark else position + 1
 
 
 class _MemoryReader(BlobReader):

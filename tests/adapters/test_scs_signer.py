@@ -34,7 +34,7 @@ def test_vectors_are_all_there():
     assert (len(SIGNED_BY_HEADER), len(SIGNED_BY_QUERY), len(VECTORS["presigned_urls"])) == (35, 2, 2)
 
 
-@pytest.mark.parametrize("vector", SIGNED_BY_HEADER, ids=lambda v: f"{v['method']} {v['target'][:60]}")
+@pytest.mark.parametrize("vector", SIGNED_BY_HEADER)
 def test_authorization_equals_the_sdk(vector):
     request = AWSRequest(method=vector["method"], url=url_of(vector), headers=vector["headers"])
     text = string_to_sign(request.method, request.url, request.headers.items())
@@ -45,7 +45,7 @@ def test_authorization_equals_the_sdk(vector):
     assert request.headers["Authorization"] == vector["authorization"]
 
 
-@pytest.mark.parametrize("vector", SIGNED_BY_QUERY, ids=lambda v: v["target"][:60])
+@pytest.mark.parametrize("vector", SIGNED_BY_QUERY)
 def test_presigned_request_equals_the_sdk(vector):
     query = parse_qs(urlsplit(vector["target"]).query)
     bare = url_of(vector).partition("?")[0]
@@ -54,7 +54,7 @@ def test_presigned_request_equals_the_sdk(vector):
     assert sign_text(VECTORS["secret_key"], text) == query["Signature"][0]
 
 
-@pytest.mark.parametrize("vector", VECTORS["presigned_urls"], ids=lambda v: v["key"][:20])
+@pytest.mark.parametrize("vector", VECTORS["presigned_urls"])
 def test_presigned_url_equals_the_sdk(vector):
     url = presigned_url(
         f"{vector['endpoint']}/{vector['bucket']}/{quote(vector['key'])}",

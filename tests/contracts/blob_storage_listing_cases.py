@@ -41,9 +41,7 @@ class ListingCases:
         names = ["A", "_x", "a", "a-b", "a.b", "a0", "ab", "b"]
         for name in names:
             await storage.write(f"/p/{name}/x", b"")
-        assert await collect(storage.list_children("/p", after=after)) == [
-            name for name in names if name > after
-        ]
+        assert await collect(storage.list_children("/p", after=after)) == [name for name in names if name > after]
 
     async def test_children_of_missing_prefix_are_none(self, storage):
         await storage.write("/a/b", b"")
