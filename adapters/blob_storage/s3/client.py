@@ -64,6 +64,7 @@ class StoreClient:
                 presigner = await stack.enter_async_context(session.client("s3", **arguments))
             for each in {client, presigner}:
                 each.meta.events.register("before-sign.s3", _before_sign(dialect))
+                each.meta.events.register("before-send.s3", _before_send(dialect))
             yield cls(client, presigner, options, dialect)
 
     async def call(
@@ -178,6 +179,16 @@ def _before_sign(dialect: Dialect) -> Any:
         dialect.prepare(request)
 
     return prepare
+
+
+def _before_send(dialect: Dialect) -> Any:
+    """Return the handler that takes from a signed request what was added to it later."""
+
+    def strip(request: Any, **_event: Any) -> None:
+        for name in dialect.unsent_headers:
+            request.headers.pop(name, None)
+
+    return strip
 
 
 def _client_arguments(options: S3Options, dialect: Dialect) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Dialect:
     """A signer that botocore was told of, None for S3's own."""
     prepare: Callable[[Any], None] = _leave
     """Changes a botocore request in place before it is signed."""
+    unsent_headers: tuple[str, ...] = ()
+    """Headers that botocore adds after a request was signed, and that the store does not know."""
     part_md5: Callable[[bytes], str] = md5_base64
     """Spells the `Content-MD5` of an uploaded part."""
     checks_object_md5: bool = True

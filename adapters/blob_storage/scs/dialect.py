@@ -9,14 +9,13 @@ from adapters.blob_storage.scs.signer import HEADER_PREFIX, SIGNATURE_VERSION, e
 _AMAZON_PREFIX: Final = "x-amz-"
 _COPY_SOURCE: Final = "copy-source"
 _UNKNOWN_PARAMETERS: Final = frozenset({"encoding-type"})
-_UNKNOWN_HEADERS: Final = ("Expect", "amz-sdk-invocation-id", "amz-sdk-request")
 
 
 def prepare_request(request: Any) -> None:
     """Turn a request that botocore built for S3 into one of SCS, in place, before it is signed."""
     source = request.headers.get(_AMAZON_PREFIX + _COPY_SOURCE)
-    for name in {*request.headers.keys(), *_UNKNOWN_HEADERS}:
-        if name.lower().startswith(_AMAZON_PREFIX) or name in _UNKNOWN_HEADERS:
+    for name in set(request.headers.keys()):
+        if name.lower().startswith(_AMAZON_PREFIX):
             del request.headers[name]
     if source is not None:
         request.headers[HEADER_PREFIX + _COPY_SOURCE] = escape_path("/" + unquote(source).lstrip("/"))
@@ -34,13 +33,18 @@ def _as_scs_writes_it(url: str) -> str:
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
         if name not in _UNKNOWN_PARAMETERS
     ]
-    return parts._replace(path=escape_path(unquote(parts.path)), query=urlencode(query)).geturl()
+    path = escape_path(unquote(parts.path))
+    if path.count("/") == 1:
+        # The slash behind a bucket's name is signed.
+        path += "/"
+    return parts._replace(path=path, query=urlencode(query)).geturl()
 
 
 SCS: Final = Dialect(
     name="scs",
     signature_version=SIGNATURE_VERSION,
     prepare=prepare_request,
+    unsent_headers=("amz-sdk-invocation-id", "amz-sdk-request"),
     part_md5=bytes.hex,
     checks_object_md5=False,
     etag_is_md5=True,
