@@ -1,7 +1,12 @@
 """S3 servers for the tests, and what is in a bucket behind an adapter's back."""
 
+import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -38,3 +43,42 @@ async def stored_in(storage: S3BlobStorage) -> list[str]:
     client = storage._client
     objects = [entry["Key"] async for page in list_pages(client, "") for entry in page.objects]
     return objects + [f"upload of {key}" async for key, _ in list_uploads(client, "")]
+
+
+def versitygw_binary() -> str | None:
+    """Return where the server is, or None where it is not installed."""
+    return shutil.which("versitygw") or shutil.which(str(Path.home() / "go" / "bin" / "versitygw"))
+
+
+@contextmanager
+def versitygw_endpoint(binary: str, bucket: str, folder: Path) -> Iterator[str]:
+    """Run versitygw on a folder, with one bucket; yield its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:{}".format(free.getsockname()[1])
+    (folder / "root" / bucket).mkdir(parents=True)
+    command = [
+        binary, "--port", address, "--access", "key", "--secret", "secret", "--keep-alive", "--quiet",
+        "posix", "--sidecar", str(folder / "sidecar"), str(folder / "root"),
+    ]  # fmt: skip
+    (folder / "sidecar").mkdir()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            _wait_until_open(address, process, folder / "log")
+            yield f"http://{address}"
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def _wait_until_open(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    host, _, port = address.partition(":")
+    for _ in range(100):
+        if process.poll() is not None:
+            break
+        with socket.socket() as attempt:
+            if attempt.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"versitygw does not answer: {log.read_text()}")
