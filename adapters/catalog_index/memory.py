@@ -5,6 +5,7 @@ from collections.abc import AsyncIterable
 
 from typing_extensions import override
 
+from adapters.catalog_index.journal import ChangeJournal
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.catalog_index import CatalogIndex
@@ -20,18 +21,18 @@ class InMemoryCatalogIndex(CatalogIndex):
 
     def __init__(self) -> None:
         self._names: list[RepositoryName] = []
-        self._journals: list[dict[RepositoryName, bool]] = []
+        self._journal = ChangeJournal()
 
     @override
     async def add(self, name: RepositoryName) -> None:
-        self._note(name, present=True)
+        self._journal.note(name, present=True)
         position = bisect_left(self._names, name)
         if self._names[position : position + 1] != [name]:
             self._names.insert(position, name)
 
     @override
     async def remove(self, name: RepositoryName) -> None:
-        self._note(name, present=False)
+        self._journal.note(name, present=False)
         position = bisect_left(self._names, name)
         if self._names[position : position + 1] == [name]:
             del self._names[position]
@@ -44,19 +45,10 @@ class InMemoryCatalogIndex(CatalogIndex):
 
     @override
     async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
-        journal: dict[RepositoryName, bool] = {}
-        self._journals.append(journal)
-        try:
-            fresh = {name async for name in names}
-        finally:
-            # By identity: two journals of the same content are equal.
-            self._journals = [other for other in self._journals if other is not journal]
-        for name, present in journal.items():
-            if present:
-                fresh.add(name)
-            else:
-                fresh.discard(name)
-        self._names = sorted(fresh)
+        with self._journal.recording() as changes:
+            fresh = {name async for name in names if name not in changes}
+            kept = {name for name in self._names if changes.get(name)}
+            self._names = sorted(kept | {name for name in fresh if changes.get(name, True)})
 
     @property
     @override
@@ -66,8 +58,3 @@ class InMemoryCatalogIndex(CatalogIndex):
     @override
     async def check(self) -> None:
         return
-
-    def _note(self, name: RepositoryName, *, present: bool) -> None:
-        # What changes while a rebuild reads its names is newer than what the rebuild read.
-        for journal in self._journals:
-            journal[name] = present

@@ -10,11 +10,10 @@ from config.settings.http import (
     DebugSettings,
     HttpNetwork,
     HttpSettings,
-    LetsEncryptSettings,
     TlsSettings,
     TlsVersion,
 )
-from config.settings.log import LogFormatter, LogHookSettings, LogLevel, LogSettings
+from config.settings.log import LogFormatter, LogLevel, LogSettings
 from config.settings.operations import (
     EndpointSettings,
     FileCheckSettings,
@@ -68,9 +67,7 @@ __all__ = [
     "HttpNetwork",
     "HttpSettings",
     "IndexPlatforms",
-    "LetsEncryptSettings",
     "LogFormatter",
-    "LogHookSettings",
     "LogLevel",
     "LogSettings",
     "MiddlewareEntry",

@@ -31,16 +31,6 @@ class ClientAuth(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LetsEncryptSettings:
-    """Certificates from an ACME server."""
-
-    cache_directory: str = ""
-    email: str = ""
-    hosts: tuple[str, ...] = ()
-    directory_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSettings:
     """TLS of the main listener; files are PEM."""
 
@@ -51,7 +41,6 @@ class TlsSettings:
     minimum_version: TlsVersion = TlsVersion.TLS12
     cipher_suites: tuple[str, ...] = ()
     """IANA names; empty is the default list."""
-    lets_encrypt: LetsEncryptSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,5 +72,3 @@ class HttpSettings:
     """Added to every response."""
     tls: TlsSettings | None = None
     debug: DebugSettings = field(default_factory=DebugSettings)
-    http2_disabled: bool = False
-    h2c_enabled: bool = False

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from config.settings.secret import Secret
-
 
 class LogLevel(StrEnum):
     """The least severe level that is logged."""
@@ -25,21 +23,6 @@ class LogFormatter(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogHookSettings:
-    """A mail that is sent for log lines of some levels (`log.hooks[]`)."""
-
-    type: str = "mail"
-    disabled: bool = False
-    levels: tuple[str, ...] = ()
-    smtp_addr: str = ""
-    smtp_username: str = ""
-    smtp_password: Secret | None = None
-    smtp_insecure: bool = False
-    sender: str = ""
-    recipients: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """The application log on stderr and the access log on stdout."""
 
@@ -50,4 +33,3 @@ class LogSettings:
     access_log_disabled: bool = False
     report_caller: bool = False
     """Whether lines name the code that wrote them."""
-    hooks: tuple[LogHookSettings, ...] = ()

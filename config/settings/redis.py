@@ -28,11 +28,14 @@ class RedisSettings:
     client_name: str | None = None
     protocol: int = 3
     retries_max: int = 3
+    retry_backoff_seconds_min: float = 0.008
+    retry_backoff_seconds_max: float = 0.512
     dial_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 3.0
     write_timeout_seconds: float = 3.0
     pool_timeout_seconds: float | None = None
-    pool_connections_max: int | None = None
+    pool_size: int | None = None
+    connections_max: int | None = None
     idle_connections_min: int = 0
     idle_connections_max: int | None = None
     connection_idle_seconds_max: float = 1800.0

@@ -104,5 +104,3 @@ class Settings:
     redis: RedisSettings | None = None
     proxy: ProxySettings | None = None
     middleware: MiddlewareSettings = field(default_factory=MiddlewareSettings)
-    repository_classes: tuple[str, ...] = ()
-    """`policy.repository.classes`: the classes of content that may be pushed; empty allows all."""

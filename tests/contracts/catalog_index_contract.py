@@ -263,6 +263,18 @@ class StoredCatalogIndexContract(CatalogIndexContract):
         await index.replace_all(push_meanwhile())
         assert await all_names(index) == ["pushed/new", "scanned/first", "scanned/last"]
 
+    async def test_name_removed_during_replace_all_stays_out(self, index):
+        async def delete_meanwhile() -> AsyncIterator[RepositoryName]:
+            yield RepositoryName("deleted/new")
+            yield RepositoryName("deleted/old")
+            await self.take(index, "deleted/new")
+            await self.take(index, "deleted/old")
+            yield RepositoryName("kept")
+
+        await self.put(index, ["deleted/old"])
+        await index.replace_all(delete_meanwhile())
+        assert await all_names(index) == ["kept"]
+
     async def test_reader_never_sees_a_half_set(self, index):
         await index.replace_all(stream(self.OLD))
         await self.watch_replacement(index, reader=index)

@@ -1,0 +1,141 @@
+"""What lies in the folder, in the port's order. All of this blocks, and raises `OSError`."""
+
+import heapq
+import os
+import threading
+import time
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from adapters.blob_storage.filesystem.tree import PRIVATE, is_stray
+
+_AFTER_MARK: Final = chr(ord("_") + 1)
+_LARGE: Final = 1000
+"""From so many entries on, a listing is worth remembering."""
+
+_REMEMBERED_NAMES_MAX: Final = 200_000
+"""About 20 MB at the length of digests, half of it at that of repository names."""
+
+_SETTLED_SECONDS: Final = 2.0
+"""Longer than the steps in which any file system counts time: a younger folder may change unseen."""
+
+
+class _Listing(NamedTuple):
+    inode: int
+    modified_at_ns: int
+    names: list[str]
+
+
+class Listings:
+    """Sorted names of folders; those of large ones are remembered until the folder changes.
+
+    A page of the catalog reads the one folder that holds all repositories: 100,000 names take about 80 ms to
+    read and sort, and a look at the folder's time takes a microsecond. Used by many threads.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._remembered: OrderedDict[str, _Listing] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in the folder at `path`, ascending, not to be changed; none where no folder is."""
+        known = self._remembered.get(path)
+        try:
+            if known is not None and known[:2] == _version(path):
+                return known.names
+            names = os.listdir(path)
+            names = [name for name in names if not (name.endswith(".tmp") and self._is_hidden(path, name))]
+            names.sort()
+            if len(names) >= _LARGE:
+                self._remember(path, names)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return names
+
+    def names_after(self, path: str, after: str) -> list[str]:
+        """Return those names in the folder at `path` that are greater than `after`."""
+        names = self.names(path)
+        return names[bisect_right(names, after) :]
+
+    def marked(self, path: str, after: str) -> Generator[str, None, None]:
+        """Yield the paths below `path` that hold a `_…` child and are greater than `after`, ascending.
+
+        A folder's own path and the paths below it are two places in the order: `a`, `a-b`, `a/b`, for `-`
+        sorts before `/`. So what lies below a folder waits, as the text `a/`, among the names that follow.
+        """
+        names = self.names(path)
+        waiting = [f"{name}/" for name in _folders_reached_into(names, after)]
+        heapq.heapify(waiting)
+        position = bisect_right(names, after)
+        while position < len(names) or waiting:
+            if waiting and (position == len(names) or waiting[0] < names[position]):
+                inner = heapq.heappop(waiting)
+                rest = after.removeprefix(inner) if after.startswith(inner) else ""
+                for found in self.marked(f"{path}/{inner[:-1]}", rest):
+                    yield inner + found
+                continue
+            name = names[position]
+            position += 1
+            if name.startswith("_"):
+                continue
+            inside = self.names(f"{path}/{name}")
+            first, end = bisect_left(inside, "_"), bisect_left(inside, _AFTER_MARK)
+            if end > first:
+                yield name
+            if len(inside) > end - first:
+                heapq.heappush(waiting, f"{name}/")
+
+    def objects(self, path: str) -> Generator[tuple[str, os.stat_result], None, None]:
+        """Yield path and state of every file below the folder at `path`."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
+            for entry in entries:
+                inner = f"{path}/{entry.name}"
+                if entry.name.endswith(".tmp") and self._is_hidden(path, entry.name):
+                    continue
+                if entry.is_dir():
+                    yield from self.objects(inner)
+                else:
+                    with suppress(FileNotFoundError):
+                        yield inner, entry.stat()
+
+    def _is_hidden(self, path: str, name: str) -> bool:
+        if path == self._root and name == PRIVATE:
+            return True
+        # A tag may well be called like this, but a tag is a folder.
+        return is_stray(name) and not os.path.isdir(f"{path}/{name}")
+
+    def _remember(self, path: str, names: list[str]) -> None:
+        inode, modified_at_ns = _version(path)
+        # Had an entry come or gone while the names were read, the folder's time would now be young.
+        if time.time() - modified_at_ns / 1e9 < _SETTLED_SECONDS:
+            return
+        with self._lock:
+            self._remembered[path] = _Listing(inode, modified_at_ns, names)
+            self._remembered.move_to_end(path)
+            total = sum(len(known.names) for known in self._remembered.values())
+            while total > _REMEMBERED_NAMES_MAX:
+                total -= len(self._remembered.popitem(last=False)[1].names)
+
+
+def _version(path: str) -> tuple[int, int]:
+    """Return what changes when entries of the folder do: another folder's number, or another time."""
+    state = os.stat(path)
+    return state.st_ino, state.st_mtime_ns
+
+
+def _folders_reached_into(names: list[str], after: str) -> Iterator[str]:
+    """Yield the names up to `after` below which paths greater than `after` may lie.
+
+    `name/…` is greater than `after`, or begins it, only if `name` begins `after` and what follows is at most
+    a slash.
+    """
+    component = after.partition("/")[0][:255]
+    for end in range(1, len(component) + 1):
+        name = component[:end]
+        position = bisect_left(names, name)
+        if names[position : position + 1] == [name] and after[end : end + 1] <= "/" and not name.startswith("_"):
+            yield name

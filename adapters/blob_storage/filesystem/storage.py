@@ -1,0 +1,271 @@
+"""`FilesystemBlobStorage`: the port on a folder.
+
+Which calls go to a thread, and how errors are told, is decided here.
+"""
+
+import os
+import stat as modes
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
+from io import FileIO
+from itertools import islice
+from types import TracebackType
+from typing import Final, ParamSpec, Self, TypeVar
+
+from typing_extensions import override
+
+from adapters.blob_storage.filesystem.errors import translate
+from adapters.blob_storage.filesystem.listing import Listings
+from adapters.blob_storage.filesystem.page_cache import INLINE_BYTES_MAX, PageCache
+from adapters.blob_storage.filesystem.reader import FileReader
+from adapters.blob_storage.filesystem.threads import BlockingCalls
+from adapters.blob_storage.filesystem.tree import PRIVATE, Tree
+from adapters.blob_storage.filesystem.writer import FileWriter
+from adapters.blob_storage.keys import require_key, require_prefix
+from core.errors import ObjectNotFoundError, ObjectTooLargeError, RangeInvalidError, StorageUnavailableError
+from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectStat
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BATCH: Final = 128
+"""How many listed items one hop to a thread fetches: a page, 100 by default, and whether more follow."""
+
+
+class FilesystemBlobStorage(BlobStorage):
+    """Objects are the files below a root folder, where the key is the path; works only inside its context.
+
+    Several processes may use one folder at once, distribution among them. What is likely in the page cache
+    (links, manifests, states of files) is read on the event loop, everything else by a bounded number of
+    threads.
+
+    Args:
+        root_directory: made if missing; may be a symbolic link.
+        threads_max: how many calls may wait for the disk at once.
+    """
+
+    name = "filesystem"
+
+    def __init__(self, root_directory: str, *, threads_max: int = 32) -> None:
+        self._root = os.path.abspath(root_directory)
+        self._tree = Tree(self._root)
+        self._listings = Listings(self._root)
+        self._page_cache = PageCache()
+        self._calls = BlockingCalls(threads_max)
+
+    @override
+    async def __aenter__(self) -> Self:
+        self._calls.open()
+        try:
+            await self._run("/", self._tree.prepare)
+        except BaseException:
+            await self._calls.aclose()
+            raise
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._calls.aclose()
+
+    @override
+    async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:
+        path = self._path(key)
+        try:
+            if self._page_cache.is_usable:
+                content = self._read_now(path, key, limit)
+                if content is not None:
+                    return content
+            return await self._calls.run(_read_whole, path, key, limit)
+        except OSError as error:
+            raise translate(error, key, is_lookup=True) from error
+
+    @override
+    async def write(self, key: str, content: bytes) -> None:
+        await self._run(key, self._tree.write, self._path(key), content)
+
+    @asynccontextmanager
+    @override
+    async def open_reader(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[FileReader]:
+        with await self._open(key) as file:
+            size = _require_file(os.fstat(file.fileno()), key).st_size
+            if offset > size:
+                raise RangeInvalidError(size)
+            rest = size - offset
+            yield FileReader(
+                file,
+                key,
+                size=size,
+                offset=offset,
+                length=rest if length is None else min(length, rest),
+                calls=self._calls,
+                cache=self._page_cache,
+            )
+
+    @asynccontextmanager
+    @override
+    async def open_writer(self, key: str, *, resume: bool = False) -> AsyncIterator[FileWriter]:
+        writer = FileWriter(
+            key,
+            self._path(key),
+            tree=self._tree,
+            calls=self._calls,
+            page_cache=self._page_cache,
+            path_of=self._path,
+        )
+        await writer.open(resume=resume)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+    @override
+    async def staged_size(self, key: str) -> int:
+        try:
+            return (await self.stat(key)).size
+        except ObjectNotFoundError:
+            return 0
+
+    @override
+    async def stat(self, key: str) -> ObjectStat:
+        path = self._path(key)
+        try:
+            state = os.stat(path) if self._page_cache.is_usable else await self._calls.run(os.stat, path)
+        except OSError as error:
+            raise translate(error, key, is_lookup=True) from error
+        return _object_stat(_require_file(state, key))
+
+    @override
+    async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        path = self._prefix_path(prefix)
+        for name in await self._run(prefix, self._listings.names_after, path, after):
+            yield name
+
+    @override
+    async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        async for path in self._batched(prefix, self._listings.marked(self._prefix_path(prefix), after)):
+            yield path
+
+    @override
+    async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        async for path, state in self._batched(prefix, self._listings.objects(self._prefix_path(prefix))):
+            yield path[len(self._root) :], _object_stat(state)
+
+    @override
+    async def move(self, source: str, target: str) -> None:
+        source_path, target_path = self._path(source), self._path(target)
+        await self.stat(source)
+        await self._run(target, self._tree.rename, source_path, target_path)
+
+    @override
+    async def delete(self, keys: Sequence[str]) -> None:
+        paths = [self._path(key) for key in keys]
+        if paths:
+            await self._run(keys[0], self._tree.unlink, paths)
+
+    @override
+    async def delete_tree(self, *prefixes: str) -> None:
+        paths = [self._prefix_path(prefix) for prefix in prefixes]
+        if "/" in prefixes:
+            await self._run("/", self._tree.remove_all)
+        elif paths:
+            await self._run(prefixes[0], self._tree.remove_trees, paths)
+
+    @override
+    async def redirect_url(self, key: str, *, method: str) -> str | None:
+        return None
+
+    @override
+    async def check(self) -> None:
+        await self._run("/", self._check)
+
+    def _check(self) -> None:
+        if not os.path.isdir(self._root):
+            raise StorageUnavailableError("the root directory is missing")
+        if not os.access(self._root, os.W_OK | os.X_OK):
+            raise StorageUnavailableError("the root directory is not writable")
+
+    def _path(self, key: str) -> str:
+        require_key(key)
+        if key.startswith(f"/{PRIVATE}/") or key == f"/{PRIVATE}":
+            raise ValueError(f"a key of the adapter's own: {key[:256]!r}")
+        return self._root + key
+
+    def _prefix_path(self, prefix: str) -> str:
+        require_prefix(prefix)
+        return self._root if prefix == "/" else self._path(prefix)
+
+    async def _run(self, key: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await self._calls.run(function, *args, **kwargs)
+        except OSError as error:
+            raise translate(error, key) from error
+
+    async def _batched(self, key: str, items: Generator[T, None, None]) -> AsyncIterator[T]:
+        """Yield what blocks in being found, some at a time."""
+        # Whoever stops early leaves folders open in there.
+        with closing(items):
+            while batch := await self._run(key, _take, items):
+                for item in batch:
+                    yield item
+
+    def _read_now(self, path: str, key: str, limit: int) -> bytes | None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = _require_readable(os.fstat(descriptor), key, limit)
+            if size > INLINE_BYTES_MAX:
+                return None
+            content = self._page_cache.read(descriptor, size, 0)
+            # Less than all of it: the rest is on the disk.
+            return content if content is not None and len(content) == size else None
+        finally:
+            os.close(descriptor)
+
+    async def _open(self, key: str) -> FileIO:
+        path = self._path(key)
+        try:
+            if self._page_cache.is_usable:
+                return FileIO(path)
+            return await self._open_in_thread(path)
+        except OSError as error:
+            raise translate(error, key, is_lookup=True) from error
+
+    async def _open_in_thread(self, path: str) -> FileIO:
+        opened: list[FileIO] = []
+        try:
+            await self._calls.run(lambda: opened.append(FileIO(path)))
+        except BaseException:
+            # A cancellation comes when the thread has ended, and may have opened the file.
+            for file in opened:
+                file.close()
+            raise
+        return opened[0]
+
+
+def _take(items: Iterator[T]) -> list[T]:
+    return list(islice(items, _BATCH))
+
+
+def _read_whole(path: str, key: str, limit: int) -> bytes:
+    with FileIO(path) as file:
+        _require_readable(os.fstat(file.fileno()), key, limit)
+        return file.readall()
+
+
+def _require_file(state: os.stat_result, key: str) -> os.stat_result:
+    if not modes.S_ISREG(state.st_mode):
+        raise ObjectNotFoundError(key)
+    return state
+
+
+def _require_readable(state: os.stat_result, key: str, limit: int) -> int:
+    size = _require_file(state, key).st_size
+    if size > limit:
+        raise ObjectTooLargeError(key, size=size, limit=limit)
+    return size
+
+
+def _object_stat(state: os.stat_result) -> ObjectStat:
+    return ObjectStat(size=state.st_size, modified_at=datetime.fromtimestamp(state.st_mtime, UTC))

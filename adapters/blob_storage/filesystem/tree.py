@@ -1,0 +1,283 @@
+"""Changes of the folder that are whole or not there at all, and durable when they return.
+
+All of this blocks, and raises `OSError`. What is being built or torn down lies under a private name in
+`<root>/.tmp`: distribution never looks there, and one rename makes it appear or vanish. What a crash leaves
+there is harmless and removed by a later start.
+
+A power cut: contents are synced before the rename that shows them, and a folder after it got or lost an
+entry. The entries of folders above, which another writer may have made a moment ago, are not synced again:
+journals commit in order, so they are durable no later than what lies in them.
+"""
+
+import errno
+import logging
+import os
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from core.errors import ObjectNotFoundError
+
+PRIVATE: Final = ".tmp"
+_LEFTOVER_AGE_SECONDS: Final = 24 * 3600
+_ATTEMPTS: Final = 1000
+"""How often a change starts again because its folder was deleted meanwhile, before that is an error."""
+
+_TAKEN: Final = {errno.ENOTEMPTY, errno.EEXIST}
+_STRAY: Final = re.compile(r".+\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp")
+
+_logger = logging.getLogger(__name__)
+
+
+def is_stray(name: str) -> bool:
+    """Whether a file of this name is no object but what distribution 3 leaves when killed in a write."""
+    return name.endswith(".tmp") and _STRAY.fullmatch(name) is not None
+
+
+class Tree:
+    """The folder `root`, changed by any number of threads and processes at once."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._private = f"{root}/{PRIVATE}"
+
+    def prepare(self) -> None:
+        """Make the root where it is missing, and remove what crashes left: a day old, nobody works on it."""
+        os.makedirs(self.root, exist_ok=True)
+        oldest = time.time() - _LEFTOVER_AGE_SECONDS
+        with suppress(FileNotFoundError), os.scandir(self._private) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        self._clean(entry.path)
+
+    def write(self, path: str, content: bytes) -> None:
+        """Have `content` at `path`."""
+        for _ in range(_ATTEMPTS):
+            try:
+                self._write(path, content)
+            except FileNotFoundError:
+                # A folder above went in a `remove_trees` beside us, or the private one was never there.
+                os.makedirs(self._private, exist_ok=True)
+            else:
+                return
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    def rename(self, source: str, target: str) -> None:
+        """Have the file at `source`, whose content is synced already, at `target`.
+
+        Raises:
+            ObjectNotFoundError: nothing is at `source`.
+        """
+        for _ in range(_ATTEMPTS):
+            if not os.path.lexists(source):
+                raise ObjectNotFoundError(source[len(self.root) :])
+            try:
+                changed = _make_parents(target)
+                os.rename(source, target)
+            except FileNotFoundError:
+                continue
+            for folder in changed:
+                sync_folder(folder)
+            return
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    def unlink(self, paths: Sequence[str]) -> None:
+        """Have no files at `paths`; folders stay, and so do those that are now empty, as in distribution."""
+        changed = set()
+        for path in paths:
+            with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                os.unlink(path)
+                changed.add(_parent(path))
+        for folder in changed:
+            sync_folder(folder)
+
+    def remove_trees(self, paths: Sequence[str]) -> None:
+        """Have nothing at `paths`: each vanishes at once, and then is taken apart out of sight."""
+        hidden, changed = [], set()
+        for path in paths:
+            private = self._hide(path)
+            if private is not None:
+                hidden.append(private)
+                changed.add(_parent(path))
+        for folder in changed:
+            sync_folder(folder)
+        for private in hidden:
+            remove(private)
+
+    def remove_all(self) -> None:
+        """Have nothing in the root."""
+        with os.scandir(self.root) as entries:
+            paths = [entry.path for entry in entries if entry.name != PRIVATE]
+        self.remove_trees(paths)
+
+    def _write(self, path: str, content: bytes) -> None:
+        top = _first_missing(path)
+        private = self._new_name()
+        try:
+            _build(private, path[len(top) :], content)
+            shown = _show(private, top, path)
+        except OSError as error:
+            remove(private)
+            if error.errno != errno.EXDEV:
+                raise
+            _write_beside(path, content)
+            return
+        if shown != top:
+            remove(private)
+        sync_folder(_parent(shown))
+
+    def _hide(self, path: str) -> str | None:
+        """Rename what is at `path` to a private name, and return that; None if there is nothing."""
+        if not os.path.lexists(path):
+            return None
+        private = self._new_name()
+        os.makedirs(self._private, exist_ok=True)
+        try:
+            os.rename(path, private)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # Another file system is mounted, or linked to, below the root.
+            remove(path)
+            return path
+        return private
+
+    def _new_name(self) -> str:
+        return f"{self._private}/{uuid.uuid4().hex}"
+
+    def _clean(self, path: str) -> None:
+        try:
+            remove(path)
+        except OSError as error:
+            # A read-only folder still serves; leftovers are no reason not to start.
+            _logger.warning("cannot remove the leftover %s: %s", path, error.strerror)
+
+
+def sync_folder(path: str) -> None:
+    """Make the entries of a folder durable; if it is gone, so is what would have to be."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync folders; they have nothing that could be lost.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: str) -> None:
+    """Remove the file or the folder with all in it at `path`, last names first; links are not followed."""
+    # A writer that found the folder before it was hidden may still put something into it: then once more.
+    while os.path.lexists(path):
+        try:
+            _remove_listed(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+
+
+def _remove_listed(path: str) -> None:
+    try:
+        os.unlink(path)
+    except IsADirectoryError:
+        for name in sorted(os.listdir(path), reverse=True):
+            remove(f"{path}/{name}")
+        os.rmdir(path)
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _first_missing(path: str) -> str:
+    """Return the highest folder above `path` that does not exist, or `path` itself if its folder does."""
+    while True:
+        parent = _parent(path)
+        if not parent or os.path.lexists(parent):
+            return path
+        path = parent
+
+
+def _build(private: str, relative: str, content: bytes) -> None:
+    """Make the file `private + relative` and the folders on the way to it, all synced."""
+    folders = [private + relative[:end] for end, character in enumerate(relative) if character == "/"]
+    for folder in folders:
+        os.mkdir(folder)
+    _write_new(private + relative, content)
+    for folder in reversed(folders):
+        sync_folder(folder)
+
+
+def _write_new(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _show(private: str, top: str, path: str) -> str:
+    """Rename what was built for `top` into place; return the folder or file that appeared.
+
+    Another writer may have made `top` in the meantime. Then only what lies deeper is put into it; the file at
+    last replaces the file.
+    """
+    origin = len(top)
+    while True:
+        try:
+            os.rename(private + top[origin:], top)
+        except OSError as error:
+            if error.errno not in _TAKEN or top == path:
+                raise
+            deeper = path.find("/", len(top) + 1)
+            top = path if deeper < 0 else path[:deeper]
+        else:
+            return top
+
+
+def _make_parents(path: str) -> list[str]:
+    """Make the folders above `path` in place; return those whose entries change, the lowest first."""
+    changed = [_parent(path)]
+    missing = []
+    while not os.path.lexists(changed[-1]):
+        missing.append(changed[-1])
+        changed.append(_parent(changed[-1]))
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(folder)
+    return changed
+
+
+def _write_beside(path: str, content: bytes) -> None:
+    """Write where `.tmp` is on another file system: the temporary file lies beside, folders show early."""
+    changed = _make_parents(path)
+    # Distribution 3's own pattern, which both of us know not to be an object.
+    temporary = f"{path}.{uuid.uuid4()}.tmp"
+    try:
+        _write_new(temporary, content)
+        os.rename(temporary, path)
+    except OSError:
+        _unlink(temporary)
+        raise
+    for folder in changed:
+        sync_folder(folder)

@@ -1,0 +1,161 @@
+"""A staged file: distribution's `_uploads/<uuid>/data`, appended to in place."""
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Final, ParamSpec, TypeVar
+
+from typing_extensions import override
+
+from adapters.blob_storage.filesystem.errors import translate
+from adapters.blob_storage.filesystem.page_cache import PageCache
+from adapters.blob_storage.filesystem.reader import pieces
+from adapters.blob_storage.filesystem.threads import BlockingCalls
+from adapters.blob_storage.filesystem.tree import Tree
+from core.errors import ObjectBusyError, ObjectNotFoundError
+from core.ports.blob_storage import BlobWriter
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NOT_OPEN: Final = -1
+
+_WRITEBACK_BYTES: Final = 8 * 1024 * 1024
+"""After so many new bytes the kernel is asked to begin writing them to the disk.
+
+By itself it waits for seconds or gigabytes, and `commit` then waits for the whole blob: 240 ms per GiB on the
+disk where this was measured, 5 ms with the hint.
+"""
+
+
+class FileWriter(BlobWriter):
+    """Appends to the file at `path`, held by a lock that other processes respect and that dies with ours.
+
+    Leaving the block syncs nothing. A killed process loses nothing that the kernel has; after a power cut a
+    session tells the offset that is really there, and the client goes on from it. Only `commit` promises
+    durability.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        path: str,
+        *,
+        tree: Tree,
+        calls: BlockingCalls,
+        page_cache: PageCache,
+        path_of: Callable[[str], str],
+    ) -> None:
+        self._key = key
+        self._path = path
+        self._tree = tree
+        self._calls = calls
+        self._page_cache = page_cache
+        self._path_of = path_of
+        self._descriptor = _NOT_OPEN
+        self._size = 0
+        self._handed_on = 0
+        self._is_open_for_more = True
+
+    async def open(self, *, resume: bool) -> None:
+        """Lock the file, made where it is missing, and emptied unless `resume`."""
+        try:
+            await self._run(self._open, resume)
+        except BaseException:
+            # Also a cancellation: the thread has ended, and may have opened the file.
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file and its lock. Idempotent."""
+        if self._descriptor != _NOT_OPEN:
+            os.close(self._descriptor)
+            self._descriptor = _NOT_OPEN
+
+    @property
+    @override
+    def size(self) -> int:
+        return self._size
+
+    @override
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        if not self._is_open_for_more:
+            raise RuntimeError("the writer takes no more bytes")
+        if chunk:
+            await self._run(self._append, memoryview(chunk))
+
+    @override
+    def content(self) -> AsyncIterator[bytes]:
+        self._is_open_for_more = False
+        return pieces(self._descriptor, self._key, 0, self._size, calls=self._calls, page_cache=self._page_cache)
+
+    @override
+    async def commit(self, target: str) -> None:
+        await self._run(self._commit, self._path_of(target))
+        self._is_open_for_more = False
+
+    @override
+    async def discard(self) -> None:
+        self._is_open_for_more = False
+        await self._run(self._discard)
+
+    async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await self._calls.run(function, *args, **kwargs)
+        except OSError as error:
+            raise translate(error, self._key) from error
+
+    def _open(self, resume: bool) -> None:  # noqa: FBT001 - passed through a thread pool by position
+        self._lock()
+        # Between opening and locking, the writer before us may have committed: then this is a finished blob.
+        while not self._is_at_path():
+            self.close()
+            self._lock()
+        if not resume:
+            os.ftruncate(self._descriptor, 0)
+        self._size = self._handed_on = os.fstat(self._descriptor).st_size
+
+    def _lock(self) -> None:
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ObjectBusyError(self._key) from error
+
+    def _append(self, view: memoryview) -> None:
+        written = 0
+        try:
+            while written < len(view):
+                written += os.pwrite(self._descriptor, view[written:], self._size + written)
+        except OSError:
+            # A chunk is taken whole or not at all, so that `size` and the caller's hash agree.
+            os.ftruncate(self._descriptor, self._size)
+            raise
+        self._size += written
+        if self._size - self._handed_on >= _WRITEBACK_BYTES:
+            # What is still to be written is written and kept, whatever the name says: pulls find it in
+            # memory.
+            new = self._size - self._handed_on
+            os.posix_fadvise(self._descriptor, self._handed_on, new, os.POSIX_FADV_DONTNEED)
+            self._handed_on = self._size
+
+    def _commit(self, target: str) -> None:
+        if not self._is_at_path():
+            # Deleted meanwhile, for instance by the client's cancellation of the upload.
+            raise ObjectNotFoundError(self._key)
+        # The object is as old as its commit, not as its last byte: garbage collection spares what is young.
+        os.utime(self._descriptor)
+        os.fsync(self._descriptor)
+        self._tree.rename(self._path, target)
+
+    def _discard(self) -> None:
+        if self._is_at_path():
+            os.unlink(self._path)
+
+    def _is_at_path(self) -> bool:
+        """Whether the open file is still what the path leads to."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except (FileNotFoundError, NotADirectoryError):
+            return False

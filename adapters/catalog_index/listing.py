@@ -1,0 +1,85 @@
+"""No index at all: the repositories are what storage lists, page by page."""
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing
+
+from typing_extensions import override
+
+from adapters.catalog_index.bounds import legal_bound
+from core import layout
+from core.errors import NameInvalidError
+from core.names import RepositoryName
+from core.pagination import Page
+from core.ports.blob_storage import BlobStorage
+from core.ports.catalog_index import CatalogIndex
+
+
+class ListingCatalogIndex(CatalogIndex):
+    """Reads each page from storage; one per process, holds nothing, lives as long as the storage it is given.
+
+    A repository is listed as soon as it holds anything, an unfinished upload included: to tell those without
+    a manifest apart would cost a request each (docs/adr/0003). A page costs what `BlobStorage.list_marked`
+    does: about one request per 1,000 repositories on object stores.
+    """
+
+    name = "listing"
+
+    def __init__(self, storage: BlobStorage) -> None:
+        self._storage = storage
+
+    @override
+    async def add(self, name: RepositoryName) -> None:
+        return
+
+    @override
+    async def remove(self, name: RepositoryName) -> None:
+        return
+
+    @override
+    async def page(self, *, after: str, limit: int) -> Page[RepositoryName]:
+        if limit == 0:
+            return Page(items=())
+        items: list[RepositoryName] = []
+        async with aclosing(self._names(legal_bound(after))) as names:
+            async for name in names:
+                if len(items) == limit:
+                    return Page(items=items, has_more=True)
+                items.append(name)
+        return Page(items=items)
+
+    @override
+    async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
+        return
+
+    @property
+    @override
+    def is_derived(self) -> bool:
+        return True
+
+    @override
+    async def check(self) -> None:
+        await self._storage.check()
+
+    async def _names(self, after: str) -> AsyncGenerator[RepositoryName, None]:
+        paths = self._storage.list_marked(layout.REPOSITORIES, after=after)
+        try:
+            async for path in paths:
+                name = _as_name(path)
+                if name is not None:
+                    yield name
+        finally:
+            await _close(paths)
+
+
+def _as_name(path: str) -> RepositoryName | None:
+    try:
+        return RepositoryName(path)
+    except NameInvalidError:
+        # Somebody else's folder: no request could ever name it.
+        return None
+
+
+async def _close(iterator: AsyncIterator[str]) -> None:
+    # A page ends in the middle of the listing; the folder or connection behind it is given back now.
+    if isinstance(iterator, AsyncGenerator):
+        await iterator.aclose()

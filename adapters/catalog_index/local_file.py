@@ -1,0 +1,133 @@
+"""The catalog in a text file, `SEARCH_BACKEND=LOCAL`: the same file that the seed project wrote."""
+
+import asyncio
+import errno
+import os
+from bisect import bisect_right
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from typing_extensions import override
+
+from adapters.catalog_index.journal import ChangeJournal
+from adapters.catalog_index.name_file import NameFile
+from core.errors import StorageUnavailableError
+from core.names import RepositoryName
+from core.pagination import Page
+from core.ports.catalog_index import CatalogIndex
+
+DEFAULT_PATH: Final = Path("/opt/registry/repositories")
+"""Where the seed project kept it."""
+
+T = TypeVar("T")
+
+_REMEDIES: Final = {
+    errno.ENOENT: "its folder does not exist: create it, or mount the file there",
+    errno.ENOTDIR: "its folder is not a folder",
+    errno.EISDIR: "it is a folder (Docker makes one when the file to mount is missing on the host): "
+    "remove the folder and create an empty file with touch",
+    errno.EACCES: "user {user} may not read and write it: change its owner or mode",
+    errno.EPERM: "user {user} may not read and write it: change its owner or mode",
+    errno.EROFS: "it is on a read-only file system: mount it writable",
+}
+
+
+class LocalFileCatalogIndex(CatalogIndex):
+    """One name a line in one file, shared by the processes of a machine; one per process, opened once.
+
+    The names are kept in memory, sorted, and read again when the file changed: a page costs a stat and a
+    binary search. Adding a new name costs an fsync, adding a known one a lock; removing and replacing write
+    the file twice. What a crash leaves, and why, tells `name_file`.
+
+    Args:
+        path: the file; made at start when only it is missing.
+        lock_seconds_max: how long to wait for another process in the middle of a change.
+    """
+
+    name = "local"
+
+    def __init__(self, path: Path = DEFAULT_PATH, *, lock_seconds_max: float = 10.0) -> None:
+        self._path = path
+        self._file = NameFile(path, lock_seconds_max=lock_seconds_max)
+        self._journal = ChangeJournal()
+        self._thread: ThreadPoolExecutor | None = None
+
+    @override
+    async def __aenter__(self) -> Self:
+        # One thread: the file's operations take turns anyway, and must not use up the threads of others.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="catalog-file")
+        try:
+            await self._run(self._file.create)
+            await self._run(self._file.names)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.shutdown)
+            self._thread = None
+
+    @override
+    async def add(self, name: RepositoryName) -> None:
+        self._journal.note(name, present=True)
+        await self._run(lambda: self._file.add(name))
+
+    @override
+    async def remove(self, name: RepositoryName) -> None:
+        self._journal.note(name, present=False)
+        await self._run(lambda: self._file.replace(lambda names: [each for each in names if each != name]))
+
+    @override
+    async def page(self, *, after: str, limit: int) -> Page[RepositoryName]:
+        def cut() -> tuple[Sequence[str], bool]:
+            names = self._file.names()
+            start = bisect_right(names, after)
+            return names[start : start + limit], 0 < limit < len(names) - start
+
+        items, has_more = await self._run(cut)
+        return Page(items=[RepositoryName(item) for item in items], has_more=has_more)
+
+    @override
+    async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
+        with self._journal.recording() as changes:
+            before = await self._run(lambda: frozenset(self._file.names()))
+            wanted = {name async for name in names}
+
+            def renew(present: Sequence[str]) -> Iterable[str]:
+                # What other processes added meanwhile is in the file now and was not before.
+                kept = wanted.union(name for name in present if name not in before)
+                # A copy, because the event loop may note a change while this thread looks.
+                latest = changes.copy()
+                added = {name for name, is_present in latest.items() if is_present}
+                return (kept | added) - (latest.keys() - added)
+
+            await self._run(lambda: self._file.replace(renew))
+
+    @property
+    @override
+    def is_derived(self) -> bool:
+        return False
+
+    @override
+    async def check(self) -> None:
+        await self._run(self._file.create)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._thread is None:
+            raise StorageUnavailableError(f"the catalog file {self._path} is not open")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except OSError as error:
+            raise StorageUnavailableError(self._explain(error)) from error
+
+    def _explain(self, error: OSError) -> str:
+        remedy = _REMEDIES.get(error.errno or 0, error.strerror or type(error).__name__)
+        return f"the catalog file {self._path} cannot be used: {remedy.format(user=os.geteuid())}"

@@ -1,0 +1,217 @@
+"""The text file of repository names: one a line, each line ended by a newline, changed in place under a lock.
+
+The file is usually one file mounted from the host, where a rename fails and the folder cannot be written. So
+the file is its own journal: a new set is first appended behind the old one as
+
+    #replacement <length> <sha256 of the set>
+    <the set, one name a line>
+
+and counts from the moment it is all there; only then does it overwrite the old set and is the rest cut off.
+A process killed in between leaves either the old set or the new one, never a mixture. A last line without a
+newline is half a line: it was never acknowledged, may be the head of a longer name, and is dropped. So are
+lines that are not names (comments of people who edit the file) and repetitions.
+
+Everything here blocks; `local_file` runs it in a thread.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from core.errors import NameInvalidError, StorageUnavailableError
+from core.names import RepositoryName
+
+_REPLACEMENT: Final = re.compile(rb"^#replacement (\d{1,18}) ([0-9a-f]{64})\n", re.MULTILINE)
+_LOCK_POLL_SECONDS: Final = 0.01
+_TICK_SECONDS: Final = 0.002
+_TICKS_MAX: Final = 1000
+
+
+class NameFile:
+    """The file, and in memory the sorted names it held when last seen; used by one thread at a time.
+
+    Several processes may use the same file: changes are made under an exclusive `flock`, reads under a
+    shared one.
+
+    Args:
+        path: the file, which `create` makes when it is missing.
+        lock_seconds_max: how long to wait for another process that holds the lock.
+    """
+
+    def __init__(self, path: Path, *, lock_seconds_max: float) -> None:
+        self._path = path
+        self._lock_seconds_max = lock_seconds_max
+        self._names: list[str] = []
+        self._seen: tuple[int, ...] | None = None
+        self._whole_bytes = 0
+        self._is_clean = True
+
+    def create(self) -> None:
+        """Make sure that the file is there and can be written.
+
+        Raises:
+            OSError: it cannot.
+        """
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        os.close(descriptor)
+
+    def names(self) -> Sequence[str]:
+        """Return the names, sorted; the file is read only when it changed."""
+        if _signature(self._path.stat()) != self._seen:
+            with self._locked(os.O_RDONLY, fcntl.LOCK_SH) as descriptor:
+                self._refresh(descriptor)
+        return self._names
+
+    def add(self, name: str) -> None:
+        """Append a name, durable when this returns, unless the file has it."""
+        with self._locked(os.O_RDWR | os.O_APPEND, fcntl.LOCK_EX) as descriptor:
+            self._refresh(descriptor)
+            position = bisect_left(self._names, name)
+            if self._names[position : position + 1] == [name]:
+                return
+            if not self._is_clean:
+                # What was left by a crash must not swallow the line that comes now.
+                self._rewrite(self._names)
+            self._append(descriptor, f"{name}\n".encode())
+            self._names.insert(position, name)
+            self._seen = _signature(os.fstat(descriptor))
+
+    def replace(self, renew: Callable[[Sequence[str]], Iterable[str]]) -> None:
+        """Exchange the set for what `renew` makes of the present one, under the lock; writes it all twice."""
+        with self._locked(os.O_RDWR, fcntl.LOCK_EX) as descriptor:
+            self._refresh(descriptor)
+            fresh = sorted(set(renew(self._names)))
+            if fresh != self._names or not self._is_clean:
+                self._rewrite(fresh)
+
+    @contextmanager
+    def _locked(self, flags: int, operation: int) -> Iterator[int]:
+        descriptor = os.open(self._path, flags | os.O_CLOEXEC)
+        try:
+            self._lock(descriptor, operation)
+            yield descriptor
+        finally:
+            # Closing gives the lock back.
+            os.close(descriptor)
+
+    def _lock(self, descriptor: int, operation: int) -> None:
+        deadline = time.monotonic() + self._lock_seconds_max
+        while True:
+            try:
+                fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    message = f"the catalog file {self._path} stays locked by another process"
+                    raise StorageUnavailableError(message) from None
+                time.sleep(_LOCK_POLL_SECONDS)
+            else:
+                return
+
+    def _refresh(self, descriptor: int) -> None:
+        signature = _signature(os.fstat(descriptor))
+        if signature == self._seen:
+            return
+        data = _read_all(descriptor)
+        counted = _counted(data)
+        lines = counted.split(b"\n")
+        self._names = sorted({line.decode() for line in lines[:-1] if _is_name(line)})
+        self._whole_bytes = data.rfind(b"\n") + 1
+        self._is_clean = counted == data and not lines[-1]
+        self._seen = signature
+
+    def _append(self, descriptor: int, line: bytes) -> None:
+        size = os.fstat(descriptor).st_size
+        try:
+            _write_all(descriptor, line)
+            os.fsync(descriptor)
+        except OSError:
+            # A full disk took half of the line.
+            os.ftruncate(descriptor, size)
+            raise
+
+    def _rewrite(self, names: Sequence[str]) -> None:
+        content = "".join(f"{name}\n" for name in names).encode()
+        # A descriptor of its own, because one that appends cannot overwrite; the caller's holds the lock.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            before = os.fstat(descriptor).st_mtime_ns
+            self._write_replacement(descriptor, content)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            _write_all(descriptor, content)
+            os.fsync(descriptor)
+            _truncate_visibly(descriptor, len(content), before)
+            os.fsync(descriptor)
+            self._names = list(names)
+            self._whole_bytes = len(content)
+            self._is_clean = True
+            self._seen = _signature(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+
+    def _write_replacement(self, descriptor: int, content: bytes) -> None:
+        # Half a line would be whole, and a name, with a newline behind it.
+        os.ftruncate(descriptor, self._whole_bytes)
+        # Blank lines keep the copy out of the way of what will be written in front of it.
+        gap = b"\n" * max(1, len(content) - self._whole_bytes)
+        digest = hashlib.sha256(content).hexdigest()
+        try:
+            os.lseek(descriptor, 0, os.SEEK_END)
+            _write_all(descriptor, gap + f"#replacement {len(content)} {digest}\n".encode() + content)
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, self._whole_bytes)
+            raise
+
+
+def _counted(data: bytes) -> bytes:
+    """Return what counts of a file: all behind its last complete replacement, else all before the first."""
+    for marker in reversed(list(_REPLACEMENT.finditer(data))):
+        content = data[marker.end() : marker.end() + int(marker[1])]
+        if hashlib.sha256(content).hexdigest().encode() == marker[2]:
+            # Lines behind it were appended by a process that knows no locks.
+            return data[marker.end() :]
+        data = data[: marker.start()]
+    return data
+
+
+def _is_name(line: bytes) -> bool:
+    try:
+        RepositoryName(line.decode("ascii"))
+    except (NameInvalidError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _signature(stat: os.stat_result) -> tuple[int, ...]:
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def _truncate_visibly(descriptor: int, size: int, before: int) -> None:
+    """Cut the file so that its time of change moves on from `before`.
+
+    File systems stamp by a tick of some milliseconds. Two sets of the same length within one tick would look
+    the same to other processes, whose names would then stay stale.
+    """
+    for _ in range(_TICKS_MAX):
+        os.ftruncate(descriptor, size)
+        if os.fstat(descriptor).st_mtime_ns != before:
+            return
+        time.sleep(_TICK_SECONDS)
+
+
+def _read_all(descriptor: int) -> bytes:
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

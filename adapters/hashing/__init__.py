@@ -1,0 +1,1 @@
+"""Hashers for content on its way in."""

@@ -1,0 +1,134 @@
+"""The composition root: which adapter stands behind each port, and who is given what.
+
+The graph is built without awaiting anything; whoever uses it enters `blob_storage` and `catalog_index`, in this
+order, as context managers, and leaves them in reverse.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable as CallableType
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dependency_injector.containers import DeclarativeContainer
+from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
+
+from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.catalog_index.listing import ListingCatalogIndex
+from adapters.catalog_index.local_file import LocalFileCatalogIndex
+from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
+from adapters.hashing.resumable import hasher_factory
+from config.policies import manifest_policy
+from config.settings import DescriptorCache, Settings
+from core.links import Links
+from core.registry import Registry
+from core.services.blobs import BlobService
+from core.services.catalog import CatalogService
+from core.services.manifests import ManifestService
+from core.services.referrers import ReferrerService
+from core.services.tags import TagService
+from core.services.uploads import UploadService
+from core.tag_links import TagLinks
+
+
+def utc_now() -> datetime:
+    """Tell the time."""
+    return datetime.now(UTC)  # noqa: TID251 - the one clock that the others are given
+
+
+def new_id() -> str:
+    """Make the id of an upload session."""
+    return str(uuid.uuid4())
+
+
+class HashingThreads:
+    """Hashes off the event loop, in as many threads as there are cores: hashing releases the interpreter lock."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(thread_name_prefix="hashing")
+
+    def __call__(self, function: CallableType[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
+        """Start `function(*arguments)` at once and return what to await for its result."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
+    return configured.value if configured else "disabled"
+
+
+class Container(DeclarativeContainer):
+    """One registry; `settings` must be given."""
+
+    settings = Dependency(instance_of=Settings)
+
+    now = Object(utc_now)
+    new_id = Object(new_id)
+
+    blob_storage = Selector(
+        settings.provided.storage.kind,
+        inmemory=Singleton(InMemoryBlobStorage, now=now),
+        filesystem=Singleton(
+            FilesystemBlobStorage,
+            root_directory=settings.provided.storage.filesystem.root_directory,
+            threads_max=settings.provided.storage.filesystem.max_threads,
+        ),
+    )
+    catalog_index = Selector(
+        settings.provided.catalog.backend,
+        LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
+        LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
+    )
+
+    descriptor_cache = Selector(
+        Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache),
+        disabled=Singleton(DisabledDescriptorCache),
+        inmemory=Singleton(
+            InMemoryDescriptorCache,
+            now=now,
+            entries_max=settings.provided.storage.blob_descriptor_cache_entries_max,
+        ),
+    )
+
+    links = Singleton(Links, storage=blob_storage)
+    tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache)
+    uploads = Singleton(
+        UploadService,
+        storage=blob_storage,
+        links=links,
+        cache=descriptor_cache,
+        now=now,
+        new_id=new_id,
+        new_hasher=Singleton(hasher_factory),
+        offload=Singleton(HashingThreads),
+    )
+    manifests = Singleton(
+        ManifestService,
+        storage=blob_storage,
+        links=links,
+        tag_links=tag_links,
+        cache=descriptor_cache,
+        policy=Singleton(manifest_policy, settings.provided.validation),
+    )
+    tags = Singleton(
+        TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max
+    )
+    referrers = Singleton(ReferrerService, storage=blob_storage, links=links, tag_links=tag_links)
+    catalog = Singleton(
+        CatalogService,
+        catalog_index,
+        storage=blob_storage,
+        page_size_max=settings.provided.catalog.entries_max,
+    )
+    registry = Singleton(
+        Registry,
+        blobs=blobs,
+        uploads=uploads,
+        manifests=manifests,
+        tags=tags,
+        referrers=referrers,
+        catalog=catalog,
+    )

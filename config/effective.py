@@ -1,0 +1,101 @@
+"""The effective configuration, key by key, each with its source: what `registry config check` prints."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from config.durations import format_duration
+from config.schema.base import SectionSchema, Sub, SubList
+from config.schema.collections import Anything, HeaderMap, Unused
+from config.schema.key import Key
+from config.schema.root import RootSchema
+from config.schema.scalars import Duration
+from config.settings import Secret, Settings
+from config.tree import Items, KeyPath, Node, Scalar, Section, dotted
+
+_DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveValue:
+    """A key, its value as it is shown (secrets are not), and where it comes from."""
+
+    key: str
+    shown: str
+    source: str
+
+    def line(self) -> str:
+        """Write it as a line of YAML with a comment."""
+        return f"{self.key}: {self.shown}  # {self.source}"
+
+
+def list_effective(root: Section, settings: Settings) -> Iterator[EffectiveValue]:
+    """Yield every key that counts, in the order of the file; sections that are not selected are left out."""
+    yield from _in_section(RootSchema, root, settings, ())
+
+
+def _in_section(section: type[SectionSchema], node: Node | None, owner: Any, path: KeyPath) -> Iterator[EffectiveValue]:
+    for attribute, field in section.keys().items():
+        child = node.get(field.key) if isinstance(node, Section) else None
+        if field.replaced_by is None and not isinstance(field, Unused):
+            yield from _of_key(field, child, owner, attribute, (*path, field.key))
+
+
+def _of_key(field: Key[Any], node: Node | None, owner: Any, attribute: str, path: KeyPath) -> Iterator[EffectiveValue]:
+    if isinstance(field, Sub):
+        yield from _of_section(field, node, owner, attribute, path)
+        return
+    value = getattr(owner, attribute)
+    if isinstance(field, SubList) and value:
+        items = node if isinstance(node, Items) else []
+        for index, (item, settings) in enumerate(zip(items, value, strict=True)):
+            yield from _in_section(field.section, item, settings, (*path, index))
+        return
+    yield EffectiveValue(key=dotted(path), shown=_show(field, value), source=_source(node))
+
+
+def _of_section(field: Sub, node: Node | None, owner: Any, attribute: str, path: KeyPath) -> Iterator[EffectiveValue]:
+    if field.may_be_empty and node is None:
+        return
+    if field.section.settings is dict:
+        yield EffectiveValue(key=dotted(path), shown="{}", source=_source(node, is_whole=True))
+        return
+    inner = owner if field.section.settings is None else getattr(owner, attribute)
+    if inner is not None:
+        yield from _in_section(field.section, node, inner, path)
+
+
+def _source(node: Node | None, *, is_whole: bool = False) -> str:
+    is_default = node is None or (isinstance(node, Scalar) and node.is_empty and not is_whole)
+    return _DEFAULT if node is None or is_default else str(node.source)
+
+
+def _show(field: Key[Any], value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(field, Duration):
+        return format_duration(value)
+    if isinstance(field, Anything):
+        # Free parameters may hold passwords under any name.
+        return json.dumps(sorted(value), ensure_ascii=False) if isinstance(value, Mapping) else "…"
+    if isinstance(field, HeaderMap):
+        return json.dumps({name: [_plain(each) for each in values] for name, values in value.items()})
+    plain = _plain(value)
+    return plain if isinstance(plain, str) and _is_plain(plain) else json.dumps(plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads the text back as it stands; quotes are for the rest."""
+    return text.isprintable() and text[:1].isalpha() and not {":", "#", " "} & set(text)

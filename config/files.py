@@ -1,0 +1,28 @@
+"""Reading the files of a configuration: bounded, UTF-8, and with errors that say what to do."""
+
+from pathlib import Path
+
+from config.errors import ConfigError
+from config.tree import printable
+
+
+def read_text_file(path: str, *, bytes_max: int) -> str:
+    """Return the text of a file.
+
+    Raises:
+        ConfigError: it cannot be read, is no UTF-8, or is larger than `bytes_max`; only the path is told.
+    """
+    shown = printable(path, limit=400)
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(bytes_max + 1)
+        text = content.decode("utf-8")
+    except OSError as error:
+        raise ConfigError([f"{shown}: cannot be read: {error.strerror or type(error).__name__}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{shown}: is not UTF-8 text"]) from None
+    except ValueError:
+        raise ConfigError([f"{shown}: is not a path"]) from None
+    if len(content) > bytes_max:
+        raise ConfigError([f"{shown}: is larger than {bytes_max} bytes"])
+    return text

@@ -1,0 +1,131 @@
+"""Where settings come from: defaults, the configuration file, the environment, in this order.
+
+The one reader of the environment. What it returns is complete and checked; what is wrong comes all at once.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from marshmallow import ValidationError
+
+from config.effective import EffectiveValue, list_effective
+from config.environment import PATH_VARIABLE, apply_environment, variable_of
+from config.errors import ConfigError
+from config.files import read_text_file
+from config.schema.key import MISSING_VALUE
+from config.schema.root import RootSchema
+from config.settings import Settings
+from config.spellings import find_unknown, respell, widen_bare
+from config.support import Severity, check_support
+from config.tree import KeyPath, Section, Source, dotted, find_node
+from config.yaml_tree import parse_document
+
+CLASSIC_PATHS: Final = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
+"""Where the images of the registries before us keep the file."""
+
+PATH_UNSPECIFIED: Final = "configuration path unspecified"
+"""The problem of having no file to read, in distribution's words."""
+
+_FILE_BYTES_MAX: Final = 512 * 1024
+_SECRET_FILE_BYTES_MAX: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """Checked settings, and what is to be said about where they come from. No line holds a secret."""
+
+    settings: Settings
+    path: str
+    warnings: tuple[str, ...]
+    """To be logged at start: something has no effect, or not the one that was meant."""
+    notes: tuple[str, ...]
+    """For the debug log."""
+    effective: tuple[EffectiveValue, ...]
+    """Every key with its value and source."""
+
+
+def find_path(argument: str | None, *, environ: Mapping[str, str] | None = None) -> str:
+    """Return the path of the configuration file: the argument, the variable, or a classic path that exists.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    environ = os.environ if environ is None else environ
+    named = argument or environ.get(PATH_VARIABLE)
+    found = named or next((path for path in CLASSIC_PATHS if Path(path).is_file()), None)
+    if found is None:
+        raise ConfigError([PATH_UNSPECIFIED])
+    return found
+
+
+def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read the file at `path`, lay the environment over it, and return settings.
+
+    Raises:
+        ConfigError: the file cannot be read or a value cannot be used; it lists every problem that was found.
+    """
+    environ = os.environ if environ is None else environ
+    text = read_text_file(path, bytes_max=_FILE_BYTES_MAX)
+    root, warnings = parse_document(text, origin=path)
+    widen_bare(root)
+    findings = apply_environment(root, environ, read_file=_read_secret_file)
+    notes = findings.notes + respell(root)
+    unknown = list(find_unknown(root))
+    unsupported = check_support(root)
+    problems = [
+        *findings.problems,
+        *(key.explain() for key in unknown if key.must_stop),
+        *unsupported[Severity.REFUSE],
+    ]
+    settings = _build(root, path, problems)
+    return Loaded(
+        settings=settings,
+        path=path,
+        warnings=(
+            *warnings,
+            *findings.warnings,
+            *(key.explain() for key in unknown),
+            *unsupported[Severity.WARN],
+        ),
+        notes=(*notes, *unsupported[Severity.NOTE]),
+        effective=tuple(list_effective(root, settings)),
+    )
+
+
+def _read_secret_file(path: str) -> str:
+    return read_text_file(path, bytes_max=_SECRET_FILE_BYTES_MAX)
+
+
+def _build(root: Section, path: str, problems: list[str]) -> Settings:
+    """Check the tree, adding to the problems that are known already, and raise them all if there are any."""
+    try:
+        settings = cast("Settings", RootSchema().load(root))
+    except ValidationError as error:
+        told = [_tell(root, path, key, message) for key, message in _flatten(error.messages)]
+        raise ConfigError(dict.fromkeys([*problems, *told])) from None
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return settings
+
+
+def _flatten(messages: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Yield marshmallow's nested messages one by one, each with the key that it is about."""
+    if isinstance(messages, Mapping):
+        for name, inner in messages.items():
+            yield from _flatten(inner, key if name == "_schema" else (*key, name))
+    elif isinstance(messages, list):
+        for inner in messages:
+            yield from _flatten(inner, key)
+    else:
+        yield key, str(messages)
+
+
+def _tell(root: Section, path: str, key: KeyPath, message: str) -> str:
+    """Write one problem as one line: where, which key, what, and what to do if that is not said."""
+    node = next(found for length in range(len(key), -1, -1) if (found := find_node(root, key[:length])) is not None)
+    source = node.source if key else Source(origin=path, line=1)
+    remedy = f"; set it in the file or as {variable_of(key)}" if message.startswith(MISSING_VALUE) else ""
+    return f"{source}: `{dotted(key)}` {message}{remedy}"

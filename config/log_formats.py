@@ -1,0 +1,141 @@
+"""How log lines look: logfmt-like text, JSON, logstash's JSON, and the combined access log of Apache."""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Final
+
+from typing_extensions import override
+
+_STANDARD_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+_LEVEL_NAMES: Final = {"WARNING": "warning", "CRITICAL": "fatal"}
+_BARE: Final = re.compile(r"[A-Za-z0-9._/@^+:-]+")
+"""What stands in the text format without quotes."""
+REQUEST_ID_FIELD: Final = "http.request.id"
+
+
+class EventFormatter(logging.Formatter):
+    """What all formats of the application log share: which fields a line has.
+
+    Args:
+        static_fields: in every line.
+        request_id: tells the id of the request that is being served, or nothing.
+        names_caller: whether lines tell the function that wrote them.
+    """
+
+    reserved: ClassVar[frozenset[str]] = frozenset()
+    """Names of the format itself; a field of such a name is written as `fields.<name>`."""
+
+    def __init__(
+        self, static_fields: Mapping[str, str], *, request_id: Callable[[], str], names_caller: bool = False
+    ) -> None:
+        super().__init__()
+        self._static_fields = dict(static_fields)
+        self._request_id = request_id
+        self._names_caller = names_caller
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the fields of a line beside time, level and message."""
+        fields: dict[str, Any] = dict(self._static_fields)
+        request_id = self._request_id()
+        if request_id:
+            fields[REQUEST_ID_FIELD] = request_id
+        if self._names_caller:
+            fields |= {"func": f"{record.module}.{record.funcName}", "file": f"{record.filename}:{record.lineno}"}
+        fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
+        if record.exc_info and record.exc_info[0] is not None:
+            fields |= {"error": record.exc_info[0].__name__, "stack": self.formatException(record.exc_info)}
+        return {(f"fields.{name}" if name in self.reserved else name): value for name, value in fields.items()}
+
+
+class TextFormatter(EventFormatter):
+    """`time=… level=info msg="…" key=value`."""
+
+    reserved = frozenset({"time", "level", "msg"})
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        head = {"time": _timestamp(record), "level": _level(record), "msg": record.getMessage()}
+        return " ".join(f"{_escape(name)}={_text(value)}" for name, value in {**head, **self.fields(record)}.items())
+
+
+class JsonFormatter(EventFormatter):
+    """One JSON object a line, with `time`, `level` and `msg`."""
+
+    reserved = frozenset({"time", "level", "msg"})
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        head = {"level": _level(record), "msg": record.getMessage(), "time": _timestamp(record)}
+        return _json({**head, **self.fields(record)})
+
+
+class LogstashFormatter(EventFormatter):
+    """One JSON object a line, with logstash's `@timestamp`, `@version` and `message`."""
+
+    reserved = frozenset({"@timestamp", "@version", "level", "message"})
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        head = {
+            "@timestamp": _timestamp(record),
+            "@version": "1",
+            "level": _level(record),
+            "message": record.getMessage(),
+        }
+        return _json({**head, **self.fields(record)})
+
+
+class AccessFormatter(logging.Formatter):
+    """Apache's combined format, then the id of the request and its seconds."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        fields = vars(record)
+
+        def field(name: str) -> str:
+            return _escape(str(fields.get(name) or "-")).replace('"', '\\"')
+
+        request = f"{field('http.request.method')} {field('http.request.uri')} {field('http.version')}"
+        return (
+            f"{field('http.request.remoteaddr')} - {field('auth.user.name')} [{_apache_time(record)}] "
+            f'"{request}" {field("http.response.status")} {fields.get("http.response.written", 0)} '
+            f'"{field("http.request.referer")}" "{field("http.request.useragent")}" '
+            f'"{field(REQUEST_ID_FIELD)}" {fields.get("http.response.duration", 0.0):.6f}'
+        )
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, tz=UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _apache_time(record: logging.LogRecord) -> str:
+    # By hand, because strftime's month names follow the locale.
+    months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+    moment = time.gmtime(record.created)
+    clock = time.strftime("%H:%M:%S", moment)
+    return f"{moment.tm_mday:02}/{months[moment.tm_mon - 1]}/{moment.tm_year}:{clock} +0000"
+
+
+def _level(record: logging.LogRecord) -> str:
+    return _LEVEL_NAMES.get(record.levelname, record.levelname.lower())
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    return text if _BARE.fullmatch(text) else '"' + _escape(text).replace('"', '\\"') + '"'
+
+
+def _escape(text: str) -> str:
+    r"""Write what does not print, and the backslash, as Python does: `\n`, `\x1b`, `\u2028`."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _json(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, default=str)

@@ -1,0 +1,175 @@
+"""Sections: marshmallow schemas that become settings, and the walk over all keys that they declare."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, cast
+
+from marshmallow import EXCLUDE, Schema, ValidationError, post_load, pre_load
+from typing_extensions import override
+
+from config.schema.collections import Unused, is_index
+from config.schema.key import Key, convert_each
+from config.tree import Items, KeyPath, Node, Scalar, Section
+
+
+class SectionSchema(Schema):
+    """A mapping of the file.
+
+    `settings` is the dataclass that it becomes, filled with the keys that are given, so that defaults stand
+    only in the dataclass. None means that the keys belong to the dataclass of the enclosing section.
+    """
+
+    settings: ClassVar[type[Any] | None] = None
+    refuses_unknown: ClassVar[bool] = False
+    """Whether an unknown key stops the start, because leaving it out would open what it was to close."""
+    transparent: ClassVar[tuple[str, ...]] = ()
+    """Components of variables that mean this section itself: `OPTIONS` in `REGISTRY_REDIS_OPTIONS_DB`."""
+
+    class Meta:
+        """Unknown keys are warned about elsewhere."""
+
+        unknown = EXCLUDE
+
+    @classmethod
+    def keys(cls) -> dict[str, "Key[Any]"]:
+        """Return the declared keys by attribute name, in the order of declaration."""
+        return cast("dict[str, Key[Any]]", cls._declared_fields)
+
+    @pre_load
+    def drop_empty(self, node: Node, **_: Any) -> Section:
+        """Leave out keys without a value: they mean the default, or, for drivers, no parameters."""
+        if not isinstance(node, Section):
+            raise ValidationError("must be a mapping of keys")
+        kept = Section(node.source)
+        for key, child in node.items():
+            field = next((field for field in self.keys().values() if field.key == key), None)
+            if not (isinstance(child, Scalar) and child.is_empty):
+                kept[key] = child
+            elif isinstance(field, Sub) and field.may_be_empty:
+                kept[key] = Section(child.source)
+        return kept
+
+    @post_load
+    def build(self, values: dict[str, Any], **_: Any) -> Any:
+        """Make the settings, taking in the keys of sections that have no dataclass of their own."""
+        merged: dict[str, Any] = {}
+        for name, value in values.items():
+            field = self.keys()[name]
+            if isinstance(field, Unused):
+                continue
+            if isinstance(field, Sub) and field.section.settings is None:
+                merged |= value
+            else:
+                merged[name] = value
+        return self.complete(merged) if self.settings is None else self.settings(**self.complete(merged))
+
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Adapt the values before they become settings, where file and settings differ."""
+        return values
+
+
+class Sub(Key[Any]):
+    """A key that holds a section.
+
+    Args:
+        may_be_empty: its mere presence counts, as that of `storage.inmemory:`.
+        may_be_bare: a single word stands for a section with this key, as in `storage: inmemory`.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        doc: str,
+        section: type[SectionSchema],
+        *,
+        may_be_empty: bool = False,
+        may_be_bare: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(key, doc, **options)
+        self.may_be_bare = may_be_bare
+        self.section = section
+        self.may_be_empty = may_be_empty
+
+    @override
+    def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, Key[Any]] | None:
+        if not components:
+            return (), self
+        return resolve_in(self.section, components, tree)
+
+    @override
+    def convert(self, node: Node) -> Any:
+        return self.section().load(cast("Mapping[str, Any]", node))
+
+
+class SubList(Key[tuple[Any, ...]]):
+    """A key that holds a list of sections."""
+
+    def __init__(self, key: str, doc: str, section: type[SectionSchema], **options: Any) -> None:
+        super().__init__(key, doc, **options)
+        self.section = section
+
+    @override
+    def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, Key[Any]] | None:
+        if not components:
+            return (), self
+        if not is_index(components[0]):
+            return None
+        index = int(components[0])
+        item = tree[index] if isinstance(tree, Items) and index < len(tree) else None
+        found = Sub(self.key, self.doc, self.section).resolve(components[1:], item)
+        return None if found is None else ((index, *found[0]), found[1])
+
+    @override
+    def convert(self, node: Node) -> tuple[Any, ...]:
+        if not isinstance(node, Items):
+            raise ValidationError("must be a list")
+        return convert_each(node, self.section().load)
+
+
+def resolve_in(
+    section: type[SectionSchema], components: Sequence[str], tree: Node | None
+) -> tuple[KeyPath, Key[Any]] | None:
+    """Follow a variable's name from a section on; None if it names no key."""
+    if components and components[0] in section.transparent:
+        return resolve_in(section, components[1:], tree)
+    for field in section.keys().values():
+        if components and components[0] in field.variable_names:
+            child = tree.get(field.key) if isinstance(tree, Section) else None
+            found = field.resolve(components[1:], child)
+            return None if found is None else ((field.key, *found[0]), found[1])
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownKey:
+    """A key as the documentation lists it."""
+
+    path: KeyPath
+    """Keys of the file from the root; the members of a list of sections are the step 0."""
+    field: Key[Any]
+    owner: type[Any] | None
+    """The dataclass that has it."""
+    attribute: str
+
+    @property
+    def default(self) -> object:
+        """The value when nothing is configured; `MISSING` when there is none."""
+        declared = fields(self.owner) if self.owner is not None else ()
+        found = next((each for each in declared if each.name == self.attribute), None)
+        if found is None:
+            return MISSING
+        return found.default_factory() if found.default_factory is not MISSING else found.default
+
+
+def walk(section: type[SectionSchema], *, path: KeyPath = (), owner: type[Any] | None = None) -> Iterator[KnownKey]:
+    """Yield every key below a section that is not itself a section, in the order of the file."""
+    owner = section.settings or owner
+    for attribute, field in section.keys().items():
+        here = (*path, field.key)
+        if isinstance(field, Sub) and field.replaced_by is None:
+            yield from walk(field.section, path=here, owner=owner)
+        elif isinstance(field, SubList):
+            yield from walk(field.section, path=(*here, 0), owner=owner)
+        else:
+            yield KnownKey(path=here, field=field, owner=owner, attribute=attribute)

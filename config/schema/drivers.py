@@ -1,0 +1,138 @@
+"""The parameters of each storage driver."""
+
+from typing import Any, Final
+
+from marshmallow import ValidationError
+from typing_extensions import override
+
+from config.schema.base import SectionSchema
+from config.schema.collections import Unused
+from config.schema.key import MISSING_VALUE
+from config.schema.scalars import Bool, Integer, SecretText, Text
+from config.settings import SCS_REGIONS, FilesystemSettings, S3Settings, ScsSettings
+
+_MIB: Final = 1024 * 1024
+_PART_BYTES_MIN: Final = 5 * _MIB
+_PART_BYTES_MAX: Final = 5 * 1024 * _MIB
+_STORAGE_CLASSES: Final = (
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "NONE",
+)
+_OBJECT_ACLS: Final = (
+    "private",
+    "public-read",
+    "public-read-write",
+    "aws-exec-read",
+    "authenticated-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+)
+
+
+class FilesystemSchema(SectionSchema):
+    """`storage.filesystem`."""
+
+    settings = FilesystemSettings
+
+    root_directory = Text("rootdirectory", "The folder that holds everything.")
+    max_threads = Integer("maxthreads", "How many file operations run side by side.", at_least=1, at_most=10_000)
+
+
+class InMemorySchema(SectionSchema):
+    """`storage.inmemory`, which has no parameters."""
+
+    settings = dict
+
+
+class ScsSchema(SectionSchema):
+    """`storage.scs`; the first four are needed."""
+
+    settings = ScsSettings
+
+    access_key = Text("accesskey", "The access key.")
+    secret_key = SecretText("secretkey", "The secret key.")
+    region = Text("region", f"The region: {', '.join(SCS_REGIONS)}.")
+    bucket = Text("bucket", "The bucket; it is taken in lower case.")
+    endpoint = Text("endpoint", "Host or URL to speak to instead of the region's own.")
+    secure = Bool("secure", "Whether to speak HTTPS.")
+    chunk_bytes = Integer("chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX)
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a section that lacks one of the four, naming all that are missing."""
+        missing: dict[Any, Any] = {
+            self.keys()[name].key: [MISSING_VALUE]
+            for name in ("access_key", "secret_key", "region", "bucket")
+            if name not in values
+        }
+        region = values.get("region")
+        if region and region not in SCS_REGIONS and "endpoint" not in values:
+            missing["region"] = [f"must be one of {', '.join(SCS_REGIONS)}, unless an endpoint is given"]
+        if missing:
+            raise ValidationError(missing)
+        return values
+
+
+class S3Schema(SectionSchema):
+    """`storage.s3`."""
+
+    settings = S3Settings
+
+    access_key = Text("accesskey", "The access key; without it the standard AWS credential chain is asked.")
+    secret_key = SecretText("secretkey", "The secret key.")
+    session_token = SecretText("sessiontoken", "The session token of temporary credentials.")
+    region = Text("region", "The AWS region.")
+    region_endpoint = Text("regionendpoint", "URL of a store that is not AWS.")
+    bucket = Text("bucket", "The bucket.")
+    root_directory = Text("rootdirectory", "Key prefix in the bucket.")
+    secure = Bool("secure", "Whether to speak HTTPS.")
+    skip_verify = Bool("skipverify", "Whether to accept any certificate of the store.")
+    v4_auth = Bool("v4auth", "Whether to sign by version 4.")
+    force_path_style = Bool("forcepathstyle", "Whether the bucket stands in the path, not in the host name.")
+    accelerate = Bool("accelerate", "Whether to use S3 Transfer Acceleration.")
+    use_dualstack = Bool("usedualstack", "Whether to use AWS's IPv6 endpoints.")
+    use_fips_endpoint = Bool("usefipsendpoint", "Whether to use AWS's FIPS endpoints.")
+    encrypt = Bool("encrypt", "Whether the store encrypts objects.")
+    key_id = Text("keyid", "The KMS key for `encrypt`.")
+    storage_class = Text("storageclass", "The storage class; NONE sends none.", choices=_STORAGE_CLASSES)
+    object_acl = Text("objectacl", "The canned ACL of objects.", choices=_OBJECT_ACLS)
+    redirect_endpoint = Text("redirectendpoint", "The endpoint that redirects name, if clients need another.")
+    chunk_bytes = Integer("chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX)
+    multipart_copy_chunk_bytes = Integer(
+        "multipartcopychunksize",
+        "Bytes of one part of a server-side copy.",
+        at_least=_PART_BYTES_MIN,
+        at_most=_PART_BYTES_MAX,
+    )
+    multipart_copy_concurrency_max = Integer(
+        "multipartcopymaxconcurrency", "How many parts are copied at once.", at_least=1, at_most=10_000
+    )
+    multipart_copy_threshold_bytes = Integer(
+        "multipartcopythresholdsize",
+        "Objects larger than this are copied in parts.",
+        at_most=_PART_BYTES_MAX,
+    )
+    user_agent = Text("useragent", "The User-Agent towards the store.")
+    log_level = Unused("loglevel", "Logging of the Go SDK.")
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a section without bucket or place, or with half a pair of keys."""
+        problems: dict[Any, Any] = {}
+        if not values.get("bucket"):
+            problems["bucket"] = [MISSING_VALUE]
+        if not values.get("region") and not values.get("region_endpoint"):
+            problems["region"] = [f"{MISSING_VALUE}, unless `regionendpoint` is given"]
+        if bool(values.get("access_key")) != bool(values.get("secret_key")):
+            problems["secretkey" if values.get("access_key") else "accesskey"] = [MISSING_VALUE]
+        if problems:
+            raise ValidationError(problems)
+        if values.get("storage_class") == "NONE":
+            values["storage_class"] = None
+        return values

@@ -1,0 +1,116 @@
+"""What a key of the configuration is: a marshmallow field over `config.tree` nodes.
+
+A key knows four things: how to check and convert its value, which variables lead to it, how the text of a
+variable becomes a node, and how JSON Schema describes it. Messages never show the value of a secret.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
+
+from marshmallow import ValidationError
+from marshmallow.fields import Field
+from typing_extensions import override
+
+from config.tree import KeyPath, Node, Section, Source
+from config.yaml_tree import parse_value
+
+T = TypeVar("T")
+JsonObject: TypeAlias = dict[str, Any]
+
+MISSING_VALUE: Final = "is missing"
+"""The message for a key that is needed; the loader adds where to set it."""
+
+
+class Key(Field[T], Generic[T]):
+    """A key of the configuration file.
+
+    Args:
+        key: its name in the file.
+        doc: what it means, one sentence.
+        go: further names in variables, those of distribution's Go fields where they differ from `key`.
+        required: the message when it is missing.
+        replaced_by: the dotted path, within the same section, that took its place; set for old spellings.
+        is_negated: the replacement means the opposite.
+    """
+
+    json_type: ClassVar[JsonObject] = {}
+    is_secret: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        key: str,
+        doc: str,
+        *,
+        go: Sequence[str] = (),
+        required: str | None = None,
+        replaced_by: str | None = None,
+        is_negated: bool = False,
+    ) -> None:
+        super().__init__(
+            data_key=key,
+            required=required is not None,
+            error_messages=None if required is None else {"required": required},
+        )
+        self.key = key
+        self.doc = doc
+        self.variable_names = (key.upper(), *go)
+        self.replaced_by = replaced_by
+        self.is_negated = is_negated
+
+    def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, "Key[Any]"] | None:
+        """Follow the rest of a variable's name from here; None if it leads nowhere.
+
+        `tree` is what stands here already, in whose spelling free keys are continued.
+        """
+        del tree
+        return None if components else ((), self)
+
+    def parse(self, text: str, source: Source) -> Node:
+        """Turn the text of a variable that names this key into a node.
+
+        Raises:
+            ConfigError: the key needs YAML and this is none.
+        """
+        return parse_value(text, source=source)
+
+    def json_schema(self) -> JsonObject:
+        """Describe the value, without its default."""
+        return dict(self.json_type)
+
+    @override
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> T:
+        return self.convert(value)
+
+    @abstractmethod
+    def convert(self, node: Node) -> T:
+        """Check a node and return its value.
+
+        Raises:
+            ValidationError: it is none of this kind; the message says what it must be.
+        """
+
+
+def convert_each(nodes: Iterable[Any], convert: Callable[[Any], T]) -> tuple[T, ...]:
+    """Convert all of `nodes`; the errors of all are raised together, under their indexes."""
+    return tuple(convert_entries(dict(enumerate(nodes)), convert).values())
+
+
+def convert_entries(entries: Mapping[Any, Any], convert: Callable[[Any], T]) -> dict[Any, T]:
+    """Convert all values of a mapping; the errors of all are raised together, under their keys."""
+    values: dict[Any, T] = {}
+    errors: dict[Any, Any] = {}
+    for name, entry in entries.items():
+        try:
+            values[name] = convert(entry)
+        except ValidationError as error:
+            errors[name] = error.messages
+    if errors:
+        raise ValidationError(errors)
+    return values
+
+
+def existing_key(tree: Node | None, component: str) -> str:
+    """Return the key of `tree` that a component means in whatever case, else the component in lower case."""
+    names = tree if isinstance(tree, Section) else ()
+    return next((name for name in names if name.upper() == component.upper()), component.lower())

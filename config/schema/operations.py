@@ -1,0 +1,156 @@
+"""`health`, `notifications`, `proxy` and `middleware`."""
+
+from config.schema.base import SectionSchema, Sub, SubList
+from config.schema.collections import Anything, HeaderMap, ListOf
+from config.schema.key import MISSING_VALUE
+from config.schema.scalars import Bool, Duration, Integer, SecretText, Text
+from config.settings import (
+    EndpointSettings,
+    FileCheckSettings,
+    HealthSettings,
+    HttpCheckSettings,
+    MiddlewareEntry,
+    MiddlewareSettings,
+    NotificationSettings,
+    ProxyExecSettings,
+    ProxySettings,
+    StorageCheckSettings,
+    TcpCheckSettings,
+)
+
+
+class StorageCheckSchema(SectionSchema):
+    """`health.storagedriver`."""
+
+    settings = StorageCheckSettings
+
+    enabled = Bool("enabled", "Whether the storage is checked.")
+    interval_seconds = Duration("interval", "How often.")
+    threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
+
+
+class FileCheckSchema(SectionSchema):
+    """`health.file[]`."""
+
+    settings = FileCheckSettings
+
+    file = Text("file", "Unhealthy while this file exists.", required=MISSING_VALUE)
+    interval_seconds = Duration("interval", "How often it is looked for.")
+    threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
+
+
+class HttpCheckSchema(SectionSchema):
+    """`health.http[]`."""
+
+    settings = HttpCheckSettings
+
+    uri = Text("uri", "The URL that is asked by HEAD.", required=MISSING_VALUE)
+    headers = HeaderMap(Text("headers", "Headers of the request."))
+    status_code = Integer("statuscode", "The status that is healthy.", at_least=100, at_most=599)
+    timeout_seconds = Duration("timeout", "How long an answer may take.")
+    interval_seconds = Duration("interval", "How often it is asked.")
+    threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
+
+
+class TcpCheckSchema(SectionSchema):
+    """`health.tcp[]`."""
+
+    settings = TcpCheckSettings
+
+    addr = Text("addr", "The `host:port` that is connected to.", required=MISSING_VALUE)
+    timeout_seconds = Duration("timeout", "How long connecting may take.")
+    interval_seconds = Duration("interval", "How often it is tried.")
+    threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
+
+
+class HealthSchema(SectionSchema):
+    """`health`; distribution's variables know the lists by the names of its Go fields."""
+
+    settings = HealthSettings
+
+    storage = Sub("storagedriver", "The check of the storage.", StorageCheckSchema)
+    files = SubList("file", "Checks of files.", FileCheckSchema, go=("FILECHECKERS",))
+    http = SubList("http", "Checks of URLs.", HttpCheckSchema, go=("HTTPCHECKERS",))
+    tcp = SubList("tcp", "Checks of ports.", TcpCheckSchema, go=("TCPCHECKERS",))
+
+
+class IgnoreSchema(SectionSchema):
+    """`notifications.endpoints[].ignore`."""
+
+    ignored_media_types = ListOf(Text("mediatypes", "Events about these media types are not sent."))
+    ignored_actions = ListOf(Text("actions", "Events of these actions are not sent."))
+
+
+class EndpointSchema(SectionSchema):
+    """`notifications.endpoints[]`."""
+
+    settings = EndpointSettings
+
+    name = Text("name", "The receiver's name in logs and metrics.", required=MISSING_VALUE)
+    disabled = Bool("disabled", "Whether it is skipped.")
+    url = Text("url", "Where events are posted.", required=MISSING_VALUE)
+    headers = HeaderMap(SecretText("headers", "Headers of the request."))
+    timeout_seconds = Duration("timeout", "How long an answer may take.")
+    threshold = Integer("threshold", "After how many failures in a row `backoff` begins.")
+    backoff_seconds = Duration("backoff", "How long to wait between tries then.")
+    old_ignored = ListOf(
+        Text("ignoredmediatypes", "Old spelling of `ignore.mediatypes`."), replaced_by="ignore.mediatypes"
+    )
+    ignore = Sub("ignore", "What is not sent.", IgnoreSchema)
+
+
+class EventsSchema(SectionSchema):
+    """`notifications.events`."""
+
+    include_references = Bool("includereferences", "Whether events list what a manifest refers to.")
+
+
+class NotificationsSchema(SectionSchema):
+    """`notifications`."""
+
+    settings = NotificationSettings
+
+    events = Sub("events", "What events say.", EventsSchema, go=("EVENTCONFIG",))
+    endpoints = SubList("endpoints", "Who receives events.", EndpointSchema)
+
+
+class ProxyExecSchema(SectionSchema):
+    """`proxy.exec`."""
+
+    settings = ProxyExecSettings
+
+    command = Text("command", "The Docker credential helper to run.", required=MISSING_VALUE)
+    lifetime_seconds = Duration("lifetime", "How long its answer is used; for ever if not given.")
+
+
+class ProxySchema(SectionSchema):
+    """`proxy`."""
+
+    settings = ProxySettings
+
+    remote_url = Text("remoteurl", "The registry that is cached.")
+    username = Text("username", "The user there.")
+    password = SecretText("password", "That user's password.")
+    ttl_seconds = Duration("ttl", "How long content is kept; 0 for ever.")
+    exec = Sub("exec", "Credentials from a program.", ProxyExecSchema)
+    cache_write_timeout_seconds = Duration("cachewritetimeout", "How long storing outlives the client.")
+
+
+class MiddlewareEntrySchema(SectionSchema):
+    """An entry of the lists below `middleware`."""
+
+    settings = MiddlewareEntry
+
+    name = Text("name", "The middleware's name.", required=MISSING_VALUE)
+    disabled = Bool("disabled", "Whether it is left out.")
+    options = Anything("options", "Its parameters.")
+
+
+class MiddlewareSchema(SectionSchema):
+    """`middleware`."""
+
+    settings = MiddlewareSettings
+
+    registry = SubList("registry", "Around the registry.", MiddlewareEntrySchema)
+    repository = SubList("repository", "Around each repository.", MiddlewareEntrySchema)
+    storage = SubList("storage", "Around the storage.", MiddlewareEntrySchema)

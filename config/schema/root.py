@@ -1,0 +1,175 @@
+"""The root of the configuration file, and its small sections."""
+
+import re
+from typing import Any
+
+from marshmallow import ValidationError
+from typing_extensions import override
+
+from config.schema.auth import AuthSchema
+from config.schema.base import SectionSchema, Sub, SubList
+from config.schema.collections import ListOf, Unused
+from config.schema.http import HttpSchema
+from config.schema.key import MISSING_VALUE
+from config.schema.log import LogSchema
+from config.schema.operations import HealthSchema, MiddlewareSchema, NotificationsSchema, ProxySchema
+from config.schema.redis import RedisSchema
+from config.schema.scalars import Bool, Choice, Integer, SecretText, Text
+from config.schema.storage import NO_DRIVER, StorageSchema
+from config.settings import (
+    CatalogBackend,
+    CatalogSettings,
+    IndexPlatforms,
+    LogLevel,
+    PlatformSettings,
+    Settings,
+    TagSettings,
+    ValidationSettings,
+)
+
+
+def _regex_problem(text: str) -> str | None:
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError):
+        return "must be a regular expression"
+    return None
+
+
+class CatalogMySqlSchema(SectionSchema):
+    """`catalog.mysql`."""
+
+    mysql_dsn = SecretText("dsn", "`user:password@tcp(host:port)/database?parameters`, as Go writes it.")
+
+
+class CatalogLocalSchema(SectionSchema):
+    """`catalog.local`."""
+
+    local_path = Text("path", "The file that holds the names of repositories.")
+
+
+class CatalogSchema(SectionSchema):
+    """`catalog`."""
+
+    settings = CatalogSettings
+
+    entries_max = Integer("maxentries", "The largest page of the catalog.", at_least=1, fallback=1000)
+    backend = Choice("backend", "Where the catalog is read from.", CatalogBackend, allows_lower=True)
+    mysql = Sub("mysql", "The backend MYSQL.", CatalogMySqlSchema)
+    local = Sub("local", "The backend LOCAL.", CatalogLocalSchema)
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Refuse MYSQL without an address; there is no default, which would have to hold a password."""
+        if values.get("backend") is CatalogBackend.MYSQL and not values.get("mysql_dsn"):
+            raise ValidationError({"mysql": {"dsn": [MISSING_VALUE]}})
+        return values
+
+
+class TagsSchema(SectionSchema):
+    """`tags`."""
+
+    settings = TagSettings
+
+    tags_max = Integer("maxtags", "The largest page of a tag list; 0 means 1000.")
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Take 0 for the default."""
+        return {name: value for name, value in values.items() if value}
+
+
+class PlatformSchema(SectionSchema):
+    """`validation.manifests.indexes.platformlist[]`."""
+
+    settings = PlatformSettings
+
+    architecture = Text("architecture", "The architecture, as in an image index.", required=MISSING_VALUE)
+    os = Text("os", "The operating system.", required=MISSING_VALUE)
+
+
+class UrlsSchema(SectionSchema):
+    """`validation.manifests.urls`."""
+
+    url_allow = ListOf(Text("allow", "Regular expressions; a layer's URL must match one.", check=_regex_problem))
+    url_deny = ListOf(Text("deny", "Regular expressions; such URLs are refused.", check=_regex_problem))
+
+
+class IndexesSchema(SectionSchema):
+    """`validation.manifests.indexes`."""
+
+    index_platforms = Choice("platforms", "Which images of an index must exist.", IndexPlatforms)
+    platform_list = SubList("platformlist", "The platforms for `list`.", PlatformSchema)
+
+
+class ManifestsSchema(SectionSchema):
+    """`validation.manifests`."""
+
+    urls = Sub("urls", "URLs of layers that lie elsewhere.", UrlsSchema)
+    indexes = Sub("indexes", "Image indexes.", IndexesSchema)
+
+
+class ValidationSchema(SectionSchema):
+    """`validation`."""
+
+    settings = ValidationSettings
+
+    disabled = Bool("disabled", "Whether pushed manifests are not checked against what is stored.")
+    enabled = Bool("enabled", "Old opposite of `disabled`.", replaced_by="disabled", is_negated=True)
+    manifests = Sub("manifests", "What manifests must satisfy.", ManifestsSchema)
+
+
+class ReportingSchema(SectionSchema):
+    """`reporting` of distribution 2."""
+
+    bugsnag = Unused("bugsnag", "Errors to Bugsnag.")
+    newrelic = Unused("newrelic", "Measurements to New Relic.")
+
+
+class CompatibilitySchema(SectionSchema):
+    """`compatibility`."""
+
+    schema1 = Unused("schema1", "Pushes of Docker schema 1 manifests.")
+
+
+class RepositoryPolicySchema(SectionSchema):
+    """`policy.repository`."""
+
+    classes = Unused("classes", "Classes of content that may be pushed.")
+
+
+class PolicySchema(SectionSchema):
+    """`policy`."""
+
+    repository = Sub("repository", "Rules for repositories.", RepositoryPolicySchema)
+
+
+class RootSchema(SectionSchema):
+    """The whole file."""
+
+    settings = Settings
+
+    version = Text("version", "The version of the format.", choices=("0.1",), required="must be given as 0.1")
+    log = Sub("log", "Logs.", LogSchema)
+    old_log_level = Choice("loglevel", "Old spelling of `log.level`.", LogLevel, replaced_by="log.level")
+    storage = Sub("storage", "Where images lie.", StorageSchema, may_be_bare=True, required=NO_DRIVER)
+    auth = Sub("auth", "Who may come in.", AuthSchema, may_be_bare=True)
+    middleware = Sub("middleware", "Middlewares.", MiddlewareSchema)
+    reporting = Sub("reporting", "Error reporting.", ReportingSchema)
+    http = Sub("http", "The HTTP server.", HttpSchema)
+    notifications = Sub("notifications", "Events.", NotificationsSchema)
+    redis = Sub("redis", "Redis.", RedisSchema)
+    health = Sub("health", "Health checks.", HealthSchema)
+    catalog = Sub("catalog", "The list of repositories.", CatalogSchema)
+    tags = Sub("tags", "Lists of tags.", TagsSchema)
+    proxy = Sub("proxy", "The pull-through cache.", ProxySchema)
+    compatibility = Sub("compatibility", "Old formats.", CompatibilitySchema)
+    validation = Sub("validation", "Checks of pushed manifests.", ValidationSchema)
+    policy = Sub("policy", "Policies.", PolicySchema)
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Take a proxy without an upstream for none, as distribution does."""
+        if "proxy" in values and not values["proxy"].remote_url:
+            del values["proxy"]
+        return values

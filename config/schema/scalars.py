@@ -1,0 +1,199 @@
+"""Keys that hold one scalar: text, secret, switch, number, duration, choice."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from marshmallow import ValidationError
+from typing_extensions import override
+
+from config.durations import parse_duration
+from config.schema.key import JsonObject, Key
+from config.settings import Secret
+from config.tree import Node, Scalar, Source, printable
+from config.yaml_tree import parse_text
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+
+_TRUE: Final = frozenset({"true", "yes", "on"})
+_FALSE: Final = frozenset({"false", "no", "off"})
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+class Leaf(Key[T]):
+    """A key whose value is one scalar."""
+
+    @override
+    def convert(self, node: Node) -> T:
+        if not isinstance(node, Scalar):
+            raise ValidationError("must be a single value, not a list or a mapping")
+        return self.read(node)
+
+    @abstractmethod
+    def read(self, scalar: Scalar) -> T:
+        """Return the value of a scalar, or raise `ValidationError`."""
+
+
+class Text(Leaf[str]):
+    """A text, exactly as written.
+
+    Args:
+        check: returns what is wrong with a text, or None.
+        choices: the only texts allowed.
+    """
+
+    json_type: ClassVar[JsonObject] = {"type": ["string", "number", "boolean"]}
+
+    def __init__(
+        self,
+        key: str,
+        doc: str,
+        *,
+        check: Callable[[str], str | None] | None = None,
+        choices: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        super().__init__(key, doc, **options)
+        self.check = check
+        self.choices = tuple(choices)
+
+    @override
+    def parse(self, text: str, source: Source) -> Node:
+        return parse_text(text, source=source)
+
+    @override
+    def read(self, scalar: Scalar) -> str:
+        if self.choices and scalar.text not in self.choices:
+            raise ValidationError(f"must be one of {', '.join(self.choices)}, not {_shown(scalar)}")
+        problem = self.check(scalar.text) if self.check else None
+        if problem:
+            raise ValidationError(f"{problem}, not {_shown(scalar)}")
+        return scalar.text
+
+    @override
+    def json_schema(self) -> JsonObject:
+        # YAML reads `0.1` as a number, which is as good as the text.
+        numbers = [float(choice) for choice in self.choices if choice[:1].isdigit()]
+        return {"enum": [*self.choices, *numbers]} if self.choices else super().json_schema()
+
+
+class SecretText(Leaf[Secret]):
+    """A text that is never shown."""
+
+    json_type: ClassVar[JsonObject] = {"type": ["string", "number", "boolean"], "writeOnly": True}
+    is_secret: ClassVar[bool] = True
+
+    @override
+    def parse(self, text: str, source: Source) -> Node:
+        return parse_text(text, source=source)
+
+    @override
+    def read(self, scalar: Scalar) -> Secret:
+        return Secret(scalar.text)
+
+
+class Bool(Leaf[bool]):
+    """A switch; the quoted words count too, which distribution silently takes for off."""
+
+    json_type: ClassVar[JsonObject] = {"type": "boolean"}
+
+    @override
+    def read(self, scalar: Scalar) -> bool:
+        word = scalar.text.lower()
+        if word not in _TRUE | _FALSE:
+            raise ValidationError(f"must be true or false, not {_shown(scalar)}")
+        return word in _TRUE
+
+
+class Integer(Leaf[int]):
+    """A whole number within limits; `fallback` stands in for numbers below `at_least`, if given."""
+
+    def __init__(
+        self,
+        key: str,
+        doc: str,
+        *,
+        at_least: int = 0,
+        at_most: int = 2**53,
+        fallback: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(key, doc, **options)
+        self.at_least = at_least
+        self.at_most = at_most
+        self.fallback = fallback
+
+    @override
+    def read(self, scalar: Scalar) -> int:
+        value = scalar.value
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValidationError(f"must be a whole number, not {_shown(scalar)}")
+        if value < self.at_least and self.fallback is not None:
+            return self.fallback
+        if not self.at_least <= value <= self.at_most:
+            raise ValidationError(f"must be from {self.at_least} to {self.at_most}, not {_shown(scalar)}")
+        return value
+
+    @override
+    def json_schema(self) -> JsonObject:
+        limits = {} if self.fallback is not None else {"minimum": self.at_least}
+        return {"type": "integer", **limits, "maximum": self.at_most}
+
+
+class Duration(Leaf[float]):
+    """A Go duration, or a number of nanoseconds, as seconds; never negative."""
+
+    json_type: ClassVar[JsonObject] = {
+        "anyOf": [
+            {"type": "integer", "minimum": 0},
+            {"type": "string", "pattern": "^([0-9.]+(ns|us|µs|ms|s|m|h))+$"},
+        ]
+    }
+
+    @override
+    def parse(self, text: str, source: Source) -> Node:
+        return parse_text(text, source=source)
+
+    @override
+    def read(self, scalar: Scalar) -> float:
+        try:
+            seconds = parse_duration(scalar.text)
+        except ValueError:
+            seconds = -1.0
+        if seconds < 0:
+            raise ValidationError(f"must be a duration such as 10s, 1h30m or 168h, not {_shown(scalar)}")
+        return seconds
+
+
+class Choice(Leaf[E], Generic[E]):
+    """One word of an enumeration, exact; `allows_lower` also takes all of it in lower case."""
+
+    def __init__(self, key: str, doc: str, words: type[E], *, allows_lower: bool = False, **options: Any) -> None:
+        super().__init__(key, doc, **options)
+        self.words = {word.value: word for word in words}
+        if allows_lower:
+            self.words |= {word.value.lower(): word for word in words}
+        self.shown = ", ".join(words)
+
+    @override
+    def parse(self, text: str, source: Source) -> Node:
+        return parse_text(text, source=source)
+
+    @override
+    def read(self, scalar: Scalar) -> E:
+        if scalar.text not in self.words:
+            raise ValidationError(f"must be one of {self.shown}, not {_shown(scalar)}")
+        return self.words[scalar.text]
+
+    @override
+    def json_schema(self) -> JsonObject:
+        return {"enum": list(self.words)}
+
+
+def _shown(scalar: Scalar) -> str:
+    return f"`{printable(scalar.text)}`"

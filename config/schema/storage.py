@@ -1,0 +1,126 @@
+"""`storage`: exactly one driver, and the rules on top of it."""
+
+from typing import Any, Final
+
+from marshmallow import ValidationError, pre_load
+from typing_extensions import override
+
+from config.schema.base import SectionSchema, Sub
+from config.schema.collections import Unused
+from config.schema.drivers import FilesystemSchema, InMemorySchema, S3Schema, ScsSchema
+from config.schema.scalars import Bool, Choice, Duration, Integer, Text
+from config.settings import DescriptorCache, StorageKind, StorageSettings, UploadPurgingSettings
+from config.tree import Section
+
+FOREIGN_DRIVERS: Final = ("azure", "gcs", "oss", "rados", "swift")
+NO_DRIVER: Final = f"selects no driver: give one of {', '.join(StorageKind)} here, or in REGISTRY_STORAGE"
+
+
+class DeleteSchema(SectionSchema):
+    """`storage.delete`."""
+
+    delete_enabled = Bool("enabled", "Whether manifests, tags and blobs may be deleted.")
+
+
+class RedirectSchema(SectionSchema):
+    """`storage.redirect`."""
+
+    redirect_disabled = Bool("disable", "Whether blobs always pass through the registry, not by redirects.")
+
+
+class CacheSchema(SectionSchema):
+    """`storage.cache`."""
+
+    blob_descriptor_cache = Choice("blobdescriptor", "Where blob descriptors are cached.", DescriptorCache)
+    blob_descriptor_cache_entries_max = Integer(
+        "blobdescriptorsize", "How many descriptors the memory cache holds; 0 is no limit."
+    )
+    layer_info = Choice(
+        "layerinfo",
+        "Old spelling of `blobdescriptor`.",
+        DescriptorCache,
+        replaced_by="cache.blobdescriptor",
+    )
+
+
+class TagSchema(SectionSchema):
+    """`storage.tag`."""
+
+    tag_concurrency_limit = Integer(
+        "concurrencylimit", "Storage requests at once for one tag lookup; 0 is the number of cores."
+    )
+
+
+class UploadPurgingSchema(SectionSchema):
+    """`storage.maintenance.uploadpurging`."""
+
+    settings = UploadPurgingSettings
+
+    enabled = Bool("enabled", "Whether abandoned upload sessions are removed.")
+    age_seconds = Duration("age", "How old an upload session is when it counts as abandoned.")
+    interval_seconds = Duration("interval", "How often abandoned upload sessions are looked for.")
+    dry_run = Bool("dryrun", "Whether they are only logged.")
+
+
+class ReadOnlySchema(SectionSchema):
+    """`storage.maintenance.readonly`."""
+
+    readonly_enabled = Bool("enabled", "Whether pushes and deletes are refused.")
+    readonly_reason = Text("reason", "What a refused client is told.")
+
+
+class MaintenanceSchema(SectionSchema):
+    """`storage.maintenance`."""
+
+    upload_purging = Sub("uploadpurging", "How abandoned upload sessions go away.", UploadPurgingSchema)
+    readonly = Sub("readonly", "The read-only mode.", ReadOnlySchema)
+
+
+class StorageSchema(SectionSchema):
+    """`storage`; a bare driver name stands for that driver without parameters."""
+
+    settings = StorageSettings
+
+    filesystem = Sub("filesystem", "Images in a folder.", FilesystemSchema, may_be_empty=True)
+    inmemory = Sub("inmemory", "Images in memory, for tests.", InMemorySchema, may_be_empty=True)
+    scs = Sub("scs", "Images in Sohu Cloud Storage.", ScsSchema, may_be_empty=True)
+    s3 = Sub("s3", "Images in an S3 bucket.", S3Schema, may_be_empty=True)
+    s3aws = Sub("s3aws", "Old spelling of `s3`.", S3Schema, may_be_empty=True, replaced_by="s3")
+    s3goamz = Sub("s3goamz", "Old spelling of `s3`.", S3Schema, may_be_empty=True, replaced_by="s3")
+    azure = Unused("azure", "Images in Azure Blob Storage.")
+    gcs = Unused("gcs", "Images in Google Cloud Storage.")
+    oss = Unused("oss", "Images in Aliyun OSS.")
+    rados = Unused("rados", "Images in Ceph.")
+    swift = Unused("swift", "Images in OpenStack Swift.")
+    delete = Sub("delete", "Deletion.", DeleteSchema)
+    redirect = Sub("redirect", "Redirects to the store.", RedirectSchema)
+    cache = Sub("cache", "The cache of blob descriptors.", CacheSchema)
+    tag = Sub("tag", "Tag lookups.", TagSchema)
+    maintenance = Sub("maintenance", "Background tasks and the read-only mode.", MaintenanceSchema)
+
+    @pre_load
+    def check_drivers(self, node: Any, **_: Any) -> Any:
+        """Refuse a section that selects no driver, or two."""
+        if not isinstance(node, Section):
+            return node
+        known = (*StorageKind, *FOREIGN_DRIVERS)
+        given = [(name, node[name].source) for name in known if name in node]
+        if not given:
+            raise ValidationError(NO_DRIVER)
+        if len(given) > 1:
+            found = " and ".join(f"{name} ({source})" for name, source in given)
+            last = max(given, key=lambda pair: pair[1].is_variable)[0]
+            raise ValidationError(
+                f"selects {len(given)} drivers, {found}: keep one; "
+                f"REGISTRY_STORAGE={last} replaces the section of the file"
+            )
+        return node
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Tell which driver is selected."""
+        kind = next((kind for kind in StorageKind if kind in values), None)
+        values.pop("inmemory", None)
+        if values.get("tag_concurrency_limit") == 0:
+            del values["tag_concurrency_limit"]
+        return values if kind is None else values | {"kind": kind}

@@ -1,0 +1,93 @@
+"""What distribution's configuration can say and this version does not do: one table, said at start.
+
+A later version that learns something deletes its row. REFUSE is for what would leave the registry more open,
+or reachable in another way, than its operator believes; everything else is said and left out.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from config.tree import Node, Scalar, Section, find_node
+
+
+class Severity(Enum):
+    """What happens when something is configured that is not supported."""
+
+    REFUSE = "the registry does not start"
+    WARN = "a warning at start"
+    NOTE = "a debug line: nothing is lost without it"
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A key, what happens when it is given, and what to do instead."""
+
+    key: str
+    severity: Severity
+    instead: str
+
+    @property
+    def counts_when_empty(self) -> bool:
+        """Whether the key asks for something by its mere presence, as a driver or a method does."""
+        return re.fullmatch(r"(?:auth|storage)\.[a-z0-9]+", self.key) is not None
+
+
+UNSUPPORTED: Final = (
+    Unsupported("auth.htpasswd", Severity.REFUSE, "let a proxy in front authenticate instead"),
+    Unsupported("auth.token", Severity.REFUSE, "let a proxy in front authenticate instead"),
+    Unsupported("auth.silly", Severity.REFUSE, "remove the section"),
+    Unsupported("http.tls", Severity.REFUSE, "end TLS in a proxy in front, and remove the section"),
+    Unsupported("proxy.remoteurl", Severity.REFUSE, "run distribution as the pull-through cache"),
+    Unsupported("storage.azure", Severity.REFUSE, "use s3, scs or filesystem"),
+    Unsupported(
+        "storage.gcs",
+        Severity.REFUSE,
+        "use s3 with Google's endpoint storage.googleapis.com",
+    ),
+    Unsupported("storage.oss", Severity.REFUSE, "use s3 with the S3 endpoint of OSS"),
+    Unsupported("storage.rados", Severity.REFUSE, "use s3 with Ceph's RADOS gateway"),
+    Unsupported("storage.swift", Severity.REFUSE, "use s3 with Swift's S3 middleware"),
+    Unsupported("notifications.endpoints", Severity.WARN, "nobody is notified; the access log tells"),
+    Unsupported("middleware.registry", Severity.WARN, "remove it; distribution has none to offer either"),
+    Unsupported("middleware.repository", Severity.WARN, "remove it; distribution has none to offer either"),
+    Unsupported("middleware.storage", Severity.WARN, "use storage.s3.redirectendpoint to redirect elsewhere"),
+    Unsupported("redis", Severity.WARN, "descriptors are read from the storage"),
+    Unsupported("storage.cache.blobdescriptor", Severity.NOTE, "descriptors are read from the storage"),
+    Unsupported("storage.cache.blobdescriptorsize", Severity.NOTE, "descriptors are read from the storage"),
+    Unsupported("storage.tag.concurrencylimit", Severity.NOTE, "the registry bounds its requests itself"),
+    Unsupported("storage.maintenance.uploadpurging", Severity.WARN, "abandoned uploads stay in the storage"),
+    Unsupported("storage.s3.loglevel", Severity.NOTE, "use log.level"),
+    Unsupported("health.file", Severity.WARN, "use the probes of the platform"),
+    Unsupported("health.http", Severity.WARN, "use the probes of the platform"),
+    Unsupported("health.tcp", Severity.WARN, "use the probes of the platform"),
+    Unsupported("health.storagedriver", Severity.NOTE, "requests tell when the storage fails"),
+    Unsupported("http.debug.addr", Severity.WARN, "there is no debug listener"),
+    Unsupported("http.http2.disabled", Severity.NOTE, "HTTP/1.1 is all that is spoken"),
+    Unsupported("http.h2c.enabled", Severity.WARN, "let a proxy in front speak HTTP/2"),
+    Unsupported("http.tls.letsencrypt", Severity.REFUSE, "use certbot, or a proxy in front such as Caddy"),
+    Unsupported("log.hooks", Severity.WARN, "let the system that collects the logs send mail"),
+    Unsupported("reporting.bugsnag", Severity.WARN, "errors are in the log"),
+    Unsupported("reporting.newrelic", Severity.WARN, "measure at a proxy in front"),
+    Unsupported("compatibility.schema1", Severity.WARN, "push images in schema 2 or OCI format"),
+    Unsupported("policy.repository.classes", Severity.WARN, "all classes of content are accepted"),
+)
+
+
+def check_support(root: Section) -> dict[Severity, list[str]]:
+    """Return one line for each row of the table that the configuration meets."""
+    found: dict[Severity, list[str]] = {severity: [] for severity in Severity}
+    for row in UNSUPPORTED:
+        node = find_node(root, tuple(row.key.split(".")))
+        if node is not None and (row.counts_when_empty or _is_given(node)):
+            found[row.severity].append(f"{node.source}: `{row.key}` is not supported by this version: {row.instead}")
+    return found
+
+
+def _is_given(node: Node) -> bool:
+    """Whether a value asks for something: empty ones do not, nor does a switch that is off."""
+    if isinstance(node, Scalar):
+        return not node.is_empty and node.value is not False
+    children = node.values() if isinstance(node, Section) else node
+    return any(_is_given(child) for child in children)

@@ -1,0 +1,80 @@
+"""The `registry` command.
+
+`registry config.yml` without a subcommand serves, as the registry of Sohu did; distribution's `registry serve
+config.yml` does the same. Errors are lines on stderr, never tracebacks; `exit_codes` has the table.
+"""
+
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from config.errors import ConfigError
+from config.loader import PATH_UNSPECIFIED
+from core.errors import RegistryError, StorageError
+from entrypoints.commands import ALL
+from entrypoints.commands.serve import SERVE
+from entrypoints.exit_codes import ExitCode, exit_code_of
+
+_DISTRIBUTION: Final = "sohu-registry"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; usage errors leave by `SystemExit(2)`, as argparse does."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    elif not words or (words[0] not in _names() and not words[0].startswith("-")):
+        words.insert(0, SERVE.name)
+    arguments = parser.parse_args(words)
+    try:
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
+    except ConfigError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"configuration error: {problem}\n")
+        if PATH_UNSPECIFIED in error.problems:
+            parser.print_usage(sys.stderr)
+        return exit_code_of(error)
+    except (RegistryError, StorageError) as error:
+        sys.stderr.write(f"registry: {error}\n")
+        return exit_code_of(error)
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has gone. What is still buffered has nowhere to go either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILURE
+    return code
+
+
+def _names() -> set[str]:
+    return {command.name for command in ALL}
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="registry",
+        description="A container image registry.",
+        epilog="`registry config.yml` serves; `registry help COMMAND` tells more.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-v", "--version", action="version", version=f"registry {_DISTRIBUTION} v{_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in ALL:
+        subparser = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,9 @@
+"""The subcommands of `registry`, one module each, listed in `ALL`."""
+
+from typing import Final
+
+from entrypoints.commands.base import Command
+from entrypoints.commands.config import CONFIG
+from entrypoints.commands.serve import SERVE
+
+ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG)

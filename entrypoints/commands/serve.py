@@ -1,0 +1,33 @@
+"""`registry serve [config.yml]`: load, set up logging, serve until told to stop."""
+
+import logging
+from argparse import Namespace
+from typing import Final
+
+from config.loader import Loaded, find_path, load
+from config.logging import configure_logging
+from entrypoints.commands.base import Command, add_file_argument
+
+_logger = logging.getLogger(__name__)
+
+
+def _run(arguments: Namespace) -> int:
+    loaded = load(find_path(arguments.file))
+    configure_logging(loaded.settings.log)
+    _report(loaded)
+    # Here and not above, so that the other commands start without a web server and storage SDKs.
+    from config.container import Container  # noqa: PLC0415
+    from entrypoints.http.server import serve  # noqa: PLC0415
+
+    return serve(loaded.settings, Container(settings=loaded.settings))
+
+
+def _report(loaded: Loaded) -> None:
+    _logger.info("configuration loaded", extra={"path": loaded.path})
+    for warning in loaded.warnings:
+        _logger.warning("configuration: %s", warning)
+    for note in loaded.notes:
+        _logger.debug("configuration: %s", note)
+
+
+SERVE: Final = Command(name="serve", help="serve the registry (the default)", add_arguments=add_file_argument, run=_run)

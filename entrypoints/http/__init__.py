@@ -1,0 +1,1 @@
+"""The HTTP API: distribution-spec 1.1 on aiohttp."""

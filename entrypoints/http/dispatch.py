@@ -1,0 +1,67 @@
+"""From a request to its handler."""
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from core.errors import UnsupportedError
+from entrypoints.http.errors import envelope, respond
+from entrypoints.http.handlers.base import Handler
+from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, Right, match
+
+
+class Dispatcher:
+    """Finds the handler of a request; one per application.
+
+    Args:
+        handlers: one for each endpoint.
+        prefix: `http.prefix`, with both slashes.
+        forbidden: rights that are switched off, with what a client is told.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[tuple[Resource, str], Handler],
+        *,
+        prefix: str,
+        forbidden: Mapping[Right, str],
+    ) -> None:
+        missing = [endpoint for endpoint in ENDPOINTS if (endpoint.resource, endpoint.method) not in handlers]
+        if missing:
+            raise ValueError(f"endpoints without a handler: {missing}")
+        self._handlers = handlers
+        self._prefix = prefix.rstrip("/")
+        self._forbidden = {
+            (endpoint.resource, endpoint.method): forbidden[endpoint.right]
+            for endpoint in ENDPOINTS
+            if endpoint.right in forbidden
+        }
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request.
+
+        Raises:
+            RegistryError: rendered by the middleware.
+            StorageError: likewise.
+        """
+        path = request.path
+        target = match(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
+        if target is None:
+            if path == "/":
+                # Load balancers ask here whether anybody is at home.
+                return web.Response(headers={"Cache-Control": "no-cache"})
+            return respond(404, [envelope("NAME_UNKNOWN", "no such endpoint")])
+        endpoint = (target.resource, request.method)
+        handler = self._handlers.get(endpoint)
+        if handler is None:
+            return _other_method(request, target.resource)
+        if endpoint in self._forbidden:
+            raise UnsupportedError(self._forbidden[endpoint])
+        return await handler(request, target)
+
+
+def _other_method(request: web.Request, resource: Resource) -> web.Response:
+    headers = {"Allow": ", ".join(METHODS[resource])}
+    if request.method == "OPTIONS":
+        return web.Response(headers=headers)
+    return respond(405, [envelope("UNSUPPORTED", "method not allowed")], headers)

@@ -1,0 +1,125 @@
+"""The one place where the domain's errors become HTTP.
+
+A body is OCI's envelope: `{"errors": [{"code", "message", "detail"}]}` (OCI distribution-spec 1.1, "Error Codes").
+What is not the client's doing is logged with its traceback and answered without a word of it.
+"""
+
+import http
+import json
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+from core import errors
+from entrypoints.http.keys import UPLOAD_LOCATION
+
+_logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS: Final = 5
+"""When a client should come back to a store that failed."""
+
+TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
+    errors.NameInvalidError: ("NAME_INVALID", 400),
+    # OCI's list has no code for a malformed tag in a URL; distribution's is used.
+    errors.TagInvalidError: ("TAG_INVALID", 400),
+    errors.DigestInvalidError: ("DIGEST_INVALID", 400),
+    errors.ManifestInvalidError: ("MANIFEST_INVALID", 400),
+    errors.ManifestTooLargeError: ("MANIFEST_INVALID", 413),
+    errors.PaginationInvalidError: ("PAGINATION_NUMBER_INVALID", 400),
+    errors.RangeInvalidError: ("RANGE_INVALID", 416),
+    errors.InvalidInputError: ("UNSUPPORTED", 400),
+    errors.NameUnknownError: ("NAME_UNKNOWN", 404),
+    errors.ManifestUnknownError: ("MANIFEST_UNKNOWN", 404),
+    errors.BlobUnknownError: ("BLOB_UNKNOWN", 404),
+    errors.UploadUnknownError: ("BLOB_UPLOAD_UNKNOWN", 404),
+    errors.UnknownError: ("NAME_UNKNOWN", 404),
+    errors.DigestMismatchError: ("DIGEST_INVALID", 400),
+    errors.SizeMismatchError: ("SIZE_INVALID", 400),
+    errors.UploadRangeError: ("BLOB_UPLOAD_INVALID", 416),
+    # Distribution answers 404: clients take it as a lost session and begin a new one.
+    errors.UploadInvalidError: ("BLOB_UPLOAD_INVALID", 404),
+    errors.ManifestBlobUnknownError: ("MANIFEST_BLOB_UNKNOWN", 400),
+    errors.ContentError: ("BLOB_UPLOAD_INVALID", 400),
+    errors.UnsupportedError: ("UNSUPPORTED", 405),
+    errors.DeniedError: ("DENIED", 403),
+    errors.UnauthenticatedError: ("UNAUTHORIZED", 401),
+    errors.TooManyRequestsError: ("TOOMANYREQUESTS", 429),
+    errors.PolicyError: ("DENIED", 403),
+    errors.StorageUnavailableError: ("UNAVAILABLE", 503),
+}
+
+_HTTP_CODES: Final = {404: "NAME_UNKNOWN", 405: "UNSUPPORTED", 413: "SIZE_INVALID"}
+
+
+def envelope(code: str, message: str, detail: object = None) -> dict[str, object]:
+    """Return one entry of the list of errors."""
+    entry: dict[str, object] = {"code": code, "message": message}
+    if detail is not None:
+        entry["detail"] = detail
+    return entry
+
+
+def respond(status: int, entries: Sequence[dict[str, object]], headers: dict[str, str] | None = None) -> web.Response:
+    """Return a response that carries these errors."""
+    return web.Response(
+        status=status,
+        body=json.dumps({"errors": list(entries)}).encode() + b"\n",
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def render(request: web.BaseRequest, error: Exception) -> web.Response:
+    """Turn any exception into the response that a client gets."""
+    if isinstance(error, web.HTTPException):
+        return _render_http(error)
+    code, status = _look_up(error)
+    if status == http.HTTPStatus.INTERNAL_SERVER_ERROR:
+        _logger.error("request failed", exc_info=error)
+        return respond(status, [envelope(code, "unknown error")])
+    if isinstance(error, errors.StorageUnavailableError):
+        _logger.error("storage unavailable: %s", error)
+        entries = [envelope(code, "the storage is unavailable, try again later")]
+        return respond(status, entries, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return respond(status, _entries(code, error), _headers(request, error))
+
+
+def _look_up(error: Exception) -> tuple[str, int]:
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    return "UNKNOWN", 500
+
+
+def _entries(code: str, error: Exception) -> list[dict[str, object]]:
+    if isinstance(error, errors.ManifestBlobUnknownError):
+        return [envelope(code, "blob unknown to registry", digest) for digest in error.digests]
+    return [envelope(code, str(error), getattr(error, "detail", None))]
+
+
+def _headers(request: web.BaseRequest, error: Exception) -> dict[str, str]:
+    match error:
+        case errors.UploadRangeError(offset=offset):
+            return {"Range": format_upload_range(offset), "Location": request.get(UPLOAD_LOCATION, request.path)}
+        case errors.RangeInvalidError(size=size):
+            return {"Content-Range": f"bytes */{size}"}
+        case errors.UnauthenticatedError(challenge=challenge):
+            return {"WWW-Authenticate": challenge}
+        case errors.TooManyRequestsError(retry_after=seconds):
+            return {"Retry-After": str(seconds)}
+        case _:
+            return {}
+
+
+def format_upload_range(offset: int) -> str:
+    """Return the `Range` of an upload session: no unit, and `0-0` for none as for one byte (end-13)."""
+    return f"0-{max(offset - 1, 0)}"
+
+
+def _render_http(error: web.HTTPException) -> web.Response:
+    # aiohttp raises these for what never reaches a handler.
+    code = _HTTP_CODES.get(error.status, "UNSUPPORTED")
+    allow = error.headers.get("Allow")
+    return respond(error.status, [envelope(code, error.reason.lower())], {"Allow": allow} if allow else None)

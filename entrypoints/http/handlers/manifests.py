@@ -1,0 +1,74 @@
+"""Manifests: `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9)."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+from core.digest import Digest
+from core.errors import TagInvalidError
+from core.names import RepositoryName, Tag, parse_reference
+from core.registry import Registry
+from core.services.manifests import MANIFEST_BYTES_MAX
+from entrypoints.http.handlers.base import content_headers, not_modified
+from entrypoints.http.routes import Target
+from entrypoints.http.streaming import read_body
+from entrypoints.http.urls import UrlBuilder
+
+TAGS_PER_PUSH_MAX: Final = 100
+"""More than the ten that end-7b wants, and a bound on what one request writes."""
+
+
+class ManifestHandlers:
+    """Answers for manifests."""
+
+    def __init__(self, registry: Registry, *, urls: UrlBuilder) -> None:
+        self._registry = registry
+        self._urls = urls
+
+    async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
+        """Send a manifest by its exact bytes and stored type, whatever the client accepts."""
+        name, reference = RepositoryName(target.name), parse_reference(target.reference)
+        manifest = await self._registry.manifests.get(name, reference)
+        response = not_modified(request, manifest.digest)
+        if response is None:
+            headers = content_headers(manifest.digest) | {"Content-Type": manifest.media_type}
+            response = web.Response(body=manifest.content, headers=headers)
+        return response
+
+    async def put(self, request: web.Request, target: Target) -> web.StreamResponse:
+        """Store a manifest."""
+        name, reference = RepositoryName(target.name), parse_reference(target.reference)
+        is_digest = isinstance(reference, Digest)
+        pushed = await self._registry.push_manifest(
+            name,
+            await read_body(request, limit=MANIFEST_BYTES_MAX),
+            request.headers.get("Content-Type", ""),
+            digest=reference if isinstance(reference, Digest) else None,
+            tags=_tag_parameters(request) if is_digest else [Tag(reference)],
+        )
+        response = web.Response(
+            status=201,
+            headers={
+                "Location": self._urls.manifest(request, name, pushed.digest),
+                "Docker-Content-Digest": pushed.digest,
+            },
+        )
+        if pushed.subject is not None:
+            response.headers["OCI-Subject"] = pushed.subject
+        if is_digest:
+            for tag in pushed.tags:
+                response.headers.add("OCI-Tag", tag)
+        return response
+
+    async def delete(self, _request: web.Request, target: Target) -> web.StreamResponse:
+        """Delete a tag, or a manifest with its tags."""
+        await self._registry.delete_manifest(RepositoryName(target.name), parse_reference(target.reference))
+        return web.Response(status=202)
+
+
+def _tag_parameters(request: web.Request) -> Sequence[Tag]:
+    tags = list(dict.fromkeys(Tag(value) for value in request.query.getall("tag", [])))
+    if len(tags) > TAGS_PER_PUSH_MAX:
+        raise TagInvalidError(f"at most {TAGS_PER_PUSH_MAX} tags with one push")
+    return tags

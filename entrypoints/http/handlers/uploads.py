@@ -1,0 +1,105 @@
+"""Upload sessions: `/v2/<name>/blobs/uploads/…` (end-4, end-5, end-6, end-11, end-13, end-14)."""
+
+from aiohttp import web
+
+from core.digest import CANONICAL, Digest, require_algorithm
+from core.errors import DigestInvalidError, NameInvalidError, UploadInvalidError
+from core.names import RepositoryName
+from core.registry import Registry
+from core.upload_state import UploadState, UploadStateCodec
+from entrypoints.http.errors import format_upload_range
+from entrypoints.http.keys import UPLOAD_LOCATION
+from entrypoints.http.ranges import check_chunk_range
+from entrypoints.http.routes import Target
+from entrypoints.http.streaming import body_chunks
+from entrypoints.http.urls import UrlBuilder
+
+
+class UploadHandlers:
+    """Answers for upload sessions."""
+
+    def __init__(self, registry: Registry, *, codec: UploadStateCodec, urls: UrlBuilder) -> None:
+        self._blobs = registry.blobs
+        self._uploads = registry.uploads
+        self._codec = codec
+        self._urls = urls
+
+    async def post(self, request: web.Request, target: Target) -> web.StreamResponse:
+        """Mount a blob, take in a whole one, or begin a session, as the query says."""
+        name = RepositoryName(target.name)
+        if "mount" in request.query and (mounted := await self._mount(name, request)) is not None:
+            return self._created(request, name, mounted)
+        if "digest" in request.query:
+            digest = Digest(request.query["digest"])
+            # A client may announce the digest and send the bytes later; without a body only the empty blob is whole.
+            if request.body_exists or digest == Digest.of(b"", digest.algorithm):
+                await self._uploads.put(name, digest, body_chunks(request))
+                return self._created(request, name, digest)
+        algorithm = require_algorithm(request.query.get("digest-algorithm", CANONICAL))
+        return self._accepted(request, await self._uploads.start(name, algorithm=algorithm), status=202)
+
+    async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
+        """Tell where a session stands."""
+        state = await self._uploads.status(RepositoryName(target.name), target.reference)
+        return self._accepted(request, state, status=204)
+
+    async def patch(self, request: web.Request, target: Target) -> web.StreamResponse:
+        """Take in the next piece."""
+        state = await self._state(request, target)
+        check_chunk_range(
+            request.headers.get("Content-Range"), offset=state.offset, content_length=request.content_length
+        )
+        return self._accepted(request, await self._uploads.append(state, body_chunks(request)), status=202)
+
+    async def put(self, request: web.Request, target: Target) -> web.StreamResponse:
+        """Take in the last piece, which may be empty, and close the session."""
+        if "digest" not in request.query:
+            raise DigestInvalidError("digest missing")
+        digest = Digest(request.query["digest"])
+        state = await self._state(request, target)
+        check_chunk_range(
+            request.headers.get("Content-Range"), offset=state.offset, content_length=request.content_length
+        )
+        blob = await self._uploads.complete(state, digest, body_chunks(request))
+        return self._created(request, state.name, blob.digest)
+
+    async def delete(self, _request: web.Request, target: Target) -> web.StreamResponse:
+        """Cancel a session."""
+        await self._uploads.cancel(RepositoryName(target.name), target.reference)
+        return web.Response(status=204, headers={"Docker-Upload-UUID": target.reference})
+
+    async def _mount(self, name: RepositoryName, request: web.Request) -> Digest | None:
+        # Whatever is wrong with a mount, the client is offered a session instead (end-11).
+        try:
+            digest = Digest(request.query["mount"])
+            source = RepositoryName(request.query["from"]) if request.query.get("from") else None
+        except (DigestInvalidError, NameInvalidError):
+            return None
+        return digest if await self._blobs.mount(name, digest, source=source) else None
+
+    async def _state(self, request: web.Request, target: Target) -> UploadState:
+        name = RepositoryName(target.name)
+        request[UPLOAD_LOCATION] = self._urls.upload(request, name, target.reference)
+        token = request.query.get("_state")
+        if token is None:
+            # The plain session URL, as a 416 gives it: the store knows where the session stands.
+            return await self._uploads.status(name, target.reference)
+        try:
+            return self._codec.decode(token, name=name, upload_id=target.reference)
+        except UploadInvalidError:
+            # A session that is gone is gone, whoever signed its state.
+            await self._uploads.status(name, target.reference)
+            raise
+
+    def _accepted(self, request: web.Request, state: UploadState, *, status: int) -> web.Response:
+        location = self._urls.upload(request, state.name, state.upload_id, self._codec.encode(state))
+        headers = {
+            "Location": location,
+            "Range": format_upload_range(state.offset),
+            "Docker-Upload-UUID": state.upload_id,
+        }
+        return web.Response(status=status, headers=headers)
+
+    def _created(self, request: web.Request, name: RepositoryName, digest: Digest) -> web.Response:
+        location = self._urls.blob(request, name, digest)
+        return web.Response(status=201, headers={"Location": location, "Docker-Content-Digest": digest})

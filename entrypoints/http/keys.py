@@ -1,0 +1,12 @@
+"""What travels with an application or a request, typed."""
+
+from typing import Final
+
+from aiohttp import web
+
+BEGUN: Final = web.RequestKey("BEGUN", bool)
+"""Set once the head of the response is on its way: nothing else may be answered then."""
+REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
+"""Names the request in every log line and in the `X-Request-Id` header."""
+UPLOAD_LOCATION: Final = web.RequestKey("UPLOAD_LOCATION", str)
+"""Where the upload session of this request is asked for its true offset; part of a 416."""

@@ -1,0 +1,119 @@
+"""The endpoints, one line each, and the matching of paths.
+
+Matched by hand: a repository name holds slashes, so a path is read from its end, which costs a few string
+operations instead of one regular expression per endpoint.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+API_ROOT: Final = "/v2/"
+
+
+class Resource(Enum):
+    """What a path can lead to."""
+
+    BASE = auto()
+    CATALOG = auto()
+    TAG_LIST = auto()
+    MANIFEST = auto()
+    BLOB = auto()
+    UPLOADS = auto()
+    UPLOAD = auto()
+    REFERRERS = auto()
+
+
+class Right(Enum):
+    """What an endpoint does, for the switches that forbid it."""
+
+    READ = auto()
+    WRITE = auto()
+    DELETE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A method on a resource, with the specification's name for it."""
+
+    resource: Resource
+    method: str
+    right: Right
+    end: str
+
+
+ENDPOINTS: Final = (
+    Endpoint(Resource.BASE, "GET", Right.READ, "end-1"),
+    Endpoint(Resource.BASE, "HEAD", Right.READ, "end-1"),
+    Endpoint(Resource.BLOB, "GET", Right.READ, "end-2"),
+    Endpoint(Resource.BLOB, "HEAD", Right.READ, "end-2"),
+    Endpoint(Resource.MANIFEST, "GET", Right.READ, "end-3"),
+    Endpoint(Resource.MANIFEST, "HEAD", Right.READ, "end-3"),
+    Endpoint(Resource.UPLOADS, "POST", Right.WRITE, "end-4a, end-4b, end-4c, end-11"),
+    Endpoint(Resource.UPLOAD, "PATCH", Right.WRITE, "end-5"),
+    Endpoint(Resource.UPLOAD, "PUT", Right.WRITE, "end-6"),
+    Endpoint(Resource.MANIFEST, "PUT", Right.WRITE, "end-7a, end-7b"),
+    Endpoint(Resource.TAG_LIST, "GET", Right.READ, "end-8a, end-8b"),
+    Endpoint(Resource.MANIFEST, "DELETE", Right.DELETE, "end-9"),
+    Endpoint(Resource.BLOB, "DELETE", Right.DELETE, "end-10"),
+    Endpoint(Resource.REFERRERS, "GET", Right.READ, "end-12a, end-12b"),
+    Endpoint(Resource.UPLOAD, "GET", Right.READ, "end-13"),
+    Endpoint(Resource.UPLOAD, "HEAD", Right.READ, "end-13"),
+    Endpoint(Resource.UPLOAD, "DELETE", Right.WRITE, "end-14"),
+    Endpoint(Resource.CATALOG, "GET", Right.READ, "distribution's _catalog"),
+)
+
+METHODS: Final[Mapping[Resource, tuple[str, ...]]] = {
+    resource: tuple(endpoint.method for endpoint in ENDPOINTS if endpoint.resource is resource) for resource in Resource
+}
+"""The `Allow` of each resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a path leads; the texts are as the client wrote them, not yet checked."""
+
+    resource: Resource
+    name: str = ""
+    reference: str = ""
+
+
+_BASE: Final = Target(Resource.BASE)
+_CATALOG: Final = Target(Resource.CATALOG)
+_BY_PARENT: Final = {
+    "manifests": Resource.MANIFEST,
+    "blobs": Resource.BLOB,
+    "referrers": Resource.REFERRERS,
+}
+
+
+def match(path: str) -> Target | None:
+    """Find what a decoded path below the prefix (`/v2/…`) leads to, or None.
+
+    One slash at the end is forgiven where it means nothing.
+    """
+    if not path.startswith(API_ROOT):
+        return _BASE if path == "/v2" else None
+    rest = path[len(API_ROOT) :]
+    if not rest:
+        return _BASE
+    rest = rest.removesuffix("/")
+    if rest == "_catalog":
+        return _CATALOG
+    parent, _, last = rest.rpartition("/")
+    name, _, kind = parent.rpartition("/")
+    if not name or not last:
+        return None
+    return _match_name(name, kind, last)
+
+
+def _match_name(name: str, kind: str, last: str) -> Target | None:
+    if last == "uploads" and kind == "blobs":
+        return Target(Resource.UPLOADS, name)
+    if last == "list" and kind == "tags":
+        return Target(Resource.TAG_LIST, name)
+    if kind == "uploads" and name.endswith("/blobs"):
+        return Target(Resource.UPLOAD, name.removesuffix("/blobs"), last)
+    resource = _BY_PARENT.get(kind)
+    return Target(resource, name, last) if resource else None

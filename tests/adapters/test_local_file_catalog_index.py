@@ -1,0 +1,240 @@
+"""What is special to the file: crashes, other processes, hands that edit it, and clear words at start."""
+
+import asyncio
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapters.catalog_index.local_file import LocalFileCatalogIndex
+from core.errors import StorageUnavailableError
+from core.names import RepositoryName
+from tests.contracts.catalog_index_contract import all_names, stream
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "repositories"
+
+
+async def read(path: Path) -> list[str]:
+    async with LocalFileCatalogIndex(path) as index:
+        return await all_names(index)
+
+
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def add(path: Path, name: str) -> None:
+    async with LocalFileCatalogIndex(path) as index:
+        await index.add(RepositoryName(name))
+
+
+async def test_file_is_one_name_a_line(path):
+    await add(path, "library/redis")
+    await add(path, "a/b")
+    assert path.read_bytes() == b"library/redis\na/b\n"
+
+
+async def test_replaced_file_is_sorted(path):
+    async with LocalFileCatalogIndex(path) as index:
+        await index.replace_all(stream(["b", "a/b", "a"]))
+    assert path.read_bytes() == b"a\na/b\nb\n"
+
+
+async def test_file_of_the_seed_project_is_read_as_it_is(path):
+    path.write_bytes(b"a-b\na/b\nlibrary/redis\nlibrary/redis\n")
+    assert await read(path) == ["a-b", "a/b", "library/redis"]
+    assert path.read_bytes() == b"a-b\na/b\nlibrary/redis\nlibrary/redis\n"
+
+
+async def test_lines_that_are_no_names_are_skipped(path):
+    path.write_bytes(b"# mine\n\nUPPER/case\na..b\n../etc\nok\n\xff\xfe\n\x00\x00\nalso-ok\n")
+    assert await read(path) == ["also-ok", "ok"]
+
+
+async def test_torn_last_line_is_no_name(path):
+    """`library/red` may be the head of `library/redis`, whose push was never answered."""
+    path.write_bytes(b"a\nlibrary/red")
+    assert await read(path) == ["a"]
+
+
+async def test_torn_last_line_does_not_swallow_the_next_name(path):
+    path.write_bytes(b"a\nlibrary/red")
+    await add(path, "b")
+    assert path.read_bytes() == b"a\nb\n"
+
+
+async def test_file_is_changed_in_place(path):
+    """It is mounted alone, so a new inode would stay inside the container."""
+    path.touch()
+    inode = path.stat().st_ino
+    async with LocalFileCatalogIndex(path) as index:
+        await index.add(RepositoryName("a"))
+        await index.replace_all(stream(["b", "c"]))
+        await index.remove(RepositoryName("b"))
+    assert path.stat().st_ino == inode
+    assert path.read_bytes() == b"c\n"
+
+
+async def test_known_name_writes_nothing(path):
+    async with LocalFileCatalogIndex(path) as index:
+        await index.add(RepositoryName("a"))
+        before = path.stat().st_mtime_ns
+        await index.add(RepositoryName("a"))
+    assert path.stat().st_mtime_ns == before
+
+
+async def test_hand_edit_is_seen_at_the_next_page(path):
+    async with LocalFileCatalogIndex(path) as index:
+        await index.add(RepositoryName("a"))
+        with path.open("ab") as file:
+            file.write(b"typed/in\n")
+        assert await all_names(index) == ["a", "typed/in"]
+        path.write_bytes(b"b\n")
+        assert await all_names(index) == ["b"]
+
+
+async def test_set_of_the_same_length_is_seen_at_once(path):
+    """Both files' sizes and, within one tick of the clock, times would be equal."""
+    async with LocalFileCatalogIndex(path) as one, LocalFileCatalogIndex(path) as other:
+        for round_ in range(30):
+            await one.replace_all(stream([f"a{round_ % 10}"]))
+            assert await all_names(other) == [f"a{round_ % 10}"]
+
+
+async def test_locked_file_is_unavailable_after_the_wait(path):
+    path.touch()
+    async with LocalFileCatalogIndex(path, lock_seconds_max=0.05) as index:
+        with path.open() as holder:
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            with pytest.raises(StorageUnavailableError, match="stays locked by another process"):
+                await index.add(RepositoryName("a"))
+        await index.add(RepositoryName("a"))
+        assert await all_names(index) == ["a"]
+
+
+async def test_no_descriptor_is_left_open(path):
+    async with LocalFileCatalogIndex(path) as index:
+        await index.add(RepositoryName("a"))
+        before = count_descriptors()
+        for number in range(50):
+            await index.add(RepositoryName(f"a{number}"))
+            await index.page(after="", limit=10)
+        await index.replace_all(stream(["b"]))
+        assert count_descriptors() == before
+
+
+async def test_missing_folder_says_so_at_start(tmp_path):
+    with pytest.raises(StorageUnavailableError, match=r"nowhere/repositories .* folder does not exist: create"):
+        await read(tmp_path / "nowhere" / "repositories")
+
+
+async def test_folder_in_place_of_the_file_says_so_at_start(tmp_path):
+    with pytest.raises(StorageUnavailableError, match=r"it is a folder .* with touch"):
+        await read(tmp_path)
+
+
+async def test_file_in_place_of_the_folder_says_so_at_start(path):
+    path.touch()
+    with pytest.raises(StorageUnavailableError, match="folder is not a folder"):
+        await read(path / "repositories")
+
+
+async def test_unwritable_file_says_so_at_start(path):
+    path.touch(mode=0o400)
+    user = os.geteuid()
+    # Root may write everything, so for the block we are somebody else.
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        with pytest.raises(StorageUnavailableError, match=r"user \d+ may not read and write it"):
+            await read(path)
+    finally:
+        os.seteuid(user)
+
+
+async def test_file_that_vanished_makes_check_create_it(path):
+    async with LocalFileCatalogIndex(path) as index:
+        path.unlink()
+        with pytest.raises(StorageUnavailableError):
+            await index.add(RepositoryName("a"))
+        await index.check()
+        await index.add(RepositoryName("a"))
+        assert await all_names(index) == ["a"]
+
+
+async def test_closed_index_is_unavailable(path):
+    index = LocalFileCatalogIndex(path)
+    with pytest.raises(StorageUnavailableError, match="is not open"):
+        await index.page(after="", limit=1)
+
+
+PUSHER = """
+import asyncio, sys
+from pathlib import Path
+from adapters.catalog_index.local_file import LocalFileCatalogIndex
+from core.names import RepositoryName
+
+async def main(path):
+    async with LocalFileCatalogIndex(Path(path)) as index:
+        for number in range(100):
+            await index.add(RepositoryName(f"team/app-{number}"))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+REPLACER = """
+import asyncio, sys
+from pathlib import Path
+from adapters.catalog_index.local_file import LocalFileCatalogIndex
+from core.names import RepositoryName
+
+async def names(team):
+    for number in range(2000):
+        yield RepositoryName(f"team-{team}/app-{number}")
+
+async def main(path):
+    async with LocalFileCatalogIndex(Path(path)) as index:
+        team = 0
+        while True:
+            await index.replace_all(names(team))
+            print("ready", flush=True)
+            team = 1 - team
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_processes_that_push_the_same_names_write_each_once(path):
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", PUSHER, str(path), cwd=ROOT) for _ in range(3)
+    ]
+    assert [await process.wait() for process in processes] == [0, 0, 0]
+    lines = path.read_text().splitlines()
+    assert sorted(lines) == sorted(f"team/app-{number}" for number in range(100))
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.003, 0.007, 0.012])
+async def test_kill_during_replacement_leaves_one_whole_set(path, pause):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", REPLACER, str(path), cwd=ROOT, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        await process.stdout.readline()
+    await asyncio.sleep(pause)
+    process.kill()
+    await process.communicate()
+    names = await read(path)
+    assert len(names) == 2000
+    assert len({name.partition("/")[0] for name in names}) == 1
+    await add(path, "after/the-crash")
+    assert len(path.read_text().splitlines()) == 2001

@@ -1,0 +1,79 @@
+"""The domain's services on in-memory adapters, with a clock that stands still and ids that count."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.descriptor_cache.memory import DisabledDescriptorCache
+from core.digest import Digest, HasherFactory, StandardHasher
+from core.links import Links
+from core.names import RepositoryName
+from core.ports.blob_storage import BlobStorage
+from core.ports.descriptor_cache import DescriptorCache
+from core.services.blobs import BlobService
+from core.services.manifests import ManifestPolicy, ManifestService
+from core.services.referrers import ReferrerService
+from core.services.tags import TagService
+from core.services.uploads import UploadService
+from core.tag_links import TagLinks
+
+NOW = datetime(2026, 11, 24, 3, 47, 56, 123456, tzinfo=UTC)
+
+
+def counting_ids() -> Callable[[], str]:
+    numbers = itertools.count(1)
+    return lambda: f"00000000-0000-4000-8000-{next(numbers):012x}"
+
+
+def offload(function: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
+    """What the server does with a pool of threads, done in the default one."""
+    return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+@dataclass
+class CoreServices:
+    """All services over one storage."""
+
+    storage: BlobStorage = field(default_factory=lambda: InMemoryBlobStorage(now=lambda: NOW))
+    policy: ManifestPolicy = field(default_factory=ManifestPolicy)
+    cache: DescriptorCache = field(default_factory=DisabledDescriptorCache)
+    new_hasher: HasherFactory = StandardHasher
+    new_id: Callable[[], str] = field(default_factory=counting_ids)
+
+    def __post_init__(self) -> None:
+        self.links = Links(self.storage)
+        self.tag_links = TagLinks(self.storage, self.links)
+        self.blobs = BlobService(self.storage, self.links, self.cache)
+        self.uploads = UploadService(
+            self.storage,
+            self.links,
+            self.cache,
+            now=lambda: NOW,
+            new_id=self.new_id,
+            new_hasher=self.new_hasher,
+            offload=offload,
+        )
+        self.manifests = ManifestService(self.storage, self.links, self.tag_links, self.cache, policy=self.policy)
+        self.tags = TagService(self.storage, self.tag_links, page_size_max=1000)
+        self.referrers = ReferrerService(self.storage, self.links, self.tag_links)
+
+    async def push_blob(self, name: RepositoryName, content: bytes, algorithm: str = "sha256") -> Digest:
+        digest = Digest.of(content, algorithm)
+        await self.uploads.put(name, digest, chunks(content))
+        return digest
+
+    async def read_blob(self, name: RepositoryName, digest: Digest) -> bytes:
+        async with self.blobs.open(name, digest) as reader:
+            return b"".join([piece async for piece in reader])
+
+    async def keys(self, prefix: str = "/") -> set[str]:
+        return {key async for key, _ in self.storage.walk(prefix)}

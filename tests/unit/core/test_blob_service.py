@@ -1,0 +1,88 @@
+import pytest
+
+from core import layout
+from core.digest import Digest
+from core.errors import BlobUnknownError, RangeInvalidError
+from core.names import RepositoryName
+from tests.support.core_services import chunks
+
+NAME = RepositoryName("a/b")
+OTHER = RepositoryName("c")
+CONTENT = b"some bytes"
+DIGEST = Digest.of(CONTENT)
+
+
+@pytest.fixture
+async def blob(services):
+    return await services.push_blob(NAME, CONTENT)
+
+
+async def test_blob_is_read_whole_and_in_part(services, blob):
+    assert (await services.blobs.stat(NAME, blob)).size == len(CONTENT)
+    assert await services.read_blob(NAME, blob) == CONTENT
+    async with services.blobs.open(NAME, blob, offset=5, length=3) as reader:
+        assert (reader.size, b"".join([piece async for piece in reader])) == (10, b"byt")
+    with pytest.raises(RangeInvalidError):
+        async with services.blobs.open(NAME, blob, offset=11):
+            pytest.fail("opened beyond the end")
+
+
+async def test_unlinked_blob_is_unknown_elsewhere(services, blob):
+    for operation in (services.blobs.stat, services.blobs.unlink, services.blobs.redirect_url, services.read_blob):
+        with pytest.raises(BlobUnknownError):
+            await operation(OTHER, blob)
+
+
+async def test_link_without_data_is_unknown(services, blob):
+    await services.storage.delete([layout.blob_data(blob)])
+    with pytest.raises(BlobUnknownError):
+        await services.blobs.stat(NAME, blob)
+    with pytest.raises(BlobUnknownError):
+        await services.read_blob(NAME, blob)
+
+
+async def test_unlink_keeps_the_data(services, blob):
+    await services.blobs.mount(OTHER, blob, source=NAME)
+    await services.blobs.unlink(NAME, blob)
+    with pytest.raises(BlobUnknownError):
+        await services.blobs.stat(NAME, blob)
+    assert await services.read_blob(OTHER, blob) == CONTENT
+
+
+async def test_mount_links_what_the_source_holds(services, blob):
+    assert await services.blobs.mount(OTHER, blob, source=NAME)
+    assert await services.blobs.mount(OTHER, blob, source=NAME)
+    assert await services.read_blob(OTHER, blob) == CONTENT
+
+
+async def test_mount_without_source_links_what_anyone_holds(services, blob):
+    assert await services.blobs.mount(OTHER, blob, source=None)
+    assert await services.read_blob(OTHER, blob) == CONTENT
+
+
+async def test_mount_of_what_is_not_there_does_nothing(services, blob):
+    assert not await services.blobs.mount(OTHER, blob, source=RepositoryName("empty"))
+    assert not await services.blobs.mount(OTHER, Digest.of(b"absent"), source=None)
+    await services.storage.delete([layout.blob_data(blob)])
+    assert not await services.blobs.mount(OTHER, blob, source=NAME)
+    assert await services.keys(layout.repository(OTHER)) == set()
+
+
+async def test_alias_that_distribution_wrote_is_followed(services, blob):
+    """Distribution stores a sha512 push under sha256 and links the one to the other."""
+    alias = Digest.of(CONTENT, "sha512")
+    await services.links.write(layout.layer_link(NAME, alias), blob)
+    assert await services.read_blob(NAME, alias) == CONTENT
+    assert await services.blobs.mount(OTHER, alias, source=NAME)
+    assert await services.read_blob(OTHER, alias) == CONTENT
+
+
+async def test_sha512_blob_keeps_its_digest(services):
+    digest = Digest.of(CONTENT, "sha512")
+    await services.uploads.put(NAME, digest, chunks(CONTENT))
+    assert (await services.blobs.stat(NAME, digest)).digest == digest
+    assert layout.blob_data(digest) in await services.keys()
+
+
+async def test_memory_has_no_url_to_send_clients_to(services, blob):
+    assert await services.blobs.redirect_url(NAME, blob) is None

@@ -1,0 +1,32 @@
+import logging
+
+import pytest
+
+from core import layout
+from core.digest import Digest
+from core.names import RepositoryName
+
+NAME = RepositoryName("a/b")
+DIGEST = Digest.of(b"x")
+KEY = layout.layer_link(NAME, DIGEST)
+
+
+async def test_link_is_the_digest_without_newline(services):
+    await services.links.write(KEY, DIGEST)
+    assert await services.storage.read(KEY) == DIGEST.encode()
+    assert await services.links.read(KEY) == DIGEST
+    await services.links.delete(KEY)
+    assert await services.links.read(KEY) is None
+
+
+async def test_newline_of_a_repaired_link_is_forgiven(services):
+    await services.storage.write(KEY, DIGEST.encode() + b"\n")
+    assert await services.links.read(KEY) == DIGEST
+
+
+@pytest.mark.parametrize("content", [b"", b"sha256:", b"\xff", b"x" * 2000])
+async def test_broken_link_counts_as_absent_and_is_logged(services, content, caplog):
+    await services.storage.write(KEY, content)
+    with caplog.at_level(logging.WARNING):
+        assert await services.links.read(KEY) is None
+    assert "counts as absent" in caplog.text

@@ -1,0 +1,56 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.digest import Digest
+from core.errors import DigestInvalidError, NameInvalidError, TagInvalidError
+from core.names import RepositoryName, Tag, parse_reference
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "library/ubuntu", "a.b_c__d-e---f/0", "a" * 255, "/".join(["a"] * 128)])
+def test_legal_name_is_itself(name):
+    assert RepositoryName(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["", "/", "a/", "/a", "a//b", "A", "a/B", ".", "..", "a/..", "../a", "a/../b", "a..b", "a___b", "_a", "a_"],
+        *["-a", "a-", "a b", "a\n", "a%2fb", "host:5000/a", "é", "a\x00", "a/_uploads", "a" * 256],
+    ],
+)
+def test_illegal_name_is_refused(name):
+    with pytest.raises(NameInvalidError):
+        RepositoryName(name)
+
+
+@given(st.from_regex(r"[a-z0-9./_-]{1,40}", fullmatch=True))
+def test_accepted_name_is_a_safe_path(name):
+    try:
+        RepositoryName(name)
+    except NameInvalidError:
+        return
+    for component in name.split("/"):
+        assert re.fullmatch(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", component)
+        assert ".." not in component
+
+
+@pytest.mark.parametrize("tag", ["a", "_", "1.2", "v1_-.", "A" * 128])
+def test_legal_tag_is_itself(tag):
+    assert Tag(tag) == tag
+    assert parse_reference(tag) == tag
+
+
+@pytest.mark.parametrize("tag", ["", ".", "..", "-a", ".a", "a/b", "a b", "a\n", "é", "a" * 129])
+def test_illegal_tag_is_refused(tag):
+    with pytest.raises(TagInvalidError):
+        Tag(tag)
+
+
+def test_reference_with_colon_is_a_digest():
+    digest = Digest.of(b"")
+    assert isinstance(parse_reference(digest), Digest)
+    with pytest.raises(DigestInvalidError):
+        parse_reference("a:b")

@@ -1,0 +1,87 @@
+import pytest
+
+from core import layout, media_types
+from core.digest import Digest
+from core.errors import NameUnknownError
+from core.names import RepositoryName, Tag
+from core.services.tags import TagService
+from tests.support.content import image_manifest
+
+NAME = RepositoryName("a/b")
+TAGS = ["1", "1-a", "1.2", "10", "A", "_", "a", "b"]
+
+
+@pytest.fixture
+async def tagged(services):
+    await services.push_blob(NAME, b"{}")
+    await services.manifests.put(
+        NAME, image_manifest(), media_types.OCI_MANIFEST, tags=[Tag(tag) for tag in reversed(TAGS)]
+    )
+
+
+async def page(services, n=None, last=""):
+    found = await services.tags.page(NAME, n=n, last=last)
+    return list(found.items), found.has_more
+
+
+@pytest.mark.usefixtures("tagged")
+async def test_tags_come_in_byte_order(services):
+    assert await page(services) == (sorted(TAGS), False)
+
+
+@pytest.mark.usefixtures("tagged")
+@pytest.mark.parametrize("n", [1, 3, 4, 7, 8, 9])
+async def test_pages_join_to_the_whole(services, n):
+    seen, last, more = [], "", True
+    while more:
+        items, more = await page(services, n, last)
+        assert len(items) == n or not more
+        seen += items
+        last = items[-1]
+    assert seen == sorted(TAGS)
+
+
+@pytest.mark.usefixtures("tagged")
+async def test_last_need_not_exist(services):
+    assert await page(services, last="1x") == (["A", "_", "a", "b"], False)
+    assert await page(services, last="zzz/../") == ([], False)
+
+
+@pytest.mark.usefixtures("tagged")
+async def test_zero_is_an_empty_page(services):
+    assert await page(services, 0) == ([], False)
+
+
+@pytest.mark.usefixtures("tagged")
+async def test_too_large_a_page_is_cut_to_the_maximum(services):
+    tags = TagService(services.storage, services.tag_links, page_size_max=3)
+    found = await tags.page(NAME, n=100, last="")
+    assert (list(found.items), found.has_more) == (sorted(TAGS)[:3], True)
+    assert len((await tags.page(NAME, n=None, last="")).items) == len(TAGS)
+
+
+@pytest.mark.parametrize("n", [None, 0, 1])
+async def test_unknown_repository_is_unknown(services, n):
+    with pytest.raises(NameUnknownError):
+        await page(services, n)
+
+
+@pytest.mark.parametrize("name", ["a", "a/b/c"])
+async def test_neighbours_do_not_make_a_repository(services, name):
+    await services.push_blob(RepositoryName("a/b"), b"{}")
+    with pytest.raises(NameUnknownError):
+        await services.tags.page(RepositoryName(name), n=None, last="")
+
+
+async def test_repository_without_tags_has_an_empty_list(services):
+    await services.push_blob(NAME, b"{}")
+    assert await page(services) == ([], False)
+    assert await page(services, 0) == ([], False)
+
+
+@pytest.mark.usefixtures("tagged")
+async def test_what_is_no_tag_is_passed_over(services):
+    stray = f"{layout.tags(NAME)}/.hidden/current/link"
+    await services.storage.write(stray, Digest.of(image_manifest()).encode())
+    assert await page(services) == (sorted(TAGS), False)
+    assert len(await services.tag_links.pointing_at(NAME, Digest.of(image_manifest()))) == len(TAGS)

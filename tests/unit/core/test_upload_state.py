@@ -1,0 +1,102 @@
+import base64
+import hashlib
+import hmac
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.digest import Digest
+from core.errors import UploadInvalidError
+from core.names import RepositoryName
+from core.upload_state import UploadState, UploadStateCodec, is_upload_id
+
+ID = "01234567-89ab-4def-8123-456789abcdef"
+NAME = RepositoryName("a/b")
+CODEC = UploadStateCodec(b"secret")
+
+
+def signed(document, secret=b"secret"):
+    message = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return base64.urlsafe_b64encode(hmac.digest(secret, message, hashlib.sha256) + message).decode()
+
+
+@given(
+    offset=st.integers(0, 2**60),
+    algorithm=st.sampled_from(["sha256", "sha512"]),
+    digest=st.none() | st.binary().map(Digest.of),
+    hash_state=st.none() | st.binary(max_size=204),
+)
+def test_state_comes_back_as_it_went(offset, algorithm, digest, hash_state):
+    state = UploadState(
+        name=NAME,
+        upload_id=ID,
+        offset=offset,
+        started_at="2026-11-24T00:00:00Z",
+        algorithm=algorithm,
+        digest=digest,
+        hash_state=hash_state,
+    )
+    assert CODEC.decode(CODEC.encode(state), name=NAME, upload_id=ID) == state
+
+
+def test_token_is_distributions():
+    """HMAC-SHA256 before a JSON message whose members come in distribution's order."""
+    state = UploadState(name=NAME, upload_id=ID, offset=5, started_at="2026-11-24T00:00:00Z")
+    raw = base64.urlsafe_b64decode(CODEC.encode(state))
+    assert raw[:32] == hmac.digest(b"secret", raw[32:], hashlib.sha256)
+    assert list(json.loads(raw[32:])) == ["Name", "UUID", "Offset", "StartedAt"]
+
+
+def test_token_of_distribution_is_taken():
+    token = signed({"Name": "a/b", "UUID": ID, "Offset": 7, "StartedAt": "2016-02-23T10:11:12.123456789Z"})
+    state = CODEC.decode(token, name=NAME, upload_id=ID)
+    assert (state.offset, state.digest, state.hash_state) == (7, None, None)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"1",
+        {"Name": "A", "UUID": ID, "Offset": 0, "StartedAt": ""},
+        {"Name": "a/c", "UUID": ID, "Offset": 0, "StartedAt": ""},
+        {"Name": "a/b", "UUID": "x", "Offset": 0, "StartedAt": ""},
+        {"Name": "a/b", "UUID": ID, "Offset": -1, "StartedAt": ""},
+        {"Name": "a/b", "UUID": ID, "Offset": None, "StartedAt": ""},
+        {"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "Digest": "x"},
+        {"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "Algorithm": "md5"},
+        {"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "HashState": "x"},
+    ],
+)
+def test_signed_state_of_another_form_or_session_is_refused(document):
+    with pytest.raises(UploadInvalidError):
+        CODEC.decode(signed(document), name=NAME, upload_id=ID)
+
+
+def test_another_secret_is_refused():
+    state = UploadState(name=NAME, upload_id=ID, offset=0, started_at="")
+    with pytest.raises(UploadInvalidError, match="another secret"):
+        CODEC.decode(UploadStateCodec(b"other").encode(state), name=NAME, upload_id=ID)
+    with pytest.raises(ValueError, match="empty"):
+        UploadStateCodec(b"")
+
+
+@given(st.text() | st.binary(max_size=200).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
+def test_any_token_is_refused(token):
+    with pytest.raises(UploadInvalidError):
+        CODEC.decode(token, name=NAME, upload_id=ID)
+
+
+def test_overlong_token_is_refused_unread():
+    with pytest.raises(UploadInvalidError, match="too long"):
+        CODEC.decode("A" * 5000, name=NAME, upload_id=ID)
+
+
+def test_upload_id_is_a_uuid():
+    assert is_upload_id(ID)
+    assert not is_upload_id(ID.upper())
+    assert not is_upload_id("../" + ID[3:])
