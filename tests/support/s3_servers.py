@@ -29,7 +29,7 @@ def moto_endpoint(bucket: str) -> Iterator[str]:
             endpoint_url=url,
             region_name="us-east-1",
             aws_access_key_id="key",
-            aws_secret_access_key="secret",  # noqa: S106 - of a server in this process
+            aws_secret_access_key="secret",
         )
         client.create_bucket(Bucket=bucket)
         client.close()
@@ -55,7 +55,7 @@ def versitygw_endpoint(binary: str, bucket: str, folder: Path) -> Iterator[str]:
     """Run versitygw on a folder, with one bucket; yield its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:{}".format(free.getsockname()[1])
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     (folder / "root" / bucket).mkdir(parents=True)
     command = [
         binary, "--port", address, "--access", "key", "--secret", "secret", "--keep-alive", "--quiet",

@@ -23,7 +23,6 @@ from adapters.blob_storage.s3.http_session import RedirectedError, StoreHttpSess
 from adapters.blob_storage.s3.options import S3Options
 
 _REDIRECTS_MAX: Final = 4
-_REDIRECT_LIFETIME_SECONDS: Final = 20 * 60
 
 logger = logging.getLogger(__name__)
 
@@ -100,43 +99,36 @@ class StoreClient:
         retry = self.options.retry
         pauses = list(retry.pauses())[: None if attempts is None else attempts - 1]
         give_up_at = time.monotonic() + retry.budget_seconds
-        attempt = 0
-        while True:
-            attempt += 1
+        for attempt in range(1, len(pauses) + 2):
             try:
-                response = await self._send(operation, query, transfer_bytes, parameters)
+                async with asyncio.timeout(retry.attempt_seconds(transfer_bytes)):
+                    response = await self._send(operation, query, parameters)
             except SDK_ERRORS as error:
                 exhausted = attempt > len(pauses) or time.monotonic() > give_up_at
                 if exhausted or not is_transient(error, self.dialect.retry_codes - final):
                     raise self._translate(error, operation, key) from error
                 logger.info("%s: %s is sent again after %s", self.dialect.name, operation, type(error).__name__)
+                await asyncio.sleep(pauses[attempt - 1])
             else:
-                response["Attempts"] = attempt
-                return response
-            await asyncio.sleep(pauses[attempt - 1])
+                return {**response, "Attempts": attempt}
+        raise AssertionError("the last attempt returns or raises")
 
     async def _send(
-        self,
-        operation: str,
-        query: tuple[tuple[str, str], ...],
-        transfer_bytes: int,
-        parameters: dict[str, Any],
+        self, operation: str, query: tuple[tuple[str, str], ...], parameters: dict[str, Any]
     ) -> dict[str, Any]:
         """Send a request once, and once more wherever the store redirects it to."""
         host = ""
         for _ in range(_REDIRECTS_MAX):
             _route.set(_Route(host, query))
             try:
-                async with asyncio.timeout(self.options.retry.attempt_seconds(transfer_bytes)):
-                    answer: dict[str, Any] = await getattr(self._client, operation)(
-                        Bucket=self.options.bucket, **parameters
-                    )
-                    return answer
+                answer: dict[str, Any] = await getattr(self._client, operation)(
+                    Bucket=self.options.bucket, **parameters
+                )
             except RedirectedError as redirect:
                 target = urlsplit(redirect.location)
-                if not target.netloc:
-                    break
-                host = f"{target.scheme}://{target.netloc}"
+                host = f"{target.scheme}://{target.netloc}" if target.netloc else host
+            else:
+                return answer
         raise OSError("the store redirects in circles")
 
     def store_key(self, key: str) -> str:

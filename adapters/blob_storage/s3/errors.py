@@ -12,45 +12,59 @@ from botocore.exceptions import (
     ClientError,
     ConnectionError,  # noqa: A004 - botocore's name for it
     HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
 )
 from botocore.parsers import ResponseParserError
 
 from core.errors import ObjectNotFoundError, RangeInvalidError, StorageError, StorageUnavailableError
 
-SDK_ERRORS: Final = (
-    BotoCoreError, ClientError, ResponseParserError, aiohttp.ClientError, TimeoutError, OSError,
-)  # fmt: skip
+SDK_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, aiohttp.ClientError, OSError)
 """All that a request to the store can raise."""
 
-_CONNECTION_ERRORS: Final = (
-    HTTPClientError, ConnectionError, ResponseParserError, aiohttp.ClientError, TimeoutError, OSError,
-)  # fmt: skip
+_CONNECTION_ERRORS: Final = (HTTPClientError, ConnectionError, ResponseParserError, aiohttp.ClientError, OSError)
 TRANSIENT_CODES: Final = frozenset(
     {
+        "BadDigest",
+        "IncompleteBody",
         "InternalError",
+        "OperationAborted",
+        "RequestLimitExceeded",
+        "RequestTimeout",
         "ServiceUnavailable",
         "SlowDown",
         "Throttling",
         "ThrottlingException",
-        "RequestLimitExceeded",
-        "RequestTimeout",
-        "OperationAborted",
-        "BadDigest",
-        "IncompleteBody",
-    }  # fmt: skip
+    }
 )
+"""Error codes that pass when the same request is sent again."""
+
 _TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_OFFERED_STATUSES: Final = frozenset({405, 501})
 _NOT_FOUND: Final = 404
 _RANGE_NOT_SATISFIABLE: Final = 416
-_KEY_REFUSALS: Final = frozenset(
-    {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidSecurity"}
+
+_REMEDIES: Final = (
+    (
+        {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidSecurity"},
+        "the key is refused ({code}): check storage.{driver}.accesskey and storage.{driver}.secretkey",
+    ),
+    (
+        {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"},
+        "there are no credentials: set storage.{driver}.accesskey and storage.{driver}.secretkey",
+    ),
+    (
+        {"NoSuchBucket", "InvalidBucketName", "404"},
+        "bucket {bucket!r} does not exist ({code}): check storage.{driver}.bucket",
+    ),
+    (
+        {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"},
+        "bucket {bucket!r} lies in another region ({code}): check storage.{driver}.region",
+    ),
+    (
+        {"AccessDenied", "AllAccessDisabled", "Forbidden", "403"},
+        "access is refused ({code}): check the rights of storage.{driver}.accesskey on bucket {bucket!r}",
+    ),
 )
-_REGION_REFUSALS: Final = frozenset(
-    {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
-)
+"""What to look at in the configuration, by the store's or botocore's name of the error."""
 
 
 class UploadGoneError(StorageUnavailableError):
@@ -92,35 +106,30 @@ def translate(
     """Return what the port raises for an SDK error.
 
     Args:
+        error: what botocore or aiohttp raised.
         driver: the adapter's name, which is also its section in the configuration.
         bucket: where the request went.
         operation: botocore's name of what was asked for.
         key: the port's key that it was about, or empty.
     """
     answer = Answer.of(error)
-    if answer.code == "NoSuchUpload":
-        return UploadGoneError(f"{driver}: {operation}: the multipart upload is gone")
-    if answer.status in _NOT_OFFERED_STATUSES or answer.code == "NotImplemented":
-        return NotOfferedError(f"{driver}: {operation}: the store does not offer this ({answer.code})")
+    message = f"{driver}: {operation}: {_explain(answer, driver=driver, bucket=bucket)}"
+    if key and answer.status == _NOT_FOUND and answer.code not in {"NoSuchBucket", "NoSuchUpload"}:
+        return ObjectNotFoundError(key)
     if answer.status == _RANGE_NOT_SATISFIABLE:
         return RangeInvalidError(_size_of(error))
-    if key and answer.status == _NOT_FOUND and answer.code != "NoSuchBucket":
-        return ObjectNotFoundError(key)
-    return StorageUnavailableError(f"{driver}: {operation}: {_explain(answer, error, driver, bucket)}")
+    if answer.code == "NoSuchUpload":
+        return UploadGoneError(message)
+    if answer.status in _NOT_OFFERED_STATUSES or answer.code == "NotImplemented":
+        return NotOfferedError(message)
+    return StorageUnavailableError(message)
 
 
-def _explain(answer: Answer, error: BaseException, driver: str, bucket: str) -> str:
+def _explain(answer: Answer, *, driver: str, bucket: str) -> str:
     """Say what is wrong and what to look at, in one line."""
-    if answer.code in _KEY_REFUSALS:
-        return f"the key is refused ({answer.code}): check storage.{driver}.accesskey and .secretkey"
-    if answer.code in {"NoSuchBucket", "404", "InvalidBucketName"}:
-        return f"bucket {bucket!r} does not exist ({answer.code}): check storage.{driver}.bucket"
-    if answer.code in _REGION_REFUSALS:
-        return f"bucket {bucket!r} lies in another region ({answer.code}): check storage.{driver}.region"
-    if answer.status == 403:  # noqa: PLR2004 - Forbidden, of which S3 knows many codes
-        return f"access is refused ({answer.code}): check the rights of storage.{driver}.accesskey on {bucket!r}"
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-        return f"no credentials: set storage.{driver}.accesskey and .secretkey"
+    for codes, remedy in _REMEDIES:
+        if answer.code in codes:
+            return remedy.format(code=answer.code, driver=driver, bucket=bucket)
     if answer.status == 0:
         return f"the store cannot be reached ({answer.code}): check the region, the endpoint and the network"
     return f"the store answers {answer.status} ({answer.code})"

@@ -1,9 +1,8 @@
 """Giving an object another key inside the store, without its bytes coming here."""
 
-from typing import Any
+from typing import Any, Final
 
 from adapters.blob_storage.s3.client import StoreClient
-from adapters.blob_storage.s3.concurrency import run_all
 from adapters.blob_storage.s3.multipart import (
     abort_upload,
     begin_upload,
@@ -11,9 +10,10 @@ from adapters.blob_storage.s3.multipart import (
     object_parameters,
     size_of,
 )
+from core.concurrency import map_bounded
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 
-_COPY_BYTES_MAX = 5 * 1024**3
+_COPY_BYTES_MAX: Final = 5 * 1024**3
 """S3 refuses to copy more in one request."""
 
 
@@ -76,42 +76,37 @@ class Mover:
                 CopySource=self._source(source),
                 **_without_type(object_parameters(self._client)),
             )
-            if await size_of(self._client, target) != size:
-                raise StorageUnavailableError(f"{self._client.dialect.name}: a copy came out short")
         else:
             await self._copy_in_parts(source, target, size)
+        if await size_of(self._client, target) != size:
+            raise StorageUnavailableError(f"{self._client.dialect.name}: a copy came out short")
 
     async def _copy_in_parts(self, source: str, target: str, size: int) -> None:
         client, options = self._client, self._client.options
         upload_id = await begin_upload(client, target)
-        try:
-            etags = await run_all(
-                (
-                    self._copy_part(source, target, upload_id, number, start, size)
-                    for number, start in enumerate(range(0, size, options.multipart_copy_chunk_bytes), 1)
-                ),
-                limit=options.multipart_copy_concurrency_max,
+        step = options.multipart_copy_chunk_bytes
+        ranges = [(start, min(start + step, size) - 1) for start in range(0, size, step)]
+
+        async def copy_part(part: tuple[int, tuple[int, int]]) -> str:
+            number, (first, last) = part
+            answer = await client.call(
+                "upload_part_copy",
+                key=target,
+                transfer_bytes=step,
+                PartNumber=number,
+                CopySourceRange=f"bytes={first}-{last}",
+                UploadId=upload_id,
+                CopySource=self._source(source),
             )
+            etag: str = answer["CopyPartResult"]["ETag"]
+            return etag
+
+        try:
+            etags = await map_bounded(copy_part, enumerate(ranges, 1), at_once=options.multipart_copy_concurrency_max)
             await complete_upload(client, target, upload_id, etags, size)
         except BaseException:
             await abort_upload(client, client.store_key(target), upload_id)
             raise
-        if await size_of(client, target) != size:
-            raise StorageUnavailableError(f"{client.dialect.name}: a copy came out short")
-
-    async def _copy_part(self, source: str, target: str, upload_id: str, number: int, start: int, size: int) -> str:
-        chunk = self._client.options.multipart_copy_chunk_bytes
-        answer = await self._client.call(
-            "upload_part_copy",
-            key=target,
-            transfer_bytes=chunk,
-            CopySource=self._source(source),
-            CopySourceRange=f"bytes={start}-{min(start + chunk, size) - 1}",
-            PartNumber=number,
-            UploadId=upload_id,
-        )
-        etag: str = answer["CopyPartResult"]["ETag"]
-        return etag
 
     def _source(self, key: str) -> dict[str, str]:
         return {"Bucket": self._client.options.bucket, "Key": self._client.store_key(key)}

@@ -88,7 +88,7 @@ async def abort_uploads(client: StoreClient, key: str, *, keep: str = "") -> Non
 
 async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncIterator[tuple[str, str]]:
     """Yield the bucket's key and the id of each open upload; none where a store cannot tell."""
-    markers: dict[str, str] = {}
+    markers: dict[str, Any] = {}
     while True:
         try:
             answer = await client.call("list_multipart_uploads", Prefix=store_prefix, **markers)

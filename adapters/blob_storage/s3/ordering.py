@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.blob_storage.s3.concurrency import run_all
+from core.concurrency import map_bounded
 
 Probe = Callable[[str], Coroutine[Any, Any, bool]]
 """Tells whether a name will be listed."""
@@ -68,7 +68,7 @@ async def in_string_order(
         async for first in pages:
             page = first.joined(await anext(pages, None)) if unknown(first) else first
             questions = unknown(page)
-            answers = dict(zip(questions, await run_all(map(probe, questions)), strict=True))
+            answers = dict(zip(questions, await map_bounded(probe, questions), strict=True))
             yielded = {name for name, is_there in known.items() if is_there}
             ahead = {
                 name for name in page.beginnings(tail) if name in page.names or known.get(name) or answers.get(name)

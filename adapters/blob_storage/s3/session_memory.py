@@ -14,6 +14,7 @@ class SessionMemory:
     def __init__(self) -> None:
         self._superseded: dict[str, None] = {}
         self._ended: dict[str, None] = {}
+        self._long: dict[str, None] = {}
 
     def supersede(self, key: str) -> None:
         """What is staged at `key` was committed from memory and counts for nothing any more."""
@@ -26,6 +27,15 @@ class SessionMemory:
     def forget(self, key: str) -> None:
         """The key was removed, or staged anew."""
         self._superseded.pop(key, None)
+        self._long.pop(key, None)
+
+    def expect_long(self, key: str) -> None:
+        """The object staged at `key` is longer than a part."""
+        _remember(self._long, key)
+
+    def is_long(self, key: str) -> bool:
+        """Tell whether asking for the object's bytes would mean to hang up on them."""
+        return key in self._long
 
     def end(self, key: str) -> None:
         """Nothing is open at `key`, nor where it stands: one session stages one key."""

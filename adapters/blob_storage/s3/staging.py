@@ -90,11 +90,17 @@ class Staged:
     record: StagedRecord | None = None
 
 
-async def find_staged(client: StoreClient, key: str, *, keep_bytes_max: int) -> Staged:
+async def find_staged(client: StoreClient, key: str, *, keep_bytes_max: int, is_long: bool) -> Staged:
     """Look what is staged at `key`: one request for a plain object, two for anything else.
 
-    A plain object of at most `keep_bytes_max` is returned with its bytes, which saves the request that reads them.
+    Args:
+        client: the open store.
+        key: where to look.
+        keep_bytes_max: a plain object up to this size comes with its bytes, which saves the request that reads them.
+        is_long: a longer one is expected, so ask for its size only: hanging up on a body costs the connection.
     """
+    if is_long and (size := await size_of(client, key) or 0) > keep_bytes_max:
+        return Staged(Form.PLAIN, size)
     try:
         async with open_object(client, key) as reader:
             if reader.size > keep_bytes_max:

@@ -122,7 +122,9 @@ class S3BlobStorage(BlobStorage):
         client, mover = self._open_parts()
         staged = Staged()
         if not is_fresh:
-            staged = await find_staged(client, key, keep_bytes_max=self._options.chunk_bytes)
+            staged = await find_staged(
+                client, key, keep_bytes_max=self._options.chunk_bytes, is_long=self._memory.is_long(key)
+            )
         return StagedWriter(client, key, staged, mover=mover, memory=self._memory, is_fresh=is_fresh)
 
     async def _suspend_after_error(self, writer: StagedWriter) -> None:

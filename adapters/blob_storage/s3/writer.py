@@ -149,8 +149,8 @@ class StagedWriter(BlobWriter):
         self._require_open()
         if self._parts is not None:
             await self._complete_at_key(self._parts)
-        for piece in Body(*self._buffers).slices():
-            yield bytes(piece)
+        for held in Body(*self._buffers).slices():
+            yield bytes(held)
         if self._moved_size is not None:
             async with open_object(self._client, self._key) as reader:
                 async for piece in reader:
@@ -214,6 +214,8 @@ class StagedWriter(BlobWriter):
         elif self._moved_size is None:
             await put_object(self._client, self._key, Body(*self._buffers))
             self._memory.forget(self._key)
+            if self.size > self._part_bytes:
+                self._memory.expect_long(self._key)
 
     async def _keep_parts(self, parts: PartsInFlight) -> None:
         """Write the record. If a part cannot be sent, what stands before it is kept."""

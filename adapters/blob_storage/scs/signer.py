@@ -70,7 +70,7 @@ def presigned_url(url: str, *, method: str, access_key: str, secret_key: str, ex
     return parts._replace(path=path, query=urlencode(query)).geturl()
 
 
-class ScsAuth(BaseSigner):
+class ScsAuth(BaseSigner):  # type: ignore[misc] # botocore has no types
     """Signs a request by its `Authorization` header."""
 
     def __init__(self, credentials: Any, **_unused: Any) -> None:

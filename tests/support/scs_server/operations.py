@@ -41,7 +41,8 @@ class Operations:
         if asked.operation == "get_object":
             return await self._get_object(bucket, asked, request, cut_body=cut_body)
         if asked.operation in {"put_object", "upload_part"}:
-            return await getattr(self, f"_{asked.operation}")(bucket, asked, request)
+            receive = self._put_object if asked.operation == "put_object" else self._upload_part
+            return await receive(bucket, asked, request)
         body = await request.read()
         response: web.StreamResponse = getattr(self, f"_{asked.operation}")(bucket, asked, body)
         if cut_body and request.transport is not None:
@@ -102,7 +103,7 @@ class Operations:
         if not 1 <= number <= _PARTS_MAX:
             raise Refusal(400, "InvalidArgument", "part numbers go from 1 to 10,000")
         md5 = asked.headers.get("content-md5", "")
-        if len(md5) != 32 or md5 != md5.lower():  # noqa: PLR2004 - hex digits of an MD5
+        if len(md5) != 32 or md5 != md5.lower():
             raise Refusal(400, "InvalidDigest", "the SDK sends each part's Content-MD5 in hex")
         segment, md5 = await self._receive(asked, request)
         # Looked up again: the upload may have been aborted while the body came in.
@@ -133,7 +134,7 @@ class Operations:
         bucket.delete(asked.key)
         return web.Response(status=204)
 
-    def _delete_objects(self, bucket: Bucket, asked: ScsRequest, body: bytes) -> web.Response:
+    def _delete_objects(self, bucket: Bucket, _asked: ScsRequest, body: bytes) -> web.Response:
         keys = [key for (key,) in answers.texts(body, "Object", "Key")]
         if not 1 <= len(keys) <= _ENTRIES_MAX or not all(keys):
             raise Refusal(400, "MalformedXML", f"{len(keys)} keys, some empty perhaps")

@@ -4,14 +4,14 @@ import asyncio
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
+from typing_extensions import override
 
 from tests.support.scs_server import answers
 from tests.support.scs_server.errors import Refusal
@@ -20,6 +20,9 @@ from tests.support.scs_server.operations import Operations
 from tests.support.scs_server.requests import ScsRequest, refuse_what_scs_does_not_know, understand
 from tests.support.scs_server.signature import verify
 from tests.support.scs_server.store import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ERRORS = {
     Fault.ERROR_500: Refusal(500, "InternalError", "injected"),
@@ -37,6 +40,7 @@ class LogEntry:
     status: int
     """0 where the connection was cut."""
 
+    @override
     def __str__(self) -> str:
         return f"{self.operation:16} {self.status:3} {self.method} {self.target}"
 
@@ -127,6 +131,9 @@ class FakeScsServer:
             response = await self._with_fault(asked, request)
         except Refusal as refusal:
             response = answers.refused(refusal, without_body=request.method == "HEAD")
+        except ConnectionError:
+            # The client left in the middle; aiohttp would log a fault of the server.
+            response = web.Response()
         cut = request.transport is None or request.transport.is_closing()
         self._write_log(operation, request, 0 if cut else response.status)
         return response
