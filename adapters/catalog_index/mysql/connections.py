@@ -177,16 +177,20 @@ class Connections:
             # Notes ("table exists") would become Python warnings.
             init_command="SET sql_notes = 0",
         )
-        if address.tls in {TlsMode.REQUIRED, TlsMode.UNVERIFIED}:
+        try:
             await self._require_tls(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     async def _require_tls(self, connection: Any) -> None:
+        if self._address.tls not in {TlsMode.REQUIRED, TlsMode.UNVERIFIED}:
+            return
         # aiomysql goes on in plain text, silently, when the server does not offer TLS.
         session = Session(connection, statement_seconds=self._address.statement_seconds)
         rows = await session.rows("SHOW SESSION STATUS LIKE 'Ssl_version'")
         if not rows or not rows[0][1]:
-            connection.close()
             raise StorageUnavailableError(f"MySQL at {self._address.place} offers no TLS, which the DSN demands")
 
     def _drop_idle(self) -> None:

@@ -15,7 +15,7 @@ import pymysql.err
 from adapters.catalog_index.mysql.connections import RIGHTS_MISSING, Session, error_code
 from core.errors import StorageUnavailableError
 
-_KEY_TOO_LONG: Final = 1071
+_KEY_TOO_LONG: Final = frozenset({1071, 1709})
 _WIDTHS: Final = (1024, 255)
 """MySQL 5.5 and 5.6 take keys of 767 bytes; a name has at most 255."""
 _FIND_COLLATION: Final = (
@@ -90,7 +90,7 @@ async def _create(session: Session) -> None:
                     "the table `repositories` is missing in MySQL and the user may not create it;"
                     f" grant CREATE, or run as another user: {create_statement(_WIDTHS[0])}"
                 ) from None
-            if error_code(error) != _KEY_TOO_LONG or width == _WIDTHS[-1]:
+            if error_code(error) not in _KEY_TOO_LONG or width == _WIDTHS[-1]:
                 raise
         else:
             return
