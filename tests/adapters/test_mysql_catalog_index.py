@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from adapters.catalog_index.go_dsn import parse_go_dsn
-from adapters.catalog_index.mysql import MySqlCatalogIndex
+from adapters.catalog_index.mysql import MySqlCatalogIndex, rebuild
 from core.errors import StorageUnavailableError
 from core.names import RepositoryName
 from tests.contracts.catalog_index_contract import all_names, stream
@@ -142,6 +142,21 @@ async def test_rebuild_replaces_a_foreign_row_of_the_same_key(database):
     async with open_index(database) as index:
         await index.replace_all(stream(["foo/bar"]))
         assert await all_names(index) == ["foo/bar"]
+
+
+@pytest.mark.parametrize("table", [None, SEED_TABLE], ids=["ours", "seed"])
+async def test_rebuild_in_small_pieces_is_the_same(database, table, monkeypatch):
+    """Rows are read and written in pieces, foreign ones among them."""
+    monkeypatch.setattr(rebuild, "_READ_ROWS", 3)
+    monkeypatch.setattr(rebuild, "_WRITE_ROWS", 2)
+    if table:
+        database.sql(table)
+    async with open_index(database) as index:
+        for name in ("a", "a_b", "ab", "b", "Foreign", "foreign/2", "z_z", "zz"):
+            database.sql("INSERT INTO repositories VALUES (%s, 1)", name)
+        await index.replace_all(stream(["new/1", "a_b", "new/2", "zz", "new_3", "foreign"]))
+        assert await all_names(index) == ["a_b", "foreign", "new/1", "new/2", "new_3", "zz"]
+    assert rows(database)["zz"] == 1
 
 
 @pytest.mark.parametrize("table", [None, SEED_TABLE], ids=["ours", "seed"])
