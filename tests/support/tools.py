@@ -1,4 +1,4 @@
-"""Finds the programs that the end-to-end tests drive: Debian's packages, and what `make tools` put into .cache/bin."""
+"""Finds the programs that the end-to-end tests drive: Debian's, and what `make tools` put into .cache/bin."""
 
 import os
 import shutil
