@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.go_dsn import MySqlAddress, Secret, parse_go_dsn
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.catalog_index.mysql.connections import Connections, Session
 from core.errors import StorageUnavailableError
 from core.names import RepositoryName
+from core.services.catalog import CatalogService
 from tests.contracts.catalog_index_contract import all_names, stream
 from tests.support.mariadb import Database
 
@@ -155,7 +157,7 @@ async def test_slow_statement_is_given_up(address):
         with pytest.raises(StorageUnavailableError, match="does not answer in time"):
             await connections.work(lambda session: session.run("SELECT SLEEP(5)"))
         await index.add(NAME)
-        connections.close()
+        await connections.aclose()
 
 
 @pytest.mark.parametrize("code", [1213, 1205])
@@ -170,14 +172,27 @@ async def test_conflict_with_another_transaction_is_tried_again(address, code):
 
     connections = Connections(address, size=1, retry_seconds=1)
     assert await connections.work(conflict_twice) == "done"
-    connections.close()
+    await connections.aclose()
 
 
 async def test_endless_conflict_is_given_up(address):
     connections = Connections(address, size=1, retry_seconds=1)
     with pytest.raises(StorageUnavailableError, match="keeps breaking off"):
         await connections.work(lambda session: session.run("SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213"))
-    connections.close()
+    await connections.aclose()
+
+
+async def test_connection_lent_at_the_end_is_closed_when_it_comes_back(address, database):
+    async with open_index(address) as index:
+        page = asyncio.create_task(index.page(after="", limit=1))
+        await asyncio.sleep(0)
+    await page
+    left = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = %s"
+    for _ in range(100):
+        if database.sql(left, database.user) == [(0,)]:
+            break
+        await asyncio.sleep(0.01)
+    assert database.sql(left, database.user) == [(0,)]
 
 
 async def test_failed_transaction_leaves_nothing(address, database):
@@ -190,7 +205,7 @@ async def test_failed_transaction_leaves_nothing(address, database):
         connections = Connections(address, size=1, retry_seconds=1)
         with pytest.raises(StorageUnavailableError, match="fails with error 1644"):
             await connections.work(fail_half_way)
-        connections.close()
+        await connections.aclose()
         assert database.sql("SELECT * FROM repositories") == []
 
 
@@ -222,3 +237,36 @@ async def test_working_server_tells_no_secret_either(address, database, caplog):
         await index.add(NAME)
     for secret in (database.password, database.user):
         assert secret not in caplog.text
+
+
+async def test_every_push_is_in_the_catalog_after_three_kills(index, mariadb):
+    """Pushes go on, as the registry records them, while the server is killed and started again."""
+    service = CatalogService(index, storage=InMemoryBlobStorage(now=now))
+    pushed: list[str] = []
+    is_over = asyncio.Event()
+
+    async def push(team: int) -> None:
+        number = 0
+        while not is_over.is_set():
+            name = RepositoryName(f"team-{team}/app-{number}")
+            await service.record_push(name)
+            pushed.append(name)
+            number += 1
+            await asyncio.sleep(0.001)
+
+    async def kill_and_start() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(mariadb.kill)
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(mariadb.start)
+        is_over.set()
+
+    async with asyncio.TaskGroup() as group:
+        for team in range(3):
+            group.create_task(push(team))
+        group.create_task(kill_and_start())
+    assert service.pending > 0
+    await until_it_answers(index)
+    await service.flush_pending()
+    assert await all_names(index) == sorted(pushed)

@@ -45,14 +45,14 @@ async def test_connection_is_encrypted(tls_address, mode):
     connections = Connections(replace(tls_address, tls=mode), size=1, retry_seconds=1)
     [(_, version)] = await connections.work(lambda session: session.rows("SHOW STATUS LIKE 'Ssl_version'"))
     assert version.startswith("TLS")
-    connections.close()
+    await connections.aclose()
 
 
 async def test_unknown_certificate_is_refused(tls_address):
     connections = Connections(replace(tls_address, tls=TlsMode.REQUIRED), size=1, retry_seconds=1)
     with pytest.raises(StorageUnavailableError):
         await connections.work(lambda session: session.rows("SELECT 1"))
-    connections.close()
+    await connections.aclose()
 
 
 @pytest.mark.parametrize("mode", [TlsMode.REQUIRED, TlsMode.UNVERIFIED])
@@ -60,10 +60,10 @@ async def test_plain_server_is_refused_where_tls_is_demanded(address, mode):
     connections = Connections(replace(address, tls=mode), size=1, retry_seconds=1)
     with pytest.raises(StorageUnavailableError, match="offers no TLS, which the DSN demands"):
         await connections.work(lambda session: session.rows("SELECT 1"))
-    connections.close()
+    await connections.aclose()
 
 
 async def test_plain_server_will_do_where_tls_is_preferred(address):
     connections = Connections(replace(address, tls=TlsMode.PREFERRED), size=1, retry_seconds=1)
     assert await connections.work(lambda session: session.rows("SELECT 1")) == [(1,)]
-    connections.close()
+    await connections.aclose()

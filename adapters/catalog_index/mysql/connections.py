@@ -110,6 +110,7 @@ class Connections:
         self._address = address
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Any] = []
+        self._is_closed = False
         self._gate = _Gate(retry_seconds)
         self._tls = _tls_context(address.tls)
 
@@ -134,9 +135,16 @@ class Connections:
             await asyncio.sleep(delay)
         raise StorageUnavailableError(f"MySQL at {self._address.place} keeps breaking off")
 
-    def close(self) -> None:
-        """Close the connections that are not lent."""
-        self._drop_idle()
+    async def aclose(self) -> None:
+        """Say goodbye on the connections that are not lent; a lent one is closed when it comes back."""
+        self._is_closed = True
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                await connection.ensure_closed()
+            except OSError:
+                # The server went first.
+                connection.close()
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
@@ -148,7 +156,7 @@ class Connections:
                 is_sound = True
             finally:
                 # Also when cancelled: half an answer may be waiting in the socket.
-                if is_sound:
+                if is_sound and not self._is_closed:
                     self._idle.append(connection)
                 else:
                     connection.close()
