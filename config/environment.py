@@ -120,9 +120,11 @@ class _Overlay:
         if self._environ.get(plain_name):
             raise ConfigError([f"{source}: {printable(plain_name)} is set too: keep one of both"])
         try:
-            text = self._read_file(self._environ[name]).removesuffix("\n").removesuffix("\r")
+            text = self._read_file(self._environ[name])
         except ConfigError as error:
             raise ConfigError([f"{source}: {problem}" for problem in error.problems]) from None
+        # Editors and `echo` end a file with a line end that nobody means.
+        text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
         if not text:
             raise ConfigError([f"{source}: {printable(self._environ[name], limit=400)}: is empty"])
         if isinstance(key, Text | SecretText):
