@@ -6,22 +6,23 @@ order, as context managers, and leaves them in reverse.
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable as CallableType
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dependency_injector.containers import DeclarativeContainer
-from dependency_injector.providers import Dependency, Object, Selector, Singleton
+from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
+from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from config.policies import manifest_policy
-from config.settings import Settings
+from config.settings import DescriptorCache, Settings
 from core.links import Links
 from core.registry import Registry
 from core.services.blobs import BlobService
@@ -49,9 +50,13 @@ class HashingThreads:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(thread_name_prefix="hashing")
 
-    def __call__(self, function: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
+    def __call__(self, function: CallableType[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
         """Start `function(*arguments)` at once and return what to await for its result."""
         return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
+    return configured.value if configured else "disabled"
 
 
 class Container(DeclarativeContainer):
@@ -77,13 +82,24 @@ class Container(DeclarativeContainer):
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
     )
 
+    descriptor_cache = Selector(
+        Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache),
+        disabled=Singleton(DisabledDescriptorCache),
+        inmemory=Singleton(
+            InMemoryDescriptorCache,
+            now=now,
+            entries_max=settings.provided.storage.blob_descriptor_cache_entries_max,
+        ),
+    )
+
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
-    blobs = Singleton(BlobService, storage=blob_storage, links=links)
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache)
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
         links=links,
+        cache=descriptor_cache,
         now=now,
         new_id=new_id,
         new_hasher=Singleton(hasher_factory),
@@ -94,6 +110,7 @@ class Container(DeclarativeContainer):
         storage=blob_storage,
         links=links,
         tag_links=tag_links,
+        cache=descriptor_cache,
         policy=Singleton(manifest_policy, settings.provided.validation),
     )
     tags = Singleton(

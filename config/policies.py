@@ -17,9 +17,13 @@ def manifest_policy(settings: ValidationSettings) -> ManifestPolicy:
         return ManifestPolicy(
             requires_blobs=False,
             requires_child=lambda _child: False,
-            allows_url=lambda url: url.startswith(("http://", "https://")),
+            allows_url=_is_web_url,
         )
     return ManifestPolicy(requires_child=_requires_child(settings), allows_url=_allows_url(settings))
+
+
+def _is_web_url(url: str) -> bool:
+    return url.startswith(("http://", "https://")) and "#" not in url
 
 
 def _requires_child(settings: ValidationSettings) -> Callable[[Descriptor], bool]:
@@ -32,11 +36,15 @@ def _requires_child(settings: ValidationSettings) -> Callable[[Descriptor], bool
 
 
 def _allows_url(settings: ValidationSettings) -> Callable[[str], bool]:
-    """Allow what an `allow` matches and no `deny`; with neither nothing, with `deny` alone all the rest."""
+    """Allow what an `allow` matches and no `deny`; with neither of them, every http(s) URL.
+
+    Distribution allows none by default, which refuses the Windows images that are the only users of such layers. The
+    registry itself never fetches from these URLs, and a client checks what it gets there by digest.
+    """
     allow = [re.compile(pattern) for pattern in settings.url_allow]
     deny = [re.compile(pattern) for pattern in settings.url_deny]
     if not allow and not deny:
-        return lambda _url: False
+        return _is_web_url
     return lambda url: (
         (not allow or any(each.search(url) for each in allow)) and not any(each.search(url) for each in deny)
     )

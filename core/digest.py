@@ -42,9 +42,7 @@ class Digest(str):
                 raise DigestInvalidError(f"unsupported digest algorithm {algorithm!r}", detail=value[:256])
             raise DigestInvalidError("invalid digest", detail=value[:256])
         if len(encoded) != length or not _HEX.fullmatch(encoded):
-            raise DigestInvalidError(
-                f"a {algorithm} digest has {length} lower-case hex digits", detail=value[:256]
-            )
+            raise DigestInvalidError(f"a {algorithm} digest has {length} lower-case hex digits", detail=value[:256])
         return super().__new__(cls, value)
 
     @property

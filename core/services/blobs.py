@@ -11,27 +11,35 @@ from core.links import Links
 from core.media_types import OCTET_STREAM
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobReader, BlobStorage
+from core.ports.descriptor_cache import DescriptorCache
 
 
 class BlobService:
     """Reads, mounts and unlinks blobs; one per process."""
 
-    def __init__(self, storage: BlobStorage, links: Links) -> None:
+    def __init__(self, storage: BlobStorage, links: Links, cache: DescriptorCache) -> None:
         self._storage = storage
         self._links = links
+        self._cache = cache
 
     async def stat(self, name: RepositoryName, digest: Digest) -> Descriptor:
-        """Describe a blob. Two storage requests: its link, then its data, since one may be there without the other.
+        """Describe a blob. Two storage requests, or none for one that was proven to be there lately.
+
+        Link and data are both looked at, since one may be there without the other.
 
         Raises:
             BlobUnknownError: the repository does not link it, or its data is gone.
         """
-        target = await self._target(name, digest)
-        try:
-            stat = await self._storage.stat(layout.blob_data(target))
-        except ObjectNotFoundError:
-            raise BlobUnknownError("blob unknown to registry", detail=digest) from None
-        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=stat.size)
+        size = await self._cache.get(name, digest)
+        if size is None:
+            target = await self._target(name, digest)
+            try:
+                size = (await self._storage.stat(layout.blob_data(target))).size
+            except ObjectNotFoundError:
+                raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+            if target == digest:
+                await self._cache.put(name, digest, size)
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 
     @asynccontextmanager
     async def open(
@@ -49,6 +57,7 @@ class BlobService:
             try:
                 reader = await stack.enter_async_context(opening)
             except ObjectNotFoundError:
+                await self._cache.forget(name, digest)
                 raise BlobUnknownError("blob unknown to registry", detail=digest) from None
             yield reader
 
@@ -70,10 +79,12 @@ class BlobService:
         if target is None:
             return False
         try:
-            await self._storage.stat(layout.blob_data(target))
+            stat = await self._storage.stat(layout.blob_data(target))
         except ObjectNotFoundError:
             return False
         await self._links.write(layout.layer_link(name, digest), target)
+        if target == digest:
+            await self._cache.put(name, digest, stat.size)
         return True
 
     async def unlink(self, name: RepositoryName, digest: Digest) -> None:
@@ -82,10 +93,15 @@ class BlobService:
         Raises:
             BlobUnknownError: the repository does not link it.
         """
+        await self._cache.forget(name, digest)
         await self._target(name, digest)
         await self._links.delete(layout.layer_link(name, digest))
+        # Again, for a request that looked while the link was still there.
+        await self._cache.forget(name, digest)
 
     async def _target(self, name: RepositoryName, digest: Digest) -> Digest:
+        if await self._cache.get(name, digest) is not None:
+            return digest
         # Distribution stores a sha512 push under sha256 and links the one digest to the other.
         target = await self._links.read(layout.layer_link(name, digest))
         if target is None:

@@ -23,6 +23,7 @@ from core.manifest import Manifest, parse_manifest, read_manifest
 from core.media_types import NONDISTRIBUTABLE_LAYERS
 from core.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
+from core.ports.descriptor_cache import DescriptorCache
 from core.tag_links import TagLinks
 
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -64,10 +65,19 @@ class PushedManifest:
 class ManifestService:
     """Stores, serves and deletes manifests; one per process."""
 
-    def __init__(self, storage: BlobStorage, links: Links, tag_links: TagLinks, *, policy: ManifestPolicy) -> None:
+    def __init__(
+        self,
+        storage: BlobStorage,
+        links: Links,
+        tag_links: TagLinks,
+        cache: DescriptorCache,
+        *,
+        policy: ManifestPolicy,
+    ) -> None:
         self._storage = storage
         self._links = links
         self._tags = tag_links
+        self._cache = cache
         self._policy = policy
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
@@ -225,7 +235,10 @@ class ManifestService:
         )
 
         async def is_there(reference: tuple[str, Digest]) -> bool:
-            target = await self._links.read(reference[0])
+            link, digest = reference
+            if link == layout.layer_link(name, digest) and await self._cache.get(name, digest) is not None:
+                return True
+            target = await self._links.read(link)
             return target is not None and await self._exists(target)
 
         verdicts = await map_bounded(is_there, references)

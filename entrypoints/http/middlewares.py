@@ -7,6 +7,7 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.typedefs import Handler, Middleware
 from typing_extensions import override
 
 from config.logging import request_id_variable
@@ -22,14 +23,12 @@ _STATE: Final = re.compile(r"(_state=)[^&\s]*")
 _CLIENT_CLOSED_REQUEST: Final = 499
 """What nginx and distribution log when the client went away; nobody receives it."""
 
-_Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-def error_middleware(new_id: Callable[[], str]) -> Callable[[web.Request, _Next], Awaitable[web.StreamResponse]]:
+def error_middleware(new_id: Callable[[], str]) -> Middleware:
     """Return the middleware that names requests and turns every exception into an answer."""
 
     @web.middleware
-    async def answer(request: web.Request, handler: _Next) -> web.StreamResponse:
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         supplied = request.headers.get("X-Request-Id", "")
         request_id = supplied if _CLIENT_REQUEST_ID.fullmatch(supplied) else new_id()
         request[REQUEST_ID] = request_id

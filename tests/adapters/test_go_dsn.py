@@ -16,9 +16,7 @@ from adapters.catalog_index.go_dsn import (
 
 def test_seed_default_dsn_is_read_whole():
     address = parse_go_dsn("root:root@tcp(127.0.0.1:3306)/domeos?loc=Local&parseTime=true")
-    assert address == MySqlAddress(
-        user="root", password=Secret("root"), host="127.0.0.1", port=3306, database="domeos"
-    )
+    assert address == MySqlAddress(user="root", password=Secret("root"), host="127.0.0.1", port=3306, database="domeos")
 
 
 @pytest.mark.parametrize(
@@ -100,9 +98,7 @@ def test_values_and_database_are_percent_decoded():
 
 
 def test_parameters_of_the_go_driver_are_taken_silently():
-    assert (
-        parse_go_dsn("/d?charset=utf8&collation=utf8_bin&parseTime=true&allowOldPasswords=1&x").warnings == ()
-    )
+    assert parse_go_dsn("/d?charset=utf8&collation=utf8_bin&parseTime=true&allowOldPasswords=1&x").warnings == ()
 
 
 def test_unknown_parameters_are_warned_about_without_values():

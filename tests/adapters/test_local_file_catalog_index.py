@@ -133,9 +133,7 @@ async def test_no_descriptor_is_left_open(path):
 
 
 async def test_missing_folder_says_so_at_start(tmp_path):
-    with pytest.raises(
-        StorageUnavailableError, match=r"nowhere/repositories .* folder does not exist: create"
-    ):
+    with pytest.raises(StorageUnavailableError, match=r"nowhere/repositories .* folder does not exist: create"):
         await read(tmp_path / "nowhere" / "repositories")
 
 
@@ -217,8 +215,7 @@ asyncio.run(main(sys.argv[1]))
 
 async def test_processes_that_push_the_same_names_write_each_once(path):
     processes = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", PUSHER, str(path), cwd=ROOT)
-        for _ in range(3)
+        await asyncio.create_subprocess_exec(sys.executable, "-c", PUSHER, str(path), cwd=ROOT) for _ in range(3)
     ]
     assert [await process.wait() for process in processes] == [0, 0, 0]
     lines = path.read_text().splitlines()

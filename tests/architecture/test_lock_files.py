@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from tests.support.tools import REPOSITORY_ROOT
 
+BUILD_LOCK = REPOSITORY_ROOT / "requirements-build.lock"
 RUNTIME_LOCK = REPOSITORY_ROOT / "requirements.lock"
 DEVELOPMENT_LOCK = REPOSITORY_ROOT / "requirements-dev.lock"
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ]+)", re.MULTILINE)
@@ -44,11 +45,16 @@ def test_development_lock_meets_the_project() -> None:
     assert unsatisfied(requirements, read_pins(DEVELOPMENT_LOCK)) == [], "run `make lock`"
 
 
+def test_build_lock_meets_the_build_system() -> None:
+    requirements = read_project()["build-system"]["requires"]
+    assert unsatisfied(requirements, read_pins(BUILD_LOCK)) == [], "run `make lock`"
+
+
 def test_development_runs_what_ships() -> None:
     assert read_pins(RUNTIME_LOCK).items() <= read_pins(DEVELOPMENT_LOCK).items()
 
 
-@pytest.mark.parametrize("lock", [RUNTIME_LOCK, DEVELOPMENT_LOCK], ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [BUILD_LOCK, RUNTIME_LOCK, DEVELOPMENT_LOCK], ids=lambda lock: lock.name)
 def test_every_pin_carries_a_hash(lock: Path) -> None:
     entries = [entry for entry in re.split(r"\n(?=[a-zA-Z0-9])", lock.read_text()) if PIN.match(entry)]
     assert entries

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.descriptor_cache.memory import DisabledDescriptorCache
 from core.digest import Digest, HasherFactory, StandardHasher
 from core.links import Links
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.ports.descriptor_cache import DescriptorCache
 from core.services.blobs import BlobService
 from core.services.manifests import ManifestPolicy, ManifestService
 from core.services.referrers import ReferrerService
@@ -43,22 +45,24 @@ class CoreServices:
 
     storage: BlobStorage = field(default_factory=lambda: InMemoryBlobStorage(now=lambda: NOW))
     policy: ManifestPolicy = field(default_factory=ManifestPolicy)
+    cache: DescriptorCache = field(default_factory=DisabledDescriptorCache)
     new_hasher: HasherFactory = StandardHasher
     new_id: Callable[[], str] = field(default_factory=counting_ids)
 
     def __post_init__(self) -> None:
         self.links = Links(self.storage)
         self.tag_links = TagLinks(self.storage, self.links)
-        self.blobs = BlobService(self.storage, self.links)
+        self.blobs = BlobService(self.storage, self.links, self.cache)
         self.uploads = UploadService(
             self.storage,
             self.links,
+            self.cache,
             now=lambda: NOW,
             new_id=self.new_id,
             new_hasher=self.new_hasher,
             offload=offload,
         )
-        self.manifests = ManifestService(self.storage, self.links, self.tag_links, policy=self.policy)
+        self.manifests = ManifestService(self.storage, self.links, self.tag_links, self.cache, policy=self.policy)
         self.tags = TagService(self.storage, self.tag_links, page_size_max=1000)
         self.referrers = ReferrerService(self.storage, self.links, self.tag_links)
 

@@ -1,4 +1,4 @@
-"""Finds the programs that the end-to-end tests drive: Debian's packages, and what `make tools` put into .cache/bin."""
+"""Finds the programs that the end-to-end tests drive: Debian's, and what `make tools` put into .cache/bin."""
 
 import os
 import shutil
@@ -22,7 +22,5 @@ def find_tool(name: str) -> str:
     """
     found = shutil.which(name, path=os.pathsep.join(_SEARCH_PATH))
     if found is None:
-        raise ToolMissingError(
-            f"{name} is not installed; `make tools` gets it (as root for Debian's packages)"
-        )
+        raise ToolMissingError(f"{name} is not installed; `make tools` gets it (as root for Debian's packages)")
     return found

@@ -137,9 +137,5 @@ def _folders_reached_into(names: list[str], after: str) -> Iterator[str]:
     for end in range(1, len(component) + 1):
         name = component[:end]
         position = bisect_left(names, name)
-        if (
-            names[position : position + 1] == [name]
-            and after[end : end + 1] <= "/"
-            and not name.startswith("_")
-        ):
+        if names[position : position + 1] == [name] and after[end : end + 1] <= "/" and not name.startswith("_"):
             yield name

@@ -88,9 +88,7 @@ class FilesystemBlobStorage(BlobStorage):
 
     @asynccontextmanager
     @override
-    async def open_reader(
-        self, key: str, *, offset: int = 0, length: int | None = None
-    ) -> AsyncIterator[FileReader]:
+    async def open_reader(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[FileReader]:
         with await self._open(key) as file:
             size = _require_file(os.fstat(file.fileno()), key).st_size
             if offset > size:

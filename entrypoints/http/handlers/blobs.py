@@ -28,10 +28,10 @@ class BlobHandlers:
         """Describe a blob; never a redirect, whose URL would be signed for another method."""
         name, digest = RepositoryName(target.name), Digest(target.reference)
         descriptor = await self._blobs.stat(name, digest)
-        response = not_modified(request, digest)
-        if response is None:
-            response = web.Response(headers=content_headers(digest) | _IMMUTABLE)
-            response.content_length = descriptor.size
+        if (unchanged := not_modified(request, digest)) is not None:
+            return unchanged
+        response = web.StreamResponse(headers=content_headers(digest) | _IMMUTABLE)
+        response.content_length = descriptor.size
         return response
 
     async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
@@ -44,9 +44,8 @@ class BlobHandlers:
         async with self._blobs.open(name, digest, offset=offset, length=length) as reader:
             if wanted is not None and reader.length == 0:
                 raise RangeInvalidError(reader.size)
-            response = not_modified(request, digest)
-            if response is not None:
-                return response
+            if (unchanged := not_modified(request, digest)) is not None:
+                return unchanged
             response = web.StreamResponse(headers=content_headers(digest) | _IMMUTABLE)
             if wanted is not None:
                 response.set_status(206)

@@ -2,7 +2,6 @@
 
 from aiohttp import web
 
-from core.descriptor import Descriptor
 from core.digest import CANONICAL, Digest, require_algorithm
 from core.errors import DigestInvalidError, NameInvalidError, UploadInvalidError
 from core.names import RepositoryName
@@ -61,7 +60,7 @@ class UploadHandlers:
         check_chunk_range(
             request.headers.get("Content-Range"), offset=state.offset, content_length=request.content_length
         )
-        blob: Descriptor = await self._uploads.complete(state, digest, body_chunks(request))
+        blob = await self._uploads.complete(state, digest, body_chunks(request))
         return self._created(request, state.name, blob.digest)
 
     async def delete(self, _request: web.Request, target: Target) -> web.StreamResponse:

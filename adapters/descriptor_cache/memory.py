@@ -1,0 +1,81 @@
+"""Descriptors in this process's memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from typing_extensions import override
+
+from core.digest import Digest
+from core.names import RepositoryName
+from core.ports.descriptor_cache import DescriptorCache
+
+ENTRIES_MAX: Final = 10_000
+TIME_TO_LIVE: Final = timedelta(minutes=5)
+"""Long enough for the blobs of one push, short enough that another replica's delete shows soon."""
+
+
+class InMemoryDescriptorCache(DescriptorCache):
+    """The entries used last, up to `entries_max`, each for at most `time_to_live` after it was put.
+
+    Args:
+        now: tells the time, UTC-aware.
+        entries_max: how many are kept; each takes about 300 bytes.
+        time_to_live: how long one is believed.
+    """
+
+    name = "inmemory"
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], datetime],
+        entries_max: int = ENTRIES_MAX,
+        time_to_live: timedelta = TIME_TO_LIVE,
+    ) -> None:
+        self._now = now
+        self._entries_max = entries_max
+        self._time_to_live = time_to_live
+        self._entries: OrderedDict[tuple[RepositoryName, Digest], tuple[int, datetime]] = OrderedDict()
+
+    @override
+    async def get(self, name: RepositoryName, digest: Digest) -> int | None:
+        entry = self._entries.get((name, digest))
+        if entry is None:
+            return None
+        size, proven_at = entry
+        if self._now() - proven_at >= self._time_to_live:
+            del self._entries[name, digest]
+            return None
+        self._entries.move_to_end((name, digest))
+        return size
+
+    @override
+    async def put(self, name: RepositoryName, digest: Digest, size: int) -> None:
+        self._entries[name, digest] = (size, self._now())
+        self._entries.move_to_end((name, digest))
+        if len(self._entries) > self._entries_max:
+            self._entries.popitem(last=False)
+
+    @override
+    async def forget(self, name: RepositoryName, digest: Digest) -> None:
+        self._entries.pop((name, digest), None)
+
+
+class DisabledDescriptorCache(DescriptorCache):
+    """Remembers nothing: for folders, where asking storage costs microseconds."""
+
+    name = "disabled"
+
+    @override
+    async def get(self, name: RepositoryName, digest: Digest) -> int | None:
+        return None
+
+    @override
+    async def put(self, name: RepositoryName, digest: Digest, size: int) -> None:
+        """Do nothing."""
+
+    @override
+    async def forget(self, name: RepositoryName, digest: Digest) -> None:
+        """Do nothing."""

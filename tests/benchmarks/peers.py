@@ -1,0 +1,70 @@
+"""The registries that are measured, and how each is started on a folder with what it ships as defaults."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.processes import RegistryServer, ServerProcess, free_port
+from tests.support.tools import REPOSITORY_ROOT, ToolMissingError, find_tool
+
+DISTRIBUTION = "github.com/distribution/distribution/v3/cmd/registry@v3.1.2"
+_PEER_BIN = REPOSITORY_ROOT / ".cache" / "peers"
+
+StartPeer = Callable[[Path, Path], ServerProcess]
+
+
+def find_peers(names: list[str]) -> dict[str, StartPeer]:
+    """Ours, Debian's docker-registry, and what else was asked for, as `name` or `name=/path/to/program`.
+
+    Raises:
+        ToolMissingError: a peer is not there and cannot be built.
+    """
+    docker_registry = find_tool("docker-registry")
+    peers: dict[str, StartPeer] = {"ours": RegistryServer, "docker-registry": _distribution(docker_registry)}
+    for entry in names:
+        name, _, path = entry.partition("=")
+        if name == "distribution":
+            peers[name] = _distribution(path or _build_distribution())
+        elif name == "zot" and path:
+            peers[name] = _zot(path)
+        else:
+            raise ToolMissingError(f"peer {entry!r}: known are distribution[=PATH] and zot=PATH")
+    return peers
+
+
+def _distribution(program: str) -> StartPeer:
+    environment = {"OTEL_TRACES_EXPORTER": "none"}
+
+    def start(folder: Path, storage: Path) -> ServerProcess:
+        return RegistryServer(folder, storage, command=(program, "serve"), environment=environment)
+
+    return start
+
+
+def _zot(program: str) -> StartPeer:
+    def start(folder: Path, storage: Path) -> ServerProcess:
+        port = free_port()
+        config = folder / "zot.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        document = {
+            # commit is its fsync: without it a push is acknowledged before it is durable.
+            "storage": {"rootDirectory": str(storage), "commit": True, "dedupe": True, "gc": False},
+            "http": {"address": "127.0.0.1", "port": str(port)},
+            "log": {"level": "info"},
+        }
+        config.write_text(json.dumps(document))
+        return ServerProcess([program, "serve", str(config)], port=port, folder=folder)
+
+    return start
+
+
+def _build_distribution() -> str:
+    program = _PEER_BIN / "registry"
+    if not program.exists():
+        subprocess.run(
+            [find_tool("go"), "install", DISTRIBUTION],
+            env={"GOBIN": str(_PEER_BIN), "HOME": str(Path.home()), "PATH": "/usr/bin:/bin", "CGO_ENABLED": "0"},
+            check=True,
+        )
+    return str(program)

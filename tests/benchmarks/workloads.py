@@ -1,0 +1,234 @@
+"""What is measured: one function for each row of the table, all on the same terms for every registry."""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from tests.benchmarks.content import IMAGE, LARGE_BYTES, MIB, READ_REPOSITORY, SMALL_BLOB, LargeBlob
+from tests.benchmarks.usage import cpu_seconds
+from tests.benchmarks.wire import Connection, WireError, connected, expect, push_blob, scratch_file
+from tests.support.oci import OCI_MANIFEST, digest_of, make_image
+from tests.support.processes import ServerProcess
+from tests.support.tools import find_tool
+
+WRK_CONNECTIONS = 16
+IMAGE_PUSHERS = 8
+PUSHER_PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A running registry that holds the prepared content."""
+
+    server: ServerProcess
+    storage: Path
+    scratch: Path
+    large: LargeBlob
+    seconds: float
+    """How long a measurement that counts requests runs."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement."""
+
+    rate: float
+    """Operations or MiB per second."""
+    cpu_ms: float
+    """Processor time of the server for one operation, or for one large blob."""
+    latencies_ms: dict[str, float] = field(default_factory=dict)
+    """p50 and p99, where requests are counted one by one."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A row of the table."""
+
+    name: str
+    unit: str
+    measure: Callable[[Subject], Sample]
+
+
+def manifest_by_tag(subject: Subject) -> Sample:
+    return _wrk(subject, f"/v2/{READ_REPOSITORY}/manifests/v1")
+
+
+def manifest_by_digest(subject: Subject) -> Sample:
+    return _wrk(subject, f"/v2/{READ_REPOSITORY}/manifests/{IMAGE.digest}")
+
+
+def small_blob(subject: Subject) -> Sample:
+    return _wrk(subject, f"/v2/{READ_REPOSITORY}/blobs/{SMALL_BLOB.digest}")
+
+
+def tag_list(subject: Subject) -> Sample:
+    return _wrk(subject, f"/v2/{READ_REPOSITORY}/tags/list", connections=4)
+
+
+def catalog(subject: Subject) -> Sample:
+    """Whole listings, following every `Link`, one after the other."""
+    with connected(subject.server.port) as connection, _Meter(subject) as meter:
+        deadline = time.monotonic() + subject.seconds
+        while time.monotonic() < deadline:
+            target: str | None = "/v2/_catalog?n=1000"
+            while target:
+                reply = expect(connection.request("GET", target, keep_body=False), 200)
+                link = re.match(r"<([^>]*)>", reply.headers.get("link", ""))
+                target = link[1] if link else None
+            meter.operations += 1
+    return meter.sample()
+
+
+def pull(connections: int) -> Callable[[Subject], Sample]:
+    """Pull the large blob on so many connections at once."""
+
+    def measure(subject: Subject) -> Sample:
+        target = f"/v2/{READ_REPOSITORY}/blobs/{subject.large.digest}"
+
+        def read(_number: int) -> None:
+            with connected(subject.server.port) as connection:
+                expect(connection.request("GET", target, keep_body=False), 200)
+
+        return _move_large_blobs(subject, connections, read)
+
+    return measure
+
+
+def push(connections: int) -> Callable[[Subject], Sample]:
+    """Push a large blob that is not there yet on each of so many connections at once."""
+
+    def measure(subject: Subject) -> Sample:
+        blobs = []
+        for _ in range(connections):
+            data = os.urandom(16) + subject.large.data[16:]
+            blobs.append((digest_of(data), scratch_file(subject.scratch, data)))
+
+        def write(number: int) -> None:
+            digest, file = blobs[number]
+            with connected(subject.server.port) as connection:
+                push_blob(connection, f"bench/push-{number}", digest, file)
+
+        sample = _move_large_blobs(subject, connections, write)
+        for digest, file in blobs:
+            file.unlink()
+            _drop_content(subject.storage, digest)
+        return sample
+
+    return measure
+
+
+def small_images(subject: Subject) -> Sample:
+    """Push images of three layers that are not there yet, with eight clients in two processes."""
+    with ProcessPoolExecutor(PUSHER_PROCESSES) as pool:
+        # The processes are there before the clock starts.
+        list(pool.map(abs, range(PUSHER_PROCESSES * 4)))
+        with _Meter(subject) as meter:
+            seeds = [int.from_bytes(os.urandom(4)) for _ in range(PUSHER_PROCESSES)]
+            arguments = ([subject.server.port] * PUSHER_PROCESSES, [subject.seconds] * PUSHER_PROCESSES, seeds)
+            meter.operations = sum(pool.map(_push_images, *arguments))
+    return meter.sample()
+
+
+WORKLOADS: Sequence[Workload] = (
+    Workload("manifest by tag", "requests/s", manifest_by_tag),
+    Workload("manifest by digest", "requests/s", manifest_by_digest),
+    Workload("1 kB blob", "requests/s", small_blob),
+    Workload("256 MiB pull, 1 connection", "MiB/s", pull(1)),
+    Workload("256 MiB pull, 4 connections", "MiB/s", pull(4)),
+    Workload("256 MiB push, 1 connection", "MiB/s", push(1)),
+    Workload("256 MiB push, 4 connections", "MiB/s", push(4)),
+    Workload("small images pushed", "images/s", small_images),
+    Workload("catalog of 2,000", "listings/s", catalog),
+    Workload("list of 2,000 tags", "listings/s", tag_list),
+)
+
+
+class _Meter:
+    """Takes the time of a block, and the processor time of the server meanwhile."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.operations = 0
+        self._group = subject.server.pid
+
+    def __enter__(self) -> Self:
+        self._cpu = cpu_seconds(self._group)
+        self._began = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds = time.perf_counter() - self._began
+        self._cpu = cpu_seconds(self._group) - self._cpu
+
+    def sample(self, units: float | None = None) -> Sample:
+        """The rate of operations, or of `units`; the processor time is always that of one operation."""
+        return Sample((units or self.operations) / self._seconds, self._cpu * 1_000 / self.operations)
+
+
+def _wrk(subject: Subject, path: str, *, connections: int = WRK_CONNECTIONS) -> Sample:
+    options = ("--latency", "-t1", f"-c{connections}", f"-d{subject.seconds:.0f}s", "-H", f"Accept: {OCI_MANIFEST}")
+    with _Meter(subject) as meter:
+        printed = subprocess.check_output([find_tool("wrk"), *options, subject.server.url + path], text=True)
+    if "Non-2xx" in printed or "Socket errors" in printed:
+        raise WireError(f"{path}: {printed}")
+    counted = re.search(r"(\d+) requests in", printed)
+    rate = re.search(r"Requests/sec:\s*([\d.]+)", printed)
+    if counted is None or rate is None:
+        raise WireError(f"{path}: {printed}")
+    meter.operations = int(counted[1])
+    latencies = {f"p{quantile}": _milliseconds(printed, quantile) for quantile in (50, 99)}
+    return Sample(float(rate[1]), meter.sample().cpu_ms, latencies)
+
+
+def _milliseconds(printed: str, quantile: int) -> float:
+    found = re.search(rf"{quantile}%\s+([\d.]+)(us|ms|s)", printed)
+    if found is None:
+        raise WireError(printed)
+    return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1_000.0}[found[2]]
+
+
+def _move_large_blobs(subject: Subject, connections: int, move: Callable[[int], None]) -> Sample:
+    with ThreadPoolExecutor(connections) as pool, _Meter(subject) as meter:
+        list(pool.map(move, range(connections)))
+        meter.operations = connections
+    return meter.sample(connections * LARGE_BYTES / MIB)
+
+
+def _push_images(port: int, seconds: float, seed: int) -> int:
+    """Push images until the time is over with half of the clients; returns how many."""
+    clients = IMAGE_PUSHERS // PUSHER_PROCESSES
+
+    def push_until_over(client: int) -> int:
+        pushed = 0
+        connection = Connection(port)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            number = (seed * clients + client) * 100_000 + pushed
+            _push_image(connection, f"bench/images-{client}", f"v{pushed % 50}", number)
+            pushed += 1
+        connection.close()
+        return pushed
+
+    with ThreadPoolExecutor(clients) as pool:
+        return sum(pool.map(push_until_over, range(clients)))
+
+
+def _push_image(connection: Connection, repository: str, tag: str, seed: int) -> None:
+    image = make_image(seed, layer_sizes=(500, 600, 700))
+    for blob in image.blobs:
+        push_blob(connection, repository, blob.digest, blob.data)
+    target = f"/v2/{repository}/manifests/{tag}"
+    expect(connection.request("PUT", target, image.manifest.data, content_type=OCI_MANIFEST), 201)
+
+
+def _drop_content(storage: Path, digest: str) -> None:
+    """Remove a pushed blob from the folder, so that the rounds do not fill the disk."""
+    encoded = digest.partition(":")[2]
+    for pattern in (f"docker/registry/v2/blobs/sha256/{encoded[:2]}/{encoded}/data", f"*/*/blobs/sha256/{encoded}"):
+        for file in storage.glob(pattern):
+            file.unlink()

@@ -1,0 +1,42 @@
+"""What every cache of descriptors promises."""
+
+import pytest
+
+from core.digest import Digest
+from core.names import RepositoryName
+from core.ports.descriptor_cache import DescriptorCache
+
+NAME = RepositoryName("a/b")
+OTHER = RepositoryName("a")
+DIGEST = Digest.of(b"x")
+
+
+class DescriptorCacheContract:
+    """Subclasses provide `cache`; REMEMBERS is whether what was put may be found again."""
+
+    REMEMBERS = True
+
+    @pytest.fixture
+    async def cache(self) -> DescriptorCache:
+        raise NotImplementedError
+
+    async def test_unknown_is_a_miss(self, cache):
+        assert await cache.get(NAME, DIGEST) is None
+
+    async def test_what_was_put_is_found(self, cache):
+        await cache.put(NAME, DIGEST, 5)
+        await cache.put(NAME, DIGEST, 6)
+        assert await cache.get(NAME, DIGEST) == (6 if self.REMEMBERS else None)
+
+    async def test_repositories_do_not_share(self, cache):
+        await cache.put(NAME, DIGEST, 5)
+        assert await cache.get(OTHER, DIGEST) is None
+        assert await cache.get(NAME, Digest.of(b"y")) is None
+
+    async def test_forgotten_is_a_miss(self, cache):
+        await cache.put(NAME, DIGEST, 5)
+        await cache.put(OTHER, DIGEST, 5)
+        await cache.forget(NAME, DIGEST)
+        await cache.forget(NAME, DIGEST)
+        assert await cache.get(NAME, DIGEST) is None
+        assert await cache.get(OTHER, DIGEST) == (5 if self.REMEMBERS else None)

@@ -1,0 +1,144 @@
+"""The Dockerfile builds, and its container serves as an ordinary user.
+
+There is no network for a base image here, so debootstrap makes one that has what python:3.11-slim has. buildah
+builds on it in a chroot, which needs root but no container engine.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.clients import Buildah
+from tests.support.oci import make_image
+from tests.support.processes import ServerProcess, free_port
+from tests.support.registry_client import RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
+
+pytestmark = [pytest.mark.e2e, pytest.mark.image, pytest.mark.timeout(900)]
+
+BASE_IMAGE = "localhost/python:3.11-slim"
+IMAGE = "localhost/sohu-registry:test"
+PACKAGES = "python3,python3-venv,ca-certificates,netbase,tzdata"
+PIP_SETTINGS = Path("/etc/pip.conf")
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+class Builder(Buildah):
+    """buildah that builds and runs in a chroot."""
+
+    timeout_seconds = 600
+
+    def start_container(self) -> str:
+        return self.run("from", "--pull-never", IMAGE).strip()
+
+    def command_in(self, container: str, *command: str, environment: dict[str, str] | None = None) -> list[str]:
+        """The command line that runs `command` in a container, as the user that the image names."""
+        variables = [f"--env={name}={value}" for name, value in (environment or {}).items()]
+        return [self.executable, "run", "--isolation=chroot", *variables, container, "--", *command]
+
+
+@pytest.fixture(scope="module")
+def builder(tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
+    """A buildah whose store holds the base image and ours."""
+    debootstrap = tool("debootstrap")
+    tool("buildah")
+    if os.geteuid() != 0:
+        pytest.skip("debootstrap needs root")
+    home = tmp_path_factory.mktemp("image")
+    builder = Builder(home / "buildah", "unused")
+    root = make_base_root(debootstrap, home / "root")
+    container = builder.run("from", "scratch").strip()
+    builder.run("add", "--quiet", container, str(root), "/")
+    builder.run("commit", "--quiet", "--rm", container, BASE_IMAGE)
+    shutil.rmtree(root)
+    build = ("build", "--isolation=chroot", "--format=docker", "--pull-never", "--tag", IMAGE)
+    builder.run(*build, "--build-arg", f"BASE_IMAGE={BASE_IMAGE}", str(REPOSITORY_ROOT))
+    yield builder
+    builder.run("rm", "--all")
+
+
+def make_base_root(debootstrap: str, root: Path) -> Path:
+    """A Debian with Python, as slim as that of python:3.11-slim, that trusts what this machine trusts."""
+    subprocess.run(
+        [debootstrap, "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)],
+        check=True,
+        timeout=600,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    for leftover in ("var/cache/apt/archives", "var/lib/apt/lists"):
+        shutil.rmtree(root / leftover)
+    for setting in (PIP_SETTINGS, CERTIFICATES):
+        if setting.exists():
+            shutil.copyfile(setting, root / setting.relative_to("/"))
+    return root
+
+
+@pytest.fixture
+def container(builder: Builder) -> Iterator[str]:
+    name = builder.start_container()
+    yield name
+    builder.run("rm", name)
+
+
+def test_image_says_how_it_runs(builder: Builder) -> None:
+    settings: dict[str, Any] = json.loads(builder.run("inspect", "--type=image", IMAGE))["Docker"]["config"]
+
+    assert settings["Entrypoint"] == ["registry"]
+    assert settings["Cmd"] == ["serve", "/etc/docker/registry/config.yml"]
+    assert settings["User"] == "10001:10001"
+    assert list(settings["ExposedPorts"]) == ["5000/tcp"]
+    assert list(settings["Volumes"]) == ["/var/lib/registry"]
+    assert settings["Healthcheck"]["Test"][0] == "CMD"
+    assert "TZ=Asia/Shanghai" in settings["Env"]
+
+
+def test_image_holds_the_default_configuration(builder: Builder, container: str) -> None:
+    shown = subprocess.check_output(
+        builder.command_in(container, "cat", "/etc/docker/registry/config.yml"), env=builder.environment, timeout=60
+    )
+    assert shown == (REPOSITORY_ROOT / "config" / "config-scs.yml").read_bytes()
+
+
+def test_container_serves_as_an_ordinary_user(builder: Builder, container: str, tmp_path: Path) -> None:
+    port = free_port()
+    environment = {
+        "REGISTRY_STORAGE": "filesystem",
+        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": "/var/lib/registry",
+        "REGISTRY_HTTP_ADDR": f"127.0.0.1:{port}",
+        "REGISTRY_HTTP_DEBUG_ADDR": "",
+        "SEARCH_BACKEND": "LOCAL",
+    }
+    command = builder.command_in(
+        container, "registry", "serve", "/etc/docker/registry/config.yml", environment=environment
+    )
+    with ServerProcess(command, port=port, folder=tmp_path, environment=builder.environment) as server:
+        registry = RegistryClient(server.host)
+        image = make_image(1)
+        registry.push("in/container", "v1", image)
+
+        assert image.digest in registry.pull("in/container", "v1")
+        assert {owner_of_listener(port)} == {10001}
+        # buildah's chroot does not hand the signal on; what listens is ended by its own id.
+        assert registry.catalog() == ["in/container"]
+
+
+def test_container_keeps_the_repository_list_where_it_may_write(builder: Builder, container: str) -> None:
+    command = builder.command_in(container, "sh", "-c", "touch /opt/registry/repositories && id -u && date +%Z")
+    shown = subprocess.check_output(command, env=builder.environment, timeout=60, text=True)
+    assert shown.split() == ["10001", "CST"]
+
+
+def owner_of_listener(port: int) -> int:
+    """The user who listens on a port of this machine, from the kernel's table."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
+            return int(fields[7])
+    raise AssertionError(f"nobody listens on {port}")

@@ -1,0 +1,91 @@
+"""The application over in-memory adapters, as a client on a socket sees it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+
+from adapters.catalog_index.memory import InMemoryCatalogIndex
+from config.settings import Settings
+from core.digest import Digest
+from core.registry import Registry
+from core.services.catalog import CatalogService
+from entrypoints.http.app import create_app
+from tests.support.core_services import CoreServices
+
+SECRET = b"a secret that all replicas share"
+
+
+def build_registry(services: CoreServices) -> Registry:
+    return Registry(
+        blobs=services.blobs,
+        uploads=services.uploads,
+        manifests=services.manifests,
+        tags=services.tags,
+        referrers=services.referrers,
+        catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
+    )
+
+
+@dataclass
+class Api:
+    """A client of one server, with the few calls that most tests begin with."""
+
+    session: ClientSession
+    services: CoreServices
+    root: str
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        url = path if "://" in path else self.root + path
+        return self.session.request(method, url, allow_redirects=False, **options)
+
+    async def push_blob(self, name: str, content: bytes, algorithm: str = "sha256") -> Digest:
+        digest = Digest.of(content, algorithm)
+        async with self.request("POST", f"/v2/{name}/blobs/uploads/?digest={digest}", data=content) as response:
+            assert response.status == 201, await response.text()
+        return digest
+
+    async def push_manifest(self, name: str, reference: str, content: bytes, media_type: str) -> None:
+        headers = {"Content-Type": media_type}
+        async with self.request(
+            "PUT", f"/v2/{name}/manifests/{reference}", data=BytesIO(content), headers=headers
+        ) as response:
+            assert response.status == 201, await response.text()
+
+
+@pytest.fixture
+def services() -> CoreServices:
+    return CoreServices()
+
+
+@pytest.fixture
+async def start(services):
+    """Start servers with settings of the test's choice, over one storage."""
+    opened = []
+
+    async def start_one(settings: Settings | None = None, *, path: str = "", secret: bytes = SECRET) -> Api:
+        app = create_app(build_registry(services), settings or Settings(), upload_secret=secret)
+        server = TestServer(app)
+        await server.start_server(auto_decompress=False)
+        session = ClientSession()
+        opened.append((server, session))
+        return Api(session=session, services=services, root=str(server.make_url("")).rstrip("/") + path)
+
+    yield start_one
+    for server, session in opened:
+        await session.close()
+        await server.close()
+
+
+@pytest.fixture
+async def api(start: Callable[..., Any]) -> Api:
+    return await start()
+
+
+async def error_codes(response: Any) -> list[str]:
+    assert response.content_type == "application/json"
+    return [entry["code"] for entry in (await response.json())["errors"]]

@@ -1,0 +1,146 @@
+"""Paths, methods and switches."""
+
+from dataclasses import replace
+
+import pytest
+from yarl import URL
+
+from config.settings import Settings
+from core.digest import Digest
+from entrypoints.http.dispatch import Dispatcher
+from entrypoints.http.routes import Resource, Target, match
+from tests.http.conftest import error_codes
+
+DIGEST = Digest.of(b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/v2", Target(Resource.BASE)),
+        ("/v2/", Target(Resource.BASE)),
+        ("/v2/_catalog", Target(Resource.CATALOG)),
+        ("/v2/a/tags/list", Target(Resource.TAG_LIST, "a")),
+        ("/v2/a/tags/list/", Target(Resource.TAG_LIST, "a")),
+        ("/v2/a/b/manifests/1.0", Target(Resource.MANIFEST, "a/b", "1.0")),
+        ("/v2/manifests/manifests/manifests", Target(Resource.MANIFEST, "manifests", "manifests")),
+        ("/v2/a/blobs/x", Target(Resource.BLOB, "a", "x")),
+        ("/v2/a/blobs/uploads", Target(Resource.UPLOADS, "a")),
+        ("/v2/a/blobs/uploads/", Target(Resource.UPLOADS, "a")),
+        ("/v2/a/blobs/uploads/id", Target(Resource.UPLOAD, "a", "id")),
+        ("/v2/a/blobs/uploads/blobs/uploads/id", Target(Resource.UPLOAD, "a/blobs/uploads", "id")),
+        ("/v2/a/referrers/x", Target(Resource.REFERRERS, "a", "x")),
+        *[(path, None) for path in ("/", "/v1/", "/v2x", "/v2/a", "/v2/a/b", "/v2/manifests/x", "/v2//tags/list")],
+        *[(path, None) for path in ("/v2/a/tags/other", "/v2/a/uploads/x", "/v2/a/manifests//")],
+    ],
+)
+def test_path_leads_to_its_resource(path, target):
+    assert match(path) == target
+
+
+def test_endpoint_without_handler_is_a_mistake_at_start():
+    with pytest.raises(ValueError, match="without a handler"):
+        Dispatcher({}, prefix="/", forbidden={})
+
+
+async def test_base_says_that_this_is_a_registry(api):
+    async with api.request("GET", "/v2/") as response:
+        assert (response.status, await response.text()) == (200, "{}")
+        assert response.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+        assert response.headers["Content-Length"] == "2"
+
+
+async def test_root_is_for_load_balancers(api):
+    async with api.request("GET", "/") as response:
+        assert (response.status, await response.read()) == (200, b"")
+
+
+async def test_unknown_path_is_an_enveloped_404(api):
+    async with api.request("GET", "/v2/a/b/c") as response:
+        assert response.status == 404
+        assert await error_codes(response) == ["NAME_UNKNOWN"]
+
+
+async def test_other_method_is_an_enveloped_405(api):
+    async with api.request("POST", "/v2/a/tags/list") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET")
+        assert await error_codes(response) == ["UNSUPPORTED"]
+    async with api.request("OPTIONS", "/v2/a/manifests/x") as response:
+        assert (response.status, response.headers["Allow"]) == (200, "GET, HEAD, PUT, DELETE")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/A/tags/list",
+        "/v2/a..b/tags/list",
+        "/v2/a/..%2f..%2fb/tags/list",
+        "/v2/%2e%2e/tags/list",
+        "/v2/" + "a" * 256 + "/tags/list",
+        "/v2/a%00/tags/list",
+        "/v2/host:5000/a/tags/list",
+    ],
+)
+async def test_illegal_name_is_400(api, path):
+    # yarl would normalise the dots away before they are sent.
+    async with api.session.get(URL(api.root + path, encoded=True)) as response:
+        assert response.status in {400, 404}
+        assert (await error_codes(response))[0] in {"NAME_INVALID", "NAME_UNKNOWN"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("GET", "/v2/a/manifests/-x", "TAG_INVALID"),
+        ("GET", "/v2/a/manifests/sha256:00", "DIGEST_INVALID"),
+        ("GET", "/v2/a/manifests/md5:00", "DIGEST_INVALID"),
+        ("GET", "/v2/a/blobs/latest", "DIGEST_INVALID"),
+        ("DELETE", "/v2/a/blobs/latest", "DIGEST_INVALID"),
+        ("GET", "/v2/a/referrers/latest", "DIGEST_INVALID"),
+        ("PUT", "/v2/a/manifests/.x", "TAG_INVALID"),
+        ("GET", "/v2/a/tags/list?n=x", "PAGINATION_NUMBER_INVALID"),
+        ("GET", "/v2/_catalog?n=-1", "PAGINATION_NUMBER_INVALID"),
+        ("GET", "/v2/_catalog?n=100000", "PAGINATION_NUMBER_INVALID"),
+    ],
+)
+async def test_malformed_input_is_400(api, method, path, code):
+    async with api.request(method, path) as response:
+        assert response.status == 400
+        assert await error_codes(response) == [code]
+
+
+async def test_prefix_moves_the_api(start):
+    settings = replace(Settings(), http=replace(Settings().http, prefix="/my/registry/"))
+    api = await start(settings)
+    async with api.request("GET", "/my/registry/v2/") as response:
+        assert response.status == 200
+    async with api.request("GET", "/v2/") as response:
+        assert response.status == 404
+    async with api.request("POST", "/my/registry/v2/a/blobs/uploads/") as response:
+        assert response.headers["Location"].startswith(f"{api.root}/my/registry/v2/a/blobs/uploads/")
+
+
+async def test_deleting_can_be_switched_off(start):
+    settings = replace(Settings(), storage=replace(Settings().storage, delete_enabled=False))
+    api = await start(settings)
+    for path in (f"/v2/a/manifests/{DIGEST}", "/v2/a/manifests/x", f"/v2/a/blobs/{DIGEST}"):
+        async with api.request("DELETE", path) as response:
+            assert response.status == 405
+            assert await error_codes(response) == ["UNSUPPORTED"]
+
+
+async def test_read_only_registry_takes_nothing(start):
+    writable = await start()
+    await writable.push_blob("a", b"content")
+    settings = replace(Settings(), storage=replace(Settings().storage, readonly_enabled=True))
+    api = await start(settings)
+    for method, path in (
+        ("POST", "/v2/a/blobs/uploads/"),
+        ("PUT", "/v2/a/manifests/x"),
+        ("DELETE", f"/v2/a/blobs/{DIGEST}"),
+    ):
+        async with api.request(method, path) as response:
+            assert response.status == 405
+            assert "read-only" in await response.text()
+    async with api.request("GET", f"/v2/a/blobs/{Digest.of(b'content')}") as response:
+        assert response.status == 200

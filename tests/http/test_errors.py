@@ -1,0 +1,58 @@
+"""What clients are told when something goes wrong."""
+
+import logging
+
+import pytest
+
+from core.digest import Digest
+from core.errors import StorageUnavailableError
+from tests.http.conftest import error_codes
+
+BLOB = f"/v2/a/blobs/{Digest.of(b'x')}"
+
+
+@pytest.fixture
+def failing(api, monkeypatch):
+    def fail_with(error):
+        async def read(_self, _key, *, limit=0):
+            raise error
+
+        monkeypatch.setattr(type(api.services.storage), "read", read)
+
+    return fail_with
+
+
+async def test_failing_store_is_503_with_retry_after(api, failing):
+    failing(StorageUnavailableError("10.0.0.1 said no"))
+    async with api.request("GET", BLOB) as response:
+        assert (response.status, response.headers["Retry-After"]) == (503, "5")
+        assert await error_codes(response) == ["UNAVAILABLE"]
+        assert "10.0.0.1" not in await response.text()
+
+
+async def test_defect_is_500_without_a_word_of_it(api, failing, caplog):
+    failing(RuntimeError("a secret detail"))
+    async with api.request("GET", BLOB) as response:
+        assert response.status == 500
+        assert await error_codes(response) == ["UNKNOWN"]
+        assert "secret" not in await response.text()
+    assert "a secret detail" in caplog.text
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("abc-1", True), ("a b", False), ("x" * 200, False)])
+async def test_request_id_is_the_clients_or_new(api, sent, kept):
+    async with api.request("GET", "/v2/", headers={"X-Request-Id": sent}) as response:
+        assert (response.headers["X-Request-Id"] == sent) is kept
+        assert response.headers["X-Request-Id"]
+
+
+async def test_access_log_has_one_line_and_no_state(api, caplog):
+    with caplog.at_level(logging.INFO, "registry.access"):
+        async with api.request("GET", "/v2/a/blobs/uploads/x?_state=topsecret&n=1") as response:
+            assert response.status == 404
+    assert "topsecret" not in caplog.text
+
+
+async def test_oversized_header_is_refused_in_the_envelope(api):
+    async with api.request("GET", "/v2/", headers={"X-Long": "x" * 20_000}) as response:
+        assert response.status == 400

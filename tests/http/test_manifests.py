@@ -1,0 +1,162 @@
+import json
+from io import BytesIO
+
+import pytest
+from aiohttp import ClientError
+
+from core import media_types
+from core.digest import Digest
+from core.services.manifests import MANIFEST_BYTES_MAX
+from tests.http.conftest import error_codes
+from tests.support.content import descriptor, image_index, image_manifest
+
+OCI = media_types.OCI_MANIFEST
+IMAGE = image_manifest(b"{}", [b"layer"])
+DIGEST = Digest.of(IMAGE)
+
+
+@pytest.fixture
+async def blobs(api):
+    await api.push_blob("a/b", b"{}")
+    await api.push_blob("a/b", b"layer")
+
+
+@pytest.fixture
+async def image(api, blobs):
+    await api.push_manifest("a/b", "latest", IMAGE, OCI)
+
+
+@pytest.mark.usefixtures("image")
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("reference", ["latest", DIGEST])
+@pytest.mark.parametrize("accept", [None, "*/*", "text/html", media_types.DOCKER_MANIFEST])
+async def test_manifest_is_served_as_it_was_stored(api, method, reference, accept):
+    headers = {"Accept": accept} if accept else {}
+    async with api.request(method, f"/v2/a/b/manifests/{reference}", headers=headers) as response:
+        assert response.status == 200
+        assert await response.read() == (IMAGE if method == "GET" else b"")
+        assert response.headers["Content-Type"] == OCI
+        assert response.headers["Content-Length"] == str(len(IMAGE))
+        assert response.headers["Docker-Content-Digest"] == DIGEST
+        assert response.headers["ETag"] == f'"{DIGEST}"'
+
+
+@pytest.mark.usefixtures("image")
+@pytest.mark.parametrize("value", [f'"{DIGEST}"', DIGEST])
+async def test_if_none_match_is_304(api, value):
+    async with api.request("GET", "/v2/a/b/manifests/latest", headers={"If-None-Match": value}) as response:
+        assert response.status == 304
+
+
+@pytest.mark.usefixtures("blobs")
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+async def test_push_by_digest_with_tags(api, algorithm):
+    digest = Digest.of(IMAGE, algorithm)
+    url = f"/v2/a/b/manifests/{digest}?tag=one&tag=two&tag=one"
+    async with api.request("PUT", url, data=IMAGE, headers={"Content-Type": OCI}) as response:
+        assert response.status == 201
+        assert response.headers["Docker-Content-Digest"] == digest
+        assert response.headers["Location"] == f"{api.root}/v2/a/b/manifests/{digest}"
+        assert response.headers.getall("OCI-Tag") == ["one", "two"]
+        assert "OCI-Subject" not in response.headers
+    async with api.request("HEAD", "/v2/a/b/manifests/two") as response:
+        assert response.headers["Docker-Content-Digest"] == digest
+
+
+@pytest.mark.usefixtures("blobs")
+async def test_too_many_tags_are_refused(api):
+    query = "&".join(f"tag=t{number}" for number in range(101))
+    async with api.request("PUT", f"/v2/a/b/manifests/{DIGEST}?{query}", data=IMAGE) as response:
+        assert response.status == 400
+        assert await error_codes(response) == ["TAG_INVALID"]
+
+
+@pytest.mark.usefixtures("blobs")
+async def test_subject_is_named_in_the_answer(api):
+    subject = descriptor(b"absent", OCI)
+    content = image_manifest(b"{}", [b"layer"], subject=subject)
+    async with api.request("PUT", "/v2/a/b/manifests/x", data=content, headers={"Content-Type": OCI}) as response:
+        assert (response.status, response.headers["OCI-Subject"]) == (201, Digest.of(b"absent"))
+
+
+@pytest.mark.usefixtures("blobs")
+@pytest.mark.parametrize(
+    ("reference", "content", "media_type", "status", "code"),
+    [
+        ("x", b"no json", OCI, 400, "MANIFEST_INVALID"),
+        ("x", IMAGE, "application/vnd.docker.distribution.manifest.v1+prettyjws", 400, "MANIFEST_INVALID"),
+        ("x", IMAGE, media_types.DOCKER_MANIFEST, 400, "MANIFEST_INVALID"),
+        ("x", b" " * (MANIFEST_BYTES_MAX + 1), OCI, 413, "MANIFEST_INVALID"),
+        (Digest.of(b""), IMAGE, OCI, 400, "DIGEST_INVALID"),
+        ("x", image_manifest(b"absent"), OCI, 400, "MANIFEST_BLOB_UNKNOWN"),
+        ("x", image_index([b"absent"]), media_types.OCI_INDEX, 400, "MANIFEST_BLOB_UNKNOWN"),
+    ],
+)
+async def test_bad_manifest_is_refused(*, api, reference, content, media_type, status, code):
+    headers = {"Content-Type": media_type}
+    async with api.request("PUT", f"/v2/a/b/manifests/{reference}", data=BytesIO(content), headers=headers) as response:
+        assert response.status == status
+        assert await error_codes(response) == [code]
+    async with api.request("GET", "/v2/a/b/manifests/x") as response:
+        assert response.status == 404
+
+
+async def test_each_missing_blob_is_an_error_of_its_own(api):
+    async with api.request("PUT", "/v2/a/b/manifests/x", data=IMAGE, headers={"Content-Type": OCI}) as response:
+        errors = (await response.json())["errors"]
+    assert [(entry["code"], entry["detail"]) for entry in errors] == [
+        ("MANIFEST_BLOB_UNKNOWN", Digest.of(b"{}")),
+        ("MANIFEST_BLOB_UNKNOWN", Digest.of(b"layer")),
+    ]
+
+
+@pytest.mark.usefixtures("blobs")
+async def test_manifest_of_four_mebibytes_is_taken(api):
+    content = json.dumps(json.loads(IMAGE) | {"annotations": {"filler": ""}}).encode()
+    content = content.replace(b'"filler": ""', b'"filler": "' + b"x" * (MANIFEST_BYTES_MAX - len(content)) + b'"')
+    assert len(content) == MANIFEST_BYTES_MAX
+    await api.push_manifest("a/b", "big", content, OCI)
+    async with api.request("GET", "/v2/a/b/manifests/big") as response:
+        assert await response.read() == content
+
+
+@pytest.mark.usefixtures("blobs")
+async def test_body_that_never_says_its_length_is_bounded(api):
+    async def endless():
+        for _ in range(200):
+            yield b" " * 65536
+
+    try:
+        async with api.request("PUT", "/v2/a/b/manifests/x", data=endless(), headers={"Content-Type": OCI}) as response:
+            assert response.status == 413
+    except ClientError:
+        # The server may close while the client still sends: nothing was stored, which is what counts.
+        pass
+    async with api.request("GET", "/v2/a/b/manifests/x") as response:
+        assert response.status == 404
+
+
+@pytest.mark.usefixtures("image")
+async def test_delete_by_tag_removes_that_tag_alone(api):
+    await api.push_manifest("a/b", "other", IMAGE, OCI)
+    async with api.request("DELETE", "/v2/a/b/manifests/latest") as response:
+        assert (response.status, response.headers["Content-Length"]) == (202, "0")
+    async with api.request("GET", "/v2/a/b/manifests/latest") as response:
+        assert response.status == 404
+        assert await error_codes(response) == ["MANIFEST_UNKNOWN"]
+    for reference in ("other", DIGEST):
+        async with api.request("GET", f"/v2/a/b/manifests/{reference}") as response:
+            assert response.status == 200
+
+
+@pytest.mark.usefixtures("image")
+async def test_delete_by_digest_removes_tags_and_keeps_layers(api):
+    async with api.request("DELETE", f"/v2/a/b/manifests/{DIGEST}") as response:
+        assert response.status == 202
+    for reference in ("latest", DIGEST):
+        async with api.request("GET", f"/v2/a/b/manifests/{reference}") as response:
+            assert response.status == 404
+    async with api.request("GET", f"/v2/a/b/blobs/{Digest.of(b'layer')}") as response:
+        assert response.status == 200
+    async with api.request("DELETE", f"/v2/a/b/manifests/{DIGEST}") as response:
+        assert response.status == 404

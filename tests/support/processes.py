@@ -1,0 +1,247 @@
+"""Starts real servers for a test: ours, Debian's docker-registry and nginx, each on a free port of its own.
+
+Every server is a context manager. It runs in a process group of its own with its output in a file, and the
+group is killed on leaving the block, so nothing outlives a test.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.tools import REPOSITORY_ROOT, find_tool
+
+START_TIMEOUT_SECONDS = 20.0
+STOP_TIMEOUT_SECONDS = 20.0
+SHARED_SECRET = "the secret that all replicas of a test share"
+
+SERVE_OUR_REGISTRY = (sys.executable, "-m", "entrypoints.cli", "serve")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerError(Exception):
+    """A server ended, or did not answer in time; the message ends with its last output."""
+
+
+class ServerProcess:
+    """A server on 127.0.0.1 that can be stopped, killed and started again on the same folder and port."""
+
+    def __init__(
+        self, command: Sequence[str], *, port: int, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.port = port
+        self.host = f"127.0.0.1:{port}"
+        self.url = f"http://{self.host}"
+        self.folder = folder
+        self._command = list(command)
+        self._environment = {**os.environ, **(environment or {})}
+        # It makes Debian's docker-registry panic, and an ambient proxy or token has no place in a test.
+        self._environment.pop("AWS_CA_BUNDLE", None)
+        self._log_path = folder / f"server-{port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        if self._process is None:
+            raise ServerError("the server was not started")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; one that ran before must have ended."""
+        if self._process is not None and self._process.poll() is None:
+            raise ServerError(f"process {self._process.pid} still runs")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=REPOSITORY_ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Return when the server answers; raise `ServerError` when it ends or takes too long."""
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not self.answers():
+            if self._process is not None and self._process.poll() is not None:
+                raise ServerError(f"ended with {self._process.returncode}:\n{self.log()[-4000:]}")
+            if time.monotonic() > deadline:
+                raise ServerError(f"no answer after {START_TIMEOUT_SECONDS} s:\n{self.log()[-4000:]}")
+            time.sleep(0.05)
+
+    def answers(self) -> bool:
+        """Whether a request to the API's root is answered below 500."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/v2/")
+            return connection.getresponse().status < 500
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the server and return at once."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self, timeout: float = STOP_TIMEOUT_SECONDS) -> int:
+        """Wait for the end of the server and return its exit code; negative numbers are signals."""
+        if self._process is None:
+            raise ServerError("the server was not started")
+        return self._process.wait(timeout)
+
+    def stop(self) -> int:
+        """End the server with SIGTERM and return its exit code."""
+        self.terminate()
+        return self.wait()
+
+    def kill(self) -> None:
+        """SIGKILL the server and all its children. Idempotent."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(STOP_TIMEOUT_SECONDS)
+
+    def log(self) -> str:
+        """All that the server printed so far, over all its starts."""
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+
+class RegistryServer(ServerProcess):
+    """A registry on a folder: ours, or another one that reads the same configuration file."""
+
+    def __init__(
+        self,
+        folder: Path,
+        storage: Path,
+        *,
+        command: Sequence[str] = SERVE_OUR_REGISTRY,
+        config: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        port = free_port()
+        self.storage = storage
+        self.config_path = folder / f"config-{port}.yml"
+        folder.mkdir(parents=True, exist_ok=True)
+        storage.mkdir(parents=True, exist_ok=True)
+        document = _merge(
+            {
+                "version": 0.1,
+                "log": {"level": "info"},
+                "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": True}},
+                "http": {"addr": f"127.0.0.1:{port}", "secret": SHARED_SECRET},
+            },
+            config or {},
+        )
+        # JSON is YAML too, and both registries read it.
+        self.config_path.write_text(json.dumps(document))
+        super().__init__([*command, str(self.config_path)], port=port, folder=folder, environment=environment)
+
+    @classmethod
+    def reference(cls, folder: Path, storage: Path, *, config: Mapping[str, Any] | None = None) -> Self:
+        """Debian's docker-registry (distribution 2.8)."""
+        return cls(folder, storage, command=(find_tool("docker-registry"), "serve"), config=config)
+
+
+class RoundRobinProxy(ServerProcess):
+    """nginx in front of several servers, one request each in turn."""
+
+    def __init__(self, folder: Path, backends: Sequence[ServerProcess]) -> None:
+        port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        config_path = folder / "nginx.conf"
+        config_path.write_text(
+            _NGINX_CONFIG.format(
+                folder=folder,
+                port=port,
+                servers="\n".join(f"server {backend.host} max_fails=0;" for backend in backends),
+            )
+        )
+        command = [
+            find_tool("nginx"),
+            "-p",
+            str(folder),
+            "-e",
+            str(folder / "error.log"),
+            "-c",
+            str(config_path),
+        ]
+        super().__init__(command, port=port, folder=folder)
+
+
+_NGINX_CONFIG = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log info;
+events {{ worker_connections 256; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  client_max_body_size 0;
+  chunked_transfer_encoding on;
+  upstream registries {{
+{servers}
+  }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass http://registries;
+      proxy_http_version 1.1;
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_request_buffering off;
+      proxy_buffering off;
+      proxy_next_upstream error timeout;
+      proxy_read_timeout 60s;
+    }}
+  }}
+}}
+"""
+
+
+def _merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in extra.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
