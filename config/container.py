@@ -5,6 +5,7 @@ order, as context managers, and leaves them in reverse.
 """
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Callable as CallableType
 from concurrent.futures import ThreadPoolExecutor
@@ -56,7 +57,12 @@ class HashingThreads:
 
 
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
-    return configured.value if configured else "disabled"
+    # Redis is not supported yet; `config.support` says so at start.
+    return "inmemory" if configured is DescriptorCache.INMEMORY else "disabled"
+
+
+def _entries_max(configured: int) -> int:
+    return configured or sys.maxsize
 
 
 class Container(DeclarativeContainer):
@@ -88,7 +94,7 @@ class Container(DeclarativeContainer):
         inmemory=Singleton(
             InMemoryDescriptorCache,
             now=now,
-            entries_max=settings.provided.storage.blob_descriptor_cache_entries_max,
+            entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
         ),
     )
 

@@ -91,7 +91,13 @@ class PlatformSchema(SectionSchema):
 class UrlsSchema(SectionSchema):
     """`validation.manifests.urls`."""
 
-    url_allow = ListOf(Text("allow", "Regular expressions; a layer's URL must match one.", check=_regex_problem))
+    url_allow = ListOf(
+        Text(
+            "allow",
+            "Regular expressions; the URL of a layer must match one of them, if there are any.",
+            check=_regex_problem,
+        )
+    )
     url_deny = ListOf(Text("deny", "Regular expressions; such URLs are refused.", check=_regex_problem))
 
 
