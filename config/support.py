@@ -13,11 +13,11 @@ from config.tree import Node, Scalar, Section, find_node
 
 
 class Severity(Enum):
-    """What happens when something is configured that is not supported."""
+    """What happens when something is configured that is not supported; a NOTE loses nothing."""
 
     REFUSE = "the registry does not start"
     WARN = "a warning at start"
-    NOTE = "a debug line: nothing is lost without it"
+    NOTE = "a debug line at start"
 
 
 @dataclass(frozen=True, slots=True)
