@@ -1,11 +1,14 @@
 """The container builds a registry from every combination of adapters."""
 
+import sys
+import threading
 from itertools import product
 
 import pytest
 from dependency_injector.errors import Error
 
-from config.container import Container, new_id, utc_now
+from config.container import Container, HashingThreads, new_id, utc_now
+from config.errors import ConfigError
 from config.settings import (
     CatalogBackend,
     CatalogSettings,
@@ -59,3 +62,23 @@ def test_wrong_settings_are_refused_at_once(settings: object) -> None:
 def test_ids_differ_and_time_has_a_zone() -> None:
     assert new_id() != new_id()
     assert utc_now().utcoffset() is not None
+
+
+def test_wrong_database_address_is_a_configuration_error() -> None:
+    catalog = CatalogSettings(backend=CatalogBackend.MYSQL, mysql_dsn=Secret("hunter2@host"))
+    with pytest.raises(ConfigError) as raised:
+        Container(settings=Settings(catalog=catalog)).registry()
+    [problem] = raised.value.problems
+    assert problem.startswith("`catalog.mysql.dsn` (SEARCH_BACKEND_MYSQL): ")
+    assert "hunter2" not in problem
+
+
+def test_no_limit_of_cached_descriptors_is_none() -> None:
+    storage = StorageSettings(blob_descriptor_cache=DescriptorCache.INMEMORY, blob_descriptor_cache_entries_max=0)
+    cache = Container(settings=Settings(storage=storage)).descriptor_cache()
+    assert cache._entries_max == sys.maxsize
+
+
+async def test_hashing_runs_beside_the_event_loop() -> None:
+    threads = HashingThreads()
+    assert await threads(threading.get_ident) != threading.get_ident()
