@@ -307,3 +307,58 @@ def test_effective_values_have_values_and_sources(load_text: LoadText) -> None:
 def test_effective_values_hide_free_parameters(load_text: LoadText) -> None:
     text = MINIMAL + "middleware: {storage: [{name: cloudfront, options: {privatekey: hunter2}}]}\n"
     assert shown(load_text(text))["middleware.storage[0].options"] == '["privatekey"]'
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ("{'X Y': [a]}", "`http.headers.X Y` is not a legal header name"),
+        ('{X: ["a\\r\\nSet-Cookie: b"]}', "`http.headers.X` holds a control character"),
+        ("{X: [a, {b: c}]}", "`http.headers.X[1]` must be a single value"),
+        ("[a]", "`http.headers` must be a mapping of header names to lists"),
+        ("{X: {b: c}}", "`http.headers.X` must be a list"),
+    ],
+)
+def test_headers_are_legal(load_text: LoadText, headers: str, said: str) -> None:
+    [problem] = problems_of(load_text, MINIMAL + f"http: {{headers: {headers}}}\n")
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("health: {tcp: {addr: 'x:1'}}", "`health.tcp` must be a list"),
+        ("log: info", "`log` must be a mapping of keys"),
+        ("log: [info]", "`log` must be a mapping of keys"),
+        ("tags: {maxtags: [1]}", "`tags.maxtags` must be a single value"),
+        ("tags: {maxtags: true}", "`tags.maxtags` must be a whole number"),
+        ("tags: {maxtags: 1.5}", "`tags.maxtags` must be a whole number"),
+        ("health: {storagedriver: {interval: -1s}}", "must be a duration such as 10s"),
+        ("health: {http: [{uri: u, statuscode: 99}]}", "must be from 100 to 599, not `99`"),
+        ("redis: {addrs: [nowhere]}", "`redis.addrs[0]` must be `host:port`"),
+    ],
+)
+def test_wrong_shapes_and_values_are_told(load_text: LoadText, line: str, said: str) -> None:
+    [problem] = problems_of(load_text, MINIMAL + line + "\n")
+    assert said in problem
+
+
+def test_storage_section_must_be_one(load_text: LoadText) -> None:
+    [problem] = problems_of(load_text, "version: 0.1\nstorage: [inmemory]\n")
+    assert "`storage` must be a mapping of keys" in problem
+
+
+def test_token_section_needs_a_key_to_verify_with(load_text: LoadText) -> None:
+    problems = problems_of(load_text, MINIMAL + "auth: {token: {realm: r, issuer: i, service: s}}\n")
+    assert any("`auth.token.rootcertbundle` is missing, unless `jwks` is given" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(("given", "taken"), [("0", None), ("8", 8)])
+def test_tag_concurrency_0_is_the_number_of_cores(load_text: LoadText, given: str, taken: int | None) -> None:
+    text = f"version: 0.1\nstorage: {{inmemory: , tag: {{concurrencylimit: {given}}}}}\n"
+    assert load_text(text).settings.storage.tag_concurrency_limit == taken
+
+
+def test_path_that_no_system_takes_is_told() -> None:
+    with pytest.raises(ConfigError, match="is not a path"):
+        load("config\0.yml", environ={})
