@@ -52,8 +52,11 @@ def _respell_in(section: type[SectionSchema], node: Section, *, owner: Section, 
 def _put(owner: Section, steps: list[str], node: Node) -> None:
     for step in steps[:-1]:
         inner = owner.get(step)
-        if not isinstance(inner, Section):
+        if _is_absent(inner):
             inner = owner[step] = Section(node.source)
+        if not isinstance(inner, Section):
+            # A wrong value stands there; it is told when the section is read.
+            return
         owner = inner
     _merge(owner, steps[-1], node)
 
@@ -64,8 +67,12 @@ def _merge(section: Section, key: str, old: Node) -> None:
     if isinstance(present, Section) and isinstance(old, Section):
         for name, child in old.items():
             _merge(present, name, child)
-    elif present is None or (old.source.is_variable and not present.source.is_variable):
+    elif present is None or _is_absent(present) or (old.source.is_variable and not present.source.is_variable):
         section[key] = old
+
+
+def _is_absent(node: Node | None) -> bool:
+    return node is None or (isinstance(node, Scalar) and node.is_empty)
 
 
 def _negated(node: Node) -> Node:

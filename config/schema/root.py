@@ -1,6 +1,7 @@
 """The root of the configuration file, and its small sections."""
 
 import re
+import warnings
 from typing import Any
 
 from marshmallow import ValidationError
@@ -29,10 +30,14 @@ from config.settings import (
 
 
 def _regex_problem(text: str) -> str | None:
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError):
-        return "must be a regular expression"
+    # Python warns where Go's expressions mean something else (`[[:alpha:]]`); guessing would open or close the
+    # wrong URLs.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        try:
+            re.compile(text)
+        except (re.error, FutureWarning, RecursionError, OverflowError):
+            return "must be a regular expression of Python"
     return None
 
 

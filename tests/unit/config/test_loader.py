@@ -253,9 +253,10 @@ def test_mysql_address_of_the_file(load_text: LoadText) -> None:
     assert catalog.mysql_dsn == Secret("u:p@tcp(h:1)/d")
 
 
-def test_bad_regular_expressions_are_refused(load_text: LoadText) -> None:
-    [problem] = problems_of(load_text, MINIMAL + "validation: {manifests: {urls: {deny: [ok, '(']}}}\n")
-    assert "`validation.manifests.urls.deny[1]` must be a regular expression, not `(`" in problem
+@pytest.mark.parametrize("pattern", ["(", "[[:alpha:]]", "*a"])
+def test_bad_regular_expressions_are_refused(load_text: LoadText, pattern: str) -> None:
+    [problem] = problems_of(load_text, MINIMAL + f"validation: {{manifests: {{urls: {{deny: [ok, '{pattern}']}}}}}}\n")
+    assert f"urls.deny[1]` must be a regular expression of Python, not `{pattern}`" in problem
 
 
 def test_problems_show_no_secret(load_text: LoadText) -> None:

@@ -12,6 +12,13 @@ def test_old_log_level_counts_when_there_is_no_new_one(load_text: LoadText) -> N
     assert both.settings.log.level is LogLevel.ERROR
 
 
+def test_old_log_level_fills_an_empty_new_one_and_spares_a_wrong_section(load_text: LoadText) -> None:
+    assert load_text(MINIMAL + "loglevel: debug\nlog: {level: }\n").settings.log.level is LogLevel.DEBUG
+    assert load_text(MINIMAL + "loglevel: debug\nlog:\n").settings.log.level is LogLevel.DEBUG
+    [problem] = problems_of(load_text, MINIMAL + "loglevel: debug\nlog: 5\n")
+    assert "`log` must be a mapping of keys" in problem
+
+
 def test_old_spelling_in_a_variable_beats_the_file(load_text: LoadText) -> None:
     loaded = load_text(MINIMAL + "redis: {addrs: ['a:1', 'b:2']}\n", {"REGISTRY_REDIS_ADDR": "c:3"})
     assert loaded.settings.redis is not None
