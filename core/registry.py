@@ -44,9 +44,6 @@ class Registry:
     async def delete_manifest(self, name: RepositoryName, reference: Reference) -> Sequence[Tag]:
         """Delete a tag or a manifest (see `ManifestService.delete`); the last manifest takes the name along."""
         removed = await self.manifests.delete(name, reference)
-        if isinstance(reference, Digest) and await self.manifests.is_empty(name):
+        if isinstance(reference, Digest):
             await self.catalog.record_removal(name)
-            # A push that stored its manifest between the two lines above has added the name already.
-            if not await self.manifests.is_empty(name):
-                await self.catalog.record_push(name)
         return removed

@@ -2,9 +2,9 @@
 
     [user[:password]@][network[(address)]]/database[?name=value&…]
 
-The last `/` ends the address and the last `@` before it the password, so a password may hold both, and `:` too.
-Values of parameters and the database are percent-encoded (`loc=Asia%2FShanghai`). No message here repeats a
-part of the DSN: where it is broken, nobody knows which part is the password.
+The last `/` ends the address and the last `@` before it the password, so a password may hold both, and
+`:` too. Values of parameters and the database are percent-encoded (`loc=Asia%2FShanghai`). No message
+here repeats a part of the DSN: where it is broken, nobody knows which part is the password.
 """
 
 import difflib
@@ -166,7 +166,7 @@ def _parse_tls(value: str) -> TlsMode:
     try:
         return TlsMode(lowered)
     except ValueError:
-        # The Go driver also takes names of settings registered in Go code; to go on without TLS would be worse.
+        # The Go driver also takes names of settings registered in Go; to ignore one would switch TLS off.
         raise DsnInvalidError("the DSN's tls must be true, false, skip-verify or preferred") from None
 
 

@@ -172,13 +172,6 @@ class ManifestService:
         await self._tags.remove(name, [reference])
         return [reference]
 
-    async def is_empty(self, name: RepositoryName) -> bool:
-        """Whether the repository holds no manifest at all. One storage request."""
-        async for key, _ in self._storage.walk(layout.revisions(name)):
-            if key.endswith("/link"):
-                return False
-        return True
-
     async def _delete_revision(self, name: RepositoryName, digest: Digest) -> Sequence[Tag]:
         link = layout.revision_link(name, digest)
         if await self._links.read(link) is None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from core import layout
 from core.descriptor import Descriptor
@@ -29,6 +29,11 @@ from core.upload_state import UploadState, is_upload_id
 
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 """Below this, handing the work to a thread costs more than hashing on the spot."""
+
+_REMEMBERED_SESSIONS_MAX: Final = 10_000
+"""How many sessions are known as untouched, and as finished; what falls out costs requests or waits for the purge."""
+
+T = TypeVar("T")
 
 Offload = Callable[..., Awaitable[Any]]
 """Starts `function(*arguments)` in a thread at once and returns what to await for its result."""
@@ -55,6 +60,8 @@ class UploadService:
         self._new_id = new_id
         self._new_hasher = new_hasher
         self._offload = offload
+        self._untouched: dict[str, bool] = {}
+        self._finished: dict[str, str] = {}
 
     async def start(self, name: RepositoryName, *, algorithm: str = CANONICAL) -> UploadState:
         """Begin a session. One storage request.
@@ -66,6 +73,7 @@ class UploadService:
         upload_id = self._new_id()
         started_at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         await self._storage.write(layout.upload_started_at(name, upload_id), started_at.encode())
+        _remember(self._untouched, upload_id, value=True)
         return UploadState(name=name, upload_id=upload_id, offset=0, started_at=started_at, algorithm=algorithm)
 
     async def status(self, name: RepositoryName, upload_id: str) -> UploadState:
@@ -74,7 +82,7 @@ class UploadService:
         Raises:
             UploadUnknownError: it was never begun, or is finished, cancelled or purged.
         """
-        if not is_upload_id(upload_id):
+        if not is_upload_id(upload_id) or upload_id in self._finished:
             raise _unknown(upload_id)
         try:
             started_at = await self._storage.read(layout.upload_started_at(name, upload_id), limit=64)
@@ -118,7 +126,7 @@ class UploadService:
             size = await self._verify(writer, state, digest, chunks)
             await writer.commit(layout.blob_data(digest))
         blob = await self._link(state.name, digest, size)
-        await self._storage.delete_tree(layout.upload(state.name, state.upload_id))
+        _remember(self._finished, state.upload_id, value=layout.upload(state.name, state.upload_id))
         return blob
 
     async def put(self, name: RepositoryName, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
@@ -147,7 +155,20 @@ class UploadService:
             UploadUnknownError: there is none.
         """
         await self.status(name, upload_id)
+        self._untouched.pop(upload_id, None)
         await self._storage.delete_tree(layout.upload(name, upload_id))
+
+    async def sweep(self) -> None:
+        """Remove what finished sessions left in storage; called every second or so, and before the process ends.
+
+        Off the path of a push, and many sessions together: an object store takes two requests for all of a push.
+        A session that a kill leaves behind does no harm and is purged by its age.
+        """
+        finished = dict(self._finished)
+        if finished:
+            await self._storage.delete_tree(*finished.values())
+        for upload_id in finished:
+            self._finished.pop(upload_id, None)
 
     async def _link(self, name: RepositoryName, digest: Digest, size: int) -> Descriptor:
         await self._links.write(layout.layer_link(name, digest), digest)
@@ -156,15 +177,18 @@ class UploadService:
 
     @asynccontextmanager
     async def _writer(self, state: UploadState) -> AsyncIterator[BlobWriter]:
-        key = layout.upload_data(state.name, state.upload_id)
-        if not is_upload_id(state.upload_id):
-            raise _unknown(state.upload_id)
+        upload_id = state.upload_id
+        if not is_upload_id(upload_id) or upload_id in self._finished:
+            raise _unknown(upload_id)
+        key = layout.upload_data(state.name, upload_id)
+        # Nobody can have sent anything to a session that this process began and has not heard of since: its first
+        # piece costs an object store no look at what is there.
+        is_untouched = self._untouched.pop(upload_id, False) and state.offset == 0
         try:
-            opened = self._storage.open_writer(key, resume=True)
-            async with opened as writer:
+            async with self._storage.open_writer(key, resume=not is_untouched) as writer:
                 if writer.size != state.offset:
                     raise UploadRangeError(writer.size)
-                if writer.size == 0:
+                if writer.size == 0 and not is_untouched:
                     await self._require_session(state)
                 yield writer
         except ObjectBusyError as error:
@@ -224,6 +248,12 @@ class UploadService:
                     await writer.write(chunk)
                 finally:
                     await hashing
+
+
+def _remember(sessions: dict[str, T], upload_id: str, *, value: T) -> None:
+    sessions[upload_id] = value
+    if len(sessions) > _REMEMBERED_SESSIONS_MAX:
+        del sessions[next(iter(sessions))]
 
 
 def _require(expected: Digest, actual: Digest) -> None:

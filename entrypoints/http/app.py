@@ -27,6 +27,8 @@ _logger = logging.getLogger(__name__)
 
 CATALOG_RETRY_SECONDS: Final = 5.0
 """How soon a name that the catalog's index missed is written again."""
+SWEEP_SECONDS: Final = 1.0
+"""How long what a finished upload leaves in storage may lie there."""
 
 
 def create_app(
@@ -108,13 +110,28 @@ def _lifetimes(
 
 def _background(registry: Registry) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(_keep_catalog(registry))
+        tasks = [asyncio.create_task(_keep_catalog(registry)), asyncio.create_task(_keep_swept(registry))]
         yield
-        task.cancel()
-        # Waited for without raising what it was cancelled with.
-        await asyncio.wait([task])
+        for task in tasks:
+            task.cancel()
+        # Waited for without raising what they were cancelled with.
+        await asyncio.wait(tasks)
+        await _sweep(registry)
 
     return run
+
+
+async def _keep_swept(registry: Registry) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        await _sweep(registry)
+
+
+async def _sweep(registry: Registry) -> None:
+    try:
+        await registry.uploads.sweep()
+    except StorageError as error:
+        _logger.warning("finished upload sessions stay for now: %s", error)
 
 
 async def _keep_catalog(registry: Registry) -> None:

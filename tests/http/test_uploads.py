@@ -56,6 +56,7 @@ async def test_post_patch_put(api):
     assert reached == "0-99999"
     await finish(api, location)
     assert await pulled(api) == CONTENT
+    await api.services.uploads.sweep()
     assert await api.services.keys() == {
         layout.blob_data(DIGEST),
         layout.layer_link(RepositoryName("a/b"), DIGEST),

@@ -22,6 +22,13 @@ _ADMIN: Final = "root"
 _PASSWORD: Final = "p@ss:w/rd?ü"
 """Holds all that a DSN is hard to read for; tests look for it in logs and errors."""
 
+SEED_TABLE: Final = (
+    "CREATE TABLE IF NOT EXISTS repositories (name VARCHAR(1024) NOT NULL PRIMARY KEY,"
+    " createTime BIGINT(20) NOT NULL DEFAULT 0)"
+    " ENGINE=InnoDB DEFAULT CHARACTER SET utf8 COLLATE utf8_general_ci"
+)
+"""The statement of the project we replace; DomeOS has tables made by it."""
+
 _numbers = itertools.count(1)
 
 
@@ -156,8 +163,11 @@ class MariaDbServer:
         deadline = time.monotonic() + _START_SECONDS_MAX
         while True:
             try:
+                # By hand: pymysql leaves its socket open when nobody listens.
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.connect(str(self.socket))
                 self.sql("SELECT 1")
-            except pymysql.err.OperationalError:
+            except (OSError, pymysql.err.OperationalError):
                 if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                     log = (self._folder / "log").read_text(errors="replace")
                     raise RuntimeError(f"MariaDB does not start:\n{log[-4000:]}") from None

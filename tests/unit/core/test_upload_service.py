@@ -11,6 +11,7 @@ from core.digest import Digest, StandardHasher
 from core.errors import DigestMismatchError, StorageUnavailableError, UploadRangeError, UploadUnknownError
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobWriter
+from core.services import uploads
 from tests.support.core_services import CoreServices, chunks
 from tests.support.streams import payload
 
@@ -43,7 +44,43 @@ async def test_pieces_become_a_blob(services, algorithm, announced):
     blob = await services.uploads.complete(state, digest, chunks(content[250_000:]))
     assert (blob.digest, blob.size) == (digest, len(content))
     assert await services.read_blob(NAME, digest) == content
+    await services.uploads.sweep()
     assert await services.keys() == {layout.blob_data(digest), layout.layer_link(NAME, digest)}
+
+
+async def test_finished_session_is_gone_before_it_is_swept(services):
+    state = await services.uploads.append(await services.uploads.start(NAME), chunks(b"123"))
+    await services.uploads.complete(state, Digest.of(b"123"), chunks())
+    with pytest.raises(UploadUnknownError):
+        await services.uploads.status(NAME, state.upload_id)
+    with pytest.raises(UploadUnknownError):
+        await services.uploads.append(state, chunks(b"4"))
+
+
+async def test_failed_sweep_is_done_again(services, monkeypatch):
+    state = await services.uploads.start(NAME)
+    await services.uploads.complete(state, Digest.of(b""), chunks())
+
+    async def fail(_self, *_prefixes):
+        raise StorageUnavailableError("down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(services.storage), "delete_tree", fail)
+        with pytest.raises(StorageUnavailableError):
+            await services.uploads.sweep()
+    await services.uploads.sweep()
+    assert await services.keys(layout.uploads(NAME)) == set()
+
+
+async def test_forgotten_sessions_are_looked_up(services, monkeypatch):
+    """What a process remembers of sessions is bounded; a session that fell out works all the same."""
+    monkeypatch.setattr(uploads, "_REMEMBERED_SESSIONS_MAX", 1)
+    first, second = await services.uploads.start(NAME), await services.uploads.start(NAME)
+    for begun in (first, second):
+        state = await services.uploads.append(begun, chunks(b"123"))
+        await services.uploads.complete(state, Digest.of(b"123"), chunks())
+    await services.uploads.sweep()
+    assert len(await services.keys(layout.uploads(NAME))) == 1
 
 
 async def test_last_put_without_bytes_does_not_read_the_blob(services, monkeypatch):

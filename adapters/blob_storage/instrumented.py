@@ -1,0 +1,213 @@
+"""A decorator that makes any blob storage observable.
+
+It does not check keys: each adapter does, so that a key is checked once, decorated or not.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Self, TypeVar
+
+from typing_extensions import override
+
+from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobReader, BlobStorage, BlobWriter, ObjectStat
+
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
+
+
+class InstrumentedBlobStorage(BlobStorage):
+    """Tells how long each operation of `inner` took, failed ones included, and logs it for debugging.
+
+    A listing's time is what the store took, without what the caller did between the items. Readers are handed
+    through as they are, so that the kernel can copy from their file; their pieces are not timed. Adds about a
+    microsecond.
+
+    Args:
+        inner: opened and closed with this.
+        observe: called with the port method's name (for writers with `append`, `content`, `commit` or
+        `discard`) and
+            the seconds it took.
+        clock: tells seconds, from any beginning.
+    """
+
+    def __init__(
+        self, inner: BlobStorage, *, observe: Callable[[str, float], None], clock: Callable[[], float]
+    ) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._observe = observe
+        self._clock = clock
+
+    @override
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._inner.__aexit__(kind, error, trace)
+
+    @override
+    async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:
+        with self._timed("read", key):
+            return await self._inner.read(key, limit=limit)
+
+    @override
+    async def write(self, key: str, content: bytes) -> None:
+        with self._timed("write", key):
+            await self._inner.write(key, content)
+
+    @asynccontextmanager
+    @override
+    async def open_reader(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[BlobReader]:
+        async with AsyncExitStack() as stack:
+            with self._timed("open_reader", key):
+                reader = await stack.enter_async_context(self._inner.open_reader(key, offset=offset, length=length))
+            yield reader
+
+    @asynccontextmanager
+    @override
+    async def open_writer(self, key: str, *, resume: bool = False) -> AsyncIterator[BlobWriter]:
+        async with AsyncExitStack() as stack:
+            with self._timed("open_writer", key):
+                writer = await stack.enter_async_context(self._inner.open_writer(key, resume=resume))
+            yield _InstrumentedWriter(writer, key, self._timed, self._timed_items)
+
+    @override
+    async def staged_size(self, key: str) -> int:
+        with self._timed("staged_size", key):
+            return await self._inner.staged_size(key)
+
+    @override
+    async def stat(self, key: str) -> ObjectStat:
+        with self._timed("stat", key):
+            return await self._inner.stat(key)
+
+    @override
+    def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        return self._timed_items("list_children", prefix, self._inner.list_children(prefix, after=after))
+
+    @override
+    def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        return self._timed_items("list_marked", prefix, self._inner.list_marked(prefix, after=after))
+
+    @override
+    def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        return self._timed_items("walk", prefix, self._inner.walk(prefix))
+
+    @override
+    async def move(self, source: str, target: str) -> None:
+        with self._timed("move", source):
+            await self._inner.move(source, target)
+
+    @override
+    async def delete(self, keys: Sequence[str]) -> None:
+        with self._timed("delete", keys[0] if keys else ""):
+            await self._inner.delete(keys)
+
+    @override
+    async def delete_tree(self, *prefixes: str) -> None:
+        with self._timed("delete_tree", prefixes[0] if prefixes else ""):
+            await self._inner.delete_tree(*prefixes)
+
+    @override
+    async def redirect_url(self, key: str, *, method: str) -> str | None:
+        with self._timed("redirect_url", key):
+            return await self._inner.redirect_url(key, method=method)
+
+    @override
+    async def check(self) -> None:
+        with self._timed("check", "/"):
+            await self._inner.check()
+
+    def _timed(self, operation: str, key: str) -> "_Timer":
+        return _Timer(self, operation, key)
+
+    def seconds(self) -> float:
+        """Return the clock's reading."""
+        return self._clock()
+
+    def tell(self, operation: str, key: str, seconds: float) -> None:
+        """Report one operation that has ended."""
+        self._observe(operation, seconds)
+        _logger.debug("%s %s took %.6f s", operation, key, seconds)
+
+    async def _timed_items(self, operation: str, key: str, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+        seconds = 0.0
+        try:
+            while True:
+                began = self._clock()
+                try:
+                    item = await anext(items)
+                except StopAsyncIteration:
+                    return
+                finally:
+                    seconds += self._clock() - began
+                yield item
+        finally:
+            self.tell(operation, key, seconds)
+            if isinstance(items, AsyncGenerator):
+                # Whoever stops early closes this one, and means that one.
+                await items.aclose()
+
+
+class _Timer:
+    """A plain class, for a generator would cost as much as all the rest."""
+
+    __slots__ = ("_began", "_key", "_operation", "_storage")
+
+    def __init__(self, storage: InstrumentedBlobStorage, operation: str, key: str) -> None:
+        self._storage = storage
+        self._operation = operation
+        self._key = key
+
+    def __enter__(self) -> None:
+        self._began = self._storage.seconds()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._storage.tell(self._operation, self._key, self._storage.seconds() - self._began)
+
+
+class _InstrumentedWriter(BlobWriter):
+    def __init__(
+        self,
+        inner: BlobWriter,
+        key: str,
+        timed: Callable[[str, str], _Timer],
+        timed_items: Callable[[str, str, AsyncIterator[bytes]], AsyncIterator[bytes]],
+    ) -> None:
+        self._inner = inner
+        self._key = key
+        self._timed = timed
+        self._timed_items = timed_items
+
+    @property
+    @override
+    def size(self) -> int:
+        return self._inner.size
+
+    @override
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        with self._timed("append", self._key):
+            await self._inner.write(chunk)
+
+    @override
+    def content(self) -> AsyncIterator[bytes]:
+        return self._timed_items("content", self._key, self._inner.content())
+
+    @override
+    async def commit(self, target: str) -> None:
+        with self._timed("commit", self._key):
+            await self._inner.commit(target)
+
+    @override
+    async def discard(self) -> None:
+        with self._timed("discard", self._key):
+            await self._inner.discard()

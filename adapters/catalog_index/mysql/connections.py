@@ -1,0 +1,222 @@
+"""Connections to the server: bounded, reused, replaced when they died, and quiet while the server is away.
+
+The one place that turns MySQL's errors into the port's. What the server says of an error is not passed on: it
+repeats user names, values and hosts.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import aiomysql
+import pymysql.err
+
+from adapters.catalog_index.go_dsn import MySqlAddress, TlsMode
+from core.errors import StorageUnavailableError
+
+T = TypeVar("T")
+
+_FAILURES: Final = (pymysql.err.MySQLError, OSError)
+_STALE: Final = frozenset({0, 1053, 1927, 2006, 2013, 2055, 4031})
+"""The connection is dead: shut down, killed, gone away, lost, timed out for being idle."""
+_CONFLICT: Final = frozenset({1020, 1205, 1213})
+"""Another transaction was in the way: changed row, lock wait timeout, deadlock."""
+_RETRY_DELAYS: Final = (0.0, 0.05, 0.2, 0.5)
+TABLE_MISSING: Final = 1146
+RIGHTS_MISSING: Final = frozenset({1044, 1142, 1143, 1227})
+_TEXTS: Final = {
+    1040: "has too many connections",
+    1045: "denies access: check the user and the password",
+    1049: "does not have the database",
+    TABLE_MISSING: "does not have the table `repositories`",
+    **dict.fromkeys(RIGHTS_MISSING, "denies a right that the user needs on the database"),
+    1290: "is read-only",
+    1836: "is read-only",
+    2003: "does not accept connections",
+}
+
+
+def error_code(error: BaseException) -> int:
+    """Return MySQL's number of an error, or -1."""
+    code = error.args[0] if isinstance(error, pymysql.err.MySQLError) and error.args else -1
+    return code if isinstance(code, int) else -1
+
+
+class Session:
+    """A connection while it is lent: statements have a time limit, and values travel only as parameters."""
+
+    def __init__(self, connection: Any, *, statement_seconds: float) -> None:
+        self._connection = connection
+        self._statement_seconds = statement_seconds
+
+    async def rows(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows, which are few: pages and batches."""
+        async with asyncio.timeout(self._statement_seconds), self._connection.cursor() as cursor:
+            await cursor.execute(statement, tuple(values))
+            return list(await cursor.fetchall())
+
+    async def run(self, statement: str, values: Sequence[object] = ()) -> None:
+        """Run one statement that has no rows."""
+        await self.rows(statement, values)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Make the block's statements one; when it fails, the connection is closed, which rolls back."""
+        await self._connection.begin()
+        yield
+        await self._connection.commit()
+
+
+class _Gate:
+    """While the server is away, lets one caller at a time, and not too often, find out whether it is back.
+
+    The others fail at once: a push does not wait for the connection timeout of a catalog.
+    """
+
+    def __init__(self, retry_seconds: float) -> None:
+        self._retry_seconds = retry_seconds
+        self._failure: str | None = None
+        self._next_attempt = 0.0
+        self._is_probing = False
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        if self._failure is not None:
+            if self._is_probing or asyncio.get_running_loop().time() < self._next_attempt:
+                raise StorageUnavailableError(self._failure)
+            self._is_probing = True
+        try:
+            yield
+        except StorageUnavailableError as error:
+            self._failure = str(error)
+            self._next_attempt = asyncio.get_running_loop().time() + self._retry_seconds
+            raise
+        else:
+            self._failure = None
+        finally:
+            self._is_probing = False
+
+
+class Connections:
+    """A bounded set of connections; one per index, belongs to one event loop.
+
+    aiomysql's own pool is not used: it connects while it holds the lock that giving back needs, so that one
+    unreachable address stops everybody, and it lends connections without noticing that the server restarted.
+    """
+
+    def __init__(self, address: MySqlAddress, *, size: int, retry_seconds: float) -> None:
+        self._address = address
+        self._slots = asyncio.Semaphore(size)
+        self._idle: list[Any] = []
+        self._gate = _Gate(retry_seconds)
+        self._tls = _tls_context(address.tls)
+
+    async def work(self, do: Callable[[Session], Awaitable[T]]) -> T:
+        """Run `do` on a connection, again if the connection proves dead or another transaction is in the way.
+
+        So `do` must be safe to repeat. A connection on which anything failed is never used again.
+
+        Raises:
+            StorageUnavailableError: the server is away or refuses; the text tells host and port and no
+            secret.
+        """
+        for delay in _RETRY_DELAYS:
+            try:
+                async with self._session() as session:
+                    return await do(session)
+            except _FAILURES as error:
+                if error_code(error) not in _STALE | _CONFLICT:
+                    raise self._translate(error) from None
+            # The others were opened to the same server and are as dead.
+            self._drop_idle()
+            await asyncio.sleep(delay)
+        raise StorageUnavailableError(f"MySQL at {self._address.place} keeps breaking off")
+
+    def close(self) -> None:
+        """Close the connections that are not lent."""
+        self._drop_idle()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        async with self._slots:
+            connection = self._idle.pop() if self._idle else await self._connect()
+            is_sound = False
+            try:
+                yield Session(connection, statement_seconds=self._address.statement_seconds)
+                is_sound = True
+            finally:
+                # Also when cancelled: half an answer may be waiting in the socket.
+                if is_sound:
+                    self._idle.append(connection)
+                else:
+                    connection.close()
+
+    async def _connect(self) -> Any:
+        async with self._gate.attempt():
+            try:
+                async with asyncio.timeout(self._address.connect_seconds):
+                    return await self._open()
+            except _FAILURES as error:
+                raise self._translate(error) from None
+
+    async def _open(self) -> Any:
+        address = self._address
+        connection = await aiomysql.connect(
+            host=address.host,
+            port=address.port,
+            unix_socket=address.socket,
+            user=address.user,
+            # aiomysql sends it in Latin-1; the server, and Go's driver, mean UTF-8.
+            password=address.password.reveal().encode().decode("latin-1"),
+            db=address.database,
+            charset="utf8mb4",
+            autocommit=True,
+            ssl=self._tls,
+            # Notes ("table exists") would become Python warnings.
+            init_command="SET sql_notes = 0",
+        )
+        if address.tls in {TlsMode.REQUIRED, TlsMode.UNVERIFIED}:
+            await self._require_tls(connection)
+        return connection
+
+    async def _require_tls(self, connection: Any) -> None:
+        # aiomysql goes on in plain text, silently, when the server does not offer TLS.
+        session = Session(connection, statement_seconds=self._address.statement_seconds)
+        rows = await session.rows("SHOW SESSION STATUS LIKE 'Ssl_version'")
+        if not rows or not rows[0][1]:
+            connection.close()
+            raise StorageUnavailableError(f"MySQL at {self._address.place} offers no TLS, which the DSN demands")
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _translate(self, error: BaseException) -> StorageUnavailableError:
+        code = error_code(error)
+        if isinstance(error, TimeoutError):
+            text = "does not answer in time"
+        elif code in _TEXTS:
+            text = _TEXTS[code]
+        else:
+            text = f"fails with error {code}" if code >= 0 else f"cannot be used ({type(error).__name__})"
+        return MySqlError(f"MySQL at {self._address.place} {text}", code=code)
+
+
+class MySqlError(StorageUnavailableError):
+    """The server failed or refused, with MySQL's number of the error."""
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _tls_context(mode: TlsMode) -> ssl.SSLContext | None:
+    if mode is TlsMode.OFF:
+        return None
+    context = ssl.create_default_context()
+    if mode is not TlsMode.REQUIRED:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,169 @@
+"""The adapter: the port's methods in SQL."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Awaitable, Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from typing_extensions import override
+
+from adapters.catalog_index.bounds import legal_bound
+from adapters.catalog_index.go_dsn import MySqlAddress
+from adapters.catalog_index.journal import ChangeJournal
+from adapters.catalog_index.mysql.connections import TABLE_MISSING, Connections, MySqlError, Session
+from adapters.catalog_index.mysql.reading import read_names
+from adapters.catalog_index.mysql.rebuild import read_rows, write_difference
+from adapters.catalog_index.mysql.schema import NameOrder, ensure_table
+from core.errors import StorageUnavailableError
+from core.names import RepositoryName
+from core.pagination import Page
+from core.ports.catalog_index import CatalogIndex
+
+_LOGGER: Final = logging.getLogger(__name__)
+_START_ATTEMPTS: Final = 3
+
+T = TypeVar("T")
+
+
+class MySqlCatalogIndex(CatalogIndex):
+    """The table `repositories`; one per process, opened as a context, shared by any number of replicas.
+
+    A server that is away does not stop the start: the index is then degraded, says so in the log, and
+    heals by itself, table and all, when the server is back. A page costs one statement on our own table
+    and about two on the seed's, whatever the number of rows; a change one; a rebuild reads all rows and
+    writes the difference.
+
+    Args:
+        address: where the server is and how to log in.
+        now: tells the time, UTC-aware; `createTime` comes from it.
+        connections_max: how many connections are open at once.
+        retry_seconds: how often a server that is away is asked; meanwhile calls fail at once.
+    """
+
+    name = "mysql"
+
+    def __init__(
+        self,
+        address: MySqlAddress,
+        *,
+        now: Callable[[], datetime],
+        connections_max: int = 8,
+        retry_seconds: float = 1.0,
+    ) -> None:
+        self._address = address
+        self._now = now
+        self._retry_seconds = retry_seconds
+        self._connections = Connections(address, size=connections_max, retry_seconds=retry_seconds)
+        self._journal = ChangeJournal()
+        self._order: NameOrder | None = None
+
+    @override
+    async def __aenter__(self) -> Self:
+        for warning in self._address.warnings:
+            _LOGGER.warning(warning)
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            try:
+                await self.check()
+            except StorageUnavailableError as error:
+                _LOGGER.warning(
+                    "catalog index: %s (attempt %d of %d)",
+                    error,
+                    attempt,
+                    _START_ATTEMPTS,
+                    extra={"index": self.name},
+                )
+                if attempt < _START_ATTEMPTS:
+                    await asyncio.sleep(self._retry_seconds)
+            else:
+                return self
+        _LOGGER.error("catalog index: degraded until MySQL answers; pushes and pulls go on", extra={"index": self.name})
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connections.close()
+
+    @override
+    async def add(self, name: RepositoryName) -> None:
+        self._journal.note(name, present=True)
+        now = self._unix_seconds()
+
+        async def write(session: Session, _: NameOrder) -> None:
+            # The name too: where case does not count, the row may be another program's `Foo`.
+            await session.run(
+                "INSERT INTO repositories (name, createTime) VALUES (%s, %s)"
+                " ON DUPLICATE KEY UPDATE name = %s, createTime = %s",
+                (name, now, name, now),
+            )
+
+        await self._work(write)
+
+    @override
+    async def remove(self, name: RepositoryName) -> None:
+        self._journal.note(name, present=False)
+        await self._work(lambda session, _: session.run("DELETE FROM repositories WHERE name = %s", (name,)))
+
+    @override
+    async def page(self, *, after: str, limit: int) -> Page[RepositoryName]:
+        if limit == 0:
+            return Page(items=())
+
+        async def read(session: Session, order: NameOrder) -> list[RepositoryName]:
+            return await read_names(session, order, after=legal_bound(after), count=limit + 1)
+
+        names = await self._work(read)
+        return Page(items=names[:limit], has_more=len(names) > limit)
+
+    @override
+    async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
+        with self._journal.recording() as changes:
+            before = await self._work(lambda session, _: read_rows(session))
+            wanted = {str(name) async for name in names}
+
+            async def write(session: Session, _: NameOrder) -> None:
+                added = {name for name, is_present in changes.items() if is_present}
+                await write_difference(
+                    session,
+                    before=before,
+                    wanted=wanted - (changes.keys() - added),
+                    keep=added,
+                    now=self._unix_seconds(),
+                )
+
+            await self._work(write)
+
+    @property
+    @override
+    def is_derived(self) -> bool:
+        return False
+
+    @override
+    async def check(self) -> None:
+        await self._work(lambda session, _: session.run("SELECT name FROM repositories LIMIT 1"))
+
+    async def _work(self, do: Callable[[Session, NameOrder], Awaitable[T]]) -> T:
+        async def prepared(session: Session) -> T:
+            if self._order is None:
+                self._order = await ensure_table(session)
+                if self._order is NameOrder.UNKNOWN:
+                    _LOGGER.warning(
+                        "catalog index: in the collation of `repositories`.`name` every page sorts the whole"
+                        " table; ascii_bin or utf8_general_ci would not",
+                        extra={"index": self.name},
+                    )
+            return await do(session, self._order)
+
+        try:
+            return await self._connections.work(prepared)
+        except MySqlError as error:
+            if error.code == TABLE_MISSING:
+                # Somebody dropped it: made anew by the next call.
+                self._order = None
+            raise
+
+    def _unix_seconds(self) -> int:
+        return int(self._now().timestamp())

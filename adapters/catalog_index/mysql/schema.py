@@ -1,0 +1,96 @@
+"""The table `repositories`: made when missing, used as it is when there, its order found out.
+
+    name        VARCHAR(1024)  NOT NULL PRIMARY KEY
+    createTime  BIGINT         NOT NULL DEFAULT 0      unix seconds of the last push
+
+The seed project made it in `utf8_general_ci`. Ours is in `ascii_bin`, which every name fits: compared
+byte by byte, and short enough for the key limits of all row formats but the oldest.
+"""
+
+from enum import Enum
+from typing import Final
+
+import pymysql.err
+
+from adapters.catalog_index.mysql.connections import RIGHTS_MISSING, Session, error_code
+from core.errors import StorageUnavailableError
+
+_KEY_TOO_LONG: Final = 1071
+_WIDTHS: Final = (1024, 255)
+"""MySQL 5.5 and 5.6 take keys of 767 bytes; a name has at most 255."""
+_FIND_COLLATION: Final = (
+    "SELECT COALESCE(collation_name, 'binary') FROM information_schema.columns"
+    " WHERE table_schema = DATABASE() AND table_name = 'repositories' AND column_name = 'name'"
+)
+_GENERAL: Final = frozenset(
+    {
+        "ascii_general_ci",
+        "latin1_swedish_ci",
+        "utf8_general_ci",
+        "utf8mb3_general_ci",
+        "utf8mb4_general_ci",
+    }
+)
+
+
+class NameOrder(Enum):
+    """How the primary key sorts the characters of names."""
+
+    BYTES = "bytes"
+    """By code point, as the port wants it."""
+    UNDERSCORE_LAST = "underscore last"
+    """As capitals: letters before `_`, all else by code point."""
+    UNKNOWN = "unknown"
+    """Some other way (Unicode collations); pages then cost a sort of the whole table."""
+
+
+async def ensure_table(session: Session) -> NameOrder:
+    """Make the table unless it is there; return how it sorts. Two processes may do so at once.
+
+    Raises:
+        StorageUnavailableError: it is missing and the user may not create it; the text has the statement.
+    """
+    collation = await _find_collation(session)
+    if collation is None:
+        await _create(session)
+        collation = await _find_collation(session)
+    if collation is None:
+        raise StorageUnavailableError("the table `repositories` has no column `name` that the user may see")
+    return order_of(collation)
+
+
+def order_of(collation: str) -> NameOrder:
+    """Tell how a collation sorts names."""
+    if collation == "binary" or collation.endswith("_bin"):
+        return NameOrder.BYTES
+    return NameOrder.UNDERSCORE_LAST if collation in _GENERAL else NameOrder.UNKNOWN
+
+
+def create_statement(width: int) -> str:
+    """Return the statement that makes the table."""
+    return (
+        "CREATE TABLE IF NOT EXISTS repositories"
+        f" (name VARCHAR({width:d}) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,"
+        " createTime BIGINT(20) NOT NULL DEFAULT 0, PRIMARY KEY (name)) ENGINE=InnoDB"
+    )
+
+
+async def _find_collation(session: Session) -> str | None:
+    rows = await session.rows(_FIND_COLLATION)
+    return str(rows[0][0]) if rows else None
+
+
+async def _create(session: Session) -> None:
+    for width in _WIDTHS:
+        try:
+            await session.run(create_statement(width))
+        except pymysql.err.MySQLError as error:
+            if error_code(error) in RIGHTS_MISSING:
+                raise StorageUnavailableError(
+                    "the table `repositories` is missing in MySQL and the user may not create it;"
+                    f" grant CREATE, or run as another user: {create_statement(_WIDTHS[0])}"
+                ) from None
+            if error_code(error) != _KEY_TOO_LONG or width == _WIDTHS[-1]:
+                raise
+        else:
+            return

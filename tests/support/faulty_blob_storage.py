@@ -1,0 +1,250 @@
+"""A blob storage that fails as real ones do: at random by a seed, at the k-th operation, or for good (killed)."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from typing_extensions import override
+
+from core.errors import StorageUnavailableError
+from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobReader, BlobStorage, BlobWriter, ObjectStat
+
+T = TypeVar("T")
+
+MUTATIONS: Final = {"write", "move", "delete", "delete_tree", "append", "commit", "discard"}
+
+
+class FaultyBlobStorage(BlobStorage):
+    """Passes operations on to `inner` until it is time to fail.
+
+    Args:
+        inner: the store; opened and closed with this.
+        seed: decides which operations fail; print it when a test does.
+        error_rate: share of operations that raise; half of these mutations were carried out, and only the
+        answer was
+            lost, which is what a client of a real store cannot tell apart.
+        cut_rate: share of streams that end in an error after some pieces.
+        delay_rate: share of operations before which other tasks run.
+        splits_trees: delete trees as an object store does: key by key, in descending order, and any of these
+            deletions can be the last one.
+    """
+
+    def __init__(
+        self,
+        inner: BlobStorage,
+        *,
+        seed: int = 0,
+        error_rate: float = 0.0,
+        cut_rate: float = 0.0,
+        delay_rate: float = 0.0,
+        splits_trees: bool = False,
+    ) -> None:
+        self.name = inner.name
+        self.inner = inner
+        self.seed = seed
+        self.operations: list[str] = []
+        """What was asked for so far, as `write /a/b`: the length is what `fail_at` and `stop_after` count to."""
+        self._random = random.Random(seed)
+        self._error_rate = error_rate
+        self._cut_rate = cut_rate
+        self._delay_rate = delay_rate
+        self._splits_trees = splits_trees
+        self._fail_at: int | None = None
+        self._mutations_left: int | None = None
+
+    @property
+    def mutations(self) -> list[str]:
+        """The operations so far that change the store."""
+        return [operation for operation in self.operations if operation.partition(" ")[0] in MUTATIONS]
+
+    def fail_at(self, number: int) -> None:
+        """Let the operation `number`, counted from 1 and from now, raise without being carried out."""
+        self._fail_at = len(self.operations) + number
+
+    def stop_after(self, mutations: int) -> None:
+        """Carry out so many more mutations; from the next one on everything raises, as if the process were dead."""
+        self._mutations_left = mutations
+
+    def heal(self) -> None:
+        """Fail no more."""
+        self._fail_at = self._mutations_left = None
+        self._error_rate = self._cut_rate = 0.0
+
+    @override
+    async def __aenter__(self) -> Self:
+        await self.inner.__aenter__()
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.inner.__aexit__(kind, error, trace)
+
+    @override
+    async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:
+        return await self.carry_out("read", key, lambda: self.inner.read(key, limit=limit))
+
+    @override
+    async def write(self, key: str, content: bytes) -> None:
+        await self.carry_out("write", key, lambda: self.inner.write(key, content))
+
+    @asynccontextmanager
+    @override
+    async def open_reader(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[BlobReader]:
+        await self.begin("open_reader", key)
+        async with self.inner.open_reader(key, offset=offset, length=length) as reader:
+            yield _FaultyReader(reader, self.cut)
+
+    @asynccontextmanager
+    @override
+    async def open_writer(self, key: str, *, resume: bool = False) -> AsyncIterator[BlobWriter]:
+        await self.begin("open_writer", key)
+        async with self.inner.open_writer(key, resume=resume) as writer:
+            yield _FaultyWriter(writer, key, self)
+
+    @override
+    async def staged_size(self, key: str) -> int:
+        return await self.carry_out("staged_size", key, lambda: self.inner.staged_size(key))
+
+    @override
+    async def stat(self, key: str) -> ObjectStat:
+        return await self.carry_out("stat", key, lambda: self.inner.stat(key))
+
+    @override
+    async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        await self.begin("list_children", prefix)
+        async for name in self.cut(self.inner.list_children(prefix, after=after)):
+            yield name
+
+    @override
+    async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        await self.begin("list_marked", prefix)
+        async for path in self.cut(self.inner.list_marked(prefix, after=after)):
+            yield path
+
+    @override
+    async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        await self.begin("walk", prefix)
+        async for item in self.cut(self.inner.walk(prefix)):
+            yield item
+
+    @override
+    async def move(self, source: str, target: str) -> None:
+        await self.carry_out("move", source, lambda: self.inner.move(source, target))
+
+    @override
+    async def delete(self, keys: Sequence[str]) -> None:
+        await self.carry_out("delete", " ".join(keys), lambda: self.inner.delete(keys))
+
+    @override
+    async def delete_tree(self, *prefixes: str) -> None:
+        if self._splits_trees:
+            for prefix in prefixes:
+                for key in sorted([key async for key, _ in self.inner.walk(prefix)], reverse=True):
+                    await self.delete([key])
+        await self.carry_out("delete_tree", " ".join(prefixes), lambda: self.inner.delete_tree(*prefixes))
+
+    @override
+    async def redirect_url(self, key: str, *, method: str) -> str | None:
+        return await self.inner.redirect_url(key, method=method)
+
+    @override
+    async def check(self) -> None:
+        await self.carry_out("check", "/", self.inner.check)
+
+    async def begin(self, operation: str, key: str) -> None:
+        """Count an operation that changes nothing, and raise if its time has come."""
+        await self._wait_and_count(operation, key)
+        if self._random.random() < self._error_rate:
+            raise self._error(operation, key)
+
+    async def carry_out(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Count an operation and call it, and raise before or after that if its time has come."""
+        await self._wait_and_count(operation, key)
+        if self._random.random() >= self._error_rate:
+            return await call()
+        if operation in MUTATIONS and self._random.random() < 0.5:
+            await call()
+        raise self._error(operation, key)
+
+    async def cut(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
+        """Yield the items, or only some of them before an error."""
+        left = self._random.randrange(3) if self._random.random() < self._cut_rate else None
+        async for item in items:
+            if left == 0:
+                raise StorageUnavailableError(f"cut (seed {self.seed})")
+            left = None if left is None else left - 1
+            yield item
+        if left is not None:
+            raise StorageUnavailableError(f"cut at the end (seed {self.seed})")
+
+    async def _wait_and_count(self, operation: str, key: str) -> None:
+        if self._random.random() < self._delay_rate:
+            for _ in range(self._random.randrange(1, 4)):
+                await asyncio.sleep(0)
+        if self._mutations_left is not None and self._is_stopped(operation):
+            raise self._error(operation, key)
+        self.operations.append(f"{operation} {key}")
+        if self._fail_at == len(self.operations):
+            raise self._error(operation, key)
+
+    def _is_stopped(self, operation: str) -> bool:
+        if self._mutations_left == 0 and operation in MUTATIONS:
+            # The process dies before this one: nothing after it is answered either.
+            self._mutations_left = -1
+        if self._mutations_left is not None and self._mutations_left > 0 and operation in MUTATIONS:
+            self._mutations_left -= 1
+        return self._mutations_left == -1
+
+    def _error(self, operation: str, key: str) -> StorageUnavailableError:
+        return StorageUnavailableError(
+            f"injected: {operation} {key} (seed {self.seed}, operation {len(self.operations)})"
+        )
+
+
+class _FaultyReader(BlobReader):
+    # No `file`: the kernel's copy could not be cut.
+    def __init__(self, inner: BlobReader, cut: Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]) -> None:
+        self.size = inner.size
+        self.length = inner.length
+        self.offset = inner.offset
+        self._inner = inner
+        self._cut = cut
+
+    @override
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._cut(aiter(self._inner))
+
+
+class _FaultyWriter(BlobWriter):
+    def __init__(self, inner: BlobWriter, key: str, storage: FaultyBlobStorage) -> None:
+        self._inner = inner
+        self._key = key
+        self._storage = storage
+
+    @property
+    @override
+    def size(self) -> int:
+        return self._inner.size
+
+    @override
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        await self._storage.carry_out("append", self._key, lambda: self._inner.write(chunk))
+
+    @override
+    async def content(self) -> AsyncIterator[bytes]:
+        await self._storage.begin("content", self._key)
+        async for piece in self._storage.cut(self._inner.content()):
+            yield piece
+
+    @override
+    async def commit(self, target: str) -> None:
+        await self._storage.carry_out("commit", target, lambda: self._inner.commit(target))
+
+    @override
+    async def discard(self) -> None:
+        await self._storage.carry_out("discard", self._key, self._inner.discard)

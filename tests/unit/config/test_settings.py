@@ -1,0 +1,42 @@
+"""Settings are plain data, and secrets among them are not shown."""
+
+import dataclasses
+import inspect
+
+import pytest
+
+import config.settings as module
+from config.settings import Secret, Settings
+
+DATACLASSES = [each for _, each in inspect.getmembers(module, dataclasses.is_dataclass)]
+
+
+def test_secret_hides_itself() -> None:
+    secret = Secret("hunter2")
+    assert "hunter2" not in f"{secret} {secret!r} {[secret]}"
+    assert str(secret) == "********"
+    assert secret.reveal() == "hunter2"
+
+
+def test_secrets_compare_by_text() -> None:
+    assert Secret("a") == Secret("a")
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
+    assert not Secret("")
+
+
+@pytest.mark.parametrize("cls", DATACLASSES, ids=lambda cls: cls.__name__)
+def test_settings_are_frozen_slotted_and_have_defaults(cls: type) -> None:
+    instance = cls()
+    assert not hasattr(instance, "__dict__")
+    first = dataclasses.fields(cls)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(instance, first, None)
+
+
+def test_settings_repr_shows_no_secret() -> None:
+    scs = module.ScsSettings(secret_key=Secret("hunter2"))
+    http = module.HttpSettings(secret=Secret("hunter2"))
+    settings = Settings(storage=module.StorageSettings(scs=scs), http=http)
+    assert "hunter2" not in repr(settings)

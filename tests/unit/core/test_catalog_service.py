@@ -1,0 +1,386 @@
+"""The catalog follows storage, never fails a push, and forgets nothing that it can remember."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.catalog_index.listing import ListingCatalogIndex
+from adapters.catalog_index.memory import InMemoryCatalogIndex
+from core import layout
+from core.digest import Digest
+from core.errors import PaginationInvalidError, StorageUnavailableError
+from core.names import RepositoryName
+from core.pagination import Page
+from core.ports.blob_storage import ObjectStat
+from core.services import catalog
+from core.services.catalog import CatalogService
+
+DIGEST = Digest("sha256:" + "a" * 64)
+NAME = RepositoryName("library/redis")
+
+
+class SwitchedIndex(InMemoryCatalogIndex):
+    """Can be away, and can be made to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_away = False
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    async def add(self, name: RepositoryName) -> None:
+        await self._answer()
+        await super().add(name)
+
+    async def remove(self, name: RepositoryName) -> None:
+        await self._answer()
+        await super().remove(name)
+
+    async def page(self, *, after: str, limit: int) -> Page[RepositoryName]:
+        await self._answer()
+        return await super().page(after=after, limit=limit)
+
+    async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
+        await self._answer()
+        await super().replace_all(names)
+
+    async def _answer(self) -> None:
+        await self.may_go_on.wait()
+        if self.is_away:
+            raise StorageUnavailableError("MySQL at db:3306 does not accept connections")
+
+
+class SwitchedStorage(InMemoryBlobStorage):
+    is_away = False
+
+    async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        if self.is_away:
+            raise StorageUnavailableError("the bucket does not answer")
+        async for item in super().walk(prefix):
+            yield item
+
+
+@pytest.fixture
+def storage() -> SwitchedStorage:
+    return SwitchedStorage(now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
+
+
+@pytest.fixture
+def index() -> SwitchedIndex:
+    return SwitchedIndex()
+
+
+@pytest.fixture
+def service(index: SwitchedIndex, storage: SwitchedStorage) -> CatalogService:
+    return CatalogService(index, storage=storage, page_size_max=1000)
+
+
+async def push(storage: InMemoryBlobStorage, name: str) -> RepositoryName:
+    """Store what a manifest leaves behind."""
+    repository = RepositoryName(name)
+    await storage.write(layout.layer_link(repository, DIGEST), DIGEST.encode())
+    await storage.write(layout.revision_link(repository, DIGEST), DIGEST.encode())
+    return repository
+
+
+async def delete(storage: InMemoryBlobStorage, name: str) -> RepositoryName:
+    """Delete the manifest; the layers stay."""
+    repository = RepositoryName(name)
+    await storage.delete([layout.revision_link(repository, DIGEST)])
+    return repository
+
+
+async def names(service: CatalogService) -> list[str]:
+    return list((await service.page(1000, None)).items)
+
+
+class TestPage:
+    @pytest.fixture(autouse=True)
+    async def fill(self, index: SwitchedIndex) -> None:
+        for number in range(150):
+            await index.add(RepositoryName(f"app-{number:03}"))
+
+    async def test_page_has_a_hundred_names_unless_told(self, service):
+        page = await service.page(None, None)
+        assert (len(page.items), page.has_more) == (100, True)
+
+    async def test_default_page_obeys_a_smaller_maximum(self, index, storage):
+        page = await CatalogService(index, storage=storage, page_size_max=7).page(None, None)
+        assert len(page.items) == 7
+
+    async def test_page_begins_after_last(self, service):
+        page = await service.page(2, "app-147")
+        assert (list(page.items), page.has_more) == (["app-148", "app-149"], False)
+
+    async def test_unknown_last_is_only_a_bound(self, service):
+        page = await service.page(1, "app-147/No Such Thing")
+        assert list(page.items) == ["app-148"]
+
+    async def test_zero_is_empty_even_without_an_index(self, service, index):
+        index.is_away = True
+        page = await service.page(0, None)
+        assert (list(page.items), page.has_more) == ([], False)
+
+    async def test_maximum_itself_is_allowed(self, service):
+        assert len((await service.page(1000, None)).items) == 150
+
+    @pytest.mark.parametrize("n", [1001, 10**18, -1])
+    async def test_beyond_the_maximum_is_refused(self, service, n):
+        with pytest.raises(PaginationInvalidError) as caught:
+            await service.page(n, None)
+        assert caught.value.detail == {"n": n}
+
+    async def test_failing_index_is_an_error_not_an_empty_page(self, service, index):
+        index.is_away = True
+        with pytest.raises(StorageUnavailableError):
+            await service.page(10, None)
+
+
+class TestRecord:
+    async def test_push_is_paged_when_recorded(self, service):
+        await service.record_push(NAME)
+        assert await names(service) == [NAME]
+
+    async def test_removal_of_the_last_manifest_takes_the_name(self, service, storage):
+        await service.record_push(await push(storage, NAME))
+        await service.record_removal(await delete(storage, NAME))
+        assert await names(service) == []
+
+    async def test_removal_with_manifests_left_keeps_the_name(self, service, storage):
+        await service.record_push(await push(storage, NAME))
+        await service.record_removal(NAME)
+        assert await names(service) == [NAME]
+
+    async def test_push_during_removal_wins(self, storage):
+        class PushedInBetween(SwitchedIndex):
+            async def remove(self, name: RepositoryName) -> None:
+                await push(storage, name)
+                await self.add(name)
+                await super().remove(name)
+
+        service = CatalogService(PushedInBetween(), storage=storage)
+        await service.record_removal(NAME)
+        assert await names(service) == [NAME]
+
+    async def test_signatures_and_layers_are_no_manifest(self, service, storage):
+        """Schema 1 signatures outlive their manifest in stores of old registries."""
+        await service.record_push(await push(storage, NAME))
+        await delete(storage, NAME)
+        await storage.write(f"{layout.revision(NAME, DIGEST)}/signatures/sha256/{'b' * 64}/link", b"x")
+        await service.record_removal(NAME)
+        assert await names(service) == []
+
+
+class TestOutage:
+    async def test_push_goes_on_and_is_written_later(self, service, index):
+        index.is_away = True
+        await service.record_push(NAME)
+        assert service.pending == 1
+        index.is_away = False
+        assert await service.flush_pending() == 1
+        assert (await names(service), service.pending) == ([NAME], 0)
+
+    async def test_removal_goes_on_and_is_written_later(self, service, index):
+        await service.record_push(NAME)
+        index.is_away = True
+        await service.record_removal(NAME)
+        index.is_away = False
+        await service.flush_pending()
+        assert await names(service) == []
+
+    async def test_removal_goes_on_while_storage_is_away(self, service, storage):
+        await service.record_push(NAME)
+        storage.is_away = True
+        await service.record_removal(NAME)
+        storage.is_away = False
+        await service.flush_pending()
+        assert await names(service) == []
+
+    async def test_pending_removal_of_a_pushed_repository_keeps_it(self, service, index, storage):
+        await service.record_push(NAME)
+        index.is_away = True
+        await service.record_removal(NAME)
+        await push(storage, NAME)
+        index.is_away = False
+        await service.flush_pending()
+        assert await names(service) == [NAME]
+
+    async def test_flush_during_the_outage_keeps_what_is_pending(self, service, index):
+        index.is_away = True
+        await service.record_push(NAME)
+        with pytest.raises(StorageUnavailableError):
+            await service.flush_pending()
+        assert service.pending == 1
+
+    async def test_flush_of_nothing_asks_nobody(self, service, index):
+        index.is_away = True
+        assert await service.flush_pending() == 0
+
+    async def test_last_change_of_a_name_counts(self, service, index, storage):
+        index.is_away = True
+        await service.record_push(await push(storage, NAME))
+        await service.record_removal(await delete(storage, NAME))
+        assert service.pending == 1
+        index.is_away = False
+        await service.flush_pending()
+        assert await names(service) == []
+
+    async def test_change_during_a_flush_does_not_overtake_it(self, service, index, storage):
+        index.is_away = True
+        await service.record_push(await push(storage, NAME))
+        index.is_away = False
+        index.may_go_on.clear()
+        flush = asyncio.create_task(service.flush_pending())
+        await asyncio.sleep(0)
+        await service.record_removal(await delete(storage, NAME))
+        index.may_go_on.set()
+        await flush
+        await service.flush_pending()
+        assert (await names(service), service.pending) == ([], 0)
+
+    async def test_two_flushes_at_once_write_all(self, service, index):
+        index.is_away = True
+        for number in range(5):
+            await service.record_push(RepositoryName(f"a{number}"))
+        index.is_away = False
+        index.may_go_on.clear()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(service.flush_pending())
+            group.create_task(service.flush_pending())
+            await asyncio.sleep(0)
+            index.may_go_on.set()
+        assert (len(await names(service)), service.pending) == (5, 0)
+
+    async def test_cancelled_push_is_remembered(self, service, index):
+        index.may_go_on.clear()
+        task = asyncio.create_task(service.record_push(NAME))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        index.may_go_on.set()
+        await service.flush_pending()
+        assert await names(service) == [NAME]
+
+    async def test_what_cannot_be_remembered_is_rebuilt(self, service, index, storage, monkeypatch):
+        monkeypatch.setattr(catalog, "PENDING_MAX", 2)
+        index.is_away = True
+        for name in ("a", "b", "c", "d"):
+            await service.record_push(await push(storage, name))
+        assert (service.pending, service.forgotten) == (2, 2)
+        index.is_away = False
+        await service.flush_pending()
+        assert await names(service) == ["a", "b", "c", "d"]
+        assert (service.pending, service.forgotten) == (0, 0)
+
+    async def test_outage_is_logged_once_and_its_end_too(self, service, index, caplog):
+        caplog.set_level(logging.INFO, logger="core.services.catalog")
+        for _ in range(2):
+            caplog.clear()
+            index.is_away = True
+            for name in ("a", "b", "c"):
+                await service.record_push(RepositoryName(name))
+            index.is_away = False
+            await service.flush_pending()
+            assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+            assert (caplog.records[0].index, caplog.records[0].repository) == ("inmemory", "a")
+
+
+class TestRebuild:
+    async def test_only_repositories_with_a_manifest_are_kept(self, service, index, storage):
+        for name in ("b", "a/b", "a-b"):
+            await push(storage, name)
+        await push(storage, "only/layers")
+        await delete(storage, "only/layers")
+        await storage.write(layout.upload_started_at(RepositoryName("only/upload"), "u"), b"")
+        await index.add(RepositoryName("ghost"))
+        assert await service.rebuild() == 3
+        assert await names(service) == ["a-b", "a/b", "b"]
+
+    async def test_more_than_one_batch_is_checked(self, service, storage):
+        for number in range(300):
+            await push(storage, f"app/{number}")
+            if number % 3 == 0:
+                await delete(storage, f"app/{number}")
+        assert await service.rebuild() == 200
+
+    async def test_folders_that_are_no_names_are_skipped(self, service, storage):
+        await push(storage, "a")
+        await storage.write(f"{layout.REPOSITORIES}/Not/A/Name/_manifests/revisions/sha256/x/link", b"")
+        assert await service.rebuild() == 1
+
+    async def test_empty_storage_empties_the_index(self, service, index):
+        await index.add(NAME)
+        assert await service.rebuild() == 0
+        assert await names(service) == []
+
+    async def test_push_during_the_rebuild_is_kept(self, index, storage):
+        class PushedBehindTheScan(SwitchedStorage):
+            async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+                async for path in super().list_marked(prefix, after=after):
+                    yield path
+                await service.record_push(await push(self, "aaa"))
+
+        behind = PushedBehindTheScan(now=storage._now)
+        service = CatalogService(index, storage=behind)
+        await push(behind, "b")
+        await service.rebuild()
+        assert await names(service) == ["aaa", "b"]
+
+    async def test_failing_storage_keeps_the_old_set(self, service, index, storage):
+        await index.add(NAME)
+        await push(storage, "b")
+        storage.is_away = True
+        with pytest.raises(StorageUnavailableError, match="the bucket does not answer"):
+            await service.rebuild()
+        assert await names(service) == [NAME]
+
+
+class TestDerivedIndex:
+    @pytest.fixture
+    def service(self, storage: SwitchedStorage) -> CatalogService:
+        return CatalogService(ListingCatalogIndex(storage), storage=storage)
+
+    async def test_nothing_is_recorded_or_rebuilt(self, service, storage):
+        """Not even storage is asked, so its being away does not matter."""
+        await push(storage, "a")
+        storage.is_away = True
+        await service.record_push(RepositoryName("a"))
+        await service.record_removal(RepositoryName("a"))
+        assert await service.rebuild() == 0
+        assert (await names(service), service.pending, service.is_derived) == (["a"], 0, True)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["push", "delete", "away", "back", "flush", "rebuild"]),
+        st.sampled_from(["a", "a/b", "a-b"]),
+    ),
+    max_size=25,
+)
+
+
+@given(steps=STEPS)
+def test_index_is_what_storage_holds_after_any_history(steps):
+    async def play() -> None:
+        index, storage = SwitchedIndex(), SwitchedStorage(now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
+        service = CatalogService(index, storage=storage)
+        for step, name in [*steps, ("back", ""), ("flush", "")]:
+            if step == "push":
+                await service.record_push(await push(storage, name))
+            elif step == "delete":
+                await service.record_removal(await delete(storage, name))
+            elif step in {"away", "back"}:
+                index.is_away = step == "away"
+            elif not index.is_away:
+                await (service.flush_pending() if step == "flush" else service.rebuild())
+        held = [name for name in ("a", "a-b", "a/b") if await service._has_manifest(RepositoryName(name))]
+        assert await names(service) == held
+
+    asyncio.run(play())
