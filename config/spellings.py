@@ -111,12 +111,12 @@ def _unknown_in(section: type[SectionSchema], node: Section, path: KeyPath) -> I
         here = (*path, name)
         field = known.get(name)
         if field is None:
-            nearest = _nearest_key(name, known, path)
+            meant = _nearest_key(name, known, path)
             yield UnknownKey(
                 path=here,
                 source=child.source,
-                nearest=nearest,
-                must_stop=section.refuses_unknown or nearest in _GUARDING_KEYS,
+                nearest=meant,
+                must_stop=section.refuses_unknown or meant in _GUARDING_KEYS,
             )
         else:
             yield from _unknown_below(field, child, here)
