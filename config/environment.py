@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from config.errors import ConfigError
 from config.schema.base import resolve_in, walk
-from config.schema.collections import ListOf
+from config.schema.collections import ListOf, is_index
 from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.schema.scalars import Leaf, SecretText, Text
@@ -71,7 +71,7 @@ def variable_of(path: KeyPath) -> str:
 def _order(name: str) -> list[tuple[int, int, str]]:
     """Sort prefixes first, and indexes by their number, so that `…_10` follows `…_9`."""
     parts = name.split("_")
-    return [(0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts]
+    return [(0, int(part), "") if is_index(part) else (1, 0, part) for part in parts]
 
 
 class _Overlay:

@@ -10,8 +10,8 @@ from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.tree import Items, KeyPath, Node, Scalar, Section, Source, dotted, printable
 
-_GUARDING_KEYS: Final = frozenset({"auth", "proxy"})
-"""Top-level keys whose misspelling must not pass as an unknown key: without them everybody may push."""
+_GUARDING_KEYS: Final = frozenset({"auth", "http.tls", "proxy"})
+"""Keys whose misspelling must not pass as an unknown key: without them everybody may push, or listen."""
 
 
 def widen_bare(root: Section) -> None:
@@ -111,12 +111,12 @@ def _unknown_in(section: type[SectionSchema], node: Section, path: KeyPath) -> I
         here = (*path, name)
         field = known.get(name)
         if field is None:
-            nearest = _nearest_key(name, known, path)
+            meant = _nearest_key(name, known, path)
             yield UnknownKey(
                 path=here,
                 source=child.source,
-                nearest=nearest,
-                must_stop=section.refuses_unknown or (not path and nearest in _GUARDING_KEYS),
+                nearest=meant,
+                must_stop=section.refuses_unknown or meant in _GUARDING_KEYS,
             )
         else:
             yield from _unknown_below(field, child, here)

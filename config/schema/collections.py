@@ -26,8 +26,6 @@ class ListOf(Key[tuple[T, ...]], Generic[T]):
     def __init__(self, inner: Leaf[T], **options: Any) -> None:
         super().__init__(inner.key, inner.doc, **options)
         self.inner = inner
-        # A class constant elsewhere; a list of secrets is as secret as its members.
-        self.is_secret = inner.is_secret  # type: ignore[misc]
 
     @override
     def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, Key[Any]] | None:
@@ -75,8 +73,6 @@ class HeaderMap(Key[dict[str, tuple[T, ...]]], Generic[T]):
     def __init__(self, inner: Leaf[T], **options: Any) -> None:
         super().__init__(inner.key, inner.doc, **options)
         self.inner = inner
-        # As in ListOf.
-        self.is_secret = inner.is_secret  # type: ignore[misc]
 
     @override
     def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, Key[Any]] | None:

@@ -236,6 +236,7 @@ def test_variables_of_container_platforms_are_only_noted(load_text: LoadText, na
         ("REGISTRY_http_addr", "; did you mean REGISTRY_HTTP_ADDR?"),
         ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIR", "; did you mean REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY?"),
         ("REGISTRY_XYZZY", ""),
+        ("REGISTRY_HEALTH_TCP_" + "9" * 5000, ""),
         ("REGISTRY_", ""),
         ("REGISTRY__HTTP_ADDR", "; did you mean REGISTRY_HTTP_ADDR?"),
         ("REGISTRY_A\x1b[0m", ""),

@@ -363,3 +363,24 @@ def test_tag_concurrency_0_is_the_number_of_cores(load_text: LoadText, given: st
 def test_path_that_no_system_takes_is_told() -> None:
     with pytest.raises(ConfigError, match="is not a path"):
         load("config\0.yml", environ={})
+
+
+def test_credentials_in_urls_are_not_shown(load_text: LoadText) -> None:
+    text = (
+        MINIMAL
+        + """\
+notifications: {endpoints: [{name: n, url: 'https://user:hunter2@host/events', headers: {Authorization: [hunter2]}}]}
+health: {http: [{uri: 'https://:hunter2@host/', headers: {Authorization: [hunter2]}}]}
+"""
+    )
+    loaded = load_text(text)
+    assert loaded.settings.notifications.endpoints[0].url == "https://user:hunter2@host/events"
+    assert shown(loaded)["notifications.endpoints[0].url"] == '"https://********@host/events"'
+    assert "hunter2" not in str(loaded.effective)
+    [problem] = problems_of(load_text, MINIMAL + "redis: {addr: 'redis://:hunter2@host:6379'}\n")
+    assert problem.endswith("must be `host:port`, `:port` or `[ipv6]:port`, not `redis://********@host:6379`")
+
+
+def test_middleware_options_have_names(load_text: LoadText) -> None:
+    [problem] = problems_of(load_text, MINIMAL + "middleware: {storage: [{name: a, options: [b]}]}\n")
+    assert "`middleware.storage[0].options` must be a mapping of names to values" in problem

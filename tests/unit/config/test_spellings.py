@@ -113,6 +113,7 @@ def test_unknown_keys_are_warned_about(load_text: LoadText, line: str, said: str
         ("auth: ldap", "`auth.ldap` is not a known key"),
         ("auht: {htpasswd: {realm: r, path: p}}", "`auht` is not a known key; did you mean `auth`?"),
         ("Auth: {htpasswd: {realm: r, path: p}}", "`Auth` is not a known key; did you mean `auth`?"),
+        ("http: {TLS: {certificate: c, key: k}}", "`http.TLS` is not a known key; did you mean `http.tls`?"),
         ("Proxy: {remoteurl: 'http://x'}", "`Proxy` is not a known key; did you mean `proxy`?"),
     ],
 )
