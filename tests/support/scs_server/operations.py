@@ -43,7 +43,7 @@ class Operations:
         if asked.operation in {"put_object", "upload_part"}:
             receive = self._put_object if asked.operation == "put_object" else self._upload_part
             return await receive(bucket, asked, request)
-        body = await request.read()
+        body = b"".join([piece async for piece in request.content.iter_any()])
         response: web.StreamResponse = getattr(self, f"_{asked.operation}")(bucket, asked, body)
         if cut_body and request.transport is not None:
             request.transport.abort()
@@ -142,6 +142,9 @@ class Operations:
         for key in keys:
             if key in self._server.undeletable:
                 results.append(xml("Error", Key=key, Code="AccessDenied", Message="this key stays"))
+            elif key in self._server.flaky:
+                self._server.flaky.discard(key)
+                results.append(xml("Error", Key=key, Code="InternalError", Message="ask again"))
             else:
                 bucket.delete(key)
                 results.append(xml("Deleted", Key=key))

@@ -74,6 +74,8 @@ class FakeScsServer:
         self.understands_rename = True
         """Otherwise a rename is what any store takes it for: a write of nothing at the old key."""
         self.undeletable: set[str] = set()
+        self.flaky: set[str] = set()
+        """Keys that one batch of deletions answers with an error that passes."""
         self.on_log: Callable[[LogEntry], None] | None = None
         self._port = port
         self._folder = folder
@@ -157,7 +159,8 @@ class FakeScsServer:
             raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist.")
         fault = self.faults.draw(asked.operation)
         if fault in _ERRORS:
-            await request.read()
+            async for _ in request.content.iter_any():
+                pass  # Taken in, as a server does that answers after it.
             raise _ERRORS[fault]
         if fault is Fault.RESET_BEFORE:
             return _cut(request)
