@@ -5,6 +5,7 @@ order, as context managers, and leaves them in reverse.
 """
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Callable as CallableType
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,15 @@ from dependency_injector.providers import Callable, Dependency, Object, Selector
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
+from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
+from config.errors import ConfigError
 from config.policies import manifest_policy
-from config.settings import DescriptorCache, Settings
+from config.settings import DescriptorCache, Secret, Settings
 from core.links import Links
 from core.registry import Registry
 from core.services.blobs import BlobService
@@ -56,7 +60,19 @@ class HashingThreads:
 
 
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
-    return configured.value if configured else "disabled"
+    # Redis is not supported yet; `config.support` says so at start.
+    return "inmemory" if configured is DescriptorCache.INMEMORY else "disabled"
+
+
+def _mysql_address(dsn: Secret) -> MySqlAddress:
+    try:
+        return parse_go_dsn(dsn.reveal())
+    except DsnInvalidError as error:
+        raise ConfigError([f"`catalog.mysql.dsn` (SEARCH_BACKEND_MYSQL): {error}"]) from None
+
+
+def _entries_max(configured: int) -> int:
+    return configured or sys.maxsize
 
 
 class Container(DeclarativeContainer):
@@ -79,6 +95,11 @@ class Container(DeclarativeContainer):
     catalog_index = Selector(
         settings.provided.catalog.backend,
         LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
+        MYSQL=Singleton(
+            MySqlCatalogIndex,
+            address=Callable(_mysql_address, settings.provided.catalog.mysql_dsn),
+            now=now,
+        ),
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
     )
 
@@ -88,7 +109,7 @@ class Container(DeclarativeContainer):
         inmemory=Singleton(
             InMemoryDescriptorCache,
             now=now,
-            entries_max=settings.provided.storage.blob_descriptor_cache_entries_max,
+            entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
         ),
     )
 

@@ -11,8 +11,10 @@ REQUESTS_AT_ONCE = 16
 """How many requests one operation has under way: object stores answer in 10 to 50 ms whatever the number."""
 
 
-async def map_bounded(function: Callable[[T], Awaitable[R]], items: Iterable[T]) -> list[R]:
-    """Apply `function` to all items, at most `REQUESTS_AT_ONCE` at a time; results in the order of the items.
+async def map_bounded(
+    function: Callable[[T], Awaitable[R]], items: Iterable[T], *, at_once: int = REQUESTS_AT_ONCE
+) -> list[R]:
+    """Apply `function` to all items, at most `at_once` at a time; results in the order of the items.
 
     Raises the first error as it is (not in a group), after the other calls have been cancelled.
     """
@@ -26,7 +28,7 @@ async def map_bounded(function: Callable[[T], Awaitable[R]], items: Iterable[T])
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(len(work), REQUESTS_AT_ONCE)):
+            for _ in range(min(len(work), at_once)):
                 group.create_task(worker())
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None

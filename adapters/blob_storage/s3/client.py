@@ -1,0 +1,223 @@
+"""One open connection pool to one bucket: every request to the store goes through `StoreClient.call`.
+
+It is bounded in number (the pool), in time (each attempt, and all of them together) and in attempts; botocore's own
+retries are off, because they know nothing of redirects, budgets and lost answers.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import aioboto3
+from aiobotocore.config import AioConfig
+
+from adapters.blob_storage.s3.dialect import Dialect
+from adapters.blob_storage.s3.errors import SDK_ERRORS, is_transient, translate
+from adapters.blob_storage.s3.http_session import RedirectedError, StoreHttpSession
+from adapters.blob_storage.s3.options import S3Options
+
+_REDIRECTS_MAX: Final = 4
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What is to be done to a request between botocore's building and signing it."""
+
+    host: str = ""
+    """`scheme://host` to send it to instead of the configured endpoint."""
+    query: tuple[tuple[str, str], ...] = ()
+    """Parameters that botocore's model of the operation does not know."""
+
+
+_route: ContextVar[_Route] = ContextVar("route")
+
+
+class StoreClient:
+    """Sends requests to one bucket; one per storage, for any number of tasks, between `open` and the block's end."""
+
+    def __init__(self, client: Any, presigner: Any, options: S3Options, dialect: Dialect) -> None:
+        self._client = client
+        self._presigner = presigner
+        self.options = options
+        self.dialect = dialect
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, options: S3Options, dialect: Dialect) -> AsyncIterator["StoreClient"]:
+        """Open the pool and close it at the end of the block. Sends nothing."""
+        session = aioboto3.Session()
+        async with AsyncExitStack() as stack:
+            arguments = _client_arguments(options, dialect)
+            client = await stack.enter_async_context(session.client("s3", **arguments))
+            presigner = client
+            if options.redirect_endpoint:
+                arguments["endpoint_url"] = options.url(options.redirect_endpoint)
+                presigner = await stack.enter_async_context(session.client("s3", **arguments))
+            for each in {client, presigner}:
+                each.meta.events.register("before-sign.s3", _before_sign(dialect))
+                each.meta.events.register("before-send.s3", _before_send(dialect))
+            yield cls(client, presigner, options, dialect)
+
+    async def call(
+        self,
+        operation: str,
+        *,
+        key: str = "",
+        query: tuple[tuple[str, str], ...] = (),
+        transfer_bytes: int = 0,
+        attempts: int | None = None,
+        final: frozenset[str] = frozenset(),
+        **parameters: Any,
+    ) -> dict[str, Any]:
+        """Send one request, again and again while that may help, and return botocore's answer.
+
+        Args:
+            operation: botocore's method name, such as `get_object`.
+            key: the port's key that it is about; given to the store as `Key`.
+            query: parameters that botocore does not know.
+            transfer_bytes: how much it moves, which is what a slow network has time for.
+            attempts: fewer than configured.
+            final: error codes that are not asked again, whatever the dialect says.
+            parameters: what botocore's method takes, without the bucket.
+
+        Raises:
+            ObjectNotFoundError: the store has nothing at `key`.
+            RangeInvalidError: the asked range lies outside; its size is -1 where the store does not tell it.
+            UploadGoneError: the store does not know the multipart upload.
+            StorageUnavailableError: everything else.
+        """
+        if key:
+            parameters["Key"] = self.store_key(key)
+        retry = self.options.retry
+        pauses = list(retry.pauses())[: None if attempts is None else attempts - 1]
+        give_up_at = time.monotonic() + retry.budget_seconds
+        for attempt in range(1, len(pauses) + 2):
+            try:
+                async with asyncio.timeout(retry.attempt_seconds(transfer_bytes)):
+                    response = await self._send(operation, query, parameters)
+            except SDK_ERRORS as error:
+                exhausted = attempt > len(pauses) or time.monotonic() > give_up_at
+                if exhausted or not is_transient(error, self.dialect.retry_codes - final):
+                    raise self._translate(error, operation, key) from error
+                logger.info("%s: %s is sent again after %s", self.dialect.name, operation, type(error).__name__)
+                await asyncio.sleep(pauses[attempt - 1])
+            else:
+                return {**response, "Attempts": attempt}
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _send(
+        self, operation: str, query: tuple[tuple[str, str], ...], parameters: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Send a request once, and once more wherever the store redirects it to."""
+        host = ""
+        for _ in range(_REDIRECTS_MAX):
+            _route.set(_Route(host, query))
+            try:
+                answer: dict[str, Any] = await getattr(self._client, operation)(
+                    Bucket=self.options.bucket, **parameters
+                )
+            except RedirectedError as redirect:
+                target = urlsplit(redirect.location)
+                host = f"{target.scheme}://{target.netloc}" if target.netloc else host
+            else:
+                return answer
+        raise OSError("the store redirects in circles")
+
+    def store_key(self, key: str) -> str:
+        """Return the bucket's key for one of the port's, as distribution maps it."""
+        return f"{self.options.root_directory.rstrip('/')}{key}".lstrip("/")
+
+    def port_key(self, store_key: str) -> str:
+        """Return the port's key for one of the bucket's."""
+        return "/" + store_key[len(self.store_key("/")) :]
+
+    async def presign(self, key: str, *, seconds: int) -> str:
+        """Return a URL at which anyone may `GET` the object for so long. Sends nothing."""
+        _route.set(_Route())
+        url: str = await self._presigner.generate_presigned_url(
+            "get_object",
+            Params={"Bucket": self.options.bucket, "Key": self.store_key(key)},
+            ExpiresIn=seconds,
+            HttpMethod="GET",
+        )
+        return url
+
+    def _translate(self, error: BaseException, operation: str, key: str) -> Exception:
+        return translate(error, driver=self.dialect.name, bucket=self.options.bucket, operation=operation, key=key)
+
+
+def _before_sign(dialect: Dialect) -> Any:
+    """Return the handler that gives a request its last form, which is then signed."""
+
+    def prepare(request: Any, **_event: Any) -> None:
+        route = _route.get()
+        parts = urlsplit(request.url)
+        if route.host:
+            scheme, _, host = route.host.partition("://")
+            parts = parts._replace(scheme=scheme, netloc=host)
+        if route.query:
+            parts = parts._replace(query="&".join(filter(None, (parts.query, urlencode(route.query)))))
+        request.url = parts.geturl()
+        # Waiting for "100 Continue" costs a round trip for each body, and SCS does not know it.
+        del request.headers["Expect"]
+        dialect.prepare(request)
+
+    return prepare
+
+
+def _before_send(dialect: Dialect) -> Any:
+    """Return the handler that takes from a signed request what was added to it later."""
+
+    def strip(request: Any, **_event: Any) -> None:
+        for name in dialect.unsent_headers:
+            request.headers.pop(name, None)
+
+    return strip
+
+
+def _client_arguments(options: S3Options, dialect: Dialect) -> dict[str, Any]:
+    """Return what botocore makes a client from."""
+    endpoint = options.url(options.region_endpoint)
+    return {
+        "region_name": options.region or ("us-east-1" if endpoint else None),
+        "endpoint_url": endpoint,
+        "use_ssl": options.secure,
+        "verify": False if options.skip_verify else None,
+        "aws_access_key_id": options.access_key,
+        "aws_secret_access_key": options.secret_key,
+        "aws_session_token": options.session_token,
+        "config": _client_config(options, dialect),
+    }
+
+
+def _client_config(options: S3Options, dialect: Dialect) -> AioConfig:
+    # Custom endpoints rarely have a DNS name per bucket.
+    path_style = options.force_path_style or bool(options.region_endpoint)
+    return AioConfig(
+        http_session_cls=StoreHttpSession,
+        signature_version=dialect.signature_version or ("s3v4" if options.v4_auth else "s3"),
+        connect_timeout=options.retry.connect_seconds,
+        read_timeout=options.retry.read_seconds,
+        max_pool_connections=options.connections_max,
+        retries={"total_max_attempts": 1},
+        user_agent_extra=options.user_agent,
+        # Trailing checksums need chunked signing, which few stores but AWS understand.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        use_dualstack_endpoint=options.use_dualstack or None,
+        use_fips_endpoint=options.use_fips_endpoint or None,
+        s3={
+            "addressing_style": "path" if path_style else "auto",
+            "use_accelerate_endpoint": options.accelerate,
+            # Hashing each body a second time would block the event loop; the signed Content-MD5 guards it.
+            "payload_signing_enabled": False,
+        },
+    )

@@ -1,0 +1,117 @@
+"""Giving an object another key inside the store, without its bytes coming here."""
+
+from typing import Any, Final
+
+from adapters.blob_storage.s3.client import StoreClient
+from adapters.blob_storage.s3.multipart import (
+    abort_upload,
+    begin_upload,
+    complete_upload,
+    object_parameters,
+    size_of,
+)
+from core.concurrency import map_bounded
+from core.errors import ObjectNotFoundError, StorageUnavailableError
+
+_COPY_BYTES_MAX: Final = 5 * 1024**3
+"""S3 refuses to copy more in one request."""
+
+
+class Mover:
+    """Moves objects by the store's rename where there is one that works, else by copying and deleting."""
+
+    def __init__(self, client: StoreClient) -> None:
+        self._client = client
+        self._renames = client.dialect.rename_parameter is not None
+        self._rename_is_proven = False
+
+    async def move(self, source: str, target: str, size: int) -> None:
+        """Move an object of `size` bytes; it is at `target`, whole, before it is gone from `source`.
+
+        Raises:
+            ObjectNotFoundError: nothing is at `source`.
+            StorageUnavailableError: the store did not do it; where a rename went wrong, the message says so.
+        """
+        if self._renames and await self._rename(source, target, size):
+            return
+        await self.copy(source, target, size)
+        await self._client.call("delete_object", key=source)
+
+    async def _rename(self, source: str, target: str, size: int) -> bool:
+        """Try the store's own rename; False if the object is still at `source` and must go another way."""
+        client = self._client
+        query = ((client.dialect.rename_parameter or "", client.store_key(target)),)
+        refusal: Exception | None = None
+        try:
+            await client.call("put_object", key=source, query=query)
+        except (StorageUnavailableError, ObjectNotFoundError) as error:
+            refusal = error
+        # What the store answers proves nothing: one that does not know the parameter takes the request for a
+        # plain write of nothing at the old key, and a lost answer makes a second rename find no source.
+        arrived = await size_of(client, target) == size
+        if arrived and refusal is None and self._rename_is_proven:
+            return True
+        left = await size_of(client, source)
+        if left is None:
+            if not arrived:
+                raise refusal or ObjectNotFoundError(source)
+            self._rename_is_proven = True
+            return True
+        self._renames = False
+        if left == size:
+            return False
+        raise StorageUnavailableError(
+            f"{client.dialect.name}: the store took a rename for a write: {source} is lost, send it again"
+        ) from refusal
+
+    async def copy(self, source: str, target: str, size: int) -> None:
+        """Copy an object of `size` bytes inside the store, and see that it arrived."""
+        options = self._client.options
+        in_one_max = min(options.multipart_copy_threshold_bytes, _COPY_BYTES_MAX)
+        if size <= in_one_max or not self._client.dialect.copies_in_parts:
+            await self._client.call(
+                "copy_object",
+                key=target,
+                transfer_bytes=size,
+                CopySource=self._source(source),
+                **_without_type(object_parameters(self._client)),
+            )
+        else:
+            await self._copy_in_parts(source, target, size)
+        if await size_of(self._client, target) != size:
+            raise StorageUnavailableError(f"{self._client.dialect.name}: a copy came out short")
+
+    async def _copy_in_parts(self, source: str, target: str, size: int) -> None:
+        client, options = self._client, self._client.options
+        upload_id = await begin_upload(client, target)
+        step = options.multipart_copy_chunk_bytes
+        ranges = [(start, min(start + step, size) - 1) for start in range(0, size, step)]
+
+        async def copy_part(part: tuple[int, tuple[int, int]]) -> str:
+            number, (first, last) = part
+            answer = await client.call(
+                "upload_part_copy",
+                key=target,
+                transfer_bytes=step,
+                PartNumber=number,
+                CopySourceRange=f"bytes={first}-{last}",
+                UploadId=upload_id,
+                CopySource=self._source(source),
+            )
+            etag: str = answer["CopyPartResult"]["ETag"]
+            return etag
+
+        try:
+            etags = await map_bounded(copy_part, enumerate(ranges, 1), at_once=options.multipart_copy_concurrency_max)
+            await complete_upload(client, target, upload_id, etags, size)
+        except BaseException:
+            await abort_upload(client, client.store_key(target), upload_id)
+            raise
+
+    def _source(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._client.options.bucket, "Key": self._client.store_key(key)}
+
+
+def _without_type(parameters: dict[str, Any]) -> dict[str, Any]:
+    # A copy keeps the type of its source.
+    return {name: value for name, value in parameters.items() if name != "ContentType"}

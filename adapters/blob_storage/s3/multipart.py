@@ -1,0 +1,109 @@
+"""Multipart uploads: begin, complete in spite of lost answers, abort, and find those that were abandoned."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from adapters.blob_storage.s3.client import StoreClient
+from adapters.blob_storage.s3.errors import NotOfferedError, UploadGoneError
+from core.errors import ObjectNotFoundError, StorageUnavailableError
+
+PARTS_MAX: Final = 10_000
+CONTENT_TYPE: Final = "application/octet-stream"
+
+
+def object_parameters(client: StoreClient) -> dict[str, Any]:
+    """Return what every new object is stored with."""
+    options = client.options
+    parameters: dict[str, Any] = {"ContentType": CONTENT_TYPE}
+    if options.storage_class:
+        parameters["StorageClass"] = options.storage_class
+    if options.object_acl:
+        parameters["ACL"] = options.object_acl
+    if options.encrypt:
+        parameters["ServerSideEncryption"] = "aws:kms" if options.key_id else "AES256"
+    if options.encrypt and options.key_id:
+        parameters["SSEKMSKeyId"] = options.key_id
+    return parameters
+
+
+async def begin_upload(client: StoreClient, key: str) -> str:
+    """Begin a multipart upload at `key` and return its id; none that a lost answer left behind stays."""
+    answer = await client.call("create_multipart_upload", key=key, **object_parameters(client))
+    upload_id: str = answer["UploadId"]
+    if answer["Attempts"] > 1:
+        await abort_uploads(client, key, keep=upload_id)
+    return upload_id
+
+
+async def complete_upload(client: StoreClient, key: str, upload_id: str, etags: Sequence[str], size: int) -> None:
+    """Make the parts the object at `key`, `size` bytes together.
+
+    A store may complete an upload and lose the answer; then asking again answers that there is no such upload. So
+    after each failure the object itself is asked for.
+
+    Raises:
+        StorageUnavailableError: the object is not there, or has another size.
+    """
+    parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+    pauses = client.options.retry.pauses()
+    gone_may_pass = "NoSuchUpload" in client.dialect.retry_codes
+    while True:
+        try:
+            await client.call(
+                "complete_multipart_upload",
+                key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": parts},
+                attempts=1,
+            )
+        except (StorageUnavailableError, ObjectNotFoundError) as error:
+            if await size_of(client, key) == size:
+                return
+            pause = next(pauses, None)
+            if pause is None or (isinstance(error, UploadGoneError) and not gone_may_pass):
+                raise
+            await asyncio.sleep(pause)
+        else:
+            return
+
+
+async def abort_upload(client: StoreClient, store_key: str, upload_id: str) -> None:
+    """Drop an upload and its parts, by the bucket's own key; one that is gone is no error."""
+    try:
+        await client.call(
+            "abort_multipart_upload", Key=store_key, UploadId=upload_id, final=frozenset({"NoSuchUpload"})
+        )
+    except UploadGoneError:
+        return
+
+
+async def abort_uploads(client: StoreClient, key: str, *, keep: str = "") -> None:
+    """Drop all uploads at `key` but one. One request, and one for each that is found."""
+    store_key = client.store_key(key)
+    async for found, upload_id in list_uploads(client, store_key):
+        if found == store_key and upload_id != keep:
+            await abort_upload(client, store_key, upload_id)
+
+
+async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncIterator[tuple[str, str]]:
+    """Yield the bucket's key and the id of each open upload; none where a store cannot tell."""
+    markers: dict[str, Any] = {}
+    while True:
+        try:
+            answer = await client.call("list_multipart_uploads", Prefix=store_prefix, **markers)
+        except NotOfferedError:
+            return
+        for upload in answer.get("Uploads", []):
+            yield upload["Key"], upload["UploadId"]
+        if not answer.get("IsTruncated"):
+            return
+        markers = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
+
+async def size_of(client: StoreClient, key: str) -> int | None:
+    """Return the size of the object at `key`, or None where there is none."""
+    try:
+        return int((await client.call("head_object", key=key))["ContentLength"])
+    except ObjectNotFoundError:
+        return None

@@ -1,0 +1,136 @@
+"""Streaming objects out of the store, through broken connections."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import aiohttp
+from botocore.exceptions import BotoCoreError
+from typing_extensions import override
+
+from adapters.blob_storage.s3.client import StoreClient
+from core.errors import ObjectNotFoundError, RangeInvalidError, StorageUnavailableError
+from core.ports.blob_storage import BlobReader
+
+_PIECE_BYTES_MAX: Final = 1024 * 1024
+_PARTIAL_CONTENT: Final = 206
+_STREAM_ERRORS: Final = (aiohttp.ClientError, BotoCoreError, TimeoutError, OSError)
+
+
+class ObjectReader(BlobReader):
+    """An object's bytes from `offset` on; a body that breaks off is asked for again from where it broke."""
+
+    def __init__(
+        self, client: StoreClient, key: str, response: dict[str, Any], offset: int, length: int | None
+    ) -> None:
+        self._client = client
+        self._key = key
+        self._response = response
+        self.offset = offset
+        self.size = _whole_size(response)
+        self.length = max(0, min(self.size - offset, self.size if length is None else length))
+        self._etag = response.get("ETag")
+
+    @property
+    def response(self) -> dict[str, Any]:
+        """What the store answered first."""
+        return self._response
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        position, end = self.offset, self.offset + self.length
+        pauses = self._client.options.retry.pauses()
+        while position < end:
+            try:
+                async for piece in self._pieces(end - position):
+                    position += len(piece)
+                    yield piece
+                problem = "ended early"
+            except _STREAM_ERRORS as error:
+                problem = type(error).__name__
+            if position < end:
+                await self._go_on(position, end, problem, next(pauses, None))
+
+    async def _pieces(self, wanted: int) -> AsyncIterator[bytes]:
+        """Yield at most `wanted` bytes of the open body."""
+        content = self._response["Body"].content
+        while wanted > 0 and (piece := await content.read(min(wanted, _PIECE_BYTES_MAX))):
+            wanted -= len(piece)
+            yield piece
+
+    async def _go_on(self, position: int, end: int, problem: str, pause: float | None) -> None:
+        """Open the rest of a body that broke off at `position`."""
+        self.close()
+        driver = self._client.dialect.name
+        if pause is None:
+            raise StorageUnavailableError(f"{driver}: get_object: the body broke off again and again ({problem})")
+        await asyncio.sleep(pause)
+        try:
+            self._response = await open_body(self._client, self._key, position, end - position)
+        except (ObjectNotFoundError, RangeInvalidError) as error:
+            raise StorageUnavailableError(f"{driver}: get_object: the object was removed while it was read") from error
+        if self._response.get("ETag") != self._etag:
+            raise StorageUnavailableError(f"{driver}: get_object: the object was replaced while it was read")
+
+    def close(self) -> None:
+        """Give the connection back, or close it where bytes are still to come."""
+        self._response["Body"].close()
+
+
+@asynccontextmanager
+async def open_object(
+    client: StoreClient, key: str, *, offset: int = 0, length: int | None = None
+) -> AsyncIterator[ObjectReader]:
+    """Open an object: one request, and a second one only for an empty range, which HTTP cannot ask for.
+
+    Raises:
+        ObjectNotFoundError: nothing is there.
+        RangeInvalidError: `offset` is greater than the size.
+    """
+    reader = await _open(client, key, offset, length)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+async def _open(client: StoreClient, key: str, offset: int, length: int | None) -> ObjectReader:
+    if length != 0:
+        try:
+            response = await open_body(client, key, offset, length)
+            return ObjectReader(client, key, response, offset, length)
+        except RangeInvalidError:
+            # The range begins at the end, which is an empty read to us, or beyond it.
+            pass
+    response = await client.call("head_object", key=key)
+    size = int(response["ContentLength"])
+    if offset > size:
+        raise RangeInvalidError(size)
+    return ObjectReader(client, key, {**response, "Body": _NoBody()}, offset, 0)
+
+
+async def open_body(client: StoreClient, key: str, offset: int, length: int | None) -> dict[str, Any]:
+    """Ask for a range; from the first byte on without a `Range`, so that any store answers 200."""
+    if offset == 0 and length is None:
+        return await client.call("get_object", key=key)
+    last = "" if length is None else str(offset + length - 1)
+    response = await client.call("get_object", key=key, Range=f"bytes={offset}-{last}")
+    status = response["ResponseMetadata"]["HTTPStatusCode"]
+    if offset and status != _PARTIAL_CONTENT:
+        response["Body"].close()
+        raise StorageUnavailableError(f"{client.dialect.name}: get_object: the store answers {status} to a range")
+    return response
+
+
+def _whole_size(response: dict[str, Any]) -> int:
+    """Return the size of the object of which this is all or a range."""
+    total = str(response.get("ContentRange", "")).rpartition("/")[2]
+    return int(total) if total.isdigit() else int(response["ContentLength"])
+
+
+class _NoBody:
+    """The body of a range without bytes."""
+
+    def close(self) -> None:
+        """Hold nothing."""

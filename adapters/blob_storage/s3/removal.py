@@ -1,0 +1,129 @@
+"""Removing keys in batches, and trees without touching what merely begins alike."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from os.path import commonpath
+from typing import Final
+
+from adapters.blob_storage.s3.client import StoreClient
+from adapters.blob_storage.s3.errors import TRANSIENT_CODES
+from adapters.blob_storage.s3.listing import ListedPage, list_page, list_pages
+from adapters.blob_storage.s3.multipart import abort_upload, list_uploads
+from adapters.blob_storage.s3.staging import RECORD_SUFFIX, read_record
+from core.errors import StorageUnavailableError
+
+BATCH_KEYS_MAX: Final = 1_000
+_STAGING_DIRECTORY: Final = "/_uploads/"
+"""Where distribution stages, and leaves multipart uploads open without telling so in a listing."""
+_BEFORE_SLASH: Final = ".~"
+"""Behind a key, this sorts before `key/`, and after all legal keys that do (`.` is the last letter before `/`)."""
+
+
+async def delete_keys(client: StoreClient, store_keys: Sequence[str]) -> None:
+    """Remove objects by the bucket's own keys, in order. One request per 1,000.
+
+    Raises:
+        StorageUnavailableError: the store kept at least one; all batches were tried.
+    """
+    refused: dict[str, str] = {}
+    for start in range(0, len(store_keys), BATCH_KEYS_MAX):
+        refused |= await _delete_batch(client, store_keys[start : start + BATCH_KEYS_MAX])
+    if refused:
+        key, code = next(iter(refused.items()))
+        raise StorageUnavailableError(
+            f"{client.dialect.name}: delete_objects: {len(refused)} were kept, the first: {key} ({code})"
+        )
+
+
+async def _delete_batch(client: StoreClient, store_keys: Sequence[str]) -> dict[str, str]:
+    """Remove some objects; return the error code of each that stayed, however often it was asked for."""
+    if len(store_keys) == 1:
+        await client.call("delete_object", Key=store_keys[0])
+        return {}
+    pauses = client.options.retry.pauses()
+    pending = list(store_keys)
+    while True:
+        objects = [{"Key": key} for key in pending]
+        answer = await client.call("delete_objects", Delete={"Objects": objects, "Quiet": False})
+        errors = {error["Key"]: str(error.get("Code", "")) for error in answer.get("Errors", [])}
+        pause = next(pauses, None)
+        if not errors or pause is None or not TRANSIENT_CODES.issuperset(errors.values()):
+            return errors
+        await asyncio.sleep(pause)
+        pending = list(errors)
+
+
+async def delete_trees(client: StoreClient, prefixes: Iterable[str], *, ended_here: bool) -> None:
+    """Remove the objects at these keys and all below them, and abort the multipart uploads there.
+
+    Holds the keys of all trees in memory, because the highest goes first.
+
+    Args:
+        client: the open store.
+        prefixes: the port's prefixes, checked; `/` is everything.
+        ended_here: these are sessions that this process ended itself, which saves asking for what others left.
+    """
+    found: set[str] = set()
+    for _, group in groupby(sorted(set(prefixes)), key=lambda prefix: prefix.rpartition("/")[0]):
+        siblings = list(group)
+        if len(siblings) == 1:
+            found |= await _tree_keys(client, siblings[0])
+        else:
+            found |= await _sibling_keys(client, siblings)
+    await _abort_below(client, found, ended_here=ended_here)
+    await delete_keys(client, sorted(found, reverse=True))
+
+
+async def _tree_keys(client: StoreClient, prefix: str) -> set[str]:
+    """Return the keys of one tree. One request per 1,000, and one more beside 1,000 keys that begin alike."""
+    key = client.store_key(prefix)
+    if prefix == "/":
+        return {entry["Key"] async for page in list_pages(client, key) for entry in page.objects}
+    # Without the slash, so that the key itself and its record are seen by the same request.
+    page = await list_page(client, key)
+    if page.marker is None:
+        found = {entry["Key"] for entry in page.objects}
+        has_record = key + RECORD_SUFFIX in found and await read_record(client, prefix) is not None
+        mine = {key, key + RECORD_SUFFIX} if has_record else {key}
+        return {name for name in found if name in mine or name.startswith(f"{key}/")}
+    pages = list_pages(client, f"{key}/")
+    return {key} | {entry["Key"] async for page in pages for entry in page.objects}
+
+
+async def _sibling_keys(client: StoreClient, prefixes: Sequence[str]) -> set[str]:
+    """Return the keys of trees with one parent, in one pass that leaves out what is far from all of them."""
+    found = {client.store_key(prefix) for prefix in prefixes}
+    parent = client.store_key(f"{prefixes[0].rpartition('/')[0]}/")
+    page: ListedPage | None = None
+    for below in sorted(f"{key}/" for key in list(found)):
+        if page is None or (page.marker is not None and page.last < below):
+            page = await list_page(client, parent, marker=below[:-1] + _BEFORE_SLASH)
+        found |= page.keys_below(below)
+        while page.marker is not None and page.last.startswith(below):
+            page = await list_page(client, parent, marker=page.marker)
+            found |= page.keys_below(below)
+    return found
+
+
+async def _abort_below(client: StoreClient, store_keys: Iterable[str], *, ended_here: bool) -> None:
+    """Abort the multipart uploads that stand beside records, and those that others left where they stage."""
+    staged = {key for key in store_keys if key.endswith(RECORD_SUFFIX)}
+    if not ended_here:
+        staged |= {key for key in store_keys if _STAGING_DIRECTORY in f"/{key}"}
+    if not staged:
+        return
+    for name in staged:
+        if name.endswith(RECORD_SUFFIX):
+            await _abort_recorded(client, name.removesuffix(RECORD_SUFFIX))
+    directories = {name.rpartition("/")[0] for name in staged}
+    async for name, upload_id in list_uploads(client, commonpath(sorted(directories))):
+        if name.rpartition("/")[0] in directories:
+            await abort_upload(client, name, upload_id)
+
+
+async def _abort_recorded(client: StoreClient, store_key: str) -> None:
+    # Not every store lists its uploads.
+    record = await read_record(client, client.port_key(store_key))
+    if record is not None and record.upload_id:
+        await abort_upload(client, store_key, record.upload_id)

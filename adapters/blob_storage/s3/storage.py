@@ -1,0 +1,208 @@
+"""Blob storage in an S3 bucket."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+
+from typing_extensions import override
+
+from adapters.blob_storage.keys import require_key, require_prefix
+from adapters.blob_storage.s3 import names
+from adapters.blob_storage.s3.body import Body
+from adapters.blob_storage.s3.client import StoreClient
+from adapters.blob_storage.s3.dialect import S3, Dialect
+from adapters.blob_storage.s3.listing import list_page, list_pages, plain_md5
+from adapters.blob_storage.s3.moving import Mover
+from adapters.blob_storage.s3.options import S3Options
+from adapters.blob_storage.s3.reader import ObjectReader, open_object
+from adapters.blob_storage.s3.removal import delete_keys, delete_trees
+from adapters.blob_storage.s3.session_memory import SessionMemory
+from adapters.blob_storage.s3.staging import Staged, find_staged, staged_size
+from adapters.blob_storage.s3.uploading import put_object
+from adapters.blob_storage.s3.writer import StagedWriter
+from core.errors import ObjectBusyError, ObjectTooLargeError, StorageError
+from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectStat
+
+_REDIRECT_LIFETIME_SECONDS: Final = 20 * 60
+_PROBE_ATTEMPTS: Final = 2
+
+logger = logging.getLogger(__name__)
+
+
+class S3BlobStorage(BlobStorage):
+    """Objects in one bucket, under one prefix; opened once per process, for any number of tasks.
+
+    Opening lists one key, so that a wrong key, bucket or region is told at start and not at the first push.
+
+    Args:
+        options: where the bucket is, and how it is spoken to.
+        dialect: in what the store differs from S3.
+    """
+
+    name = "s3"
+
+    def __init__(self, options: S3Options, *, dialect: Dialect = S3) -> None:
+        self._options = options
+        self._dialect = dialect
+        self._stack = AsyncExitStack()
+        self._opened: tuple[StoreClient, Mover] | None = None
+        self._memory = SessionMemory()
+        self._busy: set[str] = set()
+        self._etag_is_md5 = dialect.etag_is_md5
+
+    @override
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(StoreClient.open(self._options, self._dialect))
+            await list_page(client, client.store_key("/"), entries_max=1, attempts=_PROBE_ATTEMPTS)
+            self._opened = client, Mover(client)
+            self._stack = stack.pop_all()
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened = None
+        await self._stack.aclose()
+
+    @property
+    def _client(self) -> StoreClient:
+        return self._open_parts()[0]
+
+    @property
+    def _mover(self) -> Mover:
+        return self._open_parts()[1]
+
+    def _open_parts(self) -> tuple[StoreClient, Mover]:
+        if self._opened is None:
+            raise RuntimeError("the storage is not open")
+        return self._opened
+
+    @override
+    async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:
+        async with open_object(self._client, require_key(key)) as reader:
+            if reader.size > limit:
+                raise ObjectTooLargeError(key, size=reader.size, limit=limit)
+            return b"".join([piece async for piece in reader])
+
+    @override
+    async def write(self, key: str, content: bytes) -> None:
+        proof = await put_object(self._client, require_key(key), Body(content))
+        if proof is not None:
+            self._etag_is_md5 = proof
+
+    @asynccontextmanager
+    @override
+    async def open_reader(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[ObjectReader]:
+        async with open_object(self._client, require_key(key), offset=offset, length=length) as reader:
+            yield reader
+
+    @asynccontextmanager
+    @override
+    async def open_writer(self, key: str, *, resume: bool = False) -> AsyncIterator[StagedWriter]:
+        if require_key(key) in self._busy:
+            raise ObjectBusyError(key)
+        self._busy.add(key)
+        try:
+            writer = await self._writer(key, resume=resume)
+            try:
+                yield writer
+            except BaseException:
+                await self._suspend_after_error(writer)
+                raise
+            await writer.suspend()
+        finally:
+            self._busy.discard(key)
+
+    async def _writer(self, key: str, *, resume: bool) -> StagedWriter:
+        is_fresh = not resume or self._memory.is_superseded(key)
+        client, mover = self._open_parts()
+        staged = Staged()
+        if not is_fresh:
+            staged = await find_staged(
+                client, key, keep_bytes_max=self._options.chunk_bytes, is_long=self._memory.is_long(key)
+            )
+        return StagedWriter(client, key, staged, mover=mover, memory=self._memory, is_fresh=is_fresh)
+
+    async def _suspend_after_error(self, writer: StagedWriter) -> None:
+        try:
+            await writer.suspend()
+        except StorageError as error:
+            # The block's own error is the one to raise; what could not be kept, the next block's size tells.
+            logger.warning("%s: staged bytes were not kept: %s", self.name, error)
+
+    @override
+    async def staged_size(self, key: str) -> int:
+        if self._memory.is_superseded(require_key(key)):
+            return 0
+        return await staged_size(self._client, key)
+
+    @override
+    async def stat(self, key: str) -> ObjectStat:
+        answer = await self._client.call("head_object", key=require_key(key))
+        is_kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
+        return self._stat_of(answer, answer["ContentLength"], is_md5=not is_kms)
+
+    def _stat_of(self, entry: dict[str, Any], size: int, *, is_md5: bool = True) -> ObjectStat:
+        # Where a bucket encrypts by KMS, an ETag looks like an MD5 and is none, and a listing does not tell. So it
+        # counts only once a write of ours has proved that this bucket's are what they seem.
+        md5 = plain_md5(entry.get("ETag")) if is_md5 and self._etag_is_md5 else None
+        return ObjectStat(size=int(size), modified_at=entry["LastModified"], md5=md5)
+
+    @override
+    async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        async with aclosing(names.children(self._client, require_prefix(prefix), after)) as found:
+            async for name in found:
+                yield name
+
+    @override
+    async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        async with aclosing(names.marked(self._client, require_prefix(prefix), after)) as found:
+            async for path in found:
+                yield path
+
+    @override
+    async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        client = self._client
+        async with aclosing(list_pages(client, client.store_key(require_prefix(prefix)))) as pages:
+            async for page in pages:
+                for entry in page.objects:
+                    # A console makes "folders": empty objects whose key ends in a slash.
+                    if not entry["Key"].endswith("/"):
+                        yield client.port_key(entry["Key"]), self._stat_of(entry, entry["Size"])
+
+    @override
+    async def move(self, source: str, target: str) -> None:
+        require_key(target)
+        size = (await self.stat(source)).size
+        if source != target:
+            await self._mover.move(source, target, size)
+
+    @override
+    async def delete(self, keys: Sequence[str]) -> None:
+        client = self._client
+        await delete_keys(client, [client.store_key(require_key(key)) for key in keys])
+        for key in keys:
+            self._memory.forget(key)
+
+    @override
+    async def delete_tree(self, *prefixes: str) -> None:
+        for prefix in prefixes:
+            require_prefix(prefix)
+        ended_here = all(self._memory.take_end(prefix) for prefix in prefixes)
+        await delete_trees(self._client, prefixes, ended_here=ended_here)
+
+    @override
+    async def redirect_url(self, key: str, *, method: str) -> str | None:
+        # A URL that is signed for GET serves no other method.
+        if method != "GET":
+            return None
+        return await self._client.presign(require_key(key), seconds=_REDIRECT_LIFETIME_SECONDS)
+
+    @override
+    async def check(self) -> None:
+        client = self._client
+        await list_page(client, client.store_key("/"), entries_max=1, attempts=1)

@@ -1,0 +1,261 @@
+"""The writer of staged objects: from memory in one request where it can be, in parts where it must be.
+
+An upload holds at most `parts_in_flight + 1` parts in memory. Until that is full, nothing is sent at all: what fits
+is committed by **one** `PUT` at the target, or left staged by one `PUT` at the key when the block ends. What is
+longer becomes a multipart upload of the key, whose parts are sent side by side while the client still sends; when
+the block ends, the tail that fills no part is kept in the record (see `staging`).
+
+A block that resumes reads back at most one part: the small object or the tail. So an upload in many small pieces
+sends each of its bytes once as part of a part, and beside that less than one part for each piece. A plain object that
+is longer than a part (one long piece, or what another registry left) is moved when it is committed as it is, and
+read back and sent again in parts, once, when more is appended.
+
+A commit from memory leaves the staged small object where it is, because removing it would cost a request that the
+removal of the session includes anyway: `SessionMemory` remembers that it counts for nothing any more.
+"""
+
+from collections.abc import AsyncIterator
+
+from typing_extensions import override
+
+from adapters.blob_storage.keys import require_key
+from adapters.blob_storage.s3.body import Body
+from adapters.blob_storage.s3.client import StoreClient
+from adapters.blob_storage.s3.moving import Mover
+from adapters.blob_storage.s3.multipart import abort_uploads, begin_upload, complete_upload
+from adapters.blob_storage.s3.reader import open_object
+from adapters.blob_storage.s3.session_memory import SessionMemory
+from adapters.blob_storage.s3.staging import Form, Staged, StagedRecord, read_record, record_key
+from adapters.blob_storage.s3.uploading import PartsInFlight, put_object
+from core.errors import StorageUnavailableError
+from core.ports.blob_storage import BlobWriter
+
+
+class StagedWriter(BlobWriter):
+    """Appends to what is staged at a key; made by the storage, which calls `suspend` when the block ends.
+
+    Args:
+        client: the open store.
+        key: where to stage.
+        staged: what is there already.
+        mover: moves what is too long to be sent again.
+        memory: the storage's memory of sessions that ended here.
+        is_fresh: begin anew, whatever is there.
+    """
+
+    def __init__(
+        self,
+        client: StoreClient,
+        key: str,
+        staged: Staged,
+        *,
+        mover: Mover,
+        memory: SessionMemory,
+        is_fresh: bool,
+    ) -> None:
+        self._client = client
+        self._key = key
+        self._mover = mover
+        self._memory = memory
+        self._part_bytes = client.options.chunk_bytes
+        # A block that resumes sends parts as soon as there is one: it must not read back more than a part.
+        self._held_max = client.options.parts_in_flight + 1 if is_fresh else 1
+        self._buffers: list[bytearray] = []
+        self._parts: PartsInFlight | None = None
+        self._moved_size: int | None = None
+        """Of the plain object at the key, if it is committed as it is."""
+        self._plain_may_be_there = is_fresh or staged.form is Form.PLAIN
+        self._record_is_there = staged.record is not None
+        self._upload_may_be_open = self._record_is_there
+        self._is_changed = False
+        self._is_closed = False
+        self._take_up(staged)
+
+    def _take_up(self, staged: Staged) -> None:
+        if staged.form is Form.PLAIN and staged.content is None:
+            self._moved_size = staged.size
+        elif staged.content:
+            self._buffers.append(bytearray(staged.content))
+        elif staged.record is not None and staged.record.upload_id:
+            record = staged.record
+            self._parts = PartsInFlight(self._client, self._key, record.upload_id, record.etags, record.parts_size)
+            if record.tail:
+                self._buffers.append(bytearray(record.tail))
+
+    @property
+    @override
+    def size(self) -> int:
+        in_parts = self._parts.size_with_running if self._parts else 0
+        return (self._moved_size or 0) + in_parts + sum(map(len, self._buffers))
+
+    @override
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        self._require_open()
+        if not chunk:
+            return
+        self._is_changed = True
+        if self._moved_size is not None:
+            await self._read_back(self._moved_size)
+        await self._append(memoryview(chunk))
+
+    async def _append(self, rest: memoryview) -> None:
+        while rest:
+            if not self._buffers or len(self._buffers[-1]) >= self._part_bytes:
+                await self._make_room()
+                self._buffers.append(bytearray())
+            buffer = self._buffers[-1]
+            room = self._part_bytes - len(buffer)
+            buffer += rest[:room]
+            rest = rest[room:]
+
+    async def _make_room(self) -> None:
+        """Send the full buffers as parts, unless all of the upload may still fit into memory."""
+        if self._parts is None:
+            if len(self._buffers) < self._held_max:
+                return
+            self._parts = await self._begin_parts()
+        while self._buffers:
+            await self._parts.add(self._buffers[0])
+            del self._buffers[0]
+
+    async def _begin_parts(self) -> PartsInFlight:
+        if not self._record_is_there and await read_record(self._client, self._key) is None:
+            await self._write_record(StagedRecord())
+        else:
+            # A process was killed in the middle, or a cancelled block left open what it had begun.
+            self._record_is_there = True
+            await abort_uploads(self._client, self._key)
+        self._upload_may_be_open = True
+        upload_id = await begin_upload(self._client, self._key)
+        return PartsInFlight(self._client, self._key, upload_id, (), 0)
+
+    async def _read_back(self, size: int) -> None:
+        """Send a plain object again in parts; more can be appended to those."""
+        self._held_max = 1
+        self._moved_size = None
+        try:
+            async with open_object(self._client, self._key) as reader:
+                async for piece in reader:
+                    await self._append(memoryview(piece))
+        except BaseException:
+            # Only half of it is in parts: the object at the key stays the truth.
+            self._buffers.clear()
+            self._moved_size = size
+            await self._drop_parts()
+            raise
+
+    @override
+    async def content(self) -> AsyncIterator[bytes]:
+        self._require_open()
+        if self._parts is not None:
+            await self._complete_at_key(self._parts)
+        for held in Body(*self._buffers).slices():
+            yield bytes(held)
+        if self._moved_size is not None:
+            async with open_object(self._client, self._key) as reader:
+                async for piece in reader:
+                    yield piece
+
+    async def _complete_at_key(self, parts: PartsInFlight) -> None:
+        """Make the parts and the tail a plain object at the staged key."""
+        await parts.settle()
+        size = parts.size
+        etags = list(parts.etags)
+        # The tail stays out of the parts until all is done: as a middle part it would be too short.
+        for number, buffer in enumerate(self._buffers, len(etags) + 1):
+            etags.append(await parts.upload(number, Body(buffer)))
+            size += len(buffer)
+        await complete_upload(self._client, self._key, parts.upload_id, etags, size)
+        self._parts = None
+        self._buffers.clear()
+        self._moved_size = size
+        self._plain_may_be_there = True
+        self._upload_may_be_open = False
+        # Before the object is moved: a record without its upload and its object could not be resumed.
+        await self._remove_record()
+
+    @override
+    async def commit(self, target: str) -> None:
+        self._require_open()
+        require_key(target)
+        if self._parts is not None:
+            await self._complete_at_key(self._parts)
+        if self._moved_size is None:
+            await put_object(self._client, target, Body(*self._buffers))
+            if self._plain_may_be_there:
+                self._memory.supersede(self._key)
+        else:
+            await self._mover.move(self._key, target, self._moved_size)
+            self._plain_may_be_there = False
+        self._is_closed = True
+        await self._remove_record()
+        self._memory.end(self._key)
+
+    @override
+    async def discard(self) -> None:
+        self._is_closed = True
+        await self._drop_parts()
+        if self._plain_may_be_there:
+            await self._client.call("delete_object", key=self._key)
+            self._memory.forget(self._key)
+            self._plain_may_be_there = False
+        self._memory.end(self._key)
+
+    async def suspend(self) -> None:
+        """Keep what was written for the next block. At most two requests, beside what is still on its way.
+
+        Raises:
+            StorageUnavailableError: the store failed. What an earlier block kept is still there.
+        """
+        if self._is_closed or not self._is_changed:
+            return
+        if self._parts is not None:
+            await self._keep_parts(self._parts)
+        elif self._moved_size is None:
+            await put_object(self._client, self._key, Body(*self._buffers))
+            self._memory.forget(self._key)
+            if self.size > self._part_bytes:
+                self._memory.expect_long(self._key)
+
+    async def _keep_parts(self, parts: PartsInFlight) -> None:
+        """Write the record. If a part cannot be sent, what stands before it is kept."""
+        failure: StorageUnavailableError | None = None
+        try:
+            while self._buffers and len(self._buffers[0]) >= self._part_bytes:
+                await parts.add(self._buffers[0])
+                del self._buffers[0]
+            await parts.settle()
+        except StorageUnavailableError as error:
+            failure = error
+            await parts.drop()
+        tail = self._buffers[0] if self._buffers and failure is None else b""
+        await self._write_record(StagedRecord(parts.upload_id, tuple(parts.etags), parts.size, tail))
+        if failure is not None:
+            raise failure
+        if self._plain_may_be_there:
+            await self._client.call("delete_object", key=self._key)
+            self._memory.forget(self._key)
+
+    async def _drop_parts(self) -> None:
+        """Abort the multipart upload, if there is one, and remove its record."""
+        if self._parts is not None:
+            await self._parts.drop()
+            self._parts = None
+        await self._remove_record()
+
+    async def _write_record(self, record: StagedRecord) -> None:
+        await put_object(self._client, record_key(self._key), Body(record.header(), record.tail))
+        self._record_is_there = True
+
+    async def _remove_record(self) -> None:
+        if not self._record_is_there:
+            return
+        if self._upload_may_be_open:
+            await abort_uploads(self._client, self._key)
+            self._upload_may_be_open = False
+        await self._client.call("delete_object", key=record_key(self._key))
+        self._record_is_there = False
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("the staged object was committed or discarded")

@@ -1,0 +1,114 @@
+"""SCS's request signature, as signer classes that botocore can be told about.
+
+The signature is S3's oldest one with changes: the method in lower case, `x-scs-*` headers, no scheme word in
+`Authorization`, and of the query only `acl` and `location`. The string functions are pure; the classes at the end
+only fit them to botocore. Nothing here may log or show a secret.
+"""
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from botocore.auth import AUTH_TYPE_MAPS, BaseSigner
+from botocore.exceptions import NoCredentialsError
+from typing_extensions import override
+
+SIGNATURE_VERSION: Final = "scs"
+"""What a client's configuration names to be signed this way."""
+
+HEADER_PREFIX: Final = "x-scs-"
+_SIGNED_PARAMETERS: Final = frozenset({"acl", "location"})
+
+
+def escape_path(path: str) -> str:
+    """Escape an unescaped path as SCS does: `A-Z a-z 0-9 _ - ~ . / :` stay, the rest is `%XX` of its UTF-8."""
+    return quote(path, safe="/:~")
+
+
+def canonical_resource(url: str) -> str:
+    """Return the signed form of a request's target: its escaped path and the signed part of its query."""
+    parts = urlsplit(url)
+    resource = escape_path(unquote(parts.path))
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    signed = sorted(f"{name}={value}" if value else name for name, value in query if name in _SIGNED_PARAMETERS)
+    return f"{resource}?{'&'.join(signed)}" if signed else resource
+
+
+def string_to_sign(method: str, url: str, headers: Iterable[tuple[str, str]], *, expires: int | None = None) -> str:
+    """Return the text that is signed for a request, or with `expires` (unix seconds) for a presigned URL."""
+    values = {name.lower(): value.strip() for name, value in headers}
+    date = "" if f"{HEADER_PREFIX}date" in values else values.get("date", "")
+    vendor = (f"{name}:{values[name]}\n" for name in sorted(values) if name.startswith(HEADER_PREFIX))
+    lines = (
+        method.lower(),
+        values.get("content-md5", ""),
+        values.get("content-type", ""),
+        date if expires is None else str(expires),
+        "".join(vendor) + canonical_resource(url),
+    )
+    return "\n".join(lines)
+
+
+def sign_text(secret_key: str, text: str) -> str:
+    """Return the signature of `text`."""
+    # SCS knows no other hash; HMAC does not suffer from SHA-1's collisions.
+    return base64.b64encode(hmac.digest(secret_key.encode(), text.encode(), hashlib.sha1)).decode()
+
+
+def presigned_url(url: str, *, method: str, access_key: str, secret_key: str, expires: int) -> str:
+    """Return `url` with what lets anyone send `method` to it until `expires` (unix seconds)."""
+    parts = urlsplit(url)
+    path = escape_path(unquote(parts.path))
+    signature = sign_text(secret_key, string_to_sign(method, url, (), expires=expires))
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    query += [("Expires", str(expires)), ("SOHUCSAccessKeyId", access_key), ("Signature", signature)]
+    return parts._replace(path=path, query=urlencode(query)).geturl()
+
+
+class ScsAuth(BaseSigner):  # type: ignore[misc] # botocore has no types
+    """Signs a request by its `Authorization` header."""
+
+    def __init__(self, credentials: Any, **_unused: Any) -> None:
+        if credentials is None:
+            raise NoCredentialsError
+        self._credentials = credentials
+
+    @override
+    def add_auth(self, request: Any) -> None:
+        """Sign a botocore request in place; one that was signed before is signed anew."""
+        del request.headers["Authorization"]
+        if f"{HEADER_PREFIX}date" not in request.headers and "Date" not in request.headers:
+            # RFC 1123 ends in GMT; SCS's SDK writes UTC.
+            request.headers["Date"] = formatdate(usegmt=True).removesuffix("GMT") + "UTC"
+        text = string_to_sign(request.method, request.url, request.headers.items())
+        signature = sign_text(self._credentials.secret_key, text)
+        request.headers["Authorization"] = f"{self._credentials.access_key}:{signature}"
+
+
+class ScsQueryAuth(ScsAuth):
+    """Signs a request by its query, to be sent by somebody else until it expires."""
+
+    def __init__(self, credentials: Any, expires: int = 1200, **unused: Any) -> None:
+        super().__init__(credentials, **unused)
+        self._lifetime_seconds = expires
+
+    @override
+    def add_auth(self, request: Any) -> None:
+        request.url = presigned_url(
+            request.url,
+            method=request.method,
+            access_key=self._credentials.access_key,
+            secret_key=self._credentials.secret_key,
+            expires=int(time.time()) + self._lifetime_seconds,
+        )
+
+
+def register_signers() -> None:
+    """Make botocore know the signature version; idempotent, once per process."""
+    AUTH_TYPE_MAPS[SIGNATURE_VERSION] = ScsAuth
+    AUTH_TYPE_MAPS[f"{SIGNATURE_VERSION}-query"] = ScsQueryAuth

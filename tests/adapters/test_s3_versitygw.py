@@ -1,0 +1,58 @@
+"""The S3 adapter keeps the port's promises towards a real S3 server, which stores objects as files."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from adapters.blob_storage.s3 import S3BlobStorage, S3Options
+from adapters.blob_storage.s3.options import MIB
+from tests.contracts.blob_storage_contract import BlobStorageContract
+from tests.support.s3_servers import stored_in, versitygw_binary, versitygw_endpoint
+
+pytestmark = pytest.mark.e2e
+
+BUCKET = "contract"
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory):
+    binary = versitygw_binary()
+    if binary is None:
+        pytest.skip("no versitygw: go install github.com/versity/versitygw/cmd/versitygw@latest")
+    with versitygw_endpoint(binary, BUCKET, tmp_path_factory.mktemp("versitygw")) as url:
+        yield url
+
+
+class TestS3BlobStorageOnVersitygw(BlobStorageContract):
+    TELLS_MD5 = True
+    HAS_REDIRECTS = True
+
+    @pytest.fixture
+    async def reopen(self, endpoint):
+        options = S3Options(
+            bucket=BUCKET,
+            access_key="key",
+            secret_key="secret",
+            region_endpoint=endpoint,
+            chunk_bytes=5 * MIB,
+            parts_in_flight=2,
+            multipart_copy_threshold_bytes=5 * MIB,
+            multipart_copy_chunk_bytes=5 * MIB,
+        )
+        async with AsyncExitStack() as stack:
+
+            async def open_one() -> S3BlobStorage:
+                return await stack.enter_async_context(S3BlobStorage(options))
+
+            yield open_one
+
+    @pytest.fixture
+    async def storage(self, reopen):
+        return await reopen()
+
+    @pytest.fixture
+    async def leftovers(self, storage):
+        async def look() -> list[str]:
+            return await stored_in(storage)
+
+        return look

@@ -1,0 +1,265 @@
+"""Uploads that are longer than a part, that go on elsewhere, and what they leave behind: nothing."""
+
+import asyncio
+import json
+import tracemalloc
+from itertools import pairwise
+
+import pytest
+
+from adapters.blob_storage.s3.options import MIB
+from core.errors import StorageCorruptError, StorageUnavailableError
+from tests.support.scs_server import FakeScsServer
+from tests.support.scs_server.store import Segment, StoredObject
+from tests.support.scs_storage import scs_storage
+from tests.support.streams import commit, payload, read_stream, stage
+
+SESSION = "/docker/registry/v2/repositories/a/_uploads/1"
+STAGED = f"{SESSION}/data"
+TARGET = "/docker/registry/v2/blobs/sha256/ab/abcd/data"
+
+
+@pytest.fixture
+async def server():
+    async with FakeScsServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def storage(server):
+    async with scs_storage(server) as storage:
+        yield storage
+
+
+@pytest.fixture
+async def other(server):
+    async with scs_storage(server) as storage:
+        yield storage
+
+
+def put_plainly(server, key: str, content: bytes) -> None:
+    """As another registry left it."""
+    server.buckets["images"].put(key[1:], StoredObject([Segment(content, len(content))], "0" * 32, "x"))
+
+
+CUTS = {
+    "one block": [0, 33 * MIB],
+    "long, then long": [0, 16 * MIB, 33 * MIB],
+    "long, then a byte": [0, 33 * MIB - 1, 33 * MIB],
+    "plain of more than a part, then more": [0, 12 * MIB, 33 * MIB],
+    "small ones, then long": [0, 1, 2, MIB, 33 * MIB],
+    "exactly parts": [0, 5 * MIB, 10 * MIB, 15 * MIB],
+    "exactly what is held": [0, 15 * MIB, 30 * MIB],
+    "odd ones": [0, 3 * MIB, 7 * MIB, 7 * MIB + 1, 16 * MIB, 18 * MIB, 31 * MIB, 31 * MIB + 5],
+}
+
+
+@pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
+async def test_blocks_join_across_replicas(server, storage, other, cuts):
+    content = payload(cuts[-1])
+    replicas = [storage, other]
+    for number, (start, end) in enumerate(pairwise(cuts)):
+        replica = replicas[number % 2]
+        assert await replica.staged_size(STAGED) == start
+        assert await stage(replica, STAGED, content[start:end], resume=True) == end
+    await commit(replicas[len(cuts) % 2], STAGED, TARGET)
+    assert server.content(TARGET[1:]) == content
+    assert server.leftovers() == [TARGET[1:]]
+
+
+@pytest.mark.parametrize("size", [12 * MIB, 17 * MIB, 22 * MIB])
+async def test_content_is_read_before_commit(server, storage, other, size):
+    content = payload(size)
+    await stage(storage, STAGED, content[: size - 7])
+    async with other.open_writer(STAGED, resume=True) as writer:
+        await writer.write(content[size - 7 :])
+        assert b"".join([piece async for piece in writer.content()]) == content
+        await writer.commit(TARGET)
+    assert server.content(TARGET[1:]) == content
+    assert server.leftovers() == [TARGET[1:]]
+
+
+async def test_content_without_commit_is_kept(server, storage, other):
+    """A wrong digest: the session stays, complete, and can still be committed or go on."""
+    content = payload(22 * MIB)
+    async with storage.open_writer(STAGED) as writer:
+        await writer.write(content)
+        assert b"".join([piece async for piece in writer.content()]) == content
+    assert await stage(other, STAGED, b"more", resume=True) == len(content) + 4
+    await commit(storage, STAGED, TARGET)
+    assert server.content(TARGET[1:]) == content + b"more"
+    assert server.leftovers() == [TARGET[1:]]
+
+
+async def test_many_small_pieces_send_little_twice(server, storage):
+    """Forty pieces of half a MiB: beside the bytes themselves, less than a part for each piece is sent."""
+    piece = payload(MIB // 2)
+    for number in range(40):
+        assert await stage(storage, STAGED, piece, resume=True) == (number + 1) * len(piece)
+    parts = server.counts["upload_part"]
+    await commit(storage, STAGED, TARGET)
+    assert parts == 4
+    assert server.content(TARGET[1:]) == piece * 40
+
+
+@pytest.mark.parametrize("size", [100, 12 * MIB])
+async def test_upload_of_other_registry_goes_on(server, storage, size):
+    content = payload(size)
+    put_plainly(server, STAGED, content)
+    assert await stage(storage, STAGED, b"more", resume=True) == size + 4
+    await commit(storage, STAGED, TARGET)
+    assert server.content(TARGET[1:]) == content + b"more"
+
+
+async def test_killed_process_leaves_last_word(server, storage):
+    """What a killed process sent after the last record is sent again, and nothing of it stays."""
+    content = payload(26 * MIB)
+    await stage(storage, STAGED, content[: 17 * MIB])
+    async with scs_storage(server) as killed:
+        writer = await killed._writer(STAGED, resume=True)
+        await writer.write(payload(8 * MIB, seed=9))
+        await writer._parts.drop()
+    assert await storage.staged_size(STAGED) == 17 * MIB
+    await stage(storage, STAGED, content[17 * MIB :], resume=True)
+    await commit(storage, STAGED, TARGET)
+    assert server.content(TARGET[1:]) == content
+    assert server.leftovers() == [TARGET[1:]]
+
+
+async def test_upload_killed_before_first_record_is_found(server, storage):
+    writer = await storage._writer(STAGED, resume=False)
+    await writer.write(payload(16 * MIB))
+    await writer._parts.drop()
+    assert len(server.leftovers()) == 2
+    assert await storage.staged_size(STAGED) == 0
+    await stage(storage, STAGED, payload(16 * MIB, seed=2))
+    await commit(storage, STAGED, TARGET)
+    assert server.content(TARGET[1:]) == payload(16 * MIB, seed=2)
+    assert server.leftovers() == [TARGET[1:]]
+
+
+async def test_tree_of_killed_upload_is_removed_whole(server, storage, other):
+    await storage.write(f"{SESSION}/startedat", b"now")
+    writer = await storage._writer(STAGED, resume=False)
+    await writer.write(payload(16 * MIB))
+    await writer._parts.drop()
+    await other.delete_tree(SESSION)
+    assert server.leftovers() == []
+
+
+@pytest.mark.parametrize("prefix", [SESSION, STAGED, "/docker", "/"])
+async def test_tree_with_parts_is_removed_whole(server, storage, other, prefix):
+    await stage(storage, STAGED, payload(17 * MIB))
+    await stage(storage, "/docker/registry/v2/repositories/a/_uploads/10/data", b"stays")
+    await other.delete_tree(prefix)
+    beside = ["docker/registry/v2/repositories/a/_uploads/10/data"]
+    assert server.leftovers() == (beside if prefix.startswith(SESSION) else [])
+
+
+async def test_upload_that_distribution_left_open_is_removed(server, storage):
+    """It stages in a multipart upload too, and keeps no record."""
+    await storage.write(f"{SESSION}/startedat", b"now")
+    server.buckets["images"].begin_upload(STAGED[1:], "x")
+    server.buckets["images"].begin_upload(f"{TARGET[1:]}", "x")
+    await storage.delete_tree(SESSION)
+    assert server.leftovers() == [f"upload of {TARGET[1:]}"]
+
+
+@pytest.mark.parametrize("size", [3, 12 * MIB, 22 * MIB])
+async def test_discard_leaves_nothing(server, storage, size):
+    await stage(storage, STAGED, payload(size))
+    async with storage.open_writer(STAGED, resume=True) as writer:
+        await writer.write(b"more")
+        await writer.discard()
+        await writer.discard()
+    assert server.leftovers() == []
+
+
+async def test_finished_writer_takes_no_bytes(storage):
+    async with storage.open_writer(STAGED) as writer:
+        await writer.commit(TARGET)
+        with pytest.raises(RuntimeError):
+            await writer.write(b"late")
+        with pytest.raises(RuntimeError):
+            await writer.commit(TARGET)
+
+
+async def test_damaged_record_is_told(server, storage):
+    put_plainly(server, f"{STAGED}.parts", b'{"upload": 1}\n')
+    with pytest.raises(StorageCorruptError):
+        await storage.staged_size(STAGED)
+    put_plainly(server, f"{STAGED}.parts", json.dumps({"upload": "1", "etags": [], "size": 0}).encode())
+    with pytest.raises(StorageCorruptError):
+        await storage.staged_size(STAGED)
+
+
+async def test_too_many_parts_say_what_to_change(server, storage, monkeypatch):
+    monkeypatch.setattr("adapters.blob_storage.s3.uploading.PARTS_MAX", 2)
+    with pytest.raises(StorageUnavailableError, match=r"storage\.scs\.chunksize"):
+        await stage(storage, STAGED, payload(32 * MIB))
+
+
+async def test_parts_are_sent_side_by_side_while_bytes_come(server, storage):
+    async with storage.open_writer(STAGED) as writer:
+        for _ in range(7):
+            await writer.write(bytes(5 * MIB))
+        await asyncio.sleep(0.2)
+        assert server.counts["upload_part"] >= 5
+        await writer.discard()
+
+
+async def test_memory_is_bounded_by_parts(server, storage):
+    """200 MiB through parts of 5 MiB, two on their way: the server's share included, far below the upload."""
+    piece = payload(MIB)
+    tracemalloc.start()
+    try:
+        async with storage.open_writer(STAGED) as writer:
+            for _ in range(200):
+                await writer.write(piece)
+            await writer.commit(TARGET)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 32 * MIB
+    assert (await storage.stat(TARGET)).size == 200 * MIB
+
+
+async def test_long_object_is_read_in_bounded_memory(server, storage):
+    async with storage.open_writer(STAGED) as writer:
+        for _ in range(64):
+            await writer.write(bytes(MIB))
+        await writer.commit(TARGET)
+    tracemalloc.start()
+    try:
+        async with storage.open_reader(TARGET) as reader:
+            total = 0
+            async for piece in reader:
+                total += len(piece)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert total == 64 * MIB
+    assert peak < 16 * MIB
+
+
+async def test_rename_that_is_a_write_is_noticed(server, storage):
+    """The trap of the protocol: the push fails and says so, and the next one goes by copy and delete."""
+    server.understands_rename = False
+    await stage(storage, STAGED, payload(12 * MIB))
+    async with storage.open_writer(STAGED, resume=True) as writer:
+        with pytest.raises(StorageUnavailableError, match="rename"):
+            await writer.commit(TARGET)
+    assert TARGET[1:] not in server.objects()
+    content = payload(12 * MIB, seed=2)
+    await stage(storage, STAGED, content)
+    await commit(storage, STAGED, TARGET)
+    assert server.counts["copy_object"] == 1
+    assert server.content(TARGET[1:]) == content
+    assert server.leftovers() == [TARGET[1:]]
+
+
+async def test_moved_object_keeps_bytes(server, storage):
+    await storage.write("/a/b", b"content")
+    await storage.move("/a/b", "/c/d")
+    assert await read_stream(storage, "/c/d") == b"content"
+    assert server.leftovers() == ["c/d"]

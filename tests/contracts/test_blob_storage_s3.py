@@ -1,0 +1,53 @@
+"""The S3 adapter keeps the port's promises, towards moto's server."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from adapters.blob_storage.s3 import S3BlobStorage, S3Options
+from adapters.blob_storage.s3.options import MIB
+from tests.contracts.blob_storage_contract import BlobStorageContract
+from tests.support.s3_servers import moto_endpoint, stored_in
+
+BUCKET = "contract"
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with moto_endpoint(BUCKET) as url:
+        yield url
+
+
+class TestS3BlobStorage(BlobStorageContract):
+    TELLS_MD5 = True
+    HAS_REDIRECTS = True
+
+    @pytest.fixture
+    async def stack(self):
+        async with AsyncExitStack() as stack:
+            yield stack
+
+    @pytest.fixture
+    async def reopen(self, stack, endpoint):
+        options = S3Options(
+            bucket=BUCKET,
+            access_key="key",
+            secret_key="secret",
+            region_endpoint=endpoint,
+            root_directory="/registry/",
+            chunk_bytes=5 * MIB,
+            parts_in_flight=2,
+        )
+
+        async def open_one() -> S3BlobStorage:
+            return await stack.enter_async_context(S3BlobStorage(options))
+
+        return open_one
+
+    @pytest.fixture
+    async def storage(self, reopen):
+        return await reopen()
+
+    @pytest.fixture
+    async def leftovers(self, storage):
+        return lambda: stored_in(storage)

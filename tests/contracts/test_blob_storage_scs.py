@@ -1,0 +1,49 @@
+"""The SCS adapter keeps the port's promises, towards the strict endpoint."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from adapters.blob_storage.s3.options import MIB
+from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
+from tests.contracts.blob_storage_contract import BlobStorageContract
+from tests.support.scs_server import FakeScsServer
+
+
+class TestScsBlobStorage(BlobStorageContract):
+    TELLS_MD5 = True
+    HAS_REDIRECTS = True
+
+    @pytest.fixture
+    async def server(self):
+        async with FakeScsServer() as server:
+            yield server
+
+    @pytest.fixture
+    async def reopen(self, server):
+        options = ScsOptions(
+            access_key="AKTEST",
+            secret_key="SKTEST",
+            region="bjcnc",
+            bucket="Images",
+            endpoint=server.url,
+            chunk_bytes=5 * MIB,
+            parts_in_flight=2,
+        )
+        async with AsyncExitStack() as stack:
+
+            async def open_one() -> ScsBlobStorage:
+                return await stack.enter_async_context(ScsBlobStorage(options))
+
+            yield open_one
+
+    @pytest.fixture
+    async def storage(self, reopen):
+        return await reopen()
+
+    @pytest.fixture
+    async def leftovers(self, server):
+        async def look() -> list[str]:
+            return server.leftovers()
+
+        return look

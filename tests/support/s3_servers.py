@@ -1,0 +1,84 @@
+"""S3 servers for the tests, and what is in a bucket behind an adapter's back."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+from adapters.blob_storage.s3 import S3BlobStorage
+from adapters.blob_storage.s3.listing import list_pages
+from adapters.blob_storage.s3.multipart import list_uploads
+
+
+@contextmanager
+def moto_endpoint(bucket: str) -> Iterator[str]:
+    """Run moto's server in a thread of this process, with one bucket; yield its URL."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+        )
+        client.create_bucket(Bucket=bucket)
+        client.close()
+        yield url
+    finally:
+        server.stop()
+
+
+async def stored_in(storage: S3BlobStorage) -> list[str]:
+    """Return the keys of all objects in the bucket, and of all multipart uploads that are open."""
+    client = storage._client
+    objects = [entry["Key"] async for page in list_pages(client, "") for entry in page.objects]
+    return objects + [f"upload of {key}" async for key, _ in list_uploads(client, "")]
+
+
+def versitygw_binary() -> str | None:
+    """Return where the server is, or None where it is not installed."""
+    return shutil.which("versitygw") or shutil.which(str(Path.home() / "go" / "bin" / "versitygw"))
+
+
+@contextmanager
+def versitygw_endpoint(binary: str, bucket: str, folder: Path) -> Iterator[str]:
+    """Run versitygw on a folder, with one bucket; yield its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (folder / "root" / bucket).mkdir(parents=True)
+    command = [
+        binary, "--port", address, "--access", "key", "--secret", "secret", "--keep-alive", "--quiet",
+        "posix", "--sidecar", str(folder / "sidecar"), str(folder / "root"),
+    ]  # fmt: skip
+    (folder / "sidecar").mkdir()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            _wait_until_open(address, process, folder / "log")
+            yield f"http://{address}"
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def _wait_until_open(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    host, _, port = address.partition(":")
+    for _ in range(100):
+        if process.poll() is not None:
+            break
+        with socket.socket() as attempt:
+            if attempt.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"versitygw does not answer: {log.read_text()}")

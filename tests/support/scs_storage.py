@@ -1,0 +1,35 @@
+"""The SCS adapter on a strict endpoint of its own, as tests want it: quick to retry, with small parts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from adapters.blob_storage.s3 import RetryOptions
+from adapters.blob_storage.s3.options import MIB
+from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
+from tests.support.scs_server import FakeScsServer
+
+QUICK = RetryOptions(pause_base_seconds=0.001, pause_seconds_max=0.01, connect_seconds=2, read_seconds=2)
+
+
+def scs_options(server: FakeScsServer, **changes: Any) -> ScsOptions:
+    """Return options that reach `server`."""
+    settings: dict[str, Any] = {
+        "access_key": "AKTEST",
+        "secret_key": "SKTEST",
+        "region": "bjcnc",
+        "bucket": "images",
+        "endpoint": server.url,
+        "chunk_bytes": 5 * MIB,
+        "parts_in_flight": 2,
+        "retry": QUICK,
+    }
+    return ScsOptions(**(settings | changes))
+
+
+@asynccontextmanager
+async def scs_storage(server: FakeScsServer, **changes: Any) -> AsyncIterator[ScsBlobStorage]:
+    """Open an adapter on `server`, and forget the request that opening costs."""
+    async with ScsBlobStorage(scs_options(server, **changes)) as storage:
+        server.log.clear()
+        yield storage
