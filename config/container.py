@@ -9,15 +9,18 @@ import sys
 import uuid
 from collections.abc import Callable as CallableType
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.blob_storage.s3 import S3BlobStorage, S3Options
+from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
@@ -26,7 +29,7 @@ from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDe
 from adapters.hashing.resumable import hasher_factory
 from config.errors import ConfigError
 from config.policies import manifest_policy
-from config.settings import DescriptorCache, Secret, Settings
+from config.settings import DescriptorCache, S3Settings, ScsSettings, Secret, Settings
 from core.links import Links
 from core.registry import Registry
 from core.services.blobs import BlobService
@@ -36,6 +39,8 @@ from core.services.referrers import ReferrerService
 from core.services.tags import TagService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
+
+T = TypeVar("T")
 
 
 def utc_now() -> datetime:
@@ -57,6 +62,12 @@ class HashingThreads:
     def __call__(self, function: CallableType[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
         """Start `function(*arguments)` at once and return what to await for its result."""
         return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _options(options: type[T], settings: S3Settings | ScsSettings) -> T:
+    """Make an adapter's options, whose fields have the names of ours; secrets go no further than this."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return options(**{name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()})
 
 
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
@@ -91,6 +102,8 @@ class Container(DeclarativeContainer):
             root_directory=settings.provided.storage.filesystem.root_directory,
             threads_max=settings.provided.storage.filesystem.max_threads,
         ),
+        s3=Singleton(S3BlobStorage, Callable(_options, Object(S3Options), settings.provided.storage.s3)),
+        scs=Singleton(ScsBlobStorage, Callable(_options, Object(ScsOptions), settings.provided.storage.scs)),
     )
     catalog_index = Selector(
         settings.provided.catalog.backend,
