@@ -5,24 +5,31 @@ order, as context managers, and leaves them in reverse.
 """
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Callable as CallableType
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.blob_storage.s3 import S3BlobStorage, S3Options
+from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
+from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
+from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
+from config.errors import ConfigError
 from config.policies import manifest_policy
-from config.settings import DescriptorCache, Settings
+from config.settings import DescriptorCache, S3Settings, ScsSettings, Secret, Settings
 from core.links import Links
 from core.registry import Registry
 from core.services.blobs import BlobService
@@ -32,6 +39,8 @@ from core.services.referrers import ReferrerService
 from core.services.tags import TagService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
+
+T = TypeVar("T")
 
 
 def utc_now() -> datetime:
@@ -55,8 +64,26 @@ class HashingThreads:
         return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
 
+def _options(options: type[T], settings: S3Settings | ScsSettings) -> T:
+    """Make an adapter's options, whose fields have the names of ours; secrets go no further than this."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return options(**{name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()})
+
+
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
-    return configured.value if configured else "disabled"
+    # Redis is not supported yet; `config.support` says so at start.
+    return "inmemory" if configured is DescriptorCache.INMEMORY else "disabled"
+
+
+def _mysql_address(dsn: Secret) -> MySqlAddress:
+    try:
+        return parse_go_dsn(dsn.reveal())
+    except DsnInvalidError as error:
+        raise ConfigError([f"`catalog.mysql.dsn` (SEARCH_BACKEND_MYSQL): {error}"]) from None
+
+
+def _entries_max(configured: int) -> int:
+    return configured or sys.maxsize
 
 
 class Container(DeclarativeContainer):
@@ -75,10 +102,17 @@ class Container(DeclarativeContainer):
             root_directory=settings.provided.storage.filesystem.root_directory,
             threads_max=settings.provided.storage.filesystem.max_threads,
         ),
+        s3=Singleton(S3BlobStorage, Callable(_options, Object(S3Options), settings.provided.storage.s3)),
+        scs=Singleton(ScsBlobStorage, Callable(_options, Object(ScsOptions), settings.provided.storage.scs)),
     )
     catalog_index = Selector(
         settings.provided.catalog.backend,
         LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
+        MYSQL=Singleton(
+            MySqlCatalogIndex,
+            address=Callable(_mysql_address, settings.provided.catalog.mysql_dsn),
+            now=now,
+        ),
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
     )
 
@@ -88,7 +122,7 @@ class Container(DeclarativeContainer):
         inmemory=Singleton(
             InMemoryDescriptorCache,
             now=now,
-            entries_max=settings.provided.storage.blob_descriptor_cache_entries_max,
+            entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
         ),
     )
 

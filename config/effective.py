@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from config.durations import format_duration
 from config.schema.base import SectionSchema, Sub, SubList
-from config.schema.collections import Anything, HeaderMap, Unused
+from config.schema.collections import Anything, Unused
 from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.schema.scalars import Duration
 from config.settings import Secret, Settings
-from config.tree import Items, KeyPath, Node, Scalar, Section, dotted
+from config.tree import Items, KeyPath, Node, Scalar, Section, dotted, hide_credentials
 
 _DEFAULT: Final = "default"
 
@@ -77,12 +77,8 @@ def _show(field: Key[Any], value: Any) -> str:
         return "null"
     if isinstance(field, Duration):
         return format_duration(value)
-    if isinstance(field, Anything):
-        # Free parameters may hold passwords under any name.
-        return json.dumps(sorted(value), ensure_ascii=False) if isinstance(value, Mapping) else "…"
-    if isinstance(field, HeaderMap):
-        return json.dumps({name: [_plain(each) for each in values] for name, values in value.items()})
-    plain = _plain(value)
+    # Free parameters may hold passwords under any name, so only their names are shown.
+    plain = sorted(value) if isinstance(field, Anything) else _plain(value)
     return plain if isinstance(plain, str) and _is_plain(plain) else json.dumps(plain)
 
 
@@ -93,7 +89,9 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
-    return dict(value) if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return hide_credentials(value) if isinstance(value, str) else value
 
 
 def _is_plain(text: str) -> bool:

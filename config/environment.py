@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from config.errors import ConfigError
 from config.schema.base import resolve_in, walk
-from config.schema.collections import ListOf
+from config.schema.collections import ListOf, is_index
 from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.schema.scalars import Leaf, SecretText, Text
@@ -71,7 +71,7 @@ def variable_of(path: KeyPath) -> str:
 def _order(name: str) -> list[tuple[int, int, str]]:
     """Sort prefixes first, and indexes by their number, so that `…_10` follows `…_9`."""
     parts = name.split("_")
-    return [(0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts]
+    return [(0, int(part), "") if is_index(part) else (1, 0, part) for part in parts]
 
 
 class _Overlay:
@@ -120,9 +120,11 @@ class _Overlay:
         if self._environ.get(plain_name):
             raise ConfigError([f"{source}: {printable(plain_name)} is set too: keep one of both"])
         try:
-            text = self._read_file(self._environ[name]).removesuffix("\n").removesuffix("\r")
+            text = self._read_file(self._environ[name])
         except ConfigError as error:
             raise ConfigError([f"{source}: {problem}" for problem in error.problems]) from None
+        # Editors and `echo` end a file with a line end that nobody means.
+        text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
         if not text:
             raise ConfigError([f"{source}: {printable(self._environ[name], limit=400)}: is empty"])
         if isinstance(key, Text | SecretText):

@@ -37,7 +37,9 @@ def _describe_section(section: type[SectionSchema], *, owner: type[Any] | None) 
         described: JsonObject = {"description": field.doc}
         if field.replaced_by is not None:
             described["deprecated"] = True
-        if isinstance(field, Sub):
+        if isinstance(field, Sub) and field.replaced_by is not None:
+            described |= {"type": ["object", "null"]}
+        elif isinstance(field, Sub):
             described |= _describe_section(field.section, owner=owner)
             if field.may_be_bare:
                 described["type"] = [*described["type"], "string"]

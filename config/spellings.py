@@ -10,8 +10,8 @@ from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.tree import Items, KeyPath, Node, Scalar, Section, Source, dotted, printable
 
-_GUARDING_KEYS: Final = frozenset({"auth", "proxy"})
-"""Top-level keys whose misspelling must not pass as an unknown key: without them everybody may push."""
+_GUARDING_KEYS: Final = frozenset({"auth", "http.tls", "proxy"})
+"""Keys whose misspelling must not pass as an unknown key: without them everybody may push, or listen."""
 
 
 def widen_bare(root: Section) -> None:
@@ -52,8 +52,11 @@ def _respell_in(section: type[SectionSchema], node: Section, *, owner: Section, 
 def _put(owner: Section, steps: list[str], node: Node) -> None:
     for step in steps[:-1]:
         inner = owner.get(step)
-        if not isinstance(inner, Section):
+        if _is_absent(inner):
             inner = owner[step] = Section(node.source)
+        if not isinstance(inner, Section):
+            # A wrong value stands there; it is told when the section is read.
+            return
         owner = inner
     _merge(owner, steps[-1], node)
 
@@ -64,8 +67,12 @@ def _merge(section: Section, key: str, old: Node) -> None:
     if isinstance(present, Section) and isinstance(old, Section):
         for name, child in old.items():
             _merge(present, name, child)
-    elif present is None or (old.source.is_variable and not present.source.is_variable):
+    elif present is None or _is_absent(present) or (old.source.is_variable and not present.source.is_variable):
         section[key] = old
+
+
+def _is_absent(node: Node | None) -> bool:
+    return node is None or (isinstance(node, Scalar) and node.is_empty)
 
 
 def _negated(node: Node) -> Node:
@@ -104,12 +111,12 @@ def _unknown_in(section: type[SectionSchema], node: Section, path: KeyPath) -> I
         here = (*path, name)
         field = known.get(name)
         if field is None:
-            nearest = _nearest_key(name, known, path)
+            meant = _nearest_key(name, known, path)
             yield UnknownKey(
                 path=here,
                 source=child.source,
-                nearest=nearest,
-                must_stop=section.refuses_unknown or (not path and nearest in _GUARDING_KEYS),
+                nearest=meant,
+                must_stop=section.refuses_unknown or meant in _GUARDING_KEYS,
             )
         else:
             yield from _unknown_below(field, child, here)

@@ -13,11 +13,11 @@ from config.tree import Node, Scalar, Section, find_node
 
 
 class Severity(Enum):
-    """What happens when something is configured that is not supported."""
+    """What happens when something is configured that is not supported; a NOTE loses nothing."""
 
     REFUSE = "the registry does not start"
     WARN = "a warning at start"
-    NOTE = "a debug line: nothing is lost without it"
+    NOTE = "a debug line at start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Unsupported:
     key: str
     severity: Severity
     instead: str
+    harmless: str | None = None
+    """The value that is supported, if one is."""
 
     @property
     def counts_when_empty(self) -> bool:
@@ -53,9 +55,8 @@ UNSUPPORTED: Final = (
     Unsupported("middleware.registry", Severity.WARN, "remove it; distribution has none to offer either"),
     Unsupported("middleware.repository", Severity.WARN, "remove it; distribution has none to offer either"),
     Unsupported("middleware.storage", Severity.WARN, "use storage.s3.redirectendpoint to redirect elsewhere"),
-    Unsupported("redis", Severity.WARN, "descriptors are read from the storage"),
-    Unsupported("storage.cache.blobdescriptor", Severity.NOTE, "descriptors are read from the storage"),
-    Unsupported("storage.cache.blobdescriptorsize", Severity.NOTE, "descriptors are read from the storage"),
+    Unsupported("redis", Severity.WARN, "descriptors are cached in memory, or not at all"),
+    Unsupported("storage.cache.blobdescriptor", Severity.WARN, "use inmemory", harmless="inmemory"),
     Unsupported("storage.tag.concurrencylimit", Severity.NOTE, "the registry bounds its requests itself"),
     Unsupported("storage.maintenance.uploadpurging", Severity.WARN, "abandoned uploads stay in the storage"),
     Unsupported("storage.s3.loglevel", Severity.NOTE, "use log.level"),
@@ -80,14 +81,14 @@ def check_support(root: Section) -> dict[Severity, list[str]]:
     found: dict[Severity, list[str]] = {severity: [] for severity in Severity}
     for row in UNSUPPORTED:
         node = find_node(root, tuple(row.key.split(".")))
-        if node is not None and (row.counts_when_empty or _is_given(node)):
+        if node is not None and (row.counts_when_empty or _is_given(node, row.harmless)):
             found[row.severity].append(f"{node.source}: `{row.key}` is not supported by this version: {row.instead}")
     return found
 
 
-def _is_given(node: Node) -> bool:
+def _is_given(node: Node, harmless: str | None) -> bool:
     """Whether a value asks for something: empty ones do not, nor does a switch that is off."""
     if isinstance(node, Scalar):
-        return not node.is_empty and node.value is not False
+        return not node.is_empty and node.value is not False and node.text != harmless
     children = node.values() if isinstance(node, Section) else node
-    return any(_is_given(child) for child in children)
+    return any(_is_given(child, harmless) for child in children)

@@ -4,6 +4,7 @@ A scalar keeps its raw text beside what YAML makes of it, because a text key wan
 they were written while a number or a switch wants their meaning.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -11,6 +12,7 @@ from typing import Final, TypeAlias
 from typing_extensions import override
 
 _SHOWN_CHARACTERS_MAX: Final = 80
+_USERINFO: Final = re.compile(r"//[^/?#\s]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,13 @@ def dotted(path: KeyPath) -> str:
     return text.removeprefix(".")
 
 
+def hide_credentials(text: str) -> str:
+    """Blot out the user and password of URLs."""
+    return _USERINFO.sub("//********@", text)
+
+
 def printable(text: str, *, limit: int = _SHOWN_CHARACTERS_MAX) -> str:
-    """Return `text` fit for one line of a terminal or a log: cut, and without control characters."""
+    """Return `text` fit for one line that people see: cut, without control characters and credentials of URLs."""
+    text = hide_credentials(text)
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)

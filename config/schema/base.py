@@ -61,7 +61,8 @@ class SectionSchema(Schema):
                 merged |= value
             else:
                 merged[name] = value
-        return self.complete(merged) if self.settings is None else self.settings(**self.complete(merged))
+        completed = self.complete(merged)
+        return completed if self.settings is None else self.settings(**completed)
 
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
         """Adapt the values before they become settings, where file and settings differ."""

@@ -10,12 +10,13 @@ from typing_extensions import override
 from config.errors import ConfigError
 from config.schema.key import JsonObject, Key, convert_each, convert_entries, existing_key
 from config.schema.scalars import Leaf, Text
-from config.tree import Items, KeyPath, Node, Section, Source
+from config.tree import Items, KeyPath, Node, Scalar, Section, Source
 from config.yaml_tree import parse_text, parse_value
 
 T = TypeVar("T")
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _INDEX_DIGITS_MAX: Final = 4
 
 
@@ -25,8 +26,6 @@ class ListOf(Key[tuple[T, ...]], Generic[T]):
     def __init__(self, inner: Leaf[T], **options: Any) -> None:
         super().__init__(inner.key, inner.doc, **options)
         self.inner = inner
-        # A class constant elsewhere; a list of secrets is as secret as its members.
-        self.is_secret = inner.is_secret  # type: ignore[misc]
 
     @override
     def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, Key[Any]] | None:
@@ -74,8 +73,6 @@ class HeaderMap(Key[dict[str, tuple[T, ...]]], Generic[T]):
     def __init__(self, inner: Leaf[T], **options: Any) -> None:
         super().__init__(inner.key, inner.doc, **options)
         self.inner = inner
-        # As in ListOf.
-        self.is_secret = inner.is_secret  # type: ignore[misc]
 
     @override
     def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, Key[Any]] | None:
@@ -91,11 +88,12 @@ class HeaderMap(Key[dict[str, tuple[T, ...]]], Generic[T]):
     def convert(self, node: Node) -> dict[str, tuple[T, ...]]:
         if not isinstance(node, Section):
             raise ValidationError("must be a mapping of header names to lists")
-        values = ListOf(self.inner)
-        for name in node:
+        for name, values in node.items():
             if not _HEADER_NAME.fullmatch(name):
                 raise ValidationError({name: ["is not a legal header name"]})
-        return convert_entries(node, values.convert)
+            if any(not _HEADER_VALUE.fullmatch(text) for text in _texts(values)):
+                raise ValidationError({name: ["holds a control character, which no header may"]})
+        return convert_entries(node, ListOf(self.inner).convert)
 
     @override
     def json_schema(self) -> JsonObject:
@@ -128,6 +126,11 @@ class Anything(Key[object]):
         if isinstance(node, Items):
             return [self.convert(child) for child in node]
         return node.value
+
+
+def _texts(values: Node) -> list[str]:
+    nodes = values if isinstance(values, Items) else [values]
+    return [node.text for node in nodes if isinstance(node, Scalar)]
 
 
 def is_index(component: str) -> bool:

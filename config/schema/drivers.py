@@ -62,6 +62,12 @@ class ScsSchema(SectionSchema):
     endpoint = Text("endpoint", "Host or URL to speak to instead of the region's own.")
     secure = Bool("secure", "Whether to speak HTTPS.")
     chunk_bytes = Integer("chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX)
+    parts_in_flight = Integer(
+        "partsinflight", "How many parts of one upload are sent at once.", at_least=1, at_most=1000
+    )
+    connections_max = Integer(
+        "maxconnections", "How many connections to the store there are at most.", at_least=1, at_most=10_000
+    )
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -101,9 +107,15 @@ class S3Schema(SectionSchema):
     encrypt = Bool("encrypt", "Whether the store encrypts objects.")
     key_id = Text("keyid", "The KMS key for `encrypt`.")
     storage_class = Text("storageclass", "The storage class; NONE sends none.", choices=_STORAGE_CLASSES)
-    object_acl = Text("objectacl", "The canned ACL of objects.", choices=_OBJECT_ACLS)
+    object_acl = Text("objectacl", "The canned ACL of objects; without it none is sent.", choices=_OBJECT_ACLS)
     redirect_endpoint = Text("redirectendpoint", "The endpoint that redirects name, if clients need another.")
     chunk_bytes = Integer("chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX)
+    parts_in_flight = Integer(
+        "partsinflight", "How many parts of one upload are sent at once.", at_least=1, at_most=1000
+    )
+    connections_max = Integer(
+        "maxconnections", "How many connections to the store there are at most.", at_least=1, at_most=10_000
+    )
     multipart_copy_chunk_bytes = Integer(
         "multipartcopychunksize",
         "Bytes of one part of a server-side copy.",

@@ -100,7 +100,7 @@ class HttpSchema(SectionSchema):
     http2 = Sub("http2", "HTTP/2.", Http2Schema)
     h2c = Sub("h2c", "HTTP/2 without TLS.", H2cSchema)
 
-    @validates_schema
+    @validates_schema(skip_on_field_errors=False)
     def check_address(self, values: dict[str, Any], **_: Any) -> None:
         """Check the address by the rules of its network."""
         addr = values.get("addr")

@@ -35,7 +35,6 @@ class Key(Field[T], Generic[T]):
     """
 
     json_type: ClassVar[JsonObject] = {}
-    is_secret: ClassVar[bool] = False
 
     def __init__(
         self,

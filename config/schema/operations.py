@@ -1,5 +1,10 @@
 """`health`, `notifications`, `proxy` and `middleware`."""
 
+from typing import Any
+
+from marshmallow import ValidationError
+from typing_extensions import override
+
 from config.schema.base import SectionSchema, Sub, SubList
 from config.schema.collections import Anything, HeaderMap, ListOf
 from config.schema.key import MISSING_VALUE
@@ -45,7 +50,7 @@ class HttpCheckSchema(SectionSchema):
     settings = HttpCheckSettings
 
     uri = Text("uri", "The URL that is asked by HEAD.", required=MISSING_VALUE)
-    headers = HeaderMap(Text("headers", "Headers of the request."))
+    headers = HeaderMap(SecretText("headers", "Headers of the request."))
     status_code = Integer("statuscode", "The status that is healthy.", at_least=100, at_most=599)
     timeout_seconds = Duration("timeout", "How long an answer may take.")
     interval_seconds = Duration("interval", "How often it is asked.")
@@ -144,6 +149,13 @@ class MiddlewareEntrySchema(SectionSchema):
     name = Text("name", "The middleware's name.", required=MISSING_VALUE)
     disabled = Bool("disabled", "Whether it is left out.")
     options = Anything("options", "Its parameters.")
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Refuse parameters without names."""
+        if not isinstance(values.get("options", {}), dict):
+            raise ValidationError({"options": ["must be a mapping of names to values"]})
+        return values
 
 
 class MiddlewareSchema(SectionSchema):

@@ -1,6 +1,7 @@
 """The root of the configuration file, and its small sections."""
 
 import re
+import warnings
 from typing import Any
 
 from marshmallow import ValidationError
@@ -29,10 +30,14 @@ from config.settings import (
 
 
 def _regex_problem(text: str) -> str | None:
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError):
-        return "must be a regular expression"
+    # Python warns where Go's expressions mean something else (`[[:alpha:]]`); guessing would open or close the
+    # wrong URLs.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        try:
+            re.compile(text)
+        except (re.error, FutureWarning, RecursionError, OverflowError):
+            return "must be a regular expression of Python"
     return None
 
 
@@ -91,7 +96,13 @@ class PlatformSchema(SectionSchema):
 class UrlsSchema(SectionSchema):
     """`validation.manifests.urls`."""
 
-    url_allow = ListOf(Text("allow", "Regular expressions; a layer's URL must match one.", check=_regex_problem))
+    url_allow = ListOf(
+        Text(
+            "allow",
+            "Regular expressions; the URL of a layer must match one of them, if there are any.",
+            check=_regex_problem,
+        )
+    )
     url_deny = ListOf(Text("deny", "Regular expressions; such URLs are refused.", check=_regex_problem))
 
 

@@ -84,7 +84,6 @@ class SecretText(Leaf[Secret]):
     """A text that is never shown."""
 
     json_type: ClassVar[JsonObject] = {"type": ["string", "number", "boolean"], "writeOnly": True}
-    is_secret: ClassVar[bool] = True
 
     @override
     def parse(self, text: str, source: Source) -> Node:

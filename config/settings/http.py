@@ -66,7 +66,7 @@ class HttpSettings:
     secret: Secret | None = None
     """Signs upload sessions; None is a random one for this process, so only one replica works."""
     relative_urls: bool = False
-    drain_timeout_seconds: float = 0.0
+    drain_timeout_seconds: float = 20.0
     """How long requests in flight may go on after SIGTERM; 0 does not wait."""
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Added to every response."""

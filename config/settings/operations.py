@@ -30,7 +30,8 @@ class HttpCheckSettings:
     """Unhealthy while a URL does not answer a HEAD with the wanted status."""
 
     uri: str = ""
-    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    headers: Mapping[str, tuple[Secret, ...]] = field(default_factory=dict)
+    """Secret because `Authorization` is usually among them."""
     status_code: int = 200
     timeout_seconds: float = 5.0
     interval_seconds: float = 10.0

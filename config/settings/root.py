@@ -62,8 +62,9 @@ class ValidationSettings:
 
     disabled: bool = False
     url_allow: tuple[str, ...] = ()
-    """Regular expressions, searched for; a layer URL must match one, so none allows none."""
+    """Regular expressions, searched for in a layer's URL, of which one must match if there are any."""
     url_deny: tuple[str, ...] = ()
+    """Regular expressions, none of which may match. With neither list every http(s) URL is allowed."""
     index_platforms: IndexPlatforms = IndexPlatforms.ALL
     platform_list: tuple[PlatformSettings, ...] = ()
 

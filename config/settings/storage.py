@@ -59,6 +59,9 @@ class ScsSettings:
     secure: bool = False
     """Whether to speak HTTPS."""
     chunk_bytes: int = 10 * MIB
+    parts_in_flight: int = 3
+    """How many parts of one upload are sent at once; it holds one more in memory."""
+    connections_max: int = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +89,14 @@ class S3Settings:
     """KMS key for `encrypt`."""
     storage_class: str | None = "STANDARD"
     """None sends no storage class, for stores that do not know them (`NONE` in the file)."""
-    object_acl: str = "private"
+    object_acl: str | None = None
+    """None sends no ACL, for buckets that refuse them."""
     redirect_endpoint: str | None = None
     """The endpoint that presigned URLs name, when clients reach the store by another way."""
     chunk_bytes: int = 10 * MIB
+    parts_in_flight: int = 3
+    """How many parts of one upload are sent at once; it holds one more in memory."""
+    connections_max: int = 64
     multipart_copy_chunk_bytes: int = 32 * MIB
     multipart_copy_concurrency_max: int = 100
     multipart_copy_threshold_bytes: int = 32 * MIB

@@ -7,6 +7,7 @@ away is remembered here and written later; what is forgotten even so, a rebuild 
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, TypeVar
 
@@ -24,6 +25,7 @@ PAGE_SIZE_DEFAULT: Final = 100
 PENDING_MAX: Final = 100_000
 """How many missed changes are remembered, about 20 MB of names; what is beyond, a rebuild finds."""
 _BATCH_NAMES: Final = 256
+_INDEX_PAGE: Final = 1000
 
 T = TypeVar("T")
 
@@ -129,10 +131,13 @@ class CatalogService:
 
         async def counted() -> AsyncIterator[RepositoryName]:
             nonlocal count
-            async with aclosing(self._repositories()) as names:
-                async for name in names:
-                    count += 1
-                    yield name
+            seen: set[RepositoryName] = set()
+            for source in (self._repositories(), self._indexed_behind(seen)):
+                async with aclosing(source) as names:
+                    async for name in names:
+                        seen.add(name)
+                        count += 1
+                        yield name
 
         await self._index.replace_all(counted())
         self._forgotten -= forgotten
@@ -200,6 +205,19 @@ class CatalogService:
                     batch = []
         for each in await self._with_manifest(batch):
             yield each
+
+    async def _indexed_behind(self, seen: AbstractSet[RepositoryName]) -> AsyncGenerator[RepositoryName, None]:
+        """Yield names that the index has and the scan did not see, if they hold a manifest by now.
+
+        Such a name was a ghost and is pushed while the scan is elsewhere. Another replica's index adds nothing
+        then, because the name is there, so nothing else tells that it must not be dropped.
+        """
+        after, has_more = "", True
+        while has_more:
+            page = await self._index.page(after=after, limit=_INDEX_PAGE)
+            for name in await self._with_manifest([name for name in page.items if name not in seen]):
+                yield name
+            after, has_more = (page.items[-1] if page.items else after), page.has_more
 
     async def _with_manifest(self, names: list[RepositoryName]) -> list[RepositoryName]:
         checks = await map_bounded(self._has_manifest, names)

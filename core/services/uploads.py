@@ -186,19 +186,21 @@ class UploadService:
         is_untouched = self._untouched.pop(upload_id, False) and state.offset == 0
         try:
             async with self._storage.open_writer(key, resume=not is_untouched) as writer:
+                if writer.size == 0 and not is_untouched:
+                    await self._require_session(state, writer)
                 if writer.size != state.offset:
                     raise UploadRangeError(writer.size)
-                if writer.size == 0 and not is_untouched:
-                    await self._require_session(state)
                 yield writer
         except ObjectBusyError as error:
             raise UploadRangeError(await self._storage.staged_size(key)) from error
 
-    async def _require_session(self, state: UploadState) -> None:
-        # An empty stage looks like a finished or cancelled session, whose token is still validly signed.
+    async def _require_session(self, state: UploadState, writer: BlobWriter) -> None:
+        # An empty stage may belong to a finished or cancelled session, whose token is still validly signed.
         try:
             await self._storage.stat(layout.upload_started_at(state.name, state.upload_id))
         except ObjectNotFoundError:
+            # Opening may have made the stage that nobody will ever look for.
+            await writer.discard()
             raise _unknown(state.upload_id) from None
 
     def _hasher(self, state: UploadState) -> Hasher | None:

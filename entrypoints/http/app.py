@@ -14,11 +14,13 @@ from core.errors import StorageError
 from core.registry import Registry
 from core.upload_state import UploadStateCodec
 from entrypoints.http.dispatch import Dispatcher
+from entrypoints.http.draining import InFlight
 from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
+from entrypoints.http.keys import IN_FLIGHT
 from entrypoints.http.middlewares import common_headers, error_middleware
 from entrypoints.http.routes import Resource, Right
 from entrypoints.http.urls import UrlBuilder
@@ -49,9 +51,12 @@ def create_app(
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     handlers = _handlers(registry, settings, urls, UploadStateCodec(upload_secret))
     dispatcher = Dispatcher(handlers, prefix=settings.http.prefix, forbidden=_forbidden(settings))
-    app = web.Application(middlewares=[error_middleware(lambda: str(uuid.uuid4()))])
+    in_flight = InFlight()
+    app = web.Application(middlewares=[in_flight.middleware(), error_middleware(lambda: str(uuid.uuid4()))])
+    app[IN_FLIGHT] = in_flight
     app.router.add_route("*", "/{path:.*}", dispatcher.__call__)
     app.on_response_prepare.append(common_headers(settings.http.headers))
+    app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
     app.cleanup_ctx.append(_background(registry))
     return app

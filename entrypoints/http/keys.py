@@ -4,6 +4,10 @@ from typing import Final
 
 from aiohttp import web
 
+from entrypoints.http.draining import InFlight
+
+IN_FLIGHT: Final = web.AppKey("IN_FLIGHT", InFlight)
+"""The requests under way."""
 BEGUN: Final = web.RequestKey("BEGUN", bool)
 """Set once the head of the response is on its way: nothing else may be answered then."""
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)

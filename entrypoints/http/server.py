@@ -12,6 +12,8 @@ from config.container import Container
 from config.settings import HttpNetwork, Settings
 from core.errors import StorageError
 from entrypoints.http.app import create_app
+from entrypoints.http.draining import CUT_SECONDS, InFlight
+from entrypoints.http.keys import IN_FLIGHT
 from entrypoints.http.middlewares import AccessLogger
 from entrypoints.http.streaming import READ_BUFFER_BYTES
 
@@ -32,13 +34,14 @@ def serve(settings: Settings, container: Container) -> int:
 
 
 async def _serve(settings: Settings, container: Container) -> int:
+    app = create_app(
+        container.registry(),
+        settings,
+        upload_secret=_upload_secret(settings),
+        lifetimes=[container.blob_storage(), container.catalog_index(), container.descriptor_cache()],
+    )
     runner = web.AppRunner(
-        create_app(
-            container.registry(),
-            settings,
-            upload_secret=_upload_secret(settings),
-            lifetimes=[container.blob_storage(), container.catalog_index()],
-        ),
+        app,
         access_log_class=AccessLogger,
         keepalive_timeout=KEEPALIVE_SECONDS,
         max_line_size=HEADER_BYTES_MAX,
@@ -46,7 +49,7 @@ async def _serve(settings: Settings, container: Container) -> int:
         read_bufsize=READ_BUFFER_BYTES,
         # A body is what its digest says: a Content-Encoding must not change it on the way in.
         auto_decompress=False,
-        shutdown_timeout=settings.http.drain_timeout_seconds,
+        shutdown_timeout=CUT_SECONDS,
     )
     stopping = _on_signals()
     try:
@@ -61,10 +64,18 @@ async def _serve(settings: Settings, container: Container) -> int:
     else:
         _logger.info("listening on %s", settings.http.addr)
         await stopping.wait()
-        _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
+        await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
         return 0
     finally:
         await runner.cleanup()
+
+
+async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: float) -> None:
+    _logger.info("stopping", extra={"drain_seconds": timeout_seconds})
+    for site in list(runner.sites):
+        await site.stop()
+    if not await in_flight.drain(timeout_seconds):
+        _logger.warning("requests are cut off: they did not finish within http.draintimeout")
 
 
 def _upload_secret(settings: Settings) -> bytes:

@@ -22,12 +22,16 @@ async def body_chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """Yield the request's body as it arrives; while one piece is taken in, the next gathers in the buffer.
 
     Raises:
-        ClientGoneError: the connection ended before the body did.
+        ClientGoneError: the connection ended before the body did; all that arrived was yielded before.
     """
+    content = request.content
     try:
-        async for chunk in request.content.iter_any():
+        async for chunk in content.iter_any():
             yield chunk
     except (RequestPayloadError, ConnectionError, asyncio.IncompleteReadError) as error:
+        # aiohttp's public methods raise as soon as the connection is lost, with bytes still in the buffer.
+        if rest := content._read_nowait(-1):  # noqa: SLF001
+            yield rest
         raise ClientGoneError("the body ended early") from error
 
 

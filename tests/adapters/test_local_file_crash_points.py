@@ -100,6 +100,14 @@ def test_replacement_after_a_broken_one_leaves_old_or_new_set(tmp_path, monkeypa
     assert count_until_whole(path, path.read_bytes(), ["f", "g"], monkeypatch) > 80
 
 
+def test_replacement_moves_the_time_of_change_on(tmp_path):
+    with (tmp_path / "names").open("w") as file:
+        for _ in range(20):
+            before = (tmp_path / "names").stat().st_mtime_ns
+            name_file._truncate_visibly(file.fileno(), 0, before)
+            assert (tmp_path / "names").stat().st_mtime_ns != before
+
+
 @pytest.mark.parametrize("budget", [0, 3, 60, 85])
 def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch, budget):
     path = tmp_path / "names"

@@ -1,4 +1,4 @@
-"""The filesystem adapter keeps the port's promises."""
+"""The filesystem adapter keeps the port's promises, whether or not the kernel can answer from its page cache."""
 
 from contextlib import AsyncExitStack
 
@@ -10,6 +10,7 @@ from tests.contracts.blob_storage_contract import BlobStorageContract
 
 class TestFilesystemBlobStorage(BlobStorageContract):
     LOCKS_ACROSS_INSTANCES = True
+    MANY = 300  # The first hop to a thread fetches 128; creating files is what takes the time here.
 
     @pytest.fixture
     async def storage(self, tmp_path):
@@ -31,3 +32,13 @@ class TestFilesystemBlobStorage(BlobStorageContract):
             return [str(path) for path in tmp_path.rglob("*") if path != tmp_path / ".tmp"]
 
         return look
+
+
+class TestFilesystemBlobStorageByThreads(TestFilesystemBlobStorage):
+    """As on NFS: every call that may block is made by a thread, of which there are few."""
+
+    @pytest.fixture
+    async def storage(self, tmp_path):
+        async with FilesystemBlobStorage(str(tmp_path), threads_max=2) as storage:
+            storage._page_cache.is_usable = False
+            yield storage

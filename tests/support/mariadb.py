@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -59,7 +60,8 @@ class Database:
 class MariaDbServer:
     """A server process; `start`, `kill` and `stop` may follow each other, the data stays until `remove`."""
 
-    def __init__(self, *, server: str, installer: str) -> None:
+    def __init__(self, *, server: str, installer: str, options: Sequence[str] = ()) -> None:
+        self._options = options
         self._server = server
         self._installer = installer
         # Not pytest's tmp_path: the path of a socket has at most 107 characters.
@@ -101,6 +103,7 @@ class MariaDbServer:
                     "--innodb-buffer-pool-size=64M",
                     "--innodb-log-file-size=32M",
                     *self._user_option(),
+                    *self._options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

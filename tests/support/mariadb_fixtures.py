@@ -11,14 +11,25 @@ _REMEDY = "MariaDB is not installed: apt-get install mariadb-server"
 
 
 @pytest.fixture(scope="session")
-def mariadb(request: pytest.FixtureRequest) -> Iterator[MariaDbServer]:
-    """Return the one server of a test run; a missing one skips, or fails with --require-live."""
+def mariadb_programs(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Return server and installer; missing ones skip the test, or fail it with --require-live."""
     try:
-        server = MariaDbServer(server=find_tool("mariadbd"), installer=find_tool("mariadb-install-db"))
-    except ToolMissingError as missing:
+        return find_tool("mariadbd"), find_tool("mariadb-install-db")
+    except ToolMissingError:
         if request.config.getoption("--require-live"):
             pytest.fail(_REMEDY)
-        pytest.skip(f"{_REMEDY} ({missing})")
+        pytest.skip(_REMEDY)
+
+
+@pytest.fixture(scope="session")
+def mariadb(mariadb_programs: tuple[str, str]) -> Iterator[MariaDbServer]:
+    """Return the one server of a test run."""
+    yield from run_server(*mariadb_programs)
+
+
+def run_server(program: str, installer: str, *options: str) -> Iterator[MariaDbServer]:
+    """Yield a running server, and remove it and its data afterwards."""
+    server = MariaDbServer(server=program, installer=installer, options=options)
     try:
         server.install()
         server.start()

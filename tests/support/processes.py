@@ -22,6 +22,7 @@ from tests.support.tools import REPOSITORY_ROOT, find_tool
 
 START_TIMEOUT_SECONDS = 20.0
 STOP_TIMEOUT_SECONDS = 20.0
+END_TIMEOUT_SECONDS = 5.0
 SHARED_SECRET = "the secret that all replicas of a test share"
 
 SERVE_OUR_REGISTRY = (sys.executable, "-m", "entrypoints.cli", "serve")
@@ -67,6 +68,11 @@ class ServerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # An orderly end lets the server write what it gathered, as its part of the coverage report.
+        if self._process is not None and self._process.poll() is None:
+            self.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.wait(END_TIMEOUT_SECONDS)
         self.kill()
 
     @property

@@ -29,8 +29,11 @@ from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectS
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BATCH: Final = 128
-"""How many listed items one hop to a thread fetches: a page, 100 by default, and whether more follow."""
+_FIRST_BATCH: Final = 128
+"""How many listed items the first hop to a thread fetches: a page, 100 by default, and whether more follow."""
+
+_LAST_BATCH: Final = 2048
+"""How many the later hops come to fetch, each twice as many as the one before."""
 
 
 class FilesystemBlobStorage(BlobStorage):
@@ -207,9 +210,11 @@ class FilesystemBlobStorage(BlobStorage):
         """Yield what blocks in being found, some at a time."""
         # Whoever stops early leaves folders open in there.
         with closing(items):
-            while batch := await self._run(key, _take, items):
+            size = _FIRST_BATCH
+            while batch := await self._run(key, _take, items, size):
                 for item in batch:
                     yield item
+                size = min(size * 2, _LAST_BATCH)
 
     def _read_now(self, path: str, key: str, limit: int) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -244,8 +249,8 @@ class FilesystemBlobStorage(BlobStorage):
         return opened[0]
 
 
-def _take(items: Iterator[T]) -> list[T]:
-    return list(islice(items, _BATCH))
+def _take(items: Iterator[T], count: int) -> list[T]:
+    return list(islice(items, count))
 
 
 def _read_whole(path: str, key: str, limit: int) -> bytes:

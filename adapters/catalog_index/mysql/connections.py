@@ -110,6 +110,7 @@ class Connections:
         self._address = address
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Any] = []
+        self._is_closed = False
         self._gate = _Gate(retry_seconds)
         self._tls = _tls_context(address.tls)
 
@@ -134,9 +135,16 @@ class Connections:
             await asyncio.sleep(delay)
         raise StorageUnavailableError(f"MySQL at {self._address.place} keeps breaking off")
 
-    def close(self) -> None:
-        """Close the connections that are not lent."""
-        self._drop_idle()
+    async def aclose(self) -> None:
+        """Say goodbye on the connections that are not lent; a lent one is closed when it comes back."""
+        self._is_closed = True
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                await connection.ensure_closed()
+            except OSError:
+                # The server went first.
+                connection.close()
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
@@ -148,7 +156,7 @@ class Connections:
                 is_sound = True
             finally:
                 # Also when cancelled: half an answer may be waiting in the socket.
-                if is_sound:
+                if is_sound and not self._is_closed:
                     self._idle.append(connection)
                 else:
                     connection.close()
@@ -177,16 +185,20 @@ class Connections:
             # Notes ("table exists") would become Python warnings.
             init_command="SET sql_notes = 0",
         )
-        if address.tls in {TlsMode.REQUIRED, TlsMode.UNVERIFIED}:
+        try:
             await self._require_tls(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     async def _require_tls(self, connection: Any) -> None:
+        if self._address.tls not in {TlsMode.REQUIRED, TlsMode.UNVERIFIED}:
+            return
         # aiomysql goes on in plain text, silently, when the server does not offer TLS.
         session = Session(connection, statement_seconds=self._address.statement_seconds)
         rows = await session.rows("SHOW SESSION STATUS LIKE 'Ssl_version'")
         if not rows or not rows[0][1]:
-            connection.close()
             raise StorageUnavailableError(f"MySQL at {self._address.place} offers no TLS, which the DSN demands")
 
     def _drop_idle(self) -> None:

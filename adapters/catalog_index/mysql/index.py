@@ -85,7 +85,7 @@ class MySqlCatalogIndex(CatalogIndex):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connections.close()
+        await self._connections.aclose()
 
     @override
     async def add(self, name: RepositoryName) -> None:

@@ -72,7 +72,8 @@ async def _first_below(fetch: Fetch, prefix: str, bound: str | None, count: int)
         last = names[-1]
         if bound is not None and last <= bound:
             # Among names that the key sorts behind the bound and bytes before it: leave them all behind.
-            unread = KeyRange(_common(last, bound) + _MARK + END, unread.high)
+            same = next(end for end, pair in enumerate(zip(last, bound, strict=False)) if len(set(pair)) > 1)
+            unread = KeyRange(last[:same] + _MARK + END, unread.high)
             continue
         found.update(await _displaced(fetch, prefix, bound, last, count))
         certain = sorted(name for name in found if name <= last)
@@ -101,11 +102,3 @@ async def _displaced(fetch: Fetch, prefix: str, bound: str | None, last: str, co
     for head, names in zip(heads, await fetch(ranges, count), strict=True):
         found += names if len(names) < count else await _first_below(fetch, head, None, count)
     return found
-
-
-def _common(one: str, other: str) -> str:
-    """Return the longest text that both begin with."""
-    for position, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
-            return one[:position]
-    return min(one, other, key=len)

@@ -15,9 +15,10 @@ import pymysql.err
 from adapters.catalog_index.mysql.connections import RIGHTS_MISSING, Session, error_code
 from core.errors import StorageUnavailableError
 
-_KEY_TOO_LONG: Final = 1071
-_WIDTHS: Final = (1024, 255)
-"""MySQL 5.5 and 5.6 take keys of 767 bytes; a name has at most 255."""
+_KEY_TOO_LONG: Final = frozenset({1071, 1709})
+_WIDTH: Final = 1024
+_NARROW_WIDTH: Final = 255
+"""For MySQL 5.5 and 5.6, which take keys of 767 bytes; no name is longer."""
 _FIND_COLLATION: Final = (
     "SELECT COALESCE(collation_name, 'binary') FROM information_schema.columns"
     " WHERE table_schema = DATABASE() AND table_name = 'repositories' AND column_name = 'name'"
@@ -81,16 +82,14 @@ async def _find_collation(session: Session) -> str | None:
 
 
 async def _create(session: Session) -> None:
-    for width in _WIDTHS:
-        try:
-            await session.run(create_statement(width))
-        except pymysql.err.MySQLError as error:
-            if error_code(error) in RIGHTS_MISSING:
-                raise StorageUnavailableError(
-                    "the table `repositories` is missing in MySQL and the user may not create it;"
-                    f" grant CREATE, or run as another user: {create_statement(_WIDTHS[0])}"
-                ) from None
-            if error_code(error) != _KEY_TOO_LONG or width == _WIDTHS[-1]:
-                raise
-        else:
-            return
+    try:
+        await session.run(create_statement(_WIDTH))
+    except pymysql.err.MySQLError as error:
+        if error_code(error) in RIGHTS_MISSING:
+            raise StorageUnavailableError(
+                "the table `repositories` is missing in MySQL and the user may not create it;"
+                f" grant CREATE, or run as another user: {create_statement(_WIDTH)}"
+            ) from None
+        if error_code(error) not in _KEY_TOO_LONG:
+            raise
+        await session.run(create_statement(_NARROW_WIDTH))

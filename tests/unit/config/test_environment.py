@@ -236,6 +236,7 @@ def test_variables_of_container_platforms_are_only_noted(load_text: LoadText, na
         ("REGISTRY_http_addr", "; did you mean REGISTRY_HTTP_ADDR?"),
         ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIR", "; did you mean REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY?"),
         ("REGISTRY_XYZZY", ""),
+        ("REGISTRY_HEALTH_TCP_" + "9" * 5000, ""),
         ("REGISTRY_", ""),
         ("REGISTRY__HTTP_ADDR", "; did you mean REGISTRY_HTTP_ADDR?"),
         ("REGISTRY_A\x1b[0m", ""),
@@ -348,3 +349,23 @@ def test_variables_that_are_not_text_are_refused(load_text: LoadText) -> None:
 def test_variables_do_not_bend_a_shape_of_the_file(load_text: LoadText) -> None:
     [problem] = problems_of(load_text, MINIMAL + "http: 5\n", {"REGISTRY_HTTP_ADDR": ":1"})[:1]
     assert problem.startswith("REGISTRY_HTTP_ADDR: `http` is not of that shape in ")
+
+
+def test_index_turns_a_single_value_into_a_list(load_text: LoadText) -> None:
+    text = MINIMAL + "validation: {manifests: {urls: {allow: a}}}\n"
+    variables = {"REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW_1": "b"}
+    assert load_text(text, variables).settings.validation.url_allow == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "name", ["REGISTRY_HEALTH_TCP_X_ADDR", "REGISTRY_HEALTH_TCP_0_X", "REGISTRY_LOG_LEVEL_X", "REGISTRY_LOG_FILE"]
+)
+def test_names_that_lead_nowhere_are_warned_about(load_text: LoadText, name: str) -> None:
+    [warning] = load_text(MINIMAL, {name: "x"}).warnings
+    assert warning.startswith(f"{name}: names no known key and is ignored")
+
+
+def test_free_maps_can_be_set_as_a_whole(load_text: LoadText) -> None:
+    settings = load_text(MINIMAL, {"REGISTRY_LOG_FIELDS": "{a: b}", "REGISTRY_HTTP_HEADERS": "{X: [y]}"}).settings
+    assert settings.log.fields == {"a": "b"}
+    assert settings.http.headers == {"X": ("y",)}

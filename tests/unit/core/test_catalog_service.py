@@ -333,6 +333,23 @@ class TestRebuild:
         await service.rebuild()
         assert await names(service) == ["aaa", "b"]
 
+    async def test_ghost_that_another_replica_pushes_behind_the_scan_is_kept(self, index, storage):
+        """Its index has the name already, so that replica writes nothing that this one could see."""
+
+        class PushedBehindTheScan(SwitchedStorage):
+            async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+                async for path in super().list_marked(prefix, after=after):
+                    yield path
+                await push(self, "aaa/ghost")
+
+        behind = PushedBehindTheScan(now=storage._now)
+        for name in ("aaa/ghost", "zzz/ghost"):
+            await index.add(RepositoryName(name))
+        await push(behind, "b")
+        service = CatalogService(index, storage=behind)
+        assert await service.rebuild() == 2
+        assert await names(service) == ["aaa/ghost", "b"]
+
     async def test_failing_storage_keeps_the_old_set(self, service, index, storage):
         await index.add(NAME)
         await push(storage, "b")

@@ -1,0 +1,126 @@
+"""A process killed at any moment, or out of space, leaves a folder that keeps the port's promises."""
+
+import asyncio
+import hashlib
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from tests.support.streams import collect, read_stream
+
+ROUNDS = 14
+CONTENTS = [bytes([number]) * 50_000 for number in range(4)]
+PATTERN = bytes(range(256)) * 4
+
+CHILD = Path(__file__).parent / "filesystem_crash_child.py"
+
+
+def rounds_of_killing(root: Path) -> Iterator[list[str]]:
+    """Let a child change the store, kill it at a random moment, and yield what it was answered; many times."""
+    chance = random.Random(4)
+    for _ in range(ROUNDS):
+        command = [sys.executable, str(CHILD), str(root)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            lines = [child.stdout.readline()]
+            try:
+                child.wait(chance.uniform(0.02, 0.2))
+            except subprocess.TimeoutExpired:
+                child.kill()
+            lines += child.stdout.readlines()
+        assert lines[0] == "ready\n"
+        assert child.returncode == -9
+        yield [line.strip() for line in lines[1:] if line.endswith("\n")]
+
+
+async def require_whole(storage: FilesystemBlobStorage, answered: list[str]) -> None:
+    """Every listed name is readable, every content whole, and every answered change there."""
+    listed = await collect(storage.list_children("/tags"))
+    for name in listed:
+        assert await storage.read(f"/tags/{name}/current/link") == name.encode()
+    assert await storage.read("/replaced") in CONTENTS
+    async for key, _ in storage.walk("/blobs"):
+        assert hashlib.sha256(await read_stream(storage, key)).hexdigest() == key.split("/")[3]
+    for line in answered:
+        operation, _, name = line.partition(" ")
+        if operation == "tagged" and f"untagging {name}" not in answered:
+            assert name in listed
+        if operation == "untagged" and f"tagging {name}" not in answered:
+            assert name not in listed
+        if operation == "committed":
+            assert (await storage.stat(f"/blobs/{name[:2]}/{name}/data")).size > 0
+
+
+async def require_resumable(storage: FilesystemBlobStorage, root: Path) -> None:
+    """The staged bytes begin as they were sent, and an upload goes on from there."""
+    async with storage.open_writer("/uploads/open/data", resume=True) as upload:
+        assert upload.size == (root / "uploads/open/data").stat().st_size
+        kept = b"".join(await collect(upload.content()))
+        assert kept == (PATTERN * (len(kept) // len(PATTERN) + 1))[: len(kept)]
+
+
+@pytest.mark.timeout(60)
+async def test_killed_process_leaves_whole_store(tmp_path):
+    async with FilesystemBlobStorage(str(tmp_path)) as storage:
+        await storage.write("/replaced", CONTENTS[0])
+    answered_before: list[str] = []
+    for answered in rounds_of_killing(tmp_path):
+        async with FilesystemBlobStorage(str(tmp_path)) as storage:
+            await require_whole(storage, answered)
+            await require_resumable(storage, tmp_path)
+        answered_before += answered
+    # The rounds did something, of every kind.
+    assert {line.split()[0] for line in answered_before} >= {"tagged", "untagged", "committed", "replaced"}
+    private = tmp_path / ".tmp"
+    for path in private.iterdir():
+        os.utime(path, (0, 0))
+    async with FilesystemBlobStorage(str(tmp_path)):
+        assert list(private.iterdir()) == []
+
+
+FULL = """
+import asyncio, resource, sys
+from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from core.errors import StorageUnavailableError
+
+async def main():
+    async with FilesystemBlobStorage(sys.argv[1]) as storage:
+        await storage.write("/a/kept", b"old")
+        # No file may grow beyond this: writing stops in the middle, as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        for key in ("/a/kept", "/a/new", "/b/c/new"):
+            try:
+                await storage.write(key, bytes(150_000))
+            except StorageUnavailableError as error:
+                print(error)
+        async with storage.open_writer("/u/data") as writer:
+            await writer.write(bytes(60_000))
+            try:
+                await writer.write(bytes(60_000))
+            except StorageUnavailableError as error:
+                print(error, writer.size)
+            await writer.write(b"fits")
+
+asyncio.run(main())
+"""
+
+
+async def test_full_store_refuses_and_keeps(tmp_path):
+    command = [sys.executable, "-c", FULL, str(tmp_path)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "File too large at /a/kept",
+        "File too large at /a/new",
+        "File too large at /b/c/new",
+        "File too large at /u/data 60000",
+    ]
+    async with FilesystemBlobStorage(str(tmp_path)) as storage:
+        assert {key: stat.size async for key, stat in storage.walk("/")} == {"/a/kept": 3, "/u/data": 60_004}
+        assert await storage.staged_size("/u/data") == 60_004
+    assert list((tmp_path / ".tmp").iterdir()) == []

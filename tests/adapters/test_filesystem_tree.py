@@ -1,0 +1,144 @@
+"""Races and refusals below the port: what no contract can bring about on purpose."""
+
+import errno
+import os
+import shutil
+
+import pytest
+
+from adapters.blob_storage.filesystem import FilesystemBlobStorage, tree
+from core.errors import ObjectNotFoundError, StorageUnavailableError
+from tests.support.streams import collect, stage
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tree.Tree(str(tmp_path))
+    made.prepare()
+    return made
+
+
+def test_rename_of_missing_file_is_told(folder, tmp_path):
+    with pytest.raises(ObjectNotFoundError) as caught:
+        folder.rename(f"{tmp_path}/a/b", f"{tmp_path}/c")
+    assert caught.value.key == "/a/b"
+
+
+def test_rename_outlasts_deletion_of_its_folder(folder, tmp_path, monkeypatch):
+    (tmp_path / "staged").write_bytes(b"abc")
+    make_parents = tree._make_parents
+
+    def make_and_lose(path: str) -> list[str]:
+        monkeypatch.setattr(tree, "_make_parents", make_parents)
+        changed = make_parents(path)
+        shutil.rmtree(tmp_path / "blobs")
+        return changed
+
+    monkeypatch.setattr(tree, "_make_parents", make_and_lose)
+    folder.rename(f"{tmp_path}/staged", f"{tmp_path}/blobs/ab/data")
+    assert (tmp_path / "blobs/ab/data").read_bytes() == b"abc"
+
+
+def test_write_outlasts_deletion_of_its_folder(folder, tmp_path, monkeypatch):
+    (tmp_path / "p/a").mkdir(parents=True)
+    build = tree._build
+
+    def build_and_lose(private: str, relative: str, content: bytes) -> None:
+        monkeypatch.setattr(tree, "_build", build)
+        build(private, relative, content)
+        shutil.rmtree(tmp_path / "p")
+
+    monkeypatch.setattr(tree, "_build", build_and_lose)
+    folder.write(f"{tmp_path}/p/a/link", b"abc")
+    assert (tmp_path / "p/a/link").read_bytes() == b"abc"
+    assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+def test_deletion_outlasts_late_writer(tmp_path, monkeypatch):
+    (tmp_path / "t/a").mkdir(parents=True)
+    remove_folder = os.rmdir
+
+    def write_and_remove(path: str) -> None:
+        monkeypatch.setattr(os, "rmdir", remove_folder)
+        (tmp_path / "t/a/late").write_bytes(b"")
+        remove_folder(path)
+
+    monkeypatch.setattr(os, "rmdir", write_and_remove)
+    tree.remove(f"{tmp_path}/t")
+    assert not (tmp_path / "t").exists()
+
+
+async def test_link_to_nowhere_is_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(tree, "_ATTEMPTS", 3)
+    (tmp_path / "docker").symlink_to(tmp_path / "unmounted")
+    async with FilesystemBlobStorage(str(tmp_path)) as storage:
+        with pytest.raises(StorageUnavailableError, match="Device or resource busy at /docker/a"):
+            await storage.write("/docker/a", b"")
+        await stage(storage, "/staged", b"abc")
+        with pytest.raises(StorageUnavailableError, match="Device or resource busy at /staged"):
+            async with storage.open_writer("/staged", resume=True) as writer:
+                await writer.commit("/docker/blob")
+        assert await storage.staged_size("/staged") == 3
+        assert await collect(storage.list_children("/docker")) == []
+
+
+async def test_failing_disk_is_unavailable_store(tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "as the kernel says it")
+
+    async with FilesystemBlobStorage(str(tmp_path)) as storage:
+        await storage.write("/a", b"content")
+        monkeypatch.setattr(storage._page_cache, "read", fail)
+        with pytest.raises(StorageUnavailableError, match="Input/output error at /a"):
+            await storage.read("/a")
+        async with storage.open_reader("/a") as reader:
+            with pytest.raises(StorageUnavailableError, match="Input/output error at /a"):
+                await collect(reader)
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(StorageUnavailableError, match="Input/output error at /b"):
+            await storage.write("/b", b"")
+        with pytest.raises(ObjectNotFoundError):
+            await storage.stat("/b")
+
+
+async def test_failed_append_takes_nothing(tmp_path, monkeypatch):
+    """The kernel takes a part of the chunk, and then the disk is full."""
+    real, left = os.pwrite, [3]
+
+    def write_three_bytes(descriptor: int, content: memoryview, offset: int) -> int:
+        if not left:
+            raise OSError(errno.ENOSPC, "full")
+        return real(descriptor, content[: left.pop()], offset)
+
+    async with FilesystemBlobStorage(str(tmp_path)) as storage:
+        async with storage.open_writer("/staged") as writer:
+            await writer.write(b"abc")
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "pwrite", write_three_bytes)
+                with pytest.raises(StorageUnavailableError, match="No space left on device at /staged"):
+                    await writer.write(b"defghi")
+            assert writer.size == 3
+            await writer.write(b"jkl")
+            await writer.commit("/a")
+        assert await storage.read("/a") == b"abcjkl"
+
+
+def test_leftover_that_stays_is_only_logged(tmp_path, monkeypatch, caplog):
+    (tmp_path / ".tmp").mkdir()
+    (tmp_path / ".tmp/old").write_bytes(b"")
+    os.utime(tmp_path / ".tmp/old", (0, 0))
+
+    def refuse(path: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", path)
+
+    monkeypatch.setattr(tree, "remove", refuse)
+    tree.Tree(str(tmp_path)).prepare()
+    assert caplog.messages == [f"cannot remove the leftover {tmp_path}/.tmp/old: Read-only file system"]
+
+
+def test_folder_that_cannot_be_synced_is_no_error(tmp_path):
+    tree.sync_folder(f"{tmp_path}/gone")
+    # The proc file system answers EINVAL, as some network file systems do.
+    tree.sync_folder("/proc")
+    with pytest.raises(NotADirectoryError):
+        tree.sync_folder("/proc/version")

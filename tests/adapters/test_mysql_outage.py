@@ -1,0 +1,272 @@
+"""The server dies, comes back, hangs, refuses: callers hear it soon, nothing is told that is secret, and it heals."""
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.catalog_index.go_dsn import MySqlAddress, Secret, parse_go_dsn
+from adapters.catalog_index.mysql import MySqlCatalogIndex
+from adapters.catalog_index.mysql.connections import Connections, Session
+from core.errors import StorageUnavailableError
+from core.names import RepositoryName
+from core.services.catalog import CatalogService
+from tests.contracts.catalog_index_contract import all_names, stream
+from tests.support.mariadb import Database
+
+NAME = RepositoryName("library/redis")
+
+
+def now() -> datetime:
+    return datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def open_index(address: MySqlAddress) -> MySqlCatalogIndex:
+    return MySqlCatalogIndex(address, now=now, retry_seconds=0.05)
+
+
+@pytest.fixture
+def address(database: Database) -> MySqlAddress:
+    return parse_go_dsn(f"{database.dsn}?timeout=2s&readTimeout=2s")
+
+
+@pytest.fixture
+async def index(address: MySqlAddress) -> AsyncIterator[MySqlCatalogIndex]:
+    async with open_index(address) as index:
+        yield index
+
+
+async def until_it_answers(index: MySqlCatalogIndex) -> None:
+    """Wait as long as a caller has to who comes back: the time between two attempts."""
+    for _ in range(20):
+        try:
+            return await index.check()
+        except StorageUnavailableError:
+            await asyncio.sleep(0.05)
+    return await index.check()
+
+
+async def test_restart_is_not_noticed(index, mariadb):
+    """The connections are dead, the server is not: the call is made again on a new one."""
+    async with asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(index.add(RepositoryName(f"a{number}")))
+    mariadb.kill()
+    mariadb.start()
+    await index.add(NAME)
+    assert len(await all_names(index)) == 6
+
+
+async def test_outage_is_an_error_and_heals(index, mariadb):
+    await index.add(RepositoryName("before"))
+    mariadb.kill()
+    with pytest.raises(StorageUnavailableError, match=rf"MySQL at 127.0.0.1:{mariadb.port} "):
+        await index.add(NAME)
+    with pytest.raises(StorageUnavailableError):
+        await index.page(after="", limit=10)
+    with pytest.raises(StorageUnavailableError):
+        await index.check()
+    mariadb.start()
+    await until_it_answers(index)
+    await index.add(NAME)
+    assert await all_names(index) == ["before", NAME]
+
+
+async def test_start_without_server_is_degraded_and_heals(address, mariadb, caplog):
+    mariadb.stop()
+    async with open_index(address) as index:
+        assert "degraded until MySQL answers" in caplog.text
+        with pytest.raises(StorageUnavailableError):
+            await index.page(after="", limit=1)
+        mariadb.start()
+        await until_it_answers(index)
+        await index.add(NAME)
+        assert await all_names(index) == [NAME]
+
+
+async def test_kill_during_a_rebuild_keeps_the_old_set(index, mariadb):
+    async def killing() -> AsyncIterator[RepositoryName]:
+        yield RepositoryName("new")
+        mariadb.kill()
+
+    await index.replace_all(stream(["old/a", "old/b"]))
+    with pytest.raises(StorageUnavailableError):
+        await index.replace_all(killing())
+    mariadb.start()
+    await until_it_answers(index)
+    assert await all_names(index) == ["old/a", "old/b"]
+
+
+async def test_restart_during_a_rebuild_is_not_noticed(index, mariadb):
+    async def restarting() -> AsyncIterator[RepositoryName]:
+        yield RepositoryName("new")
+        mariadb.kill()
+        mariadb.start()
+
+    await index.replace_all(stream(["old"]))
+    await index.replace_all(restarting())
+    assert await all_names(index) == ["new"]
+
+
+async def test_killed_connections_are_replaced(index, database):
+    await index.add(NAME)
+    for (number,) in database.sql("SELECT id FROM information_schema.processlist WHERE user = %s", database.user):
+        database.sql("KILL %s", number)
+    assert await all_names(index) == [NAME]
+
+
+@pytest.fixture
+async def silent_address() -> AsyncIterator[MySqlAddress]:
+    """A server that takes connections and never says a word, as behind a broken load balancer."""
+
+    async def hold(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        writer.close()
+
+    released = asyncio.Event()
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    yield MySqlAddress(database="d", user="u", port=port, connect_seconds=0.2)
+    released.set()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_silent_server_holds_up_one_caller_at_a_time(silent_address):
+    index = MySqlCatalogIndex(silent_address, now=now, retry_seconds=10)
+    started = time.monotonic()
+    with pytest.raises(StorageUnavailableError, match="does not answer in time"):
+        await index.add(NAME)
+    for _ in range(100):
+        with pytest.raises(StorageUnavailableError, match="does not answer in time"):
+            await index.add(NAME)
+    assert time.monotonic() - started < 1
+    await index.__aexit__(None, None, None)
+
+
+async def test_slow_statement_is_given_up(address):
+    address = replace(address, statement_seconds=0.2)
+    async with open_index(address) as index:
+        connections = Connections(address, size=1, retry_seconds=1)
+        with pytest.raises(StorageUnavailableError, match="does not answer in time"):
+            await connections.work(lambda session: session.run("SELECT SLEEP(5)"))
+        await index.add(NAME)
+        await connections.aclose()
+
+
+@pytest.mark.parametrize("code", [1213, 1205])
+async def test_conflict_with_another_transaction_is_tried_again(address, code):
+    attempts = []
+
+    async def conflict_twice(session: Session) -> str:
+        attempts.append(session)
+        if len(attempts) < 3:
+            await session.run("SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = %s", (code,))
+        return "done"
+
+    connections = Connections(address, size=1, retry_seconds=1)
+    assert await connections.work(conflict_twice) == "done"
+    await connections.aclose()
+
+
+async def test_endless_conflict_is_given_up(address):
+    connections = Connections(address, size=1, retry_seconds=1)
+    with pytest.raises(StorageUnavailableError, match="keeps breaking off"):
+        await connections.work(lambda session: session.run("SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213"))
+    await connections.aclose()
+
+
+async def test_connection_lent_at_the_end_is_closed_when_it_comes_back(address, database):
+    async with open_index(address) as index:
+        page = asyncio.create_task(index.page(after="", limit=1))
+        await asyncio.sleep(0)
+    await page
+    left = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = %s"
+    for _ in range(100):
+        if database.sql(left, database.user) == [(0,)]:
+            break
+        await asyncio.sleep(0.01)
+    assert database.sql(left, database.user) == [(0,)]
+
+
+async def test_failed_transaction_leaves_nothing(address, database):
+    async def fail_half_way(session: Session) -> None:
+        async with session.transaction():
+            await session.run("INSERT INTO repositories VALUES ('half', 1)")
+            await session.run("SIGNAL SQLSTATE '45000'")
+
+    async with open_index(address):
+        connections = Connections(address, size=1, retry_seconds=1)
+        with pytest.raises(StorageUnavailableError, match="fails with error 1644"):
+            await connections.work(fail_half_way)
+        await connections.aclose()
+        assert database.sql("SELECT * FROM repositories") == []
+
+
+WRONG = {
+    "password": lambda address: replace(address, password=Secret("hunter2:s3cr3t")),
+    "user": lambda address: replace(address, user="hunter2user"),
+    "database": lambda address: replace(address, database="hunter2base"),
+    "port": lambda address: replace(address, port=1),
+    "host": lambda address: replace(address, host="host.invalid"),
+    "socket": lambda address: replace(address, socket="/nonexistent/sock"),
+}
+
+
+@pytest.mark.parametrize("spoil", WRONG.values(), ids=WRONG)
+async def test_no_message_tells_a_secret(address, database, caplog, spoil):
+    caplog.set_level(logging.DEBUG)
+    async with open_index(spoil(address)) as index:
+        with pytest.raises(StorageUnavailableError) as caught:
+            await index.add(NAME)
+    told = "".join(traceback.format_exception(caught.value)) + caplog.text + str(caught.value) + repr(vars(index))
+    for secret in (database.password, database.user, "hunter2", "s3cr3t"):
+        assert secret not in told
+    assert "degraded" in caplog.text
+
+
+async def test_working_server_tells_no_secret_either(address, database, caplog):
+    caplog.set_level(logging.DEBUG)
+    async with open_index(address) as index:
+        await index.add(NAME)
+    for secret in (database.password, database.user):
+        assert secret not in caplog.text
+
+
+async def test_every_push_is_in_the_catalog_after_three_kills(index, mariadb):
+    """Pushes go on, as the registry records them, while the server is killed and started again."""
+    service = CatalogService(index, storage=InMemoryBlobStorage(now=now))
+    pushed: list[str] = []
+    is_over = asyncio.Event()
+
+    async def push(team: int) -> None:
+        number = 0
+        while not is_over.is_set():
+            name = RepositoryName(f"team-{team}/app-{number}")
+            await service.record_push(name)
+            pushed.append(name)
+            number += 1
+            await asyncio.sleep(0.001)
+
+    async def kill_and_start() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(mariadb.kill)
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(mariadb.start)
+        is_over.set()
+
+    async with asyncio.TaskGroup() as group:
+        for team in range(3):
+            group.create_task(push(team))
+        group.create_task(kill_and_start())
+    assert service.pending > 0
+    await until_it_answers(index)
+    await service.flush_pending()
+    assert await all_names(index) == sorted(pushed)

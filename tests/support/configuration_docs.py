@@ -1,0 +1,67 @@
+"""The rows that `docs/configuration.md` must have: one for each key, from the schemas that load the file."""
+
+from collections.abc import Iterator
+from dataclasses import MISSING
+from enum import Enum
+from typing import Any
+
+from config.durations import format_duration
+from config.environment import variable_of
+from config.schema.base import KnownKey, walk
+from config.schema.collections import Anything, HeaderMap, ListOf, TextMap, Unused
+from config.schema.key import Key
+from config.schema.root import RootSchema
+from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, Text
+from config.settings import Secret
+from config.support import UNSUPPORTED
+from config.tree import dotted
+
+_KINDS: dict[type[Key[Any]], str] = {
+    Unused: "not supported",
+    Text: "text",
+    SecretText: "secret",
+    Bool: "true or false",
+    Integer: "number",
+    Duration: "duration",
+    TextMap: "names to texts",
+    HeaderMap: "headers to lists",
+    Anything: "anything",
+}
+
+
+def expected_rows() -> Iterator[tuple[str, str]]:
+    """Yield each key with its row."""
+    for known in walk(RootSchema):
+        key = dotted(known.path)
+        default = _default(known)
+        # Orchestrators set REGISTRY_VERSION for purposes of their own.
+        variable = "" if key == "version" else f"`{variable_of(known.path)}`"
+        shown = f"`{default}`" if default else ""
+        yield key, f"| `{key}` | {_kind(known.field)} | {shown} | {variable} | {known.field.doc} |"
+
+
+def expected_unsupported_rows() -> Iterator[str]:
+    """Yield a row for each key that is accepted and does nothing."""
+    for row in UNSUPPORTED:
+        yield f"| `{row.key}` | {row.severity.value} | {row.instead} |"
+
+
+def _kind(field: Key[Any]) -> str:
+    if isinstance(field, ListOf):
+        return f"list of {_kind(field.inner)}"
+    if isinstance(field, Choice):
+        return field.shown
+    if isinstance(field, Text) and field.choices:
+        return ", ".join(field.choices)
+    return _KINDS.get(type(field), "section")
+
+
+def _default(known: KnownKey) -> str:
+    value: Any = known.default
+    if value is MISSING or value is None or isinstance(value, Secret) or value in ("", (), {}):
+        return ""
+    if isinstance(known.field, Duration):
+        return format_duration(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value.value if isinstance(value, Enum) else value)
