@@ -177,10 +177,9 @@ async def test_failed_small_commit_keeps_bytes(server, storage):
 async def test_part_that_fails_for_good_keeps_those_before(server, storage):
     content = payload(32 * MIB)
     await stage(storage, STAGED, content[: 17 * MIB])
+    server.faults.arm("upload_part", *[Fault.ERROR_500] * 64)
     with pytest.raises(StorageUnavailableError):
-        async with storage.open_writer(STAGED, resume=True) as writer:
-            server.faults.arm("upload_part", *[Fault.ERROR_500] * 64)
-            await writer.write(content[17 * MIB :])
+        await stage(storage, STAGED, content[17 * MIB :], resume=True)
     kept = await storage.staged_size(STAGED)
     assert kept == 15 * MIB
     server.faults.armed.clear()
@@ -189,19 +188,19 @@ async def test_part_that_fails_for_good_keeps_those_before(server, storage):
     assert server.content(TARGET[1:]) == content
 
 
-async def test_block_that_ends_while_store_is_down_says_so(server, storage):
-    with pytest.raises(StorageUnavailableError):
+@pytest.mark.parametrize(("error", "told"), [(None, StorageUnavailableError), (LookupError, LookupError)])
+async def test_block_that_ends_while_store_is_down_says_so(server, storage, error, told):
+    """An error of the block itself is not hidden by that of the store."""
+
+    async def upload() -> None:
         async with storage.open_writer(STAGED) as writer:
             await writer.write(b"abc")
             server.faults = Faults(rate=1, kinds=(Fault.ERROR_500,))
+            if error is not None:
+                raise error
 
-
-async def test_error_of_block_is_not_hidden_by_store(server, storage):
-    with pytest.raises(LookupError):
-        async with storage.open_writer(STAGED) as writer:
-            await writer.write(b"abc")
-            server.faults = Faults(rate=1, kinds=(Fault.ERROR_500,))
-            raise LookupError
+    with pytest.raises(told):
+        await upload()
 
 
 @pytest.mark.parametrize("delay", [0, 0.005, 0.02, 0.05, 0.1])

@@ -52,6 +52,14 @@ _REMEDIES: Final = (
         "there are no credentials: set storage.{driver}.accesskey and storage.{driver}.secretkey",
     ),
     (
+        {"ParamValidationError", "InvalidEndpoint", "NoRegionError", "MissingDependencyException"},
+        "what is configured cannot be asked for ({code}): check bucket, region and endpoint of storage.{driver}",
+    ),
+    (
+        {"SSLError"},
+        "no secure connection ({code}): check storage.{driver}.secure, and the certificate of the store",
+    ),
+    (
         {"NoSuchBucket", "InvalidBucketName", "404"},
         "bucket {bucket!r} does not exist ({code}): check storage.{driver}.bucket",
     ),

@@ -1,8 +1,9 @@
 """Giving an object another key inside the store, without its bytes coming here."""
 
-from typing import Any, Final
+from typing import Final
 
 from adapters.blob_storage.s3.client import StoreClient
+from adapters.blob_storage.s3.errors import NotOfferedError
 from adapters.blob_storage.s3.multipart import (
     abort_upload,
     begin_upload,
@@ -57,7 +58,8 @@ class Mover:
                 raise refusal or ObjectNotFoundError(source)
             self._rename_is_proven = True
             return True
-        self._renames = False
+        if refusal is None or isinstance(refusal, NotOfferedError):
+            self._renames = False
         if left == size:
             return False
         raise StorageUnavailableError(
@@ -65,21 +67,32 @@ class Mover:
         ) from refusal
 
     async def copy(self, source: str, target: str, size: int) -> None:
-        """Copy an object of `size` bytes inside the store, and see that it arrived."""
+        """Copy an object of `size` bytes inside the store, and see that it arrived.
+
+        Raises:
+            ObjectNotFoundError: nothing is at `source`.
+            StorageUnavailableError: the store did not do it.
+        """
         options = self._client.options
         in_one_max = min(options.multipart_copy_threshold_bytes, _COPY_BYTES_MAX)
-        if size <= in_one_max or not self._client.dialect.copies_in_parts:
-            await self._client.call(
-                "copy_object",
-                key=target,
-                transfer_bytes=size,
-                CopySource=self._source(source),
-                **_without_type(object_parameters(self._client)),
-            )
-        else:
-            await self._copy_in_parts(source, target, size)
+        try:
+            if size <= in_one_max or not self._client.dialect.copies_in_parts:
+                await self._copy_in_one(source, target, size)
+            else:
+                await self._copy_in_parts(source, target, size)
+        except ObjectNotFoundError:
+            # The request was one for the target.
+            raise ObjectNotFoundError(source) from None
         if await size_of(self._client, target) != size:
             raise StorageUnavailableError(f"{self._client.dialect.name}: a copy came out short")
+
+    async def _copy_in_one(self, source: str, target: str, size: int) -> None:
+        parameters = object_parameters(self._client)
+        # A copy keeps the type of its source.
+        del parameters["ContentType"]
+        await self._client.call(
+            "copy_object", key=target, transfer_bytes=size, CopySource=self._source(source), **parameters
+        )
 
     async def _copy_in_parts(self, source: str, target: str, size: int) -> None:
         client, options = self._client, self._client.options
@@ -110,8 +123,3 @@ class Mover:
 
     def _source(self, key: str) -> dict[str, str]:
         return {"Bucket": self._client.options.bucket, "Key": self._client.store_key(key)}
-
-
-def _without_type(parameters: dict[str, Any]) -> dict[str, Any]:
-    # A copy keeps the type of its source.
-    return {name: value for name, value in parameters.items() if name != "ContentType"}

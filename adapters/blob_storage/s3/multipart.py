@@ -96,7 +96,8 @@ async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncIterator[
             return
         for upload in answer.get("Uploads", []):
             yield upload["Key"], upload["UploadId"]
-        if not answer.get("IsTruncated"):
+        # A store that knows no such listing may answer with that of its objects.
+        if not answer.get("IsTruncated") or "NextKeyMarker" not in answer:
             return
         markers = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 

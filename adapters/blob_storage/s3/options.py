@@ -77,8 +77,8 @@ class S3Options:
     multipart_copy_chunk_bytes: int = 32 * MIB
     multipart_copy_concurrency_max: int = 100
     multipart_copy_threshold_bytes: int = 32 * MIB
-    connections_max: int = 64
-    """Connections that are kept open to the store, and the most requests that run at once."""
+    connections_max: int = 256
+    """The most connections, and so requests, at once; a client that reads slowly through us holds one."""
     retry: RetryOptions = field(default_factory=RetryOptions)
 
     def __post_init__(self) -> None:

@@ -116,10 +116,11 @@ async def open_body(client: StoreClient, key: str, offset: int, length: int | No
         return await client.call("get_object", key=key)
     last = "" if length is None else str(offset + length - 1)
     response = await client.call("get_object", key=key, Range=f"bytes={offset}-{last}")
-    status = response["ResponseMetadata"]["HTTPStatusCode"]
-    if offset and status != _PARTIAL_CONTENT:
+    is_range = response["ResponseMetadata"]["HTTPStatusCode"] == _PARTIAL_CONTENT
+    # All of the object will do from its first byte on; a range must tell what it is one of.
+    if is_range != ("ContentRange" in response) or (offset and not is_range):
         response["Body"].close()
-        raise StorageUnavailableError(f"{client.dialect.name}: get_object: the store answers {status} to a range")
+        raise StorageUnavailableError(f"{client.dialect.name}: get_object: the store does not answer with the range")
     return response
 
 

@@ -10,8 +10,8 @@ from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.errors import TRANSIENT_CODES
 from adapters.blob_storage.s3.listing import ListedPage, list_page, list_pages
 from adapters.blob_storage.s3.multipart import abort_upload, list_uploads
-from adapters.blob_storage.s3.staging import RECORD_SUFFIX, read_record
-from core.errors import StorageUnavailableError
+from adapters.blob_storage.s3.staging import RECORD_SUFFIX, StagedRecord, read_record
+from core.errors import StorageCorruptError, StorageUnavailableError
 
 BATCH_KEYS_MAX: Final = 1_000
 _STAGING_DIRECTORY: Final = "/_uploads/"
@@ -84,7 +84,7 @@ async def _tree_keys(client: StoreClient, prefix: str) -> set[str]:
     page = await list_page(client, key)
     if page.marker is None:
         found = {entry["Key"] for entry in page.objects}
-        has_record = key + RECORD_SUFFIX in found and await read_record(client, prefix) is not None
+        has_record = key + RECORD_SUFFIX in found and await _record_beside(client, key) is not None
         mine = {key, key + RECORD_SUFFIX} if has_record else {key}
         return {name for name in found if name in mine or name.startswith(f"{key}/")}
     pages = list_pages(client, f"{key}/")
@@ -124,6 +124,14 @@ async def _abort_below(client: StoreClient, store_keys: Iterable[str], *, ended_
 
 async def _abort_recorded(client: StoreClient, store_key: str) -> None:
     # Not every store lists its uploads.
-    record = await read_record(client, client.port_key(store_key))
+    record = await _record_beside(client, store_key)
     if record is not None and record.upload_id:
         await abort_upload(client, store_key, record.upload_id)
+
+
+async def _record_beside(client: StoreClient, store_key: str) -> StagedRecord | None:
+    try:
+        return await read_record(client, client.port_key(store_key))
+    except StorageCorruptError:
+        # Somebody else's object that only has such a name.
+        return None

@@ -23,7 +23,7 @@ class ScsOptions:
     secure: bool = False
     chunk_bytes: int = 10 * MIB
     parts_in_flight: int = 3
-    connections_max: int = 64
+    connections_max: int = 256
     user_agent: str | None = None
     retry: RetryOptions = field(default_factory=RetryOptions)
 

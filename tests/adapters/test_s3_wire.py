@@ -1,0 +1,260 @@
+"""What reaches an S3 store: options as headers and hosts, copies, signatures, and a store without `/_`."""
+
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+from botocore.exceptions import ClientError
+
+from adapters.blob_storage.s3 import RetryOptions, S3BlobStorage, S3Options
+from adapters.blob_storage.s3.dialect import S3
+from adapters.blob_storage.s3.errors import is_transient, translate
+from adapters.blob_storage.s3.options import MIB
+from adapters.blob_storage.s3.reader import open_body
+from core.errors import ObjectNotFoundError, RangeInvalidError, StorageUnavailableError
+from tests.support.s3_servers import moto_endpoint, stored_in
+from tests.support.streams import collect, commit, payload, read_stream, stage
+
+BUCKET = "wire"
+STAGED = "/r/_uploads/1/data"
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with moto_endpoint(BUCKET) as url:
+        yield url
+
+
+@pytest.fixture
+def options(endpoint):
+    def build(**changes):
+        settings = {
+            "bucket": BUCKET,
+            "access_key": "key",
+            "secret_key": "hush",
+            "region_endpoint": endpoint,
+            "chunk_bytes": 5 * MIB,
+            "parts_in_flight": 1,
+            "retry": RetryOptions(attempts=2, pause_base_seconds=0.001),
+        }
+        return S3Options(**(settings | changes))
+
+    return build
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bucket": ""},
+        {"chunk_bytes": 5 * MIB - 1},
+        {"multipart_copy_chunk_bytes": 1},
+        {"parts_in_flight": 0},
+        {"connections_max": 0},
+    ],
+)
+def test_useless_option_is_refused(options, changes):
+    with pytest.raises(ValueError, match=r"bucket|bytes|parts_in_flight"):
+        options(**changes)
+
+
+def test_options_hide_secrets(options):
+    assert "hush" not in repr(options(session_token="hush-token"))
+
+
+def test_pauses_are_jittered_and_bounded():
+    retry = RetryOptions(attempts=9, pause_base_seconds=1, pause_seconds_max=4)
+    for _ in range(50):
+        pauses = list(retry.pauses())
+        assert len(pauses) == 8
+        assert all(0 <= pause <= min(4, 2**number) for number, pause in enumerate(pauses))
+    assert list(retry.pauses()) != list(retry.pauses())
+
+
+def test_long_transfers_get_more_time():
+    retry = RetryOptions(connect_seconds=1, read_seconds=2)
+    assert retry.attempt_seconds(0) == 3
+    assert retry.attempt_seconds(10 * MIB) == 43
+
+
+@pytest.mark.parametrize("size", [12 * MIB, 22 * MIB])
+async def test_long_object_is_copied_in_parts(options, size):
+    content = payload(size)
+    copying = {"multipart_copy_threshold_bytes": 5 * MIB, "multipart_copy_chunk_bytes": 5 * MIB}
+    async with S3BlobStorage(options(**copying)) as storage:
+        await stage(storage, STAGED, content[: size - 5])
+        await stage(storage, STAGED, content[size - 5 :], resume=True)
+        await commit(storage, STAGED, "/target")
+        assert await read_stream(storage, "/target") == content
+        assert await stored_in(storage) == ["target"]
+        assert (await storage.stat("/target")).md5 is None
+        await storage.delete_tree("/")
+
+
+async def test_failed_copy_leaves_no_upload(options):
+    copying = {"multipart_copy_threshold_bytes": 5 * MIB, "multipart_copy_chunk_bytes": 5 * MIB}
+    async with S3BlobStorage(options(**copying)) as storage:
+        with pytest.raises(ObjectNotFoundError) as caught:
+            await storage._mover.copy("/missing", "/target", 12 * MIB)
+        assert caught.value.key == "/missing"
+        assert await stored_in(storage) == []
+
+
+@pytest.mark.parametrize("v4_auth", [True, False])
+async def test_both_signatures_are_known(options, v4_auth):
+    async with S3BlobStorage(options(v4_auth=v4_auth)) as storage:
+        await storage.write("/a", b"content")
+        url = await storage.redirect_url("/a", method="GET")
+        async with aiohttp.ClientSession() as client, client.get(url) as answer:
+            assert await answer.read() == b"content"
+        await storage.delete(["/a"])
+    assert ("X-Amz-Signature" in url) is v4_auth
+    assert "hush" not in url
+
+
+async def test_redirect_endpoint_is_signed_for(options):
+    async with S3BlobStorage(options(redirect_endpoint="https://cdn.example:8443")) as storage:
+        url = urlsplit(await storage.redirect_url("/a/b", method="GET"))
+        assert (url.scheme, url.netloc, url.path) == ("https", "cdn.example:8443", "/wire/a/b")
+        assert "X-Amz-Expires=1200" in url.query
+        assert await storage.redirect_url("/a/b", method="HEAD") is None
+
+
+async def test_root_directory_is_in_front(options):
+    async with S3BlobStorage(options(root_directory="/some/root/")) as storage:
+        await storage.write("/a/b", b"")
+        assert await stored_in(storage) == ["some/root/a/b"]
+        assert [key async for key, _ in storage.walk("/")] == ["/a/b"]
+        await storage.delete_tree("/")
+        assert await stored_in(storage) == []
+
+
+async def test_bodies_are_sent_plainly(options):
+    """No trailing checksum, no chunked signing, no waiting for 100 Continue; the MD5 guards the body."""
+    requests = []
+    async with S3BlobStorage(options()) as storage:
+        events = storage._client._client.meta.events
+        events.register_last("before-send.s3", lambda request, **_: requests.append(request))
+        await stage(storage, STAGED, payload(12 * MIB))
+        await storage.delete_tree("/")
+    names = {name.lower() for request in requests for name in request.headers}
+    assert not names & {"expect", "x-amz-trailer", "transfer-encoding", "content-encoding"}
+    bodies = [request for request in requests if request.method == "PUT"]
+    assert len(bodies) == 4
+    assert {bytes(request.headers["X-Amz-Content-SHA256"]) for request in bodies} == {b"UNSIGNED-PAYLOAD"}
+    assert all("Content-MD5" in request.headers for request in bodies)
+
+
+async def test_encryption_and_class_are_asked_for(options):
+    async with S3BlobStorage(options(encrypt=True, storage_class="STANDARD_IA", object_acl="private")) as storage:
+        await storage.write("/a", b"content")
+        answer = await storage._client.call("head_object", key="/a")
+        assert (answer["ServerSideEncryption"], answer["StorageClass"]) == ("AES256", "STANDARD_IA")
+        assert (await storage.stat("/a")).md5 is not None
+        await storage.delete(["/a"])
+
+
+async def test_kms_objects_tell_no_md5(options):
+    async with S3BlobStorage(options(encrypt=True, key_id="some-key")) as storage:
+        await storage.write("/a", b"content")
+        answer = await storage._client.call("head_object", key="/a")
+        assert (answer["ServerSideEncryption"], answer["SSEKMSKeyId"]) == ("aws:kms", "some-key")
+        assert (await storage.stat("/a")).md5 is None
+        await storage.delete(["/a"])
+
+
+async def test_md5_of_listing_counts_after_proof(options):
+    async with S3BlobStorage(options()) as storage, S3BlobStorage(options()) as other:
+        await other.write("/a", b"content")
+        assert [stat.md5 async for _, stat in storage.walk("/")] == [None]
+        await storage.write("/b", b"content")
+        assert None not in [stat.md5 async for _, stat in storage.walk("/")]
+        await storage.delete(["/a", "/b"])
+
+
+async def test_folders_of_a_console_are_no_objects(options):
+    async with S3BlobStorage(options()) as storage:
+        await storage.write("/a/b", b"")
+        for folder in ("a/", "a/c/"):
+            await storage._client.call("put_object", Key=folder)
+        assert [key async for key, _ in storage.walk("/")] == ["/a/b"]
+        assert await collect(storage.list_children("/a")) == ["b", "c"]
+        await storage.delete_tree("/a")
+        assert await stored_in(storage) == []
+
+
+async def test_missing_bucket_is_told_at_start(options):
+    with pytest.raises(StorageUnavailableError, match=r"bucket 'none-such' does not exist.*storage\.s3\.bucket"):
+        async with S3BlobStorage(options(bucket="none-such")):
+            pytest.fail("it opened")
+
+
+def refusal(code, status, **headers):
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": headers}
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": metadata}, "GetObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (refusal("404", 404), ObjectNotFoundError, "/a"),
+        (refusal("NoSuchBucket", 404), StorageUnavailableError, r"bucket 'b' does not exist"),
+        (refusal("AccessDenied", 403), StorageUnavailableError, r"rights of storage\.s3\.accesskey"),
+        (refusal("PermanentRedirect", 301), StorageUnavailableError, r"another region.*storage\.s3\.region"),
+        (refusal("NotImplemented", 501), StorageUnavailableError, "501"),
+        (refusal("InvalidRange", 416, **{"content-range": "bytes */7"}), RangeInvalidError, "range"),
+        (TimeoutError(), StorageUnavailableError, "cannot be reached"),
+    ],
+)
+def test_errors_are_told_in_the_ports_words(error, kind, told):
+    found = translate(error, driver="s3", bucket="b", operation="get_object", key="/a")
+    assert type(found) is kind or issubclass(type(found), kind)
+    with pytest.raises(kind, match=told):
+        raise found
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (refusal("SlowDown", 503), True),
+        (refusal("RequestTimeout", 400), True),
+        (refusal("502", 502), True),
+        (refusal("AccessDenied", 403), False),
+        (refusal("NoSuchKey", 404), False),
+        (aiohttp.ClientPayloadError(), True),
+        (ConnectionResetError(), True),
+    ],
+)
+def test_passing_errors_are_known(error, expected):
+    assert is_transient(error, frozenset()) is expected
+    assert is_transient(refusal("NoSuchUpload", 404), frozenset({"NoSuchUpload"}))
+
+
+async def test_malformed_bucket_name_is_told(options):
+    with pytest.raises(StorageUnavailableError, match=r"ParamValidationError.*bucket"):
+        async with S3BlobStorage(options(bucket="no bucket/at all")):
+            pytest.fail("it opened")
+
+
+@pytest.mark.parametrize(
+    ("status", "content_range", "offset"), [(200, None, 5), (206, None, 5), (206, None, 0), (200, "bytes 0-1/2", 0)]
+)
+async def test_answer_that_is_no_range_is_an_error(status, content_range, offset):
+    """Taken as one, it would be other bytes than were asked for, or fewer."""
+
+    class Body:
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    body = Body()
+
+    async def call(_operation, **_):
+        told = {"ContentRange": content_range} if content_range else {}
+        return {"ResponseMetadata": {"HTTPStatusCode": status}, "Body": body, "ContentLength": 2, **told}
+
+    store = SimpleNamespace(call=call, dialect=S3)
+    with pytest.raises(StorageUnavailableError, match="range"):
+        await open_body(store, "/a", offset, 2)
+    assert body.closed

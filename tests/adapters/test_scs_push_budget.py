@@ -1,0 +1,120 @@
+"""Storage requests of whole registry operations, counted on SCS under the real services (the table of issue 5)."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+
+from adapters.blob_storage.s3.options import MIB
+from adapters.catalog_index.listing import ListingCatalogIndex
+from adapters.descriptor_cache.memory import InMemoryDescriptorCache
+from adapters.hashing.resumable import hasher_factory
+from core.digest import Digest
+from core.errors import BlobUnknownError, ManifestUnknownError
+from core.names import RepositoryName, Tag
+from core.services.catalog import CatalogService
+from tests.support.content import image_manifest
+from tests.support.core_services import CoreServices, chunks
+from tests.support.scs_server import FakeScsServer
+from tests.support.scs_storage import scs_storage
+from tests.support.streams import payload
+
+NAME = RepositoryName("team/app")
+LAYERS = [payload(40_000, 1), payload(300_000, 2), payload(2 * MIB, 3)]
+CONFIG = b'{"architecture":"amd64"}'
+MANIFEST = image_manifest(CONFIG, LAYERS)
+MEDIA_TYPE = "application/vnd.oci.image.manifest.v1+json"
+
+
+@dataclass
+class Registry(CoreServices):
+    """The services, used as a client's requests use them."""
+
+    async def push_chunked(self, content: bytes) -> None:
+        """HEAD, POST, PATCH, PUT."""
+        digest = Digest.of(content)
+        try:
+            await self.blobs.stat(NAME, digest)
+        except BlobUnknownError:
+            state = await self.uploads.start(NAME)
+            pieces = (content[start : start + MIB] for start in range(0, len(content), MIB))
+            state = await self.uploads.append(state, chunks(*pieces))
+            await self.uploads.complete(state, digest, chunks())
+
+    async def push_image(self, *tags: str) -> None:
+        for blob in (*LAYERS, CONFIG):
+            await self.push_chunked(blob)
+        try:
+            await self.manifests.get(NAME, Digest.of(MANIFEST))
+        except ManifestUnknownError:
+            await self.manifests.put(NAME, MANIFEST, MEDIA_TYPE, tags=[Tag(tag) for tag in tags])
+        await self.uploads.sweep()
+
+
+@pytest.fixture
+async def server():
+    async with FakeScsServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def registry(server):
+    async with scs_storage(server, chunk_bytes=10 * MIB, parts_in_flight=3) as storage:
+        cache = InMemoryDescriptorCache(now=lambda: datetime.now(UTC))
+        yield Registry(storage=storage, cache=cache, new_hasher=hasher_factory())
+
+
+async def test_push_of_image_takes_32_at_most(server, registry):
+    await registry.push_image("latest")
+    assert len(server.log) <= 32
+    assert not any("_uploads" in key for key in server.leftovers())
+
+
+async def test_push_again_takes_two(server, registry):
+    await registry.push_image("latest")
+    server.log.clear()
+    await registry.push_image("latest")
+    assert server.counts == {"get_object": 2}
+
+
+async def test_push_of_32_mib_takes_ten_at_most(server, registry):
+    await registry.push_chunked(payload(32 * MIB))
+    await registry.uploads.sweep()
+    assert len(server.log) <= 10
+
+
+async def test_pull_of_manifest_takes_three(server, registry):
+    """The tag, the revision, the bytes."""
+    await registry.push_image("latest")
+    server.log.clear()
+    await registry.manifests.get(NAME, Tag("latest"))
+    assert server.counts == {"get_object": 3}
+
+
+async def test_tags_of_manifest_take_twenty_at_most(server, registry):
+    await registry.push_image(*(f"v1.{number}" for number in range(51)))
+    server.log.clear()
+    page = await registry.tags.page(NAME, n=None, last="")
+    assert len(page.items) == 51
+    assert len(server.log) == 1
+    server.log.clear()
+    await registry.manifests.delete(NAME, Digest.of(MANIFEST))
+    assert len(server.log) <= 20
+
+
+async def test_catalog_page_takes_one_and_a_look_ahead(server, registry):
+    """A page of 1,000 looks one name further, to know whether more follow; one of 900 takes one request."""
+    catalog = CatalogService(ListingCatalogIndex(storage=registry.storage), storage=registry.storage)
+    await registry.push_image("latest")
+    bucket = server.buckets["images"]
+    stored = bucket.get(server.objects()[0])
+    for number in range(1_999):
+        bucket.put(f"docker/registry/v2/repositories/n{number:04}/_manifests/tags/x/current/link", stored)
+    server.log.clear()
+    pages = [await catalog.page(1_000, None)]
+    pages.append(await catalog.page(1_000, pages[0].items[-1]))
+    assert [(len(page.items), page.has_more) for page in pages] == [(1_000, True), (1_000, False)]
+    assert server.counts == {"list_objects": 4}
+    server.log.clear()
+    await catalog.page(900, "n0500")
+    assert server.counts == {"list_objects": 1}
