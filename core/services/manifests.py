@@ -20,7 +20,8 @@ from core.errors import (
 )
 from core.legacy import LegacyManifests
 from core.links import Links
-from core.manifest import Manifest, parse_manifest, read_manifest
+from core.manifest import Manifest, StoredManifest, parse_manifest, read_manifest
+from core.manifest_cache import ManifestCache
 from core.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS
 from core.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
@@ -47,15 +48,6 @@ class ManifestPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredManifest:
-    """A manifest as it is served."""
-
-    content: bytes
-    media_type: str
-    digest: Digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PushedManifest:
     """What a push is answered with."""
 
@@ -75,12 +67,14 @@ class ManifestService:
         cache: DescriptorCache,
         *,
         policy: ManifestPolicy,
+        memory: ManifestCache,
     ) -> None:
         self._storage = storage
         self._links = links
         self._tags = tag_links
         self._cache = cache
         self._legacy = LegacyManifests(storage, links)
+        self._memory = memory
         self._policy = policy
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
@@ -99,12 +93,16 @@ class ManifestService:
     async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
         """Return a manifest by its exact bytes. Two storage requests by digest, three by tag.
 
+        One less for a manifest in memory: what may be read is asked each time, what it is only once.
+
         Raises:
             ManifestUnknownError: the repository does not hold it, or its data is gone.
             StorageCorruptError: the data is not what was pushed. Pushing it again repairs it.
         """
         digest = await self.resolve(name, reference)
         if await self._links.read(layout.revision_link(name, digest)) is not None:
+            if (known := self._memory.get(digest)) is not None:
+                return known
             content = await self._content(digest)
         else:
             content = await self._legacy.find_among_layers(name, digest)
@@ -116,7 +114,9 @@ class ManifestService:
             if is_schema1(content):
                 return await self._schema1(name, digest, content)
             raise StorageCorruptError(f"{digest} in {name} is not a manifest that can be served") from error
-        return StoredManifest(content=content, media_type=media_type, digest=digest)
+        manifest = StoredManifest(content=content, media_type=media_type, digest=digest)
+        self._memory.put(manifest)
+        return manifest
 
     async def put(
         self,
@@ -163,6 +163,7 @@ class ManifestService:
             # Deleted by digest between the revision and the tag. The delete looks for tags before and after it
             # removes the revision; where it missed ours, this push is the later one and must stand.
             await self._store(name, actual, manifest)
+        self._memory.put(StoredManifest(content=content, media_type=manifest.media_type, digest=actual))
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(digest=actual, subject=subject, tags=tags)
 
