@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from adapters.blob_storage.s3 import RetryOptions, S3BlobStorage, S3Options
 from adapters.blob_storage.s3.dialect import S3
-from adapters.blob_storage.s3.errors import is_transient, translate
+from adapters.blob_storage.s3.errors import RefusedError, is_transient, translate
 from adapters.blob_storage.s3.options import MIB
 from adapters.blob_storage.s3.reader import open_body
 from core.errors import ObjectNotFoundError, RangeInvalidError, StorageUnavailableError
@@ -201,7 +201,7 @@ def refusal(code, status, **headers):
         (refusal("NoSuchBucket", 404), StorageUnavailableError, r"bucket 'b' does not exist"),
         (refusal("AccessDenied", 403), StorageUnavailableError, r"rights of storage\.s3\.accesskey"),
         (refusal("PermanentRedirect", 301), StorageUnavailableError, r"another region.*storage\.s3\.region"),
-        (refusal("NotImplemented", 501), StorageUnavailableError, "501"),
+        (refusal("NotImplemented", 501), RefusedError, "501"),
         (refusal("InvalidRange", 416, **{"content-range": "bytes */7"}), RangeInvalidError, "range"),
         (TimeoutError(), StorageUnavailableError, "cannot be reached"),
     ],

@@ -156,6 +156,20 @@ async def test_tree_with_parts_is_removed_whole(server, storage, other, prefix):
     assert server.leftovers() == (beside if prefix.startswith(SESSION) else [])
 
 
+@pytest.mark.parametrize("act", ["discard", "commit", "remove"])
+async def test_store_that_lists_no_uploads_is_left_clean(server, storage, other, act):
+    """The protocol names no listing of uploads, so the record alone must do."""
+    server.lists_uploads = False
+    await stage(storage, STAGED, payload(17 * MIB))
+    if act == "remove":
+        await other.delete_tree(SESSION)
+    else:
+        async with other.open_writer(STAGED, resume=True) as writer:
+            await writer.write(b"more")
+            await (writer.discard() if act == "discard" else writer.commit(TARGET))
+    assert server.leftovers() == ([TARGET[1:]] if act == "commit" else [])
+
+
 async def test_upload_that_distribution_left_open_is_removed(server, storage):
     """It stages in a multipart upload too, and keeps no record."""
     await storage.write(f"{SESSION}/startedat", b"now")

@@ -165,6 +165,8 @@ class Operations:
         return answer(answers.parts(bucket, asked.key, asked.parameters["uploadId"]))
 
     def _list_uploads(self, bucket: Bucket, asked: ScsRequest, _body: bytes) -> web.Response:
+        if not self._server.lists_uploads:
+            raise Refusal(400, "InvalidArgument", "uploads are not listed")
         return answer(answers.uploads(bucket, asked.bucket, asked.parameters.get("prefix", "")))
 
     def _complete_upload(self, bucket: Bucket, asked: ScsRequest, body: bytes) -> web.Response:

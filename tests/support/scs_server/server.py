@@ -73,6 +73,8 @@ class FakeScsServer:
         """Where each request is sent with 307 instead of being served."""
         self.understands_rename = True
         """Otherwise a rename is what any store takes it for: a write of nothing at the old key."""
+        self.lists_uploads = True
+        """Otherwise `?uploads` of a bucket is refused: the protocol does not name it."""
         self.undeletable: set[str] = set()
         self.flaky: set[str] = set()
         """Keys that one batch of deletions answers with an error that passes."""
