@@ -18,8 +18,10 @@ COVERAGE_OVERALL ?= 95
 REQUIRE_LIVE ?=
 # More arguments for pytest, for example: make test PYTEST_ARGS='-k upload'
 PYTEST_ARGS ?=
-# Further registries as columns of the benchmark: make bench PEERS='distribution zot'
+# Further registries as columns of the benchmark: make bench PEERS='distribution zot=/path/to/zot'
 PEERS ?=
+# More arguments for it, for example: make bench BENCH_ARGS='--rounds 5 --picture docs/performance.svg'
+BENCH_ARGS ?=
 
 LIVE_FLAG := $(if $(REQUIRE_LIVE),--require-live)
 
@@ -78,10 +80,10 @@ image-test: tools ## Build the image on a base made by debootstrap and try it (r
 	$(BIN)/python -m pytest -m image --require-live $(PYTEST_ARGS)
 
 bench: tools ## Measure ours and Debian's docker-registry side by side
-	$(BIN)/python -m tests.benchmarks $(if $(PEERS),--peers '$(PEERS)')
+	$(BIN)/python -m tests.benchmarks --peers '$(PEERS)' $(BENCH_ARGS)
 
-docs: setup ## Rebuild the documents that are made from the code
-	$(BIN)/python scripts/build_docs.py
+docs: setup ## Check the documents: links, and that they say what the code says
+	$(BIN)/python -m pytest tests/architecture $(PYTEST_ARGS)
 
 lock: setup ## Write the lock files anew from pyproject.toml
 	scripts/lock $(BIN)/uv

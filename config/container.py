@@ -31,6 +31,7 @@ from config.errors import ConfigError
 from config.policies import manifest_policy
 from config.settings import DescriptorCache, S3Settings, ScsSettings, Secret, Settings
 from core.links import Links
+from core.manifest_cache import ManifestCache
 from core.registry import Registry
 from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
@@ -146,6 +147,7 @@ class Container(DeclarativeContainer):
         tag_links=tag_links,
         cache=descriptor_cache,
         policy=Singleton(manifest_policy, settings.provided.validation),
+        memory=Singleton(ManifestCache),
     )
     tags = Singleton(
         TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max

@@ -66,6 +66,11 @@ def revision_link(name: RepositoryName, digest: Digest) -> str:
     return f"{revision(name, digest)}/link"
 
 
+def signatures(name: RepositoryName, digest: Digest) -> str:
+    """Below it lie the links of a schema 1 manifest's signatures."""
+    return f"{revision(name, digest)}/signatures"
+
+
 def tags(name: RepositoryName) -> str:
     """Its children are the tags of a repository."""
     return f"{REPOSITORIES}/{name}/_manifests/tags"

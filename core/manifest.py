@@ -57,6 +57,15 @@ class Manifest:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredManifest:
+    """A manifest as it is served."""
+
+    content: bytes
+    media_type: str
+    digest: Digest
+
+
 def parse_manifest(content: bytes, content_type: str) -> Manifest:
     """Check a pushed manifest.
 

@@ -61,7 +61,7 @@ class ScsSettings:
     chunk_bytes: int = 10 * MIB
     parts_in_flight: int = 3
     """How many parts of one upload are sent at once; it holds one more in memory."""
-    connections_max: int = 64
+    connections_max: int = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class S3Settings:
     chunk_bytes: int = 10 * MIB
     parts_in_flight: int = 3
     """How many parts of one upload are sent at once; it holds one more in memory."""
-    connections_max: int = 64
+    connections_max: int = 256
     multipart_copy_chunk_bytes: int = 32 * MIB
     multipart_copy_concurrency_max: int = 100
     multipart_copy_threshold_bytes: int = 32 * MIB

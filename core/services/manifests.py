@@ -18,12 +18,15 @@ from core.errors import (
     ObjectNotFoundError,
     StorageCorruptError,
 )
+from core.legacy import LegacyManifests
 from core.links import Links
-from core.manifest import Manifest, parse_manifest, read_manifest
-from core.media_types import NONDISTRIBUTABLE_LAYERS
+from core.manifest import Manifest, StoredManifest, parse_manifest, read_manifest
+from core.manifest_cache import ManifestCache
+from core.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS
 from core.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
+from core.schema1 import is_schema1
 from core.tag_links import TagLinks
 
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -42,15 +45,6 @@ class ManifestPolicy:
     """Whether this entry of an index must be in the repository."""
     allows_url: Callable[[str], bool] = lambda _url: False
     """Whether a layer may be fetched from elsewhere, from this URL."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredManifest:
-    """A manifest as it is served."""
-
-    content: bytes
-    media_type: str
-    digest: Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +67,14 @@ class ManifestService:
         cache: DescriptorCache,
         *,
         policy: ManifestPolicy,
+        memory: ManifestCache,
     ) -> None:
         self._storage = storage
         self._links = links
         self._tags = tag_links
         self._cache = cache
+        self._legacy = LegacyManifests(storage, links)
+        self._memory = memory
         self._policy = policy
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
@@ -96,21 +93,30 @@ class ManifestService:
     async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
         """Return a manifest by its exact bytes. Two storage requests by digest, three by tag.
 
+        One less for a manifest in memory: what may be read is asked each time, what it is only once.
+
         Raises:
             ManifestUnknownError: the repository does not hold it, or its data is gone.
             StorageCorruptError: the data is not what was pushed. Pushing it again repairs it.
         """
         digest = await self.resolve(name, reference)
-        if await self._links.read(layout.revision_link(name, digest)) is None:
-            raise _unknown(name, reference)
-        content = await self._content(digest)
+        if await self._links.read(layout.revision_link(name, digest)) is not None:
+            if (known := self._memory.get(digest)) is not None:
+                return known
+            content = await self._content(digest)
+        else:
+            content = await self._legacy.find_among_layers(name, digest)
         if content is None:
             raise _unknown(name, reference)
         try:
             media_type = read_manifest(content).media_type
         except (ManifestInvalidError, DigestInvalidError) as error:
+            if is_schema1(content):
+                return await self._schema1(name, digest, content)
             raise StorageCorruptError(f"{digest} in {name} is not a manifest that can be served") from error
-        return StoredManifest(content=content, media_type=media_type, digest=digest)
+        manifest = StoredManifest(content=content, media_type=media_type, digest=digest)
+        self._memory.put(manifest)
+        return manifest
 
     async def put(
         self,
@@ -124,7 +130,8 @@ class ManifestService:
         """Check a manifest, store it, then point the tags at it.
 
         Written in the order data, referrer, revision, tags, each whole: a tag is listed only when it can be
-        pulled, whenever the process is killed. Five storage requests with one tag, and those of the checks.
+        pulled, whenever the process is killed. Six storage requests with one tag, three if the tag is there already,
+        and those of the checks.
 
         Args:
             name: the repository.
@@ -148,12 +155,15 @@ class ManifestService:
             )
         await self._check_references(name, manifest)
         await self._store(name, actual, manifest)
-        for tag in tags:
+        # A push of what is there already, which is most of what a CI pushes, writes no tag.
+        moved = [tag for tag in tags if await self._tags.resolve(name, tag) != actual]
+        for tag in moved:
             await self._tags.point(name, tag, actual)
-        if tags and await self._links.read(layout.revision_link(name, actual)) is None:
+        if moved and await self._links.read(layout.revision_link(name, actual)) is None:
             # Deleted by digest between the revision and the tag. The delete looks for tags before and after it
             # removes the revision; where it missed ours, this push is the later one and must stand.
             await self._store(name, actual, manifest)
+        self._memory.put(StoredManifest(content=content, media_type=manifest.media_type, digest=actual))
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(digest=actual, subject=subject, tags=tags)
 
@@ -172,10 +182,18 @@ class ManifestService:
         await self._tags.remove(name, [reference])
         return [reference]
 
+    async def _schema1(self, name: RepositoryName, digest: Digest, payload: bytes) -> StoredManifest:
+        signed = await self._legacy.sign(name, digest, payload)
+        if signed is None:
+            return StoredManifest(content=payload, media_type=DOCKER_SCHEMA1, digest=digest)
+        return StoredManifest(content=signed, media_type=DOCKER_SCHEMA1_SIGNED, digest=digest)
+
     async def _delete_revision(self, name: RepositoryName, digest: Digest) -> Sequence[Tag]:
         link = layout.revision_link(name, digest)
         if await self._links.read(link) is None:
-            raise _unknown(name, digest)
+            if await self._legacy.find_among_layers(name, digest) is None:
+                raise _unknown(name, digest)
+            link = layout.layer_link(name, digest)
         subject = await self._subject(digest)
         # Tags go first: a tag without its manifest would be listed and could not be pulled.
         removed = await self._remove_tags(name, digest)

@@ -78,10 +78,12 @@ class Connection:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         status = int(first.split(" ", 2)[1])
         rest = bytes(received[end + 4 :])
-        if headers.get("transfer-encoding") == "chunked":
-            raise WireError(f"{first}: chunked answers are not measured")
         length = int(headers.get("content-length", "0")) if has_body and status not in {204, 304} else 0
-        body = self._read_rest(rest, length, keep_body=keep_body)
+        if headers.get("transfer-encoding") == "chunked":
+            body = self._read_chunked(rest)
+            length = len(body)
+        else:
+            body = self._read_rest(rest, length, keep_body=keep_body)
         if headers.get("connection") == "close":
             self._socket.close()
             self._socket = self._connect()
@@ -98,6 +100,20 @@ class Connection:
                 pieces.append(bytes(self._buffer[:count]))
             missing -= count
         return b"".join(pieces)
+
+    def _read_chunked(self, received: bytes) -> bytes:
+        buffer, body = bytearray(received), bytearray()
+        while True:
+            while (end := buffer.find(b"\r\n")) < 0:
+                buffer += self._receive()
+            size = int(buffer[:end], 16)
+            # The chunk ends with a line break of its own, the last and empty one too.
+            while len(buffer) < end + 2 + size + 2:
+                buffer += self._receive()
+            body += buffer[end + 2 : end + 2 + size]
+            del buffer[: end + 2 + size + 2]
+            if not size:
+                return bytes(body)
 
     def _receive(self) -> bytes:
         data = self._socket.recv(65_536)

@@ -11,6 +11,7 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import DisabledDescriptorCache
 from core.digest import Digest, HasherFactory, StandardHasher
 from core.links import Links
+from core.manifest_cache import ManifestCache
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
@@ -46,6 +47,8 @@ class CoreServices:
     storage: BlobStorage = field(default_factory=lambda: InMemoryBlobStorage(now=lambda: NOW))
     policy: ManifestPolicy = field(default_factory=ManifestPolicy)
     cache: DescriptorCache = field(default_factory=DisabledDescriptorCache)
+    memory: ManifestCache = field(default_factory=lambda: ManifestCache(bytes_max=0))
+    """Off unless a test turns it on, so that tests see what storage holds."""
     new_hasher: HasherFactory = StandardHasher
     new_id: Callable[[], str] = field(default_factory=counting_ids)
 
@@ -62,7 +65,9 @@ class CoreServices:
             new_hasher=self.new_hasher,
             offload=offload,
         )
-        self.manifests = ManifestService(self.storage, self.links, self.tag_links, self.cache, policy=self.policy)
+        self.manifests = ManifestService(
+            self.storage, self.links, self.tag_links, self.cache, policy=self.policy, memory=self.memory
+        )
         self.tags = TagService(self.storage, self.tag_links, page_size_max=1000)
         self.referrers = ReferrerService(self.storage, self.links, self.tag_links)
 

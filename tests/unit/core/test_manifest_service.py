@@ -12,6 +12,7 @@ from core.errors import (
     ManifestUnknownError,
     StorageCorruptError,
 )
+from core.manifest_cache import ManifestCache
 from core.names import RepositoryName, Tag
 from core.services.manifests import MANIFEST_BYTES_MAX, ManifestPolicy
 from tests.support.content import descriptor, image_index, image_manifest
@@ -203,3 +204,18 @@ async def test_push_that_meets_a_delete_stands(services, image):
     services.tag_links.point = delete_in_between
     await services.manifests.put(NAME, image, OCI, tags=[LATEST])
     assert (await services.manifests.get(NAME, LATEST)).content == image
+
+
+async def test_manifest_in_memory_is_served_only_while_it_is_linked():
+    services = CoreServices(memory=ManifestCache())
+    await services.push_blob(NAME, b"{}")
+    content = image_manifest()
+    digest = Digest.of(content)
+    await services.manifests.put(NAME, content, OCI, tags=[LATEST])
+    await services.storage.delete([layout.blob_data(digest)])
+    assert (await services.manifests.get(NAME, LATEST)).content == content
+    with pytest.raises(ManifestUnknownError):
+        await services.manifests.get(RepositoryName("elsewhere"), digest)
+    await services.manifests.delete(NAME, digest)
+    with pytest.raises(ManifestUnknownError):
+        await services.manifests.get(NAME, digest)

@@ -1,0 +1,37 @@
+"""Manifests in memory: they are addressed by their digest, so what was once verified never changes."""
+
+from collections import OrderedDict
+from typing import Final
+
+from core.digest import Digest
+from core.manifest import StoredManifest
+
+BYTES_MAX: Final = 16 * 1024 * 1024
+_ENTRY_BYTES_MAX: Final = 256 * 1024
+"""Larger ones are rare, and would push out hundreds that are asked for all the time."""
+
+
+class ManifestCache:
+    """The manifests used last, up to `bytes_max` of content; one per process, never asked whether one may be read."""
+
+    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._entries: OrderedDict[Digest, StoredManifest] = OrderedDict()
+
+    def get(self, digest: Digest) -> StoredManifest | None:
+        """Return a manifest that was put, or None."""
+        manifest = self._entries.get(digest)
+        if manifest is not None:
+            self._entries.move_to_end(digest)
+        return manifest
+
+    def put(self, manifest: StoredManifest) -> None:
+        """Remember a manifest whose bytes were verified."""
+        if manifest.digest in self._entries or len(manifest.content) > _ENTRY_BYTES_MAX:
+            return
+        self._entries[manifest.digest] = manifest
+        self._bytes += len(manifest.content)
+        while self._bytes > self._bytes_max:
+            _, oldest = self._entries.popitem(last=False)
+            self._bytes -= len(oldest.content)

@@ -1,0 +1,25 @@
+from core.digest import Digest
+from core.manifest import StoredManifest
+from core.manifest_cache import ManifestCache
+from core.media_types import OCI_MANIFEST
+
+
+def manifest(content):
+    return StoredManifest(content=content, media_type=OCI_MANIFEST, digest=Digest.of(content))
+
+
+def test_manifests_used_last_stay():
+    cache = ManifestCache(bytes_max=30)
+    one, two, three, four = (manifest(bytes([number]) * 10) for number in range(4))
+    for each in (one, two, three, three):
+        cache.put(each)
+    assert cache.get(one.digest) is one
+    cache.put(four)
+    assert [cache.get(each.digest) for each in (one, two, three, four)] == [one, None, three, four]
+
+
+def test_huge_manifest_pushes_nothing_out():
+    cache = ManifestCache()
+    huge = manifest(b"x" * 300_000)
+    cache.put(huge)
+    assert cache.get(huge.digest) is None
