@@ -1,6 +1,7 @@
 """The aiohttp application: handlers joined to routes, lifetimes joined to the process."""
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from aiohttp import web
 from config.settings import Settings
 from core.errors import StorageError
 from core.registry import Registry
+from core.services.catalog import CatalogService
 from core.upload_state import UploadStateCodec
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.draining import InFlight
@@ -29,6 +31,9 @@ _logger = logging.getLogger(__name__)
 
 CATALOG_RETRY_SECONDS: Final = 5.0
 """How soon a name that the catalog's index missed is written again."""
+CATALOG_START_SECONDS: Final = 3.0
+"""How long the port stays closed for a catalog that is being filled, or whose index does not answer."""
+CATALOG_START_RETRY_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 1.0
 """How long what a finished upload leaves in storage may lie there."""
 
@@ -115,7 +120,13 @@ def _lifetimes(
 
 def _background(registry: Registry) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_app: web.Application) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_keep_catalog(registry)), asyncio.create_task(_keep_swept(registry))]
+        catalog_ready = asyncio.Event()
+        tasks = [
+            asyncio.create_task(_keep_catalog(registry.catalog, catalog_ready)),
+            asyncio.create_task(_keep_swept(registry)),
+        ]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(catalog_ready.wait(), CATALOG_START_SECONDS)
         yield
         for task in tasks:
             task.cancel()
@@ -139,16 +150,18 @@ async def _sweep(registry: Registry) -> None:
         _logger.warning("finished upload sessions stay for now: %s", error)
 
 
-async def _keep_catalog(registry: Registry) -> None:
-    """Fill the index once, in the background so that the port opens at once; then write what it missed."""
-    filled = registry.catalog.is_derived
+async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event) -> None:
+    """Fill the index, quickly retried while the port is closed; then write, for ever, what it missed."""
+    loop = asyncio.get_running_loop()
+    patience_ends = loop.time() + CATALOG_START_SECONDS
     while True:
         try:
-            if not filled:
-                count = await registry.catalog.rebuild()
-                _logger.info("catalog filled from storage", extra={"repositories": count})
-                filled = True
-            await registry.catalog.flush_pending()
-        except StorageError as error:
-            _logger.warning("catalog index is behind: %s", error)
-        await asyncio.sleep(CATALOG_RETRY_SECONDS)
+            is_done = await catalog.catch_up()
+        except Exception:
+            # A defect, but one in the catalog must not leave it without upkeep until the next restart.
+            _logger.exception("upkeep of the catalog failed")
+            is_done = False
+        if is_done:
+            ready.set()
+        is_starting = not ready.is_set() and loop.time() < patience_ends
+        await asyncio.sleep(CATALOG_START_RETRY_SECONDS if is_starting else CATALOG_RETRY_SECONDS)
