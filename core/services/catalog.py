@@ -100,13 +100,15 @@ class CatalogService:
         if not self.is_derived:
             await self._record(name, has_manifest=False)
 
-    async def catch_up(self) -> bool:
+    async def catch_up(self, *, fills: bool = True) -> bool:
         """Fill the index if that was not done yet, write what it missed, and return whether both are done.
+
+        `fills` is False where another process fills it.
 
         To be called at start and from time to time; an outage, of storage too, and its end are logged once.
         """
         try:
-            if not self._is_filled:
+            if fills and not self._is_filled:
                 await self.rebuild()
             await self.flush_pending()
         except StorageError as error:

@@ -49,6 +49,7 @@ def create_app(
     *,
     upload_secret: bytes,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
+    fills_catalog: bool = True,
 ) -> web.Application:
     """Build the application.
 
@@ -57,6 +58,7 @@ def create_app(
         settings: of which `http` and `storage` are read.
         upload_secret: signs upload sessions; equal on all replicas.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
+        fills_catalog: whether this process fills the catalog's index at start; one of several workers does.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     handlers = _handlers(registry, settings, urls, UploadStateCodec(upload_secret))
@@ -80,7 +82,7 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(_background(registry))
+    app.cleanup_ctx.append(_background(registry, fills_catalog=fills_catalog))
     return app
 
 
@@ -125,11 +127,11 @@ def _lifetimes(
     return open_and_close
 
 
-def _background(registry: Registry) -> Callable[[web.Application], AsyncIterator[None]]:
+def _background(registry: Registry, *, fills_catalog: bool) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_app: web.Application) -> AsyncIterator[None]:
         catalog_ready = asyncio.Event()
         tasks = [
-            asyncio.create_task(_keep_catalog(registry.catalog, catalog_ready)),
+            asyncio.create_task(_keep_catalog(registry.catalog, catalog_ready, fills=fills_catalog)),
             asyncio.create_task(_keep_swept(registry)),
         ]
         with contextlib.suppress(TimeoutError):
@@ -157,13 +159,13 @@ async def _sweep(registry: Registry) -> None:
         _logger.warning("finished upload sessions stay for now: %s", error)
 
 
-async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event) -> None:
+async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event, *, fills: bool) -> None:
     """Fill the index, quickly retried while the port is closed; then write, for ever, what it missed."""
     loop = asyncio.get_running_loop()
     patience_ends = loop.time() + CATALOG_START_SECONDS
     while True:
         try:
-            is_done = await catalog.catch_up()
+            is_done = await catalog.catch_up(fills=fills)
         except Exception:
             # A defect, but one in the catalog must not leave it without upkeep until the next restart.
             _logger.exception("upkeep of the catalog failed")
