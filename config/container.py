@@ -19,8 +19,6 @@ from dependency_injector.providers import Callable, Dependency, Object, Selector
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from adapters.blob_storage.s3 import S3BlobStorage, S3Options
-from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
@@ -32,6 +30,7 @@ from config.policies import manifest_policy
 from config.settings import DescriptorCache, S3Settings, ScsSettings, Secret, Settings
 from core.links import Links
 from core.manifest_cache import ManifestCache
+from core.ports.blob_storage import BlobStorage
 from core.registry import Registry
 from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
@@ -71,6 +70,21 @@ def _options(options: type[T], settings: S3Settings | ScsSettings) -> T:
     return options(**{name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()})
 
 
+# The SDK takes longer to import than everything else together, and 25 MB: a registry on a folder does without it.
+
+
+def _s3_blob_storage(settings: S3Settings) -> BlobStorage:
+    from adapters.blob_storage.s3 import S3BlobStorage, S3Options  # noqa: PLC0415
+
+    return S3BlobStorage(_options(S3Options, settings))
+
+
+def _scs_blob_storage(settings: ScsSettings) -> BlobStorage:
+    from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
+
+    return ScsBlobStorage(_options(ScsOptions, settings))
+
+
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
     # Redis is not supported yet; `config.support` says so at start.
     return "inmemory" if configured is DescriptorCache.INMEMORY else "disabled"
@@ -103,8 +117,8 @@ class Container(DeclarativeContainer):
             root_directory=settings.provided.storage.filesystem.root_directory,
             threads_max=settings.provided.storage.filesystem.max_threads,
         ),
-        s3=Singleton(S3BlobStorage, Callable(_options, Object(S3Options), settings.provided.storage.s3)),
-        scs=Singleton(ScsBlobStorage, Callable(_options, Object(ScsOptions), settings.provided.storage.scs)),
+        s3=Singleton(_s3_blob_storage, settings.provided.storage.s3),
+        scs=Singleton(_scs_blob_storage, settings.provided.storage.scs),
     )
     catalog_index = Selector(
         settings.provided.catalog.backend,
