@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from adapters.catalog_index.journal import ChangeJournal
 from adapters.catalog_index.name_file import NameFile
-from core.errors import StorageUnavailableError
+from core.errors import CatalogLostError, StorageUnavailableError
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.catalog_index import CatalogIndex
@@ -138,6 +138,8 @@ class LocalFileCatalogIndex(CatalogIndex):
             raise StorageUnavailableError(f"the catalog file {self._path} is not open")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except FileNotFoundError as error:
+            raise CatalogLostError(self._explain(error)) from error
         except OSError as error:
             raise StorageUnavailableError(self._explain(error)) from error
 

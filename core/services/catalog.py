@@ -14,7 +14,13 @@ from typing import Final, TypeVar
 
 from core import layout
 from core.concurrency import map_bounded
-from core.errors import NameInvalidError, PaginationInvalidError, StorageError, StorageUnavailableError
+from core.errors import (
+    CatalogLostError,
+    NameInvalidError,
+    PaginationInvalidError,
+    StorageError,
+    StorageUnavailableError,
+)
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.blob_storage import BlobStorage
@@ -48,6 +54,7 @@ class CatalogService:
         self._writing_pending = asyncio.Lock()
         self._forgotten = 0
         self._is_filled = index.is_derived
+        self._is_lost = False
         self._is_away = False
 
     @property
@@ -68,7 +75,8 @@ class CatalogService:
     async def page(self, n: int | None, last: str | None) -> Page[RepositoryName]:
         """Return the first `n` names after `last`, which may be any text; 100 unless told, 0 is an empty page.
 
-        What the index missed is written first, so that no page is short of a push that was answered.
+        What the index missed is written first, so that no page is short of a push that was answered; an index that
+        lost its names has no pages until `catch_up` filled it again.
 
         Raises:
             PaginationInvalidError: `n` is negative or beyond the maximum (as distribution since 2.8).
@@ -80,7 +88,14 @@ class CatalogService:
         if limit == 0:
             return Page(items=())
         await self._write_pending()
-        return await self._index.page(after=last or "", limit=limit)
+        try:
+            page = await self._index.page(after=last or "", limit=limit)
+        except CatalogLostError as error:
+            self._say_away(error)
+            raise
+        if self._is_lost:
+            raise StorageUnavailableError("the catalog's index lost its names and is being filled again")
+        return page
 
     async def record_push(self, name: RepositoryName) -> None:
         """Have a repository in the catalog; to be called when its manifest is durable.
@@ -101,12 +116,12 @@ class CatalogService:
             await self._record(name, has_manifest=False)
 
     async def catch_up(self) -> bool:
-        """Fill the index if that was not done yet, write what it missed, and return whether both are done.
+        """Fill the index if that was not done yet or it was lost, write what it missed, and return whether all is done.
 
         To be called at start and from time to time; an outage, of storage too, and its end are logged once.
         """
         try:
-            if not self._is_filled:
+            if self._is_lost or not self._is_filled:
                 await self.rebuild()
             await self.flush_pending()
         except StorageError as error:
@@ -154,6 +169,7 @@ class CatalogService:
         await self._index.replace_all(counted())
         self._forgotten -= forgotten
         self._is_filled = True
+        self._is_lost = False
         _LOGGER.info("catalog index rebuilt", extra={"index": self._index.name, "repositories": count})
         return count
 
@@ -214,6 +230,7 @@ class CatalogService:
             self._forgotten += 1
 
     def _say_away(self, error: StorageError) -> None:
+        self._is_lost = self._is_lost or isinstance(error, CatalogLostError)
         if not self._is_away:
             self._is_away = True
             _LOGGER.warning(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
-from core.errors import StorageUnavailableError
+from core.errors import CatalogLostError, StorageUnavailableError
 from core.names import RepositoryName
 from tests.contracts.catalog_index_contract import all_names, stream
 
@@ -172,7 +172,7 @@ async def test_missing_file_is_made_and_told_once(path, caplog):
 async def test_file_that_vanished_makes_check_create_it(path):
     async with LocalFileCatalogIndex(path) as index:
         path.unlink()
-        with pytest.raises(StorageUnavailableError):
+        with pytest.raises(CatalogLostError):
             await index.add(RepositoryName("a"))
         await index.check()
         await index.add(RepositoryName("a"))

@@ -135,3 +135,14 @@ def test_folder_in_place_of_the_file_is_said_with_the_remedy_and_heals(tmp_path:
         wait_until(lambda: path.read_bytes() == b"a\nb\n")
         assert client.catalog() == ["a", "b"]
         assert server.log().count(DEGRADED) == 1
+
+
+def test_file_that_vanished_is_made_and_filled_again(tmp_path: Path) -> None:
+    path = tmp_path / "repositories"
+    with registries(tmp_path, local(path)) as [server]:
+        client = RegistryClient(server.host)
+        push(client, "a")
+        path.unlink()
+        push(client, "b")
+        wait_until(lambda: path.exists() and path.read_bytes() == b"a\nb\n")
+        assert client.catalog() == ["a", "b"]

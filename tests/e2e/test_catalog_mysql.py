@@ -222,6 +222,16 @@ def test_user_without_create_is_told_the_statement(tmp_path: Path, database: Dat
         wait_until(lambda: rows(database).keys() == {"a", "b"})
 
 
+def test_dropped_table_is_made_and_filled_again(tmp_path: Path, database: Database) -> None:
+    with mysql_registries(tmp_path, database) as [server]:
+        push(RegistryClient(server.host), "a")
+        database.sql("DROP TABLE repositories")
+        push(RegistryClient(server.host), "b")
+        assert_unavailable(catalog(server))
+        wait_until(lambda: catalog(server).status == 200)
+        assert rows(database).keys() == {"a", "b"}
+
+
 def test_rebuild_by_hand_while_serving(tmp_path: Path, database: Database) -> None:
     with mysql_registries(tmp_path, database) as [server]:
         client = RegistryClient(server.host)
