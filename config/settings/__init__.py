@@ -7,9 +7,11 @@ Nothing here reads a file or the environment (`config.loader` does) and nothing 
 from config.settings.auth import AuthKind, AuthSettings, HtpasswdSettings, SillySettings, TokenSettings
 from config.settings.http import (
     ClientAuth,
+    CorsSettings,
     DebugSettings,
     HttpNetwork,
     HttpSettings,
+    LimitSettings,
     TlsSettings,
     TlsVersion,
 )
@@ -56,6 +58,7 @@ __all__ = [
     "CatalogBackend",
     "CatalogSettings",
     "ClientAuth",
+    "CorsSettings",
     "DebugSettings",
     "DescriptorCache",
     "EndpointSettings",
@@ -67,6 +70,7 @@ __all__ = [
     "HttpNetwork",
     "HttpSettings",
     "IndexPlatforms",
+    "LimitSettings",
     "LogFormatter",
     "LogLevel",
     "LogSettings",

@@ -115,13 +115,15 @@ class CatalogService:
         if not self.is_derived:
             await self._record(name, has_manifest=False)
 
-    async def catch_up(self) -> bool:
+    async def catch_up(self, *, fills: bool = True) -> bool:
         """Fill the index if that was not done yet or it was lost, write what it missed, and return whether all is done.
+
+        `fills` is False where another process fills it at start; a loss is repaired by whoever notices it.
 
         To be called at start and from time to time; an outage, of storage too, and its end are logged once.
         """
         try:
-            if self._is_lost or not self._is_filled:
+            if self._is_lost or (fills and not self._is_filled):
                 await self.rebuild()
             await self.flush_pending()
         except StorageError as error:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -15,16 +16,20 @@ from core.errors import StorageError
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from core.upload_state import UploadStateCodec
+from entrypoints.http.cors import Cors
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.draining import InFlight
+from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
-from entrypoints.http.keys import IN_FLIGHT
-from entrypoints.http.middlewares import common_headers, error_middleware
-from entrypoints.http.routes import Resource, Right
+from entrypoints.http.keys import IN_FLIGHT, SWITCHES
+from entrypoints.http.limits import gate
+from entrypoints.http.middlewares import common_headers, continue_or_refuse, error_middleware
+from entrypoints.http.routes import Resource
+from entrypoints.http.switches import Switches
 from entrypoints.http.urls import UrlBuilder
 
 _logger = logging.getLogger(__name__)
@@ -44,6 +49,7 @@ def create_app(
     *,
     upload_secret: bytes,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
+    fills_catalog: bool = True,
 ) -> web.Application:
     """Build the application.
 
@@ -52,18 +58,31 @@ def create_app(
         settings: of which `http` and `storage` are read.
         upload_secret: signs upload sessions; equal on all replicas.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
+        fills_catalog: whether this process fills the catalog's index at start; one of several workers does.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     handlers = _handlers(registry, settings, urls, UploadStateCodec(upload_secret))
-    dispatcher = Dispatcher(handlers, prefix=settings.http.prefix, forbidden=_forbidden(settings))
+    switches = Switches(settings)
+    dispatcher = Dispatcher(handlers, prefix=settings.http.prefix, switches=switches)
     in_flight = InFlight()
-    app = web.Application(middlewares=[in_flight.middleware(), error_middleware(lambda: str(uuid.uuid4()))])
+    cors = Cors(settings.http.cors)
+    app = web.Application(
+        middlewares=[
+            in_flight.middleware(),
+            error_middleware(lambda: str(uuid.uuid4())),
+            gate(settings.http.limits, Forwarding(settings.http.trusted_proxies), time.monotonic),
+            cors.middleware(),
+        ]
+    )
     app[IN_FLIGHT] = in_flight
-    app.router.add_route("*", "/{path:.*}", dispatcher.__call__)
-    app.on_response_prepare.append(common_headers(settings.http.headers))
+    app[SWITCHES] = switches
+    app.router.add_route("*", "/{path:.*}", dispatcher.__call__, expect_handler=continue_or_refuse)
+    app.on_response_prepare.append(common_headers(switches))
+    if settings.http.cors.origins:
+        app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(_background(registry))
+    app.cleanup_ctx.append(_background(registry, fills_catalog=fills_catalog))
     return app
 
 
@@ -72,7 +91,7 @@ def _handlers(
 ) -> Mapping[tuple[Resource, str], Handler]:
     blobs = BlobHandlers(registry.blobs, redirects=not settings.storage.redirect_disabled)
     uploads = UploadHandlers(registry, codec=codec, urls=urls)
-    manifests = ManifestHandlers(registry, urls=urls)
+    manifests = ManifestHandlers(registry, urls=urls, bytes_max=settings.http.limits.manifest_bytes)
     lists = ListHandlers(registry, urls=urls)
     return {
         (Resource.BASE, "GET"): get_base,
@@ -96,16 +115,6 @@ def _handlers(
     }
 
 
-def _forbidden(settings: Settings) -> Mapping[Right, str]:
-    forbidden: dict[Right, str] = {}
-    if not settings.storage.delete_enabled:
-        forbidden[Right.DELETE] = "deleting is switched off (storage.delete.enabled)"
-    if settings.storage.readonly_enabled:
-        reason = "the registry is read-only (storage.maintenance.readonly)"
-        forbidden |= {Right.WRITE: reason, Right.DELETE: reason}
-    return forbidden
-
-
 def _lifetimes(
     managers: Sequence[AbstractAsyncContextManager[Any]],
 ) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -118,11 +127,11 @@ def _lifetimes(
     return open_and_close
 
 
-def _background(registry: Registry) -> Callable[[web.Application], AsyncIterator[None]]:
+def _background(registry: Registry, *, fills_catalog: bool) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_app: web.Application) -> AsyncIterator[None]:
         catalog_ready = asyncio.Event()
         tasks = [
-            asyncio.create_task(_keep_catalog(registry.catalog, catalog_ready)),
+            asyncio.create_task(_keep_catalog(registry.catalog, catalog_ready, fills=fills_catalog)),
             asyncio.create_task(_keep_swept(registry)),
         ]
         with contextlib.suppress(TimeoutError):
@@ -150,13 +159,13 @@ async def _sweep(registry: Registry) -> None:
         _logger.warning("finished upload sessions stay for now: %s", error)
 
 
-async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event) -> None:
+async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event, *, fills: bool) -> None:
     """Fill the index, quickly retried while the port is closed; then write, for ever, what it missed."""
     loop = asyncio.get_running_loop()
     patience_ends = loop.time() + CATALOG_START_SECONDS
     while True:
         try:
-            is_done = await catalog.catch_up()
+            is_done = await catalog.catch_up(fills=fills)
         except Exception:
             # A defect, but one in the catalog must not leave it without upkeep until the next restart.
             _logger.exception("upkeep of the catalog failed")

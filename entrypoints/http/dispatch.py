@@ -7,7 +7,8 @@ from aiohttp import web
 from core.errors import UnsupportedError
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
-from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, Right, match
+from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, match
+from entrypoints.http.switches import Switches
 
 
 class Dispatcher:
@@ -16,7 +17,7 @@ class Dispatcher:
     Args:
         handlers: one for each endpoint.
         prefix: `http.prefix`, with both slashes.
-        forbidden: rights that are switched off, with what a client is told.
+        switches: which rights are switched off.
     """
 
     def __init__(
@@ -24,18 +25,15 @@ class Dispatcher:
         handlers: Mapping[tuple[Resource, str], Handler],
         *,
         prefix: str,
-        forbidden: Mapping[Right, str],
+        switches: Switches,
     ) -> None:
         missing = [endpoint for endpoint in ENDPOINTS if (endpoint.resource, endpoint.method) not in handlers]
         if missing:
             raise ValueError(f"endpoints without a handler: {missing}")
         self._handlers = handlers
         self._prefix = prefix.rstrip("/")
-        self._forbidden = {
-            (endpoint.resource, endpoint.method): forbidden[endpoint.right]
-            for endpoint in ENDPOINTS
-            if endpoint.right in forbidden
-        }
+        self._rights = {(endpoint.resource, endpoint.method): endpoint.right for endpoint in ENDPOINTS}
+        self._switches = switches
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer a request.
@@ -55,8 +53,8 @@ class Dispatcher:
         handler = self._handlers.get(endpoint)
         if handler is None:
             return _other_method(request, target.resource)
-        if endpoint in self._forbidden:
-            raise UnsupportedError(self._forbidden[endpoint])
+        if reason := self._switches.forbidden.get(self._rights[endpoint]):
+            raise UnsupportedError(reason)
         return await handler(request, target)
 
 

@@ -1,17 +1,13 @@
 """The URLs that the registry writes: absolute for distribution's clients, right behind any proxy."""
 
-import re
 from dataclasses import dataclass
-from typing import Final
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
 from core.digest import Digest
 from core.names import RepositoryName
-
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_SCHEMES: Final = frozenset({"http", "https"})
+from entrypoints.http.keys import CLIENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,22 +46,6 @@ class UrlBuilder:
             return f"{self.host.rstrip('/')}/{path}"
         if self.relative:
             return f"{self.prefix}{path}"
-        scheme, host = _origin(request)
-        return f"{scheme}://{host}{self.prefix}{path}"
-
-
-def _origin(request: web.BaseRequest) -> tuple[str, str]:
-    """Return scheme and host as the client sees them; a value that cannot be one is passed over."""
-    scheme, host = request.scheme, request.host
-    if request.headers.get("Forwarded"):
-        # RFC 7239; its first element is the proxy nearest to the client.
-        first = request.forwarded[0] if request.forwarded else {}
-        forwarded_scheme, forwarded_host = first.get("proto", ""), first.get("host", "")
-    else:
-        forwarded_scheme = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip()
-        forwarded_host = request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
-    if forwarded_scheme.lower() in _SCHEMES:
-        scheme = forwarded_scheme.lower()
-    if _HOST.fullmatch(forwarded_host):
-        host = forwarded_host
-    return scheme, host
+        client = request[CLIENT]
+        # A path alone is right wherever the client believes to be.
+        return f"{client.scheme}://{client.host}{self.prefix}{path}" if client.host else f"{self.prefix}{path}"

@@ -9,6 +9,7 @@ from config.settings import Settings
 from core.digest import Digest
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.routes import Resource, Target, match
+from entrypoints.http.switches import Switches
 from tests.http.conftest import error_codes
 
 DIGEST = Digest.of(b"")
@@ -40,7 +41,7 @@ def test_path_leads_to_its_resource(path, target):
 
 def test_endpoint_without_handler_is_a_mistake_at_start():
     with pytest.raises(ValueError, match="without a handler"):
-        Dispatcher({}, prefix="/", forbidden={})
+        Dispatcher({}, prefix="/", switches=Switches(Settings()))
 
 
 async def test_base_says_that_this_is_a_registry(api):
