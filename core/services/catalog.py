@@ -87,15 +87,14 @@ class CatalogService:
             raise PaginationInvalidError(f"n must be between 0 and {self._page_size_max}", detail={"n": limit})
         if limit == 0:
             return Page(items=())
-        await self._write_pending()
+        if self._is_lost:
+            raise StorageUnavailableError("the catalog's index lost its names and is being filled again")
         try:
-            page = await self._index.page(after=last or "", limit=limit)
+            await self._write_pending()
+            return await self._index.page(after=last or "", limit=limit)
         except CatalogLostError as error:
             self._say_away(error)
             raise
-        if self._is_lost:
-            raise StorageUnavailableError("the catalog's index lost its names and is being filled again")
-        return page
 
     async def record_push(self, name: RepositoryName) -> None:
         """Have a repository in the catalog; to be called when its manifest is durable.
@@ -118,15 +117,22 @@ class CatalogService:
     async def catch_up(self, *, fills: bool = True) -> bool:
         """Fill the index if that was not done yet or it was lost, write what it missed, and return whether all is done.
 
-        `fills` is False where another process fills it at start; a loss is repaired by whoever notices it.
-
         To be called at start and from time to time; an outage, of storage too, and its end are logged once.
+
+        Args:
+            fills: False where another process fills it first; an outage at start and a loss are repaired by each
+                process that noticed.
         """
         try:
             if self._is_lost or (fills and not self._is_filled):
                 await self.rebuild()
+            elif not self.is_derived:
+                await self._index.check()
+                self._is_filled = True
             await self.flush_pending()
         except StorageError as error:
+            # One that was not there at start has the names of who knows when, if any.
+            self._is_lost = self._is_lost or not self._is_filled
             self._say_away(error)
             return False
         self._say_back()
@@ -196,6 +202,10 @@ class CatalogService:
         return written
 
     async def _record(self, name: RepositoryName, *, has_manifest: bool) -> None:
+        if self._is_lost:
+            # Written now, it would be the only name of an index that looks whole.
+            self._remember(name, has_manifest=has_manifest)
+            return
         if name in self._pending:
             # An older change is still to be written, perhaps right now; this one must not overtake it.
             self._pending[name] = has_manifest
