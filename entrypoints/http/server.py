@@ -65,7 +65,9 @@ async def _serve(reloader: Reloader, container: Container) -> int:
         _logger.error("cannot open the storage: %s", error)  # noqa: TRY400 - one line for people, no traceback
         return 4
     except OSError as error:
-        _logger.error("cannot listen on %s: %s", settings.http.addr, error.strerror or error)  # noqa: TRY400
+        # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        _logger.error("cannot listen on %s: %s", settings.http.addr, reason)  # noqa: TRY400
         return 1
     else:
         _logger.info("listening on %s", listener.name, extra={"tls": context is not None})

@@ -1,6 +1,7 @@
 """Certificates for tests: an authority, and what it signs, as PEM files."""
 
 import datetime as dt
+import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,11 +20,16 @@ class Pair:
 
     certificate: Path
     key: Path
+    authority: Path
 
     @property
     def serial(self) -> int:
         """The number by which a test tells certificates apart."""
         return x509.load_pem_x509_certificate(self.certificate.read_bytes()).serial_number
+
+    def trusting_context(self) -> ssl.SSLContext:
+        """Return a client's context that takes what the same authority signed, and nothing else."""
+        return ssl.create_default_context(cadata=self.authority.read_text())
 
     def replace_by(self, other: "Pair") -> None:
         """Put another pair in these places, each file at once."""
@@ -74,7 +80,7 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
+        pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key", self.path)
         pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         pair.key.write_bytes(
             key.private_bytes(
