@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from config.effective import EffectiveValue
+from config.effective import DEFAULT_SOURCE, EffectiveValue
 from config.errors import ConfigError
 from config.loader import Loaded
 from config.settings import Settings
@@ -133,8 +133,8 @@ class Reloader:
 
     def _waiting(self, loaded: Loaded) -> set[str]:
         """Return the keys that differ from those that the process began with and cannot change while it runs."""
-        before, after = _shown(self._begun.effective), _shown(loaded.effective)
-        differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+        before, after = _by_key(self._begun), _by_key(loaded)
+        differing = {key for key in before.keys() | after.keys() if _differ(before.get(key), after.get(key))}
         waiting = {key for key in differing if not self._is_live(key)}
         if (self._begun.settings.http.tls is None) != (loaded.settings.http.tls is None):
             waiting.add("http.tls")
@@ -146,5 +146,12 @@ class Reloader:
         return any(key == live or (live.endswith(".") and key.startswith(live)) for live in self.live_keys)
 
 
-def _shown(values: Iterable[EffectiveValue]) -> Mapping[str, str]:
-    return {value.key: value.shown for value in values}
+def _by_key(loaded: Loaded) -> Mapping[str, EffectiveValue]:
+    return {value.key: value for value in loaded.effective}
+
+
+def _differ(before: EffectiveValue | None, after: EffectiveValue | None) -> bool:
+    if before is not None and after is not None:
+        return before.shown != after.shown
+    # A section that came or went; its defaults were not asked for.
+    return any(value.source != DEFAULT_SOURCE for value in (before, after) if value is not None)

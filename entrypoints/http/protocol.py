@@ -82,6 +82,8 @@ class GuardedProtocol(RequestHandler):
             _logger.error("request failed outside of the application", exc_info=exc)
             response = respond(500, [envelope("UNKNOWN", "unknown error")])
         response.force_close()
+        # The version of a request that could not be read is unknown, so aiohttp leaves this out.
+        response.headers["Connection"] = "close"
         return response
 
     def _judge(self, error: BadHttpMessage) -> tuple[int, str]:

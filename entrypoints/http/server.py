@@ -54,7 +54,9 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     try:
         sockets = open_sockets(settings.http, inherited, count)
     except OSError as error:
-        _logger.error("cannot listen on %s: %s", settings.http.addr, error.strerror or error)  # noqa: TRY400
+        # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        _logger.error("cannot listen on %s: %s", settings.http.addr, reason)  # noqa: TRY400
         return 1
 
     def start(worker: Worker) -> int:

@@ -1,6 +1,7 @@
 """The application over in-memory adapters, as a client on a socket sees it."""
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -16,6 +17,7 @@ from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
 from tests.support.core_services import CoreServices
+from tests.support.guarded_server import GuardedServer, run_guarded
 
 SECRET = b"a secret that all replicas share"
 
@@ -89,3 +91,16 @@ async def api(start: Callable[..., Any]) -> Api:
 async def error_codes(response: Any) -> list[str]:
     assert response.content_type == "application/json"
     return [entry["code"] for entry in (await response.json())["errors"]]
+
+
+@pytest.fixture
+async def guarded(services):
+    """Start servers as production runs them, on raw sockets."""
+    async with AsyncExitStack() as stack:
+
+        async def start_one(settings: Settings | None = None, **options: Any) -> GuardedServer:
+            settings = settings or Settings()
+            app = create_app(build_registry(services), settings, upload_secret=SECRET)
+            return await stack.enter_async_context(run_guarded(app, settings, **options))
+
+        yield start_one
