@@ -24,6 +24,7 @@ _CONNECTION_ERRORS: Final = (HTTPClientError, ConnectionError, ResponseParserErr
 TRANSIENT_CODES: Final = frozenset(
     {
         "BadDigest",
+        "ConditionalRequestConflict",
         "IncompleteBody",
         "InternalError",
         "OperationAborted",
@@ -40,6 +41,7 @@ TRANSIENT_CODES: Final = frozenset(
 _TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_OFFERED_STATUSES: Final = frozenset({405, 501})
 _NOT_FOUND: Final = 404
+_PRECONDITION_FAILED: Final = 412
 _RANGE_NOT_SATISFIABLE: Final = 416
 
 _REMEDIES: Final = (
@@ -77,6 +79,10 @@ _REMEDIES: Final = (
 
 class UploadGoneError(StorageUnavailableError):
     """The store knows no such multipart upload: it was completed, aborted or never begun."""
+
+
+class AlreadyThereError(StorageUnavailableError):
+    """What was to be written only where nothing is met something."""
 
 
 class NotOfferedError(StorageUnavailableError):
@@ -128,9 +134,15 @@ def translate(
         return RangeInvalidError(_size_of(error))
     if answer.code == "NoSuchUpload":
         return UploadGoneError(message)
+    return _kind_of(answer)(message)
+
+
+def _kind_of(answer: Answer) -> type[StorageUnavailableError]:
+    if answer.status == _PRECONDITION_FAILED:
+        return AlreadyThereError
     if answer.status in _NOT_OFFERED_STATUSES or answer.code == "NotImplemented":
-        return NotOfferedError(message)
-    return StorageUnavailableError(message)
+        return NotOfferedError
+    return StorageUnavailableError
 
 
 def _explain(answer: Answer, *, driver: str, bucket: str) -> str:
