@@ -6,7 +6,7 @@ away is remembered here and written later; what is forgotten even so, a rebuild 
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, TypeVar
@@ -62,8 +62,13 @@ class CatalogService:
         """How many changes since the last rebuild came when no more could be remembered."""
         return self._forgotten
 
-    async def page(self, n: int | None, last: str | None) -> Page[RepositoryName]:
+    async def page(
+        self, n: int | None, last: str | None, *, sees: Callable[[RepositoryName], bool] | None = None
+    ) -> Page[RepositoryName]:
         """Return the first `n` names after `last`, which may be any text; 100 unless told, 0 is an empty page.
+
+        Names that `sees`, if given, refuses are as if they were not there: pages are full all the same, and whether
+        more follow is told of the others only. Then the index is read on until the page is full, 1,000 names a request.
 
         Raises:
             PaginationInvalidError: `n` is negative or beyond the maximum (as distribution since 2.8).
@@ -74,7 +79,15 @@ class CatalogService:
             raise PaginationInvalidError(f"n must be between 0 and {self._page_size_max}", detail={"n": limit})
         if limit == 0:
             return Page(items=())
-        return await self._index.page(after=last or "", limit=limit)
+        page = await self._index.page(after=last or "", limit=limit)
+        if sees is None:
+            return page
+        visible = [name for name in page.items if sees(name)]
+        # One more than asked for tells whether anything visible follows.
+        while page.has_more and len(visible) <= limit:
+            page = await self._index.page(after=page.items[-1], limit=_INDEX_PAGE)
+            visible += [name for name in page.items if sees(name)]
+        return Page(items=visible[:limit], has_more=len(visible) > limit)
 
     async def record_push(self, name: RepositoryName) -> None:
         """Have a repository in the catalog; to be called when its manifest is durable.

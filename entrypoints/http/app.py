@@ -5,14 +5,18 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from aiohttp import web
 
 from config.settings import Settings
+from core.access import AccessPolicy
 from core.errors import StorageError
+from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
 from core.registry import Registry
 from core.upload_state import UploadStateCodec
+from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.draining import InFlight
 from entrypoints.http.handlers.base import Handler, get_base
@@ -23,6 +27,7 @@ from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT
 from entrypoints.http.middlewares import common_headers, error_middleware
 from entrypoints.http.routes import Resource, Right
+from entrypoints.http.token_endpoint import TokenEndpoint
 from entrypoints.http.urls import UrlBuilder
 
 _logger = logging.getLogger(__name__)
@@ -37,7 +42,10 @@ def create_app(
     registry: Registry,
     settings: Settings,
     *,
+    authenticator: Authenticator,
+    policy: AccessPolicy,
     upload_secret: bytes,
+    now: Callable[[], datetime],
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
 ) -> web.Application:
     """Build the application.
@@ -45,15 +53,33 @@ def create_app(
     Args:
         registry: the domain.
         settings: of which `http` and `storage` are read.
+        authenticator: finds out who sends a request.
+        policy: what they may do.
         upload_secret: signs upload sessions; equal on all replicas.
+        now: tells the time, UTC-aware.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
-    handlers = _handlers(registry, settings, urls, UploadStateCodec(upload_secret))
-    dispatcher = Dispatcher(handlers, prefix=settings.http.prefix, forbidden=_forbidden(settings))
+    codec = UploadStateCodec(upload_secret)
+    gatekeeper = Gatekeeper(
+        authenticator,
+        policy,
+        codec=codec,
+        urls=urls,
+        upload_lifetime=timedelta(seconds=settings.access.upload_lifetime_seconds),
+        now=now,
+    )
+    dispatcher = Dispatcher(
+        _handlers(registry, settings, urls, codec),
+        prefix=settings.http.prefix,
+        forbidden=_forbidden(settings),
+        gatekeeper=gatekeeper,
+        extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
+    )
     in_flight = InFlight()
     app = web.Application(middlewares=[in_flight.middleware(), error_middleware(lambda: str(uuid.uuid4()))])
     app[IN_FLIGHT] = in_flight
+    app[GATEKEEPER] = gatekeeper
     app.router.add_route("*", "/{path:.*}", dispatcher.__call__)
     app.on_response_prepare.append(common_headers(settings.http.headers))
     app.on_response_prepare.append(in_flight.close_connection)

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from config.logging import request_id_variable
 from entrypoints.http.errors import render
-from entrypoints.http.keys import BEGUN, REQUEST_ID
+from entrypoints.http.keys import BEGUN, CALLER, REQUEST_ID
 from entrypoints.http.streaming import ClientGoneError
 
 _logger = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ class AccessLogger(AbstractAccessLogger):
 
     @override
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        caller = request.get(CALLER)
         _access_logger.info(
             "%s %s %s",
             request.method,
@@ -88,6 +89,7 @@ class AccessLogger(AbstractAccessLogger):
                 "http.request.useragent": request.headers.get("User-Agent", ""),
                 "http.request.referer": request.headers.get("Referer", ""),
                 "http.version": f"HTTP/{request.version.major}.{request.version.minor}",
+                "auth.user.name": caller.principal.name if caller is not None else "",
                 "http.response.status": response.status,
                 "http.response.written": response.body_length,
                 "http.response.duration": time,

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 import signal
 from typing import Final
 
@@ -11,6 +10,7 @@ from aiohttp import web
 from config.container import Container
 from config.settings import HttpNetwork, Settings
 from core.errors import StorageError
+from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.app import create_app
 from entrypoints.http.draining import CUT_SECONDS, InFlight
 from entrypoints.http.keys import IN_FLIGHT
@@ -28,17 +28,28 @@ def serve(settings: Settings, container: Container) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Returns:
-        0 after a stop, 4 when the storage could not be opened, 1 when the address could not be.
+        0 after a stop, 4 when the storage could not be opened, 1 when the address or a file of users or keys
+        could not be.
     """
     return asyncio.run(_serve(settings, container))
 
 
 async def _serve(settings: Settings, container: Container) -> int:
+    _warn_without_secret(settings)
     app = create_app(
         container.registry(),
         settings,
-        upload_secret=_upload_secret(settings),
-        lifetimes=[container.blob_storage(), container.catalog_index(), container.descriptor_cache()],
+        authenticator=container.authenticator(),
+        policy=container.access_policy(),
+        upload_secret=container.shared_secret(),
+        now=container.now(),
+        # Users and keys first: nothing is opened for a registry that could let nobody in.
+        lifetimes=[
+            container.authenticator(),
+            container.blob_storage(),
+            container.catalog_index(),
+            container.descriptor_cache(),
+        ],
     )
     runner = web.AppRunner(
         app,
@@ -55,6 +66,9 @@ async def _serve(settings: Settings, container: Container) -> int:
     try:
         await runner.setup()
         await _site(runner, settings).start()
+    except CredentialSourceError as error:
+        _logger.error("cannot tell who may come in: %s", error)  # noqa: TRY400
+        return 1
     except StorageError as error:
         _logger.error("cannot open the storage: %s", error)  # noqa: TRY400 - one line for people, no traceback
         return 4
@@ -78,14 +92,12 @@ async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: fl
         _logger.warning("requests are cut off: they did not finish within http.draintimeout")
 
 
-def _upload_secret(settings: Settings) -> bytes:
-    if settings.http.secret is not None:
-        return settings.http.secret.reveal().encode()
-    _logger.warning(
-        "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "
-        "set REGISTRY_HTTP_SECRET to the same text on all replicas"
-    )
-    return secrets.token_bytes(32)
+def _warn_without_secret(settings: Settings) -> None:
+    if settings.http.secret is None:
+        _logger.warning(
+            "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "
+            "set REGISTRY_HTTP_SECRET to the same text on all replicas"
+        )
 
 
 def _on_signals() -> asyncio.Event:

@@ -45,27 +45,37 @@ class UrlBuilder:
         # What the client wrote, encoded anew: it must not be able to end the header's <…>.
         return f'<{quote(request.path)}?{urlencode(pairs)}>; rel="next"'
 
-    def _absolute(self, request: web.BaseRequest, path: str) -> str:
+    def root(self, request: web.BaseRequest) -> str:
+        """Where the registry is, absolute whatever `http.relativeurls` says, ended by a slash."""
         if self.host:
-            return f"{self.host.rstrip('/')}/{path}"
-        if self.relative:
+            return f"{self.host.rstrip('/')}/"
+        scheme, host = origin(request)
+        return f"{scheme}://{host}{self.prefix}"
+
+    def _absolute(self, request: web.BaseRequest, path: str) -> str:
+        if self.relative and not self.host:
             return f"{self.prefix}{path}"
-        scheme, host = _origin(request)
-        return f"{scheme}://{host}{self.prefix}{path}"
+        return f"{self.root(request)}{path}"
 
 
-def _origin(request: web.BaseRequest) -> tuple[str, str]:
+def origin(request: web.BaseRequest) -> tuple[str, str]:
     """Return scheme and host as the client sees them; a value that cannot be one is passed over."""
     scheme, host = request.scheme, request.host
     if request.headers.get("Forwarded"):
         # RFC 7239; its first element is the proxy nearest to the client.
         first = request.forwarded[0] if request.forwarded else {}
-        forwarded_scheme, forwarded_host = first.get("proto", ""), first.get("host", "")
+        forwarded_proto, forwarded_host = first.get("proto", ""), first.get("host", "")
     else:
-        forwarded_scheme = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip()
+        forwarded_proto = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip()
         forwarded_host = request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
-    if forwarded_scheme.lower() in _SCHEMES:
-        scheme = forwarded_scheme.lower()
+    if forwarded_proto.lower() in _SCHEMES:
+        scheme = forwarded_proto.lower()
     if _HOST.fullmatch(forwarded_host):
         host = forwarded_host
     return scheme, host
+
+
+def forwarded_scheme(request: web.BaseRequest) -> str:
+    """Return what a proxy in front told of the scheme (`X-Forwarded-Proto`), or nothing."""
+    scheme = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+    return scheme if scheme in _SCHEMES else ""
