@@ -53,14 +53,16 @@ class TrustedKeys:
         return key
 
     def _presented(self, jwk: Any, now: datetime) -> Key:
-        if isinstance(jwk, Mapping) and "x5c" in jwk:
+        if not isinstance(jwk, Mapping) or jwk.get("kty") == "oct":
+            raise CredentialsInvalidError("the key in the token's header is no public key")
+        if "x5c" in jwk:
             return self._certified(jwk["x5c"], now)
         try:
             thumbprint = _import(jwk).thumbprint()
         except (JoseError, ValueError, TypeError, KeyError, AttributeError):
             raise CredentialsInvalidError("the key in the token's header cannot be read") from None
         key = self.by_id.get(thumbprint)
-        if key is None or isinstance(key, OctKey):
+        if key is None:
             raise CredentialsInvalidError("the key in the token's header is not trusted")
         return key
 
