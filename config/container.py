@@ -36,7 +36,7 @@ from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from config.errors import ConfigError
-from config.policies import access_policy, manifest_policy
+from config.policies import KeptTags, access_policy, manifest_policy
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
 from core.access import AccessPolicy
 from core.links import Links
@@ -154,6 +154,7 @@ class Container(DeclarativeContainer):
     )
 
     shared_secret = Singleton(_shared_secret, settings.provided.http.secret)
+    kept_tags = Singleton(KeptTags, settings.provided.access)
     access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
     htpasswd = Singleton(
         HtpasswdAuthenticator,
@@ -206,7 +207,7 @@ class Container(DeclarativeContainer):
         links=links,
         tag_links=tag_links,
         cache=descriptor_cache,
-        policy=Singleton(manifest_policy, settings.provided.validation, settings.provided.access),
+        policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
         memory=Singleton(ManifestCache),
     )
     tags = Singleton(

@@ -29,6 +29,8 @@ CLASSIC_PATHS: Final = ("/etc/docker/registry/config.yml", "/etc/distribution/co
 PATH_UNSPECIFIED: Final = "configuration path unspecified"
 """The problem of having no file to read, in distribution's words."""
 
+_FIRST_INHERITED: Final = 3
+"""SD_LISTEN_FDS_START."""
 _FILE_BYTES_MAX: Final = 512 * 1024
 _SECRET_FILE_BYTES_MAX: Final = 64 * 1024
 
@@ -59,6 +61,15 @@ def find_path(argument: str | None, *, environ: Mapping[str, str] | None = None)
     if found is None:
         raise ConfigError([PATH_UNSPECIFIED])
     return found
+
+
+def inherited_descriptors(*, pid: int, environ: Mapping[str, str] | None = None) -> tuple[int, ...]:
+    """Return the sockets that systemd opened for the process `pid` (sd_listen_fds(3)); usually none."""
+    environ = os.environ if environ is None else environ
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(pid) or not count.isdecimal():
+        return ()
+    return tuple(range(_FIRST_INHERITED, _FIRST_INHERITED + int(count)))
 
 
 def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:

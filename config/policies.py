@@ -31,7 +31,7 @@ def _rule(settings: RuleSettings) -> Rule:
     )
 
 
-def manifest_policy(settings: ValidationSettings, access: AccessSettings) -> ManifestPolicy:
+def manifest_policy(settings: ValidationSettings, keeps_tag: Callable[[RepositoryName, Tag], bool]) -> ManifestPolicy:
     """Return what pushed manifests may refer to, and which tags they may not move.
 
     Switched off, validation lets any http(s) URL and any missing content pass, as distribution does.
@@ -41,16 +41,26 @@ def manifest_policy(settings: ValidationSettings, access: AccessSettings) -> Man
             requires_blobs=False,
             requires_child=lambda _child: False,
             allows_url=_is_web_url,
-            keeps_tag=_keeps_tag(access),
+            keeps_tag=keeps_tag,
         )
     return ManifestPolicy(
-        requires_child=_requires_child(settings), allows_url=_allows_url(settings), keeps_tag=_keeps_tag(access)
+        requires_child=_requires_child(settings), allows_url=_allows_url(settings), keeps_tag=keeps_tag
     )
 
 
-def _keeps_tag(settings: AccessSettings) -> Callable[[RepositoryName, Tag], bool]:
-    kept = [ImmutableTags(repositories=each.repositories, tags=each.tags) for each in settings.immutable_tags]
-    return lambda name, tag: any(each.covers(name, tag) for each in kept)
+class KeptTags:
+    """Tells which tags stay with the manifest that they first pointed at; may be told otherwise while serving."""
+
+    def __init__(self, settings: AccessSettings) -> None:
+        self.apply(settings)
+
+    def apply(self, settings: AccessSettings) -> None:
+        """Take over what these settings say."""
+        self._kept = [ImmutableTags(repositories=each.repositories, tags=each.tags) for each in settings.immutable_tags]
+
+    def __call__(self, name: RepositoryName, tag: Tag) -> bool:
+        """Whether this tag is among them."""
+        return any(each.covers(name, tag) for each in self._kept)
 
 
 def _is_web_url(url: str) -> bool:

@@ -37,7 +37,6 @@ class Unsupported:
 
 
 UNSUPPORTED: Final = (
-    Unsupported("http.tls", Severity.REFUSE, "end TLS in a proxy in front, and remove the section"),
     Unsupported("proxy.remoteurl", Severity.REFUSE, "run distribution as the pull-through cache"),
     Unsupported("storage.azure", Severity.REFUSE, "use s3, scs or filesystem"),
     Unsupported(

@@ -19,6 +19,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       ContentError                      what was sent is not what was announced
         DigestMismatchError
         SizeMismatchError
+        BlobTooLargeError
         UploadRangeError
         UploadInvalidError
         ManifestBlobUnknownError
@@ -117,6 +118,14 @@ class DigestMismatchError(ContentError):
 
 class SizeMismatchError(ContentError):
     """The number of bytes differs from the announced one."""
+
+
+class BlobTooLargeError(ContentError):
+    """A blob is longer than the `limit` bytes that this registry takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"blob is larger than {limit} bytes", detail={"limit": limit})
+        self.limit = limit
 
 
 class UploadRangeError(ContentError):

@@ -1,19 +1,32 @@
 """`http`: the listener, generated URLs, TLS, the debug listener."""
 
 import re
+from ipaddress import ip_network
 from typing import Any, Final
 
 from marshmallow import ValidationError, validates_schema
 from typing_extensions import override
 
+from config.cipher_suites import suite_problem
 from config.schema.base import SectionSchema, Sub
 from config.schema.collections import HeaderMap, ListOf, Unused
 from config.schema.key import MISSING_VALUE
-from config.schema.scalars import Bool, Choice, Duration, SecretText, Text
-from config.settings import ClientAuth, DebugSettings, HttpNetwork, HttpSettings, TlsSettings, TlsVersion
+from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, Text
+from config.settings import (
+    ClientAuth,
+    CorsSettings,
+    DebugSettings,
+    HttpNetwork,
+    HttpSettings,
+    LimitSettings,
+    TlsSettings,
+    TlsVersion,
+)
 
 _TCP_ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%a-z]+\]|[^\s:\[\]/]*):([0-9]{1,5})")
 _BASE_URL: Final = re.compile(r"https?://[^/\s?#@]+(?:/[^\s?#]*)?")
+_ORIGIN: Final = re.compile(r"\*|https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9-]+")
 _PORT_MAX: Final = 65_535
 
 
@@ -33,6 +46,22 @@ def _path_problem(text: str) -> str | None:
     return None if re.fullmatch(r"[A-Za-z0-9/._~-]*", text) else "must be a path such as /registry/"
 
 
+def _origin_problem(text: str) -> str | None:
+    return None if _ORIGIN.fullmatch(text) else "must be an origin such as https://ui.example.com, or `*`"
+
+
+def _token_problem(text: str) -> str | None:
+    return None if _TOKEN.fullmatch(text) else "must be one word of letters, digits and `-`"
+
+
+def _network_problem(text: str) -> str | None:
+    try:
+        ip_network(text)
+    except ValueError:
+        return "must be an address or a network such as 10.0.0.0/8 or fd00::/8"
+    return None
+
+
 class TlsSchema(SectionSchema):
     """`http.tls`."""
 
@@ -43,7 +72,9 @@ class TlsSchema(SectionSchema):
     client_cas = ListOf(Text("clientcas", "PEM files of the authorities that sign client certificates."))
     client_auth = Choice("clientauth", "What is asked of clients when `clientcas` is given.", ClientAuth)
     minimum_version = Choice("minimumtls", "The lowest TLS version spoken.", TlsVersion)
-    cipher_suites = ListOf(Text("ciphersuites", "The cipher suites offered, by Go's names."))
+    cipher_suites = ListOf(
+        Text("ciphersuites", "The cipher suites offered for TLS 1.2, by Go's names.", check=suite_problem)
+    )
     lets_encrypt = Unused("letsencrypt", "Certificates from an ACME server.")
 
     @validates_schema
@@ -52,6 +83,46 @@ class TlsSchema(SectionSchema):
         problems: dict[Any, Any] = {key: [MISSING_VALUE] for key in ("certificate", "key") if key not in values}
         if problems and values.keys() & {"certificate", "key", "client_cas"}:
             raise ValidationError(problems)
+
+
+class CorsSchema(SectionSchema):
+    """`http.cors`."""
+
+    settings = CorsSettings
+
+    origins = ListOf(
+        Text("origins", "Browser pages that may call the API: `https://host[:port]`, or `*`.", check=_origin_problem)
+    )
+    credentials = Bool("credentials", "Whether those pages may send the credentials that the browser keeps.")
+    max_age_seconds = Duration("maxage", "How long browsers remember what they were allowed.")
+    methods = ListOf(Text("methods", "Methods that those pages may use.", check=_token_problem))
+    headers = ListOf(Text("headers", "Headers that those pages may send.", check=_token_problem))
+
+    @validates_schema
+    def check_credentials(self, values: dict[str, Any], **_: Any) -> None:
+        """Refuse credentials for everybody, as browsers do."""
+        if "*" in values.get("origins", ()) and values.get("credentials"):
+            raise ValidationError({"credentials": ["cannot be true while `origins` holds `*`: list the origins"]})
+
+
+class LimitsSchema(SectionSchema):
+    """`http.limits`."""
+
+    settings = LimitSettings
+
+    upload_bytes = Integer("uploadsize", "Bytes of one blob; 0 is no limit.")
+    manifest_bytes = Integer("manifestsize", "Bytes of one manifest.", at_least=1024, at_most=4 * 1024 * 1024)
+    header_bytes = Integer("headersize", "Bytes of one header field.", at_least=1024, at_most=1024 * 1024)
+    url_bytes = Integer("urlsize", "Bytes of a request's URL.", at_least=4096, at_most=1024 * 1024)
+    requests = Integer("requests", "Requests under way at once; 0 is no limit.")
+    connections = Integer("connections", "Connections at once; 0 is no limit.")
+    rate = Integer("rate", "Requests per second of one client address in the long run; 0 is no limit.")
+    burst = Integer("burst", "Requests of one client address that may come at once after a pause.", at_least=1)
+    keepalive_seconds = Duration("keepalivetimeout", "How long an idle connection stays open.", above_zero=True)
+    header_seconds = Duration("headertimeout", "How long the head of a request may take; 0 is no limit.")
+    body_seconds = Duration("bodytimeout", "How long a body may make no progress; 0 is no limit.")
+    body_rate = Integer("bodyrate", "Bytes per second below which a body counts as stalled; 0 is no limit.")
+    send_seconds = Duration("sendtimeout", "How long a client may take nothing of an answer; 0 is no limit.")
 
 
 class PrometheusSchema(SectionSchema):
@@ -94,8 +165,18 @@ class HttpSchema(SectionSchema):
     secret = SecretText("secret", "Signs upload sessions; must be the same text on all replicas.")
     relative_urls = Bool("relativeurls", "Whether generated links lack scheme and host.")
     drain_timeout_seconds = Duration("draintimeout", "How long requests may go on after SIGTERM.")
+    workers = Integer("workers", "How many processes serve; 0 is one for each core that may be used.", at_most=1024)
     headers = HeaderMap(Text("headers", "Headers added to every response, each with a list of values."))
     tls = Sub("tls", "TLS of the listener.", TlsSchema)
+    trusted_proxies = ListOf(
+        Text(
+            "trustedproxies",
+            "Networks whose `Forwarded` and `X-Forwarded-*` headers count; without it everybody's do.",
+            check=_network_problem,
+        )
+    )
+    cors = Sub("cors", "Access for browser pages of other origins.", CorsSchema)
+    limits = Sub("limits", "What clients may take of the server.", LimitsSchema)
     debug = Sub("debug", "The debug listener.", DebugSchema)
     http2 = Sub("http2", "HTTP/2.", Http2Schema)
     h2c = Sub("h2c", "HTTP/2 without TLS.", H2cSchema)
@@ -109,6 +190,13 @@ class HttpSchema(SectionSchema):
                 raise ValidationError({"addr": ["must be the path of a socket"]})
         elif addr and (problem := address_problem(addr)):
             raise ValidationError({"addr": [problem]})
+
+    @validates_schema
+    def check_cors(self, values: dict[str, Any], **_: Any) -> None:
+        """Refuse two answers to one question: a browser takes neither."""
+        rivals = [name for name in values.get("headers", ()) if name.lower().startswith("access-control-")]
+        if rivals and "cors" in values and values["cors"].origins:
+            raise ValidationError({"headers": {rivals[0]: ["cannot be given beside `http.cors`: keep one of them"]}})
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:

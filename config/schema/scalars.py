@@ -145,7 +145,11 @@ class Integer(Leaf[int]):
 
 
 class Duration(Leaf[float]):
-    """A Go duration, or a number of nanoseconds, as seconds; never negative."""
+    """A Go duration, or a number of nanoseconds, as seconds; never negative.
+
+    Args:
+        above_zero: nought is refused too.
+    """
 
     json_type: ClassVar[JsonObject] = {
         "anyOf": [
@@ -153,6 +157,10 @@ class Duration(Leaf[float]):
             {"type": "string", "pattern": "^([0-9.]+(ns|us|µs|ms|s|m|h))+$"},
         ]
     }
+
+    def __init__(self, key: str, doc: str, *, above_zero: bool = False, **options: Any) -> None:
+        super().__init__(key, doc, **options)
+        self.above_zero = above_zero
 
     @override
     def parse(self, text: str, source: Source) -> Node:
@@ -164,7 +172,7 @@ class Duration(Leaf[float]):
             seconds = parse_duration(scalar.text)
         except ValueError:
             seconds = -1.0
-        if seconds < 0:
+        if seconds < 0 or (self.above_zero and not seconds):
             raise ValidationError(f"must be a duration such as 10s, 1h30m or 168h, not {_shown(scalar)}")
         return seconds
 

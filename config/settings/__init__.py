@@ -15,9 +15,11 @@ from config.settings.auth import (
 )
 from config.settings.http import (
     ClientAuth,
+    CorsSettings,
     DebugSettings,
     HttpNetwork,
     HttpSettings,
+    LimitSettings,
     TlsSettings,
     TlsVersion,
 )
@@ -66,6 +68,7 @@ __all__ = [
     "CatalogBackend",
     "CatalogSettings",
     "ClientAuth",
+    "CorsSettings",
     "DebugSettings",
     "DescriptorCache",
     "EndpointSettings",
@@ -78,6 +81,7 @@ __all__ = [
     "HttpSettings",
     "ImmutableTagSettings",
     "IndexPlatforms",
+    "LimitSettings",
     "LogFormatter",
     "LogLevel",
     "LogSettings",

@@ -53,6 +53,59 @@ class DebugSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CorsSettings:
+    """Which browser pages may call the API; none while `origins` is empty."""
+
+    origins: tuple[str, ...] = ()
+    """`scheme://host[:port]`, exact, or the one word `*`."""
+    credentials: bool = False
+    """Whether pages may send `Authorization` kept by the browser, and cookies; never with `*`."""
+    max_age_seconds: float = 600.0
+    """How long a browser may remember what a preflight answered."""
+    methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+    headers: tuple[str, ...] = (
+        "Accept",
+        "Authorization",
+        "Cache-Control",
+        "Content-Range",
+        "Content-Type",
+        "If-None-Match",
+        "Range",
+        "X-Request-Id",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
+    """What one client, and all together, may take of the process; 0 is no limit where it says so."""
+
+    upload_bytes: int = 0
+    """Size of one blob; 0 is no limit."""
+    manifest_bytes: int = 4 * 1024 * 1024
+    header_bytes: int = 16 * 1024
+    """One header field, name and value."""
+    url_bytes: int = 16 * 1024
+    requests: int = 1000
+    """Requests under way at once; 0 is no limit."""
+    connections: int = 10_000
+    """Connections at once; 0 is no limit."""
+    rate: int = 0
+    """Requests per second of one client address, in the long run; 0 is no limit."""
+    burst: int = 100
+    """Requests of one client address that may come at once after a pause."""
+    keepalive_seconds: float = 75.0
+    """How long an idle connection stays open."""
+    header_seconds: float = 30.0
+    """How long the head of a request may take to arrive; 0 is no limit."""
+    body_seconds: float = 60.0
+    """How long a body may make no progress; 0 is no limit."""
+    body_rate: int = 128
+    """Bytes per second below which a body counts as stalled, over `body_seconds` of waiting; 0 is no limit."""
+    send_seconds: float = 120.0
+    """How long a client may take nothing of an answer; 0 is no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
     """The main listener and the URLs that the registry writes."""
 
@@ -68,7 +121,13 @@ class HttpSettings:
     relative_urls: bool = False
     drain_timeout_seconds: float = 20.0
     """How long requests in flight may go on after SIGTERM; 0 does not wait."""
+    workers: int = 0
+    """How many processes serve; 0 is one for each core that may be used."""
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Added to every response."""
     tls: TlsSettings | None = None
+    trusted_proxies: tuple[str, ...] | None = None
+    """Networks whose `Forwarded` and `X-Forwarded-*` headers are believed; None believes everybody."""
+    cors: CorsSettings = field(default_factory=CorsSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
     debug: DebugSettings = field(default_factory=DebugSettings)

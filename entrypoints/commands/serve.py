@@ -12,14 +12,15 @@ _logger = logging.getLogger(__name__)
 
 
 def _run(arguments: Namespace) -> int:
-    loaded = load(find_path(arguments.file))
+    path = find_path(arguments.file)
+    loaded = load(path)
     configure_logging(loaded.settings.log)
     _report(loaded)
     # Here and not above, so that the other commands start without a web server and storage SDKs.
     from config.container import Container  # noqa: PLC0415
     from entrypoints.http.server import serve  # noqa: PLC0415
 
-    return serve(loaded.settings, Container(settings=loaded.settings))
+    return serve(loaded, Container(settings=loaded.settings), load=lambda: load(path))
 
 
 def _report(loaded: Loaded) -> None:

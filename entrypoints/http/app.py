@@ -1,7 +1,9 @@
 """The aiohttp application: handlers joined to routes, lifetimes joined to the process."""
 
 import asyncio
+import contextlib
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -15,18 +17,23 @@ from core.access import AccessPolicy
 from core.errors import StorageError
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
 from core.registry import Registry
+from core.services.catalog import CatalogService
 from core.upload_state import UploadStateCodec
 from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
+from entrypoints.http.cors import Cors
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.draining import InFlight
+from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
-from entrypoints.http.keys import IN_FLIGHT
-from entrypoints.http.middlewares import common_headers, error_middleware
-from entrypoints.http.routes import Resource, Right
+from entrypoints.http.keys import IN_FLIGHT, SWITCHES
+from entrypoints.http.limits import gate
+from entrypoints.http.middlewares import common_headers, continue_or_refuse, error_middleware
+from entrypoints.http.routes import Resource
+from entrypoints.http.switches import Switches
 from entrypoints.http.token_endpoint import TokenEndpoint
 from entrypoints.http.urls import UrlBuilder
 
@@ -34,6 +41,9 @@ _logger = logging.getLogger(__name__)
 
 CATALOG_RETRY_SECONDS: Final = 5.0
 """How soon a name that the catalog's index missed is written again."""
+CATALOG_START_SECONDS: Final = 3.0
+"""How long the port stays closed for a catalog that is being filled, or whose index does not answer."""
+CATALOG_START_RETRY_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 1.0
 """How long what a finished upload leaves in storage may lie there."""
 
@@ -47,6 +57,7 @@ def create_app(
     upload_secret: bytes,
     now: Callable[[], datetime],
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
+    fills_catalog: bool = True,
 ) -> web.Application:
     """Build the application.
 
@@ -58,8 +69,10 @@ def create_app(
         upload_secret: signs upload sessions; equal on all replicas.
         now: tells the time, UTC-aware.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
+        fills_catalog: whether this process fills the catalog's index at start; one of several workers does.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
+    switches = Switches(settings)
     codec = UploadStateCodec(upload_secret)
     gatekeeper = Gatekeeper(
         authenticator,
@@ -72,19 +85,30 @@ def create_app(
     dispatcher = Dispatcher(
         _handlers(registry, settings, urls, codec),
         prefix=settings.http.prefix,
-        forbidden=_forbidden(settings),
+        switches=switches,
         gatekeeper=gatekeeper,
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
     )
     in_flight = InFlight()
-    app = web.Application(middlewares=[in_flight.middleware(), error_middleware(lambda: str(uuid.uuid4()))])
+    cors = Cors(settings.http.cors)
+    app = web.Application(
+        middlewares=[
+            in_flight.middleware(),
+            error_middleware(lambda: str(uuid.uuid4())),
+            gate(settings.http.limits, Forwarding(settings.http.trusted_proxies), time.monotonic),
+            cors.middleware(),
+        ]
+    )
     app[IN_FLIGHT] = in_flight
     app[GATEKEEPER] = gatekeeper
-    app.router.add_route("*", "/{path:.*}", dispatcher.__call__)
-    app.on_response_prepare.append(common_headers(settings.http.headers))
+    app[SWITCHES] = switches
+    app.router.add_route("*", "/{path:.*}", dispatcher.__call__, expect_handler=continue_or_refuse)
+    app.on_response_prepare.append(common_headers(switches))
+    if settings.http.cors.origins:
+        app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(_background(registry))
+    app.cleanup_ctx.append(_background(registry, fills_catalog=fills_catalog))
     return app
 
 
@@ -93,7 +117,7 @@ def _handlers(
 ) -> Mapping[tuple[Resource, str], Handler]:
     blobs = BlobHandlers(registry.blobs, redirects=not settings.storage.redirect_disabled)
     uploads = UploadHandlers(registry, codec=codec, urls=urls)
-    manifests = ManifestHandlers(registry, urls=urls)
+    manifests = ManifestHandlers(registry, urls=urls, bytes_max=settings.http.limits.manifest_bytes)
     lists = ListHandlers(registry, urls=urls)
     return {
         (Resource.BASE, "GET"): get_base,
@@ -117,16 +141,6 @@ def _handlers(
     }
 
 
-def _forbidden(settings: Settings) -> Mapping[Right, str]:
-    forbidden: dict[Right, str] = {}
-    if not settings.storage.delete_enabled:
-        forbidden[Right.DELETE] = "deleting is switched off (storage.delete.enabled)"
-    if settings.storage.readonly_enabled:
-        reason = "the registry is read-only (storage.maintenance.readonly)"
-        forbidden |= {Right.WRITE: reason, Right.DELETE: reason}
-    return forbidden
-
-
 def _lifetimes(
     managers: Sequence[AbstractAsyncContextManager[Any]],
 ) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -139,9 +153,15 @@ def _lifetimes(
     return open_and_close
 
 
-def _background(registry: Registry) -> Callable[[web.Application], AsyncIterator[None]]:
+def _background(registry: Registry, *, fills_catalog: bool) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_app: web.Application) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_keep_catalog(registry)), asyncio.create_task(_keep_swept(registry))]
+        catalog_ready = asyncio.Event()
+        tasks = [
+            asyncio.create_task(_keep_catalog(registry.catalog, catalog_ready, fills=fills_catalog)),
+            asyncio.create_task(_keep_swept(registry)),
+        ]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(catalog_ready.wait(), CATALOG_START_SECONDS)
         yield
         for task in tasks:
             task.cancel()
@@ -165,16 +185,18 @@ async def _sweep(registry: Registry) -> None:
         _logger.warning("finished upload sessions stay for now: %s", error)
 
 
-async def _keep_catalog(registry: Registry) -> None:
-    """Fill the index once, in the background so that the port opens at once; then write what it missed."""
-    filled = registry.catalog.is_derived
+async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event, *, fills: bool) -> None:
+    """Fill the index, quickly retried while the port is closed; then write, for ever, what it missed."""
+    loop = asyncio.get_running_loop()
+    patience_ends = loop.time() + CATALOG_START_SECONDS
     while True:
         try:
-            if not filled:
-                count = await registry.catalog.rebuild()
-                _logger.info("catalog filled from storage", extra={"repositories": count})
-                filled = True
-            await registry.catalog.flush_pending()
-        except StorageError as error:
-            _logger.warning("catalog index is behind: %s", error)
-        await asyncio.sleep(CATALOG_RETRY_SECONDS)
+            is_done = await catalog.catch_up(fills=fills)
+        except Exception:
+            # A defect, but one in the catalog must not leave it without upkeep until the next restart.
+            _logger.exception("upkeep of the catalog failed")
+            is_done = False
+        if is_done:
+            ready.set()
+        is_starting = not ready.is_set() and loop.time() < patience_ends
+        await asyncio.sleep(CATALOG_START_RETRY_SECONDS if is_starting else CATALOG_RETRY_SECONDS)

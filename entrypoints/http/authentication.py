@@ -18,9 +18,9 @@ from core.ports.authenticator import (
     Fault,
 )
 from core.upload_state import UploadState, UploadStateCodec
-from entrypoints.http.keys import CALLER
+from entrypoints.http.keys import CALLER, CLIENT
 from entrypoints.http.routes import Resource, Target
-from entrypoints.http.urls import UrlBuilder, forwarded_scheme, origin
+from entrypoints.http.urls import UrlBuilder
 
 _logger = logging.getLogger(__name__)
 
@@ -92,9 +92,10 @@ class Gatekeeper:
         """
         await self._authenticator.reload()
 
-    def use(self, policy: AccessPolicy) -> None:
-        """Decide by another policy from the next request on."""
+    def use(self, policy: AccessPolicy, *, upload_lifetime: timedelta) -> None:
+        """Decide by another policy and lifetime from the next request on."""
         self._policy = policy
+        self._upload_lifetime = upload_lifetime
 
     async def admit(self, request: web.Request, target: Target) -> None:
         """Return if the request may go on; it then has its `CALLER`.
@@ -158,8 +159,12 @@ class Gatekeeper:
         )
 
     def _challenge(self, request: web.Request, accesses: Sequence[Access], fault: Fault | None) -> UnauthenticatedError:
+        client = request[CLIENT]
+        is_forwarded = "X-Forwarded-Proto" in request.headers or "Forwarded" in request.headers
         asked = Asked(
-            root=self._urls.root(request), host=origin(request)[1], forwarded_scheme=forwarded_scheme(request)
+            root=self._urls.root(request),
+            host=client.host or "",
+            forwarded_scheme=client.scheme if is_forwarded else "",
         )
         challenge = self._authenticator.challenge(accesses, asked, fault)
         return UnauthenticatedError(challenge, detail=_detail(accesses) or None)

@@ -8,7 +8,8 @@ from core.errors import UnsupportedError
 from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
-from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, Right, match
+from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, match
+from entrypoints.http.switches import Switches
 
 PlainHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 """Answers all methods on one path."""
@@ -20,7 +21,7 @@ class Dispatcher:
     Args:
         handlers: one for each endpoint.
         prefix: `http.prefix`, with both slashes.
-        forbidden: rights that are switched off, with what a client is told.
+        switches: which rights are switched off.
         gatekeeper: refuses whom it must.
         extras: what else is answered, by the whole path below the prefix.
     """
@@ -30,7 +31,7 @@ class Dispatcher:
         handlers: Mapping[tuple[Resource, str], Handler],
         *,
         prefix: str,
-        forbidden: Mapping[Right, str],
+        switches: Switches,
         gatekeeper: Gatekeeper,
         extras: Mapping[str, PlainHandler],
     ) -> None:
@@ -41,11 +42,8 @@ class Dispatcher:
         self._prefix = prefix.rstrip("/")
         self._gatekeeper = gatekeeper
         self._extras = {f"{self._prefix}/{path}": handler for path, handler in extras.items()}
-        self._forbidden = {
-            (endpoint.resource, endpoint.method): forbidden[endpoint.right]
-            for endpoint in ENDPOINTS
-            if endpoint.right in forbidden
-        }
+        self._rights = {(endpoint.resource, endpoint.method): endpoint.right for endpoint in ENDPOINTS}
+        self._switches = switches
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer a request.
@@ -67,8 +65,8 @@ class Dispatcher:
         handler = self._handlers.get(endpoint)
         if handler is None:
             return _other_method(request, target.resource)
-        if endpoint in self._forbidden:
-            raise UnsupportedError(self._forbidden[endpoint])
+        if reason := self._switches.forbidden.get(self._rights[endpoint]):
+            raise UnsupportedError(reason)
         return await handler(request, target)
 
     async def _answer_elsewhere(self, request: web.Request) -> web.StreamResponse:

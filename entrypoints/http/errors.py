@@ -37,6 +37,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.UnknownError: ("NAME_UNKNOWN", 404),
     errors.DigestMismatchError: ("DIGEST_INVALID", 400),
     errors.SizeMismatchError: ("SIZE_INVALID", 400),
+    errors.BlobTooLargeError: ("SIZE_INVALID", 413),
     errors.UploadRangeError: ("BLOB_UPLOAD_INVALID", 416),
     # Distribution answers 404: clients take it as a lost session and begin a new one.
     errors.UploadInvalidError: ("BLOB_UPLOAD_INVALID", 404),

@@ -4,11 +4,20 @@ from typing import Final
 
 from aiohttp import web
 
+from config.settings import LimitSettings
 from core.access import Caller
 from entrypoints.http.draining import InFlight
+from entrypoints.http.forwarding import Client
+from entrypoints.http.switches import Switches
 
 IN_FLIGHT: Final = web.AppKey("IN_FLIGHT", InFlight)
 """The requests under way."""
+SWITCHES: Final = web.AppKey("SWITCHES", Switches)
+"""What may change while the application serves."""
+CLIENT: Final = web.RequestKey("CLIENT", Client)
+"""Who sent the request, as far as proxies may be believed."""
+BODY_LIMITS: Final = web.RequestKey("BODY_LIMITS", LimitSettings)
+"""How large and how slow the request's body may be."""
 BEGUN: Final = web.RequestKey("BEGUN", bool)
 """Set once the head of the response is on its way: nothing else may be answered then."""
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)

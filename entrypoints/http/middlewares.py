@@ -2,18 +2,19 @@
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.typedefs import Handler, Middleware
 from typing_extensions import override
 
 from config.logging import request_id_variable
-from entrypoints.http.errors import render
-from entrypoints.http.keys import BEGUN, CALLER, REQUEST_ID
-from entrypoints.http.streaming import ClientGoneError
+from entrypoints.http.errors import envelope, render, respond
+from entrypoints.http.keys import BEGUN, CALLER, CLIENT, REQUEST_ID
+from entrypoints.http.streaming import BodyStalledError, ClientGoneError
+from entrypoints.http.switches import Switches
 
 _logger = logging.getLogger(__name__)
 _access_logger = logging.getLogger("registry.access")
@@ -35,8 +36,8 @@ def error_middleware(new_id: Callable[[], str]) -> Middleware:
         request_id_variable.set(request_id)
         try:
             return await handler(request)
-        except ClientGoneError:
-            return web.Response(status=_CLIENT_CLOSED_REQUEST)
+        except ClientGoneError as error:
+            return _answer_broken_body(request, error)
         except ConnectionError:
             # The client stopped reading in the middle of a blob.
             _logger.info("client went away")
@@ -53,9 +54,30 @@ def error_middleware(new_id: Callable[[], str]) -> Middleware:
     return answer
 
 
-def common_headers(
-    configured: Mapping[str, Sequence[str]],
-) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+def _answer_broken_body(request: web.Request, error: ClientGoneError) -> web.Response:
+    if request.transport is None or request.transport.is_closing():
+        return web.Response(status=_CLIENT_CLOSED_REQUEST)
+    status = 408 if isinstance(error, BodyStalledError) else 400
+    response = respond(status, [envelope("UNSUPPORTED", str(error))])
+    response.force_close()
+    return response
+
+
+async def continue_or_refuse(request: web.Request) -> web.Response | None:
+    """Answer the `Expect` header: go on, or that nothing else can be expected."""
+    if request.version < HttpVersion11:
+        return None
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        response = respond(417, [envelope("UNSUPPORTED", "unknown expectation")])
+        response.force_close()
+        return response
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # The head of the answer itself is still to come.
+    request.writer.output_size = 0
+    return None
+
+
+def common_headers(switches: Switches) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
     """Return the signal handler that adds what every response carries (`http.headers` included)."""
 
     async def add(request: web.Request, response: web.StreamResponse) -> None:
@@ -63,7 +85,7 @@ def common_headers(
         headers = response.headers
         headers["Docker-Distribution-Api-Version"] = "registry/2.0"
         headers["X-Request-Id"] = request.get(REQUEST_ID, "")
-        for name, values in configured.items():
+        for name, values in switches.headers.items():
             for value in values:
                 headers.add(name, value)
 
@@ -75,7 +97,9 @@ class AccessLogger(AbstractAccessLogger):
 
     @override
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        caller = request.get(CALLER)
+        if not _access_logger.isEnabledFor(logging.INFO):
+            return
+        client, caller = request.get(CLIENT), request.get(CALLER)
         _access_logger.info(
             "%s %s %s",
             request.method,
@@ -85,7 +109,7 @@ class AccessLogger(AbstractAccessLogger):
                 "http.request.id": request.get(REQUEST_ID, ""),
                 "http.request.method": request.method,
                 "http.request.uri": _STATE.sub(r"\1…", request.path_qs),
-                "http.request.remoteaddr": request.remote or "",
+                "http.request.remoteaddr": client.address if client else request.remote or "",
                 "http.request.useragent": request.headers.get("User-Agent", ""),
                 "http.request.referer": request.headers.get("Referer", ""),
                 "http.version": f"HTTP/{request.version.major}.{request.version.minor}",
@@ -99,4 +123,5 @@ class AccessLogger(AbstractAccessLogger):
     @property
     @override
     def enabled(self) -> bool:
-        return _access_logger.isEnabledFor(logging.INFO)
+        # Asked once per connection, while the log may be switched on in the middle of one.
+        return True

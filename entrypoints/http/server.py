@@ -1,87 +1,202 @@
-"""The server process: sockets, signals, and a stop that lets requests in flight finish."""
+"""The server process: sockets, signals, reloads, and a stop that lets requests in flight finish."""
 
 import asyncio
 import logging
+import os
 import signal
-from typing import Final
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
-from config.container import Container
-from config.settings import HttpNetwork, Settings
+from config.container import Container, utc_now
+from config.errors import ConfigError
+from config.loader import Loaded, inherited_descriptors
+from config.logging import configure_logging
+from config.policies import KeptTags
+from config.settings import Settings, StorageKind
 from core.errors import StorageError
 from core.ports.authenticator import CredentialSourceError
+from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
-from entrypoints.http.draining import CUT_SECONDS, InFlight
-from entrypoints.http.keys import IN_FLIGHT
-from entrypoints.http.middlewares import AccessLogger
-from entrypoints.http.streaming import READ_BUFFER_BYTES
+from entrypoints.http.authentication import GATEKEEPER
+from entrypoints.http.draining import InFlight
+from entrypoints.http.keys import IN_FLIGHT, SWITCHES
+from entrypoints.http.listener import Listener, close_sockets, open_sockets
+from entrypoints.http.protocol import GuardedRunner
+from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
+from entrypoints.reload import Reloader
+from entrypoints.workers import ALONE, Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
 
-KEEPALIVE_SECONDS: Final = 75.0
-HEADER_BYTES_MAX: Final = 16 * 1024
-BACKLOG: Final = 1024
 
-
-def serve(settings: Settings, container: Container) -> int:
+def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
     """Serve until SIGTERM or SIGINT.
 
+    Args:
+        loaded: the configuration to begin with.
+        container: built from its settings.
+        load: reads the configuration anew, after SIGHUP and when it changes.
+
     Returns:
-        0 after a stop, 4 when the storage could not be opened, 1 when the address or a file of users or keys
-        could not be.
+        0 after a stop, 4 when the storage could not be opened, 1 when the address or a file could not be.
+
+    Raises:
+        ConfigError: a file that the settings name cannot be used.
     """
-    return asyncio.run(_serve(settings, container))
-
-
-async def _serve(settings: Settings, container: Container) -> int:
-    _warn_without_secret(settings)
-    app = create_app(
-        container.registry(),
-        settings,
-        authenticator=container.authenticator(),
-        policy=container.access_policy(),
-        upload_secret=container.shared_secret(),
-        now=container.now(),
-        # Users and keys first: nothing is opened for a registry that could let nobody in.
-        lifetimes=[
-            container.authenticator(),
-            container.blob_storage(),
-            container.catalog_index(),
-            container.descriptor_cache(),
-        ],
-    )
-    runner = web.AppRunner(
-        app,
-        access_log_class=AccessLogger,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        max_line_size=HEADER_BYTES_MAX,
-        max_field_size=HEADER_BYTES_MAX,
-        read_bufsize=READ_BUFFER_BYTES,
-        # A body is what its digest says: a Content-Encoding must not change it on the way in.
-        auto_decompress=False,
-        shutdown_timeout=CUT_SECONDS,
-    )
-    stopping = _on_signals()
+    settings = loaded.settings
+    count = _worker_count(settings)
+    # Before the fork: a wrong file is told once, and all workers sign with one secret.
+    context, secret = _first_context(settings), container.shared_secret()
+    asyncio.run(_check_credentials(container))
+    _warn(settings, container)
+    inherited = inherited_descriptors(pid=os.getpid())
     try:
-        await runner.setup()
-        await _site(runner, settings).start()
-    except CredentialSourceError as error:
-        _logger.error("cannot tell who may come in: %s", error)  # noqa: TRY400
-        return 1
-    except StorageError as error:
-        _logger.error("cannot open the storage: %s", error)  # noqa: TRY400 - one line for people, no traceback
-        return 4
+        sockets = open_sockets(settings.http, inherited, count)
     except OSError as error:
-        _logger.error("cannot listen on %s: %s", settings.http.addr, error)  # noqa: TRY400
+        _logger.error("cannot listen on %s: %s", settings.http.addr, error.strerror or error)  # noqa: TRY400
         return 1
-    else:
-        _logger.info("listening on %s", settings.http.addr)
-        await stopping.wait()
-        await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
-        return 0
+
+    def start(worker: Worker) -> int:
+        serving = _Serving(Reloader(loaded, load), container, worker, sockets[worker.number], context, secret)
+        return asyncio.run(serving.run())
+
+    try:
+        return start(ALONE) if count == 1 else Supervisor(start, count).run()
     finally:
-        await runner.cleanup()
+        close_sockets(settings.http, inherited, sockets)
+
+
+def _worker_count(settings: Settings) -> int:
+    if settings.storage.kind is StorageKind.INMEMORY:
+        # Each process would have images of its own.
+        return 1
+    return settings.http.workers or usable_cores()
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """One process that serves."""
+
+    reloader: Reloader
+    container: Container
+    worker: Worker
+    sock: socket.socket
+    context: ssl.SSLContext | None
+    secret: bytes
+
+    async def run(self) -> int:
+        """Serve until told to stop; return the exit code."""
+        settings = self.reloader.settings
+        app = create_app(
+            self.container.registry(),
+            settings,
+            authenticator=self.container.authenticator(),
+            policy=self.container.access_policy(),
+            upload_secret=self.secret,
+            now=utc_now,
+            lifetimes=[
+                self.container.authenticator(),
+                self.container.blob_storage(),
+                self.container.catalog_index(),
+                self.container.descriptor_cache(),
+            ],
+            fills_catalog=self.worker.is_first,
+        )
+        runner = GuardedRunner(app, settings.http.limits)
+        stopping = _on_signals(self.reloader, self.worker)
+        try:
+            await runner.setup()
+            await self._serve(app, runner, stopping)
+        except CredentialSourceError as error:
+            _logger.error("%s", error)  # noqa: TRY400 - one line for people, no traceback
+            return 1
+        except StorageError as error:
+            _logger.error("cannot open the storage: %s", error)  # noqa: TRY400 - one line for people, no traceback
+            return 4
+        finally:
+            await runner.cleanup()
+        return 0
+
+    async def _serve(self, app: web.Application, runner: web.AppRunner, stopping: asyncio.Event) -> None:
+        settings = self.reloader.settings
+        listener = Listener(
+            runner, self.sock, context=self.context, handshake_seconds=settings.http.limits.header_seconds
+        )
+        await listener.start()
+        self.worker.tell_ready()
+        if self.worker.is_first:
+            _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
+        _prepare_reloads(self.reloader, app, listener, self.container.kept_tags())
+        async with _running(self.reloader):
+            await stopping.wait()
+        await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
+
+
+def _first_context(settings: Settings) -> ssl.SSLContext | None:
+    tls = settings.http.tls
+    if tls is None:
+        return None
+    context = build_context(tls)
+    for line in tell_limits(tls):
+        _logger.warning("configuration: %s", line)
+    log_expiry(tls, utc_now)
+    return context
+
+
+class TlsPart:
+    """The certificates of a listener, as a part that can be reloaded."""
+
+    def __init__(self, listener: Listener, settings: Callable[[], Settings]) -> None:
+        self._listener = listener
+        self._settings = settings
+
+    def files(self) -> tuple[str, ...]:
+        """Return the files to watch."""
+        tls = self._settings().http.tls
+        return () if tls is None else files_of(tls)
+
+    async def reload(self) -> None:
+        """Serve new connections with what the files now hold.
+
+        Raises:
+            ConfigError: they cannot be used; connections are served as before.
+        """
+        tls = self._settings().http.tls
+        if tls is None:
+            raise ConfigError(["http.tls cannot be left out while serving"])
+        context = await asyncio.to_thread(build_context, tls)
+        await self._listener.exchange(context)
+        log_expiry(tls, utc_now)
+
+
+def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listener, kept_tags: KeptTags) -> None:
+    reloader.appliers.append(lambda settings: configure_logging(settings.log))
+    reloader.appliers.append(app[SWITCHES].apply)
+    access = AccessPart(app[GATEKEEPER], kept_tags, reloader.settings)
+    reloader.appliers.append(access.apply)
+    reloader.live_keys += LIVE_ACCESS_KEYS
+    # Each request looks at these files itself.
+    reloader.register("users, groups and keys", access, files=tuple)
+    if reloader.settings.http.tls is not None:
+        tls = TlsPart(listener, lambda: reloader.settings)
+        reloader.register("certificate", tls, files=tls.files)
+
+
+@asynccontextmanager
+async def _running(reloader: Reloader) -> Any:
+    task = asyncio.create_task(reloader.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: float) -> None:
@@ -92,24 +207,39 @@ async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: fl
         _logger.warning("requests are cut off: they did not finish within http.draintimeout")
 
 
-def _warn_without_secret(settings: Settings) -> None:
+def _warn(settings: Settings, container: Container) -> None:
     if settings.http.secret is None:
         _logger.warning(
             "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "
             "set REGISTRY_HTTP_SECRET to the same text on all replicas"
         )
+    if settings.access.immutable_tags and not container.blob_storage().creates_exclusively:
+        _logger.warning(
+            "access.immutabletags: this storage cannot create exclusively; of two first pushes of a tag at the same "
+            "moment, by two processes, the later one wins"
+        )
 
 
-def _on_signals() -> asyncio.Event:
+async def _check_credentials(container: Container) -> None:
+    """Find out whether files of users and keys can be used.
+
+    Raises:
+        ConfigError: one cannot.
+    """
+    try:
+        async with container.authenticator():
+            return
+    except CredentialSourceError as error:
+        raise ConfigError([str(error)]) from error
+
+
+def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    if worker.lifeline is not None:
+        # Readable once the parent is gone, which a killed one cannot tell.
+        loop.add_reader(worker.lifeline, stopping.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
     return stopping
-
-
-def _site(runner: web.AppRunner, settings: Settings) -> web.BaseSite:
-    if settings.http.net is HttpNetwork.UNIX:
-        return web.UnixSite(runner, settings.http.addr, backlog=BACKLOG)
-    host, _, port = settings.http.addr.rpartition(":")
-    return web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=BACKLOG)

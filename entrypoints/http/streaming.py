@@ -4,29 +4,83 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestPayloadError
 
-from core.errors import ManifestTooLargeError
+from config.settings import LimitSettings
+from core.errors import BlobTooLargeError, ManifestTooLargeError
 from core.ports.blob_storage import BlobReader
+from entrypoints.http.keys import BODY_LIMITS
 
 READ_BUFFER_BYTES: Final = 512 * 1024
 """How much of a body waits in memory per connection while earlier bytes are hashed and written."""
 
 
+NO_LIMITS: Final = LimitSettings(body_seconds=0)
+
+
 class ClientGoneError(Exception):
-    """The client closed the connection in the middle of its request."""
+    """The body ended early: the client closed the connection, or broke the framing."""
 
 
-async def body_chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
+class BodyStalledError(ClientGoneError):
+    """The body came to a stand, or nearly so."""
+
+
+class _Pace:
+    """Waits for a body, and measures how long: only waiting counts, not what we do with the bytes meanwhile."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self._seconds = limits.body_seconds
+        self._rate = limits.body_rate
+        self._clock = asyncio.get_running_loop().time
+        self._waited_seconds = 0.0
+        self._received = 0
+
+    async def next_chunk(self, content: StreamReader) -> bytes:
+        """Return what has arrived, waiting for it; nothing at the end of the body.
+
+        Raises:
+            BodyStalledError: nothing arrived for `body_seconds`, or too little over that time.
+        """
+        if not self._seconds:
+            return await content.readany()
+        begun = self._clock()
+        try:
+            async with asyncio.timeout(self._seconds):
+                chunk = await content.readany()
+        except TimeoutError:
+            raise BodyStalledError("the body made no progress") from None
+        self._waited_seconds += self._clock() - begun
+        self._received += len(chunk)
+        if self._waited_seconds >= self._seconds:
+            if chunk and self._received < self._rate * self._waited_seconds:
+                raise BodyStalledError("the body arrived too slowly")
+            self._waited_seconds, self._received = 0.0, 0
+        return chunk
+
+
+async def body_chunks(request: web.BaseRequest, *, offset: int = 0) -> AsyncIterator[bytes]:
     """Yield the request's body as it arrives; while one piece is taken in, the next gathers in the buffer.
 
+    Args:
+        request: whose body is wanted.
+        offset: how many bytes of the blob came before.
+
     Raises:
-        ClientGoneError: the connection ended before the body did; all that arrived was yielded before.
+        ClientGoneError: the connection ended before the body did, or stalled; all that arrived was yielded before.
+        BlobTooLargeError: the blob would be larger than `http.limits.uploadsize`.
     """
     content = request.content
+    limits = request.get(BODY_LIMITS, NO_LIMITS)
+    if limits.upload_bytes and offset + (request.content_length or 0) > limits.upload_bytes:
+        raise BlobTooLargeError(limits.upload_bytes)
+    pace = _Pace(limits)
     try:
-        async for chunk in content.iter_any():
+        while chunk := await pace.next_chunk(content):
+            offset += len(chunk)
+            if limits.upload_bytes and offset > limits.upload_bytes:
+                raise BlobTooLargeError(limits.upload_bytes)
             yield chunk
     except (RequestPayloadError, ConnectionError, asyncio.IncompleteReadError) as error:
         # aiohttp's public methods raise as soon as the connection is lost, with bytes still in the buffer.

@@ -1,17 +1,13 @@
 """The URLs that the registry writes: absolute for distribution's clients, right behind any proxy."""
 
-import re
 from dataclasses import dataclass
-from typing import Final
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
 from core.digest import Digest
 from core.names import RepositoryName
-
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_SCHEMES: Final = frozenset({"http", "https"})
+from entrypoints.http.keys import CLIENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,36 +42,14 @@ class UrlBuilder:
         return f'<{quote(request.path)}?{urlencode(pairs)}>; rel="next"'
 
     def root(self, request: web.BaseRequest) -> str:
-        """Where the registry is, absolute whatever `http.relativeurls` says, ended by a slash."""
+        """Where the registry is, ended by a slash; absolute wherever the client said at what host."""
         if self.host:
             return f"{self.host.rstrip('/')}/"
-        scheme, host = origin(request)
-        return f"{scheme}://{host}{self.prefix}"
+        client = request[CLIENT]
+        # A path alone is right wherever the client believes to be.
+        return f"{client.scheme}://{client.host}{self.prefix}" if client.host else self.prefix
 
     def _absolute(self, request: web.BaseRequest, path: str) -> str:
         if self.relative and not self.host:
             return f"{self.prefix}{path}"
         return f"{self.root(request)}{path}"
-
-
-def origin(request: web.BaseRequest) -> tuple[str, str]:
-    """Return scheme and host as the client sees them; a value that cannot be one is passed over."""
-    scheme, host = request.scheme, request.host
-    if request.headers.get("Forwarded"):
-        # RFC 7239; its first element is the proxy nearest to the client.
-        first = request.forwarded[0] if request.forwarded else {}
-        forwarded_proto, forwarded_host = first.get("proto", ""), first.get("host", "")
-    else:
-        forwarded_proto = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip()
-        forwarded_host = request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
-    if forwarded_proto.lower() in _SCHEMES:
-        scheme = forwarded_proto.lower()
-    if _HOST.fullmatch(forwarded_host):
-        host = forwarded_host
-    return scheme, host
-
-
-def forwarded_scheme(request: web.BaseRequest) -> str:
-    """Return what a proxy in front told of the scheme (`X-Forwarded-Proto`), or nothing."""
-    scheme = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
-    return scheme if scheme in _SCHEMES else ""

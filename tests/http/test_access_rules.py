@@ -36,7 +36,7 @@ def start_with(start, users, clock):
     """A registry for users of a file that is its own token server, as with rules that invite everybody."""
 
     async def start_one(*rules):
-        inner = HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: clock[0].timestamp())
+        inner = HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0)
         authenticator = LoginTokenAuthenticator(inner, recall=inner.recall, secret=SECRET, now=lambda: clock[0])
         return await start(authenticator=authenticator, policy=AccessPolicy(rules=rules))
 

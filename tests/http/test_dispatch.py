@@ -14,6 +14,7 @@ from core.upload_state import UploadStateCodec
 from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.routes import Resource, Target, match
+from entrypoints.http.switches import Switches
 from entrypoints.http.urls import UrlBuilder
 from tests.http.conftest import error_codes
 
@@ -54,7 +55,7 @@ def test_endpoint_without_handler_is_a_mistake_at_start():
         now=lambda: datetime.now(UTC),
     )
     with pytest.raises(ValueError, match="without a handler"):
-        Dispatcher({}, prefix="/", forbidden={}, gatekeeper=gatekeeper, extras={})
+        Dispatcher({}, prefix="/", switches=Switches(Settings()), gatekeeper=gatekeeper, extras={})
 
 
 async def test_base_says_that_this_is_a_registry(api):

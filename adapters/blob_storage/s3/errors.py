@@ -39,7 +39,7 @@ TRANSIENT_CODES: Final = frozenset(
 """Error codes that pass when the same request is sent again."""
 
 _TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
-_NOT_OFFERED_STATUSES: Final = frozenset({405, 501})
+_REFUSED_STATUSES: Final = frozenset({400, 401, 403, 404, 405, 501})
 _NOT_FOUND: Final = 404
 _PRECONDITION_FAILED: Final = 412
 _RANGE_NOT_SATISFIABLE: Final = 416
@@ -85,8 +85,8 @@ class AlreadyThereError(StorageUnavailableError):
     """What was to be written only where nothing is met something."""
 
 
-class NotOfferedError(StorageUnavailableError):
-    """The store does not offer the operation."""
+class RefusedError(StorageUnavailableError):
+    """The store answers, and does not do this: it does not offer it, or not to us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +134,13 @@ def translate(
         return RangeInvalidError(_size_of(error))
     if answer.code == "NoSuchUpload":
         return UploadGoneError(message)
-    return _kind_of(answer)(message)
+    return _kind_of(answer, is_transient=is_transient(error, frozenset()))(message)
 
 
-def _kind_of(answer: Answer) -> type[StorageUnavailableError]:
+def _kind_of(answer: Answer, *, is_transient: bool) -> type[StorageUnavailableError]:
     if answer.status == _PRECONDITION_FAILED:
         return AlreadyThereError
-    if answer.status in _NOT_OFFERED_STATUSES or answer.code == "NotImplemented":
-        return NotOfferedError
-    return StorageUnavailableError
+    return RefusedError if answer.status in _REFUSED_STATUSES and not is_transient else StorageUnavailableError
 
 
 def _explain(answer: Answer, *, driver: str, bucket: str) -> str:

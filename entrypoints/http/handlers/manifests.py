@@ -22,9 +22,10 @@ TAGS_PER_PUSH_MAX: Final = 100
 class ManifestHandlers:
     """Answers for manifests."""
 
-    def __init__(self, registry: Registry, *, urls: UrlBuilder) -> None:
+    def __init__(self, registry: Registry, *, urls: UrlBuilder, bytes_max: int = MANIFEST_BYTES_MAX) -> None:
         self._registry = registry
         self._urls = urls
+        self._bytes_max = bytes_max
 
     async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Send a manifest by its exact bytes and stored type, whatever the client accepts."""
@@ -42,7 +43,7 @@ class ManifestHandlers:
         is_digest = isinstance(reference, Digest)
         pushed = await self._registry.push_manifest(
             name,
-            await read_body(request, limit=MANIFEST_BYTES_MAX),
+            await read_body(request, limit=self._bytes_max),
             request.headers.get("Content-Type", ""),
             digest=reference if isinstance(reference, Digest) else None,
             tags=_tag_parameters(request) if is_digest else [Tag(reference)],

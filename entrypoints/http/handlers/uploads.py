@@ -51,7 +51,9 @@ class UploadHandlers:
         check_chunk_range(
             request.headers.get("Content-Range"), offset=state.offset, content_length=request.content_length
         )
-        return self._accepted(request, await self._uploads.append(state, body_chunks(request)), status=202)
+        return self._accepted(
+            request, await self._uploads.append(state, body_chunks(request, offset=state.offset)), status=202
+        )
 
     async def put(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Take in the last piece, which may be empty, and close the session."""
@@ -62,7 +64,7 @@ class UploadHandlers:
         check_chunk_range(
             request.headers.get("Content-Range"), offset=state.offset, content_length=request.content_length
         )
-        blob = await self._uploads.complete(state, digest, body_chunks(request))
+        blob = await self._uploads.complete(state, digest, body_chunks(request, offset=state.offset))
         return self._created(request, state.name, blob.digest)
 
     async def delete(self, _request: web.Request, target: Target) -> web.StreamResponse:

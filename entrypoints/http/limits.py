@@ -1,0 +1,83 @@
+"""How much one client, and all together, may ask at once (`http.limits`)."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from config.settings import LimitSettings
+from core.errors import TooManyRequestsError
+from entrypoints.http.forwarding import Forwarding
+from entrypoints.http.keys import BODY_LIMITS, CLIENT
+
+BUSY_RETRY_SECONDS: Final = 2
+"""When a client should come back to a process that is busy."""
+CLIENTS_MAX: Final = 10_000
+"""How many client addresses are remembered; the one heard of longest ago is forgotten first."""
+_IPV6_SITE_BITS: Final = 64
+
+
+class TokenBuckets:
+    """Counts requests per client address: `burst` at once, `rate` per second in the long run.
+
+    Bounded memory: at most `clients_max` addresses. Constant time.
+    """
+
+    def __init__(self, *, rate: float, burst: int, clock: Callable[[], float], clients_max: int = CLIENTS_MAX) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._clients_max = clients_max
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, client: str) -> float:
+        """Take a token and return 0, or the seconds until there is one."""
+        key, now = _site(client), self._clock()
+        tokens, since = self._buckets.pop(key, (float(self._burst), now))
+        tokens = min(self._burst, tokens + (now - since) * self._rate)
+        wait_seconds = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
+        self._buckets[key] = (tokens - 1 if tokens >= 1 else tokens, now)
+        if len(self._buckets) > self._clients_max:
+            self._buckets.popitem(last=False)
+        return wait_seconds
+
+
+def _site(client: str) -> str:
+    """Return what counts as one client: an IPv6 host has a whole /64 to itself."""
+    if ":" not in client:
+        return client
+    address = ip_address(client)
+    return str(int(address) >> _IPV6_SITE_BITS) if isinstance(address, IPv6Address) else client
+
+
+def gate(settings: LimitSettings, forwarding: Forwarding, clock: Callable[[], float]) -> Middleware:
+    """Return the middleware that names the client of each request and turns away what is too much.
+
+    Raises, in the middleware, `TooManyRequestsError`.
+    """
+    buckets = TokenBuckets(rate=settings.rate, burst=settings.burst, clock=clock) if settings.rate else None
+    under_way = 0
+
+    @web.middleware
+    async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal under_way
+        request[CLIENT] = client = forwarding.client_of(request)
+        request[BODY_LIMITS] = settings
+        if buckets is not None and (wait_seconds := buckets.take(client.accountable)):
+            raise TooManyRequestsError(math.ceil(wait_seconds))
+        if settings.requests and under_way >= settings.requests:
+            raise TooManyRequestsError(BUSY_RETRY_SECONDS)
+        under_way += 1
+        try:
+            return await handler(request)
+        finally:
+            under_way -= 1
+
+    return let_in

@@ -1,0 +1,182 @@
+"""Where connections come in: the socket, and the server on it, whose TLS can be exchanged while it serves."""
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from typing_extensions import override
+
+from config.errors import ConfigError
+from config.settings import HttpNetwork, HttpSettings
+
+BACKLOG: Final = 1024
+UNIX_MODE: Final = 0o660
+"""Who may connect to a Unix socket: the owner and the group."""
+
+
+def open_sockets(settings: HttpSettings, inherited: Sequence[int], count: int) -> list[socket.socket]:
+    """Return a bound socket for each of `count` processes.
+
+    On TCP each has a queue of its own among which the kernel spreads the connections; a Unix socket, and the one that
+    systemd hands over, is shared.
+
+    Raises:
+        OSError: the address cannot be had.
+        ConfigError: see `open_socket`.
+    """
+    first = open_socket(settings, inherited, is_shared=count > 1)
+    if count == 1 or inherited or settings.net is HttpNetwork.UNIX:
+        return [first] * count
+    # The port that was asked for may have been any.
+    port = first.getsockname()[1]
+    same = replace(settings, addr=f"{settings.addr.rpartition(':')[0]}:{port}")
+    return [first, *(open_socket(same, is_shared=True) for _ in range(count - 1))]
+
+
+def close_sockets(settings: HttpSettings, inherited: Sequence[int], sockets: Sequence[socket.socket]) -> None:
+    """Close what `open_sockets` opened, and remove the file of a Unix socket that is not systemd's."""
+    for sock in sockets:
+        sock.close()
+    if settings.net is HttpNetwork.UNIX and not inherited:
+        Path(settings.addr).unlink(missing_ok=True)
+
+
+def open_socket(settings: HttpSettings, inherited: Sequence[int] = (), *, is_shared: bool = False) -> socket.socket:
+    """Return the bound socket that `http.addr` asks for, or the one that systemd hands over.
+
+    Args:
+        settings: of which `addr`, `net` and `limits` are read.
+        inherited: descriptors that systemd hands over.
+        is_shared: whether other sockets of this user may be bound to the same port.
+
+    Raises:
+        OSError: the address cannot be had.
+        ConfigError: more than one socket was handed over, or a file that is no socket is in the way.
+    """
+    if len(inherited) > 1:
+        raise ConfigError([f"systemd hands over {len(inherited)} sockets: exactly one is served"])
+    if inherited:
+        sock = socket.socket(fileno=inherited[0])
+    elif settings.net is HttpNetwork.UNIX:
+        sock = _bind_unix(Path(settings.addr))
+    else:
+        sock = _bind_tcp(settings.addr, is_shared=is_shared)
+    if sock.family != socket.AF_UNIX and settings.limits.send_seconds:
+        # Accepted sockets inherit it: a client that takes nothing is cut off by the kernel, also from sendfile.
+        timeout_milliseconds = int(settings.limits.send_seconds * 1000)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_milliseconds)
+    return sock
+
+
+def _bind_tcp(addr: str, *, is_shared: bool) -> socket.socket:
+    host, _, port = addr.rpartition(":")
+    host = host.strip("[]")
+    if host in {"", "::"} and socket.has_dualstack_ipv6():
+        return socket.create_server(
+            ("", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG, reuse_port=is_shared
+        )
+    found = socket.getaddrinfo(host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # Go takes the IPv4 address of a name that has both.
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
+    return socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=is_shared)
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ConfigError([f"http.addr: {path}: is in the way, and is no socket"])
+        _require_stale(path)
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # Nobody else may connect in the moment between the two calls.
+        before = os.umask(0o777 & ~UNIX_MODE)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(before)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _require_stale(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+class Listener(web.BaseSite):
+    """The server on one socket; one per process."""
+
+    def __init__(
+        self,
+        runner: web.BaseRunner,
+        sock: socket.socket,
+        *,
+        context: ssl.SSLContext | None,
+        handshake_seconds: float,
+    ) -> None:
+        """Make it; it does not listen yet.
+
+        Args:
+            runner: of the application, set up.
+            sock: bound; closed by `stop`.
+            context: None serves without TLS.
+            handshake_seconds: how long a TLS handshake may take; 0 is asyncio's own limit.
+        """
+        super().__init__(runner, ssl_context=context, backlog=BACKLOG)
+        self._sock = sock
+        self._handshake_seconds = handshake_seconds or None if context is not None else None
+
+    @property
+    @override
+    def name(self) -> str:
+        """Where it listens, for the log."""
+        address = self._sock.getsockname()
+        if self._sock.family == socket.AF_UNIX:
+            return f"unix:{address}"
+        host = f"[{address[0]}]" if self._sock.family == socket.AF_INET6 else address[0]
+        return f"{host}:{address[1]}"
+
+    @override
+    async def start(self) -> None:
+        await super().start()
+        self._server = await self._serve(self._sock)
+
+    async def exchange(self, context: ssl.SSLContext) -> None:
+        """Serve new connections with another context; those that are open live on, and none is refused meanwhile."""
+        self._ssl_context = context
+        previous, successor = self._server, self._sock.dup()
+        # Both share the kernel's queue of connections that wait, so closing the first one loses none.
+        self._server = await self._serve(successor)
+        self._sock = successor
+        if previous is not None:
+            previous.close()
+
+    async def _serve(self, sock: socket.socket) -> asyncio.AbstractServer:
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("the runner is not set up")
+        return await asyncio.get_running_loop().create_server(
+            server,
+            sock=sock,
+            ssl=self._ssl_context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=self._handshake_seconds,
+        )

@@ -1,0 +1,151 @@
+"""The HTTP/1.1 connection: aiohttp's, with bounds on what a client may hold, and OCI's envelope on every refusal.
+
+What aiohttp answers itself (a request that cannot be parsed never reaches the application) is rendered here.
+"""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.web_protocol import RequestHandler
+from typing_extensions import override
+
+from config.settings import LimitSettings
+from entrypoints.http.draining import CUT_SECONDS
+from entrypoints.http.errors import envelope, respond
+from entrypoints.http.middlewares import AccessLogger
+from entrypoints.http.streaming import READ_BUFFER_BYTES
+
+_logger = logging.getLogger(__name__)
+
+HEADERS_MAX: Final = 128
+_TOO_MANY_HEADERS: Final = "Too many headers received"
+_BUSY_BODY: Final = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"too many connections"}]}\n'
+_BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_BUSY_BODY), _BUSY_BODY)
+)
+
+
+class GuardedProtocol(RequestHandler):
+    """One connection."""
+
+    __slots__ = ("_guard", "_head_timer")
+
+    def __init__(self, server: "GuardedServer", **options: Any) -> None:
+        super().__init__(server, **options)
+        self._guard = server
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._guard.is_over_full and isinstance(transport, asyncio.Transport):
+            transport.write(_BUSY)
+            self.force_close()
+        else:
+            self._start_timer()
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        requests_before = self._request_count
+        super().data_received(data)
+        if self._request_count != requests_before:
+            self._stop_timer()
+        elif self._head_timer is None and self._waiter is not None and not self._waiter.done():
+            # A part of a head, while no request is under way.
+            self._start_timer()
+
+    @override
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what did not reach the application, and close the connection."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer is under way already")
+        if isinstance(exc, BadHttpMessage):
+            _logger.info("malformed request from %s: %s", request.remote, str(exc.message).partition("\n")[0])
+            status, text = self._judge(exc)
+            response = respond(status, [envelope("UNSUPPORTED", text)])
+        else:
+            _logger.error("request failed outside of the application", exc_info=exc)
+            response = respond(500, [envelope("UNKNOWN", "unknown error")])
+        response.force_close()
+        return response
+
+    def _judge(self, error: BadHttpMessage) -> tuple[int, str]:
+        if isinstance(error, LineTooLong):
+            # aiohttp tells only which limit it was; the two are never equal (see `GuardedRunner`).
+            if error.args[1] == self.max_line_size:
+                return 414, "URL too long"
+            return 431, "header field too large"
+        if error.message == _TOO_MANY_HEADERS:
+            return 431, "too many header fields"
+        return 400, "malformed request"
+
+    def _start_timer(self) -> None:
+        if self._guard.limits.header_seconds:
+            self._head_timer = self._loop.call_later(self._guard.limits.header_seconds, self._close_late)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _close_late(self) -> None:
+        _logger.info("closed a connection whose request did not arrive")
+        self.force_close()
+
+
+class GuardedServer(web.Server):
+    """Makes the protocol of each connection, and counts them."""
+
+    def __init__(self, base: web.Server, limits: LimitSettings, **options: Any) -> None:
+        super().__init__(base.request_handler, request_factory=base.request_factory, **options)
+        self.limits = limits
+
+    @property
+    def is_over_full(self) -> bool:
+        """Whether there are more connections than allowed, the newest counted."""
+        return 0 < self.limits.connections < len(self._connections)
+
+    @override
+    def __call__(self) -> RequestHandler:
+        return GuardedProtocol(self, loop=self._loop, **self._kwargs)
+
+
+class GuardedRunner(web.AppRunner):
+    """Runs the application on guarded connections."""
+
+    def __init__(self, app: web.Application, limits: LimitSettings) -> None:
+        url_bytes, header_bytes = limits.url_bytes, limits.header_bytes
+        super().__init__(
+            app,
+            access_log_class=AccessLogger,
+            keepalive_timeout=limits.keepalive_seconds,
+            max_line_size=url_bytes,
+            # Unequal, so that an error tells by its limit what was too long.
+            max_field_size=header_bytes + 1 if header_bytes == url_bytes else header_bytes,
+            max_headers=HEADERS_MAX,
+            read_bufsize=READ_BUFFER_BYTES,
+            # A body is what its digest says: a Content-Encoding must not change it on the way in.
+            auto_decompress=False,
+            shutdown_timeout=CUT_SECONDS,
+        )
+        self._limits = limits
+
+    @override
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        return GuardedServer(server, self._limits, **server._kwargs)  # noqa: SLF001 - aiohttp hands out no other way

@@ -1,0 +1,136 @@
+"""TLS of the listener, from settings: what is offered, and what is asked of clients.
+
+HTTP/1.1 is all that is offered (ALPN). A context is never changed: new files make a new one, so that a bad pair can
+be refused before anybody is served with it.
+"""
+
+import logging
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from config.cipher_suites import DEFAULT_SUITES, OPENSSL_NAMES
+from config.errors import ConfigError
+from config.settings import ClientAuth, TlsSettings, TlsVersion
+
+_logger = logging.getLogger(__name__)
+
+EXPIRY_WARNING: Final = timedelta(days=14)
+"""From when on the end of a certificate is a warning."""
+
+_VERSIONS: Final = {TlsVersion.TLS12: ssl.TLSVersion.TLSv1_2, TlsVersion.TLS13: ssl.TLSVersion.TLSv1_3}
+_VERIFY_MODES: Final = {
+    ClientAuth.REQUEST: ssl.CERT_OPTIONAL,
+    ClientAuth.VERIFY_IF_GIVEN: ssl.CERT_OPTIONAL,
+    ClientAuth.REQUIRE_ANY: ssl.CERT_REQUIRED,
+    ClientAuth.REQUIRE_AND_VERIFY: ssl.CERT_REQUIRED,
+}
+_STRICTER: Final = {
+    ClientAuth.REQUEST: ClientAuth.VERIFY_IF_GIVEN,
+    ClientAuth.REQUIRE_ANY: ClientAuth.REQUIRE_AND_VERIFY,
+}
+"""Python's ssl cannot accept a certificate without verifying it; the stricter kind stands in."""
+
+
+def build_context(settings: TlsSettings) -> ssl.SSLContext:
+    """Make the context of a listener.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not what it should be; one line, no content of a key in it.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[settings.minimum_version]
+    context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    _choose_suites(context, settings)
+    _load_pair(context, settings)
+    _load_authorities(context, settings)
+    return context
+
+
+def files_of(settings: TlsSettings) -> tuple[str, ...]:
+    """Return the files that a context is made from."""
+    return (settings.certificate, settings.key, *settings.client_cas)
+
+
+def tell_limits(settings: TlsSettings) -> Iterator[str]:
+    """Yield a line for each wish that cannot be met to the letter."""
+    if settings.client_cas and (stricter := _STRICTER.get(settings.client_auth)):
+        yield (
+            f"http.tls.clientauth {settings.client_auth} is taken as {stricter}: "
+            "a certificate that is shown is verified, always"
+        )
+    if not settings.client_cas and settings.client_auth is not ClientAuth.REQUIRE_AND_VERIFY:
+        yield "http.tls.clientauth has no effect without http.tls.clientcas"
+    if settings.cipher_suites and not _tls12_suites(settings):
+        yield "http.tls.ciphersuites names only suites of TLS 1.3, so TLS 1.2 is not spoken"
+
+
+def log_expiry(settings: TlsSettings, now: Callable[[], datetime]) -> None:
+    """Say until when the certificate is good; a warning when that is soon or past."""
+    expires = x509.load_pem_x509_certificate(Path(settings.certificate).read_bytes()).not_valid_after_utc
+    left = expires - now()
+    level = logging.WARNING if left < EXPIRY_WARNING else logging.INFO
+    verb = "expired" if left < timedelta() else "expires"
+    shown = expires.strftime("%Y-%m-%dT%H:%M:%SZ")
+    _logger.log(level, "certificate %s %s at %s", settings.certificate, verb, shown, extra={"days_left": left.days})
+
+
+def _tls12_suites(settings: TlsSettings) -> list[str]:
+    chosen = settings.cipher_suites or DEFAULT_SUITES
+    return [OPENSSL_NAMES[name] for name in chosen if name in OPENSSL_NAMES]
+
+
+def _choose_suites(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    if settings.minimum_version is TlsVersion.TLS13:
+        return
+    suites = _tls12_suites(settings)
+    if not suites:
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        return
+    try:
+        context.set_ciphers(":".join(suites))
+    except ssl.SSLError:
+        raise ConfigError(["http.tls.ciphersuites: none of them is offered by this OpenSSL"]) from None
+
+
+def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    certificate = _require_file("certificate", settings.certificate)
+    _require_file("key", settings.key)
+    try:
+        x509.load_pem_x509_certificate(certificate)
+    except ValueError:
+        raise ConfigError([f"http.tls.certificate: {settings.certificate}: is no certificate in PEM form"]) from None
+    try:
+        # The empty password makes an encrypted key an error, where OpenSSL would ask on the terminal.
+        context.load_cert_chain(settings.certificate, settings.key, password="")
+    except ssl.SSLError as error:
+        fault = (
+            "does not belong to the certificate"
+            if error.reason == "KEY_VALUES_MISMATCH"
+            else f"is no unencrypted key in PEM form, or the chain is broken ({error.reason or 'unreadable'})"
+        )
+        raise ConfigError([f"http.tls.key: {settings.key}: {fault}"]) from None
+
+
+def _load_authorities(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    for path in settings.client_cas:
+        content = _require_file("clientcas", path)
+        try:
+            context.load_verify_locations(cadata=content.decode("ascii", "replace"))
+        except (ssl.SSLError, ValueError):
+            raise ConfigError([f"http.tls.clientcas: {path}: holds no certificates in PEM form"]) from None
+    if settings.client_cas:
+        context.verify_mode = _VERIFY_MODES[settings.client_auth]
+
+
+def _require_file(key: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not a path"
+        raise ConfigError([f"http.tls.{key}: {path}: cannot be read: {reason}"]) from None

@@ -1,0 +1,150 @@
+"""What changes while the registry serves: a new configuration, new certificates, new files of users and keys.
+
+A reload comes by SIGHUP, for everything, or because a file has other content, for the part that reads it. Each part
+either takes its new version whole or refuses it with one line in the log, and then the old one stays.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from config.effective import EffectiveValue
+from config.errors import ConfigError
+from config.loader import Loaded
+from config.settings import Settings
+from entrypoints.watch import FileWatch
+
+_logger = logging.getLogger(__name__)
+
+WATCH_SECONDS: Final = 5.0
+"""How often the files are looked at."""
+LIVE_KEYS: Final = (
+    "http.headers",
+    "http.tls.",
+    "log.",
+    "storage.delete.",
+    "storage.maintenance.readonly.",
+)
+"""Keys (those that end in a dot or a bracket: sections and lists) that change while serving; parts add theirs."""
+
+
+class Reloadable(Protocol):
+    """A part that can read its files anew."""
+
+    async def reload(self) -> None:
+        """Take over what the files now say, or leave everything as it is.
+
+        Raises:
+            ConfigError: they cannot be used.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    name: str
+    reload: Callable[[], Awaitable[None]]
+    files: Callable[[], Iterable[str]]
+
+
+@dataclass
+class Reloader:
+    """Keeps a server in step with its files; one per process."""
+
+    loaded: Loaded
+    """The configuration in force: at first the one that the process began with."""
+    load: Callable[[], Loaded]
+    """Reads the configuration anew, or raises `ConfigError`."""
+    appliers: list[Callable[[Settings], None]] = field(default_factory=list)
+    """Take over new settings; they do not fail."""
+    live_keys: list[str] = field(default_factory=lambda: list(LIVE_KEYS))
+    """What `appliers` and parts can change; whatever else differs is told to need a restart."""
+
+    def __post_init__(self) -> None:
+        self._begun = self.loaded
+        self._watch = FileWatch()
+        self._asked = asyncio.Event()
+        self._parts = [_Part("configuration", self._reload_configuration, lambda: [self.loaded.path])]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.loaded.settings
+
+    def register(self, name: str, part: Reloadable, *, files: Callable[[], Iterable[str]]) -> None:
+        """Reload a part as well: after SIGHUP, after the configuration, and when one of its files changes.
+
+        Args:
+            name: for the log.
+            part: what to reload; it may read `settings`.
+            files: asked each time, because a new configuration may name others.
+        """
+        self._parts.append(_Part(name, part.reload, files))
+
+    def ask(self) -> None:
+        """Reload everything soon (the handler of SIGHUP)."""
+        self._asked.set()
+
+    async def run(self, interval_seconds: float = WATCH_SECONDS) -> None:
+        """Watch the files and wait to be asked, for ever."""
+        await self._changed_parts()
+        while True:
+            try:
+                async with asyncio.timeout(interval_seconds):
+                    await self._asked.wait()
+            except TimeoutError:
+                parts = await self._changed_parts()
+            else:
+                self._asked.clear()
+                parts = self._parts
+                # What is read now is not read again because it changed.
+                await self._changed_parts()
+            await self._reload(parts)
+
+    async def _changed_parts(self) -> Sequence[_Part]:
+        files = {part.name: set(part.files()) for part in self._parts}
+        changed = await asyncio.to_thread(self._watch.changed, set().union(*files.values()))
+        if files[self._parts[0].name] & changed:
+            return self._parts
+        return [part for part in self._parts if files[part.name] & changed]
+
+    async def _reload(self, parts: Iterable[_Part]) -> None:
+        for part in parts:
+            try:
+                await part.reload()
+            except ConfigError as error:
+                _logger.error("%s not reloaded, the old one stays: %s", part.name, "; ".join(error.problems))  # noqa: TRY400 - one line for people
+            except Exception:
+                # Whatever a part meets, the others and the next version must still be looked at.
+                _logger.exception("%s not reloaded, the old one stays", part.name)
+            else:
+                _logger.info("%s reloaded", part.name)
+
+    async def _reload_configuration(self) -> None:
+        loaded = await asyncio.to_thread(self.load)
+        self.loaded = loaded
+        for apply in self.appliers:
+            apply(loaded.settings)
+        for warning in loaded.warnings:
+            _logger.warning("configuration: %s", warning)
+        if waiting := sorted(self._waiting(loaded)):
+            _logger.warning("these keys take effect at the next start: %s", ", ".join(waiting))
+
+    def _waiting(self, loaded: Loaded) -> set[str]:
+        """Return the keys that differ from those that the process began with and cannot change while it runs."""
+        before, after = _shown(self._begun.effective), _shown(loaded.effective)
+        differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+        waiting = {key for key in differing if not self._is_live(key)}
+        if (self._begun.settings.http.tls is None) != (loaded.settings.http.tls is None):
+            waiting.add("http.tls")
+        if self._begun.settings.http.secret != loaded.settings.http.secret:
+            waiting.add("http.secret")
+        return waiting
+
+    def _is_live(self, key: str) -> bool:
+        return any(key == live or (live.endswith((".", "[")) and key.startswith(live)) for live in self.live_keys)
+
+
+def _shown(values: Iterable[EffectiveValue]) -> Mapping[str, str]:
+    return {value.key: value.shown for value in values}
