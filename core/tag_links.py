@@ -38,6 +38,20 @@ class TagLinks:
         await self._links.write(layout.tag_current_link(name, tag), digest)
         await self._links.write(layout.tag_index_link(name, tag, digest), digest)
 
+    async def keep(self, name: RepositoryName, tag: Tag, digest: Digest) -> Digest:
+        """Point a tag at a manifest unless it points at one already; return what it points at then.
+
+        Of several pushes at once one wins, as far as the store creates exclusively. Two or three storage requests.
+        """
+        if await self._storage.create(layout.tag_current_link(name, tag), digest.encode("ascii")):
+            await self._links.write(layout.tag_index_link(name, tag, digest), digest)
+            return digest
+        current = await self.resolve(name, tag)
+        if current is None:
+            # A link that holds no digest, which nobody could pull: it is repaired.
+            await self.point(name, tag, digest)
+        return current or digest
+
     async def remove(self, name: RepositoryName, tags: Sequence[Tag]) -> None:
         """Remove tags with their history. Idempotent."""
         if tags:

@@ -93,6 +93,8 @@ class BlobStorage(ABC):
 
     name: str
     """The driver's name in configuration, metrics and logs."""
+    creates_exclusively: bool = True
+    """Whether `create` holds against other processes too; not where a store has no conditional write."""
 
     async def __aenter__(self) -> Self:
         """Open what the adapter needs (pools, sessions)."""
@@ -119,6 +121,15 @@ class BlobStorage(ABC):
         Atomic: a reader sees all of the old or all of the new content, and a key is listed only once its content
         is readable, whenever the process is killed. Last writer wins. Survives a power cut as soon as this returns;
         with `durable` false some time later, where that is cheaper.
+        """
+
+    @abstractmethod
+    async def create(self, key: str, content: bytes) -> bool:
+        """Store a small object only where nothing is; return whether that was done. At most two requests.
+
+        As atomic and durable as `write`. Of any number of `create`s of a key at once, in any number of processes, one
+        returns True and its content stays; without `creates_exclusively` that is promised for those of one process
+        only. False may also be the answer where the store took our content and its own answer was lost: read the key.
         """
 
     @abstractmethod

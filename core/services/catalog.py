@@ -7,7 +7,7 @@ away is remembered here and written later; what is forgotten even so, a rebuild 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, TypeVar
@@ -72,8 +72,13 @@ class CatalogService:
         """How many changes since the last rebuild came when no more could be remembered."""
         return self._forgotten
 
-    async def page(self, n: int | None, last: str | None) -> Page[RepositoryName]:
+    async def page(
+        self, n: int | None, last: str | None, *, sees: Callable[[RepositoryName], bool] | None = None
+    ) -> Page[RepositoryName]:
         """Return the first `n` names after `last`, which may be any text; 100 unless told, 0 is an empty page.
+
+        Names that `sees`, if given, refuses are as if they were not there: pages are full all the same, and whether
+        more follow is told of the others only. Then the index is read on until the page is full, 1,000 names a request.
 
         What the index missed is written first, so that no page is short of a push that was answered; an index that
         lost its names has no pages until `catch_up` filled it again.
@@ -91,10 +96,23 @@ class CatalogService:
             raise StorageUnavailableError("the catalog's index lost its names and is being filled again")
         try:
             await self._write_pending()
-            return await self._index.page(after=last or "", limit=limit)
+            return await self._visible_page(last or "", limit, sees)
         except CatalogLostError as error:
             self._say_away(error)
             raise
+
+    async def _visible_page(
+        self, last: str, limit: int, sees: Callable[[RepositoryName], bool] | None
+    ) -> Page[RepositoryName]:
+        page = await self._index.page(after=last, limit=limit)
+        if sees is None:
+            return page
+        visible = [name for name in page.items if sees(name)]
+        # One more than asked for tells whether anything visible follows.
+        while page.has_more and len(visible) <= limit:
+            page = await self._index.page(after=page.items[-1], limit=_INDEX_PAGE)
+            visible += [name for name in page.items if sees(name)]
+        return Page(items=visible[:limit], has_more=len(visible) > limit)
 
     async def record_push(self, name: RepositoryName) -> None:
         """Have a repository in the catalog; to be called when its manifest is durable.

@@ -89,6 +89,10 @@ class FilesystemBlobStorage(BlobStorage):
     async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
         await self._run(key, self._tree.write, self._path(key), content, durable=durable)
 
+    @override
+    async def create(self, key: str, content: bytes) -> bool:
+        return await self._run(key, self._tree.create, self._path(key), content)
+
     @asynccontextmanager
     @override
     async def open_reader(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[FileReader]:
