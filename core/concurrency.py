@@ -19,6 +19,8 @@ async def map_bounded(
     Raises the first error as it is (not in a group), after the other calls have been cancelled.
     """
     work = list(enumerate(items))
+    if len(work) <= 1:
+        return [await function(item) for _, item in work]
     results: dict[int, R] = {}
     remaining = iter(work)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import os
 from bisect import bisect_right
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
@@ -19,13 +20,15 @@ from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.catalog_index import CatalogIndex
 
+_LOGGER: Final = logging.getLogger(__name__)
+
 DEFAULT_PATH: Final = Path("/opt/registry/repositories")
 """Where the seed project kept it."""
 
 T = TypeVar("T")
 
 _REMEDIES: Final = {
-    errno.ENOENT: "its folder does not exist: create it, or mount the file there",
+    errno.ENOENT: "it does not exist: create its folder, or mount the file there",
     errno.ENOTDIR: "its folder is not a folder",
     errno.EISDIR: "it is a folder (Docker makes one when the file to mount is missing on the host): "
     "remove the folder and create an empty file with touch",
@@ -42,8 +45,10 @@ class LocalFileCatalogIndex(CatalogIndex):
     binary search. Adding a new name costs an fsync, adding a known one a lock; removing and replacing write
     the file twice. What a crash leaves, and why, tells `name_file`.
 
+    A file that cannot be used does not stop the start; every call then says what is wrong and what to do.
+
     Args:
-        path: the file; made at start when only it is missing.
+        path: the file; opening, `replace_all` and `check` make it, and say so, when only it is missing.
         lock_seconds_max: how long to wait for another process in the middle of a change.
     """
 
@@ -60,8 +65,10 @@ class LocalFileCatalogIndex(CatalogIndex):
         # One thread: the file's operations take turns anyway, and must not use up the threads of others.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="catalog-file")
         try:
-            await self._run(self._file.create)
-            await self._run(self._file.names)
+            await self.check()
+        except StorageUnavailableError as error:
+            # The next call says it again, to somebody who can tell what it means for the catalog.
+            _LOGGER.debug("catalog index: %s", error, extra={"index": self.name})
         except BaseException:
             self._thread.shutdown(wait=False)
             raise
@@ -97,6 +104,7 @@ class LocalFileCatalogIndex(CatalogIndex):
 
     @override
     async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
+        await self.check()
         with self._journal.recording() as changes:
             before = await self._run(lambda: frozenset(self._file.names()))
             wanted = {name async for name in names}
@@ -118,7 +126,12 @@ class LocalFileCatalogIndex(CatalogIndex):
 
     @override
     async def check(self) -> None:
-        await self._run(self._file.create)
+        if await self._run(self._file.create):
+            _LOGGER.warning(
+                "the catalog file %s was missing and has been made; mount a file there to keep it",
+                self._path,
+                extra={"index": self.name},
+            )
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._thread is None:

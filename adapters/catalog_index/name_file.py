@@ -53,25 +53,32 @@ class NameFile:
         self._whole_bytes = 0
         self._is_clean = True
 
-    def create(self) -> None:
-        """Make sure that the file is there and can be written.
+    def create(self) -> bool:
+        """Make sure that the file is there and can be written; return whether it had to be made.
 
         Raises:
             OSError: it cannot.
         """
+        is_missing = not self._path.exists()
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         os.close(descriptor)
+        return is_missing
 
     def names(self) -> Sequence[str]:
-        """Return the names, sorted; the file is read only when it changed."""
-        if _signature(self._path.stat()) != self._seen:
-            with self._locked(os.O_RDONLY, fcntl.LOCK_SH) as descriptor:
+        """Return the names, sorted; the file is read only when it changed.
+
+        Raises:
+            OSError: it cannot be read, or not be written: then it misses names, and is no answer.
+        """
+        with self._opened(os.O_RDWR) as descriptor:
+            if _signature(os.fstat(descriptor)) != self._seen:
+                self._lock(descriptor, fcntl.LOCK_SH)
                 self._refresh(descriptor)
         return self._names
 
     def add(self, name: str) -> None:
         """Append a name, durable when this returns, unless the file has it."""
-        with self._locked(os.O_RDWR | os.O_APPEND, fcntl.LOCK_EX) as descriptor:
+        with self._locked(os.O_RDWR | os.O_APPEND) as descriptor:
             self._refresh(descriptor)
             position = bisect_left(self._names, name)
             if self._names[position : position + 1] == [name]:
@@ -85,17 +92,22 @@ class NameFile:
 
     def replace(self, renew: Callable[[Sequence[str]], Iterable[str]]) -> None:
         """Exchange the set for what `renew` makes of the present one, under the lock; writes it all twice."""
-        with self._locked(os.O_RDWR, fcntl.LOCK_EX) as descriptor:
+        with self._locked(os.O_RDWR) as descriptor:
             self._refresh(descriptor)
             fresh = sorted(set(renew(self._names)))
             if fresh != self._names or not self._is_clean:
                 self._rewrite(fresh)
 
     @contextmanager
-    def _locked(self, flags: int, operation: int) -> Iterator[int]:
+    def _locked(self, flags: int) -> Iterator[int]:
+        with self._opened(flags) as descriptor:
+            self._lock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+
+    @contextmanager
+    def _opened(self, flags: int) -> Iterator[int]:
         descriptor = os.open(self._path, flags | os.O_CLOEXEC)
         try:
-            self._lock(descriptor, operation)
             yield descriptor
         finally:
             # Closing gives the lock back.

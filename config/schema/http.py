@@ -165,6 +165,7 @@ class HttpSchema(SectionSchema):
     secret = SecretText("secret", "Signs upload sessions; must be the same text on all replicas.")
     relative_urls = Bool("relativeurls", "Whether generated links lack scheme and host.")
     drain_timeout_seconds = Duration("draintimeout", "How long requests may go on after SIGTERM.")
+    workers = Integer("workers", "How many processes serve; 0 is one for each core that may be used.", at_most=1024)
     headers = HeaderMap(Text("headers", "Headers added to every response, each with a list of values."))
     tls = Sub("tls", "TLS of the listener.", TlsSchema)
     trusted_proxies = ListOf(

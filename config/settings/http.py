@@ -121,6 +121,8 @@ class HttpSettings:
     relative_urls: bool = False
     drain_timeout_seconds: float = 20.0
     """How long requests in flight may go on after SIGTERM; 0 does not wait."""
+    workers: int = 0
+    """How many processes serve; 0 is one for each core that may be used."""
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Added to every response."""
     tls: TlsSettings | None = None

@@ -5,6 +5,7 @@ away is remembered here and written later; what is forgotten even so, a rebuild 
 (docs/adr/0003).
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from collections.abc import Set as AbstractSet
@@ -13,7 +14,7 @@ from typing import Final, TypeVar
 
 from core import layout
 from core.concurrency import map_bounded
-from core.errors import NameInvalidError, PaginationInvalidError, StorageUnavailableError
+from core.errors import NameInvalidError, PaginationInvalidError, StorageError, StorageUnavailableError
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.blob_storage import BlobStorage
@@ -44,7 +45,9 @@ class CatalogService:
         self._storage = storage
         self._page_size_max = page_size_max
         self._pending: dict[RepositoryName, bool] = {}
+        self._writing_pending = asyncio.Lock()
         self._forgotten = 0
+        self._is_filled = index.is_derived
         self._is_away = False
 
     @property
@@ -65,6 +68,8 @@ class CatalogService:
     async def page(self, n: int | None, last: str | None) -> Page[RepositoryName]:
         """Return the first `n` names after `last`, which may be any text; 100 unless told, 0 is an empty page.
 
+        What the index missed is written first, so that no page is short of a push that was answered.
+
         Raises:
             PaginationInvalidError: `n` is negative or beyond the maximum (as distribution since 2.8).
             StorageUnavailableError: the index does not answer.
@@ -74,6 +79,7 @@ class CatalogService:
             raise PaginationInvalidError(f"n must be between 0 and {self._page_size_max}", detail={"n": limit})
         if limit == 0:
             return Page(items=())
+        await self._write_pending()
         return await self._index.page(after=last or "", limit=limit)
 
     async def record_push(self, name: RepositoryName) -> None:
@@ -94,22 +100,30 @@ class CatalogService:
         if not self.is_derived:
             await self._record(name, has_manifest=False)
 
+    async def catch_up(self, *, fills: bool = True) -> bool:
+        """Fill the index if that was not done yet, write what it missed, and return whether both are done.
+
+        `fills` is False where another process fills it.
+
+        To be called at start and from time to time; an outage, of storage too, and its end are logged once.
+        """
+        try:
+            if fills and not self._is_filled:
+                await self.rebuild()
+            await self.flush_pending()
+        except StorageError as error:
+            self._say_away(error)
+            return False
+        self._say_back()
+        return True
+
     async def flush_pending(self) -> int:
         """Tell the index what it missed, and return of how many names; nothing pending costs nothing.
 
         Raises:
             StorageUnavailableError: the index is still away; what was not written stays pending.
         """
-        written = 0
-        for name in list(self._pending):
-            has_manifest = self._pending.get(name)
-            if has_manifest is None:
-                continue
-            await self._write(name, has_manifest=has_manifest)
-            # A newer change of this name, noted meanwhile, stays for the next round.
-            if self._pending.get(name) == has_manifest:
-                del self._pending[name]
-                written += 1
+        written = await self._write_pending()
         if self._forgotten:
             await self.rebuild()
         return written
@@ -141,8 +155,29 @@ class CatalogService:
 
         await self._index.replace_all(counted())
         self._forgotten -= forgotten
+        self._is_filled = True
         _LOGGER.info("catalog index rebuilt", extra={"index": self._index.name, "repositories": count})
         return count
+
+    async def _write_pending(self) -> int:
+        if not self._pending:
+            return 0
+        # One at a time: a write that was overtaken by another task's would undo a newer change.
+        async with self._writing_pending:
+            return await self._write_each_pending()
+
+    async def _write_each_pending(self) -> int:
+        written = 0
+        for name in list(self._pending):
+            has_manifest = self._pending.get(name)
+            if has_manifest is None:
+                continue
+            await self._write(name, has_manifest=has_manifest)
+            # A newer change of this name, noted meanwhile, stays for the next round.
+            if self._pending.get(name) == has_manifest:
+                del self._pending[name]
+                written += 1
+        return written
 
     async def _record(self, name: RepositoryName, *, has_manifest: bool) -> None:
         if name in self._pending:
@@ -153,7 +188,7 @@ class CatalogService:
             await self._write(name, has_manifest=has_manifest)
         except StorageUnavailableError as error:
             self._remember(name, has_manifest=has_manifest)
-            self._warn_once(name, error)
+            self._say_away(error)
         except BaseException:
             # Cancelled half-way, so nobody knows whether the index has it.
             self._remember(name, has_manifest=has_manifest)
@@ -164,9 +199,7 @@ class CatalogService:
             await self._index.add(name)
         else:
             await self._remove_if_empty(name)
-        if self._is_away:
-            self._is_away = False
-            _LOGGER.info("catalog index answers again", extra={"index": self._index.name, "pending": self.pending})
+        self._say_back()
 
     async def _remove_if_empty(self, name: RepositoryName) -> None:
         if await self._has_manifest(name):
@@ -182,14 +215,19 @@ class CatalogService:
         else:
             self._forgotten += 1
 
-    def _warn_once(self, name: RepositoryName, error: StorageUnavailableError) -> None:
+    def _say_away(self, error: StorageError) -> None:
         if not self._is_away:
             self._is_away = True
             _LOGGER.warning(
-                "catalog index missed a change, more may follow: %s",
+                "the catalog is degraded until its index is back; pushes and pulls go on: %s",
                 error,
-                extra={"index": self._index.name, "repository": str(name)},
+                extra={"index": self._index.name},
             )
+
+    def _say_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            _LOGGER.info("catalog index answers again", extra={"index": self._index.name, "pending": self.pending})
 
     async def _repositories(self) -> AsyncGenerator[RepositoryName, None]:
         """Yield the repositories of storage that hold a manifest."""

@@ -33,6 +33,8 @@ MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
 """What a push may bring (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
 _STORED_BYTES_MAX: Final = 16 * 1024 * 1024
 """What is read back: old registries had no limit."""
+_DELETES_OUTLIVED: Final = 5
+"""How many deletes that meet it one after the other a push writes its tag anew for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +132,8 @@ class ManifestService:
         """Check a manifest, store it, then point the tags at it.
 
         Written in the order data, referrer, revision, tags, each whole: a tag is listed only when it can be
-        pulled, whenever the process is killed. Six storage requests with one tag, three if the tag is there already,
-        and those of the checks.
+        pulled, whenever the process is killed. Six storage requests with one tag, three for one that is there
+        already, and those of the checks.
 
         Args:
             name: the repository.
@@ -155,14 +157,8 @@ class ManifestService:
             )
         await self._check_references(name, manifest)
         await self._store(name, actual, manifest)
-        # A push of what is there already, which is most of what a CI pushes, writes no tag.
-        moved = [tag for tag in tags if await self._tags.resolve(name, tag) != actual]
-        for tag in moved:
-            await self._tags.point(name, tag, actual)
-        if moved and await self._links.read(layout.revision_link(name, actual)) is None:
-            # Deleted by digest between the revision and the tag. The delete looks for tags before and after it
-            # removes the revision; where it missed ours, this push is the later one and must stand.
-            await self._store(name, actual, manifest)
+        for tag in await self._tags_to_move(name, tags, actual):
+            await self._point(name, tag, actual, manifest)
         self._memory.put(StoredManifest(content=content, media_type=manifest.media_type, digest=actual))
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(digest=actual, subject=subject, tags=tags)
@@ -181,6 +177,24 @@ class ManifestService:
         await self.resolve(name, reference)
         await self._tags.remove(name, [reference])
         return [reference]
+
+    async def _tags_to_move(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> Sequence[Tag]:
+        # A manifest that this process has served or taken in lately is likely pushed again, unchanged, by a CI: then
+        # one look saves four requests. For a new one the look would be in vain.
+        if self._memory.get(digest) is None:
+            return tags
+        return [tag for tag in tags if await self._tags.resolve(name, tag) != digest]
+
+    async def _point(self, name: RepositoryName, tag: Tag, digest: Digest, manifest: Manifest) -> None:
+        for _ in range(_DELETES_OUTLIVED):
+            await self._tags.point(name, tag, digest)
+            # A delete may have come in between: of the tag, whose history we have then written alone, or of the
+            # manifest by its digest. It looks for tags before and after it removes the revision; where it missed
+            # ours, this push is the later one and must stand.
+            is_tagged = await self._tags.resolve(name, tag) is not None
+            if is_tagged and await self._links.read(layout.revision_link(name, digest)) is not None:
+                return
+            await self._store(name, digest, manifest)
 
     async def _schema1(self, name: RepositoryName, digest: Digest, payload: bytes) -> StoredManifest:
         signed = await self._legacy.sign(name, digest, payload)

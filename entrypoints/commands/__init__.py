@@ -3,7 +3,8 @@
 from typing import Final
 
 from entrypoints.commands.base import Command
+from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
 from entrypoints.commands.serve import SERVE
 
-ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG)
+ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG)

@@ -1,6 +1,7 @@
 """The aiohttp application: handlers joined to routes, lifetimes joined to the process."""
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -13,6 +14,7 @@ from aiohttp import web
 from config.settings import Settings
 from core.errors import StorageError
 from core.registry import Registry
+from core.services.catalog import CatalogService
 from core.upload_state import UploadStateCodec
 from entrypoints.http.cors import Cors
 from entrypoints.http.dispatch import Dispatcher
@@ -34,6 +36,9 @@ _logger = logging.getLogger(__name__)
 
 CATALOG_RETRY_SECONDS: Final = 5.0
 """How soon a name that the catalog's index missed is written again."""
+CATALOG_START_SECONDS: Final = 3.0
+"""How long the port stays closed for a catalog that is being filled, or whose index does not answer."""
+CATALOG_START_RETRY_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 1.0
 """How long what a finished upload leaves in storage may lie there."""
 
@@ -44,6 +49,7 @@ def create_app(
     *,
     upload_secret: bytes,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
+    fills_catalog: bool = True,
 ) -> web.Application:
     """Build the application.
 
@@ -52,6 +58,7 @@ def create_app(
         settings: of which `http` and `storage` are read.
         upload_secret: signs upload sessions; equal on all replicas.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
+        fills_catalog: whether this process fills the catalog's index at start; one of several workers does.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     handlers = _handlers(registry, settings, urls, UploadStateCodec(upload_secret))
@@ -75,7 +82,7 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(_background(registry))
+    app.cleanup_ctx.append(_background(registry, fills_catalog=fills_catalog))
     return app
 
 
@@ -120,9 +127,15 @@ def _lifetimes(
     return open_and_close
 
 
-def _background(registry: Registry) -> Callable[[web.Application], AsyncIterator[None]]:
+def _background(registry: Registry, *, fills_catalog: bool) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_app: web.Application) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_keep_catalog(registry)), asyncio.create_task(_keep_swept(registry))]
+        catalog_ready = asyncio.Event()
+        tasks = [
+            asyncio.create_task(_keep_catalog(registry.catalog, catalog_ready, fills=fills_catalog)),
+            asyncio.create_task(_keep_swept(registry)),
+        ]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(catalog_ready.wait(), CATALOG_START_SECONDS)
         yield
         for task in tasks:
             task.cancel()
@@ -146,16 +159,18 @@ async def _sweep(registry: Registry) -> None:
         _logger.warning("finished upload sessions stay for now: %s", error)
 
 
-async def _keep_catalog(registry: Registry) -> None:
-    """Fill the index once, in the background so that the port opens at once; then write what it missed."""
-    filled = registry.catalog.is_derived
+async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event, *, fills: bool) -> None:
+    """Fill the index, quickly retried while the port is closed; then write, for ever, what it missed."""
+    loop = asyncio.get_running_loop()
+    patience_ends = loop.time() + CATALOG_START_SECONDS
     while True:
         try:
-            if not filled:
-                count = await registry.catalog.rebuild()
-                _logger.info("catalog filled from storage", extra={"repositories": count})
-                filled = True
-            await registry.catalog.flush_pending()
-        except StorageError as error:
-            _logger.warning("catalog index is behind: %s", error)
-        await asyncio.sleep(CATALOG_RETRY_SECONDS)
+            is_done = await catalog.catch_up(fills=fills)
+        except Exception:
+            # A defect, but one in the catalog must not leave it without upkeep until the next restart.
+            _logger.exception("upkeep of the catalog failed")
+            is_done = False
+        if is_done:
+            ready.set()
+        is_starting = not ready.is_set() and loop.time() < patience_ends
+        await asyncio.sleep(CATALOG_START_RETRY_SECONDS if is_starting else CATALOG_RETRY_SECONDS)

@@ -7,6 +7,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +24,42 @@ UNIX_MODE: Final = 0o660
 """Who may connect to a Unix socket: the owner and the group."""
 
 
-def open_socket(settings: HttpSettings, inherited: Sequence[int] = ()) -> socket.socket:
+def open_sockets(settings: HttpSettings, inherited: Sequence[int], count: int) -> list[socket.socket]:
+    """Return a bound socket for each of `count` processes.
+
+    On TCP each has a queue of its own among which the kernel spreads the connections; a Unix socket, and the one that
+    systemd hands over, is shared.
+
+    Raises:
+        OSError: the address cannot be had.
+        ConfigError: see `open_socket`.
+    """
+    first = open_socket(settings, inherited)
+    if count == 1 or inherited or settings.net is HttpNetwork.UNIX:
+        return [first] * count
+    # Bound alone first: a shared address would hide that another server has it. Then the port, which may have been
+    # any, is bound once more for each.
+    port = first.getsockname()[1]
+    first.close()
+    same = replace(settings, addr=f"{settings.addr.rpartition(':')[0]}:{port}")
+    return [open_socket(same, is_shared=True) for _ in range(count)]
+
+
+def close_sockets(settings: HttpSettings, inherited: Sequence[int], sockets: Sequence[socket.socket]) -> None:
+    """Close what `open_sockets` opened, and remove the file of a Unix socket that is not systemd's."""
+    for sock in sockets:
+        sock.close()
+    if settings.net is HttpNetwork.UNIX and not inherited:
+        Path(settings.addr).unlink(missing_ok=True)
+
+
+def open_socket(settings: HttpSettings, inherited: Sequence[int] = (), *, is_shared: bool = False) -> socket.socket:
     """Return the bound socket that `http.addr` asks for, or the one that systemd hands over.
+
+    Args:
+        settings: of which `addr`, `net` and `limits` are read.
+        inherited: descriptors that systemd hands over.
+        is_shared: whether other sockets of this user may be bound to the same port.
 
     Raises:
         OSError: the address cannot be had.
@@ -37,7 +72,7 @@ def open_socket(settings: HttpSettings, inherited: Sequence[int] = ()) -> socket
     elif settings.net is HttpNetwork.UNIX:
         sock = _bind_unix(Path(settings.addr))
     else:
-        sock = _bind_tcp(settings.addr)
+        sock = _bind_tcp(settings.addr, is_shared=is_shared)
     if sock.family != socket.AF_UNIX and settings.limits.send_seconds:
         # Accepted sockets inherit it: a client that takes nothing is cut off by the kernel, also from sendfile.
         timeout_milliseconds = int(settings.limits.send_seconds * 1000)
@@ -45,15 +80,17 @@ def open_socket(settings: HttpSettings, inherited: Sequence[int] = ()) -> socket
     return sock
 
 
-def _bind_tcp(addr: str) -> socket.socket:
+def _bind_tcp(addr: str, *, is_shared: bool) -> socket.socket:
     host, _, port = addr.rpartition(":")
     host = host.strip("[]")
     if host in {"", "::"} and socket.has_dualstack_ipv6():
-        return socket.create_server(("", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+        return socket.create_server(
+            ("", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG, reuse_port=is_shared
+        )
     found = socket.getaddrinfo(host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     # Go takes the IPv4 address of a name that has both.
     family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
-    return socket.create_server(address, family=family, backlog=BACKLOG)
+    return socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=is_shared)
 
 
 def _bind_unix(path: Path) -> socket.socket:
@@ -88,10 +125,6 @@ def _require_stale(path: Path) -> None:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-def _remove(path: str) -> None:
-    Path(path).unlink(missing_ok=True)
-
-
 class Listener(web.BaseSite):
     """The server on one socket; one per process."""
 
@@ -102,7 +135,6 @@ class Listener(web.BaseSite):
         *,
         context: ssl.SSLContext | None,
         handshake_seconds: float,
-        owned_path: str | None = None,
     ) -> None:
         """Make it; it does not listen yet.
 
@@ -111,11 +143,9 @@ class Listener(web.BaseSite):
             sock: bound; closed by `stop`.
             context: None serves without TLS.
             handshake_seconds: how long a TLS handshake may take; 0 is asyncio's own limit.
-            owned_path: the file of a Unix socket, removed by `stop`.
         """
         super().__init__(runner, ssl_context=context, backlog=BACKLOG)
         self._sock = sock
-        self._owned_path = owned_path
         self._handshake_seconds = handshake_seconds or None if context is not None else None
 
     @property
@@ -148,8 +178,6 @@ class Listener(web.BaseSite):
     async def stop(self) -> None:
         await self._stop_accepting()
         await super().stop()
-        if self._owned_path is not None:
-            _remove(self._owned_path)
 
     async def _stop_accepting(self) -> asyncio.AbstractServer | None:
         """Take no more connections, and let those that were taken just now begin: close() would drop them."""

@@ -5,9 +5,11 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -16,15 +18,17 @@ from config.container import Container, utc_now
 from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors
 from config.logging import configure_logging
-from config.settings import HttpNetwork, Settings
+from config.settings import Settings, StorageKind
 from core.errors import StorageError
 from entrypoints.http.app import create_app
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
-from entrypoints.http.listener import Listener, open_socket
+from entrypoints.http.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
 from entrypoints.reload import Reloader
+from entrypoints.watch import FileWatch
+from entrypoints.workers import ALONE, Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
 
@@ -43,41 +47,89 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     Raises:
         ConfigError: a file that the settings name cannot be used.
     """
-    return asyncio.run(_serve(Reloader(loaded, load), container))
-
-
-async def _serve(reloader: Reloader, container: Container) -> int:
-    settings = reloader.settings
-    app = create_app(
-        container.registry(),
-        settings,
-        upload_secret=_upload_secret(settings),
-        lifetimes=[container.blob_storage(), container.catalog_index(), container.descriptor_cache()],
-    )
-    runner = GuardedRunner(app, settings.http.limits)
-    stopping = _on_signals(reloader)
-    context = _first_context(settings)
+    settings = loaded.settings
+    count = _worker_count(settings)
+    watch = FileWatch()
+    watch.changed([loaded.path, *(files_of(settings.http.tls) if settings.http.tls else ())])
+    # Before the fork: a wrong file is told once, and all workers sign with one secret.
+    context, secret = _first_context(settings), _upload_secret(settings)
+    inherited = inherited_descriptors(pid=os.getpid())
     try:
-        await runner.setup()
-        listener = _listen(runner, settings, context)
-        await listener.start()
-    except StorageError as error:
-        _logger.error("cannot open the storage: %s", error)  # noqa: TRY400 - one line for people, no traceback
-        return 4
+        sockets = open_sockets(settings.http, inherited, count)
     except OSError as error:
         # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
         _logger.error("cannot listen on %s: %s", settings.http.addr, reason)  # noqa: TRY400
         return 1
-    else:
-        _logger.info("listening on %s", listener.name, extra={"tls": context is not None})
-        _prepare_reloads(reloader, app, listener)
-        async with _running(reloader):
+
+    def start(worker: Worker) -> int:
+        reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
+        serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret)
+        return asyncio.run(serving.run())
+
+    try:
+        return start(ALONE) if count == 1 else Supervisor(start, count).run()
+    finally:
+        close_sockets(settings.http, inherited, sockets)
+
+
+def _worker_count(settings: Settings) -> int:
+    if settings.storage.kind is StorageKind.INMEMORY:
+        # Each process would have images of its own.
+        return 1
+    return settings.http.workers or usable_cores()
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """One process that serves."""
+
+    reloader: Reloader
+    container: Container
+    worker: Worker
+    sock: socket.socket
+    context: ssl.SSLContext | None
+    secret: bytes
+
+    async def run(self) -> int:
+        """Serve until told to stop; return the exit code."""
+        settings = self.reloader.settings
+        app = create_app(
+            self.container.registry(),
+            settings,
+            upload_secret=self.secret,
+            lifetimes=[
+                self.container.blob_storage(),
+                self.container.catalog_index(),
+                self.container.descriptor_cache(),
+            ],
+            fills_catalog=self.worker.is_first,
+        )
+        runner = GuardedRunner(app, settings.http.limits)
+        stopping = _on_signals(self.reloader, self.worker)
+        try:
+            await runner.setup()
+            await self._serve(app, runner, stopping)
+        except StorageError as error:
+            _logger.error("cannot open the storage: %s", error)  # noqa: TRY400 - one line for people, no traceback
+            return 4
+        finally:
+            await runner.cleanup()
+        return 0
+
+    async def _serve(self, app: web.Application, runner: web.AppRunner, stopping: asyncio.Event) -> None:
+        settings = self.reloader.settings
+        listener = Listener(
+            runner, self.sock, context=self.context, handshake_seconds=settings.http.limits.header_seconds
+        )
+        await listener.start()
+        self.worker.tell_ready()
+        if self.worker.is_first:
+            _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
+        _prepare_reloads(self.reloader, app, listener)
+        async with _running(self.reloader):
             await stopping.wait()
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
-        return 0
-    finally:
-        await runner.cleanup()
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:
@@ -91,23 +143,12 @@ def _first_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _listen(runner: web.BaseRunner, settings: Settings, context: ssl.SSLContext | None) -> Listener:
-    inherited = inherited_descriptors(pid=os.getpid())
-    is_unix = settings.http.net is HttpNetwork.UNIX and not inherited
-    return Listener(
-        runner,
-        open_socket(settings.http, inherited),
-        context=context,
-        handshake_seconds=settings.http.limits.header_seconds,
-        owned_path=settings.http.addr if is_unix else None,
-    )
-
-
 class TlsPart:
     """The certificates of a listener, as a part that can be reloaded."""
 
-    def __init__(self, listener: Listener, settings: Callable[[], Settings]) -> None:
+    def __init__(self, listener: Listener, settings: Callable[[], Settings], *, speaks: bool) -> None:
         self._listener = listener
+        self._speaks = speaks
         self._settings = settings
 
     def files(self) -> tuple[str, ...]:
@@ -126,14 +167,15 @@ class TlsPart:
             raise ConfigError(["http.tls cannot be left out while serving"])
         context = await asyncio.to_thread(build_context, tls)
         await self._listener.exchange(context)
-        log_expiry(tls, utc_now)
+        if self._speaks:
+            log_expiry(tls, utc_now)
 
 
 def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listener) -> None:
     reloader.appliers.append(lambda settings: configure_logging(settings.log))
     reloader.appliers.append(app[SWITCHES].apply)
     if reloader.settings.http.tls is not None:
-        tls = TlsPart(listener, lambda: reloader.settings)
+        tls = TlsPart(listener, lambda: reloader.settings, speaks=reloader.speaks)
         reloader.register("certificate", tls, files=tls.files)
 
 
@@ -166,9 +208,12 @@ def _upload_secret(settings: Settings) -> bytes:
     return secrets.token_bytes(32)
 
 
-def _on_signals(reloader: Reloader) -> asyncio.Event:
+def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    if worker.lifeline is not None:
+        # Readable once the parent is gone, which a killed one cannot tell.
+        loop.add_reader(worker.lifeline, stopping.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, reloader.ask)

@@ -132,23 +132,23 @@ async def test_no_descriptor_is_left_open(path):
         assert count_descriptors() == before
 
 
-async def test_missing_folder_says_so_at_start(tmp_path):
-    with pytest.raises(StorageUnavailableError, match=r"nowhere/repositories .* folder does not exist: create"):
+async def test_missing_folder_is_told(tmp_path):
+    with pytest.raises(StorageUnavailableError, match=r"nowhere/repositories .* does not exist: create its folder"):
         await read(tmp_path / "nowhere" / "repositories")
 
 
-async def test_folder_in_place_of_the_file_says_so_at_start(tmp_path):
+async def test_folder_in_place_of_the_file_is_told(tmp_path):
     with pytest.raises(StorageUnavailableError, match=r"it is a folder .* with touch"):
         await read(tmp_path)
 
 
-async def test_file_in_place_of_the_folder_says_so_at_start(path):
+async def test_file_in_place_of_the_folder_is_told(path):
     path.touch()
     with pytest.raises(StorageUnavailableError, match="folder is not a folder"):
         await read(path / "repositories")
 
 
-async def test_unwritable_file_says_so_at_start(path):
+async def test_unwritable_file_is_told_and_not_paged(path):
     path.touch(mode=0o400)
     user = os.geteuid()
     # Root may write everything, so for the block we are somebody else.
@@ -159,6 +159,14 @@ async def test_unwritable_file_says_so_at_start(path):
             await read(path)
     finally:
         os.seteuid(user)
+
+
+async def test_missing_file_is_made_and_told_once(path, caplog):
+    async with LocalFileCatalogIndex(path) as index:
+        await index.replace_all(stream(["a"]))
+        await index.replace_all(stream(["b"]))
+    assert path.read_bytes() == b"b\n"
+    assert caplog.messages == [f"the catalog file {path} was missing and has been made; mount a file there to keep it"]
 
 
 async def test_file_that_vanished_makes_check_create_it(path):

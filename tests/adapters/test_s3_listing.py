@@ -133,6 +133,27 @@ async def test_thousands_of_names_around_a_page_are_ordered(server, storage):
     assert server.counts == {"list_objects": 4}
 
 
+async def test_children_around_pages_are_ordered(server, storage):
+    tags = ["v1", *(f"v1-{number:04}" for number in range(2_100)), "v10"]
+    fill(server, *(f"p/{name}/current/link" for name in tags))
+    assert await collect(storage.list_children("/p")) == sorted(tags)
+    assert server.counts == {"list_objects": 4}
+
+
+async def test_uploads_are_listed_page_by_page():
+    store = PlainStore()
+    pages = {
+        "": {"Uploads": [{"Key": "a", "UploadId": "1"}], "NextKeyMarker": "a", "NextUploadIdMarker": "1"},
+        "a": {"Uploads": [{"Key": "b", "UploadId": "2"}]},
+    }
+
+    async def call(_operation, *, KeyMarker="", **_):  # noqa: N803 - botocore's
+        return {**pages[KeyMarker], "IsTruncated": not KeyMarker}
+
+    store.call = call
+    assert await collect(list_uploads(store, "")) == [("a", "1"), ("b", "2")]
+
+
 async def test_store_that_lists_objects_for_uploads_has_none():
     store = PlainStore("a", "b", "c", "d")
 

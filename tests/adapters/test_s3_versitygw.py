@@ -7,7 +7,7 @@ import pytest
 from adapters.blob_storage.s3 import S3BlobStorage, S3Options
 from adapters.blob_storage.s3.options import MIB
 from tests.contracts.blob_storage_contract import BlobStorageContract
-from tests.support.s3_servers import stored_in, versitygw_binary, versitygw_endpoint
+from tests.support.s3_servers import stored_in, versitygw_endpoint
 
 pytestmark = pytest.mark.e2e
 
@@ -15,11 +15,8 @@ BUCKET = "contract"
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory):
-    binary = versitygw_binary()
-    if binary is None:
-        pytest.skip("no versitygw: go install github.com/versity/versitygw/cmd/versitygw@latest")
-    with versitygw_endpoint(binary, BUCKET, tmp_path_factory.mktemp("versitygw")) as url:
+def endpoint(tool, tmp_path_factory):
+    with versitygw_endpoint(tool("versitygw"), BUCKET, tmp_path_factory.mktemp("versitygw")) as url:
         yield url
 
 

@@ -8,10 +8,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adapters.blob_storage.s3 import RetryOptions, S3BlobStorage, S3Options
+from adapters.blob_storage.s3.body import Body
 from adapters.blob_storage.s3.dialect import S3
-from adapters.blob_storage.s3.errors import is_transient, translate
+from adapters.blob_storage.s3.errors import RefusedError, is_transient, translate
 from adapters.blob_storage.s3.options import MIB
 from adapters.blob_storage.s3.reader import open_body
+from adapters.blob_storage.s3.uploading import put_object
+from adapters.blob_storage.scs.dialect import SCS
 from core.errors import ObjectNotFoundError, RangeInvalidError, StorageUnavailableError
 from tests.support.s3_servers import moto_endpoint, stored_in
 from tests.support.streams import collect, commit, payload, read_stream, stage
@@ -201,7 +204,7 @@ def refusal(code, status, **headers):
         (refusal("NoSuchBucket", 404), StorageUnavailableError, r"bucket 'b' does not exist"),
         (refusal("AccessDenied", 403), StorageUnavailableError, r"rights of storage\.s3\.accesskey"),
         (refusal("PermanentRedirect", 301), StorageUnavailableError, r"another region.*storage\.s3\.region"),
-        (refusal("NotImplemented", 501), StorageUnavailableError, "501"),
+        (refusal("NotImplemented", 501), RefusedError, "501"),
         (refusal("InvalidRange", 416, **{"content-range": "bytes */7"}), RangeInvalidError, "range"),
         (TimeoutError(), StorageUnavailableError, "cannot be reached"),
     ],
@@ -258,3 +261,31 @@ async def test_answer_that_is_no_range_is_an_error(status, content_range, offset
     with pytest.raises(StorageUnavailableError, match="range"):
         await open_body(store, "/a", offset, 2)
     assert body.closed
+
+
+@pytest.mark.parametrize(
+    ("dialect", "etag", "proof"),
+    [
+        (S3, None, None),
+        (S3, '"9a0364b9e99bb480dd25e1f0284c8555"', True),
+        (S3, '"00000000000000000000000000000000"', False),
+        (S3, '"9a0364b9e99bb480dd25e1f0284c8555-2"', None),
+        (SCS, "9A0364B9E99BB480DD25E1F0284C8555", True),
+        (SCS, None, None),
+    ],
+)
+async def test_etag_proves_what_arrived(options, dialect, etag, proof):
+    async def call(_operation, **_):
+        return {"ETag": etag} if etag else {}
+
+    store = SimpleNamespace(call=call, dialect=dialect, options=options())
+    assert await put_object(store, "/a", Body(b"con", b"tent")) is proof
+
+
+async def test_etag_of_other_bytes_is_an_error(options):
+    async def call(_operation, **_):
+        return {"ETag": "0" * 32}
+
+    store = SimpleNamespace(call=call, dialect=SCS, options=options())
+    with pytest.raises(StorageUnavailableError, match="damaged"):
+        await put_object(store, "/a", Body(b"content"))

@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 
 from adapters.blob_storage.s3.options import MIB
-from core.errors import StorageCorruptError, StorageUnavailableError
-from tests.support.scs_server import FakeScsServer
+from core.errors import ObjectNotFoundError, StorageCorruptError, StorageUnavailableError
+from tests.support.scs_server import FakeScsServer, Rename
+from tests.support.scs_server.faults import Fault
 from tests.support.scs_server.store import Segment, StoredObject
 from tests.support.scs_storage import scs_storage
 from tests.support.streams import commit, payload, read_stream, stage
@@ -156,6 +157,20 @@ async def test_tree_with_parts_is_removed_whole(server, storage, other, prefix):
     assert server.leftovers() == (beside if prefix.startswith(SESSION) else [])
 
 
+@pytest.mark.parametrize("act", ["discard", "commit", "remove"])
+async def test_store_that_lists_no_uploads_is_left_clean(server, storage, other, act):
+    """The protocol names no listing of uploads, so the record alone must do."""
+    server.lists_uploads = False
+    await stage(storage, STAGED, payload(17 * MIB))
+    if act == "remove":
+        await other.delete_tree(SESSION)
+    else:
+        async with other.open_writer(STAGED, resume=True) as writer:
+            await writer.write(b"more")
+            await (writer.discard() if act == "discard" else writer.commit(TARGET))
+    assert server.leftovers() == ([TARGET[1:]] if act == "commit" else [])
+
+
 async def test_upload_that_distribution_left_open_is_removed(server, storage):
     """It stages in a multipart upload too, and keeps no record."""
     await storage.write(f"{SESSION}/startedat", b"now")
@@ -244,7 +259,7 @@ async def test_long_object_is_read_in_bounded_memory(server, storage):
 
 async def test_rename_that_is_a_write_is_noticed(server, storage):
     """The trap of the protocol: the push fails and says so, and the next one goes by copy and delete."""
-    server.understands_rename = False
+    server.rename = Rename.WRITES
     await stage(storage, STAGED, payload(12 * MIB))
     async with storage.open_writer(STAGED, resume=True) as writer:
         with pytest.raises(StorageUnavailableError, match="rename"):
@@ -255,6 +270,73 @@ async def test_rename_that_is_a_write_is_noticed(server, storage):
     await commit(storage, STAGED, TARGET)
     assert server.counts["copy_object"] == 1
     assert server.content(TARGET[1:]) == content
+    assert server.leftovers() == [TARGET[1:]]
+
+
+@pytest.mark.parametrize("rename", [Rename.IGNORES, Rename.REFUSES])
+async def test_store_without_rename_copies(server, storage, rename):
+    """It is asked once, and no more."""
+    server.rename = rename
+    for turn in range(2):
+        content = payload(12 * MIB, seed=turn)
+        await stage(storage, STAGED, content)
+        await commit(storage, STAGED, TARGET)
+        assert server.content(TARGET[1:]) == content
+    assert server.leftovers() == [TARGET[1:]]
+    assert (server.counts["rename_object"], server.counts["copy_object"]) == (1, 2)
+
+
+async def test_rename_of_what_vanished_is_an_error(server, storage):
+    await storage.write("/a", b"content")
+    with pytest.raises(ObjectNotFoundError):
+        await storage._mover.move("/missing", "/b", 7)
+    assert server.leftovers() == ["a"]
+
+
+async def test_copy_that_comes_out_short_is_an_error(server, storage):
+    await storage.write("/a", b"content")
+    with pytest.raises(StorageUnavailableError, match="short"):
+        await storage._mover.copy("/a", "/b", 8)
+
+
+async def test_upload_that_cannot_be_begun_leaves_nothing(server, storage):
+    server.faults.arm("create_upload", *[Fault.ERROR_500] * 8)
+    async with storage.open_writer(STAGED) as writer:
+        with pytest.raises(StorageUnavailableError):
+            await writer.write(payload(16 * MIB))
+        await writer.discard()
+    assert server.leftovers() == []
+
+
+async def test_upload_begun_by_cancelled_block_is_removed_with_session(server, storage):
+    server.faults.slow_seconds = 0.2
+    server.faults.arm("create_upload", Fault.SLOW)
+    task = asyncio.create_task(stage(storage, STAGED, payload(16 * MIB)))
+    announced = asyncio.Event()
+    server.on_log = lambda entry: announced.set() if entry.operation == "put_object" else None
+    await announced.wait()
+    # Now the upload is being begun, which takes the store a while.
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0.3)
+    assert await storage.staged_size(STAGED) == 15 * MIB
+    await commit(storage, STAGED, TARGET)
+    await storage.delete_tree(SESSION)
+    assert server.leftovers() == [TARGET[1:]]
+
+
+async def test_failed_reading_back_keeps_object(server, storage):
+    content = payload(12 * MIB)
+    put_plainly(server, STAGED, content)
+    server.faults.arm("get_object", Fault.NONE, *[Fault.CUT_BODY] * 16)
+    with pytest.raises(StorageUnavailableError):
+        await stage(storage, STAGED, b"more", resume=True)
+    assert server.leftovers() == [STAGED[1:]]
+    server.faults.armed.clear()
+    await stage(storage, STAGED, b"more", resume=True)
+    await commit(storage, STAGED, TARGET)
+    assert server.content(TARGET[1:]) == content + b"more"
     assert server.leftovers() == [TARGET[1:]]
 
 

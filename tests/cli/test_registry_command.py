@@ -105,9 +105,7 @@ def test_version_is_printed(argv: list[str], capsys: pytest.CaptureFixture[str])
     assert re.fullmatch(r"registry sohu-registry v\S+\n", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize(
-    "argv", [["help"], ["--help"], *([*words, name] for words in (["help"],) for name in ("serve", "config"))]
-)
+@pytest.mark.parametrize("argv", [["help"], ["--help"], *(["help", name] for name in ("serve", "config", "catalog"))])
 def test_help_is_printed(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main(argv)
@@ -116,7 +114,7 @@ def test_help_is_printed(argv: list[str], capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    "argv", [["--nonsense"], ["serve", "a", "b"], ["config"], ["config", "nonsense"], ["serve", "--conf"]]
+    "argv", [["--nonsense"], ["serve", "a", "b"], ["config"], ["config", "nonsense"], ["catalog"], ["serve", "--conf"]]
 )
 def test_usage_errors_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:

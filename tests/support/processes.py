@@ -58,9 +58,9 @@ class ServerProcess:
         self.url = f"http://{self.host}"
         self.folder = folder
         self._command = list(command)
-        self._environment = {**os.environ, **(environment or {})}
+        self.environment = {**os.environ, **(environment or {})}
         # It makes Debian's docker-registry panic, and an ambient proxy or token has no place in a test.
-        self._environment.pop("AWS_CA_BUNDLE", None)
+        self.environment.pop("AWS_CA_BUNDLE", None)
         self._log_path = folder / f"server-{port}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -91,6 +91,11 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the server and wait until it answers; one that ran before must have ended."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start the server and return at once, so that several can start together."""
         if self._process is not None and self._process.poll() is None:
             raise ServerError(f"process {self._process.pid} still runs")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,13 +103,12 @@ class ServerProcess:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=REPOSITORY_ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
         """Return when the server answers; raise `ServerError` when it ends or takes too long."""

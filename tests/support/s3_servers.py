@@ -1,6 +1,5 @@
 """S3 servers for the tests, and what is in a bucket behind an adapter's back."""
 
-import shutil
 import socket
 import subprocess
 import time
@@ -43,11 +42,6 @@ async def stored_in(storage: S3BlobStorage) -> list[str]:
     client = storage._client
     objects = [entry["Key"] async for page in list_pages(client, "") for entry in page.objects]
     return objects + [f"upload of {key}" async for key, _ in list_uploads(client, "")]
-
-
-def versitygw_binary() -> str | None:
-    """Return where the server is, or None where it is not installed."""
-    return shutil.which("versitygw") or shutil.which(str(Path.home() / "go" / "bin" / "versitygw"))
 
 
 @contextmanager

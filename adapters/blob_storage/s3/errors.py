@@ -38,7 +38,7 @@ TRANSIENT_CODES: Final = frozenset(
 """Error codes that pass when the same request is sent again."""
 
 _TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
-_NOT_OFFERED_STATUSES: Final = frozenset({405, 501})
+_REFUSED_STATUSES: Final = frozenset({400, 401, 403, 404, 405, 501})
 _NOT_FOUND: Final = 404
 _RANGE_NOT_SATISFIABLE: Final = 416
 
@@ -79,8 +79,8 @@ class UploadGoneError(StorageUnavailableError):
     """The store knows no such multipart upload: it was completed, aborted or never begun."""
 
 
-class NotOfferedError(StorageUnavailableError):
-    """The store does not offer the operation."""
+class RefusedError(StorageUnavailableError):
+    """The store answers, and does not do this: it does not offer it, or not to us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,8 @@ def translate(
         return RangeInvalidError(_size_of(error))
     if answer.code == "NoSuchUpload":
         return UploadGoneError(message)
-    if answer.status in _NOT_OFFERED_STATUSES or answer.code == "NotImplemented":
-        return NotOfferedError(message)
-    return StorageUnavailableError(message)
+    is_refused = answer.status in _REFUSED_STATUSES and not is_transient(error, frozenset())
+    return RefusedError(message) if is_refused else StorageUnavailableError(message)
 
 
 def _explain(answer: Answer, *, driver: str, bucket: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from adapters.blob_storage.s3.client import StoreClient
-from adapters.blob_storage.s3.errors import NotOfferedError
+from adapters.blob_storage.s3.errors import RefusedError
 from adapters.blob_storage.s3.multipart import (
     abort_upload,
     begin_upload,
@@ -58,7 +58,7 @@ class Mover:
                 raise refusal or ObjectNotFoundError(source)
             self._rename_is_proven = True
             return True
-        if refusal is None or isinstance(refusal, NotOfferedError):
+        if refusal is None or isinstance(refusal, RefusedError):
             self._renames = False
         if left == size:
             return False

@@ -1,12 +1,15 @@
 """Multipart uploads: begin, complete in spite of lost answers, abort, and find those that were abandoned."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from adapters.blob_storage.s3.client import StoreClient
-from adapters.blob_storage.s3.errors import NotOfferedError, UploadGoneError
+from adapters.blob_storage.s3.errors import RefusedError, UploadGoneError
 from core.errors import ObjectNotFoundError, StorageUnavailableError
+
+logger = logging.getLogger(__name__)
 
 PARTS_MAX: Final = 10_000
 CONTENT_TYPE: Final = "application/octet-stream"
@@ -92,7 +95,9 @@ async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncIterator[
     while True:
         try:
             answer = await client.call("list_multipart_uploads", Prefix=store_prefix, **markers)
-        except NotOfferedError:
+        except RefusedError as error:
+            # Older stores do not list them, and a key may lack the right. What is left is told by its record.
+            logger.warning("%s", error)
             return
         for upload in answer.get("Uploads", []):
             yield upload["Key"], upload["UploadId"]

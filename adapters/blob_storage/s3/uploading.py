@@ -70,7 +70,9 @@ class PartsInFlight:
             driver = self._client.dialect.name
             raise StorageUnavailableError(f"{driver}: more than {PARTS_MAX} parts: raise storage.{driver}.chunksize")
         body = Body(buffer)
-        self._running.append(_Part(body, asyncio.create_task(self.upload(number, body))))
+        task = asyncio.create_task(self.upload(number, body))
+        task.add_done_callback(_acknowledge)
+        self._running.append(_Part(body, task))
 
     async def settle(self) -> None:
         """Wait until all parts have arrived, and send those again that did not.
@@ -111,9 +113,12 @@ class PartsInFlight:
         """Stop what is on its way, to abort the upload."""
         for part in self._running:
             part.task.cancel()
-        # Gathered so that no error of theirs counts as overlooked: what failed is dropped on purpose.
         for part in self._running:
             await asyncio.wait([part.task])
-            if not part.task.cancelled():
-                part.task.exception()
         self._running.clear()
+
+
+def _acknowledge(task: "asyncio.Task[str]") -> None:
+    # A part's error is looked at when its turn comes, or never, if the upload is dropped before.
+    if not task.cancelled():
+        task.exception()

@@ -22,7 +22,7 @@ from adapters.blob_storage.keys import require_key
 from adapters.blob_storage.s3.body import Body
 from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.moving import Mover
-from adapters.blob_storage.s3.multipart import abort_uploads, begin_upload, complete_upload
+from adapters.blob_storage.s3.multipart import abort_upload, abort_uploads, begin_upload, complete_upload
 from adapters.blob_storage.s3.reader import open_object
 from adapters.blob_storage.s3.session_memory import SessionMemory
 from adapters.blob_storage.s3.staging import Form, Staged, StagedRecord, read_record, record_key
@@ -119,12 +119,13 @@ class StagedWriter(BlobWriter):
             del self._buffers[0]
 
     async def _begin_parts(self) -> PartsInFlight:
-        if not self._record_is_there and await read_record(self._client, self._key) is None:
+        earlier = await read_record(self._client, self._key)
+        if earlier is None:
             await self._write_record(StagedRecord())
         else:
             # A process was killed in the middle, or a cancelled block left open what it had begun.
             self._record_is_there = True
-            await abort_uploads(self._client, self._key)
+            await self._abort(earlier.upload_id)
         self._upload_may_be_open = True
         upload_id = await begin_upload(self._client, self._key)
         return PartsInFlight(self._client, self._key, upload_id, (), 0)
@@ -240,8 +241,16 @@ class StagedWriter(BlobWriter):
         """Abort the multipart upload, if there is one, and remove its record."""
         if self._parts is not None:
             await self._parts.drop()
+            await self._abort(self._parts.upload_id)
             self._parts = None
+            self._upload_may_be_open = False
         await self._remove_record()
+
+    async def _abort(self, upload_id: str) -> None:
+        """Abort an upload that is known, and then those that are not: some stores do not list them."""
+        if upload_id:
+            await abort_upload(self._client, self._client.store_key(self._key), upload_id)
+        await abort_uploads(self._client, self._key)
 
     async def _write_record(self, record: StagedRecord) -> None:
         await put_object(self._client, record_key(self._key), Body(record.header(), record.tail))
@@ -251,7 +260,7 @@ class StagedWriter(BlobWriter):
         if not self._record_is_there:
             return
         if self._upload_may_be_open:
-            await abort_uploads(self._client, self._key)
+            await self._abort("")
             self._upload_may_be_open = False
         await self._client.call("delete_object", key=record_key(self._key))
         self._record_is_there = False

@@ -1,6 +1,5 @@
 """The adapter: the port's methods in SQL."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable
 from datetime import datetime
@@ -16,13 +15,11 @@ from adapters.catalog_index.mysql.connections import TABLE_MISSING, Connections,
 from adapters.catalog_index.mysql.reading import read_names
 from adapters.catalog_index.mysql.rebuild import read_rows, write_difference
 from adapters.catalog_index.mysql.schema import NameOrder, ensure_table
-from core.errors import StorageUnavailableError
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.catalog_index import CatalogIndex
 
 _LOGGER: Final = logging.getLogger(__name__)
-_START_ATTEMPTS: Final = 3
 
 T = TypeVar("T")
 
@@ -30,8 +27,8 @@ T = TypeVar("T")
 class MySqlCatalogIndex(CatalogIndex):
     """The table `repositories`; one per process, opened as a context, shared by any number of replicas.
 
-    A server that is away does not stop the start: the index is then degraded, says so in the log, and
-    heals by itself, table and all, when the server is back. A page costs one statement on our own table
+    Nothing is asked of the server before the first call, so one that is away does not stop the start, and the
+    index heals by itself, table and all, when it is back. A page costs one statement on our own table
     and about two on the seed's, whatever the number of rows; a change one; a rebuild reads all rows and
     writes the difference.
 
@@ -54,7 +51,6 @@ class MySqlCatalogIndex(CatalogIndex):
     ) -> None:
         self._address = address
         self._now = now
-        self._retry_seconds = retry_seconds
         self._connections = Connections(address, size=connections_max, retry_seconds=retry_seconds)
         self._journal = ChangeJournal()
         self._order: NameOrder | None = None
@@ -63,22 +59,6 @@ class MySqlCatalogIndex(CatalogIndex):
     async def __aenter__(self) -> Self:
         for warning in self._address.warnings:
             _LOGGER.warning(warning)
-        for attempt in range(1, _START_ATTEMPTS + 1):
-            try:
-                await self.check()
-            except StorageUnavailableError as error:
-                _LOGGER.warning(
-                    "catalog index: %s (attempt %d of %d)",
-                    error,
-                    attempt,
-                    _START_ATTEMPTS,
-                    extra={"index": self.name},
-                )
-                if attempt < _START_ATTEMPTS:
-                    await asyncio.sleep(self._retry_seconds)
-            else:
-                return self
-        _LOGGER.error("catalog index: degraded until MySQL answers; pushes and pulls go on", extra={"index": self.name})
         return self
 
     @override

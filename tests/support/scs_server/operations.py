@@ -122,9 +122,12 @@ class Operations:
     def _rename_object(self, bucket: Bucket, asked: ScsRequest, body: bytes) -> web.Response:
         if body:
             raise Refusal(400, "InvalidArgument", "a rename has no body")
-        if self._server.understands_rename:
+        rename = self._server.rename.name
+        if rename == "REFUSES":
+            raise Refusal(501, "NotImplemented", "no rename")
+        if rename == "MOVES":
             bucket.rename(asked.key, asked.parameters["newObjectName"])
-        else:
+        elif rename == "WRITES":
             bucket.put(asked.key, StoredObject([], "d41d8cd98f00b204e9800998ecf8427e", "application/octet-stream"))
         return web.Response()
 
@@ -165,6 +168,8 @@ class Operations:
         return answer(answers.parts(bucket, asked.key, asked.parameters["uploadId"]))
 
     def _list_uploads(self, bucket: Bucket, asked: ScsRequest, _body: bytes) -> web.Response:
+        if not self._server.lists_uploads:
+            raise Refusal(400, "InvalidArgument", "uploads are not listed")
         return answer(answers.uploads(bucket, asked.bucket, asked.parameters.get("prefix", "")))
 
     def _complete_upload(self, bucket: Bucket, asked: ScsRequest, body: bytes) -> web.Response:

@@ -6,6 +6,7 @@ import weakref
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -28,6 +29,15 @@ _ERRORS = {
     Fault.ERROR_500: Refusal(500, "InternalError", "injected"),
     Fault.ERROR_503: Refusal(503, "SlowDown", "injected"),
 }
+
+
+class Rename(Enum):
+    """What the store makes of a rename."""
+
+    MOVES = "it gives the object the new key"
+    WRITES = "as any store that does not know it: it writes nothing at the old key"
+    IGNORES = "it answers 200 and does nothing"
+    REFUSES = "it says that it does not know it"
 
 
 @dataclass(frozen=True)
@@ -71,8 +81,9 @@ class FakeScsServer:
         self.log: list[LogEntry] = []
         self.redirect_to: str | None = None
         """Where each request is sent with 307 instead of being served."""
-        self.understands_rename = True
-        """Otherwise a rename is what any store takes it for: a write of nothing at the old key."""
+        self.rename = Rename.MOVES
+        self.lists_uploads = True
+        """Otherwise `?uploads` of a bucket is refused: the protocol does not name it."""
         self.undeletable: set[str] = set()
         self.flaky: set[str] = set()
         """Keys that one batch of deletions answers with an error that passes."""

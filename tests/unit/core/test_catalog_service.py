@@ -279,6 +279,31 @@ class TestOutage:
         assert await names(service) == ["a", "b", "c", "d"]
         assert (service.pending, service.forgotten) == (0, 0)
 
+    async def test_page_has_what_was_missed_and_is_never_short_of_it(self, service, index):
+        index.is_away = True
+        await service.record_push(NAME)
+        with pytest.raises(StorageUnavailableError):
+            await service.page(None, None)
+        index.is_away = False
+        assert await names(service) == [NAME]
+
+    async def test_fill_at_start_is_tried_again_and_its_failure_logged_once(self, service, index, storage, caplog):
+        caplog.set_level(logging.INFO, logger="core.services.catalog")
+        await push(storage, NAME)
+        index.is_away = True
+        assert not await service.catch_up()
+        assert not await service.catch_up()
+        index.is_away = False
+        assert await service.catch_up()
+        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
+        assert await names(service) == [NAME]
+
+    async def test_fill_is_done_once(self, service, index):
+        await service.catch_up()
+        await index.add(NAME)
+        assert await service.catch_up()
+        assert await names(service) == [NAME]
+
     async def test_outage_is_logged_once_and_its_end_too(self, service, index, caplog):
         caplog.set_level(logging.INFO, logger="core.services.catalog")
         for _ in range(2):
@@ -289,7 +314,7 @@ class TestOutage:
             index.is_away = False
             await service.flush_pending()
             assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-            assert (caplog.records[0].index, caplog.records[0].repository) == ("inmemory", "a")
+            assert caplog.records[0].index == "inmemory"
 
 
 class TestRebuild:

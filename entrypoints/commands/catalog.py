@@ -1,0 +1,47 @@
+"""`registry catalog rebuild [config.yml]`: fill the catalog's index from storage while others serve."""
+
+import asyncio
+import sys
+from argparse import ArgumentParser, Namespace
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+from config.loader import find_path, load
+from config.logging import configure_logging
+from entrypoints.commands.base import Command, add_file_argument
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="rebuild")
+    rebuild = actions.add_parser("rebuild", help="fill the index from storage; servers go on serving")
+    add_file_argument(rebuild)
+
+
+def _run(arguments: Namespace) -> int:
+    loaded = load(find_path(arguments.file))
+    configure_logging(loaded.settings.log)
+    for warning in loaded.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    # Here and not above, so that the other commands start without storage SDKs.
+    from config.container import Container  # noqa: PLC0415
+
+    sys.stdout.write(asyncio.run(_rebuild(Container(settings=loaded.settings))) + "\n")
+    return 0
+
+
+async def _rebuild(container: "Container") -> str:
+    """Rebuild, and return what to tell."""
+    catalog = container.catalog()
+    if catalog.is_derived:
+        return "nothing to rebuild: the catalog is read from storage each time (SEARCH_BACKEND is unset)"
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(container.blob_storage())
+        await stack.enter_async_context(container.catalog_index())
+        count = await catalog.rebuild()
+    return f"{count} {'repository' if count == 1 else 'repositories'} in the catalog's index"
+
+
+CATALOG: Final = Command(name="catalog", help="look after the catalog's index", add_arguments=_add_arguments, run=_run)

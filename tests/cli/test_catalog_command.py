@@ -1,0 +1,85 @@
+"""`registry catalog rebuild`: what it prints, and what it exits with."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from entrypoints.cli import main
+from entrypoints.exit_codes import ExitCode
+
+DIGEST = "a" * 64
+SECRET = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    for name in ("a", "a/b"):
+        revisions = tmp_path / f"data/docker/registry/v2/repositories/{name}/_manifests/revisions/sha256/{DIGEST}"
+        revisions.mkdir(parents=True)
+        (revisions / "link").write_text(f"sha256:{DIGEST}", encoding="utf-8")
+    path = tmp_path / "config.yml"
+    path.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n"
+        f"catalog: {{local: {{path: {tmp_path / 'names'}}}}}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_rebuild_fills_the_file_and_counts(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEARCH_BACKEND", "LOCAL")
+    assert main(["catalog", "rebuild", str(config_file)]) == 0
+    assert capsys.readouterr().out == "2 repositories in the catalog's index\n"
+    assert (config_file.parent / "names").read_text(encoding="utf-8") == "a\na/b\n"
+
+
+def test_listing_has_nothing_to_rebuild(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["catalog", "rebuild", str(config_file)]) == 0
+    assert capsys.readouterr().out.startswith("nothing to rebuild")
+
+
+def test_unusable_file_is_named_with_a_remedy(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEARCH_BACKEND", "LOCAL")
+    (config_file.parent / "names").mkdir()
+    assert main(["catalog", "rebuild", str(config_file)]) == ExitCode.STORAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"registry: the catalog file {config_file.parent / 'names'} cannot be used: it is a folder ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("dsn", "code"),
+    [
+        (f"{SECRET}:{SECRET}@tcp(127.0.0.1:1)/db", ExitCode.STORAGE),
+        (f"{SECRET}:{SECRET}@tcp(127.0.0.1:1", ExitCode.FAILURE),
+        (f"{SECRET}:{SECRET}@udp(127.0.0.1:1)/db", ExitCode.FAILURE),
+    ],
+    ids=["away", "no-database", "no-network"],
+)
+def test_errors_never_show_the_dsn(
+    dsn: str,
+    code: ExitCode,
+    config_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SEARCH_BACKEND", "mysql")
+    monkeypatch.setenv("SEARCH_BACKEND_MYSQL", dsn)
+    assert main(["catalog", "rebuild", str(config_file)]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err
+    assert SECRET not in err

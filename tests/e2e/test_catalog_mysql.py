@@ -1,0 +1,236 @@
+"""The catalog in MySQL, as DomeOS reads it, with a server that is killed and comes back."""
+
+import socket
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.catalogs import (
+    DEGRADED,
+    TINY,
+    make_repositories,
+    mysql_registries,
+    pages,
+    push,
+    registries,
+    wait_until,
+)
+from tests.support.mariadb import SEED_TABLE, Database, MariaDbServer
+from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer
+from tests.support.registry_client import Answer, RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
+
+pytestmark = pytest.mark.e2e
+
+
+def rows(database: Database) -> dict[str, int]:
+    """Read the table as DomeOS does."""
+    return dict(database.sql("SELECT name, createTime FROM repositories"))  # type: ignore[arg-type] - rows of two
+
+
+def catalog(server: RegistryServer) -> Answer:
+    return RegistryClient(server.host).request("GET", "/v2/_catalog?n=1000")
+
+
+def count_of(text: str, server: RegistryServer) -> int:
+    return server.log().count(text)
+
+
+def assert_unavailable(answer: Answer) -> None:
+    answer.expect(503)
+    assert b'"UNAVAILABLE"' in answer.body
+    assert answer.header("Retry-After") == "5"
+
+
+def test_push_is_in_the_table_when_it_is_answered(tmp_path: Path, database: Database) -> None:
+    with mysql_registries(tmp_path, database) as [server]:
+        client = RegistryClient(server.host)
+        began = int(time.time())
+        push(client, "team/tagged")
+        assert began <= rows(database)["team/tagged"] <= time.time()
+        client.push_blob("team/by-digest", TINY.blobs[0].data)
+        assert "team/by-digest" not in rows(database)
+        client.push_manifest("team/by-digest", TINY.digest, TINY.manifest)
+        assert rows(database).keys() == {"team/tagged", "team/by-digest"}
+
+
+def test_push_again_moves_the_create_time(tmp_path: Path, database: Database) -> None:
+    with mysql_registries(tmp_path, database) as [server]:
+        push(RegistryClient(server.host), "a")
+        database.sql("UPDATE repositories SET createTime = 5")
+        push(RegistryClient(server.host), "a")
+        assert rows(database)["a"] > 5
+
+
+def test_last_manifest_takes_the_row_along(tmp_path: Path, database: Database) -> None:
+    with mysql_registries(tmp_path, database) as [server]:
+        client = RegistryClient(server.host)
+        push(client, "a", "a/b")
+        client.delete_manifest("a", "v1")
+        assert "a" in rows(database), "its manifest is still there without the tag"
+        client.delete_manifest("a", TINY.digest)
+        assert rows(database).keys() == {"a/b"}
+        assert client.catalog() == ["a/b"]
+        push(client, "a")
+        assert client.catalog() == ["a", "a/b"]
+
+
+def test_index_never_decides_whether_an_image_exists(tmp_path: Path, database: Database) -> None:
+    with mysql_registries(tmp_path, database) as [server]:
+        client = RegistryClient(server.host)
+        push(client, "real")
+        database.sql("UPDATE repositories SET name = 'ghost'")
+        assert client.catalog() == ["ghost"]
+        client.request("GET", "/v2/ghost/manifests/v1").expect(404)
+        client.request("GET", "/v2/ghost/tags/list").expect(404)
+        assert client.pull("real", "v1").keys() >= {TINY.digest}
+        assert client.tags("real") == ["v1"]
+
+
+class TestOutage:
+    def test_pushes_go_on_and_are_written_later(
+        self, tmp_path: Path, database: Database, mariadb: MariaDbServer
+    ) -> None:
+        with mysql_registries(tmp_path, database, count=2) as servers:
+            pushed = self._push_while_killed(servers, mariadb)
+            assert_unavailable(catalog(servers[0]))
+            assert RegistryClient(servers[0].host).pull("team-0/app-0", "v1").keys() >= {TINY.digest}
+            mariadb.start()
+            wait_until(lambda: rows(database).keys() == set(pushed))
+            for server in servers:
+                assert RegistryClient(server.host).catalog() == sorted(pushed)
+                assert count_of(DEGRADED, server) == 1
+                assert count_of("catalog index answers again", server) == 1
+
+    @staticmethod
+    def _push_while_killed(servers: list[RegistryServer], mariadb: MariaDbServer) -> list[str]:
+        """Push with four clients to two replicas and SIGKILL the database in the middle; return the names."""
+        pushed: list[str] = []
+        is_over = threading.Event()
+
+        def run(team: int) -> None:
+            client = RegistryClient(servers[team % 2].host)
+            number = 0
+            while not is_over.is_set():
+                push(client, f"team-{team}/app-{number}")
+                pushed.append(f"team-{team}/app-{number}")
+                number += 1
+
+        with ThreadPoolExecutor(4) as pool:
+            pushers = [pool.submit(run, team) for team in range(4)]
+            try:
+                time.sleep(0.7)
+                mariadb.kill()
+                before = len(pushed)
+                wait_until(lambda: len(pushed) > before + 20)
+            finally:
+                is_over.set()
+        for pusher in pushers:
+            pusher.result()
+        return pushed
+
+    def test_start_without_the_server(self, tmp_path: Path, database: Database, mariadb: MariaDbServer) -> None:
+        make_repositories(tmp_path / "storage", ["old/a", "old/b"])
+        mariadb.stop()
+        began = time.monotonic()
+        with mysql_registries(tmp_path, database) as [server]:
+            assert time.monotonic() - began < 10
+            assert_unavailable(catalog(server))
+            push(RegistryClient(server.host), "new")
+            assert count_of(DEGRADED, server) == 1
+            assert f"MySQL at 127.0.0.1:{mariadb.port} does not accept connections" in server.log()
+            mariadb.start()
+            wait_until(lambda: catalog(server).status == 200)
+            wait_until(lambda: rows(database).keys() == {"new", "old/a", "old/b"})
+            assert count_of(DEGRADED, server) == 1
+
+    def test_server_that_never_answers_does_not_hold_up_the_start(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            dsn = f"u:p@tcp(127.0.0.1:{silent.getsockname()[1]})/d?timeout=4s"
+            began = time.monotonic()
+            with registries(tmp_path, {"SEARCH_BACKEND": "mysql", "SEARCH_BACKEND_MYSQL": dsn}) as [server]:
+                assert time.monotonic() - began < 10
+                push(RegistryClient(server.host), "a")
+                assert_unavailable(catalog(server))
+
+
+def test_replicas_start_and_push_on_one_table(tmp_path: Path, database: Database) -> None:
+    """No reader of the table sees it half filled, and every name is in it once."""
+    old = {f"old/app-{number}" for number in range(300)}
+    make_repositories(tmp_path / "storage", old)
+    database.sql(SEED_TABLE)
+    database.sql("INSERT INTO repositories VALUES ('ghost', 7), ('old/app-1', 8)")
+    counts: set[int] = set()
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.is_set():
+            counts.add(len(database.sql("SELECT name FROM repositories")))
+
+    with ThreadPoolExecutor(4) as pool:
+        watching = pool.submit(watch)
+        try:
+            with mysql_registries(tmp_path, database, count=3) as servers:
+                is_over.set()
+                assert rows(database).keys() == old
+                assert rows(database)["old/app-1"] == 8
+                names = [[f"new/app-{number}" for number in range(each, each + 10)] for each in (0, 5, 10)]
+                pushes = [
+                    pool.submit(push, RegistryClient(server.host), *some)
+                    for server, some in zip(servers, names, strict=True)
+                ]
+                for done in pushes:
+                    done.result()
+                wanted = sorted(old | {name for some in names for name in some})
+                for server in servers:
+                    assert [
+                        name for page in pages(RegistryClient(server.host), "/v2/_catalog?n=7") for name in page
+                    ] == (wanted)
+        finally:
+            is_over.set()
+        watching.result()
+    assert counts <= {2, 300}
+
+
+def test_table_of_the_seed_is_used_as_it_is(tmp_path: Path, database: Database) -> None:
+    """Names that its collation sorts in another order than bytes do are paged in the order of bytes."""
+    names = ["a", "a-b", "a.b", "a/b", "a_b", "ab", "z_z", "zz"]
+    make_repositories(tmp_path / "storage", names)
+    database.sql(SEED_TABLE)
+    database.sql("INSERT INTO repositories VALUES ('ab', 1), ('a_b', 2), ('gone', 3)")
+    made = database.sql("SHOW CREATE TABLE repositories")
+    with mysql_registries(tmp_path, database) as [server]:
+        assert list(pages(RegistryClient(server.host), "/v2/_catalog?n=3")) == [names[:3], names[3:6], names[6:]]
+    assert rows(database) | {"ab": 1, "a_b": 2} == rows(database)
+    assert rows(database).keys() == set(names)
+    assert database.sql("SHOW CREATE TABLE repositories") == made
+
+
+def test_user_without_create_is_told_the_statement(tmp_path: Path, database: Database, mariadb: MariaDbServer) -> None:
+    make_repositories(tmp_path / "storage", ["a"])
+    user = mariadb.create_user(database, f"{database.name}_w", "SELECT, INSERT, UPDATE, DELETE")
+    with mysql_registries(tmp_path, user) as [server]:
+        assert_unavailable(catalog(server))
+        assert count_of(DEGRADED, server) == 1
+        assert "grant CREATE, or run as another user: CREATE TABLE IF NOT EXISTS repositories (name" in server.log()
+        push(RegistryClient(server.host), "b")
+        database.sql(SEED_TABLE)
+        wait_until(lambda: rows(database).keys() == {"a", "b"})
+
+
+def test_rebuild_by_hand_while_serving(tmp_path: Path, database: Database) -> None:
+    with mysql_registries(tmp_path, database) as [server]:
+        client = RegistryClient(server.host)
+        push(client, "a", "b")
+        database.sql("UPDATE repositories SET name = 'ghost' WHERE name = 'b'")
+        command = [*SERVE_OUR_REGISTRY[:-1], "catalog", "rebuild", str(server.config_path)]
+        done = subprocess.run(
+            command, env=server.environment, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=30, check=True
+        )
+        assert done.stdout == "2 repositories in the catalog's index\n"
+        assert client.catalog() == ["a", "b"]
+        assert database.user not in done.stderr

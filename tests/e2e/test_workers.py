@@ -1,0 +1,93 @@
+"""Several processes on one address: spread, replaced when they die, reloaded and drained together."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.oci import digest_of, make_image
+from tests.support.processes import RegistryServer
+from tests.support.registry_client import RegistryClient
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RegistryServer]:
+    config: dict[str, Any] = {"http": {"workers": 3, "secret": "shared"}}
+    with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as started:
+        yield started
+
+
+def children_of(process: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def wait_until(condition: Any, seconds: float = 10) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "did not come about"
+        time.sleep(0.05)
+
+
+def test_workers_share_images_and_uploads(server: RegistryServer) -> None:
+    assert len(children_of(server.pid)) == 3
+    image = make_image(300)
+    for number in range(6):
+        # A client of its own each: the kernel gives its connection to any of the workers.
+        RegistryClient(server.host).push(f"team/app{number}", "v1", image)
+    for number in range(6):
+        assert image.digest in RegistryClient(server.host).pull(f"team/app{number}", "v1")
+
+    blob = os.urandom(50_000)
+    location = RegistryClient(server.host).start_upload("team/upload").header("Location")
+    for start in range(0, len(blob), 10_000):
+        chunk = blob[start : start + 10_000]
+        location = RegistryClient(server.host).append(location, chunk).expect(202).header("Location")
+    RegistryClient(server.host).finish_upload(location, digest_of(blob)).expect(201)
+    assert RegistryClient(server.host).get_blob("team/upload", digest_of(blob)) == blob
+
+
+def test_dead_worker_is_replaced_and_nobody_notices(server: RegistryServer) -> None:
+    image = make_image(301)
+    RegistryClient(server.host).push("team/app", "v1", image)
+    for _ in range(3):
+        before = children_of(server.pid)
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(
+            lambda before=before: set(children_of(server.pid)) != set(before) and len(children_of(server.pid)) == 3
+        )
+        for _ in range(9):
+            assert image.digest in RegistryClient(server.host).pull("team/app", "v1")
+
+
+def test_stop_drains_all_and_leaves_nobody(server: RegistryServer) -> None:
+    workers = children_of(server.pid)
+    assert server.stop() == 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_workers_end_with_their_parent(server: RegistryServer) -> None:
+    workers = children_of(server.pid)
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: not any(is_running(worker) for worker in workers))
+
+
+def is_running(process: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_worker_that_cannot_begin_ends_the_server(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    server = RegistryServer(tmp_path / "server", storage, config={"http": {"workers": 3}})
+    storage.rmdir()
+    storage.write_text("not a folder")
+    server.launch()
+    assert server.wait() == 4
