@@ -34,13 +34,15 @@ def open_sockets(settings: HttpSettings, inherited: Sequence[int], count: int) -
         OSError: the address cannot be had.
         ConfigError: see `open_socket`.
     """
-    first = open_socket(settings, inherited, is_shared=count > 1)
+    first = open_socket(settings, inherited)
     if count == 1 or inherited or settings.net is HttpNetwork.UNIX:
         return [first] * count
-    # The port that was asked for may have been any.
+    # Bound alone first: a shared address would hide that another server has it. Then the port, which may have been
+    # any, is bound once more for each.
     port = first.getsockname()[1]
+    first.close()
     same = replace(settings, addr=f"{settings.addr.rpartition(':')[0]}:{port}")
-    return [first, *(open_socket(same, is_shared=True) for _ in range(count - 1))]
+    return [open_socket(same, is_shared=True) for _ in range(count)]
 
 
 def close_sockets(settings: HttpSettings, inherited: Sequence[int], sockets: Sequence[socket.socket]) -> None:

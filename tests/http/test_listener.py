@@ -13,7 +13,7 @@ from aiohttp import ClientSession, UnixConnector
 from config.errors import ConfigError
 from config.settings import HttpNetwork, HttpSettings, Settings
 from entrypoints.http.app import create_app
-from entrypoints.http.listener import UNIX_MODE, Listener, open_socket
+from entrypoints.http.listener import UNIX_MODE, Listener, close_sockets, open_socket, open_sockets
 from entrypoints.http.protocol import GuardedRunner
 from tests.http.conftest import SECRET, build_registry
 
@@ -67,6 +67,14 @@ def test_port_in_use_is_an_error(listening):
         open_socket(HttpSettings(addr=f"127.0.0.1:{port}"))
 
 
+def test_processes_share_a_port_that_nobody_else_has(listening):
+    settings = HttpSettings(addr="127.0.0.1:0")
+    sockets = [listening(sock) for sock in open_sockets(settings, (), 3)]
+    [port] = {sock.getsockname()[1] for sock in sockets}
+    with pytest.raises(OSError, match="in use"):
+        open_sockets(HttpSettings(addr=f"127.0.0.1:{port}"), (), 3)
+
+
 def test_stale_socket_is_replaced(listening, tmp_path):
     path = tmp_path / "socket"
     listening(open_socket(unix(path))).close()
@@ -113,9 +121,8 @@ async def test_unix_socket_serves_and_is_removed(services, tmp_path):
     settings = replace(Settings(), http=unix(path))
     runner = GuardedRunner(create_app(build_registry(services), settings, upload_secret=SECRET), settings.http.limits)
     await runner.setup()
-    listener = Listener(
-        runner, open_socket(settings.http), context=None, handshake_seconds=0, owned_path=settings.http.addr
-    )
+    sockets = open_sockets(settings.http, (), 1)
+    listener = Listener(runner, sockets[0], context=None, handshake_seconds=0)
     await listener.start()
     assert listener.name == f"unix:{path}"
     async with ClientSession(connector=UnixConnector(str(path))) as session:
@@ -123,6 +130,7 @@ async def test_unix_socket_serves_and_is_removed(services, tmp_path):
         async with session.post("http://a/v2/a/blobs/uploads/", headers=headers) as response:
             assert response.headers["Location"].startswith("https://a.example/v2/a/blobs/uploads/")
     await runner.cleanup()
+    close_sockets(settings.http, (), sockets)
     assert not path.exists()
 
 

@@ -30,6 +30,8 @@ async def refusal(server, request):
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET\r\n\r\n",
+        b"GET /v2/\r\n\r\n",
+        b"GET /v2/:HTTP/1.1\r\n" + HOST + b"\r\n",
         b"get /v2/ HTTP/1.1\r\n" + HOST + b"\r\n",
         b"G\xc3\x89T /v2/ HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET /v2/ HTTP/3.0\r\n" + HOST + b"\r\n",
