@@ -330,5 +330,5 @@ async def _closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]
     try:
         yield iterator
     finally:
-        if isinstance(iterator, AsyncGenerator):
+        if isinstance(iterator, AsyncGenerator):  # pragma: no branch - every adapter's listings are
             await iterator.aclose()
