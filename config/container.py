@@ -27,8 +27,6 @@ from adapters.auth.silly import SillyAuthenticator
 from adapters.auth.token import TokenAuthenticator
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from adapters.blob_storage.s3 import S3BlobStorage, S3Options
-from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
@@ -41,6 +39,7 @@ from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, 
 from core.access import AccessPolicy
 from core.links import Links
 from core.manifest_cache import ManifestCache
+from core.ports.blob_storage import BlobStorage
 from core.registry import Registry
 from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
@@ -78,6 +77,21 @@ def _options(options: type[T], settings: S3Settings | ScsSettings) -> T:
     """Make an adapter's options, whose fields have the names of ours; secrets go no further than this."""
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     return options(**{name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()})
+
+
+# The SDK takes longer to import than everything else together, and 25 MB: a registry on a folder does without it.
+
+
+def _s3_blob_storage(settings: S3Settings) -> BlobStorage:
+    from adapters.blob_storage.s3 import S3BlobStorage, S3Options  # noqa: PLC0415
+
+    return S3BlobStorage(_options(S3Options, settings))
+
+
+def _scs_blob_storage(settings: ScsSettings) -> BlobStorage:
+    from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
+
+    return ScsBlobStorage(_options(ScsOptions, settings))
 
 
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
@@ -139,8 +153,8 @@ class Container(DeclarativeContainer):
             root_directory=settings.provided.storage.filesystem.root_directory,
             threads_max=settings.provided.storage.filesystem.max_threads,
         ),
-        s3=Singleton(S3BlobStorage, Callable(_options, Object(S3Options), settings.provided.storage.s3)),
-        scs=Singleton(ScsBlobStorage, Callable(_options, Object(ScsOptions), settings.provided.storage.scs)),
+        s3=Singleton(_s3_blob_storage, settings.provided.storage.s3),
+        scs=Singleton(_scs_blob_storage, settings.provided.storage.scs),
     )
     catalog_index = Selector(
         settings.provided.catalog.backend,

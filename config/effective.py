@@ -15,7 +15,8 @@ from config.schema.scalars import Duration
 from config.settings import Secret, Settings
 from config.tree import Items, KeyPath, Node, Scalar, Section, dotted, hide_credentials
 
-_DEFAULT: Final = "default"
+DEFAULT_SOURCE: Final = "default"
+"""The source of what nobody set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def _of_section(field: Sub, node: Node | None, owner: Any, attribute: str, path:
 
 def _source(node: Node | None, *, is_whole: bool = False) -> str:
     is_default = node is None or (isinstance(node, Scalar) and node.is_empty and not is_whole)
-    return _DEFAULT if node is None or is_default else str(node.source)
+    return DEFAULT_SOURCE if node is None or is_default else str(node.source)
 
 
 def _show(field: Key[Any], value: Any) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from config.effective import EffectiveValue
+from config.effective import DEFAULT_SOURCE, EffectiveValue
 from config.errors import ConfigError
 from config.loader import Loaded
 from config.settings import Settings
@@ -58,12 +58,15 @@ class Reloader:
     """Reads the configuration anew, or raises `ConfigError`."""
     appliers: list[Callable[[Settings], None]] = field(default_factory=list)
     """Take over new settings; they do not fail."""
+    watch: FileWatch = field(default_factory=FileWatch)
+    """Knows the files as `loaded` was made from them, if it saw them then."""
+    speaks: bool = True
+    """Whether it logs what all processes of a server do alike; one of them speaks for all."""
     live_keys: list[str] = field(default_factory=lambda: list(LIVE_KEYS))
     """What `appliers` and parts can change; whatever else differs is told to need a restart."""
 
     def __post_init__(self) -> None:
         self._begun = self.loaded
-        self._watch = FileWatch()
         self._asked = asyncio.Event()
         self._parts = [_Part("configuration", self._reload_configuration, lambda: [self.loaded.path])]
 
@@ -88,7 +91,8 @@ class Reloader:
 
     async def run(self, interval_seconds: float = WATCH_SECONDS) -> None:
         """Watch the files and wait to be asked, for ever."""
-        await self._changed_parts()
+        # A process that replaces another one begins with what the server began with.
+        await self._reload(await self._changed_parts())
         while True:
             try:
                 async with asyncio.timeout(interval_seconds):
@@ -104,7 +108,7 @@ class Reloader:
 
     async def _changed_parts(self) -> Sequence[_Part]:
         files = {part.name: set(part.files()) for part in self._parts}
-        changed = await asyncio.to_thread(self._watch.changed, set().union(*files.values()))
+        changed = await asyncio.to_thread(self.watch.changed, set().union(*files.values()))
         if files[self._parts[0].name] & changed:
             return self._parts
         return [part for part in self._parts if files[part.name] & changed]
@@ -114,12 +118,12 @@ class Reloader:
             try:
                 await part.reload()
             except ConfigError as error:
-                _logger.error("%s not reloaded, the old one stays: %s", part.name, "; ".join(error.problems))  # noqa: TRY400 - one line for people
+                self._say(logging.ERROR, "%s not reloaded, the old one stays: %s", part.name, "; ".join(error.problems))
             except Exception:
                 # Whatever a part meets, the others and the next version must still be looked at.
                 _logger.exception("%s not reloaded, the old one stays", part.name)
             else:
-                _logger.info("%s reloaded", part.name)
+                self._say(logging.INFO, "%s reloaded", part.name)
 
     async def _reload_configuration(self) -> None:
         loaded = await asyncio.to_thread(self.load)
@@ -127,14 +131,17 @@ class Reloader:
         for apply in self.appliers:
             apply(loaded.settings)
         for warning in loaded.warnings:
-            _logger.warning("configuration: %s", warning)
+            self._say(logging.WARNING, "configuration: %s", warning)
         if waiting := sorted(self._waiting(loaded)):
-            _logger.warning("these keys take effect at the next start: %s", ", ".join(waiting))
+            self._say(logging.WARNING, "these keys take effect at the next start: %s", ", ".join(waiting))
+
+    def _say(self, level: int, message: str, *arguments: str) -> None:
+        _logger.log(level if self.speaks else logging.DEBUG, message, *arguments)
 
     def _waiting(self, loaded: Loaded) -> set[str]:
         """Return the keys that differ from those that the process began with and cannot change while it runs."""
-        before, after = _shown(self._begun.effective), _shown(loaded.effective)
-        differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+        before, after = _by_key(self._begun), _by_key(loaded)
+        differing = {key for key in before.keys() | after.keys() if _differ(before.get(key), after.get(key))}
         waiting = {key for key in differing if not self._is_live(key)}
         if (self._begun.settings.http.tls is None) != (loaded.settings.http.tls is None):
             waiting.add("http.tls")
@@ -146,5 +153,12 @@ class Reloader:
         return any(key == live or (live.endswith((".", "[")) and key.startswith(live)) for live in self.live_keys)
 
 
-def _shown(values: Iterable[EffectiveValue]) -> Mapping[str, str]:
-    return {value.key: value.shown for value in values}
+def _by_key(loaded: Loaded) -> Mapping[str, EffectiveValue]:
+    return {value.key: value for value in loaded.effective}
+
+
+def _differ(before: EffectiveValue | None, after: EffectiveValue | None) -> bool:
+    if before is not None and after is not None:
+        return before.shown != after.shown
+    # A section that came or went; its defaults were not asked for.
+    return any(value.source != DEFAULT_SOURCE for value in (before, after) if value is not None)

@@ -59,9 +59,9 @@ class InstrumentedBlobStorage(BlobStorage):
             return await self._inner.read(key, limit=limit)
 
     @override
-    async def write(self, key: str, content: bytes) -> None:
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
         with self._timed("write", key):
-            await self._inner.write(key, content)
+            await self._inner.write(key, content, durable=durable)
 
     @override
     async def create(self, key: str, content: bytes) -> bool:

@@ -63,7 +63,7 @@ class InMemoryBlobStorage(BlobStorage):
         return content
 
     @override
-    async def write(self, key: str, content: bytes) -> None:
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
         # As on an object store, only what came in one piece has an MD5: callers must manage with and without.
         self._put(key, bytes(content), md5=hashlib.md5(content, usedforsecurity=False).hexdigest())
 

@@ -75,9 +75,9 @@ class BlobWriter(ABC):
     async def commit(self, target: str) -> None:
         """Make the bytes readable at `target`, whole, durable and at once, replacing what was there.
 
-        The staged key is empty afterwards. If this raises, `target` holds what it held before or all of the new
-        bytes, and the staged bytes may be committed again in a later block. Costs at most a rename or a
-        server-side copy, never a transfer of all bytes through this process.
+        A writer that resumes at the staged key afterwards begins at 0. If this raises, `target` holds what it held
+        before or all of the new bytes, and the staged bytes may be committed again in a later block. Costs at most
+        a rename or a server-side copy, never a transfer of all bytes through this process.
         """
 
     @abstractmethod
@@ -115,11 +115,12 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
-    async def write(self, key: str, content: bytes) -> None:
-        """Store a small object, durable when this returns. One request.
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
+        """Store a small object. One request.
 
         Atomic: a reader sees all of the old or all of the new content, and a key is listed only once its content
-        is readable, whenever the process is killed. Last writer wins.
+        is readable, whenever the process is killed. Last writer wins. Survives a power cut as soon as this returns;
+        with `durable` false some time later, where that is cheaper.
         """
 
     @abstractmethod

@@ -18,6 +18,8 @@ from config.errors import ConfigError
 from config.settings import HttpNetwork, HttpSettings
 
 BACKLOG: Final = 1024
+_TURNS_TO_BEGIN: Final = 2
+"""Turns of the event loop between accept() and a transport that the server knows (asyncio of Python 3.11)."""
 UNIX_MODE: Final = 0o660
 """Who may connect to a Unix socket: the owner and the group."""
 
@@ -32,13 +34,15 @@ def open_sockets(settings: HttpSettings, inherited: Sequence[int], count: int) -
         OSError: the address cannot be had.
         ConfigError: see `open_socket`.
     """
-    first = open_socket(settings, inherited, is_shared=count > 1)
+    first = open_socket(settings, inherited)
     if count == 1 or inherited or settings.net is HttpNetwork.UNIX:
         return [first] * count
-    # The port that was asked for may have been any.
+    # Bound alone first: a shared address would hide that another server has it. Then the port, which may have been
+    # any, is bound once more for each.
     port = first.getsockname()[1]
+    first.close()
     same = replace(settings, addr=f"{settings.addr.rpartition(':')[0]}:{port}")
-    return [first, *(open_socket(same, is_shared=True) for _ in range(count - 1))]
+    return [open_socket(same, is_shared=True) for _ in range(count)]
 
 
 def close_sockets(settings: HttpSettings, inherited: Sequence[int], sockets: Sequence[socket.socket]) -> None:
@@ -162,12 +166,26 @@ class Listener(web.BaseSite):
     async def exchange(self, context: ssl.SSLContext) -> None:
         """Serve new connections with another context; those that are open live on, and none is refused meanwhile."""
         self._ssl_context = context
-        previous, successor = self._server, self._sock.dup()
         # Both share the kernel's queue of connections that wait, so closing the first one loses none.
+        successor = self._sock.dup()
+        previous = await self._stop_accepting()
         self._server = await self._serve(successor)
         self._sock = successor
         if previous is not None:
             previous.close()
+
+    @override
+    async def stop(self) -> None:
+        await self._stop_accepting()
+        await super().stop()
+
+    async def _stop_accepting(self) -> asyncio.AbstractServer | None:
+        """Take no more connections, and let those that were taken just now begin: close() would drop them."""
+        if self._server is not None:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            for _ in range(_TURNS_TO_BEGIN):
+                await asyncio.sleep(0)
+        return self._server
 
     async def _serve(self, sock: socket.socket) -> asyncio.AbstractServer:
         server = self._runner.server

@@ -7,9 +7,11 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp import HttpVersion10, web
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from typing_extensions import override
 
 from config.settings import LimitSettings
@@ -59,9 +61,17 @@ class GuardedProtocol(RequestHandler):
         super().data_received(data)
         if self._request_count != requests_before:
             self._stop_timer()
+            self._refuse_old_versions()
         elif self._head_timer is None and self._waiter is not None and not self._waiter.done():
             # A part of a head, while no request is under way.
             self._start_timer()
+
+    def _refuse_old_versions(self) -> None:
+        # llhttp takes a line without a version for HTTP/0.9, which has no status line to answer with.
+        for index, (message, _) in enumerate(self._messages):
+            if isinstance(message, RawRequestMessage) and message.version < HttpVersion10:
+                error = BadStatusLine(error="no version")
+                self._messages[index] = (_ErrInfo(400, error, error.message), EMPTY_PAYLOAD)
 
     @override
     def handle_error(
@@ -82,6 +92,8 @@ class GuardedProtocol(RequestHandler):
             _logger.error("request failed outside of the application", exc_info=exc)
             response = respond(500, [envelope("UNKNOWN", "unknown error")])
         response.force_close()
+        # The version of a request that could not be read is unknown, so aiohttp leaves this out.
+        response.headers["Connection"] = "close"
         return response
 
     def _judge(self, error: BadHttpMessage) -> tuple[int, str]:

@@ -30,6 +30,7 @@ from entrypoints.http.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
 from entrypoints.reload import Reloader
+from entrypoints.watch import FileWatch
 from entrypoints.workers import ALONE, Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     """
     settings = loaded.settings
     count = _worker_count(settings)
+    watch = FileWatch()
+    watch.changed([loaded.path, *(files_of(settings.http.tls) if settings.http.tls else ())])
     # Before the fork: a wrong file is told once, and all workers sign with one secret.
     context, secret = _first_context(settings), container.shared_secret()
     asyncio.run(_check_credentials(container))
@@ -59,11 +62,14 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     try:
         sockets = open_sockets(settings.http, inherited, count)
     except OSError as error:
-        _logger.error("cannot listen on %s: %s", settings.http.addr, error.strerror or error)  # noqa: TRY400
+        # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        _logger.error("cannot listen on %s: %s", settings.http.addr, reason)  # noqa: TRY400
         return 1
 
     def start(worker: Worker) -> int:
-        serving = _Serving(Reloader(loaded, load), container, worker, sockets[worker.number], context, secret)
+        reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
+        serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret)
         return asyncio.run(serving.run())
 
     try:
@@ -152,8 +158,9 @@ def _first_context(settings: Settings) -> ssl.SSLContext | None:
 class TlsPart:
     """The certificates of a listener, as a part that can be reloaded."""
 
-    def __init__(self, listener: Listener, settings: Callable[[], Settings]) -> None:
+    def __init__(self, listener: Listener, settings: Callable[[], Settings], *, speaks: bool) -> None:
         self._listener = listener
+        self._speaks = speaks
         self._settings = settings
 
     def files(self) -> tuple[str, ...]:
@@ -172,7 +179,8 @@ class TlsPart:
             raise ConfigError(["http.tls cannot be left out while serving"])
         context = await asyncio.to_thread(build_context, tls)
         await self._listener.exchange(context)
-        log_expiry(tls, utc_now)
+        if self._speaks:
+            log_expiry(tls, utc_now)
 
 
 def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listener, kept_tags: KeptTags) -> None:
@@ -184,7 +192,7 @@ def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listene
     # Each request looks at these files itself.
     reloader.register("users, groups and keys", access, files=tuple)
     if reloader.settings.http.tls is not None:
-        tls = TlsPart(listener, lambda: reloader.settings)
+        tls = TlsPart(listener, lambda: reloader.settings, speaks=reloader.speaks)
         reloader.register("certificate", tls, files=tls.files)
 
 

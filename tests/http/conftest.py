@@ -1,13 +1,14 @@
 """The application over in-memory adapters, as a client on a socket sees it."""
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from adapters.auth.open import OpenAuthenticator
@@ -20,6 +21,7 @@ from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
 from tests.support.core_services import CoreServices
+from tests.support.guarded_server import GuardedServer, run_guarded
 
 SECRET = b"a secret that all replicas share"
 
@@ -59,6 +61,20 @@ class Api:
             "PUT", f"/v2/{name}/manifests/{reference}", data=BytesIO(content), headers=headers
         ) as response:
             assert response.status == 201, await response.text()
+
+
+def open_app(services: CoreServices, settings: Settings) -> web.Application:
+    """The application that lets everybody in."""
+    authenticator = OpenAuthenticator()
+    return create_app(
+        build_registry(services),
+        settings,
+        authenticator=authenticator,
+        policy=OPEN,
+        upload_secret=SECRET,
+        now=lambda: datetime.now(UTC),
+        lifetimes=[authenticator],
+    )
 
 
 @pytest.fixture
@@ -110,3 +126,16 @@ async def api(start: Callable[..., Any]) -> Api:
 async def error_codes(response: Any) -> list[str]:
     assert response.content_type == "application/json"
     return [entry["code"] for entry in (await response.json())["errors"]]
+
+
+@pytest.fixture
+async def guarded(services):
+    """Start servers as production runs them, on raw sockets."""
+    async with AsyncExitStack() as stack:
+
+        async def start_one(settings: Settings | None = None, **options: Any) -> GuardedServer:
+            settings = settings or Settings()
+            app = open_app(services, settings)
+            return await stack.enter_async_context(run_guarded(app, settings, **options))
+
+        yield start_one

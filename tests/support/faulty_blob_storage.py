@@ -89,8 +89,8 @@ class FaultyBlobStorage(BlobStorage):
         return await self.carry_out("read", key, lambda: self.inner.read(key, limit=limit))
 
     @override
-    async def write(self, key: str, content: bytes) -> None:
-        await self.carry_out("write", key, lambda: self.inner.write(key, content))
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
+        await self.carry_out("write", key, lambda: self.inner.write(key, content, durable=durable))
 
     @override
     async def create(self, key: str, content: bytes) -> bool:

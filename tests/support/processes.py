@@ -44,10 +44,17 @@ class ServerProcess:
     """A server on 127.0.0.1 that can be stopped, killed and started again on the same folder and port."""
 
     def __init__(
-        self, command: Sequence[str], *, port: int, folder: Path, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        port: int,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        ip: str = "127.0.0.1",
     ) -> None:
         self.port = port
-        self.host = f"127.0.0.1:{port}"
+        self._ip = ip
+        self.host = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
         self.url = f"http://{self.host}"
         self.folder = folder
         self._command = list(command)
@@ -115,7 +122,7 @@ class ServerProcess:
 
     def answers(self) -> bool:
         """Whether a request to the API's root is answered below 500."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection(self._ip, self.port, timeout=5)
         try:
             connection.request("GET", "/v2/")
             return connection.getresponse().status < 500
@@ -124,9 +131,13 @@ class ServerProcess:
         finally:
             connection.close()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and return at once."""
+        os.kill(self.pid, number)
+
     def terminate(self) -> None:
         """Send SIGTERM to the server and return at once."""
-        os.kill(self.pid, signal.SIGTERM)
+        self.signal(signal.SIGTERM)
 
     def wait(self, timeout: float = STOP_TIMEOUT_SECONDS) -> int:
         """Wait for the end of the server and return its exit code; negative numbers are signals."""
@@ -163,8 +174,10 @@ class RegistryServer(ServerProcess):
         command: Sequence[str] = SERVE_OUR_REGISTRY,
         config: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        port: int | None = None,
+        ip: str = "127.0.0.1",
     ) -> None:
-        port = free_port()
+        port = port or free_port()
         self.storage = storage
         self.config_path = folder / f"config-{port}.yml"
         folder.mkdir(parents=True, exist_ok=True)
@@ -180,7 +193,7 @@ class RegistryServer(ServerProcess):
         )
         # JSON is YAML too, and both registries read it.
         self.config_path.write_text(json.dumps(document))
-        super().__init__([*command, str(self.config_path)], port=port, folder=folder, environment=environment)
+        super().__init__([*command, str(self.config_path)], port=port, folder=folder, environment=environment, ip=ip)
 
     @classmethod
     def reference(cls, folder: Path, storage: Path, *, config: Mapping[str, Any] | None = None) -> Self:

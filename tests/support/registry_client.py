@@ -6,6 +6,7 @@ test shows the request that went wrong.
 
 import http.client
 import json
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -47,9 +48,10 @@ class Answer:
 class RegistryClient:
     """Talks to one registry, each request on a connection of its own."""
 
-    def __init__(self, host: str, *, timeout: float = 30) -> None:
+    def __init__(self, host: str, *, timeout: float = 30, context: ssl.SSLContext | None = None) -> None:
         self._host = host
         self._timeout = timeout
+        self._context = context
 
     def request(
         self, method: str, target: str, *, body: Body = None, headers: Mapping[str, str] | None = None
@@ -57,7 +59,7 @@ class RegistryClient:
         """Send one request; `target` is a path or a URL, whose host is ignored; iterables go chunked."""
         parts = urlsplit(target)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        connection = http.client.HTTPConnection(self._host, timeout=self._timeout)
+        connection = self._connection()
         try:
             chunked = body is not None and not isinstance(body, bytes)
             all_headers = dict(headers or {})
@@ -68,6 +70,11 @@ class RegistryClient:
             return Answer(f"{method} {path}", response.status, response.headers, response.read())
         finally:
             connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._context is None:
+            return http.client.HTTPConnection(self._host, timeout=self._timeout)
+        return http.client.HTTPSConnection(self._host, timeout=self._timeout, context=self._context)
 
     def start_upload(self, repository: str) -> Answer:
         """Begin an upload session."""

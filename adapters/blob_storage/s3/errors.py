@@ -54,7 +54,7 @@ _REMEDIES: Final = (
         "there are no credentials: set storage.{driver}.accesskey and storage.{driver}.secretkey",
     ),
     (
-        {"ParamValidationError", "InvalidEndpoint", "NoRegionError", "MissingDependencyException"},
+        {"ParamValidationError", "NoRegionError", "ProfileNotFound", "ValueError"},
         "what is configured cannot be asked for ({code}): check bucket, region and endpoint of storage.{driver}",
     ),
     (

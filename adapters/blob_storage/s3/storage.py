@@ -93,7 +93,7 @@ class S3BlobStorage(BlobStorage):
             return b"".join([piece async for piece in reader])
 
     @override
-    async def write(self, key: str, content: bytes) -> None:
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
         proof = await put_object(self._client, require_key(key), Body(content))
         if proof is not None:
             self._etag_is_md5 = proof

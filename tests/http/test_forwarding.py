@@ -1,0 +1,112 @@
+"""Whose word counts about where a request came from."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from config.settings import Settings
+from entrypoints.http.forwarding import Forwarding
+
+PROXIES = ["10.0.0.0/8", "fd00::/8", "127.0.0.1"]
+
+
+class Transport:
+    """A connection from one address."""
+
+    def __init__(self, peer):
+        self._peer = peer
+
+    def get_extra_info(self, name, default=None):
+        return self._peer if name == "peername" else default
+
+
+def client_of(headers, *, trusted, peer="10.0.0.1"):
+    peername = peer if peer == "" else (peer, 1)
+    request = make_mocked_request(
+        "GET", "/v2/", headers={"Host": "inside:5000"} | headers, transport=Transport(peername)
+    )
+    return Forwarding(trusted).client_of(request)
+
+
+@pytest.mark.parametrize(
+    ("headers", "address"),
+    [
+        ({}, "10.0.0.1"),
+        ({"X-Forwarded-For": "1.2.3.4, 10.0.0.2"}, "1.2.3.4"),
+        ({"X-Forwarded-For": "unknown, 1.2.3.4:77"}, "1.2.3.4"),
+        ({"X-Real-Ip": "1.2.3.4"}, "1.2.3.4"),
+        ({"X-Real-Ip": "nonsense"}, "10.0.0.1"),
+        ({"Forwarded": 'for="[2001:db8::1]:4711", for=1.2.3.4'}, "2001:db8::1"),
+        ({"Forwarded": "for=_hidden", "X-Real-Ip": "1.2.3.4"}, "10.0.0.1"),
+        ({"X-Forwarded-For": "::ffff:1.2.3.4"}, "1.2.3.4"),
+    ],
+)
+def test_everybody_is_believed_unless_proxies_are_named(headers, address):
+    client = client_of(headers, trusted=None)
+    assert client.address == address
+    assert client.accountable == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("headers", "address"),
+    [
+        ({"X-Forwarded-For": "6.6.6.6, 1.2.3.4, 10.0.0.2"}, "1.2.3.4"),
+        ({"X-Forwarded-For": "10.0.0.3, 10.0.0.2"}, "10.0.0.3"),
+        ({"Forwarded": "for=6.6.6.6;proto=https;host=evil, for=1.2.3.4;proto=https;host=a.example"}, "1.2.3.4"),
+        ({"X-Real-Ip": "1.2.3.4"}, "1.2.3.4"),
+    ],
+)
+def test_what_the_outermost_trusted_proxy_saw_counts(headers, address):
+    client = client_of(headers, trusted=PROXIES)
+    assert client.address == client.accountable == address
+    assert client.host != "evil"
+
+
+def test_element_of_the_outermost_proxy_tells_scheme_and_host():
+    elements = "for=6.6.6.6;host=evil, for=1.2.3.4;proto=https;host=a.example, for=10.0.0.7;proto=http;host=b"
+    client = client_of({"Forwarded": elements}, trusted=PROXIES)
+    assert (client.scheme, client.host) == ("https", "a.example")
+
+
+@pytest.mark.parametrize("peer", ["1.2.3.4", "2001:db8::1", "::ffff:1.2.3.4"])
+def test_others_are_not_believed(peer):
+    headers = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil"}
+    client = client_of(headers, trusted=PROXIES, peer=peer)
+    assert client.address == peer.removeprefix("::ffff:")
+    assert (client.scheme, client.host) == ("http", "inside:5000")
+
+
+@pytest.mark.parametrize("peer", ["::ffff:10.1.2.3", "fd00::1", ""])
+def test_mapped_addresses_and_unix_sockets_are_proxies_too(peer):
+    assert client_of({"X-Forwarded-Proto": "https"}, trusted=PROXIES, peer=peer).scheme == "https"
+
+
+def test_host_that_cannot_be_one_is_none():
+    assert client_of({"Host": "a b>"}, trusted=None).host is None
+
+
+async def location(api, headers):
+    async with api.request("POST", "/v2/a/blobs/uploads/", headers=headers) as response:
+        assert response.status == 202
+        return response.headers["Location"].partition("/v2/a/blobs/uploads/")[0]
+
+
+@pytest.mark.parametrize(("proxies", "origin"), [(("127.0.0.0/8",), "https://a.example"), (("10.0.0.0/8",), "{root}")])
+async def test_links_follow_trusted_proxies_only(start, proxies, origin):
+    api = await start(replace(Settings(), http=replace(Settings().http, trusted_proxies=proxies)))
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "a.example"}
+    assert await location(api, headers) == origin.format(root=api.root)
+
+
+async def test_unwritable_host_leaves_a_path(api):
+    assert await location(api, {"Host": "a b>"}) == ""
+
+
+async def test_access_log_shows_the_client(guarded, caplog):
+    caplog.set_level(logging.INFO, logger="registry.access")
+    server = await guarded()
+    await server.exchange(b"GET /v2/ HTTP/1.0\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n")
+    [record] = [record for record in caplog.records if record.name == "registry.access"]
+    assert getattr(record, "http.request.remoteaddr") == "1.2.3.4"

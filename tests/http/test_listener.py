@@ -1,0 +1,156 @@
+"""Where connections come in."""
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+from dataclasses import replace
+
+import pytest
+from aiohttp import ClientSession, UnixConnector
+
+from config.errors import ConfigError
+from config.settings import HttpNetwork, HttpSettings, Settings
+from entrypoints.http.listener import UNIX_MODE, Listener, close_sockets, open_socket, open_sockets
+from entrypoints.http.protocol import GuardedRunner
+from tests.http.conftest import open_app
+
+
+def unix(path):
+    return HttpSettings(net=HttpNetwork.UNIX, addr=str(path))
+
+
+@pytest.fixture
+def listening():
+    """Sockets that are closed at the end."""
+    opened = []
+
+    def keep(sock):
+        opened.append(sock)
+        return sock
+
+    yield keep
+    for sock in opened:
+        sock.close()
+
+
+def accepts(host, port, family):
+    with socket.socket(family) as client:
+        client.settimeout(2)
+        return client.connect_ex((host, port)) == 0
+
+
+@pytest.mark.parametrize("addr", [":0", "[::]:0"])
+def test_wildcard_takes_both_families(listening, addr):
+    sock = listening(open_socket(HttpSettings(addr=addr)))
+    port = sock.getsockname()[1]
+    assert accepts("127.0.0.1", port, socket.AF_INET)
+    assert accepts("::1", port, socket.AF_INET6)
+
+
+@pytest.mark.parametrize(
+    ("addr", "v4", "v6"),
+    [("127.0.0.1:0", True, False), ("[::1]:0", False, True), ("localhost:0", True, False), ("0.0.0.0:0", True, False)],
+)
+def test_address_takes_its_own_family(listening, addr, v4, v6):
+    sock = listening(open_socket(HttpSettings(addr=addr)))
+    port = sock.getsockname()[1]
+    assert accepts("127.0.0.1", port, socket.AF_INET) is v4
+    assert accepts("::1", port, socket.AF_INET6) is v6
+
+
+def test_port_in_use_is_an_error(listening):
+    port = listening(open_socket(HttpSettings(addr="127.0.0.1:0"))).getsockname()[1]
+    with pytest.raises(OSError, match="in use"):
+        open_socket(HttpSettings(addr=f"127.0.0.1:{port}"))
+
+
+def test_processes_share_a_port_that_nobody_else_has(listening):
+    settings = HttpSettings(addr="127.0.0.1:0")
+    sockets = [listening(sock) for sock in open_sockets(settings, (), 3)]
+    [port] = {sock.getsockname()[1] for sock in sockets}
+    with pytest.raises(OSError, match="in use"):
+        open_sockets(HttpSettings(addr=f"127.0.0.1:{port}"), (), 3)
+
+
+def test_stale_socket_is_replaced(listening, tmp_path):
+    path = tmp_path / "socket"
+    listening(open_socket(unix(path))).close()
+    assert path.is_socket()
+    listening(open_socket(unix(path)))
+    assert stat.S_IMODE(path.stat().st_mode) == UNIX_MODE
+
+
+def test_socket_that_is_served_is_left_alone(listening, tmp_path):
+    listening(open_socket(unix(tmp_path / "socket")))
+    with pytest.raises(OSError, match="in use") as caught:
+        open_socket(unix(tmp_path / "socket"))
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_file_that_is_no_socket_is_not_removed(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("precious")
+    with pytest.raises(ConfigError) as caught:
+        open_socket(unix(path))
+    assert caught.value.problems == (f"http.addr: {path}: is in the way, and is no socket",)
+    assert path.read_text() == "precious"
+
+
+def test_folder_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        open_socket(unix(tmp_path / "none" / "socket"))
+
+
+def test_socket_of_systemd_wins(listening, tmp_path):
+    given = listening(socket.create_server(("127.0.0.1", 0)))
+    sock = listening(open_socket(unix(tmp_path / "socket"), [os.dup(given.fileno())]))
+    assert sock.getsockname() == given.getsockname()
+    assert not (tmp_path / "socket").exists()
+
+
+def test_two_sockets_of_systemd_are_refused():
+    with pytest.raises(ConfigError, match="exactly one"):
+        open_socket(HttpSettings(), [3, 4])
+
+
+async def test_unix_socket_serves_and_is_removed(services, tmp_path):
+    path = tmp_path / "socket"
+    settings = replace(Settings(), http=unix(path))
+    runner = GuardedRunner(open_app(services, settings), settings.http.limits)
+    await runner.setup()
+    sockets = open_sockets(settings.http, (), 1)
+    listener = Listener(runner, sockets[0], context=None, handshake_seconds=0)
+    await listener.start()
+    assert listener.name == f"unix:{path}"
+    async with ClientSession(connector=UnixConnector(str(path))) as session:
+        headers = {"X-Forwarded-Proto": "https", "Host": "a.example"}
+        async with session.post("http://a/v2/a/blobs/uploads/", headers=headers) as response:
+            assert response.headers["Location"].startswith("https://a.example/v2/a/blobs/uploads/")
+    await runner.cleanup()
+    close_sockets(settings.http, (), sockets)
+    assert not path.exists()
+
+
+async def test_exchange_refuses_no_connection(guarded):
+    server = await guarded()
+    refused = []
+
+    async def knock():
+        while True:
+            try:
+                _, writer = await server.connect()
+            except OSError as error:
+                refused.append(error)
+            else:
+                writer.close()
+            await asyncio.sleep(0)
+
+    knocking = asyncio.create_task(knock())
+    for _ in range(50):
+        # The context is the same, none; what is exchanged is the server on the socket.
+        await server.listener.exchange(None)
+        await asyncio.sleep(0.002)
+    knocking.cancel()
+    assert refused == []

@@ -1,0 +1,146 @@
+"""Clients that hold a connection without using it: each is let go after a bounded time."""
+
+import asyncio
+import logging
+import re
+import socket
+import time
+
+import pytest
+
+from tests.support.guarded_server import with_limits
+
+HEAD = b"GET /v2/ HTTP/1.1\r\nHost: a\r\n"
+
+
+async def seconds_until_closed(reader):
+    begun = time.monotonic()
+    async with asyncio.timeout(10):
+        while await reader.read(65536):
+            pass
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", HEAD, HEAD + b"X: "])
+async def test_head_that_does_not_end_is_cut_off(guarded, sent):
+    server = await guarded(with_limits(header_seconds=0.3))
+    reader, writer = await server.connect()
+    writer.write(sent)
+    assert 0.2 < await seconds_until_closed(reader) < 3
+    writer.close()
+
+
+async def test_drops_of_a_head_do_not_prolong_it(guarded):
+    server = await guarded(with_limits(header_seconds=0.5))
+    reader, writer = await server.connect()
+    writer.write(HEAD)
+
+    async def drip():
+        while True:
+            writer.write(b"X: y\r\n")
+            await asyncio.sleep(0.05)
+
+    dripping = asyncio.create_task(drip())
+    assert await seconds_until_closed(reader) < 3
+    dripping.cancel()
+    writer.close()
+
+
+async def test_second_head_is_watched_too(guarded):
+    server = await guarded(with_limits(header_seconds=0.3, keepalive_seconds=30))
+    reader, writer = await server.connect()
+    writer.write(HEAD + b"\r\n")
+    await reader.readuntil(b"{}")
+    await asyncio.sleep(0.5)
+    writer.write(HEAD)
+    assert 0.2 < await seconds_until_closed(reader) < 3
+    writer.close()
+
+
+async def test_idle_connection_lives_as_long_as_configured(guarded):
+    server = await guarded(with_limits(header_seconds=0.2, keepalive_seconds=1))
+    reader, writer = await server.connect()
+    writer.write(HEAD + b"\r\n")
+    await reader.readuntil(b"{}")
+    assert 0.7 < await seconds_until_closed(reader) < 5
+    writer.close()
+
+
+async def begin(server):
+    answer = await server.exchange(b"POST /v2/a/blobs/uploads/ HTTP/1.0\r\nHost: a\r\n\r\n")
+    return re.search(rb"Location: http://a(\S+)", answer)[1]
+
+
+async def status(server, target):
+    path = target.partition(b"?")[0]
+    return await server.exchange(b"GET " + path + b" HTTP/1.0\r\nHost: a\r\n\r\n")
+
+
+async def test_stalled_body_is_cut_off_and_its_bytes_kept(guarded):
+    server = await guarded(with_limits(body_seconds=0.3))
+    target = await begin(server)
+    reader, writer = await server.connect()
+    writer.write(b"PATCH " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n0123456789")
+    begun = time.monotonic()
+    answer = await reader.readuntil(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"Connection: close" in answer
+    assert time.monotonic() - begun < 3
+    writer.close()
+    assert b"\r\nRange: 0-9\r\n" in await status(server, target)
+
+
+async def test_trickling_body_is_cut_off_and_its_bytes_kept(guarded):
+    server = await guarded(with_limits(body_seconds=0.5, body_rate=1000))
+    target = await begin(server)
+    reader, writer = await server.connect()
+    writer.write(b"PATCH " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+
+    async def drip():
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.05)
+
+    dripping = asyncio.create_task(drip())
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    dripping.cancel()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    writer.close()
+    found = re.search(rb"\r\nRange: 0-(\d+)\r\n", await status(server, target))
+    assert int(found[1]) >= 5
+
+
+async def test_slow_but_steady_body_is_taken(guarded):
+    server = await guarded(with_limits(body_seconds=0.4, body_rate=10))
+    target = await begin(server)
+    reader, writer = await server.connect()
+    writer.write(b"PATCH " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 200\r\n\r\n")
+    for _ in range(20):
+        writer.write(b"0123456789")
+        await asyncio.sleep(0.05)
+    assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 202 ")
+    writer.close()
+
+
+async def test_client_that_takes_nothing_of_a_blob_is_cut_off(guarded, services, caplog):
+    caplog.set_level(logging.INFO)
+    digest = await services.push_blob("a", bytes(32 * 1024 * 1024))
+    server = await guarded(with_limits(send_seconds=1))
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sendall(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        deadline = time.monotonic() + 30
+        while "client went away" not in caplog.text and time.monotonic() < deadline:  # noqa: ASYNC110 - a log has no event
+            await asyncio.sleep(0.1)
+    assert "client went away" in caplog.text
+
+
+async def test_two_hundred_slow_clients_keep_nobody_out(guarded):
+    server = await guarded(with_limits(header_seconds=1))
+    slow = [await server.connect() for _ in range(200)]
+    for _, writer in slow:
+        writer.write(HEAD)
+    assert b" 200 " in await server.exchange(b"GET /v2/ HTTP/1.0\r\n\r\n")
+    for reader, writer in slow:
+        await seconds_until_closed(reader)
+        writer.close()

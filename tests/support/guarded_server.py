@@ -1,0 +1,65 @@
+"""The application behind the listener and the protocol that production uses, in the test's own event loop."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aiohttp import web
+
+from config.settings import LimitSettings, Settings
+from entrypoints.http.listener import Listener, open_socket
+from entrypoints.http.protocol import GuardedRunner
+
+READ_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class GuardedServer:
+    """A server that listens, as raw clients reach it."""
+
+    listener: Listener
+    port: int
+
+    async def connect(self, context: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection, over TLS if a context is given."""
+        name = "localhost" if context else None
+        return await asyncio.open_connection("127.0.0.1", self.port, ssl=context, server_hostname=name)
+
+    async def exchange(self, request: bytes) -> bytes:
+        """Send bytes, and return all that comes back until the server closes or is silent for a second."""
+        reader, writer = await self.connect()
+        writer.write(request)
+        answer = b""
+        try:
+            while chunk := await asyncio.wait_for(reader.read(65536), 1 if answer else READ_TIMEOUT_SECONDS):
+                answer += chunk
+        except (TimeoutError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+        return answer
+
+
+def with_limits(**limits: Any) -> Settings:
+    """Return settings that differ from the default in these limits."""
+    http = Settings().http
+    return replace(Settings(), http=replace(http, limits=replace(LimitSettings(), **limits)))
+
+
+@asynccontextmanager
+async def run_guarded(
+    app: web.Application, settings: Settings, *, context: ssl.SSLContext | None = None
+) -> AsyncIterator[GuardedServer]:
+    """Serve an application on a free port of 127.0.0.1."""
+    runner = GuardedRunner(app, settings.http.limits)
+    await runner.setup()
+    sock = open_socket(replace(settings.http, addr="127.0.0.1:0"))
+    listener = Listener(runner, sock, context=context, handshake_seconds=settings.http.limits.header_seconds)
+    await listener.start()
+    try:
+        yield GuardedServer(listener, sock.getsockname()[1])
+    finally:
+        await runner.cleanup()

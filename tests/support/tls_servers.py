@@ -1,0 +1,130 @@
+"""Servers of a test that speak TLS, or listen elsewhere than at a port of IPv4."""
+
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from tests.support.certificates import Pair
+from tests.support.processes import RegistryServer, ServerProcess, free_port
+from tests.support.tools import find_tool
+
+_ANSWER_TIMEOUT_SECONDS = 5
+
+
+def answers_over_tls(port: int) -> bool:
+    """Whether a request to the API's root is answered below 500, whoever signed the certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_ANSWER_TIMEOUT_SECONDS, context=context)
+    try:
+        connection.request("GET", "/v2/")
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class TlsRegistryServer(RegistryServer):
+    """Our registry with a certificate of its own."""
+
+    def __init__(self, folder: Path, storage: Path, pair: Pair, *, config: Mapping[str, Any] | None = None) -> None:
+        tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
+        http_section = {**(config or {}).get("http", {}), "tls": tls}
+        super().__init__(folder, storage, config={**(config or {}), "http": http_section})
+
+    @override
+    def answers(self) -> bool:
+        return answers_over_tls(self.port)
+
+
+class UnixRegistryServer(RegistryServer):
+    """Our registry at a Unix socket."""
+
+    def __init__(self, folder: Path, storage: Path, path: Path) -> None:
+        self.path = path
+        super().__init__(folder, storage, config={"http": {"net": "unix", "addr": str(path)}})
+
+    @override
+    def answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(_ANSWER_TIMEOUT_SECONDS)
+            try:
+                client.connect(str(self.path))
+                client.sendall(b"GET /v2/ HTTP/1.0\r\n\r\n")
+                return b" 200 " in client.recv(100)
+            except OSError:
+                return False
+
+
+class TlsProxy(ServerProcess):
+    """nginx that ends TLS in front of a registry.
+
+    Args:
+        folder: for its files.
+        target: where it passes requests on, as `proxy_pass` says it.
+        pair: its certificate.
+        location: the path below which it does so, with both slashes.
+    """
+
+    def __init__(self, folder: Path, target: str, pair: Pair, *, location: str = "/") -> None:
+        port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        config_path = folder / "nginx.conf"
+        config_path.write_text(
+            _CONFIG.format(
+                folder=folder,
+                port=port,
+                target=target,
+                certificate=pair.certificate,
+                key=pair.key,
+                location=location,
+            )
+        )
+        command = [find_tool("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config_path)]
+        super().__init__(command, port=port, folder=folder)
+
+    @override
+    def answers(self) -> bool:
+        return answers_over_tls(self.port)
+
+
+_CONFIG = """
+daemon off;
+user root;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log info;
+events {{ worker_connections 256; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port} ssl;
+    ssl_certificate {certificate};
+    ssl_certificate_key {key};
+    location {location} {{
+      proxy_pass {target};
+      # From here on as docs/proxies.md says it.
+      client_max_body_size 0;
+      proxy_http_version 1.1;
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_request_buffering off;
+      proxy_buffering off;
+      proxy_read_timeout 900s;
+    }}
+  }}
+}}
+"""

@@ -1,0 +1,75 @@
+"""`http.tls`, `http.cors`, `http.trustedproxies` and `http.limits`: what is taken, and what is refused."""
+
+import pytest
+
+from config.cipher_suites import DEFAULT_SUITES, OPENSSL_NAMES
+from config.loader import inherited_descriptors
+from config.settings import TlsVersion
+from tests.support.configuration import MINIMAL, LoadText, problems_of
+
+TLS = "http: {{tls: {{certificate: c, key: k, {}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (TLS.format("minimumtls: tls1.0"), "`http.tls.minimumtls` must be one of tls1.2, tls1.3, not `tls1.0`"),
+        (TLS.format("minimumtls: tls1.1"), "`http.tls.minimumtls` must be one of tls1.2, tls1.3, not `tls1.1`"),
+        (TLS.format("ciphersuites: [AES128-SHA]"), "must be Go's name of a cipher suite, such as TLS_ECDHE_RSA_WITH"),
+        (TLS.format("clientauth: maybe"), "`http.tls.clientauth` must be one of request-client-cert"),
+        (TLS.format("letsencrypt: {email: a@b.c}"), "use certbot, or a proxy in front such as Caddy"),
+        ("http: {cors: {origins: ['*'], credentials: true}}\n", "cannot be true while `origins` holds `*`"),
+        ("http: {cors: {origins: [ui.example]}}\n", "must be an origin such as https://ui.example.com, or `*`"),
+        ("http: {cors: {origins: ['https://ui.example/']}}\n", "must be an origin"),
+        ("http: {cors: {headers: ['a b']}}\n", "must be one word"),
+        (
+            "http: {cors: {origins: ['*']}, headers: {access-control-allow-origin: ['*']}}\n",
+            "cannot be given beside `http.cors`: keep one of them",
+        ),
+        ("http: {trustedproxies: [10.0.0.1/8]}\n", "must be an address or a network"),
+        ("http: {trustedproxies: [proxy]}\n", "must be an address or a network"),
+        ("http: {limits: {keepalivetimeout: 0s}}\n", "must be a duration"),
+        ("http: {limits: {manifestsize: 5000000}}\n", "must be from 1024 to 4194304"),
+        ("http: {limits: {burst: 0}}\n", "must be from 1 to"),
+    ],
+)
+def test_wrong_value_is_refused(load_text: LoadText, text: str, problem: str) -> None:
+    [found] = problems_of(load_text, MINIMAL + text)
+    assert problem in found
+
+
+def test_keys_become_settings(load_text: LoadText) -> None:
+    suites = "[TLS_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]"
+    text = (
+        "http:\n"
+        f"  tls: {{certificate: c, key: k, minimumtls: tls1.3, ciphersuites: {suites}}}\n"
+        "  trustedproxies: [10.0.0.0/8, '::1']\n"
+        "  cors: {origins: ['https://ui.example:8443', 'http://[::1]:1'], credentials: true, maxage: 5s}\n"
+        "  limits: {uploadsize: 5, headertimeout: 0s, rate: 3}\n"
+    )
+    http = load_text(MINIMAL + text).settings.http
+    assert http.tls is not None
+    assert http.tls.minimum_version is TlsVersion.TLS13
+    assert http.tls.cipher_suites == ("TLS_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384")
+    assert http.trusted_proxies == ("10.0.0.0/8", "::1")
+    assert http.cors.origins == ("https://ui.example:8443", "http://[::1]:1")
+    assert (http.cors.max_age_seconds, http.limits.upload_bytes, http.limits.header_seconds) == (5.0, 5, 0.0)
+    assert http.limits.rate == 3
+
+
+def test_default_suites_have_openssl_names() -> None:
+    assert all(name in OPENSSL_NAMES for name in DEFAULT_SUITES)
+
+
+@pytest.mark.parametrize(
+    ("environ", "descriptors"),
+    [
+        ({"LISTEN_PID": "7", "LISTEN_FDS": "2"}, (3, 4)),
+        ({"LISTEN_PID": "8", "LISTEN_FDS": "1"}, ()),
+        ({"LISTEN_FDS": "1"}, ()),
+        ({"LISTEN_PID": "7", "LISTEN_FDS": "x"}, ()),
+        ({}, ()),
+    ],
+)
+def test_sockets_of_systemd_are_for_one_process(environ: dict[str, str], descriptors: tuple[int, ...]) -> None:
+    assert inherited_descriptors(pid=7, environ=environ) == descriptors
