@@ -75,6 +75,7 @@ class HtpasswdAuthenticator(Authenticator):
     ) -> None:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
 
     @override
     async def authenticate(self, authorization: str | None) -> Principal:
