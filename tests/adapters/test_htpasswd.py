@@ -106,6 +106,21 @@ async def test_closed_authenticator_verifies_nobody(tmp_path):
         await authenticator.authenticate(basic("alice", "secret"))
 
 
+async def test_worker_begins_with_what_was_read_before(tmp_path):
+    """A file that is broken just now must not keep a worker from taking the place of one that died."""
+    path, groups = write_htpasswd(tmp_path / "htpasswd", alice="secret"), tmp_path / "groups"
+    groups.write_text("dev: alice\n")
+    authenticator = HtpasswdAuthenticator(
+        realm="r", path=str(path), clock=time.monotonic, groups=GroupFile(str(groups))
+    )
+    async with authenticator:
+        path.write_text("broken\n")
+        groups.unlink()
+    async with authenticator:
+        assert await is_let_in(authenticator, "alice", "secret")
+        assert (await authenticator.recall("alice")).groups == {"dev"}
+
+
 async def test_removed_user_is_cut_off_at_once(tmp_path):
     path = write_htpasswd(tmp_path / "htpasswd", alice="secret", bob="b")
     async with opened(path) as authenticator:
