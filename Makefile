@@ -49,7 +49,7 @@ run: $(VENV)/runtime.stamp ## Serve on port 5000 from ./var/registry
 	exec $(BIN)/python -m entrypoints.cli serve config/config-dev.yml
 
 test: lint typecheck tools ## Every check and every test, with the coverage gates
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_OVERALL) \
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_OVERALL) --durations=10 \
 		$(LIVE_FLAG) $(PYTEST_ARGS)
 	$(BIN)/coverage report --include='core/*' --fail-under=$(COVERAGE_CORE)
 

@@ -5,7 +5,9 @@ order, as context managers, and leaves them in reverse.
 """
 
 import asyncio
+import secrets
 import sys
+import time
 import uuid
 from collections.abc import Callable as CallableType
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +19,14 @@ from typing import Any, TypeVar
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
 
+from adapters.auth.groups import GroupFile
+from adapters.auth.htpasswd import HtpasswdAuthenticator
+from adapters.auth.login_tokens import LoginTokenAuthenticator
+from adapters.auth.open import OpenAuthenticator
+from adapters.auth.silly import SillyAuthenticator
+from adapters.auth.token import TokenAuthenticator
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from adapters.blob_storage.s3 import S3BlobStorage, S3Options
-from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
@@ -28,10 +34,12 @@ from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from config.errors import ConfigError
-from config.policies import manifest_policy
-from config.settings import DescriptorCache, S3Settings, ScsSettings, Secret, Settings
+from config.policies import KeptTags, access_policy, manifest_policy
+from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
+from core.access import AccessPolicy
 from core.links import Links
 from core.manifest_cache import ManifestCache
+from core.ports.blob_storage import BlobStorage
 from core.registry import Registry
 from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
@@ -71,6 +79,21 @@ def _options(options: type[T], settings: S3Settings | ScsSettings) -> T:
     return options(**{name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()})
 
 
+# The SDK takes longer to import than everything else together, and 25 MB: a registry on a folder does without it.
+
+
+def _s3_blob_storage(settings: S3Settings) -> BlobStorage:
+    from adapters.blob_storage.s3 import S3BlobStorage, S3Options  # noqa: PLC0415
+
+    return S3BlobStorage(_options(S3Options, settings))
+
+
+def _scs_blob_storage(settings: ScsSettings) -> BlobStorage:
+    from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
+
+    return ScsBlobStorage(_options(ScsOptions, settings))
+
+
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
     # Redis is not supported yet; `config.support` says so at start.
     return "inmemory" if configured is DescriptorCache.INMEMORY else "disabled"
@@ -81,6 +104,33 @@ def _mysql_address(dsn: Secret) -> MySqlAddress:
         return parse_go_dsn(dsn.reveal())
     except DsnInvalidError as error:
         raise ConfigError([f"`catalog.mysql.dsn` (SEARCH_BACKEND_MYSQL): {error}"]) from None
+
+
+def _shared_secret(configured: Secret | None) -> bytes:
+    # A random one serves a single process until it ends; `serve` warns.
+    return configured.reveal().encode() if configured else secrets.token_bytes(32)
+
+
+def _group_file(path: str | None) -> GroupFile | None:
+    return GroupFile(path) if path else None
+
+
+def _authenticator_kind(kind: AuthKind, policy: AccessPolicy) -> str:
+    # Where something is open to everybody, docker needs a token server to come without a password.
+    return "login" if kind is AuthKind.HTPASSWD and policy.invites_anonymous else kind.value
+
+
+def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datetime]) -> TokenAuthenticator:
+    return TokenAuthenticator(
+        realm=settings.realm,
+        issuer=settings.issuer,
+        service=settings.service,
+        certificates_path=settings.root_cert_bundle,
+        key_set_path=settings.jwks,
+        algorithms=settings.signing_algorithms,
+        redirect_path=settings.auto_redirect_path if settings.auto_redirect else None,
+        now=now,
+    )
 
 
 def _entries_max(configured: int) -> int:
@@ -103,8 +153,8 @@ class Container(DeclarativeContainer):
             root_directory=settings.provided.storage.filesystem.root_directory,
             threads_max=settings.provided.storage.filesystem.max_threads,
         ),
-        s3=Singleton(S3BlobStorage, Callable(_options, Object(S3Options), settings.provided.storage.s3)),
-        scs=Singleton(ScsBlobStorage, Callable(_options, Object(ScsOptions), settings.provided.storage.scs)),
+        s3=Singleton(_s3_blob_storage, settings.provided.storage.s3),
+        scs=Singleton(_scs_blob_storage, settings.provided.storage.scs),
     )
     catalog_index = Selector(
         settings.provided.catalog.backend,
@@ -115,6 +165,31 @@ class Container(DeclarativeContainer):
             now=now,
         ),
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
+    )
+
+    shared_secret = Singleton(_shared_secret, settings.provided.http.secret)
+    kept_tags = Singleton(KeptTags, settings.provided.access)
+    access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
+    htpasswd = Singleton(
+        HtpasswdAuthenticator,
+        realm=settings.provided.auth.htpasswd.realm,
+        path=settings.provided.auth.htpasswd.path,
+        clock=Object(time.monotonic),
+        groups=Singleton(_group_file, settings.provided.access.group_file),
+    )
+    authenticator = Selector(
+        Callable(_authenticator_kind, settings.provided.auth.kind, access_policy),
+        none=Singleton(OpenAuthenticator),
+        silly=Singleton(
+            SillyAuthenticator,
+            realm=settings.provided.auth.silly.realm,
+            service=settings.provided.auth.silly.service,
+        ),
+        htpasswd=htpasswd,
+        login=Singleton(
+            LoginTokenAuthenticator, htpasswd, recall=htpasswd.provided.recall, secret=shared_secret, now=now
+        ),
+        token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
 
     descriptor_cache = Selector(
@@ -146,7 +221,7 @@ class Container(DeclarativeContainer):
         links=links,
         tag_links=tag_links,
         cache=descriptor_cache,
-        policy=Singleton(manifest_policy, settings.provided.validation),
+        policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
         memory=Singleton(ManifestCache),
     )
     tags = Singleton(

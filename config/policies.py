@@ -3,13 +3,36 @@
 import re
 from collections.abc import Callable
 
-from config.settings import IndexPlatforms, ValidationSettings
+from config.settings import AccessSettings, AuthKind, AuthSettings, IndexPlatforms, RuleSettings, ValidationSettings
+from core.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, AccessPolicy, ImmutableTags, Rule, RuleAction
 from core.descriptor import Descriptor
+from core.names import RepositoryName, Tag
 from core.services.manifests import ManifestPolicy
 
+_WITHOUT_RULES = {
+    AuthKind.NONE: OPEN,
+    AuthKind.SILLY: MEMBERS_ONLY,
+    AuthKind.HTPASSWD: MEMBERS_ONLY,
+    AuthKind.TOKEN: GRANTS_ONLY,
+}
 
-def manifest_policy(settings: ValidationSettings) -> ManifestPolicy:
-    """Return what pushed manifests may refer to.
+
+def access_policy(auth: AuthSettings, access: AccessSettings) -> AccessPolicy:
+    """Return who may do what: the rules, or without any what distribution does with this method."""
+    rules = tuple(_rule(rule) for rule in access.rules) or _WITHOUT_RULES[auth.kind].rules
+    return AccessPolicy(rules=rules, blocked=frozenset(access.blocked_users))
+
+
+def _rule(settings: RuleSettings) -> Rule:
+    return Rule(
+        who=frozenset(settings.who),
+        repositories=settings.repositories,
+        actions=frozenset(RuleAction(action.value) for action in settings.actions),
+    )
+
+
+def manifest_policy(settings: ValidationSettings, keeps_tag: Callable[[RepositoryName, Tag], bool]) -> ManifestPolicy:
+    """Return what pushed manifests may refer to, and which tags they may not move.
 
     Switched off, validation lets any http(s) URL and any missing content pass, as distribution does.
     """
@@ -18,8 +41,26 @@ def manifest_policy(settings: ValidationSettings) -> ManifestPolicy:
             requires_blobs=False,
             requires_child=lambda _child: False,
             allows_url=_is_web_url,
+            keeps_tag=keeps_tag,
         )
-    return ManifestPolicy(requires_child=_requires_child(settings), allows_url=_allows_url(settings))
+    return ManifestPolicy(
+        requires_child=_requires_child(settings), allows_url=_allows_url(settings), keeps_tag=keeps_tag
+    )
+
+
+class KeptTags:
+    """Tells which tags stay with the manifest that they first pointed at; may be told otherwise while serving."""
+
+    def __init__(self, settings: AccessSettings) -> None:
+        self.apply(settings)
+
+    def apply(self, settings: AccessSettings) -> None:
+        """Take over what these settings say."""
+        self._kept = [ImmutableTags(repositories=each.repositories, tags=each.tags) for each in settings.immutable_tags]
+
+    def __call__(self, name: RepositoryName, tag: Tag) -> bool:
+        """Whether this tag is among them."""
+        return any(each.covers(name, tag) for each in self._kept)
 
 
 def _is_web_url(url: str) -> bool:

@@ -10,7 +10,7 @@ from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.tree import Items, KeyPath, Node, Scalar, Section, Source, dotted, printable
 
-_GUARDING_KEYS: Final = frozenset({"auth", "http.tls", "proxy"})
+_GUARDING_KEYS: Final = frozenset({"access", "auth", "http.tls", "proxy"})
 """Keys whose misspelling must not pass as an unknown key: without them everybody may push, or listen."""
 
 

@@ -37,9 +37,6 @@ class Unsupported:
 
 
 UNSUPPORTED: Final = (
-    Unsupported("auth.htpasswd", Severity.REFUSE, "let a proxy in front authenticate instead"),
-    Unsupported("auth.token", Severity.REFUSE, "let a proxy in front authenticate instead"),
-    Unsupported("auth.silly", Severity.REFUSE, "remove the section"),
     Unsupported("proxy.remoteurl", Severity.REFUSE, "run distribution as the pull-through cache"),
     Unsupported("storage.azure", Severity.REFUSE, "use s3, scs or filesystem"),
     Unsupported(

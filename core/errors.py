@@ -33,6 +33,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       ObjectTooLargeError
       ObjectBusyError
       StorageUnavailableError
+        CatalogLostError
       StorageCorruptError
 """
 
@@ -208,6 +209,10 @@ class ObjectBusyError(StorageError):
 
 class StorageUnavailableError(StorageError):
     """The backend cannot be reached, refuses, or is full; a later attempt may succeed."""
+
+
+class CatalogLostError(StorageUnavailableError):
+    """The catalog's index is there no more (dropped, removed), nor are its names: a rebuild makes it anew."""
 
 
 class StorageCorruptError(StorageError):

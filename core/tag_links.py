@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from functools import lru_cache
 
 from core import layout
 from core.concurrency import map_bounded
@@ -12,6 +13,9 @@ from core.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 
 _CURRENT = "/current/link"
+
+_as_tag = lru_cache(maxsize=16_384)(Tag)
+"""Reading a name is most of what a list of thousands of tags costs, and lists are asked for again and again."""
 
 
 class TagLinks:
@@ -34,6 +38,20 @@ class TagLinks:
         await self._links.write(layout.tag_current_link(name, tag), digest)
         await self._links.write(layout.tag_index_link(name, tag, digest), digest)
 
+    async def keep(self, name: RepositoryName, tag: Tag, digest: Digest) -> Digest:
+        """Point a tag at a manifest unless it points at one already; return what it points at then.
+
+        Of several pushes at once one wins, as far as the store creates exclusively. Two or three storage requests.
+        """
+        if await self._storage.create(layout.tag_current_link(name, tag), digest.encode("ascii")):
+            await self._links.write(layout.tag_index_link(name, tag, digest), digest)
+            return digest
+        current = await self.resolve(name, tag)
+        if current is None:
+            # A link that holds no digest, which nobody could pull: it is repaired.
+            await self.point(name, tag, digest)
+        return current or digest
+
     async def remove(self, name: RepositoryName, tags: Sequence[Tag]) -> None:
         """Remove tags with their history. Idempotent."""
         if tags:
@@ -43,7 +61,7 @@ class TagLinks:
         """Yield the tags greater than `after`, ascending by code point. One request per 1,000 on object stores."""
         async for child in self._storage.list_children(layout.tags(name), after=after):
             try:
-                yield Tag(child)
+                yield _as_tag(child)
             except TagInvalidError:
                 # Not written by a registry: a temporary file, or something a person put there.
                 continue

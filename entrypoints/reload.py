@@ -27,7 +27,7 @@ LIVE_KEYS: Final = (
     "storage.delete.",
     "storage.maintenance.readonly.",
 )
-"""Keys (those that end in a dot: sections) that change while serving; parts add theirs."""
+"""Keys (those that end in a dot or a bracket: sections and lists) that change while serving; parts add theirs."""
 
 
 class Reloadable(Protocol):
@@ -150,7 +150,7 @@ class Reloader:
         return waiting
 
     def _is_live(self, key: str) -> bool:
-        return any(key == live or (live.endswith(".") and key.startswith(live)) for live in self.live_keys)
+        return any(key == live or (live.endswith((".", "[")) and key.startswith(live)) for live in self.live_keys)
 
 
 def _by_key(loaded: Loaded) -> Mapping[str, EffectiveValue]:

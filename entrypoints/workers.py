@@ -6,6 +6,7 @@ dies is replaced and takes over its socket, whose waiting connections the kernel
 
 import logging
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signa
 _FAILED: Final = 1
 _RESTART_SECONDS: Final = 1.0
 """How long a worker that died young waits for its successor, so that a broken one does not spin."""
+_FIRST_SECONDS: Final = 10.0
+"""How long the others wait for the first worker to serve."""
 _CPU_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -88,7 +91,11 @@ class Supervisor:
             0, or the exit code of the worker that could not even begin to serve.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        for number in range(self._count):
+        self._spawn(0)
+        # It fills the catalog before it serves; the others would show what the index had before. They wait no longer
+        # than for a slow start, and a dead first worker ends the wait too.
+        select.select([child.ready_pipe for child in self._children.values()], [], [], _FIRST_SECONDS)
+        for number in range(1, self._count):
             self._spawn(number)
         while self._children:
             received = signal.sigwaitinfo(_SIGNALS).si_signo

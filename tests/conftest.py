@@ -1,6 +1,7 @@
 """Options and fixtures that every folder of tests shares."""
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
@@ -18,15 +19,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def tool(request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """Finds a program, and skips the test (fails it with --require-live) when it is not installed."""
+def unavailable(request: pytest.FixtureRequest) -> Callable[[str], NoReturn]:
+    """Ends a test that this machine cannot run: skips it, or fails it with --require-live."""
+
+    def end(reason: str) -> NoReturn:
+        if request.config.getoption("--require-live"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    return end
+
+
+@pytest.fixture(scope="session")
+def tool(unavailable: Callable[[str], NoReturn]) -> Callable[[str], str]:
+    """Finds a program, or ends the test with the text how to get it."""
 
     def find(name: str) -> str:
         try:
             return find_tool(name)
         except ToolMissingError as missing:
-            if request.config.getoption("--require-live"):
-                pytest.fail(str(missing))
-            pytest.skip(str(missing))
+            unavailable(str(missing))
 
     return find

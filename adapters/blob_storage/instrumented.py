@@ -37,6 +37,7 @@ class InstrumentedBlobStorage(BlobStorage):
         self, inner: BlobStorage, *, observe: Callable[[str, float], None], clock: Callable[[], float]
     ) -> None:
         self.name = inner.name
+        self.creates_exclusively = inner.creates_exclusively
         self._inner = inner
         self._observe = observe
         self._clock = clock
@@ -58,9 +59,14 @@ class InstrumentedBlobStorage(BlobStorage):
             return await self._inner.read(key, limit=limit)
 
     @override
-    async def write(self, key: str, content: bytes) -> None:
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
         with self._timed("write", key):
-            await self._inner.write(key, content)
+            await self._inner.write(key, content, durable=durable)
+
+    @override
+    async def create(self, key: str, content: bytes) -> bool:
+        with self._timed("create", key):
+            return await self._inner.create(key, content)
 
     @asynccontextmanager
     @override

@@ -63,9 +63,16 @@ class InMemoryBlobStorage(BlobStorage):
         return content
 
     @override
-    async def write(self, key: str, content: bytes) -> None:
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
         # As on an object store, only what came in one piece has an MD5: callers must manage with and without.
         self._put(key, bytes(content), md5=hashlib.md5(content, usedforsecurity=False).hexdigest())
+
+    @override
+    async def create(self, key: str, content: bytes) -> bool:
+        if require_key(key) in self._objects:
+            return False
+        await self.write(key, content)
+        return True
 
     @asynccontextmanager
     @override

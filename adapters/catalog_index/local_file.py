@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from adapters.catalog_index.journal import ChangeJournal
 from adapters.catalog_index.name_file import NameFile
-from core.errors import StorageUnavailableError
+from core.errors import CatalogLostError, StorageUnavailableError
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.catalog_index import CatalogIndex
@@ -48,7 +48,7 @@ class LocalFileCatalogIndex(CatalogIndex):
     A file that cannot be used does not stop the start; every call then says what is wrong and what to do.
 
     Args:
-        path: the file; opening, `replace_all` and `check` make it, and say so, when only it is missing.
+        path: the file; opening and `replace_all` make it, and say so, when only it is missing.
         lock_seconds_max: how long to wait for another process in the middle of a change.
     """
 
@@ -65,7 +65,7 @@ class LocalFileCatalogIndex(CatalogIndex):
         # One thread: the file's operations take turns anyway, and must not use up the threads of others.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="catalog-file")
         try:
-            await self.check()
+            await self._make()
         except StorageUnavailableError as error:
             # The next call says it again, to somebody who can tell what it means for the catalog.
             _LOGGER.debug("catalog index: %s", error, extra={"index": self.name})
@@ -104,7 +104,7 @@ class LocalFileCatalogIndex(CatalogIndex):
 
     @override
     async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
-        await self.check()
+        await self._make()
         with self._journal.recording() as changes:
             before = await self._run(lambda: frozenset(self._file.names()))
             wanted = {name async for name in names}
@@ -126,6 +126,9 @@ class LocalFileCatalogIndex(CatalogIndex):
 
     @override
     async def check(self) -> None:
+        await self._run(self._file.names)
+
+    async def _make(self) -> None:
         if await self._run(self._file.create):
             _LOGGER.warning(
                 "the catalog file %s was missing and has been made; mount a file there to keep it",
@@ -138,6 +141,8 @@ class LocalFileCatalogIndex(CatalogIndex):
             raise StorageUnavailableError(f"the catalog file {self._path} is not open")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except FileNotFoundError as error:
+            raise CatalogLostError(self._explain(error)) from error
         except OSError as error:
             raise StorageUnavailableError(self._explain(error)) from error
 

@@ -9,7 +9,7 @@ from config.schema.base import SectionSchema, Sub
 from config.schema.collections import ListOf
 from config.schema.key import MISSING_VALUE
 from config.schema.scalars import Bool, Text
-from config.settings import AuthKind, AuthSettings, HtpasswdSettings, SillySettings, TokenSettings
+from config.settings import SIGNING_ALGORITHMS, AuthKind, AuthSettings, HtpasswdSettings, SillySettings, TokenSettings
 
 
 class NoAuthSchema(SectionSchema):
@@ -46,7 +46,9 @@ class TokenSchema(SectionSchema):
     service = Text("service", "The audience that tokens must name.", required=MISSING_VALUE)
     root_cert_bundle = Text("rootcertbundle", "PEM file of the certificates whose keys sign tokens.")
     jwks = Text("jwks", "File with a JSON Web Key Set whose keys sign tokens.")
-    signing_algorithms = ListOf(Text("signingalgorithms", "The algorithms allowed; empty is the default."))
+    signing_algorithms = ListOf(
+        Text("signingalgorithms", "The algorithms allowed; empty for all of them.", choices=SIGNING_ALGORITHMS)
+    )
     auto_redirect = Bool("autoredirect", "Whether the token server is at the host that the client asked.")
     auto_redirect_path = Text("autoredirectpath", "Its path there.")
 

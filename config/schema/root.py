@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import ValidationError
 from typing_extensions import override
 
+from config.schema.access import AccessSchema, require_compatible
 from config.schema.auth import AuthSchema
 from config.schema.base import SectionSchema, Sub, SubList
 from config.schema.collections import ListOf, Unused
@@ -18,6 +19,8 @@ from config.schema.redis import RedisSchema
 from config.schema.scalars import Bool, Choice, Integer, SecretText, Text
 from config.schema.storage import NO_DRIVER, StorageSchema
 from config.settings import (
+    AccessSettings,
+    AuthSettings,
     CatalogBackend,
     CatalogSettings,
     IndexPlatforms,
@@ -165,6 +168,7 @@ class RootSchema(SectionSchema):
     old_log_level = Choice("loglevel", "Old spelling of `log.level`.", LogLevel, replaced_by="log.level")
     storage = Sub("storage", "Where images lie.", StorageSchema, may_be_bare=True, required=NO_DRIVER)
     auth = Sub("auth", "Who may come in.", AuthSchema, may_be_bare=True)
+    access = Sub("access", "Who may do what.", AccessSchema)
     middleware = Sub("middleware", "Middlewares.", MiddlewareSchema)
     reporting = Sub("reporting", "Error reporting.", ReportingSchema)
     http = Sub("http", "The HTTP server.", HttpSchema)
@@ -180,7 +184,8 @@ class RootSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Take a proxy without an upstream for none, as distribution does."""
+        """Take a proxy without an upstream for none, as distribution does; refuse rules that do not fit `auth`."""
+        require_compatible(values.get("auth", AuthSettings()), values.get("access", AccessSettings()))
         if "proxy" in values and not values["proxy"].remote_url:
             del values["proxy"]
         return values

@@ -4,7 +4,15 @@ Nothing here reads a file or the environment (`config.loader` does) and nothing 
 (`config.schema` does). Durations are seconds as float, sizes are bytes as int; the unit ends the name.
 """
 
-from config.settings.auth import AuthKind, AuthSettings, HtpasswdSettings, SillySettings, TokenSettings
+from config.settings.access import AccessSettings, ImmutableTagSettings, RuleActionSetting, RuleSettings
+from config.settings.auth import (
+    SIGNING_ALGORITHMS,
+    AuthKind,
+    AuthSettings,
+    HtpasswdSettings,
+    SillySettings,
+    TokenSettings,
+)
 from config.settings.http import (
     ClientAuth,
     CorsSettings,
@@ -53,6 +61,8 @@ from config.settings.storage import (
 
 __all__ = [
     "SCS_REGIONS",
+    "SIGNING_ALGORITHMS",
+    "AccessSettings",
     "AuthKind",
     "AuthSettings",
     "CatalogBackend",
@@ -69,6 +79,7 @@ __all__ = [
     "HttpCheckSettings",
     "HttpNetwork",
     "HttpSettings",
+    "ImmutableTagSettings",
     "IndexPlatforms",
     "LimitSettings",
     "LogFormatter",
@@ -82,6 +93,8 @@ __all__ = [
     "ProxySettings",
     "RedisSettings",
     "RedisTlsSettings",
+    "RuleActionSetting",
+    "RuleSettings",
     "S3Settings",
     "ScsSettings",
     "Secret",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 
 class AuthKind(StrEnum):
@@ -11,6 +12,16 @@ class AuthKind(StrEnum):
     SILLY = "silly"
     HTPASSWD = "htpasswd"
     TOKEN = "token"  # noqa: S105 - a keyword of the configuration file, not a password
+
+
+SIGNING_ALGORITHMS: Final = (
+    *("EdDSA", "Ed25519"),
+    *("RS256", "RS384", "RS512"),
+    *("PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512"),
+    *("HS256", "HS384", "HS512"),
+)
+"""What may sign tokens; `none` is not among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from config.settings.access import AccessSettings
 from config.settings.auth import AuthSettings
 from config.settings.http import HttpSettings
 from config.settings.log import LogSettings
@@ -100,6 +101,7 @@ class Settings:
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     notifications: NotificationSettings = field(default_factory=NotificationSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     redis: RedisSettings | None = None

@@ -75,9 +75,9 @@ class BlobWriter(ABC):
     async def commit(self, target: str) -> None:
         """Make the bytes readable at `target`, whole, durable and at once, replacing what was there.
 
-        The staged key is empty afterwards. If this raises, `target` holds what it held before or all of the new
-        bytes, and the staged bytes may be committed again in a later block. Costs at most a rename or a
-        server-side copy, never a transfer of all bytes through this process.
+        A writer that resumes at the staged key afterwards begins at 0. If this raises, `target` holds what it held
+        before or all of the new bytes, and the staged bytes may be committed again in a later block. Costs at most
+        a rename or a server-side copy, never a transfer of all bytes through this process.
         """
 
     @abstractmethod
@@ -93,6 +93,8 @@ class BlobStorage(ABC):
 
     name: str
     """The driver's name in configuration, metrics and logs."""
+    creates_exclusively: bool = True
+    """Whether `create` holds against other processes too; not where a store has no conditional write."""
 
     async def __aenter__(self) -> Self:
         """Open what the adapter needs (pools, sessions)."""
@@ -113,11 +115,21 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
-    async def write(self, key: str, content: bytes) -> None:
-        """Store a small object, durable when this returns. One request.
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
+        """Store a small object. One request.
 
         Atomic: a reader sees all of the old or all of the new content, and a key is listed only once its content
-        is readable, whenever the process is killed. Last writer wins.
+        is readable, whenever the process is killed. Last writer wins. Survives a power cut as soon as this returns;
+        with `durable` false some time later, where that is cheaper.
+        """
+
+    @abstractmethod
+    async def create(self, key: str, content: bytes) -> bool:
+        """Store a small object only where nothing is; return whether that was done. At most two requests.
+
+        As atomic and durable as `write`. Of any number of `create`s of a key at once, in any number of processes, one
+        returns True and its content stays; without `creates_exclusively` that is promised for those of one process
+        only. False may also be the answer where the store took our content and its own answer was lost: read the key.
         """
 
     @abstractmethod

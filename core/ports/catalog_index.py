@@ -15,7 +15,8 @@ from core.pagination import Page
 class CatalogIndex(ABC):
     """A sorted set of repository names; one per process, safe for any number of tasks.
 
-    Every method may raise `StorageUnavailableError`; nothing in its text may tell a secret.
+    Every method may raise `StorageUnavailableError`, or its child `CatalogLostError` when the whole set is lost;
+    nothing in their texts may tell a secret.
     """
 
     name: str

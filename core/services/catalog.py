@@ -7,14 +7,20 @@ away is remembered here and written later; what is forgotten even so, a rebuild 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, TypeVar
 
 from core import layout
 from core.concurrency import map_bounded
-from core.errors import NameInvalidError, PaginationInvalidError, StorageError, StorageUnavailableError
+from core.errors import (
+    CatalogLostError,
+    NameInvalidError,
+    PaginationInvalidError,
+    StorageError,
+    StorageUnavailableError,
+)
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.blob_storage import BlobStorage
@@ -48,6 +54,7 @@ class CatalogService:
         self._writing_pending = asyncio.Lock()
         self._forgotten = 0
         self._is_filled = index.is_derived
+        self._is_lost = False
         self._is_away = False
 
     @property
@@ -65,10 +72,16 @@ class CatalogService:
         """How many changes since the last rebuild came when no more could be remembered."""
         return self._forgotten
 
-    async def page(self, n: int | None, last: str | None) -> Page[RepositoryName]:
+    async def page(
+        self, n: int | None, last: str | None, *, sees: Callable[[RepositoryName], bool] | None = None
+    ) -> Page[RepositoryName]:
         """Return the first `n` names after `last`, which may be any text; 100 unless told, 0 is an empty page.
 
-        What the index missed is written first, so that no page is short of a push that was answered.
+        Names that `sees`, if given, refuses are as if they were not there: pages are full all the same, and whether
+        more follow is told of the others only. Then the index is read on until the page is full, 1,000 names a request.
+
+        What the index missed is written first, so that no page is short of a push that was answered; an index that
+        lost its names has no pages until `catch_up` filled it again.
 
         Raises:
             PaginationInvalidError: `n` is negative or beyond the maximum (as distribution since 2.8).
@@ -79,8 +92,27 @@ class CatalogService:
             raise PaginationInvalidError(f"n must be between 0 and {self._page_size_max}", detail={"n": limit})
         if limit == 0:
             return Page(items=())
-        await self._write_pending()
-        return await self._index.page(after=last or "", limit=limit)
+        if self._is_lost:
+            raise StorageUnavailableError("the catalog's index lost its names and is being filled again")
+        try:
+            await self._write_pending()
+            return await self._visible_page(last or "", limit, sees)
+        except CatalogLostError as error:
+            self._say_away(error)
+            raise
+
+    async def _visible_page(
+        self, last: str, limit: int, sees: Callable[[RepositoryName], bool] | None
+    ) -> Page[RepositoryName]:
+        page = await self._index.page(after=last, limit=limit)
+        if sees is None:
+            return page
+        visible = [name for name in page.items if sees(name)]
+        # One more than asked for tells whether anything visible follows.
+        while page.has_more and len(visible) <= limit:
+            page = await self._index.page(after=page.items[-1], limit=_INDEX_PAGE)
+            visible += [name for name in page.items if sees(name)]
+        return Page(items=visible[:limit], has_more=len(visible) > limit)
 
     async def record_push(self, name: RepositoryName) -> None:
         """Have a repository in the catalog; to be called when its manifest is durable.
@@ -101,17 +133,24 @@ class CatalogService:
             await self._record(name, has_manifest=False)
 
     async def catch_up(self, *, fills: bool = True) -> bool:
-        """Fill the index if that was not done yet, write what it missed, and return whether both are done.
-
-        `fills` is False where another process fills it.
+        """Fill the index if that was not done yet or it was lost, write what it missed, and return whether all is done.
 
         To be called at start and from time to time; an outage, of storage too, and its end are logged once.
+
+        Args:
+            fills: False where another process fills it first; an outage at start and a loss are repaired by each
+                process that noticed.
         """
         try:
-            if fills and not self._is_filled:
+            if self._is_lost or (fills and not self._is_filled):
                 await self.rebuild()
+            elif not self.is_derived:
+                await self._index.check()
+                self._is_filled = True
             await self.flush_pending()
         except StorageError as error:
+            # One that was not there at start has the names of who knows when, if any.
+            self._is_lost = self._is_lost or not self._is_filled
             self._say_away(error)
             return False
         self._say_back()
@@ -156,6 +195,7 @@ class CatalogService:
         await self._index.replace_all(counted())
         self._forgotten -= forgotten
         self._is_filled = True
+        self._is_lost = False
         _LOGGER.info("catalog index rebuilt", extra={"index": self._index.name, "repositories": count})
         return count
 
@@ -180,6 +220,10 @@ class CatalogService:
         return written
 
     async def _record(self, name: RepositoryName, *, has_manifest: bool) -> None:
+        if self._is_lost:
+            # Written now, it would be the only name of an index that looks whole.
+            self._remember(name, has_manifest=has_manifest)
+            return
         if name in self._pending:
             # An older change is still to be written, perhaps right now; this one must not overtake it.
             self._pending[name] = has_manifest
@@ -216,6 +260,7 @@ class CatalogService:
             self._forgotten += 1
 
     def _say_away(self, error: StorageError) -> None:
+        self._is_lost = self._is_lost or isinstance(error, CatalogLostError)
         if not self._is_away:
             self._is_away = True
             _LOGGER.warning(

@@ -9,6 +9,7 @@ from core.concurrency import map_bounded
 from core.descriptor import Descriptor
 from core.digest import Digest
 from core.errors import (
+    DeniedError,
     DigestInvalidError,
     DigestMismatchError,
     ManifestBlobUnknownError,
@@ -47,6 +48,8 @@ class ManifestPolicy:
     """Whether this entry of an index must be in the repository."""
     allows_url: Callable[[str], bool] = lambda _url: False
     """Whether a layer may be fetched from elsewhere, from this URL."""
+    keeps_tag: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
+    """Whether this tag stays with the manifest that it first pointed at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +149,7 @@ class ManifestService:
             ManifestInvalidError: see `core.manifest.parse_manifest`.
             DigestMismatchError: the bytes are not those of `digest`.
             ManifestBlobUnknownError: it refers to content that the repository does not have.
+            DeniedError: a tag that the policy keeps points at another manifest.
         """
         if len(content) > MANIFEST_BYTES_MAX:
             raise ManifestTooLargeError(MANIFEST_BYTES_MAX)
@@ -156,6 +160,7 @@ class ManifestService:
                 "manifest does not match its digest", detail={"expected": digest, "actual": actual}
             )
         await self._check_references(name, manifest)
+        await self._require_movable(name, tags, actual)
         await self._store(name, actual, manifest)
         for tag in await self._tags_to_move(name, tags, actual):
             await self._point(name, tag, actual, manifest)
@@ -171,10 +176,13 @@ class ManifestService:
 
         Raises:
             ManifestUnknownError: the repository does not have it.
+            DeniedError: the policy keeps the tag, or one that points at the manifest.
         """
         if isinstance(reference, Digest):
             return await self._delete_revision(name, reference)
-        await self.resolve(name, reference)
+        current = await self.resolve(name, reference)
+        if self._policy.keeps_tag(name, reference):
+            raise _kept(reference, current)
         await self._tags.remove(name, [reference])
         return [reference]
 
@@ -187,7 +195,12 @@ class ManifestService:
 
     async def _point(self, name: RepositoryName, tag: Tag, digest: Digest, manifest: Manifest) -> None:
         for _ in range(_DELETES_OUTLIVED):
-            await self._tags.point(name, tag, digest)
+            if self._policy.keeps_tag(name, tag):
+                current = await self._tags.keep(name, tag, digest)
+                if current != digest:
+                    raise _kept(tag, current)
+            else:
+                await self._tags.point(name, tag, digest)
             # A delete may have come in between: of the tag, whose history we have then written alone, or of the
             # manifest by its digest. It looks for tags before and after it removes the revision; where it missed
             # ours, this push is the later one and must stand.
@@ -213,15 +226,31 @@ class ManifestService:
         removed = await self._remove_tags(name, digest)
         await self._links.delete(link)
         # Once more, for a push that pointed a tag at it in between.
-        removed += await self._remove_tags(name, digest)
+        try:
+            removed += await self._remove_tags(name, digest)
+        except DeniedError:
+            # Such a push of a tag that nothing may take away; then neither may this.
+            await self._links.write(link, digest)
+            raise
         if subject is not None:
             await self._links.delete(layout.referrer_link(name, subject, digest))
         return removed
 
     async def _remove_tags(self, name: RepositoryName, digest: Digest) -> list[Tag]:
         tags = await self._tags.pointing_at(name, digest)
+        for tag in tags:
+            if self._policy.keeps_tag(name, tag):
+                raise _kept(tag, digest)
         await self._tags.remove(name, tags)
         return tags
+
+    async def _require_movable(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> None:
+        # Before anything is stored, so that a refused push leaves nothing; `_point` decides.
+        for tag in tags:
+            if self._policy.keeps_tag(name, tag):
+                current = await self._tags.resolve(name, tag)
+                if current not in {None, digest}:
+                    raise _kept(tag, current)
 
     async def _subject(self, digest: Digest) -> Digest | None:
         # A manifest that cannot be read must still be deletable; what it was a referrer of is then unknown, and
@@ -285,6 +314,12 @@ class ManifestService:
         except ObjectNotFoundError:
             return False
         return True
+
+
+def _kept(tag: Tag, current: Digest | None) -> DeniedError:
+    return DeniedError(
+        "the tag is immutable: it can be neither moved nor deleted", detail={"tag": tag, "digest": current}
+    )
 
 
 def _unknown(name: RepositoryName, reference: Reference) -> ManifestUnknownError:

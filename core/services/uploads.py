@@ -72,7 +72,8 @@ class UploadService:
         """
         upload_id = self._new_id()
         started_at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        await self._storage.write(layout.upload_started_at(name, upload_id), started_at.encode())
+        # A power cut may take a session that was just begun: its client begins another one, and nothing is lost.
+        await self._storage.write(layout.upload_started_at(name, upload_id), started_at.encode(), durable=False)
         _remember(self._untouched, upload_id, value=True)
         return UploadState(name=name, upload_id=upload_id, offset=0, started_at=started_at, algorithm=algorithm)
 

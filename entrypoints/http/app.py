@@ -7,15 +7,19 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from aiohttp import web
 
 from config.settings import Settings
+from core.access import AccessPolicy
 from core.errors import StorageError
+from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from core.upload_state import UploadStateCodec
+from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
 from entrypoints.http.cors import Cors
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.draining import InFlight
@@ -30,6 +34,7 @@ from entrypoints.http.limits import gate
 from entrypoints.http.middlewares import common_headers, error_middleware
 from entrypoints.http.routes import Resource
 from entrypoints.http.switches import Switches
+from entrypoints.http.token_endpoint import TokenEndpoint
 from entrypoints.http.urls import UrlBuilder
 
 _logger = logging.getLogger(__name__)
@@ -47,7 +52,10 @@ def create_app(
     registry: Registry,
     settings: Settings,
     *,
+    authenticator: Authenticator,
+    policy: AccessPolicy,
     upload_secret: bytes,
+    now: Callable[[], datetime],
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     fills_catalog: bool = True,
 ) -> web.Application:
@@ -56,14 +64,31 @@ def create_app(
     Args:
         registry: the domain.
         settings: of which `http` and `storage` are read.
+        authenticator: finds out who sends a request.
+        policy: what they may do.
         upload_secret: signs upload sessions; equal on all replicas.
+        now: tells the time, UTC-aware.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
         fills_catalog: whether this process fills the catalog's index at start; one of several workers does.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
-    handlers = _handlers(registry, settings, urls, UploadStateCodec(upload_secret))
     switches = Switches(settings)
-    dispatcher = Dispatcher(handlers, prefix=settings.http.prefix, switches=switches)
+    codec = UploadStateCodec(upload_secret)
+    gatekeeper = Gatekeeper(
+        authenticator,
+        policy,
+        codec=codec,
+        urls=urls,
+        upload_lifetime=timedelta(seconds=settings.access.upload_lifetime_seconds),
+        now=now,
+    )
+    dispatcher = Dispatcher(
+        _handlers(registry, settings, urls, codec),
+        prefix=settings.http.prefix,
+        switches=switches,
+        gatekeeper=gatekeeper,
+        extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
+    )
     in_flight = InFlight()
     cors = Cors(settings.http.cors)
     app = web.Application(
@@ -75,6 +100,7 @@ def create_app(
         ]
     )
     app[IN_FLIGHT] = in_flight
+    app[GATEKEEPER] = gatekeeper
     app[SWITCHES] = switches
     # Line ends too: an encoded one must come to where names are checked.
     app.router.add_route("*", "/{path:(?s:.*)}", dispatcher.__call__)

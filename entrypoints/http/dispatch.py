@@ -1,14 +1,18 @@
 """From a request to its handler."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
 from core.errors import UnsupportedError
+from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
 from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, match
 from entrypoints.http.switches import Switches
+
+PlainHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+"""Answers all methods on one path."""
 
 
 class Dispatcher:
@@ -18,6 +22,8 @@ class Dispatcher:
         handlers: one for each endpoint.
         prefix: `http.prefix`, with both slashes.
         switches: which rights are switched off.
+        gatekeeper: refuses whom it must.
+        extras: what else is answered, by the whole path below the prefix.
     """
 
     def __init__(
@@ -26,12 +32,16 @@ class Dispatcher:
         *,
         prefix: str,
         switches: Switches,
+        gatekeeper: Gatekeeper,
+        extras: Mapping[str, PlainHandler],
     ) -> None:
         missing = [endpoint for endpoint in ENDPOINTS if (endpoint.resource, endpoint.method) not in handlers]
         if missing:
             raise ValueError(f"endpoints without a handler: {missing}")
         self._handlers = handlers
         self._prefix = prefix.rstrip("/")
+        self._gatekeeper = gatekeeper
+        self._extras = {f"{self._prefix}/{path}": handler for path, handler in extras.items()}
         self._rights = {(endpoint.resource, endpoint.method): endpoint.right for endpoint in ENDPOINTS}
         self._switches = switches
 
@@ -45,10 +55,12 @@ class Dispatcher:
         path = request.path
         target = match(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
         if target is None:
-            if path == "/":
-                # Load balancers ask here whether anybody is at home.
-                return web.Response(headers={"Cache-Control": "no-cache"})
-            return respond(404, [envelope("NAME_UNKNOWN", "no such endpoint")])
+            return await self._answer_elsewhere(request)
+        if request.method == "OPTIONS":
+            # Browsers ask before they may send credentials.
+            return _other_method(request, target.resource)
+        # Before names are checked and anything is looked up: strangers must not learn what there is.
+        await self._gatekeeper.admit(request, target)
         endpoint = (target.resource, request.method)
         handler = self._handlers.get(endpoint)
         if handler is None:
@@ -56,6 +68,15 @@ class Dispatcher:
         if reason := self._switches.forbidden.get(self._rights[endpoint]):
             raise UnsupportedError(reason)
         return await handler(request, target)
+
+    async def _answer_elsewhere(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/":
+            # Load balancers ask here whether anybody is at home.
+            return web.Response(headers={"Cache-Control": "no-cache"})
+        extra = self._extras.get(request.path)
+        if extra is not None:
+            return await extra(request)
+        return respond(404, [envelope("NAME_UNKNOWN", "no such endpoint")])
 
 
 def _other_method(request: web.Request, resource: Resource) -> web.Response:

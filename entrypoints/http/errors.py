@@ -97,7 +97,11 @@ def _look_up(error: Exception) -> tuple[str, int]:
 def _entries(code: str, error: Exception) -> list[dict[str, object]]:
     if isinstance(error, errors.ManifestBlobUnknownError):
         return [envelope(code, "blob unknown to registry", digest) for digest in error.digests]
-    return [envelope(code, str(error), getattr(error, "detail", None))]
+    entry = envelope(code, str(error), getattr(error, "detail", None))
+    if isinstance(error, errors.UnauthenticatedError):
+        # Present even where it is null, as distribution's.
+        entry["detail"] = error.detail
+    return [entry]
 
 
 def _headers(request: web.BaseRequest, error: Exception) -> dict[str, str]:

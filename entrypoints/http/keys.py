@@ -5,6 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from config.settings import LimitSettings
+from core.access import Caller
 from entrypoints.http.draining import InFlight
 from entrypoints.http.forwarding import Client
 from entrypoints.http.switches import Switches
@@ -21,5 +22,7 @@ BEGUN: Final = web.RequestKey("BEGUN", bool)
 """Set once the head of the response is on its way: nothing else may be answered then."""
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 """Names the request in every log line and in the `X-Request-Id` header."""
+CALLER: Final = web.RequestKey("CALLER", Caller)
+"""Who sends the request; set before a handler is called, never where the request was refused."""
 UPLOAD_LOCATION: Final = web.RequestKey("UPLOAD_LOCATION", str)
 """Where the upload session of this request is asked for its true offset; part of a 416."""

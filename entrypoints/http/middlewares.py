@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from config.logging import request_id_variable
 from entrypoints.http.errors import envelope, render, respond
-from entrypoints.http.keys import BEGUN, CLIENT, REQUEST_ID
+from entrypoints.http.keys import BEGUN, CALLER, CLIENT, REQUEST_ID
 from entrypoints.http.streaming import BodyStalledError, ClientGoneError
 from entrypoints.http.switches import Switches
 
@@ -85,7 +85,7 @@ class AccessLogger(AbstractAccessLogger):
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         if not _access_logger.isEnabledFor(logging.INFO):
             return
-        client = request.get(CLIENT)
+        client, caller = request.get(CLIENT), request.get(CALLER)
         _access_logger.info(
             "%s %s %s",
             request.method,
@@ -99,6 +99,7 @@ class AccessLogger(AbstractAccessLogger):
                 "http.request.useragent": request.headers.get("User-Agent", ""),
                 "http.request.referer": request.headers.get("Referer", ""),
                 "http.version": f"HTTP/{request.version.major}.{request.version.minor}",
+                "auth.user.name": caller.principal.name if caller is not None else "",
                 "http.response.status": response.status,
                 "http.response.written": response.body_length,
                 "http.response.duration": time,

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import secrets
 import signal
 import socket
 import ssl
@@ -18,9 +17,13 @@ from config.container import Container, utc_now
 from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors
 from config.logging import configure_logging
+from config.policies import KeptTags
 from config.settings import Settings, StorageKind
 from core.errors import StorageError
+from core.ports.authenticator import CredentialSourceError
+from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
+from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
@@ -42,7 +45,7 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
         load: reads the configuration anew, after SIGHUP and when it changes.
 
     Returns:
-        0 after a stop, 4 when the storage could not be opened, 1 when the address could not be.
+        0 after a stop, 4 when the storage could not be opened, 1 when the address or a file could not be.
 
     Raises:
         ConfigError: a file that the settings name cannot be used.
@@ -52,7 +55,9 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     watch = FileWatch()
     watch.changed([loaded.path, *(files_of(settings.http.tls) if settings.http.tls else ())])
     # Before the fork: a wrong file is told once, and all workers sign with one secret.
-    context, secret = _first_context(settings), _upload_secret(settings)
+    context, secret = _first_context(settings), container.shared_secret()
+    asyncio.run(_check_credentials(container))
+    _warn(settings, container)
     inherited = inherited_descriptors(pid=os.getpid())
     try:
         sockets = open_sockets(settings.http, inherited, count)
@@ -97,8 +102,12 @@ class _Serving:
         app = create_app(
             self.container.registry(),
             settings,
+            authenticator=self.container.authenticator(),
+            policy=self.container.access_policy(),
             upload_secret=self.secret,
+            now=utc_now,
             lifetimes=[
+                self.container.authenticator(),
                 self.container.blob_storage(),
                 self.container.catalog_index(),
                 self.container.descriptor_cache(),
@@ -110,6 +119,9 @@ class _Serving:
         try:
             await runner.setup()
             await self._serve(app, runner, stopping)
+        except CredentialSourceError as error:
+            _logger.error("%s", error)  # noqa: TRY400 - one line for people, no traceback
+            return 1
         except StorageError as error:
             _logger.error("cannot open the storage: %s", error)  # noqa: TRY400 - one line for people, no traceback
             return 4
@@ -126,7 +138,7 @@ class _Serving:
         self.worker.tell_ready()
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
-        _prepare_reloads(self.reloader, app, listener)
+        _prepare_reloads(self.reloader, app, listener, self.container.kept_tags())
         async with _running(self.reloader):
             await stopping.wait()
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
@@ -171,9 +183,14 @@ class TlsPart:
             log_expiry(tls, utc_now)
 
 
-def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listener) -> None:
+def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listener, kept_tags: KeptTags) -> None:
     reloader.appliers.append(lambda settings: configure_logging(settings.log))
     reloader.appliers.append(app[SWITCHES].apply)
+    access = AccessPart(app[GATEKEEPER], kept_tags, reloader.settings)
+    reloader.appliers.append(access.apply)
+    reloader.live_keys += LIVE_ACCESS_KEYS
+    # Each request looks at these files itself.
+    reloader.register("users, groups and keys", access, files=tuple)
     if reloader.settings.http.tls is not None:
         tls = TlsPart(listener, lambda: reloader.settings, speaks=reloader.speaks)
         reloader.register("certificate", tls, files=tls.files)
@@ -198,14 +215,30 @@ async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: fl
         _logger.warning("requests are cut off: they did not finish within http.draintimeout")
 
 
-def _upload_secret(settings: Settings) -> bytes:
-    if settings.http.secret is not None:
-        return settings.http.secret.reveal().encode()
-    _logger.warning(
-        "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "
-        "set REGISTRY_HTTP_SECRET to the same text on all replicas"
-    )
-    return secrets.token_bytes(32)
+def _warn(settings: Settings, container: Container) -> None:
+    if settings.http.secret is None:
+        _logger.warning(
+            "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "
+            "set REGISTRY_HTTP_SECRET to the same text on all replicas"
+        )
+    if settings.access.immutable_tags and not container.blob_storage().creates_exclusively:
+        _logger.warning(
+            "access.immutabletags: this storage cannot create exclusively; of two first pushes of a tag at the same "
+            "moment, by two processes, the later one wins"
+        )
+
+
+async def _check_credentials(container: Container) -> None:
+    """Find out whether files of users and keys can be used.
+
+    Raises:
+        ConfigError: one cannot.
+    """
+    try:
+        async with container.authenticator():
+            return
+    except CredentialSourceError as error:
+        raise ConfigError([str(error)]) from error
 
 
 def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:

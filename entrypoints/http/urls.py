@@ -41,11 +41,15 @@ class UrlBuilder:
         # What the client wrote, encoded anew: it must not be able to end the header's <…>.
         return f'<{quote(request.path)}?{urlencode(pairs)}>; rel="next"'
 
-    def _absolute(self, request: web.BaseRequest, path: str) -> str:
+    def root(self, request: web.BaseRequest) -> str:
+        """Where the registry is, ended by a slash; absolute wherever the client said at what host."""
         if self.host:
-            return f"{self.host.rstrip('/')}/{path}"
-        if self.relative:
-            return f"{self.prefix}{path}"
+            return f"{self.host.rstrip('/')}/"
         client = request[CLIENT]
         # A path alone is right wherever the client believes to be.
-        return f"{client.scheme}://{client.host}{self.prefix}{path}" if client.host else f"{self.prefix}{path}"
+        return f"{client.scheme}://{client.host}{self.prefix}" if client.host else self.prefix
+
+    def _absolute(self, request: web.BaseRequest, path: str) -> str:
+        if self.relative and not self.host:
+            return f"{self.prefix}{path}"
+        return f"{self.root(request)}{path}"

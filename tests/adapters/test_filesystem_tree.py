@@ -43,9 +43,9 @@ def test_write_outlasts_deletion_of_its_folder(folder, tmp_path, monkeypatch):
     (tmp_path / "p/a").mkdir(parents=True)
     build = tree._build
 
-    def build_and_lose(private: str, relative: str, content: bytes) -> None:
+    def build_and_lose(private: str, relative: str, content: bytes, *, durable: bool) -> None:
         monkeypatch.setattr(tree, "_build", build)
-        build(private, relative, content)
+        build(private, relative, content, durable=durable)
         shutil.rmtree(tmp_path / "p")
 
     monkeypatch.setattr(tree, "_build", build_and_lose)

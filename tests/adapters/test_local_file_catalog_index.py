@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
-from core.errors import StorageUnavailableError
+from core.errors import CatalogLostError, StorageUnavailableError
 from core.names import RepositoryName
 from tests.contracts.catalog_index_contract import all_names, stream
 
@@ -169,13 +169,14 @@ async def test_missing_file_is_made_and_told_once(path, caplog):
     assert caplog.messages == [f"the catalog file {path} was missing and has been made; mount a file there to keep it"]
 
 
-async def test_file_that_vanished_makes_check_create_it(path):
+async def test_file_that_vanished_is_lost_until_it_is_replaced(path):
     async with LocalFileCatalogIndex(path) as index:
         path.unlink()
-        with pytest.raises(StorageUnavailableError):
-            await index.add(RepositoryName("a"))
+        for call in (index.add(RepositoryName("a")), index.page(after="", limit=1), index.check()):
+            with pytest.raises(CatalogLostError):
+                await call
+        await index.replace_all(stream(["a"]))
         await index.check()
-        await index.add(RepositoryName("a"))
         assert await all_names(index) == ["a"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.catalog_index.go_dsn import parse_go_dsn
 from adapters.catalog_index.mysql import MySqlCatalogIndex, rebuild
-from core.errors import StorageUnavailableError
+from core.errors import CatalogLostError, StorageUnavailableError
 from core.names import RepositoryName
 from tests.contracts.catalog_index_contract import all_names, stream
 from tests.support.mariadb import SEED_TABLE, Database, MariaDbServer
@@ -273,7 +273,7 @@ class TestRights:
         async with open_index(database) as index:
             await index.add(NAME)
             database.sql("DROP TABLE repositories")
-            with pytest.raises(StorageUnavailableError, match="does not have the table"):
+            with pytest.raises(CatalogLostError, match="does not have the table"):
                 await index.add(NAME)
             await index.add(NAME)
             assert await all_names(index) == [NAME]

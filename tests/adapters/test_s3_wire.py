@@ -233,6 +233,13 @@ def test_passing_errors_are_known(error, expected):
     assert is_transient(refusal("NoSuchUpload", 404), frozenset({"NoSuchUpload"}))
 
 
+@pytest.mark.parametrize("changes", [{"region_endpoint": "no host"}, {"redirect_endpoint": "http://"}])
+async def test_malformed_endpoint_is_told(options, changes):
+    with pytest.raises(StorageUnavailableError, match=r"endpoint of storage\.s3"):
+        async with S3BlobStorage(options(**changes)):
+            pytest.fail("it opened")
+
+
 async def test_malformed_bucket_name_is_told(options):
     with pytest.raises(StorageUnavailableError, match=r"ParamValidationError.*bucket"):
         async with S3BlobStorage(options(bucket="no bucket/at all")):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import adapters
+from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
 
@@ -37,7 +38,12 @@ def contracted_adapters(contract: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("port", "contract"), [(BlobStorage, "BlobStorageContract"), (CatalogIndex, "CatalogIndexContract")]
+    ("port", "contract"),
+    [
+        (Authenticator, "AuthenticatorContract"),
+        (BlobStorage, "BlobStorageContract"),
+        (CatalogIndex, "CatalogIndexContract"),
+    ],
 )
 def test_every_adapter_runs_contract(port, contract):
     untested = concrete_adapters(port) - contracted_adapters(contract)

@@ -31,6 +31,9 @@ class BlobStorageContract(ObjectCases, ReaderCases, WriterCases, ListingCases, D
     HAS_REDIRECTS = False
     """Whether `redirect_url` answers for GET."""
 
+    SHARES_STORE = True
+    """Whether `reopen` gives adapters of their own on the same store."""
+
     MANY = 1_100
     """More entries than one page of a listing or one batch of a deletion holds."""
 

@@ -30,6 +30,33 @@ class ObjectCases:
         assert await storage.read("/a/object") == content
         assert (await storage.stat("/a/object")).size == len(content)
 
+    async def test_created_object_is_kept(self, storage):
+        assert await storage.create("/a/b/object", b"first")
+        assert not await storage.create("/a/b/object", b"second")
+        assert await storage.read("/a/b/object") == b"first"
+        assert await collect(storage.list_children("/a/b")) == ["object"]
+
+    async def test_created_object_can_be_replaced_and_removed(self, storage):
+        await storage.create("/object", b"first")
+        await storage.write("/object", b"second")
+        assert not await storage.create("/object", b"third")
+        await storage.delete(["/object"])
+        assert await storage.create("/object", b"fourth")
+        assert await storage.read("/object") == b"fourth"
+
+    async def test_one_of_many_creates_wins(self, storage, reopen):
+        """Of one process everywhere; of several where the store can do it."""
+        others = [await reopen() for _ in range(2)] if storage.creates_exclusively and self.SHARES_STORE else []
+        creators = [storage, *others] * 6
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(creator.create("/a/tag/link", b"%d" % number))
+                for number, creator in enumerate(creators)
+            ]
+        winners = [number for number, task in enumerate(tasks) if task.result()]
+        assert len(winners) == 1
+        assert await storage.read("/a/tag/link") == b"%d" % winners[0]
+
     @pytest.mark.parametrize("key", LEGAL_KEYS)
     async def test_legal_key_holds_object(self, storage, key):
         await storage.write(key, b"content")
@@ -44,6 +71,8 @@ class ObjectCases:
             await storage.read(key)
         with pytest.raises(ValueError, match="key"):
             await storage.write(key, b"")
+        with pytest.raises(ValueError, match="key"):
+            await storage.create(key, b"")
         with pytest.raises(ValueError, match="key"):
             await storage.stat(key)
         with pytest.raises(ValueError, match="key"):

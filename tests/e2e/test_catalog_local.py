@@ -8,7 +8,16 @@ from random import Random
 
 import pytest
 
-from tests.support.catalogs import DEGRADED, make_repositories, pages, push, registries, wait_until
+from tests.support.catalogs import (
+    DEGRADED,
+    assert_said_once,
+    catalog_when_back,
+    make_repositories,
+    pages,
+    push,
+    registries,
+    wait_until,
+)
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
 
@@ -112,7 +121,7 @@ def test_missing_file_is_made_and_said(tmp_path: Path) -> None:
     make_repositories(tmp_path / "storage", ["a"])
     path = tmp_path / "repositories"
     with registries(tmp_path, local(path)) as [server]:
-        assert server.log().count(f"the catalog file {path} was missing and has been made") == 1
+        assert_said_once(server, f"the catalog file {path} was missing and has been made")
         assert path.read_bytes() == b"a\n"
 
 
@@ -123,7 +132,7 @@ def test_folder_in_place_of_the_file_is_said_with_the_remedy_and_heals(tmp_path:
     path.mkdir()
     with registries(tmp_path, local(path)) as [server]:
         client = RegistryClient(server.host)
-        [line] = [line for line in server.log().splitlines() if DEGRADED in line]
+        line, *_ = [line for line in server.log().splitlines() if DEGRADED in line]
         assert f"the catalog file {path} cannot be used: it is a folder" in line
         assert "remove the folder and create an empty file with touch" in line
         push(client, "b")
@@ -133,5 +142,16 @@ def test_folder_in_place_of_the_file_is_said_with_the_remedy_and_heals(tmp_path:
         path.rmdir()
         path.touch()
         wait_until(lambda: path.read_bytes() == b"a\nb\n")
-        assert client.catalog() == ["a", "b"]
-        assert server.log().count(DEGRADED) == 1
+        assert catalog_when_back(client) == ["a", "b"]
+        assert_said_once(server, DEGRADED)
+
+
+def test_file_that_vanished_is_made_and_filled_again(tmp_path: Path) -> None:
+    path = tmp_path / "repositories"
+    with registries(tmp_path, local(path)) as [server]:
+        client = RegistryClient(server.host)
+        push(client, "a")
+        path.unlink()
+        push(client, "b")
+        wait_until(lambda: path.exists() and path.read_bytes() == b"a\nb\n")
+        assert catalog_when_back(client) == ["a", "b"]

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -44,12 +44,14 @@ class Builder(Buildah):
 
 
 @pytest.fixture(scope="module")
-def builder(tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
+def builder(
+    tool: Callable[[str], str], unavailable: Callable[[str], NoReturn], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Builder]:
     """A buildah whose store holds the base image and ours."""
     debootstrap = tool("debootstrap")
     tool("buildah")
     if os.geteuid() != 0:
-        pytest.skip("debootstrap needs root")
+        unavailable("debootstrap needs root")
     home = tmp_path_factory.mktemp("image")
     builder = Builder(home / "buildah", "unused")
     root = make_base_root(debootstrap, home / "root")
@@ -112,7 +114,6 @@ def test_container_serves_as_an_ordinary_user(builder: Builder, container: str, 
         "REGISTRY_STORAGE": "filesystem",
         "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": "/var/lib/registry",
         "REGISTRY_HTTP_ADDR": f"127.0.0.1:{port}",
-        "REGISTRY_HTTP_DEBUG_ADDR": "",
         "SEARCH_BACKEND": "LOCAL",
     }
     command = builder.command_in(
@@ -125,8 +126,15 @@ def test_container_serves_as_an_ordinary_user(builder: Builder, container: str, 
 
         assert image.digest in registry.pull("in/container", "v1")
         assert {owner_of_listener(port)} == {10001}
-        # buildah's chroot does not hand the signal on; what listens is ended by its own id.
         assert registry.catalog() == ["in/container"]
+
+
+def test_container_without_credentials_says_what_is_missing(builder: Builder, container: str) -> None:
+    command = builder.command_in(container, "registry", "serve", "/etc/docker/registry/config.yml")
+    done = subprocess.run(command, env=builder.environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode != 0
+    assert "accesskey" in (done.stdout + done.stderr).lower()
 
 
 def test_container_keeps_the_repository_list_where_it_may_write(builder: Builder, container: str) -> None:

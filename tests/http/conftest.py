@@ -3,16 +3,20 @@
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from adapters.auth.open import OpenAuthenticator
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from config.settings import Settings
+from core.access import OPEN, AccessPolicy
 from core.digest import Digest
+from core.ports.authenticator import Authenticator
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
@@ -59,6 +63,20 @@ class Api:
             assert response.status == 201, await response.text()
 
 
+def open_app(services: CoreServices, settings: Settings) -> web.Application:
+    """The application that lets everybody in."""
+    authenticator = OpenAuthenticator()
+    return create_app(
+        build_registry(services),
+        settings,
+        authenticator=authenticator,
+        policy=OPEN,
+        upload_secret=SECRET,
+        now=lambda: datetime.now(UTC),
+        lifetimes=[authenticator],
+    )
+
+
 @pytest.fixture
 def services() -> CoreServices:
     return CoreServices()
@@ -69,8 +87,25 @@ async def start(services):
     """Start servers with settings of the test's choice, over one storage."""
     opened = []
 
-    async def start_one(settings: Settings | None = None, *, path: str = "", secret: bytes = SECRET) -> Api:
-        app = create_app(build_registry(services), settings or Settings(), upload_secret=secret)
+    async def start_one(
+        settings: Settings | None = None,
+        *,
+        path: str = "",
+        secret: bytes = SECRET,
+        authenticator: Authenticator | None = None,
+        policy: AccessPolicy = OPEN,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> Api:
+        authenticator = authenticator or OpenAuthenticator()
+        app = create_app(
+            build_registry(services),
+            settings or Settings(),
+            authenticator=authenticator,
+            policy=policy,
+            upload_secret=secret,
+            now=now,
+            lifetimes=[authenticator],
+        )
         server = TestServer(app)
         await server.start_server(auto_decompress=False)
         session = ClientSession()
@@ -100,7 +135,7 @@ async def guarded(services):
 
         async def start_one(settings: Settings | None = None, **options: Any) -> GuardedServer:
             settings = settings or Settings()
-            app = create_app(build_registry(services), settings, upload_secret=SECRET)
+            app = open_app(services, settings)
             return await stack.enter_async_context(run_guarded(app, settings, **options))
 
         yield start_one

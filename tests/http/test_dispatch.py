@@ -1,15 +1,21 @@
 """Paths, methods and switches."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from yarl import URL
 
+from adapters.auth.open import OpenAuthenticator
 from config.settings import Settings
+from core.access import OPEN
 from core.digest import Digest
+from core.upload_state import UploadStateCodec
+from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.routes import Resource, Target, match
 from entrypoints.http.switches import Switches
+from entrypoints.http.urls import UrlBuilder
 from tests.http.conftest import error_codes
 
 DIGEST = Digest.of(b"")
@@ -40,8 +46,16 @@ def test_path_leads_to_its_resource(path, target):
 
 
 def test_endpoint_without_handler_is_a_mistake_at_start():
+    gatekeeper = Gatekeeper(
+        OpenAuthenticator(),
+        OPEN,
+        codec=UploadStateCodec(b"secret"),
+        urls=UrlBuilder(),
+        upload_lifetime=timedelta(0),
+        now=lambda: datetime.now(UTC),
+    )
     with pytest.raises(ValueError, match="without a handler"):
-        Dispatcher({}, prefix="/", switches=Switches(Settings()))
+        Dispatcher({}, prefix="/", switches=Switches(Settings()), gatekeeper=gatekeeper, extras={})
 
 
 async def test_base_says_that_this_is_a_registry(api):

@@ -12,10 +12,9 @@ from aiohttp import ClientSession, UnixConnector
 
 from config.errors import ConfigError
 from config.settings import HttpNetwork, HttpSettings, Settings
-from entrypoints.http.app import create_app
 from entrypoints.http.listener import UNIX_MODE, Listener, close_sockets, open_socket, open_sockets
 from entrypoints.http.protocol import GuardedRunner
-from tests.http.conftest import SECRET, build_registry
+from tests.http.conftest import open_app
 
 
 def unix(path):
@@ -119,7 +118,7 @@ def test_two_sockets_of_systemd_are_refused():
 async def test_unix_socket_serves_and_is_removed(services, tmp_path):
     path = tmp_path / "socket"
     settings = replace(Settings(), http=unix(path))
-    runner = GuardedRunner(create_app(build_registry(services), settings, upload_secret=SECRET), settings.http.limits)
+    runner = GuardedRunner(open_app(services, settings), settings.http.limits)
     await runner.setup()
     sockets = open_sockets(settings.http, (), 1)
     listener = Listener(runner, sockets[0], context=None, handshake_seconds=0)

@@ -5,13 +5,15 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from entrypoints.workers import usable_cores
 from tests.support.mariadb import Database
 from tests.support.oci import make_tiny_image
 from tests.support.processes import RegistryServer, ServerError
-from tests.support.registry_client import RegistryClient
+from tests.support.registry_client import Answer, RegistryClient
 
 DEGRADED = "the catalog is degraded until its index is back"
 TINY = make_tiny_image()
@@ -46,6 +48,19 @@ def pages(client: RegistryClient, target: str) -> Iterator[list[str]]:
         following = None if link is None else link.removeprefix("<").removesuffix('>; rel="next"')
 
 
+def catalog_when_back(client: RegistryClient) -> list[str]:
+    """Return the first list of names that is answered instead of 503."""
+    answers: list[Answer] = []
+
+    def is_back() -> bool:
+        answers.append(client.request("GET", "/v2/_catalog?n=1000").expect(200, 503))
+        return answers[-1].status == HTTPStatus.OK
+
+    wait_until(is_back)
+    names: list[str] = json.loads(answers[-1].body)["repositories"]
+    return names
+
+
 def wait_until(condition: Callable[[], bool], *, seconds: float = HEAL_SECONDS) -> None:
     """Return as soon as a condition holds; fail when it does not in time."""
     deadline = time.monotonic() + seconds
@@ -53,6 +68,11 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = HEAL_SECONDS) 
         if time.monotonic() > deadline:
             raise AssertionError(f"did not come true within {seconds} s")
         time.sleep(0.05)
+
+
+def assert_said_once(server: RegistryServer, text: str) -> None:
+    """Each worker process of a server says it for itself, and only once."""
+    assert 1 <= server.log().count(text) <= usable_cores()
 
 
 @contextmanager

@@ -62,6 +62,8 @@ def _default(known: KnownKey) -> str:
         return ""
     if isinstance(known.field, Duration):
         return format_duration(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     if isinstance(value, bool):
         return str(value).lower()
     return str(value.value if isinstance(value, Enum) else value)

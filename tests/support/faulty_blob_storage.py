@@ -14,7 +14,7 @@ from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobReader, BlobStor
 
 T = TypeVar("T")
 
-MUTATIONS: Final = {"write", "move", "delete", "delete_tree", "append", "commit", "discard"}
+MUTATIONS: Final = {"write", "create", "move", "delete", "delete_tree", "append", "commit", "discard"}
 
 
 class FaultyBlobStorage(BlobStorage):
@@ -89,8 +89,12 @@ class FaultyBlobStorage(BlobStorage):
         return await self.carry_out("read", key, lambda: self.inner.read(key, limit=limit))
 
     @override
-    async def write(self, key: str, content: bytes) -> None:
-        await self.carry_out("write", key, lambda: self.inner.write(key, content))
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
+        await self.carry_out("write", key, lambda: self.inner.write(key, content, durable=durable))
+
+    @override
+    async def create(self, key: str, content: bytes) -> bool:
+        return await self.carry_out("create", key, lambda: self.inner.create(key, content))
 
     @asynccontextmanager
     @override

@@ -86,8 +86,12 @@ class FilesystemBlobStorage(BlobStorage):
             raise translate(error, key, is_lookup=True) from error
 
     @override
-    async def write(self, key: str, content: bytes) -> None:
-        await self._run(key, self._tree.write, self._path(key), content)
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
+        await self._run(key, self._tree.write, self._path(key), content, durable=durable)
+
+    @override
+    async def create(self, key: str, content: bytes) -> bool:
+        return await self._run(key, self._tree.create, self._path(key), content)
 
     @asynccontextmanager
     @override

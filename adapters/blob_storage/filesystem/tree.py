@@ -15,7 +15,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -54,11 +54,25 @@ class Tree:
                     if entry.stat(follow_symlinks=False).st_mtime < oldest:
                         self._clean(entry.path)
 
-    def write(self, path: str, content: bytes) -> None:
-        """Have `content` at `path`."""
+    def write(self, path: str, content: bytes, *, durable: bool = True) -> None:
+        """Have `content` at `path`; without `durable`, a power cut soon after may take it away again."""
+        self._put(path, content, os.rename, durable=durable)
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Have `content` at `path` unless something is there; return whether that came about.
+
+        By a hard link, which alone appears whole and never replaces anything; a folder that has none cannot do this.
+        """
+        try:
+            self._put(path, content, os.link, durable=True)
+        except FileExistsError:
+            return False
+        return True
+
+    def _put(self, path: str, content: bytes, place: Callable[[str, str], None], *, durable: bool) -> None:
         for _ in range(_ATTEMPTS):
             try:
-                self._write(path, content)
+                self._write(path, content, place, durable=durable)
             except FileNotFoundError:
                 # A folder above went in a `remove_trees` beside us, or the private one was never there.
                 os.makedirs(self._private, exist_ok=True)
@@ -114,21 +128,22 @@ class Tree:
             paths = [entry.path for entry in entries if entry.name != PRIVATE]
         self.remove_trees(paths)
 
-    def _write(self, path: str, content: bytes) -> None:
+    def _write(self, path: str, content: bytes, place: Callable[[str, str], None], *, durable: bool) -> None:
         top = _first_missing(path)
         private = self._new_name()
         try:
-            _build(private, path[len(top) :], content)
-            shown = _show(private, top, path)
+            _build(private, path[len(top) :], content, durable=durable)
+            shown = _show(private, top, path, place)
         except OSError as error:
             remove(private)
             if error.errno != errno.EXDEV:
                 raise
-            _write_beside(path, content)
+            _write_beside(path, content, place)
             return
-        if shown != top:
+        if shown != top or place is os.link:
             remove(private)
-        sync_folder(_parent(shown))
+        if durable:
+            sync_folder(_parent(shown))
 
     def _hide(self, path: str) -> str | None:
         """Rename what is at `path` to a private name, and return that; None if there is nothing."""
@@ -215,37 +230,39 @@ def _first_missing(path: str) -> str:
         path = parent
 
 
-def _build(private: str, relative: str, content: bytes) -> None:
-    """Make the file `private + relative` and the folders on the way to it, all synced."""
+def _build(private: str, relative: str, content: bytes, *, durable: bool) -> None:
+    """Make the file `private + relative` and the folders on the way to it, all synced if `durable`."""
     folders = [private + relative[:end] for end, character in enumerate(relative) if character == "/"]
     for folder in folders:
         os.mkdir(folder)
-    _write_new(private + relative, content)
-    for folder in reversed(folders):
+    _write_new(private + relative, content, durable=durable)
+    for folder in reversed(folders) if durable else ():
         sync_folder(folder)
 
 
-def _write_new(path: str, content: bytes) -> None:
+def _write_new(path: str, content: bytes, *, durable: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         view = memoryview(content)
         while view:
             view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _show(private: str, top: str, path: str) -> str:
+def _show(private: str, top: str, path: str, place: Callable[[str, str], None]) -> str:
     """Rename what was built for `top` into place; return the folder or file that appeared.
 
-    Another writer may have made `top` in the meantime. Then only what lies deeper is put into it; the file at
-    last replaces the file.
+    Another writer may have made `top` in the meantime. Then only what lies deeper is put into it, and `place` puts the
+    file at last where it replaces the file, or finds one and fails.
     """
     origin = len(top)
     while True:
         try:
-            os.rename(private + top[origin:], top)
+            # A folder is renamed, which fails where one is that holds anything.
+            (place if top == path else os.rename)(private + top[origin:], top)
         except OSError as error:
             if error.errno not in _TAKEN or top == path:
                 raise
@@ -268,16 +285,15 @@ def _make_parents(path: str) -> list[str]:
     return changed
 
 
-def _write_beside(path: str, content: bytes) -> None:
+def _write_beside(path: str, content: bytes, place: Callable[[str, str], None]) -> None:
     """Write where `.tmp` is on another file system: the temporary file lies beside, folders show early."""
     changed = _make_parents(path)
     # Distribution 3's own pattern, which both of us know not to be an object.
     temporary = f"{path}.{uuid.uuid4()}.tmp"
     try:
-        _write_new(temporary, content)
-        os.rename(temporary, path)
-    except OSError:
+        _write_new(temporary, content, durable=True)
+        place(temporary, path)
+    finally:
         _unlink(temporary)
-        raise
     for folder in changed:
         sync_folder(folder)

@@ -52,15 +52,22 @@ class StoreClient:
     @classmethod
     @asynccontextmanager
     async def open(cls, options: S3Options, dialect: Dialect) -> AsyncIterator["StoreClient"]:
-        """Open the pool and close it at the end of the block. Sends nothing."""
-        session = aioboto3.Session()
+        """Open the pool and close it at the end of the block. Sends nothing.
+
+        Raises:
+            StorageUnavailableError: botocore cannot make a client of the options.
+        """
         async with AsyncExitStack() as stack:
-            arguments = _client_arguments(options, dialect)
-            client = await stack.enter_async_context(session.client("s3", **arguments))
-            presigner = client
-            if options.redirect_endpoint:
-                arguments["endpoint_url"] = options.url(options.redirect_endpoint)
-                presigner = await stack.enter_async_context(session.client("s3", **arguments))
+            try:
+                session = aioboto3.Session()
+                arguments = _client_arguments(options, dialect)
+                client = await stack.enter_async_context(session.client("s3", **arguments))
+                presigner = client
+                if options.redirect_endpoint:
+                    arguments["endpoint_url"] = options.url(options.redirect_endpoint)
+                    presigner = await stack.enter_async_context(session.client("s3", **arguments))
+            except (*SDK_ERRORS, ValueError) as error:
+                raise translate(error, driver=dialect.name, bucket=options.bucket, operation="open", key="") from error
             for each in {client, presigner}:
                 each.meta.events.register("before-sign.s3", _before_sign(dialect))
                 each.meta.events.register("before-send.s3", _before_send(dialect))
@@ -212,8 +219,8 @@ def _client_config(options: S3Options, dialect: Dialect) -> AioConfig:
         # Trailing checksums need chunked signing, which few stores but AWS understand.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        use_dualstack_endpoint=options.use_dualstack or None,
-        use_fips_endpoint=options.use_fips_endpoint or None,
+        use_dualstack_endpoint=options.use_dualstack,
+        use_fips_endpoint=options.use_fips_endpoint,
         s3={
             "addressing_style": "path" if path_style else "auto",
             "use_accelerate_endpoint": options.accelerate,

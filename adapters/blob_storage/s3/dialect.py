@@ -35,6 +35,8 @@ class Dialect:
     """Whether the ETag of an object that was not written in parts is its MD5 in every bucket (not so with KMS)."""
     retry_codes: frozenset[str] = frozenset()
     """Error codes that pass when asked again, beside S3's."""
+    writes_conditionally: bool = True
+    """Whether an object can be written on condition that there is none (`If-None-Match: *`)."""
     copies_in_parts: bool = True
     """Whether parts of an upload can be copied from another object."""
     rename_parameter: str | None = None

@@ -24,6 +24,7 @@ _CONNECTION_ERRORS: Final = (HTTPClientError, ConnectionError, ResponseParserErr
 TRANSIENT_CODES: Final = frozenset(
     {
         "BadDigest",
+        "ConditionalRequestConflict",
         "IncompleteBody",
         "InternalError",
         "OperationAborted",
@@ -40,6 +41,7 @@ TRANSIENT_CODES: Final = frozenset(
 _TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _REFUSED_STATUSES: Final = frozenset({400, 401, 403, 404, 405, 501})
 _NOT_FOUND: Final = 404
+_PRECONDITION_FAILED: Final = 412
 _RANGE_NOT_SATISFIABLE: Final = 416
 
 _REMEDIES: Final = (
@@ -52,7 +54,7 @@ _REMEDIES: Final = (
         "there are no credentials: set storage.{driver}.accesskey and storage.{driver}.secretkey",
     ),
     (
-        {"ParamValidationError", "InvalidEndpoint", "NoRegionError", "MissingDependencyException"},
+        {"ParamValidationError", "NoRegionError", "ProfileNotFound", "ValueError"},
         "what is configured cannot be asked for ({code}): check bucket, region and endpoint of storage.{driver}",
     ),
     (
@@ -77,6 +79,10 @@ _REMEDIES: Final = (
 
 class UploadGoneError(StorageUnavailableError):
     """The store knows no such multipart upload: it was completed, aborted or never begun."""
+
+
+class AlreadyThereError(StorageUnavailableError):
+    """What was to be written only where nothing is met something."""
 
 
 class RefusedError(StorageUnavailableError):
@@ -128,8 +134,13 @@ def translate(
         return RangeInvalidError(_size_of(error))
     if answer.code == "NoSuchUpload":
         return UploadGoneError(message)
-    is_refused = answer.status in _REFUSED_STATUSES and not is_transient(error, frozenset())
-    return RefusedError(message) if is_refused else StorageUnavailableError(message)
+    return _kind_of(answer, is_transient=is_transient(error, frozenset()))(message)
+
+
+def _kind_of(answer: Answer, *, is_transient: bool) -> type[StorageUnavailableError]:
+    if answer.status == _PRECONDITION_FAILED:
+        return AlreadyThereError
+    return RefusedError if answer.status in _REFUSED_STATUSES and not is_transient else StorageUnavailableError
 
 
 def _explain(answer: Answer, *, driver: str, bucket: str) -> str:

@@ -1,5 +1,6 @@
 """Blob storage in an S3 bucket."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -13,6 +14,7 @@ from adapters.blob_storage.s3 import names
 from adapters.blob_storage.s3.body import Body
 from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.dialect import S3, Dialect
+from adapters.blob_storage.s3.errors import AlreadyThereError
 from adapters.blob_storage.s3.listing import list_page, list_pages, plain_md5
 from adapters.blob_storage.s3.moving import Mover
 from adapters.blob_storage.s3.options import S3Options
@@ -22,7 +24,7 @@ from adapters.blob_storage.s3.session_memory import SessionMemory
 from adapters.blob_storage.s3.staging import Staged, find_staged, staged_size
 from adapters.blob_storage.s3.uploading import put_object
 from adapters.blob_storage.s3.writer import StagedWriter
-from core.errors import ObjectBusyError, ObjectTooLargeError, StorageError
+from core.errors import ObjectBusyError, ObjectNotFoundError, ObjectTooLargeError, StorageError
 from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectStat
 
 _REDIRECT_LIFETIME_SECONDS: Final = 20 * 60
@@ -50,6 +52,8 @@ class S3BlobStorage(BlobStorage):
         self._opened: tuple[StoreClient, Mover] | None = None
         self._memory = SessionMemory()
         self._busy: set[str] = set()
+        self._creating = asyncio.Lock()
+        self.creates_exclusively = dialect.writes_conditionally
         self._etag_is_md5 = dialect.etag_is_md5
 
     @override
@@ -89,10 +93,27 @@ class S3BlobStorage(BlobStorage):
             return b"".join([piece async for piece in reader])
 
     @override
-    async def write(self, key: str, content: bytes) -> None:
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
         proof = await put_object(self._client, require_key(key), Body(content))
         if proof is not None:
             self._etag_is_md5 = proof
+
+    @override
+    async def create(self, key: str, content: bytes) -> bool:
+        if self.creates_exclusively:
+            try:
+                await put_object(self._client, require_key(key), Body(content), if_absent=True)
+            except AlreadyThereError:
+                return False
+            return True
+        # Looking first is all that can be done, one task after the other.
+        async with self._creating:
+            try:
+                await self.stat(key)
+            except ObjectNotFoundError:
+                await self.write(key, content)
+                return True
+            return False
 
     @asynccontextmanager
     @override

@@ -11,16 +11,19 @@ from adapters.blob_storage.s3.multipart import PARTS_MAX, object_parameters
 from core.errors import StorageUnavailableError
 
 
-async def put_object(client: StoreClient, key: str, body: Body) -> bool | None:
+async def put_object(client: StoreClient, key: str, body: Body, *, if_absent: bool = False) -> bool | None:
     """Store a whole object in one request; return whether its ETag turned out to be its MD5, None without one.
 
     Raises:
+        AlreadyThereError: something is there, and it was to be stored only where nothing is.
         StorageUnavailableError: the store failed, or tells an MD5 of something else.
     """
     digest = await body.md5()
     parameters = object_parameters(client)
     if client.dialect.checks_object_md5:
         parameters["ContentMD5"] = md5_base64(digest)
+    if if_absent:
+        parameters["IfNoneMatch"] = "*"
     answer = await client.call("put_object", key=key, Body=body, transfer_bytes=len(body), **parameters)
     told = plain_md5(answer.get("ETag"))
     if told is None:

@@ -49,6 +49,7 @@ SCS: Final = Dialect(
     checks_object_md5=False,
     etag_is_md5=True,
     retry_codes=frozenset({"NoSuchUpload", "NoSuchBucket"}),
+    writes_conditionally=False,
     copies_in_parts=False,
     rename_parameter="newObjectName",
 )

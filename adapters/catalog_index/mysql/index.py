@@ -15,6 +15,7 @@ from adapters.catalog_index.mysql.connections import TABLE_MISSING, Connections,
 from adapters.catalog_index.mysql.reading import read_names
 from adapters.catalog_index.mysql.rebuild import read_rows, write_difference
 from adapters.catalog_index.mysql.schema import NameOrder, ensure_table
+from core.errors import CatalogLostError
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.catalog_index import CatalogIndex
@@ -143,6 +144,7 @@ class MySqlCatalogIndex(CatalogIndex):
             if error.code == TABLE_MISSING:
                 # Somebody dropped it: made anew by the next call.
                 self._order = None
+                raise CatalogLostError(str(error)) from None
             raise
 
     def _unix_seconds(self) -> int:

@@ -8,6 +8,7 @@ from core.names import RepositoryName
 from core.pagination import parse_page_size
 from core.registry import Registry
 from entrypoints.http.handlers.base import json_response
+from entrypoints.http.keys import CALLER
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
 
@@ -30,9 +31,9 @@ class ListHandlers:
         return json_response({"name": name, "tags": page.items}, headers=headers)
 
     async def catalog(self, request: web.Request, _target: Target) -> web.StreamResponse:
-        """List the repositories."""
+        """List the repositories that the caller may see."""
         n, last = _page_query(request)
-        page = await self._registry.catalog.page(n, last)
+        page = await self._registry.catalog.page(n, last, sees=request[CALLER].sees)
         headers = {}
         if page.has_more:
             headers["Link"] = self._urls.next_page(request, n=len(page.items), last=page.items[-1])

@@ -1,5 +1,7 @@
 """Upload sessions: `/v2/<name>/blobs/uploads/…` (end-4, end-5, end-6, end-11, end-13, end-14)."""
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from core.digest import CANONICAL, Digest, require_algorithm
@@ -8,7 +10,7 @@ from core.names import RepositoryName
 from core.registry import Registry
 from core.upload_state import UploadState, UploadStateCodec
 from entrypoints.http.errors import format_upload_range
-from entrypoints.http.keys import UPLOAD_LOCATION
+from entrypoints.http.keys import CALLER, UPLOAD_LOCATION
 from entrypoints.http.ranges import check_chunk_range
 from entrypoints.http.routes import Target
 from entrypoints.http.streaming import body_chunks
@@ -77,6 +79,9 @@ class UploadHandlers:
             source = RepositoryName(request.query["from"]) if request.query.get("from") else None
         except (DigestInvalidError, NameInvalidError):
             return None
+        if source is None and not request[CALLER].pulls_everything:
+            # Somewhere in the registry the blob may lie where the caller must not read.
+            return None
         return digest if await self._blobs.mount(name, digest, source=source) else None
 
     async def _state(self, request: web.Request, target: Target) -> UploadState:
@@ -94,6 +99,9 @@ class UploadHandlers:
             raise
 
     def _accepted(self, request: web.Request, state: UploadState, *, status: int) -> web.Response:
+        caller = request[CALLER]
+        if caller.may_push and caller.principal.has_credentials:
+            state = replace(state, granted_to=caller.principal.name)
         location = self._urls.upload(request, state.name, state.upload_id, self._codec.encode(state))
         headers = {
             "Location": location,

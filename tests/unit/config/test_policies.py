@@ -2,10 +2,12 @@
 
 import pytest
 
-from config.policies import manifest_policy
-from config.settings import IndexPlatforms, PlatformSettings, ValidationSettings
+from config.policies import KeptTags, manifest_policy
+from config.settings import AccessSettings, IndexPlatforms, PlatformSettings, ValidationSettings
 from core.descriptor import Descriptor
 from core.digest import Digest
+
+NO_TAGS = KeptTags(AccessSettings())
 
 
 def child(platform: tuple[str, str] | None) -> Descriptor:
@@ -13,7 +15,7 @@ def child(platform: tuple[str, str] | None) -> Descriptor:
 
 
 def test_everything_passes_when_validation_is_off() -> None:
-    policy = manifest_policy(ValidationSettings(disabled=True, url_deny=(".",)))
+    policy = manifest_policy(ValidationSettings(disabled=True, url_deny=(".",)), NO_TAGS)
     assert not policy.requires_blobs
     assert not policy.requires_child(child(None))
     assert policy.allows_url("https://example.com/layer")
@@ -34,7 +36,7 @@ def test_children_are_required_by_platform(
     platforms: IndexPlatforms, platform: tuple[str, str] | None, *, required: bool
 ) -> None:
     listed = (PlatformSettings(os="linux", architecture="amd64"),)
-    policy = manifest_policy(ValidationSettings(index_platforms=platforms, platform_list=listed))
+    policy = manifest_policy(ValidationSettings(index_platforms=platforms, platform_list=listed), NO_TAGS)
     assert policy.requires_blobs
     assert policy.requires_child(child(platform)) is required
 
@@ -53,5 +55,5 @@ def test_children_are_required_by_platform(
     ],
 )
 def test_urls_follow_both_lists(allow: tuple[str, ...], deny: tuple[str, ...], url: str, *, allowed: bool) -> None:
-    policy = manifest_policy(ValidationSettings(url_allow=allow, url_deny=deny))
+    policy = manifest_policy(ValidationSettings(url_allow=allow, url_deny=deny), NO_TAGS)
     assert policy.allows_url(url) is allowed

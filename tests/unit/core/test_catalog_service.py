@@ -14,7 +14,7 @@ from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core import layout
 from core.digest import Digest
-from core.errors import PaginationInvalidError, StorageUnavailableError
+from core.errors import CatalogLostError, PaginationInvalidError, StorageUnavailableError
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.blob_storage import ObjectStat
@@ -31,6 +31,7 @@ class SwitchedIndex(InMemoryCatalogIndex):
     def __init__(self) -> None:
         super().__init__()
         self.is_away = False
+        self.is_lost = False
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
@@ -52,6 +53,9 @@ class SwitchedIndex(InMemoryCatalogIndex):
 
     async def _answer(self) -> None:
         await self.may_go_on.wait()
+        if self.is_lost:
+            self._names.clear()
+            raise CatalogLostError("somebody dropped the table")
         if self.is_away:
             raise StorageUnavailableError("MySQL at db:3306 does not accept connections")
 
@@ -297,6 +301,19 @@ class TestOutage:
         assert await service.catch_up()
         assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
         assert await names(service) == [NAME]
+
+    async def test_lost_index_has_no_pages_until_it_is_filled_again(self, service, index, storage):
+        await push(storage, "a")
+        await service.catch_up()
+        index.is_lost = True
+        with pytest.raises(StorageUnavailableError):
+            await service.page(None, None)
+        index.is_lost = False
+        await service.record_push(await push(storage, "b"))
+        with pytest.raises(StorageUnavailableError, match="lost its names"):
+            await service.page(None, None)
+        assert await service.catch_up()
+        assert await names(service) == ["a", "b"]
 
     async def test_fill_is_done_once(self, service, index):
         await service.catch_up()

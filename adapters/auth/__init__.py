@@ -1,0 +1,1 @@
+"""Ways to find out who sends a request."""

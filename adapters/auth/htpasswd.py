@@ -1,0 +1,184 @@
+"""`auth: htpasswd`: users and bcrypt hashes in a file, which is read again when it changes."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+import bcrypt
+from typing_extensions import override
+
+from adapters.auth.basic import format_challenge, parse_basic
+from adapters.auth.credential_cache import CredentialCache
+from adapters.auth.groups import GroupFile
+from adapters.auth.watched_file import WatchedFile
+from core.access import ANONYMOUS, Access, Principal
+from core.errors import TooManyRequestsError
+from core.ports.authenticator import Asked, Authenticator, CredentialsInvalidError, CredentialSourceError, Fault
+
+_BCRYPT: Final = re.compile(rb"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_PASSWORD_BYTES_MAX: Final = 72
+"""What bcrypt looks at; the tools that write the file cut here too."""
+_THREADS: Final = 4
+_WAITING_MAX: Final = 256
+"""How many verifications may be under way or wait for a thread; more are sent away with 429, at no cost."""
+RETRY_AFTER_SECONDS: Final = 2
+_COST_DEFAULT: Final = 10
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Users:
+    hashes: Mapping[str, bytes]
+    stranger: bytes
+    """A hash of no password at all, as costly as those of the users."""
+
+
+class HtpasswdAuthenticator(Authenticator):
+    """Compares passwords with bcrypt hashes ($2a$, $2b$, $2y$), in a few threads.
+
+    Credentials that were verified a moment ago are compared by a keyed hash instead; that memory is dropped when the
+    file changes. A user who does not exist costs as much as one who does.
+
+    Args:
+        realm: shown to people whom a browser asks.
+        path: the file.
+        clock: tells seconds, from any beginning.
+        groups: who is in which group, if anybody is.
+    """
+
+    name = "htpasswd"
+
+    def __init__(self, *, realm: str, path: str, clock: Callable[[], float], groups: GroupFile | None = None) -> None:
+        self._realm = realm
+        self._file = WatchedFile(path, "the htpasswd file", _parse)
+        self._groups = groups
+        self._cache = CredentialCache(clock)
+        self._seen: _Users | None = None
+        self._running: dict[tuple[bytes, str], asyncio.Task[bool]] = {}
+        self._threads: ThreadPoolExecutor | None = None
+
+    @override
+    async def __aenter__(self) -> Self:
+        await self.reload()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bcrypt")
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @override
+    async def authenticate(self, authorization: str | None) -> Principal:
+        if not authorization:
+            return ANONYMOUS
+        name, password = parse_basic(authorization)
+        if not name and not password:
+            # What containers/image sends when it was challenged and knows nobody.
+            return ANONYMOUS
+        users = await self._users()
+        hashed = users.hashes.get(name)
+        # Both are done for a stranger too, in this order, so that only the result differs.
+        is_right = await self._is_right(hashed or users.stranger, password)
+        if hashed is None or not is_right:
+            _logger.warning("wrong user name or password", extra={"auth.user.name": name[:128]})
+            raise CredentialsInvalidError("wrong user name or password")
+        return Principal(name=name, groups=await self._groups_of(name), has_credentials=True)
+
+    @override
+    def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
+        return format_challenge("Basic", [("realm", self._realm)])
+
+    async def recall(self, name: str) -> Principal | None:
+        """Return who a user is now, without asking for a password; None where there is no such user any more."""
+        if name not in (await self._users()).hashes:
+            return None
+        return Principal(name=name, groups=await self._groups_of(name), has_credentials=True)
+
+    @override
+    async def reload(self) -> None:
+        await self._file.reload()
+        if self._groups:
+            await self._groups.reload()
+
+    async def _users(self) -> _Users:
+        users = await self._file.current()
+        if users is not self._seen:
+            self._cache.clear()
+            self._seen = users
+        return users
+
+    async def _groups_of(self, name: str) -> frozenset[str]:
+        return await self._groups.of(name) if self._groups else frozenset()
+
+    async def _is_right(self, hashed: bytes, password: str) -> bool:
+        if self._cache.has(hashed, password):
+            return True
+        # A client opens several connections at once, all with the same credentials: one verification is enough.
+        task = self._running.get((hashed, password))
+        if task is None:
+            if len(self._running) >= _WAITING_MAX:
+                raise TooManyRequestsError(RETRY_AFTER_SECONDS)
+            task = asyncio.create_task(self._verify(hashed, password))
+            self._running[hashed, password] = task
+            task.add_done_callback(lambda _: self._running.pop((hashed, password), None))
+        return await asyncio.shield(task)
+
+    async def _verify(self, hashed: bytes, password: str) -> bool:
+        if self._threads is None:
+            raise RuntimeError("the authenticator is not open")
+        is_right = await asyncio.get_running_loop().run_in_executor(self._threads, _matches, password, hashed)
+        if is_right:
+            self._cache.add(hashed, password)
+        return is_right
+
+
+def _matches(password: str, hashed: bytes) -> bool:
+    return bcrypt.checkpw(password.encode()[:_PASSWORD_BYTES_MAX], hashed)
+
+
+def _parse(content: bytes) -> _Users:
+    """Read an htpasswd file; the last line of a user counts, as in distribution.
+
+    Raises:
+        CredentialSourceError: a line has no colon, or nothing is there, as when somebody is just writing the file.
+            A file with nothing but a comment is a good one, and cuts everybody off.
+    """
+    if not content.strip():
+        raise CredentialSourceError("is empty; add a user with `htpasswd -B`")
+    hashes: dict[str, bytes] = {}
+    for number, line in enumerate(content.splitlines(), start=1):
+        text = line.strip()
+        if not text or text.startswith(b"#"):
+            continue
+        name, colon, hashed = text.partition(b":")
+        if not colon or not name:
+            raise CredentialSourceError(f"line {number} is not of the form `user:hash`")
+        try:
+            user = name.decode()
+        except UnicodeDecodeError:
+            raise CredentialSourceError(f"the user name on line {number} is not UTF-8") from None
+        if _BCRYPT.fullmatch(hashed):
+            hashes[user] = hashed
+        else:
+            # Never matches in distribution either; and an earlier line of this user must not come back to life.
+            hashes.pop(user, None)
+            _logger.warning("htpasswd: line %d holds no bcrypt hash, its user cannot log in (htpasswd -B)", number)
+    if not hashes:
+        _logger.warning("htpasswd: nobody can log in, the file holds no bcrypt hash (htpasswd -B)")
+    return _Users(hashes, _stranger(hashes))
+
+
+def _stranger(hashes: Mapping[str, bytes]) -> bytes:
+    costs = sorted(int(hashed[4:6]) for hashed in hashes.values())
+    cost = costs[len(costs) // 2] if costs else _COST_DEFAULT
+    # The salt is a legal one; the hash part is one that no password has a chance to yield.
+    return b"$2b$%02d$" % cost + b"." * 53

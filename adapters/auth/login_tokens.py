@@ -1,0 +1,126 @@
+"""The registry as its own token server, for users in a file and anonymous pulls beside them.
+
+Docker does nothing without an answer 401 at `/v2/`, and gives up at a `Basic` challenge when it has no password. To a
+`Bearer` challenge it comes with whatever it has: so the challenge names the registry's own token endpoint, which
+exchanges a password, or nothing at all, for a short-lived token. Such a token says who, never what: rules are asked
+with every request.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Final, Self
+
+from joserfc import jwt
+from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.jwk import OctKey
+from typing_extensions import override
+
+from adapters.auth.basic import format_challenge, parse_bearer, split_header
+from adapters.auth.jwt_registry import SigningRegistry
+from adapters.auth.token import format_scopes
+from core.access import Access, Principal
+from core.ports.authenticator import (
+    TOKEN_PATH,
+    Asked,
+    Authenticator,
+    CredentialsExpiredError,
+    CredentialsInvalidError,
+    Fault,
+    IssuedToken,
+    TokenIssuer,
+)
+
+LIFETIME: Final = timedelta(minutes=5)
+_ALGORITHM: Final = "HS256"
+_AUDIENCE: Final = "registry-login"
+
+Recall = Callable[[str], Awaitable[Principal | None]]
+"""Returns who a user of that name is now, or None where there is none."""
+
+
+class LoginTokenAuthenticator(Authenticator, TokenIssuer):
+    """Takes its own tokens, and whatever `inner` takes.
+
+    Args:
+        inner: verifies what comes without a token; opened and closed with this.
+        recall: asked with every token, so that a user who is removed is cut off at once.
+        secret: equal on all replicas.
+        now: tells the time, UTC-aware.
+    """
+
+    def __init__(self, inner: Authenticator, *, recall: Recall, secret: bytes, now: Callable[[], datetime]) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._recall = recall
+        # A key of its own: what is signed with the secret for another purpose must never pass for a token.
+        self._key = OctKey.import_key(hmac.digest(secret, b"login tokens", "sha256"))
+        self._now = now
+        self._registry = SigningRegistry([_ALGORITHM])
+
+    @override
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._inner.__aexit__(kind, error, trace)
+
+    @override
+    async def authenticate(self, authorization: str | None) -> Principal:
+        if not authorization or split_header(authorization)[0] != "bearer":
+            return await self._inner.authenticate(authorization)
+        now = int(self._now().timestamp())
+        expected = jwt.JWTClaimsRegistry(
+            now=now, aud={"essential": True, "value": _AUDIENCE}, exp={"essential": True}, sub={"allow_blank": True}
+        )
+        try:
+            claims = jwt.decode(parse_bearer(authorization), self._key, registry=self._registry).claims
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}") from None
+        principal = await self._principal(str(claims.get("sub", "")))
+        try:
+            expected.validate(claims)
+        except ExpiredTokenError:
+            raise CredentialsExpiredError(principal, datetime.fromtimestamp(claims["exp"], UTC)) from None
+        except JoseError as error:
+            raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}") from None
+        return principal
+
+    @override
+    def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
+        parameters = [("realm", f"{asked.root}{TOKEN_PATH}"), ("service", asked.host)]
+        if accesses:
+            parameters.append(("scope", format_scopes(accesses)))
+        if fault is not None:
+            parameters.append(("error", fault))
+        return format_challenge("Bearer", parameters)
+
+    @override
+    async def exchange(self, authorization: str | None) -> IssuedToken:
+        principal = await self._inner.authenticate(authorization)
+        issued_at = self._now()
+        claims = {
+            "sub": principal.name,
+            "aud": _AUDIENCE,
+            "iat": int(issued_at.timestamp()),
+            "exp": int((issued_at + LIFETIME).timestamp()),
+        }
+        token = jwt.encode({"alg": _ALGORITHM}, claims, self._key, registry=self._registry)
+        return IssuedToken(token=token, issued_at=issued_at, lifetime_seconds=int(LIFETIME.total_seconds()))
+
+    @override
+    async def reload(self) -> None:
+        await self._inner.reload()
+
+    async def _principal(self, name: str) -> Principal:
+        if not name:
+            return Principal(has_credentials=True)
+        principal = await self._recall(name)
+        if principal is None:
+            raise CredentialsInvalidError("the user of the token does not exist any more")
+        return principal

@@ -1,0 +1,34 @@
+"""`auth: silly`: whoever sends any credentials is let in; for tests of clients."""
+
+from collections.abc import Sequence
+
+from typing_extensions import override
+
+from adapters.auth.basic import format_challenge
+from core.access import ANONYMOUS, Access, Principal
+from core.ports.authenticator import Asked, Authenticator, Fault
+
+
+class SillyAuthenticator(Authenticator):
+    """Takes any non-empty `Authorization` for that of the user `silly`."""
+
+    name = "silly"
+
+    def __init__(self, *, realm: str, service: str) -> None:
+        self._realm = realm
+        self._service = service
+
+    @override
+    async def authenticate(self, authorization: str | None) -> Principal:
+        if not authorization:
+            return ANONYMOUS
+        return Principal(name="silly", has_credentials=True)
+
+    @override
+    def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
+        parameters = [("realm", self._realm), ("service", self._service)]
+        if accesses:
+            # One entry for each action, as distribution's.
+            scopes = " ".join(f"{access.kind}:{access.name}:{access.action}" for access in accesses)
+            parameters.append(("scope", scopes))
+        return format_challenge("Bearer", parameters)

@@ -1,0 +1,166 @@
+"""`auth: token`: a token server decides; its signed tokens are verified here (distribution's token specification)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+from joserfc import jwt
+from joserfc.errors import ExpiredTokenError, JoseError
+from typing_extensions import override
+
+from adapters.auth.basic import format_challenge, parse_bearer
+from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry
+from adapters.auth.token_keys import TrustedKeys, read_certificates, read_key_set
+from adapters.auth.watched_file import WatchedFile
+from core.access import ANONYMOUS, Access, Grant, Principal
+from core.ports.authenticator import (
+    Asked,
+    Authenticator,
+    CredentialsExpiredError,
+    CredentialsInvalidError,
+    Fault,
+)
+
+LEEWAY_SECONDS: Final = 60
+"""How far the clocks of token server and registry may be apart."""
+_DEFAULT_SCHEME: Final = "https"
+
+
+class TokenAuthenticator(Authenticator):
+    """Takes tokens of one issuer for one service, signed by a trusted key.
+
+    Args:
+        realm: URL of the token server.
+        issuer: whom tokens must name as theirs.
+        service: whom tokens must be for.
+        certificates_path: PEM file whose keys sign, and whose authorities vouch for others.
+        key_set_path: file with a JSON Web Key Set; with both, the keys of both count.
+        algorithms: which signatures count; empty for all that are known.
+        redirect_path: if not None, the realm is this path at the host that a client asked.
+        now: tells the time, UTC-aware.
+
+    Raises:
+        ValueError: an algorithm is unknown, or there is no file of keys.
+    """
+
+    name = "token"
+
+    def __init__(
+        self,
+        *,
+        realm: str,
+        issuer: str,
+        service: str,
+        now: Callable[[], datetime],
+        certificates_path: str | None = None,
+        key_set_path: str | None = None,
+        algorithms: Sequence[str] = (),
+        redirect_path: str | None = None,
+    ) -> None:
+        self._realm = realm
+        self._issuer = issuer
+        self._service = service
+        self._now = now
+        self._redirect_path = redirect_path
+        self._files: list[WatchedFile[TrustedKeys]] = []
+        if certificates_path:
+            self._files.append(WatchedFile(certificates_path, "auth.token.rootcertbundle", read_certificates))
+        if key_set_path:
+            self._files.append(WatchedFile(key_set_path, "auth.token.jwks", read_key_set))
+        if not self._files:
+            raise ValueError("there is no file of keys to verify tokens with")
+        self._registry = SigningRegistry(algorithms or ALGORITHMS)
+
+    @override
+    async def __aenter__(self) -> Self:
+        await self.reload()
+        return self
+
+    @override
+    async def authenticate(self, authorization: str | None) -> Principal:
+        if not authorization:
+            return ANONYMOUS
+        token = parse_bearer(authorization)
+        keys = TrustedKeys({})
+        for file in self._files:
+            keys |= await file.current()
+        now = self._now()
+        claims = self._verified_claims(token, keys, now)
+        principal = Principal(name=str(claims.get("sub") or ""), grants=_grants(claims), has_credentials=True)
+        self._require_fresh(claims, principal, now)
+        return principal
+
+    @override
+    def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
+        parameters = [("realm", self._realm_for(asked)), ("service", self._service)]
+        if accesses:
+            parameters.append(("scope", format_scopes(accesses)))
+        if fault is not None:
+            parameters.append(("error", fault))
+        return format_challenge("Bearer", parameters)
+
+    @override
+    async def reload(self) -> None:
+        for file in self._files:
+            await file.reload()
+
+    def _realm_for(self, asked: Asked) -> str:
+        if self._redirect_path is None:
+            return self._realm
+        return f"{asked.forwarded_scheme or _DEFAULT_SCHEME}://{asked.host}/{self._redirect_path.lstrip('/')}"
+
+    def _verified_claims(self, token: str, keys: TrustedKeys, now: datetime) -> Mapping[str, Any]:
+        """Return the claims of a token that is good, but for its age, which is not looked at."""
+        expected = jwt.JWTClaimsRegistry(
+            now=int(now.timestamp()),
+            leeway=LEEWAY_SECONDS,
+            iss={"essential": True, "value": self._issuer},
+            aud={"essential": True, "value": self._service},
+        )
+        try:
+            decoded = jwt.decode(token, lambda parts: keys.choose(parts.headers(), now=now), registry=self._registry)
+            expected.validate({name: value for name, value in decoded.claims.items() if name != "exp"})
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            # Of joserfc's words only the kind of error is told: the rest may quote the token.
+            raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}") from None
+        return decoded.claims
+
+    def _require_fresh(self, claims: Mapping[str, Any], principal: Principal, now: datetime) -> None:
+        age = jwt.JWTClaimsRegistry(now=int(now.timestamp()), leeway=LEEWAY_SECONDS, exp={"essential": True})
+        try:
+            age.validate({"exp": claims.get("exp")})
+        except ExpiredTokenError:
+            raise CredentialsExpiredError(principal, _moment(claims["exp"])) from None
+        except JoseError as error:
+            raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}") from None
+
+
+def format_scopes(accesses: Sequence[Access]) -> str:
+    """Return the scopes of a challenge: actions of one resource joined by commas, resources by spaces."""
+    actions: dict[tuple[str, str], list[str]] = {}
+    for access in accesses:
+        actions.setdefault((access.kind, access.name), []).append(access.action)
+    return " ".join(f"{kind}:{name}:{','.join(dict.fromkeys(wanted))}" for (kind, name), wanted in actions.items())
+
+
+def _moment(seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        # It has expired, so it lies before all that a clock can say.
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _grants(claims: Mapping[str, Any]) -> tuple[Grant, ...]:
+    """Read the claim `access`; what is not of its form grants nothing."""
+    entries = claims.get("access") or []
+    if not isinstance(entries, list):
+        return ()
+    grants = []
+    for entry in entries:
+        match entry:
+            case {"type": str(kind), "name": str(name), "actions": list(actions)}:
+                grants.append(Grant(kind, name, frozenset(each for each in actions if isinstance(each, str))))
+            case _:
+                continue
+    return tuple(grants)

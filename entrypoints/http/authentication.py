@@ -1,0 +1,192 @@
+"""Who is let in: every routed request passes here, before its name is checked and before anything is looked up."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from aiohttp import web
+
+from core.access import CATALOG, Access, AccessPolicy, Action, Caller, Principal, repository_access
+from core.errors import DeniedError, NameInvalidError, UnauthenticatedError, UploadInvalidError
+from core.names import RepositoryName
+from core.ports.authenticator import (
+    Asked,
+    Authenticator,
+    CredentialsExpiredError,
+    CredentialsInvalidError,
+    Fault,
+)
+from core.upload_state import UploadState, UploadStateCodec
+from entrypoints.http.keys import CALLER, CLIENT
+from entrypoints.http.routes import Resource, Target
+from entrypoints.http.urls import UrlBuilder
+
+_logger = logging.getLogger(__name__)
+
+_ACTIONS: Final[Mapping[str, tuple[Action, ...]]] = {
+    "GET": (Action.PULL,),
+    "HEAD": (Action.PULL,),
+    "POST": (Action.PULL, Action.PUSH),
+    "PUT": (Action.PULL, Action.PUSH),
+    "PATCH": (Action.PULL, Action.PUSH),
+    "DELETE": (Action.DELETE,),
+}
+_OUTLIVES: Final = frozenset({"GET", "HEAD", "PATCH", "PUT"})
+"""What may be done in an upload session with a token that has expired since; a `DELETE` is no part of a push."""
+_LEEWAY: Final = timedelta(seconds=60)
+
+
+def accesses_of(target: Target, method: str, source: str | None) -> tuple[Access, ...]:
+    """Return what a request needs, as distribution has it.
+
+    Args:
+        target: where it goes.
+        method: how.
+        source: its parameter `from`, of which a mount takes a blob, and which counts whether or not it mounts.
+    """
+    if target.resource is Resource.BASE:
+        return ()
+    if target.resource is Resource.CATALOG:
+        return (CATALOG,)
+    accesses = repository_access(target.name, *_ACTIONS.get(method, ()))
+    if source:
+        accesses += repository_access(source, Action.PULL)
+    return accesses
+
+
+class Gatekeeper:
+    """Lets requests in or refuses them; one per application.
+
+    Args:
+        authenticator: finds out who asks.
+        policy: what they may do.
+        codec: reads the signed state of upload sessions.
+        urls: tells where the registry is.
+        upload_lifetime: how long a session may outlive the token that began it, from its beginning.
+        now: tells the time, UTC-aware.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        policy: AccessPolicy,
+        *,
+        codec: UploadStateCodec,
+        urls: UrlBuilder,
+        upload_lifetime: timedelta,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._authenticator = authenticator
+        self._policy = policy
+        self._codec = codec
+        self._urls = urls
+        self._upload_lifetime = upload_lifetime
+        self._now = now
+
+    async def reload(self) -> None:
+        """Read the files of users, groups and keys again.
+
+        Raises:
+            CredentialSourceError: at least one cannot be used; what was read before stays.
+        """
+        await self._authenticator.reload()
+
+    def use(self, policy: AccessPolicy, *, upload_lifetime: timedelta) -> None:
+        """Decide by another policy and lifetime from the next request on."""
+        self._policy = policy
+        self._upload_lifetime = upload_lifetime
+
+    async def admit(self, request: web.Request, target: Target) -> None:
+        """Return if the request may go on; it then has its `CALLER`.
+
+        Raises:
+            UnauthenticatedError: the client should say who it is, or get a token that allows more.
+            DeniedError: it is known who asks, and they may not.
+            TooManyRequestsError: too many credentials wait to be verified.
+        """
+        accesses = accesses_of(target, request.method, request.query.get("from"))
+        principal = await self._identify(request, target, accesses)
+        self._decide(request, principal, accesses)
+        request[CALLER] = Caller(
+            principal=principal,
+            policy=self._policy,
+            may_push=any(access.action is Action.PUSH for access in accesses),
+        )
+
+    async def _identify(self, request: web.Request, target: Target, accesses: Sequence[Access]) -> Principal:
+        try:
+            return await self._authenticator.authenticate(request.headers.get("Authorization"))
+        except CredentialsExpiredError as error:
+            if not self._outlives(request, target, error):
+                raise self._challenge(request, accesses, Fault.INVALID_TOKEN) from None
+            _logger.info("an upload goes on with a token that has expired since it began")
+            return error.principal
+        except CredentialsInvalidError as error:
+            _logger.info("credentials refused: %s", error)
+            raise self._challenge(request, accesses, Fault.INVALID_TOKEN) from None
+
+    def _decide(self, request: web.Request, principal: Principal, accesses: Sequence[Access]) -> None:
+        policy, authenticator = self._policy, self._authenticator
+        if policy.is_blocked(principal):
+            raise _denied(accesses)
+        if not accesses and not principal.has_credentials and not authenticator.is_open:
+            # Clients learn here how to log in, also where much is open to everybody.
+            raise self._challenge(request, accesses, None)
+        if policy.allows_all(principal, accesses):
+            return
+        if authenticator.is_open or (principal.grants is None and not principal.is_anonymous):
+            # Nothing that the client could come back with would help.
+            raise _denied(accesses)
+        fault = Fault.INSUFFICIENT_SCOPE if principal.has_credentials else None
+        raise self._challenge(request, accesses, fault)
+
+    def _outlives(self, request: web.Request, target: Target, error: CredentialsExpiredError) -> bool:
+        """Whether the request continues an upload session that its expired token was good for (docs/adr/0011)."""
+        token = request.query.get("_state")
+        if target.resource is not Resource.UPLOAD or request.method not in _OUTLIVES or token is None:
+            return False
+        try:
+            state = self._codec.decode(token, name=RepositoryName(target.name), upload_id=target.reference)
+        except (UploadInvalidError, NameInvalidError):
+            return False
+        began_at = _began_at(state)
+        return (
+            state.granted_to == error.principal.name
+            and began_at is not None
+            and began_at <= error.expired_at + _LEEWAY
+            and self._now() < began_at + self._upload_lifetime
+        )
+
+    def _challenge(self, request: web.Request, accesses: Sequence[Access], fault: Fault | None) -> UnauthenticatedError:
+        client = request[CLIENT]
+        is_forwarded = "X-Forwarded-Proto" in request.headers or "Forwarded" in request.headers
+        asked = Asked(
+            root=self._urls.root(request),
+            host=client.host or "",
+            forwarded_scheme=client.scheme if is_forwarded else "",
+        )
+        challenge = self._authenticator.challenge(accesses, asked, fault)
+        return UnauthenticatedError(challenge, detail=_detail(accesses) or None)
+
+
+GATEKEEPER: Final = web.AppKey("GATEKEEPER", Gatekeeper)
+"""What lets requests in; reloaded with the rest of the configuration."""
+
+
+def _began_at(state: UploadState) -> datetime | None:
+    try:
+        began_at = datetime.fromisoformat(state.started_at)
+    except ValueError:
+        return None
+    return began_at.astimezone(UTC) if began_at.tzinfo is not None else None
+
+
+def _denied(accesses: Sequence[Access]) -> DeniedError:
+    return DeniedError("requested access to the resource is denied", detail=_detail(accesses) or None)
+
+
+def _detail(accesses: Sequence[Access]) -> list[dict[str, str]]:
+    return [
+        {"Type": access.kind, "Class": "", "Name": access.name, "Action": access.action.value} for access in accesses
+    ]

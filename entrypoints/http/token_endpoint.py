@@ -1,0 +1,44 @@
+"""The registry's own token endpoint (distribution's token authentication specification), for the login of docker."""
+
+from aiohttp import web
+
+from core.errors import UnauthenticatedError
+from core.ports.authenticator import CredentialsInvalidError, TokenIssuer
+from entrypoints.http.errors import envelope, respond
+from entrypoints.http.handlers.base import json_response
+
+_METHODS = ("GET", "HEAD")
+
+
+class TokenEndpoint:
+    """Answers `GET <prefix>auth/token`: a password, or nothing, against a token that says who comes.
+
+    What a client asks for (`scope`, `service`, `account`) is not looked at: what it may do is decided when it does it.
+    """
+
+    def __init__(self, issuer: TokenIssuer) -> None:
+        self._issuer = issuer
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request.
+
+        Raises:
+            UnauthenticatedError: user name or password are wrong.
+        """
+        if request.method not in _METHODS:
+            # Clients that try OAuth 2 first (POST) fall back to GET at 405.
+            headers = {"Allow": ", ".join(_METHODS)}
+            return respond(405, [envelope("UNSUPPORTED", "method not allowed")], headers)
+        try:
+            issued = await self._issuer.exchange(request.headers.get("Authorization"))
+        except CredentialsInvalidError:
+            raise UnauthenticatedError('Basic realm="registry"') from None
+        return json_response(
+            {
+                "token": issued.token,
+                "access_token": issued.token,
+                "expires_in": issued.lifetime_seconds,
+                "issued_at": issued.issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            },
+            headers={"Cache-Control": "no-store"},
+        )

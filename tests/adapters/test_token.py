@@ -1,0 +1,365 @@
+"""Tokens of a token server: who signed, with what, for whom, when; and what is said to those without."""
+
+import base64
+import hmac
+import json
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc.jwk import ECKey, KeySet
+
+from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry
+from adapters.auth.token import TokenAuthenticator, _grants, _moment, format_scopes
+from adapters.auth.token_keys import libtrust_fingerprint, read_certificates, read_key_set
+from config.settings import SIGNING_ALGORITHMS
+from core.access import CATALOG, Action, Grant, repository_access
+from core.ports.authenticator import (
+    Asked,
+    CredentialsExpiredError,
+    CredentialsInvalidError,
+    CredentialSourceError,
+    Fault,
+)
+from tests.support.token_keys import ISSUER, NOW, REALM, SERVICE, Authority, claims, grant, make_key, sign
+
+ASKED = Asked(root="http://registry.example/", host="registry.example:5000")
+KEYS = {algorithm: make_key(algorithm) for algorithm in ALGORITHMS}
+
+
+@asynccontextmanager
+async def trusting(folder, *, keys=(), certificates=(), **options):
+    """An authenticator that trusts these keys and certificates."""
+    paths = {}
+    if keys:
+        paths["key_set_path"] = str(folder / "jwks.json")
+        (folder / "jwks.json").write_text(json.dumps(KeySet(list(keys)).as_dict(private=None)))
+    if certificates:
+        paths["certificates_path"] = str(folder / "bundle.pem")
+        (folder / "bundle.pem").write_bytes(b"".join(each.pem for each in certificates))
+    defaults = {"realm": REALM, "issuer": ISSUER, "service": SERVICE, "now": lambda: NOW}
+    async with TokenAuthenticator(**(defaults | paths | options)) as authenticator:
+        yield authenticator
+
+
+async def is_good(authenticator, token):
+    try:
+        await authenticator.authenticate(f"Bearer {token}")
+    except CredentialsInvalidError:
+        return False
+    return True
+
+
+def header(key, algorithm="ES256", **more):
+    return {"alg": algorithm, "kid": key.thumbprint(), **more}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_every_algorithm_verifies(tmp_path, algorithm):
+    key = KEYS[algorithm]
+    async with trusting(tmp_path, keys=[key]) as authenticator:
+        principal = await authenticator.authenticate(
+            "Bearer " + sign(header(key, algorithm), claims(access=[grant("a/b", "pull", "push")]), key)
+        )
+        assert (principal.name, principal.has_credentials) == ("alice", True)
+        assert principal.grants == (Grant("repository", "a/b", frozenset({"pull", "push"})),)
+        other = make_key(algorithm)
+        assert not await is_good(authenticator, sign(header(key, algorithm), claims(), other))
+
+
+def test_settings_know_the_same_algorithms():
+    assert SIGNING_ALGORITHMS == ALGORITHMS
+    assert "none" not in ALGORITHMS
+
+
+def encode(part):
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("name", ["none", "None", "NONE", "", None, "HS256", "RS256", "XY1"], ids=repr)
+async def test_unsigned_tokens_are_refused(tmp_path, name):
+    key = KEYS["ES256"]
+    async with trusting(tmp_path, keys=[key]) as authenticator:
+        for signature in ("", "AA"):
+            token = f"{encode({'alg': name, 'kid': key.thumbprint()})}.{encode(claims())}.{signature}"
+            assert not await is_good(authenticator, token)
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "Ed25519"])
+async def test_public_key_is_no_shared_secret(tmp_path, algorithm):
+    """The classic confusion: HMAC with the public key's text as its key."""
+    key = KEYS[algorithm]
+    async with trusting(tmp_path, keys=[key]) as authenticator:
+        public = key.as_pem(private=False)
+        for secret in (public, public.strip(), key.as_der(private=False)):
+            message = f"{encode(header(key, 'HS256'))}.{encode(claims())}"
+            assert not await is_good(
+                authenticator, _with_signature(message, hmac.digest(secret, message.encode(), "sha256"))
+            )
+
+
+async def test_algorithms_can_be_narrowed(tmp_path):
+    async with trusting(tmp_path, keys=[KEYS["RS256"], KEYS["ES256"]], algorithms=["RS256"]) as authenticator:
+        assert await is_good(authenticator, sign(header(KEYS["RS256"], "RS256"), claims(), KEYS["RS256"]))
+        assert not await is_good(authenticator, sign(header(KEYS["RS256"], "RS384"), claims(), KEYS["RS256"]))
+        assert not await is_good(authenticator, sign(header(KEYS["ES256"]), claims(), KEYS["ES256"]))
+
+
+@pytest.mark.parametrize("algorithms", [["none"], ["RS256", "xyz"], []])
+def test_unknown_algorithms_stop_the_start(algorithms):
+    with pytest.raises(ValueError, match="known are"):
+        SigningRegistry(algorithms)
+
+
+def test_keys_are_needed():
+    with pytest.raises(ValueError, match="keys"):
+        TokenAuthenticator(realm=REALM, issuer=ISSUER, service=SERVICE, now=lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "good"),
+    [
+        ({}, True),
+        ({"aud": [SERVICE, "other"]}, True),
+        ({"aud": ["other"]}, False),
+        ({"aud": "other"}, False),
+        ({"aud": None}, False),
+        ({"aud": []}, False),
+        ({"aud": {"a": 1}}, False),
+        ({"iss": "other"}, False),
+        ({"iss": None}, False),
+        ({"iss": [ISSUER]}, False),
+        ({"exp": int(NOW.timestamp()) - 59}, True),
+        ({"exp": int(NOW.timestamp()) - 61}, False),
+        ({"exp": None}, False),
+        ({"exp": "tomorrow"}, False),
+        ({"exp": float("nan")}, False),
+        ({"nbf": int(NOW.timestamp()) + 59}, True),
+        ({"nbf": int(NOW.timestamp()) + 61}, False),
+        ({"nbf": None}, True),
+        ({"sub": ""}, True),
+        ({"sub": None}, True),
+        ({"sub": 5}, False),
+        ({"access": None}, True),
+        ({"access": "all"}, True),
+        ({"access": [{"type": "repository"}, 5, {"type": 1, "name": 2, "actions": 3}]}, True),
+    ],
+)
+async def test_claims_decide(tmp_path, changes, good):
+    key = KEYS["ES256"]
+    async with trusting(tmp_path, keys=[key]) as authenticator:
+        assert await is_good(authenticator, sign(header(key), claims(**changes), key)) is good
+
+
+async def test_expired_token_tells_whose_it_was(tmp_path):
+    key = KEYS["ES256"]
+    expiry = int(NOW.timestamp()) - 3600
+    async with trusting(tmp_path, keys=[key]) as authenticator:
+        token = sign(header(key), claims(exp=expiry, access=[grant("a", "push")]), key)
+        with pytest.raises(CredentialsExpiredError) as raised:
+            await authenticator.authenticate(f"Bearer {token}")
+        assert raised.value.expired_at == datetime.fromtimestamp(expiry, UTC)
+        assert raised.value.principal.name == "alice"
+        # Whatever else is wrong with it counts first: nobody may claim to have been somebody.
+        with pytest.raises(CredentialsInvalidError) as raised:
+            await authenticator.authenticate("Bearer " + sign(header(key), claims(exp=expiry, iss="x"), key))
+        assert not isinstance(raised.value, CredentialsExpiredError)
+
+
+@pytest.mark.parametrize("seconds", [-1e300, 0, -(10**25)])
+def test_absurd_expiry_lies_in_the_past(seconds):
+    assert _moment(seconds) < NOW
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "ES384", "Ed25519"])
+async def test_both_kinds_of_key_id_are_known(tmp_path, algorithm):
+    key = KEYS[algorithm]
+    async with trusting(tmp_path, keys=[key]) as authenticator:
+        for kid in (key.thumbprint(), libtrust_fingerprint(key)):
+            assert await is_good(authenticator, sign({"alg": algorithm, "kid": kid}, claims(), key))
+        assert not await is_good(authenticator, sign({"alg": algorithm, "kid": "other"}, claims(), key))
+        assert not await is_good(authenticator, sign({"alg": algorithm}, claims(), key))
+
+
+async def test_key_set_gives_ids_of_its_own(tmp_path):
+    key = ECKey.generate_key("P-256", {"kid": "2026-11"})
+    async with trusting(tmp_path, keys=[key]) as authenticator:
+        assert await is_good(authenticator, sign({"alg": "ES256", "kid": "2026-11"}, claims(), key))
+
+
+def test_fingerprint_is_libtrusts():
+    fingerprint = libtrust_fingerprint(KEYS["ES256"])
+    assert len(fingerprint.split(":")) == 12
+    assert {len(group) for group in fingerprint.split(":")} == {4}
+
+
+@pytest.mark.parametrize("private", [ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)])
+def test_keys_of_certificates_have_both_ids(private):
+    authority = Authority(key=private)
+    keys = read_certificates(authority.pem)
+    assert len(keys.by_id) == 2
+    assert keys.roots == (authority.certificate,)
+
+
+async def test_certificate_of_the_bundle_signs(tmp_path):
+    root = Authority()
+    async with trusting(tmp_path, certificates=[root]) as authenticator:
+        assert await is_good(authenticator, sign(header(root.jwk), claims(), root.jwk))
+        assert await is_good(authenticator, sign({"alg": "ES256", "x5c": [root.der_base64]}, claims(), root.jwk))
+
+
+def chain():
+    root = Authority("root")
+    middle = Authority("middle", issuer=root)
+    return root, middle, Authority("leaf", issuer=middle, is_authority=False)
+
+
+async def test_chain_leads_to_the_bundle(tmp_path):
+    root, middle, leaf = chain()
+    async with trusting(tmp_path, certificates=[root]) as authenticator:
+        x5c = [leaf.der_base64, middle.der_base64]
+        assert await is_good(authenticator, sign({"alg": "ES256", "x5c": x5c}, claims(), leaf.jwk))
+        jwk = leaf.jwk.as_dict(private=False) | {"x5c": x5c}
+        assert await is_good(authenticator, sign({"alg": "ES256", "jwk": jwk}, claims(), leaf.jwk))
+
+
+@pytest.mark.parametrize(
+    "case", ["gap", "stranger", "leaf signs", "late", "early", "empty", "no list", "rubbish", "long"]
+)
+async def test_other_chains_lead_nowhere(tmp_path, case):
+    root, middle, leaf = chain()
+    stranger = Authority("root")
+    below = Authority("below", issuer=leaf, is_authority=False)
+    late = Authority("late", issuer=root, is_authority=False, valid_from=NOW - timedelta(days=60))
+    early = Authority("early", issuer=root, is_authority=False, valid_from=NOW + timedelta(days=1))
+    x5c, signer = {
+        "gap": ([leaf.der_base64], leaf),
+        "stranger": ([stranger.der_base64], stranger),
+        "leaf signs": ([below.der_base64, leaf.der_base64, middle.der_base64], below),
+        "late": ([late.der_base64], late),
+        "early": ([early.der_base64], early),
+        "empty": ([], leaf),
+        "no list": (leaf.der_base64, leaf),
+        "rubbish": (["AAAA"], leaf),
+        "long": ([leaf.der_base64] + [middle.der_base64] * 20, leaf),
+    }[case]
+    async with trusting(tmp_path, certificates=[root]) as authenticator:
+        token = _signed_raw({"alg": "ES256", "x5c": x5c}, signer)
+        assert not await is_good(authenticator, token)
+
+
+def _signed_raw(head, signer):
+    """A token whose header is as wrong as it is meant to be: joserfc would not sign one."""
+    registry = SigningRegistry(["ES256"])
+    message = f"{encode(head)}.{encode(claims())}"
+    return _with_signature(message, registry.get_alg("ES256").sign(message.encode(), signer.jwk))
+
+
+def _with_signature(message, signature):
+    return f"{message}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+async def test_expired_root_does_not_vouch_for_itself(tmp_path):
+    root = Authority(valid_from=NOW - timedelta(days=60))
+    async with trusting(tmp_path, certificates=[root]) as authenticator:
+        assert not await is_good(authenticator, sign({"alg": "ES256", "x5c": [root.der_base64]}, claims(), root.jwk))
+
+
+async def test_key_in_the_header_counts_only_if_trusted(tmp_path):
+    key, stranger = KEYS["ES256"], make_key("ES256")
+    async with trusting(tmp_path, keys=[key, KEYS["HS256"]]) as authenticator:
+        for signer, good in ((key, True), (stranger, False)):
+            jwk = signer.as_dict(private=False)
+            assert await is_good(authenticator, sign({"alg": "ES256", "jwk": jwk}, claims(), signer)) is good
+        for jwk in ({"kty": "EC"}, {}, {"kty": "oct", "k": "AA"}):
+            assert not await is_good(authenticator, _signed_raw({"alg": "ES256", "jwk": jwk}, Authority()))
+
+
+async def test_new_keys_count_and_old_ones_do_not(tmp_path):
+    old, new = KEYS["ES256"], make_key("ES256")
+    async with trusting(tmp_path, keys=[old]) as authenticator:
+        assert await is_good(authenticator, sign(header(old), claims(), old))
+        (tmp_path / "jwks.json").write_text(json.dumps(KeySet([new]).as_dict(private=False)))
+        assert await is_good(authenticator, sign(header(new), claims(), new))
+        assert not await is_good(authenticator, sign(header(old), claims(), old))
+        (tmp_path / "jwks.json").write_text("{")
+        assert await is_good(authenticator, sign(header(new), claims(), new))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"keys": []}', b'{"keys": [{"kty": "x"}]}', b'{"keys": 5}', b"\xff"]
+)
+def test_useless_key_sets_are_refused(content):
+    with pytest.raises(CredentialSourceError):
+        read_key_set(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"])
+def test_useless_bundles_are_refused(content):
+    with pytest.raises(CredentialSourceError):
+        read_certificates(content)
+
+
+def test_private_halves_are_not_kept():
+    keys = read_key_set(json.dumps(KeySet([KEYS["RS256"]]).as_dict(private=True)).encode())
+    assert all(not key.is_private for key in keys.by_id.values())
+
+
+def challenge_of(*accesses, fault=None, asked=ASKED, **options):
+    authenticator = TokenAuthenticator(
+        realm=REALM, issuer=ISSUER, service=SERVICE, now=lambda: NOW, key_set_path="unread", **options
+    )
+    return authenticator.challenge(accesses, asked, fault)
+
+
+def test_challenge_is_distributions():
+    assert challenge_of() == f'Bearer realm="{REALM}",service="{SERVICE}"'
+    accesses = (*repository_access("foo/bar", Action.PULL, Action.PUSH), *repository_access("src", Action.PULL))
+    assert challenge_of(*accesses, fault=Fault.INVALID_TOKEN) == (
+        f'Bearer realm="{REALM}",service="{SERVICE}",scope="repository:foo/bar:pull,push repository:src:pull",'
+        'error="invalid_token"'
+    )
+    assert challenge_of(CATALOG, fault=Fault.INSUFFICIENT_SCOPE).endswith(
+        ',scope="registry:catalog:*",error="insufficient_scope"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheme", "path", "realm"),
+    [
+        ("", "/auth/token", "https://registry.example:5000/auth/token"),
+        ("http", "/auth/token", "http://registry.example:5000/auth/token"),
+        ("https", "token", "https://registry.example:5000/token"),
+    ],
+)
+def test_realm_can_follow_the_request(scheme, path, realm):
+    asked = Asked(root="http://x/", host="registry.example:5000", forwarded_scheme=scheme)
+    assert f'realm="{realm}"' in challenge_of(asked=asked, redirect_path=path)
+
+
+def test_scopes_of_one_repository_are_joined():
+    accesses = (*repository_access("a", Action.PULL, Action.PUSH), *repository_access("a", Action.PULL))
+    assert format_scopes(accesses) == "repository:a:pull,push"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["type", "name", "actions", "access"]), inner),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["access", "sub"]), JSON))
+def test_any_claim_of_access_is_read(document):
+    assert all(isinstance(each, Grant) for each in _grants(document))
+
+
+@given(JSON, JSON)
+def test_any_header_chooses_no_key(jwk, x5c):
+    keys = read_key_set(json.dumps(KeySet([KEYS["ES256"]]).as_dict(private=False)).encode())
+    for head in ({"jwk": jwk}, {"x5c": x5c}, {"kid": str(jwk)}):
+        with pytest.raises(CredentialsInvalidError):
+            keys.choose(head, now=NOW)

@@ -1,0 +1,95 @@
+"""What every `Authenticator` promises, as tests; an adapter's file subclasses `AuthenticatorContract`."""
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.access import ANONYMOUS, CATALOG, Action, repository_access
+from core.ports.authenticator import Asked, Authenticator, CredentialsInvalidError, Fault
+
+Good = Callable[[], Awaitable[str]]
+
+ASKED = Asked(root="https://registry.example/", host="registry.example", forwarded_scheme="https")
+HOSTILE_NAMES = ['a"b', "a\\b", "a\r\nSet-Cookie: x=y", "é", "a" * 5000, "a,b:c d", "\0"]
+MALFORMED = [
+    "Basic", "Basic ", "Basic !!!", "Basic YWxpY2U=", "Basic 4pyT", "Basic " + base64.b64encode(b"\xff:\xff").decode(),
+    "Basic " + base64.b64encode(b"nobody:nothing").decode(), "Basic " + "A" * 10_000,
+    "Bearer", "Bearer ", "Bearer a", "Bearer a.b.c", "Bearer " + "." * 50, "Bearer eyJhbGciOiJub25lIn0.e30.",
+    "Digest username=x", "x", ":", "Bearer é",
+]  # fmt: skip
+
+
+class AuthenticatorContract:
+    """Subclass as `TestXAuthenticator`, define the two fixtures."""
+
+    REFUSES = True
+    """Whether there are credentials that are not good."""
+
+    KNOWS_USERS = True
+    """Whether good credentials tell a name."""
+
+    @pytest.fixture
+    async def authenticator(self) -> Authenticator:
+        """An open authenticator."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    async def good(self) -> Good:
+        """Makes an `Authorization` that is good now, that of `alice`."""
+        raise NotImplementedError
+
+    @pytest.mark.parametrize("authorization", [None, ""])
+    async def test_nobody_is_anonymous(self, authenticator, authorization):
+        assert await authenticator.authenticate(authorization) == ANONYMOUS
+
+    async def test_good_credentials_tell_who(self, authenticator, good):
+        principal = await authenticator.authenticate(await good())
+        assert principal.has_credentials is self.KNOWS_USERS
+        assert principal.is_anonymous is not self.KNOWS_USERS
+
+    @pytest.mark.parametrize("authorization", MALFORMED)
+    async def test_bad_credentials_are_refused(self, authenticator, authorization):
+        if self.REFUSES:
+            with pytest.raises(CredentialsInvalidError) as raised:
+                await authenticator.authenticate(authorization)
+            assert authorization.partition(" ")[2].strip() not in str(raised.value) or len(authorization) < 10
+        else:
+            assert (await authenticator.authenticate(authorization)).grants is None
+
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(text=st.text(max_size=60), scheme=st.sampled_from(["", "Basic ", "Bearer ", "basic", "BEARER "]))
+    async def test_any_header_is_answered(self, authenticator, text, scheme):
+        try:
+            principal = await authenticator.authenticate(scheme + text)
+        except CredentialsInvalidError as error:
+            assert error.args  # noqa: PT017 - either outcome is fine, any other exception is not
+        else:
+            assert principal.grants is None
+
+    async def test_many_at_once_get_the_same_answer(self, authenticator, good):
+        authorization = await good()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(authenticator.authenticate(authorization)) for _ in range(20)]
+        assert len({task.result() for task in tasks}) == 1
+
+    @pytest.mark.parametrize("name", HOSTILE_NAMES)
+    @pytest.mark.parametrize("fault", [None, *Fault])
+    async def test_challenge_is_one_line(self, authenticator, name, fault):
+        accesses = [*repository_access(name, Action.PULL, Action.PUSH), CATALOG]
+        challenge = authenticator.challenge(accesses, ASKED, fault)
+        assert challenge.isascii()
+        assert challenge.isprintable()
+        # What a client wrote cannot end a quoted string, and so add a parameter of its own.
+        outside = challenge.replace("\\\\", "").replace('\\"', "").split('"')[::2]
+        assert "b" not in "".join(outside).removeprefix("Basic").removeprefix("Bearer").replace("nobody", "")
+        assert challenge == authenticator.challenge(accesses, ASKED, fault)
+
+    async def test_reading_again_changes_nothing(self, authenticator, good):
+        authorization = await good()
+        before = await authenticator.authenticate(authorization)
+        await authenticator.reload()
+        assert await authenticator.authenticate(authorization) == before

@@ -1,0 +1,102 @@
+"""Every way to authenticate keeps the port's promises."""
+
+import json
+import time
+
+import pytest
+from joserfc.jwk import KeySet
+
+from adapters.auth.htpasswd import HtpasswdAuthenticator
+from adapters.auth.login_tokens import LoginTokenAuthenticator
+from adapters.auth.open import OpenAuthenticator
+from adapters.auth.silly import SillyAuthenticator
+from adapters.auth.token import TokenAuthenticator
+from tests.contracts.authenticator_contract import AuthenticatorContract
+from tests.support.htpasswd import basic, write_htpasswd
+from tests.support.token_keys import ISSUER, NOW, REALM, SERVICE, claims, make_key, sign
+
+
+class TestOpenAuthenticator(AuthenticatorContract):
+    REFUSES = False
+    KNOWS_USERS = False
+
+    @pytest.fixture
+    def authenticator(self):
+        return OpenAuthenticator()
+
+    @pytest.fixture
+    def good(self):
+        async def make() -> str:
+            return basic("alice", "secret")
+
+        return make
+
+
+class TestSillyAuthenticator(AuthenticatorContract):
+    REFUSES = False
+
+    @pytest.fixture
+    def authenticator(self):
+        return SillyAuthenticator(realm="r", service="s")
+
+    @pytest.fixture
+    def good(self):
+        async def make() -> str:
+            return "whatever"
+
+        return make
+
+
+class TestHtpasswdAuthenticator(AuthenticatorContract):
+    @pytest.fixture
+    async def authenticator(self, tmp_path):
+        path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
+        async with HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic) as opened:
+            yield opened
+
+    @pytest.fixture
+    def good(self):
+        async def make() -> str:
+            return basic("alice", "secret")
+
+        return make
+
+
+class TestLoginTokenAuthenticator(AuthenticatorContract):
+    @pytest.fixture
+    async def authenticator(self, tmp_path):
+        path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
+        inner = HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic)
+        async with LoginTokenAuthenticator(inner, recall=inner.recall, secret=b"s", now=lambda: NOW) as opened:
+            yield opened
+
+    @pytest.fixture
+    def good(self, authenticator):
+        async def make() -> str:
+            issued = await authenticator.exchange(basic("alice", "secret"))
+            return f"Bearer {issued.token}"
+
+        return make
+
+
+class TestTokenAuthenticator(AuthenticatorContract):
+    @pytest.fixture
+    def key(self):
+        return make_key("ES256")
+
+    @pytest.fixture
+    async def authenticator(self, tmp_path, key):
+        path = tmp_path / "jwks.json"
+        path.write_text(json.dumps(KeySet([key]).as_dict(private=False)))
+        opened = TokenAuthenticator(
+            realm=REALM, issuer=ISSUER, service=SERVICE, now=lambda: NOW, key_set_path=str(path)
+        )
+        async with opened:
+            yield opened
+
+    @pytest.fixture
+    def good(self, key):
+        async def make() -> str:
+            return "Bearer " + sign({"alg": "ES256", "kid": key.thumbprint()}, claims(), key)
+
+        return make

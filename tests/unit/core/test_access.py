@@ -1,0 +1,227 @@
+"""Who may do what: scopes, rules, globs."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.access import (
+    ANONYMOUS,
+    CATALOG,
+    GRANTS_ONLY,
+    MEMBERS_ONLY,
+    OPEN,
+    Access,
+    AccessPolicy,
+    Action,
+    Caller,
+    Grant,
+    ImmutableTags,
+    Principal,
+    Rule,
+    RuleAction,
+    compile_globs,
+    repository_access,
+)
+
+PULL, PUSH, DELETE = (Access("repository", "team/app", each) for each in (Action.PULL, Action.PUSH, Action.DELETE))
+ALICE = Principal(name="alice", groups=frozenset({"dev"}), has_credentials=True)
+BOB = Principal(name="bob", has_credentials=True)
+
+
+def rule(*who: str, repositories: tuple[str, ...] = ("**",), actions: tuple[str, ...] = ("pull",)) -> Rule:
+    return Rule(
+        who=frozenset(who), repositories=repositories, actions=frozenset(RuleAction(action) for action in actions)
+    )
+
+
+def policy(*rules: Rule, blocked: tuple[str, ...] = ()) -> AccessPolicy:
+    return AccessPolicy(rules=rules, blocked=frozenset(blocked))
+
+
+@pytest.mark.parametrize(
+    ("glob", "name", "matches"),
+    [
+        ("**", "a/b/c", True),
+        ("*", "a", True),
+        ("*", "a/b", False),
+        ("team/*", "team/app", True),
+        ("team/*", "team/app/x", False),
+        ("team/*", "team", False),
+        ("team/**", "team/app/x", True),
+        ("team/**", "team", False),
+        ("team/**", "teamx/app", False),
+        ("**/app", "a/b/app", True),
+        ("a?c", "abc", True),
+        ("a?c", "a/c", False),
+        ("a.c", "abc", False),
+        ("[ab]", "a", False),
+        ("a", "A", False),
+        ("team", "team\n", False),
+        ("***", "a/b", True),
+    ],
+)
+def test_glob_matches_whole_names(glob: str, name: str, *, matches: bool) -> None:
+    assert (compile_globs([glob]).fullmatch(name) is not None) is matches
+
+
+def test_no_globs_match_nothing() -> None:
+    assert compile_globs([]).fullmatch("") is None
+    assert compile_globs([]).fullmatch("a") is None
+
+
+@given(st.text(max_size=30))
+def test_glob_without_wildcards_means_itself(text: str) -> None:
+    literal = text.replace("*", "").replace("?", "")
+    assert compile_globs([literal]).fullmatch(literal) is not None
+    assert compile_globs([literal]).fullmatch(literal + "x") is None
+
+
+@pytest.mark.parametrize(
+    ("who", "principal", "meant"),
+    [
+        ("anonymous", ANONYMOUS, True),
+        ("anonymous", ALICE, True),
+        ("authenticated", ALICE, True),
+        ("authenticated", ANONYMOUS, False),
+        ("authenticated", Principal(has_credentials=True), False),
+        ("alice", ALICE, True),
+        ("alice", BOB, False),
+        ("Alice", ALICE, False),
+        ("@dev", ALICE, True),
+        ("@dev", BOB, False),
+        ("dev", ALICE, False),
+        ("@dev", Principal(name="@dev"), False),
+        ("", ANONYMOUS, False),
+        ("authenticated", Principal(name="anonymous"), True),
+    ],
+)
+def test_rule_speaks_of_the_right_people(who: str, principal: Principal, *, meant: bool) -> None:
+    assert rule(who).speaks_of(principal) is meant
+
+
+@pytest.mark.parametrize(
+    ("actions", "access", "covered"),
+    [
+        (("pull",), PULL, True),
+        (("pull",), PUSH, False),
+        (("push",), PULL, False),
+        (("push", "pull"), PUSH, True),
+        (("delete",), DELETE, True),
+        (("catalog",), CATALOG, True),
+        (("catalog",), PULL, False),
+        (("pull", "push", "delete"), CATALOG, False),
+        (("pull", "push", "delete", "catalog"), Access("repository", "a", Action.EVERYTHING), False),
+        (("pull",), Access("registry", "team/app", Action.PULL), False),
+    ],
+)
+def test_rule_covers_its_actions(actions: tuple[str, ...], access: Access, *, covered: bool) -> None:
+    assert rule("alice", actions=actions).covers(access) is covered
+
+
+def test_catalog_does_not_depend_on_the_repositories_of_its_rule() -> None:
+    assert rule("alice", repositories=("team/**",), actions=("catalog",)).covers(CATALOG)
+
+
+@pytest.mark.parametrize(
+    ("actions", "access", "covered"),
+    [
+        ({"pull"}, PULL, True),
+        ({"pull"}, PUSH, False),
+        ({"*"}, DELETE, True),
+        ({"delete"}, DELETE, True),
+        (set(), PULL, False),
+    ],
+)
+def test_grant_covers_its_actions(actions: set[str], access: Access, *, covered: bool) -> None:
+    assert Grant("repository", "team/app", frozenset(actions)).covers(access) is covered
+
+
+def test_catalog_needs_a_literal_star() -> None:
+    assert not Grant("registry", "catalog", frozenset({"pull", "push", "delete"})).covers(CATALOG)
+    assert Grant("registry", "catalog", frozenset({"*"})).covers(CATALOG)
+
+
+def test_grants_alone_decide_where_there_are_some() -> None:
+    granted = Principal(name="alice", grants=(Grant("repository", "team/app", frozenset({"pull"})),))
+    assert OPEN.allows(granted, PULL)
+    assert not OPEN.allows(granted, PUSH)
+    assert not OPEN.allows(Principal(name="alice", grants=()), PULL)
+
+
+def test_policies_of_distribution() -> None:
+    assert OPEN.allows(ANONYMOUS, DELETE)
+    assert MEMBERS_ONLY.allows(ALICE, DELETE)
+    assert not MEMBERS_ONLY.allows(ANONYMOUS, PULL)
+    assert not GRANTS_ONLY.allows(ALICE, PULL)
+
+
+def test_rules_add_up() -> None:
+    rules = policy(
+        rule("anonymous", repositories=("public/**",)),
+        rule("@dev", repositories=("team/**",), actions=("pull", "push")),
+        rule("bob", actions=("delete",)),
+    )
+    assert rules.allows_all(ALICE, [PULL, PUSH])
+    assert not rules.allows_all(ALICE, [PULL, PUSH, DELETE])
+    assert rules.allows(BOB, DELETE)
+    assert not rules.allows(BOB, PULL)
+    assert rules.allows_all(BOB, repository_access("public/x", Action.PULL))
+
+
+def test_blocked_user_may_do_nothing() -> None:
+    rules = policy(rule("anonymous"), blocked=("alice", ""))
+    token = Principal(name="alice", grants=(Grant("repository", "team/app", frozenset({"*"})),))
+    assert not rules.allows(ALICE, PULL)
+    assert not rules.allows(token, PULL)
+    assert rules.is_blocked(token)
+    assert not rules.pulls_everything(ALICE)
+    assert rules.allows(BOB, PULL)
+    assert rules.allows(ANONYMOUS, PULL)
+
+
+@pytest.mark.parametrize(
+    ("rules", "everything"),
+    [
+        ((rule("alice"),), True),
+        ((rule("alice", repositories=("*",)),), False),
+        ((rule("alice", actions=("push",)),), False),
+        ((rule("bob"),), False),
+    ],
+)
+def test_pulling_everything_takes_a_rule_for_all(rules: tuple[Rule, ...], *, everything: bool) -> None:
+    caller = Caller(principal=ALICE, policy=policy(*rules))
+    assert caller.pulls_everything is everything
+    assert (caller.sees is None) is everything
+
+
+def test_caller_sees_what_may_be_pulled() -> None:
+    caller = Caller(principal=ALICE, policy=policy(rule("@dev", repositories=("team/**",))))
+    assert caller.sees is not None
+    assert [name for name in ("team/app", "other", "team") if caller.sees(name)] == ["team/app"]
+
+
+def test_token_for_the_catalog_sees_all() -> None:
+    assert Caller(principal=Principal(grants=()), policy=GRANTS_ONLY).sees is None
+    assert not GRANTS_ONLY.pulls_everything(Principal(grants=()))
+
+
+def test_invitation_is_a_rule_for_everybody() -> None:
+    assert policy(rule("anonymous")).invites_anonymous
+    assert not policy(rule("authenticated")).invites_anonymous
+
+
+@given(
+    st.lists(st.sampled_from(["anonymous", "authenticated", "alice", "@dev"]), min_size=1),
+    st.sampled_from([PULL, PUSH, DELETE, CATALOG]),
+)
+def test_a_name_never_loses_what_strangers_have(who: list[str], access: Access) -> None:
+    rules = policy(rule(*who, actions=("pull", "push", "delete", "catalog")))
+    assert not rules.allows(ANONYMOUS, access) or rules.allows(BOB, access)
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "covered"),
+    [("prod/app", "v1", True), ("prod/app", "latest", False), ("dev/app", "v1", False), ("prod/app", "v1.0-rc", True)],
+)
+def test_immutable_tags_are_named_by_globs(name: str, tag: str, *, covered: bool) -> None:
+    assert ImmutableTags(repositories=("prod/**",), tags=("v*",)).covers(name, tag) is covered
