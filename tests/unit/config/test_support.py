@@ -8,18 +8,12 @@ from config.schema.root import RootSchema
 from config.support import UNSUPPORTED, Severity
 from tests.support.configuration import MINIMAL, LoadText, problems_of
 
-HTPASSWD = "auth: {htpasswd: {realm: r, path: p}}\n"
-TOKEN = "auth: {token: {realm: r, issuer: i, service: s, jwks: k}}\n"
-SILLY = "auth: {silly: {realm: r, service: s}}\n"
 REFUSED = {row.key for row in UNSUPPORTED if row.severity is Severity.REFUSE}
 
 
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        (HTPASSWD, "auth.htpasswd"),
-        (TOKEN, "auth.token"),
-        (SILLY, "auth.silly"),
         ("http: {tls: {certificate: c, key: k}}\n", "http.tls"),
         ("http: {tls: {letsencrypt: {email: a@b.c}}}\n", "http.tls.letsencrypt"),
         ("proxy: {remoteurl: 'https://registry-1.docker.io'}\n", "proxy.remoteurl"),

@@ -1,0 +1,71 @@
+"""New rules are taken over while serving, unless they were written for another method."""
+
+from dataclasses import replace
+
+import pytest
+
+from adapters.auth.open import OpenAuthenticator
+from config.errors import ConfigError
+from config.policies import KeptTags
+from config.settings import (
+    AccessSettings,
+    AuthKind,
+    AuthSettings,
+    ImmutableTagSettings,
+    RuleActionSetting,
+    RuleSettings,
+    Settings,
+)
+from core.access import MEMBERS_ONLY
+from core.names import RepositoryName, Tag
+from core.ports.authenticator import CredentialSourceError
+from entrypoints.http.access_part import AccessPart
+
+
+class Gatekeeper:
+    """What `AccessPart` needs of one."""
+
+    def __init__(self):
+        self.policy, self.lifetime, self.is_broken = MEMBERS_ONLY, None, False
+
+    def use(self, policy, *, upload_lifetime):
+        self.policy, self.lifetime = policy, upload_lifetime
+
+    async def reload(self):
+        if self.is_broken:
+            raise CredentialSourceError("line 3")
+        await OpenAuthenticator().reload()
+
+
+BEGUN = Settings(auth=AuthSettings(kind=AuthKind.HTPASSWD))
+RULES = AccessSettings(
+    rules=(RuleSettings(who=("bob",), actions=(RuleActionSetting.PULL,)),),
+    upload_lifetime_seconds=60,
+    immutable_tags=(ImmutableTagSettings(),),
+)
+
+
+def test_new_rules_are_used():
+    gatekeeper, kept = Gatekeeper(), KeptTags(AccessSettings())
+    AccessPart(gatekeeper, kept, BEGUN).apply(replace(BEGUN, access=RULES))
+    assert [rule.who for rule in gatekeeper.policy.rules] == [{"bob"}]
+    assert gatekeeper.lifetime.total_seconds() == 60
+    assert kept(RepositoryName("a"), Tag("b"))
+
+
+def test_rules_for_another_method_wait(caplog):
+    gatekeeper = Gatekeeper()
+    changed = replace(BEGUN, auth=AuthSettings(kind=AuthKind.NONE), access=AccessSettings())
+    AccessPart(gatekeeper, KeptTags(AccessSettings()), BEGUN).apply(changed)
+    assert gatekeeper.policy is MEMBERS_ONLY
+    assert "next start" in caplog.text
+
+
+async def test_broken_files_are_a_configuration_error():
+    gatekeeper = Gatekeeper()
+    part = AccessPart(gatekeeper, KeptTags(AccessSettings()), BEGUN)
+    await part.reload()
+    gatekeeper.is_broken = True
+    with pytest.raises(ConfigError) as raised:
+        await part.reload()
+    assert raised.value.problems == ("line 3",)

@@ -1,0 +1,138 @@
+"""`access` and `auth` as they are written, and what is made of them."""
+
+import pytest
+
+from adapters.auth.htpasswd import HtpasswdAuthenticator
+from adapters.auth.login_tokens import LoginTokenAuthenticator
+from adapters.auth.open import OpenAuthenticator
+from adapters.auth.silly import SillyAuthenticator
+from adapters.auth.token import TokenAuthenticator
+from config.container import Container
+from config.policies import KeptTags, access_policy
+from config.settings import AccessSettings, AuthKind, AuthSettings, ImmutableTagSettings, RuleActionSetting
+from core.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, Principal, RuleAction, repository_access
+from core.access import Action as Doing
+from core.names import RepositoryName, Tag
+from tests.support.configuration import MINIMAL, LoadText, problems_of
+
+HTPASSWD = "auth: {htpasswd: {realm: r, path: /p}}\n"
+TOKEN = "auth: {token: {realm: r, issuer: i, service: s, jwks: /k}}\n"
+SILLY = "auth: {silly: {realm: r, service: s}}\n"
+RULES = """
+access:
+  groupfile: /groups
+  blockedusers: mallory
+  uploadlifetime: 2h
+  rules:
+    - {who: anonymous, repositories: 'public/**', actions: pull}
+    - {who: ['@dev', alice], actions: [pull, push, delete, catalog]}
+  immutabletags:
+    - {repositories: [prod/*], tags: ['v*']}
+    - {tags: stable}
+"""
+
+
+def test_rules_are_read(load_text: LoadText) -> None:
+    access = load_text(MINIMAL + HTPASSWD + RULES).settings.access
+    first, second = access.rules
+    assert (first.who, first.repositories, first.actions) == (
+        ("anonymous",),
+        ("public/**",),
+        (RuleActionSetting.PULL,),
+    )
+    assert (second.who, second.repositories) == (("@dev", "alice"), ("**",))
+    assert (access.group_file, access.blocked_users, access.upload_lifetime_seconds) == ("/groups", ("mallory",), 7200)
+    assert [each.tags for each in access.immutable_tags] == [("v*",), ("stable",)]
+
+
+def test_rules_can_be_variables(load_text: LoadText) -> None:
+    environ = {
+        "REGISTRY_ACCESS_RULES_0_WHO": "anonymous",
+        "REGISTRY_ACCESS_RULES_0_ACTIONS": "[pull]",
+        "REGISTRY_ACCESS_IMMUTABLETAGS": "[{tags: ['v*']}]",
+    }
+    access = load_text(MINIMAL + HTPASSWD, environ).settings.access
+    assert access.rules[0].who == ("anonymous",)
+    assert access.immutable_tags[0].repositories == ("**",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (HTPASSWD + "access: {rules: [{actions: [pull]}]}\n", "`access.rules[0].who` is missing"),
+        (HTPASSWD + "access: {rules: [{who: [a]}]}\n", "`access.rules[0].actions` is missing"),
+        (HTPASSWD + "access: {rules: [{who: [a], actions: [read]}]}\n", "must be one of pull, push, delete, catalog"),
+        (HTPASSWD + "access: {rules: [{who: ['@'], actions: [pull]}]}\n", "must be a user"),
+        (HTPASSWD + "access: {rules: [{who: [a], actions: [pull], repositories: ['a b']}]}\n", "must be a glob"),
+        (HTPASSWD + "access: {rules: [{who: ['@g'], actions: [pull]}]}\n", "a rule names a group"),
+        (HTPASSWD + "access: {rules: [{who: [a], actions: [pull], repos: [a]}]}\n", "`access.rules[0].repos` is not a"),
+        (HTPASSWD + "acess: {rules: []}\n", "did you mean `access`?"),
+        (HTPASSWD + "access: {rule: []}\n", "`access.rule` is not a known key"),
+        (SILLY + "access: {groupfile: /g}\n", "needs `auth.htpasswd`"),
+        (TOKEN + "access: {rules: [{who: [a], actions: [pull]}]}\n", "the token server decides"),
+        ("auth: {token: {realm: r, issuer: i, service: s, jwks: /k, signingalgorithms: [none]}}\n", "must be one of"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(load_text: LoadText, text: str, said: str) -> None:
+    assert any(said in problem for problem in problems_of(load_text, MINIMAL + text))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("", OpenAuthenticator),
+        ("auth: none\n", OpenAuthenticator),
+        (SILLY, SillyAuthenticator),
+        (HTPASSWD, HtpasswdAuthenticator),
+        (HTPASSWD + RULES, LoginTokenAuthenticator),
+        (HTPASSWD + "access: {rules: [{who: [a], actions: [pull]}]}\n", HtpasswdAuthenticator),
+        (TOKEN, TokenAuthenticator),
+        (
+            "auth: {token: {realm: r, issuer: i, service: s, rootcertbundle: /c, autoredirect: true}}\n",
+            TokenAuthenticator,
+        ),
+    ],
+)
+def test_method_has_its_adapter(load_text: LoadText, text: str, kind: type) -> None:
+    container = Container(settings=load_text(MINIMAL + text).settings)
+    assert type(container.authenticator()) is kind
+    assert container.authenticator() is container.authenticator()
+    assert container.shared_secret() == container.shared_secret()
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    [
+        (AuthKind.NONE, OPEN),
+        (AuthKind.SILLY, MEMBERS_ONLY),
+        (AuthKind.HTPASSWD, MEMBERS_ONLY),
+        (AuthKind.TOKEN, GRANTS_ONLY),
+    ],
+)
+def test_without_rules_it_is_as_in_distribution(kind: AuthKind, policy: object) -> None:
+    assert access_policy(AuthSettings(kind=kind), AccessSettings()) == policy
+
+
+def test_rules_replace_what_distribution_does(load_text: LoadText) -> None:
+    settings = load_text(MINIMAL + HTPASSWD + RULES).settings
+    policy = access_policy(settings.auth, settings.access)
+    [pull] = repository_access("private/app", Doing.PULL)
+    assert not policy.allows(Principal(name="bob"), pull)
+    assert policy.allows(Principal(name="alice"), pull)
+    assert policy.is_blocked(Principal(name="mallory"))
+    assert {action.value for action in RuleAction} == {action.value for action in RuleActionSetting}
+
+
+def test_immutable_tags_can_change() -> None:
+    name, tag = RepositoryName("prod/app"), Tag("v1")
+    kept = KeptTags(AccessSettings())
+    assert not kept(name, tag)
+    kept.apply(AccessSettings(immutable_tags=(ImmutableTagSettings(tags=("v*",)),)))
+    assert kept(name, tag)
+
+
+def test_secret_of_one_process_is_random(load_text: LoadText) -> None:
+    settings = load_text(MINIMAL).settings
+    assert Container(settings=settings).shared_secret() != Container(settings=settings).shared_secret()
+    named = load_text(MINIMAL, {"REGISTRY_HTTP_SECRET": "s"}).settings
+    assert Container(settings=named).shared_secret() == b"s"
