@@ -31,7 +31,7 @@ from entrypoints.http.handlers.manifests import ManifestHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.limits import gate
-from entrypoints.http.middlewares import common_headers, continue_or_refuse, error_middleware
+from entrypoints.http.middlewares import common_headers, error_middleware
 from entrypoints.http.routes import Resource
 from entrypoints.http.switches import Switches
 from entrypoints.http.token_endpoint import TokenEndpoint
@@ -102,7 +102,8 @@ def create_app(
     app[IN_FLIGHT] = in_flight
     app[GATEKEEPER] = gatekeeper
     app[SWITCHES] = switches
-    app.router.add_route("*", "/{path:.*}", dispatcher.__call__, expect_handler=continue_or_refuse)
+    # Line ends too: an encoded one must come to where names are checked.
+    app.router.add_route("*", "/{path:(?s:.*)}", dispatcher.__call__)
     app.on_response_prepare.append(common_headers(switches))
     if settings.http.cors.origins:
         app.on_response_prepare.append(cors.mark)

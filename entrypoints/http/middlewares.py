@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.typedefs import Handler, Middleware
 from typing_extensions import override
@@ -61,20 +61,6 @@ def _answer_broken_body(request: web.Request, error: ClientGoneError) -> web.Res
     response = respond(status, [envelope("UNSUPPORTED", str(error))])
     response.force_close()
     return response
-
-
-async def continue_or_refuse(request: web.Request) -> web.Response | None:
-    """Answer the `Expect` header: go on, or that nothing else can be expected."""
-    if request.version < HttpVersion11:
-        return None
-    if request.headers.get("Expect", "").lower() != "100-continue":
-        response = respond(417, [envelope("UNSUPPORTED", "unknown expectation")])
-        response.force_close()
-        return response
-    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    # The head of the answer itself is still to come.
-    request.writer.output_size = 0
-    return None
 
 
 def common_headers(switches: Switches) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from config.settings import LimitSettings
 from entrypoints.http.draining import CUT_SECONDS
-from entrypoints.http.errors import envelope, respond
+from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.middlewares import AccessLogger
 from entrypoints.http.streaming import READ_BUFFER_BYTES
 
@@ -95,6 +95,15 @@ class GuardedProtocol(RequestHandler):
         # The version of a request that could not be read is unknown, so aiohttp leaves this out.
         response.headers["Connection"] = "close"
         return response
+
+    @override
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send a response; what aiohttp raised outside of the middlewares (417) is rendered first."""
+        if isinstance(resp, web.HTTPException):
+            resp = render(request, resp)
+        return await super().finish_response(request, resp, start_time)
 
     def _judge(self, error: BadHttpMessage) -> tuple[int, str]:
         if isinstance(error, LineTooLong):

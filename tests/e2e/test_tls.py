@@ -59,6 +59,10 @@ def shown_serial(server: TlsRegistryServer, authority: Authority) -> int:
     return int(str(certificate["serialNumber"]), 16)
 
 
+def children_of(process: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -139,6 +143,32 @@ def test_mismatching_pair_is_refused_and_the_old_one_served(server, authority, p
     wait_for(lambda: "certificate not reloaded" in server.log())
     assert f"http.tls.key: {pair.key}: does not belong to the certificate" in server.log()
     assert shown_serial(server, authority) == before
+
+
+def test_process_that_replaces_another_has_the_new_certificate(tmp_path: Path, authority, pair) -> None:
+    config = {"http": {"workers": 2}}
+    with TlsRegistryServer(tmp_path / "server", tmp_path / "storage", pair, config=config) as server:
+        before = pair.serial
+        pair.replace_by(authority.issue("fresh"))
+        server.signal(signal.SIGHUP)
+        wait_for(lambda: {shown_serial(server, authority) for _ in range(20)} == {pair.serial})
+        for worker in children_of(server.pid):
+            os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: "worker 1 ended" in server.log() and "worker 0 ended" in server.log())
+        wait_for(server.answers)
+        wait_for(lambda: {shown_serial(server, authority) for _ in range(20)} == {pair.serial})
+        assert before != pair.serial
+
+
+def test_refusal_is_told_once_for_all_processes(tmp_path: Path, pair) -> None:
+    config = {"http": {"workers": 3}}
+    with TlsRegistryServer(tmp_path / "server", tmp_path / "storage", pair, config=config) as server:
+        server.config_path.write_text("version: 0.1\nstorage: [\n")
+        server.signal(signal.SIGHUP)
+        wait_for(lambda: "configuration not reloaded" in server.log())
+        time.sleep(1)
+        assert server.log().count("configuration not reloaded, the old one stays: ") == 1
+        assert server.answers()
 
 
 def test_switches_change_while_serving(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.openapi import operations
 from tests.support.processes import RegistryServer
+from tests.support.token_keys import make_key
 
 MARKER = "Injected"
 KNOWN_HEADERS = frozenset(
@@ -47,7 +48,7 @@ STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2}) [ -~]*")
 FIELD = re.compile(rb"([A-Za-z-]+): ([\t -~]*)")
 EMPTY = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 FUZZ = settings(
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     # The server is one for all examples on purpose: what one of them breaks, the next ones meet.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -56,10 +57,15 @@ FUZZ = settings(
 CONFIG = {"http": {"limits": {"bodytimeout": "300ms", "headertimeout": "300ms"}}, "log": {"level": "info"}}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+@pytest.fixture(scope="module", params=["open", "token"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """One that lets everybody in, and one whose challenges repeat what was asked for."""
     folder = tmp_path_factory.mktemp("fuzzed")
-    with RegistryServer(folder, folder / "storage", config=CONFIG) as running:
+    keys = folder / "keys.json"
+    keys.write_text(json.dumps({"keys": [make_key("ES256").as_dict(private=False, kid="one")]}))
+    token = {"realm": "https://auth.example/token", "issuer": "i", "service": "s", "jwks": str(keys)}
+    config = CONFIG | ({"auth": {"token": token}} if request.param == "token" else {})
+    with RegistryServer(folder, folder / "storage", config=config) as running:
         yield running
         assert running.answers(), "the server lives on"
         assert "Traceback" not in running.log()

@@ -94,12 +94,20 @@ async def test_expectations_are_met_or_refused(guarded):
     head = b"PUT /v2/a/manifests/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: %b\r\n\r\nx"
     assert (await server.exchange(head % b"100-continue")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 ")
     assert (await refusal(server, head % b"tea"))[0] == 417
+    assert (await refusal(server, (head % b"tea").replace(b"/x", b"/%0a")))[0] == 417
     old = b"GET /v2/ HTTP/1.0\r\nExpect: 100-continue\r\n\r\n"
     assert (await server.exchange(old)).startswith(b"HTTP/1.0 200 ")
 
 
 @pytest.mark.parametrize(
-    "target", [b"/v2/%0d%0aSet-Cookie:x/tags/list", b"/v2/%00/tags/list", b"/v2/%ff%fe/manifests/%c0%80", b"*"]
+    "target",
+    [
+        b"/v2/%0aX:y/tags/list",
+        b"/v2/%0d%0aSet-Cookie:x/tags/list",
+        b"/v2/%00/tags/list",
+        b"/v2/%ff%fe/manifests/%c0%80",
+        b"*",
+    ],
 )
 async def test_encoded_control_characters_reach_no_header(guarded, target):
     server = await guarded()
