@@ -443,3 +443,7 @@ def test_index_is_what_storage_holds_after_any_history(steps):
         assert await names(service) == held
 
     asyncio.run(play())
+
+    async def test_upkeep_has_nothing_to_do_but_is_done(self, service):
+        assert await service.catch_up()
+        assert await service.catch_up(fills=False)
