@@ -1,7 +1,7 @@
-"""Several processes of ours behind nginx on one folder act as one registry."""
+"""Several processes of ours behind nginx on one store, a folder or a bucket of SCS, act as one registry."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.object_stores import ScsEndpoint
 from tests.support.oci import contents_of, digest_of, make_image
 from tests.support.processes import RegistryServer, RoundRobinProxy
 from tests.support.registry_client import RegistryClient
@@ -20,22 +21,28 @@ REPLICAS = 3
 
 @dataclass(frozen=True)
 class Cluster:
-    """Replicas on one folder, and a client that reaches each of them in turn."""
+    """Replicas on one store, and a client that reaches each of them in turn."""
 
     replicas: list[RegistryServer]
     client: RegistryClient
+    environment: Mapping[str, str]
 
 
-@pytest.fixture
-def cluster(tool: Callable[[str], str], tmp_path: Path) -> Iterator[Cluster]:
+@pytest.fixture(params=["folder", "scs"])
+def cluster(request: pytest.FixtureRequest, tool: Callable[[str], str], tmp_path: Path) -> Iterator[Cluster]:
     tool("nginx")
     with ExitStack() as stack:
+        environment: Mapping[str, str] = {}
+        if request.param == "scs":
+            environment = stack.enter_context(ScsEndpoint(tmp_path / "scs")).settings()
         replicas = [
-            stack.enter_context(RegistryServer(tmp_path / f"replica-{number}", tmp_path / "storage"))
+            stack.enter_context(
+                RegistryServer(tmp_path / f"replica-{number}", tmp_path / "storage", environment=environment)
+            )
             for number in range(REPLICAS)
         ]
         proxy = stack.enter_context(RoundRobinProxy(tmp_path / "proxy", replicas))
-        yield Cluster(replicas, RegistryClient(proxy.host))
+        yield Cluster(replicas, RegistryClient(proxy.host), environment)
 
 
 def test_chunked_upload_crosses_replicas(cluster: Cluster) -> None:
@@ -89,7 +96,8 @@ def test_every_image_arrives_when_a_replica_dies(cluster: Cluster) -> None:
 def test_replica_with_another_secret_refuses_the_upload(cluster: Cluster, tmp_path: Path) -> None:
     location = cluster.client.start_upload("secrets").header("Location")
     config = {"http": {"secret": "another"}}
-    with RegistryServer(tmp_path / "stranger", tmp_path / "storage", config=config) as stranger:
+    storage = tmp_path / "storage"
+    with RegistryServer(tmp_path / "stranger", storage, config=config, environment=cluster.environment) as stranger:
         refused = RegistryClient(stranger.host).append(location, b"bytes").expect(404)
 
     assert b"BLOB_UPLOAD_INVALID" in refused.body
