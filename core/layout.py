@@ -14,7 +14,8 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
         │       └── index/<alg>/<hex>/link                what it ever pointed at
         ├── _uploads/<uuid>
         │   ├── data                                      bytes so far
-        │   └── startedat                                 RFC 3339, UTC, whole seconds
+        │   ├── startedat                                 RFC 3339, UTC, whole seconds
+      + │   └── data.parts                                a multipart upload under way (object stores)
       + └── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then the manifest that names it
 
 A link holds a digest as text, without a newline. Names, tags and digests are value objects, so a key is legal by

@@ -1,0 +1,89 @@
+"""`python -m tests.benchmarks.storage_requests`: how many requests to SCS each piece of work costs, as a table.
+
+A whole server of ours on the strict SCS endpoint, driven as docker drives a registry. The second column is what Sohu's
+fork needs for the same, the third what issue 5 allows.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.object_stores import ScsEndpoint
+from tests.support.oci import Image, digest_of, make_image
+from tests.support.processes import RegistryServer
+from tests.support.registry_client import RegistryClient
+
+SWEEP_SECONDS = 1.5
+"""After so long what a finished upload left in the store has gone, and is counted."""
+REPOSITORY = "team/app"
+
+
+def main() -> None:
+    """Do the work once, and print what it cost."""
+    image = make_image(1, layer_sizes=(2_000, 3_000, 4_000))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        with (
+            ScsEndpoint(root / "scs") as scs,
+            RegistryServer(
+                root / "ours", root / "unused", environment={**scs.settings(), "REGISTRY_HTTP_WORKERS": "1"}
+            ) as server,
+        ):
+            print("| work | requests | Sohu's fork | wanted |\n|---|---|---|---|")
+            for work, fork, wanted, do in _works(RegistryClient(server.host), image):
+                print(f"| {work} | {_count(scs, do)} | {fork} | {wanted} |")
+
+
+def _works(client: RegistryClient, image: Image) -> list[tuple[str, int | str, int | str, Callable[[], object]]]:
+    large = os.urandom(32 * 1024 * 1024)
+
+    def tag_fifty_more() -> None:
+        for number in range(50):
+            client.push_manifest(REPOSITORY, f"t{number}", image.manifest)
+
+    def pull() -> None:
+        client.request("GET", f"/v2/{REPOSITORY}/manifests/v1").expect(200)
+        for blob in image.blobs:
+            client.request("GET", f"/v2/{REPOSITORY}/blobs/{blob.digest}").expect(307)
+
+    def push_large() -> None:
+        location = client.start_upload("team/large").header("Location")
+        location = client.append(location, large).expect(202).header("Location")
+        client.finish_upload(location, digest_of(large)).expect(201)
+
+    return [
+        ("push 3 layers, a config and a manifest", 94, 32, lambda: _push(client, image)),
+        ("push them again", 4, 4, lambda: _push(client, image)),
+        ("a blob of 32 MiB", 25, 10, push_large),
+        ("50 more tags", "", "", tag_fifty_more),
+        ("list 51 tags", 1, 1, lambda: client.tags(REPOSITORY)),
+        ("pull the image", 4, 4, pull),
+        ("delete the manifest with its 51 tags", 210, 20, lambda: _delete(client, image)),
+        ("the catalog", "", "1 in 1,000", client.catalog),
+    ]
+
+
+def _push(client: RegistryClient, image: Image) -> None:
+    for blob in image.blobs:
+        if client.request("HEAD", f"/v2/{REPOSITORY}/blobs/{blob.digest}").status == 404:
+            location = client.start_upload(REPOSITORY).header("Location")
+            location = client.append(location, blob.data).expect(202).header("Location")
+            client.finish_upload(location, blob.digest).expect(201)
+    client.push_manifest(REPOSITORY, "v1", image.manifest)
+
+
+def _delete(client: RegistryClient, image: Image) -> None:
+    client.request("DELETE", f"/v2/{REPOSITORY}/manifests/{image.digest}").expect(202)
+
+
+def _count(scs: ScsEndpoint, do: Callable[[], object]) -> int:
+    before = len(scs.requests)
+    do()
+    time.sleep(SWEEP_SECONDS)
+    return len(scs.requests) - before
+
+
+if __name__ == "__main__":
+    main()
