@@ -97,6 +97,11 @@ class RuleAction(StrEnum):
     CATALOG = "catalog"
 
 
+_ALLOWED_BY: Final = {
+    Action.PULL: RuleAction.PULL,
+    Action.PUSH: RuleAction.PUSH,
+    Action.DELETE: RuleAction.DELETE,
+}
 EVERYBODY: Final = "anonymous"
 """Means whoever comes, with a name or without: taking one's name off must never gain anything."""
 AUTHENTICATED: Final = "authenticated"
@@ -132,10 +137,12 @@ class Rule:
     def covers(self, access: Access) -> bool:
         """Whether the access is among what is allowed."""
         if access.kind == "repository":
-            # A rule's actions are those of an access, but for `catalog`, which no repository knows.
-            is_allowed = access.action in {action.value for action in self.actions - {RuleAction.CATALOG}}
-            return is_allowed and self._pattern.fullmatch(access.name) is not None
+            return _ALLOWED_BY.get(access.action) in self.actions and self.matches(access.name)
         return access == CATALOG and RuleAction.CATALOG in self.actions
+
+    def matches(self, name: str) -> bool:
+        """Whether a repository is among those meant."""
+        return self._pattern.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +201,10 @@ class Caller:
         """
         if self.principal.grants is not None or self.pulls_everything:
             return None
-        return lambda name: self.policy.allows(self.principal, Access("repository", name, Action.PULL))
+        pulls = [
+            rule for rule in self.policy.rules if RuleAction.PULL in rule.actions and rule.speaks_of(self.principal)
+        ]
+        return lambda name: any(rule.matches(name) for rule in pulls)
 
     @property
     def pulls_everything(self) -> bool:

@@ -16,6 +16,14 @@ class GroupFile:
         """Return the groups of a user."""
         return (await self._file.current()).get(name, frozenset())
 
+    async def load(self) -> None:
+        """Read the file unless it was read before.
+
+        Raises:
+            CredentialSourceError: it cannot be used.
+        """
+        await self._file.current()
+
     async def reload(self) -> None:
         """Read the file now; see `WatchedFile.reload`."""
         await self._file.reload()

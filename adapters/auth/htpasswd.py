@@ -65,7 +65,10 @@ class HtpasswdAuthenticator(Authenticator):
 
     @override
     async def __aenter__(self) -> Self:
-        await self.reload()
+        # Not read anew where it was read before: a worker that takes another's place begins with what that one knew.
+        await self._file.current()
+        if self._groups:
+            await self._groups.load()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bcrypt")
         return self
 
@@ -75,6 +78,7 @@ class HtpasswdAuthenticator(Authenticator):
     ) -> None:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
 
     @override
     async def authenticate(self, authorization: str | None) -> Principal:

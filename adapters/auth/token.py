@@ -73,7 +73,9 @@ class TokenAuthenticator(Authenticator):
 
     @override
     async def __aenter__(self) -> Self:
-        await self.reload()
+        # As with users: a worker that takes the place of another begins with what that one knew.
+        for file in self._files:
+            await file.current()
         return self
 
     @override

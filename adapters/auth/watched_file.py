@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from core.ports.authenticator import CredentialSourceError
 
@@ -16,9 +16,19 @@ _BYTES_MAX: Final = 16 * 1024 * 1024
 _UNSETTLED_SECONDS: Final = 2.0
 """A file that was changed less than this before it was read may change once more without its time telling."""
 
-_Signature = tuple[int, int, int, int]
-
 _logger = logging.getLogger(__name__)
+
+
+class _Signature(NamedTuple):
+    """What tells one version of a file from another without reading it."""
+
+    device: int
+    inode: int
+    modified_ns: int
+    size: int
+
+
+_MISSING: Final = _Signature(0, 0, 0, 0)
 
 
 class WatchedFile(Generic[T]):
@@ -36,6 +46,7 @@ class WatchedFile(Generic[T]):
         self._parse = parse
         self._value: T | None = None
         self._signature: _Signature | None = None
+        """What the file looked like when it was read last; None while it must be read again in any case."""
         self._content: bytes | None = None
         self._refused: bytes | str | None = None
         self._lock = asyncio.Lock()
@@ -45,16 +56,16 @@ class WatchedFile(Generic[T]):
 
         Costs a look at the file's state, which is in the kernel's memory; a thread only when it has changed.
         """
-        if self._value is None or self._state() != self._signature:
-            try:
-                await self.reload()
-            except CredentialSourceError:
-                # Told in the log by `reload`, once for each broken version.
-                if self._value is None:
-                    raise
-        if self._value is None:
-            raise CredentialSourceError(f"{self._what} {self._path} was not read")
-        return self._value
+        value = self._value
+        if value is not None and self._state() == self._signature:
+            return value
+        try:
+            return await self._load()
+        except CredentialSourceError:
+            # Told in the log already, once for each broken version.
+            if value is None:
+                raise
+            return value
 
     async def reload(self) -> None:
         """Read the file now.
@@ -62,24 +73,32 @@ class WatchedFile(Generic[T]):
         Raises:
             CredentialSourceError: it cannot be used; what was read before stays.
         """
+        await self._load()
+
+    async def _load(self) -> T:
         async with self._lock:
-            signature, began = self._state(), time.time()
+            signature = self._state()
+            is_settled = signature.modified_ns / 1e9 < time.time() - _UNSETTLED_SECONDS
+            self._signature = signature if is_settled else None
             try:
                 content = await asyncio.to_thread(self._read)
             except OSError as error:
                 raise self._refuse(error.strerror or "cannot be read", of=error.strerror) from error
-            if content != self._content:
-                try:
-                    value = await asyncio.to_thread(self._parse, content)
-                except CredentialSourceError as error:
-                    self._signature = signature
-                    raise self._refuse(str(error), of=content) from error
-                if self._content is not None:
-                    _logger.info("%s %s was read again", self._what, self._path)
-                self._value, self._content = value, content
+            value = self._value
+            if value is None or content != self._content:
+                value = await self._parsed(content)
             self._refused = None
-            is_settled = signature is not None and signature[2] / 1e9 < began - _UNSETTLED_SECONDS
-            self._signature = signature if is_settled else None
+            return value
+
+    async def _parsed(self, content: bytes) -> T:
+        try:
+            value = await asyncio.to_thread(self._parse, content)
+        except CredentialSourceError as error:
+            raise self._refuse(str(error), of=content) from error
+        if self._value is not None:
+            _logger.info("%s %s was read again", self._what, self._path)
+        self._value, self._content = value, content
+        return value
 
     def _refuse(self, problem: str, *, of: bytes | str | None) -> CredentialSourceError:
         message = f"{self._what} {self._path}: {problem}"
@@ -88,12 +107,12 @@ class WatchedFile(Generic[T]):
         self._refused = of
         return CredentialSourceError(message)
 
-    def _state(self) -> _Signature | None:
+    def _state(self) -> _Signature:
         try:
             state = os.stat(self._path)  # noqa: PTH116 - on each request, where a Path costs more than the call
         except OSError:
-            return None
-        return state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size
+            return _MISSING
+        return _Signature(state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
 
     def _read(self) -> bytes:
         with Path(self._path).open("rb") as file:

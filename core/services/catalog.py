@@ -209,9 +209,8 @@ class CatalogService:
     async def _write_each_pending(self) -> int:
         written = 0
         for name in list(self._pending):
-            has_manifest = self._pending.get(name)
-            if has_manifest is None:
-                continue
+            # Asked for here: it may have changed while the names before it were written.
+            has_manifest = self._pending[name]
             await self._write(name, has_manifest=has_manifest)
             # A newer change of this name, noted meanwhile, stays for the next round.
             if self._pending.get(name) == has_manifest:
@@ -330,5 +329,5 @@ async def _closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]
     try:
         yield iterator
     finally:
-        if isinstance(iterator, AsyncGenerator):
+        if isinstance(iterator, AsyncGenerator):  # pragma: no branch - every adapter's listings are
             await iterator.aclose()

@@ -12,7 +12,6 @@ from core.errors import (
     ManifestInvalidError,
     ObjectNotFoundError,
     ObjectTooLargeError,
-    TagInvalidError,
 )
 from core.links import Links
 from core.manifest import Manifest, read_manifest
@@ -89,11 +88,7 @@ class ReferrerService:
 
     async def _fallback(self, name: RepositoryName, subject: Digest) -> set[Digest]:
         # OCI distribution-spec 1.1, "Referrers Tag Schema": the index that clients keep under a tag.
-        try:
-            tag = Tag(f"{subject.algorithm[:32]}-{subject.encoded[:64]}")
-        except TagInvalidError:
-            return set()
-        index = await self._tags.resolve(name, tag)
+        index = await self._tags.resolve(name, Tag(f"{subject.algorithm[:32]}-{subject.encoded[:64]}"))
         manifest = await self._manifest(name, index) if index is not None else None
         return {entry.digest for entry in manifest.manifests} if manifest else set()
 

@@ -147,6 +147,7 @@ class UploadService:
                 await writer.discard()
                 raise
             size = writer.size
+        _remember(self._finished, upload_id, value=layout.upload(name, upload_id))
         return await self._link(name, digest, size)
 
     async def cancel(self, name: RepositoryName, upload_id: str) -> None:

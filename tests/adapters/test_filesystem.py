@@ -137,21 +137,32 @@ async def test_error_names_reason_and_key(storage, tmp_path):
 def test_writer_that_lost_race_goes_deeper(tmp_path):
     """The folder was missing when the write began, and another writer has made it since."""
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/b/c/link")
-    tree._build(private, "/b/c/link", b"ours")
+    tree._build(private, "/b/c/link", b"ours", durable=True)
     (tmp_path / "a/b/other").mkdir(parents=True)
     (tmp_path / "a/b/other/link").write_bytes(b"theirs")
-    assert tree._show(private, top, path) == str(tmp_path / "a/b/c")
+    assert tree._show(private, top, path, os.rename) == str(tmp_path / "a/b/c")
     assert (tmp_path / "a/b/c/link").read_bytes() == b"ours"
     assert (tmp_path / "a/b/other/link").read_bytes() == b"theirs"
 
 
 def test_writer_that_lost_race_for_file_replaces_it(tmp_path):
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/link")
-    tree._build(private, "/link", b"ours")
+    tree._build(private, "/link", b"ours", durable=True)
     (tmp_path / "a").mkdir()
     (tmp_path / "a/link").write_bytes(b"theirs")
-    assert tree._show(private, top, path) == path
+    assert tree._show(private, top, path, os.rename) == path
     assert (tmp_path / "a/link").read_bytes() == b"ours"
+
+
+def test_creator_that_lost_race_for_file_leaves_it(tmp_path):
+    """Both found the folder missing; one has put it there, with its file, since."""
+    private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/link")
+    tree._build(private, "/link", b"ours", durable=True)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/link").write_bytes(b"theirs")
+    with pytest.raises(FileExistsError):
+        tree._show(private, top, path, os.link)
+    assert (tmp_path / "a/link").read_bytes() == b"theirs"
 
 
 @pytest.fixture
@@ -166,6 +177,9 @@ async def test_other_filesystem_below_root_works(storage, tmp_path, other_filesy
     await storage.write("/docker/new/deep/link", b"2")
     await storage.write("/docker/new/x", b"3")
     assert await storage.read("/docker/new/deep/link") == b"2"
+    assert await storage.create("/docker/new/deep/other", b"3")
+    assert not await storage.create("/docker/new/deep/other", b"4")
+    assert await storage.read("/docker/new/deep/other") == b"3"
     await storage.delete_tree("/docker/new/deep")
     assert [key async for key, _ in storage.walk("/")] == ["/docker/new/x"]
     await stage(storage, "/docker/_uploads/1/data", b"abc")

@@ -97,6 +97,30 @@ async def test_clients_that_know_nobody_are_anonymous(tmp_path):
         assert not await is_let_in(authenticator, "", "x")
 
 
+async def test_closed_authenticator_verifies_nobody(tmp_path):
+    path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
+    authenticator = HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic)
+    async with authenticator:
+        pass
+    with pytest.raises(RuntimeError, match="not open"):
+        await authenticator.authenticate(basic("alice", "secret"))
+
+
+async def test_worker_begins_with_what_was_read_before(tmp_path):
+    """A file that is broken just now must not keep a worker from taking the place of one that died."""
+    path, groups = write_htpasswd(tmp_path / "htpasswd", alice="secret"), tmp_path / "groups"
+    groups.write_text("dev: alice\n")
+    authenticator = HtpasswdAuthenticator(
+        realm="r", path=str(path), clock=time.monotonic, groups=GroupFile(str(groups))
+    )
+    async with authenticator:
+        path.write_text("broken\n")
+        groups.unlink()
+    async with authenticator:
+        assert await is_let_in(authenticator, "alice", "secret")
+        assert (await authenticator.recall("alice")).groups == {"dev"}
+
+
 async def test_removed_user_is_cut_off_at_once(tmp_path):
     path = write_htpasswd(tmp_path / "htpasswd", alice="secret", bob="b")
     async with opened(path) as authenticator:
@@ -151,9 +175,16 @@ async def test_exchanged_link_is_seen(tmp_path):
         assert await is_let_in(authenticator, "alice", "new")
 
 
-@pytest.mark.parametrize("broken", [None, b"", b"hunter2\n"])
-async def test_broken_new_file_is_refused(tmp_path, caplog, broken):
+def repr_of(content):
+    return repr(content[:10] if content else content)
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+@pytest.mark.parametrize("broken", [None, b"", b"hunter2\n", b"#" * (16 * 1024 * 1024 + 1)], ids=repr_of)
+async def test_broken_new_file_is_refused(tmp_path, caplog, broken, is_settled):
     path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
+    if is_settled:
+        os.utime(path, (1, 1))
     async with opened(path) as authenticator:
         if broken is None:
             path.unlink()
@@ -161,6 +192,7 @@ async def test_broken_new_file_is_refused(tmp_path, caplog, broken):
             path.write_bytes(broken)
         for _ in range(3):
             assert await is_let_in(authenticator, "alice", "secret")
+        assert caplog.text.count("what was read before stays") == 1
         with pytest.raises(CredentialSourceError):
             await authenticator.reload()
         assert caplog.text.count("what was read before stays") == 1
@@ -179,6 +211,11 @@ async def test_groups_come_with_their_users(tmp_path):
         assert principal.groups == {"dev", "ops"}
         groups.write_text("dev: bob\n")
         assert (await authenticator.recall("alice")).groups == frozenset()
+
+
+async def test_missing_group_file_is_told(tmp_path):
+    with pytest.raises(CredentialSourceError, match=r"the group file .*No such file"):
+        await GroupFile(str(tmp_path / "missing")).of("alice")
 
 
 @pytest.mark.parametrize("content", [b"dev alice", b": alice", b"\xff: alice"])

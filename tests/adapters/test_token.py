@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc.jwk import ECKey, KeySet
+from joserfc.jwk import ECKey, KeySet, OKPKey
 
 from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry
 from adapters.auth.token import TokenAuthenticator, _grants, _moment, format_scopes
@@ -260,6 +260,31 @@ def _signed_raw(head, signer):
 
 def _with_signature(message, signature):
     return f"{message}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+async def test_issuer_must_be_an_authority_that_signs(tmp_path):
+    """Whatever stands in the bundle, as many operators put the leaf there."""
+    plain = Authority("plain", is_authority=False)
+    encipherer = Authority("encipherer", signs=False)
+    for issuer in (plain, encipherer):
+        below = Authority("below", issuer=issuer, is_authority=False)
+        async with trusting(tmp_path, certificates=[issuer]) as authenticator:
+            assert await is_good(authenticator, sign(header(issuer.jwk), claims(), issuer.jwk))
+            token = sign({"alg": "ES256", "x5c": [below.der_base64]}, claims(), below.jwk)
+            assert not await is_good(authenticator, token)
+
+
+def test_certificates_of_other_keys_are_refused():
+    curve = Authority(key=ed448.Ed448PrivateKey.generate())
+    with pytest.raises(CredentialSourceError):
+        read_certificates(curve.pem)
+
+
+async def test_certificate_may_hold_an_edwards_key(tmp_path):
+    authority = Authority(key=ed25519.Ed25519PrivateKey.generate())
+    async with trusting(tmp_path, certificates=[authority]) as authenticator:
+        key = OKPKey.import_key(authority.private_pem)
+        assert await is_good(authenticator, sign(header(key, "Ed25519"), claims(), key))
 
 
 async def test_expired_root_does_not_vouch_for_itself(tmp_path):

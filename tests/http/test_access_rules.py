@@ -1,8 +1,11 @@
 """What rules mean for lists, mounts and logins."""
 
+import hmac
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
 
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.login_tokens import LIFETIME, LoginTokenAuthenticator
@@ -192,6 +195,14 @@ async def test_token_is_exchanged_for_no_other(start_with):
     _, alice = await login(api, ALICE)
     async with api.request("GET", "/auth/token", headers=alice) as response:
         assert response.status == 401
+
+
+async def test_token_for_another_purpose_is_no_login(start_with):
+    api = await start_with(*PUBLIC)
+    key = OctKey.import_key(hmac.digest(SECRET, b"login tokens", "sha256"))
+    for claims in ({"aud": "other", "exp": 2**40}, {"aud": "registry-login"}, {"exp": 2**40}):
+        forged = jwt.encode({"alg": "HS256"}, {"sub": "alice"} | claims, key)
+        assert (await get(api, "/v2/", {"Authorization": f"Bearer {forged}"}))[0] == 401
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])

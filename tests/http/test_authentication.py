@@ -241,6 +241,8 @@ async def test_silly_takes_anybody(start):
             'Bearer realm="r",service="s",scope="repository:foo:pull repository:foo:push"'
         )
     assert await status_of(api, "POST", "/v2/foo/blobs/uploads/", "x") == 202
+    async with ask(api, "GET", "/v2/") as response:
+        assert response.headers["WWW-Authenticate"] == 'Bearer realm="r",service="s"'
 
 
 async def test_open_registry_asks_nobody(start):

@@ -8,6 +8,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -62,6 +64,19 @@ def grant(name: str, *actions: str, kind: str = "repository") -> dict[str, Any]:
     return {"type": kind, "name": name, "actions": list(actions)}
 
 
+_ENCIPHERS = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=False,
+    key_encipherment=True,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 @dataclass
 class Authority:
     """A certificate with its key, which signs others or, being self-signed, tokens."""
@@ -69,6 +84,8 @@ class Authority:
     name: str = "root"
     issuer: "Authority | None" = None
     is_authority: bool = True
+    signs: bool = True
+    """Whether its key usage, where there is one, lets it sign certificates."""
     valid_from: datetime = NOW - timedelta(days=1)
     key: CertificateIssuerPrivateKeyTypes = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
@@ -91,13 +108,20 @@ class Authority:
             # A web server's, as token servers use.
             usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
             builder = builder.add_extension(usage, critical=False)
-        self.certificate = builder.sign(signer.key, hashes.SHA256())
+        if not self.signs:
+            builder = builder.add_extension(_ENCIPHERS, critical=True)
+        is_edwards = isinstance(signer.key, Ed25519PrivateKey | Ed448PrivateKey)
+        self.certificate = builder.sign(signer.key, None if is_edwards else hashes.SHA256())
 
     @property
     def jwk(self) -> Key:
         """The key as it signs tokens."""
-        pem = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return ECKey.import_key(pem)
+        return ECKey.import_key(self.private_pem)
+
+    @property
+    def private_pem(self) -> bytes:
+        """The key itself."""
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     @property
     def pem(self) -> bytes:

@@ -63,8 +63,7 @@ class BlobHandlers:
     async def _locate(self, name: RepositoryName, digest: Digest, wanted: ByteRange | None) -> tuple[int, int | None]:
         if wanted is None:
             return 0, None
-        if wanted.start is None:
-            # Only the size tells where the last bytes begin.
+        if wanted.start is None or wanted.needs_size:
             descriptor = await self._blobs.stat(name, digest)
             return wanted.resolve(descriptor.size)
         return wanted.start, None if wanted.end is None else wanted.end + 1 - wanted.start

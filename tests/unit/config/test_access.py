@@ -13,7 +13,8 @@ from config.settings import AccessSettings, AuthKind, AuthSettings, ImmutableTag
 from core.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, Principal, RuleAction, repository_access
 from core.access import Action as Doing
 from core.names import RepositoryName, Tag
-from tests.support.configuration import MINIMAL, LoadText, problems_of
+from entrypoints.http.server import _warn
+from tests.support.configuration import MINIMAL, SCS, LoadText, problems_of
 
 HTPASSWD = "auth: {htpasswd: {realm: r, path: /p}}\n"
 TOKEN = "auth: {token: {realm: r, issuer: i, service: s, jwks: /k}}\n"
@@ -136,3 +137,19 @@ def test_secret_of_one_process_is_random(load_text: LoadText) -> None:
     assert Container(settings=settings).shared_secret() != Container(settings=settings).shared_secret()
     named = load_text(MINIMAL, {"REGISTRY_HTTP_SECRET": "s"}).settings
     assert Container(settings=named).shared_secret() == b"s"
+
+
+@pytest.mark.parametrize(("kind", "warns"), [("scs", True), ("s3", False), ("inmemory", False)])
+def test_what_a_storage_cannot_promise_is_said_at_start(load_text: LoadText, caplog, kind: str, *, warns: bool) -> None:
+    texts = {
+        "scs": SCS,
+        "s3": "version: 0.1\nstorage: {s3: {bucket: b, region: us-east-1}}\n",
+        "inmemory": MINIMAL,
+    }
+    settings = load_text(texts[kind] + "access: {immutabletags: [{tags: ['v*']}]}\n").settings
+    _warn(settings, Container(settings=settings))
+    assert ("cannot create exclusively" in caplog.text) is warns
+    caplog.clear()
+    plain = load_text(texts[kind]).settings
+    _warn(plain, Container(settings=plain))
+    assert "cannot create exclusively" not in caplog.text

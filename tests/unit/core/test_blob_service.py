@@ -1,10 +1,13 @@
 import pytest
 
+from adapters.descriptor_cache.memory import InMemoryDescriptorCache
 from core import layout
 from core.digest import Digest
 from core.errors import BlobUnknownError, RangeInvalidError
+from core.media_types import OCI_MANIFEST
 from core.names import RepositoryName
-from tests.support.core_services import chunks
+from tests.support.content import image_manifest
+from tests.support.core_services import NOW, CoreServices, chunks
 
 NAME = RepositoryName("a/b")
 OTHER = RepositoryName("c")
@@ -86,3 +89,48 @@ async def test_sha512_blob_keeps_its_digest(services):
 
 async def test_memory_has_no_url_to_send_clients_to(services, blob):
     assert await services.blobs.redirect_url(NAME, blob) is None
+
+
+@pytest.fixture
+def caching():
+    return CoreServices(cache=InMemoryDescriptorCache(now=lambda: NOW))
+
+
+async def test_blob_that_was_just_pushed_costs_no_request(caching):
+    digest = await caching.push_blob(NAME, CONTENT)
+    await caching.storage.delete([layout.layer_link(NAME, digest)])
+    assert (await caching.blobs.stat(NAME, digest)).size == len(CONTENT)
+    assert await caching.read_blob(NAME, digest) == CONTENT
+
+
+async def test_blob_that_was_seen_is_remembered(caching):
+    digest = await caching.push_blob(NAME, CONTENT)
+    await caching.cache.forget(NAME, digest)
+    await caching.blobs.stat(NAME, digest)
+    assert await caching.cache.get(NAME, digest) == len(CONTENT)
+
+
+async def test_mounted_blob_is_remembered_and_an_alias_is_not(caching):
+    digest, alias = await caching.push_blob(NAME, CONTENT), Digest.of(CONTENT, "sha512")
+    await caching.links.write(layout.layer_link(NAME, alias), digest)
+    for mounted, size in ((digest, len(CONTENT)), (alias, None)):
+        assert await caching.blobs.mount(OTHER, mounted, source=NAME)
+        await caching.blobs.stat(NAME, mounted)
+        assert await caching.cache.get(OTHER, mounted) == size
+
+
+async def test_unlinked_or_lost_blob_is_forgotten(caching):
+    digest = await caching.push_blob(NAME, CONTENT)
+    await caching.blobs.unlink(NAME, digest)
+    assert await caching.cache.get(NAME, digest) is None
+    await caching.push_blob(NAME, CONTENT)
+    await caching.storage.delete([layout.blob_data(digest)])
+    with pytest.raises(BlobUnknownError):
+        await caching.read_blob(NAME, digest)
+    assert await caching.cache.get(NAME, digest) is None
+
+
+async def test_manifest_names_a_remembered_blob(caching):
+    digest = await caching.push_blob(NAME, b"{}")
+    await caching.storage.delete([layout.layer_link(NAME, digest)])
+    await caching.manifests.put(NAME, image_manifest(), OCI_MANIFEST)

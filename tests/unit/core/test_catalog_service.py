@@ -415,6 +415,10 @@ class TestDerivedIndex:
         assert await service.rebuild() == 0
         assert (await names(service), service.pending, service.is_derived) == (["a"], 0, True)
 
+    async def test_upkeep_has_nothing_to_do_but_is_done(self, service):
+        assert await service.catch_up()
+        assert await service.catch_up(fills=False)
+
 
 STEPS = st.lists(
     st.tuples(

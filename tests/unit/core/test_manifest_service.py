@@ -5,6 +5,7 @@ import pytest
 from core import layout, media_types
 from core.digest import Digest
 from core.errors import (
+    DeniedError,
     DigestMismatchError,
     ManifestBlobUnknownError,
     ManifestInvalidError,
@@ -219,3 +220,22 @@ async def test_manifest_in_memory_is_served_only_while_it_is_linked():
     await services.manifests.delete(NAME, digest)
     with pytest.raises(ManifestUnknownError):
         await services.manifests.get(NAME, digest)
+
+
+async def test_manifest_of_a_kept_tag_that_came_in_between_stays():
+    """The tag was pushed after the delete looked for tags, and before it removed the manifest."""
+    services = CoreServices(policy=ManifestPolicy(keeps_tag=lambda _name, tag: tag == "kept"))
+    await services.push_blob(NAME, b"{}")
+    content = image_manifest()
+    digest = Digest.of(content)
+    await services.manifests.put(NAME, content, OCI)
+    delete = services.links.delete
+
+    async def push_in_between(key):
+        await delete(key)
+        await services.tag_links.point(NAME, Tag("kept"), digest)
+
+    services.links.delete = push_in_between
+    with pytest.raises(DeniedError):
+        await services.manifests.delete(NAME, digest)
+    assert (await services.manifests.get(NAME, Tag("kept"))).content == content

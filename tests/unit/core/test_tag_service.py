@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from core import layout, media_types
@@ -85,3 +87,22 @@ async def test_what_is_no_tag_is_passed_over(services):
     await services.storage.write(stray, Digest.of(image_manifest()).encode())
     assert await page(services) == (sorted(TAGS), False)
     assert len(await services.tag_links.pointing_at(NAME, Digest.of(image_manifest()))) == len(TAGS)
+
+
+@pytest.mark.usefixtures("tagged")
+async def test_links_that_tell_no_checksum_are_read(services, monkeypatch):
+    """A folder tells none, and a link that a person wrote with a newline has another one."""
+    digest = Digest.of(image_manifest())
+    await services.storage.write(layout.tag_current_link(NAME, Tag("a")), digest.encode() + b"\n")
+    await services.storage.write(layout.tag_current_link(NAME, Tag("b")), Digest.of(b"another").encode())
+    expected = sorted(set(TAGS) - {"b"})
+    assert sorted(await services.tag_links.pointing_at(NAME, digest)) == expected
+
+    walk = services.storage.walk
+
+    async def walk_without_checksums(prefix):
+        async for key, stat in walk(prefix):
+            yield key, replace(stat, md5=None)
+
+    monkeypatch.setattr(services.storage, "walk", walk_without_checksums)
+    assert sorted(await services.tag_links.pointing_at(NAME, digest)) == expected

@@ -220,3 +220,8 @@ async def test_hashing_agrees_with_hashlib(services):
         await services.uploads.start(NAME), chunks(content[:70_000], content[70_000:])
     )
     assert state.digest == "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+async def test_sweep_without_finished_sessions_asks_nothing(services):
+    await services.uploads.sweep()
+    assert await services.keys() == set()

@@ -27,8 +27,9 @@ def signed(document, secret=b"secret"):
     algorithm=st.sampled_from(["sha256", "sha512"]),
     digest=st.none() | st.binary().map(Digest.of),
     hash_state=st.none() | st.binary(max_size=204),
+    granted_to=st.none() | st.text(max_size=20),
 )
-def test_state_comes_back_as_it_went(offset, algorithm, digest, hash_state):
+def test_state_comes_back_as_it_went(*, offset, algorithm, digest, hash_state, granted_to):
     state = UploadState(
         name=NAME,
         upload_id=ID,
@@ -37,6 +38,7 @@ def test_state_comes_back_as_it_went(offset, algorithm, digest, hash_state):
         algorithm=algorithm,
         digest=digest,
         hash_state=hash_state,
+        granted_to=granted_to,
     )
     assert CODEC.decode(CODEC.encode(state), name=NAME, upload_id=ID) == state
 
