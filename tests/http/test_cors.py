@@ -68,6 +68,12 @@ async def test_other_origins_get_nothing(start, origin):
             assert response.headers["Vary"] == "Origin"
 
 
+async def test_request_of_no_page_is_answered_as_ever(start):
+    api = await start(with_cors())
+    async with api.request("GET", "/v2/") as response:
+        assert (response.status, cors_headers(response)) == (200, {})
+
+
 async def test_everybody_may_come_without_credentials(start):
     api = await start(with_cors(origins=("*",), credentials=False))
     async with api.request("OPTIONS", "/v2/", headers=PREFLIGHT) as response:

@@ -40,6 +40,8 @@ def client_of(headers, *, trusted, peer="10.0.0.1"):
         ({"X-Real-Ip": "nonsense"}, "10.0.0.1"),
         ({"Forwarded": 'for="[2001:db8::1]:4711", for=1.2.3.4'}, "2001:db8::1"),
         ({"Forwarded": "for=_hidden", "X-Real-Ip": "1.2.3.4"}, "10.0.0.1"),
+        ({"Forwarded": ",", "X-Real-Ip": "1.2.3.4"}, "10.0.0.1"),
+        ({"Forwarded": '"', "X-Forwarded-For": "1.2.3.4"}, "10.0.0.1"),
         ({"X-Forwarded-For": "::ffff:1.2.3.4"}, "1.2.3.4"),
     ],
 )

@@ -122,6 +122,17 @@ async def test_slow_but_steady_body_is_taken(guarded):
     writer.close()
 
 
+async def test_body_may_rest_when_nothing_forbids_it(guarded):
+    server = await guarded(with_limits(body_seconds=0))
+    target = await begin(server)
+    reader, writer = await server.connect()
+    writer.write(b"PATCH " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx")
+    await asyncio.sleep(0.3)
+    writer.write(b"y")
+    assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 202 ")
+    writer.close()
+
+
 async def test_client_that_takes_nothing_of_a_blob_is_cut_off(guarded, services, caplog):
     caplog.set_level(logging.INFO)
     digest = await services.push_blob("a", bytes(32 * 1024 * 1024))

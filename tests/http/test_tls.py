@@ -144,6 +144,11 @@ def test_files_that_are_something_else_are_refused(pair, authority, tmp_path):
     assert "holds no certificates" in problem_of(settings_of(pair, client_cas=(str(junk),)))
 
 
+def test_suites_that_openssl_no_longer_has_are_refused(pair):
+    problem = problem_of(settings_of(pair, cipher_suites=("TLS_RSA_WITH_3DES_EDE_CBC_SHA",)))
+    assert problem == "http.tls.ciphersuites: none of them is offered by this OpenSSL"
+
+
 def test_files_are_all_that_a_context_is_made_from(pair, authority):
     settings = settings_of(pair, client_cas=(str(authority.path),))
     assert files_of(settings) == (str(pair.certificate), str(pair.key), str(authority.path))

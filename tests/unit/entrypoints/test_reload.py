@@ -79,6 +79,19 @@ async def test_asking_reloads_everything(running: Reloader, caplog: pytest.LogCa
     assert [record.message for record in caplog.records] == ["configuration reloaded", "part reloaded"]
 
 
+async def test_warnings_are_told_again(running: Reloader, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(path, MINIMAL + "htp: {}\n")
+    await until(lambda: any("`htp` is not a known key" in record.message for record in caplog.records))
+
+
+async def test_one_process_speaks_for_all(running: Reloader, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    running.speaks = False
+    caplog.set_level(logging.DEBUG)
+    write(path, MINIMAL + "log: {level: loud}\n")
+    await until(lambda: any("not reloaded" in record.message for record in caplog.records))
+    assert {record.levelno for record in caplog.records if record.name == "entrypoints.reload"} == {logging.DEBUG}
+
+
 async def test_wrong_configuration_is_refused_once(
     running: Reloader, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
