@@ -21,10 +21,8 @@ from dependency_injector.providers import Callable, Dependency, Object, Selector
 
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
-from adapters.auth.login_tokens import LoginTokenAuthenticator
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
-from adapters.auth.token import TokenAuthenticator
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
@@ -39,6 +37,7 @@ from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, 
 from core.access import AccessPolicy
 from core.links import Links
 from core.manifest_cache import ManifestCache
+from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.registry import Registry
 from core.services.blobs import BlobService
@@ -79,7 +78,8 @@ def _options(options: type[T], settings: S3Settings | ScsSettings) -> T:
     return options(**{name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()})
 
 
-# The SDK takes longer to import than everything else together, and 25 MB: a registry on a folder does without it.
+# What is imported in the functions below is large, and most registries do without it: the SDK of object stores takes
+# longer to import than all the rest, and 25 MB.
 
 
 def _s3_blob_storage(settings: S3Settings) -> BlobStorage:
@@ -120,7 +120,17 @@ def _authenticator_kind(kind: AuthKind, policy: AccessPolicy) -> str:
     return "login" if kind is AuthKind.HTPASSWD and policy.invites_anonymous else kind.value
 
 
-def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datetime]) -> TokenAuthenticator:
+def _login_authenticator(
+    users: HtpasswdAuthenticator, *, secret: bytes, now: CallableType[[], datetime]
+) -> Authenticator:
+    from adapters.auth.login_tokens import LoginTokenAuthenticator  # noqa: PLC0415
+
+    return LoginTokenAuthenticator(users, recall=users.recall, secret=secret, now=now)
+
+
+def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datetime]) -> Authenticator:
+    from adapters.auth.token import TokenAuthenticator  # noqa: PLC0415
+
     return TokenAuthenticator(
         realm=settings.realm,
         issuer=settings.issuer,
@@ -186,9 +196,7 @@ class Container(DeclarativeContainer):
             service=settings.provided.auth.silly.service,
         ),
         htpasswd=htpasswd,
-        login=Singleton(
-            LoginTokenAuthenticator, htpasswd, recall=htpasswd.provided.recall, secret=shared_secret, now=now
-        ),
+        login=Singleton(_login_authenticator, htpasswd, secret=shared_secret, now=now),
         token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
 
