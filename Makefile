@@ -16,6 +16,8 @@ COVERAGE_CORE ?= 100
 COVERAGE_OVERALL ?= 95
 # Set to 1 (CI does) to turn a missing tool or server into a failure instead of a skip.
 REQUIRE_LIVE ?=
+# How many processes share the tests, a file at a time.
+PROCESSES ?= 2
 # More arguments for pytest, for example: make test PYTEST_ARGS='-k upload'
 PYTEST_ARGS ?=
 # Further registries as columns of the benchmark: make bench PEERS='distribution zot=/path/to/zot'
@@ -49,7 +51,7 @@ run: $(VENV)/runtime.stamp ## Serve on port 5000 from ./var/registry
 	exec $(BIN)/python -m entrypoints.cli serve config/config-dev.yml
 
 test: lint typecheck tools ## Every check and every test, with the coverage gates
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_OVERALL) --durations=10 \
+	$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_OVERALL) --durations=10 \
 		$(LIVE_FLAG) $(PYTEST_ARGS)
 	$(BIN)/coverage report --include='core/*' --fail-under=$(COVERAGE_CORE)
 
