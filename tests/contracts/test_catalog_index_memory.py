@@ -1,3 +1,5 @@
+from collections.abc import AsyncIterator
+
 import pytest
 
 from adapters.catalog_index.memory import InMemoryCatalogIndex
@@ -6,5 +8,6 @@ from tests.contracts.catalog_index_contract import StoredCatalogIndexContract
 
 class TestInMemoryCatalogIndex(StoredCatalogIndexContract):
     @pytest.fixture
-    def index(self) -> InMemoryCatalogIndex:
-        return InMemoryCatalogIndex()
+    async def index(self) -> AsyncIterator[InMemoryCatalogIndex]:
+        async with InMemoryCatalogIndex() as index:
+            yield index
