@@ -54,7 +54,6 @@ UNSUPPORTED: Final = (
     Unsupported("redis", Severity.WARN, "descriptors are cached in memory, or not at all"),
     Unsupported("storage.cache.blobdescriptor", Severity.WARN, "use inmemory", harmless="inmemory"),
     Unsupported("storage.tag.concurrencylimit", Severity.NOTE, "the registry bounds its requests itself"),
-    Unsupported("storage.maintenance.uploadpurging", Severity.WARN, "abandoned uploads stay in the storage"),
     Unsupported("storage.s3.loglevel", Severity.NOTE, "use log.level"),
     Unsupported("health.file", Severity.WARN, "use the probes of the platform"),
     Unsupported("health.http", Severity.WARN, "use the probes of the platform"),

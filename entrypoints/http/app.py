@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from config.settings import Settings
+from config.settings import Settings, UploadPurgingSettings
 from core.access import AccessPolicy
 from core.errors import StorageError
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
@@ -44,6 +45,8 @@ CATALOG_RETRY_SECONDS: Final = 5.0
 CATALOG_START_SECONDS: Final = 3.0
 """How long the port stays closed for a catalog that is being filled, or whose index does not answer."""
 CATALOG_START_RETRY_SECONDS: Final = 0.5
+PURGE_DELAY_SECONDS_MAX: Final = 600
+"""How long after the start abandoned uploads are first looked for, at most; the moment is left to chance."""
 SWEEP_SECONDS: Final = 1.0
 """How long what a finished upload leaves in storage may lie there."""
 
@@ -57,7 +60,7 @@ def create_app(
     upload_secret: bytes,
     now: Callable[[], datetime],
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
-    fills_catalog: bool = True,
+    is_first: bool = True,
 ) -> web.Application:
     """Build the application.
 
@@ -69,7 +72,8 @@ def create_app(
         upload_secret: signs upload sessions; equal on all replicas.
         now: tells the time, UTC-aware.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
-        fills_catalog: whether this process fills the catalog's index at start; one of several workers does.
+        is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
+            at start, and removes abandoned uploads.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     switches = Switches(settings)
@@ -109,7 +113,7 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(_background(registry, fills_catalog=fills_catalog))
+    app.cleanup_ctx.append(_background(registry, settings.storage.upload_purging, is_first=is_first))
     return app
 
 
@@ -154,13 +158,17 @@ def _lifetimes(
     return open_and_close
 
 
-def _background(registry: Registry, *, fills_catalog: bool) -> Callable[[web.Application], AsyncIterator[None]]:
+def _background(
+    registry: Registry, purging: UploadPurgingSettings, *, is_first: bool
+) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(_app: web.Application) -> AsyncIterator[None]:
         catalog_ready = asyncio.Event()
         tasks = [
-            asyncio.create_task(_keep_catalog(registry.catalog, catalog_ready, fills=fills_catalog)),
+            asyncio.create_task(_keep_catalog(registry.catalog, catalog_ready, fills=is_first)),
             asyncio.create_task(_keep_swept(registry)),
         ]
+        if is_first and purging.enabled:
+            tasks.append(asyncio.create_task(_keep_purged(registry, purging)))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(catalog_ready.wait(), CATALOG_START_SECONDS)
         yield
@@ -184,6 +192,19 @@ async def _sweep(registry: Registry) -> None:
         await registry.uploads.sweep()
     except StorageError as error:
         _logger.warning("finished upload sessions stay for now: %s", error)
+
+
+async def _keep_purged(registry: Registry, purging: UploadPurgingSettings) -> None:
+    # Replicas that start together do not all look at once.
+    await asyncio.sleep(secrets.randbelow(PURGE_DELAY_SECONDS_MAX * 1000) / 1000)
+    while True:
+        try:
+            age = timedelta(seconds=purging.age_seconds)
+            for session in await registry.uploads.purge(age, dry_run=purging.dry_run):
+                _logger.info("abandoned upload", extra={"session": session, "removed": not purging.dry_run})
+        except StorageError as error:
+            _logger.warning("abandoned uploads stay for now: %s", error)
+        await asyncio.sleep(purging.interval_seconds)
 
 
 async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event, *, fills: bool) -> None:

@@ -112,7 +112,7 @@ class _Serving:
                 self.container.catalog_index(),
                 self.container.descriptor_cache(),
             ],
-            fills_catalog=self.worker.is_first,
+            is_first=self.worker.is_first,
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
