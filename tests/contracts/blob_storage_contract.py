@@ -35,9 +35,10 @@ class BlobStorageContract(ObjectCases, ReaderCases, WriterCases, ListingCases, D
     """Whether `reopen` gives adapters of their own on the same store."""
 
     MANY = 1_100
+    """More entries than one page of a listing or one batch of a deletion holds."""
+
     LISTS_READABLE_ONLY = True
     """Whether a name is listed only once its object can be read, also in the moment of its first write."""
-    """More entries than one page of a listing or one batch of a deletion holds."""
 
     @pytest.fixture
     async def storage(self) -> BlobStorage:
