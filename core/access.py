@@ -85,7 +85,8 @@ def compile_globs(globs: Sequence[str]) -> re.Pattern[str]:
     alternatives = (
         "".join(_WILDCARDS.get(part) or re.escape(part) for part in _GLOB_PARTS.findall(glob)) for glob in globs
     )
-    return re.compile("|".join(f"(?:{each})" for each in alternatives) or r"(?!)")
+    # `**` is any text, line ends too: a name that cannot be is for the check of names to refuse, in its words.
+    return re.compile("|".join(f"(?:{each})" for each in alternatives) or r"(?!)", re.DOTALL)
 
 
 class RuleAction(StrEnum):

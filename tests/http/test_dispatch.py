@@ -93,6 +93,7 @@ async def test_other_method_is_an_enveloped_405(api):
         "/v2/%2e%2e/tags/list",
         "/v2/" + "a" * 256 + "/tags/list",
         "/v2/a%00/tags/list",
+        "/v2/a%0d%0aX:1/tags/list",
         "/v2/host:5000/a/tags/list",
     ],
 )
