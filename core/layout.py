@@ -3,6 +3,7 @@
 The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ours, where it does not look.
 
     /docker/registry/v2
+  + ├── _control/leases/<job>                             which of several replicas does a job (`core.lease`)
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
     └── repositories/<name>
         ├── _layers/<alg>/<hex>/link                      this repository may read that blob
@@ -30,6 +31,8 @@ from core.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
+CONTROL: Final = f"{ROOT}/_control"
+"""What processes on one store tell one another."""
 
 
 def blob_directory(digest: Digest) -> str:
@@ -120,3 +123,8 @@ def referrers(name: RepositoryName, subject: Digest) -> str:
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
     """The record that the manifest `digest` names `subject`."""
     return f"{referrers(name, subject)}/{digest.algorithm}/{digest.encoded}/link"
+
+
+def lease(job: str) -> str:
+    """The object by which one of several replicas does a job: letters, digits and dashes name it."""
+    return f"{CONTROL}/leases/{job}"
