@@ -73,9 +73,13 @@ class Supervisor:
     Args:
         start: what a worker runs, in its own process; returns its exit code.
         count: how many workers.
+        on_end: told the number of each worker that ended, before its successor begins.
     """
 
-    def __init__(self, start: Callable[[Worker], int], count: int) -> None:
+    def __init__(
+        self, start: Callable[[Worker], int], count: int, *, on_end: Callable[[int], None] = lambda _number: None
+    ) -> None:
+        self._on_end = on_end
         self._start = start
         self._count = count
         self._children: dict[int, _Child] = {}
@@ -143,6 +147,7 @@ class Supervisor:
     def _bury(self, child: _Child, code: int) -> None:
         self._has_served |= any(_heard(other) for other in [child, *self._children.values()])
         os.close(child.ready_pipe)
+        self._on_end(child.number)
         if self._is_stopping:
             return
         if not self._has_served:

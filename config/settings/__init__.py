@@ -32,6 +32,7 @@ from config.settings.operations import (
     NotificationSettings,
     ProxyExecSettings,
     ProxySettings,
+    ReadinessSettings,
     StorageCheckSettings,
     TcpCheckSettings,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "PlatformSettings",
     "ProxyExecSettings",
     "ProxySettings",
+    "ReadinessSettings",
     "RedisSettings",
     "RedisTlsSettings",
     "RuleActionSetting",

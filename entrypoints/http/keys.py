@@ -24,5 +24,7 @@ REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 """Names the request in every log line and in the `X-Request-Id` header."""
 CALLER: Final = web.RequestKey("CALLER", Caller)
 """Who sends the request; set before a handler is called, never where the request was refused."""
+UNLOGGED: Final = web.RequestKey("UNLOGGED", bool)
+"""Set where the access log says nothing of the request: a probe, of which there are too many."""
 UPLOAD_LOCATION: Final = web.RequestKey("UPLOAD_LOCATION", str)
 """Where the upload session of this request is asked for its true offset; part of a 416."""

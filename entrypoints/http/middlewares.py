@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from config.logging import request_id_variable
 from entrypoints.http.errors import envelope, render, respond
-from entrypoints.http.keys import BEGUN, CALLER, CLIENT, REQUEST_ID
+from entrypoints.http.keys import BEGUN, CALLER, CLIENT, REQUEST_ID, UNLOGGED
 from entrypoints.http.streaming import BodyStalledError, ClientGoneError
 from entrypoints.http.switches import Switches
 
@@ -70,7 +70,8 @@ def common_headers(switches: Switches) -> Callable[[web.Request, web.StreamRespo
         request[BEGUN] = True
         headers = response.headers
         headers["Docker-Distribution-Api-Version"] = "registry/2.0"
-        headers["X-Request-Id"] = request.get(REQUEST_ID, "")
+        if (request_id := request.get(REQUEST_ID)) is not None:
+            headers["X-Request-Id"] = request_id
         for name, values in switches.headers.items():
             for value in values:
                 headers.add(name, value)
@@ -83,7 +84,7 @@ class AccessLogger(AbstractAccessLogger):
 
     @override
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        if not _access_logger.isEnabledFor(logging.INFO):
+        if request.get(UNLOGGED) or not _access_logger.isEnabledFor(logging.INFO):
             return
         client, caller = request.get(CLIENT), request.get(CALLER)
         _access_logger.info(

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
@@ -27,8 +28,9 @@ from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
+from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.http.protocol import GuardedRunner
-from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
+from entrypoints.http.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
 from entrypoints.reload import Reloader
 from entrypoints.watch import FileWatch
 from entrypoints.workers import ALONE, Supervisor, Worker, usable_cores
@@ -62,20 +64,34 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     try:
         sockets = open_sockets(settings.http, inherited, count)
     except OSError as error:
-        # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
-        _logger.error("cannot listen on %s: %s", settings.http.addr, reason)  # noqa: TRY400
-        return 1
+        return _tell_unavailable(settings.http.addr, error)
+    try:
+        observation = ServerObservation.open(loaded, container, count)
+    except OSError as error:
+        close_sockets(settings.http, inherited, sockets)
+        return _tell_unavailable(f"the debug address {settings.http.debug.addr}", error)
 
     def start(worker: Worker) -> int:
         reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
-        serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret)
-        return asyncio.run(serving.run())
+        watched = observation.in_worker(worker.number)
+        serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret, watched)
+        try:
+            return asyncio.run(serving.run())
+        finally:
+            watched.close()
 
     try:
-        return start(ALONE) if count == 1 else Supervisor(start, count).run()
+        return start(ALONE) if count == 1 else Supervisor(start, count, on_end=observation.worker_ended).run()
     finally:
         close_sockets(settings.http, inherited, sockets)
+        observation.close()
+
+
+def _tell_unavailable(address: str, error: OSError) -> int:
+    # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+    _logger.error("cannot listen on %s: %s", address, reason)
+    return 1
 
 
 def _worker_count(settings: Settings) -> int:
@@ -95,6 +111,7 @@ class _Serving:
     sock: socket.socket
     context: ssl.SSLContext | None
     secret: bytes
+    observation: WorkerObservation
 
     async def run(self) -> int:
         """Serve until told to stop; return the exit code."""
@@ -113,12 +130,14 @@ class _Serving:
                 self.container.descriptor_cache(),
             ],
             is_first=self.worker.is_first,
+            observation=self.observation.of_application,
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
         try:
             await runner.setup()
-            await self._serve(app, runner, stopping)
+            async with self.observation.listening():
+                await self._serve(app, runner, stopping)
         except CredentialSourceError as error:
             _logger.error("%s", error)  # noqa: TRY400 - one line for people, no traceback
             return 1
@@ -138,7 +157,7 @@ class _Serving:
         self.worker.tell_ready()
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
-        _prepare_reloads(self.reloader, app, listener, self.container.kept_tags())
+        _prepare_reloads(self.reloader, app, listener, self.container.kept_tags(), self.observation)
         async with _running(self.reloader):
             await stopping.wait()
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
@@ -158,8 +177,16 @@ def _first_context(settings: Settings) -> ssl.SSLContext | None:
 class TlsPart:
     """The certificates of a listener, as a part that can be reloaded."""
 
-    def __init__(self, listener: Listener, settings: Callable[[], Settings], *, speaks: bool) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        settings: Callable[[], Settings],
+        *,
+        speaks: bool,
+        on_change: Callable[[datetime], None] = lambda _expires: None,
+    ) -> None:
         self._listener = listener
+        self._on_change = on_change
         self._speaks = speaks
         self._settings = settings
 
@@ -179,11 +206,14 @@ class TlsPart:
             raise ConfigError(["http.tls cannot be left out while serving"])
         context = await asyncio.to_thread(build_context, tls)
         await self._listener.exchange(context)
+        self._on_change(expiry_of(tls))
         if self._speaks:
             log_expiry(tls, utc_now)
 
 
-def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listener, kept_tags: KeptTags) -> None:
+def _prepare_reloads(
+    reloader: Reloader, app: web.Application, listener: Listener, kept_tags: KeptTags, observation: WorkerObservation
+) -> None:
     reloader.appliers.append(lambda settings: configure_logging(settings.log))
     reloader.appliers.append(app[SWITCHES].apply)
     access = AccessPart(app[GATEKEEPER], kept_tags, reloader.settings)
@@ -192,7 +222,10 @@ def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listene
     # Each request looks at these files itself.
     reloader.register("users, groups and keys", access, files=tuple)
     if reloader.settings.http.tls is not None:
-        tls = TlsPart(listener, lambda: reloader.settings, speaks=reloader.speaks)
+        observation.certificate_changed(expiry_of(reloader.settings.http.tls))
+        tls = TlsPart(
+            listener, lambda: reloader.settings, speaks=reloader.speaks, on_change=observation.certificate_changed
+        )
         reloader.register("certificate", tls, files=tls.files)
 
 
@@ -221,7 +254,7 @@ def _warn(settings: Settings, container: Container) -> None:
             "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "
             "set REGISTRY_HTTP_SECRET to the same text on all replicas"
         )
-    if settings.access.immutable_tags and not container.blob_storage().creates_exclusively:
+    if settings.access.immutable_tags and not container.plain_blob_storage().creates_exclusively:
         _logger.warning(
             "access.immutabletags: this storage cannot create exclusively; of two first pushes of a tag at the same "
             "moment, by two processes, the later one wins"

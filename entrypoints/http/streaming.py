@@ -116,6 +116,8 @@ async def send_blob(request: web.BaseRequest, response: web.StreamResponse, read
         # The kernel copies from the page cache to the socket; over TLS asyncio copies in pieces of its own.
         writer.send_headers()
         await asyncio.get_running_loop().sendfile(transport, reader.file, reader.offset, reader.length)
+        # The kernel's part counts too: for the access log, and for what leaves when a connection breaks.
+        writer.output_size += reader.length
     else:
         async for chunk in reader:
             await response.write(chunk)

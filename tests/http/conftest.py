@@ -20,6 +20,7 @@ from core.ports.authenticator import Authenticator
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
+from entrypoints.http.observation import Observation
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 
@@ -95,6 +96,7 @@ async def start(services):
         authenticator: Authenticator | None = None,
         policy: AccessPolicy = OPEN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        observation: Observation | None = None,
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
         app = create_app(
@@ -105,6 +107,7 @@ async def start(services):
             upload_secret=secret,
             now=now,
             lifetimes=[authenticator],
+            observation=observation,
         )
         server = TestServer(app)
         await server.start_server(auto_decompress=False)
