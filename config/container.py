@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,8 +113,12 @@ def _metrics(folder: Path | None, worker_number: CallableType[[], int]) -> Metri
 
 
 def _can_trace() -> bool:
-    """Whether the packages of the extra `otel` are installed."""
-    return all(find_spec(name) for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter.otlp"))
+    """Whether the packages of the extra `otel` are installed; all processes share what this imports."""
+    try:
+        import_module("adapters.tracing.otel")
+    except ImportError:
+        return False
+    return True
 
 
 def _tracer(exporters: Sequence[str]) -> Tracer | None:
