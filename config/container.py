@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable as CallableType
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,8 +45,10 @@ from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
 from core.services.tags import TagService
+from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
+from core.trash import Trash
 
 T = TypeVar("T")
 
@@ -143,6 +145,15 @@ def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datet
     )
 
 
+def _entry_id() -> str:
+    # Short enough to be read aloud; the time and the kind stand beside it.
+    return uuid.uuid4().hex[:16]
+
+
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
 def _entries_max(configured: int) -> int:
     return configured or sys.maxsize
 
@@ -210,9 +221,16 @@ class Container(DeclarativeContainer):
         ),
     )
 
+    trash = Singleton(
+        Trash,
+        storage=blob_storage,
+        now=now,
+        new_id=Object(_entry_id),
+        keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
+    )
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
-    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache)
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, trash=trash)
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
@@ -231,11 +249,20 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
         policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
         memory=Singleton(ManifestCache),
+        trash=trash,
     )
     tags = Singleton(
         TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max
     )
     referrers = Singleton(ReferrerService, storage=blob_storage, links=links, tag_links=tag_links)
+    trash_service = Singleton(
+        TrashService,
+        storage=blob_storage,
+        trash=trash,
+        links=links,
+        tag_links=tag_links,
+        keeps_tag=kept_tags,
+    )
     catalog = Singleton(
         CatalogService,
         catalog_index,
@@ -250,4 +277,5 @@ class Container(DeclarativeContainer):
         tags=tags,
         referrers=referrers,
         catalog=catalog,
+        trash=trash_service,
     )

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
@@ -19,8 +19,10 @@ from core.services.blobs import BlobService
 from core.services.manifests import ManifestPolicy, ManifestService
 from core.services.referrers import ReferrerService
 from core.services.tags import TagService
+from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
+from core.trash import Trash
 
 NOW = datetime(2026, 11, 24, 3, 47, 56, 123456, tzinfo=UTC)
 
@@ -50,12 +52,14 @@ class CoreServices:
     memory: ManifestCache = field(default_factory=lambda: ManifestCache(bytes_max=0))
     """Off unless a test turns it on, so that tests see what storage holds."""
     new_hasher: HasherFactory = StandardHasher
+    trash_keep: timedelta = timedelta(days=7)
     new_id: Callable[[], str] = field(default_factory=counting_ids)
 
     def __post_init__(self) -> None:
         self.links = Links(self.storage)
         self.tag_links = TagLinks(self.storage, self.links)
-        self.blobs = BlobService(self.storage, self.links, self.cache)
+        self.trash = Trash(self.storage, now=lambda: NOW, new_id=counting_ids(), keep=self.trash_keep)
+        self.blobs = BlobService(self.storage, self.links, self.cache, self.trash)
         self.uploads = UploadService(
             self.storage,
             self.links,
@@ -66,7 +70,16 @@ class CoreServices:
             offload=offload,
         )
         self.manifests = ManifestService(
-            self.storage, self.links, self.tag_links, self.cache, policy=self.policy, memory=self.memory
+            self.storage,
+            self.links,
+            self.tag_links,
+            self.cache,
+            policy=self.policy,
+            memory=self.memory,
+            trash=self.trash,
+        )
+        self.trash_service = TrashService(
+            self.storage, self.trash, self.links, self.tag_links, keeps_tag=self.policy.keeps_tag
         )
         self.tags = TagService(self.storage, self.tag_links, page_size_max=1000)
         self.referrers = ReferrerService(self.storage, self.links, self.tag_links)
