@@ -3,7 +3,11 @@
 The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ours, where it does not look.
 
     /docker/registry/v2
-  + ├── _control/rounds/<entry>                           a collection at work; named as its entry in the trash
+  + ├── _control
+  + │   ├── rounds/<entry>/{digests,<batch>}              a round of collection at work, named as its trash entry
+  + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
+  + │   ├── collection/{checkpoint,filter}                how far a run of collection is
+  + │   └── leases/<job>                                  which of several replicas does a job (`core.lease`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what was removed together, in numbered parts
   + │   ├── blobs/<alg>/<hex[:2]>/<hex>/<entry>           content that was collected under that entry
@@ -37,7 +41,11 @@ from core.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
-COLLECTION_ROUNDS: Final = f"{ROOT}/_control/rounds"
+CONTROL: Final = f"{ROOT}/_control"
+"""What processes on one store tell one another."""
+COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
+SPARES: Final = f"{CONTROL}/spares"
+COLLECTION: Final = f"{CONTROL}/collection"
 TRASH: Final = f"{ROOT}/_trash"
 TRASH_ENTRIES: Final = f"{TRASH}/entries"
 TRASH_CLOCK: Final = f"{TRASH}/clock"
@@ -156,3 +164,8 @@ def quarantined_copy(digest: Digest, entry_id: str) -> str:
 def is_manifest_link(key: str) -> bool:
     """Whether a key is that of a link to a manifest: of a revision or a tag."""
     return key.startswith(f"{REPOSITORIES}/") and "/_manifests/" in key and "/signatures/" not in key
+
+
+def lease(job: str) -> str:
+    """The object by which one of several replicas does a job: letters, digits and dashes name it."""
+    return f"{CONTROL}/leases/{job}"
