@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable as CallableType
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,7 @@ from core.access import AccessPolicy
 from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
+from core.digest import Digest
 from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
@@ -48,6 +50,7 @@ from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
 from core.services.tags import TagService
+from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
@@ -157,8 +160,17 @@ def boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
 def _entries_max(configured: int) -> int:
     return configured or sys.maxsize
+
+
+def _related_of(cache: ManifestCache) -> CallableType[[Digest], Sequence[Digest]]:
+    # Not `provided.related`, which is a provider's own attribute.
+    return cache.related
 
 
 class Container(DeclarativeContainer):
@@ -229,7 +241,7 @@ class Container(DeclarativeContainer):
         storage=blob_storage,
         now=now,
         new_id=Object(_entry_id),
-        keep=Object(timedelta(0)),
+        keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
     )
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
@@ -245,9 +257,9 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
         clock=Object(boot_clock),
         sleep=Object(asyncio.sleep),
-        related=manifest_cache.provided.related,
+        related=Callable(_related_of, manifest_cache),
     )
-    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard)
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard, trash=trash)
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
@@ -266,11 +278,20 @@ class Container(DeclarativeContainer):
         guard=guard,
         policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
         memory=manifest_cache,
+        trash=trash,
     )
     tags = Singleton(
         TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max
     )
     referrers = Singleton(ReferrerService, storage=blob_storage, links=links, tag_links=tag_links)
+    trash_service = Singleton(
+        TrashService,
+        storage=blob_storage,
+        trash=trash,
+        links=links,
+        tag_links=tag_links,
+        keeps_tag=kept_tags,
+    )
     catalog = Singleton(
         CatalogService,
         catalog_index,
@@ -285,4 +306,5 @@ class Container(DeclarativeContainer):
         tags=tags,
         referrers=referrers,
         catalog=catalog,
+        trash=trash_service,
     )

@@ -34,6 +34,7 @@ def build_registry(services: CoreServices) -> Registry:
         tags=services.tags,
         referrers=services.referrers,
         catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
+        trash=services.trash_service,
     )
 
 
