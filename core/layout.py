@@ -3,7 +3,9 @@
 The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ours, where it does not look.
 
     /docker/registry/v2
-  + ├── _control/leases/<job>                             which of several replicas does a job (`core.lease`)
+  + ├── _control
+  + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
+  + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
     └── repositories/<name>
         ├── _layers/<alg>/<hex>/link                      this repository may read that blob
@@ -31,6 +33,7 @@ from core.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
+UPLOADS_DIRECTORY: Final = "_uploads"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
 
@@ -97,7 +100,7 @@ def tag_index_link(name: RepositoryName, tag: Tag, digest: Digest) -> str:
 
 def uploads(name: RepositoryName) -> str:
     """Its children are the upload sessions of a repository."""
-    return f"{REPOSITORIES}/{name}/_uploads"
+    return f"{REPOSITORIES}/{name}/{UPLOADS_DIRECTORY}"
 
 
 def upload(name: RepositoryName, upload_id: str) -> str:
@@ -128,3 +131,8 @@ def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
 def lease(job: str) -> str:
     """The object by which one of several replicas does a job: letters, digits and dashes name it."""
     return f"{CONTROL}/leases/{job}"
+
+
+def job(job: str) -> str:
+    """The object that remembers when a job was done last, and what came of it."""
+    return f"{CONTROL}/jobs/{job}"
