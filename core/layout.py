@@ -3,6 +3,7 @@
 The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ours, where it does not look.
 
     /docker/registry/v2
+  + ├── _transfers/<id>/<alg>/<hex>                       a large blob on its way from another storage
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
     └── repositories/<name>
         ├── _layers/<alg>/<hex>/link                      this repository may read that blob
@@ -30,6 +31,7 @@ from core.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
+TRANSFERS: Final = f"{ROOT}/_transfers"
 
 
 def blob_directory(digest: Digest) -> str:
@@ -45,6 +47,11 @@ def blob_data(digest: Digest) -> str:
 def repository(name: RepositoryName) -> str:
     """All that a repository holds."""
     return f"{REPOSITORIES}/{name}"
+
+
+def layers(name: RepositoryName) -> str:
+    """Below it lie the records of all blobs that a repository may read."""
+    return f"{REPOSITORIES}/{name}/_layers"
 
 
 def layer_link(name: RepositoryName, digest: Digest) -> str:
@@ -120,3 +127,23 @@ def referrers(name: RepositoryName, subject: Digest) -> str:
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
     """The record that the manifest `digest` names `subject`."""
     return f"{referrers(name, subject)}/{digest.algorithm}/{digest.encoded}/link"
+
+
+def all_referrers(name: RepositoryName) -> str:
+    """Below it lie the links of all referrers of a repository, subject by subject."""
+    return f"{REPOSITORIES}/{name}/_referrers"
+
+
+def transfer(transfer_id: str) -> str:
+    """All that a copy from another storage keeps here until it is done; letters, digits and dashes name it."""
+    return f"{TRANSFERS}/{transfer_id}"
+
+
+def transfer_data(transfer_id: str, digest: Digest) -> str:
+    """The staged bytes of a blob that is being copied."""
+    return f"{transfer(transfer_id)}/{digest.algorithm}/{digest.encoded}"
+
+
+def transfer_marker(transfer_id: str) -> str:
+    """An object by which a copy finds out whether both its storages are one."""
+    return f"{transfer(transfer_id)}/marker"
