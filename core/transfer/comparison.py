@@ -77,8 +77,8 @@ class Comparison:
         found = Differences()
         await self._compare_tags(name, found)
         await self._compare_revisions(name, found)
-        found.extra_referrers = await self._keys(self._target, layout.all_referrers(name))
-        async for key, _ in self._links(self._source, layout.all_referrers(name)):
+        found.extra_referrers = await self._keys(self._target, layout.subjects(name))
+        async for key, _ in self._links(self._source, layout.subjects(name)):
             if key in found.extra_referrers:
                 found.extra_referrers.discard(key)
             else:

@@ -28,7 +28,7 @@ class Removal:
         history = [key for key in found.extra_tags if not key.endswith("/current/link")]
         await self._links(prefix, history)
         await self._links(layout.revisions(name), found.extra_revisions)
-        await self._links(layout.all_referrers(name), found.extra_referrers)
+        await self._links(layout.subjects(name), found.extra_referrers)
         await self._links(layout.layers(name), found.present_layers)
 
     async def _tag(self, name: RepositoryName, tag: Tag) -> None:

@@ -63,7 +63,7 @@ class RepositoryTransfer:
         state = _State(name=name, found=found, whole=set(found.present_revisions))
         await for_each(lambda key: self._layer(state, key), self._comparison.layers(name))
         await for_each(lambda key: self._signature(state, key), stream(found.signatures))
-        await for_each(lambda key: self._write_link(f"{layout.all_referrers(name)}/{key}"), stream(found.referrers))
+        await for_each(lambda key: self._write_link(f"{layout.subjects(name)}/{key}"), stream(found.referrers))
         await self._manifests(state)
         if self._work.rereads_target:
             await for_each(lambda digest: self._present_manifest(state, digest), stream(found.present_revisions))
