@@ -210,6 +210,8 @@ class Container(DeclarativeContainer):
         ),
     )
 
+    new_hasher = Singleton(hasher_factory)
+    offload = Singleton(HashingThreads)
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
     blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache)
@@ -220,8 +222,8 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
         now=now,
         new_id=new_id,
-        new_hasher=Singleton(hasher_factory),
-        offload=Singleton(HashingThreads),
+        new_hasher=new_hasher,
+        offload=offload,
     )
     manifests = Singleton(
         ManifestService,
