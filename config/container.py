@@ -282,6 +282,8 @@ class Container(DeclarativeContainer):
     )
     upload_purge_budget = Singleton(_budget, PURGE_REQUESTS_PER_SECOND)
 
+    new_hasher = Singleton(hasher_factory)
+    offload = Singleton(HashingThreads)
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
     manifest_cache = Singleton(ManifestCache)
@@ -306,8 +308,8 @@ class Container(DeclarativeContainer):
         guard=guard,
         now=now,
         new_id=new_id,
-        new_hasher=Singleton(hasher_factory),
-        offload=Singleton(HashingThreads),
+        new_hasher=new_hasher,
+        offload=offload,
     )
     manifests = Singleton(
         ManifestService,
