@@ -47,9 +47,14 @@ def repository(name: RepositoryName) -> str:
     return f"{REPOSITORIES}/{name}"
 
 
+def layers(name: RepositoryName) -> str:
+    """Below it lie the links of all blobs that a repository may read."""
+    return f"{REPOSITORIES}/{name}/_layers"
+
+
 def layer_link(name: RepositoryName, digest: Digest) -> str:
     """The record that a repository may read a blob."""
-    return f"{REPOSITORIES}/{name}/_layers/{digest.algorithm}/{digest.encoded}/link"
+    return f"{layers(name)}/{digest.algorithm}/{digest.encoded}/link"
 
 
 def revisions(name: RepositoryName) -> str:
@@ -112,9 +117,14 @@ def upload_started_at(name: RepositoryName, upload_id: str) -> str:
     return f"{upload(name, upload_id)}/startedat"
 
 
+def subjects(name: RepositoryName) -> str:
+    """Below it lie the links of all manifests that name a subject."""
+    return f"{REPOSITORIES}/{name}/_referrers"
+
+
 def referrers(name: RepositoryName, subject: Digest) -> str:
     """Below it lie the links of all manifests that name `subject`."""
-    return f"{REPOSITORIES}/{name}/_referrers/{subject.algorithm}/{subject.encoded}"
+    return f"{subjects(name)}/{subject.algorithm}/{subject.encoded}"
 
 
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
