@@ -179,3 +179,18 @@ def is_manifest_link(key: str) -> bool:
 def lease(job: str) -> str:
     """The object by which one of several replicas does a job: letters, digits and dashes name it."""
     return f"{CONTROL}/leases/{job}"
+
+
+def verification(scope: str) -> str:
+    """All that a verification under way remembers: letters, digits and dashes name what it looks at."""
+    return f"{CONTROL}/verifications/{scope}"
+
+
+def verification_checkpoint(scope: str) -> str:
+    """How far a verification has come."""
+    return f"{verification(scope)}/checkpoint"
+
+
+def verification_findings(scope: str, part: int) -> str:
+    """A part of what it found so far."""
+    return f"{verification(scope)}/findings/{part:06}"
