@@ -21,7 +21,7 @@ class ReferrerCheck:
     async def find(self) -> list[Suspicion]:
         """Remember which manifests are listed under which subject; a listing."""
         suspicions = []
-        async for key, _ in self._context.reader.walk(layout.subjects(self._view.name)):
+        async for key, _ in self._context.reader.walk(layout.all_referrers(self._view.name)):
             pair = self._pair(key)
             if pair is None:
                 suspicions.append(suspect_leftover(self._context, key))
@@ -34,7 +34,7 @@ class ReferrerCheck:
         if len(self._view.listed_referrers) == 0:
             return []
         suspicions = []
-        async for key, stat in self._context.reader.walk(layout.subjects(self._view.name)):
+        async for key, stat in self._context.reader.walk(layout.all_referrers(self._view.name)):
             pair = self._pair(key)
             # A push writes this link before its manifest.
             if pair is None or referrer_pair(*pair) in self._view.true_referrers or not self._context.is_settled(stat):
@@ -43,7 +43,7 @@ class ReferrerCheck:
         return suspicions
 
     def _pair(self, key: str) -> tuple[Digest, Digest] | None:
-        parts = key.removeprefix(layout.subjects(self._view.name) + "/").split("/")
+        parts = key.removeprefix(layout.all_referrers(self._view.name) + "/").split("/")
         try:
             subject, digest = Digest(":".join(parts[0:2])), Digest(":".join(parts[2:4]))
         except DigestInvalidError:

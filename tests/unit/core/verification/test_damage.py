@@ -277,7 +277,7 @@ async def test_stale_history_is_a_note_and_goes(store: Store) -> None:
 
 
 async def test_lists_of_referrers_are_rebuilt_from_manifests(store: Store) -> None:
-    await store.services.storage.delete_tree(layout.subjects(NAME))
+    await store.services.storage.delete_tree(layout.all_referrers(NAME))
     finding = only(await store.verifications.run(REPAIR), Kind.REFERRER_UNLISTED)
     assert (finding.digest, finding.outcome, finding.images) == (store.image, Outcome.REBUILT, ())
     page = await store.services.referrers.page(NAME, store.image)
