@@ -231,6 +231,8 @@ class Container(DeclarativeContainer):
         new_id=Object(_entry_id),
         keep=Object(timedelta(0)),
     )
+    new_hasher = Singleton(hasher_factory)
+    offload = Singleton(HashingThreads)
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
     manifest_cache = Singleton(ManifestCache)
@@ -255,8 +257,8 @@ class Container(DeclarativeContainer):
         guard=guard,
         now=now,
         new_id=new_id,
-        new_hasher=Singleton(hasher_factory),
-        offload=Singleton(HashingThreads),
+        new_hasher=new_hasher,
+        offload=offload,
     )
     manifests = Singleton(
         ManifestService,

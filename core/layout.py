@@ -3,6 +3,7 @@
 The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ours, where it does not look.
 
     /docker/registry/v2
+  + ├── _transfers/<id>/<alg>/<hex>                       a large blob on its way from another storage
   + ├── _control
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
@@ -41,6 +42,7 @@ from core.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
+TRANSFERS: Final = f"{ROOT}/_transfers"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
@@ -64,6 +66,11 @@ def blob_data(digest: Digest) -> str:
 def repository(name: RepositoryName) -> str:
     """All that a repository holds."""
     return f"{REPOSITORIES}/{name}"
+
+
+def layers(name: RepositoryName) -> str:
+    """Below it lie the links of all blobs that a repository may read."""
+    return f"{REPOSITORIES}/{name}/_layers"
 
 
 def layer_link(name: RepositoryName, digest: Digest) -> str:
@@ -129,6 +136,11 @@ def upload_data(name: RepositoryName, upload_id: str) -> str:
 def upload_started_at(name: RepositoryName, upload_id: str) -> str:
     """When the session began; its presence is the session's existence."""
     return f"{upload(name, upload_id)}/startedat"
+
+
+def subjects(name: RepositoryName) -> str:
+    """Below it lie the links of all manifests that name a subject."""
+    return f"{REPOSITORIES}/{name}/_referrers"
 
 
 def referrers(name: RepositoryName, subject: Digest) -> str:
@@ -219,3 +231,18 @@ def collection_round_pulse(round_id: str) -> str:
 def spare(digest: Digest) -> str:
     """The record that somebody relies on a digest that a round was about to take."""
     return f"{SPARES}/{digest.algorithm}/{digest.encoded}"
+
+
+def transfer(transfer_id: str) -> str:
+    """All that a copy from another storage keeps here until it is done; letters, digits and dashes name it."""
+    return f"{TRANSFERS}/{transfer_id}"
+
+
+def transfer_data(transfer_id: str, digest: Digest) -> str:
+    """The staged bytes of a blob that is being copied."""
+    return f"{transfer(transfer_id)}/{digest.algorithm}/{digest.encoded}"
+
+
+def transfer_marker(transfer_id: str) -> str:
+    """An object by which a copy finds out whether both its storages are one."""
+    return f"{transfer(transfer_id)}/marker"
