@@ -7,7 +7,8 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
   + │   ├── collection/{checkpoint,filter}                how far a run of collection is
-  + │   └── leases/<job>                                  which of several replicas does a job (`core.lease`)
+  + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
+  + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what was removed together, in numbered parts
   + │   ├── blobs/<alg>/<hex[:2]>/<hex>/<entry>           content that was collected under that entry
@@ -41,6 +42,7 @@ from core.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
+UPLOADS_DIRECTORY: Final = "_uploads"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
@@ -113,7 +115,7 @@ def tag_index_link(name: RepositoryName, tag: Tag, digest: Digest) -> str:
 
 def uploads(name: RepositoryName) -> str:
     """Its children are the upload sessions of a repository."""
-    return f"{REPOSITORIES}/{name}/_uploads"
+    return f"{REPOSITORIES}/{name}/{UPLOADS_DIRECTORY}"
 
 
 def upload(name: RepositoryName, upload_id: str) -> str:
@@ -169,6 +171,11 @@ def is_manifest_link(key: str) -> bool:
 def lease(job: str) -> str:
     """The object by which one of several replicas does a job: letters, digits and dashes name it."""
     return f"{CONTROL}/leases/{job}"
+
+
+def job(job: str) -> str:
+    """The object that remembers when a job was done last, and what came of it."""
+    return f"{CONTROL}/jobs/{job}"
 
 
 def layers(name: RepositoryName) -> str:
