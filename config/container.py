@@ -5,7 +5,9 @@ order, as context managers, and leaves them in reverse.
 """
 
 import asyncio
+import os
 import secrets
+import socket
 import sys
 import time
 import uuid
@@ -14,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
@@ -34,15 +36,19 @@ from adapters.hashing.resumable import hasher_factory
 from config.errors import ConfigError
 from config.policies import KeptTags, access_policy, manifest_policy
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
+from core import layout
 from core.access import AccessPolicy
+from core.budget import Budget, Rates
 from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
+from core.lease import Lease
 from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.registry import Registry
+from core.schedule import SharedSchedule
 from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
@@ -54,10 +60,35 @@ from core.trash import Trash
 
 T = TypeVar("T")
 
+LEASE_SECONDS: Final = 30.0
+"""How long the job of a replica that died stays undone, about."""
+PURGE_REQUESTS_PER_SECOND: Final = 20.0
+"""What looking for abandoned uploads may ask of the store."""
+
 
 def utc_now() -> datetime:
     """Tell the time."""
     return datetime.now(UTC)  # noqa: TID251 - the one clock that the others are given
+
+
+def _owner_id() -> str:
+    """Name this process among those of all replicas, for people too."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
+def _lease(job: str, *, storage: BlobStorage) -> Lease:
+    return Lease(
+        storage, layout.lease(job), owner_id=_owner_id(), ttl=LEASE_SECONDS, clock=time.monotonic, sleep=asyncio.sleep
+    )
+
+
+def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
+    interval = timedelta(seconds=interval_seconds)
+    return SharedSchedule(storage, _lease(job, storage=storage), key=layout.job(job), interval=interval)
+
+
+def _budget(requests_per_second: float) -> Budget:
+    return Budget(Rates(requests_per_second=requests_per_second), clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def new_id() -> str:
@@ -233,6 +264,14 @@ class Container(DeclarativeContainer):
     )
     new_hasher = Singleton(hasher_factory)
     offload = Singleton(HashingThreads)
+    upload_purge_schedule = Singleton(
+        _schedule,
+        "purge-uploads",
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.upload_purging.interval_seconds,
+    )
+    upload_purge_budget = Singleton(_budget, PURGE_REQUESTS_PER_SECOND)
+
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
     manifest_cache = Singleton(ManifestCache)

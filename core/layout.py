@@ -8,7 +8,8 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
   + │   ├── collection/{checkpoint,filter}                how far a run of collection is
-  + │   └── leases/<job>                                  which of several replicas does a job (`core.lease`)
+  + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
+  + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what was removed together, in numbered parts
   + │   ├── blobs/<alg>/<hex[:2]>/<hex>/<entry>           content that was collected under that entry
@@ -43,6 +44,7 @@ ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
 TRANSFERS: Final = f"{ROOT}/_transfers"
+UPLOADS_DIRECTORY: Final = "_uploads"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
@@ -120,7 +122,7 @@ def tag_index_link(name: RepositoryName, tag: Tag, digest: Digest) -> str:
 
 def uploads(name: RepositoryName) -> str:
     """Its children are the upload sessions of a repository."""
-    return f"{REPOSITORIES}/{name}/_uploads"
+    return f"{REPOSITORIES}/{name}/{UPLOADS_DIRECTORY}"
 
 
 def upload(name: RepositoryName, upload_id: str) -> str:
@@ -196,6 +198,11 @@ def verification_checkpoint(scope: str) -> str:
 def verification_findings(scope: str, part: int) -> str:
     """A part of what it found so far."""
     return f"{verification(scope)}/findings/{part:06}"
+
+
+def job(job: str) -> str:
+    """The object that remembers when a job was done last, and what came of it."""
+    return f"{CONTROL}/jobs/{job}"
 
 
 def layers(name: RepositoryName) -> str:
