@@ -147,7 +147,7 @@ def subjects(name: RepositoryName) -> str:
 
 def referrers(name: RepositoryName, subject: Digest) -> str:
     """Below it lie the links of all manifests that name `subject`."""
-    return f"{subjects(name)}/{subject.algorithm}/{subject.encoded}"
+    return f"{all_referrers(name)}/{subject.algorithm}/{subject.encoded}"
 
 
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
@@ -183,6 +183,21 @@ def is_manifest_link(key: str) -> bool:
 def lease(job: str) -> str:
     """The object by which one of several replicas does a job: letters, digits and dashes name it."""
     return f"{CONTROL}/leases/{job}"
+
+
+def verification(scope: str) -> str:
+    """All that a verification under way remembers: letters, digits and dashes name what it looks at."""
+    return f"{CONTROL}/verifications/{scope}"
+
+
+def verification_checkpoint(scope: str) -> str:
+    """How far a verification has come."""
+    return f"{verification(scope)}/checkpoint"
+
+
+def verification_findings(scope: str, part: int) -> str:
+    """A part of what it found so far."""
+    return f"{verification(scope)}/findings/{part:06}"
 
 
 def job(job: str) -> str:
