@@ -1,26 +1,21 @@
 """The aiohttp application: handlers joined to routes, lifetimes joined to the process."""
 
-import asyncio
-import contextlib
-import logging
-import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
-from config.settings import Settings, UploadPurgingSettings
+from config.settings import Settings
 from core.access import AccessPolicy
-from core.errors import StorageError
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
 from core.registry import Registry
-from core.services.catalog import CatalogService
 from core.upload_state import UploadStateCodec
 from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
+from entrypoints.http.background import Job, background, standard_jobs
 from entrypoints.http.cors import Cors
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.draining import InFlight
@@ -38,18 +33,6 @@ from entrypoints.http.switches import Switches
 from entrypoints.http.token_endpoint import TokenEndpoint
 from entrypoints.http.urls import UrlBuilder
 
-_logger = logging.getLogger(__name__)
-
-CATALOG_RETRY_SECONDS: Final = 5.0
-"""How soon a name that the catalog's index missed is written again."""
-CATALOG_START_SECONDS: Final = 3.0
-"""How long the port stays closed for a catalog that is being filled, or whose index does not answer."""
-CATALOG_START_RETRY_SECONDS: Final = 0.5
-PURGE_DELAY_SECONDS_MAX: Final = 600
-"""How long after the start abandoned uploads are first looked for, at most; the moment is left to chance."""
-SWEEP_SECONDS: Final = 1.0
-"""How long what a finished upload leaves in storage may lie there."""
-
 
 def create_app(
     registry: Registry,
@@ -61,6 +44,7 @@ def create_app(
     now: Callable[[], datetime],
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
+    jobs: Sequence[Job] = (),
 ) -> web.Application:
     """Build the application.
 
@@ -74,6 +58,7 @@ def create_app(
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
             at start, and removes abandoned uploads.
+        jobs: what runs beside the requests, besides the usual jobs.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     switches = Switches(settings)
@@ -113,7 +98,9 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(_background(registry, settings.storage.upload_purging, is_first=is_first))
+    app.cleanup_ctx.append(
+        background(registry.catalog, [*standard_jobs(registry, settings, is_first=is_first), *jobs], is_first=is_first)
+    )
     return app
 
 
@@ -156,69 +143,3 @@ def _lifetimes(
             yield
 
     return open_and_close
-
-
-def _background(
-    registry: Registry, purging: UploadPurgingSettings, *, is_first: bool
-) -> Callable[[web.Application], AsyncIterator[None]]:
-    async def run(_app: web.Application) -> AsyncIterator[None]:
-        catalog_ready = asyncio.Event()
-        tasks = [
-            asyncio.create_task(_keep_catalog(registry.catalog, catalog_ready, fills=is_first)),
-            asyncio.create_task(_keep_swept(registry)),
-        ]
-        if is_first and purging.enabled:
-            tasks.append(asyncio.create_task(_keep_purged(registry, purging)))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(catalog_ready.wait(), CATALOG_START_SECONDS)
-        yield
-        for task in tasks:
-            task.cancel()
-        # Waited for without raising what they were cancelled with.
-        await asyncio.wait(tasks)
-        await _sweep(registry)
-
-    return run
-
-
-async def _keep_swept(registry: Registry) -> None:
-    while True:
-        await asyncio.sleep(SWEEP_SECONDS)
-        await _sweep(registry)
-
-
-async def _sweep(registry: Registry) -> None:
-    try:
-        await registry.uploads.sweep()
-    except StorageError as error:
-        _logger.warning("finished upload sessions stay for now: %s", error)
-
-
-async def _keep_purged(registry: Registry, purging: UploadPurgingSettings) -> None:
-    # Replicas that start together do not all look at once.
-    await asyncio.sleep(secrets.randbelow(PURGE_DELAY_SECONDS_MAX * 1000) / 1000)
-    while True:
-        try:
-            age = timedelta(seconds=purging.age_seconds)
-            for session in await registry.uploads.purge(age, dry_run=purging.dry_run):
-                _logger.info("abandoned upload", extra={"session": session, "removed": not purging.dry_run})
-        except StorageError as error:
-            _logger.warning("abandoned uploads stay for now: %s", error)
-        await asyncio.sleep(purging.interval_seconds)
-
-
-async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event, *, fills: bool) -> None:
-    """Fill the index, quickly retried while the port is closed; then write, for ever, what it missed."""
-    loop = asyncio.get_running_loop()
-    patience_ends = loop.time() + CATALOG_START_SECONDS
-    while True:
-        try:
-            is_done = await catalog.catch_up(fills=fills)
-        except Exception:
-            # A defect, but one in the catalog must not leave it without upkeep until the next restart.
-            _logger.exception("upkeep of the catalog failed")
-            is_done = False
-        if is_done:
-            ready.set()
-        is_starting = not ready.is_set() and loop.time() < patience_ends
-        await asyncio.sleep(CATALOG_START_RETRY_SECONDS if is_starting else CATALOG_RETRY_SECONDS)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from config.settings import Settings, UploadPurgingSettings
 from core.errors import StorageUnavailableError
 from core.names import RepositoryName
-from entrypoints.http import app
+from entrypoints.http import background
 
 NAME = RepositoryName("a")
 
@@ -18,7 +18,7 @@ def purging(**changes):
 
 
 async def test_abandoned_upload_is_removed_and_logged(start, services, monkeypatch, caplog):
-    monkeypatch.setattr(app, "PURGE_DELAY_SECONDS_MAX", 1)
+    monkeypatch.setattr(background, "PURGE_DELAY_SECONDS_MAX", 1)
     # The clock of the services stands still, far from the age that is asked for.
     state = await services.uploads.start(NAME)
     with caplog.at_level(logging.INFO):
@@ -30,7 +30,7 @@ async def test_abandoned_upload_is_removed_and_logged(start, services, monkeypat
 
 
 async def test_failing_store_is_looked_at_again(start, services, monkeypatch, caplog):
-    monkeypatch.setattr(app, "PURGE_DELAY_SECONDS_MAX", 1)
+    monkeypatch.setattr(background, "PURGE_DELAY_SECONDS_MAX", 1)
     looks, looked_twice = [], asyncio.Event()
 
     async def fail(_age, *, dry_run):
@@ -43,4 +43,4 @@ async def test_failing_store_is_looked_at_again(start, services, monkeypatch, ca
     await start(purging(interval_seconds=0.01, dry_run=True))
     await asyncio.wait_for(looked_twice.wait(), 10)
     assert looks[0] is True
-    assert "abandoned uploads stay for now" in caplog.text
+    assert "not for now: abandoned uploads are removed" in caplog.text

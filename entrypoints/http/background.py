@@ -1,0 +1,138 @@
+"""What runs beside the requests, from the start of the application to its end: upkeep that nobody waits for."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from aiohttp import web
+
+from config.settings import Settings
+from core.errors import StorageError
+from core.registry import Registry
+from core.services.catalog import CatalogService
+
+_logger = logging.getLogger(__name__)
+
+CATALOG_RETRY_SECONDS: Final = 5.0
+"""How soon a name that the catalog's index missed is written again."""
+CATALOG_START_SECONDS: Final = 3.0
+"""How long the port stays closed for a catalog that is being filled, or whose index does not answer."""
+CATALOG_START_RETRY_SECONDS: Final = 0.5
+PURGE_DELAY_SECONDS_MAX: Final = 600
+"""How long after the start abandoned uploads are first looked for, at most; the moment is left to chance."""
+SWEEP_SECONDS: Final = 1.0
+"""How long what a finished upload leaves in storage may lie there."""
+
+
+async def _nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Something to do again and again."""
+
+    name: str
+    """What it does, for the log: "abandoned uploads are removed"."""
+    run: Callable[[], Awaitable[None]]
+    """Does it once. A store that fails is logged in a line, a defect with its traceback; the job goes on after both."""
+    every: float
+    """Seconds from the end of one run to the beginning of the next."""
+    delay: Callable[[], float] = lambda: 0.0
+    """Tells the seconds before the first run."""
+    finish: Callable[[], Awaitable[None]] = _nothing
+    """Called once, after the last request, when the job has been cancelled."""
+
+
+def standard_jobs(registry: Registry, settings: Settings, *, is_first: bool) -> Sequence[Job]:
+    """Return the jobs that every registry has."""
+    jobs = [
+        Job(
+            name="finished upload sessions are removed",
+            run=registry.uploads.sweep,
+            every=SWEEP_SECONDS,
+            delay=lambda: SWEEP_SECONDS,
+            finish=registry.uploads.sweep,
+        )
+    ]
+    purging = settings.storage.upload_purging
+    if is_first and purging.enabled:
+
+        async def purge() -> None:
+            age = timedelta(seconds=purging.age_seconds)
+            for session in await registry.uploads.purge(age, dry_run=purging.dry_run):
+                _logger.info("abandoned upload", extra={"session": session, "removed": not purging.dry_run})
+
+        jobs.append(
+            Job(
+                name="abandoned uploads are removed",
+                run=purge,
+                every=purging.interval_seconds,
+                # Replicas that start together do not all look at once.
+                delay=lambda: secrets.randbelow(PURGE_DELAY_SECONDS_MAX * 1000) / 1000,
+            )
+        )
+    return jobs
+
+
+def background(
+    catalog: CatalogService, jobs: Sequence[Job], *, is_first: bool
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Return what runs the upkeep of the catalog and `jobs` as long as the application lives."""
+
+    async def run(_app: web.Application) -> AsyncIterator[None]:
+        catalog_ready = asyncio.Event()
+        tasks = [
+            asyncio.create_task(_keep_catalog(catalog, catalog_ready, fills=is_first)),
+            *(asyncio.create_task(_repeat(job), name=job.name) for job in jobs),
+        ]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(catalog_ready.wait(), CATALOG_START_SECONDS)
+        yield
+        for task in tasks:
+            task.cancel()
+        # Waited for without raising what they were cancelled with.
+        await asyncio.wait(tasks)
+        for job in jobs:
+            await _attempt(job.name, job.finish)
+
+    return run
+
+
+async def _repeat(job: Job) -> None:
+    await asyncio.sleep(job.delay())
+    while True:
+        await _attempt(job.name, job.run)
+        await asyncio.sleep(job.every)
+
+
+async def _attempt(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await run()
+    except StorageError as error:
+        _logger.warning("not for now: %s: %s", name, error)
+    except Exception:
+        # A defect, but one in upkeep must not end it until the next restart.
+        _logger.exception("failed: %s", name)
+
+
+async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event, *, fills: bool) -> None:
+    """Fill the index, quickly retried while the port is closed; then write, for ever, what it missed."""
+    loop = asyncio.get_running_loop()
+    patience_ends = loop.time() + CATALOG_START_SECONDS
+    while True:
+        try:
+            is_done = await catalog.catch_up(fills=fills)
+        except Exception:
+            # A defect, but one in the catalog must not leave it without upkeep until the next restart.
+            _logger.exception("upkeep of the catalog failed")
+            is_done = False
+        if is_done:
+            ready.set()
+        is_starting = not ready.is_set() and loop.time() < patience_ends
+        await asyncio.sleep(CATALOG_START_RETRY_SECONDS if is_starting else CATALOG_RETRY_SECONDS)
