@@ -9,7 +9,7 @@ from aiohttp.abc import AbstractAccessLogger
 from typing_extensions import override
 
 from config.logging import ACCESS_LOGGER
-from entrypoints.http.keys import CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
+from entrypoints.http.keys import BEGUN, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
 from entrypoints.http.routes import Resource, Target
 
 _logger = logging.getLogger(ACCESS_LOGGER)
@@ -111,7 +111,8 @@ _REFERENCES: Final = {Resource.BLOB: "vars.digest", Resource.REFERRERS: "vars.di
 def _response_fields(request: web.BaseRequest, response: web.StreamResponse) -> dict[str, object]:
     fields: dict[str, object] = {
         "http.response.status": response.status,
-        "http.response.written": response.body_length,
+        # Of an answer that was cut off in its middle nothing is left but what its connection has sent.
+        "http.response.written": response.body_length or (request.writer.output_size if request.get(BEGUN) else 0),
         "http.response.contenttype": response.headers.get("Content-Type", ""),
     }
     if code := request.get(ERROR_CODE):

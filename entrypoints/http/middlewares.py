@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
@@ -15,7 +16,7 @@ from entrypoints.http.switches import Switches
 
 _logger = logging.getLogger(__name__)
 
-_CLIENT_CLOSED_REQUEST: Final = 499
+CLIENT_CLOSED_REQUEST: Final = 499
 """What nginx and distribution log when the client went away; nobody receives it."""
 
 
@@ -32,22 +33,27 @@ def error_middleware(new_id: Callable[[], str]) -> Middleware:
         except ConnectionError:
             # The client stopped reading in the middle of a blob.
             _logger.info("client went away")
-            raise
+            return _cut_off(request, CLIENT_CLOSED_REQUEST)
         except Exception as error:
             if request.get(BEGUN):
                 # A second answer would be taken for the rest of the first: only closing tells the truth.
                 _logger.exception("failed in the middle of a response")
-                if request.transport is not None:
-                    request.transport.abort()
-                raise
+                return _cut_off(request, HTTPStatus.INTERNAL_SERVER_ERROR)
             return render(request, error)
 
     return answer
 
 
+def _cut_off(request: web.Request, status: int) -> web.Response:
+    """Close the connection; what is returned reaches nobody but the access log."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=status)
+
+
 def _answer_broken_body(request: web.Request, error: ClientGoneError) -> web.Response:
     if request.transport is None or request.transport.is_closing():
-        return web.Response(status=_CLIENT_CLOSED_REQUEST)
+        return web.Response(status=CLIENT_CLOSED_REQUEST)
     status = 408 if isinstance(error, BodyStalledError) else 400
     response = respond(status, [envelope("UNSUPPORTED", str(error))])
     response.force_close()
