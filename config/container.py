@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable as CallableType
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +35,9 @@ from config.errors import ConfigError
 from config.policies import KeptTags, access_policy, manifest_policy
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
 from core.access import AccessPolicy
+from core.collection.guard import CollectionGuard
+from core.collection.rounds import Rounds
+from core.collection.spares import Spares
 from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
@@ -47,6 +50,7 @@ from core.services.referrers import ReferrerService
 from core.services.tags import TagService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
+from core.trash import Trash
 
 T = TypeVar("T")
 
@@ -143,6 +147,16 @@ def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datet
     )
 
 
+def _entry_id() -> str:
+    # Short enough to be read aloud; the time and the kind stand beside it.
+    return uuid.uuid4().hex[:16]
+
+
+def boot_clock() -> float:
+    """Tell seconds that go on while the machine is suspended, as those of `time.monotonic` do not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def _entries_max(configured: int) -> int:
     return configured or sys.maxsize
 
@@ -210,14 +224,35 @@ class Container(DeclarativeContainer):
         ),
     )
 
+    trash = Singleton(
+        Trash,
+        storage=blob_storage,
+        now=now,
+        new_id=Object(_entry_id),
+        keep=Object(timedelta(0)),
+    )
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
-    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache)
+    manifest_cache = Singleton(ManifestCache)
+    rounds = Singleton(Rounds, storage=blob_storage)
+    spares = Singleton(Spares, storage=blob_storage)
+    guard = Singleton(
+        CollectionGuard,
+        rounds=rounds,
+        spares=spares,
+        links=links,
+        trash=trash,
+        cache=descriptor_cache,
+        clock=Object(boot_clock),
+        sleep=Object(asyncio.sleep),
+        related=manifest_cache.provided.related,
+    )
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard)
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
         links=links,
-        cache=descriptor_cache,
+        guard=guard,
         now=now,
         new_id=new_id,
         new_hasher=Singleton(hasher_factory),
@@ -228,9 +263,9 @@ class Container(DeclarativeContainer):
         storage=blob_storage,
         links=links,
         tag_links=tag_links,
-        cache=descriptor_cache,
+        guard=guard,
         policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
-        memory=Singleton(ManifestCache),
+        memory=manifest_cache,
     )
     tags = Singleton(
         TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max

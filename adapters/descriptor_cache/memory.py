@@ -21,7 +21,7 @@ class InMemoryDescriptorCache(DescriptorCache):
 
     Args:
         now: tells the time, UTC-aware.
-        entries_max: how many are kept; each takes about 300 bytes.
+        entries_max: how many are kept; each takes about 700 bytes at most.
         time_to_live: how long one is believed.
     """
 
@@ -38,6 +38,7 @@ class InMemoryDescriptorCache(DescriptorCache):
         self._entries_max = entries_max
         self._time_to_live = time_to_live
         self._entries: OrderedDict[tuple[RepositoryName, Digest], tuple[int, datetime]] = OrderedDict()
+        self._holders: dict[Digest, set[RepositoryName]] = {}
 
     @override
     async def get(self, name: RepositoryName, digest: Digest) -> int | None:
@@ -46,7 +47,7 @@ class InMemoryDescriptorCache(DescriptorCache):
             return None
         size, proven_at = entry
         if self._now() - proven_at >= self._time_to_live:
-            del self._entries[name, digest]
+            self._drop(name, digest)
             return None
         self._entries.move_to_end((name, digest))
         return size
@@ -55,12 +56,26 @@ class InMemoryDescriptorCache(DescriptorCache):
     async def put(self, name: RepositoryName, digest: Digest, size: int) -> None:
         self._entries[name, digest] = (size, self._now())
         self._entries.move_to_end((name, digest))
+        self._holders.setdefault(digest, set()).add(name)
         if len(self._entries) > self._entries_max:
-            self._entries.popitem(last=False)
+            self._drop(*next(iter(self._entries)))
 
     @override
     async def forget(self, name: RepositoryName, digest: Digest) -> None:
-        self._entries.pop((name, digest), None)
+        self._drop(name, digest)
+
+    @override
+    async def forget_everywhere(self, digest: Digest) -> None:
+        for name in self._holders.pop(digest, ()):
+            del self._entries[name, digest]
+
+    def _drop(self, name: RepositoryName, digest: Digest) -> None:
+        if self._entries.pop((name, digest), None) is None:
+            return
+        holders = self._holders[digest]
+        holders.discard(name)
+        if not holders:
+            del self._holders[digest]
 
 
 class DisabledDescriptorCache(DescriptorCache):
@@ -78,4 +93,8 @@ class DisabledDescriptorCache(DescriptorCache):
 
     @override
     async def forget(self, name: RepositoryName, digest: Digest) -> None:
+        """Do nothing."""
+
+    @override
+    async def forget_everywhere(self, digest: Digest) -> None:
         """Do nothing."""

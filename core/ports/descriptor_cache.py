@@ -39,3 +39,7 @@ class DescriptorCache(ABC):
     @abstractmethod
     async def forget(self, name: RepositoryName, digest: Digest) -> None:
         """Forget a blob of this repository. Idempotent."""
+
+    @abstractmethod
+    async def forget_everywhere(self, digest: Digest) -> None:
+        """Forget a blob of every repository, since garbage collection is about to take it. Idempotent."""

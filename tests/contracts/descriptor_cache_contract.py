@@ -40,3 +40,19 @@ class DescriptorCacheContract:
         await cache.forget(NAME, DIGEST)
         assert await cache.get(NAME, DIGEST) is None
         assert await cache.get(OTHER, DIGEST) == (5 if self.REMEMBERS else None)
+
+    async def test_forgotten_everywhere_is_a_miss_in_each_repository(self, cache):
+        await cache.put(NAME, DIGEST, 5)
+        await cache.put(OTHER, DIGEST, 5)
+        await cache.forget_everywhere(DIGEST)
+        await cache.forget_everywhere(DIGEST)
+        assert await cache.get(NAME, DIGEST) is None
+        assert await cache.get(OTHER, DIGEST) is None
+
+    async def test_forgetting_everywhere_leaves_other_blobs(self, cache):
+        await cache.put(NAME, DIGEST, 5)
+        await cache.forget_everywhere(Digest.of(b"y"))
+        assert await cache.get(NAME, DIGEST) == (5 if self.REMEMBERS else None)
+        await cache.forget_everywhere(DIGEST)
+        await cache.put(NAME, DIGEST, 7)
+        assert await cache.get(NAME, DIGEST) == (7 if self.REMEMBERS else None)

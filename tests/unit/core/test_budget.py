@@ -1,0 +1,89 @@
+"""A job keeps to its rates, on a clock of the test's own."""
+
+import pytest
+
+from core.budget import Budget, Rates
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.slept = []
+
+    def clock(self):
+        return self.now
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def time():
+    return Time()
+
+
+def budget(time, **rates):
+    return Budget(Rates(**rates), clock=time.clock, sleep=time.sleep)
+
+
+async def test_without_rates_nothing_waits(time):
+    free = budget(time)
+    for _ in range(1000):
+        await free.take(size=10**9)
+    assert time.slept == []
+
+
+async def test_requests_keep_to_their_rate(time):
+    slow = budget(time, requests_per_second=10)
+    for _ in range(110):
+        await slow.take()
+    assert time.now - 100 == pytest.approx(10.0)
+
+
+async def test_first_second_is_free(time):
+    slow = budget(time, requests_per_second=10)
+    for _ in range(10):
+        await slow.take()
+    assert time.slept == []
+
+
+async def test_bytes_keep_to_their_rate(time):
+    slow = budget(time, bytes_per_second=1000)
+    await slow.take(size=1000)
+    await slow.take(size=500)
+    assert time.slept == [pytest.approx(0.5)]
+
+
+async def test_piece_larger_than_the_bucket_gets_through(time):
+    slow = budget(time, bytes_per_second=1000)
+    await slow.take(size=5000)
+    await slow.take(size=0)
+    assert time.slept == [pytest.approx(4.0)]
+
+
+async def test_slower_of_the_two_decides(time):
+    slow = budget(time, requests_per_second=1, bytes_per_second=1000)
+    await slow.take(requests=3, size=1500)
+    assert time.slept == [pytest.approx(2.0)]
+
+
+async def test_idle_time_is_saved_for_one_second_only(time):
+    slow = budget(time, requests_per_second=10)
+    time.now += 3600
+    await slow.take(requests=20)
+    assert time.slept == [pytest.approx(1.0)]
+
+
+async def test_those_who_wait_are_served_one_after_the_other(time):
+    waits = []
+
+    async def note(seconds):
+        waits.append(seconds)
+
+    slow = Budget(Rates(requests_per_second=1), clock=time.clock, sleep=note)
+    for _ in range(4):
+        await slow.take()
+    assert waits == [pytest.approx(seconds) for seconds in (1.0, 2.0, 3.0)]
