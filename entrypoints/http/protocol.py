@@ -5,6 +5,7 @@ What aiohttp answers itself (a request that cannot be parsed never reaches the a
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,10 +18,11 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from typing_extensions import override
 
 from config.settings import LimitSettings
+from entrypoints.http.access_log import AccessLogger
 from entrypoints.http.draining import CUT_SECONDS
 from entrypoints.http.errors import envelope, render, respond
-from entrypoints.http.middlewares import AccessLogger
 from entrypoints.http.pouring import duplicate
+from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request
 from entrypoints.http.streaming import READ_BUFFER_BYTES, ClientGoneError
 
 _logger = logging.getLogger(__name__)
@@ -129,9 +131,12 @@ class GuardedProtocol(RequestHandler):
         """Answer what did not reach the application, and close the connection."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way already")
+        # It never came to the middleware that does this.
+        request_id = name_request(request, _new_id)
         if isinstance(exc, BadHttpMessage):
-            _logger.info("malformed request from %s: %s", request.remote, str(exc.message).partition("\n")[0])
             status, text = self._judge(exc)
+            # Not aiohttp's message, which quotes the header: it may be the one with the password.
+            _logger.info("refused a request from %s: %s (%s)", request.remote, text, type(exc).__name__)
             response = respond(status, [envelope("UNSUPPORTED", text)])
         else:
             _logger.error("request failed outside of the application", exc_info=exc)
@@ -139,6 +144,7 @@ class GuardedProtocol(RequestHandler):
         response.force_close()
         # The version of a request that could not be read is unknown, so aiohttp leaves this out.
         response.headers["Connection"] = "close"
+        response.headers[REQUEST_ID_HEADER] = request_id
         return response
 
     @override
@@ -148,6 +154,7 @@ class GuardedProtocol(RequestHandler):
         """Send a response; what aiohttp raised outside of the middlewares (417) is rendered first."""
         if isinstance(resp, web.HTTPException):
             resp = render(request, resp)
+            resp.headers[REQUEST_ID_HEADER] = name_request(request, _new_id)
         return await super().finish_response(request, resp, start_time)
 
     def _judge(self, error: BadHttpMessage) -> tuple[int, str]:
@@ -172,6 +179,10 @@ class GuardedProtocol(RequestHandler):
     def _close_late(self) -> None:
         _logger.info("closed a connection whose request did not arrive")
         self.force_close()
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
 
 
 class GuardedServer(web.Server):

@@ -174,11 +174,16 @@ async def send_blob(request: web.BaseRequest, response: web.StreamResponse, read
     transport = request.transport
     if writer is None or transport is None:
         raise ClientGoneError("the connection was closed before the answer")
-    if reader.file is not None and reader.length:
-        # The kernel copies from the page cache to the socket; over TLS asyncio copies in pieces of its own.
+    is_plain = transport.get_extra_info("sslcontext") is None
+    if reader.file is not None and reader.length and is_plain:
+        # The kernel copies from the page cache to the socket. Over TLS asyncio would copy in pieces of 16 KiB, a thread
+        # each, and would not notice a client that closed: it read the whole blob for nobody.
         writer.send_headers()
         await asyncio.get_running_loop().sendfile(transport, reader.file, reader.offset, reader.length)
     else:
         async for chunk in reader:
             await response.write(chunk)
+            # Bytes that are in memory never wait, nor does a write to a connection that is gone: without a turn of the
+            # loop nobody would be told that it is.
+            await asyncio.sleep(0)
     await response.write_eof()
