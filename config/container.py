@@ -34,6 +34,8 @@ from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
+from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
+from adapters.image_layout.folder import FolderImageLayout
 from config.errors import ConfigError
 from config.policies import KeptTags, access_policy, manifest_policy
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
@@ -49,6 +51,7 @@ from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
+from core.ports.image_layout import ImageLayout, ImageLayoutWriter
 from core.registry import Registry
 from core.schedule import SharedSchedule
 from core.services.blobs import BlobService
@@ -179,6 +182,16 @@ def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datet
         redirect_path=settings.auto_redirect_path if settings.auto_redirect else None,
         now=now,
     )
+
+
+def read_image_layout(path: Path) -> ImageLayout:
+    """Return the OCI image layout that lies in a folder or in a tar archive."""
+    return FolderImageLayout(path) if path.is_dir() else ArchiveImageLayout(path)
+
+
+def write_image_layout(path: Path) -> ImageLayoutWriter:
+    """Return a layout to write: an archive if it is to be called `.tar`, else a folder, which may hold one already."""
+    return ArchiveImageLayoutWriter(path) if path.suffix == ".tar" else FolderImageLayout(path, creates=True)
 
 
 def _entry_id() -> str:
