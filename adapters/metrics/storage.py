@@ -24,6 +24,8 @@ ACTIONS: Final = {
     "list_children": "List",
     "list_marked": "ListMarked",
     "walk": "Walk",
+    "walk_within": "WalkWithin",
+    "drop_unfinished": "DropUnfinished",
     "move": "Move",
     "delete": "Delete",
     "delete_tree": "DeleteTree",

@@ -6,7 +6,6 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from entrypoints.http.keys import UNLOGGED
 from entrypoints.observability.readiness import Readiness
 
 ALIVE_PATH: Final = "/healthz"
@@ -36,7 +35,6 @@ class Probes:
             probe = handlers.get(request.path)
             if probe is None:
                 return await handler(request)
-            request[UNLOGGED] = True
             if request.method not in {"GET", "HEAD"}:
                 return web.Response(status=405, headers={"Allow": "GET, HEAD"})
             return await probe(request)

@@ -6,8 +6,8 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,24 +16,27 @@ from aiohttp import web
 
 from config.container import Container, utc_now
 from config.errors import ConfigError
-from config.loader import Loaded, inherited_descriptors
+from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
 from config.policies import KeptTags
-from config.settings import Settings, StorageKind
+from config.settings import HttpSettings, Settings, StorageKind
 from core.errors import StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
 from entrypoints.http.authentication import GATEKEEPER
+from entrypoints.http.background import Job
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.http.protocol import GuardedRunner
+from entrypoints.http.purging import purge_job
 from entrypoints.http.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
 from entrypoints.reload import Reloader
+from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
-from entrypoints.workers import ALONE, Supervisor, Worker, usable_cores
+from entrypoints.workers import Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
 
@@ -60,38 +63,74 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     context, secret = _first_context(settings), container.shared_secret()
     asyncio.run(_check_credentials(container))
     _warn(settings, container)
+    service = _service_manager()
+    with ExitStack() as stack:
+        try:
+            sockets = stack.enter_context(_sockets(settings.http, count))
+            observation = stack.enter_context(_observation(loaded, container, count))
+        except _UnavailableError as error:
+            _logger.error("cannot listen on %s", error)  # noqa: TRY400 - one line for people, no traceback
+            return 1
+
+        def start(worker: Worker) -> int:
+            reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
+            watched = observation.in_worker(worker.number)
+            serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret, watched)
+            try:
+                return asyncio.run(serving.run())
+            finally:
+                watched.close()
+
+        if count == 1:
+            return start(Worker(service))
+        supervisor = Supervisor(
+            start,
+            count,
+            service=service,
+            status=f"{count} workers serve {settings.http.addr}",
+            drain_seconds=settings.http.drain_timeout_seconds,
+            on_end=observation.worker_ended,
+        )
+        return supervisor.run()
+
+
+class _UnavailableError(Exception):
+    """An address cannot be had; the text says which and why."""
+
+    def __init__(self, address: str, error: OSError) -> None:
+        # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        super().__init__(f"{address}: {reason}")
+
+
+@contextmanager
+def _sockets(settings: HttpSettings, count: int) -> Iterator[Sequence[socket.socket]]:
     inherited = inherited_descriptors(pid=os.getpid())
     try:
-        sockets = open_sockets(settings.http, inherited, count)
+        sockets = open_sockets(settings, inherited, count)
     except OSError as error:
-        return _tell_unavailable(settings.http.addr, error)
+        raise _UnavailableError(settings.addr, error) from error
+    try:
+        yield sockets
+    finally:
+        close_sockets(settings, inherited, sockets)
+
+
+@contextmanager
+def _observation(loaded: Loaded, container: Container, count: int) -> Iterator[ServerObservation]:
     try:
         observation = ServerObservation.open(loaded, container, count)
     except OSError as error:
-        close_sockets(settings.http, inherited, sockets)
-        return _tell_unavailable(f"the debug address {settings.http.debug.addr}", error)
-
-    def start(worker: Worker) -> int:
-        reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
-        watched = observation.in_worker(worker.number)
-        serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret, watched)
-        try:
-            return asyncio.run(serving.run())
-        finally:
-            watched.close()
-
+        raise _UnavailableError(f"the debug address {loaded.settings.http.debug.addr}", error) from error
     try:
-        return start(ALONE) if count == 1 else Supervisor(start, count, on_end=observation.worker_ended).run()
+        yield observation
     finally:
-        close_sockets(settings.http, inherited, sockets)
         observation.close()
 
 
-def _tell_unavailable(address: str, error: OSError) -> int:
-    # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
-    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
-    _logger.error("cannot listen on %s: %s", address, reason)
-    return 1
+def _service_manager() -> ServiceManager:
+    asked = service_environment(pid=os.getpid())
+    return ServiceManager(asked.notify_address, watchdog_seconds=asked.watchdog_seconds)
 
 
 def _worker_count(settings: Settings) -> int:
@@ -131,6 +170,7 @@ class _Serving:
             ],
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
+            jobs=_jobs(self.container, settings) if self.worker.is_first else (),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
@@ -154,13 +194,26 @@ class _Serving:
             runner, self.sock, context=self.context, handshake_seconds=settings.http.limits.header_seconds
         )
         await listener.start()
-        self.worker.tell_ready()
+        self.worker.reports.ready(f"serving {listener.name}")
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
         _prepare_reloads(self.reloader, app, listener, self.container.kept_tags(), self.observation)
-        async with _running(self.reloader):
+        async with _running(self.reloader.run()), _running(_beat(self.worker.reports)):
             await stopping.wait()
+        if self.worker.is_alone:
+            _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
+        self.worker.reports.stopping(settings.http.drain_timeout_seconds)
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
+
+
+def _jobs(container: Container, settings: Settings) -> Sequence[Job]:
+    """Return what one process of a server does beside serving."""
+    purging = settings.storage.upload_purging
+    if not purging.enabled:
+        return []
+    return [
+        purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, container.upload_purge_budget())
+    ]
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:
@@ -230,8 +283,8 @@ def _prepare_reloads(
 
 
 @asynccontextmanager
-async def _running(reloader: Reloader) -> Any:
-    task = asyncio.create_task(reloader.run())
+async def _running(job: Coroutine[Any, Any, None]) -> Any:
+    task = asyncio.create_task(job)
     try:
         yield
     finally:
@@ -240,8 +293,14 @@ async def _running(reloader: Reloader) -> Any:
             await task
 
 
+async def _beat(reports: Reports) -> None:
+    """Say, as long as the event loop turns, that it does."""
+    while reports.beat_seconds:
+        reports.alive()
+        await asyncio.sleep(reports.beat_seconds)
+
+
 async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: float) -> None:
-    _logger.info("stopping", extra={"drain_seconds": timeout_seconds})
     for site in list(runner.sites):
         await site.stop()
     if not await in_flight.drain(timeout_seconds):
@@ -282,5 +341,11 @@ def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:
         loop.add_reader(worker.lifeline, stopping.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+
+    def reload() -> None:
+        worker.reports.reloading()
+        reloader.ask()
+
+    reloader.reloaded = worker.reports.reloaded
+    loop.add_signal_handler(signal.SIGHUP, reload)
     return stopping

@@ -141,7 +141,7 @@ def test_counters_of_three_workers_never_fall_while_workers_are_killed(start: Ca
     # Every answer that a client got was counted by a process that may be dead by now; a kill between the answer's
     # count and its arrival may only make the count larger.
     assert load.answered <= counts[-1] <= load.answered + load.broken
-    assert load.answered > 100
+    assert load.answered > 20
     for name, labels in (("registry_workers", {}), ("registry_http_in_flight_requests", {"handler": "manifest"})):
         assert last.total(name, **labels) == {"registry_workers": WORKERS}.get(name, 0)
     assert last.total("registry_worker_starts_total") == WORKERS + KILLS
