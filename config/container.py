@@ -35,6 +35,9 @@ from config.errors import ConfigError
 from config.policies import KeptTags, access_policy, manifest_policy
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
 from core.access import AccessPolicy
+from core.collection.guard import CollectionGuard
+from core.collection.rounds import Rounds
+from core.collection.spares import Spares
 from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
@@ -154,6 +157,11 @@ def _duration(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def boot_clock() -> float:
+    """Tell seconds that go on while the machine is suspended, as those of `time.monotonic` do not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def _entries_max(configured: int) -> int:
     return configured or sys.maxsize
 
@@ -230,12 +238,26 @@ class Container(DeclarativeContainer):
     )
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
-    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, trash=trash)
+    manifest_cache = Singleton(ManifestCache)
+    rounds = Singleton(Rounds, storage=blob_storage)
+    spares = Singleton(Spares, storage=blob_storage)
+    guard = Singleton(
+        CollectionGuard,
+        rounds=rounds,
+        spares=spares,
+        links=links,
+        trash=trash,
+        cache=descriptor_cache,
+        clock=Object(boot_clock),
+        sleep=Object(asyncio.sleep),
+        related=manifest_cache.provided.related,
+    )
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard, trash=trash)
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
         links=links,
-        cache=descriptor_cache,
+        guard=guard,
         now=now,
         new_id=new_id,
         new_hasher=Singleton(hasher_factory),
@@ -246,9 +268,9 @@ class Container(DeclarativeContainer):
         storage=blob_storage,
         links=links,
         tag_links=tag_links,
-        cache=descriptor_cache,
+        guard=guard,
         policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
-        memory=Singleton(ManifestCache),
+        memory=manifest_cache,
         trash=trash,
     )
     tags = Singleton(

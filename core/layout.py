@@ -4,7 +4,7 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
 
     /docker/registry/v2
   + ├── _control
-  + │   ├── rounds/<entry>/{digests,<batch>}              a round of collection at work, named as its trash entry
+  + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
   + │   ├── collection/{checkpoint,filter}                how far a run of collection is
   + │   └── leases/<job>                                  which of several replicas does a job (`core.lease`)
@@ -169,3 +169,38 @@ def is_manifest_link(key: str) -> bool:
 def lease(job: str) -> str:
     """The object by which one of several replicas does a job: letters, digits and dashes name it."""
     return f"{CONTROL}/leases/{job}"
+
+
+def layers(name: RepositoryName) -> str:
+    """Below it lie the records of all blobs that a repository may read."""
+    return f"{REPOSITORIES}/{name}/_layers"
+
+
+def all_referrers(name: RepositoryName) -> str:
+    """Below it lie the links of all referrers of a repository, subject by subject."""
+    return f"{REPOSITORIES}/{name}/_referrers"
+
+
+def collection_round(round_id: str) -> str:
+    """All that a round of collection tells those who serve."""
+    return f"{COLLECTION_ROUNDS}/{round_id}"
+
+
+def collection_round_digests(round_id: str) -> str:
+    """What the round is about to take; its presence is the round's existence."""
+    return f"{collection_round(round_id)}/digests"
+
+
+def collection_round_batch(round_id: str, batch: int) -> str:
+    """The record that the round has begun to remove this batch, and is done with those before it."""
+    return f"{collection_round(round_id)}/{batch:06}"
+
+
+def collection_round_pulse(round_id: str) -> str:
+    """Rewritten all the time by a collector that is alive."""
+    return f"{collection_round(round_id)}/pulse"
+
+
+def spare(digest: Digest) -> str:
+    """The record that somebody relies on a digest that a round was about to take."""
+    return f"{SPARES}/{digest.algorithm}/{digest.encoded}"

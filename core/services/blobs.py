@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from core import layout
+from core.collection.guard import CollectionGuard, Need
 from core.descriptor import Descriptor
 from core.digest import Digest
 from core.errors import BlobUnknownError, ObjectNotFoundError
@@ -19,10 +20,13 @@ from core.trash_entry import RemovedLink, TrashKind
 class BlobService:
     """Reads, mounts and unlinks blobs; one per process."""
 
-    def __init__(self, storage: BlobStorage, links: Links, cache: DescriptorCache, trash: Trash) -> None:
+    def __init__(
+        self, storage: BlobStorage, links: Links, cache: DescriptorCache, *, guard: CollectionGuard, trash: Trash
+    ) -> None:
         self._storage = storage
         self._links = links
         self._cache = cache
+        self._guard = guard
         self._trash = trash
 
     async def stat(self, name: RepositoryName, digest: Digest) -> Descriptor:
@@ -31,9 +35,11 @@ class BlobService:
         Link and data are both looked at, since one may be there without the other.
 
         Raises:
-            BlobUnknownError: the repository does not link it, or its data is gone.
+            BlobUnknownError: the repository does not link it, its data is gone, or collection is removing it.
         """
-        size = await self._cache.get(name, digest)
+        if not await self._guard.admits(digest):
+            raise BlobUnknownError("blob unknown to registry", detail=digest)
+        size = await self._guard.recall(name, digest)
         if size is None:
             target = await self._target(name, digest)
             try:
@@ -41,7 +47,7 @@ class BlobService:
             except ObjectNotFoundError:
                 raise BlobUnknownError("blob unknown to registry", detail=digest) from None
             if target == digest:
-                await self._cache.put(name, digest, size)
+                await self._guard.remember(name, digest, size)
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 
     @asynccontextmanager
@@ -54,6 +60,7 @@ class BlobService:
             BlobUnknownError: on entering the block: not linked, or its data is gone.
             RangeInvalidError: on entering the block: `offset` lies beyond the end.
         """
+        self._guard.touch(digest)
         target = await self._target(name, digest)
         opening = self._storage.open_reader(layout.blob_data(target), offset=offset, length=length)
         async with AsyncExitStack() as stack:
@@ -78,6 +85,7 @@ class BlobService:
 
         Idempotent. Returns whether it worked: the client then need not send the blob (end-11).
         """
+        ticket = await self._guard.ticket()
         target = digest if source is None else await self._links.read(layout.layer_link(source, digest))
         if target is None:
             return False
@@ -85,9 +93,12 @@ class BlobService:
             stat = await self._storage.stat(layout.blob_data(target))
         except ObjectNotFoundError:
             return False
-        await self._links.write(layout.layer_link(name, digest), target)
+        link = layout.layer_link(name, digest)
+        await self._links.write(link, target)
+        if await self._guard.confirm(ticket, [Need(link, digest), Need(link, target)]):
+            return False
         if target == digest:
-            await self._cache.put(name, digest, stat.size)
+            await self._guard.remember(name, digest, stat.size)
         return True
 
     async def unlink(self, name: RepositoryName, digest: Digest, *, by: str = "") -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core import layout
+from core.collection.guard import CollectionGuard, Need
 from core.concurrency import map_bounded
 from core.descriptor import Descriptor
 from core.digest import Digest
@@ -26,7 +27,6 @@ from core.manifest_cache import ManifestCache
 from core.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS
 from core.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
-from core.ports.descriptor_cache import DescriptorCache
 from core.schema1 import is_schema1
 from core.tag_links import TagLinks
 from core.trash import Trash
@@ -63,6 +63,15 @@ class PushedManifest:
     tags: Sequence[Tag]
 
 
+@dataclass(frozen=True, slots=True)
+class _Needed:
+    """Something that a manifest needs in its repository."""
+
+    name: RepositoryName
+    need: Need
+    is_blob: bool = False
+
+
 class ManifestService:
     """Stores, serves and deletes manifests; one per process."""
 
@@ -71,8 +80,8 @@ class ManifestService:
         storage: BlobStorage,
         links: Links,
         tag_links: TagLinks,
-        cache: DescriptorCache,
         *,
+        guard: CollectionGuard,
         policy: ManifestPolicy,
         memory: ManifestCache,
         trash: Trash,
@@ -80,7 +89,7 @@ class ManifestService:
         self._storage = storage
         self._links = links
         self._tags = tag_links
-        self._cache = cache
+        self._guard = guard
         self._legacy = LegacyManifests(storage, links)
         self._memory = memory
         self._policy = policy
@@ -105,10 +114,12 @@ class ManifestService:
         One less for a manifest in memory: what may be read is asked each time, what it is only once.
 
         Raises:
-            ManifestUnknownError: the repository does not hold it, or its data is gone.
+            ManifestUnknownError: the repository does not hold it, its data is gone, or collection is removing it.
             StorageCorruptError: the data is not what was pushed. Pushing it again repairs it.
         """
         digest = await self.resolve(name, reference)
+        if not await self._guard.admits(digest):
+            raise _unknown(name, reference)
         if await self._links.read(layout.revision_link(name, digest)) is not None:
             if (known := self._memory.get(digest)) is not None:
                 return known
@@ -163,9 +174,12 @@ class ManifestService:
             raise DigestMismatchError(
                 "manifest does not match its digest", detail={"expected": digest, "actual": actual}
             )
-        await self._check_references(name, manifest)
+        references = self._references(name, manifest)
+        ticket = await self._guard.ticket()
+        await self._check_references(references)
         await self._require_movable(name, tags, actual)
         await self._store(name, actual, manifest)
+        await self._confirm(name, actual, references, ticket)
         for tag in await self._tags_to_move(name, tags, actual):
             await self._point(name, tag, actual, manifest)
         self._memory.put(StoredManifest(content=content, media_type=manifest.media_type, digest=actual))
@@ -220,7 +234,9 @@ class ManifestService:
             is_tagged = await self._tags.resolve(name, tag) is not None
             if is_tagged and await self._links.read(layout.revision_link(name, digest)) is not None:
                 return
+            ticket = await self._guard.ticket()
             await self._store(name, digest, manifest)
+            await self._confirm(name, digest, [], ticket)
 
     async def _schema1(self, name: RepositoryName, digest: Digest, payload: bytes) -> StoredManifest:
         signed = await self._legacy.sign(name, digest, payload)
@@ -299,27 +315,42 @@ class ManifestService:
             raise StorageCorruptError(f"the data of {digest} hashes to something else")
         return content
 
-    async def _check_references(self, name: RepositoryName, manifest: Manifest) -> None:
+    async def _confirm(
+        self, name: RepositoryName, digest: Digest, references: Sequence[_Needed], ticket: float
+    ) -> None:
+        """Make sure that collection leaves a manifest that was just stored, and all that it needs."""
+        own = Need(layout.revision_link(name, digest), digest)
+        missing = await self._guard.confirm(ticket, [own, *(needed.need for needed in references)])
+        if not missing:
+            return
+        # Where a tag points at it, the manifest was there before, and its tag must not be left alone.
+        if not await self._tags.pointing_at(name, digest):
+            await self._links.delete(own.link)
+        raise ManifestBlobUnknownError(missing)
+
+    def _references(self, name: RepositoryName, manifest: Manifest) -> Sequence[_Needed]:
+        """Return what the repository must have, each once, in document order."""
         blobs = [blob for blob in manifest.blobs() if self._must_have(blob)]
         children = [child for child in manifest.manifests if self._policy.requires_child(child)]
-
-        # Each once, in document order.
-        references = dict.fromkeys(
-            [(layout.layer_link(name, blob.digest), blob.digest) for blob in blobs]
-            + [(layout.revision_link(name, child.digest), child.digest) for child in children]
+        return list(
+            dict.fromkeys(
+                [_Needed(name, Need(layout.layer_link(name, blob.digest), blob.digest), is_blob=True) for blob in blobs]
+                + [_Needed(name, Need(layout.revision_link(name, each.digest), each.digest)) for each in children]
+            )
         )
 
-        async def is_there(reference: tuple[str, Digest]) -> bool:
-            link, digest = reference
-            if link == layout.layer_link(name, digest) and await self._cache.get(name, digest) is not None:
-                return True
-            target = await self._links.read(link)
-            return target is not None and await self._exists(target)
-
-        verdicts = await map_bounded(is_there, references)
-        missing = [digest for (_, digest), there in zip(references, verdicts, strict=True) if not there]
+    async def _check_references(self, references: Sequence[_Needed]) -> None:
+        verdicts = await map_bounded(self._is_there, references)
+        missing = [needed.need.digest for needed, there in zip(references, verdicts, strict=True) if not there]
         if missing:
             raise ManifestBlobUnknownError(missing)
+
+    async def _is_there(self, needed: _Needed) -> bool:
+        digest = needed.need.digest
+        if needed.is_blob and await self._guard.recall(needed.name, digest) is not None:
+            return True
+        target = await self._links.read(needed.need.link)
+        return target is not None and await self._exists(target)
 
     def _must_have(self, blob: Descriptor) -> bool:
         if not self._policy.requires_blobs:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from core import layout
+from core.collection.guard import CollectionGuard, Need
 from core.descriptor import Descriptor
 from core.digest import CANONICAL, Digest, Hasher, HasherFactory
 from core.errors import (
@@ -18,6 +19,7 @@ from core.errors import (
     NameInvalidError,
     ObjectBusyError,
     ObjectNotFoundError,
+    StorageUnavailableError,
     UploadRangeError,
     UploadUnknownError,
 )
@@ -25,7 +27,6 @@ from core.links import Links
 from core.media_types import OCTET_STREAM
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage, BlobWriter
-from core.ports.descriptor_cache import DescriptorCache
 from core.upload_state import UploadState, is_upload_id
 
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
@@ -47,8 +48,8 @@ class UploadService:
         self,
         storage: BlobStorage,
         links: Links,
-        cache: DescriptorCache,
         *,
+        guard: CollectionGuard,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         new_hasher: HasherFactory,
@@ -56,7 +57,7 @@ class UploadService:
     ) -> None:
         self._storage = storage
         self._links = links
-        self._cache = cache
+        self._guard = guard
         self._now = now
         self._new_id = new_id
         self._new_hasher = new_hasher
@@ -126,8 +127,9 @@ class UploadService:
         """
         async with self._writer(state) as writer:
             size = await self._verify(writer, state, digest, chunks)
+            ticket = await self._guard.ticket()
             await writer.commit(layout.blob_data(digest))
-        blob = await self._link(state.name, digest, size)
+        blob = await self._link(state.name, digest, size, ticket)
         _remember(self._finished, state.upload_id, value=layout.upload(state.name, state.upload_id))
         return blob
 
@@ -143,13 +145,14 @@ class UploadService:
             try:
                 await self._absorb(writer, hasher, chunks)
                 _require(digest, hasher.digest())
+                ticket = await self._guard.ticket()
                 await writer.commit(layout.blob_data(digest))
             except BaseException:
                 await writer.discard()
                 raise
             size = writer.size
         _remember(self._finished, upload_id, value=layout.upload(name, upload_id))
-        return await self._link(name, digest, size)
+        return await self._link(name, digest, size, ticket)
 
     async def cancel(self, name: RepositoryName, upload_id: str) -> None:
         """End a session and drop its bytes.
@@ -203,9 +206,12 @@ class UploadService:
             youngest[session] = max(stat.modified_at, youngest.get(session, stat.modified_at))
         return [session for session, modified_at in youngest.items() if modified_at < before]
 
-    async def _link(self, name: RepositoryName, digest: Digest, size: int) -> Descriptor:
-        await self._links.write(layout.layer_link(name, digest), digest)
-        await self._cache.put(name, digest, size)
+    async def _link(self, name: RepositoryName, digest: Digest, size: int, ticket: float) -> Descriptor:
+        link = layout.layer_link(name, digest)
+        await self._links.write(link, digest)
+        if await self._guard.confirm(ticket, [Need(link, digest)]):
+            raise StorageUnavailableError(f"{digest} was removed while it was pushed; it can be pushed again")
+        await self._guard.remember(name, digest, size)
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 
     @asynccontextmanager

@@ -2,13 +2,16 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import DisabledDescriptorCache
+from core.collection.guard import CollectionGuard
+from core.collection.rounds import Rounds
+from core.collection.spares import Spares
 from core.digest import Digest, HasherFactory, StandardHasher
 from core.links import Links
 from core.manifest_cache import ManifestCache
@@ -55,15 +58,33 @@ class CoreServices:
     trash_keep: timedelta = timedelta(days=7)
     new_id: Callable[[], str] = field(default_factory=counting_ids)
 
+    rounds_storage: BlobStorage | None = None
+    """Where collectors tell what they do. None for a store of its own, so that tests see no requests but their own."""
+    clock: Callable[[], float] = lambda: 0.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    settle_seconds: float = 60.0
+
     def __post_init__(self) -> None:
         self.links = Links(self.storage)
         self.tag_links = TagLinks(self.storage, self.links)
         self.trash = Trash(self.storage, now=lambda: NOW, new_id=counting_ids(), keep=self.trash_keep)
-        self.blobs = BlobService(self.storage, self.links, self.cache, self.trash)
+        guarded = InMemoryBlobStorage(now=lambda: NOW) if self.rounds_storage is None else self.rounds_storage
+        self.guard = CollectionGuard(
+            rounds=Rounds(guarded),
+            spares=Spares(guarded),
+            links=self.links,
+            trash=self.trash,
+            cache=self.cache,
+            clock=self.clock,
+            sleep=self.sleep,
+            settle_seconds=self.settle_seconds,
+            related=self.memory.related,
+        )
+        self.blobs = BlobService(self.storage, self.links, self.cache, guard=self.guard, trash=self.trash)
         self.uploads = UploadService(
             self.storage,
             self.links,
-            self.cache,
+            guard=self.guard,
             now=lambda: NOW,
             new_id=self.new_id,
             new_hasher=self.new_hasher,
@@ -73,7 +94,7 @@ class CoreServices:
             self.storage,
             self.links,
             self.tag_links,
-            self.cache,
+            guard=self.guard,
             policy=self.policy,
             memory=self.memory,
             trash=self.trash,
