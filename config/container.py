@@ -47,6 +47,7 @@ from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
+from core.services.repositories import RepositoryService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
@@ -283,6 +284,16 @@ class Container(DeclarativeContainer):
         trash=trash,
         links=links,
         tag_links=tag_links,
+        guard=guard,
+        keeps_tag=kept_tags,
+    )
+    repositories = Singleton(
+        RepositoryService,
+        storage=blob_storage,
+        links=links,
+        tag_links=tag_links,
+        trash=trash,
+        guard=guard,
         keeps_tag=kept_tags,
     )
     catalog = Singleton(
@@ -300,4 +311,5 @@ class Container(DeclarativeContainer):
         referrers=referrers,
         catalog=catalog,
         trash=trash_service,
+        repositories=repositories,
     )

@@ -5,6 +5,8 @@ from typing import Final
 from entrypoints.commands.base import Command
 from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
+from entrypoints.commands.repository import REPOSITORY
 from entrypoints.commands.serve import SERVE
+from entrypoints.commands.trash import TRASH
 
-ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG)
+ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, REPOSITORY, TRASH)
