@@ -5,16 +5,19 @@ order, as context managers, and leaves them in reverse.
 """
 
 import asyncio
+import os
 import secrets
+import socket
 import sys
 import time
 import uuid
 from collections.abc import Callable as CallableType
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
@@ -34,15 +37,20 @@ from adapters.hashing.resumable import hasher_factory
 from config.errors import ConfigError
 from config.policies import KeptTags, access_policy, manifest_policy
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
+from core import layout
 from core.access import AccessPolicy
+from core.budget import Budget, Rates
 from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
+from core.digest import Digest
+from core.lease import Lease
 from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.registry import Registry
+from core.schedule import SharedSchedule
 from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
@@ -56,10 +64,35 @@ from core.trash import Trash
 
 T = TypeVar("T")
 
+LEASE_SECONDS: Final = 30.0
+"""How long the job of a replica that died stays undone, about."""
+PURGE_REQUESTS_PER_SECOND: Final = 20.0
+"""What looking for abandoned uploads may ask of the store."""
+
 
 def utc_now() -> datetime:
     """Tell the time."""
     return datetime.now(UTC)  # noqa: TID251 - the one clock that the others are given
+
+
+def _owner_id() -> str:
+    """Name this process among those of all replicas, for people too."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
+def _lease(job: str, *, storage: BlobStorage) -> Lease:
+    return Lease(
+        storage, layout.lease(job), owner_id=_owner_id(), ttl=LEASE_SECONDS, clock=time.monotonic, sleep=asyncio.sleep
+    )
+
+
+def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
+    interval = timedelta(seconds=interval_seconds)
+    return SharedSchedule(storage, _lease(job, storage=storage), key=layout.job(job), interval=interval)
+
+
+def _budget(requests_per_second: float) -> Budget:
+    return Budget(Rates(requests_per_second=requests_per_second), clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def new_id() -> str:
@@ -154,17 +187,22 @@ def _entry_id() -> str:
     return uuid.uuid4().hex[:16]
 
 
-def _duration(seconds: float) -> timedelta:
-    return timedelta(seconds=seconds)
-
-
 def boot_clock() -> float:
     """Tell seconds that go on while the machine is suspended, as those of `time.monotonic` do not."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
 def _entries_max(configured: int) -> int:
     return configured or sys.maxsize
+
+
+def _related_of(cache: ManifestCache) -> CallableType[[Digest], Sequence[Digest]]:
+    # Not `provided.related`, which is a provider's own attribute.
+    return cache.related
 
 
 class Container(DeclarativeContainer):
@@ -237,6 +275,16 @@ class Container(DeclarativeContainer):
         new_id=Object(_entry_id),
         keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
     )
+    upload_purge_schedule = Singleton(
+        _schedule,
+        "purge-uploads",
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.upload_purging.interval_seconds,
+    )
+    upload_purge_budget = Singleton(_budget, PURGE_REQUESTS_PER_SECOND)
+
+    new_hasher = Singleton(hasher_factory)
+    offload = Singleton(HashingThreads)
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
     manifest_cache = Singleton(ManifestCache)
@@ -251,7 +299,7 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
         clock=Object(boot_clock),
         sleep=Object(asyncio.sleep),
-        related=manifest_cache.provided.related,
+        related=Callable(_related_of, manifest_cache),
     )
     blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard, trash=trash)
     uploads = Singleton(
@@ -261,8 +309,8 @@ class Container(DeclarativeContainer):
         guard=guard,
         now=now,
         new_id=new_id,
-        new_hasher=Singleton(hasher_factory),
-        offload=Singleton(HashingThreads),
+        new_hasher=new_hasher,
+        offload=offload,
     )
     manifests = Singleton(
         ManifestService,

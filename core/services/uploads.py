@@ -4,19 +4,19 @@ In storage a session is `startedat` and the staged `data` (see `core.layout`); b
 with the client (`core.upload_state`), so that any replica takes the next piece.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from datetime import datetime
+from typing import Final, TypeVar
 
 from core import layout
 from core.collection.guard import CollectionGuard, Need
+from core.content_source import ContentSource, Offload
 from core.descriptor import Descriptor
 from core.digest import CANONICAL, Digest, Hasher, HasherFactory
 from core.errors import (
     DigestMismatchError,
-    NameInvalidError,
     ObjectBusyError,
     ObjectNotFoundError,
     StorageUnavailableError,
@@ -36,9 +36,6 @@ _REMEMBERED_SESSIONS_MAX: Final = 10_000
 """How many sessions are known as untouched, and as finished; what falls out costs requests or waits for the purge."""
 
 T = TypeVar("T")
-
-Offload = Callable[..., Awaitable[Any]]
-"""Starts `function(*arguments)` in a thread at once and returns what to await for its result."""
 
 
 class UploadService:
@@ -176,36 +173,6 @@ class UploadService:
         for upload_id in finished:
             self._finished.pop(upload_id, None)
 
-    async def purge(self, age: timedelta, *, dry_run: bool = False) -> list[str]:
-        """Remove the sessions that nobody has written to for as long as `age`, open multipart uploads included.
-
-        Age is that of the youngest object of a session, so one that is still fed stays however long it takes. Costs a
-        listing of all repositories and one of each one's uploads.
-
-        Returns:
-            What was removed (with `dry_run`: what would be), as `<repository>/_uploads/<uuid>` below the root.
-        """
-        purged: list[str] = []
-        async for path in self._storage.list_marked(layout.REPOSITORIES):
-            try:
-                name = RepositoryName(path)
-            except NameInvalidError:
-                # Somebody else's folder.
-                continue
-            sessions = await self._abandoned(name, self._now() - age)
-            if sessions and not dry_run:
-                await self._storage.delete_tree(*sessions)
-            purged += sessions
-        return purged
-
-    async def _abandoned(self, name: RepositoryName, before: datetime) -> list[str]:
-        prefix = layout.uploads(name)
-        youngest: dict[str, datetime] = {}
-        async for key, stat in self._storage.walk(prefix):
-            session = prefix + "/" + key.removeprefix(prefix + "/").partition("/")[0]
-            youngest[session] = max(stat.modified_at, youngest.get(session, stat.modified_at))
-        return [session for session, modified_at in youngest.items() if modified_at < before]
-
     async def _link(self, name: RepositoryName, digest: Digest, size: int, ticket: float) -> Descriptor:
         link = layout.layer_link(name, digest)
         await self._links.write(link, digest)
@@ -277,18 +244,34 @@ class UploadService:
 
     async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, chunks: AsyncIterable[bytes]) -> None:
         async for chunk in chunks:
-            if hasher is None:
+            await self._take_in(writer, hasher, chunk)
+            if writer.append_now is not None and isinstance(chunks, ContentSource) and chunks.is_pourable:
+                await chunks.pour(_taker(writer.append_now, hasher), self._offload)
+
+    async def _take_in(self, writer: BlobWriter, hasher: Hasher | None, chunk: bytes) -> None:
+        if hasher is None:
+            await writer.write(chunk)
+        elif len(chunk) <= _HASH_INLINE_BYTES_MAX:
+            hasher.update(chunk)
+            await writer.write(chunk)
+        else:
+            # Hashing and writing take about as long as each other, and run side by side.
+            hashing = self._offload(hasher.update, chunk)
+            try:
                 await writer.write(chunk)
-            elif len(chunk) <= _HASH_INLINE_BYTES_MAX:
-                hasher.update(chunk)
-                await writer.write(chunk)
-            else:
-                # Hashing and writing take about as long as each other, and run side by side.
-                hashing = self._offload(hasher.update, chunk)
-                try:
-                    await writer.write(chunk)
-                finally:
-                    await hashing
+            finally:
+                await hashing
+
+
+def _taker(append: Callable[[memoryview], None], hasher: Hasher | None) -> Callable[[memoryview], None]:
+    if hasher is None:
+        return append
+
+    def take(piece: memoryview) -> None:
+        append(piece)
+        hasher.update(piece)
+
+    return take
 
 
 def _remember(sessions: dict[str, T], upload_id: str, *, value: T) -> None:

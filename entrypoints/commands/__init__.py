@@ -5,8 +5,9 @@ from typing import Final
 from entrypoints.commands.base import Command
 from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
+from entrypoints.commands.copy import COPY
 from entrypoints.commands.repository import REPOSITORY
 from entrypoints.commands.serve import SERVE
 from entrypoints.commands.trash import TRASH
 
-ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, REPOSITORY, TRASH)
+ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, COPY, REPOSITORY, TRASH)

@@ -1,6 +1,6 @@
 """The application over in-memory adapters, as a client on a socket sees it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from core.ports.authenticator import Authenticator
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
+from entrypoints.http.background import Job
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 
@@ -97,6 +98,7 @@ async def start(services):
         authenticator: Authenticator | None = None,
         policy: AccessPolicy = OPEN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        jobs: Sequence[Job] = (),
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
         app = create_app(
@@ -107,6 +109,7 @@ async def start(services):
             upload_secret=secret,
             now=now,
             lifetimes=[authenticator],
+            jobs=jobs,
         )
         server = TestServer(app)
         await server.start_server(auto_decompress=False)
