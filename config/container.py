@@ -66,6 +66,8 @@ T = TypeVar("T")
 
 LEASE_SECONDS: Final = 30.0
 """How long the job of a replica that died stays undone, about."""
+TRASH_INTERVAL_SECONDS: Final = 3600.0
+"""How often expired trash is looked for, at most."""
 PURGE_REQUESTS_PER_SECOND: Final = 20.0
 """What looking for abandoned uploads may ask of the store."""
 
@@ -192,6 +194,11 @@ def boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _trash_interval_seconds(keep_seconds: float) -> float:
+    # A short time to keep is looked after as often; without any there is still what a killed collection left.
+    return min(keep_seconds or TRASH_INTERVAL_SECONDS, TRASH_INTERVAL_SECONDS)
+
+
 def _duration(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
@@ -274,6 +281,10 @@ class Container(DeclarativeContainer):
         now=now,
         new_id=Object(_entry_id),
         keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
+    )
+    trash_interval_seconds = Callable(_trash_interval_seconds, settings.provided.storage.trash_keep_seconds)
+    trash_expiry_schedule = Singleton(
+        _schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
     )
     upload_purge_schedule = Singleton(
         _schedule,

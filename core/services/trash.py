@@ -259,13 +259,13 @@ class TrashService:
     async def _removal(self, entry: TrashEntry) -> Removal:
         removal = Removal(entry=entry)
         async for part in self._trash.parts(entry.id):
-            keys = [(parse_link_key(link.key), link.target) for link in part.links]
+            keys = list(_parsed({link.key: link.target for link in part.links}))
+            tags = tuple((key.name, key.tag, target) for key, target in keys if isinstance(key, TagKey))
             removal = replace(
                 removal,
-                tags=removal.tags
-                + tuple((key.name, key.tag, target) for key, target in keys if isinstance(key, TagKey)),
+                tags=tuple(sorted(removal.tags + tags)),
                 manifests=removal.manifests + sum(isinstance(key, RevisionKey) for key, _ in keys),
-                links=removal.links + len(keys),
+                links=removal.links + len(part.links),
                 blobs=removal.blobs + len(part.blobs),
                 blob_bytes=removal.blob_bytes + part.blob_bytes,
             )

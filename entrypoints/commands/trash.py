@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 from core.names import RepositoryName
 from core.services.trash import Removal, Restoration
 from core.trash import TrashSummary
-from entrypoints.commands.amounts import format_bytes, plural
+from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
+from entrypoints.progress import format_bytes
 
 if TYPE_CHECKING:
     from config.container import Container

@@ -16,7 +16,7 @@ from core.digest import Digest
 from core.names import RepositoryName, Tag
 from core.registry import Registry
 from entrypoints.cli import main
-from entrypoints.commands.amounts import format_bytes, plural
+from entrypoints.commands.amounts import plural
 from entrypoints.exit_codes import ExitCode
 from tests.support.content import image_manifest
 from tests.support.core_services import chunks
@@ -179,14 +179,6 @@ def test_repository_with_immutable_tags_stays(config_file: str, capsys: pytest.C
     assert main(["repository", "delete", NAME, config_file]) == ExitCode.FAILURE
     assert "1 immutable tags" in capsys.readouterr().err
     assert target(config_file) == DIGEST
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (20 * 2**20, "20.0 MiB"), (3 * 2**60, "3,072 PiB")],
-)
-def test_bytes_are_shown_with_a_unit(count: int, text: str) -> None:
-    assert format_bytes(count) == text
 
 
 def test_nouns_follow_their_counts() -> None:

@@ -162,7 +162,7 @@ async def test_youngest_entry_of_a_tag_is_meant(services):
     assert await services.tag_links.resolve(NAME, V1) == Digest.of(ARM)
 
 
-@pytest.mark.parametrize("name", ["team/app:v1", "20261124T034756Z-tag-1", "x", "../x", "a/b"])
+@pytest.mark.parametrize("name", ["team/app:v1", "20261124T034756.123456Z-tag-1", "x", "../x", "a/b"])
 async def test_what_is_not_there_is_said_to_be_unknown(services, name):
     with pytest.raises(UnknownError):
         await services.trash_service.restore(name)
