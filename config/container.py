@@ -58,6 +58,7 @@ from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
+from core.services.repositories import RepositoryService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
@@ -68,6 +69,8 @@ T = TypeVar("T")
 
 LEASE_SECONDS: Final = 30.0
 """How long the job of a replica that died stays undone, about."""
+TRASH_INTERVAL_SECONDS: Final = 3600.0
+"""How often expired trash is looked for, at most."""
 PURGE_REQUESTS_PER_SECOND: Final = 20.0
 """What looking for abandoned uploads may ask of the store."""
 
@@ -204,6 +207,11 @@ def boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _trash_interval_seconds(keep_seconds: float) -> float:
+    # A short time to keep is looked after as often; without any there is still what a killed collection left.
+    return min(keep_seconds or TRASH_INTERVAL_SECONDS, TRASH_INTERVAL_SECONDS)
+
+
 def _duration(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
@@ -287,6 +295,10 @@ class Container(DeclarativeContainer):
         new_id=Object(_entry_id),
         keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
     )
+    trash_interval_seconds = Callable(_trash_interval_seconds, settings.provided.storage.trash_keep_seconds)
+    trash_expiry_schedule = Singleton(
+        _schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
+    )
     upload_purge_schedule = Singleton(
         _schedule,
         "purge-uploads",
@@ -344,6 +356,16 @@ class Container(DeclarativeContainer):
         trash=trash,
         links=links,
         tag_links=tag_links,
+        guard=guard,
+        keeps_tag=kept_tags,
+    )
+    repositories = Singleton(
+        RepositoryService,
+        storage=blob_storage,
+        links=links,
+        tag_links=tag_links,
+        trash=trash,
+        guard=guard,
         keeps_tag=kept_tags,
     )
     catalog = Singleton(
@@ -361,4 +383,5 @@ class Container(DeclarativeContainer):
         referrers=referrers,
         catalog=catalog,
         trash=trash_service,
+        repositories=repositories,
     )
