@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable as CallableType
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
-from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
+from dependency_injector.providers import Callable, Dependency, Factory, Object, Selector, Singleton
 
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
@@ -34,7 +35,7 @@ from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from config.errors import ConfigError
-from config.policies import KeptTags, access_policy, manifest_policy
+from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
 from core import layout
 from core.access import AccessPolicy
@@ -42,6 +43,7 @@ from core.budget import Budget, Rates
 from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
+from core.digest import Digest
 from core.lease import Lease
 from core.links import Links
 from core.manifest_cache import ManifestCache
@@ -57,6 +59,8 @@ from core.services.tags import TagService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
+from core.verification.announcement import Announcements
+from core.verification.verifier import Verifier
 
 T = TypeVar("T")
 
@@ -188,6 +192,15 @@ def boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _is_configured(cache: DescriptorCache | None) -> bool:
+    return cache is not None
+
+
+def _related(memory: ManifestCache) -> CallableType[[Digest], Sequence[Digest]]:
+    # Every provider has a `related` of its own, which `provided.related` would mean.
+    return memory.related
+
+
 def _entries_max(configured: int) -> int:
     return configured or sys.maxsize
 
@@ -286,7 +299,7 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
         clock=Object(boot_clock),
         sleep=Object(asyncio.sleep),
-        related=manifest_cache.provided.related,
+        related=Callable(_related, manifest_cache),
     )
     blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard)
     uploads = Singleton(
@@ -318,6 +331,28 @@ class Container(DeclarativeContainer):
         storage=blob_storage,
         page_size_max=settings.provided.catalog.entries_max,
     )
+    announcements = Factory(
+        Announcements,
+        rounds,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        new_id=new_id,
+        is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
+    )
+    verifier = Factory(
+        Verifier,
+        blob_storage,
+        links=links,
+        index=catalog_index,
+        trash=trash,
+        rules=Singleton(verification_rules, settings.provided.validation, kept_tags),
+        new_hasher=new_hasher,
+        offload=offload,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        rebuild_catalog=catalog.provided.rebuild,
+    )
+    """Is given its budget, and how it announces what it takes away, by whoever verifies."""
     registry = Singleton(
         Registry,
         blobs=blobs,

@@ -7,5 +7,6 @@ from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
 from entrypoints.commands.copy import COPY
 from entrypoints.commands.serve import SERVE
+from entrypoints.commands.verify import VERIFY
 
-ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, COPY)
+ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, COPY, VERIFY)
