@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
-from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
+from dependency_injector.providers import Callable, Dependency, Factory, Object, Selector, Singleton
 
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
@@ -37,7 +37,7 @@ from adapters.hashing.resumable import hasher_factory
 from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
 from adapters.image_layout.folder import FolderImageLayout
 from config.errors import ConfigError
-from config.policies import KeptTags, access_policy, manifest_policy
+from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
 from core import layout
 from core.access import AccessPolicy
@@ -64,6 +64,8 @@ from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
+from core.verification.announcement import Announcements
+from core.verification.verifier import Verifier
 
 T = TypeVar("T")
 
@@ -214,6 +216,10 @@ def _trash_interval_seconds(keep_seconds: float) -> float:
 
 def _duration(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
+
+
+def _is_configured(cache: DescriptorCache | None) -> bool:
+    return cache is not None
 
 
 def _entries_max(configured: int) -> int:
@@ -374,6 +380,28 @@ class Container(DeclarativeContainer):
         storage=blob_storage,
         page_size_max=settings.provided.catalog.entries_max,
     )
+    announcements = Factory(
+        Announcements,
+        rounds,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        new_id=new_id,
+        is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
+    )
+    verifier = Factory(
+        Verifier,
+        blob_storage,
+        links=links,
+        index=catalog_index,
+        trash=trash,
+        rules=Singleton(verification_rules, settings.provided.validation, kept_tags),
+        new_hasher=new_hasher,
+        offload=offload,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        rebuild_catalog=catalog.provided.rebuild,
+    )
+    """Is given its budget, and how it announces what it takes away, by whoever verifies."""
     registry = Singleton(
         Registry,
         blobs=blobs,

@@ -21,4 +21,5 @@ ALL: Final[tuple[Command, ...]] = (
     IMPORT,
     REPOSITORY,
     TRASH,
+    VERIFY,
 )
