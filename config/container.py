@@ -44,6 +44,7 @@ from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.schedule import SharedSchedule
 from core.services.blobs import BlobService
@@ -241,6 +242,7 @@ class Container(DeclarativeContainer):
         ),
     )
 
+    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
     upload_purge_schedule = Singleton(
         _schedule,
         "purge-uploads",

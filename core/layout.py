@@ -4,6 +4,8 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
 
     /docker/registry/v2
   + ├── _control
+  + │   ├── readonly                                      the registry is read-only (`core.read_only`)
+  + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
   + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
@@ -36,6 +38,10 @@ REPOSITORIES: Final = f"{ROOT}/repositories"
 UPLOADS_DIRECTORY: Final = "_uploads"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
+READ_ONLY: Final = f"{CONTROL}/readonly"
+"""While it is there, and its time has not passed, nothing is taken in."""
+STORE_TIME: Final = f"{CONTROL}/time"
+"""Whoever writes it learns the store's time."""
 
 
 def blob_directory(digest: Digest) -> str:

@@ -126,6 +126,8 @@ class StorageSettings:
     readonly_enabled: bool = False
     readonly_reason: str | None = None
     """What a refused client is told."""
+    readonly_upkeep: bool = True
+    """Whether garbage collection, retention and the removal of abandoned uploads go on while read-only."""
     upload_purging: UploadPurgingSettings = field(default_factory=UploadPurgingSettings)
     blob_descriptor_cache: DescriptorCache | None = None
     blob_descriptor_cache_entries_max: int = 10_000

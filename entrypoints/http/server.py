@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -36,6 +36,9 @@ from entrypoints.watch import FileWatch
 from entrypoints.workers import ALONE, Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
+
+READ_ONLY_SECONDS: Final = 15.0
+"""How often a process looks at the read-only switch that nobody pushes to."""
 
 
 def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
@@ -108,6 +111,7 @@ class _Serving:
             policy=self.container.access_policy(),
             upload_secret=self.secret,
             now=utc_now,
+            read_only=self.container.read_only(),
             lifetimes=[
                 self.container.authenticator(),
                 self.container.blob_storage(),
@@ -115,7 +119,7 @@ class _Serving:
                 self.container.descriptor_cache(),
             ],
             is_first=self.worker.is_first,
-            jobs=_jobs(self.container, settings) if self.worker.is_first else (),
+            jobs=_jobs(self.container, settings, is_first=self.worker.is_first),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
@@ -147,14 +151,15 @@ class _Serving:
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
 
 
-def _jobs(container: Container, settings: Settings) -> Sequence[Job]:
-    """Return what one process of a server does beside serving."""
+def _jobs(container: Container, settings: Settings, *, is_first: bool) -> Sequence[Job]:
+    """Return what a process does beside serving."""
+    # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
+    jobs = [Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS)]
     purging = settings.storage.upload_purging
-    if not purging.enabled:
-        return []
-    return [
-        purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, container.upload_purge_budget())
-    ]
+    if is_first and purging.enabled:
+        schedule, budget = container.upload_purge_schedule(), container.upload_purge_budget()
+        jobs.append(purge_job(container.blob_storage(), schedule, purging, budget))
+    return jobs
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:
