@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable as CallableType
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,10 @@ from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, 
 from core import layout
 from core.access import AccessPolicy
 from core.budget import Budget, Rates
+from core.collection.guard import CollectionGuard
+from core.collection.rounds import Rounds
+from core.collection.spares import Spares
+from core.digest import Digest
 from core.lease import Lease
 from core.links import Links
 from core.manifest_cache import ManifestCache
@@ -52,8 +57,10 @@ from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
 from core.services.tags import TagService
+from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
+from core.trash import Trash
 
 T = TypeVar("T")
 
@@ -175,8 +182,27 @@ def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datet
     )
 
 
+def _entry_id() -> str:
+    # Short enough to be read aloud; the time and the kind stand beside it.
+    return uuid.uuid4().hex[:16]
+
+
+def boot_clock() -> float:
+    """Tell seconds that go on while the machine is suspended, as those of `time.monotonic` do not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
 def _entries_max(configured: int) -> int:
     return configured or sys.maxsize
+
+
+def _related_of(cache: ManifestCache) -> CallableType[[Digest], Sequence[Digest]]:
+    # Not `provided.related`, which is a provider's own attribute.
+    return cache.related
 
 
 class Container(DeclarativeContainer):
@@ -243,6 +269,13 @@ class Container(DeclarativeContainer):
     )
 
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
+    trash = Singleton(
+        Trash,
+        storage=blob_storage,
+        now=now,
+        new_id=Object(_entry_id),
+        keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
+    )
     upload_purge_schedule = Singleton(
         _schedule,
         "purge-uploads",
@@ -251,32 +284,57 @@ class Container(DeclarativeContainer):
     )
     upload_purge_budget = Singleton(_budget, PURGE_REQUESTS_PER_SECOND)
 
+    new_hasher = Singleton(hasher_factory)
+    offload = Singleton(HashingThreads)
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
-    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache)
+    manifest_cache = Singleton(ManifestCache)
+    rounds = Singleton(Rounds, storage=blob_storage)
+    spares = Singleton(Spares, storage=blob_storage)
+    guard = Singleton(
+        CollectionGuard,
+        rounds=rounds,
+        spares=spares,
+        links=links,
+        trash=trash,
+        cache=descriptor_cache,
+        clock=Object(boot_clock),
+        sleep=Object(asyncio.sleep),
+        related=Callable(_related_of, manifest_cache),
+    )
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard, trash=trash)
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
         links=links,
-        cache=descriptor_cache,
+        guard=guard,
         now=now,
         new_id=new_id,
-        new_hasher=Singleton(hasher_factory),
-        offload=Singleton(HashingThreads),
+        new_hasher=new_hasher,
+        offload=offload,
     )
     manifests = Singleton(
         ManifestService,
         storage=blob_storage,
         links=links,
         tag_links=tag_links,
-        cache=descriptor_cache,
+        guard=guard,
         policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
-        memory=Singleton(ManifestCache),
+        memory=manifest_cache,
+        trash=trash,
     )
     tags = Singleton(
         TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max
     )
     referrers = Singleton(ReferrerService, storage=blob_storage, links=links, tag_links=tag_links)
+    trash_service = Singleton(
+        TrashService,
+        storage=blob_storage,
+        trash=trash,
+        links=links,
+        tag_links=tag_links,
+        keeps_tag=kept_tags,
+    )
     catalog = Singleton(
         CatalogService,
         catalog_index,
@@ -291,4 +349,5 @@ class Container(DeclarativeContainer):
         tags=tags,
         referrers=referrers,
         catalog=catalog,
+        trash=trash_service,
     )

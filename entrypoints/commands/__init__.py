@@ -5,7 +5,8 @@ from typing import Final
 from entrypoints.commands.base import Command
 from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
+from entrypoints.commands.copy import COPY
 from entrypoints.commands.readonly import READONLY
 from entrypoints.commands.serve import SERVE
 
-ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, READONLY)
+ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, COPY, READONLY)

@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from core import errors
-from entrypoints.http.keys import UPLOAD_LOCATION
+from entrypoints.http.keys import ERROR_CODE, UPLOAD_LOCATION
 
 _logger = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ def render(request: web.BaseRequest, error: Exception) -> web.Response:
     if isinstance(error, web.HTTPException):
         return _render_http(error)
     code, status = _look_up(error)
+    request[ERROR_CODE] = code
     if status == http.HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.error("request failed", exc_info=error)
         return respond(status, [envelope(code, "unknown error")])
@@ -119,6 +120,8 @@ def _headers(request: web.BaseRequest, error: Exception) -> dict[str, str]:
         case errors.ReadOnlyError(retry_after=seconds):
             # The methods that distribution names in this mode.
             headers = {"Allow": "GET, HEAD"} | ({} if seconds is None else {"Retry-After": str(seconds)})
+        case _:
+            pass
     return headers
 
 

@@ -37,6 +37,7 @@ def build_registry(services: CoreServices) -> Registry:
         tags=services.tags,
         referrers=services.referrers,
         catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
+        trash=services.trash_service,
     )
 
 

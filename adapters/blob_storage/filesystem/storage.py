@@ -126,7 +126,10 @@ class FilesystemBlobStorage(BlobStorage):
         try:
             yield writer
         finally:
-            writer.close()
+            try:
+                await writer.leave()
+            finally:
+                writer.close()
 
     @override
     async def staged_size(self, key: str) -> int:
