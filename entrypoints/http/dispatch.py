@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-from core.errors import UnsupportedError
 from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
@@ -67,8 +66,7 @@ class Dispatcher:
         handler = self._handlers.get(endpoint)
         if handler is None:
             return _other_method(request, target.resource)
-        if reason := self._switches.forbidden.get(self._rights[endpoint]):
-            raise UnsupportedError(reason)
+        await self._switches.require(self._rights[endpoint])
         return await handler(request, target)
 
     async def _answer_elsewhere(self, request: web.Request) -> web.StreamResponse:
