@@ -121,8 +121,14 @@ async def test_deletions_stay_unless_they_are_followed(services, run, target):
     assert run.catalog == {APP: True, NESTED: False}
     links = {key for key in await registry_tree(services.storage) if not key.startswith(layout.BLOBS)}
     assert {key for key in await registry_tree(run.target) if not key.startswith(layout.BLOBS)} == links
-    # Data is for garbage collection.
+    # Data is for garbage collection, and the trash of the target knows what went.
     assert layout.blob_data(Digest.of(b"a")) in await registry_tree(run.target)
+    entries = [entry async for entry in target.trash.entries()]
+    assert {(entry.repository, entry.by) for entry in entries} == {(APP, "registry copy"), (NESTED, "registry copy")}
+    for entry in entries:
+        await target.trash_service.restore(entry.id)
+    assert (await target.manifests.get(APP, V1)).digest == gone
+    assert (await target.manifests.get(NESTED, V1)).digest
 
 
 async def test_history_and_moved_tags_are_followed(services, run):
