@@ -3,10 +3,12 @@
 The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ours, where it does not look.
 
     /docker/registry/v2
+  + ├── _transfers/<id>/<alg>/<hex>                       a large blob on its way from another storage
   + ├── _control
+  + │   ├── readonly                                      the registry is read-only (`core.read_only`)
+  + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
-  + │   ├── clock                                         written to learn the store's time
   + │   ├── collection/<part>                             how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
   + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
@@ -28,11 +30,12 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
         │   ├── data                                      bytes so far
         │   ├── startedat                                 RFC 3339, UTC, whole seconds
       + │   └── data.parts                                a multipart upload under way (object stores)
-      + └── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then the manifest that names it
+      + ├── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then the manifest that names it
+      + └── _incomplete/<alg>/<hex>/link                  a manifest that waits for a push (`core.verification`)
 
 A link holds a digest as text, without a newline. Names, tags and digests are value objects, so a key is legal by
 construction. Distribution never enters a `_…` directory that it does not know. An entry of the trash is named
-`<yyyymmddThhmmssZ>-<kind>-<id>`, so that a listing tells when and what.
+`<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`, so that a listing tells when and what.
 """
 
 from typing import Final
@@ -44,12 +47,16 @@ ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
 UPLOADS_DIRECTORY: Final = "_uploads"
+TRANSFERS: Final = f"{ROOT}/_transfers"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
+READ_ONLY: Final = f"{CONTROL}/readonly"
+"""While it is there, and its time has not passed, nothing is taken in."""
+STORE_TIME: Final = f"{CONTROL}/time"
+"""Whoever writes it learns the store's time."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
 SPARES: Final = f"{CONTROL}/spares"
 COLLECTION: Final = f"{CONTROL}/collection"
-COLLECTION_CLOCK: Final = f"{CONTROL}/clock"
 TRASH: Final = f"{ROOT}/_trash"
 TRASH_ENTRIES: Final = f"{TRASH}/entries"
 TRASH_CLOCK: Final = f"{TRASH}/clock"
@@ -70,9 +77,14 @@ def repository(name: RepositoryName) -> str:
     return f"{REPOSITORIES}/{name}"
 
 
+def layers(name: RepositoryName) -> str:
+    """Below it lie the links of all blobs that a repository may read."""
+    return f"{REPOSITORIES}/{name}/_layers"
+
+
 def layer_link(name: RepositoryName, digest: Digest) -> str:
     """The record that a repository may read a blob."""
-    return f"{REPOSITORIES}/{name}/_layers/{digest.algorithm}/{digest.encoded}/link"
+    return f"{layers(name)}/{digest.algorithm}/{digest.encoded}/link"
 
 
 def manifests(name: RepositoryName) -> str:
@@ -140,9 +152,24 @@ def upload_started_at(name: RepositoryName, upload_id: str) -> str:
     return f"{upload(name, upload_id)}/startedat"
 
 
+def subjects(name: RepositoryName) -> str:
+    """Below it lie the links of all manifests that name a subject."""
+    return f"{REPOSITORIES}/{name}/_referrers"
+
+
 def referrers(name: RepositoryName, subject: Digest) -> str:
     """Below it lie the links of all manifests that name `subject`."""
-    return f"{REPOSITORIES}/{name}/_referrers/{subject.algorithm}/{subject.encoded}"
+    return f"{all_referrers(name)}/{subject.algorithm}/{subject.encoded}"
+
+
+def incomplete(name: RepositoryName) -> str:
+    """Below it lie the links of manifests that cannot be pulled: a repair took them out of the revisions."""
+    return f"{REPOSITORIES}/{name}/_incomplete"
+
+
+def incomplete_link(name: RepositoryName, digest: Digest) -> str:
+    """The record that the repository held a manifest, and is to hold it again as soon as a push made it whole."""
+    return f"{incomplete(name)}/{digest.algorithm}/{digest.encoded}/link"
 
 
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
@@ -180,14 +207,24 @@ def lease(job: str) -> str:
     return f"{CONTROL}/leases/{job}"
 
 
+def verification(scope: str) -> str:
+    """All that a verification under way remembers: letters, digits and dashes name what it looks at."""
+    return f"{CONTROL}/verifications/{scope}"
+
+
+def verification_checkpoint(scope: str) -> str:
+    """How far a verification has come."""
+    return f"{verification(scope)}/checkpoint"
+
+
+def verification_findings(scope: str, part: int) -> str:
+    """A part of what it found so far."""
+    return f"{verification(scope)}/findings/{part:06}"
+
+
 def job(job: str) -> str:
     """The object that remembers when a job was done last, and what came of it."""
     return f"{CONTROL}/jobs/{job}"
-
-
-def layers(name: RepositoryName) -> str:
-    """Below it lie the records of all blobs that a repository may read."""
-    return f"{REPOSITORIES}/{name}/_layers"
 
 
 def all_referrers(name: RepositoryName) -> str:
@@ -223,3 +260,18 @@ def spare(digest: Digest) -> str:
 def collection_checkpoint(name: str) -> str:
     """A part of what a run of collection goes on from after a kill."""
     return f"{COLLECTION}/{name}"
+
+
+def transfer(transfer_id: str) -> str:
+    """All that a copy from another storage keeps here until it is done; letters, digits and dashes name it."""
+    return f"{TRANSFERS}/{transfer_id}"
+
+
+def transfer_data(transfer_id: str, digest: Digest) -> str:
+    """The staged bytes of a blob that is being copied."""
+    return f"{transfer(transfer_id)}/{digest.algorithm}/{digest.encoded}"
+
+
+def transfer_marker(transfer_id: str) -> str:
+    """An object by which a copy finds out whether both its storages are one."""
+    return f"{transfer(transfer_id)}/marker"

@@ -23,6 +23,7 @@ from core.links import Links
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
+from core.store_time import store_time
 from core.trash import Trash
 
 _REPOSITORIES_AT_ONCE: Final = 4
@@ -157,7 +158,7 @@ class Collector:
         return True
 
     async def _begin(self) -> tuple[Progress, Marks]:
-        now = await self._store_time()
+        now = await store_time(self._storage)
         if not self._options.is_dry_run:
             saved = await self._checkpoints.load(self.report)
             if saved and saved[0].terms == self._options.terms and now - saved[0].began_at < _CHECKPOINT_AGE_MAX:
@@ -226,8 +227,3 @@ class Collector:
             for name, part in self.report.by_repository.items():
                 if part.manifests_removed:
                     await self._around.forget_repository(RepositoryName(name))
-
-    async def _store_time(self) -> datetime:
-        # What is stored is dated by the store, and our own clock may be hours away from its.
-        await self._storage.write(layout.COLLECTION_CLOCK, b"", durable=False)
-        return (await self._storage.stat(layout.COLLECTION_CLOCK)).modified_at

@@ -12,6 +12,7 @@ from aiohttp import web
 from config.settings import Settings
 from core.access import AccessPolicy
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.upload_state import UploadStateCodec
 from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
@@ -24,6 +25,7 @@ from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
+from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.limits import gate
@@ -42,6 +44,7 @@ def create_app(
     policy: AccessPolicy,
     upload_secret: bytes,
     now: Callable[[], datetime],
+    read_only: ReadOnlySwitch,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
     jobs: Sequence[Job] = (),
@@ -55,13 +58,14 @@ def create_app(
         policy: what they may do.
         upload_secret: signs upload sessions; equal on all replicas.
         now: tells the time, UTC-aware.
+        read_only: the read-only mode that all replicas share.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
             at start.
         jobs: what runs beside the requests, besides the usual jobs.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
-    switches = Switches(settings)
+    switches = Switches(settings, read_only)
     codec = UploadStateCodec(upload_secret)
     gatekeeper = Gatekeeper(
         authenticator,
@@ -98,7 +102,10 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(background(registry.catalog, [*standard_jobs(registry), *jobs], is_first=is_first))
+    all_jobs = [*standard_jobs(registry), *jobs]
+    app.cleanup_ctx.append(
+        background(registry.catalog, all_jobs, upkeep_waits=switches.upkeep_waits, is_first=is_first)
+    )
     return app
 
 
@@ -109,6 +116,7 @@ def _handlers(
     uploads = UploadHandlers(registry, codec=codec, urls=urls)
     manifests = ManifestHandlers(registry, urls=urls, bytes_max=settings.http.limits.manifest_bytes)
     lists = ListHandlers(registry, urls=urls)
+    repositories = RepositoryHandlers(registry)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,
@@ -128,6 +136,7 @@ def _handlers(
         (Resource.TAG_LIST, "GET"): lists.tags,
         (Resource.REFERRERS, "GET"): lists.referrers,
         (Resource.CATALOG, "GET"): lists.catalog,
+        (Resource.REPOSITORY, "DELETE"): repositories.delete,
     }
 
 

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-from core.errors import UnsupportedError
 from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
+from entrypoints.http.keys import TARGET
 from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, match
 from entrypoints.http.switches import Switches
 
@@ -56,6 +56,7 @@ class Dispatcher:
         target = match(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
         if target is None:
             return await self._answer_elsewhere(request)
+        request[TARGET] = target
         if request.method == "OPTIONS":
             # Browsers ask before they may send credentials.
             return _other_method(request, target.resource)
@@ -65,8 +66,7 @@ class Dispatcher:
         handler = self._handlers.get(endpoint)
         if handler is None:
             return _other_method(request, target.resource)
-        if reason := self._switches.forbidden.get(self._rights[endpoint]):
-            raise UnsupportedError(reason)
+        await self._switches.require(self._rights[endpoint])
         return await handler(request, target)
 
     async def _answer_elsewhere(self, request: web.Request) -> web.StreamResponse:

@@ -1,5 +1,6 @@
 """The application over in-memory adapters, as a client on a socket sees it."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from config.settings import Settings
 from core.access import OPEN, AccessPolicy
 from core.digest import Digest
 from core.ports.authenticator import Authenticator
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
@@ -35,6 +37,8 @@ def build_registry(services: CoreServices) -> Registry:
         tags=services.tags,
         referrers=services.referrers,
         catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
+        trash=services.trash_service,
+        repositories=services.repositories,
     )
 
 
@@ -64,6 +68,10 @@ class Api:
             assert response.status == 201, await response.text()
 
 
+def read_only_switch(services: CoreServices) -> ReadOnlySwitch:
+    return ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
+
+
 def open_app(services: CoreServices, settings: Settings) -> web.Application:
     """The application that lets everybody in."""
     authenticator = OpenAuthenticator()
@@ -74,6 +82,7 @@ def open_app(services: CoreServices, settings: Settings) -> web.Application:
         policy=OPEN,
         upload_secret=SECRET,
         now=lambda: datetime.now(UTC),
+        read_only=read_only_switch(services),
         lifetimes=[authenticator],
     )
 
@@ -106,6 +115,7 @@ async def start(services):
             policy=policy,
             upload_secret=secret,
             now=now,
+            read_only=read_only_switch(services),
             lifetimes=[authenticator],
             jobs=jobs,
         )

@@ -302,7 +302,8 @@ async def test_without_trash_nothing_is_left(store, services):
     await services.manifests.delete(NAME, gone)
     await grow_old(store)
     await store.collect(keep=timedelta(0))
-    assert await store.keys() == {layout.COLLECTION_CLOCK}
+    assert await store.keys(layout.BLOBS) | await store.keys(layout.CONTROL) == {layout.STORE_TIME}
+    assert not [entry async for entry in store.trash().entries([TrashKind.COLLECTION])]
 
 
 async def test_hooks_run_before_marking(store, services):
