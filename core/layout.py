@@ -9,7 +9,7 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
-  + │   ├── collection/{checkpoint,filter}                how far a run of collection is
+  + │   ├── collection/<part>                             how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
   + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
   + ├── _trash
@@ -85,6 +85,11 @@ def layers(name: RepositoryName) -> str:
 def layer_link(name: RepositoryName, digest: Digest) -> str:
     """The record that a repository may read a blob."""
     return f"{layers(name)}/{digest.algorithm}/{digest.encoded}/link"
+
+
+def manifests(name: RepositoryName) -> str:
+    """Below it lie the manifests and tags of a repository."""
+    return f"{REPOSITORIES}/{name}/_manifests"
 
 
 def revisions(name: RepositoryName) -> str:
@@ -250,6 +255,11 @@ def collection_round_pulse(round_id: str) -> str:
 def spare(digest: Digest) -> str:
     """The record that somebody relies on a digest that a round was about to take."""
     return f"{SPARES}/{digest.algorithm}/{digest.encoded}"
+
+
+def collection_checkpoint(name: str) -> str:
+    """A part of what a run of collection goes on from after a kill."""
+    return f"{COLLECTION}/{name}"
 
 
 def transfer(transfer_id: str) -> str:
