@@ -35,6 +35,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       StorageUnavailableError
         CatalogLostError
       StorageCorruptError
+      AuditUnavailableError             nobody could be held to account, so nothing is changed
 """
 
 from collections.abc import Sequence
@@ -217,3 +218,7 @@ class CatalogLostError(StorageUnavailableError):
 
 class StorageCorruptError(StorageError):
     """What is stored cannot be what was written."""
+
+
+class AuditUnavailableError(StorageError):
+    """The audit log cannot be written; the message is for operators."""

@@ -19,7 +19,7 @@ from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
 from config.policies import KeptTags
 from config.settings import Settings, StorageKind
-from core.errors import StorageError
+from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
@@ -58,6 +58,7 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     # Before the fork: a wrong file is told once, and all workers sign with one secret.
     context, secret = _first_context(settings), container.shared_secret()
     asyncio.run(_check_credentials(container))
+    _check_audit_log(container)
     _warn(settings, container)
     inherited = inherited_descriptors(pid=os.getpid())
     try:
@@ -118,7 +119,9 @@ class _Serving:
             policy=self.container.access_policy(),
             upload_secret=self.secret,
             now=utc_now,
+            audit_log=self.container.audit_log(),
             lifetimes=[
+                self.container.audit_log(),
                 self.container.authenticator(),
                 self.container.blob_storage(),
                 self.container.catalog_index(),
@@ -260,6 +263,18 @@ async def _check_credentials(container: Container) -> None:
             return
     except CredentialSourceError as error:
         raise ConfigError([str(error)]) from error
+
+
+def _check_audit_log(container: Container) -> None:
+    """Find out whether the audit log can be written.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        container.audit_log().check()
+    except AuditUnavailableError as error:
+        raise ConfigError([f"`audit`: {error}"]) from error
 
 
 def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:

@@ -11,11 +11,13 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from config.settings import Settings
 from core.access import OPEN, AccessPolicy
 from core.digest import Digest
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
 from core.registry import Registry
 from core.services.catalog import CatalogService
@@ -73,6 +75,7 @@ def open_app(services: CoreServices, settings: Settings) -> web.Application:
         policy=OPEN,
         upload_secret=SECRET,
         now=lambda: datetime.now(UTC),
+        audit_log=DisabledAuditLog(),
         lifetimes=[authenticator],
     )
 
@@ -95,6 +98,7 @@ async def start(services):
         authenticator: Authenticator | None = None,
         policy: AccessPolicy = OPEN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        audit_log: AuditLog | None = None,
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
         app = create_app(
@@ -104,6 +108,7 @@ async def start(services):
             policy=policy,
             upload_secret=secret,
             now=now,
+            audit_log=audit_log or DisabledAuditLog(),
             lifetimes=[authenticator],
         )
         server = TestServer(app)
