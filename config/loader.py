@@ -12,7 +12,14 @@ from typing import Any, Final, cast
 from marshmallow import ValidationError
 
 from config.effective import EffectiveValue, list_effective
-from config.environment import PATH_VARIABLE, apply_environment, variable_of
+from config.environment import (
+    PATH_VARIABLE,
+    Side,
+    apply_environment,
+    plain_variables,
+    variable_of,
+    variables_of_side,
+)
 from config.errors import ConfigError
 from config.files import read_text_file
 from config.schema.key import MISSING_VALUE
@@ -128,6 +135,24 @@ def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
         notes=(*notes, *unsupported[Severity.NOTE]),
         effective=tuple(list_effective(root, settings)),
     )
+
+
+def load_side(path: str, side: Side, *, plain: Side | None, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read one of the two configurations of a copy, with only those variables that are meant for it.
+
+    A variable that silently applied to both would make one storage of the two, so `REGISTRY_…` applies to neither
+    unless `plain` says to which, and `REGISTRY_FROM_…` and `REGISTRY_TO_…` to the one that they name.
+
+    Raises:
+        ConfigError: as for `load`.
+    """
+    environ = os.environ if environ is None else environ
+    return load(path, environ=variables_of_side(environ, side, with_plain=plain is side))
+
+
+def find_plain_variables(*, environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return the names of the variables that no side of a copy is given by itself."""
+    return plain_variables(os.environ if environ is None else environ)
 
 
 def _read_secret_file(path: str) -> str:

@@ -36,6 +36,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
         CatalogLostError
       StorageCorruptError
       AuditUnavailableError             nobody could be held to account, so nothing is changed
+      ImageLayoutError
 """
 
 from collections.abc import Sequence
@@ -222,3 +223,7 @@ class StorageCorruptError(StorageError):
 
 class AuditUnavailableError(StorageError):
     """The audit log cannot be written; the message is for operators."""
+
+
+class ImageLayoutError(StorageError):
+    """An OCI image layout cannot be read or written, or is none."""

@@ -3,11 +3,13 @@
 The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ours, where it does not look.
 
     /docker/registry/v2
+  + ├── _transfers/<id>/<alg>/<hex>                       a large blob on its way from another storage
   + ├── _control
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
   + │   ├── collection/{checkpoint,filter}                how far a run of collection is
-  + │   └── leases/<job>                                  which of several replicas does a job (`core.lease`)
+  + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
+  + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what was removed together, in numbered parts
   + │   ├── blobs/<alg>/<hex[:2]>/<hex>/<entry>           content that was collected under that entry
@@ -41,6 +43,8 @@ from core.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
+UPLOADS_DIRECTORY: Final = "_uploads"
+TRANSFERS: Final = f"{ROOT}/_transfers"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
@@ -66,9 +70,14 @@ def repository(name: RepositoryName) -> str:
     return f"{REPOSITORIES}/{name}"
 
 
+def layers(name: RepositoryName) -> str:
+    """Below it lie the links of all blobs that a repository may read."""
+    return f"{REPOSITORIES}/{name}/_layers"
+
+
 def layer_link(name: RepositoryName, digest: Digest) -> str:
     """The record that a repository may read a blob."""
-    return f"{REPOSITORIES}/{name}/_layers/{digest.algorithm}/{digest.encoded}/link"
+    return f"{layers(name)}/{digest.algorithm}/{digest.encoded}/link"
 
 
 def revisions(name: RepositoryName) -> str:
@@ -113,7 +122,7 @@ def tag_index_link(name: RepositoryName, tag: Tag, digest: Digest) -> str:
 
 def uploads(name: RepositoryName) -> str:
     """Its children are the upload sessions of a repository."""
-    return f"{REPOSITORIES}/{name}/_uploads"
+    return f"{REPOSITORIES}/{name}/{UPLOADS_DIRECTORY}"
 
 
 def upload(name: RepositoryName, upload_id: str) -> str:
@@ -131,9 +140,14 @@ def upload_started_at(name: RepositoryName, upload_id: str) -> str:
     return f"{upload(name, upload_id)}/startedat"
 
 
+def subjects(name: RepositoryName) -> str:
+    """Below it lie the links of all manifests that name a subject."""
+    return f"{REPOSITORIES}/{name}/_referrers"
+
+
 def referrers(name: RepositoryName, subject: Digest) -> str:
     """Below it lie the links of all manifests that name `subject`."""
-    return f"{REPOSITORIES}/{name}/_referrers/{subject.algorithm}/{subject.encoded}"
+    return f"{all_referrers(name)}/{subject.algorithm}/{subject.encoded}"
 
 
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
@@ -171,9 +185,24 @@ def lease(job: str) -> str:
     return f"{CONTROL}/leases/{job}"
 
 
-def layers(name: RepositoryName) -> str:
-    """Below it lie the records of all blobs that a repository may read."""
-    return f"{REPOSITORIES}/{name}/_layers"
+def verification(scope: str) -> str:
+    """All that a verification under way remembers: letters, digits and dashes name what it looks at."""
+    return f"{CONTROL}/verifications/{scope}"
+
+
+def verification_checkpoint(scope: str) -> str:
+    """How far a verification has come."""
+    return f"{verification(scope)}/checkpoint"
+
+
+def verification_findings(scope: str, part: int) -> str:
+    """A part of what it found so far."""
+    return f"{verification(scope)}/findings/{part:06}"
+
+
+def job(job: str) -> str:
+    """The object that remembers when a job was done last, and what came of it."""
+    return f"{CONTROL}/jobs/{job}"
 
 
 def all_referrers(name: RepositoryName) -> str:
@@ -204,3 +233,18 @@ def collection_round_pulse(round_id: str) -> str:
 def spare(digest: Digest) -> str:
     """The record that somebody relies on a digest that a round was about to take."""
     return f"{SPARES}/{digest.algorithm}/{digest.encoded}"
+
+
+def transfer(transfer_id: str) -> str:
+    """All that a copy from another storage keeps here until it is done; letters, digits and dashes name it."""
+    return f"{TRANSFERS}/{transfer_id}"
+
+
+def transfer_data(transfer_id: str, digest: Digest) -> str:
+    """The staged bytes of a blob that is being copied."""
+    return f"{transfer(transfer_id)}/{digest.algorithm}/{digest.encoded}"
+
+
+def transfer_marker(transfer_id: str) -> str:
+    """An object by which a copy finds out whether both its storages are one."""
+    return f"{transfer(transfer_id)}/marker"

@@ -7,7 +7,7 @@ with the client (`core.upload_state`), so that any replica takes the next piece.
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, TypeVar
 
 from core import layout
@@ -17,7 +17,6 @@ from core.descriptor import Descriptor
 from core.digest import CANONICAL, Digest, Hasher, HasherFactory
 from core.errors import (
     DigestMismatchError,
-    NameInvalidError,
     ObjectBusyError,
     ObjectNotFoundError,
     StorageUnavailableError,
@@ -173,36 +172,6 @@ class UploadService:
             await self._storage.delete_tree(*finished.values())
         for upload_id in finished:
             self._finished.pop(upload_id, None)
-
-    async def purge(self, age: timedelta, *, dry_run: bool = False) -> list[str]:
-        """Remove the sessions that nobody has written to for as long as `age`, open multipart uploads included.
-
-        Age is that of the youngest object of a session, so one that is still fed stays however long it takes. Costs a
-        listing of all repositories and one of each one's uploads.
-
-        Returns:
-            What was removed (with `dry_run`: what would be), as `<repository>/_uploads/<uuid>` below the root.
-        """
-        purged: list[str] = []
-        async for path in self._storage.list_marked(layout.REPOSITORIES):
-            try:
-                name = RepositoryName(path)
-            except NameInvalidError:
-                # Somebody else's folder.
-                continue
-            sessions = await self._abandoned(name, self._now() - age)
-            if sessions and not dry_run:
-                await self._storage.delete_tree(*sessions)
-            purged += sessions
-        return purged
-
-    async def _abandoned(self, name: RepositoryName, before: datetime) -> list[str]:
-        prefix = layout.uploads(name)
-        youngest: dict[str, datetime] = {}
-        async for key, stat in self._storage.walk(prefix):
-            session = prefix + "/" + key.removeprefix(prefix + "/").partition("/")[0]
-            youngest[session] = max(stat.modified_at, youngest.get(session, stat.modified_at))
-        return [session for session, modified_at in youngest.items() if modified_at < before]
 
     async def _link(self, name: RepositoryName, digest: Digest, size: int, ticket: float) -> Descriptor:
         link = layout.layer_link(name, digest)

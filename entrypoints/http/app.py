@@ -61,7 +61,7 @@ def create_app(
         audit_log: where it is written who did what.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
-            at start, and removes abandoned uploads.
+            at start.
         jobs: what runs beside the requests, besides the usual jobs.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
@@ -105,9 +105,7 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(
-        background(registry.catalog, [*standard_jobs(registry, settings, is_first=is_first), *jobs], is_first=is_first)
-    )
+    app.cleanup_ctx.append(background(registry.catalog, [*standard_jobs(registry), *jobs], is_first=is_first))
     return app
 
 

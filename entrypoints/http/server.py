@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +24,12 @@ from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
 from entrypoints.http.authentication import GATEKEEPER
+from entrypoints.http.background import Job
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.protocol import GuardedRunner
+from entrypoints.http.purging import purge_job
 from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
 from entrypoints.reload import Reloader
 from entrypoints.service_manager import Reports, ServiceManager
@@ -128,6 +130,7 @@ class _Serving:
                 self.container.descriptor_cache(),
             ],
             is_first=self.worker.is_first,
+            jobs=_jobs(self.container, settings) if self.worker.is_first else (),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
@@ -160,6 +163,16 @@ class _Serving:
             _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
         self.worker.reports.stopping(settings.http.drain_timeout_seconds)
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
+
+
+def _jobs(container: Container, settings: Settings) -> Sequence[Job]:
+    """Return what one process of a server does beside serving."""
+    purging = settings.storage.upload_purging
+    if not purging.enabled:
+        return []
+    return [
+        purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, container.upload_purge_budget())
+    ]
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:
