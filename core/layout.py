@@ -28,11 +28,12 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
         │   ├── data                                      bytes so far
         │   ├── startedat                                 RFC 3339, UTC, whole seconds
       + │   └── data.parts                                a multipart upload under way (object stores)
-      + └── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then the manifest that names it
+      + ├── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then the manifest that names it
+      + └── _incomplete/<alg>/<hex>/link                  a manifest that waits for a push (`core.verification`)
 
 A link holds a digest as text, without a newline. Names, tags and digests are value objects, so a key is legal by
 construction. Distribution never enters a `_…` directory that it does not know. An entry of the trash is named
-`<yyyymmddThhmmssZ>-<kind>-<id>`, so that a listing tells when and what.
+`<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`, so that a listing tells when and what.
 """
 
 from typing import Final
@@ -148,6 +149,16 @@ def subjects(name: RepositoryName) -> str:
 def referrers(name: RepositoryName, subject: Digest) -> str:
     """Below it lie the links of all manifests that name `subject`."""
     return f"{all_referrers(name)}/{subject.algorithm}/{subject.encoded}"
+
+
+def incomplete(name: RepositoryName) -> str:
+    """Below it lie the links of manifests that cannot be pulled: a repair took them out of the revisions."""
+    return f"{REPOSITORIES}/{name}/_incomplete"
+
+
+def incomplete_link(name: RepositoryName, digest: Digest) -> str:
+    """The record that the repository held a manifest, and is to hold it again as soon as a push made it whole."""
+    return f"{incomplete(name)}/{digest.algorithm}/{digest.encoded}/link"
 
 
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:

@@ -31,6 +31,7 @@ from entrypoints.http.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.purging import purge_job
 from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
+from entrypoints.http.trash_expiry import expiry_job
 from entrypoints.reload import Reloader
 from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
@@ -167,12 +168,14 @@ class _Serving:
 
 def _jobs(container: Container, settings: Settings) -> Sequence[Job]:
     """Return what one process of a server does beside serving."""
-    purging = settings.storage.upload_purging
-    if not purging.enabled:
-        return []
-    return [
-        purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, container.upload_purge_budget())
+    jobs = [
+        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
     ]
+    purging = settings.storage.upload_purging
+    if purging.enabled:
+        budget = container.upload_purge_budget()
+        jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
+    return jobs
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:

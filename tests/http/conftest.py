@@ -38,6 +38,7 @@ def build_registry(services: CoreServices) -> Registry:
         referrers=services.referrers,
         catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
         trash=services.trash_service,
+        repositories=services.repositories,
     )
 
 
