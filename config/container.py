@@ -54,6 +54,7 @@ from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.image_layout import ImageLayout, ImageLayoutWriter
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.schedule import SharedSchedule
 from core.services.blobs import BlobService
@@ -303,6 +304,7 @@ class Container(DeclarativeContainer):
         ),
     )
 
+    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
     trash = Singleton(
         Trash,
         storage=blob_storage,

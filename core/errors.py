@@ -25,6 +25,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
         ManifestBlobUnknownError
       PolicyError                       understood, and refused
         UnsupportedError
+          ReadOnlyError
         DeniedError
         UnauthenticatedError
         TooManyRequestsError
@@ -157,6 +158,15 @@ class PolicyError(RegistryError):
 
 class UnsupportedError(PolicyError):
     """The operation is switched off or not offered."""
+
+
+class ReadOnlyError(UnsupportedError):
+    """The registry takes nothing in for now."""
+
+    def __init__(self, reason: str, *, retry_after: int | None = None) -> None:
+        super().__init__(reason, detail={"readonly": True, "seconds": retry_after})
+        self.retry_after = retry_after
+        """After how many seconds it does again, where that is known."""
 
 
 class DeniedError(PolicyError):

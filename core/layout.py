@@ -5,6 +5,8 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
     /docker/registry/v2
   + ├── _transfers/<id>/<alg>/<hex>                       a large blob on its way from another storage
   + ├── _control
+  + │   ├── readonly                                      the registry is read-only (`core.read_only`)
+  + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
   + │   ├── collection/{checkpoint,filter}                how far a run of collection is
@@ -48,6 +50,10 @@ UPLOADS_DIRECTORY: Final = "_uploads"
 TRANSFERS: Final = f"{ROOT}/_transfers"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
+READ_ONLY: Final = f"{CONTROL}/readonly"
+"""While it is there, and its time has not passed, nothing is taken in."""
+STORE_TIME: Final = f"{CONTROL}/time"
+"""Whoever writes it learns the store's time."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
 SPARES: Final = f"{CONTROL}/spares"
 COLLECTION: Final = f"{CONTROL}/collection"

@@ -8,9 +8,11 @@ from entrypoints.commands.config import CONFIG
 from entrypoints.commands.copy import COPY
 from entrypoints.commands.export import EXPORT
 from entrypoints.commands.import_ import IMPORT
+from entrypoints.commands.readonly import READONLY
 from entrypoints.commands.repository import REPOSITORY
 from entrypoints.commands.serve import SERVE
 from entrypoints.commands.trash import TRASH
+from entrypoints.commands.verify import VERIFY
 
 ALL: Final[tuple[Command, ...]] = (
     SERVE,
@@ -22,4 +24,5 @@ ALL: Final[tuple[Command, ...]] = (
     REPOSITORY,
     TRASH,
     VERIFY,
+    READONLY,
 )

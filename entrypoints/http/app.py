@@ -13,6 +13,7 @@ from config.settings import Settings
 from core.access import AccessPolicy
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.upload_state import UploadStateCodec
 from entrypoints.http.auditing import Auditor
@@ -46,6 +47,7 @@ def create_app(
     upload_secret: bytes,
     now: Callable[[], datetime],
     audit_log: AuditLog,
+    read_only: ReadOnlySwitch,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
     jobs: Sequence[Job] = (),
@@ -60,13 +62,14 @@ def create_app(
         upload_secret: signs upload sessions; equal on all replicas.
         now: tells the time, UTC-aware.
         audit_log: where it is written who did what.
+        read_only: the read-only mode that all replicas share.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
             at start.
         jobs: what runs beside the requests, besides the usual jobs.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
-    switches = Switches(settings)
+    switches = Switches(settings, read_only)
     codec = UploadStateCodec(upload_secret)
     gatekeeper = Gatekeeper(
         authenticator,
@@ -106,7 +109,10 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(background(registry.catalog, [*standard_jobs(registry), *jobs], is_first=is_first))
+    all_jobs = [*standard_jobs(registry), *jobs]
+    app.cleanup_ctx.append(
+        background(registry.catalog, all_jobs, upkeep_waits=switches.upkeep_waits, is_first=is_first)
+    )
     return app
 
 

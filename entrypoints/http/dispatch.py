@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-from core.errors import UnsupportedError
 from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.errors import envelope, respond
@@ -71,8 +70,7 @@ class Dispatcher:
         handler = self._handlers.get(endpoint)
         if handler is None:
             return _other_method(request, target.resource)
-        if reason := self._switches.forbidden.get(self._rights[endpoint]):
-            raise UnsupportedError(reason)
+        await self._switches.require(self._rights[endpoint])
         await self._auditor.permit(request)
         return await handler(request, target)
 

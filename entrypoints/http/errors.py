@@ -44,6 +44,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.ManifestBlobUnknownError: ("MANIFEST_BLOB_UNKNOWN", 400),
     errors.ContentError: ("BLOB_UPLOAD_INVALID", 400),
     errors.UnsupportedError: ("UNSUPPORTED", 405),
+    errors.ReadOnlyError: ("UNSUPPORTED", 405),
     errors.DeniedError: ("DENIED", 403),
     errors.UnauthenticatedError: ("UNAUTHORIZED", 401),
     errors.TooManyRequestsError: ("TOOMANYREQUESTS", 429),
@@ -111,17 +112,22 @@ def _entries(code: str, error: Exception) -> list[dict[str, object]]:
 
 
 def _headers(request: web.BaseRequest, error: Exception) -> dict[str, str]:
+    headers = {}
     match error:
         case errors.UploadRangeError(offset=offset):
-            return {"Range": format_upload_range(offset), "Location": request.get(UPLOAD_LOCATION, request.path)}
+            headers = {"Range": format_upload_range(offset), "Location": request.get(UPLOAD_LOCATION, request.path)}
         case errors.RangeInvalidError(size=size):
-            return {"Content-Range": f"bytes */{size}"}
+            headers = {"Content-Range": f"bytes */{size}"}
         case errors.UnauthenticatedError(challenge=challenge):
-            return {"WWW-Authenticate": challenge}
+            headers = {"WWW-Authenticate": challenge}
         case errors.TooManyRequestsError(retry_after=seconds):
-            return {"Retry-After": str(seconds)}
+            headers = {"Retry-After": str(seconds)}
+        case errors.ReadOnlyError(retry_after=seconds):
+            # The methods that distribution names in this mode.
+            headers = {"Allow": "GET, HEAD"} | ({} if seconds is None else {"Retry-After": str(seconds)})
         case _:
-            return {}
+            pass
+    return headers
 
 
 def format_upload_range(offset: int) -> str:

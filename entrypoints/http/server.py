@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -38,6 +38,9 @@ from entrypoints.watch import FileWatch
 from entrypoints.workers import Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
+
+READ_ONLY_SECONDS: Final = 15.0
+"""How often a process looks at the read-only switch that nobody pushes to."""
 
 
 def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
@@ -123,6 +126,7 @@ class _Serving:
             upload_secret=self.secret,
             now=utc_now,
             audit_log=self.container.audit_log(),
+            read_only=self.container.read_only(),
             lifetimes=[
                 self.container.audit_log(),
                 self.container.authenticator(),
@@ -131,7 +135,7 @@ class _Serving:
                 self.container.descriptor_cache(),
             ],
             is_first=self.worker.is_first,
-            jobs=_jobs(self.container, settings) if self.worker.is_first else (),
+            jobs=_jobs(self.container, settings, is_first=self.worker.is_first),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
@@ -166,13 +170,15 @@ class _Serving:
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
 
 
-def _jobs(container: Container, settings: Settings) -> Sequence[Job]:
+def _jobs(container: Container, settings: Settings, *, is_first: bool) -> Sequence[Job]:
     """Return what one process of a server does beside serving."""
     jobs = [
-        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
+        # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
+        Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
+        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds()),
     ]
     purging = settings.storage.upload_purging
-    if purging.enabled:
+    if is_first and purging.enabled:
         budget = container.upload_purge_budget()
         jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
     return jobs

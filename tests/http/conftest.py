@@ -1,5 +1,6 @@
 """The application over in-memory adapters, as a client on a socket sees it."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from core.access import OPEN, AccessPolicy
 from core.digest import Digest
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
@@ -68,6 +70,10 @@ class Api:
             assert response.status == 201, await response.text()
 
 
+def read_only_switch(services: CoreServices) -> ReadOnlySwitch:
+    return ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
+
+
 def open_app(services: CoreServices, settings: Settings) -> web.Application:
     """The application that lets everybody in."""
     authenticator = OpenAuthenticator()
@@ -79,6 +85,7 @@ def open_app(services: CoreServices, settings: Settings) -> web.Application:
         upload_secret=SECRET,
         now=lambda: datetime.now(UTC),
         audit_log=DisabledAuditLog(),
+        read_only=read_only_switch(services),
         lifetimes=[authenticator],
     )
 
@@ -113,6 +120,7 @@ async def start(services):
             upload_secret=secret,
             now=now,
             audit_log=audit_log or DisabledAuditLog(),
+            read_only=read_only_switch(services),
             lifetimes=[authenticator],
             jobs=jobs,
         )
