@@ -30,6 +30,7 @@ def format_event(event: AuditEvent) -> bytes:
         "request_id": event.request_id,
         "trace_id": event.trace_id,
         "command": event.command,
+        "reason": event.reason,
     }
     kept = {name: value for name, value in document.items() if value is False or value not in _LEFT_OUT}
     return json.dumps({name: _encodable(value) for name, value in kept.items()}).encode() + b"\n"

@@ -75,6 +75,9 @@ class AuditEvent:
     request_id: str = ""
     trace_id: str = ""
     command: str = ""
+    """The command line, without credentials."""
+    reason: str = ""
+    """What people were told about a switch."""
 
 
 class AuditLog(ABC):

@@ -1,5 +1,6 @@
 """Requests as events of the audit log: which are told, and in which words."""
 
+import asyncio
 import base64
 import binascii
 import logging
@@ -12,7 +13,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from config.settings import AuditSettings
+from config.settings import AuditSettings, Settings
 from core.errors import AuditUnavailableError
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
 from entrypoints.http.keys import AUDIT_ACTION, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
@@ -96,13 +97,8 @@ class Auditor:
 
     async def _tell(self, request: web.Request, response: web.StreamResponse) -> None:
         event = self._outcome(request, response)
-        if not self._is_told(event, request):
-            return
-        try:
-            await self._log.record(event)
-        except AuditUnavailableError as error:
-            # What was done is done. The line goes where errors go, so that it is not lost with the log.
-            _logger.error("%s; the event follows here", error, extra={"audit": _plain(event)})  # noqa: TRY400
+        if self._is_told(event, request):
+            await record_or_tell(self._log, event)
 
     def _is_told(self, event: AuditEvent, request: web.Request) -> bool:
         if event.action in _CHANGES or event.status == _FORBIDDEN:
@@ -149,6 +145,39 @@ class Auditor:
             request_id=request.get(REQUEST_ID, ""),
             trace_id=request.get(TRACE_ID, ""),
         )
+
+
+class SwitchAudit:
+    """Tells the audit log when a new configuration makes the registry read-only, or takes that back.
+
+    Args:
+        log: where events go.
+        begun: the settings that the process began with.
+        now: tells the time, UTC-aware.
+    """
+
+    def __init__(self, log: AuditLog, begun: Settings, *, now: Callable[[], datetime]) -> None:
+        self._log = log
+        self._is_read_only = begun.storage.readonly_enabled
+        self._now = now
+        self._telling: asyncio.Task[None] | None = None
+
+    def apply(self, settings: Settings) -> None:
+        """Take over new settings (an applier of the reloader; in the event loop)."""
+        if settings.storage.readonly_enabled == self._is_read_only:
+            return
+        self._is_read_only = settings.storage.readonly_enabled
+        action = AuditAction.READONLY_ON if self._is_read_only else AuditAction.READONLY_OFF
+        event = AuditEvent(at=self._now(), action=action, allowed=True, reason=settings.storage.readonly_reason or "")
+        self._telling = asyncio.create_task(record_or_tell(self._log, event))
+
+
+async def record_or_tell(log: AuditLog, event: AuditEvent) -> None:
+    """Record what was done already; where that cannot be, the event goes where errors go, so that it is not lost."""
+    try:
+        await log.record(event)
+    except AuditUnavailableError as error:
+        _logger.error("%s; the event follows here", error, extra={"audit": _plain(event)})  # noqa: TRY400
 
 
 def action_of(request: web.Request) -> AuditAction:

@@ -23,6 +23,7 @@ from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
+from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.background import Job
 from entrypoints.http.draining import InFlight
@@ -162,6 +163,9 @@ class _Serving:
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
         _prepare_reloads(self.reloader, app, listener, self.container.kept_tags())
+        if self.worker.is_first:
+            switch_audit = SwitchAudit(self.container.audit_log(), settings, now=utc_now)
+            self.reloader.appliers.append(switch_audit.apply)
         async with _running(self.reloader.run()), _running(_beat(self.worker.reports)):
             await stopping.wait()
         if self.worker.is_alone:

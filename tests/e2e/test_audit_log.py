@@ -2,7 +2,10 @@
 
 import base64
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from tests.support.oci import digest_of, make_image
 from tests.support.processes import RegistryServer, ServerError
 from tests.support.registry_client import Answer, RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -66,7 +70,7 @@ def events(path: Path) -> list[dict[str, Any]]:
 
 
 def told(path: Path) -> list[tuple[Any, ...]]:
-    return [(each["action"], each["allowed"], each["status"]) for each in events(path)]
+    return [(each["action"], each["allowed"], each.get("status")) for each in events(path)]
 
 
 def test_changes_are_told_in_whole(server, tmp_path) -> None:
@@ -158,6 +162,56 @@ def test_read_only_refuses_by_name(tmp_path) -> None:
     with audited(tmp_path, config=config) as server:
         User(server.host, "alice").request("DELETE", "/v2/team/app/manifests/v1").expect(405)
         assert told(tmp_path / "audit.jsonl") == [("tag.delete", False, 405)]
+
+
+def test_switch_by_configuration_is_told_once(server, tmp_path) -> None:
+    document = json.loads(server.config_path.read_text())
+    for enabled in (True, False):
+        document["storage"]["maintenance"] = {"readonly": {"enabled": enabled, "reason": "moving"}}
+        server.config_path.write_text(json.dumps(document))
+        server.signal(signal.SIGHUP)
+        ends = time.monotonic() + 10
+        while len(told(tmp_path / "audit.jsonl")) < (1 if enabled else 2):
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+    on, off = events(tmp_path / "audit.jsonl")
+    assert (on["action"], on["reason"], off["action"]) == ("readonly.on", "moving", "readonly.off")
+
+
+def registry(server: RegistryServer, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "entrypoints.cli", *words, str(server.config_path)],
+        cwd=REPOSITORY_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_commands_that_change_something_are_told(server, tmp_path) -> None:
+    User(server.host, "alice").push("team/app", "v1", make_image(45))
+    path = tmp_path / "audit.jsonl"
+    path.write_text("")
+    assert registry(server, "readonly", "status").returncode == 0
+    assert registry(server, "repository", "delete", "--dry-run", "team/app").returncode == 0
+    assert events(path) == []
+    assert registry(server, "readonly", "on", "--reason", "moving").returncode == 0
+    assert registry(server, "repository", "delete", "no/such").returncode == 3
+    asked_on, done_on, asked_delete, done_delete = events(path)
+    assert asked_on["command"] == done_on["command"] == f"readonly on --reason moving {server.config_path}"
+    assert (asked_on["stage"], done_on["stage"], asked_on["action"]) == ("asked", "done", "command")
+    assert f"uid {os.getuid()}" in asked_on["actor"]
+    assert (done_delete["status"], "not known" in done_delete["error"]) == (3, True)
+    assert asked_delete["command"].startswith("repository delete no/such")
+
+
+def test_command_is_refused_where_the_log_is_required(tmp_path) -> None:
+    with audited(tmp_path, audit={"file": "/dev/full", "required": True}) as server:
+        done = registry(server, "readonly", "on")
+        assert done.returncode == 4
+        assert "No space left on device" in done.stderr
+        assert registry(server, "readonly", "status").stdout == "writable\n"
 
 
 def test_rotation_loses_nothing_and_ends_with_the_signal(server, tmp_path) -> None:
