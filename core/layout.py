@@ -14,8 +14,8 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what was removed together, in numbered parts
-  + │   ├── blobs/<alg>/<hex[:2]>/<hex>/<entry>           content that was collected under that entry
-  + │   ├── quarantine/<alg>/<hex[:2]>/<hex>/<entry>      content that is not what its digest says
+  + │   ├── blobs/<alg>/<hex[:2]>/<hex>.<entry>           content that was collected under that entry
+  + │   ├── quarantine/<alg>/<hex[:2]>/<hex>.<entry>      content that is not what its digest says
   + │   └── clock                                         written to learn the store's time
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
     └── repositories/<name>
@@ -182,19 +182,22 @@ def trash_entry_part(entry_id: str, part: int) -> str:
     return f"{TRASH_ENTRIES}/{entry_id}.{part:06}"
 
 
-def trash_blob(digest: Digest) -> str:
-    """Its children are the copies of a blob in the trash, named by the entries that they were removed under."""
-    return f"{TRASH}/blobs/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}"
+def trash_blobs(digest: Digest) -> str:
+    """Its children are the copies of blobs whose digests begin alike, as `<hex>.<entry>`.
+
+    A folder of its own for each blob would stay in a folder's tree when the copies have gone.
+    """
+    return f"{TRASH}/blobs/{digest.algorithm}/{digest.encoded[:2]}"
 
 
 def trash_blob_copy(digest: Digest, entry_id: str) -> str:
     """The content of a blob that was removed under an entry."""
-    return f"{trash_blob(digest)}/{entry_id}"
+    return f"{trash_blobs(digest)}/{digest.encoded}.{entry_id}"
 
 
 def quarantined_copy(digest: Digest, entry_id: str) -> str:
     """Content that stood at a blob's key and was not that blob."""
-    return f"{TRASH}/quarantine/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}/{entry_id}"
+    return f"{TRASH}/quarantine/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{entry_id}"
 
 
 def is_manifest_link(key: str) -> bool:
