@@ -5,9 +5,11 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
     /docker/registry/v2
   + ├── _transfers/<id>/<alg>/<hex>                       a large blob on its way from another storage
   + ├── _control
+  + │   ├── readonly                                      the registry is read-only (`core.read_only`)
+  + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
-  + │   ├── collection/{checkpoint,filter}                how far a run of collection is
+  + │   ├── collection/<part>                             how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
   + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
   + ├── _trash
@@ -28,7 +30,8 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
         │   ├── data                                      bytes so far
         │   ├── startedat                                 RFC 3339, UTC, whole seconds
       + │   └── data.parts                                a multipart upload under way (object stores)
-      + └── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then the manifest that names it
+      + ├── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then the manifest that names it
+      + └── _incomplete/<alg>/<hex>/link                  a manifest that waits for a push (`core.verification`)
 
 A link holds a digest as text, without a newline. Names, tags and digests are value objects, so a key is legal by
 construction. Distribution never enters a `_…` directory that it does not know. An entry of the trash is named
@@ -47,6 +50,10 @@ UPLOADS_DIRECTORY: Final = "_uploads"
 TRANSFERS: Final = f"{ROOT}/_transfers"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
+READ_ONLY: Final = f"{CONTROL}/readonly"
+"""While it is there, and its time has not passed, nothing is taken in."""
+STORE_TIME: Final = f"{CONTROL}/time"
+"""Whoever writes it learns the store's time."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
 SPARES: Final = f"{CONTROL}/spares"
 COLLECTION: Final = f"{CONTROL}/collection"
@@ -78,6 +85,11 @@ def layers(name: RepositoryName) -> str:
 def layer_link(name: RepositoryName, digest: Digest) -> str:
     """The record that a repository may read a blob."""
     return f"{layers(name)}/{digest.algorithm}/{digest.encoded}/link"
+
+
+def manifests(name: RepositoryName) -> str:
+    """Below it lie the manifests and tags of a repository."""
+    return f"{REPOSITORIES}/{name}/_manifests"
 
 
 def revisions(name: RepositoryName) -> str:
@@ -148,6 +160,16 @@ def subjects(name: RepositoryName) -> str:
 def referrers(name: RepositoryName, subject: Digest) -> str:
     """Below it lie the links of all manifests that name `subject`."""
     return f"{all_referrers(name)}/{subject.algorithm}/{subject.encoded}"
+
+
+def incomplete(name: RepositoryName) -> str:
+    """Below it lie the links of manifests that cannot be pulled: a repair took them out of the revisions."""
+    return f"{REPOSITORIES}/{name}/_incomplete"
+
+
+def incomplete_link(name: RepositoryName, digest: Digest) -> str:
+    """The record that the repository held a manifest, and is to hold it again as soon as a push made it whole."""
+    return f"{incomplete(name)}/{digest.algorithm}/{digest.encoded}/link"
 
 
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
@@ -236,6 +258,11 @@ def collection_round_pulse(round_id: str) -> str:
 def spare(digest: Digest) -> str:
     """The record that somebody relies on a digest that a round was about to take."""
     return f"{SPARES}/{digest.algorithm}/{digest.encoded}"
+
+
+def collection_checkpoint(name: str) -> str:
+    """A part of what a run of collection goes on from after a kill."""
+    return f"{COLLECTION}/{name}"
 
 
 def transfer(transfer_id: str) -> str:
