@@ -22,6 +22,8 @@ from typing import Any, Final, TypeVar
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Factory, Object, Selector, Singleton
 
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.open import OpenAuthenticator
@@ -260,6 +262,13 @@ class Container(DeclarativeContainer):
             now=now,
         ),
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
+    )
+
+    audit_log = Selector(
+        settings.provided.audit.kind,
+        disabled=Singleton(DisabledAuditLog),
+        stream=Singleton(StreamAuditLog),
+        file=Singleton(FileAuditLog, Singleton(Path, settings.provided.audit.file), sync=settings.provided.audit.sync),
     )
 
     shared_secret = Singleton(_shared_secret, settings.provided.http.secret)

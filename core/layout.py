@@ -9,13 +9,13 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
-  + │   ├── collection/{checkpoint,filter}                how far a run of collection is
+  + │   ├── collection/<part>                             how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
   + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what was removed together, in numbered parts
-  + │   ├── blobs/<alg>/<hex[:2]>/<hex>/<entry>           content that was collected under that entry
-  + │   ├── quarantine/<alg>/<hex[:2]>/<hex>/<entry>      content that is not what its digest says
+  + │   ├── blobs/<alg>/<hex[:2]>/<hex>.<entry>           content that was collected under that entry
+  + │   ├── quarantine/<alg>/<hex[:2]>/<hex>.<entry>      content that is not what its digest says
   + │   └── clock                                         written to learn the store's time
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
     └── repositories/<name>
@@ -85,6 +85,11 @@ def layers(name: RepositoryName) -> str:
 def layer_link(name: RepositoryName, digest: Digest) -> str:
     """The record that a repository may read a blob."""
     return f"{layers(name)}/{digest.algorithm}/{digest.encoded}/link"
+
+
+def manifests(name: RepositoryName) -> str:
+    """Below it lie the manifests and tags of a repository."""
+    return f"{REPOSITORIES}/{name}/_manifests"
 
 
 def revisions(name: RepositoryName) -> str:
@@ -177,19 +182,22 @@ def trash_entry_part(entry_id: str, part: int) -> str:
     return f"{TRASH_ENTRIES}/{entry_id}.{part:06}"
 
 
-def trash_blob(digest: Digest) -> str:
-    """Its children are the copies of a blob in the trash, named by the entries that they were removed under."""
-    return f"{TRASH}/blobs/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}"
+def trash_blobs(digest: Digest) -> str:
+    """Its children are the copies of blobs whose digests begin alike, as `<hex>.<entry>`.
+
+    A folder of its own for each blob would stay in a folder's tree when the copies have gone.
+    """
+    return f"{TRASH}/blobs/{digest.algorithm}/{digest.encoded[:2]}"
 
 
 def trash_blob_copy(digest: Digest, entry_id: str) -> str:
     """The content of a blob that was removed under an entry."""
-    return f"{trash_blob(digest)}/{entry_id}"
+    return f"{trash_blobs(digest)}/{digest.encoded}.{entry_id}"
 
 
 def quarantined_copy(digest: Digest, entry_id: str) -> str:
     """Content that stood at a blob's key and was not that blob."""
-    return f"{TRASH}/quarantine/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}/{entry_id}"
+    return f"{TRASH}/quarantine/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{entry_id}"
 
 
 def is_manifest_link(key: str) -> bool:
@@ -250,6 +258,11 @@ def collection_round_pulse(round_id: str) -> str:
 def spare(digest: Digest) -> str:
     """The record that somebody relies on a digest that a round was about to take."""
     return f"{SPARES}/{digest.algorithm}/{digest.encoded}"
+
+
+def collection_checkpoint(name: str) -> str:
+    """A part of what a run of collection goes on from after a kill."""
+    return f"{COLLECTION}/{name}"
 
 
 def transfer(transfer_id: str) -> str:

@@ -130,8 +130,8 @@ class Trash:
         """
         if await self._is_at(layout.blob_data(digest)):
             return True
-        for entry in [entry async for entry in self._storage.list_children(layout.trash_blob(digest))]:
-            if await self._move(layout.trash_blob_copy(digest, entry), layout.blob_data(digest)):
+        for key in await self._copies(digest):
+            if await self._move(key, layout.blob_data(digest)):
                 return True
         # Somebody else may have been faster.
         return await self._is_at(layout.blob_data(digest))
@@ -147,10 +147,7 @@ class Trash:
 
     async def holds_blob(self, digest: Digest) -> bool:
         """Whether the trash has a copy of a blob. One storage request."""
-        async with closing(self._storage.list_children(layout.trash_blob(digest))) as copies:
-            async for _ in copies:
-                return True
-        return False
+        return bool(await self._copies(digest))
 
     async def entries(self, kinds: Collection[TrashKind] = tuple(TrashKind)) -> AsyncIterator[TrashEntry]:
         """Yield the entries of these kinds by ascending names: oldest first. One request each, and the listing.
@@ -220,6 +217,21 @@ class Trash:
             return False
         return True
 
+    async def _copies(self, digest: Digest) -> list[str]:
+        directory = layout.trash_blobs(digest)
+        return [f"{directory}/{name}" for name in await self._beginning(directory, digest.encoded)]
+
+    async def _beginning(self, directory: str, stem: str) -> list[str]:
+        """Return the children called `<stem>.…`. One storage request."""
+        found: list[str] = []
+        async with closing(self._storage.list_children(directory, after=stem)) as children:
+            async for child in children:
+                if not child.startswith(stem):
+                    break
+                if child.startswith(f"{stem}."):
+                    found.append(child)
+        return found
+
     async def _is_at(self, key: str) -> bool:
         try:
             await self._storage.stat(key)
@@ -246,13 +258,7 @@ class Trash:
             return None
 
     async def _part_keys(self, name: str) -> list[str]:
-        keys: list[str] = []
-        async with closing(self._storage.list_children(layout.TRASH_ENTRIES, after=name)) as children:
-            async for child in children:
-                if child.rpartition(".")[0] != name:
-                    break
-                keys.append(f"{layout.TRASH_ENTRIES}/{child}")
-        return keys
+        return [f"{layout.TRASH_ENTRIES}/{child}" for child in await self._beginning(layout.TRASH_ENTRIES, name)]
 
     async def _written_at(self) -> dict[str, datetime]:
         """Return when each entry's youngest part was written."""
