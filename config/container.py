@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
-from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
+from dependency_injector.providers import Callable, Dependency, Factory, Object, Selector, Singleton
 
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.open import OpenAuthenticator
@@ -41,7 +43,7 @@ from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayout
 from adapters.image_layout.folder import FolderImageLayout
 from adapters.metrics.storage import CacheCounts, storage_observer
 from config.errors import ConfigError
-from config.policies import KeptTags, access_policy, manifest_policy
+from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
 from config.version import installed_version
 from core import layout
@@ -60,22 +62,28 @@ from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
 from core.ports.image_layout import ImageLayout, ImageLayoutWriter
 from core.ports.metrics import Metrics
 from core.ports.tracing import Tracer
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.schedule import SharedSchedule
 from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
+from core.services.repositories import RepositoryService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
+from core.verification.announcement import Announcements
+from core.verification.verifier import Verifier
 
 T = TypeVar("T")
 
 LEASE_SECONDS: Final = 30.0
 """How long the job of a replica that died stays undone, about."""
+TRASH_INTERVAL_SECONDS: Final = 3600.0
+"""How often expired trash is looked for, at most."""
 PURGE_REQUESTS_PER_SECOND: Final = 20.0
 """What looking for abandoned uploads may ask of the store."""
 
@@ -263,8 +271,17 @@ def boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _trash_interval_seconds(keep_seconds: float) -> float:
+    # A short time to keep is looked after as often; without any there is still what a killed collection left.
+    return min(keep_seconds or TRASH_INTERVAL_SECONDS, TRASH_INTERVAL_SECONDS)
+
+
 def _duration(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
+
+
+def _is_configured(cache: DescriptorCache | None) -> bool:
+    return cache is not None
 
 
 def _entries_max(configured: int) -> int:
@@ -316,6 +333,13 @@ class Container(DeclarativeContainer):
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
     )
 
+    audit_log = Selector(
+        settings.provided.audit.kind,
+        disabled=Singleton(DisabledAuditLog),
+        stream=Singleton(StreamAuditLog),
+        file=Singleton(FileAuditLog, Singleton(Path, settings.provided.audit.file), sync=settings.provided.audit.sync),
+    )
+
     shared_secret = Singleton(_shared_secret, settings.provided.http.secret)
     kept_tags = Singleton(KeptTags, settings.provided.access)
     access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
@@ -350,6 +374,7 @@ class Container(DeclarativeContainer):
     )
 
     descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
+    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
 
     trash = Singleton(
         Trash,
@@ -357,6 +382,10 @@ class Container(DeclarativeContainer):
         now=now,
         new_id=Object(_entry_id),
         keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
+    )
+    trash_interval_seconds = Callable(_trash_interval_seconds, settings.provided.storage.trash_keep_seconds)
+    trash_expiry_schedule = Singleton(
+        _schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
     )
     upload_purge_schedule = Singleton(
         _schedule,
@@ -415,6 +444,16 @@ class Container(DeclarativeContainer):
         trash=trash,
         links=links,
         tag_links=tag_links,
+        guard=guard,
+        keeps_tag=kept_tags,
+    )
+    repositories = Singleton(
+        RepositoryService,
+        storage=blob_storage,
+        links=links,
+        tag_links=tag_links,
+        trash=trash,
+        guard=guard,
         keeps_tag=kept_tags,
     )
     catalog = Singleton(
@@ -423,6 +462,28 @@ class Container(DeclarativeContainer):
         storage=blob_storage,
         page_size_max=settings.provided.catalog.entries_max,
     )
+    announcements = Factory(
+        Announcements,
+        rounds,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        new_id=new_id,
+        is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
+    )
+    verifier = Factory(
+        Verifier,
+        blob_storage,
+        links=links,
+        index=catalog_index,
+        trash=trash,
+        rules=Singleton(verification_rules, settings.provided.validation, kept_tags),
+        new_hasher=new_hasher,
+        offload=offload,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        rebuild_catalog=catalog.provided.rebuild,
+    )
+    """Is given its budget, and how it announces what it takes away, by whoever verifies."""
     registry = Singleton(
         Registry,
         blobs=blobs,
@@ -432,4 +493,5 @@ class Container(DeclarativeContainer):
         referrers=referrers,
         catalog=catalog,
         trash=trash_service,
+        repositories=repositories,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -20,10 +20,11 @@ from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
 from config.policies import KeptTags
 from config.settings import HttpSettings, Settings, StorageKind
-from core.errors import StorageError
+from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
+from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.background import Job
 from entrypoints.http.draining import InFlight
@@ -33,12 +34,16 @@ from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.purging import purge_job
 from entrypoints.http.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
+from entrypoints.http.trash_expiry import expiry_job
 from entrypoints.reload import Reloader
 from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
 from entrypoints.workers import Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
+
+READ_ONLY_SECONDS: Final = 15.0
+"""How often a process looks at the read-only switch that nobody pushes to."""
 
 
 def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
@@ -62,6 +67,7 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     # Before the fork: a wrong file is told once, and all workers sign with one secret.
     context, secret = _first_context(settings), container.shared_secret()
     asyncio.run(_check_credentials(container))
+    _check_audit_log(container)
     _warn(settings, container)
     service = _service_manager()
     with ExitStack() as stack:
@@ -162,7 +168,10 @@ class _Serving:
             policy=self.container.access_policy(),
             upload_secret=self.secret,
             now=utc_now,
+            audit_log=self.container.audit_log(),
+            read_only=self.container.read_only(),
             lifetimes=[
+                self.container.audit_log(),
                 self.container.authenticator(),
                 self.container.blob_storage(),
                 self.container.catalog_index(),
@@ -170,7 +179,7 @@ class _Serving:
             ],
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
-            jobs=_jobs(self.container, settings) if self.worker.is_first else (),
+            jobs=_jobs(self.container, settings, is_first=self.worker.is_first),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
@@ -198,6 +207,9 @@ class _Serving:
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
         _prepare_reloads(self.reloader, app, listener, self.container.kept_tags(), self.observation)
+        if self.worker.is_first:
+            switch_audit = SwitchAudit(self.container.audit_log(), settings, now=utc_now)
+            self.reloader.appliers.append(switch_audit.apply)
         async with _running(self.reloader.run()), _running(_beat(self.worker.reports)):
             await stopping.wait()
         if self.worker.is_alone:
@@ -206,14 +218,18 @@ class _Serving:
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
 
 
-def _jobs(container: Container, settings: Settings) -> Sequence[Job]:
+def _jobs(container: Container, settings: Settings, *, is_first: bool) -> Sequence[Job]:
     """Return what one process of a server does beside serving."""
-    purging = settings.storage.upload_purging
-    if not purging.enabled:
-        return []
-    return [
-        purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, container.upload_purge_budget())
+    jobs = [
+        # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
+        Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
+        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds()),
     ]
+    purging = settings.storage.upload_purging
+    if is_first and purging.enabled:
+        budget = container.upload_purge_budget()
+        jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
+    return jobs
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:
@@ -331,6 +347,18 @@ async def _check_credentials(container: Container) -> None:
             return
     except CredentialSourceError as error:
         raise ConfigError([str(error)]) from error
+
+
+def _check_audit_log(container: Container) -> None:
+    """Find out whether the audit log can be written.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        container.audit_log().check()
+    except AuditUnavailableError as error:
+        raise ConfigError([f"`audit`: {error}"]) from error
 
 
 def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:
