@@ -4,6 +4,9 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
 
     /docker/registry/v2
   + ├── _control/leases/<job>                             which of several replicas does a job (`core.lease`)
+  + ├── _notifications
+  + │   ├── queued/<endpoint>/<event batch>               events that are still to be delivered
+  + │   └── dead/<endpoint>/<event>                       events that were given up
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
     └── repositories/<name>
         ├── _layers/<alg>/<hex>/link                      this repository may read that blob
@@ -24,6 +27,7 @@ construction. Distribution never enters a `_…` directory that it does not know
 """
 
 from typing import Final
+from urllib.parse import unquote
 
 from core.digest import Digest
 from core.names import RepositoryName, Tag
@@ -33,6 +37,12 @@ BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
+NOTIFICATIONS_QUEUED: Final = f"{ROOT}/_notifications/queued"
+"""Its children are the endpoints that have events to come."""
+NOTIFICATIONS_DEAD: Final = f"{ROOT}/_notifications/dead"
+"""Its children are the endpoints that have dead letters."""
+_PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
+"""Bytes of an endpoint's name that stand for themselves in a key."""
 
 
 def blob_directory(digest: Digest) -> str:
@@ -128,3 +138,13 @@ def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
 def lease(job: str) -> str:
     """The object by which one of several replicas does a job: letters, digits and dashes name it."""
     return f"{CONTROL}/leases/{job}"
+
+
+def endpoint_component(endpoint: str) -> str:
+    """What an endpoint's name, which may be any text, is called in a key; `endpoint_of` undoes it."""
+    return "".join(chr(byte) if byte in _PLAIN else f"_{byte:02x}" for byte in endpoint.encode())
+
+
+def endpoint_of(component: str) -> str:
+    """The endpoint's name for its component of a key."""
+    return unquote(component.replace("_", "%"))
