@@ -11,10 +11,11 @@ import time
 import uuid
 from collections.abc import Callable as CallableType
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
@@ -32,11 +33,28 @@ from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from config.errors import ConfigError
+from config.notifications import event_source, outbox_bounds, recorder_options
 from config.policies import KeptTags, access_policy, manifest_policy
-from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
+from config.settings import (
+    AuthKind,
+    DescriptorCache,
+    NotificationSettings,
+    S3Settings,
+    ScsSettings,
+    Secret,
+    Settings,
+    TokenSettings,
+)
+from core import layout
 from core.access import AccessPolicy
+from core.lease import Lease
 from core.links import Links
 from core.manifest_cache import ManifestCache
+from core.notifications.endpoint import Endpoint
+from core.notifications.notifier import Notifier
+from core.notifications.outbox import Outbox
+from core.notifications.recorder import EventRecorder
+from core.notifications.upkeep import Upkeep
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.registry import Registry
@@ -50,6 +68,9 @@ from core.tag_links import TagLinks
 
 T = TypeVar("T")
 
+_LEASE_SECONDS: Final = 15.0
+"""How long the process that delivers events may be silent before another one takes over."""
+
 
 def utc_now() -> datetime:
     """Tell the time."""
@@ -57,8 +78,12 @@ def utc_now() -> datetime:
 
 
 def new_id() -> str:
-    """Make the id of an upload session."""
+    """Make the id of an upload session or an event."""
     return str(uuid.uuid4())
+
+
+def _process_name() -> str:
+    return secrets.token_hex(4)
 
 
 class HashingThreads:
@@ -143,6 +168,66 @@ def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datet
     )
 
 
+def event_endpoints(settings: NotificationSettings) -> tuple[Endpoint, ...]:
+    """Make the endpoints that are told of events; again after a reload."""
+    from adapters.notifications.http_receiver import HttpEventReceiver  # noqa: PLC0415
+
+    media_type = recorder_options(settings).envelope.value
+    return tuple(
+        Endpoint(
+            name=each.name,
+            receiver=HttpEventReceiver(
+                each.url,
+                media_type=media_type,
+                headers={name: [value.reveal() for value in values] for name, values in each.headers.items()},
+                timeout_seconds=each.timeout_seconds,
+            ),
+            ignored_media_types=frozenset(each.ignored_media_types),
+            ignored_actions=frozenset(each.ignored_actions),
+            threshold=each.threshold,
+            backoff_seconds=each.backoff_seconds,
+        )
+        for each in settings.endpoints
+        if not each.disabled
+    )
+
+
+def _event_recorder(outbox: Outbox, settings: Settings) -> EventRecorder:
+    recorder = EventRecorder(
+        outbox,
+        recorder_options(settings.notifications),
+        source=event_source(settings.http.addr, new_id),
+        now=utc_now,
+        new_id=new_id,
+    )
+    recorder.use(event_endpoints(settings.notifications))
+    return recorder
+
+
+def _notifier(
+    outbox: Outbox, recorder: EventRecorder, storage: BlobStorage, settings: NotificationSettings, process: str
+) -> Notifier:
+    lease = Lease(
+        storage,
+        layout.lease("notifications"),
+        owner_id=process,
+        ttl=_LEASE_SECONDS,
+        clock=time.monotonic,
+        sleep=asyncio.sleep,
+    )
+    notifier = Notifier(
+        outbox,
+        recorder,
+        lease,
+        Upkeep(outbox, outbox_bounds(settings.outbox), now=utc_now),
+        poll_seconds=settings.outbox.poll_seconds,
+        clock=time.monotonic,
+        sleep=asyncio.sleep,
+    )
+    notifier.use(event_endpoints(settings), recorder_options(settings))
+    return notifier
+
+
 def _entries_max(configured: int) -> int:
     return configured or sys.maxsize
 
@@ -208,6 +293,30 @@ class Container(DeclarativeContainer):
             now=now,
             entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
         ),
+    )
+
+    process = Singleton(_process_name)
+    outbox_storage = Selector(
+        settings.provided.notifications.outbox.backend,
+        storage=blob_storage,
+        local=Singleton(FilesystemBlobStorage, root_directory=settings.provided.notifications.outbox.path),
+        memory=Singleton(InMemoryBlobStorage, now=now),
+    )
+    outbox_lifetime = Selector(
+        settings.provided.notifications.outbox.backend,
+        storage=Singleton(nullcontext),
+        local=outbox_storage,
+        memory=outbox_storage,
+    )
+    outbox = Singleton(Outbox, storage=outbox_storage, process=process, now=now)
+    events = Singleton(_event_recorder, outbox, settings)
+    notifier = Singleton(
+        _notifier,
+        outbox,
+        events,
+        storage=outbox_storage,
+        settings=settings.provided.notifications,
+        process=process,
     )
 
     links = Singleton(Links, storage=blob_storage)

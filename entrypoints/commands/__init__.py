@@ -5,6 +5,7 @@ from typing import Final
 from entrypoints.commands.base import Command
 from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
+from entrypoints.commands.notifications import NOTIFICATIONS
 from entrypoints.commands.serve import SERVE
 
-ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG)
+ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, NOTIFICATIONS)

@@ -12,8 +12,10 @@ from aiohttp import web
 from config.settings import Settings
 from core.access import AccessPolicy
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
+from core.ports.event_sink import NO_EVENTS, EventSink
 from core.registry import Registry
 from core.upload_state import UploadStateCodec
+from entrypoints.http.announcements import Announcements
 from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
 from entrypoints.http.background import Job, background, standard_jobs
 from entrypoints.http.cors import Cors
@@ -45,6 +47,7 @@ def create_app(
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
     jobs: Sequence[Job] = (),
+    events: EventSink = NO_EVENTS,
 ) -> web.Application:
     """Build the application.
 
@@ -59,6 +62,7 @@ def create_app(
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
             at start, and removes abandoned uploads.
         jobs: what runs beside the requests, besides the usual jobs.
+        events: is told what requests bring about.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     switches = Switches(settings)
@@ -72,7 +76,7 @@ def create_app(
         now=now,
     )
     dispatcher = Dispatcher(
-        _handlers(registry, settings, urls, codec),
+        _handlers(registry, settings, urls, codec, Announcements(events, urls)),
         prefix=settings.http.prefix,
         switches=switches,
         gatekeeper=gatekeeper,
@@ -105,11 +109,11 @@ def create_app(
 
 
 def _handlers(
-    registry: Registry, settings: Settings, urls: UrlBuilder, codec: UploadStateCodec
+    registry: Registry, settings: Settings, urls: UrlBuilder, codec: UploadStateCodec, announce: Announcements
 ) -> Mapping[tuple[Resource, str], Handler]:
-    blobs = BlobHandlers(registry.blobs, redirects=not settings.storage.redirect_disabled)
-    uploads = UploadHandlers(registry, codec=codec, urls=urls)
-    manifests = ManifestHandlers(registry, urls=urls, bytes_max=settings.http.limits.manifest_bytes)
+    blobs = BlobHandlers(registry.blobs, announce=announce, redirects=not settings.storage.redirect_disabled)
+    uploads = UploadHandlers(registry, codec=codec, urls=urls, announce=announce)
+    manifests = ManifestHandlers(registry, urls=urls, announce=announce, bytes_max=settings.http.limits.manifest_bytes)
     lists = ListHandlers(registry, urls=urls)
     return {
         (Resource.BASE, "GET"): get_base,

@@ -13,11 +13,10 @@ from typing import Any
 
 from aiohttp import web
 
-from config.container import Container, utc_now
+from config.container import Container, event_endpoints, utc_now
 from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors
 from config.logging import configure_logging
-from config.policies import KeptTags
 from config.settings import Settings, StorageKind
 from core.errors import StorageError
 from core.ports.authenticator import CredentialSourceError
@@ -27,6 +26,7 @@ from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
+from entrypoints.http.notifications_part import LIVE_NOTIFICATION_KEYS, NotificationsPart, notification_jobs
 from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
 from entrypoints.reload import Reloader
@@ -111,7 +111,10 @@ class _Serving:
                 self.container.blob_storage(),
                 self.container.catalog_index(),
                 self.container.descriptor_cache(),
+                self.container.outbox_lifetime(),
             ],
+            jobs=notification_jobs(self.container.events(), self.container.notifier(), settings),
+            events=self.container.events(),
             is_first=self.worker.is_first,
         )
         runner = GuardedRunner(app, settings.http.limits)
@@ -138,7 +141,7 @@ class _Serving:
         self.worker.tell_ready()
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
-        _prepare_reloads(self.reloader, app, listener, self.container.kept_tags())
+        _prepare_reloads(self.reloader, app, listener, self.container)
         async with _running(self.reloader):
             await stopping.wait()
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
@@ -183,12 +186,14 @@ class TlsPart:
             log_expiry(tls, utc_now)
 
 
-def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listener, kept_tags: KeptTags) -> None:
+def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listener, container: Container) -> None:
     reloader.appliers.append(lambda settings: configure_logging(settings.log))
     reloader.appliers.append(app[SWITCHES].apply)
-    access = AccessPart(app[GATEKEEPER], kept_tags, reloader.settings)
+    access = AccessPart(app[GATEKEEPER], container.kept_tags(), reloader.settings)
     reloader.appliers.append(access.apply)
-    reloader.live_keys += LIVE_ACCESS_KEYS
+    notifications = NotificationsPart(container.notifier(), reloader.settings.notifications, event_endpoints)
+    reloader.appliers.append(notifications.apply)
+    reloader.live_keys += [*LIVE_ACCESS_KEYS, *LIVE_NOTIFICATION_KEYS]
     # Each request looks at these files itself.
     reloader.register("users, groups and keys", access, files=tuple)
     if reloader.settings.http.tls is not None:

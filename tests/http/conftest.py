@@ -17,6 +17,7 @@ from config.settings import Settings
 from core.access import OPEN, AccessPolicy
 from core.digest import Digest
 from core.ports.authenticator import Authenticator
+from core.ports.event_sink import NO_EVENTS, EventSink
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
@@ -95,6 +96,7 @@ async def start(services):
         authenticator: Authenticator | None = None,
         policy: AccessPolicy = OPEN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        events: EventSink = NO_EVENTS,
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
         app = create_app(
@@ -105,6 +107,7 @@ async def start(services):
             upload_secret=secret,
             now=now,
             lifetimes=[authenticator],
+            events=events,
         )
         server = TestServer(app)
         await server.start_server(auto_decompress=False)
