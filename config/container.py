@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
@@ -67,9 +67,6 @@ from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 
 T = TypeVar("T")
-
-_LEASE_SECONDS: Final = 15.0
-"""How long the process that delivers events may be silent before another one takes over."""
 
 
 def utc_now() -> datetime:
@@ -211,7 +208,7 @@ def _notifier(
         storage,
         layout.lease("notifications"),
         owner_id=process,
-        ttl=_LEASE_SECONDS,
+        ttl=settings.outbox.takeover_seconds,
         clock=time.monotonic,
         sleep=asyncio.sleep,
     )

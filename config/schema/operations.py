@@ -150,6 +150,9 @@ class OutboxSchema(SectionSchema):
     age_max_seconds = Duration("maxage", "When an event that was not delivered becomes a dead letter.", above_zero=True)
     dead_age_max_seconds = Duration("deadage", "When a dead letter is dropped, from its event on.", above_zero=True)
     poll_seconds = Duration("poll", "How often one looks for events of other processes.", above_zero=True)
+    takeover_seconds = Duration(
+        "takeover", "How long who delivers may be silent until another process does.", above_zero=True
+    )
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -103,6 +103,8 @@ class OutboxSettings:
     age_max_seconds: float = 72 * 3600.0
     dead_age_max_seconds: float = 720 * 3600.0
     poll_seconds: float = 2.0
+    takeover_seconds: float = 15.0
+    """How long the process that delivers may be silent before another one takes over, within half as much again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
