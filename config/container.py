@@ -5,17 +5,20 @@ order, as context managers, and leaves them in reverse.
 """
 
 import asyncio
+import os
 import secrets
+import socket
 import sys
 import time
 import uuid
 from collections.abc import Callable as CallableType
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
@@ -32,6 +35,8 @@ from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
+from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
+from adapters.image_layout.folder import FolderImageLayout
 from config.errors import ConfigError
 from config.notifications import event_source, outbox_bounds, recorder_options
 from config.policies import KeptTags, access_policy, manifest_policy
@@ -47,6 +52,11 @@ from config.settings import (
 )
 from core import layout
 from core.access import AccessPolicy
+from core.budget import Budget, Rates
+from core.collection.guard import CollectionGuard
+from core.collection.rounds import Rounds
+from core.collection.spares import Spares
+from core.digest import Digest
 from core.lease import Lease
 from core.links import Links
 from core.manifest_cache import ManifestCache
@@ -57,21 +67,48 @@ from core.notifications.recorder import EventRecorder
 from core.notifications.upkeep import Upkeep
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
+from core.ports.image_layout import ImageLayout, ImageLayoutWriter
 from core.registry import Registry
+from core.schedule import SharedSchedule
 from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
 from core.services.tags import TagService
+from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
+from core.trash import Trash
 
 T = TypeVar("T")
+
+LEASE_SECONDS: Final = 30.0
+"""How long the job of a replica that died stays undone, about."""
+PURGE_REQUESTS_PER_SECOND: Final = 20.0
+"""What looking for abandoned uploads may ask of the store."""
 
 
 def utc_now() -> datetime:
     """Tell the time."""
     return datetime.now(UTC)  # noqa: TID251 - the one clock that the others are given
+
+
+def _owner_id() -> str:
+    """Name this process among those of all replicas, for people too."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
+def _lease(job: str, *, storage: BlobStorage, ttl: float = LEASE_SECONDS) -> Lease:
+    return Lease(storage, layout.lease(job), owner_id=_owner_id(), ttl=ttl, clock=time.monotonic, sleep=asyncio.sleep)
+
+
+def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
+    interval = timedelta(seconds=interval_seconds)
+    return SharedSchedule(storage, _lease(job, storage=storage), key=layout.job(job), interval=interval)
+
+
+def _budget(requests_per_second: float) -> Budget:
+    return Budget(Rates(requests_per_second=requests_per_second), clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def new_id() -> str:
@@ -202,20 +239,12 @@ def _event_recorder(outbox: Outbox, settings: Settings) -> EventRecorder:
 
 
 def _notifier(
-    outbox: Outbox, recorder: EventRecorder, storage: BlobStorage, settings: NotificationSettings, process: str
+    outbox: Outbox, recorder: EventRecorder, storage: BlobStorage, settings: NotificationSettings
 ) -> Notifier:
-    lease = Lease(
-        storage,
-        layout.lease("notifications"),
-        owner_id=process,
-        ttl=settings.outbox.takeover_seconds,
-        clock=time.monotonic,
-        sleep=asyncio.sleep,
-    )
     notifier = Notifier(
         outbox,
         recorder,
-        lease,
+        _lease("notifications", storage=storage, ttl=settings.outbox.takeover_seconds),
         Upkeep(outbox, outbox_bounds(settings.outbox), now=utc_now),
         poll_seconds=settings.outbox.poll_seconds,
         clock=time.monotonic,
@@ -225,8 +254,37 @@ def _notifier(
     return notifier
 
 
+def read_image_layout(path: Path) -> ImageLayout:
+    """Return the OCI image layout that lies in a folder or in a tar archive."""
+    return FolderImageLayout(path) if path.is_dir() else ArchiveImageLayout(path)
+
+
+def write_image_layout(path: Path) -> ImageLayoutWriter:
+    """Return a layout to write: an archive if it is to be called `.tar`, else a folder, which may hold one already."""
+    return ArchiveImageLayoutWriter(path) if path.suffix == ".tar" else FolderImageLayout(path, creates=True)
+
+
+def _entry_id() -> str:
+    # Short enough to be read aloud; the time and the kind stand beside it.
+    return uuid.uuid4().hex[:16]
+
+
+def boot_clock() -> float:
+    """Tell seconds that go on while the machine is suspended, as those of `time.monotonic` do not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
 def _entries_max(configured: int) -> int:
     return configured or sys.maxsize
+
+
+def _related_of(cache: ManifestCache) -> CallableType[[Digest], Sequence[Digest]]:
+    # Not `provided.related`, which is a provider's own attribute.
+    return cache.related
 
 
 class Container(DeclarativeContainer):
@@ -292,7 +350,6 @@ class Container(DeclarativeContainer):
         ),
     )
 
-    process = Singleton(_process_name)
     outbox_storage = Selector(
         settings.provided.notifications.outbox.backend,
         storage=blob_storage,
@@ -305,7 +362,7 @@ class Container(DeclarativeContainer):
         local=outbox_storage,
         memory=outbox_storage,
     )
-    outbox = Singleton(Outbox, storage=outbox_storage, process=process, now=now)
+    outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(_process_name), now=now)
     events = Singleton(_event_recorder, outbox, settings)
     notifier = Singleton(
         _notifier,
@@ -313,35 +370,74 @@ class Container(DeclarativeContainer):
         events,
         storage=outbox_storage,
         settings=settings.provided.notifications,
-        process=process,
     )
 
+    trash = Singleton(
+        Trash,
+        storage=blob_storage,
+        now=now,
+        new_id=Object(_entry_id),
+        keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
+    )
+    upload_purge_schedule = Singleton(
+        _schedule,
+        "purge-uploads",
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.upload_purging.interval_seconds,
+    )
+    upload_purge_budget = Singleton(_budget, PURGE_REQUESTS_PER_SECOND)
+
+    new_hasher = Singleton(hasher_factory)
+    offload = Singleton(HashingThreads)
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
-    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache)
+    manifest_cache = Singleton(ManifestCache)
+    rounds = Singleton(Rounds, storage=blob_storage)
+    spares = Singleton(Spares, storage=blob_storage)
+    guard = Singleton(
+        CollectionGuard,
+        rounds=rounds,
+        spares=spares,
+        links=links,
+        trash=trash,
+        cache=descriptor_cache,
+        clock=Object(boot_clock),
+        sleep=Object(asyncio.sleep),
+        related=Callable(_related_of, manifest_cache),
+    )
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard, trash=trash)
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
         links=links,
-        cache=descriptor_cache,
+        guard=guard,
         now=now,
         new_id=new_id,
-        new_hasher=Singleton(hasher_factory),
-        offload=Singleton(HashingThreads),
+        new_hasher=new_hasher,
+        offload=offload,
     )
     manifests = Singleton(
         ManifestService,
         storage=blob_storage,
         links=links,
         tag_links=tag_links,
-        cache=descriptor_cache,
+        guard=guard,
         policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
-        memory=Singleton(ManifestCache),
+        memory=manifest_cache,
+        trash=trash,
     )
     tags = Singleton(
         TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max
     )
     referrers = Singleton(ReferrerService, storage=blob_storage, links=links, tag_links=tag_links)
+    trash_service = Singleton(
+        TrashService,
+        storage=blob_storage,
+        trash=trash,
+        links=links,
+        tag_links=tag_links,
+        keeps_tag=kept_tags,
+    )
     catalog = Singleton(
         CatalogService,
         catalog_index,
@@ -356,4 +452,5 @@ class Container(DeclarativeContainer):
         tags=tags,
         referrers=referrers,
         catalog=catalog,
+        trash=trash_service,
     )

@@ -9,6 +9,7 @@ before longer ones: `REGISTRY_STORAGE=s3` replaces the section, then `REGISTRY_S
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 
 from config.errors import ConfigError
@@ -29,6 +30,19 @@ _SEARCH_VARIABLES: Final = {
 }
 """The two variables of the registry that this one replaces; they beat `REGISTRY_CATALOG_…`."""
 _FILE_SUFFIX: Final = "_FILE"
+
+
+class Side(StrEnum):
+    """The two configurations of a copy, whose variables are `REGISTRY_FROM_…` and `REGISTRY_TO_…`."""
+
+    FROM = "from"
+    TO = "to"
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its variables begin with."""
+        return f"{PREFIX}{self.upper()}_"
+
 
 _KUBERNETES: Final = re.compile(
     r"(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
@@ -59,6 +73,36 @@ def apply_environment(root: Section, environ: Mapping[str, str], *, read_file: C
             if environ.get(spelling):
                 overlay.apply(spelling, path)
     return overlay.findings
+
+
+def variables_of_side(environ: Mapping[str, str], side: Side, *, with_plain: bool) -> dict[str, str]:
+    """Return the variables for one of two configurations, under the names that a single one would have.
+
+    Args:
+        environ: all variables.
+        side: the configuration that is to be loaded.
+        with_plain: whether variables that name no side are meant for it; those of the side itself beat them.
+    """
+    sides = tuple(each.prefix for each in Side)
+    plain = {name: value for name, value in environ.items() if not name.startswith(sides)} if with_plain else {}
+    own = {
+        PREFIX + name.removeprefix(side.prefix): value
+        for name, value in environ.items()
+        if name.startswith(side.prefix)
+    }
+    return plain | own
+
+
+def plain_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables that say something of a configuration and of no side, sorted."""
+    sides = tuple(each.prefix for each in Side)
+    return sorted(
+        name
+        for name in environ
+        if (name.startswith(PREFIX) or name.removesuffix(_FILE_SUFFIX) in _SEARCH_VARIABLES)
+        and not name.startswith(sides)
+        and name not in _LEFT_ALONE
+    )
 
 
 def variable_of(path: KeyPath) -> str:

@@ -12,7 +12,14 @@ from typing import Any, Final, cast
 from marshmallow import ValidationError
 
 from config.effective import EffectiveValue, list_effective
-from config.environment import PATH_VARIABLE, apply_environment, variable_of
+from config.environment import (
+    PATH_VARIABLE,
+    Side,
+    apply_environment,
+    plain_variables,
+    variable_of,
+    variables_of_side,
+)
 from config.errors import ConfigError
 from config.files import read_text_file
 from config.schema.key import MISSING_VALUE
@@ -72,6 +79,30 @@ def inherited_descriptors(*, pid: int, environ: Mapping[str, str] | None = None)
     return tuple(range(_FIRST_INHERITED, _FIRST_INHERITED + int(count)))
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceEnvironment:
+    """How systemd wants to be told about its service (sd_notify(3), sd_watchdog_enabled(3))."""
+
+    notify_address: str | None
+    """A path, or `@` and a name in the abstract namespace."""
+    watchdog_seconds: float | None
+    """After how long without a sign of life the service is restarted."""
+
+
+def service_environment(*, pid: int, environ: Mapping[str, str] | None = None) -> ServiceEnvironment:
+    """Return what systemd asked of the process `pid`; usually nothing."""
+    environ = os.environ if environ is None else environ
+    address = environ.get("NOTIFY_SOCKET", "")
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    is_watched = (
+        microseconds.isdecimal() and int(microseconds) > 0 and environ.get("WATCHDOG_PID", str(pid)) == str(pid)
+    )
+    return ServiceEnvironment(
+        notify_address=address if address.startswith(("/", "@")) else None,
+        watchdog_seconds=int(microseconds) / 1e6 if is_watched else None,
+    )
+
+
 def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
     """Read the file at `path`, lay the environment over it, and return settings.
 
@@ -104,6 +135,24 @@ def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
         notes=(*notes, *unsupported[Severity.NOTE]),
         effective=tuple(list_effective(root, settings)),
     )
+
+
+def load_side(path: str, side: Side, *, plain: Side | None, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read one of the two configurations of a copy, with only those variables that are meant for it.
+
+    A variable that silently applied to both would make one storage of the two, so `REGISTRY_…` applies to neither
+    unless `plain` says to which, and `REGISTRY_FROM_…` and `REGISTRY_TO_…` to the one that they name.
+
+    Raises:
+        ConfigError: as for `load`.
+    """
+    environ = os.environ if environ is None else environ
+    return load(path, environ=variables_of_side(environ, side, with_plain=plain is side))
+
+
+def find_plain_variables(*, environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return the names of the variables that no side of a copy is given by itself."""
+    return plain_variables(os.environ if environ is None else environ)
 
 
 def _read_secret_file(path: str) -> str:

@@ -1,7 +1,8 @@
-"""Doing many small storage requests side by side, with a bound."""
+"""Doing many small storage requests side by side, with a bound, and leaving listings early."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -35,3 +36,13 @@ async def map_bounded(
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [results[position] for position, _ in work]
+
+
+@asynccontextmanager
+async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Close a listing that is left before its end, at once: it may hold a folder or a connection."""
+    try:
+        yield iterator
+    finally:
+        if isinstance(iterator, AsyncGenerator):  # pragma: no branch - every adapter's listings are
+            await iterator.aclose()

@@ -3,10 +3,21 @@
 The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ours, where it does not look.
 
     /docker/registry/v2
-  + ├── _control/leases/<job>                             which of several replicas does a job (`core.lease`)
+  + ├── _transfers/<id>/<alg>/<hex>                       a large blob on its way from another storage
   + ├── _notifications
   + │   ├── queued/<endpoint>/<event batch>               events that are still to be delivered
   + │   └── dead/<endpoint>/<event>                       events that were given up
+  + ├── _control
+  + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
+  + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
+  + │   ├── collection/{checkpoint,filter}                how far a run of collection is
+  + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
+  + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
+  + ├── _trash
+  + │   ├── entries/<entry>.<part>                        what was removed together, in numbered parts
+  + │   ├── blobs/<alg>/<hex[:2]>/<hex>/<entry>           content that was collected under that entry
+  + │   ├── quarantine/<alg>/<hex[:2]>/<hex>/<entry>      content that is not what its digest says
+  + │   └── clock                                         written to learn the store's time
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
     └── repositories/<name>
         ├── _layers/<alg>/<hex>/link                      this repository may read that blob
@@ -23,7 +34,8 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
       + └── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then the manifest that names it
 
 A link holds a digest as text, without a newline. Names, tags and digests are value objects, so a key is legal by
-construction. Distribution never enters a `_…` directory that it does not know.
+construction. Distribution never enters a `_…` directory that it does not know. An entry of the trash is named
+`<yyyymmddThhmmssZ>-<kind>-<id>`, so that a listing tells when and what.
 """
 
 from typing import Final
@@ -35,6 +47,8 @@ from core.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
+UPLOADS_DIRECTORY: Final = "_uploads"
+TRANSFERS: Final = f"{ROOT}/_transfers"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
 NOTIFICATIONS_QUEUED: Final = f"{ROOT}/_notifications/queued"
@@ -43,6 +57,12 @@ NOTIFICATIONS_DEAD: Final = f"{ROOT}/_notifications/dead"
 """Its children are the endpoints that have dead letters."""
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 """Bytes of an endpoint's name that stand for themselves in a key."""
+COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
+SPARES: Final = f"{CONTROL}/spares"
+COLLECTION: Final = f"{CONTROL}/collection"
+TRASH: Final = f"{ROOT}/_trash"
+TRASH_ENTRIES: Final = f"{TRASH}/entries"
+TRASH_CLOCK: Final = f"{TRASH}/clock"
 
 
 def blob_directory(digest: Digest) -> str:
@@ -60,9 +80,14 @@ def repository(name: RepositoryName) -> str:
     return f"{REPOSITORIES}/{name}"
 
 
+def layers(name: RepositoryName) -> str:
+    """Below it lie the links of all blobs that a repository may read."""
+    return f"{REPOSITORIES}/{name}/_layers"
+
+
 def layer_link(name: RepositoryName, digest: Digest) -> str:
     """The record that a repository may read a blob."""
-    return f"{REPOSITORIES}/{name}/_layers/{digest.algorithm}/{digest.encoded}/link"
+    return f"{layers(name)}/{digest.algorithm}/{digest.encoded}/link"
 
 
 def revisions(name: RepositoryName) -> str:
@@ -107,7 +132,7 @@ def tag_index_link(name: RepositoryName, tag: Tag, digest: Digest) -> str:
 
 def uploads(name: RepositoryName) -> str:
     """Its children are the upload sessions of a repository."""
-    return f"{REPOSITORIES}/{name}/_uploads"
+    return f"{REPOSITORIES}/{name}/{UPLOADS_DIRECTORY}"
 
 
 def upload(name: RepositoryName, upload_id: str) -> str:
@@ -125,14 +150,44 @@ def upload_started_at(name: RepositoryName, upload_id: str) -> str:
     return f"{upload(name, upload_id)}/startedat"
 
 
+def subjects(name: RepositoryName) -> str:
+    """Below it lie the links of all manifests that name a subject."""
+    return f"{REPOSITORIES}/{name}/_referrers"
+
+
 def referrers(name: RepositoryName, subject: Digest) -> str:
     """Below it lie the links of all manifests that name `subject`."""
-    return f"{REPOSITORIES}/{name}/_referrers/{subject.algorithm}/{subject.encoded}"
+    return f"{all_referrers(name)}/{subject.algorithm}/{subject.encoded}"
 
 
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
     """The record that the manifest `digest` names `subject`."""
     return f"{referrers(name, subject)}/{digest.algorithm}/{digest.encoded}/link"
+
+
+def trash_entry_part(entry_id: str, part: int) -> str:
+    """One part of the record of what was removed."""
+    return f"{TRASH_ENTRIES}/{entry_id}.{part:06}"
+
+
+def trash_blob(digest: Digest) -> str:
+    """Its children are the copies of a blob in the trash, named by the entries that they were removed under."""
+    return f"{TRASH}/blobs/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}"
+
+
+def trash_blob_copy(digest: Digest, entry_id: str) -> str:
+    """The content of a blob that was removed under an entry."""
+    return f"{trash_blob(digest)}/{entry_id}"
+
+
+def quarantined_copy(digest: Digest, entry_id: str) -> str:
+    """Content that stood at a blob's key and was not that blob."""
+    return f"{TRASH}/quarantine/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}/{entry_id}"
+
+
+def is_manifest_link(key: str) -> bool:
+    """Whether a key is that of a link to a manifest: of a revision or a tag."""
+    return key.startswith(f"{REPOSITORIES}/") and "/_manifests/" in key and "/signatures/" not in key
 
 
 def lease(job: str) -> str:
@@ -148,3 +203,68 @@ def endpoint_component(endpoint: str) -> str:
 def endpoint_of(component: str) -> str:
     """The endpoint's name for its component of a key."""
     return unquote(component.replace("_", "%"))
+
+
+def verification(scope: str) -> str:
+    """All that a verification under way remembers: letters, digits and dashes name what it looks at."""
+    return f"{CONTROL}/verifications/{scope}"
+
+
+def verification_checkpoint(scope: str) -> str:
+    """How far a verification has come."""
+    return f"{verification(scope)}/checkpoint"
+
+
+def verification_findings(scope: str, part: int) -> str:
+    """A part of what it found so far."""
+    return f"{verification(scope)}/findings/{part:06}"
+
+
+def job(job: str) -> str:
+    """The object that remembers when a job was done last, and what came of it."""
+    return f"{CONTROL}/jobs/{job}"
+
+
+def all_referrers(name: RepositoryName) -> str:
+    """Below it lie the links of all referrers of a repository, subject by subject."""
+    return f"{REPOSITORIES}/{name}/_referrers"
+
+
+def collection_round(round_id: str) -> str:
+    """All that a round of collection tells those who serve."""
+    return f"{COLLECTION_ROUNDS}/{round_id}"
+
+
+def collection_round_digests(round_id: str) -> str:
+    """What the round is about to take; its presence is the round's existence."""
+    return f"{collection_round(round_id)}/digests"
+
+
+def collection_round_batch(round_id: str, batch: int) -> str:
+    """The record that the round has begun to remove this batch, and is done with those before it."""
+    return f"{collection_round(round_id)}/{batch:06}"
+
+
+def collection_round_pulse(round_id: str) -> str:
+    """Rewritten all the time by a collector that is alive."""
+    return f"{collection_round(round_id)}/pulse"
+
+
+def spare(digest: Digest) -> str:
+    """The record that somebody relies on a digest that a round was about to take."""
+    return f"{SPARES}/{digest.algorithm}/{digest.encoded}"
+
+
+def transfer(transfer_id: str) -> str:
+    """All that a copy from another storage keeps here until it is done; letters, digits and dashes name it."""
+    return f"{TRANSFERS}/{transfer_id}"
+
+
+def transfer_data(transfer_id: str, digest: Digest) -> str:
+    """The staged bytes of a blob that is being copied."""
+    return f"{transfer(transfer_id)}/{digest.algorithm}/{digest.encoded}"
+
+
+def transfer_marker(transfer_id: str) -> str:
+    """An object by which a copy finds out whether both its storages are one."""
+    return f"{transfer(transfer_id)}/marker"

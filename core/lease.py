@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Final
 
 from core.errors import ObjectNotFoundError, StorageError
@@ -169,6 +170,14 @@ class Lease:
             return str(json.loads(content)["owner"])
         except (ValueError, KeyError, TypeError):
             return "unknown"
+
+    async def written_at(self) -> datetime:
+        """Return the store's own time at the last renewal: a moment ago where the lease was just acquired. One request.
+
+        Raises:
+            StorageError: the store failed, or nobody holds the lease.
+        """
+        return (await self._storage.stat(self._key)).modified_at
 
     async def _create(self) -> bool:
         began_at = self._clock()

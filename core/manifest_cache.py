@@ -1,10 +1,12 @@
 """Manifests in memory: they are addressed by their digest, so what was once verified never changes."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from core.digest import Digest
-from core.manifest import StoredManifest
+from core.manifest import StoredManifest, read_manifest
+from core.media_types import SCHEMA1
 
 BYTES_MAX: Final = 16 * 1024 * 1024
 _ENTRY_BYTES_MAX: Final = 256 * 1024
@@ -25,6 +27,14 @@ class ManifestCache:
         if manifest is not None:
             self._entries.move_to_end(digest)
         return manifest
+
+    def related(self, digest: Digest) -> Sequence[Digest]:
+        """Return what a manifest that was put refers to; nothing for another one."""
+        known = self._entries.get(digest)
+        if known is None or known.media_type in SCHEMA1:
+            return ()
+        manifest = read_manifest(known.content)
+        return [each.digest for each in (*manifest.blobs(), *manifest.manifests)]
 
     def put(self, manifest: StoredManifest) -> None:
         """Remember a manifest whose bytes were verified."""

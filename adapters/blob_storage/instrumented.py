@@ -6,6 +6,7 @@ It does not check keys: each adapter does, so that a key is checked once, decora
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -107,6 +108,10 @@ class InstrumentedBlobStorage(BlobStorage):
         return self._timed_items("walk", prefix, self._inner.walk(prefix))
 
     @override
+    def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        return self._timed_items("walk_within", prefix, self._inner.walk_within(prefix, directory))
+
+    @override
     async def move(self, source: str, target: str) -> None:
         with self._timed("move", source):
             await self._inner.move(source, target)
@@ -120,6 +125,13 @@ class InstrumentedBlobStorage(BlobStorage):
     async def delete_tree(self, *prefixes: str) -> None:
         with self._timed("delete_tree", prefixes[0] if prefixes else ""):
             await self._inner.delete_tree(*prefixes)
+
+    @override
+    async def drop_unfinished(
+        self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
+    ) -> Sequence[str]:
+        with self._timed("drop_unfinished", prefix):
+            return await self._inner.drop_unfinished(prefix, before=before, is_spared=is_spared, dry_run=dry_run)
 
     @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:
@@ -193,6 +205,14 @@ class _InstrumentedWriter(BlobWriter):
         self._key = key
         self._timed = timed
         self._timed_items = timed_items
+        if inner.append_now is not None:
+            self.append_now = self._append_now
+
+    def _append_now(self, chunk: memoryview) -> None:
+        if self._inner.append_now is None:
+            raise RuntimeError("the writer takes nothing from threads")
+        with self._timed("append", self._key):
+            self._inner.append_now(chunk)
 
     @property
     @override

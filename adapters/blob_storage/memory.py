@@ -127,6 +127,12 @@ class InMemoryBlobStorage(BlobStorage):
                 yield key, stored.stat
 
     @override
+    async def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        for path in sorted(set(self._marked(require_prefix(prefix)))):
+            async for item in self.walk(f"{prefix.rstrip('/')}/{path}/{directory}"):
+                yield item
+
+    @override
     async def move(self, source: str, target: str) -> None:
         stored = self._object(source)
         if source != target:
@@ -146,6 +152,13 @@ class InMemoryBlobStorage(BlobStorage):
                 self._remove(key)
             for key in [key for key in self._staged if key == prefix or key.startswith(below)]:
                 del self._staged[key]
+
+    @override
+    async def drop_unfinished(
+        self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
+    ) -> Sequence[str]:
+        # Staged bytes are lost with the process, and those of this one may still be wanted.
+        return ()
 
     @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:
@@ -233,6 +246,13 @@ class _MemoryWriter(BlobWriter):
 
     @override
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        self._append(chunk)
+
+    @override
+    def append_now(self, chunk: memoryview) -> None:
+        self._append(chunk)
+
+    def _append(self, chunk: bytes | bytearray | memoryview) -> None:
         if not self._is_writable:
             raise RuntimeError("the writer takes no more bytes")
         self._buffer().extend(chunk)

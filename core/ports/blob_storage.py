@@ -6,7 +6,7 @@ keys that merely begin with the same characters: below `/a` lies `/a/b`, not `/a
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,6 +54,9 @@ class BlobWriter(ABC):
     Used by one task at a time. Memory is bounded whatever the size.
     """
 
+    append_now: Callable[[memoryview], None] | None = None
+    """`write` for threads where the store is a local file: it blocks. Nothing else is called meanwhile."""
+
     @property
     @abstractmethod
     def size(self) -> int:
@@ -62,6 +65,8 @@ class BlobWriter(ABC):
     @abstractmethod
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append `chunk`, which the caller does not change before this returns.
+
+        Small chunks may wait in memory until the block is left, which then fails if they cannot be kept.
 
         Raises:
             StorageUnavailableError: the store failed or is full. What earlier calls wrote is kept.
@@ -198,6 +203,15 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
+    def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        """Yield every object below `<prefix>/<path>/<directory>`, for each path that `list_marked` tells.
+
+        `directory` begins with `_`. What lies in one child of such a directory comes together, otherwise the order is
+        as little promised as that of `walk`. On object stores one request per 1,000 objects below `prefix`, and where
+        that is less, one for each path and one per 1,000 objects that are yielded.
+        """
+
+    @abstractmethod
     async def move(self, source: str, target: str) -> None:
         """Give an object another key, replacing what was there; complete at `target` before gone from `source`.
 
@@ -220,6 +234,26 @@ class BlobStorage(ABC):
         Prefixes with one parent cost no more listings than the parent has pages, and their objects share the
         requests that delete them. Where a tree does not vanish atomically, keys go in descending order, so that
         `current/link` of a tag, which makes it listed and pullable, outlives what explains it.
+        """
+
+    @abstractmethod
+    async def drop_unfinished(
+        self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
+    ) -> Sequence[str]:
+        """Drop writes below `prefix` that were begun before `before`, never finished, and show in no listing.
+
+        That is what a killed process may leave in an object store, which keeps the parts and asks to be paid for them.
+        Nothing where a store keeps no such thing, or cannot tell. Idempotent. One request per 1,000 of them, and one
+        for each that is dropped.
+
+        Args:
+            prefix: where to look.
+            before: younger ones stay.
+            is_spared: tells of a key whether its write goes on.
+            dry_run: drop nothing, only tell.
+
+        Returns:
+            The keys, one for each that was dropped.
         """
 
     @abstractmethod

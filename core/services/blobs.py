@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from core import layout
+from core.collection.guard import CollectionGuard, Need
 from core.descriptor import Descriptor
 from core.digest import Digest
 from core.errors import BlobUnknownError, ObjectNotFoundError
@@ -12,15 +13,21 @@ from core.media_types import OCTET_STREAM
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobReader, BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
+from core.trash import Trash
+from core.trash_entry import RemovedLink, TrashKind
 
 
 class BlobService:
     """Reads, mounts and unlinks blobs; one per process."""
 
-    def __init__(self, storage: BlobStorage, links: Links, cache: DescriptorCache) -> None:
+    def __init__(
+        self, storage: BlobStorage, links: Links, cache: DescriptorCache, *, guard: CollectionGuard, trash: Trash
+    ) -> None:
         self._storage = storage
         self._links = links
         self._cache = cache
+        self._guard = guard
+        self._trash = trash
 
     async def stat(self, name: RepositoryName, digest: Digest) -> Descriptor:
         """Describe a blob. Two storage requests, or none for one that was proven to be there lately.
@@ -28,9 +35,11 @@ class BlobService:
         Link and data are both looked at, since one may be there without the other.
 
         Raises:
-            BlobUnknownError: the repository does not link it, or its data is gone.
+            BlobUnknownError: the repository does not link it, its data is gone, or collection is removing it.
         """
-        size = await self._cache.get(name, digest)
+        if not await self._guard.admits(digest):
+            raise BlobUnknownError("blob unknown to registry", detail=digest)
+        size = await self._guard.recall(name, digest)
         if size is None:
             target = await self._target(name, digest)
             try:
@@ -38,7 +47,7 @@ class BlobService:
             except ObjectNotFoundError:
                 raise BlobUnknownError("blob unknown to registry", detail=digest) from None
             if target == digest:
-                await self._cache.put(name, digest, size)
+                await self._guard.remember(name, digest, size)
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 
     @asynccontextmanager
@@ -51,6 +60,7 @@ class BlobService:
             BlobUnknownError: on entering the block: not linked, or its data is gone.
             RangeInvalidError: on entering the block: `offset` lies beyond the end.
         """
+        self._guard.touch(digest)
         target = await self._target(name, digest)
         opening = self._storage.open_reader(layout.blob_data(target), offset=offset, length=length)
         async with AsyncExitStack() as stack:
@@ -75,6 +85,7 @@ class BlobService:
 
         Idempotent. Returns the blob, which the client then need not send (end-11), or None if it did not work.
         """
+        ticket = await self._guard.ticket()
         target = digest if source is None else await self._links.read(layout.layer_link(source, digest))
         if target is None:
             return None
@@ -82,19 +93,26 @@ class BlobService:
             stat = await self._storage.stat(layout.blob_data(target))
         except ObjectNotFoundError:
             return None
-        await self._links.write(layout.layer_link(name, digest), target)
+        link = layout.layer_link(name, digest)
+        await self._links.write(link, target)
+        if await self._guard.confirm(ticket, [Need(link, digest), Need(link, target)]):
+            return None
         if target == digest:
-            await self._cache.put(name, digest, stat.size)
+            await self._guard.remember(name, digest, stat.size)
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=stat.size)
 
-    async def unlink(self, name: RepositoryName, digest: Digest) -> None:
+    async def unlink(self, name: RepositoryName, digest: Digest, *, by: str = "") -> None:
         """Remove the repository's link; the data stays for other repositories and for garbage collection.
+
+        It is recorded in the trash first, with who asks (`by`), for one storage request more.
 
         Raises:
             BlobUnknownError: the repository does not link it.
         """
         await self._cache.forget(name, digest)
-        await self._target(name, digest)
+        target = await self._target(name, digest)
+        link = RemovedLink(layout.layer_link(name, digest), target)
+        await self._trash.record(self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by), links=[link])
         await self._links.delete(layout.layer_link(name, digest))
         # Again, for a request that looked while the link was still there.
         await self._cache.forget(name, digest)

@@ -9,11 +9,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
-from contextlib import aclosing, asynccontextmanager
-from typing import Final, TypeVar
+from contextlib import aclosing
+from typing import Final
 
 from core import layout
-from core.concurrency import map_bounded
+from core.concurrency import closing, map_bounded
 from core.errors import (
     CatalogLostError,
     NameInvalidError,
@@ -33,8 +33,6 @@ PENDING_MAX: Final = 100_000
 """How many missed changes are remembered, about 20 MB of names; what is beyond, a rebuild finds."""
 _BATCH_NAMES: Final = 256
 _INDEX_PAGE: Final = 1000
-
-T = TypeVar("T")
 
 
 class CatalogService:
@@ -276,7 +274,7 @@ class CatalogService:
     async def _repositories(self) -> AsyncGenerator[RepositoryName, None]:
         """Yield the repositories of storage that hold a manifest."""
         batch: list[RepositoryName] = []
-        async with _closing(self._storage.list_marked(layout.REPOSITORIES)) as paths:
+        async with closing(self._storage.list_marked(layout.REPOSITORIES)) as paths:
             async for path in paths:
                 name = _as_name(path)
                 if name is not None:
@@ -307,7 +305,7 @@ class CatalogService:
 
     async def _has_manifest(self, name: RepositoryName) -> bool:
         """Tell whether a repository holds a manifest; one request to storage."""
-        async with _closing(self._storage.walk(layout.revisions(name))) as objects:
+        async with closing(self._storage.walk(layout.revisions(name))) as objects:
             # Folders of deleted manifests and signatures of schema 1 may be left; only a link counts.
             async for key, _ in objects:
                 if key.endswith("/link") and "/signatures/" not in key:
@@ -321,13 +319,3 @@ def _as_name(path: str) -> RepositoryName | None:
         return RepositoryName(path)
     except NameInvalidError:
         return None
-
-
-@asynccontextmanager
-async def _closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Close a listing that is left before its end, at once: it may hold a folder or a connection."""
-    try:
-        yield iterator
-    finally:
-        if isinstance(iterator, AsyncGenerator):  # pragma: no branch - every adapter's listings are
-            await iterator.aclose()

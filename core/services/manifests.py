@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core import layout
+from core.collection.guard import CollectionGuard, Need
 from core.concurrency import map_bounded
 from core.descriptor import Descriptor
 from core.digest import Digest
@@ -26,9 +27,10 @@ from core.manifest_cache import ManifestCache
 from core.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS
 from core.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
-from core.ports.descriptor_cache import DescriptorCache
 from core.schema1 import is_schema1
 from core.tag_links import TagLinks
+from core.trash import Trash
+from core.trash_entry import RemovedLink, TrashKind
 
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
 """What a push may bring (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
@@ -62,6 +64,15 @@ class PushedManifest:
     tags: Sequence[Tag]
 
 
+@dataclass(frozen=True, slots=True)
+class _Needed:
+    """Something that a manifest needs in its repository."""
+
+    name: RepositoryName
+    need: Need
+    is_blob: bool = False
+
+
 class ManifestService:
     """Stores, serves and deletes manifests; one per process."""
 
@@ -70,18 +81,20 @@ class ManifestService:
         storage: BlobStorage,
         links: Links,
         tag_links: TagLinks,
-        cache: DescriptorCache,
         *,
+        guard: CollectionGuard,
         policy: ManifestPolicy,
         memory: ManifestCache,
+        trash: Trash,
     ) -> None:
         self._storage = storage
         self._links = links
         self._tags = tag_links
-        self._cache = cache
+        self._guard = guard
         self._legacy = LegacyManifests(storage, links)
         self._memory = memory
         self._policy = policy
+        self._trash = trash
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
         """Return the digest that a tag points at; a digest is its own answer.
@@ -102,10 +115,12 @@ class ManifestService:
         One less for a manifest in memory: what may be read is asked each time, what it is only once.
 
         Raises:
-            ManifestUnknownError: the repository does not hold it, or its data is gone.
+            ManifestUnknownError: the repository does not hold it, its data is gone, or collection is removing it.
             StorageCorruptError: the data is not what was pushed. Pushing it again repairs it.
         """
         digest = await self.resolve(name, reference)
+        if not await self._guard.admits(digest):
+            raise _unknown(name, reference)
         if await self._links.read(layout.revision_link(name, digest)) is not None:
             if (known := self._memory.get(digest)) is not None:
                 return known
@@ -160,17 +175,27 @@ class ManifestService:
             raise DigestMismatchError(
                 "manifest does not match its digest", detail={"expected": digest, "actual": actual}
             )
-        await self._check_references(name, manifest)
+        references = self._references(name, manifest)
+        ticket = await self._guard.ticket()
+        await self._check_references(references)
         await self._require_movable(name, tags, actual)
         await self._store(name, actual, manifest)
+        await self._confirm(name, actual, references, ticket)
         for tag in await self._tags_to_move(name, tags, actual):
             await self._point(name, tag, actual, manifest)
         self._memory.put(StoredManifest(content=content, media_type=manifest.media_type, digest=actual))
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(digest=actual, media_type=manifest.media_type, subject=subject, tags=tags)
 
-    async def delete(self, name: RepositoryName, reference: Reference) -> Sequence[Tag]:
+    async def delete(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Sequence[Tag]:
         """Delete a tag alone, or a manifest by digest with all tags that point at it; never a layer.
+
+        What goes is recorded in the trash first, for one storage request more.
+
+        Args:
+            name: the repository.
+            reference: a tag or a digest.
+            by: who asks, for the record.
 
         Returns:
             The tags that went.
@@ -180,10 +205,12 @@ class ManifestService:
             DeniedError: the policy keeps the tag, or one that points at the manifest.
         """
         if isinstance(reference, Digest):
-            return await self._delete_revision(name, reference)
+            return await self._delete_revision(name, reference, by)
         current = await self.resolve(name, reference)
         if self._policy.keeps_tag(name, reference):
             raise _kept(reference, current)
+        entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by)
+        await self._trash.record(entry, links=[RemovedLink(layout.tag_current_link(name, reference), current)])
         await self._tags.remove(name, [reference])
         return [reference]
 
@@ -208,7 +235,9 @@ class ManifestService:
             is_tagged = await self._tags.resolve(name, tag) is not None
             if is_tagged and await self._links.read(layout.revision_link(name, digest)) is not None:
                 return
+            ticket = await self._guard.ticket()
             await self._store(name, digest, manifest)
+            await self._confirm(name, digest, [], ticket)
 
     async def _schema1(self, name: RepositoryName, digest: Digest, payload: bytes) -> StoredManifest:
         signed = await self._legacy.sign(name, digest, payload)
@@ -216,33 +245,41 @@ class ManifestService:
             return StoredManifest(content=payload, media_type=DOCKER_SCHEMA1, digest=digest)
         return StoredManifest(content=signed, media_type=DOCKER_SCHEMA1_SIGNED, digest=digest)
 
-    async def _delete_revision(self, name: RepositoryName, digest: Digest) -> Sequence[Tag]:
+    async def _delete_revision(self, name: RepositoryName, digest: Digest, by: str) -> Sequence[Tag]:
         link = layout.revision_link(name, digest)
         if await self._links.read(link) is None:
             if await self._legacy.find_among_layers(name, digest) is None:
                 raise _unknown(name, digest)
             link = layout.layer_link(name, digest)
-        subject = await self._subject(digest)
+        links = [link]
+        if (subject := await self._subject(digest)) is not None:
+            links.append(layout.referrer_link(name, subject, digest))
+        entry = self._trash.new_entry(TrashKind.MANIFEST, repository=name, by=by)
+        tags = await self._deletable_tags(name, digest)
+        tag_links = [layout.tag_current_link(name, tag) for tag in tags]
+        part = await self._trash.record(entry, links=[RemovedLink(key, digest) for key in (*links, *tag_links)])
         # Tags go first: a tag without its manifest would be listed and could not be pulled.
-        removed = await self._remove_tags(name, digest)
+        await self._tags.remove(name, tags)
         await self._links.delete(link)
         # Once more, for a push that pointed a tag at it in between.
         try:
-            removed += await self._remove_tags(name, digest)
+            late = await self._deletable_tags(name, digest)
         except DeniedError:
             # Such a push of a tag that nothing may take away; then neither may this.
             await self._links.write(link, digest)
             raise
-        if subject is not None:
-            await self._links.delete(layout.referrer_link(name, subject, digest))
-        return removed
+        if late:
+            late_links = [RemovedLink(layout.tag_current_link(name, tag), digest) for tag in late]
+            await self._trash.record(entry, links=late_links, first_part=part)
+            await self._tags.remove(name, late)
+        await self._storage.delete(links[1:])
+        return tags + late
 
-    async def _remove_tags(self, name: RepositoryName, digest: Digest) -> list[Tag]:
+    async def _deletable_tags(self, name: RepositoryName, digest: Digest) -> list[Tag]:
         tags = await self._tags.pointing_at(name, digest)
         for tag in tags:
             if self._policy.keeps_tag(name, tag):
                 raise _kept(tag, digest)
-        await self._tags.remove(name, tags)
         return tags
 
     async def _require_movable(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> None:
@@ -279,27 +316,42 @@ class ManifestService:
             raise StorageCorruptError(f"the data of {digest} hashes to something else")
         return content
 
-    async def _check_references(self, name: RepositoryName, manifest: Manifest) -> None:
+    async def _confirm(
+        self, name: RepositoryName, digest: Digest, references: Sequence[_Needed], ticket: float
+    ) -> None:
+        """Make sure that collection leaves a manifest that was just stored, and all that it needs."""
+        own = Need(layout.revision_link(name, digest), digest)
+        missing = await self._guard.confirm(ticket, [own, *(needed.need for needed in references)])
+        if not missing:
+            return
+        # Where a tag points at it, the manifest was there before, and its tag must not be left alone.
+        if not await self._tags.pointing_at(name, digest):
+            await self._links.delete(own.link)
+        raise ManifestBlobUnknownError(missing)
+
+    def _references(self, name: RepositoryName, manifest: Manifest) -> Sequence[_Needed]:
+        """Return what the repository must have, each once, in document order."""
         blobs = [blob for blob in manifest.blobs() if self._must_have(blob)]
         children = [child for child in manifest.manifests if self._policy.requires_child(child)]
-
-        # Each once, in document order.
-        references = dict.fromkeys(
-            [(layout.layer_link(name, blob.digest), blob.digest) for blob in blobs]
-            + [(layout.revision_link(name, child.digest), child.digest) for child in children]
+        return list(
+            dict.fromkeys(
+                [_Needed(name, Need(layout.layer_link(name, blob.digest), blob.digest), is_blob=True) for blob in blobs]
+                + [_Needed(name, Need(layout.revision_link(name, each.digest), each.digest)) for each in children]
+            )
         )
 
-        async def is_there(reference: tuple[str, Digest]) -> bool:
-            link, digest = reference
-            if link == layout.layer_link(name, digest) and await self._cache.get(name, digest) is not None:
-                return True
-            target = await self._links.read(link)
-            return target is not None and await self._exists(target)
-
-        verdicts = await map_bounded(is_there, references)
-        missing = [digest for (_, digest), there in zip(references, verdicts, strict=True) if not there]
+    async def _check_references(self, references: Sequence[_Needed]) -> None:
+        verdicts = await map_bounded(self._is_there, references)
+        missing = [needed.need.digest for needed, there in zip(references, verdicts, strict=True) if not there]
         if missing:
             raise ManifestBlobUnknownError(missing)
+
+    async def _is_there(self, needed: _Needed) -> bool:
+        digest = needed.need.digest
+        if needed.is_blob and await self._guard.recall(needed.name, digest) is not None:
+            return True
+        target = await self._links.read(needed.need.link)
+        return target is not None and await self._exists(target)
 
     def _must_have(self, blob: Descriptor) -> bool:
         if not self._policy.requires_blobs:

@@ -4,20 +4,22 @@ In storage a session is `startedat` and the staged `data` (see `core.layout`); b
 with the client (`core.upload_state`), so that any replica takes the next piece.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from datetime import datetime
+from typing import Final, TypeVar
 
 from core import layout
+from core.collection.guard import CollectionGuard, Need
+from core.content_source import ContentSource, Offload
 from core.descriptor import Descriptor
 from core.digest import CANONICAL, Digest, Hasher, HasherFactory
 from core.errors import (
     DigestMismatchError,
-    NameInvalidError,
     ObjectBusyError,
     ObjectNotFoundError,
+    StorageUnavailableError,
     UploadRangeError,
     UploadUnknownError,
 )
@@ -25,7 +27,6 @@ from core.links import Links
 from core.media_types import OCTET_STREAM
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage, BlobWriter
-from core.ports.descriptor_cache import DescriptorCache
 from core.upload_state import UploadState, is_upload_id
 
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
@@ -36,9 +37,6 @@ _REMEMBERED_SESSIONS_MAX: Final = 10_000
 
 T = TypeVar("T")
 
-Offload = Callable[..., Awaitable[Any]]
-"""Starts `function(*arguments)` in a thread at once and returns what to await for its result."""
-
 
 class UploadService:
     """Takes in blobs; one per process. Two sessions that bring the same blob both succeed."""
@@ -47,8 +45,8 @@ class UploadService:
         self,
         storage: BlobStorage,
         links: Links,
-        cache: DescriptorCache,
         *,
+        guard: CollectionGuard,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         new_hasher: HasherFactory,
@@ -56,7 +54,7 @@ class UploadService:
     ) -> None:
         self._storage = storage
         self._links = links
-        self._cache = cache
+        self._guard = guard
         self._now = now
         self._new_id = new_id
         self._new_hasher = new_hasher
@@ -126,8 +124,9 @@ class UploadService:
         """
         async with self._writer(state) as writer:
             size = await self._verify(writer, state, digest, chunks)
+            ticket = await self._guard.ticket()
             await writer.commit(layout.blob_data(digest))
-        blob = await self._link(state.name, digest, size)
+        blob = await self._link(state.name, digest, size, ticket)
         _remember(self._finished, state.upload_id, value=layout.upload(state.name, state.upload_id))
         return blob
 
@@ -143,13 +142,14 @@ class UploadService:
             try:
                 await self._absorb(writer, hasher, chunks)
                 _require(digest, hasher.digest())
+                ticket = await self._guard.ticket()
                 await writer.commit(layout.blob_data(digest))
             except BaseException:
                 await writer.discard()
                 raise
             size = writer.size
         _remember(self._finished, upload_id, value=layout.upload(name, upload_id))
-        return await self._link(name, digest, size)
+        return await self._link(name, digest, size, ticket)
 
     async def cancel(self, name: RepositoryName, upload_id: str) -> None:
         """End a session and drop its bytes.
@@ -173,39 +173,12 @@ class UploadService:
         for upload_id in finished:
             self._finished.pop(upload_id, None)
 
-    async def purge(self, age: timedelta, *, dry_run: bool = False) -> list[str]:
-        """Remove the sessions that nobody has written to for as long as `age`, open multipart uploads included.
-
-        Age is that of the youngest object of a session, so one that is still fed stays however long it takes. Costs a
-        listing of all repositories and one of each one's uploads.
-
-        Returns:
-            What was removed (with `dry_run`: what would be), as `<repository>/_uploads/<uuid>` below the root.
-        """
-        purged: list[str] = []
-        async for path in self._storage.list_marked(layout.REPOSITORIES):
-            try:
-                name = RepositoryName(path)
-            except NameInvalidError:
-                # Somebody else's folder.
-                continue
-            sessions = await self._abandoned(name, self._now() - age)
-            if sessions and not dry_run:
-                await self._storage.delete_tree(*sessions)
-            purged += sessions
-        return purged
-
-    async def _abandoned(self, name: RepositoryName, before: datetime) -> list[str]:
-        prefix = layout.uploads(name)
-        youngest: dict[str, datetime] = {}
-        async for key, stat in self._storage.walk(prefix):
-            session = prefix + "/" + key.removeprefix(prefix + "/").partition("/")[0]
-            youngest[session] = max(stat.modified_at, youngest.get(session, stat.modified_at))
-        return [session for session, modified_at in youngest.items() if modified_at < before]
-
-    async def _link(self, name: RepositoryName, digest: Digest, size: int) -> Descriptor:
-        await self._links.write(layout.layer_link(name, digest), digest)
-        await self._cache.put(name, digest, size)
+    async def _link(self, name: RepositoryName, digest: Digest, size: int, ticket: float) -> Descriptor:
+        link = layout.layer_link(name, digest)
+        await self._links.write(link, digest)
+        if await self._guard.confirm(ticket, [Need(link, digest)]):
+            raise StorageUnavailableError(f"{digest} was removed while it was pushed; it can be pushed again")
+        await self._guard.remember(name, digest, size)
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 
     @asynccontextmanager
@@ -271,18 +244,34 @@ class UploadService:
 
     async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, chunks: AsyncIterable[bytes]) -> None:
         async for chunk in chunks:
-            if hasher is None:
+            await self._take_in(writer, hasher, chunk)
+            if writer.append_now is not None and isinstance(chunks, ContentSource) and chunks.is_pourable:
+                await chunks.pour(_taker(writer.append_now, hasher), self._offload)
+
+    async def _take_in(self, writer: BlobWriter, hasher: Hasher | None, chunk: bytes) -> None:
+        if hasher is None:
+            await writer.write(chunk)
+        elif len(chunk) <= _HASH_INLINE_BYTES_MAX:
+            hasher.update(chunk)
+            await writer.write(chunk)
+        else:
+            # Hashing and writing take about as long as each other, and run side by side.
+            hashing = self._offload(hasher.update, chunk)
+            try:
                 await writer.write(chunk)
-            elif len(chunk) <= _HASH_INLINE_BYTES_MAX:
-                hasher.update(chunk)
-                await writer.write(chunk)
-            else:
-                # Hashing and writing take about as long as each other, and run side by side.
-                hashing = self._offload(hasher.update, chunk)
-                try:
-                    await writer.write(chunk)
-                finally:
-                    await hashing
+            finally:
+                await hashing
+
+
+def _taker(append: Callable[[memoryview], None], hasher: Hasher | None) -> Callable[[memoryview], None]:
+    if hasher is None:
+        return append
+
+    def take(piece: memoryview) -> None:
+        append(piece)
+        hasher.update(piece)
+
+    return take
 
 
 def _remember(sessions: dict[str, T], upload_id: str, *, value: T) -> None:

@@ -5,7 +5,10 @@ from typing import Final
 from entrypoints.commands.base import Command
 from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
+from entrypoints.commands.copy import COPY
+from entrypoints.commands.export import EXPORT
+from entrypoints.commands.import_ import IMPORT
 from entrypoints.commands.notifications import NOTIFICATIONS
 from entrypoints.commands.serve import SERVE
 
-ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, NOTIFICATIONS)
+ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, COPY, EXPORT, IMPORT, NOTIFICATIONS)

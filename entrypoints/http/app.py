@@ -60,7 +60,7 @@ def create_app(
         now: tells the time, UTC-aware.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
-            at start, and removes abandoned uploads.
+            at start.
         jobs: what runs beside the requests, besides the usual jobs.
         events: is told what requests bring about.
     """
@@ -102,9 +102,7 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(
-        background(registry.catalog, [*standard_jobs(registry, settings, is_first=is_first), *jobs], is_first=is_first)
-    )
+    app.cleanup_ctx.append(background(registry.catalog, [*standard_jobs(registry), *jobs], is_first=is_first))
     return app
 
 

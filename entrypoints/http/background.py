@@ -3,15 +3,12 @@
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from aiohttp import web
 
-from config.settings import Settings
 from core.errors import StorageError
 from core.registry import Registry
 from core.services.catalog import CatalogService
@@ -23,8 +20,6 @@ CATALOG_RETRY_SECONDS: Final = 5.0
 CATALOG_START_SECONDS: Final = 3.0
 """How long the port stays closed for a catalog that is being filled, or whose index does not answer."""
 CATALOG_START_RETRY_SECONDS: Final = 0.5
-PURGE_DELAY_SECONDS_MAX: Final = 600
-"""How long after the start abandoned uploads are first looked for, at most; the moment is left to chance."""
 SWEEP_SECONDS: Final = 1.0
 """How long what a finished upload leaves in storage may lie there."""
 
@@ -49,9 +44,9 @@ class Job:
     """Called once, after the last request, when the job has been cancelled."""
 
 
-def standard_jobs(registry: Registry, settings: Settings, *, is_first: bool) -> Sequence[Job]:
+def standard_jobs(registry: Registry) -> Sequence[Job]:
     """Return the jobs that every registry has."""
-    jobs = [
+    return [
         Job(
             name="finished upload sessions are removed",
             run=registry.uploads.sweep,
@@ -60,24 +55,6 @@ def standard_jobs(registry: Registry, settings: Settings, *, is_first: bool) -> 
             finish=registry.uploads.sweep,
         )
     ]
-    purging = settings.storage.upload_purging
-    if is_first and purging.enabled:
-
-        async def purge() -> None:
-            age = timedelta(seconds=purging.age_seconds)
-            for session in await registry.uploads.purge(age, dry_run=purging.dry_run):
-                _logger.info("abandoned upload", extra={"session": session, "removed": not purging.dry_run})
-
-        jobs.append(
-            Job(
-                name="abandoned uploads are removed",
-                run=purge,
-                every=purging.interval_seconds,
-                # Replicas that start together do not all look at once.
-                delay=lambda: secrets.randbelow(PURGE_DELAY_SECONDS_MAX * 1000) / 1000,
-            )
-        )
-    return jobs
 
 
 def background(

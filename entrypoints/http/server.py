@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from aiohttp import web
 
 from config.container import Container, event_endpoints, utc_now
 from config.errors import ConfigError
-from config.loader import Loaded, inherited_descriptors
+from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
 from config.settings import Settings, StorageKind
 from core.errors import StorageError
@@ -23,15 +23,18 @@ from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
 from entrypoints.http.authentication import GATEKEEPER
+from entrypoints.http.background import Job
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.notifications_part import LIVE_NOTIFICATION_KEYS, NotificationsPart, notification_jobs
 from entrypoints.http.protocol import GuardedRunner
+from entrypoints.http.purging import purge_job
 from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
 from entrypoints.reload import Reloader
+from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
-from entrypoints.workers import ALONE, Supervisor, Worker, usable_cores
+from entrypoints.workers import Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
 
@@ -67,15 +70,26 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
         _logger.error("cannot listen on %s: %s", settings.http.addr, reason)  # noqa: TRY400
         return 1
 
+    service = _service_manager()
+
     def start(worker: Worker) -> int:
         reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
         serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret)
         return asyncio.run(serving.run())
 
     try:
-        return start(ALONE) if count == 1 else Supervisor(start, count).run()
+        if count == 1:
+            return start(Worker(service))
+        status = f"{count} workers serve {settings.http.addr}"
+        drain_seconds = settings.http.drain_timeout_seconds
+        return Supervisor(start, count, service=service, status=status, drain_seconds=drain_seconds).run()
     finally:
         close_sockets(settings.http, inherited, sockets)
+
+
+def _service_manager() -> ServiceManager:
+    asked = service_environment(pid=os.getpid())
+    return ServiceManager(asked.notify_address, watchdog_seconds=asked.watchdog_seconds)
 
 
 def _worker_count(settings: Settings) -> int:
@@ -113,9 +127,9 @@ class _Serving:
                 self.container.descriptor_cache(),
                 self.container.outbox_lifetime(),
             ],
-            jobs=notification_jobs(self.container.events(), self.container.notifier(), settings),
             events=self.container.events(),
             is_first=self.worker.is_first,
+            jobs=_jobs(self.container, settings, self.worker),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
@@ -138,13 +152,26 @@ class _Serving:
             runner, self.sock, context=self.context, handshake_seconds=settings.http.limits.header_seconds
         )
         await listener.start()
-        self.worker.tell_ready()
+        self.worker.reports.ready(f"serving {listener.name}")
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
         _prepare_reloads(self.reloader, app, listener, self.container)
-        async with _running(self.reloader):
+        async with _running(self.reloader.run()), _running(_beat(self.worker.reports)):
             await stopping.wait()
+        if self.worker.is_alone:
+            _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
+        self.worker.reports.stopping(settings.http.drain_timeout_seconds)
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
+
+
+def _jobs(container: Container, settings: Settings, worker: Worker) -> Sequence[Job]:
+    """Return what a process of a server does beside serving, and what one of them does for all."""
+    jobs = list(notification_jobs(container.events(), container.notifier(), settings))
+    purging = settings.storage.upload_purging
+    if worker.is_first and purging.enabled:
+        schedule, budget = container.upload_purge_schedule(), container.upload_purge_budget()
+        jobs.append(purge_job(container.blob_storage(), schedule, purging, budget))
+    return jobs
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:
@@ -202,8 +229,8 @@ def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listene
 
 
 @asynccontextmanager
-async def _running(reloader: Reloader) -> Any:
-    task = asyncio.create_task(reloader.run())
+async def _running(job: Coroutine[Any, Any, None]) -> Any:
+    task = asyncio.create_task(job)
     try:
         yield
     finally:
@@ -212,8 +239,14 @@ async def _running(reloader: Reloader) -> Any:
             await task
 
 
+async def _beat(reports: Reports) -> None:
+    """Say, as long as the event loop turns, that it does."""
+    while reports.beat_seconds:
+        reports.alive()
+        await asyncio.sleep(reports.beat_seconds)
+
+
 async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: float) -> None:
-    _logger.info("stopping", extra={"drain_seconds": timeout_seconds})
     for site in list(runner.sites):
         await site.stop()
     if not await in_flight.drain(timeout_seconds):
@@ -254,5 +287,11 @@ def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:
         loop.add_reader(worker.lifeline, stopping.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+
+    def reload() -> None:
+        worker.reports.reloading()
+        reloader.ask()
+
+    reloader.reloaded = worker.reports.reloaded
+    loop.add_signal_handler(signal.SIGHUP, reload)
     return stopping

@@ -16,11 +16,12 @@ STORED = StoredObject([Segment(b"link", 4)], "0" * 32, "application/octet-stream
 
 
 class PlainStore:
-    """A listing that takes a delimiter of one character only, three entries a page."""
+    """A listing that takes a delimiter of one character only, few entries a page."""
 
     def __init__(self, *keys: str) -> None:
         self.bucket = Bucket()
         self.pages = 0
+        self.page_length = 3
         for key in keys:
             self.bucket.put(key, STORED)
 
@@ -30,7 +31,7 @@ class PlainStore:
     async def call(self, _operation, *, Prefix, Delimiter, Marker, MaxKeys, **_):  # noqa: N803 - botocore's
         self.pages += 1
         delimiter = Delimiter if len(Delimiter) == 1 else ""
-        keys, prefixes, has_more = self.bucket.listing(Prefix, delimiter, Marker, min(MaxKeys, 3))
+        keys, prefixes, has_more = self.bucket.listing(Prefix, delimiter, Marker, min(MaxKeys, self.page_length))
         return {
             "Contents": [{"Key": key} for key in keys],
             "CommonPrefixes": [{"Prefix": prefix} for prefix in prefixes],
@@ -151,7 +152,8 @@ async def test_uploads_are_listed_page_by_page():
         return {**pages[KeyMarker], "IsTruncated": not KeyMarker}
 
     store.call = call
-    assert await collect(list_uploads(store, "")) == [("a", "1"), ("b", "2")]
+    found = await collect(list_uploads(store, ""))
+    assert [(upload.store_key, upload.upload_id) for upload in found] == [("a", "1"), ("b", "2")]
 
 
 async def test_store_that_lists_objects_for_uploads_has_none():

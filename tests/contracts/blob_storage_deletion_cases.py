@@ -1,6 +1,7 @@
 """Removal: `delete` of exactly these keys, `delete_tree` of exactly this subtree."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -10,6 +11,11 @@ from tests.support.streams import collect, read_stream, stage
 
 async def keys(storage) -> list[str]:
     return sorted([key async for key, _ in storage.walk("/")])
+
+
+async def _store_time(storage):
+    await storage.write("/time", b"")
+    return (await storage.stat("/time")).modified_at
 
 
 class DeletionCases:
@@ -40,6 +46,16 @@ class DeletionCases:
         await storage.delete_tree("/p/a")
         await storage.write("/p/a/link", b"3")
         assert await storage.read("/p/a/link") == b"3"
+
+    async def test_nothing_young_or_spared_is_dropped_as_unfinished(self, storage):
+        """And what is written small shows in listings: it is not what this is for."""
+        now = await _store_time(storage)
+        await stage(storage, "/r/_uploads/u/data", b"staged")
+        await storage.drop_unfinished("/r", before=now - timedelta(hours=1), is_spared=lambda _key: False)
+        await storage.drop_unfinished("/r", before=now + timedelta(hours=1), is_spared=lambda _key: True)
+        assert await storage.staged_size("/r/_uploads/u/data") == 6
+        missing = await storage.drop_unfinished("/missing", before=now, is_spared=lambda _key: False)
+        assert list(missing) == []
 
     async def test_delete_tree_removes_subtree_alone(self, storage):
         for key in ("/p/a/1", "/p/a/b/2", "/p/a/_x/3", "/p/ab/4", "/p/a-b/5", "/p/a.b", "/p/A/6", "/q/a/7"):

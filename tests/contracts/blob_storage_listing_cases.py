@@ -1,7 +1,8 @@
-"""What lies below a prefix: `list_children`, `list_marked`, `walk`."""
+"""What lies below a prefix: `list_children`, `list_marked`, `walk`, `walk_within`."""
 
 import asyncio
 from contextlib import aclosing
+from itertools import pairwise
 
 import pytest
 
@@ -132,6 +133,23 @@ class ListingCases:
         await mark(storage, "/pq", "b")
         await mark(storage, "/p-q", "c")
         assert await collect(storage.list_marked("/p")) == ["a"]
+
+    async def test_walk_within_tells_what_lies_in_such_directories(self, storage):
+        inside = [f"/p/{name}/_uploads/{child}" for name in TRICKY_NAMES for child in ("1/data", "1/startedat", "2")]
+        outside = [f"/p/{name}/_layers/sha256/00/link" for name in TRICKY_NAMES]
+        outside += [
+            "/p/a/_uploads-old/x", "/p/a/_u/x", "/p/a/_zoo/x", "/p/a/_layers/deep/_uploads/x", "/p/_own/b/_uploads/x",
+            "/p/_uploads/x", "/p/uploads/x", "/p/c/_uploads", "/pq/a/_uploads/x", "/o/a/_uploads/x",
+        ]  # fmt: skip
+        async with asyncio.TaskGroup() as tasks:
+            for key in inside + outside:
+                tasks.create_task(storage.write(key, key.encode()))
+        found = await collect(storage.walk_within("/p", "_uploads"))
+        assert sorted(key for key, _ in found) == sorted(inside)
+        assert all(stat.size == len(key) for key, stat in found)
+        children = [key.split("/_uploads/")[0] + key.split("/_uploads/")[1][0] for key, _ in found]
+        assert sum(first != second for first, second in pairwise(children)) == 15
+        assert await collect(storage.walk_within("/missing", "_uploads")) == []
 
     async def test_walk_tells_every_object_once(self, storage):
         keys = ["/p/a", "/p/b/c", "/p/b/d/e", "/p/_x/y", "/p/b-c", "/p/b.c/d"]

@@ -1,6 +1,6 @@
 """The application over in-memory adapters, as a client on a socket sees it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from core.ports.event_sink import NO_EVENTS, EventSink
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
+from entrypoints.http.background import Job
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 
@@ -35,6 +36,7 @@ def build_registry(services: CoreServices) -> Registry:
         tags=services.tags,
         referrers=services.referrers,
         catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
+        trash=services.trash_service,
     )
 
 
@@ -97,6 +99,7 @@ async def start(services):
         policy: AccessPolicy = OPEN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         events: EventSink = NO_EVENTS,
+        jobs: Sequence[Job] = (),
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
         app = create_app(
@@ -108,6 +111,7 @@ async def start(services):
             now=now,
             lifetimes=[authenticator],
             events=events,
+            jobs=jobs,
         )
         server = TestServer(app)
         await server.start_server(auto_decompress=False)

@@ -2,45 +2,103 @@
 
 import asyncio
 import logging
-from dataclasses import replace
+from datetime import timedelta
 
-from config.settings import Settings, UploadPurgingSettings
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from config.settings import UploadPurgingSettings
+from core import layout
+from core.budget import Budget, Rates
 from core.errors import StorageUnavailableError
+from core.lease import Lease
 from core.names import RepositoryName
-from entrypoints.http import background
+from core.schedule import SharedSchedule
+from entrypoints.http.background import Job
+from entrypoints.http.purging import LOOK_SECONDS, purge_job
+from tests.support.core_services import CoreServices
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.simulated_time import SimulatedTime
 
 NAME = RepositoryName("a")
+HOUR = 3600.0
 
 
-def purging(**changes):
-    storage = replace(Settings().storage, upload_purging=UploadPurgingSettings(**changes))
-    return replace(Settings(), storage=storage)
+@pytest.mark.parametrize("error", [StorageUnavailableError("down"), ValueError("a defect")])
+async def test_failing_job_is_done_again_and_finished(start, caplog, error):
+    runs, finished, ran_twice = [], [], asyncio.Event()
+
+    async def run():
+        runs.append(1)
+        if len(runs) == 2:
+            ran_twice.set()
+        raise error
+
+    async def finish():
+        finished.append(1)
+
+    await start(jobs=[Job(name="upkeep", run=run, every=0.01, finish=finish)])
+    await asyncio.wait_for(ran_twice.wait(), 10)
+    assert "upkeep" in caplog.text
+    assert not finished
 
 
-async def test_abandoned_upload_is_removed_and_logged(start, services, monkeypatch, caplog):
-    monkeypatch.setattr(background, "PURGE_DELAY_SECONDS_MAX", 1)
-    # The clock of the services stands still, far from the age that is asked for.
+@pytest.fixture
+def time():
+    return SimulatedTime()
+
+
+@pytest.fixture
+def services(time):
+    return CoreServices(storage=FaultyBlobStorage(InMemoryBlobStorage(now=time.now)))
+
+
+def make_job(services, time, owner_id="a", **changes):
+    settings = UploadPurgingSettings(**changes)
+    lease = Lease(
+        services.storage, layout.lease("purge"), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep
+    )
+    interval = timedelta(seconds=settings.interval_seconds)
+    schedule = SharedSchedule(services.storage, lease, key=layout.job("purge"), interval=interval)
+    return purge_job(services.storage, schedule, settings, Budget(Rates(), clock=time.clock, sleep=time.sleep))
+
+
+async def test_abandoned_upload_is_removed_and_logged(services, time, caplog):
     state = await services.uploads.start(NAME)
+    job = make_job(services, time)
     with caplog.at_level(logging.INFO):
-        await start(purging(age_seconds=-1.0, interval_seconds=0.01))
-        async with asyncio.timeout(10):
-            while await services.keys():  # noqa: ASYNC110 - storage tells nobody
-                await asyncio.sleep(0.02)
+        await job.run()
+        assert await services.uploads.status(NAME, state.upload_id)
+        await time.advance(169 * HOUR)
+        await job.run()
+    assert not await services.keys(layout.REPOSITORIES)
     assert any(state.upload_id in getattr(record, "session", "") for record in caplog.records)
+    assert b'"sessions": 1' in await services.storage.read(layout.job("purge"))
 
 
-async def test_failing_store_is_looked_at_again(start, services, monkeypatch, caplog):
-    monkeypatch.setattr(background, "PURGE_DELAY_SECONDS_MAX", 1)
-    looks, looked_twice = [], asyncio.Event()
+async def test_dry_run_only_tells(services, time, caplog):
+    state = await services.uploads.start(NAME)
+    await time.advance(169 * HOUR)
+    with caplog.at_level(logging.INFO):
+        await make_job(services, time, dry_run=True).run()
+    assert await services.uploads.status(NAME, state.upload_id)
+    named = [record for record in caplog.records if state.upload_id in getattr(record, "session", "")]
+    assert [record.removed for record in named] == [False]
 
-    async def fail(_age, *, dry_run):
-        looks.append(dry_run)
-        if len(looks) == 2:
-            looked_twice.set()
-        raise StorageUnavailableError("down")
 
-    monkeypatch.setattr(services.uploads, "purge", fail)
-    await start(purging(interval_seconds=0.01, dry_run=True))
-    await asyncio.wait_for(looked_twice.wait(), 10)
-    assert looks[0] is True
-    assert "not for now: abandoned uploads are removed" in caplog.text
+async def test_one_of_the_replicas_looks(services, time):
+    jobs = [make_job(services, time, owner_id) for owner_id in "abc"]
+    for _ in range(25):
+        for job in jobs:
+            await job.run()
+        await time.advance(HOUR)
+    walks = [operation for operation in services.storage.operations if operation.startswith("walk_within")]
+    assert len(walks) == 2
+
+
+async def test_replicas_look_at_different_moments():
+    job = make_job(CoreServices(), SimulatedTime())
+    delays = {job.delay() for _ in range(20)}
+    assert len(delays) > 10
+    assert all(0 <= delay <= LOOK_SECONDS for delay in delays)
+    assert job.every == LOOK_SECONDS

@@ -2,13 +2,16 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import DisabledDescriptorCache
+from core.collection.guard import CollectionGuard
+from core.collection.rounds import Rounds
+from core.collection.spares import Spares
 from core.digest import Digest, HasherFactory, StandardHasher
 from core.links import Links
 from core.manifest_cache import ManifestCache
@@ -19,8 +22,10 @@ from core.services.blobs import BlobService
 from core.services.manifests import ManifestPolicy, ManifestService
 from core.services.referrers import ReferrerService
 from core.services.tags import TagService
+from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
+from core.trash import Trash
 
 NOW = datetime(2026, 11, 24, 3, 47, 56, 123456, tzinfo=UTC)
 
@@ -50,23 +55,52 @@ class CoreServices:
     memory: ManifestCache = field(default_factory=lambda: ManifestCache(bytes_max=0))
     """Off unless a test turns it on, so that tests see what storage holds."""
     new_hasher: HasherFactory = StandardHasher
+    trash_keep: timedelta = timedelta(days=7)
     new_id: Callable[[], str] = field(default_factory=counting_ids)
+
+    rounds_storage: BlobStorage | None = None
+    """Where collectors tell what they do. None for a store of its own, so that tests see no requests but their own."""
+    clock: Callable[[], float] = lambda: 0.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    settle_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         self.links = Links(self.storage)
         self.tag_links = TagLinks(self.storage, self.links)
-        self.blobs = BlobService(self.storage, self.links, self.cache)
+        self.trash = Trash(self.storage, now=lambda: NOW, new_id=counting_ids(), keep=self.trash_keep)
+        guarded = InMemoryBlobStorage(now=lambda: NOW) if self.rounds_storage is None else self.rounds_storage
+        self.guard = CollectionGuard(
+            rounds=Rounds(guarded),
+            spares=Spares(guarded),
+            links=self.links,
+            trash=self.trash,
+            cache=self.cache,
+            clock=self.clock,
+            sleep=self.sleep,
+            settle_seconds=self.settle_seconds,
+            related=self.memory.related,
+        )
+        self.blobs = BlobService(self.storage, self.links, self.cache, guard=self.guard, trash=self.trash)
         self.uploads = UploadService(
             self.storage,
             self.links,
-            self.cache,
+            guard=self.guard,
             now=lambda: NOW,
             new_id=self.new_id,
             new_hasher=self.new_hasher,
             offload=offload,
         )
         self.manifests = ManifestService(
-            self.storage, self.links, self.tag_links, self.cache, policy=self.policy, memory=self.memory
+            self.storage,
+            self.links,
+            self.tag_links,
+            guard=self.guard,
+            policy=self.policy,
+            memory=self.memory,
+            trash=self.trash,
+        )
+        self.trash_service = TrashService(
+            self.storage, self.trash, self.links, self.tag_links, keeps_tag=self.policy.keeps_tag
         )
         self.tags = TagService(self.storage, self.tag_links, page_size_max=1000)
         self.referrers = ReferrerService(self.storage, self.links, self.tag_links)

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -14,7 +15,17 @@ from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobReader, BlobStor
 
 T = TypeVar("T")
 
-MUTATIONS: Final = {"write", "create", "move", "delete", "delete_tree", "append", "commit", "discard"}
+MUTATIONS: Final = {
+    "write",
+    "create",
+    "move",
+    "delete",
+    "delete_tree",
+    "append",
+    "commit",
+    "discard",
+    "drop_unfinished",
+}
 
 
 class FaultyBlobStorage(BlobStorage):
@@ -137,6 +148,12 @@ class FaultyBlobStorage(BlobStorage):
             yield item
 
     @override
+    async def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        await self.begin("walk_within", prefix)
+        async for item in self.cut(self.inner.walk_within(prefix, directory)):
+            yield item
+
+    @override
     async def move(self, source: str, target: str) -> None:
         await self.carry_out("move", source, lambda: self.inner.move(source, target))
 
@@ -151,6 +168,16 @@ class FaultyBlobStorage(BlobStorage):
                 for key in sorted([key async for key, _ in self.inner.walk(prefix)], reverse=True):
                     await self.delete([key])
         await self.carry_out("delete_tree", " ".join(prefixes), lambda: self.inner.delete_tree(*prefixes))
+
+    @override
+    async def drop_unfinished(
+        self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
+    ) -> Sequence[str]:
+        return await self.carry_out(
+            "drop_unfinished",
+            prefix,
+            lambda: self.inner.drop_unfinished(prefix, before=before, is_spared=is_spared, dry_run=dry_run),
+        )
 
     @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:

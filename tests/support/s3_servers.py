@@ -41,7 +41,7 @@ async def stored_in(storage: S3BlobStorage) -> list[str]:
     """Return the keys of all objects in the bucket, and of all multipart uploads that are open."""
     client = storage._client
     objects = [entry["Key"] async for page in list_pages(client, "") for entry in page.objects]
-    return objects + [f"upload of {key}" async for key, _ in list_uploads(client, "")]
+    return objects + [f"upload of {upload.store_key}" async for upload in list_uploads(client, "")]
 
 
 @contextmanager

@@ -105,6 +105,11 @@ class Listings:
             if nature.is_parent:
                 heapq.heappush(waiting, f"{name}/")
 
+    def objects_within(self, path: str, directory: str) -> Generator[tuple[str, os.stat_result], None, None]:
+        """Yield path and state of every file below a folder named `directory` in each of the paths of `marked`."""
+        for found in self.marked(path, ""):
+            yield from self.objects(f"{path}/{found}/{directory}")
+
     def objects(self, path: str) -> Generator[tuple[str, os.stat_result], None, None]:
         """Yield path and state of every file below the folder at `path`."""
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:

@@ -126,7 +126,10 @@ class FilesystemBlobStorage(BlobStorage):
         try:
             yield writer
         finally:
-            writer.close()
+            try:
+                await writer.leave()
+            finally:
+                writer.close()
 
     @override
     async def staged_size(self, key: str) -> int:
@@ -161,6 +164,12 @@ class FilesystemBlobStorage(BlobStorage):
             yield path[len(self._root) :], _object_stat(state)
 
     @override
+    async def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        found = self._listings.objects_within(self._prefix_path(prefix), directory)
+        async for path, state in self._batched(prefix, found):
+            yield path[len(self._root) :], _object_stat(state)
+
+    @override
     async def move(self, source: str, target: str) -> None:
         source_path, target_path = self._path(source), self._path(target)
         await self.stat(source)
@@ -179,6 +188,13 @@ class FilesystemBlobStorage(BlobStorage):
             await self._run("/", self._tree.remove_all)
         elif paths:
             await self._run(prefixes[0], self._tree.remove_trees, paths)
+
+    @override
+    async def drop_unfinished(
+        self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
+    ) -> Sequence[str]:
+        # What is being built lies in `.tmp`, which every start cleans; staged bytes are files in plain sight.
+        return ()
 
     @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from adapters.blob_storage.s3.client import StoreClient
@@ -13,6 +15,17 @@ logger = logging.getLogger(__name__)
 
 PARTS_MAX: Final = 10_000
 CONTENT_TYPE: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """An upload that is neither completed nor aborted."""
+
+    store_key: str
+    """The bucket's own key."""
+    upload_id: str
+    begun_at: datetime | None
+    """By the store's clock; None where it does not tell."""
 
 
 def object_parameters(client: StoreClient) -> dict[str, Any]:
@@ -84,13 +97,13 @@ async def abort_upload(client: StoreClient, store_key: str, upload_id: str) -> N
 async def abort_uploads(client: StoreClient, key: str, *, keep: str = "") -> None:
     """Drop all uploads at `key` but one. One request, and one for each that is found."""
     store_key = client.store_key(key)
-    async for found, upload_id in list_uploads(client, store_key):
-        if found == store_key and upload_id != keep:
-            await abort_upload(client, store_key, upload_id)
+    async for upload in list_uploads(client, store_key):
+        if upload.store_key == store_key and upload.upload_id != keep:
+            await abort_upload(client, store_key, upload.upload_id)
 
 
-async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncIterator[tuple[str, str]]:
-    """Yield the bucket's key and the id of each open upload; none where a store cannot tell."""
+async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncGenerator[OpenUpload, None]:
+    """Yield each open upload at a key that begins so; none where a store cannot tell. One request per 1,000."""
     markers: dict[str, Any] = {}
     while True:
         try:
@@ -100,7 +113,7 @@ async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncIterator[
             logger.warning("%s", error)
             return
         for upload in answer.get("Uploads", []):
-            yield upload["Key"], upload["UploadId"]
+            yield OpenUpload(upload["Key"], upload["UploadId"], upload.get("Initiated"))
         # A store that knows no such listing may answer with that of its objects.
         if not answer.get("IsTruncated") or "NextKeyMarker" not in answer:
             return

@@ -117,9 +117,9 @@ async def _abort_below(client: StoreClient, store_keys: Iterable[str], *, ended_
         if name.endswith(RECORD_SUFFIX):
             await _abort_recorded(client, name.removesuffix(RECORD_SUFFIX))
     directories = {name.rpartition("/")[0] for name in staged}
-    async for name, upload_id in list_uploads(client, commonpath(sorted(directories))):
-        if name.rpartition("/")[0] in directories:
-            await abort_upload(client, name, upload_id)
+    async for upload in list_uploads(client, commonpath(sorted(directories))):
+        if upload.store_key.rpartition("/")[0] in directories:
+            await abort_upload(client, upload.store_key, upload.upload_id)
 
 
 async def _abort_recorded(client: StoreClient, store_key: str) -> None:

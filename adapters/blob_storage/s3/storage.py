@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,9 +18,11 @@ from adapters.blob_storage.s3.dialect import S3, Dialect
 from adapters.blob_storage.s3.errors import AlreadyThereError
 from adapters.blob_storage.s3.listing import list_page, list_pages, plain_md5
 from adapters.blob_storage.s3.moving import Mover
+from adapters.blob_storage.s3.multipart import abort_upload, list_uploads
 from adapters.blob_storage.s3.options import S3Options
 from adapters.blob_storage.s3.reader import ObjectReader, open_object
 from adapters.blob_storage.s3.removal import delete_keys, delete_trees
+from adapters.blob_storage.s3.scanning import entries_within
 from adapters.blob_storage.s3.session_memory import SessionMemory
 from adapters.blob_storage.s3.staging import Staged, find_staged, staged_size
 from adapters.blob_storage.s3.uploading import put_object
@@ -196,6 +199,13 @@ class S3BlobStorage(BlobStorage):
                         yield client.port_key(entry["Key"]), self._stat_of(entry, entry["Size"])
 
     @override
+    async def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        client = self._client
+        async with aclosing(entries_within(client, client.store_key(require_prefix(prefix)), directory)) as entries:
+            async for entry in entries:
+                yield client.port_key(entry["Key"]), self._stat_of(entry, entry["Size"])
+
+    @override
     async def move(self, source: str, target: str) -> None:
         require_key(target)
         size = (await self.stat(source)).size
@@ -215,6 +225,23 @@ class S3BlobStorage(BlobStorage):
             require_prefix(prefix)
         ended_here = all(self._memory.take_end(prefix) for prefix in prefixes)
         await delete_trees(self._client, prefixes, ended_here=ended_here)
+
+    @override
+    async def drop_unfinished(
+        self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
+    ) -> Sequence[str]:
+        client = self._client
+        dropped = []
+        async with aclosing(list_uploads(client, client.store_key(require_prefix(prefix)))) as uploads:
+            async for upload in uploads:
+                key = client.port_key(upload.store_key)
+                # A store that does not tell when it was begun keeps it.
+                if upload.begun_at is None or upload.begun_at >= before or is_spared(key):
+                    continue
+                if not dry_run:
+                    await abort_upload(client, upload.store_key, upload.upload_id)
+                dropped.append(key)
+        return dropped
 
     @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:

@@ -13,6 +13,7 @@ from core.names import RepositoryName
 from core.services.blobs import BlobService
 from entrypoints.http.announcements import Announcements
 from entrypoints.http.handlers.base import content_headers, not_modified
+from entrypoints.http.keys import CALLER
 from entrypoints.http.ranges import ByteRange, matches_etag, parse_range
 from entrypoints.http.routes import Target
 from entrypoints.http.streaming import send_blob
@@ -69,7 +70,7 @@ class BlobHandlers:
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Remove the repository's link to a blob."""
         name, digest = RepositoryName(target.name), Digest(target.reference)
-        await self._blobs.unlink(name, digest)
+        await self._blobs.unlink(name, digest, by=request[CALLER].principal.name)
         await self._announce.blob_deleted(request, name, digest)
         return web.Response(status=202)
 

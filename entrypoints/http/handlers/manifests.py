@@ -12,6 +12,7 @@ from core.registry import Registry
 from core.services.manifests import MANIFEST_BYTES_MAX
 from entrypoints.http.announcements import Announcements
 from entrypoints.http.handlers.base import content_headers, not_modified
+from entrypoints.http.keys import CALLER
 from entrypoints.http.routes import Target
 from entrypoints.http.streaming import read_body
 from entrypoints.http.urls import UrlBuilder
@@ -72,7 +73,7 @@ class ManifestHandlers:
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Delete a tag, or a manifest with its tags."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
-        tags = await self._registry.delete_manifest(name, reference)
+        tags = await self._registry.delete_manifest(name, reference, by=request[CALLER].principal.name)
         await self._announce.manifest_deleted(request, name, reference, tags)
         return web.Response(status=202)
 

@@ -61,8 +61,12 @@ def listing(bucket: Bucket, name: str, parameters: dict[str, str], entries_max: 
 
 
 def uploads(bucket: Bucket, name: str, prefix: str) -> ET.Element:
-    found = [(upload.key, upload_id) for upload_id, upload in bucket.uploads.items() if upload.key.startswith(prefix)]
-    entries = [xml("Upload", Key=key, UploadId=upload_id) for key, upload_id in sorted(found)]
+    found = [
+        (upload.key, upload_id, upload.begun_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+        for upload_id, upload in bucket.uploads.items()
+        if upload.key.startswith(prefix)
+    ]
+    entries = [xml("Upload", Key=key, UploadId=upload_id, Initiated=at) for key, upload_id, at in sorted(found)]
     return xml("ListMultipartUploadsResult", *entries, Bucket=name, IsTruncated="false")
 
 

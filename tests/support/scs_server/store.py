@@ -105,6 +105,7 @@ class StoredObject:
 class Upload:
     key: str
     content_type: str
+    begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     parts: dict[int, tuple[Segment, str]] = field(default_factory=dict)
 
 

@@ -2,11 +2,9 @@
 
 import hashlib
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
-from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.hashing.resumable import hasher_factory
 from core import layout
 from core.digest import Digest, StandardHasher
@@ -14,7 +12,7 @@ from core.errors import DigestMismatchError, StorageUnavailableError, UploadRang
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobWriter
 from core.services import uploads
-from tests.support.core_services import NOW, CoreServices, chunks
+from tests.support.core_services import CoreServices, chunks
 from tests.support.streams import payload
 
 NAME = RepositoryName("a/b")
@@ -227,24 +225,3 @@ async def test_hashing_agrees_with_hashlib(services):
 async def test_sweep_without_finished_sessions_asks_nothing(services):
     await services.uploads.sweep()
     assert await services.keys() == set()
-
-
-async def test_abandoned_sessions_are_purged_and_fed_ones_stay():
-    clock = [NOW]
-    storage = InMemoryBlobStorage(now=lambda: clock[0])
-    services = CoreServices(storage=storage)
-    services.uploads._now = lambda: clock[0]
-    abandoned, fed = await services.uploads.start(NAME), await services.uploads.start(NAME)
-    image = await services.push_blob(NAME, b"kept")
-    await storage.write("/docker/registry/v2/repositories/NOT-OURS/_uploads/x/data", b"")
-    clock[0] = NOW + timedelta(hours=2)
-    await storage.write(f"{layout.upload(NAME, fed.upload_id)}/hashstates", b"")
-    expected = [layout.upload(NAME, abandoned.upload_id)]
-    assert await services.uploads.purge(timedelta(hours=1), dry_run=True) == expected
-    assert await services.uploads.status(NAME, abandoned.upload_id)
-    assert await services.uploads.purge(timedelta(hours=1)) == expected
-    assert await services.uploads.purge(timedelta(hours=1)) == []
-    with pytest.raises(UploadUnknownError):
-        await services.uploads.status(NAME, abandoned.upload_id)
-    assert await services.uploads.status(NAME, fed.upload_id)
-    assert await services.read_blob(NAME, image) == b"kept"

@@ -1,0 +1,234 @@
+"""Brings the data of blobs from one storage to another, each verified by its digest before it can be read there."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from core import layout
+from core.budget import Budget
+from core.digest import Digest, Hasher, HasherFactory
+from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
+from core.ports.blob_storage import BlobReader, BlobStorage, BlobWriter
+from core.transfer.tally import Tally
+
+SMALL_BYTES_MAX: Final = 1024 * 1024
+"""Up to this a blob is held whole and written in one request."""
+CHECKPOINT_BYTES: Final = 256 * 1024 * 1024
+"""A longer blob goes on where it was after a kill; so often is written down how far it is.
+
+An object store then keeps a record and reads up to one part back, which is less than 4 % of so many bytes.
+"""
+_HASH_INLINE_BYTES_MAX: Final = 64 * 1024
+_PAUSES_SECONDS: Final = (1.0, 5.0, 25.0)
+"""Before a blob is tried once more; the adapters have tried each request several times by then."""
+
+Offload = Callable[..., Awaitable[Any]]
+"""Starts `function(*arguments)` in a thread at once and returns what to await for its result."""
+
+
+class Outcome(Enum):
+    """What became of a blob."""
+
+    SENT = "sent"
+    PRESENT = "present"
+    """The target has it already."""
+    MISSING = "missing"
+    """Neither storage has it."""
+    DAMAGED = "damaged"
+    """The bytes of the source do not hash to the digest; the target was left as it was."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the target has the blob now."""
+        return self in {Outcome.SENT, Outcome.PRESENT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What the parts of a copy share; it is handed through the layers of a copy as one."""
+
+    source: BlobStorage
+    """Is only read."""
+    target: BlobStorage
+    transfer_id: str
+    """Names the copy at the target, the same one when it is started again."""
+    new_hasher: HasherFactory
+    offload: Offload
+    budget: Budget
+    sleep: Callable[[float], Awaitable[None]]
+    tally: Tally
+    is_dry: bool = False
+    """Whether nothing is written."""
+    rereads_target: bool = False
+    """Whether what the target has is read and hashed before it counts as being there."""
+    blobs_at_once: int = 4
+    """How many blobs are under way: each may hold the parts of an upload in memory."""
+
+
+class BlobTransfer:
+    """Brings blobs, each one once however many tasks ask for it; one per pass.
+
+    Memory: `blobs_at_once` times what a writer of the target holds.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._source = work.source
+        self._target = work.target
+        self._slots = asyncio.Semaphore(work.blobs_at_once)
+        self._running: dict[Digest, asyncio.Event] = {}
+        self._defects: dict[Digest, Outcome] = {}
+        self._reread: set[Digest] = set()
+        """Which blobs of the target this pass has read, with `rereads_target` only."""
+
+    async def bring(self, digest: Digest) -> Outcome:
+        """Have a blob at the target. One storage request if it is there, and one more to compare the sizes.
+
+        Raises:
+            StorageUnavailableError: a storage failed, and again after pauses.
+            ObjectBusyError: another copy is bringing it, and does not come to an end.
+        """
+        while (other := self._running.get(digest)) is not None:
+            await other.wait()
+        if (defect := self._defects.get(digest)) is not None:
+            return defect
+        self._running[digest] = ended = asyncio.Event()
+        try:
+            async with self._slots:
+                outcome = await self._bring(digest)
+        finally:
+            del self._running[digest]
+            ended.set()
+        if not outcome.is_whole:
+            # So that a damaged layer of many gigabytes is read once and not for each repository.
+            self._defects[digest] = outcome
+        return outcome
+
+    async def _bring(self, digest: Digest) -> Outcome:
+        there = await self._size(self._target, digest)
+        if there is not None:
+            size = await self._size(self._source, digest)
+            if size in {None, there} and await self._is_sound(digest):
+                return Outcome.PRESENT
+        if self._work.is_dry:
+            return await self._pretend(digest)
+        for pause in _PAUSES_SECONDS:
+            try:
+                return await self._send(digest)
+            except (StorageUnavailableError, ObjectBusyError):
+                await self._work.sleep(pause)
+        return await self._send(digest)
+
+    async def _size(self, storage: BlobStorage, digest: Digest) -> int | None:
+        await self._work.budget.take()
+        try:
+            return (await storage.stat(layout.blob_data(digest))).size
+        except ObjectNotFoundError:
+            return None
+
+    async def _is_sound(self, digest: Digest) -> bool:
+        if not self._work.rereads_target or digest in self._reread:
+            return True
+        await self._work.budget.take()
+        async with self._target.open_reader(layout.blob_data(digest)) as reader:
+            actual = await self._hash(digest, aiter(reader))
+        if actual == digest:
+            self._reread.add(digest)
+        return actual == digest
+
+    async def _pretend(self, digest: Digest) -> Outcome:
+        size = await self._size(self._source, digest)
+        if size is None:
+            return Outcome.MISSING
+        self._work.tally.add(bytes_sent=size)
+        return Outcome.SENT
+
+    async def _send(self, digest: Digest) -> Outcome:
+        await self._work.budget.take(requests=2)
+        try:
+            async with self._source.open_reader(layout.blob_data(digest)) as reader:
+                if reader.size <= SMALL_BYTES_MAX:
+                    return await self._send_small(digest, reader)
+                staged = await self._staged_size(digest, reader.size)
+                if staged == 0:
+                    return await self._send_large(digest, reader, 0)
+            async with self._source.open_reader(layout.blob_data(digest), offset=staged) as reader:
+                outcome = await self._send_large(digest, reader, staged)
+        except ObjectNotFoundError as error:
+            if error.key != layout.blob_data(digest):
+                raise
+            return Outcome.MISSING
+        # What an earlier run staged may be at fault; it is gone now, so this ends.
+        return await self._send(digest) if outcome is Outcome.DAMAGED else outcome
+
+    async def _staged_size(self, digest: Digest, size: int) -> int:
+        if size <= CHECKPOINT_BYTES:
+            return 0
+        staged = await self._target.staged_size(layout.transfer_data(self._work.transfer_id, digest))
+        return staged if staged <= size else 0
+
+    async def _send_small(self, digest: Digest, reader: BlobReader) -> Outcome:
+        content = b"".join([piece async for piece in self._metered(reader)])
+        hasher = self._work.new_hasher(digest.algorithm, None)
+        await self._work.offload(hasher.update, content)
+        if hasher.digest() != digest:
+            return Outcome.DAMAGED
+        await self._target.write(layout.blob_data(digest), content)
+        return Outcome.SENT
+
+    async def _send_large(self, digest: Digest, reader: BlobReader, position: int) -> Outcome:
+        key = layout.transfer_data(self._work.transfer_id, digest)
+        pieces = self._metered(reader)
+        hasher = self._work.new_hasher(digest.algorithm, None) if position == 0 else None
+        while True:
+            async with self._target.open_writer(key, resume=position > 0) as writer:
+                if writer.size != position:
+                    # Somebody else writes here, or removed it.
+                    raise ObjectBusyError(key)
+                if await self._absorb(writer, hasher, pieces):
+                    return await self._finish(writer, hasher, digest)
+                position = writer.size
+
+    async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, pieces: AsyncIterator[bytes]) -> bool:
+        """Write up to the next checkpoint, and return whether the pieces are at their end."""
+        end = writer.size + CHECKPOINT_BYTES
+        async for piece in pieces:
+            if hasher is None:
+                await writer.write(piece)
+            elif len(piece) <= _HASH_INLINE_BYTES_MAX:
+                hasher.update(piece)
+                await writer.write(piece)
+            else:
+                # Hashing and writing take about as long as each other, and run side by side.
+                hashing = self._work.offload(hasher.update, piece)
+                try:
+                    await writer.write(piece)
+                finally:
+                    await hashing
+            if writer.size >= end:
+                return False
+        return True
+
+    async def _finish(self, writer: BlobWriter, hasher: Hasher | None, digest: Digest) -> Outcome:
+        # What was staged before a kill was hashed by a process that is gone: all is read back from the target.
+        actual = hasher.digest() if hasher else await self._hash(digest, writer.content())
+        if actual != digest:
+            await writer.discard()
+            return Outcome.DAMAGED
+        await writer.commit(layout.blob_data(digest))
+        return Outcome.SENT
+
+    async def _hash(self, digest: Digest, pieces: AsyncIterator[bytes]) -> Digest:
+        hasher = self._work.new_hasher(digest.algorithm, None)
+        async for piece in pieces:
+            await self._work.budget.take(requests=0, size=len(piece))
+            await self._work.offload(hasher.update, piece)
+        return hasher.digest()
+
+    async def _metered(self, reader: BlobReader) -> AsyncIterator[bytes]:
+        async for piece in reader:
+            await self._work.budget.take(requests=0, size=len(piece))
+            self._work.tally.add(bytes_sent=len(piece))
+            yield piece

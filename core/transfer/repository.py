@@ -1,0 +1,227 @@
+"""Copies one repository so that its target is sound at every moment, whenever the copy is killed.
+
+The order of docs/adr/0002: a blob's data, then its layer link; signatures and referrer links; a manifest's data, then
+its revision link, children before the index that lists them; tags last, `current` before the history. What the source
+cannot give whole is reported and left out, with everything that refers to it.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from core import layout
+from core.digest import Digest
+from core.errors import DigestInvalidError, ManifestInvalidError, ObjectNotFoundError
+from core.manifest import Manifest, read_manifest
+from core.names import RepositoryName, Tag
+from core.schema1 import is_schema1
+from core.transfer.blobs import BlobTransfer, Outcome, Work
+from core.transfer.comparison import Comparison, Differences, TagChange, digest_in, digest_of_link
+from core.transfer.tally import Trouble
+from core.transfer.tasks import for_each, stream
+
+MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Old registries had no limit."""
+
+_TROUBLES: Final = {
+    Outcome.MISSING: (Trouble.MISSING, "its data is not in the source"),
+    Outcome.DAMAGED: (Trouble.DAMAGED, "its data in the source hashes to something else"),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class _State:
+    """How far the copy of one repository is."""
+
+    name: RepositoryName
+    found: Differences
+    lost: set[Digest] = field(default_factory=set)
+    """What the target cannot have: damaged, missing or incomplete."""
+    whole: set[Digest] = field(default_factory=set)
+    """Manifests that the target has."""
+    waiting: list[Digest] = field(default_factory=list)
+    """Indexes whose children have to be there first."""
+
+
+class RepositoryTransfer:
+    """Copies repositories; one per pass."""
+
+    def __init__(self, work: Work, comparison: Comparison, blobs: BlobTransfer) -> None:
+        self._work = work
+        self._source = work.source
+        self._target = work.target
+        self._comparison = comparison
+        self._blobs = blobs
+
+    async def copy(self, name: RepositoryName, found: Differences) -> bool:
+        """Bring what the target lacks, and return whether the repository holds a manifest there afterwards.
+
+        Raises:
+            StorageUnavailableError: a storage failed; what was copied so far is sound, and another copy goes on there.
+        """
+        state = _State(name=name, found=found, whole=set(found.present_revisions))
+        await for_each(lambda key: self._layer(state, key), self._comparison.layers(name))
+        await for_each(lambda key: self._signature(state, key), stream(found.signatures))
+        await for_each(lambda key: self._write_link(f"{layout.subjects(name)}/{key}"), stream(found.referrers))
+        await self._manifests(state)
+        if self._work.rereads_target:
+            await for_each(lambda digest: self._present_manifest(state, digest), stream(found.present_revisions))
+        await for_each(lambda item: self._tag(state, *item), stream(found.tags.items()))
+        for tag in found.phantoms:
+            await self._report_phantom(name, tag)
+        return bool(state.whole)
+
+    async def _layer(self, state: _State, key: str) -> None:
+        is_present = key in state.found.present_layers
+        state.found.present_layers.discard(key)
+        if is_present and not self._work.rereads_target:
+            return
+        outcome = await self._linked_blob(state, f"{layout.layers(state.name)}/{key}", key, is_present=is_present)
+        if outcome is Outcome.SENT:
+            self._work.tally.add(blobs_sent=1)
+        elif outcome is Outcome.PRESENT and not is_present:
+            self._work.tally.add(blobs_present=1)
+        if outcome is not None and outcome.is_whole and not is_present:
+            self._work.tally.add(layers_linked=1)
+
+    async def _signature(self, state: _State, key: str) -> None:
+        await self._linked_blob(state, f"{layout.revisions(state.name)}/{key}", key, is_present=False)
+
+    async def _linked_blob(self, state: _State, link: str, key: str, *, is_present: bool) -> Outcome | None:
+        """Bring the blob that a link of the source points at, then the link; None if there is no such link now."""
+        content = await self._comparison.read(self._source, link)
+        if content is None:
+            # Deleted since it was listed.
+            return None
+        digest = digest_in(content)
+        named = digest_of_link(key)
+        if digest is None:
+            self._work.tally.complain(Trouble.NO_LINK, state.name, key, "the link holds no digest")
+            return None
+        outcome = await self._blobs.bring(digest)
+        if outcome.is_whole:
+            if not is_present or content != await self._comparison.read(self._target, link):
+                await self._write(link, content)
+        # Deleted and collected at the source meanwhile, perhaps: then nothing is wrong.
+        elif await self._comparison.read(self._source, link) is not None:
+            state.lost.update({digest, named or digest})
+            trouble, text = _TROUBLES[outcome]
+            self._work.tally.complain(trouble, state.name, digest, text)
+        return outcome
+
+    async def _manifests(self, state: _State) -> None:
+        pending: Sequence[Digest] = state.found.revisions
+        while pending:
+            state.waiting = []
+            listed = set(pending)
+            await for_each(lambda digest: self._manifest(state, digest, listed), stream(pending))  # noqa: B023 - awaited here
+            # Each round brings what stands lowest among the rest: an index names its children by their hashes, so
+            # they cannot name each other in a circle.
+            pending = state.waiting
+
+    async def _manifest(self, state: _State, digest: Digest, pending: set[Digest]) -> None:
+        content = await self._manifest_content(state, digest)
+        if content is None:
+            return
+        blobs, children = _references(content)
+        await self._late_children(state, [child for child in children if child not in pending])
+        if any(child in pending and child not in state.whole | state.lost for child in children):
+            state.waiting.append(digest)
+            return
+        if missing := [each for each in (*blobs, *children) if each in state.lost]:
+            state.lost.add(digest)
+            text = f"it refers to {missing[0]}, which could not be copied"
+            self._work.tally.complain(Trouble.INCOMPLETE, state.name, digest, text)
+            return
+        await self._write(layout.blob_data(digest), content)
+        if await self._write_link(layout.revision_link(state.name, digest)):
+            state.whole.add(digest)
+            self._work.tally.add(manifests_copied=1)
+
+    async def _late_children(self, state: _State, children: Iterable[Digest]) -> None:
+        """Bring children that were pushed, before their index, while the manifests were being listed."""
+        for child in children:
+            if child in state.whole | state.lost:
+                continue
+            if await self._comparison.read(self._source, layout.revision_link(state.name, child)) is not None:
+                await self._manifest(state, child, set())
+
+    async def _present_manifest(self, state: _State, digest: Digest) -> None:
+        outcome = await self._blobs.bring(digest)
+        if outcome is Outcome.SENT:
+            self._work.tally.add(manifests_copied=1)
+        elif not outcome.is_whole:
+            trouble, text = _TROUBLES[outcome]
+            self._work.tally.complain(trouble, state.name, digest, text)
+
+    async def _manifest_content(self, state: _State, digest: Digest) -> bytes | None:
+        await self._work.budget.take()
+        try:
+            content = await self._source.read(layout.blob_data(digest), limit=MANIFEST_BYTES_MAX)
+            outcome = Outcome.SENT if Digest.of(content, digest.algorithm) == digest else Outcome.DAMAGED
+        except ObjectNotFoundError:
+            content, outcome = b"", Outcome.MISSING
+        if outcome.is_whole:
+            return content
+        state.lost.add(digest)
+        if await self._comparison.read(self._source, layout.revision_link(state.name, digest)) is not None:
+            trouble, text = _TROUBLES[outcome]
+            self._work.tally.complain(trouble, state.name, digest, text)
+        return None
+
+    async def _tag(self, state: _State, tag: Tag, change: TagChange) -> None:
+        if tag in state.found.phantoms:
+            return
+        if change.current is not None:
+            digest = digest_in(change.current)
+            if digest not in state.whole:
+                await self._report_tag(state, tag, change.current)
+                return
+            await self._write(layout.tag_current_link(state.name, tag), change.current)
+        for key in change.history:
+            await self._write_link(f"{layout.tags(state.name)}/{key}")
+        self._work.tally.add(tags_copied=1)
+
+    async def _report_tag(self, state: _State, tag: Tag, content: bytes) -> None:
+        # One that was moved or deleted meanwhile is for the next pass.
+        if await self._comparison.read(self._source, layout.tag_current_link(state.name, tag)) == content:
+            text = f"it points at {content.decode('ascii').strip()}, which could not be copied"
+            self._work.tally.complain(Trouble.INCOMPLETE, state.name, tag, text)
+
+    async def _report_phantom(self, name: RepositoryName, tag: Tag) -> None:
+        async for _ in self._source.walk(layout.tag(name, tag)):
+            text = "the tag has no link that could be read; it cannot be pulled"
+            self._work.tally.complain(Trouble.NO_LINK, name, tag, text)
+            return
+
+    async def _write_link(self, key: str) -> bool:
+        """Copy a link as it is; return whether the source still had it."""
+        content = await self._comparison.read(self._source, key)
+        if content is None:
+            return False
+        await self._write(key, content)
+        return True
+
+    async def _write(self, key: str, content: bytes) -> None:
+        if not self._work.is_dry:
+            await self._work.budget.take(size=len(content))
+            await self._target.write(key, content)
+
+
+def _references(content: bytes) -> tuple[Sequence[Digest], Sequence[Digest]]:
+    """Return the blobs and the manifests that a manifest names; nothing for one that is not understood."""
+    try:
+        manifest: Manifest = read_manifest(content)
+    except (ManifestInvalidError, DigestInvalidError):
+        return (list(_schema1_layers(content)) if is_schema1(content) else []), []
+    return [blob.digest for blob in manifest.blobs()], [child.digest for child in manifest.manifests]
+
+
+def _schema1_layers(content: bytes) -> Iterable[Digest]:
+    layers = json.loads(content).get("fsLayers")
+    for layer in layers if isinstance(layers, list) else ():
+        try:
+            yield Digest(layer["blobSum"])
+        except (TypeError, KeyError, AttributeError, DigestInvalidError):
+            continue

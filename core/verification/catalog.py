@@ -1,0 +1,139 @@
+"""The catalog's index beside the repositories of storage, both read in order and compared name by name."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from core import layout
+from core.errors import StorageUnavailableError
+from core.names import RepositoryName
+from core.ports.catalog_index import CatalogIndex
+from core.verification.context import Context
+from core.verification.findings import Finding, Kind, Outcome
+from core.verification.suspicion import Suspicion
+
+_PAGE: Final = 1000
+
+
+class CatalogComparison:
+    """Walks through the index as repositories come, ascending; used by one task.
+
+    An index that fails is one finding, and then left alone: it stops nothing, as everywhere.
+
+    Args:
+        index: what is compared; nothing is where it is read from storage itself.
+        context: the verification.
+        rebuild: fills an index that was lost.
+        after: where the comparison goes on.
+    """
+
+    def __init__(
+        self, index: CatalogIndex, context: Context, *, rebuild: Callable[[], Awaitable[int]], after: str = ""
+    ) -> None:
+        self._index = index
+        self._context = context
+        self._rebuild = rebuild
+        self._page: list[RepositoryName] = []
+        self._after = after
+        self._has_more = True
+        self._is_compared = not index.is_derived
+
+    async def compare(self, name: RepositoryName, *, holds_manifest: bool) -> list[Finding]:
+        """Return what the index says otherwise of `name`, and of all names before it that storage does not have."""
+        return await self._guarded(lambda: self._compare(name, holds_manifest=holds_manifest))
+
+    async def finish(self) -> list[Finding]:
+        """Return what the index has behind the last repository of storage."""
+        return await self._guarded(lambda: self._compare(None, holds_manifest=False))
+
+    async def _guarded(self, compare: Callable[[], Awaitable[list[Suspicion]]]) -> list[Finding]:
+        if not self._is_compared:
+            return []
+        try:
+            return await self._context.judge.judge(await compare())
+        except StorageUnavailableError:
+            self._is_compared = False
+            return await self._context.judge.judge([self._suspect_index()])
+
+    async def _compare(self, name: RepositoryName | None, *, holds_manifest: bool) -> list[Suspicion]:
+        suspicions = [self._suspect_ghost(ghost) for ghost in await self._take_until(name)]
+        is_indexed = bool(self._page) and self._page[0] == name
+        if is_indexed:
+            self._page.pop(0)
+        if name is not None and is_indexed and not holds_manifest:
+            suspicions.append(self._suspect_ghost(name))
+        if name is not None and holds_manifest and not is_indexed:
+            suspicions.append(self._suspect_lacking(name))
+        return suspicions
+
+    async def _take_until(self, name: RepositoryName | None) -> list[RepositoryName]:
+        taken = []
+        while await self._fill() and (name is None or self._page[0] < name):
+            taken.append(self._page.pop(0))
+        return taken
+
+    async def _fill(self) -> bool:
+        while not self._page and self._has_more:
+            page = await self._index.page(after=self._after, limit=_PAGE)
+            self._page, self._has_more = list(page.items), page.has_more
+            self._after = self._page[-1] if self._page else self._after
+        return bool(self._page)
+
+    def _suspect_index(self) -> Suspicion:
+        async def look() -> Finding | None:
+            try:
+                await self._index.page(after="", limit=1)
+            except StorageUnavailableError as error:
+                detail = f"the catalog's index cannot be read: {error}"
+            else:
+                detail = "the catalog's index failed in between and was not compared to its end; verify once more"
+            return Finding(kind=Kind.CATALOG_UNREADABLE, key=layout.REPOSITORIES, detail=detail)
+
+        async def repair() -> Outcome | None:
+            try:
+                await self._rebuild()
+            except StorageUnavailableError:
+                return Outcome.FOUND
+            return Outcome.REBUILT
+
+        return Suspicion(look, repair)
+
+    def _suspect_ghost(self, name: RepositoryName) -> Suspicion:
+        async def look() -> Finding | None:
+            if not await self._is_indexed(name) or await self._context.holds_manifest(name):
+                return None
+            return self._finding(Kind.CATALOG_GHOST, name, "is in the catalog's index and holds no manifest")
+
+        async def repair() -> Outcome | None:
+            await self._index.remove(name)
+            # A push may have come in between: its manifest, then its name, which we have just removed.
+            if await self._context.holds_manifest(name):
+                await self._index.add(name)
+                return None
+            return Outcome.REBUILT
+
+        return Suspicion(look, repair)
+
+    def _suspect_lacking(self, name: RepositoryName) -> Suspicion:
+        async def look() -> Finding | None:
+            if await self._is_indexed(name) or not await self._context.holds_manifest(name):
+                return None
+            return self._finding(Kind.CATALOG_LACKS, name, "holds manifests and is not in the catalog's index")
+
+        async def repair() -> Outcome | None:
+            await self._index.add(name)
+            return Outcome.REBUILT
+
+        return Suspicion(look, repair)
+
+    def _finding(self, kind: Kind, name: RepositoryName, detail: str) -> Finding:
+        return Finding(kind=kind, key=layout.repository(name), repository=name, detail=detail)
+
+    async def _is_indexed(self, name: RepositoryName) -> bool:
+        # Nothing lies between a name without its last character and the name but what begins with the former.
+        after, has_more = name[:-1], True
+        while has_more and after < name:
+            page = await self._index.page(after=after, limit=_PAGE)
+            if name in page.items:
+                return True
+            after, has_more = (page.items[-1] if page.items else after), page.has_more
+        return False

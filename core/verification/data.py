@@ -1,0 +1,138 @@
+"""The first phase: every blob's bytes hash to its digest."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from core import layout
+from core.concurrency import map_bounded
+from core.digest import Digest
+from core.errors import DigestInvalidError
+from core.names import RepositoryName
+from core.ports.blob_storage import ObjectStat
+from core.verification.context import Context
+from core.verification.steps import Step
+from core.verification.suspects import suspect_data, suspect_leftover
+
+_AT_ONCE: Final = 4
+"""Hashing takes a core each; more at once would only spread the budget over more blobs."""
+_BATCH_BLOBS_MAX: Final = 64
+_BATCH_BYTES_MAX: Final = 256 * 1024 * 1024
+"""What a kill makes a verification read again, beside one blob of any size."""
+_PREFIX_DIGITS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob as a listing tells it."""
+
+    digest: Digest
+    stat: ObjectStat
+
+
+class DataCheck:
+    """Reads blobs in the order of their digests; with `fast` it only looks at what a listing tells."""
+
+    def __init__(self, context: Context, *, fast: bool) -> None:
+        self._context = context
+        self._fast = fast
+
+    async def steps(self, *, after: str) -> AsyncGenerator[Step, None]:
+        """Check all blobs greater than `after`, a batch at a time."""
+        async for algorithm, shard in self._shards(after):
+            prefix = f"{layout.BLOBS}/{algorithm}/{shard}"
+            # A shard is a 256th of all: its names fit into memory, and a listing has no promised order.
+            blobs, strays = [], []
+            async for key, stat in self._context.reader.walk(prefix):
+                digest = read_blob_key(key)
+                if digest is None:
+                    strays.append(key)
+                elif digest > after:
+                    blobs.append(StoredBlob(digest, stat))
+            blobs.sort(key=lambda blob: blob.digest)
+            for batch in _batches(blobs, bytes_max=_BATCH_BYTES_MAX):
+                yield await self._step(batch)
+            yield Step(
+                cursor=max(after, f"{algorithm}:{shard}~"),
+                findings=await self._context.judge.judge([suspect_leftover(self._context, key) for key in strays]),
+            )
+
+    async def linked_steps(self, name: RepositoryName, *, after: str) -> AsyncGenerator[Step, None]:
+        """Check the blobs greater than `after` that a repository links."""
+        digests: set[Digest] = set()
+        for prefix in (layout.layers(name), layout.revisions(name)):
+            async for key, _ in self._context.reader.walk(prefix):
+                digests.update(digests_in_link(key.removeprefix(prefix + "/")))
+        blobs = []
+        for digest in sorted(digest for digest in digests if digest > after):
+            stat = await self._context.reader.stat(layout.blob_data(digest))
+            if stat is not None:
+                blobs.append(StoredBlob(digest, stat))
+        for batch in _batches(blobs, bytes_max=_BATCH_BYTES_MAX):
+            yield await self._step(batch)
+
+    async def _shards(self, after: str) -> AsyncIterator[tuple[str, str]]:
+        reader = self._context.reader
+        async for algorithm in reader.children(layout.BLOBS):
+            async for shard in reader.children(f"{layout.BLOBS}/{algorithm}"):
+                if f"{algorithm}:{shard}~" > after:
+                    yield algorithm, shard
+
+    async def _step(self, batch: Sequence[StoredBlob]) -> Step:
+        verdicts = await map_bounded(self._looks_sound, batch, at_once=_AT_ONCE)
+        suspects = [blob.digest for blob, is_sound in zip(batch, verdicts, strict=True) if not is_sound]
+        findings = await self._context.judge.judge([suspect_data(self._context, digest) for digest in suspects])
+        last = batch[-1].digest
+        return Step(
+            cursor=last,
+            findings=findings,
+            blobs=len(batch),
+            blob_bytes=0 if self._fast else sum(blob.stat.size for blob in batch),
+            fraction=_fraction(last),
+        )
+
+    async def _looks_sound(self, blob: StoredBlob) -> bool:
+        if self._fast:
+            return blob.stat.size > 0 or blob.digest == Digest.of(b"", blob.digest.algorithm)
+        state = await self._context.reader.data(layout.blob_data(blob.digest), blob.digest.algorithm)
+        return state is None or state.digest == blob.digest
+
+
+def _batches(blobs: Sequence[StoredBlob], *, bytes_max: int) -> list[list[StoredBlob]]:
+    batches: list[list[StoredBlob]] = []
+    size = 0
+    for blob in blobs:
+        if not batches or len(batches[-1]) == _BATCH_BLOBS_MAX or size + blob.stat.size > bytes_max:
+            batches.append([])
+            size = 0
+        batches[-1].append(blob)
+        size += blob.stat.size
+    return batches
+
+
+def read_blob_key(key: str) -> Digest | None:
+    """Return whose data lies at a key, or None for an object that is no blob."""
+    parts = key.removeprefix(f"{layout.BLOBS}/").split("/")
+    try:
+        digest = Digest(f"{parts[0]}:{parts[2]}")
+    except (DigestInvalidError, IndexError):
+        return None
+    return digest if layout.blob_data(digest) == key else None
+
+
+def digests_in_link(relative: str) -> list[Digest]:
+    """Return the digests in a link's path: that of its place, and before it that of a manifest with signatures."""
+    parts = relative.split("/")
+    found = []
+    for algorithm, encoded in pairwise(parts):
+        try:
+            found.append(Digest(f"{algorithm}:{encoded}"))
+        except DigestInvalidError:
+            continue
+    return found
+
+
+def _fraction(digest: Digest) -> float:
+    # Digests are spread evenly, so how far one is among all of them tells how much is done.
+    return int(digest.encoded[:_PREFIX_DIGITS], 16) / float(16**_PREFIX_DIGITS)

@@ -1,0 +1,163 @@
+"""What looks wrong with images: looked at again, named as people name images, repaired as far as the store can."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
+
+from core import layout
+from core.descriptor import Descriptor
+from core.digest import Digest
+from core.errors import DigestInvalidError, ManifestInvalidError
+from core.manifest import read_manifest
+from core.schema1 import is_schema1
+from core.verification.context import Context
+from core.verification.findings import Finding, Kind, Outcome
+from core.verification.repository_view import RepositoryView
+from core.verification.suspicion import Look, Repair, Suspicion
+
+_Detail = Callable[[], Awaitable[str | None]]
+"""Returns what is wrong in this moment, or None."""
+
+
+class ImageSuspects:
+    """Makes suspicions about the manifests of one repository.
+
+    Args:
+        context: the verification.
+        view: the repository.
+        above: the indexes above each manifest in question.
+    """
+
+    def __init__(self, context: Context, view: RepositoryView, above: Mapping[Digest, AbstractSet[Digest]]) -> None:
+        self._context = context
+        self._view = view
+        self._above = above
+
+    def suspect(self, kind: Kind, manifest: Digest, subject: Descriptor | None) -> Suspicion:
+        """Suspect a manifest of something, concerning what it names where `subject` is given."""
+        if subject is None:
+            if kind is Kind.MANIFEST_UNREADABLE:
+                return Suspicion(self._looking(kind, manifest, None, lambda: self._unreadable(manifest)))
+            look = self._looking(kind, manifest, None, lambda: self._lost(manifest))
+            return Suspicion(look, self._mending_manifest(manifest))
+        return self._suspect_reference(kind, manifest, subject)
+
+    def _suspect_reference(self, kind: Kind, manifest: Digest, named: Descriptor) -> Suspicion:
+        details: dict[Kind, _Detail] = {
+            Kind.BLOB_LOST: lambda: self._blob_lost(named),
+            Kind.BLOB_UNLINKED: lambda: self._blob_unlinked(named),
+            Kind.WRONG_SIZE: lambda: self._wrong_size(named),
+            Kind.CHILD_MISSING: lambda: self._child_missing(named),
+            Kind.REFERRER_UNLISTED: lambda: self._unlisted(manifest, named),
+        }
+        repairs: dict[Kind, Repair] = {
+            Kind.BLOB_LOST: self._bringing_back(named.digest),
+            Kind.BLOB_UNLINKED: self._linking(layout.layer_link(self._view.name, named.digest), named.digest),
+            Kind.REFERRER_UNLISTED: self._linking(
+                layout.referrer_link(self._view.name, named.digest, manifest), manifest
+            ),
+        }
+        look = self._looking(kind, manifest, named.digest, details[kind])
+        outcome = Outcome.NEEDS_PUSH if kind is Kind.CHILD_MISSING else Outcome.FOUND
+        return Suspicion(look, repairs.get(kind), otherwise=outcome)
+
+    def _looking(self, kind: Kind, manifest: Digest, named: Digest | None, detail: _Detail) -> Look:
+        name = self._view.name
+        link = layout.revision_link(name, manifest)
+
+        async def look() -> Finding | None:
+            text = await detail()
+            # Last, since links go first: a manifest that was deleted meanwhile lacks nothing.
+            if text is None or not (await self._context.reader.link(link)).is_there:
+                return None
+            harmless = kind is Kind.REFERRER_UNLISTED
+            return Finding(
+                kind=kind,
+                key=link,
+                repository=name,
+                digest=named or manifest,
+                images=() if harmless else self._images(manifest),
+                detail=text,
+            )
+
+        return look
+
+    def _images(self, manifest: Digest) -> tuple[str, ...]:
+        name = self._view.name
+        names = []
+        for digest in (manifest, *sorted(self._above.get(manifest, ()))):
+            names += [f"{name}:{tag}" for tag in self._view.tags_of(digest)] + [f"{name}@{digest}"]
+        return tuple(names)
+
+    async def _lost(self, manifest: Digest) -> str | None:
+        if manifest in self._context.damaged:
+            return "its data is damaged"
+        state = await self._context.reader.data(layout.blob_data(manifest), manifest.algorithm)
+        if state is None:
+            return "its data is gone"
+        return None if state.digest == manifest else "its data is damaged"
+
+    async def _unreadable(self, manifest: Digest) -> str | None:
+        content = await self._context.reader.manifest(manifest)
+        if content is None or is_schema1(content):
+            return None
+        try:
+            read_manifest(content)
+        except (ManifestInvalidError, DigestInvalidError) as error:
+            return f"cannot be served: {error}"
+        return None
+
+    async def _blob_lost(self, named: Descriptor) -> str | None:
+        if named.digest in self._context.damaged:
+            return f"its blob {named.digest} is damaged"
+        return None if await self._data_size(named) is not None else f"its blob {named.digest} is gone"
+
+    async def _blob_unlinked(self, named: Descriptor) -> str | None:
+        link = await self._context.reader.link(layout.layer_link(self._view.name, named.digest))
+        return None if link.target is not None else f"its blob {named.digest} is not linked by the repository"
+
+    async def _wrong_size(self, named: Descriptor) -> str | None:
+        size = await self._data_size(named)
+        if size in {None, named.size}:
+            return None
+        return f"says that {named.digest} has {named.size} bytes; it has {size}"
+
+    async def _child_missing(self, named: Descriptor) -> str | None:
+        link = await self._context.reader.link(layout.revision_link(self._view.name, named.digest))
+        return None if link.is_there else f"the repository does not hold its manifest {named.digest}"
+
+    async def _unlisted(self, manifest: Digest, named: Descriptor) -> str | None:
+        key = layout.referrer_link(self._view.name, named.digest, manifest)
+        return None if (await self._context.reader.link(key)).is_there else f"not among the referrers of {named.digest}"
+
+    async def _data_size(self, named: Descriptor) -> int | None:
+        link = await self._context.reader.link(layout.layer_link(self._view.name, named.digest))
+        return await self._context.size_now(link.target or named.digest)
+
+    def _mending_manifest(self, manifest: Digest) -> Repair:
+        async def repair() -> Outcome | None:
+            if manifest not in self._context.damaged and await self._context.repairer.bring_back(manifest):
+                return Outcome.RESTORED
+            if self._above.get(manifest) or self._view.tags_of(manifest):
+                # Left as they are, all its tags work again as soon as it is pushed under any one.
+                return Outcome.NEEDS_PUSH
+
+            async def is_wanted() -> bool:
+                return await self._context.size_now(manifest) is not None
+
+            link = layout.revision_link(self._view.name, manifest)
+            removed = await self._context.repairer.remove_link(link, manifest, is_wanted=is_wanted)
+            return None if removed is None else Outcome.LOST
+
+        return repair
+
+    def _bringing_back(self, digest: Digest) -> Repair:
+        async def repair() -> Outcome | None:
+            return Outcome.RESTORED if await self._context.repairer.bring_back(digest) else Outcome.NEEDS_PUSH
+
+        return repair
+
+    def _linking(self, key: str, target: Digest) -> Repair:
+        async def repair() -> Outcome | None:
+            return await self._context.repairer.rebuild_link(key, target)
+
+        return repair

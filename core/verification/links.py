@@ -1,0 +1,109 @@
+"""A repository's links to blobs: each holds the digest of its place, and leads to data."""
+
+from collections.abc import Sequence
+from hashlib import md5
+from typing import Final
+
+from core import layout
+from core.concurrency import map_bounded
+from core.digest import Digest
+from core.errors import DigestInvalidError
+from core.ports.blob_storage import ObjectStat
+from core.verification.context import Context
+from core.verification.findings import Finding, Kind, Outcome
+from core.verification.repository_view import RepositoryView
+from core.verification.suspects import is_place_of, suspect_leftover, suspect_link
+from core.verification.suspicion import Suspicion
+
+BATCH: Final = 256
+"""How many links or manifests are in memory at a time, while as many as the store takes are asked for."""
+
+
+class LayerLinkCheck:
+    """Looks at every `_layers` link of a repository."""
+
+    def __init__(self, context: Context, view: RepositoryView) -> None:
+        self._context = context
+        self._view = view
+        self._dangling: list[tuple[str, Digest]] = []
+
+    async def run(self) -> list[Suspicion]:
+        """Remember what is linked, and return what looks broken. A request for each link that a listing cannot tell."""
+        suspicions: list[Suspicion] = []
+        prefix = layout.layers(self._view.name)
+        batch: list[tuple[str, ObjectStat]] = []
+        async for entry in self._context.reader.walk(prefix):
+            batch.append(entry)
+            if len(batch) == BATCH:
+                suspicions += await self._check_all(batch)
+                batch = []
+        return suspicions + await self._check_all(batch)
+
+    def dangling(self) -> list[Suspicion]:
+        """Return the links whose data is gone and which no manifest needs: one that is needed waits for its push."""
+        return [
+            self._suspect_dangling(key, target)
+            for key, target in self._dangling
+            if target not in self._view.needed_lost
+        ]
+
+    async def _check_all(self, batch: Sequence[tuple[str, ObjectStat]]) -> list[Suspicion]:
+        verdicts = await map_bounded(self._check, batch)
+        return [suspicion for suspicion in verdicts if suspicion is not None]
+
+    async def _check(self, entry: tuple[str, ObjectStat]) -> Suspicion | None:
+        key, stat = entry
+        digest = digest_of_link(key)
+        if digest is None or key != layout.layer_link(self._view.name, digest):
+            return suspect_leftover(self._context, key)
+        target: Digest | None = digest
+        if not holds_digest(stat, digest):
+            target = (await self._context.reader.link(key)).target
+            if not is_place_of(digest, target):
+                return suspect_link(self._context, key, digest)
+        # Distribution stores a sha512 push under sha256 and links the one digest to the other.
+        self._view.layers.put(digest, number=int(target != digest))
+        if target is not None and await self._context.blob_size(target) is None:
+            self._dangling.append((key, target))
+        return None
+
+    def _suspect_dangling(self, key: str, target: Digest) -> Suspicion:
+        async def look() -> Finding | None:
+            # Data before link: a push writes in that order, and a collector removes in the other.
+            if await self._context.size_now(target) is not None:
+                return None
+            if (await self._context.reader.link(key)).target != target:
+                return None
+            return Finding(
+                kind=Kind.LAYER_WITHOUT_DATA,
+                key=key,
+                repository=self._view.name,
+                digest=target,
+                detail="no manifest of the repository needs it",
+            )
+
+        async def is_wanted() -> bool:
+            return await self._context.size_now(target) is not None
+
+        async def repair() -> Outcome | None:
+            return await self._context.repairer.remove_link(key, target, is_wanted=is_wanted)
+
+        return Suspicion(look, repair)
+
+
+def digest_of_link(key: str) -> Digest | None:
+    """Return the digest of the place of a link `…/<alg>/<hex>/link`, or None if it is none."""
+    parts = key.rsplit("/", 3)
+    if parts[-1] != "link" or len(parts) < len(("…", "alg", "hex", "link")):
+        return None
+    try:
+        return Digest(f"{parts[1]}:{parts[2]}")
+    except DigestInvalidError:
+        return None
+
+
+def holds_digest(stat: ObjectStat, digest: Digest) -> bool:
+    """Whether a listing tells already that a link holds this digest."""
+    if stat.md5 is None or stat.size != len(digest):
+        return False
+    return stat.md5 == md5(digest.encode("ascii"), usedforsecurity=False).hexdigest()

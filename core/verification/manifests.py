@@ -1,0 +1,169 @@
+"""A repository's manifests: each is there, can be read, and has all that it names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core import layout
+from core.concurrency import map_bounded
+from core.descriptor import Descriptor
+from core.digest import Digest
+from core.errors import DigestInvalidError, ManifestInvalidError
+from core.manifest import Manifest, read_manifest
+from core.schema1 import is_schema1
+from core.verification.context import Context
+from core.verification.findings import Kind
+from core.verification.image_suspects import ImageSuspects
+from core.verification.links import BATCH, digest_of_link
+from core.verification.repository_view import RepositoryView, referrer_pair
+from core.verification.suspects import suspect_data, suspect_leftover, suspect_link
+from core.verification.suspicion import Suspicion
+
+_AT_ONCE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a manifest that makes it, and the indexes above it, impossible to pull."""
+
+    kind: Kind
+    manifest: Digest
+    named: Descriptor | None = None
+    """What it names, where that is the trouble."""
+
+
+class ManifestCheck:
+    """Looks at every manifest of a repository, and at what each of them names."""
+
+    def __init__(self, context: Context, view: RepositoryView) -> None:
+        self._context = context
+        self._view = view
+        self._problems: list[Problem] = []
+        self._damaged_blobs: set[Digest] = set()
+
+    async def find(self) -> list[Suspicion]:
+        """Remember which manifests the repository holds; a listing. Returns what lies among them and is none."""
+        suspicions = []
+        prefix = layout.revisions(self._view.name)
+        async for key, _ in self._context.reader.walk(prefix):
+            if "/signatures/" in key:
+                continue
+            digest = digest_of_link(key)
+            if digest is None or key != layout.revision_link(self._view.name, digest):
+                suspicions.append(suspect_leftover(self._context, key))
+            else:
+                self._view.revisions.put(digest)
+        return suspicions
+
+    async def run(self) -> list[Suspicion]:
+        """Read every manifest and look at what it names. Two requests each, and those for what is not known yet."""
+        suspicions: list[Suspicion] = []
+        batch: list[Digest] = []
+        async for key, _ in self._context.reader.walk(layout.revisions(self._view.name)):
+            digest = digest_of_link(key) if "/signatures/" not in key else None
+            if digest is not None:
+                batch.append(digest)
+            if len(batch) == BATCH:
+                suspicions += await self._check_all(batch)
+                batch = []
+        suspicions += await self._check_all(batch)
+        # Before the images that they are in, which are told by what is left of them then.
+        suspicions += [suspect_data(self._context, digest) for digest in sorted(self._damaged_blobs)]
+        suspects = ImageSuspects(self._context, self._view, await self._lost_through_indexes())
+        return suspicions + [suspects.suspect(each.kind, each.manifest, each.named) for each in self._problems]
+
+    async def _check_all(self, batch: Sequence[Digest]) -> list[Suspicion]:
+        found = await map_bounded(self._check, batch, at_once=_AT_ONCE)
+        return [suspicion for suspicions in found for suspicion in suspicions]
+
+    async def _check(self, digest: Digest) -> list[Suspicion]:
+        self._view.manifests += 1
+        link = layout.revision_link(self._view.name, digest)
+        state = await self._context.reader.link(link)
+        suspicions = []
+        if state.is_there and state.target != digest:
+            suspicions.append(suspect_link(self._context, link, digest))
+        content = await self._context.reader.manifest(digest)
+        if content is None or digest in self._context.damaged:
+            self._problems.append(Problem(Kind.MANIFEST_LOST, digest))
+        elif Digest.of(content, digest.algorithm) != digest:
+            # Of a verification that does not read all data, or damaged since.
+            suspicions.append(suspect_data(self._context, digest))
+            self._problems.append(Problem(Kind.MANIFEST_LOST, digest))
+        else:
+            await self._check_content(digest, content)
+        return suspicions
+
+    async def _check_content(self, digest: Digest, content: bytes) -> None:
+        try:
+            manifest = read_manifest(content)
+        except (ManifestInvalidError, DigestInvalidError):
+            if not is_schema1(content):
+                self._problems.append(Problem(Kind.MANIFEST_UNREADABLE, digest))
+            return
+        if manifest.is_index:
+            self._view.indexes.append(digest)
+        await self._check_references(digest, manifest)
+
+    async def _check_references(self, digest: Digest, manifest: Manifest) -> None:
+        for blob in {blob.digest: blob for blob in manifest.blobs()}.values():
+            if self._context.rules.must_have(blob) and (kind := await self._blob_problem(blob)):
+                self._problems.append(Problem(kind, digest, blob))
+        for child in manifest.manifests:
+            if self._context.rules.requires_child(child) and (kind := await self._child_problem(child)):
+                self._problems.append(Problem(kind, digest, child))
+        if manifest.subject is not None:
+            pair = referrer_pair(manifest.subject.digest, digest)
+            self._view.true_referrers.put(pair)
+            if pair not in self._view.listed_referrers:
+                self._problems.append(Problem(Kind.REFERRER_UNLISTED, digest, manifest.subject))
+
+    async def _blob_problem(self, blob: Descriptor) -> Kind | None:
+        target = blob.digest
+        linked = self._view.layers.get(blob.digest)
+        if linked:
+            # An alias: the data lies under another algorithm.
+            state = await self._context.reader.link(layout.layer_link(self._view.name, blob.digest))
+            target = state.target or target
+        size = await self._context.blob_size(target)
+        if size is None or target in self._context.damaged:
+            self._view.needed_lost.add(target)
+            return Kind.BLOB_LOST
+        if linked is None:
+            return Kind.BLOB_UNLINKED
+        if size == blob.size:
+            return None
+        data = await self._context.reader.data(layout.blob_data(target), target.algorithm)
+        if data is None or data.digest == target:
+            return Kind.WRONG_SIZE
+        self._damaged_blobs.add(target)
+        self._view.needed_lost.add(target)
+        return Kind.BLOB_LOST
+
+    async def _child_problem(self, child: Descriptor) -> Kind | None:
+        if child.digest not in self._view.revisions:
+            return Kind.CHILD_MISSING
+        size = await self._context.blob_size(child.digest)
+        # A child that is lost is told by itself, with the images above it.
+        return Kind.WRONG_SIZE if size not in {None, child.size} else None
+
+    async def _lost_through_indexes(self) -> dict[Digest, set[Digest]]:
+        """Return the indexes above each manifest with a problem; only if there is one, indexes are read again."""
+        above: dict[Digest, set[Digest]] = {problem.manifest: set() for problem in self._problems}
+        has_grown = bool(above)
+        while has_grown:
+            has_grown = False
+            for index in self._view.indexes:
+                for child in await self._children(index):
+                    reached = {index} | above.get(index, set())
+                    if child in above and not reached <= above[child]:
+                        above[child] |= reached
+                        has_grown = True
+        return above
+
+    async def _children(self, index: Digest) -> list[Digest]:
+        content = await self._context.reader.manifest(index)
+        try:
+            return [child.digest for child in read_manifest(content).manifests] if content else []
+        except (ManifestInvalidError, DigestInvalidError):
+            return []

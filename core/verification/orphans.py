@@ -1,0 +1,83 @@
+"""The last phase: data that no repository links. It is reported only; taking it away is garbage collection's."""
+
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from core import layout
+from core.digest import Digest
+from core.errors import NameInvalidError
+from core.names import RepositoryName
+from core.verification.context import Context
+from core.verification.data import digests_in_link, read_blob_key
+from core.verification.digest_table import DigestTable, fingerprint_of
+from core.verification.findings import Finding, Kind
+from core.verification.steps import Step
+
+LINKED_MAX: Final = 4_000_000
+"""How many linked blobs are remembered at a time: 200 MB at most, 50 MB for a million."""
+_REPORTED_AT_ONCE: Final = 1000
+
+
+class OrphanSearch:
+    """Compares two listings: what all repositories link, and what there is; parts of it at a time where it is much.
+
+    A blob that is younger than the grace time may be in the middle of a push. What was linked between the listings
+    is found by listing the links once more, if anything looks like an orphan at all.
+    """
+
+    def __init__(self, context: Context, *, blobs: int, linked_max: int = LINKED_MAX) -> None:
+        self._context = context
+        self._parts = blobs // linked_max + 1
+        self._linked_max = linked_max * 2
+
+    async def steps(self, *, after: str) -> AsyncGenerator[Step, None]:
+        """Report orphans, one part of all digests at a time; `after` is the number of parts that are done."""
+        for part in range(int(after or 0), self._parts):
+            linked = await self._linked(part)
+            candidates: dict[Digest, int] = {}
+            async for key, stat in self._context.reader.walk(layout.BLOBS):
+                digest = read_blob_key(key)
+                if digest is None or not self._is_in(part, digest) or digest in linked:
+                    continue
+                if self._context.is_settled(stat):
+                    candidates[digest] = stat.size
+                if len(candidates) == _REPORTED_AT_ONCE:
+                    yield Step(cursor=str(part), findings=await self._judge(part, candidates))
+                    candidates = {}
+            yield Step(
+                cursor=str(part + 1),
+                findings=await self._judge(part, candidates),
+                fraction=(part + 1) / self._parts,
+            )
+
+    async def _judge(self, part: int, candidates: dict[Digest, int]) -> list[Finding]:
+        if not candidates:
+            return []
+        linked = await self._linked(part)
+        return [
+            Finding(
+                kind=Kind.ORPHAN,
+                key=layout.blob_data(digest),
+                digest=digest,
+                detail=f"{size} bytes that no repository links; `registry garbage-collect` takes them away",
+            )
+            for digest, size in candidates.items()
+            if digest not in linked
+        ]
+
+    async def _linked(self, part: int) -> DigestTable:
+        linked = DigestTable(self._linked_max)
+        async for path in self._context.reader.repositories():
+            try:
+                name = RepositoryName(path)
+            except NameInvalidError:
+                continue
+            for prefix in (layout.layers(name), layout.revisions(name)):
+                async for key, _ in self._context.reader.walk(prefix):
+                    for digest in digests_in_link(key.removeprefix(f"{prefix}/")):
+                        if self._is_in(part, digest):
+                            linked.put(digest)
+        return linked
+
+    def _is_in(self, part: int, digest: Digest) -> bool:
+        return fingerprint_of(digest) % self._parts == part

@@ -1,0 +1,154 @@
+"""Reading a store by budget: every request and byte of a verification is asked for here first."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from typing_extensions import override
+
+from core import layout
+from core.budget import Budget
+from core.concurrency import closing
+from core.digest import Digest, Hasher, HasherFactory
+from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError, StorageUnavailableError
+from core.ports.blob_storage import BlobStorage, ObjectStat
+
+MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
+"""What servers read back: old registries had no limit."""
+_LINK_BYTES_MAX: Final = 1024
+_LISTED_PER_REQUEST: Final = 1000
+_HASH_INLINE_BYTES_MAX: Final = 64 * 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What lies at a link's key: nothing, something that is no link, or a digest."""
+
+    is_there: bool
+    target: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataState:
+    """What the bytes at a key are: how many, and what they hash to; no digest for what the store cannot read."""
+
+    size: int
+    digest: Digest | None
+
+    @override
+    def __str__(self) -> str:
+        if self.digest is None:
+            return f"cannot be read beyond {self.size} bytes"
+        return f"{self.size} bytes that hash to {self.digest}"
+
+
+class StoreReader:
+    """Reads links, data and listings within a budget; one per verification, safe for any number of tasks."""
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        budget: Budget,
+        *,
+        new_hasher: HasherFactory,
+        offload: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self._storage = storage
+        self._budget = budget
+        self._new_hasher = new_hasher
+        self._offload = offload
+
+    async def link(self, key: str) -> LinkState:
+        """Read a link. One request."""
+        await self._budget.take()
+        try:
+            content = await self._storage.read(key, limit=_LINK_BYTES_MAX)
+        except ObjectNotFoundError:
+            return LinkState(is_there=False)
+        except ObjectTooLargeError:
+            return LinkState(is_there=True)
+        try:
+            return LinkState(is_there=True, target=Digest(content.decode("ascii").rstrip("\n")))
+        except (UnicodeDecodeError, DigestInvalidError):
+            return LinkState(is_there=True)
+
+    async def size(self, key: str) -> int | None:
+        """Return the size of an object, or None where nothing is. One request."""
+        await self._budget.take()
+        try:
+            return (await self._storage.stat(key)).size
+        except ObjectNotFoundError:
+            return None
+
+    async def stat(self, key: str) -> ObjectStat | None:
+        """Return size and time of an object, or None where nothing is. One request."""
+        await self._budget.take()
+        try:
+            return await self._storage.stat(key)
+        except ObjectNotFoundError:
+            return None
+
+    async def manifest(self, digest: Digest) -> bytes | None:
+        """Return a manifest's bytes; None where they are gone, or too many to be one. One request."""
+        await self._budget.take()
+        try:
+            content = await self._storage.read(layout.blob_data(digest), limit=MANIFEST_BYTES_MAX)
+        except (ObjectNotFoundError, ObjectTooLargeError):
+            return None
+        await self._budget.take(requests=0, size=len(content))
+        return content
+
+    async def data(self, key: str, algorithm: str) -> DataState | None:
+        """Read an object whole and hash it; None where nothing is. One request.
+
+        An object that cannot be read to its end while the store answers otherwise (a bad sector) has no digest.
+
+        Raises:
+            StorageUnavailableError: the store does not answer.
+        """
+        hasher = self._new_hasher(algorithm, None)
+        size = 0
+        await self._budget.take()
+        try:
+            async with self._storage.open_reader(key) as reader:
+                async for piece in reader:
+                    await self._budget.take(requests=0, size=len(piece))
+                    size += len(piece)
+                    await self._hash(hasher, piece)
+        except ObjectNotFoundError:
+            return None
+        except StorageUnavailableError:
+            await self._storage.check()
+            # Readers end so too when the object is removed meanwhile.
+            return None if await self.size(key) is None else DataState(size=size, digest=None)
+        return DataState(size=size, digest=hasher.digest())
+
+    async def _hash(self, hasher: Hasher, piece: bytes) -> None:
+        if len(piece) <= _HASH_INLINE_BYTES_MAX:
+            hasher.update(piece)
+        else:
+            await self._offload(hasher.update, piece)
+
+    def walk(self, prefix: str) -> AsyncGenerator[tuple[str, ObjectStat], None]:
+        """Yield every object below `prefix`; a request for each thousand."""
+        return self._paced(self._storage.walk(prefix))
+
+    def children(self, prefix: str, *, after: str = "") -> AsyncGenerator[str, None]:
+        """Yield the names below `prefix`, ascending; a request for each thousand."""
+        return self._paced(self._storage.list_children(prefix, after=after))
+
+    def repositories(self, *, after: str = "") -> AsyncGenerator[str, None]:
+        """Yield the paths of repositories, ascending; a request for each thousand."""
+        return self._paced(self._storage.list_marked(layout.REPOSITORIES, after=after))
+
+    async def _paced(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+        count = 0
+        # A listing that is left before its end may hold a folder or a connection.
+        async with closing(items) as listed:
+            async for item in listed:
+                if count % _LISTED_PER_REQUEST == 0:
+                    await self._budget.take()
+                count += 1
+                yield item

@@ -1,0 +1,85 @@
+"""A repository's lists of referrers: each entry is a manifest that is there and names that subject."""
+
+from core import layout
+from core.digest import Digest
+from core.errors import DigestInvalidError, ManifestInvalidError
+from core.manifest import read_manifest
+from core.verification.context import Context
+from core.verification.findings import Finding, Kind, Outcome
+from core.verification.repository_view import RepositoryView, referrer_pair
+from core.verification.suspects import suspect_leftover
+from core.verification.suspicion import Suspicion
+
+
+class ReferrerCheck:
+    """Looks at the `_referrers` of a repository; `find` before its manifests are read, `run` after."""
+
+    def __init__(self, context: Context, view: RepositoryView) -> None:
+        self._context = context
+        self._view = view
+
+    async def find(self) -> list[Suspicion]:
+        """Remember which manifests are listed under which subject; a listing."""
+        suspicions = []
+        async for key, _ in self._context.reader.walk(layout.all_referrers(self._view.name)):
+            pair = self._pair(key)
+            if pair is None:
+                suspicions.append(suspect_leftover(self._context, key))
+            else:
+                self._view.listed_referrers.put(referrer_pair(*pair))
+        return suspicions
+
+    async def run(self) -> list[Suspicion]:
+        """Return the entries that no manifest accounts for; another listing, if there are any."""
+        if len(self._view.listed_referrers) == 0:
+            return []
+        suspicions = []
+        async for key, stat in self._context.reader.walk(layout.all_referrers(self._view.name)):
+            pair = self._pair(key)
+            # A push writes this link before its manifest.
+            if pair is None or referrer_pair(*pair) in self._view.true_referrers or not self._context.is_settled(stat):
+                continue
+            suspicions.append(self._suspect_stale(key, *pair))
+        return suspicions
+
+    def _pair(self, key: str) -> tuple[Digest, Digest] | None:
+        parts = key.removeprefix(layout.all_referrers(self._view.name) + "/").split("/")
+        try:
+            subject, digest = Digest(":".join(parts[0:2])), Digest(":".join(parts[2:4]))
+        except DigestInvalidError:
+            return None
+        return (subject, digest) if key == layout.referrer_link(self._view.name, subject, digest) else None
+
+    def _suspect_stale(self, key: str, subject: Digest, digest: Digest) -> Suspicion:
+        async def is_true() -> bool:
+            return await self._names_subject(subject, digest)
+
+        async def look() -> Finding | None:
+            if await is_true() or not (await self._context.reader.link(key)).is_there:
+                return None
+            return Finding(
+                kind=Kind.REFERRER_STALE,
+                key=key,
+                repository=self._view.name,
+                digest=digest,
+                detail=f"no manifest of the repository that names {subject}",
+            )
+
+        async def repair() -> Outcome | None:
+            return await self._context.repairer.remove_link(key, digest, is_wanted=is_true)
+
+        return Suspicion(look, repair)
+
+    async def _names_subject(self, subject: Digest, digest: Digest) -> bool:
+        """Whether it may be a referrer: what is held and cannot be read gets the benefit of the doubt."""
+        link = layout.revision_link(self._view.name, digest)
+        if not (await self._context.reader.link(link)).is_there:
+            return False
+        content = await self._context.reader.manifest(digest)
+        if content is None or Digest.of(content, digest.algorithm) != digest:
+            return True
+        try:
+            manifest = read_manifest(content)
+        except (ManifestInvalidError, DigestInvalidError):
+            return False
+        return manifest.subject is not None and manifest.subject.digest == subject

@@ -1,0 +1,115 @@
+"""What a verification may change: never a byte that is sound, and nothing without a way back.
+
+Whoever removes something looks again afterwards: a push may have written it in the moment between, and gets it back.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from core import layout
+from core.digest import Digest
+from core.links import Links
+from core.names import RepositoryName, Tag
+from core.ports.blob_storage import BlobStorage
+from core.trash import Trash
+from core.trash_entry import RemovedLink, TrashKind
+from core.verification.findings import Outcome
+from core.verification.reading import StoreReader
+
+_BY = "registry verify"
+_COPIES_TRIED_MAX = 3
+
+Announce = Callable[[Sequence[Digest]], Awaitable[None]]
+"""Tells all servers to believe no longer that these blobs are there; returns when they know."""
+
+
+class Repairer:
+    """Repairs one thing at a time; one per verification."""
+
+    def __init__(
+        self, storage: BlobStorage, links: Links, reader: StoreReader, trash: Trash, *, announce: Announce
+    ) -> None:
+        self._storage = storage
+        self._links = links
+        self._reader = reader
+        self._trash = trash
+        self._announce = announce
+
+    async def set_aside(self, digest: Digest) -> Outcome | None:
+        """Take damaged data away so that the next push heals the blob, or heal it with a copy from the trash.
+
+        What was moved is read once more: if a push replaced the data in that very moment, it goes back and nothing
+        was wrong (None). While that takes, clients are told that the blob is not there, and send it again.
+        """
+        if not await self._move_away(digest):
+            return None
+        if await self.bring_back(digest):
+            return Outcome.RESTORED
+        await self._announce([digest])
+        return Outcome.QUARANTINED
+
+    async def bring_back(self, digest: Digest) -> bool:
+        """Put a sound copy from the trash into a blob's place; False where there is none."""
+        key = layout.blob_data(digest)
+        for _ in range(_COPIES_TRIED_MAX):
+            if not await self._trash.holds_blob(digest) or not await self._trash.return_blob(digest):
+                return False
+            state = await self._reader.data(key, digest.algorithm)
+            if state is not None and state.digest == digest:
+                return True
+            # What lay in the trash was damaged as well.
+            if not await self._move_away(digest):
+                return True
+        return False
+
+    async def rebuild_link(self, key: str, target: Digest) -> Outcome:
+        """Write a link whose target was found sound."""
+        await self._links.write(key, target)
+        return Outcome.REBUILT
+
+    async def remove_link(
+        self, key: str, target: Digest | None, *, is_wanted: Callable[[], Awaitable[bool]]
+    ) -> Outcome | None:
+        """Remove a link that leads nowhere; `is_wanted` tells afterwards whether it leads somewhere by now."""
+        if target is not None:
+            await self._record([RemovedLink(key, target)], f"led nowhere: {key}")
+        await self._storage.delete([key])
+        if target is not None and await is_wanted():
+            await self._links.write(key, target)
+            return None
+        return Outcome.REMOVED
+
+    async def point_tag(self, name: RepositoryName, tag: Tag, digest: Digest) -> Outcome | None:
+        """Point a tag without a target at a manifest; None where a push was faster."""
+        key = layout.tag_current_link(name, tag)
+        if not await self._storage.create(key, digest.encode("ascii")):
+            if await self._links.read(key) is not None:
+                return None
+            await self._links.write(key, digest)
+        return Outcome.REBUILT
+
+    async def remove_tag(self, links: Sequence[RemovedLink], prefix: str) -> Outcome:
+        """Remove a tag with its history, which is recorded first."""
+        await self._record(links, f"a tag without a manifest: {prefix}")
+        await self._storage.delete_tree(prefix)
+        return Outcome.LOST
+
+    async def _record(self, links: Sequence[RemovedLink], reason: str) -> None:
+        if self._trash.is_on:
+            await self._trash.record(self._trash.new_entry(TrashKind.QUARANTINE, by=_BY, reason=reason), links=links)
+
+    async def _move_away(self, digest: Digest) -> bool:
+        """Move a blob's data to the quarantine; False where it was sound by now, or gone."""
+        entry = self._trash.new_entry(
+            TrashKind.QUARANTINE, by=_BY, reason=f"the data of {digest} is not what its digest says"
+        )
+        await self._trash.record(entry, blobs=[digest])
+        is_moved = await self._trash.quarantine_blob(digest, entry)
+        copy = layout.quarantined_copy(digest, entry.id)
+        state = await self._reader.data(copy, digest.algorithm) if is_moved else None
+        is_sound = state is not None and state.digest == digest
+        if is_sound:
+            await self._storage.move(copy, layout.blob_data(digest))
+        if is_sound or not is_moved:
+            await self._trash.discard(entry.id)
+            return False
+        return True

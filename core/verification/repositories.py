@@ -1,0 +1,49 @@
+"""The second phase: all repositories in the order of their names, each with its place in the catalog."""
+
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from core import layout
+from core.errors import NameInvalidError
+from core.names import RepositoryName
+from core.verification.catalog import CatalogComparison
+from core.verification.context import Context
+from core.verification.data import read_blob_key
+from core.verification.repository import check_repository
+from core.verification.steps import Step
+
+_END: Final = "\x7f"
+"""Greater than every name."""
+
+
+class RepositoriesCheck:
+    """Looks at repositories one by one, and compares the catalog's index with them."""
+
+    def __init__(self, context: Context, comparison: CatalogComparison) -> None:
+        self._context = context
+        self._comparison = comparison
+
+    async def steps(self, *, after: str) -> AsyncGenerator[Step, None]:
+        """Check all repositories greater than `after`."""
+        async for key, stat in self._context.reader.walk(layout.BLOBS):
+            digest = read_blob_key(key)
+            if digest is not None:
+                self._context.inventory.put(digest, stat.size)
+        async for path in self._context.reader.repositories(after=after):
+            try:
+                name = RepositoryName(path)
+            except NameInvalidError:
+                # Somebody else's folder, which no request could ask for.
+                continue
+            yield await self._step(name)
+        yield Step(cursor=_END, findings=await self._comparison.finish())
+
+    async def one(self, name: RepositoryName) -> AsyncGenerator[Step, None]:
+        """Check one repository, without the catalog."""
+        verdict = await check_repository(self._context, name)
+        yield Step(cursor=name, findings=verdict.findings, repositories=1, manifests=verdict.manifests)
+
+    async def _step(self, name: RepositoryName) -> Step:
+        verdict = await check_repository(self._context, name)
+        drift = await self._comparison.compare(name, holds_manifest=verdict.holds_manifest)
+        return Step(cursor=name, findings=[*verdict.findings, *drift], repositories=1, manifests=verdict.manifests)

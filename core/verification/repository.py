@@ -1,0 +1,71 @@
+"""One repository: its tags, links, manifests and lists of referrers, looked at together."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from core import layout
+from core.names import RepositoryName
+from core.verification.context import Context
+from core.verification.findings import Finding, Outcome
+from core.verification.links import LayerLinkCheck
+from core.verification.manifests import ManifestCheck
+from core.verification.referrers import ReferrerCheck
+from core.verification.repository_view import RepositoryView
+from core.verification.suspects import suspect_leftover
+from core.verification.suspicion import Suspicion
+from core.verification.tags import TagCheck
+
+_KNOWN_CHILDREN: Final = frozenset({"_layers", "_manifests", "_uploads", "_referrers"})
+_ROUNDS_MAX: Final = 3
+"""What a repair removes may make something else useless; two more rounds find all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryVerdict:
+    """What came of looking at a repository."""
+
+    findings: tuple[Finding, ...]
+    manifests: int
+    holds_manifest: bool
+
+
+async def check_repository(context: Context, name: RepositoryName) -> RepositoryVerdict:
+    """Look at a repository, and again for as long as repairs took something away.
+
+    Memory grows with its tags and with what is wrong; of links and manifests only fingerprints are kept.
+    """
+    found: dict[tuple[str, str, str], Finding] = {}
+    manifests = 0
+    for _ in range(_ROUNDS_MAX):
+        view = RepositoryView(name)
+        findings = await context.judge.judge(await _suspicions(context, view))
+        fresh = [finding for finding in findings if finding.identity not in found]
+        found |= {finding.identity: finding for finding in fresh}
+        manifests = max(manifests, view.manifests)
+        if not any(finding.outcome in {Outcome.REMOVED, Outcome.LOST} for finding in fresh):
+            break
+    holds_manifest = manifests > 0 and await context.holds_manifest(name)
+    return RepositoryVerdict(tuple(found.values()), manifests, holds_manifest)
+
+
+async def _suspicions(context: Context, view: RepositoryView) -> list[Suspicion]:
+    tags = TagCheck(context, view)
+    layer_links = LayerLinkCheck(context, view)
+    manifests = ManifestCheck(context, view)
+    referrers = ReferrerCheck(context, view)
+    await tags.find()
+    suspicions = await referrers.find()
+    suspicions += await layer_links.run()
+    suspicions += await manifests.find()
+    suspicions += await manifests.run()
+    suspicions += layer_links.dangling()
+    suspicions += await tags.run()
+    suspicions += await referrers.run()
+    async for child in context.reader.children(layout.repository(view.name)):
+        if child.startswith("_") and child not in _KNOWN_CHILDREN:
+            suspicions += await _strays(context, f"{layout.repository(view.name)}/{child}")
+    return suspicions
+
+
+async def _strays(context: Context, prefix: str) -> list[Suspicion]:
+    return [suspect_leftover(context, key) async for key, _ in context.reader.walk(prefix)]

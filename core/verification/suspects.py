@@ -1,0 +1,83 @@
+"""What any part of a verification may suspect: data, links and objects that lie where they should not."""
+
+from core import layout
+from core.digest import Digest
+from core.verification.context import Context
+from core.verification.findings import Finding, Kind, Outcome
+from core.verification.suspicion import Suspicion
+
+
+def suspect_data(context: Context, digest: Digest) -> Suspicion:
+    """Suspect the data of a blob: it is read once more, and set aside if it is damaged."""
+    key = layout.blob_data(digest)
+
+    async def look() -> Finding | None:
+        state = await context.reader.data(key, digest.algorithm)
+        if state is None or state.digest == digest:
+            return None
+        context.damaged.add(digest)
+        return Finding(kind=Kind.CORRUPT_DATA, key=key, digest=digest, detail=str(state))
+
+    async def repair() -> Outcome | None:
+        outcome = await context.repairer.set_aside(digest)
+        context.damaged.discard(digest)
+        return outcome
+
+    return Suspicion(look, repair)
+
+
+def suspect_link(context: Context, key: str, digest: Digest) -> Suspicion:
+    """Suspect a link at the place of `digest`, of a blob or of a manifest, to hold something else.
+
+    It is written anew where the data of its place is there, since a link lies where it does for no other digest; else
+    it is removed.
+    """
+
+    async def look() -> Finding | None:
+        state = await context.reader.link(key)
+        if not state.is_there or is_place_of(digest, state.target):
+            return None
+        held = f"holds {state.target}" if state.target else "holds no digest"
+        return Finding(kind=Kind.BROKEN_LINK, key=key, digest=digest, repository=repository_of(key), detail=held)
+
+    async def repair() -> Outcome | None:
+        if digest not in context.damaged and await context.size_now(digest) is not None:
+            return await context.repairer.rebuild_link(key, digest)
+        # What a push writes here meanwhile is a link that holds its digest.
+        state = await context.reader.link(key)
+        if is_place_of(digest, state.target):
+            return None
+        return await context.repairer.remove_link(key, None, is_wanted=_never)
+
+    return Suspicion(look, repair)
+
+
+def suspect_leftover(context: Context, key: str) -> Suspicion:
+    """Suspect an object to be none that a registry reads."""
+
+    async def look() -> Finding | None:
+        stat = await context.reader.stat(key)
+        if stat is None or not context.is_settled(stat):
+            return None
+        return Finding(
+            kind=Kind.LEFTOVER,
+            key=key,
+            repository=repository_of(key),
+            detail=f"{stat.size} bytes that no registry reads; remove them by hand",
+        )
+
+    return Suspicion(look)
+
+
+def is_place_of(digest: Digest, target: Digest | None) -> bool:
+    """Whether a link may hold `target` at the place of `digest`: the same, or the alias of another algorithm."""
+    return target == digest or (target is not None and target.algorithm != digest.algorithm)
+
+
+def repository_of(key: str) -> str:
+    """Return the repository that a key lies in."""
+    return key.removeprefix(f"{layout.REPOSITORIES}/").partition("/_")[0]
+
+
+async def _never() -> bool:
+    return False

@@ -1,0 +1,190 @@
+"""A repository's tags: each points at a manifest that the repository holds, and so does its history."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from core import layout
+from core.concurrency import map_bounded
+from core.digest import Digest
+from core.errors import DigestInvalidError, TagInvalidError
+from core.names import Tag
+from core.trash_entry import RemovedLink
+from core.verification.context import Context
+from core.verification.findings import Finding, Kind, Outcome
+from core.verification.repository_view import RepositoryView
+from core.verification.suspects import suspect_leftover
+from core.verification.suspicion import Suspicion
+
+_CURRENT: Final = ["current", "link"]
+
+
+@dataclass(slots=True)
+class _TagObjects:
+    """What a listing shows of a tag."""
+
+    has_current: bool = False
+    history: list[Digest] = field(default_factory=list)
+
+
+class TagCheck:
+    """Looks at every tag of a repository; `find` before the manifests are known, `run` after."""
+
+    def __init__(self, context: Context, view: RepositoryView) -> None:
+        self._context = context
+        self._view = view
+        self._objects: dict[Tag, _TagObjects] = {}
+        self._strays: list[str] = []
+
+    async def find(self) -> None:
+        """Read all tags: a listing, and a request for each."""
+        prefix = f"{layout.tags(self._view.name)}/"
+        async for key, _ in self._context.reader.walk(prefix.rstrip("/")):
+            self._note(key, key.removeprefix(prefix).split("/"))
+
+        async def target(tag: Tag) -> Digest | None:
+            return (await self._context.reader.link(layout.tag_current_link(self._view.name, tag))).target
+
+        tags = [tag for tag, objects in self._objects.items() if objects.has_current]
+        for tag, digest in zip(tags, await map_bounded(target, tags), strict=True):
+            if digest is not None:
+                self._view.tags[tag] = digest
+
+    async def run(self) -> list[Suspicion]:
+        """Return what looks wrong with tags, now that the view knows the manifests."""
+        suspicions = [suspect_leftover(self._context, key) for key in self._strays]
+        for tag, objects in self._objects.items():
+            target = self._view.tags.get(tag)
+            if target is None:
+                suspicions.append(self._suspect_untargeted(tag))
+            elif target not in self._view.revisions:
+                suspicions.append(self._suspect_without_manifest(tag))
+            suspicions += [
+                self._suspect_history(tag, digest)
+                for digest in objects.history
+                if digest not in self._view.revisions and digest != target
+            ]
+        return suspicions
+
+    def _note(self, key: str, parts: list[str]) -> None:
+        try:
+            tag = Tag(parts[0])
+            if parts[1:] == _CURRENT:
+                self._objects.setdefault(tag, _TagObjects()).has_current = True
+                return
+            digest = Digest(f"{parts[-3]}:{parts[-2]}")
+        except (TagInvalidError, DigestInvalidError, IndexError):
+            self._strays.append(key)
+            return
+        if key == layout.tag_index_link(self._view.name, tag, digest):
+            self._objects.setdefault(tag, _TagObjects()).history.append(digest)
+        else:
+            self._strays.append(key)
+
+    def _suspect_untargeted(self, tag: Tag) -> Suspicion:
+        """Suspect a tag to be listed and to point at nothing: its link is broken, or it has a history only."""
+        name, reader = self._view.name, self._context.reader
+        key = layout.tag_current_link(name, tag)
+
+        async def look() -> Finding | None:
+            state = await reader.link(key)
+            live = await self._live_history(tag)
+            if state.target is not None or (not state.is_there and not await self._has_history(tag)):
+                return None
+            what = "its link holds no digest" if state.is_there else "it has a history only"
+            return Finding(
+                kind=Kind.BROKEN_LINK if state.is_there else Kind.TAG_WITHOUT_TARGET,
+                key=key,
+                repository=name,
+                images=(f"{name}:{tag}",),
+                detail=f"{what}; it may have pointed at {', '.join(live) or 'nothing that is still here'}",
+            )
+
+        async def repair() -> Outcome | None:
+            live = await self._live_history(tag)
+            if (await reader.link(key)).target is not None:
+                return None
+            if len(live) == 1:
+                # Created, where nothing is: a push at this moment knows better what the tag is to point at.
+                return await self._context.repairer.point_tag(name, tag, live[0])
+            if live or self._context.rules.keeps_tag(name, tag):
+                return Outcome.NEEDS_PUSH
+            return await self._remove(tag)
+
+        return Suspicion(look, repair)
+
+    def _suspect_without_manifest(self, tag: Tag) -> Suspicion:
+        name = self._view.name
+        key = layout.tag_current_link(name, tag)
+
+        async def look() -> Finding | None:
+            # Read anew: the tag may have moved. Then the manifest, then the tag: a delete removes tags first.
+            target = (await self._context.reader.link(key)).target
+            if target is None or await self._is_held(target):
+                return None
+            if (await self._context.reader.link(key)).target != target:
+                return None
+            return Finding(
+                kind=Kind.TAG_WITHOUT_MANIFEST,
+                key=key,
+                repository=name,
+                digest=target,
+                images=(f"{name}:{tag}",),
+                detail=f"points at {target}, which the repository does not hold",
+            )
+
+        async def repair() -> Outcome | None:
+            if self._context.rules.keeps_tag(name, tag):
+                # Removed, an immutable tag could be pushed with another image.
+                return Outcome.NEEDS_PUSH
+            if await look() is None:
+                return None
+            return await self._remove(tag)
+
+        return Suspicion(look, repair)
+
+    def _suspect_history(self, tag: Tag, digest: Digest) -> Suspicion:
+        name = self._view.name
+        key = layout.tag_index_link(name, tag, digest)
+
+        async def look() -> Finding | None:
+            if await self._is_held(digest) or not (await self._context.reader.link(key)).is_there:
+                return None
+            current = (await self._context.reader.link(layout.tag_current_link(name, tag))).target
+            if current in {None, digest}:
+                # What has no target, or a lost one, is told as such, and its history may be needed to mend it.
+                return None
+            return Finding(
+                kind=Kind.HISTORY_STALE,
+                key=key,
+                repository=name,
+                digest=digest,
+                detail=f"the tag {tag} pointed at it once",
+            )
+
+        async def is_wanted() -> bool:
+            return await self._is_held(digest)
+
+        async def repair() -> Outcome | None:
+            return await self._context.repairer.remove_link(key, digest, is_wanted=is_wanted)
+
+        return Suspicion(look, repair)
+
+    async def _is_held(self, digest: Digest) -> bool:
+        return (await self._context.reader.link(layout.revision_link(self._view.name, digest))).is_there
+
+    async def _has_history(self, tag: Tag) -> bool:
+        found = [key async for key, _ in self._context.reader.walk(layout.tag(self._view.name, tag))]
+        return bool(found)
+
+    async def _live_history(self, tag: Tag) -> list[Digest]:
+        """Return what of a tag's history the repository still holds."""
+        history = self._objects[tag].history
+        held = await map_bounded(self._is_held, history)
+        return sorted(digest for digest, is_held in zip(history, held, strict=True) if is_held)
+
+    async def _remove(self, tag: Tag) -> Outcome:
+        name, objects = self._view.name, self._objects[tag]
+        links = [RemovedLink(layout.tag_index_link(name, tag, digest), digest) for digest in objects.history]
+        if target := self._view.tags.pop(tag, None):
+            links.append(RemovedLink(layout.tag_current_link(name, tag), target))
+        return await self._context.repairer.remove_tag(links, layout.tag(name, tag))

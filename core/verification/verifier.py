@@ -1,0 +1,225 @@
+"""A whole verification: its phases in order, its checkpoints, what it tells."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+from core import layout
+from core.budget import Budget
+from core.digest import Digest, HasherFactory
+from core.links import Links
+from core.names import RepositoryName
+from core.ports.blob_storage import BlobStorage
+from core.ports.catalog_index import CatalogIndex
+from core.trash import Trash
+from core.verification.catalog import CatalogComparison
+from core.verification.context import Context, VerificationRules
+from core.verification.data import DataCheck
+from core.verification.digest_table import DigestTable
+from core.verification.findings import Finding
+from core.verification.journal import Checkpoint, Journal
+from core.verification.orphans import LINKED_MAX, OrphanSearch
+from core.verification.reading import StoreReader
+from core.verification.repairs import Announce, Repairer
+from core.verification.repositories import RepositoriesCheck
+from core.verification.steps import Phase, Step
+from core.verification.suspicion import SETTLE_SECONDS, Judge
+
+GRACE: Final = timedelta(hours=1)
+"""How old an object is, by the store's time, before its being useless counts."""
+CHECKPOINT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationOptions:
+    """What is looked at, and how."""
+
+    repository: RepositoryName | None = None
+    """Only this one, with the blobs that it links; None for the whole store."""
+    fast: bool = False
+    """Whether data is not read but judged by its size."""
+    repair: bool = False
+    restart: bool = False
+    """Whether an earlier verification that was killed is forgotten, not continued."""
+    settle_seconds: float = SETTLE_SECONDS
+    grace: timedelta = GRACE
+
+    @property
+    def scope(self) -> str:
+        """A name for all that decides whether one verification can go on where another was ended."""
+        words = ["fast" if self.fast else "full", *(["repair"] if self.repair else [])]
+        if self.repository is not None:
+            words.append(sha256(self.repository.encode()).hexdigest()[:16])
+        return "-".join(words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a verification has come."""
+
+    phase: Phase
+    fraction: float | None
+    """How much of the phase is done, where one can know."""
+    counted: Checkpoint
+    is_resumed: bool = False
+
+
+class Verifier:
+    """Verifies a store; one per verification.
+
+    Args:
+        storage: what is verified; servers may go on serving it.
+        links: reads and writes links of it.
+        index: the catalog's index, which is compared.
+        trash: keeps what repairs take away.
+        rules: what the configuration asks of manifests and tags.
+        budget: how fast it may go.
+        new_hasher: makes hashers.
+        offload: runs hashing off the event loop.
+        clock: monotonic seconds, for the time between checkpoints.
+        sleep: waits, before a second look.
+        rebuild_catalog: fills the index from storage.
+        announce: tells servers that blobs were taken away.
+    """
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        *,
+        links: Links,
+        index: CatalogIndex,
+        trash: Trash,
+        rules: VerificationRules,
+        budget: Budget,
+        new_hasher: HasherFactory,
+        offload: Callable[..., Awaitable[Any]],
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+        rebuild_catalog: Callable[[], Awaitable[int]],
+        announce: Announce,
+    ) -> None:
+        self._storage = storage
+        self._index = index
+        self._rules = rules
+        self._clock = clock
+        self._sleep = sleep
+        self._rebuild_catalog = rebuild_catalog
+        self._reader = StoreReader(storage, budget, new_hasher=new_hasher, offload=offload)
+        self._repairer = Repairer(storage, links, self._reader, trash, announce=announce)
+
+    async def run(
+        self,
+        options: VerificationOptions,
+        *,
+        on_finding: Callable[[Finding], None],
+        on_progress: Callable[[Progress], None],
+    ) -> Checkpoint:
+        """Verify, and return what was counted; go on where an earlier one with the same options was killed.
+
+        `on_finding` is called with every finding, those of the earlier run first; the same thing may come twice.
+
+        Raises:
+            StorageUnavailableError: the store does not answer; what was done so far is remembered.
+        """
+        journal = Journal(self._storage, options.scope)
+        done = None if options.restart else await journal.load()
+        if done is None:
+            await journal.clear()
+        run = _Run(options, await self._context(options), journal, done or Checkpoint(), on_finding, on_progress)
+        await run.recall(is_resumed=done is not None)
+        for phase in run.phases():
+            await self._run_phase(phase, run)
+        await journal.clear()
+        return run.counted
+
+    async def _run_phase(self, phase: Phase, run: "_Run") -> None:
+        run.begin(phase)
+        saved_at = self._clock()
+        async with aclosing(self._steps(phase, run)) as steps:
+            async for step in steps:
+                run.count(step)
+                if step.findings or self._clock() - saved_at >= CHECKPOINT_SECONDS:
+                    await run.journal.save(run.counted, step.findings)
+                    saved_at = self._clock()
+                run.tell(step)
+
+    def _steps(self, phase: Phase, run: "_Run") -> AsyncGenerator[Step, None]:
+        after, name = run.counted.cursor, run.options.repository
+        if phase is Phase.DATA:
+            check = DataCheck(run.context, fast=run.options.fast)
+            return check.steps(after=after) if name is None else check.linked_steps(name, after=after)
+        if phase is Phase.ORPHANS:
+            return OrphanSearch(run.context, blobs=run.counted.blobs).steps(after=after)
+        comparison = CatalogComparison(self._index, run.context, rebuild=self._rebuild_catalog, after=after)
+        repositories = RepositoriesCheck(run.context, comparison)
+        return repositories.steps(after=after) if name is None else repositories.one(name)
+
+    async def _context(self, options: VerificationOptions) -> Context:
+        key = layout.verification_checkpoint(f"{options.scope}-clock")
+        # Objects are dated by the store, and our own clock may be hours away from its.
+        await self._storage.write(key, b"", durable=False)
+        store_now = (await self._storage.stat(key)).modified_at
+        await self._storage.delete([key])
+        return Context(
+            reader=self._reader,
+            judge=Judge(self._sleep, repairs=options.repair, settle_seconds=options.settle_seconds),
+            repairer=self._repairer,
+            rules=self._rules,
+            store_now=store_now,
+            grace=options.grace,
+            inventory=DigestTable(LINKED_MAX),
+        )
+
+
+@dataclass(slots=True)
+class _Run:
+    """What belongs to one call of `Verifier.run`."""
+
+    options: VerificationOptions
+    context: Context
+    journal: Journal
+    counted: Checkpoint
+    on_finding: Callable[[Finding], None]
+    on_progress: Callable[[Progress], None]
+
+    async def recall(self, *, is_resumed: bool) -> None:
+        """Take up what an earlier run found."""
+        async for finding in self.journal.findings(self.counted):
+            if finding.is_damaged_data:
+                self.context.damaged.add(Digest(finding.digest))
+            self.on_finding(finding)
+        self.on_progress(
+            Progress(phase=self.counted.phase, fraction=None, counted=replace(self.counted), is_resumed=is_resumed)
+        )
+
+    def phases(self) -> list[Phase]:
+        """Return the phases that are still to be run; one repository has no orphans of its own."""
+        phases = [phase for phase in Phase if self.options.repository is None or phase is not Phase.ORPHANS]
+        return phases[phases.index(self.counted.phase) :]
+
+    def begin(self, phase: Phase) -> None:
+        """Start a phase from its beginning, unless it is the one that was interrupted."""
+        if phase is not self.counted.phase:
+            self.counted.phase, self.counted.cursor = phase, ""
+
+    def count(self, step: Step) -> None:
+        """Add up what a step did."""
+        counted = self.counted
+        counted.cursor = step.cursor
+        counted.blobs += step.blobs
+        counted.blob_bytes += step.blob_bytes
+        counted.repositories += step.repositories
+        counted.manifests += step.manifests
+        damage = [finding for finding in step.findings if finding.is_damage]
+        counted.damage += len(damage)
+        counted.left += sum(finding.is_left for finding in damage)
+        counted.notes += len(step.findings) - len(damage)
+
+    def tell(self, step: Step) -> None:
+        """Report a step that is remembered."""
+        for finding in step.findings:
+            self.on_finding(finding)
+        self.on_progress(Progress(phase=self.counted.phase, fraction=step.fraction, counted=replace(self.counted)))

@@ -1,0 +1,229 @@
+"""`registry copy --from old.yml --to new.yml`: copy repositories from one storage to another while both are served."""
+
+import asyncio
+import hashlib
+import json
+import signal
+import socket
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from config.environment import Side
+from config.errors import ConfigError
+from config.loader import Loaded, find_plain_variables, load_side
+from config.logging import configure_logging
+from core.budget import Budget, Rates
+from core.errors import StorageError
+from core.names import RepositoryName
+from core.transfer.blobs import Work
+from core.transfer.copy import Selection, StorageCopy
+from core.transfer.tally import Problem, Tally, TransferProgress
+from entrypoints.commands.base import Command
+from entrypoints.exit_codes import ExitCode
+from entrypoints.progress import Measure, ProgressDisplay, format_bytes
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+_PROBLEMS_MAX: Final = 1000
+"""How many problems the JSON report lists; all are counted."""
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    for side, what in ((Side.FROM, "source, which is only read"), (Side.TO, "target")):
+        parser.add_argument(
+            f"--{side}", dest=f"{side}_file", metavar="FILE", required=True, help=f"configuration file of the {what}"
+        )
+    parser.add_argument(
+        "--env",
+        type=Side,
+        choices=tuple(Side),
+        help="the configuration that REGISTRY_* and SEARCH_BACKEND* apply to; without it they apply to none. "
+        "REGISTRY_FROM_* and REGISTRY_TO_* always apply to theirs",
+    )
+    parser.add_argument(
+        "--repository",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="copy only these repositories: * is any text without a slash, ** any text; may be repeated",
+    )
+    parser.add_argument(
+        "--delete", action="store_true", help="remove from the target the tags, manifests and links that are gone"
+    )
+    parser.add_argument(
+        "--verify-target", action="store_true", help="read and hash what the target has, and mend what is damaged"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="write nothing, only tell what would be done")
+    parser.add_argument(
+        "--watch", type=float, metavar="SECONDS", help="begin again so long after each pass, until interrupted"
+    )
+    _add_limits(parser)
+    parser.add_argument("--json", action="store_true", help="print the report of each pass as a line of JSON")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _add_limits(parser: ArgumentParser) -> None:
+    parser.add_argument("--blobs-at-once", type=int, default=4, metavar="N", help="blobs under way (4)")
+    parser.add_argument("--requests-per-second", type=float, metavar="N", help="requests to both storages together")
+    parser.add_argument("--bytes-per-second", type=float, metavar="N", help="bytes read from the source")
+
+
+def _run(arguments: Namespace) -> int:
+    if arguments.env is None and (names := find_plain_variables()):
+        sys.stderr.write(
+            f"warning: {', '.join(names)}: applied to neither configuration; "
+            "say --env from, --env to, or name them REGISTRY_FROM_… and REGISTRY_TO_…\n"
+        )
+    source = _load(arguments.from_file, Side.FROM, arguments.env)
+    target = _load(arguments.to_file, Side.TO, arguments.env)
+    configure_logging(target.settings.log)
+    # Here and not above, so that the other commands start without storage SDKs.
+    from config.container import Container  # noqa: PLC0415
+
+    copier = _Copier(arguments, Container(settings=source.settings), Container(settings=target.settings))
+    return asyncio.run(copier.run())
+
+
+def _load(path: str, side: Side, plain: Side | None) -> Loaded:
+    try:
+        loaded = load_side(path, side, plain=plain)
+    except ConfigError as error:
+        raise ConfigError([f"--{side}: {problem}" for problem in error.problems]) from None
+    for warning in loaded.warnings:
+        sys.stderr.write(f"warning: --{side}: {warning}\n")
+    return loaded
+
+
+class _Copier:
+    """Runs passes and tells what they did; stdout has the reports, stderr the progress and the problems."""
+
+    def __init__(self, arguments: Namespace, source: "Container", target: "Container") -> None:
+        self._arguments = arguments
+        self._source = source
+        self._target = target
+        self._display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.quiet)
+        self._problems: list[Problem] = []
+        self._code = ExitCode.FAILURE
+        rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
+        self._budget = Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
+
+    async def run(self) -> int:
+        """Make the passes that are asked for and return the exit code of the last one that came to its end."""
+        passes = asyncio.ensure_future(self._passes())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, passes.cancel)
+        try:
+            await passes
+        except asyncio.CancelledError:
+            if self._arguments.watch is None:
+                self._display.line("interrupted: start it again to go on")
+                return ExitCode.FAILURE
+        finally:
+            self._display.clear()
+        return self._code
+
+    async def _passes(self) -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._source.blob_storage())
+            await stack.enter_async_context(self._target.blob_storage())
+            if not self._arguments.dry_run:
+                await stack.enter_async_context(self._target.catalog_index())
+            if self._arguments.watch is None:
+                self._code = await self._pass()
+                return
+            while True:
+                try:
+                    self._code = await self._pass()
+                except StorageError as error:
+                    self._code = ExitCode.STORAGE
+                    self._display.line(f"this pass failed, another one follows: {error}")
+                await asyncio.sleep(self._arguments.watch)
+
+    async def _pass(self) -> ExitCode:
+        self._problems.clear()
+        began = time.monotonic()
+        copy = StorageCopy(self._work(), self._selection(), record=self._record)
+        measuring = None if self._arguments.repository else asyncio.ensure_future(copy.expect())
+        try:
+            done = await copy.run()
+        finally:
+            if measuring is not None:
+                measuring.cancel()
+                # It serves the display alone; a storage that fails is told of by the copy.
+                with suppress(asyncio.CancelledError, Exception):
+                    await measuring
+        if not self._arguments.dry_run:
+            await self._target.catalog().flush_pending()
+        self._tell(done, time.monotonic() - began)
+        return ExitCode.FAILURE if done.problems else ExitCode.OK
+
+    def _work(self) -> Work:
+        return Work(
+            source=self._source.blob_storage(),
+            target=self._target.blob_storage(),
+            transfer_id=_transfer_id(self._arguments),
+            new_hasher=self._target.new_hasher(),
+            offload=self._target.offload(),
+            budget=self._budget,
+            sleep=asyncio.sleep,
+            tally=Tally(observe=self._observe, report=self._report),
+            is_dry=self._arguments.dry_run,
+            rereads_target=self._arguments.verify_target,
+            blobs_at_once=self._arguments.blobs_at_once,
+        )
+
+    def _selection(self) -> Selection:
+        return Selection(patterns=self._arguments.repository, follows_deletions=self._arguments.delete)
+
+    async def _record(self, name: RepositoryName, has_manifest: bool) -> None:  # noqa: FBT001 - the callback's form
+        catalog = self._target.catalog()
+        await (catalog.record_push(name) if has_manifest else catalog.record_removal(name))
+
+    def _observe(self, progress: TransferProgress) -> None:
+        self._display.show(Measure(done=progress.bytes_sent, total=progress.bytes_expected), progress.repository)
+
+    def _report(self, problem: Problem) -> None:
+        if len(self._problems) < _PROBLEMS_MAX:
+            self._problems.append(problem)
+        self._display.line(f"problem: {problem.line()}")
+
+    def _tell(self, done: TransferProgress, seconds: float) -> None:
+        self._display.clear()
+        if self._arguments.json:
+            report = {key: value for key, value in asdict(done).items() if key not in {"repository", "bytes_expected"}}
+            listed = [asdict(problem) for problem in self._problems]
+            text = json.dumps({**report, "seconds": round(seconds, 3), "listed_problems": listed})
+        else:
+            text = _summary(done, is_dry=self._arguments.dry_run)
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def _summary(done: TransferProgress, *, is_dry: bool) -> str:
+    return (
+        f"{'would copy' if is_dry else 'copied'}: {done.repositories} repositories compared, "
+        f"{done.blobs_sent} blobs sent ({format_bytes(done.bytes_sent)} read), "
+        f"{done.blobs_present} already there, {done.layers_linked} linked, {done.manifests_copied} manifests, "
+        f"{done.tags_copied} tags, {done.deleted} deleted, {done.extra} only at the target, "
+        f"{done.problems} problems"
+    )
+
+
+def _transfer_id(arguments: Namespace) -> str:
+    """Name the copy: the same one when it is started again, another one for another machine or other repositories."""
+    parts = (socket.gethostname(), arguments.from_file, arguments.to_file, *sorted(arguments.repository))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+COPY: Final = Command(
+    name="copy",
+    help="copy repositories from one storage to another while both are served",
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,64 @@
+"""Abandoned uploads are removed by one of all replicas (`storage.maintenance.uploadpurging`)."""
+
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from config.settings import UploadPurgingSettings
+from core.abandoned_uploads import remove_abandoned
+from core.budget import Budget
+from core.ports.blob_storage import BlobStorage
+from core.schedule import SharedSchedule
+from entrypoints.http.background import Job
+
+_logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 600.0
+"""How often a process looks whether it is time, and how long after its start it does so first, at most."""
+_LOOK_SECONDS_MIN: Final = 0.1
+_NAMED_MAX: Final = 1_000
+"""How many of the removed uploads are named in the log."""
+
+
+def purge_job(storage: BlobStorage, schedule: SharedSchedule, settings: UploadPurgingSettings, budget: Budget) -> Job:
+    """Return the job; every replica has it, and each time one of them does it.
+
+    Args:
+        storage: where the uploads are.
+        schedule: shared by all replicas, made with the interval of `settings`.
+        settings: what is abandoned, and whether it is only logged.
+        budget: what the job may use of the store.
+    """
+    every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
+
+    async def run() -> None:
+        await schedule.run_if_due(_work(storage, settings, budget))
+
+    return Job(
+        name="abandoned uploads are removed",
+        run=run,
+        every=every,
+        # Replicas that start together do not all look at once.
+        delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
+    )
+
+
+def _work(
+    storage: BlobStorage, settings: UploadPurgingSettings, budget: Budget
+) -> Callable[[datetime], Awaitable[str]]:
+    async def work(now: datetime) -> str:
+        before = now - timedelta(seconds=settings.age_seconds)
+        purged = await remove_abandoned(storage, before=before, budget=budget, dry_run=settings.dry_run)
+        is_removed = not settings.dry_run
+        for session in purged.sessions[:_NAMED_MAX]:
+            _logger.info("abandoned upload", extra={"session": session, "removed": is_removed})
+        for key in purged.unfinished[:_NAMED_MAX]:
+            _logger.info("abandoned multipart upload", extra={"key": key, "removed": is_removed})
+        counts = {"sessions": len(purged.sessions), "multiparts": len(purged.unfinished), "removed": is_removed}
+        _logger.info("looked for abandoned uploads", extra=counts)
+        return json.dumps(counts)
+
+    return work

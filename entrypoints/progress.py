@@ -1,0 +1,117 @@
+"""How far a long job is, on stderr: one line drawn over and over on a terminal, a line now and then elsewhere."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+_TERMINAL_SECONDS: Final = 0.2
+_LOG_SECONDS: Final = 30.0
+_WINDOW_SECONDS: Final = 20.0
+"""The rate is that of so long: shorter, it jumps; longer, it tells of what was."""
+_BAR_WIDTH: Final = 24
+_LINE_WIDTH: Final = 110
+_UNIT: Final = 1024
+_ERASE: Final = "\r\x1b[K"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """How much is done, and of how much."""
+
+    done: int
+    total: int | None = None
+    """About how much there is in all, or None where nobody knows."""
+    is_bytes: bool = True
+    """Whether it is bytes that are counted, and not things."""
+
+
+class ProgressDisplay:
+    """Shows measures of one job; cheap to call thousands of times a second.
+
+    Args:
+        stream: where to, usually stderr.
+        clock: tells seconds, from any beginning.
+        is_quiet: show no progress at all; other lines still come.
+    """
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float], is_quiet: bool = False) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._is_quiet = is_quiet
+        self._is_terminal = stream.isatty()
+        self._interval = _TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS
+        self._drawn_at = clock()
+        self._is_drawn = False
+        self._samples: deque[tuple[float, int]] = deque([(self._drawn_at, 0)])
+
+    def show(self, measure: Measure, text: str) -> None:
+        """Show how far the job is, and what it is at, if the last time is long enough ago."""
+        now = self._clock()
+        if self._is_quiet or now - self._drawn_at < self._interval:
+            return
+        self._drawn_at = now
+        self._samples.append((now, measure.done))
+        while len(self._samples) > 2 and now - self._samples[0][0] > _WINDOW_SECONDS:  # noqa: PLR2004 - a rate takes two
+            self._samples.popleft()
+        line = f"{describe(measure, self._rate())}  {text}"
+        if self._is_terminal:
+            self._stream.write(f"{_ERASE}{bar(measure)}{line}"[:_LINE_WIDTH])
+            self._is_drawn = True
+        else:
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def line(self, text: str) -> None:
+        """Write a line that stays, above what is being drawn."""
+        self.clear()
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Remove what is drawn; to be called at the end."""
+        if self._is_drawn:
+            self._stream.write(_ERASE)
+            self._is_drawn = False
+
+    def _rate(self) -> float:
+        (began, before), (now, done) = self._samples[0], self._samples[-1]
+        return max(0.0, (done - before) / (now - began)) if now > began else 0.0
+
+
+def bar(measure: Measure) -> str:
+    """Draw how much of a known total is done."""
+    if not measure.total:
+        return ""
+    filled = round(_BAR_WIDTH * min(1.0, measure.done / measure.total))
+    return f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] "
+
+
+def describe(measure: Measure, rate: float) -> str:
+    """Say how much is done, how fast it goes and how long it will take."""
+    amount = format_bytes if measure.is_bytes else str
+    said = [amount(measure.done)]
+    if measure.total is not None:
+        share = min(100, 100 * measure.done // measure.total) if measure.total else 100
+        said = [f"{share:3d}%", f"{amount(measure.done)} of about {amount(measure.total)}"]
+    said.append(f"{amount(round(rate))}/s")
+    if measure.total is not None and rate > 0:
+        said.append(f"{format_seconds(max(0, measure.total - measure.done) / rate)} left")
+    return "  ".join(said)
+
+
+def format_bytes(size: int) -> str:
+    """Write a number of bytes as people read it: `1.5 GiB`."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < _UNIT:
+            return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= _UNIT
+    return f"{value:.1f} TiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a time as `2:05` or `3:00:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

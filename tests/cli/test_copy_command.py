@@ -1,0 +1,152 @@
+"""`registry copy`: what it copies, prints and exits with, and which variables apply to which side."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from entrypoints.cli import main
+from entrypoints.exit_codes import ExitCode
+from tests.support.oci import Image, contents_of, make_image
+
+ROOT = "docker/registry/v2"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
+            monkeypatch.delenv(name)
+
+
+def store(folder: Path, name: str, tag: str, image: Image) -> None:
+    """Lay down an image as a registry would have."""
+    repository = folder / ROOT / "repositories" / name
+
+    def link(path: str, digest: str) -> None:
+        (repository / path).mkdir(parents=True, exist_ok=True)
+        (repository / path / "link").write_text(digest)
+
+    for content in contents_of(image):
+        algorithm, _, encoded = content.digest.partition(":")
+        data = folder / ROOT / "blobs" / algorithm / encoded[:2] / encoded
+        data.mkdir(parents=True, exist_ok=True)
+        (data / "data").write_bytes(content.data)
+        kind = "_manifests/revisions" if content.digest == image.digest else "_layers"
+        link(f"{kind}/{algorithm}/{encoded}", content.digest)
+    link(f"_manifests/tags/{tag}/current", image.digest)
+    link(f"_manifests/tags/{tag}/index/{image.digest.replace(':', '/')}", image.digest)
+
+
+def config(folder: Path, name: str) -> str:
+    """Write the configuration of a registry on a folder of its own."""
+    path = folder / f"{name}.yml"
+    path.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder / name}}}}}\n"
+        f"catalog: {{backend: LOCAL, local: {{path: {folder / name}-names}}}}\n"
+    )
+    (folder / f"{name}-names").touch()
+    return str(path)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """The command for a copy from a folder that holds two images to one that is not there yet."""
+    store(tmp_path / "old", "team/app", "v1", make_image(1))
+    store(tmp_path / "old", "team/other", "v1", make_image(2))
+    return ["copy", "--from", config(tmp_path, "old"), "--to", config(tmp_path, "new")]
+
+
+def test_copy_makes_the_same_tree_and_tells_the_catalog(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 0
+    assert tree(tmp_path / "new") == tree(tmp_path / "old")
+    # Repositories are told as they are done, several at a time.
+    assert sorted((tmp_path / "new-names").read_text().splitlines()) == ["team/app", "team/other"]
+    out, err = capsys.readouterr()
+    assert out.startswith("copied: 2 repositories compared, 6 blobs sent (")
+    assert out.endswith("2 manifests, 2 tags, 0 deleted, 0 only at the target, 0 problems\n")
+    assert err == ""
+
+
+def test_second_copy_reports_in_json_that_nothing_was_to_do(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(words)
+    capsys.readouterr()
+    assert main([*words, "--json", "--delete"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report.pop("seconds") >= 0
+    assert {key: value for key, value in report.items() if value} == {"repositories": 2}
+
+
+def test_damaged_blob_is_told_and_fails_the_copy(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = make_image(1).blobs[1]
+    encoded = layer.digest.partition(":")[2]
+    (tmp_path / "old" / ROOT / "blobs/sha256" / encoded[:2] / encoded / "data").write_bytes(b"rot")
+    assert main([*words, "--json"]) == ExitCode.FAILURE
+    out, err = capsys.readouterr()
+    assert f"problem: team/app: {layer.digest}: its data in the source hashes to something else\n" in err
+    listed = json.loads(out)["listed_problems"]
+    assert [problem["trouble"] for problem in listed] == ["damaged", "incomplete", "incomplete"]
+    assert (tmp_path / "new-names").read_text() == "team/other\n"
+
+
+def test_dry_run_and_selection(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--dry-run", "--repository", "team/a*"]) == 0
+    assert capsys.readouterr().out.startswith("would copy: 1 repositories compared, 3 blobs sent")
+    assert not tree(tmp_path / "new")
+
+
+def test_plain_variables_apply_to_neither_side(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("SEARCH_BACKEND", "mysql")
+    assert main(words) == 0
+    assert capsys.readouterr().err.startswith(
+        "warning: REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY, SEARCH_BACKEND: applied to neither configuration; "
+    )
+    assert tree(tmp_path / "new") == tree(tmp_path / "old")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("setting", [("REGISTRY_TO_", []), ("REGISTRY_", ["--env", "to"])], ids=["named", "env"])
+def test_variables_of_one_side_apply_to_it_alone(
+    setting: tuple[str, list[str]],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prefix, options = setting
+    monkeypatch.setenv(f"{prefix}STORAGE_FILESYSTEM_ROOTDIRECTORY", str(tmp_path / "elsewhere"))
+    assert main([*words, *options]) == 0
+    assert capsys.readouterr().err == ""
+    assert tree(tmp_path / "elsewhere") == tree(tmp_path / "old")
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_storage_and_an_empty_source_are_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words[:4], words[2]]) == ExitCode.FAILURE
+    assert "source and target are one and the same storage" in capsys.readouterr().err
+    assert main(["copy", "--from", words[4], "--to", words[2], "--delete"]) == ExitCode.FAILURE
+    assert "the source holds no repository" in capsys.readouterr().err
+
+
+def test_configuration_errors_name_their_side(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(words[4]).write_text("version: 0.1\nstorage: nothing\n")
+    assert main(words) == ExitCode.FAILURE
+    assert capsys.readouterr().err.startswith(f"configuration error: --to: {words[4]}:2: ")

@@ -1,0 +1,76 @@
+"""Abandoned uploads on a folder that two servers share: one of them looks, and when it dies the other one does."""
+
+import time
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.support.oci import digest_of
+from tests.support.processes import RegistryServer
+from tests.support.registry_client import RegistryClient
+
+pytestmark = pytest.mark.e2e
+
+INTERVAL_SECONDS = 2.0
+PURGING = {"enabled": True, "age": "3s", "interval": f"{INTERVAL_SECONDS}s", "dryrun": False}
+CONFIG = {"storage": {"maintenance": {"uploadpurging": PURGING}}, "http": {"workers": 2}}
+
+
+def lines(server: RegistryServer, text: str) -> list[str]:
+    return [line for line in server.log().splitlines() if text in line]
+
+
+def removals(server: RegistryServer, session: Path) -> list[str]:
+    return [line for line in lines(server, "abandoned upload") if session.name in line]
+
+
+def wait_until_gone(folder: Path) -> None:
+    deadline = time.monotonic() + 40
+    while folder.exists():
+        assert time.monotonic() < deadline, f"{folder} stays"
+        time.sleep(0.1)
+
+
+def times_of_looks(*servers: RegistryServer) -> list[datetime]:
+    found = [line for server in servers for line in lines(server, "looked for abandoned uploads")]
+    stamps = [line.partition("time=")[2].partition(" ")[0].strip('"') for line in found]
+    return sorted(datetime.fromisoformat(stamp) for stamp in stamps)
+
+
+def test_one_of_two_replicas_removes_what_was_abandoned(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    with (
+        RegistryServer(tmp_path / "one", storage, config=CONFIG) as one,
+        RegistryServer(tmp_path / "two", storage, config=CONFIG) as two,
+    ):
+        client = RegistryClient(one.host)
+        abandoned = client.start_upload("a/image").header("Location")
+        client.append(abandoned, b"never finished").expect(202)
+        sessions = storage / "docker/registry/v2/repositories/a/image/_uploads"
+        (session,) = sessions.iterdir()
+
+        fed = RegistryClient(two.host).start_upload("b/image").header("Location")
+        content = b""
+        for _ in range(10):
+            fed = RegistryClient(two.host).append(fed, b"piece").expect(202).header("Location")
+            content += b"piece"
+            time.sleep(0.5)
+        client.finish_upload(fed, digest_of(content)).expect(201)
+        wait_until_gone(session)
+
+        assert len(removals(one, session) + removals(two, session)) == 1
+        client.request("GET", abandoned).expect(404)
+        time.sleep(INTERVAL_SECONDS * 3)
+        looks = times_of_looks(one, two)
+        gaps = [second - first for first, second in pairwise(looks)]
+        assert len(gaps) >= 3
+        # The time of a look is that of its beginning in the store, and here that of its end in a log.
+        assert min(gaps) > timedelta(seconds=INTERVAL_SECONDS * 0.75)
+
+        one.kill()
+        RegistryClient(two.host).start_upload("a/image")
+        (session,) = sessions.iterdir()
+        wait_until_gone(session)
+        assert removals(two, session)

@@ -1,0 +1,62 @@
+"""Copies between storages as tests want them: no waiting, everything told kept, trees that can be compared."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from core import layout
+from core.budget import Budget, Rates
+from core.digest import StandardHasher
+from core.names import RepositoryName
+from core.ports.blob_storage import BlobStorage
+from core.transfer.blobs import Work
+from core.transfer.copy import Selection, StorageCopy
+from core.transfer.tally import Problem, Tally, TransferProgress
+from tests.support.core_services import offload
+from tests.support.streams import read_stream
+
+
+@dataclass
+class CopyRun:
+    """Passes from one storage to another, and all that they told."""
+
+    source: BlobStorage
+    target: BlobStorage
+    problems: list[Problem] = field(default_factory=list)
+    states: list[TransferProgress] = field(default_factory=list)
+    catalog: dict[RepositoryName, bool] = field(default_factory=dict)
+
+    async def once(self, *patterns: str, follows_deletions: bool = False, **options: Any) -> TransferProgress:
+        """Make one pass, of which only the problems are kept."""
+        self.problems.clear()
+        selection = Selection(patterns=patterns, follows_deletions=follows_deletions)
+        return await StorageCopy(self.work(**options), selection, record=self._record).run()
+
+    def work(self, **options: Any) -> Work:
+        return Work(
+            **{
+                "source": self.source,
+                "target": self.target,
+                "transfer_id": "test",
+                "new_hasher": StandardHasher,
+                "offload": offload,
+                "budget": Budget(Rates(), clock=lambda: 0.0, sleep=asyncio.sleep),
+                "sleep": lambda _seconds: asyncio.sleep(0),
+                "tally": Tally(observe=self.states.append, report=self.problems.append),
+                **options,
+            }
+        )
+
+    async def _record(self, name: RepositoryName, has_manifest: bool) -> None:  # noqa: FBT001 - the callback's form
+        self.catalog[name] = has_manifest
+
+
+async def registry_tree(storage: BlobStorage) -> Mapping[str, bytes]:
+    """Return what a registry keeps, key by key, byte for byte, without upload sessions and what is ours alone."""
+    found: dict[str, bytes] = {}
+    for prefix in (layout.BLOBS, layout.REPOSITORIES):
+        async for key, _ in storage.walk(prefix):
+            if "/_uploads/" not in key:
+                found[key] = await read_stream(storage, key)
+    return found

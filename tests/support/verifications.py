@@ -1,0 +1,77 @@
+"""Verifies the storage of a test, with no time passing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from adapters.catalog_index.memory import InMemoryCatalogIndex
+from core.budget import Budget, Rates
+from core.digest import Digest
+from core.ports.catalog_index import CatalogIndex
+from core.services.catalog import CatalogService
+from core.trash import Trash
+from core.verification.context import VerificationRules
+from core.verification.findings import Finding, Kind
+from core.verification.journal import Checkpoint
+from core.verification.verifier import Progress, VerificationOptions, Verifier
+from tests.support.core_services import NOW, CoreServices, offload
+
+OPTIONS = VerificationOptions(settle_seconds=0, grace=timedelta(0))
+REPAIR = VerificationOptions(settle_seconds=0, grace=timedelta(0), repair=True)
+
+
+@dataclass
+class Verifications:
+    """Verifies what `services` stored, as often as a test likes."""
+
+    services: CoreServices
+    index: CatalogIndex = field(default_factory=InMemoryCatalogIndex)
+    rules: VerificationRules = field(default_factory=VerificationRules)
+    before_second_look: Callable[[], object] = lambda: None
+    """Called while a suspicion is left alone; may return an awaitable."""
+    announced: list[Digest] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
+    counted: Checkpoint = field(default_factory=Checkpoint)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.catalog = CatalogService(self.index, storage=self.services.storage)
+        self.trash = Trash(self.services.storage, now=lambda: NOW, new_id=self.services.new_id, keep=timedelta(days=7))
+
+    async def run(self, options: VerificationOptions = OPTIONS) -> list[Finding]:
+        """Verify, and return what was found."""
+        found: list[Finding] = []
+        self.counted = await self.verifier().run(options, on_finding=found.append, on_progress=self.progress.append)
+        return found
+
+    async def kinds(self, options: VerificationOptions = OPTIONS) -> list[Kind]:
+        """Verify, and return only the kinds of what was found, sorted."""
+        return sorted(finding.kind for finding in await self.run(options))
+
+    def verifier(self) -> Verifier:
+        """Make a verifier of the store."""
+        return Verifier(
+            self.services.storage,
+            links=self.services.links,
+            index=self.index,
+            trash=self.trash,
+            rules=self.rules,
+            budget=Budget(Rates(), clock=self._clock, sleep=self._sleep),
+            new_hasher=self.services.new_hasher,
+            offload=offload,
+            clock=self._clock,
+            sleep=self._sleep,
+            rebuild_catalog=self.catalog.rebuild,
+            announce=self._announce,
+        )
+
+    def _clock(self) -> float:
+        return self.seconds
+
+    async def _sleep(self, _seconds: float) -> None:
+        meanwhile = self.before_second_look()
+        if hasattr(meanwhile, "__await__"):
+            await meanwhile
+
+    async def _announce(self, digests: Sequence[Digest]) -> None:
+        self.announced += digests

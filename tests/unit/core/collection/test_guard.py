@@ -1,0 +1,385 @@
+"""What a process that serves does when a round condemns what it answers for, on time that the test moves."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.descriptor_cache.memory import InMemoryDescriptorCache
+from core import layout
+from core.collection.guard import Need
+from core.collection.rounds import Batches, Rounds
+from core.digest import Digest
+from core.errors import (
+    BlobUnknownError,
+    ManifestBlobUnknownError,
+    ManifestUnknownError,
+    StorageCorruptError,
+    StorageUnavailableError,
+)
+from core.manifest_cache import ManifestCache
+from core.media_types import OCI_MANIFEST
+from core.names import RepositoryName, Tag
+from core.trash import Trash
+from core.trash_entry import TrashKind
+from tests.support.content import image_manifest
+from tests.support.core_services import CoreServices, chunks, counting_ids
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.simulated_time import SimulatedTime
+
+NAME, OTHER = RepositoryName("a/b"), RepositoryName("other")
+LAYER = b"layer"
+BLOB = Digest.of(LAYER)
+CONFIG = b"{}"
+MANIFEST = image_manifest(CONFIG, [LAYER])
+IMAGE = Digest.of(MANIFEST)
+ROUND = "20261124T000000Z-collection-1"
+
+
+@pytest.fixture
+def time():
+    return SimulatedTime()
+
+
+@pytest.fixture
+async def services(time):
+    storage = FaultyBlobStorage(InMemoryBlobStorage(now=time.now))
+    built = CoreServices(
+        storage=storage,
+        rounds_storage=storage,
+        clock=time.clock,
+        sleep=time.sleep,
+        cache=InMemoryDescriptorCache(now=time.now),
+        memory=ManifestCache(),
+    )
+    await built.push_blob(NAME, LAYER)
+    await built.push_blob(NAME, CONFIG)
+    await built.manifests.put(NAME, MANIFEST, OCI_MANIFEST, tags=[Tag("x")])
+    storage.operations.clear()
+    return built
+
+
+@pytest.fixture
+def rounds(services):
+    return Rounds(services.storage.inner)
+
+
+async def condemn(rounds, *digests, first=0, last=0, settle_seconds=60.0):
+    await rounds.begin(ROUND, dict.fromkeys(digests, Batches(first, last)), settle_seconds=settle_seconds)
+
+
+async def spared(services):
+    return {key.removeprefix(f"{layout.SPARES}/") for key in await services.keys(layout.SPARES)}
+
+
+def spelled(*digests):
+    return {f"{digest.algorithm}/{digest.encoded}" for digest in digests}
+
+
+async def take(services, time, *digests):
+    """Do to blobs what a round does."""
+    trash = Trash(services.storage.inner, now=time.now, new_id=counting_ids(), keep=timedelta(0))
+    entry = trash.new_entry(TrashKind.COLLECTION)
+    await trash.record(entry, blobs=digests)
+    for digest in digests:
+        await services.storage.inner.delete([layout.layer_link(NAME, digest)])
+        assert await trash.move_blob(digest, entry)
+
+
+async def push_again(services):
+    """Push a manifest whose blobs were pushed or mounted before."""
+    await services.manifests.put(NAME, MANIFEST, OCI_MANIFEST, tags=[Tag("again")])
+
+
+async def test_nothing_condemned_costs_nothing(services):
+    assert await services.guard.admits(BLOB)
+    await services.guard.poll()
+    services.storage.operations.clear()
+    await push_again(services)
+    await services.blobs.stat(NAME, BLOB)
+    assert not [operation for operation in services.storage.operations if "_control" in operation]
+
+
+async def test_idle_process_looks_at_nothing(services, time):
+    await time.advance(7 * 3600)
+    services.storage.operations.clear()
+    await services.guard.poll()
+    assert services.storage.operations == []
+
+
+async def test_old_view_is_renewed_before_it_is_relied_on(services, rounds, time):
+    await condemn(rounds, BLOB)
+    await time.advance(31)
+    await push_again(services)
+    assert await spared(services) == spelled(BLOB)
+
+
+async def test_push_spares_what_a_round_condemned(services, rounds):
+    await condemn(rounds, BLOB, IMAGE)
+    await services.guard.poll()
+    await push_again(services)
+    assert await spared(services) >= spelled(BLOB, IMAGE)
+
+
+async def test_upload_and_mount_spare_what_a_round_condemned(services, rounds, time):
+    await condemn(rounds, BLOB)
+    await time.advance(31)
+    await services.push_blob(OTHER, LAYER)
+    assert await spared(services) == spelled(BLOB)
+    await services.storage.inner.delete_tree(layout.SPARES)
+    assert await services.blobs.mount(OTHER, BLOB, source=NAME)
+    assert await spared(services) == spelled(BLOB)
+
+
+async def test_condemned_blob_is_spared_before_a_client_is_told_of_it(services, rounds, time):
+    await condemn(rounds, BLOB)
+    await time.advance(31)
+    assert (await services.blobs.stat(NAME, BLOB)).size == len(LAYER)
+    assert await spared(services) == spelled(BLOB)
+
+
+async def test_blob_under_removal_is_told_to_be_missing(services, rounds, time):
+    await condemn(rounds, BLOB, IMAGE)
+    await rounds.enter(ROUND, 0)
+    await time.advance(31)
+    with pytest.raises(BlobUnknownError):
+        await services.blobs.stat(NAME, BLOB)
+    with pytest.raises(ManifestUnknownError):
+        await services.manifests.get(NAME, Tag("x"))
+
+
+async def test_blob_of_a_later_or_an_earlier_batch_is_told_of(services, rounds, time):
+    await condemn(rounds, BLOB, first=1, last=2)
+    for batch in (0, 3):
+        await rounds.enter(ROUND, batch)
+        await time.advance(31)
+        assert (await services.blobs.stat(NAME, BLOB)).size == len(LAYER)
+
+
+async def test_touched_digests_are_spoken_up_for(services, rounds, time):
+    """What a client was told to be there lately; and what the manifest that it read refers to."""
+    await services.manifests.get(NAME, Tag("x"))
+    unknown = Digest.of(b"nobody asked for this")
+    await condemn(rounds, BLOB, unknown)
+    await services.guard.poll()
+    assert await spared(services) == spelled(BLOB)
+
+
+async def test_touches_end(services, rounds, time):
+    assert await services.guard.admits(BLOB)
+    await time.advance(6 * 3600 + 1)
+    assert await services.guard.admits(Digest.of(CONFIG))
+    await condemn(rounds, BLOB)
+    await time.advance(31)
+    await services.guard.poll()
+    assert await spared(services) == set()
+
+
+async def test_push_waits_for_the_batch_and_has_back_what_it_took(services, rounds, time):
+    await condemn(rounds, BLOB, IMAGE, first=0, last=5)
+    await rounds.enter(ROUND, 0)
+    await services.guard.poll()
+    push = asyncio.create_task(push_again(services))
+    await time.advance(2)
+    assert not push.done()
+    assert await spared(services) == spelled(BLOB, IMAGE)
+    await take(services, time, BLOB)
+    await rounds.enter(ROUND, 1)
+    await time.advance(1)
+    await push
+    assert await services.read_blob(NAME, BLOB) == LAYER
+
+
+async def test_push_waits_for_the_end_of_the_round(services, rounds, time):
+    await condemn(rounds, BLOB)
+    await rounds.enter(ROUND, 0)
+    await services.guard.poll()
+    push = asyncio.create_task(push_again(services))
+    await time.advance(2)
+    assert not push.done()
+    await rounds.end(ROUND)
+    await time.advance(1)
+    await push
+
+
+async def test_push_of_what_is_lost_is_refused(services, rounds, time):
+    """The client pushes the layer again; no tag is left that cannot be pulled, and no manifest without layers."""
+    await services.manifests.delete(NAME, IMAGE)
+    await condemn(rounds, BLOB)
+    await rounds.enter(ROUND, 0)
+    await services.guard.poll()
+    push = asyncio.create_task(push_again(services))
+    await time.advance(2)
+    await services.storage.inner.delete([layout.blob_data(BLOB)])
+    await rounds.end(ROUND)
+    await time.advance(1)
+    with pytest.raises(ManifestBlobUnknownError):
+        await push
+    assert await services.keys(layout.revisions(NAME)) == set()
+
+
+async def test_refused_push_leaves_a_manifest_that_is_tagged(services, rounds, time):
+    await services.storage.inner.delete([layout.blob_data(BLOB)])
+    await condemn(rounds, BLOB)
+    await services.guard.poll()
+    await services.cache.put(NAME, BLOB, len(LAYER))
+    with pytest.raises(ManifestBlobUnknownError):
+        await push_again(services)
+    assert (await services.manifests.get(NAME, Tag("x"))).content == MANIFEST
+
+
+async def test_upload_of_what_is_lost_can_be_tried_again(services, rounds, time):
+    await condemn(rounds, BLOB)
+    await rounds.enter(ROUND, 0)
+    await services.guard.poll()
+    push = asyncio.create_task(services.push_blob(OTHER, LAYER))
+    await time.advance(2)
+    await services.storage.inner.delete([layout.blob_data(BLOB)])
+    await rounds.end(ROUND)
+    await time.advance(1)
+    with pytest.raises(StorageUnavailableError):
+        await push
+
+
+async def test_mount_of_what_is_lost_falls_back_to_an_upload(services, rounds, time):
+    await condemn(rounds, BLOB)
+    await rounds.enter(ROUND, 0)
+    await services.guard.poll()
+    mount = asyncio.create_task(services.blobs.mount(OTHER, BLOB, source=NAME))
+    await time.advance(2)
+    await services.storage.inner.delete([layout.blob_data(BLOB)])
+    await rounds.end(ROUND)
+    await time.advance(1)
+    assert await mount is False
+
+
+async def test_dead_collector_is_not_waited_for(services, rounds, time):
+    await condemn(rounds, BLOB, IMAGE)
+    await rounds.enter(ROUND, 0)
+    await services.guard.poll()
+    await time.advance(21)
+    await services.guard.poll()
+    push = asyncio.create_task(push_again(services))
+    await time.advance(0)
+    assert push.done()
+    await push
+
+
+async def test_signs_of_life_are_waited_for_a_minute_at_most(services, rounds, time):
+    await condemn(rounds, BLOB)
+    await rounds.enter(ROUND, 0)
+    await services.guard.poll()
+    push = asyncio.create_task(push_again(services))
+    for count in range(5):
+        await rounds.beat(ROUND, count)
+        await time.advance(10)
+    assert not push.done()
+    await time.advance(11)
+    assert push.done()
+    await push
+
+
+async def test_standing_still_makes_a_push_look_again(services, time):
+    """A whole round came and went between what the push looked at and its answer."""
+    ticket = await services.guard.ticket()
+    await take(services, time, BLOB)
+    await time.advance(61)
+    needed = layout.layer_link(NAME, BLOB)
+    assert await services.guard.confirm(ticket, [Need(needed, BLOB)]) == ()
+    assert await services.read_blob(NAME, BLOB) == LAYER
+    await time.advance(61)
+    await services.storage.inner.delete([layout.blob_data(BLOB)])
+    assert await services.guard.confirm(ticket, [Need(needed, BLOB)]) == [BLOB]
+
+
+async def test_round_that_ends_while_it_is_read_makes_a_push_look_again(services, rounds, time):
+    ticket = await services.guard.ticket()
+    await condemn(rounds, BLOB)
+    await time.advance(31)
+    ended = EndingRounds(services.storage.inner)
+    services.guard._rounds = ended
+    await services.storage.inner.delete([layout.blob_data(BLOB)])
+    assert await services.guard.confirm(ticket, [Need(layout.layer_link(NAME, BLOB), BLOB)]) == [BLOB]
+
+
+class EndingRounds(Rounds):
+    async def read(self, round_id):
+        await self.end(round_id)
+        return await super().read(round_id)
+
+
+async def test_store_that_is_too_slow_is_told(services, time):
+    class SlowRounds(Rounds):
+        async def states(self):
+            await time.sleep(100)
+            return await super().states()
+
+    services.guard._rounds = SlowRounds(services.storage.inner)
+    await time.advance(31)
+    pushing = asyncio.create_task(push_again(services))
+    for _ in range(10):
+        await time.advance(100)
+    with pytest.raises(StorageUnavailableError):
+        await pushing
+
+
+async def test_cached_descriptor_of_a_condemned_blob_is_forgotten(services, rounds):
+    await services.cache.put(OTHER, BLOB, len(LAYER))
+    await condemn(rounds, BLOB)
+    await services.guard.poll()
+    assert await services.cache.get(OTHER, BLOB) is None
+    await services.blobs.stat(NAME, BLOB)
+    assert await services.cache.get(NAME, BLOB) is None
+
+
+async def test_round_met_while_the_cache_is_written_wins(services, rounds):
+    class SlowCache(InMemoryDescriptorCache):
+        async def put(self, name, digest, size):
+            await condemn(rounds, BLOB)
+            await services.guard.poll()
+            await super().put(name, digest, size)
+
+    services.guard._cache = cache = SlowCache(now=lambda: None)
+    await services.guard.remember(NAME, BLOB, 5)
+    assert cache._entries == {}
+
+
+async def test_cache_is_not_believed_after_standing_still(services, time):
+    await services.cache.put(NAME, BLOB, 999)
+    assert (await services.blobs.stat(NAME, BLOB)).size == 999
+    await time.advance(61)
+    await services.cache.put(NAME, BLOB, 999)
+    assert (await services.blobs.stat(NAME, BLOB)).size == len(LAYER)
+
+
+async def test_collector_that_waits_too_little_is_told_of(services, rounds, caplog):
+    await condemn(rounds, BLOB, settle_seconds=5.0)
+    with caplog.at_level(logging.ERROR):
+        await services.guard.poll()
+    assert "settletime" in caplog.text
+
+
+async def test_round_that_cannot_be_read_stops_the_push(services, rounds):
+    await services.storage.inner.write(layout.collection_round_digests(ROUND), b"60\nnonsense 1 2")
+    with pytest.raises(StorageCorruptError):
+        await services.guard.poll()
+
+
+async def test_round_is_forgotten_some_time_after_its_end(services, rounds, time):
+    await condemn(rounds, BLOB)
+    await services.guard.poll()
+    await rounds.end(ROUND)
+    for _ in range(12):
+        await time.advance(55)
+        await services.guard.poll()
+    assert services.guard._known == {}
+    await services.uploads.put(NAME, BLOB, chunks(LAYER))
+    assert await spared(services) == set()
+
+
+async def test_touches_are_bounded(services):
+    for number in range(50_010):
+        services.guard.touch(Digest(f"sha256:{number:064x}"))
+    assert len(services.guard._touched) == 50_000

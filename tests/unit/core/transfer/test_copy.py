@@ -1,0 +1,270 @@
+"""A copy between two storages in memory: what it copies, what it leaves, what it tells."""
+
+import json
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core import layout, media_types
+from core.digest import Digest
+from core.errors import UnsupportedError
+from core.names import RepositoryName, Tag
+from core.transfer import blobs
+from core.transfer.tally import Trouble
+from tests.support.content import image_index, image_manifest
+from tests.support.core_services import NOW, CoreServices
+from tests.support.invariants import broken_invariants
+from tests.support.transfers import CopyRun, registry_tree
+
+APP = RepositoryName("team/app")
+NESTED = RepositoryName("team/app/extra")
+OCI = media_types.OCI_MANIFEST
+V1, V2 = Tag("v1"), Tag("v2")
+
+
+def memory():
+    return InMemoryBlobStorage(now=lambda: NOW)
+
+
+async def push(services, name, tag, *layers, **fields):
+    for content in (b"{}", *layers):
+        await services.push_blob(name, content)
+    manifest = image_manifest(b"{}", list(layers), **fields)
+    tags = [tag] if tag else []
+    digest = Digest.of(manifest) if tag is None else None
+    return (await services.manifests.put(name, manifest, OCI, digest=digest, tags=tags)).digest
+
+
+@pytest.fixture
+def services():
+    return CoreServices(storage=memory())
+
+
+@pytest.fixture
+def run(services):
+    return CopyRun(services.storage, memory())
+
+
+@pytest.fixture
+def target(run):
+    return CoreServices(storage=run.target)
+
+
+async def test_everything_arrives_byte_for_byte(services, run, target):
+    first = await push(services, APP, V1, b"a", b"b")
+    await push(services, APP, V1, b"c")
+    await push(services, NESTED, V2, b"a", b"d" * 3_000_000)
+    index = image_index([image_manifest(b"{}", [b"c"])])
+    await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
+    await push(services, APP, None, b"sig", subject={"mediaType": OCI, "digest": first, "size": 1}, artifactType="a/b")
+    await services.uploads.start(APP)
+    await services.uploads.sweep()
+
+    done = await run.once()
+
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+    assert await target.keys(layout.TRANSFERS) == set()
+    assert await target.keys(layout.uploads(APP)) == set()
+    assert run.catalog == {APP: True, NESTED: True}
+    assert (done.repositories, done.problems, done.tags_copied) == (2, 0, 3)
+    assert await broken_invariants(target, APP, NESTED) == []
+
+
+async def test_second_pass_has_nothing_to_do(services, run):
+    await push(services, APP, V1, b"a")
+    first = await run.once()
+    second = await run.once()
+    assert first.changes > 0
+    assert (second.changes, second.bytes_sent) == (0, 0)
+
+
+async def test_final_delta_brings_only_what_changed(services, run):
+    await push(services, APP, V1, b"a" * 1000)
+    await run.once()
+    await push(services, APP, V1, b"a" * 1000, b"new")
+    done = await run.once()
+    assert done.bytes_sent == len(b"new")
+    assert (done.blobs_sent, done.layers_linked, done.manifests_copied, done.tags_copied) == (1, 1, 1, 1)
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_blob_of_another_repository_is_not_sent_again(services, run):
+    await push(services, APP, V1, b"shared" * 1000)
+    await run.once()
+    await push(services, NESTED, V1, b"shared" * 1000)
+    done = await run.once()
+    assert (done.bytes_sent, done.blobs_present, done.layers_linked) == (0, 2, 2)
+
+
+async def test_only_selected_repositories_are_copied(services, run, target):
+    await push(services, APP, V1, b"a")
+    await push(services, NESTED, V1, b"b")
+    await run.once("team/*")
+    assert run.catalog == {APP: True}
+    assert await target.keys(layout.repository(NESTED)) == set()
+
+
+async def test_deletions_stay_unless_they_are_followed(services, run, target):
+    gone = await push(services, APP, V1, b"a")
+    await push(services, APP, V2, b"b")
+    await push(services, NESTED, V1, b"c")
+    await run.once()
+    await services.manifests.delete(APP, gone)
+    await services.storage.delete_tree(layout.repository(NESTED))
+
+    kept = await run.once()
+    assert (kept.deleted, kept.extra) == (0, 3)
+    assert (await target.manifests.get(APP, V1)).digest == gone
+
+    followed = await run.once(follows_deletions=True)
+    assert followed.deleted > 0
+    assert run.catalog == {APP: True, NESTED: False}
+    links = {key for key in await registry_tree(services.storage) if not key.startswith(layout.BLOBS)}
+    assert {key for key in await registry_tree(run.target) if not key.startswith(layout.BLOBS)} == links
+    # Data is for garbage collection.
+    assert layout.blob_data(Digest.of(b"a")) in await registry_tree(run.target)
+
+
+async def test_history_and_moved_tags_are_followed(services, run):
+    await push(services, APP, V1, b"a")
+    await run.once()
+    second = await push(services, APP, V1, b"b")
+    await services.storage.delete([layout.tag_index_link(APP, V1, second)])
+    await run.once(follows_deletions=True)
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_empty_source_never_empties_the_target(run, target):
+    await push(target, APP, V1, b"a")
+    before = await registry_tree(run.target)
+    with pytest.raises(UnsupportedError, match="holds no repository"):
+        await run.once(follows_deletions=True)
+    assert await registry_tree(run.target) == before
+
+
+async def test_one_storage_is_not_copied_to_itself(services):
+    await push(services, APP, V1, b"a")
+    run = CopyRun(services.storage, services.storage)
+    with pytest.raises(UnsupportedError, match="one and the same"):
+        await run.once()
+    assert await services.keys(layout.TRANSFERS) == set()
+
+
+async def test_dry_run_writes_nothing_and_tells_all(services, run, target):
+    await push(services, APP, V1, b"a" * 100)
+    would = await run.once(is_dry=True)
+    assert await target.keys() == set()
+    assert run.catalog == {}
+    done = await run.once()
+    assert (would.blobs_sent, would.bytes_sent, would.tags_copied, would.manifests_copied) == (
+        done.blobs_sent,
+        done.bytes_sent,
+        done.tags_copied,
+        done.manifests_copied,
+    )
+
+
+@pytest.mark.parametrize("trouble", [Trouble.DAMAGED, Trouble.MISSING])
+async def test_broken_blob_is_left_out_with_what_needs_it(services, run, target, trouble):
+    await push(services, APP, V1, b"good")
+    broken = await push(services, APP, V2, b"bad layer")
+    index = image_index([image_manifest(b"{}", [b"bad layer"])])
+    await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
+    key = layout.blob_data(Digest.of(b"bad layer"))
+    await (services.storage.write(key, b"bad LAYER") if trouble is Trouble.DAMAGED else services.storage.delete([key]))
+
+    done = await run.once()
+
+    told = {(problem.trouble, problem.subject) for problem in run.problems}
+    assert told == {
+        (trouble, Digest.of(b"bad layer")),
+        (Trouble.INCOMPLETE, broken),
+        (Trouble.INCOMPLETE, Digest.of(index)),
+        (Trouble.INCOMPLETE, "v2"),
+        (Trouble.INCOMPLETE, "multi"),
+    }
+    assert done.problems == len(run.problems)
+    assert (await target.manifests.get(APP, V1)).digest
+    assert await broken_invariants(target, APP) == []
+    assert key not in await registry_tree(run.target)
+
+
+async def test_broken_manifest_and_links_are_told(services, run, target):
+    await push(services, APP, V1, b"a")
+    digest = await push(services, APP, V2, b"b")
+    await services.storage.write(layout.blob_data(digest), b"{}")
+    await services.storage.write(layout.tag_current_link(APP, Tag("torn")), b"sha2")
+    await services.storage.write(layout.layer_link(APP, Digest.of(b"c")), b"")
+    await services.storage.write(layout.tag_index_link(APP, Tag("ghost"), digest), digest.encode())
+
+    await run.once()
+
+    assert {(problem.trouble, problem.subject) for problem in run.problems} == {
+        (Trouble.DAMAGED, digest),
+        (Trouble.INCOMPLETE, "v2"),
+        (Trouble.NO_LINK, "torn"),
+        (Trouble.NO_LINK, "ghost"),
+        (Trouble.NO_LINK, f"sha256/{Digest.of(b'c').encoded}/link"),
+    }
+    assert [str(tag) async for tag in target.tag_links.names(APP)] == ["v1"]
+
+
+async def test_target_is_read_again_on_demand(services, run):
+    digest = await push(services, APP, V1, b"layer")
+    await run.once()
+    await run.target.write(layout.blob_data(Digest.of(b"layer")), b"LAYER")
+    await run.target.write(layout.blob_data(digest), b"x" * len(await run.target.read(layout.blob_data(digest))))
+    await run.target.write(layout.layer_link(APP, Digest.of(b"{}")), b"")
+
+    assert (await run.once()).changes == 0
+    healed = await run.once(rereads_target=True)
+
+    assert (healed.blobs_sent, healed.manifests_copied) == (1, 1)
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+    assert (await run.once(rereads_target=True)).changes == 0
+
+
+async def test_schema1_arrives_with_signatures_and_sha512_links(services, run):
+    layer = await services.push_blob(APP, b"layer")
+    payload = json.dumps({"schemaVersion": 1, "fsLayers": [{"blobSum": layer}]}).encode()
+    digest, signature = Digest.of(payload), Digest.of(b"signature")
+    for content in (payload, b"signature"):
+        await services.storage.write(layout.blob_data(Digest.of(content)), content)
+    key = f"{layout.signatures(APP, digest)}/sha256/{signature.encoded}/link"
+    await services.storage.write(key, signature.encode())
+    await services.storage.write(layout.revision_link(APP, digest), digest.encode())
+    # As distribution stores a push by sha512: the link of one digest holds the other.
+    await services.storage.write(layout.layer_link(APP, Digest.of(b"layer", "sha512")), layer.encode() + b"\n")
+    await services.tag_links.point(APP, V1, digest)
+
+    await run.once()
+
+    assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_long_blob_goes_on_after_its_last_checkpoint(services, run, monkeypatch):
+    monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 2 * 1024 * 1024)
+    content = bytes(range(256)) * 4096 * 7
+    digest = await services.push_blob(APP, content)
+    staged = layout.transfer_data("test", digest)
+    async with run.target.open_writer(staged) as writer:
+        await writer.write(content[: 3 * 1024 * 1024])
+
+    done = await run.once()
+
+    assert done.bytes_sent == len(content) - 3 * 1024 * 1024
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_staged_bytes_that_rotted_are_sent_again(services, run, monkeypatch):
+    monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 2 * 1024 * 1024)
+    content = bytes(range(256)) * 4096 * 7
+    digest = await services.push_blob(APP, content)
+    async with run.target.open_writer(layout.transfer_data("test", digest)) as writer:
+        await writer.write(b"?" * 3 * 1024 * 1024)
+
+    await run.once()
+
+    assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)

@@ -1,0 +1,147 @@
+"""A copy is killed before each single change of the target, and the source changes before each single read.
+
+Whatever happens, the target is sound: no tag is listed there that cannot be pulled. What a killed copy left, the next
+one completes, and a last pass over a source at rest makes both trees equal.
+"""
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core import layout, media_types
+from core.digest import Digest
+from core.errors import StorageUnavailableError
+from core.names import RepositoryName, Tag
+from core.transfer import blobs
+from tests.support.content import descriptor, image_index, image_manifest
+from tests.support.core_services import NOW, CoreServices
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.invariants import broken_invariants
+from tests.support.transfers import CopyRun, registry_tree
+
+APP, OTHER = RepositoryName("team/app"), RepositoryName("team/other")
+OCI = media_types.OCI_MANIFEST
+LARGE = bytes(range(256)) * 4096 * 3
+OLD, NEW = image_manifest(b"{}", [b"old", LARGE]), image_manifest(b"{}", [b"new", LARGE])
+
+
+@pytest.fixture(autouse=True)
+def _small_checkpoints(monkeypatch):
+    monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 1024 * 1024)
+
+
+def memory():
+    return InMemoryBlobStorage(now=lambda: NOW)
+
+
+async def push(services, name, manifest, layer, tag):
+    for content in (b"{}", layer, LARGE):
+        await services.push_blob(name, content)
+    await services.manifests.put(name, manifest, OCI, tags=[tag])
+
+
+async def filled():
+    services = CoreServices(storage=memory())
+    await push(services, APP, OLD, b"old", Tag("moving"))
+    await push(services, APP, OLD, b"old", Tag("going"))
+    await push(services, OTHER, OLD, b"old", Tag("v1"))
+    return services
+
+
+async def change(services):
+    """What a busy source does: an image, an index over it and a referrer come, a tag moves, others go."""
+    await push(services, APP, NEW, b"new", Tag("moving"))
+    index = image_index([NEW])
+    await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
+    signature = image_manifest(b"{}", subject=descriptor(NEW, OCI), artifactType="a/b")
+    await services.manifests.put(APP, signature, OCI, digest=Digest.of(signature))
+    await services.manifests.delete(APP, Tag("going"))
+    await services.manifests.delete(OTHER, Digest.of(OLD))
+
+
+async def links_of(storage):
+    return {key: content for key, content in (await registry_tree(storage)).items() if layout.BLOBS not in key}
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+async def test_kill_before_any_change_leaves_a_sound_target(at_once):
+    services = await filled()
+    first = memory()
+    await CopyRun(services.storage, first).once()
+    await change(services)
+    kills = 0
+    while True:
+        target = FaultyBlobStorage(memory(), splits_trees=True)
+        run = CopyRun(services.storage, target)
+        for key, content in (await registry_tree(first)).items():
+            await target.inner.write(key, content)
+        target.stop_after(kills)
+        try:
+            await run.once(follows_deletions=True, blobs_at_once=at_once)
+        except StorageUnavailableError:
+            ended = False
+        else:
+            ended = True
+        target.heal()
+        assert await broken_invariants(CoreServices(storage=target), APP, OTHER) == [], f"killed before {kills}"
+        await run.once(follows_deletions=True)
+        assert await links_of(target) == await links_of(services.storage)
+        assert {key async for key, _ in target.walk(layout.TRANSFERS)} == set()
+        if ended:
+            break
+        kills += 1
+    assert kills > 20
+
+
+class ChangingStorage(FaultyBlobStorage):
+    """Lets something happen before one of its operations."""
+
+    def __init__(self, inner, number, happen):
+        super().__init__(inner)
+        self._left = number
+        self._happen = happen
+
+    @property
+    def has_happened(self):
+        return self._left < 0
+
+    async def _wait_and_count(self, operation, key):
+        self._left -= 1
+        if self._left == -1:
+            await self._happen()
+        await super()._wait_and_count(operation, key)
+
+
+async def test_source_may_change_before_any_read():
+    number = 0
+    while True:
+        services = await filled()
+        source = ChangingStorage(services.storage, number, lambda services=services: change(services))
+        run = CopyRun(source, memory())
+        await run.once(follows_deletions=True)
+        assert run.problems == [], f"changed before read {number}"
+        target = CoreServices(storage=run.target)
+        assert await broken_invariants(target, APP, OTHER) == [], f"changed before read {number}"
+        if not source.has_happened:
+            break
+        await run.once(follows_deletions=True)
+        assert await links_of(run.target) == await links_of(services.storage)
+        number += 1
+    assert number > 30
+
+
+async def test_blob_whose_storage_fails_once_is_tried_again():
+    services = await filled()
+    source = FaultyBlobStorage(services.storage)
+    await CopyRun(source, memory()).once()
+    opening = next(number for number, each in enumerate(source.operations, 1) if each.startswith("open_reader"))
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    source = FaultyBlobStorage(services.storage)
+    source.fail_at(opening)
+    run = CopyRun(source, memory())
+    await run.once(sleep=sleep)
+    assert pauses == [1.0]
+    assert await registry_tree(run.target) == await registry_tree(services.storage)

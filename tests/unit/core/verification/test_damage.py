@@ -1,0 +1,390 @@
+"""Each kind of damage is found, named with the images it hits, and repaired as far as the store can."""
+
+from dataclasses import replace
+
+import pytest
+
+from core import layout
+from core.digest import Digest
+from core.errors import BlobUnknownError, ManifestUnknownError
+from core.names import RepositoryName, Tag
+from core.trash_entry import TrashKind
+from core.verification.context import VerificationRules
+from core.verification.findings import Finding, Kind, Outcome
+from tests.support.verifications import OPTIONS, REPAIR, Verifications
+from tests.unit.core.verification.conftest import LAYER, NAME, OTHER_LAYER, Store
+
+ABSENT = Digest.of(b"nobody has this")
+
+
+def only(findings: list[Finding], kind: Kind) -> Finding:
+    [found] = [finding for finding in findings if finding.kind is kind]
+    return found
+
+
+async def test_healthy_store_has_no_findings(store: Store) -> None:
+    assert await store.verifications.run() == []
+    counted = store.verifications.counted
+    assert (counted.blobs, counted.manifests, counted.repositories) == (8, 4, 1)
+
+
+async def test_damaged_layer_is_told_with_all_images(store: Store) -> None:
+    await store.services.storage.write(layout.blob_data(store.layer), b"other bytes")
+    findings = await store.verifications.run()
+    data = only(findings, Kind.CORRUPT_DATA)
+    assert (data.digest, data.outcome, data.is_left) == (store.layer, Outcome.FOUND, True)
+    lost = [finding for finding in findings if finding.kind is Kind.BLOB_LOST]
+    assert {finding.images for finding in lost} == {
+        (f"{NAME}:latest", f"{NAME}:v1", f"{NAME}@{store.image}"),
+        (f"{NAME}@{store.child}", f"{NAME}:multi", f"{NAME}@{store.index}"),
+    }
+    assert all(finding.digest == store.layer for finding in lost)
+
+
+async def test_damaged_layer_is_set_aside_and_a_push_heals_it(store: Store) -> None:
+    await store.services.storage.write(layout.blob_data(store.layer), b"other bytes")
+    findings = await store.verifications.run(REPAIR)
+    assert only(findings, Kind.CORRUPT_DATA).outcome is Outcome.QUARANTINED
+    assert store.verifications.announced == [store.layer]
+    with pytest.raises(BlobUnknownError):
+        await store.services.blobs.stat(NAME, store.layer)
+    assert set(await store.verifications.kinds()) == {Kind.BLOB_LOST}
+    assert [entry.kind async for entry in store.verifications.trash.entries()] == [TrashKind.QUARANTINE]
+
+    await store.services.push_blob(NAME, LAYER)
+    assert await store.verifications.run() == []
+
+
+async def test_sound_copy_in_the_trash_heals_without_a_push(store: Store) -> None:
+    trash = store.verifications.trash
+    entry = trash.new_entry(TrashKind.COLLECTION)
+    await trash.record(entry, blobs=[store.layer])
+    await trash.move_blob(store.layer, entry)
+    await store.services.storage.write(layout.blob_data(store.layer), b"other bytes")
+    findings = await store.verifications.run(REPAIR)
+    assert [(finding.kind, finding.outcome) for finding in findings] == [(Kind.CORRUPT_DATA, Outcome.RESTORED)]
+    assert await store.services.read_blob(NAME, store.layer) == LAYER
+    assert await store.verifications.run() == []
+
+
+async def test_missing_layer_comes_back_from_the_trash(store: Store) -> None:
+    trash = store.verifications.trash
+    entry = trash.new_entry(TrashKind.COLLECTION)
+    await trash.record(entry, blobs=[store.config])
+    await trash.move_blob(store.config, entry)
+    findings = await store.verifications.run(REPAIR)
+    assert {finding.kind for finding in findings} == {Kind.BLOB_LOST}
+    assert findings[0].outcome is Outcome.RESTORED
+    assert await store.verifications.run() == []
+
+
+async def test_damaged_copy_in_the_trash_is_not_taken(store: Store) -> None:
+    trash, storage = store.verifications.trash, store.services.storage
+    entry = trash.new_entry(TrashKind.COLLECTION)
+    await trash.record(entry, blobs=[store.layer])
+    await storage.write(layout.trash_blob_copy(store.layer, entry.id), b"damaged too")
+    await storage.write(layout.blob_data(store.layer), b"other bytes")
+    findings = await store.verifications.run(REPAIR)
+    assert only(findings, Kind.CORRUPT_DATA).outcome is Outcome.QUARANTINED
+    with pytest.raises(BlobUnknownError):
+        await store.services.blobs.stat(NAME, store.layer)
+
+
+async def test_lost_layer_waits_for_its_push(store: Store) -> None:
+    await store.services.storage.delete([layout.blob_data(store.layer)])
+    findings = await store.verifications.run(REPAIR)
+    assert {(finding.kind, finding.outcome) for finding in findings} == {(Kind.BLOB_LOST, Outcome.NEEDS_PUSH)}
+    assert await store.verifications.kinds() == [Kind.BLOB_LOST] * 2
+    await store.services.push_blob(NAME, LAYER)
+    assert await store.verifications.run() == []
+
+
+async def test_lost_manifest_keeps_its_tags_for_the_push(store: Store) -> None:
+    content = (await store.services.manifests.get(NAME, store.image)).content
+    await store.services.storage.delete([layout.blob_data(store.image)])
+    finding = only(await store.verifications.run(REPAIR), Kind.MANIFEST_LOST)
+    assert finding.images == (f"{NAME}:latest", f"{NAME}:v1", f"{NAME}@{store.image}")
+    assert (finding.outcome, finding.is_left) == (Outcome.NEEDS_PUSH, True)
+    await store.services.manifests.put(NAME, content, "", tags=[Tag("v1")])
+    assert (await store.services.manifests.get(NAME, Tag("latest"))).digest == store.image
+    assert await store.verifications.run() == []
+
+
+async def test_damaged_manifest_is_set_aside_and_told_as_lost(store: Store) -> None:
+    await store.services.storage.write(layout.blob_data(store.child), b"{}")
+    findings = await store.verifications.run(REPAIR)
+    assert only(findings, Kind.CORRUPT_DATA).outcome is Outcome.QUARANTINED
+    lost = only(findings, Kind.MANIFEST_LOST)
+    assert lost.images == (f"{NAME}@{store.child}", f"{NAME}:multi", f"{NAME}@{store.index}")
+    with pytest.raises(ManifestUnknownError):
+        await store.services.manifests.get(NAME, store.child)
+
+
+async def test_lost_manifest_that_nobody_names_is_removed(store: Store) -> None:
+    await store.services.storage.delete([layout.blob_data(store.signature)])
+    findings = await store.verifications.run(REPAIR)
+    assert only(findings, Kind.MANIFEST_LOST).outcome is Outcome.LOST
+    assert only(findings, Kind.REFERRER_STALE).outcome is Outcome.REMOVED
+    # A config that no manifest needs any more is sound all the same.
+    assert await store.verifications.run() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"sha256:torn", b"x" * 2000, ABSENT.encode()])
+async def test_broken_layer_link_is_rebuilt(store: Store, content: bytes) -> None:
+    await store.services.storage.write(layout.layer_link(NAME, store.layer), content)
+    findings = await store.verifications.run(REPAIR)
+    assert only(findings, Kind.BROKEN_LINK).outcome is Outcome.REBUILT
+    assert await store.services.links.read(layout.layer_link(NAME, store.layer)) == store.layer
+    assert await store.verifications.run() == []
+
+
+async def test_broken_layer_link_to_nothing_is_removed(store: Store) -> None:
+    await store.services.storage.write(layout.layer_link(NAME, ABSENT), b"")
+    findings = await store.verifications.run(REPAIR)
+    assert [(finding.kind, finding.outcome) for finding in findings] == [(Kind.BROKEN_LINK, Outcome.REMOVED)]
+    assert await store.verifications.run() == []
+
+
+async def test_alias_of_another_algorithm_is_sound(store: Store) -> None:
+    alias = Digest.of(LAYER, "sha512")
+    await store.services.links.write(layout.layer_link(NAME, alias), store.layer)
+    assert await store.verifications.run() == []
+
+
+async def test_layer_link_without_data_is_removed(store: Store) -> None:
+    await store.services.links.write(layout.layer_link(NAME, ABSENT), ABSENT)
+    findings = await store.verifications.run(REPAIR)
+    assert [(finding.kind, finding.outcome) for finding in findings] == [(Kind.LAYER_WITHOUT_DATA, Outcome.REMOVED)]
+    assert await store.verifications.run() == []
+
+
+async def test_lost_layer_link_is_rebuilt(store: Store) -> None:
+    await store.services.blobs.unlink(NAME, store.layer)
+    findings = await store.verifications.run(REPAIR)
+    assert {(finding.kind, finding.outcome) for finding in findings} == {(Kind.BLOB_UNLINKED, Outcome.REBUILT)}
+    assert await store.services.read_blob(NAME, store.layer) == LAYER
+    assert await store.verifications.run() == []
+
+
+async def test_layer_link_is_not_made_up_where_manifests_prove_nothing(store: Store) -> None:
+    store.verifications.rules = VerificationRules(requires_blobs=False)
+    await store.services.blobs.unlink(NAME, store.layer)
+    assert await store.verifications.kinds(REPAIR) == [Kind.ORPHAN]
+    with pytest.raises(BlobUnknownError):
+        await store.services.blobs.stat(NAME, store.layer)
+
+
+async def test_broken_revision_link_is_rebuilt(store: Store) -> None:
+    await store.services.storage.write(layout.revision_link(NAME, store.image), b"")
+    findings = await store.verifications.run(REPAIR)
+    assert only(findings, Kind.BROKEN_LINK).outcome is Outcome.REBUILT
+    assert await store.verifications.run() == []
+
+
+async def test_what_is_no_manifest_is_only_told(store: Store) -> None:
+    content = b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.artifact.manifest.v1+json"}'
+    digest = Digest.of(content)
+    await store.services.storage.write(layout.blob_data(digest), content)
+    await store.services.links.write(layout.revision_link(NAME, digest), digest)
+    finding = only(await store.verifications.run(REPAIR), Kind.MANIFEST_UNREADABLE)
+    assert finding.outcome is Outcome.FOUND
+    assert finding.images == (f"{NAME}@{digest}",)
+    assert await store.verifications.kinds() == [Kind.MANIFEST_UNREADABLE]
+
+
+async def test_schema1_is_a_manifest(store: Store) -> None:
+    content = b'{"schemaVersion": 1, "name": "team/app"}'
+    digest = Digest.of(content)
+    await store.services.storage.write(layout.blob_data(digest), content)
+    await store.services.links.write(layout.revision_link(NAME, digest), digest)
+    assert await store.verifications.run() == []
+
+
+async def test_manifest_that_says_a_wrong_size_is_told(store: Store) -> None:
+    content = (await store.services.manifests.get(NAME, store.image)).content
+    lying = content.replace(b'"size": 250', b'"size": 251')
+    assert lying != content
+    await store.services.manifests.put(NAME, lying, "", tags=[Tag("lying")])
+    finding = only(await store.verifications.run(REPAIR), Kind.WRONG_SIZE)
+    assert finding.images == (f"{NAME}:lying", f"{NAME}@{Digest.of(lying)}")
+    assert "251" in finding.detail
+
+
+async def test_missing_child_of_an_index_is_told(store: Store) -> None:
+    await store.services.manifests.delete(NAME, store.child)
+    finding = only(await store.verifications.run(REPAIR), Kind.CHILD_MISSING)
+    assert finding.images == (f"{NAME}:multi", f"{NAME}@{store.index}")
+    assert finding.outcome is Outcome.NEEDS_PUSH
+    store.verifications.rules = VerificationRules(requires_child=lambda _child: False)
+    assert await store.verifications.kinds() == [Kind.ORPHAN]
+
+
+async def test_tag_without_manifest_is_removed_and_recorded(store: Store) -> None:
+    await store.services.tag_links.point(NAME, Tag("ghost"), ABSENT)
+    finding = only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_MANIFEST)
+    assert (finding.images, finding.outcome) == ((f"{NAME}:ghost",), Outcome.LOST)
+    assert Tag("ghost") not in [tag async for tag in store.services.tag_links.names(NAME)]
+    [entry] = [entry async for entry in store.verifications.trash.entries()]
+    [part] = [part async for part in store.verifications.trash.parts(entry.id)]
+    assert {link.target for link in part.links} == {ABSENT}
+    assert await store.verifications.run() == []
+
+
+async def test_immutable_tag_without_manifest_stays(store: Store) -> None:
+    store.verifications.rules = VerificationRules(keeps_tag=lambda _name, _tag: True)
+    await store.services.tag_links.point(NAME, Tag("ghost"), ABSENT)
+    finding = only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_MANIFEST)
+    assert finding.outcome is Outcome.NEEDS_PUSH
+    assert await store.services.tag_links.resolve(NAME, Tag("ghost")) == ABSENT
+
+
+async def test_tag_with_one_live_history_points_there_again(store: Store) -> None:
+    await store.services.storage.delete([layout.tag_current_link(NAME, Tag("v1"))])
+    finding = only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_TARGET)
+    assert (finding.images, finding.outcome) == ((f"{NAME}:v1",), Outcome.REBUILT)
+    assert await store.services.tag_links.resolve(NAME, Tag("v1")) == store.image
+    assert await store.verifications.run() == []
+
+
+async def test_broken_tag_link_is_rebuilt(store: Store) -> None:
+    await store.services.storage.write(layout.tag_current_link(NAME, Tag("v1")), b"torn")
+    assert only(await store.verifications.run(REPAIR), Kind.BROKEN_LINK).outcome is Outcome.REBUILT
+    assert await store.services.tag_links.resolve(NAME, Tag("v1")) == store.image
+    assert await store.verifications.run() == []
+
+
+async def test_tag_that_may_have_pointed_at_two_is_left_to_people(store: Store) -> None:
+    await store.services.links.write(layout.tag_index_link(NAME, Tag("v1"), store.index), store.index)
+    await store.services.storage.delete([layout.tag_current_link(NAME, Tag("v1"))])
+    finding = only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_TARGET)
+    assert finding.outcome is Outcome.NEEDS_PUSH
+    assert store.image in finding.detail
+    assert store.index in finding.detail
+
+
+async def test_tag_whose_history_is_gone_too_is_removed(store: Store) -> None:
+    await store.services.links.write(layout.tag_index_link(NAME, Tag("old"), ABSENT), ABSENT)
+    assert only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_TARGET).outcome is Outcome.LOST
+    assert await store.verifications.run() == []
+
+
+async def test_stale_history_is_a_note_and_goes(store: Store) -> None:
+    await store.services.links.write(layout.tag_index_link(NAME, Tag("v1"), ABSENT), ABSENT)
+    finding = only(await store.verifications.run(REPAIR), Kind.HISTORY_STALE)
+    assert (finding.is_damage, finding.outcome) == (False, Outcome.REMOVED)
+    assert await store.services.tag_links.resolve(NAME, Tag("v1")) == store.image
+    assert await store.verifications.run() == []
+
+
+async def test_lists_of_referrers_are_rebuilt_from_manifests(store: Store) -> None:
+    await store.services.storage.delete_tree(layout.all_referrers(NAME))
+    finding = only(await store.verifications.run(REPAIR), Kind.REFERRER_UNLISTED)
+    assert (finding.digest, finding.outcome, finding.images) == (store.image, Outcome.REBUILT, ())
+    page = await store.services.referrers.page(NAME, store.image)
+    assert [descriptor.digest for descriptor in page.items] == [store.signature]
+    assert await store.verifications.run() == []
+
+
+@pytest.mark.parametrize("digest", [ABSENT, None], ids=["gone", "of-another-subject"])
+async def test_stale_referrer_goes(store: Store, digest: Digest | None) -> None:
+    listed = digest or store.child
+    await store.services.links.write(layout.referrer_link(NAME, store.image, listed), listed)
+    assert only(await store.verifications.run(REPAIR), Kind.REFERRER_STALE).outcome is Outcome.REMOVED
+    assert await store.verifications.run() == []
+
+
+async def test_orphan_is_told_and_stays(store: Store) -> None:
+    await store.services.storage.write(layout.blob_data(Digest.of(b"orphan")), b"orphan")
+    finding = only(await store.verifications.run(REPAIR), Kind.ORPHAN)
+    assert (finding.digest, finding.is_damage) == (Digest.of(b"orphan"), False)
+    assert await store.services.storage.read(finding.key) == b"orphan"
+
+
+async def test_leftovers_are_told(store: Store) -> None:
+    base = layout.repository(NAME)
+    places = {
+        f"{layout.BLOBS}/sha256/ab/notes.txt",
+        f"{base}/_layers/sha256/stray",
+        f"{base}/_manifests/revisions/sha256/stray",
+        f"{base}/_manifests/tags/v1/current/link.old",
+        f"{base}/_referrers/stray",
+        f"{base}/_strange/thing",
+    }
+    for key in places:
+        await store.services.storage.write(key, b"?")
+    findings = await store.verifications.run(REPAIR)
+    assert {finding.kind for finding in findings} == {Kind.LEFTOVER}
+    assert {finding.key for finding in findings} == places
+
+
+async def test_young_leftovers_may_be_in_the_making(store: Store) -> None:
+    await store.services.storage.write(f"{layout.BLOBS}/sha256/ab/notes.txt", b"?")
+    await store.services.storage.write(layout.blob_data(Digest.of(b"orphan")), b"orphan")
+    assert await store.verifications.run(replace(OPTIONS, grace=OPTIONS.grace.resolution)) == []
+
+
+async def test_catalog_is_rebuilt(store: Store) -> None:
+    ghost, lacking = RepositoryName("a/ghost"), RepositoryName("z/lacking")
+    await store.verifications.index.add(ghost)
+    await store.verifications.index.add(RepositoryName("zz/ghost"))
+    await store.services.push_blob(lacking, b"{}")
+    content = (await store.services.manifests.get(NAME, store.signature)).content
+    await store.services.manifests.put(lacking, content, "")
+    kinds = [Kind.CATALOG_GHOST, Kind.CATALOG_GHOST, Kind.CATALOG_LACKS]
+    assert await store.verifications.kinds() == kinds
+    findings = await store.verifications.run(REPAIR)
+    assert [finding.outcome for finding in findings] == [Outcome.REBUILT] * 3
+    assert (await store.verifications.index.page(after="", limit=9)).items == (NAME, lacking)
+    assert await store.verifications.run() == []
+
+
+async def test_repository_without_manifests_is_a_ghost(store: Store) -> None:
+    await store.services.push_blob(RepositoryName("empty"), LAYER)
+    await store.verifications.index.add(RepositoryName("empty"))
+    assert await store.verifications.kinds(REPAIR) == [Kind.CATALOG_GHOST]
+    assert await store.verifications.run() == []
+
+
+async def test_fast_sees_empty_and_short_data(store: Store) -> None:
+    fast = replace(OPTIONS, fast=True)
+    await store.services.storage.write(layout.blob_data(store.config), b"")
+    await store.services.storage.write(layout.blob_data(store.layer), LAYER[:-1])
+    findings = await store.verifications.run(fast)
+    damaged = {finding.digest for finding in findings if finding.kind is Kind.CORRUPT_DATA}
+    assert damaged == {store.config, store.layer}
+    assert {finding.digest for finding in findings if finding.kind is Kind.BLOB_LOST} == damaged
+
+
+async def test_fast_repair_sets_short_data_aside(store: Store) -> None:
+    await store.services.storage.write(layout.blob_data(store.layer), LAYER[:-1])
+    findings = await store.verifications.run(replace(REPAIR, fast=True))
+    assert only(findings, Kind.CORRUPT_DATA).outcome is Outcome.QUARANTINED
+    assert {finding.kind for finding in findings} == {Kind.CORRUPT_DATA, Kind.BLOB_LOST}
+
+
+async def test_fast_does_not_read_data_of_the_right_size(store: Store) -> None:
+    await store.services.storage.write(layout.blob_data(store.layer), LAYER[::-1])
+    assert await store.verifications.run(replace(OPTIONS, fast=True)) == []
+
+
+async def test_one_repository_is_verified_with_its_blobs(store: Store) -> None:
+    other = RepositoryName("other")
+    await store.services.push_blob(other, b"theirs")
+    await store.services.storage.write(layout.blob_data(Digest.of(b"theirs")), b"damaged")
+    await store.services.storage.write(layout.blob_data(Digest.of(OTHER_LAYER)), b"damaged")
+    findings = await store.verifications.run(replace(OPTIONS, repository=NAME))
+    assert only(findings, Kind.CORRUPT_DATA).digest == Digest.of(OTHER_LAYER)
+    assert store.verifications.counted.repositories == 1
+
+
+async def test_trash_that_is_off_records_nothing(store: Store) -> None:
+    store.verifications.trash.keep = OPTIONS.grace
+    await store.services.tag_links.point(NAME, Tag("ghost"), ABSENT)
+    await store.verifications.run(REPAIR)
+    assert [entry async for entry in store.verifications.trash.entries()] == []
+
+
+async def test_store_of_nothing_is_sound(store: Store) -> None:
+    await store.services.storage.delete_tree("/")
+    store.verifications = Verifications(store.services)
+    assert await store.verifications.run() == []
