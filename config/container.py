@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable as CallableType
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -43,8 +44,18 @@ from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayout
 from adapters.image_layout.folder import FolderImageLayout
 from adapters.metrics.storage import CacheCounts, storage_observer
 from config.errors import ConfigError
+from config.notifications import event_source, outbox_bounds, recorder_options
 from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
-from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
+from config.settings import (
+    AuthKind,
+    DescriptorCache,
+    NotificationSettings,
+    S3Settings,
+    ScsSettings,
+    Secret,
+    Settings,
+    TokenSettings,
+)
 from config.version import installed_version
 from core import layout
 from core.access import AccessPolicy
@@ -56,6 +67,11 @@ from core.digest import Digest
 from core.lease import Lease
 from core.links import Links
 from core.manifest_cache import ManifestCache
+from core.notifications.endpoint import Endpoint
+from core.notifications.notifier import Notifier
+from core.notifications.outbox import Outbox
+from core.notifications.recorder import EventRecorder
+from core.notifications.upkeep import Upkeep
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
@@ -98,10 +114,8 @@ def _owner_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
 
 
-def _lease(job: str, *, storage: BlobStorage) -> Lease:
-    return Lease(
-        storage, layout.lease(job), owner_id=_owner_id(), ttl=LEASE_SECONDS, clock=time.monotonic, sleep=asyncio.sleep
-    )
+def _lease(job: str, *, storage: BlobStorage, ttl: float = LEASE_SECONDS) -> Lease:
+    return Lease(storage, layout.lease(job), owner_id=_owner_id(), ttl=ttl, clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
@@ -114,8 +128,12 @@ def _budget(requests_per_second: float) -> Budget:
 
 
 def new_id() -> str:
-    """Make the id of an upload session."""
+    """Make the id of an upload session or an event."""
     return str(uuid.uuid4())
+
+
+def _process_name() -> str:
+    return secrets.token_hex(4)
 
 
 class HashingThreads:
@@ -257,6 +275,58 @@ def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datet
     )
 
 
+def event_endpoints(settings: NotificationSettings) -> tuple[Endpoint, ...]:
+    """Make the endpoints that are told of events; again after a reload."""
+    from adapters.notifications.http_receiver import HttpEventReceiver  # noqa: PLC0415
+
+    media_type = recorder_options(settings).envelope.value
+    return tuple(
+        Endpoint(
+            name=each.name,
+            receiver=HttpEventReceiver(
+                each.url,
+                media_type=media_type,
+                headers={name: [value.reveal() for value in values] for name, values in each.headers.items()},
+                timeout_seconds=each.timeout_seconds,
+            ),
+            ignored_media_types=frozenset(each.ignored_media_types),
+            ignored_actions=frozenset(each.ignored_actions),
+            threshold=each.threshold,
+            backoff_seconds=each.backoff_seconds,
+        )
+        for each in settings.endpoints
+        if not each.disabled
+    )
+
+
+def _event_recorder(outbox: Outbox, settings: Settings) -> EventRecorder:
+    recorder = EventRecorder(
+        outbox,
+        recorder_options(settings.notifications),
+        source=event_source(settings.http.addr, new_id),
+        now=utc_now,
+        new_id=new_id,
+    )
+    recorder.use(event_endpoints(settings.notifications))
+    return recorder
+
+
+def _notifier(
+    outbox: Outbox, recorder: EventRecorder, storage: BlobStorage, settings: NotificationSettings
+) -> Notifier:
+    notifier = Notifier(
+        outbox,
+        recorder,
+        _lease("notifications", storage=storage, ttl=settings.outbox.takeover_seconds),
+        Upkeep(outbox, outbox_bounds(settings.outbox), now=utc_now),
+        poll_seconds=settings.outbox.poll_seconds,
+        clock=time.monotonic,
+        sleep=asyncio.sleep,
+    )
+    notifier.use(event_endpoints(settings), recorder_options(settings))
+    return notifier
+
+
 def read_image_layout(path: Path) -> ImageLayout:
     """Return the OCI image layout that lies in a folder or in a tar archive."""
     return FolderImageLayout(path) if path.is_dir() else ArchiveImageLayout(path)
@@ -383,6 +453,27 @@ class Container(DeclarativeContainer):
 
     descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
+    outbox_storage = Selector(
+        settings.provided.notifications.outbox.backend,
+        storage=blob_storage,
+        local=Singleton(FilesystemBlobStorage, root_directory=settings.provided.notifications.outbox.path),
+        memory=Singleton(InMemoryBlobStorage, now=now),
+    )
+    outbox_lifetime = Selector(
+        settings.provided.notifications.outbox.backend,
+        storage=Singleton(nullcontext),
+        local=outbox_storage,
+        memory=outbox_storage,
+    )
+    outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(_process_name), now=now)
+    events = Singleton(_event_recorder, outbox, settings)
+    notifier = Singleton(
+        _notifier,
+        outbox,
+        events,
+        storage=outbox_storage,
+        settings=settings.provided.notifications,
+    )
 
     trash = Singleton(
         Trash,

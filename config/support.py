@@ -47,7 +47,6 @@ UNSUPPORTED: Final = (
     Unsupported("storage.oss", Severity.REFUSE, "use s3 with the S3 endpoint of OSS"),
     Unsupported("storage.rados", Severity.REFUSE, "use s3 with Ceph's RADOS gateway"),
     Unsupported("storage.swift", Severity.REFUSE, "use s3 with Swift's S3 middleware"),
-    Unsupported("notifications.endpoints", Severity.WARN, "nobody is notified; the access log tells"),
     Unsupported("middleware.registry", Severity.WARN, "remove it; distribution has none to offer either"),
     Unsupported("middleware.repository", Severity.WARN, "remove it; distribution has none to offer either"),
     Unsupported("middleware.storage", Severity.WARN, "use storage.s3.redirectendpoint to redirect elsewhere"),
