@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
-from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
+from dependency_injector.providers import Callable, Dependency, Factory, Object, Selector, Singleton
 
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.open import OpenAuthenticator
@@ -35,8 +37,10 @@ from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
+from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
+from adapters.image_layout.folder import FolderImageLayout
 from config.errors import ConfigError
-from config.policies import KeptTags, access_policy, manifest_policy
+from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
 from config.settings import (
     AuthKind,
     DescriptorCache,
@@ -60,6 +64,7 @@ from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
+from core.ports.image_layout import ImageLayout, ImageLayoutWriter
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.schedule import SharedSchedule
@@ -67,16 +72,21 @@ from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
+from core.services.repositories import RepositoryService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
+from core.verification.announcement import Announcements
+from core.verification.verifier import Verifier
 
 T = TypeVar("T")
 
 LEASE_SECONDS: Final = 30.0
 """How long the job of a replica that died stays undone, about."""
+TRASH_INTERVAL_SECONDS: Final = 3600.0
+"""How often expired trash is looked for, at most."""
 PURGE_REQUESTS_PER_SECOND: Final = 20.0
 """What looking for abandoned uploads may ask of the store."""
 
@@ -235,6 +245,16 @@ def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datet
     )
 
 
+def read_image_layout(path: Path) -> ImageLayout:
+    """Return the OCI image layout that lies in a folder or in a tar archive."""
+    return FolderImageLayout(path) if path.is_dir() else ArchiveImageLayout(path)
+
+
+def write_image_layout(path: Path) -> ImageLayoutWriter:
+    """Return a layout to write: an archive if it is to be called `.tar`, else a folder, which may hold one already."""
+    return ArchiveImageLayoutWriter(path) if path.suffix == ".tar" else FolderImageLayout(path, creates=True)
+
+
 def _entry_id() -> str:
     # Short enough to be read aloud; the time and the kind stand beside it.
     return uuid.uuid4().hex[:16]
@@ -245,8 +265,17 @@ def boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _trash_interval_seconds(keep_seconds: float) -> float:
+    # A short time to keep is looked after as often; without any there is still what a killed collection left.
+    return min(keep_seconds or TRASH_INTERVAL_SECONDS, TRASH_INTERVAL_SECONDS)
+
+
 def _duration(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
+
+
+def _is_configured(cache: DescriptorCache | None) -> bool:
+    return cache is not None
 
 
 def _entries_max(configured: int) -> int:
@@ -286,6 +315,13 @@ class Container(DeclarativeContainer):
             now=now,
         ),
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
+    )
+
+    audit_log = Selector(
+        settings.provided.audit.kind,
+        disabled=Singleton(DisabledAuditLog),
+        stream=Singleton(StreamAuditLog),
+        file=Singleton(FileAuditLog, Singleton(Path, settings.provided.audit.file), sync=settings.provided.audit.sync),
     )
 
     shared_secret = Singleton(_shared_secret, settings.provided.http.secret)
@@ -339,6 +375,10 @@ class Container(DeclarativeContainer):
         now=now,
         new_id=Object(_entry_id),
         keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
+    )
+    trash_interval_seconds = Callable(_trash_interval_seconds, settings.provided.storage.trash_keep_seconds)
+    trash_expiry_schedule = Singleton(
+        _schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
     )
     upload_purge_schedule = Singleton(
         _schedule,
@@ -397,6 +437,16 @@ class Container(DeclarativeContainer):
         trash=trash,
         links=links,
         tag_links=tag_links,
+        guard=guard,
+        keeps_tag=kept_tags,
+    )
+    repositories = Singleton(
+        RepositoryService,
+        storage=blob_storage,
+        links=links,
+        tag_links=tag_links,
+        trash=trash,
+        guard=guard,
         keeps_tag=kept_tags,
     )
     catalog = Singleton(
@@ -405,6 +455,28 @@ class Container(DeclarativeContainer):
         storage=blob_storage,
         page_size_max=settings.provided.catalog.entries_max,
     )
+    announcements = Factory(
+        Announcements,
+        rounds,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        new_id=new_id,
+        is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
+    )
+    verifier = Factory(
+        Verifier,
+        blob_storage,
+        links=links,
+        index=catalog_index,
+        trash=trash,
+        rules=Singleton(verification_rules, settings.provided.validation, kept_tags),
+        new_hasher=new_hasher,
+        offload=offload,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        rebuild_catalog=catalog.provided.rebuild,
+    )
+    """Is given its budget, and how it announces what it takes away, by whoever verifies."""
     registry = Singleton(
         Registry,
         blobs=blobs,
@@ -414,4 +486,5 @@ class Container(DeclarativeContainer):
         referrers=referrers,
         catalog=catalog,
         trash=trash_service,
+        repositories=repositories,
     )

@@ -36,6 +36,8 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       StorageUnavailableError
         CatalogLostError
       StorageCorruptError
+      AuditUnavailableError             nobody could be held to account, so nothing is changed
+      ImageLayoutError
 """
 
 from collections.abc import Sequence
@@ -227,3 +229,11 @@ class CatalogLostError(StorageUnavailableError):
 
 class StorageCorruptError(StorageError):
     """What is stored cannot be what was written."""
+
+
+class AuditUnavailableError(StorageError):
+    """The audit log cannot be written; the message is for operators."""
+
+
+class ImageLayoutError(StorageError):
+    """An OCI image layout cannot be read or written, or is none."""

@@ -6,7 +6,23 @@ from entrypoints.commands.base import Command
 from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
 from entrypoints.commands.copy import COPY
+from entrypoints.commands.export import EXPORT
+from entrypoints.commands.import_ import IMPORT
 from entrypoints.commands.readonly import READONLY
+from entrypoints.commands.repository import REPOSITORY
 from entrypoints.commands.serve import SERVE
+from entrypoints.commands.trash import TRASH
+from entrypoints.commands.verify import VERIFY
 
-ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, COPY, READONLY)
+ALL: Final[tuple[Command, ...]] = (
+    SERVE,
+    CONFIG,
+    CATALOG,
+    COPY,
+    EXPORT,
+    IMPORT,
+    REPOSITORY,
+    TRASH,
+    VERIFY,
+    READONLY,
+)

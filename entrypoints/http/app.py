@@ -11,10 +11,12 @@ from aiohttp import web
 
 from config.settings import Settings
 from core.access import AccessPolicy
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.upload_state import UploadStateCodec
+from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
 from entrypoints.http.background import Job, background, standard_jobs
 from entrypoints.http.cors import Cors
@@ -25,6 +27,7 @@ from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
+from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.limits import gate
@@ -43,6 +46,7 @@ def create_app(
     policy: AccessPolicy,
     upload_secret: bytes,
     now: Callable[[], datetime],
+    audit_log: AuditLog,
     read_only: ReadOnlySwitch,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
@@ -52,11 +56,12 @@ def create_app(
 
     Args:
         registry: the domain.
-        settings: of which `http` and `storage` are read.
+        settings: of which `http`, `storage` and `audit` are read.
         authenticator: finds out who sends a request.
         policy: what they may do.
         upload_secret: signs upload sessions; equal on all replicas.
         now: tells the time, UTC-aware.
+        audit_log: where it is written who did what.
         read_only: the read-only mode that all replicas share.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
@@ -74,18 +79,21 @@ def create_app(
         upload_lifetime=timedelta(seconds=settings.access.upload_lifetime_seconds),
         now=now,
     )
+    auditor = Auditor(audit_log, settings.audit, now=now)
     dispatcher = Dispatcher(
         _handlers(registry, settings, urls, codec),
         prefix=settings.http.prefix,
         switches=switches,
         gatekeeper=gatekeeper,
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
+        auditor=auditor,
     )
     in_flight = InFlight()
     cors = Cors(settings.http.cors)
     app = web.Application(
         middlewares=[
             in_flight.middleware(),
+            auditor.middleware(),
             error_middleware(lambda: str(uuid.uuid4())),
             gate(settings.http.limits, Forwarding(settings.http.trusted_proxies), time.monotonic),
             cors.middleware(),
@@ -115,6 +123,7 @@ def _handlers(
     uploads = UploadHandlers(registry, codec=codec, urls=urls)
     manifests = ManifestHandlers(registry, urls=urls, bytes_max=settings.http.limits.manifest_bytes)
     lists = ListHandlers(registry, urls=urls)
+    repositories = RepositoryHandlers(registry)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,
@@ -134,6 +143,7 @@ def _handlers(
         (Resource.TAG_LIST, "GET"): lists.tags,
         (Resource.REFERRERS, "GET"): lists.referrers,
         (Resource.CATALOG, "GET"): lists.catalog,
+        (Resource.REPOSITORY, "DELETE"): repositories.delete,
     }
 
 

@@ -19,10 +19,11 @@ from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
 from config.policies import KeptTags
 from config.settings import Settings, StorageKind
-from core.errors import StorageError
+from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
+from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.background import Job
 from entrypoints.http.draining import InFlight
@@ -31,6 +32,7 @@ from entrypoints.http.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.purging import purge_job
 from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
+from entrypoints.http.trash_expiry import expiry_job
 from entrypoints.reload import Reloader
 from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
@@ -63,6 +65,7 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     # Before the fork: a wrong file is told once, and all workers sign with one secret.
     context, secret = _first_context(settings), container.shared_secret()
     asyncio.run(_check_credentials(container))
+    _check_audit_log(container)
     _warn(settings, container)
     inherited = inherited_descriptors(pid=os.getpid())
     try:
@@ -123,8 +126,10 @@ class _Serving:
             policy=self.container.access_policy(),
             upload_secret=self.secret,
             now=utc_now,
+            audit_log=self.container.audit_log(),
             read_only=self.container.read_only(),
             lifetimes=[
+                self.container.audit_log(),
                 self.container.authenticator(),
                 self.container.blob_storage(),
                 self.container.catalog_index(),
@@ -158,6 +163,9 @@ class _Serving:
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
         _prepare_reloads(self.reloader, app, listener, self.container.kept_tags())
+        if self.worker.is_first:
+            switch_audit = SwitchAudit(self.container.audit_log(), settings, now=utc_now)
+            self.reloader.appliers.append(switch_audit.apply)
         async with _running(self.reloader.run()), _running(_beat(self.worker.reports)):
             await stopping.wait()
         if self.worker.is_alone:
@@ -167,13 +175,16 @@ class _Serving:
 
 
 def _jobs(container: Container, settings: Settings, *, is_first: bool) -> Sequence[Job]:
-    """Return what a process does beside serving."""
-    # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
-    jobs = [Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS)]
+    """Return what one process of a server does beside serving."""
+    jobs = [
+        # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
+        Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
+        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds()),
+    ]
     purging = settings.storage.upload_purging
     if is_first and purging.enabled:
-        schedule, budget = container.upload_purge_schedule(), container.upload_purge_budget()
-        jobs.append(purge_job(container.blob_storage(), schedule, purging, budget))
+        budget = container.upload_purge_budget()
+        jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
     return jobs
 
 
@@ -278,6 +289,18 @@ async def _check_credentials(container: Container) -> None:
             return
     except CredentialSourceError as error:
         raise ConfigError([str(error)]) from error
+
+
+def _check_audit_log(container: Container) -> None:
+    """Find out whether the audit log can be written.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        container.audit_log().check()
+    except AuditUnavailableError as error:
+        raise ConfigError([f"`audit`: {error}"]) from error
 
 
 def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:

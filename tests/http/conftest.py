@@ -12,11 +12,13 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from config.settings import Settings
 from core.access import OPEN, AccessPolicy
 from core.digest import Digest
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
@@ -38,6 +40,7 @@ def build_registry(services: CoreServices) -> Registry:
         referrers=services.referrers,
         catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
         trash=services.trash_service,
+        repositories=services.repositories,
     )
 
 
@@ -81,6 +84,7 @@ def open_app(services: CoreServices, settings: Settings) -> web.Application:
         policy=OPEN,
         upload_secret=SECRET,
         now=lambda: datetime.now(UTC),
+        audit_log=DisabledAuditLog(),
         read_only=read_only_switch(services),
         lifetimes=[authenticator],
     )
@@ -104,6 +108,7 @@ async def start(services):
         authenticator: Authenticator | None = None,
         policy: AccessPolicy = OPEN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        audit_log: AuditLog | None = None,
         jobs: Sequence[Job] = (),
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
@@ -114,6 +119,7 @@ async def start(services):
             policy=policy,
             upload_secret=secret,
             now=now,
+            audit_log=audit_log or DisabledAuditLog(),
             read_only=read_only_switch(services),
             lifetimes=[authenticator],
             jobs=jobs,
