@@ -34,6 +34,8 @@ from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
+from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
+from adapters.image_layout.folder import FolderImageLayout
 from config.errors import ConfigError
 from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
@@ -49,13 +51,16 @@ from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
+from core.ports.image_layout import ImageLayout, ImageLayoutWriter
 from core.registry import Registry
 from core.schedule import SharedSchedule
 from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
+from core.services.repositories import RepositoryService
 from core.services.tags import TagService
+from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
@@ -66,6 +71,8 @@ T = TypeVar("T")
 
 LEASE_SECONDS: Final = 30.0
 """How long the job of a replica that died stays undone, about."""
+TRASH_INTERVAL_SECONDS: Final = 3600.0
+"""How often expired trash is looked for, at most."""
 PURGE_REQUESTS_PER_SECOND: Final = 20.0
 """What looking for abandoned uploads may ask of the store."""
 
@@ -182,6 +189,16 @@ def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datet
     )
 
 
+def read_image_layout(path: Path) -> ImageLayout:
+    """Return the OCI image layout that lies in a folder or in a tar archive."""
+    return FolderImageLayout(path) if path.is_dir() else ArchiveImageLayout(path)
+
+
+def write_image_layout(path: Path) -> ImageLayoutWriter:
+    """Return a layout to write: an archive if it is to be called `.tar`, else a folder, which may hold one already."""
+    return ArchiveImageLayoutWriter(path) if path.suffix == ".tar" else FolderImageLayout(path, creates=True)
+
+
 def _entry_id() -> str:
     # Short enough to be read aloud; the time and the kind stand beside it.
     return uuid.uuid4().hex[:16]
@@ -196,13 +213,22 @@ def _is_configured(cache: DescriptorCache | None) -> bool:
     return cache is not None
 
 
-def _related(memory: ManifestCache) -> CallableType[[Digest], Sequence[Digest]]:
-    # Every provider has a `related` of its own, which `provided.related` would mean.
-    return memory.related
+def _trash_interval_seconds(keep_seconds: float) -> float:
+    # A short time to keep is looked after as often; without any there is still what a killed collection left.
+    return min(keep_seconds or TRASH_INTERVAL_SECONDS, TRASH_INTERVAL_SECONDS)
+
+
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
 
 
 def _entries_max(configured: int) -> int:
     return configured or sys.maxsize
+
+
+def _related_of(cache: ManifestCache) -> CallableType[[Digest], Sequence[Digest]]:
+    # Not `provided.related`, which is a provider's own attribute.
+    return cache.related
 
 
 class Container(DeclarativeContainer):
@@ -273,10 +299,12 @@ class Container(DeclarativeContainer):
         storage=blob_storage,
         now=now,
         new_id=Object(_entry_id),
-        keep=Object(timedelta(0)),
+        keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
     )
-    new_hasher = Singleton(hasher_factory)
-    offload = Singleton(HashingThreads)
+    trash_interval_seconds = Callable(_trash_interval_seconds, settings.provided.storage.trash_keep_seconds)
+    trash_expiry_schedule = Singleton(
+        _schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
+    )
     upload_purge_schedule = Singleton(
         _schedule,
         "purge-uploads",
@@ -285,6 +313,8 @@ class Container(DeclarativeContainer):
     )
     upload_purge_budget = Singleton(_budget, PURGE_REQUESTS_PER_SECOND)
 
+    new_hasher = Singleton(hasher_factory)
+    offload = Singleton(HashingThreads)
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
     manifest_cache = Singleton(ManifestCache)
@@ -299,9 +329,9 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
         clock=Object(boot_clock),
         sleep=Object(asyncio.sleep),
-        related=Callable(_related, manifest_cache),
+        related=Callable(_related_of, manifest_cache),
     )
-    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard)
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard, trash=trash)
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
@@ -320,11 +350,30 @@ class Container(DeclarativeContainer):
         guard=guard,
         policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
         memory=manifest_cache,
+        trash=trash,
     )
     tags = Singleton(
         TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max
     )
     referrers = Singleton(ReferrerService, storage=blob_storage, links=links, tag_links=tag_links)
+    trash_service = Singleton(
+        TrashService,
+        storage=blob_storage,
+        trash=trash,
+        links=links,
+        tag_links=tag_links,
+        guard=guard,
+        keeps_tag=kept_tags,
+    )
+    repositories = Singleton(
+        RepositoryService,
+        storage=blob_storage,
+        links=links,
+        tag_links=tag_links,
+        trash=trash,
+        guard=guard,
+        keeps_tag=kept_tags,
+    )
     catalog = Singleton(
         CatalogService,
         catalog_index,
@@ -361,4 +410,6 @@ class Container(DeclarativeContainer):
         tags=tags,
         referrers=referrers,
         catalog=catalog,
+        trash=trash_service,
+        repositories=repositories,
     )

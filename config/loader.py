@@ -79,6 +79,30 @@ def inherited_descriptors(*, pid: int, environ: Mapping[str, str] | None = None)
     return tuple(range(_FIRST_INHERITED, _FIRST_INHERITED + int(count)))
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceEnvironment:
+    """How systemd wants to be told about its service (sd_notify(3), sd_watchdog_enabled(3))."""
+
+    notify_address: str | None
+    """A path, or `@` and a name in the abstract namespace."""
+    watchdog_seconds: float | None
+    """After how long without a sign of life the service is restarted."""
+
+
+def service_environment(*, pid: int, environ: Mapping[str, str] | None = None) -> ServiceEnvironment:
+    """Return what systemd asked of the process `pid`; usually nothing."""
+    environ = os.environ if environ is None else environ
+    address = environ.get("NOTIFY_SOCKET", "")
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    is_watched = (
+        microseconds.isdecimal() and int(microseconds) > 0 and environ.get("WATCHDOG_PID", str(pid)) == str(pid)
+    )
+    return ServiceEnvironment(
+        notify_address=address if address.startswith(("/", "@")) else None,
+        watchdog_seconds=int(microseconds) / 1e6 if is_watched else None,
+    )
+
+
 def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
     """Read the file at `path`, lay the environment over it, and return settings.
 

@@ -15,6 +15,8 @@ _LEVEL_NAMES: Final = {"WARNING": "warning", "CRITICAL": "fatal"}
 _BARE: Final = re.compile(r"[A-Za-z0-9._/@^+:-]+")
 """What stands in the text format without quotes."""
 REQUEST_ID_FIELD: Final = "http.request.id"
+TRACE_ID_FIELD: Final = "trace_id"
+"""OpenTelemetry's name for it in logs of other formats than its own."""
 
 
 class EventFormatter(logging.Formatter):
@@ -22,7 +24,7 @@ class EventFormatter(logging.Formatter):
 
     Args:
         static_fields: in every line.
-        request_id: tells the id of the request that is being served, or nothing.
+        request_fields: tells what names the request that is being served, or nothing.
         names_caller: whether lines tell the function that wrote them.
     """
 
@@ -30,19 +32,20 @@ class EventFormatter(logging.Formatter):
     """Names of the format itself; a field of such a name is written as `fields.<name>`."""
 
     def __init__(
-        self, static_fields: Mapping[str, str], *, request_id: Callable[[], str], names_caller: bool = False
+        self,
+        static_fields: Mapping[str, str],
+        *,
+        request_fields: Callable[[], Mapping[str, str]],
+        names_caller: bool = False,
     ) -> None:
         super().__init__()
         self._static_fields = dict(static_fields)
-        self._request_id = request_id
+        self._request_fields = request_fields
         self._names_caller = names_caller
 
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
         """Return the fields of a line beside time, level and message."""
-        fields: dict[str, Any] = dict(self._static_fields)
-        request_id = self._request_id()
-        if request_id:
-            fields[REQUEST_ID_FIELD] = request_id
+        fields: dict[str, Any] = {**self._static_fields, **self._request_fields()}
         if self._names_caller:
             fields |= {"func": f"{record.module}.{record.funcName}", "file": f"{record.filename}:{record.lineno}"}
         fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
@@ -89,7 +92,7 @@ class LogstashFormatter(EventFormatter):
         return _json({**head, **self.fields(record)})
 
 
-class AccessFormatter(logging.Formatter):
+class CombinedFormatter(logging.Formatter):
     """Apache's combined format, then the id of the request and its seconds."""
 
     @override
@@ -138,4 +141,11 @@ def _escape(text: str) -> str:
 
 
 def _json(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields, default=str)
+    return json.dumps({name: _encodable(value) for name, value in fields.items()}, default=str)
+
+
+def _encodable(value: Any) -> Any:
+    """Escape the bytes of a header that are no UTF-8: Python would write half a surrogate pair, which is no JSON."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode(errors="backslashreplace").decode()

@@ -6,23 +6,29 @@ line can be forged. Every line carries the id of its request. Fields come from `
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Final, TextIO
 
 from config.log_formats import (
-    AccessFormatter,
+    REQUEST_ID_FIELD,
+    TRACE_ID_FIELD,
+    CombinedFormatter,
     EventFormatter,
     JsonFormatter,
     LogstashFormatter,
     TextFormatter,
 )
-from config.settings import LogFormatter, LogLevel, LogSettings
+from config.settings import AccessLogFormat, LogFormatter, LogLevel, LogSettings
+from config.settings.log import TALKATIVE
 
 ACCESS_LOGGER: Final = "registry.access"
 """The logger whose records are requests: their fields are distribution's `http.request.*` and `http.response.*`."""
 
 request_id_variable: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that the running task serves; empty outside of requests."""
+trace_id_variable: ContextVar[str] = ContextVar("trace_id", default="")
+"""The W3C trace that the request belongs to, if its sender said so."""
 
 _LEVELS: Final = {
     LogLevel.DEBUG: logging.DEBUG,
@@ -35,31 +41,58 @@ _FORMATTERS: Final[dict[LogFormatter, type[EventFormatter]]] = {
     LogFormatter.JSON: JsonFormatter,
     LogFormatter.LOGSTASH: LogstashFormatter,
 }
-_TALKATIVE: Final = ("aiobotocore", "aiohttp", "aiomysql", "asyncio", "boto3", "botocore", "urllib3")
-"""Libraries whose debug lines would show credentials and signatures of requests."""
+_ACCESS_FORMATS: Final = {
+    AccessLogFormat.JSON: LogFormatter.JSON,
+    AccessLogFormat.LOGSTASH: LogFormatter.LOGSTASH,
+}
 _OFF: Final = logging.CRITICAL + 1
+_single_levels: Final[set[str]] = set()
+"""Loggers that have a level of their own; logging is global, and so is the memory of what was done to it."""
 
 
 def configure_logging(settings: LogSettings, *, stderr: TextIO | None = None, stdout: TextIO | None = None) -> None:
     """Set up both logs, replacing what was set up before; may be called again with new settings.
 
     Args:
-        settings: level, format and static fields.
+        settings: levels, formats and static fields.
         stderr: where the application log goes instead.
         stdout: where the access log goes instead.
     """
-    formatter = _FORMATTERS[settings.formatter](
-        settings.fields, request_id=request_id_variable.get, names_caller=settings.report_caller
-    )
-    _replace_handlers(logging.getLogger(), stderr or sys.stderr, formatter)
-    logging.getLogger().setLevel(_LEVELS[settings.level])
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[settings.level]))
+    _replace_handlers(logging.getLogger(), stderr or sys.stderr, _formatter(settings, settings.formatter))
+    _set_levels(settings)
     access = logging.getLogger(ACCESS_LOGGER)
-    is_text = settings.formatter is LogFormatter.TEXT
-    _replace_handlers(access, stdout or sys.stdout, AccessFormatter() if is_text else formatter)
+    _replace_handlers(access, stdout or sys.stdout, _access_formatter(settings))
     access.propagate = False
     access.setLevel(_OFF if settings.access_log_disabled else logging.INFO)
+
+
+def request_fields() -> Mapping[str, str]:
+    """Return what names the request that the running task serves: the fields that each of its lines has."""
+    named = {REQUEST_ID_FIELD: request_id_variable.get(), TRACE_ID_FIELD: trace_id_variable.get()}
+    return {name: value for name, value in named.items() if value}
+
+
+def _formatter(settings: LogSettings, kind: LogFormatter) -> EventFormatter:
+    return _FORMATTERS[kind](settings.fields, request_fields=request_fields, names_caller=settings.report_caller)
+
+
+def _access_formatter(settings: LogSettings) -> logging.Formatter:
+    wanted = settings.access_log_format
+    if wanted is AccessLogFormat.COMBINED or (wanted is None and settings.formatter is LogFormatter.TEXT):
+        return CombinedFormatter()
+    return _formatter(settings, _ACCESS_FORMATS[wanted] if wanted else settings.formatter)
+
+
+def _set_levels(settings: LogSettings) -> None:
+    for name in _single_levels - settings.levels.keys():
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    _single_levels.clear()
+    logging.getLogger().setLevel(_LEVELS[settings.level])
+    for name, level in settings.levels.items():
+        logging.getLogger(name).setLevel(_LEVELS[level])
+        _single_levels.add(name)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[settings.level]))
 
 
 def _replace_handlers(logger: logging.Logger, stream: TextIO, formatter: logging.Formatter) -> None:

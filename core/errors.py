@@ -35,6 +35,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       StorageUnavailableError
         CatalogLostError
       StorageCorruptError
+      ImageLayoutError
 """
 
 from collections.abc import Sequence
@@ -217,3 +218,7 @@ class CatalogLostError(StorageUnavailableError):
 
 class StorageCorruptError(StorageError):
     """What is stored cannot be what was written."""
+
+
+class ImageLayoutError(StorageError):
+    """An OCI image layout cannot be read or written, or is none."""

@@ -33,7 +33,7 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
 
 A link holds a digest as text, without a newline. Names, tags and digests are value objects, so a key is legal by
 construction. Distribution never enters a `_…` directory that it does not know. An entry of the trash is named
-`<yyyymmddThhmmssZ>-<kind>-<id>`, so that a listing tells when and what.
+`<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`, so that a listing tells when and what.
 """
 
 from typing import Final
@@ -44,8 +44,8 @@ from core.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
-TRANSFERS: Final = f"{ROOT}/_transfers"
 UPLOADS_DIRECTORY: Final = "_uploads"
+TRANSFERS: Final = f"{ROOT}/_transfers"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"

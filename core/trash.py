@@ -103,9 +103,13 @@ class Trash:
     ) -> int:
         """Write down what is about to be removed; call it before removing. One storage request per 4,000 items.
 
+        With a time of zero the removal of mere links is not recorded, at no cost.
+
         Returns:
             The number of the next part, for more of the same entry.
         """
+        if not self.is_on and not _holds_data(entry.id):
+            return first_part
         for part in split(entry, links, blobs, blob_bytes):
             await self._storage.write(layout.trash_entry_part(entry.id, first_part), encode(part))
             first_part += 1
@@ -131,6 +135,15 @@ class Trash:
                 return True
         # Somebody else may have been faster.
         return await self._is_at(layout.blob_data(digest))
+
+    async def return_copy(self, digest: Digest, entry: TrashEntry) -> bool:
+        """Have back the very data that an entry took away, quarantined data too; False where that is gone.
+
+        What is at its place already stays. Idempotent. Two requests.
+        """
+        return await self._is_at(layout.blob_data(digest)) or await self._move(
+            _copy_key(entry, digest), layout.blob_data(digest)
+        )
 
     async def holds_blob(self, digest: Digest) -> bool:
         """Whether the trash has a copy of a blob. One storage request."""

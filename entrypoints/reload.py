@@ -62,6 +62,8 @@ class Reloader:
     """Knows the files as `loaded` was made from them, if it saw them then."""
     speaks: bool = True
     """Whether it logs what all processes of a server do alike; one of them speaks for all."""
+    reloaded: Callable[[], None] = lambda: None
+    """Called whenever what was asked for by `ask` has been done."""
     live_keys: list[str] = field(default_factory=lambda: list(LIVE_KEYS))
     """What `appliers` and parts can change; whatever else differs is told to need a restart."""
 
@@ -105,6 +107,8 @@ class Reloader:
                 # What is read now is not read again because it changed.
                 await self._changed_parts()
             await self._reload(parts)
+            if parts is self._parts:
+                self.reloaded()
 
     async def _changed_parts(self) -> Sequence[_Part]:
         files = {part.name: set(part.files()) for part in self._parts}

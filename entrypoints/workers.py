@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import override
+
+from entrypoints.service_manager import NOBODY, Reports, ServiceManager
+
 _logger = logging.getLogger(__name__)
 
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
@@ -22,30 +26,68 @@ _RESTART_SECONDS: Final = 1.0
 """How long a worker that died young waits for its successor, so that a broken one does not spin."""
 _FIRST_SECONDS: Final = 10.0
 """How long the others wait for the first worker to serve."""
+_SOON_SECONDS: Final = 0.1
+"""How often workers are listened to while systemd waits for what they will say."""
+_LONG_SECONDS: Final = 3600.0
+_SAID_BYTES_MAX: Final = 65536
+_READY: Final = b"1"
+_RELOADED: Final = b"r"
+_ALIVE: Final = b"."
 _CPU_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a worker knows of its place; `ALONE` is a process that has no parent."""
+    """What a worker knows of its place; one process that serves alone has no parent."""
 
+    reports: Reports
+    """Who is told how it fares: the parent, or systemd."""
     number: int = 0
     lifeline: int | None = None
     """A descriptor that ends when the parent does, however it ends."""
-    ready_pipe: int | None = None
 
     @property
     def is_first(self) -> bool:
         """Whether it does what one of them has to do for all."""
         return self.number == 0
 
-    def tell_ready(self) -> None:
-        """Tell the parent that this worker serves."""
-        if self.ready_pipe is not None:
-            os.write(self.ready_pipe, b"1")
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no parent."""
+        return self.lifeline is None
 
 
-ALONE: Final = Worker()
+class PipeReports(Reports):
+    """Tells the parent, a byte each."""
+
+    def __init__(self, pipe: int, *, beat_seconds: float | None) -> None:
+        self._pipe = pipe
+        self._beat_seconds = beat_seconds
+
+    @property
+    @override
+    def beat_seconds(self) -> float | None:
+        return self._beat_seconds
+
+    @override
+    def ready(self, status: str) -> None:
+        os.write(self._pipe, _READY)
+
+    @override
+    def reloading(self) -> None:
+        """Say nothing: the parent passed the signal on."""
+
+    @override
+    def reloaded(self) -> None:
+        os.write(self._pipe, _RELOADED)
+
+    @override
+    def alive(self) -> None:
+        os.write(self._pipe, _ALIVE)
+
+    @override
+    def stopping(self, drain_seconds: float) -> None:
+        """Say nothing: the parent passed the signal on."""
 
 
 def usable_cores() -> int:
@@ -62,9 +104,22 @@ def usable_cores() -> int:
 @dataclass(slots=True)
 class _Child:
     number: int
-    ready_pipe: int
+    pipe: int
     begun_at: float
+    heard_at: float = 0.0
     is_ready: bool = False
+    is_reloading: bool = False
+
+    def listen(self, now: float) -> None:
+        """Take in what it has said since it was last listened to."""
+        try:
+            said = os.read(self.pipe, _SAID_BYTES_MAX)
+        except BlockingIOError:
+            return
+        if said:
+            self.heard_at = now
+        self.is_ready |= _READY in said
+        self.is_reloading &= _RELOADED not in said
 
 
 class Supervisor:
@@ -73,13 +128,30 @@ class Supervisor:
     Args:
         start: what a worker runs, in its own process; returns its exit code.
         count: how many workers.
+        service: is told how all of them fare.
+        status: what it is told once they serve.
+        drain_seconds: how long requests may go on after a stop was asked for.
     """
 
-    def __init__(self, start: Callable[[Worker], int], count: int) -> None:
+    def __init__(
+        self,
+        start: Callable[[Worker], int],
+        count: int,
+        *,
+        service: ServiceManager = NOBODY,
+        status: str = "",
+        drain_seconds: float = 0.0,
+    ) -> None:
         self._start = start
         self._count = count
+        self._service = service
+        self._status = status
+        self._drain_seconds = drain_seconds
         self._children: dict[int, _Child] = {}
         self._is_stopping = False
+        self._is_told_ready = False
+        self._is_reloading = False
+        self._looked_at = time.monotonic()
         self._exit_code = 0
         self._has_served = False
         self._lifeline, self._held_lifeline = os.pipe()
@@ -94,24 +166,69 @@ class Supervisor:
         self._spawn(0)
         # It fills the catalog before it serves; the others would show what the index had before. They wait no longer
         # than for a slow start, and a dead first worker ends the wait too.
-        select.select([child.ready_pipe for child in self._children.values()], [], [], _FIRST_SECONDS)
+        select.select([child.pipe for child in self._children.values()], [], [], _FIRST_SECONDS)
         for number in range(1, self._count):
             self._spawn(number)
         while self._children:
-            received = signal.sigwaitinfo(_SIGNALS).si_signo
-            if received == signal.SIGCHLD:
-                self._reap()
-            elif received == signal.SIGHUP:
-                self._send(signal.SIGHUP)
-            else:
-                self._stop()
+            received = signal.sigtimedwait(_SIGNALS, self._patience_seconds())
+            if received is not None:
+                self._handle(received.si_signo)
+            self._listen()
         return self._exit_code
+
+    def _patience_seconds(self) -> float:
+        """Return how long to wait for a signal: workers are listened to meanwhile only where systemd waits for word."""
+        if not self._service.listens or self._is_stopping:
+            return _LONG_SECONDS
+        if not self._is_told_ready or self._is_reloading:
+            return _SOON_SECONDS
+        return self._service.beat_seconds or _LONG_SECONDS
+
+    def _handle(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number != signal.SIGHUP:
+            self._stop()
+        elif not self._is_stopping:
+            self._service.reloading()
+            self._is_reloading = True
+            for child in self._children.values():
+                child.is_reloading = True
+            self._send(signal.SIGHUP)
+
+    def _listen(self) -> None:
+        now = time.monotonic()
+        children = self._children.values()
+        for child in children:
+            child.listen(now)
+        if self._is_reloading and not any(child.is_reloading for child in children):
+            self._is_reloading = False
+            self._service.reloaded()
+        if not self._is_told_ready and not self._is_stopping and all(child.is_ready for child in children):
+            self._is_told_ready = True
+            self._service.ready(self._status)
+        if self._service.watchdog_seconds:
+            self._kill_stuck(now, self._service.watchdog_seconds)
+            self._service.alive()
+        self._looked_at = now
+
+    def _kill_stuck(self, now: float, period_seconds: float) -> None:
+        if now - self._looked_at > period_seconds:
+            # This process was stopped itself, and the workers with it, perhaps: they get another period.
+            for child in self._children.values():
+                child.heard_at = now
+        for process, child in self._children.items():
+            if child.is_ready and not self._is_stopping and now - child.heard_at > period_seconds:
+                _logger.error("worker %d is stuck and is killed", child.number)
+                os.kill(process, signal.SIGKILL)
+                child.heard_at = now
 
     def _spawn(self, number: int) -> None:
         reading, writing = os.pipe()
         process = os.fork()
         if process == 0:
-            self._become_worker(Worker(number, lifeline=self._lifeline, ready_pipe=writing))
+            reports = PipeReports(writing, beat_seconds=self._service.beat_seconds)
+            self._become_worker(Worker(reports, number, lifeline=self._lifeline))
         os.close(writing)
         os.set_blocking(reading, False)
         self._children[process] = _Child(number, reading, time.monotonic())
@@ -121,7 +238,7 @@ class Supervisor:
         try:
             os.close(self._held_lifeline)
             for child in self._children.values():
-                os.close(child.ready_pipe)
+                os.close(child.pipe)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             code = self._start(worker)
         except BaseException:
@@ -137,12 +254,13 @@ class Supervisor:
             process, status = os.waitpid(-1, os.WNOHANG)
             if process == 0:
                 return
-            child = self._children.pop(process)
-            self._bury(child, os.waitstatus_to_exitcode(status))
+            self._bury(self._children.pop(process), os.waitstatus_to_exitcode(status))
 
     def _bury(self, child: _Child, code: int) -> None:
-        self._has_served |= any(_heard(other) for other in [child, *self._children.values()])
-        os.close(child.ready_pipe)
+        for each in (child, *self._children.values()):
+            each.listen(time.monotonic())
+            self._has_served |= each.is_ready
+        os.close(child.pipe)
         if self._is_stopping:
             return
         if not self._has_served:
@@ -156,19 +274,12 @@ class Supervisor:
         self._spawn(child.number)
 
     def _stop(self) -> None:
+        if not self._is_stopping and self._children:
+            _logger.info("stopping", extra={"drain_seconds": self._drain_seconds, "workers": len(self._children)})
+            self._service.stopping(self._drain_seconds)
         self._is_stopping = True
         self._send(signal.SIGTERM)
 
     def _send(self, number: signal.Signals) -> None:
         for process in self._children:
             os.kill(process, number)
-
-
-def _heard(child: _Child) -> bool:
-    """Whether a worker has told that it serves."""
-    if not child.is_ready:
-        try:
-            child.is_ready = os.read(child.ready_pipe, 1) == b"1"
-        except BlockingIOError:
-            return False
-    return child.is_ready

@@ -205,6 +205,14 @@ class _InstrumentedWriter(BlobWriter):
         self._key = key
         self._timed = timed
         self._timed_items = timed_items
+        if inner.append_now is not None:
+            self.append_now = self._append_now
+
+    def _append_now(self, chunk: memoryview) -> None:
+        if self._inner.append_now is None:
+            raise RuntimeError("the writer takes nothing from threads")
+        with self._timed("append", self._key):
+            self._inner.append_now(chunk)
 
     @property
     @override

@@ -246,6 +246,13 @@ class _MemoryWriter(BlobWriter):
 
     @override
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        self._append(chunk)
+
+    @override
+    def append_now(self, chunk: memoryview) -> None:
+        self._append(chunk)
+
+    def _append(self, chunk: bytes | bytearray | memoryview) -> None:
         if not self._is_writable:
             raise RuntimeError("the writer takes no more bytes")
         self._buffer().extend(chunk)

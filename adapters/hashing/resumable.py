@@ -106,9 +106,11 @@ class ResumableHasher(Hasher):
 
     @override
     def update(self, data: bytes | bytearray | memoryview) -> None:
-        # bytes go as they are; anything else is copied once.
-        content = data if isinstance(data, bytes) else bytes(data)
-        self._family.update(ctypes.byref(self._context), content, len(content))
+        # bytes and what can be written to go as they are; a read-only view is copied once.
+        if isinstance(data, memoryview) and data.readonly:
+            data = bytes(data)
+        content = data if isinstance(data, bytes) or not data else ctypes.byref(ctypes.c_char.from_buffer(data))
+        self._family.update(ctypes.byref(self._context), content, len(data))
 
     @override
     def digest(self) -> Digest:

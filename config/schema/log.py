@@ -1,15 +1,28 @@
 """`log`: the application log and the access log."""
 
+from typing import Any, Final
+
+from marshmallow import ValidationError
+from typing_extensions import override
+
 from config.schema.base import SectionSchema, Sub
 from config.schema.collections import TextMap, Unused
 from config.schema.scalars import Bool, Choice
-from config.settings import LogFormatter, LogLevel, LogSettings
+from config.settings import AccessLogFormat, LogFormatter, LogLevel, LogSettings
+from config.settings.log import TALKATIVE
+
+_LEVELS: Final = {level.value: level for level in LogLevel}
 
 
 class AccessLogSchema(SectionSchema):
     """`log.accesslog`."""
 
     access_log_disabled = Bool("disabled", "Whether to write no access log.")
+    access_log_format = Choice(
+        "format",
+        "How its lines look; without it `combined` beside `log.formatter: text`, else as `log.formatter`.",
+        AccessLogFormat,
+    )
 
 
 class LogSchema(SectionSchema):
@@ -21,6 +34,24 @@ class LogSchema(SectionSchema):
     formatter = Choice("formatter", "How a line of the application log looks.", LogFormatter)
     # marshmallow takes declared keys off the class, so this does not hide its own `fields`.
     fields = TextMap("fields", "Static fields in every line.")  # type: ignore[assignment]
+    levels = TextMap("levels", "Levels of single loggers, by name, such as `core.services.catalog: debug`.")
     access_log = Sub("accesslog", "The access log, one line per request on stdout.", AccessLogSchema)
     report_caller = Bool("reportcaller", "Whether lines name the function that wrote them.")
     hooks = Unused("hooks", "Mails for log lines.")
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Refuse levels that are none, and those that would make a library show signatures and credentials."""
+        levels = values.get("levels", {})
+        problems = {name: [problem] for name, text in levels.items() if (problem := _tell(name, text))}
+        if problems:
+            raise ValidationError({"levels": problems})
+        return values | {"levels": {name: _LEVELS[text] for name, text in levels.items()}}
+
+
+def _tell(name: str, text: str) -> str | None:
+    if text not in _LEVELS:
+        return f"must be one of {', '.join(_LEVELS)}"
+    if name.partition(".")[0] in TALKATIVE:
+        return "cannot be set: below `warn` this library logs credentials"
+    return None

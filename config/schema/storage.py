@@ -22,6 +22,14 @@ class DeleteSchema(SectionSchema):
     delete_enabled = Bool("enabled", "Whether manifests, tags and blobs may be deleted.")
 
 
+class TrashSchema(SectionSchema):
+    """`storage.trash`."""
+
+    trash_keep_seconds = Duration(
+        "keep", "How long what was deleted or collected can be brought back; 0 keeps nothing."
+    )
+
+
 class RedirectSchema(SectionSchema):
     """`storage.redirect`."""
 
@@ -93,6 +101,7 @@ class StorageSchema(SectionSchema):
     rados = Unused("rados", "Images in Ceph.")
     swift = Unused("swift", "Images in OpenStack Swift.")
     delete = Sub("delete", "Deletion.", DeleteSchema)
+    trash = Sub("trash", "What was deleted or collected, for a time.", TrashSchema)
     redirect = Sub("redirect", "Redirects to the store.", RedirectSchema)
     cache = Sub("cache", "The cache of blob descriptors.", CacheSchema)
     tag = Sub("tag", "Tag lookups.", TagSchema)

@@ -23,7 +23,7 @@ from config.settings.http import (
     TlsSettings,
     TlsVersion,
 )
-from config.settings.log import LogFormatter, LogLevel, LogSettings
+from config.settings.log import AccessLogFormat, LogFormatter, LogLevel, LogSettings
 from config.settings.operations import (
     EndpointSettings,
     FileCheckSettings,
@@ -62,6 +62,7 @@ from config.settings.storage import (
 __all__ = [
     "SCS_REGIONS",
     "SIGNING_ALGORITHMS",
+    "AccessLogFormat",
     "AccessSettings",
     "AuthKind",
     "AuthSettings",

@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+TALKATIVE: Final = frozenset({"aiobotocore", "aiohttp", "aiomysql", "asyncio", "boto3", "botocore", "redis", "urllib3"})
+"""Libraries whose debug lines would show credentials and signatures of requests; they stay at `warn`."""
 
 
 class LogLevel(StrEnum):
@@ -22,6 +26,14 @@ class LogFormatter(StrEnum):
     LOGSTASH = "logstash"
 
 
+class AccessLogFormat(StrEnum):
+    """How a line of the access log looks."""
+
+    COMBINED = "combined"
+    JSON = "json"
+    LOGSTASH = "logstash"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """The application log on stderr and the access log on stdout."""
@@ -30,6 +42,10 @@ class LogSettings:
     formatter: LogFormatter = LogFormatter.TEXT
     fields: Mapping[str, str] = field(default_factory=dict)
     """Static fields in every line."""
+    levels: Mapping[str, LogLevel] = field(default_factory=dict)
+    """Levels of single loggers (and of those below them), by name."""
     access_log_disabled: bool = False
+    access_log_format: AccessLogFormat | None = None
+    """None follows `formatter`: combined beside text, else the same."""
     report_caller: bool = False
     """Whether lines name the code that wrote them."""

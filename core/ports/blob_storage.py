@@ -54,6 +54,9 @@ class BlobWriter(ABC):
     Used by one task at a time. Memory is bounded whatever the size.
     """
 
+    append_now: Callable[[memoryview], None] | None = None
+    """`write` for threads where the store is a local file: it blocks. Nothing else is called meanwhile."""
+
     @property
     @abstractmethod
     def size(self) -> int:
@@ -62,6 +65,8 @@ class BlobWriter(ABC):
     @abstractmethod
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append `chunk`, which the caller does not change before this returns.
+
+        Small chunks may wait in memory until the block is left, which then fails if they cannot be kept.
 
         Raises:
             StorageUnavailableError: the store failed or is full. What earlier calls wrote is kept.

@@ -13,16 +13,21 @@ from core.media_types import OCTET_STREAM
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobReader, BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
+from core.trash import Trash
+from core.trash_entry import RemovedLink, TrashKind
 
 
 class BlobService:
     """Reads, mounts and unlinks blobs; one per process."""
 
-    def __init__(self, storage: BlobStorage, links: Links, cache: DescriptorCache, *, guard: CollectionGuard) -> None:
+    def __init__(
+        self, storage: BlobStorage, links: Links, cache: DescriptorCache, *, guard: CollectionGuard, trash: Trash
+    ) -> None:
         self._storage = storage
         self._links = links
         self._cache = cache
         self._guard = guard
+        self._trash = trash
 
     async def stat(self, name: RepositoryName, digest: Digest) -> Descriptor:
         """Describe a blob. Two storage requests, or none for one that was proven to be there lately.
@@ -96,14 +101,18 @@ class BlobService:
             await self._guard.remember(name, digest, stat.size)
         return True
 
-    async def unlink(self, name: RepositoryName, digest: Digest) -> None:
+    async def unlink(self, name: RepositoryName, digest: Digest, *, by: str = "") -> None:
         """Remove the repository's link; the data stays for other repositories and for garbage collection.
+
+        It is recorded in the trash first, with who asks (`by`), for one storage request more.
 
         Raises:
             BlobUnknownError: the repository does not link it.
         """
         await self._cache.forget(name, digest)
-        await self._target(name, digest)
+        target = await self._target(name, digest)
+        link = RemovedLink(layout.layer_link(name, digest), target)
+        await self._trash.record(self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by), links=[link])
         await self._links.delete(layout.layer_link(name, digest))
         # Again, for a request that looked while the link was still there.
         await self._cache.forget(name, digest)

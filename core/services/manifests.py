@@ -29,6 +29,8 @@ from core.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.schema1 import is_schema1
 from core.tag_links import TagLinks
+from core.trash import Trash
+from core.trash_entry import RemovedLink, TrashKind
 
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
 """What a push may bring (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
@@ -82,6 +84,7 @@ class ManifestService:
         guard: CollectionGuard,
         policy: ManifestPolicy,
         memory: ManifestCache,
+        trash: Trash,
     ) -> None:
         self._storage = storage
         self._links = links
@@ -90,6 +93,7 @@ class ManifestService:
         self._legacy = LegacyManifests(storage, links)
         self._memory = memory
         self._policy = policy
+        self._trash = trash
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
         """Return the digest that a tag points at; a digest is its own answer.
@@ -182,8 +186,15 @@ class ManifestService:
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(digest=actual, subject=subject, tags=tags)
 
-    async def delete(self, name: RepositoryName, reference: Reference) -> Sequence[Tag]:
+    async def delete(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Sequence[Tag]:
         """Delete a tag alone, or a manifest by digest with all tags that point at it; never a layer.
+
+        What goes is recorded in the trash first, for one storage request more.
+
+        Args:
+            name: the repository.
+            reference: a tag or a digest.
+            by: who asks, for the record.
 
         Returns:
             The tags that went.
@@ -193,10 +204,12 @@ class ManifestService:
             DeniedError: the policy keeps the tag, or one that points at the manifest.
         """
         if isinstance(reference, Digest):
-            return await self._delete_revision(name, reference)
+            return await self._delete_revision(name, reference, by)
         current = await self.resolve(name, reference)
         if self._policy.keeps_tag(name, reference):
             raise _kept(reference, current)
+        entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by)
+        await self._trash.record(entry, links=[RemovedLink(layout.tag_current_link(name, reference), current)])
         await self._tags.remove(name, [reference])
         return [reference]
 
@@ -231,33 +244,41 @@ class ManifestService:
             return StoredManifest(content=payload, media_type=DOCKER_SCHEMA1, digest=digest)
         return StoredManifest(content=signed, media_type=DOCKER_SCHEMA1_SIGNED, digest=digest)
 
-    async def _delete_revision(self, name: RepositoryName, digest: Digest) -> Sequence[Tag]:
+    async def _delete_revision(self, name: RepositoryName, digest: Digest, by: str) -> Sequence[Tag]:
         link = layout.revision_link(name, digest)
         if await self._links.read(link) is None:
             if await self._legacy.find_among_layers(name, digest) is None:
                 raise _unknown(name, digest)
             link = layout.layer_link(name, digest)
-        subject = await self._subject(digest)
+        links = [link]
+        if (subject := await self._subject(digest)) is not None:
+            links.append(layout.referrer_link(name, subject, digest))
+        entry = self._trash.new_entry(TrashKind.MANIFEST, repository=name, by=by)
+        tags = await self._deletable_tags(name, digest)
+        tag_links = [layout.tag_current_link(name, tag) for tag in tags]
+        part = await self._trash.record(entry, links=[RemovedLink(key, digest) for key in (*links, *tag_links)])
         # Tags go first: a tag without its manifest would be listed and could not be pulled.
-        removed = await self._remove_tags(name, digest)
+        await self._tags.remove(name, tags)
         await self._links.delete(link)
         # Once more, for a push that pointed a tag at it in between.
         try:
-            removed += await self._remove_tags(name, digest)
+            late = await self._deletable_tags(name, digest)
         except DeniedError:
             # Such a push of a tag that nothing may take away; then neither may this.
             await self._links.write(link, digest)
             raise
-        if subject is not None:
-            await self._links.delete(layout.referrer_link(name, subject, digest))
-        return removed
+        if late:
+            late_links = [RemovedLink(layout.tag_current_link(name, tag), digest) for tag in late]
+            await self._trash.record(entry, links=late_links, first_part=part)
+            await self._tags.remove(name, late)
+        await self._storage.delete(links[1:])
+        return tags + late
 
-    async def _remove_tags(self, name: RepositoryName, digest: Digest) -> list[Tag]:
+    async def _deletable_tags(self, name: RepositoryName, digest: Digest) -> list[Tag]:
         tags = await self._tags.pointing_at(name, digest)
         for tag in tags:
             if self._policy.keeps_tag(name, tag):
                 raise _kept(tag, digest)
-        await self._tags.remove(name, tags)
         return tags
 
     async def _require_movable(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> None:

@@ -4,14 +4,15 @@ In storage a session is `startedat` and the staged `data` (see `core.layout`); b
 with the client (`core.upload_state`), so that any replica takes the next piece.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from core import layout
 from core.collection.guard import CollectionGuard, Need
+from core.content_source import ContentSource, Offload
 from core.descriptor import Descriptor
 from core.digest import CANONICAL, Digest, Hasher, HasherFactory
 from core.errors import (
@@ -35,9 +36,6 @@ _REMEMBERED_SESSIONS_MAX: Final = 10_000
 """How many sessions are known as untouched, and as finished; what falls out costs requests or waits for the purge."""
 
 T = TypeVar("T")
-
-Offload = Callable[..., Awaitable[Any]]
-"""Starts `function(*arguments)` in a thread at once and returns what to await for its result."""
 
 
 class UploadService:
@@ -246,18 +244,34 @@ class UploadService:
 
     async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, chunks: AsyncIterable[bytes]) -> None:
         async for chunk in chunks:
-            if hasher is None:
+            await self._take_in(writer, hasher, chunk)
+            if writer.append_now is not None and isinstance(chunks, ContentSource) and chunks.is_pourable:
+                await chunks.pour(_taker(writer.append_now, hasher), self._offload)
+
+    async def _take_in(self, writer: BlobWriter, hasher: Hasher | None, chunk: bytes) -> None:
+        if hasher is None:
+            await writer.write(chunk)
+        elif len(chunk) <= _HASH_INLINE_BYTES_MAX:
+            hasher.update(chunk)
+            await writer.write(chunk)
+        else:
+            # Hashing and writing take about as long as each other, and run side by side.
+            hashing = self._offload(hasher.update, chunk)
+            try:
                 await writer.write(chunk)
-            elif len(chunk) <= _HASH_INLINE_BYTES_MAX:
-                hasher.update(chunk)
-                await writer.write(chunk)
-            else:
-                # Hashing and writing take about as long as each other, and run side by side.
-                hashing = self._offload(hasher.update, chunk)
-                try:
-                    await writer.write(chunk)
-                finally:
-                    await hashing
+            finally:
+                await hashing
+
+
+def _taker(append: Callable[[memoryview], None], hasher: Hasher | None) -> Callable[[memoryview], None]:
+    if hasher is None:
+        return append
+
+    def take(piece: memoryview) -> None:
+        append(piece)
+        hasher.update(piece)
+
+    return take
 
 
 def _remember(sessions: dict[str, T], upload_id: str, *, value: T) -> None:

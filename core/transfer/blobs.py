@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from core import layout
 from core.budget import Budget
+from core.collection.guard import CollectionGuard
 from core.digest import Digest, Hasher, HasherFactory
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
 from core.ports.blob_storage import BlobReader, BlobStorage, BlobWriter
@@ -59,6 +60,8 @@ class Work:
     budget: Budget
     sleep: Callable[[float], Awaitable[None]]
     tally: Tally
+    guard: CollectionGuard
+    """Keeps collection at the target from taking what is copied there."""
     is_dry: bool = False
     """Whether nothing is written."""
     rereads_target: bool = False

@@ -5,6 +5,7 @@ from core.errors import TagInvalidError
 from core.names import RepositoryName, Tag
 from core.transfer.blobs import Work
 from core.transfer.comparison import Comparison, Differences
+from core.transfer.target import Target
 from core.transfer.tasks import for_each, stream
 
 
@@ -14,8 +15,9 @@ class Removal:
     Nothing is removed on the word of a listing alone: the source is asked for each thing once more.
     """
 
-    def __init__(self, work: Work, comparison: Comparison) -> None:
+    def __init__(self, work: Work, comparison: Comparison, target: Target) -> None:
         self._work = work
+        self._target = target
         self._comparison = comparison
 
     async def remove(self, name: RepositoryName, found: Differences) -> None:
@@ -34,18 +36,14 @@ class Removal:
     async def _tag(self, name: RepositoryName, tag: Tag) -> None:
         link = layout.tag_current_link(name, tag)
         if await self._comparison.read(self._work.source, link) is None:
-            if not self._work.is_dry:
-                await self._work.budget.take(requests=2)
-                await self._work.target.delete_tree(layout.tag(name, tag))
+            await self._target.delete_tree(layout.tag(name, tag))
             self._work.tally.add(deleted=1)
 
     async def _links(self, prefix: str, keys: "set[str] | list[str]") -> None:
         async def remove(key: str) -> None:
             link = f"{prefix}/{key}"
             if await self._comparison.read(self._work.source, link) is None:
-                if not self._work.is_dry:
-                    await self._work.budget.take()
-                    await self._work.target.delete([link])
+                await self._target.delete(link)
                 self._work.tally.add(deleted=1)
 
         # In descending order a manifest's signatures come before the manifest itself, as in a deleted tree.

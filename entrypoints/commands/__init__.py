@@ -6,7 +6,21 @@ from entrypoints.commands.base import Command
 from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
 from entrypoints.commands.copy import COPY
+from entrypoints.commands.export import EXPORT
+from entrypoints.commands.import_ import IMPORT
+from entrypoints.commands.repository import REPOSITORY
 from entrypoints.commands.serve import SERVE
+from entrypoints.commands.trash import TRASH
 from entrypoints.commands.verify import VERIFY
 
-ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, COPY, VERIFY)
+ALL: Final[tuple[Command, ...]] = (
+    SERVE,
+    CONFIG,
+    CATALOG,
+    COPY,
+    EXPORT,
+    IMPORT,
+    REPOSITORY,
+    TRASH,
+    VERIFY,
+)

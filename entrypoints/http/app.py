@@ -24,6 +24,7 @@ from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
+from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.limits import gate
@@ -109,6 +110,7 @@ def _handlers(
     uploads = UploadHandlers(registry, codec=codec, urls=urls)
     manifests = ManifestHandlers(registry, urls=urls, bytes_max=settings.http.limits.manifest_bytes)
     lists = ListHandlers(registry, urls=urls)
+    repositories = RepositoryHandlers(registry)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,
@@ -128,6 +130,7 @@ def _handlers(
         (Resource.TAG_LIST, "GET"): lists.tags,
         (Resource.REFERRERS, "GET"): lists.referrers,
         (Resource.CATALOG, "GET"): lists.catalog,
+        (Resource.REPOSITORY, "DELETE"): repositories.delete,
     }
 
 

@@ -8,6 +8,7 @@ from core.errors import UnsupportedError
 from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
+from entrypoints.http.keys import TARGET
 from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, match
 from entrypoints.http.switches import Switches
 
@@ -56,6 +57,7 @@ class Dispatcher:
         target = match(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
         if target is None:
             return await self._answer_elsewhere(request)
+        request[TARGET] = target
         if request.method == "OPTIONS":
             # Browsers ask before they may send credentials.
             return _other_method(request, target.resource)

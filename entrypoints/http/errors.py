@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from core import errors
-from entrypoints.http.keys import UPLOAD_LOCATION
+from entrypoints.http.keys import ERROR_CODE, UPLOAD_LOCATION
 
 _logger = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ def render(request: web.BaseRequest, error: Exception) -> web.Response:
     if isinstance(error, web.HTTPException):
         return _render_http(error)
     code, status = _look_up(error)
+    request[ERROR_CODE] = code
     if status == http.HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.error("request failed", exc_info=error)
         return respond(status, [envelope(code, "unknown error")])

@@ -8,6 +8,7 @@ from config.settings import LimitSettings
 from core.access import Caller
 from entrypoints.http.draining import InFlight
 from entrypoints.http.forwarding import Client
+from entrypoints.http.routes import Target
 from entrypoints.http.switches import Switches
 
 IN_FLIGHT: Final = web.AppKey("IN_FLIGHT", InFlight)
@@ -22,6 +23,12 @@ BEGUN: Final = web.RequestKey("BEGUN", bool)
 """Set once the head of the response is on its way: nothing else may be answered then."""
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 """Names the request in every log line and in the `X-Request-Id` header."""
+TRACE_ID: Final = web.RequestKey("TRACE_ID", str)
+"""The W3C trace that the request is a part of, if its sender said so."""
+TARGET: Final = web.RequestKey("TARGET", Target)
+"""Where the request goes; not set where no endpoint is."""
+ERROR_CODE: Final = web.RequestKey("ERROR_CODE", str)
+"""OCI's code of the error that was answered, if one was."""
 CALLER: Final = web.RequestKey("CALLER", Caller)
 """Who sends the request; set before a handler is called, never where the request was refused."""
 UPLOAD_LOCATION: Final = web.RequestKey("UPLOAD_LOCATION", str)

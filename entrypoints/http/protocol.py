@@ -5,20 +5,25 @@ What aiohttp answers itself (a request that cannot be parsed never reaches the a
 
 import asyncio
 import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
-from aiohttp import HttpVersion10, web
-from aiohttp.http import RawRequestMessage
+from aiohttp import HttpVersion10, StreamReader, web
+from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from typing_extensions import override
 
 from config.settings import LimitSettings
+from entrypoints.http.access_log import AccessLogger
 from entrypoints.http.draining import CUT_SECONDS
 from entrypoints.http.errors import envelope, render, respond
-from entrypoints.http.middlewares import AccessLogger
-from entrypoints.http.streaming import READ_BUFFER_BYTES
+from entrypoints.http.pouring import duplicate
+from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request
+from entrypoints.http.streaming import READ_BUFFER_BYTES, ClientGoneError
 
 _logger = logging.getLogger(__name__)
 
@@ -66,6 +71,48 @@ class GuardedProtocol(RequestHandler):
             # A part of a head, while no request is under way.
             self._start_timer()
 
+    def can_lend(self, payload: StreamReader) -> bool:
+        """Whether `lend` works: the bytes on the wire are those of the body, which is not over."""
+        transport = self.transport
+        return (
+            transport is not None
+            and not transport.is_closing()
+            and transport.get_extra_info("sslcontext") is None
+            and transport.get_extra_info("socket") is not None
+            and not payload.is_eof()
+        )
+
+    @contextmanager
+    def lend(self, payload: StreamReader) -> Iterator[int]:
+        """Lend a descriptor for a block that reads the rest of a body off the socket (see `SocketLender`)."""
+        if self.transport is None:
+            raise ClientGoneError("the connection was closed before the rest of the body was read")
+        self.transport.pause_reading()
+        try:
+            with duplicate(self.transport.get_extra_info("socket").fileno()) as descriptor:
+                yield descriptor
+        except BaseException:
+            # The parser still waits for the rest of the body, and takes no bytes for a request that are none.
+            self._resume_transport_reading()
+            raise
+        # The parser has not seen the end of the body, and never will.
+        self._parser = self._new_parser()
+        payload.feed_eof()
+
+    def _new_parser(self) -> HttpRequestParser:
+        # As aiohttp makes the first one.
+        return HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
+
     def _refuse_old_versions(self) -> None:
         # llhttp takes a line without a version for HTTP/0.9, which has no status line to answer with.
         for index, (message, _) in enumerate(self._messages):
@@ -84,9 +131,12 @@ class GuardedProtocol(RequestHandler):
         """Answer what did not reach the application, and close the connection."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way already")
+        # It never came to the middleware that does this.
+        request_id = name_request(request, _new_id)
         if isinstance(exc, BadHttpMessage):
-            _logger.info("malformed request from %s: %s", request.remote, str(exc.message).partition("\n")[0])
             status, text = self._judge(exc)
+            # Not aiohttp's message, which quotes the header: it may be the one with the password.
+            _logger.info("refused a request from %s: %s (%s)", request.remote, text, type(exc).__name__)
             response = respond(status, [envelope("UNSUPPORTED", text)])
         else:
             _logger.error("request failed outside of the application", exc_info=exc)
@@ -94,6 +144,7 @@ class GuardedProtocol(RequestHandler):
         response.force_close()
         # The version of a request that could not be read is unknown, so aiohttp leaves this out.
         response.headers["Connection"] = "close"
+        response.headers[REQUEST_ID_HEADER] = request_id
         return response
 
     @override
@@ -103,6 +154,7 @@ class GuardedProtocol(RequestHandler):
         """Send a response; what aiohttp raised outside of the middlewares (417) is rendered first."""
         if isinstance(resp, web.HTTPException):
             resp = render(request, resp)
+            resp.headers[REQUEST_ID_HEADER] = name_request(request, _new_id)
         return await super().finish_response(request, resp, start_time)
 
     def _judge(self, error: BadHttpMessage) -> tuple[int, str]:
@@ -127,6 +179,10 @@ class GuardedProtocol(RequestHandler):
     def _close_late(self) -> None:
         _logger.info("closed a connection whose request did not arrive")
         self.force_close()
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
 
 
 class GuardedServer(web.Server):

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from aiohttp import web
 
 from config.container import Container, utc_now
 from config.errors import ConfigError
-from config.loader import Loaded, inherited_descriptors
+from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
 from config.policies import KeptTags
 from config.settings import Settings, StorageKind
@@ -31,9 +31,11 @@ from entrypoints.http.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.purging import purge_job
 from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
+from entrypoints.http.trash_expiry import expiry_job
 from entrypoints.reload import Reloader
+from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
-from entrypoints.workers import ALONE, Supervisor, Worker, usable_cores
+from entrypoints.workers import Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
 
@@ -69,15 +71,26 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
         _logger.error("cannot listen on %s: %s", settings.http.addr, reason)  # noqa: TRY400
         return 1
 
+    service = _service_manager()
+
     def start(worker: Worker) -> int:
         reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
         serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret)
         return asyncio.run(serving.run())
 
     try:
-        return start(ALONE) if count == 1 else Supervisor(start, count).run()
+        if count == 1:
+            return start(Worker(service))
+        status = f"{count} workers serve {settings.http.addr}"
+        drain_seconds = settings.http.drain_timeout_seconds
+        return Supervisor(start, count, service=service, status=status, drain_seconds=drain_seconds).run()
     finally:
         close_sockets(settings.http, inherited, sockets)
+
+
+def _service_manager() -> ServiceManager:
+    asked = service_environment(pid=os.getpid())
+    return ServiceManager(asked.notify_address, watchdog_seconds=asked.watchdog_seconds)
 
 
 def _worker_count(settings: Settings) -> int:
@@ -138,23 +151,28 @@ class _Serving:
             runner, self.sock, context=self.context, handshake_seconds=settings.http.limits.header_seconds
         )
         await listener.start()
-        self.worker.tell_ready()
+        self.worker.reports.ready(f"serving {listener.name}")
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
         _prepare_reloads(self.reloader, app, listener, self.container.kept_tags())
-        async with _running(self.reloader):
+        async with _running(self.reloader.run()), _running(_beat(self.worker.reports)):
             await stopping.wait()
+        if self.worker.is_alone:
+            _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
+        self.worker.reports.stopping(settings.http.drain_timeout_seconds)
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
 
 
 def _jobs(container: Container, settings: Settings) -> Sequence[Job]:
     """Return what one process of a server does beside serving."""
-    purging = settings.storage.upload_purging
-    if not purging.enabled:
-        return []
-    return [
-        purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, container.upload_purge_budget())
+    jobs = [
+        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
     ]
+    purging = settings.storage.upload_purging
+    if purging.enabled:
+        budget = container.upload_purge_budget()
+        jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
+    return jobs
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:
@@ -210,8 +228,8 @@ def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listene
 
 
 @asynccontextmanager
-async def _running(reloader: Reloader) -> Any:
-    task = asyncio.create_task(reloader.run())
+async def _running(job: Coroutine[Any, Any, None]) -> Any:
+    task = asyncio.create_task(job)
     try:
         yield
     finally:
@@ -220,8 +238,14 @@ async def _running(reloader: Reloader) -> Any:
             await task
 
 
+async def _beat(reports: Reports) -> None:
+    """Say, as long as the event loop turns, that it does."""
+    while reports.beat_seconds:
+        reports.alive()
+        await asyncio.sleep(reports.beat_seconds)
+
+
 async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: float) -> None:
-    _logger.info("stopping", extra={"drain_seconds": timeout_seconds})
     for site in list(runner.sites):
         await site.stop()
     if not await in_flight.drain(timeout_seconds):
@@ -262,5 +286,11 @@ def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:
         loop.add_reader(worker.lifeline, stopping.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+
+    def reload() -> None:
+        worker.reports.reloading()
+        reloader.ask()
+
+    reloader.reloaded = worker.reports.reloaded
+    loop.add_signal_handler(signal.SIGHUP, reload)
     return stopping

@@ -1,16 +1,21 @@
 """Bytes in and out, piece by piece, with back-pressure and bounded memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, TypeVar
 
-from aiohttp import StreamReader, web
+from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
+from typing_extensions import override
 
 from config.settings import LimitSettings
+from core.content_source import ContentSource, Offload
 from core.errors import BlobTooLargeError, ManifestTooLargeError
 from core.ports.blob_storage import BlobReader
 from entrypoints.http.keys import BODY_LIMITS
+from entrypoints.http.pouring import POURED_BYTES_MIN, BodyEndedError, Pump, SocketLender, readable, run_turn
+
+T = TypeVar("T")
 
 READ_BUFFER_BYTES: Final = 512 * 1024
 """How much of a body waits in memory per connection while earlier bytes are hashed and written."""
@@ -28,7 +33,7 @@ class BodyStalledError(ClientGoneError):
 
 
 class _Pace:
-    """Waits for a body, and measures how long: only waiting counts, not what we do with the bytes meanwhile."""
+    """Measures how long a body is waited for: only waiting counts, not what we do with the bytes meanwhile."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self._seconds = limits.body_seconds
@@ -37,56 +42,113 @@ class _Pace:
         self._waited_seconds = 0.0
         self._received = 0
 
-    async def next_chunk(self, content: StreamReader) -> bytes:
-        """Return what has arrived, waiting for it; nothing at the end of the body.
+    async def wait(self, arrival: Awaitable[T]) -> T:
+        """Wait for bytes.
 
         Raises:
-            BodyStalledError: nothing arrived for `body_seconds`, or too little over that time.
+            BodyStalledError: nothing arrived for `body_seconds`.
         """
         if not self._seconds:
-            return await content.readany()
+            return await arrival
         begun = self._clock()
         try:
             async with asyncio.timeout(self._seconds):
-                chunk = await content.readany()
+                return await arrival
         except TimeoutError:
             raise BodyStalledError("the body made no progress") from None
-        self._waited_seconds += self._clock() - begun
-        self._received += len(chunk)
-        if self._waited_seconds >= self._seconds:
-            if chunk and self._received < self._rate * self._waited_seconds:
+        finally:
+            self._waited_seconds += self._clock() - begun
+
+    def count(self, received: int, *, waited_seconds: float = 0.0) -> None:
+        """Note what arrived, and how long it was waited for elsewhere.
+
+        Raises:
+            BodyStalledError: too little arrived in `body_seconds`.
+        """
+        self._waited_seconds += waited_seconds
+        self._received += received
+        if self._seconds and self._waited_seconds >= self._seconds:
+            if received and self._received < self._rate * self._waited_seconds:
                 raise BodyStalledError("the body arrived too slowly")
             self._waited_seconds, self._received = 0.0, 0
-        return chunk
 
 
-async def body_chunks(request: web.BaseRequest, *, offset: int = 0) -> AsyncIterator[bytes]:
-    """Yield the request's body as it arrives; while one piece is taken in, the next gathers in the buffer.
+class RequestBody(ContentSource):
+    """The body of a request; while one piece is taken in, the next gathers in the buffer.
+
+    Reading it raises:
+        ClientGoneError: the connection ended before the body did, or stalled; all that arrived was handed on before.
+        BlobTooLargeError: the blob would be larger than `http.limits.uploadsize`.
 
     Args:
         request: whose body is wanted.
         offset: how many bytes of the blob came before.
-
-    Raises:
-        ClientGoneError: the connection ended before the body did, or stalled; all that arrived was yielded before.
-        BlobTooLargeError: the blob would be larger than `http.limits.uploadsize`.
     """
-    content = request.content
-    limits = request.get(BODY_LIMITS, NO_LIMITS)
-    if limits.upload_bytes and offset + (request.content_length or 0) > limits.upload_bytes:
-        raise BlobTooLargeError(limits.upload_bytes)
-    pace = _Pace(limits)
-    try:
-        while chunk := await pace.next_chunk(content):
-            offset += len(chunk)
-            if limits.upload_bytes and offset > limits.upload_bytes:
-                raise BlobTooLargeError(limits.upload_bytes)
-            yield chunk
-    except (RequestPayloadError, ConnectionError, asyncio.IncompleteReadError) as error:
-        # aiohttp's public methods raise as soon as the connection is lost, with bytes still in the buffer.
-        if rest := content._read_nowait(-1):  # noqa: SLF001
-            yield rest
-        raise ClientGoneError("the body ended early") from error
+
+    def __init__(self, request: web.BaseRequest, *, offset: int = 0) -> None:
+        self._content = request.content
+        self._protocol = request.protocol
+        self._left = request.content_length
+        self._offset = offset
+        self._limits = request.get(BODY_LIMITS, NO_LIMITS)
+        self._pace = _Pace(self._limits)
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._require_size(self._offset + (self._left or 0))
+        try:
+            while chunk := await self._pace.wait(self._content.readany()):
+                self._count(len(chunk))
+                yield chunk
+        except (RequestPayloadError, ConnectionError, asyncio.IncompleteReadError) as error:
+            # aiohttp's public methods raise as soon as the connection is lost, with bytes still in the buffer.
+            if rest := self._content._read_nowait(-1):  # noqa: SLF001
+                yield rest
+            raise ClientGoneError("the body ended early") from error
+
+    @property
+    @override
+    def is_pourable(self) -> bool:
+        if self._left is None or self._left < POURED_BYTES_MIN:
+            return False
+        return isinstance(self._protocol, SocketLender) and self._protocol.can_lend(self._content)
+
+    @override
+    async def pour(self, take: Callable[[memoryview], None], offload: Offload) -> None:
+        if not isinstance(self._protocol, SocketLender):
+            raise TypeError("the connection lends no socket")
+        # What has arrived already; receiving it lets the parser go on with what it held back.
+        arrived = []
+        while piece := self._content._read_nowait(-1):  # noqa: SLF001 - the public one raises once the client left
+            arrived.append(piece)
+        with self._protocol.lend(self._content) as descriptor:
+            for piece in arrived:
+                self._count(len(piece))
+                await offload(take, memoryview(piece))
+            if self._left:
+                await self._pump(Pump(descriptor, take, self._left), descriptor, offload)
+
+    async def _pump(self, pump: Pump, descriptor: int, offload: Offload) -> None:
+        while pump.left:
+            left, waited_seconds = pump.left, pump.waited_seconds
+            try:
+                await run_turn(pump, offload)
+            except BodyEndedError as error:
+                raise ClientGoneError("the body ended early") from error
+            self._count(left - pump.left, waited_seconds=pump.waited_seconds - waited_seconds)
+            if pump.is_idle:
+                await self._pace.wait(readable(descriptor))
+
+    def _count(self, size: int, *, waited_seconds: float = 0.0) -> None:
+        self._pace.count(size, waited_seconds=waited_seconds)
+        self._offset += size
+        if self._left is not None:
+            self._left -= size
+        self._require_size(self._offset)
+
+    def _require_size(self, size: int) -> None:
+        if self._limits.upload_bytes and size > self._limits.upload_bytes:
+            raise BlobTooLargeError(self._limits.upload_bytes)
 
 
 async def read_body(request: web.BaseRequest, *, limit: int) -> bytes:
@@ -99,7 +161,7 @@ async def read_body(request: web.BaseRequest, *, limit: int) -> bytes:
     if request.content_length is not None and request.content_length > limit:
         raise ManifestTooLargeError(limit)
     body = bytearray()
-    async for chunk in body_chunks(request):
+    async for chunk in RequestBody(request):
         body += chunk
         if len(body) > limit:
             raise ManifestTooLargeError(limit)
@@ -112,11 +174,16 @@ async def send_blob(request: web.BaseRequest, response: web.StreamResponse, read
     transport = request.transport
     if writer is None or transport is None:
         raise ClientGoneError("the connection was closed before the answer")
-    if reader.file is not None and reader.length:
-        # The kernel copies from the page cache to the socket; over TLS asyncio copies in pieces of its own.
+    is_plain = transport.get_extra_info("sslcontext") is None
+    if reader.file is not None and reader.length and is_plain:
+        # The kernel copies from the page cache to the socket. Over TLS asyncio would copy in pieces of 16 KiB, a thread
+        # each, and would not notice a client that closed: it read the whole blob for nobody.
         writer.send_headers()
         await asyncio.get_running_loop().sendfile(transport, reader.file, reader.offset, reader.length)
     else:
         async for chunk in reader:
             await response.write(chunk)
+            # Bytes that are in memory never wait, nor does a write to a connection that is gone: without a turn of the
+            # loop nobody would be told that it is.
+            await asyncio.sleep(0)
     await response.write_eof()

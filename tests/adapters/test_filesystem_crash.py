@@ -92,16 +92,16 @@ async def main():
     async with FilesystemBlobStorage(sys.argv[1]) as storage:
         await storage.write("/a/kept", b"old")
         # No file may grow beyond this: writing stops in the middle, as on a full disk.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
         for key in ("/a/kept", "/a/new", "/b/c/new"):
             try:
-                await storage.write(key, bytes(150_000))
+                await storage.write(key, bytes(1_500_000))
             except StorageUnavailableError as error:
                 print(error)
         async with storage.open_writer("/u/data") as writer:
-            await writer.write(bytes(60_000))
+            await writer.write(bytes(600_000))
             try:
-                await writer.write(bytes(60_000))
+                await writer.write(bytes(600_000))
             except StorageUnavailableError as error:
                 print(error, writer.size)
             await writer.write(b"fits")
@@ -118,9 +118,9 @@ async def test_full_store_refuses_and_keeps(tmp_path):
         "File too large at /a/kept",
         "File too large at /a/new",
         "File too large at /b/c/new",
-        "File too large at /u/data 60000",
+        "File too large at /u/data 600000",
     ]
     async with FilesystemBlobStorage(str(tmp_path)) as storage:
-        assert {key: stat.size async for key, stat in storage.walk("/")} == {"/a/kept": 3, "/u/data": 60_004}
-        assert await storage.staged_size("/u/data") == 60_004
+        assert {key: stat.size async for key, stat in storage.walk("/")} == {"/a/kept": 3, "/u/data": 600_004}
+        assert await storage.staged_size("/u/data") == 600_004
     assert list((tmp_path / ".tmp").iterdir()) == []

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage, tree
+from adapters.blob_storage.filesystem import writer as writers
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 from tests.support.streams import collect, stage
 
@@ -75,7 +76,7 @@ async def test_link_to_nowhere_is_error(tmp_path, monkeypatch):
         with pytest.raises(StorageUnavailableError, match="Device or resource busy at /docker/a"):
             await storage.write("/docker/a", b"")
         await stage(storage, "/staged", b"abc")
-        with pytest.raises(StorageUnavailableError, match="Device or resource busy at /staged"):
+        with pytest.raises(StorageUnavailableError, match="File exists at /staged"):
             async with storage.open_writer("/staged", resume=True) as writer:
                 await writer.commit("/docker/blob")
         assert await storage.staged_size("/staged") == 3
@@ -112,6 +113,7 @@ async def test_failed_append_takes_nothing(tmp_path, monkeypatch):
 
     async with FilesystemBlobStorage(str(tmp_path)) as storage:
         async with storage.open_writer("/staged") as writer:
+            monkeypatch.setattr(writers, "_HELD_BYTES_MAX", 0)
             await writer.write(b"abc")
             with monkeypatch.context() as patch:
                 patch.setattr(os, "pwrite", write_three_bytes)
@@ -121,6 +123,20 @@ async def test_failed_append_takes_nothing(tmp_path, monkeypatch):
             await writer.write(b"jkl")
             await writer.commit("/a")
         assert await storage.read("/a") == b"abcjkl"
+
+
+async def test_bytes_in_memory_that_do_not_fit_are_told_at_the_end(tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    async with FilesystemBlobStorage(str(tmp_path)) as storage:
+        await stage(storage, "/staged", b"abc")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", fail)
+            with pytest.raises(StorageUnavailableError, match="No space left on device at /staged"):
+                async with storage.open_writer("/staged", resume=True) as writer:
+                    await writer.write(b"def")
+        assert await storage.staged_size("/staged") == 3
 
 
 def test_leftover_that_stays_is_only_logged(tmp_path, monkeypatch, caplog):

@@ -12,6 +12,7 @@ import adapters
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
+from core.ports.image_layout import ImageLayout
 
 CONTRACT_FILES = sorted((Path(__file__).parents[1] / "contracts").glob("test_*.py"))
 
@@ -43,6 +44,7 @@ def contracted_adapters(contract: str) -> set[str]:
         (Authenticator, "AuthenticatorContract"),
         (BlobStorage, "BlobStorageContract"),
         (CatalogIndex, "CatalogIndexContract"),
+        (ImageLayout, "ImageLayoutContract"),
     ],
 )
 def test_every_adapter_runs_contract(port, contract):

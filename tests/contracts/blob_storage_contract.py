@@ -26,6 +26,7 @@ class BlobStorageContract(ObjectCases, ReaderCases, WriterCases, ListingCases, D
     """Whether `stat` of an object that `write` stored tells its MD5."""
 
     LOCKS_ACROSS_INSTANCES = False
+    TAKES_FROM_THREADS = False
     """Whether two adapters on one store keep each other from staging at the same key."""
 
     HAS_REDIRECTS = False

@@ -16,6 +16,7 @@ BIG = 9 * 1024 * 1024 + 7
 
 class WriterCases:
     LOCKS_ACROSS_INSTANCES: bool
+    TAKES_FROM_THREADS: bool
 
     async def test_commit_makes_bytes_readable(self, storage):
         async with storage.open_writer(STAGED) as writer:
@@ -159,6 +160,21 @@ class WriterCases:
             await writer.write(buffer)
             await writer.commit(TARGET)
         assert await storage.read(TARGET) == b"firstother"
+
+    async def test_pieces_from_threads_take_their_turn(self, storage):
+        pieces = [payload(700_000, seed) for seed in range(3)]
+        async with storage.open_writer(STAGED) as writer:
+            assert (writer.append_now is not None) == self.TAKES_FROM_THREADS
+            await writer.write(b"first")
+            for piece in pieces:
+                if writer.append_now is not None:
+                    await asyncio.to_thread(writer.append_now, memoryview(bytearray(piece)))
+                else:
+                    await writer.write(piece)
+            await writer.write(b"last")
+            assert writer.size == 9 + 3 * 700_000
+            await writer.commit(TARGET)
+        assert await read_stream(storage, TARGET) == b"".join([b"first", *pieces, b"last"])
 
     async def test_error_in_block_keeps_bytes(self, storage):
         async def upload() -> None:

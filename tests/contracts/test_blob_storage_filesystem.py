@@ -10,6 +10,7 @@ from tests.contracts.blob_storage_contract import BlobStorageContract
 
 class TestFilesystemBlobStorage(BlobStorageContract):
     LOCKS_ACROSS_INSTANCES = True
+    TAKES_FROM_THREADS = True
     MANY = 300  # The first hop to a thread fetches 128; creating files is what takes the time here.
 
     @pytest.fixture

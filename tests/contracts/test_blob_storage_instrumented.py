@@ -18,6 +18,7 @@ from tests.support.streams import collect
 class TestInstrumentedBlobStorage(BlobStorageContract):
     TELLS_MD5 = True
     LOCKS_ACROSS_INSTANCES = True
+    TAKES_FROM_THREADS = True
 
     @pytest.fixture
     def observed(self):

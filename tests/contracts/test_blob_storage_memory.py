@@ -13,6 +13,7 @@ from tests.support.streams import stage
 class TestInMemoryBlobStorage(BlobStorageContract):
     TELLS_MD5 = True
     LOCKS_ACROSS_INSTANCES = True
+    TAKES_FROM_THREADS = True
 
     @pytest.fixture
     async def storage(self):

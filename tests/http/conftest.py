@@ -35,6 +35,8 @@ def build_registry(services: CoreServices) -> Registry:
         tags=services.tags,
         referrers=services.referrers,
         catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
+        trash=services.trash_service,
+        repositories=services.repositories,
     )
 
 

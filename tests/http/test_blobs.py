@@ -100,7 +100,8 @@ async def test_delete_removes_the_link_alone(api):
         assert (response.status, response.headers["Content-Length"]) == (202, "0")
     async with api.request("GET", URL) as response:
         assert response.status == 404
-    assert await api.services.keys() == {layout.blob_data(DIGEST)}
+    assert await api.services.keys(layout.REPOSITORIES) == set()
+    assert await api.services.keys(layout.BLOBS) == {layout.blob_data(DIGEST)}
 
 
 async def test_sha512_blob_keeps_its_digest(api):

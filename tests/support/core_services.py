@@ -21,7 +21,9 @@ from core.ports.descriptor_cache import DescriptorCache
 from core.services.blobs import BlobService
 from core.services.manifests import ManifestPolicy, ManifestService
 from core.services.referrers import ReferrerService
+from core.services.repositories import RepositoryService
 from core.services.tags import TagService
+from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
@@ -54,6 +56,7 @@ class CoreServices:
     memory: ManifestCache = field(default_factory=lambda: ManifestCache(bytes_max=0))
     """Off unless a test turns it on, so that tests see what storage holds."""
     new_hasher: HasherFactory = StandardHasher
+    trash_keep: timedelta = timedelta(days=7)
     new_id: Callable[[], str] = field(default_factory=counting_ids)
 
     rounds_storage: BlobStorage | None = None
@@ -65,20 +68,20 @@ class CoreServices:
     def __post_init__(self) -> None:
         self.links = Links(self.storage)
         self.tag_links = TagLinks(self.storage, self.links)
-        trash = Trash(self.storage, now=lambda: NOW, new_id=self.new_id, keep=timedelta(0))
+        self.trash = Trash(self.storage, now=lambda: NOW, new_id=counting_ids(), keep=self.trash_keep)
         guarded = InMemoryBlobStorage(now=lambda: NOW) if self.rounds_storage is None else self.rounds_storage
         self.guard = CollectionGuard(
             rounds=Rounds(guarded),
             spares=Spares(guarded),
             links=self.links,
-            trash=trash,
+            trash=self.trash,
             cache=self.cache,
             clock=self.clock,
             sleep=self.sleep,
             settle_seconds=self.settle_seconds,
             related=self.memory.related,
         )
-        self.blobs = BlobService(self.storage, self.links, self.cache, guard=self.guard)
+        self.blobs = BlobService(self.storage, self.links, self.cache, guard=self.guard, trash=self.trash)
         self.uploads = UploadService(
             self.storage,
             self.links,
@@ -89,7 +92,19 @@ class CoreServices:
             offload=offload,
         )
         self.manifests = ManifestService(
-            self.storage, self.links, self.tag_links, guard=self.guard, policy=self.policy, memory=self.memory
+            self.storage,
+            self.links,
+            self.tag_links,
+            guard=self.guard,
+            policy=self.policy,
+            memory=self.memory,
+            trash=self.trash,
+        )
+        self.trash_service = TrashService(
+            self.storage, self.trash, self.links, self.tag_links, guard=self.guard, keeps_tag=self.policy.keeps_tag
+        )
+        self.repositories = RepositoryService(
+            self.storage, self.links, self.tag_links, self.trash, guard=self.guard, keeps_tag=self.policy.keeps_tag
         )
         self.tags = TagService(self.storage, self.tag_links, page_size_max=1000)
         self.referrers = ReferrerService(self.storage, self.links, self.tag_links)

@@ -51,8 +51,10 @@ class ServerProcess:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         ip: str = "127.0.0.1",
+        pass_descriptors: Sequence[int] = (),
     ) -> None:
         self.port = port
+        self._pass_descriptors = tuple(pass_descriptors)
         self._ip = ip
         self.host = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
         self.url = f"http://{self.host}"
@@ -108,6 +110,7 @@ class ServerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=self._pass_descriptors,
             )
 
     def wait_until_ready(self) -> None:
@@ -176,6 +179,7 @@ class RegistryServer(ServerProcess):
         environment: Mapping[str, str] | None = None,
         port: int | None = None,
         ip: str = "127.0.0.1",
+        pass_descriptors: Sequence[int] = (),
     ) -> None:
         port = port or free_port()
         self.storage = storage
@@ -193,7 +197,14 @@ class RegistryServer(ServerProcess):
         )
         # JSON is YAML too, and both registries read it.
         self.config_path.write_text(json.dumps(document))
-        super().__init__([*command, str(self.config_path)], port=port, folder=folder, environment=environment, ip=ip)
+        super().__init__(
+            [*command, str(self.config_path)],
+            port=port,
+            folder=folder,
+            environment=environment,
+            ip=ip,
+            pass_descriptors=pass_descriptors,
+        )
 
     @classmethod
     def reference(cls, folder: Path, storage: Path, *, config: Mapping[str, Any] | None = None) -> Self:

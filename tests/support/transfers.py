@@ -13,7 +13,7 @@ from core.ports.blob_storage import BlobStorage
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
-from tests.support.core_services import offload
+from tests.support.core_services import CoreServices, offload
 from tests.support.streams import read_stream
 
 
@@ -43,6 +43,7 @@ class CopyRun:
                 "offload": offload,
                 "budget": Budget(Rates(), clock=lambda: 0.0, sleep=asyncio.sleep),
                 "sleep": lambda _seconds: asyncio.sleep(0),
+                "guard": CoreServices(storage=self.target).guard,
                 "tally": Tally(observe=self.states.append, report=self.problems.append),
                 **options,
             }

@@ -126,7 +126,10 @@ class FilesystemBlobStorage(BlobStorage):
         try:
             yield writer
         finally:
-            writer.close()
+            try:
+                await writer.leave()
+            finally:
+                writer.close()
 
     @override
     async def staged_size(self, key: str) -> int:
@@ -151,9 +154,9 @@ class FilesystemBlobStorage(BlobStorage):
             yield name
 
     @override
-    async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        async for path in self._batched(prefix, self._listings.marked(self._prefix_path(prefix), after)):
-            yield path
+    def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        # The generator itself, for one more around it would add a tenth to a page of the catalog.
+        return self._batched(prefix, self._listings.marked(self._prefix_path(prefix), after))
 
     @override
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:

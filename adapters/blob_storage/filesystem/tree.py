@@ -4,9 +4,9 @@ All of this blocks, and raises `OSError`. What is being built or torn down lies 
 `<root>/.tmp`: distribution never looks there, and one rename makes it appear or vanish. What a crash leaves
 there is harmless and removed by a later start.
 
-A power cut: contents are synced before the rename that shows them, and a folder after it got or lost an
-entry. The entries of folders above, which another writer may have made a moment ago, are not synced again:
-journals commit in order, so they are durable no later than what lies in them.
+A power cut: contents are synced before the rename that shows them, and the folder of that rename after it. Folders
+that were made on the way, by us or by another writer a moment ago, are not synced each: journals commit in order, so
+they are durable no later than what lies in them.
 """
 
 import errno
@@ -90,12 +90,11 @@ class Tree:
             if not os.path.lexists(source):
                 raise ObjectNotFoundError(source[len(self.root) :])
             try:
-                changed = _make_parents(target)
+                folder = _make_parents(target)
                 os.rename(source, target)
             except FileNotFoundError:
                 continue
-            for folder in changed:
-                sync_folder(folder)
+            sync_folder(folder)
             return
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
@@ -231,13 +230,11 @@ def _first_missing(path: str) -> str:
 
 
 def _build(private: str, relative: str, content: bytes, *, durable: bool) -> None:
-    """Make the file `private + relative` and the folders on the way to it, all synced if `durable`."""
+    """Make the file `private + relative`, synced if `durable`, and the folders on the way to it."""
     folders = [private + relative[:end] for end, character in enumerate(relative) if character == "/"]
     for folder in folders:
         os.mkdir(folder)
     _write_new(private + relative, content, durable=durable)
-    for folder in reversed(folders) if durable else ():
-        sync_folder(folder)
 
 
 def _write_new(path: str, content: bytes, *, durable: bool) -> None:
@@ -272,22 +269,16 @@ def _show(private: str, top: str, path: str, place: Callable[[str, str], None]) 
             return top
 
 
-def _make_parents(path: str) -> list[str]:
-    """Make the folders above `path` in place; return those whose entries change, the lowest first."""
-    changed = [_parent(path)]
-    missing = []
-    while not os.path.lexists(changed[-1]):
-        missing.append(changed[-1])
-        changed.append(_parent(changed[-1]))
-    for folder in reversed(missing):
-        with suppress(FileExistsError):
-            os.mkdir(folder)
-    return changed
+def _make_parents(path: str) -> str:
+    """Make the folders above `path` in place; return the lowest."""
+    folder = _parent(path)
+    os.makedirs(folder, exist_ok=True)
+    return folder
 
 
 def _write_beside(path: str, content: bytes, place: Callable[[str, str], None]) -> None:
     """Write where `.tmp` is on another file system: the temporary file lies beside, folders show early."""
-    changed = _make_parents(path)
+    folder = _make_parents(path)
     # Distribution 3's own pattern, which both of us know not to be an object.
     temporary = f"{path}.{uuid.uuid4()}.tmp"
     try:
@@ -295,5 +286,4 @@ def _write_beside(path: str, content: bytes, place: Callable[[str, str], None]) 
         place(temporary, path)
     finally:
         _unlink(temporary)
-    for folder in changed:
-        sync_folder(folder)
+    sync_folder(folder)

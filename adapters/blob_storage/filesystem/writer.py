@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 _NOT_OPEN: Final = -1
 
+_HELD_BYTES_MAX: Final = 256 * 1024
+"""How many bytes wait in memory for a hop to a thread: most manifests and many layers then take none but `commit`."""
+
 _WRITEBACK_BYTES: Final = 8 * 1024 * 1024
 """After so many new bytes the kernel is asked to begin writing them to the disk.
 
@@ -31,9 +34,9 @@ disk where this was measured, 5 ms with the hint.
 class FileWriter(BlobWriter):
     """Appends to the file at `path`, held by a lock that other processes respect and that dies with ours.
 
-    Leaving the block syncs nothing. A killed process loses nothing that the kernel has; after a power cut a
-    session tells the offset that is really there, and the client goes on from it. Only `commit` promises
-    durability.
+    Small pieces gather in memory, and are in the file when the block is left. Leaving it syncs nothing. A killed
+    process loses nothing that the kernel has; after a power cut a session tells the offset that is really there, and
+    the client goes on from it. Only `commit` promises durability.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class FileWriter(BlobWriter):
         self._page_cache = page_cache
         self._path_of = path_of
         self._descriptor = _NOT_OPEN
+        self._held = bytearray()
         self._size = 0
         self._handed_on = 0
         self._is_open_for_more = True
@@ -66,6 +70,11 @@ class FileWriter(BlobWriter):
             self.close()
             raise
 
+    async def leave(self) -> None:
+        """Put into the file what still waits in memory, unless it was committed or discarded."""
+        if self._held:
+            await self._run(self._write_held)
+
     def close(self) -> None:
         """Let go of the file and its lock. Idempotent."""
         if self._descriptor != _NOT_OPEN:
@@ -75,19 +84,31 @@ class FileWriter(BlobWriter):
     @property
     @override
     def size(self) -> int:
-        return self._size
+        return self._size + len(self._held)
 
     @override
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         if not self._is_open_for_more:
             raise RuntimeError("the writer takes no more bytes")
-        if chunk:
+        if len(self._held) + len(chunk) <= _HELD_BYTES_MAX:
+            self._held += chunk
+        else:
             await self._run(self._append, memoryview(chunk))
 
     @override
-    def content(self) -> AsyncIterator[bytes]:
+    def append_now(self, chunk: memoryview) -> None:
+        try:
+            self._append(chunk)
+        except OSError as error:
+            raise translate(error, self._key) from error
+
+    @override
+    async def content(self) -> AsyncIterator[bytes]:
         self._is_open_for_more = False
-        return pieces(self._descriptor, self._key, 0, self._size, calls=self._calls, page_cache=self._page_cache)
+        await self.leave()
+        size = self._size
+        async for piece in pieces(self._descriptor, self._key, 0, size, calls=self._calls, page_cache=self._page_cache):
+            yield piece
 
     @override
     async def commit(self, target: str) -> None:
@@ -97,6 +118,7 @@ class FileWriter(BlobWriter):
     @override
     async def discard(self) -> None:
         self._is_open_for_more = False
+        self._held.clear()
         await self._run(self._discard)
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -124,6 +146,16 @@ class FileWriter(BlobWriter):
             raise ObjectBusyError(self._key) from error
 
     def _append(self, view: memoryview) -> None:
+        self._write_held()
+        self._write(view)
+
+    def _write_held(self) -> None:
+        if self._held:
+            with memoryview(self._held) as view:
+                self._write(view)
+            self._held.clear()
+
+    def _write(self, view: memoryview) -> None:
         written = 0
         try:
             while written < len(view):
@@ -144,6 +176,7 @@ class FileWriter(BlobWriter):
         if not self._is_at_path():
             # Deleted meanwhile, for instance by the client's cancellation of the upload.
             raise ObjectNotFoundError(self._key)
+        self._write_held()
         # The object is as old as its commit, not as its last byte: garbage collection spares what is young.
         os.utime(self._descriptor)
         os.fsync(self._descriptor)

@@ -10,6 +10,7 @@ from core.media_types import OCTET_STREAM
 from core.names import RepositoryName
 from core.services.blobs import BlobService
 from entrypoints.http.handlers.base import content_headers, not_modified
+from entrypoints.http.keys import CALLER
 from entrypoints.http.ranges import ByteRange, matches_etag, parse_range
 from entrypoints.http.routes import Target
 from entrypoints.http.streaming import send_blob
@@ -55,9 +56,10 @@ class BlobHandlers:
             await send_blob(request, response, reader)
             return response
 
-    async def delete(self, _request: web.Request, target: Target) -> web.StreamResponse:
+    async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Remove the repository's link to a blob."""
-        await self._blobs.unlink(RepositoryName(target.name), Digest(target.reference))
+        by = request[CALLER].principal.name
+        await self._blobs.unlink(RepositoryName(target.name), Digest(target.reference), by=by)
         return web.Response(status=202)
 
     async def _locate(self, name: RepositoryName, digest: Digest, wanted: ByteRange | None) -> tuple[int, int | None]:

@@ -11,6 +11,7 @@ from core.names import RepositoryName, Tag, parse_reference
 from core.registry import Registry
 from core.services.manifests import MANIFEST_BYTES_MAX
 from entrypoints.http.handlers.base import content_headers, not_modified
+from entrypoints.http.keys import CALLER
 from entrypoints.http.routes import Target
 from entrypoints.http.streaming import read_body
 from entrypoints.http.urls import UrlBuilder
@@ -62,9 +63,10 @@ class ManifestHandlers:
                 response.headers.add("OCI-Tag", tag)
         return response
 
-    async def delete(self, _request: web.Request, target: Target) -> web.StreamResponse:
+    async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Delete a tag, or a manifest with its tags."""
-        await self._registry.delete_manifest(RepositoryName(target.name), parse_reference(target.reference))
+        name, reference = RepositoryName(target.name), parse_reference(target.reference)
+        await self._registry.delete_manifest(name, reference, by=request[CALLER].principal.name)
         return web.Response(status=202)
 
 

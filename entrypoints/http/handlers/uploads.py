@@ -13,7 +13,7 @@ from entrypoints.http.errors import format_upload_range
 from entrypoints.http.keys import CALLER, UPLOAD_LOCATION
 from entrypoints.http.ranges import check_chunk_range
 from entrypoints.http.routes import Target
-from entrypoints.http.streaming import body_chunks
+from entrypoints.http.streaming import RequestBody
 from entrypoints.http.urls import UrlBuilder
 
 
@@ -35,7 +35,7 @@ class UploadHandlers:
             digest = Digest(request.query["digest"])
             # A client may announce the digest and send the bytes later; without a body only the empty blob is whole.
             if request.body_exists or digest == Digest.of(b"", digest.algorithm):
-                await self._uploads.put(name, digest, body_chunks(request))
+                await self._uploads.put(name, digest, RequestBody(request))
                 return self._created(request, name, digest)
         algorithm = require_algorithm(request.query.get("digest-algorithm", CANONICAL))
         return self._accepted(request, await self._uploads.start(name, algorithm=algorithm), status=202)
@@ -52,7 +52,7 @@ class UploadHandlers:
             request.headers.get("Content-Range"), offset=state.offset, content_length=request.content_length
         )
         return self._accepted(
-            request, await self._uploads.append(state, body_chunks(request, offset=state.offset)), status=202
+            request, await self._uploads.append(state, RequestBody(request, offset=state.offset)), status=202
         )
 
     async def put(self, request: web.Request, target: Target) -> web.StreamResponse:
@@ -64,7 +64,7 @@ class UploadHandlers:
         check_chunk_range(
             request.headers.get("Content-Range"), offset=state.offset, content_length=request.content_length
         )
-        blob = await self._uploads.complete(state, digest, body_chunks(request, offset=state.offset))
+        blob = await self._uploads.complete(state, digest, RequestBody(request, offset=state.offset))
         return self._created(request, state.name, blob.digest)
 
     async def delete(self, _request: web.Request, target: Target) -> web.StreamResponse:

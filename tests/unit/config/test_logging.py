@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config.logging import ACCESS_LOGGER, configure_logging, request_id_variable
-from config.settings import LogFormatter, LogLevel, LogSettings, Secret
+from config.logging import ACCESS_LOGGER, configure_logging, request_id_variable, trace_id_variable
+from config.settings import AccessLogFormat, LogFormatter, LogLevel, LogSettings, Secret
+from tests.support.configuration import MINIMAL, LoadText, problems_of
 
 EVENTS = logging.getLogger("test.events")
 ACCESS = logging.getLogger(ACCESS_LOGGER)
@@ -95,6 +96,50 @@ def test_every_line_of_a_request_has_its_id(logs: Logs) -> None:
     assert "http.request.id" not in outside
 
 
+def test_every_line_of_a_request_has_its_trace(logs: Logs) -> None:
+    logs.configure(formatter=LogFormatter.JSON)
+    token = trace_id_variable.set("4bf92f3577b34da6a3ce929d0e0e4736")
+    EVENTS.info("inside")
+    trace_id_variable.reset(token)
+    EVENTS.info("outside")
+    inside, outside = map(json.loads, logs.lines())
+    assert inside["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert "trace_id" not in outside
+
+
+def test_bytes_that_are_no_text_make_valid_json(logs: Logs) -> None:
+    logs.configure(formatter=LogFormatter.JSON)
+    EVENTS.info("x", extra={"agent": b"\xff\xfe".decode(errors="surrogateescape")})
+    [line] = logs.lines()
+    assert json.loads(line)["agent"] == "\\udcff\\udcfe"
+
+
+def test_single_loggers_have_levels_of_their_own_for_a_while(logs: Logs) -> None:
+    below = logging.getLogger("test.events.below")
+    logs.configure(levels={"test.events": LogLevel.DEBUG})
+    below.debug("seen")
+    logging.getLogger("test.others").debug("not seen")
+    logs.configure(levels={"test.events": LogLevel.ERROR})
+    below.warning("not seen")
+    logs.configure()
+    below.debug("not seen")
+    assert [line.split("msg=")[1] for line in logs.lines()] == ["seen"]
+
+
+def test_levels_of_loggers_are_read(load_text: LoadText) -> None:
+    text = MINIMAL + "log: {levels: {core.services.catalog: debug}, accesslog: {format: json}}\n"
+    loaded = load_text(text, {"REGISTRY_LOG_LEVELS_ENTRYPOINTS": "error"})
+    assert loaded.settings.log.levels == {"core.services.catalog": LogLevel.DEBUG, "entrypoints": LogLevel.ERROR}
+    assert loaded.settings.log.access_log_format is AccessLogFormat.JSON
+
+
+@pytest.mark.parametrize(("name", "level"), [("core", "loud"), ("botocore.auth", "debug"), ("redis", "info")])
+def test_levels_that_cannot_be_are_refused(load_text: LoadText, name: str, level: str) -> None:
+    [problem] = problems_of(load_text, MINIMAL + f"log: {{levels: {{{name}: {level}}}}}\n")
+    assert "log.levels" in problem
+    assert name in problem
+
+
 @pytest.mark.parametrize(
     ("level", "seen"),
     [(LogLevel.DEBUG, 4), (LogLevel.INFO, 3), (LogLevel.WARN, 2), (LogLevel.ERROR, 1)],
@@ -168,6 +213,20 @@ def test_access_lines_follow_a_json_format(logs: Logs) -> None:
     logs.configure(formatter=LogFormatter.JSON)
     ACCESS.info("GET /v2/ 200", extra=REQUEST)
     assert json.loads(logs.access_lines()[0])["http.response.status"] == 200
+
+
+@pytest.mark.parametrize("formatter", LogFormatter)
+def test_access_format_can_be_chosen_beside_any_other(logs: Logs, formatter: LogFormatter) -> None:
+    logs.configure(formatter=formatter, access_log_format=AccessLogFormat.COMBINED)
+    ACCESS.info("GET /v2/ 200", extra=REQUEST)
+    logs.configure(formatter=formatter, access_log_format=AccessLogFormat.JSON, fields={"service": "registry"})
+    ACCESS.info("GET /v2/ 200", extra=REQUEST)
+    logs.configure(formatter=formatter, access_log_format=AccessLogFormat.LOGSTASH)
+    ACCESS.info("GET /v2/ 200", extra=REQUEST)
+    combined, plain, logstash = logs.access_lines()
+    assert combined.startswith("192.0.2.1 - - [")
+    assert json.loads(plain)["service"] == "registry"
+    assert json.loads(logstash)["@version"] == "1"
 
 
 def test_access_log_can_be_disabled(logs: Logs) -> None:

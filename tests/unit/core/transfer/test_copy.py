@@ -7,7 +7,7 @@ import pytest
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core import layout, media_types
 from core.digest import Digest
-from core.errors import UnsupportedError
+from core.errors import StorageUnavailableError, UnsupportedError
 from core.names import RepositoryName, Tag
 from core.transfer import blobs
 from core.transfer.tally import Trouble
@@ -241,6 +241,57 @@ async def test_schema1_arrives_with_signatures_and_sha512_links(services, run):
 
     assert run.problems == []
     assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+class Collector:
+    """In the place of the guard: a collection that takes everything at the first `takes` confirmations."""
+
+    def __init__(self, storage, takes):
+        self._storage = storage
+        self._takes = takes
+
+    async def ticket(self):
+        return 0.0
+
+    async def confirm(self, _ticket, references):
+        if self._takes == 0:
+            return ()
+        self._takes -= 1
+        digests = [need.digest for need in references]
+        await self._storage.delete([need.link for need in references])
+        await self._storage.delete([layout.blob_data(digest) for digest in digests])
+        return digests
+
+
+@pytest.mark.parametrize("takes", [1, 2])
+@pytest.mark.parametrize("before", [0, 1], ids=["new", "known"])
+async def test_what_collection_takes_meanwhile_is_brought_again(services, run, target, takes, before):
+    await push(services, APP, V1, b"a")
+    index = image_index([image_manifest(b"{}", [b"a"])])
+    await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
+    await run.once()
+    if before:
+        # All is there but the last manifest and its tag, so what it needs was confirmed long ago.
+        await run.target.delete([layout.revision_link(APP, Digest.of(index))])
+        await run.target.delete_tree(layout.tag(APP, Tag("multi")))
+    else:
+        await run.target.delete_tree("/")
+    await run.once(guard=Collector(run.target, takes))
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_tag_keeps_its_manifest_from_collection(services, run):
+    await push(services, APP, V1, b"a")
+    await run.once()
+    await run.target.delete_tree(layout.tag(APP, V1))
+    await run.once(guard=Collector(run.target, 1))
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_collection_that_takes_all_the_time_ends_the_copy(services, run):
+    await push(services, APP, V1, b"a")
+    with pytest.raises(StorageUnavailableError, match="again and again"):
+        await run.once(guard=Collector(run.target, 1000))
 
 
 async def test_long_blob_goes_on_after_its_last_checkpoint(services, run, monkeypatch):

@@ -1,0 +1,93 @@
+"""Regular files, read and written in threads, whose errors are translated in one place."""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeVar
+
+from typing_extensions import override
+
+from core.errors import ImageLayoutError, ObjectNotFoundError, ObjectTooLargeError
+from core.ports.blob_storage import BlobReader
+
+T = TypeVar("T")
+
+PIECE_BYTES: Final = 1024 * 1024
+
+
+async def in_thread(path: str, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a blocking function.
+
+    Raises:
+        ObjectNotFoundError: there is no such file.
+        ImageLayoutError: the disk failed, or refuses.
+    """
+    try:
+        return await asyncio.to_thread(function, *arguments)
+    except FileNotFoundError:
+        raise ObjectNotFoundError(path) from None
+    except OSError as error:
+        raise ImageLayoutError(f"{path}: {os.strerror(error.errno or 0)}") from error
+
+
+async def open_in_thread(path: str, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function that opens the layout itself.
+
+    Raises:
+        ImageLayoutError: it is not there, or the disk failed, or refuses.
+    """
+    try:
+        return await in_thread(path, function, *arguments)
+    except ObjectNotFoundError:
+        raise ImageLayoutError(f"{path}: there is no such file or folder") from None
+
+
+class FileSection(BlobReader):
+    """So many bytes of an open file, from a place on."""
+
+    def __init__(self, descriptor: int, path: str, *, start: int, size: int) -> None:
+        self.size = self.length = size
+        self._descriptor = descriptor
+        self._path = path
+        self._start = start
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        position, end = self._start, self._start + self.size
+        while position < end:
+            wanted = min(PIECE_BYTES, end - position)
+            piece = await in_thread(self._path, os.pread, self._descriptor, wanted, position)
+            if not piece:
+                raise ImageLayoutError(f"{self._path}: ends {end - position} bytes too early")
+            position += len(piece)
+            yield piece
+
+    async def whole(self, limit: int) -> bytes:
+        """Return all of it.
+
+        Raises:
+            ObjectTooLargeError: these are more than `limit` bytes; nothing of them was held.
+        """
+        if self.size > limit:
+            raise ObjectTooLargeError(self._path, size=self.size, limit=limit)
+        return b"".join([piece async for piece in self])
+
+
+def require_regular(descriptor: int, path: str) -> int:
+    """Return the size of an open file.
+
+    Raises:
+        ImageLayoutError: it is no regular file.
+    """
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageLayoutError(f"{path}: is not a regular file")
+    return status.st_size
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
+    """Write every byte, however many calls it takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,283 @@
+"""The trash as an operator uses it: what is in it, what comes back, what ends."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from core.collection.guard import CollectionGuard
+from core.concurrency import map_bounded
+from core.digest import Digest
+from core.errors import BlobUnknownError, DeniedError, UnknownError
+from core.link_keys import LayerKey, LinkKey, ReferrerKey, RevisionKey, TagKey, parse_link_key
+from core.links import Links
+from core.names import RepositoryName, Tag
+from core.ports.blob_storage import BlobStorage
+from core.restoring import ImageRestorer
+from core.tag_links import TagLinks
+from core.trash import Trash, TrashSummary
+from core.trash_entry import TrashEntry, TrashKind, kind_of
+
+_OF_MANY: Final = frozenset({TrashKind.REPOSITORY, TrashKind.COLLECTION, TrashKind.QUARANTINE})
+_TagOf = tuple[RepositoryName, Tag, Digest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """An entry and what it names."""
+
+    entry: TrashEntry
+    tags: tuple[_TagOf, ...] = ()
+    manifests: int = 0
+    links: int = 0
+    """All links, those of tags and manifests included."""
+    blobs: int = 0
+    blob_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restoration:
+    """What came back."""
+
+    entry: TrashEntry
+    tags: tuple[_TagOf, ...]
+    manifests: int
+    repositories: tuple[RepositoryName, ...]
+    """Those that hold a manifest which was brought back."""
+    missing: tuple[Digest, ...]
+    """Images of an index, and referrers, that are nowhere."""
+    lost: tuple[Digest, ...]
+    """Of many things that went together, those that could not come back; then the entry stays."""
+
+
+@dataclass(slots=True)
+class _History:
+    """Links that were removed from some repositories."""
+
+    removed: dict[str, Digest] = field(default_factory=dict)
+    collected: dict[str, Digest] = field(default_factory=dict)
+    """Those that nobody asked for: their subject or their manifest had gone."""
+
+
+class TrashService:
+    """Lists, restores and ends entries of the trash; one per process.
+
+    Args:
+        storage: the store.
+        trash: its trash.
+        links: reads and writes links.
+        tag_links: those of tags.
+        guard: what keeps collection away from what was brought back.
+        keeps_tag: tells which tags stay with the manifest that they point at.
+    """
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        trash: Trash,
+        links: Links,
+        tag_links: TagLinks,
+        *,
+        guard: CollectionGuard,
+        keeps_tag: Callable[[RepositoryName, Tag], bool],
+    ) -> None:
+        self._storage = storage
+        self._trash = trash
+        self._links = links
+        self._tags = tag_links
+        self._guard = guard
+        self._keeps_tag = keeps_tag
+
+    async def removals(self, repository: RepositoryName | None = None) -> AsyncIterator[Removal]:
+        """Yield what is in the trash, oldest first; of one repository only, if one is given.
+
+        One storage request for each part of an entry, and one for its parts' names.
+        """
+        async for entry in self._trash.entries():
+            if repository in {None, entry.repository}:
+                yield await self._removal(entry)
+
+    async def restore(self, name: str, *, force: bool = False) -> Restoration:
+        """Bring back what an entry names, with whole images, and end the entry.
+
+        A tag comes back with its manifest, the images of an index, their blobs and links, and with the referrers that
+        were collected after it. Idempotent: what is there already is left alone; a kill in between leaves an entry that
+        can be restored again, and no tag that cannot be pulled. Reads the entries of the repository and of all
+        collections.
+
+        Args:
+            name: the entry's name; or `repository:tag` for the youngest entry that has this tag.
+            force: move tags that point at something else by now.
+
+        Raises:
+            UnknownError: there is no such entry; or not all that a single tag, manifest or blob needs is still in the
+                trash. Then nothing points at what came back.
+            DeniedError: a tag points elsewhere by now, and is immutable or `force` was not given.
+        """
+        entry, recorded, blobs = await self._read(await self._find(name))
+        tags = [(key.name, key.tag, target) for key, target in _parsed(recorded) if isinstance(key, TagKey)]
+        await self._require_free(tags, force=force)
+        history = await self._history({key.name for key, _ in _parsed(recorded)})
+        restorer = ImageRestorer(self._storage, self._links, self._trash, history.removed | recorded, guard=self._guard)
+
+        async def return_copy(digest: Digest) -> bool:
+            return await self._trash.return_copy(digest, entry)
+
+        await map_bounded(return_copy, blobs)
+        lost = await self._restore_manifests(restorer, entry, recorded)
+        await self._restore_referrers(restorer, history.collected)
+        lost += await self._restore_links(restorer, entry, recorded)
+        # Tags come last, since they make all of it pullable.
+        restored = [tag for tag in tags if (tag[0], tag[2]) in restorer.manifests]
+        for repository, tag, target in restored:
+            if await self._tags.resolve(repository, tag) != target:
+                await self._tags.point(repository, tag, target)
+        if not lost:
+            await self._trash.discard(entry.id)
+        return Restoration(
+            entry=entry,
+            tags=tuple(restored),
+            manifests=len(restorer.manifests),
+            repositories=tuple(dict.fromkeys(repository for repository, _ in restorer.manifests)),
+            missing=tuple(sorted(restorer.missing)),
+            lost=tuple(lost),
+        )
+
+    async def discard(self, name: str) -> TrashSummary:
+        """End one entry: what it names can be brought back no more.
+
+        Raises:
+            UnknownError: there is none of this name.
+        """
+        return await self._trash.discard(await self._find(name))
+
+    async def empty(self) -> TrashSummary:
+        """End all entries (see `Trash.empty`)."""
+        return await self._trash.empty()
+
+    async def expire(self) -> TrashSummary:
+        """End the entries whose time is over (see `Trash.expire`)."""
+        return await self._trash.expire()
+
+    async def _find(self, name: str) -> str:
+        path, colon, _ = name.partition(":")
+        found = None
+        if colon:
+            # Names of entries have no colon.
+            async for removal in self.removals(RepositoryName(path)):
+                if any(f"{repository}:{tag}" == name for repository, tag, _ in removal.tags):
+                    found = removal.entry.id
+        elif kind_of(name) is not None and "/" not in name:
+            async for part in self._trash.parts(name):
+                found = part.entry.id
+                break
+        if found is None:
+            raise UnknownError("no such entry in the trash", detail={"entry": name})
+        return found
+
+    async def _read(self, name: str) -> tuple[TrashEntry, dict[str, Digest], list[Digest]]:
+        parts = [part async for part in self._trash.parts(name)]
+        links = {link.key: link.target for part in parts for link in part.links}
+        return parts[0].entry, links, [digest for part in parts for digest in part.blobs]
+
+    async def _require_free(self, tags: Sequence[_TagOf], *, force: bool) -> None:
+        async def resolve(of: _TagOf) -> Digest | None:
+            return await self._tags.resolve(of[0], of[1])
+
+        for (name, tag, target), current in zip(tags, await map_bounded(resolve, tags), strict=True):
+            if current in {None, target}:
+                continue
+            detail = {"name": name, "tag": tag, "digest": current}
+            if self._keeps_tag(name, tag):
+                raise DeniedError(
+                    f"the tag {name}:{tag} is immutable and points at another manifest by now", detail=detail
+                )
+            if not force:
+                raise DeniedError(f"the tag {name}:{tag} points at another manifest by now", detail=detail)
+
+    async def _history(self, names: AbstractSet[RepositoryName]) -> _History:
+        """Return what else was removed from these repositories."""
+        history = _History()
+        async for entry in self._trash.entries():
+            if entry.kind is not TrashKind.COLLECTION and entry.repository not in names:
+                continue
+            async for part in self._trash.parts(entry.id):
+                links = {link.key: link.target for link in part.links}
+                ours = {link: links[link] for link, key in _keys(links) if key.name in names}
+                history.removed |= ours
+                if entry.kind is TrashKind.COLLECTION:
+                    history.collected |= ours
+        return history
+
+    async def _restore_manifests(
+        self, restorer: ImageRestorer, entry: TrashEntry, recorded: Mapping[str, Digest]
+    ) -> list[Digest]:
+        lost: list[Digest] = []
+        wanted = [(key.name, target) for key, target in _parsed(recorded) if isinstance(key, TagKey | RevisionKey)]
+        for name, digest in dict.fromkeys(wanted):
+            try:
+                await restorer.restore(name, digest)
+            except UnknownError:
+                # One image of many that was broken before must not keep the others away.
+                if entry.kind not in _OF_MANY:
+                    raise
+                lost.append(digest)
+        return lost
+
+    async def _restore_referrers(self, restorer: ImageRestorer, collected: Mapping[str, Digest]) -> None:
+        """Bring back what was collected because its subject had gone."""
+        referrers: dict[tuple[RepositoryName, Digest], list[Digest]] = {}
+        for key, _ in _parsed(collected):
+            if isinstance(key, ReferrerKey):
+                referrers.setdefault((key.name, key.subject), []).append(key.digest)
+        pending = list(restorer.manifests)
+        while pending:
+            name, _ = subject = pending.pop()
+            for digest in referrers.pop(subject, ()):
+                known = len(restorer.manifests)
+                try:
+                    await restorer.restore(name, digest)
+                except UnknownError:
+                    # A signature that is gone does not keep its image away.
+                    restorer.missing.add(digest)
+                pending += list(restorer.manifests)[known:]
+
+    async def _restore_links(
+        self, restorer: ImageRestorer, entry: TrashEntry, recorded: Mapping[str, Digest]
+    ) -> list[Digest]:
+        lost: list[Digest] = []
+        for link, target in recorded.items():
+            key = parse_link_key(link)
+            if isinstance(key, TagKey | RevisionKey) or await restorer.restore_link(link, target):
+                continue
+            if isinstance(key, LayerKey):
+                if entry.kind not in _OF_MANY:
+                    raise BlobUnknownError("the blob is gone from the trash", detail=target)
+                lost.append(target)
+        return lost
+
+    async def _removal(self, entry: TrashEntry) -> Removal:
+        removal = Removal(entry=entry)
+        async for part in self._trash.parts(entry.id):
+            keys = list(_parsed({link.key: link.target for link in part.links}))
+            tags = tuple((key.name, key.tag, target) for key, target in keys if isinstance(key, TagKey))
+            removal = replace(
+                removal,
+                tags=tuple(sorted(removal.tags + tags)),
+                manifests=removal.manifests + sum(isinstance(key, RevisionKey) for key, _ in keys),
+                links=removal.links + len(part.links),
+                blobs=removal.blobs + len(part.blobs),
+                blob_bytes=removal.blob_bytes + part.blob_bytes,
+            )
+        return removal
+
+
+def _keys(links: Mapping[str, Digest]) -> Iterator[tuple[str, LinkKey]]:
+    for link in links:
+        if (key := parse_link_key(link)) is not None:
+            yield link, key
+
+
+def _parsed(links: Mapping[str, Digest]) -> Iterator[tuple[LinkKey, Digest]]:
+    for link, key in _keys(links):
+        yield key, links[link]

@@ -1,0 +1,197 @@
+"""Takes the images of an OCI image layout into a registry, by the same services that take pushes."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from core.descriptor import Descriptor
+from core.digest import Digest
+from core.errors import (
+    BlobUnknownError,
+    DigestMismatchError,
+    ImageLayoutError,
+    ManifestInvalidError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    SizeMismatchError,
+)
+from core.manifest import Manifest, parse_manifest
+from core.names import RepositoryName, Tag
+from core.ports.blob_storage import BlobReader
+from core.ports.image_layout import ImageLayout
+from core.registry import Registry
+from core.services.manifests import MANIFEST_BYTES_MAX
+from core.transfer.layout_index import LayoutImage, blob_path, read_images
+
+_DEPTH_MAX: Final = 8
+"""How deep indexes may stand in indexes; two is what anybody makes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportTarget:
+    """Where images go, if the layout is not to say it itself."""
+
+    name: RepositoryName | None = None
+    tag: Tag | None = None
+    """For the one image of a layout, whatever it is called there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedImage:
+    """An image that is in the registry now."""
+
+    name: RepositoryName
+    digest: Digest
+    tag: Tag | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportProgress:
+    """How far an import is."""
+
+    images: tuple[ImportedImage, ...] = ()
+    manifests: int = 0
+    blobs_sent: int = 0
+    blobs_present: int = 0
+    """That the repository had, or another one of the same storage."""
+    bytes_sent: int = 0
+
+
+class ImageImport:
+    """Reads one layout; used once.
+
+    Nothing of the layout is believed: every blob and manifest is hashed on its way, as a push is.
+
+    Args:
+        registry: where the images go; its policies hold (immutable tags, what a manifest may refer to).
+        layout: an open one.
+        observe: called with each new state.
+    """
+
+    def __init__(self, registry: Registry, layout: ImageLayout, *, observe: Callable[[ImportProgress], None]) -> None:
+        self._registry = registry
+        self._layout = layout
+        self._observe = observe
+        self._progress = ImportProgress()
+        self._done: set[tuple[RepositoryName, Digest]] = set()
+
+    async def run(self, target: ImportTarget) -> ImportProgress:
+        """Take in all images of the layout: for each its blobs, then its children, its manifest, and its tag last.
+
+        What was taken in before an error stays; running it again sends only what is missing.
+
+        Raises:
+            ImageLayoutError: it is no layout, is malformed, lacks a file, or does not say where an image belongs.
+            DigestMismatchError: a file's content is not what its name says.
+            SizeMismatchError: it has another size than its descriptor says.
+            ManifestInvalidError: something is no manifest, or nested too deep.
+            ManifestBlobUnknownError: a manifest refers to what neither layout nor repository has.
+            DeniedError: a tag is immutable and points elsewhere.
+        """
+        images = await read_images(self._layout)
+        for image, name, tag in _resolve(images, target):
+            await self._manifest(name, image.descriptor, tags=[tag] if tag else [])
+            imported = ImportedImage(name=name, digest=image.descriptor.digest, tag=tag)
+            self._tell(images=(*self._progress.images, imported))
+        await self._registry.uploads.sweep()
+        return self._progress
+
+    async def _manifest(
+        self, name: RepositoryName, descriptor: Descriptor, *, tags: Sequence[Tag] = (), depth: int = 0
+    ) -> None:
+        if depth > _DEPTH_MAX:
+            raise ManifestInvalidError(f"more than {_DEPTH_MAX} indexes stand in one another")
+        if (name, descriptor.digest) in self._done and not tags:
+            return
+        content = await self._content(descriptor)
+        manifest = parse_manifest(content, descriptor.media_type)
+        for child in manifest.manifests:
+            if await self._is_there(child.digest):
+                await self._manifest(name, child, depth=depth + 1)
+        await self._blobs(name, manifest)
+        await self._registry.push_manifest(name, content, manifest.media_type, digest=descriptor.digest, tags=tags)
+        self._done.add((name, descriptor.digest))
+        self._tell(manifests=self._progress.manifests + 1)
+
+    async def _content(self, descriptor: Descriptor) -> bytes:
+        try:
+            content = await self._layout.read(blob_path(descriptor.digest), limit=MANIFEST_BYTES_MAX)
+        except ObjectNotFoundError:
+            raise ImageLayoutError(f"the layout lacks the manifest {descriptor.digest}") from None
+        except ObjectTooLargeError as error:
+            raise ManifestInvalidError(f"the manifest {descriptor.digest} is too large: {error}") from None
+        _require_size(descriptor, len(content))
+        if (actual := Digest.of(content, descriptor.digest.algorithm)) != descriptor.digest:
+            raise DigestMismatchError(
+                f"the manifest {descriptor.digest} of the layout hashes to something else",
+                detail={"expected": descriptor.digest, "actual": actual},
+            )
+        return content
+
+    async def _blobs(self, name: RepositoryName, manifest: Manifest) -> None:
+        for blob in {blob.digest: blob for blob in manifest.blobs()}.values():
+            if await self._has(name, blob.digest):
+                self._tell(blobs_present=self._progress.blobs_present + 1)
+            elif await self._is_there(blob.digest):
+                await self._blob(name, blob)
+            # Else it may be one that lies elsewhere; whether it must be there is the registry's to say.
+
+    async def _has(self, name: RepositoryName, digest: Digest) -> bool:
+        try:
+            await self._registry.blobs.stat(name, digest)
+        except BlobUnknownError:
+            return await self._registry.blobs.mount(name, digest, source=None)
+        return True
+
+    async def _is_there(self, digest: Digest) -> bool:
+        try:
+            async with self._layout.open(blob_path(digest)):
+                return True
+        except ObjectNotFoundError:
+            return False
+
+    async def _blob(self, name: RepositoryName, blob: Descriptor) -> None:
+        async with self._layout.open(blob_path(blob.digest)) as reader:
+            _require_size(blob, reader.size)
+            await self._registry.uploads.put(name, blob.digest, self._metered(reader))
+        self._tell(blobs_sent=self._progress.blobs_sent + 1)
+
+    async def _metered(self, reader: BlobReader) -> AsyncIterator[bytes]:
+        async for piece in reader:
+            self._tell(bytes_sent=self._progress.bytes_sent + len(piece))
+            yield piece
+
+    def _tell(self, **changes: object) -> None:
+        self._progress = replace(self._progress, **changes)  # type: ignore[arg-type]  # names and types are the fields'
+        self._observe(self._progress)
+
+
+def _require_size(descriptor: Descriptor, size: int) -> None:
+    if size != descriptor.size:
+        raise SizeMismatchError(
+            f"{descriptor.digest} has {size} bytes in the layout, and {descriptor.size} by its descriptor"
+        )
+
+
+def _resolve(
+    images: Sequence[LayoutImage], target: ImportTarget
+) -> list[tuple[LayoutImage, RepositoryName, Tag | None]]:
+    """Return where each image goes, all of them before any is taken in.
+
+    Raises:
+        ImageLayoutError: one belongs nowhere, or two would be the same tag.
+    """
+    named = [image for image in images if image.tag is not None] or list(images)
+    if target.tag is not None and len(named) != 1:
+        raise ImageLayoutError(f"the layout holds {len(named)} images: one tag cannot be all of theirs")
+    resolved: list[tuple[LayoutImage, RepositoryName, Tag | None]] = []
+    taken: dict[tuple[RepositoryName, Tag], Digest] = {}
+    for image in images:
+        name = target.name or image.repository
+        if name is None:
+            raise ImageLayoutError("the layout does not say which repository an image is of: name one")
+        tag = target.tag if target.tag is not None and image is named[0] else image.tag
+        if tag is not None and taken.setdefault((name, tag), image.descriptor.digest) != image.descriptor.digest:
+            raise ImageLayoutError(f"the layout holds two images that would be {name}:{tag}: import it without a name")
+        resolved.append((image, name, tag))
+    return resolved

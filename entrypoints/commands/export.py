@@ -1,0 +1,95 @@
+"""`registry export [config.yml] NAME[:TAG|@DIGEST]… -o DIR|FILE.tar`: write images as an OCI image layout."""
+
+import asyncio
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from core.digest import Digest
+from core.names import RepositoryName, Tag
+from core.transfer.exporting import ExportProgress, ExportRequest, ImageExport
+from entrypoints.commands.base import Command
+from entrypoints.commands.layouts import build_container, new_display, opened, split_words
+from entrypoints.exit_codes import ExitCode
+from entrypoints.progress import Measure, format_bytes
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.usage = "registry export [config.yml] NAME[:TAG|@DIGEST]... -o DIR|FILE.tar [--referrers] [--json] [--quiet]"
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="NAME[:TAG|@DIGEST]",
+        help="images of this registry; a name alone stands for all its tags. A first word that ends in .yml or .yaml "
+        "is the configuration file",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="DIR|FILE.tar", help="where to: a folder, or a tar archive"
+    )
+    parser.add_argument("--referrers", action="store_true", help="signatures and other referrers come along")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _run(arguments: Namespace) -> int:
+    file, names = split_words(arguments.words)
+    if not names:
+        sys.stderr.write("registry export: name at least one image\n")
+        return ExitCode.USAGE
+    requests = [parse_request(name) for name in names]
+    done = asyncio.run(_export(build_container(file), arguments, requests))
+    if arguments.json:
+        sys.stdout.write(json.dumps(asdict(done)) + "\n")
+    else:
+        sys.stdout.write(
+            f"exported: {done.images} images, {done.blobs} blobs ({format_bytes(done.bytes_done)}) "
+            f"to {arguments.output}\n"
+        )
+    return ExitCode.OK
+
+
+async def _export(container: "Container", arguments: Namespace, requests: list[ExportRequest]) -> ExportProgress:
+    from config.container import write_image_layout  # noqa: PLC0415 - as in `build_container`
+
+    display = new_display(arguments)
+
+    def observe(progress: ExportProgress) -> None:
+        display.show(Measure(done=progress.bytes_done, total=progress.bytes_expected), f"{progress.blobs} blobs")
+
+    try:
+        async with opened(container), write_image_layout(arguments.output) as layout:
+            export = ImageExport(
+                container.registry(),
+                layout,
+                new_hasher=container.new_hasher(),
+                offload=container.offload(),
+                observe=observe,
+                with_referrers=arguments.referrers,
+            )
+            return await export.run(requests)
+    finally:
+        display.clear()
+
+
+def parse_request(text: str) -> ExportRequest:
+    """Read `NAME`, `NAME:TAG` or `NAME@DIGEST`.
+
+    Raises:
+        InvalidInputError: a part of it is none.
+    """
+    name, at, digest = text.partition("@")
+    if at:
+        return ExportRequest(name=RepositoryName(name), reference=Digest(digest))
+    name, colon, tag = text.partition(":")
+    return ExportRequest(name=RepositoryName(name), reference=Tag(tag) if colon else None)
+
+
+EXPORT: Final = Command(
+    name="export", help="write images as an OCI image layout", add_arguments=_add_arguments, run=_run
+)

@@ -1,0 +1,89 @@
+"""`registry import [config.yml] DIR|FILE.tar [NAME[:TAG]]`: take in the images of an OCI image layout."""
+
+import asyncio
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from core.names import RepositoryName, Tag
+from core.transfer.importing import ImageImport, ImportedImage, ImportProgress, ImportTarget
+from entrypoints.commands.base import Command
+from entrypoints.commands.layouts import build_container, new_display, opened, split_words
+from entrypoints.exit_codes import ExitCode
+from entrypoints.progress import Measure, format_bytes
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+_WORDS_MAX: Final = 2
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.usage = "registry import [config.yml] DIR|FILE.tar [NAME[:TAG]] [--json] [--quiet]"
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="DIR|FILE.tar",
+        help="an OCI image layout, and the repository for its images, if they are not to go where their names say. "
+        "A first word that ends in .yml or .yaml is the configuration file",
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _run(arguments: Namespace) -> int:
+    file, words = split_words(arguments.words)
+    if not 1 <= len(words) <= _WORDS_MAX:
+        sys.stderr.write("registry import: name one image layout, and at most one repository\n")
+        return ExitCode.USAGE
+    target = parse_target(words[1]) if len(words) == _WORDS_MAX else ImportTarget()
+    done = asyncio.run(_import(build_container(file), arguments, Path(words[0]), target))
+    if arguments.json:
+        sys.stdout.write(json.dumps(asdict(done)) + "\n")
+    else:
+        for image in done.images:
+            sys.stdout.write(_line(image) + "\n")
+        sys.stdout.write(
+            f"imported: {len(done.images)} images, {done.manifests} manifests, {done.blobs_sent} blobs "
+            f"({format_bytes(done.bytes_sent)}), {done.blobs_present} already there\n"
+        )
+    return ExitCode.OK
+
+
+async def _import(container: "Container", arguments: Namespace, path: Path, target: ImportTarget) -> ImportProgress:
+    from config.container import read_image_layout  # noqa: PLC0415 - as in `build_container`
+
+    display = new_display(arguments)
+
+    def observe(progress: ImportProgress) -> None:
+        display.show(Measure(done=progress.bytes_sent), f"{progress.manifests} manifests")
+
+    try:
+        async with opened(container), read_image_layout(path) as layout:
+            done = await ImageImport(container.registry(), layout, observe=observe).run(target)
+            await container.catalog().flush_pending()
+            return done
+    finally:
+        display.clear()
+
+
+def _line(image: ImportedImage) -> str:
+    return f"{image.name}:{image.tag} {image.digest}" if image.tag else f"{image.name}@{image.digest}"
+
+
+def parse_target(text: str) -> ImportTarget:
+    """Read `NAME` or `NAME:TAG`.
+
+    Raises:
+        InvalidInputError: a part of it is none.
+    """
+    name, colon, tag = text.partition(":")
+    return ImportTarget(name=RepositoryName(name), tag=Tag(tag) if colon else None)
+
+
+IMPORT: Final = Command(
+    name="import", help="take in the images of an OCI image layout", add_arguments=_add_arguments, run=_run
+)

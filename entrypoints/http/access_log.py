@@ -1,0 +1,120 @@
+"""The access log: one line per request, when its answer is out, without a secret in it."""
+
+import logging
+import re
+from typing import Final
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+from typing_extensions import override
+
+from config.logging import ACCESS_LOGGER
+from entrypoints.http.keys import BEGUN, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
+from entrypoints.http.routes import Resource, Target
+
+_logger = logging.getLogger(ACCESS_LOGGER)
+
+QUIET_PATHS: Final = frozenset({"/healthz", "/readyz"})
+"""Probes, which come every few seconds and are nobody's request."""
+_SHOWN_PARAMETERS: Final = frozenset(
+    {
+        "artifactType",
+        "digest",
+        "digest-algorithm",
+        "from",
+        "last",
+        "mount",
+        "n",
+        "ns",
+        "scope",
+        "service",
+        "tag",
+    }
+)
+"""Query parameters of the API whose values are shown; of all others only a plain name is."""
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_-]{0,31}")
+_HIDDEN: Final = "…"
+_USERINFO: Final = re.compile(r"//[^/?#]*@")
+
+
+def scrub_uri(uri: str) -> str:
+    """Return the path and query of a request without what may be secret: a `_state`, a token, a password.
+
+    What is shown is a list and what is hidden is the rest, so that a parameter that nobody thought of is hidden.
+    """
+    path, mark, query = uri.partition("?")
+    return path + mark + "&".join(map(_scrub_parameter, query.split("&"))) if query else path
+
+
+def scrub_referer(referer: str) -> str:
+    """Return a foreign URL without credentials, query and fragment."""
+    return _USERINFO.sub("//", referer.partition("?")[0].partition("#")[0], count=1)
+
+
+def _scrub_parameter(parameter: str) -> str:
+    name, mark, _ = parameter.partition("=")
+    if mark and name in _SHOWN_PARAMETERS:
+        return parameter
+    return f"{name}={_HIDDEN}" if mark and _PLAIN_NAME.fullmatch(name) else _HIDDEN
+
+
+class AccessLogger(AbstractAccessLogger):
+    """Writes the line; its fields are those of distribution's log."""
+
+    @override
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        if not _logger.isEnabledFor(logging.INFO) or request.path in QUIET_PATHS:
+            return
+        fields = {**_request_fields(request), **_target_fields(request), **_response_fields(request, response)}
+        fields["http.response.duration"] = time
+        _logger.info("%s %s %s", request.method, fields["http.request.uri"], response.status, extra=fields)
+
+    @property
+    @override
+    def enabled(self) -> bool:
+        # Asked once per connection, while the log may be switched on in the middle of one.
+        return True
+
+
+def _request_fields(request: web.BaseRequest) -> dict[str, object]:
+    client, caller, headers = request.get(CLIENT), request.get(CALLER), request.headers
+    fields: dict[str, object] = {
+        "http.request.id": request.get(REQUEST_ID, ""),
+        "http.request.method": request.method,
+        "http.request.host": headers.get("Host", ""),
+        "http.request.uri": scrub_uri(request.path_qs),
+        "http.request.remoteaddr": client.address if client else request.remote or "",
+        "http.request.useragent": headers.get("User-Agent", ""),
+        "http.request.referer": scrub_referer(headers.get("Referer", "")),
+        "http.request.contenttype": headers.get("Content-Type", ""),
+        "http.version": f"HTTP/{request.version.major}.{request.version.minor}",
+        "auth.user.name": caller.principal.name if caller is not None else "",
+    }
+    if trace_id := request.get(TRACE_ID):
+        fields["trace_id"] = trace_id
+    return fields
+
+
+def _target_fields(request: web.BaseRequest) -> dict[str, object]:
+    target: Target | None = request.get(TARGET)
+    if target is None:
+        return {}
+    fields: dict[str, object] = {"vars.name": target.name} if target.name else {}
+    if target.reference:
+        fields[_REFERENCES.get(target.resource, "vars.reference")] = target.reference
+    return fields
+
+
+_REFERENCES: Final = {Resource.BLOB: "vars.digest", Resource.REFERRERS: "vars.digest", Resource.UPLOAD: "vars.uuid"}
+
+
+def _response_fields(request: web.BaseRequest, response: web.StreamResponse) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "http.response.status": response.status,
+        # Of an answer that was cut off in its middle nothing is left but what its connection has sent.
+        "http.response.written": response.body_length or (request.writer.output_size if request.get(BEGUN) else 0),
+        "http.response.contenttype": response.headers.get("Content-Type", ""),
+    }
+    if code := request.get(ERROR_CODE):
+        fields["err.code"] = code
+    return fields

@@ -1,0 +1,170 @@
+"""Nothing secret comes out of a real server, whatever it is sent and wherever the secret stands."""
+
+import base64
+import http.client
+import json
+import random
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import bcrypt
+import pytest
+
+from tests.support.oci import digest_of, make_image
+from tests.support.processes import RegistryServer
+from tests.support.registry_client import RegistryClient
+
+pytestmark = pytest.mark.e2e
+
+CANARY = "c4n4ry"
+PARAMETERS = ("access_token", "token", "password", "X-Amz-Signature", "_state", "sig", "%5fstate", "client_secret")
+HEADERS = (
+    "Authorization",
+    "Proxy-Authorization",
+    "Cookie",
+    "X-Api-Key",
+    "X-Registry-Auth",
+    "X-Forwarded-Access-Token",
+    "traceparent",
+    "If-Range",
+    "Range",
+    "Content-Range",
+    "Expect",
+    "Transfer-Encoding",
+)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+PATHS = (
+    "/",
+    "/v2/",
+    "/v2/_catalog",
+    "/v2/team/app/tags/list",
+    "/v2/team/app/manifests/v1",
+    "/v2/team/app/blobs/uploads/",
+    "/v2/team/app/blobs/uploads/some-session",
+    "/v2/team/app/blobs/sha256:00",
+    "/auth/token",
+    "/no/such/thing",
+)
+
+
+def canary() -> str:
+    return f"{CANARY}{random.randrange(10**6)}"
+
+
+def forms_of(secret: str) -> list[str]:
+    """A secret as clients send it: plain, as Basic credentials, quoted, broken."""
+    basic = base64.b64encode(f"alice:{secret}".encode()).decode()
+    return [
+        secret,
+        f"Basic {basic}",
+        f"Bearer {secret}.{secret}.{secret}",
+        quote(f'"{secret}"'),
+        f"Basic {secret}\t{secret}",
+    ]
+
+
+def has_canary(text: str) -> bool:
+    """Whether a canary is in a text, as it is or in Base64 at any of the three alignments."""
+    encoded = [base64.b64encode(b"x" * shift + CANARY.encode())[4 if shift else 0 : -4].decode() for shift in range(3)]
+    return CANARY in text or any(each in text for each in encoded if len(each) > 3)
+
+
+@pytest.fixture(params=["text", "json", "logstash"])
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RegistryServer]:
+    users = tmp_path / "htpasswd"
+    users.write_text("alice:" + bcrypt.hashpw(f"{CANARY}-password".encode(), bcrypt.gensalt(4)).decode() + "\n")
+    config: dict[str, Any] = {
+        "log": {"level": "debug", "formatter": request.param},
+        "http": {"secret": f"{CANARY}-http-secret"},
+        "auth": {"htpasswd": {"realm": "test", "path": str(users)}},
+        "access": {"rules": [{"who": ["anonymous"], "repositories": ["**"], "actions": ["pull", "push"]}]},
+        "redis": {"addr": "127.0.0.1:1", "password": f"{CANARY}-redis"},
+    }
+    environment = {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL": f"http://u:{CANARY}-url@127.0.0.1:1/"}
+    environment |= {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_NAME": "hook"}
+    with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config, environment=environment) as started:
+        yield started
+
+
+def send_raw(server: RegistryServer, data: bytes) -> None:
+    """Send bytes that http.client would refuse to, and read what comes back."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(data)
+        try:
+            while connection.recv(65536):
+                pass
+        except (TimeoutError, ConnectionError):
+            return
+
+
+def test_no_canary_in_headers_or_queries_reaches_the_logs(server: RegistryServer) -> None:
+    for _ in range(250):
+        method, path, secret = random.choice(METHODS), random.choice(PATHS), canary()
+        form = random.choice(forms_of(secret))
+        query = random.choice([f"?{random.choice(PARAMETERS)}={quote(form)}", f"?n=1&{quote(form)}", ""])
+        lines = [f"{method} {path}{query} HTTP/1.1", "Host: registry", "Connection: close", "Content-Length: 0"]
+        lines += [f"{name}: {random.choice(forms_of(secret))}" for name in random.sample(HEADERS, 3)]
+        lines += random.choice(
+            [[], [f"Authorization {form}"], [f"Authorization: {secret * 4000}"], [f"A\x00b: {form}"]]
+        )
+        send_raw(server, "\r\n".join([*lines, "", ""]).encode())
+    assert server.stop() == 0
+    leaks = [line for line in server.log().splitlines() if has_canary(line)]
+    assert leaks == []
+    assert len(server.log().splitlines()) > 250
+
+
+def test_ordinary_pushes_log_no_state_and_no_password(server: RegistryServer) -> None:
+    client, image = RegistryClient(server.host), make_image(7)
+    client.push("team/app", "v1", image)
+    location = client.start_upload("team/app").header("Location")
+    state = location.partition("_state=")[2]
+    assert len(state) > 20
+    location = client.append(location, b"x").expect(202).header("Location")
+    client.finish_upload(location, digest_of(b"x")).expect(201)
+    basic = base64.b64encode(f"alice:{CANARY}-password".encode()).decode()
+    client.request("GET", "/auth/token?account=alice", headers={"Authorization": f"Basic {basic}"}).expect(200)
+    client.request("GET", "/v2/", headers={"Authorization": f"Basic {basic}"}).expect(200)
+    assert server.stop() == 0
+    log = server.log()
+    assert not has_canary(log)
+    assert state[:20] not in log
+    assert "_state=…" in log or r"_state=\u2026" in log
+
+
+def test_one_line_per_request_whatever_stands_in_it(server: RegistryServer) -> None:
+    # The escape is refused with the whole request, the rest is taken in.
+    hostile = ['x" 200 0 "-"\u2028\x85\\', "x\x1b[31m"]
+    for number in range(20):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        connection.putrequest("GET", f"/v2/team%0aapp{number}/manifests/%0d%0aGET%20/v2/", skip_accept_encoding=True)
+        connection.putheader("User-Agent", hostile[number % 2].encode().replace(b"\x85", b"\xc2\x85\xff"))
+        connection.putheader("Referer", "http://a/b\tc")
+        connection.endheaders()
+        connection.getresponse().read()
+        connection.close()
+    assert server.stop() == 0
+    assert hostile_requests(server) == 20
+    for line in server.log().split("\n")[:-1]:
+        assert line.isprintable()
+
+
+def hostile_requests(server: RegistryServer) -> int:
+    lines = server.log().splitlines()
+    access = [line for line in lines if re.search(r'" [0-9]{3} [0-9]+ "|http\.response\.status', line)]
+    return sum("team%0aapp" in line or "UNKNOWN" in line for line in access)
+
+
+def test_json_log_is_json_throughout(tmp_path: Path) -> None:
+    config = {"log": {"formatter": "json", "fields": {"service": "registry"}}}
+    with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
+        RegistryClient(server.host).push("team/app", "v1", make_image(8))
+        assert server.stop() == 0
+        lines = [json.loads(line) for line in server.log().splitlines()]
+    assert all(line["service"] == "registry" and line["msg"] and line["time"] for line in lines)
+    pushes = [line for line in lines if line.get("http.request.method") == "PUT" and line.get("vars.reference") == "v1"]
+    assert [push["http.response.status"] for push in pushes] == [201]

@@ -1,0 +1,221 @@
+"""Large bodies, which threads take straight from the socket: the connection serves on, and no byte is lost."""
+
+import asyncio
+import re
+import socket
+import struct
+import threading
+
+import pytest
+
+from core.digest import Digest
+from core.errors import StorageUnavailableError
+from core.names import RepositoryName
+from entrypoints.http import pouring
+from tests.support.guarded_server import with_limits
+from tests.support.streams import payload
+
+NAME = RepositoryName("a")
+CONTENT = payload(5_000_000)
+DIGEST = Digest.of(CONTENT)
+
+
+def put(content=CONTENT, digest=DIGEST, length=None):
+    head = (
+        f"POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: a\r\n"
+        f"Content-Length: {len(content) if length is None else length}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+async def answer(reader):
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    length = re.search(rb"Content-Length: (\d+)", head)
+    body = await reader.readexactly(int(length[1])) if length else b""
+    return int(head.split(b" ", 2)[1]), head + body
+
+
+@pytest.fixture
+def turns(monkeypatch):
+    """Count what threads are given to do."""
+    threads = []
+    turn = pouring.Pump.turn
+
+    def count(pump):
+        threads.append(threading.get_ident())
+        turn(pump)
+
+    monkeypatch.setattr(pouring.Pump, "turn", count)
+    return threads
+
+
+async def test_threads_take_large_bodies_and_the_connection_serves_on(guarded, services, turns):
+    server = await guarded()
+    reader, writer = await server.connect()
+    for _ in range(3):
+        writer.write(put())
+        assert (await answer(reader))[0] == 201
+    assert len(turns) >= 3
+    assert threading.get_ident() not in turns
+    assert await services.read_blob(NAME, DIGEST) == CONTENT
+    writer.close()
+
+
+async def test_small_bodies_take_no_thread(guarded, turns):
+    server = await guarded()
+    reader, writer = await server.connect()
+    small = CONTENT[:100_000]
+    writer.write(put(small, Digest.of(small)))
+    assert (await answer(reader))[0] == 201
+    assert turns == []
+    writer.close()
+
+
+async def test_request_that_follows_at_once_is_its_own(guarded, services):
+    """Nothing of the next request is taken for the body, and nothing of the body for a request."""
+    server = await guarded()
+    reader, writer = await server.connect()
+    second = payload(3_000_000, seed=2)
+    writer.write(put() + put(second, Digest.of(second)) + b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert [(await answer(reader))[0] for _ in range(3)] == [201, 201, 200]
+    assert await services.read_blob(NAME, Digest.of(second)) == second
+    writer.close()
+
+
+async def test_slow_client_is_waited_for_without_a_thread(guarded, services, turns):
+    server = await guarded()
+    reader, writer = await server.connect()
+    request = put()
+    for start in range(0, len(request), 1_000_000):
+        writer.write(request[start : start + 1_000_000])
+        await asyncio.sleep(0.05)
+    assert (await answer(reader))[0] == 201
+    assert len(turns) >= 3
+    assert await services.read_blob(NAME, DIGEST) == CONTENT
+    writer.close()
+
+
+async def begin(server):
+    reply = await server.exchange(b"POST /v2/a/blobs/uploads/ HTTP/1.0\r\nHost: a\r\n\r\n")
+    return re.search(rb"Location: http://a(\S+)", reply)[1]
+
+
+async def offset_of(server, target):
+    reply = await server.exchange(b"GET " + target.partition(b"?")[0] + b" HTTP/1.0\r\nHost: a\r\n\r\n")
+    return int(re.search(rb"Range: 0-(\d+)", reply)[1]) + 1
+
+
+def patch(target, length):
+    return b"PATCH " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length
+
+
+@pytest.mark.parametrize("leave", ["close", "reset"])
+async def test_cut_connection_keeps_what_arrived(guarded, turns, leave):
+    server = await guarded()
+    target = await begin(server)
+    _, writer = await server.connect()
+    writer.write(patch(target, len(CONTENT)) + CONTENT[:4_000_000])
+    await writer.drain()
+    async with asyncio.timeout(10):
+        while not turns:  # noqa: ASYNC110 - threads tell nobody
+            await asyncio.sleep(0.01)
+    # All of it is there before the end is.
+    await asyncio.sleep(0.3)
+    if leave == "reset":
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.close()
+    async with asyncio.timeout(10):
+        while await offset_of(server, target) != 4_000_000:  # noqa: ASYNC110 - nor does the store
+            await asyncio.sleep(0.05)
+
+
+async def test_stalled_body_is_cut_off_and_its_bytes_kept(guarded, turns):
+    server = await guarded(with_limits(body_seconds=0.3))
+    target = await begin(server)
+    reader, writer = await server.connect()
+    writer.write(patch(target, len(CONTENT)) + CONTENT[:4_000_000])
+    status, text = await answer(reader)
+    assert (status, b"Connection: close" in text) == (408, True)
+    assert turns
+    assert await offset_of(server, target) == 4_000_000
+    writer.close()
+
+
+async def test_drip_is_cut_off(guarded):
+    server = await guarded(with_limits(body_seconds=0.4, body_rate=1_000_000))
+    target = await begin(server)
+    reader, writer = await server.connect()
+    writer.write(patch(target, len(CONTENT)) + CONTENT[:2_000_000])
+
+    async def drip():
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.003)
+
+    dripping = asyncio.create_task(drip())
+    assert (await answer(reader))[0] == 408
+    dripping.cancel()
+    writer.close()
+
+
+async def test_store_that_fails_is_told_and_nothing_else_is_read_from_the_connection(guarded, services, monkeypatch):
+    server = await guarded()
+    async with services.storage.open_writer("/x") as writer:
+        kind = type(writer)
+
+    def fail(_writer, _chunk):
+        raise StorageUnavailableError("full")
+
+    monkeypatch.setattr(kind, "append_now", fail)
+    reader, writer = await server.connect()
+    writer.write(put()[:3_000_000])
+    status, text = await answer(reader)
+    assert status == 503
+    # What looks like a request is still the body.
+    writer.write(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n")
+    writer.write_eof()
+    assert await asyncio.wait_for(reader.read(), 15) == b""
+    assert b"storage" in text
+    writer.close()
+
+
+async def test_wrong_digest_is_told(guarded, services):
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(put(digest=Digest.of(b"other")))
+    status, text = await answer(reader)
+    assert (status, b"DIGEST_INVALID" in text) == (400, True)
+    writer.write(put())
+    assert (await answer(reader))[0] == 201
+    assert await services.read_blob(NAME, DIGEST) == CONTENT
+    writer.close()
+
+
+async def test_cancelled_upload_leaves_when_its_thread_has():
+    taken, may_go_on = threading.Event(), threading.Event()
+
+    def take(_piece):
+        taken.set()
+        assert may_go_on.wait(10)
+
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0)
+    with ours, theirs:
+        theirs.sendall(b"x" * 100)
+        pump = pouring.Pump(ours.fileno(), take, 1_000)
+
+        def offload(function, *arguments):
+            return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+        turn = asyncio.create_task(pouring.run_turn(pump, offload))
+        await asyncio.to_thread(taken.wait, 10)
+        turn.cancel()
+        await asyncio.sleep(0.05)
+        turn.cancel()
+        await asyncio.sleep(0.05)
+        assert not turn.done()
+        may_go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(turn, 10)
+        assert pump.left == 900

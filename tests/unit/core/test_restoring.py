@@ -1,0 +1,339 @@
+"""What was deleted comes back with all that was collected after it."""
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core import layout, media_types
+from core.digest import Digest
+from core.errors import BlobUnknownError, DeniedError, ManifestUnknownError, StorageUnavailableError, UnknownError
+from core.names import RepositoryName, Tag
+from core.services.manifests import ManifestPolicy
+from core.trash_entry import RemovedLink, TrashKind
+from tests.support.collecting import collect
+from tests.support.content import descriptor, image_index, image_manifest
+from tests.support.core_services import NOW, CoreServices
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.invariants import broken_invariants, tags_of
+
+NAME = RepositoryName("team/app")
+OTHER = RepositoryName("team/other")
+OCI = media_types.OCI_MANIFEST
+INDEX = media_types.OCI_INDEX
+V1 = Tag("v1")
+IMAGE = image_manifest(b"{}", [b"layer", b"another"])
+ARM = image_manifest(b"{}", [b"arm"])
+BOTH = image_index([IMAGE, ARM])
+SIGNATURE = image_manifest(b"sig", subject=descriptor(IMAGE, OCI), artifactType="a/sig")
+SIGNED_SIGNATURE = image_manifest(b"sig2", subject=descriptor(SIGNATURE, OCI), artifactType="a/sig")
+
+
+@pytest.fixture
+def services():
+    return CoreServices()
+
+
+async def push_image(services, name=NAME, *tags):
+    for content in (b"{}", b"layer", b"another"):
+        await services.push_blob(name, content)
+    await services.manifests.put(name, IMAGE, OCI, tags=tags)
+
+
+async def push_index(services, *tags):
+    await push_image(services, NAME)
+    await services.push_blob(NAME, b"arm")
+    await services.manifests.put(NAME, ARM, OCI)
+    await services.manifests.put(NAME, BOTH, INDEX, tags=tags)
+
+
+async def push_signatures(services):
+    for config, manifest in ((b"sig", SIGNATURE), (b"sig2", SIGNED_SIGNATURE)):
+        await services.push_blob(NAME, config)
+        await services.manifests.put(NAME, manifest, OCI, digest=Digest.of(manifest))
+
+
+async def removals(services, name=None):
+    return [removal async for removal in services.trash_service.removals(name)]
+
+
+async def live_keys(services):
+    keys = await services.keys(layout.REPOSITORIES) | await services.keys(layout.BLOBS)
+    return {key for key in keys if "/index/" not in key}
+
+
+async def test_deleted_tag_comes_back(services):
+    await push_image(services, NAME, V1)
+    before = await live_keys(services)
+    await services.manifests.delete(NAME, V1, by="alice")
+    [removal] = await removals(services)
+    assert (removal.entry.kind, removal.entry.by, removal.entry.repository) == (TrashKind.TAG, "alice", NAME)
+    assert removal.tags == ((NAME, V1, Digest.of(IMAGE)),)
+    await services.trash_service.restore(removal.entry.id)
+    assert await live_keys(services) == before
+    assert await removals(services) == []
+
+
+async def test_collected_image_comes_back_whole(services):
+    """An index with its images, their blobs, and a signature that is signed itself."""
+    await push_index(services, V1)
+    await push_signatures(services)
+    before = await live_keys(services)
+    await services.manifests.delete(NAME, V1)
+    await collect(services)
+    assert await live_keys(services) == set()
+    restoration = await services.trash_service.restore("team/app:v1")
+    assert (restoration.manifests, restoration.missing, restoration.lost) == (5, (), ())
+    assert restoration.repositories == (NAME,)
+    assert await live_keys(services) == before
+    assert await broken_invariants(services, NAME) == []
+    page = await services.referrers.page(NAME, Digest.of(IMAGE))
+    assert [entry.digest for entry in page.items] == [Digest.of(SIGNATURE)]
+
+
+async def test_deleted_manifest_comes_back_with_its_tags(services):
+    await push_image(services, NAME, V1, Tag("v1.0"))
+    await push_signatures(services)
+    before = await live_keys(services)
+    await services.manifests.delete(NAME, Digest.of(SIGNATURE))
+    await services.manifests.delete(NAME, Digest.of(IMAGE))
+    first, second = await removals(services, NAME)
+    assert (second.manifests, {tag for _, tag, _ in second.tags}) == (1, {V1, Tag("v1.0")})
+    await services.trash_service.restore(second.entry.id)
+    await services.trash_service.restore(first.entry.id)
+    assert await live_keys(services) == before
+
+
+async def test_unlinked_blob_comes_back(services):
+    digest = await services.push_blob(NAME, b"layer")
+    await services.blobs.unlink(NAME, digest, by="bob")
+    await collect(services)
+    [removal, _] = await removals(services)
+    await services.trash_service.restore(removal.entry.id)
+    assert await services.read_blob(NAME, digest) == b"layer"
+
+
+async def test_whole_collection_comes_back(services):
+    await push_image(services, NAME)
+    await services.push_blob(OTHER, b"loose")
+    before = await live_keys(services)
+    entry = await collect(services)
+    restoration = await services.trash_service.restore(entry.id)
+    assert restoration.lost == ()
+    assert await live_keys(services) == before
+
+
+async def test_quarantined_data_comes_back_on_demand_only(services):
+    digest = await services.push_blob(NAME, b"layer")
+    entry = services.trash.new_entry(TrashKind.QUARANTINE)
+    await services.trash.record(entry, blobs=[digest])
+    await services.trash.quarantine_blob(digest, entry)
+    await services.trash_service.restore(entry.id)
+    assert await services.read_blob(NAME, digest) == b"layer"
+
+
+async def test_tag_that_points_elsewhere_needs_force(services):
+    await push_image(services, NAME, V1)
+    await services.manifests.delete(NAME, V1)
+    await services.push_blob(NAME, b"arm")
+    await services.manifests.put(NAME, ARM, OCI, tags=[V1])
+    with pytest.raises(DeniedError, match="team/app:v1 points at another manifest by now"):
+        await services.trash_service.restore("team/app:v1")
+    assert await services.tag_links.resolve(NAME, V1) == Digest.of(ARM)
+    await services.trash_service.restore("team/app:v1", force=True)
+    assert await services.tag_links.resolve(NAME, V1) == Digest.of(IMAGE)
+
+
+async def test_immutable_tag_is_never_moved(services):
+    await push_image(services, NAME, V1)
+    await services.manifests.delete(NAME, V1)
+    await services.push_blob(NAME, b"arm")
+    await services.manifests.put(NAME, ARM, OCI, tags=[V1])
+    kept = CoreServices(storage=services.storage, policy=ManifestPolicy(keeps_tag=lambda _name, _tag: True))
+    with pytest.raises(DeniedError, match="immutable"):
+        await kept.trash_service.restore("team/app:v1", force=True)
+
+
+async def test_youngest_entry_of_a_tag_is_meant(services):
+    await push_image(services, NAME, V1)
+    await services.manifests.delete(NAME, V1)
+    await services.push_blob(NAME, b"arm")
+    await services.manifests.put(NAME, ARM, OCI, tags=[V1])
+    await services.manifests.delete(NAME, V1)
+    await services.trash_service.restore("team/app:v1")
+    assert await services.tag_links.resolve(NAME, V1) == Digest.of(ARM)
+
+
+@pytest.mark.parametrize("name", ["team/app:v1", "20261124T034756.123456Z-tag-1", "x", "../x", "a/b"])
+async def test_what_is_not_there_is_said_to_be_unknown(services, name):
+    with pytest.raises(UnknownError):
+        await services.trash_service.restore(name)
+
+
+async def test_restoring_fails_without_the_manifest(services):
+    await push_image(services, NAME, V1)
+    await services.manifests.delete(NAME, V1)
+    entry = await collect(services)
+    await services.trash_service.discard(entry.id)
+    with pytest.raises(ManifestUnknownError):
+        await services.trash_service.restore("team/app:v1")
+    assert await services.keys(layout.REPOSITORIES) == set()
+
+
+async def test_restoring_fails_without_a_layer(services):
+    """Then nothing points at the incomplete image."""
+    await push_image(services, NAME, V1)
+    await services.manifests.delete(NAME, V1)
+    entry = await collect(services)
+    await services.storage.delete([layout.trash_blob_copy(Digest.of(b"layer"), entry.id)])
+    with pytest.raises(BlobUnknownError):
+        await services.trash_service.restore("team/app:v1")
+    assert await tags_of(services, NAME) == []
+    assert await services.links.read(layout.revision_link(NAME, Digest.of(IMAGE))) is None
+
+
+async def test_blob_link_without_data_does_not_come_back(services):
+    digest = await services.push_blob(NAME, b"layer")
+    await services.blobs.unlink(NAME, digest)
+    await services.storage.delete([layout.blob_data(digest)])
+    [removal] = await removals(services)
+    with pytest.raises(BlobUnknownError):
+        await services.trash_service.restore(removal.entry.id)
+
+
+async def test_image_that_was_pushed_without_a_platform_comes_back_without_it(services):
+    sparse = CoreServices(storage=services.storage, policy=ManifestPolicy(requires_child=lambda _child: False))
+    await push_image(sparse, NAME)
+    await sparse.manifests.put(NAME, BOTH, INDEX, tags=[V1])
+    await sparse.manifests.delete(NAME, V1)
+    await collect(sparse)
+    restoration = await sparse.trash_service.restore("team/app:v1")
+    assert (restoration.missing, restoration.manifests) == ((Digest.of(ARM),), 2)
+
+
+async def test_one_broken_image_keeps_the_others_of_a_collection_not_away(services):
+    await push_index(services, V1)
+    await services.manifests.delete(NAME, V1)
+    entry = await collect(services)
+    await services.storage.delete([layout.trash_blob_copy(Digest.of(b"arm"), entry.id)])
+    restoration = await services.trash_service.restore(entry.id)
+    assert Digest.of(ARM) in restoration.lost
+    assert await services.manifests.get(NAME, Digest.of(IMAGE))
+    assert entry.id in [removal.entry.id for removal in await removals(services)]
+
+
+async def test_repository_gets_back_only_what_it_had(services):
+    """An index may name an image of somebody else's repository; restoring it must not open that one."""
+    sparse = CoreServices(storage=services.storage, policy=ManifestPolicy(requires_child=lambda _child: False))
+    await push_image(sparse, OTHER, V1)
+    await sparse.manifests.put(NAME, image_index([IMAGE]), INDEX, tags=[V1])
+    await sparse.manifests.delete(NAME, V1)
+    await collect(sparse)
+    restoration = await sparse.trash_service.restore("team/app:v1")
+    assert restoration.missing == (Digest.of(IMAGE),)
+    with pytest.raises(ManifestUnknownError):
+        await services.manifests.get(NAME, Digest.of(IMAGE))
+
+
+async def test_repository_gets_no_layer_that_it_never_had(services):
+    careless = CoreServices(storage=services.storage, policy=ManifestPolicy(requires_blobs=False))
+    await push_image(careless, OTHER, V1)
+    await careless.manifests.put(NAME, IMAGE, OCI, tags=[V1])
+    await careless.manifests.delete(NAME, V1)
+    with pytest.raises(BlobUnknownError):
+        await careless.trash_service.restore("team/app:v1")
+    assert not await services.keys(layout.layers(NAME))
+
+
+async def test_tag_comes_back_after_its_manifest_was_deleted_too(services):
+    await push_image(services, NAME, V1)
+    await services.manifests.delete(NAME, V1)
+    await services.manifests.delete(NAME, Digest.of(IMAGE))
+    await collect(services)
+    await services.trash_service.restore("team/app:v1")
+    assert (await services.manifests.get(NAME, V1)).content == IMAGE
+    assert await broken_invariants(services, NAME) == []
+
+
+async def test_alias_of_a_layer_comes_back_as_it_was(services):
+    """Distribution links the sha512 of a push to its sha256; only the record of the collection knows."""
+    alias = Digest.of(b"layer", "sha512")
+    image = image_manifest(b"{}", [b"layer"]).replace(Digest.of(b"layer").encode(), alias.encode())
+    target = await services.push_blob(NAME, b"layer")
+    await services.push_blob(NAME, b"{}")
+    await services.links.write(layout.layer_link(NAME, alias), target)
+    await services.manifests.put(NAME, image, OCI, tags=[V1])
+    await services.manifests.delete(NAME, V1)
+    entry = services.trash.new_entry(TrashKind.COLLECTION)
+    link = RemovedLink(layout.layer_link(NAME, alias), target)
+    await services.trash.record(entry, links=[link], blobs=[target])
+    await services.storage.delete([link.key])
+    await services.trash.move_blob(target, entry)
+    await services.trash_service.restore("team/app:v1")
+    assert await services.read_blob(NAME, alias) == b"layer"
+
+
+async def test_no_trash_records_nothing():
+    services = CoreServices(trash_keep=NOW - NOW)
+    await push_image(services, NAME, V1)
+    await services.manifests.delete(NAME, V1)
+    await services.manifests.delete(NAME, Digest.of(IMAGE))
+    await services.blobs.unlink(NAME, Digest.of(b"layer"))
+    assert await services.keys(layout.TRASH) == set()
+
+
+async def run_until(mutations):
+    """Restore a collected image with its signatures, killed before change number `mutations`."""
+    storage = FaultyBlobStorage(InMemoryBlobStorage(now=lambda: NOW), splits_trees=True)
+    services = CoreServices(storage=storage)
+    await push_index(services, V1)
+    await push_signatures(services)
+    whole = await live_keys(services)
+    await services.manifests.delete(NAME, V1)
+    await collect(services)
+    storage.stop_after(mutations)
+    try:
+        await services.trash_service.restore("team/app:v1")
+    except StorageUnavailableError:
+        ended = False
+    else:
+        ended = True
+    storage.heal()
+    return CoreServices(storage=storage), ended, whole
+
+
+async def test_kill_at_any_point_of_restoring_loses_nothing():
+    mutations = 0
+    while True:
+        services, ended, whole = await run_until(mutations)
+        assert await broken_invariants(services, NAME) == [], f"killed before change {mutations}"
+        if ended:
+            break
+        # The entry goes last: as long as anything is undone, it is there to be restored again.
+        if await live_keys(services) != whole:
+            await services.trash_service.restore("team/app:v1")
+        assert await live_keys(services) == whole
+        assert await broken_invariants(services, NAME) == []
+        mutations += 1
+    assert mutations > 15
+
+
+@pytest.mark.parametrize("reference", [V1, Digest.of(IMAGE)], ids=["tag", "manifest"])
+async def test_kill_at_any_point_of_deleting_loses_nothing(reference):
+    mutations, ended = 0, False
+    while not ended:
+        storage = FaultyBlobStorage(InMemoryBlobStorage(now=lambda: NOW), splits_trees=True)
+        services = CoreServices(storage=storage)
+        await push_image(services, NAME, V1, Tag("v1.0"))
+        whole = await live_keys(services)
+        storage.stop_after(mutations)
+        try:
+            await services.manifests.delete(NAME, reference)
+            ended = True
+        except StorageUnavailableError:
+            ended = False
+        storage.heal()
+        await collect(services)
+        if await live_keys(services) != whole:
+            await services.trash_service.restore("team/app:v1")
+        assert await live_keys(services) == whole
+        mutations += 1
+    assert mutations > 3
