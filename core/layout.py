@@ -6,6 +6,7 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + ├── _transfers/<id>/<alg>/<hex>                       a large blob on its way from another storage
   + ├── _control
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
+  + │   ├── doctor/<id>/…                                 scratch objects of an examination under way
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
   + │   ├── collection/{checkpoint,filter}                how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
@@ -194,6 +195,11 @@ def is_manifest_link(key: str) -> bool:
 def lease(job: str) -> str:
     """The object by which one of several replicas does a job: letters, digits and dashes name it."""
     return f"{CONTROL}/leases/{job}"
+
+
+def doctor(scratch_id: str) -> str:
+    """What an examination writes and removes again: letters, digits and dashes name it."""
+    return f"{CONTROL}/doctor/{scratch_id}"
 
 
 def verification(scope: str) -> str:
