@@ -22,6 +22,8 @@ from typing import Any, Final, TypeVar
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Factory, Object, Selector, Singleton
 
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.open import OpenAuthenticator
@@ -52,6 +54,7 @@ from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.image_layout import ImageLayout, ImageLayoutWriter
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.schedule import SharedSchedule
 from core.services.blobs import BlobService
@@ -209,10 +212,6 @@ def boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _is_configured(cache: DescriptorCache | None) -> bool:
-    return cache is not None
-
-
 def _trash_interval_seconds(keep_seconds: float) -> float:
     # A short time to keep is looked after as often; without any there is still what a killed collection left.
     return min(keep_seconds or TRASH_INTERVAL_SECONDS, TRASH_INTERVAL_SECONDS)
@@ -220,6 +219,10 @@ def _trash_interval_seconds(keep_seconds: float) -> float:
 
 def _duration(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
+
+
+def _is_configured(cache: DescriptorCache | None) -> bool:
+    return cache is not None
 
 
 def _entries_max(configured: int) -> int:
@@ -261,6 +264,13 @@ class Container(DeclarativeContainer):
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
     )
 
+    audit_log = Selector(
+        settings.provided.audit.kind,
+        disabled=Singleton(DisabledAuditLog),
+        stream=Singleton(StreamAuditLog),
+        file=Singleton(FileAuditLog, Singleton(Path, settings.provided.audit.file), sync=settings.provided.audit.sync),
+    )
+
     shared_secret = Singleton(_shared_secret, settings.provided.http.secret)
     kept_tags = Singleton(KeptTags, settings.provided.access)
     access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
@@ -294,6 +304,7 @@ class Container(DeclarativeContainer):
         ),
     )
 
+    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
     trash = Singleton(
         Trash,
         storage=blob_storage,

@@ -15,6 +15,7 @@ from config.errors import ConfigError
 from config.loader import PATH_UNSPECIFIED
 from core.errors import RegistryError, StorageError
 from entrypoints.commands import ALL
+from entrypoints.commands.auditing import run_audited
 from entrypoints.commands.serve import SERVE
 from entrypoints.exit_codes import ExitCode, exit_code_of
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words.insert(0, SERVE.name)
     arguments = parser.parse_args(words)
     try:
-        code = int(arguments.run(arguments))
+        code = int(run_audited(arguments.command, arguments, words))
         sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
@@ -65,7 +66,7 @@ def _parser() -> ArgumentParser:
     for command in ALL:
         subparser = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
         command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(command=command)
     return parser
 
 

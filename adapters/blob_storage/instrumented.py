@@ -134,6 +134,11 @@ class InstrumentedBlobStorage(BlobStorage):
             return await self._inner.drop_unfinished(prefix, before=before, is_spared=is_spared, dry_run=dry_run)
 
     @override
+    async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
+        with self._timed("prune", below):
+            await self._inner.prune(prefixes, below=below)
+
+    @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:
         with self._timed("redirect_url", key):
             return await self._inner.redirect_url(key, method=method)

@@ -5,6 +5,7 @@ Nothing here reads a file or the environment (`config.loader` does) and nothing 
 """
 
 from config.settings.access import AccessSettings, ImmutableTagSettings, RuleActionSetting, RuleSettings
+from config.settings.audit import AuditSettings
 from config.settings.auth import (
     SIGNING_ALGORITHMS,
     AuthKind,
@@ -64,6 +65,7 @@ __all__ = [
     "SIGNING_ALGORITHMS",
     "AccessLogFormat",
     "AccessSettings",
+    "AuditSettings",
     "AuthKind",
     "AuthSettings",
     "CatalogBackend",

@@ -13,6 +13,7 @@ from core.digest import Digest, Hasher, HasherFactory
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
 from core.ports.blob_storage import BlobReader, BlobStorage, BlobWriter
 from core.transfer.tally import Tally
+from core.trash import Trash
 
 SMALL_BYTES_MAX: Final = 1024 * 1024
 """Up to this a blob is held whole and written in one request."""
@@ -62,6 +63,8 @@ class Work:
     tally: Tally
     guard: CollectionGuard
     """Keeps collection at the target from taking what is copied there."""
+    trash: Trash
+    """Of the target, where deletions that are followed are recorded."""
     is_dry: bool = False
     """Whether nothing is written."""
     rereads_target: bool = False

@@ -166,7 +166,7 @@ class RepositoryTransfer:
             if await self._target.keeps(ticket, [Need(link, digest), *needs]):
                 return True
             # A collection took what was there before. No tag points here yet, so it can be undone and done again.
-            await self._target.delete(link)
+            await self._target.delete([link])
             for need in needs:
                 await self._bring_again(need.link)
         raise _collected(digest)

@@ -9,6 +9,7 @@ from entrypoints.commands.copy import COPY
 from entrypoints.commands.doctor import DOCTOR
 from entrypoints.commands.export import EXPORT
 from entrypoints.commands.import_ import IMPORT
+from entrypoints.commands.readonly import READONLY
 from entrypoints.commands.repository import REPOSITORY
 from entrypoints.commands.serve import SERVE
 from entrypoints.commands.trash import TRASH
@@ -25,4 +26,5 @@ ALL: Final[tuple[Command, ...]] = (
     REPOSITORY,
     TRASH,
     VERIFY,
+    READONLY,
 )

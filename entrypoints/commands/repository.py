@@ -57,4 +57,10 @@ def _sentences(removal: RepositoryRemoval, *, is_dry: bool) -> str:
     return f"{went} deleted; {back}the next garbage collection frees the space\n"
 
 
-REPOSITORY: Final = Command(name="repository", help="delete whole repositories", add_arguments=_add_arguments, run=_run)
+REPOSITORY: Final = Command(
+    name="repository",
+    help="delete whole repositories",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda arguments: not arguments.dry_run,
+)

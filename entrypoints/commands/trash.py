@@ -157,5 +157,9 @@ def _tell_restoration(restoration: Restoration) -> None:
 
 
 TRASH: Final = Command(
-    name="trash", help="bring back what was deleted or collected", add_arguments=_add_arguments, run=_run
+    name="trash",
+    help="bring back what was deleted or collected",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda arguments: arguments.action != "list",
 )

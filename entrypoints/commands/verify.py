@@ -197,4 +197,5 @@ VERIFY: Final = Command(
     help="read the store beside the servers, tell what is damaged, and repair it",
     add_arguments=_add_arguments,
     run=_run,
+    changes=lambda arguments: bool(arguments.repair),
 )

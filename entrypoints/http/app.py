@@ -11,9 +11,12 @@ from aiohttp import web
 
 from config.settings import Settings
 from core.access import AccessPolicy
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.upload_state import UploadStateCodec
+from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
 from entrypoints.http.background import Job, background, standard_jobs
 from entrypoints.http.cors import Cors
@@ -43,6 +46,8 @@ def create_app(
     policy: AccessPolicy,
     upload_secret: bytes,
     now: Callable[[], datetime],
+    audit_log: AuditLog,
+    read_only: ReadOnlySwitch,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
     jobs: Sequence[Job] = (),
@@ -51,18 +56,20 @@ def create_app(
 
     Args:
         registry: the domain.
-        settings: of which `http` and `storage` are read.
+        settings: of which `http`, `storage` and `audit` are read.
         authenticator: finds out who sends a request.
         policy: what they may do.
         upload_secret: signs upload sessions; equal on all replicas.
         now: tells the time, UTC-aware.
+        audit_log: where it is written who did what.
+        read_only: the read-only mode that all replicas share.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
             at start.
         jobs: what runs beside the requests, besides the usual jobs.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
-    switches = Switches(settings)
+    switches = Switches(settings, read_only)
     codec = UploadStateCodec(upload_secret)
     gatekeeper = Gatekeeper(
         authenticator,
@@ -72,18 +79,21 @@ def create_app(
         upload_lifetime=timedelta(seconds=settings.access.upload_lifetime_seconds),
         now=now,
     )
+    auditor = Auditor(audit_log, settings.audit, now=now)
     dispatcher = Dispatcher(
         _handlers(registry, settings, urls, codec),
         prefix=settings.http.prefix,
         switches=switches,
         gatekeeper=gatekeeper,
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
+        auditor=auditor,
     )
     in_flight = InFlight()
     cors = Cors(settings.http.cors)
     app = web.Application(
         middlewares=[
             in_flight.middleware(),
+            auditor.middleware(),
             error_middleware(lambda: str(uuid.uuid4())),
             gate(settings.http.limits, Forwarding(settings.http.trusted_proxies), time.monotonic),
             cors.middleware(),
@@ -99,7 +109,10 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.append(background(registry.catalog, [*standard_jobs(registry), *jobs], is_first=is_first))
+    all_jobs = [*standard_jobs(registry), *jobs]
+    app.cleanup_ctx.append(
+        background(registry.catalog, all_jobs, upkeep_waits=switches.upkeep_waits, is_first=is_first)
+    )
     return app
 
 

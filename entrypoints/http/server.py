@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -19,10 +19,11 @@ from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
 from config.policies import KeptTags
 from config.settings import Settings, StorageKind
-from core.errors import StorageError
+from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
+from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.background import Job
 from entrypoints.http.draining import InFlight
@@ -38,6 +39,9 @@ from entrypoints.watch import FileWatch
 from entrypoints.workers import Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
+
+READ_ONLY_SECONDS: Final = 15.0
+"""How often a process looks at the read-only switch that nobody pushes to."""
 
 
 def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
@@ -61,6 +65,7 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     # Before the fork: a wrong file is told once, and all workers sign with one secret.
     context, secret = _first_context(settings), container.shared_secret()
     asyncio.run(_check_credentials(container))
+    _check_audit_log(container)
     _warn(settings, container)
     inherited = inherited_descriptors(pid=os.getpid())
     try:
@@ -121,14 +126,17 @@ class _Serving:
             policy=self.container.access_policy(),
             upload_secret=self.secret,
             now=utc_now,
+            audit_log=self.container.audit_log(),
+            read_only=self.container.read_only(),
             lifetimes=[
+                self.container.audit_log(),
                 self.container.authenticator(),
                 self.container.blob_storage(),
                 self.container.catalog_index(),
                 self.container.descriptor_cache(),
             ],
             is_first=self.worker.is_first,
-            jobs=_jobs(self.container, settings) if self.worker.is_first else (),
+            jobs=_jobs(self.container, settings, is_first=self.worker.is_first),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
@@ -155,6 +163,9 @@ class _Serving:
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
         _prepare_reloads(self.reloader, app, listener, self.container.kept_tags())
+        if self.worker.is_first:
+            switch_audit = SwitchAudit(self.container.audit_log(), settings, now=utc_now)
+            self.reloader.appliers.append(switch_audit.apply)
         async with _running(self.reloader.run()), _running(_beat(self.worker.reports)):
             await stopping.wait()
         if self.worker.is_alone:
@@ -163,13 +174,15 @@ class _Serving:
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
 
 
-def _jobs(container: Container, settings: Settings) -> Sequence[Job]:
+def _jobs(container: Container, settings: Settings, *, is_first: bool) -> Sequence[Job]:
     """Return what one process of a server does beside serving."""
     jobs = [
-        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
+        # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
+        Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
+        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds()),
     ]
     purging = settings.storage.upload_purging
-    if purging.enabled:
+    if is_first and purging.enabled:
         budget = container.upload_purge_budget()
         jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
     return jobs
@@ -276,6 +289,18 @@ async def _check_credentials(container: Container) -> None:
             return
     except CredentialSourceError as error:
         raise ConfigError([str(error)]) from error
+
+
+def _check_audit_log(container: Container) -> None:
+    """Find out whether the audit log can be written.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        container.audit_log().check()
+    except AuditUnavailableError as error:
+        raise ConfigError([f"`audit`: {error}"]) from error
 
 
 def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:

@@ -1,5 +1,6 @@
 """The application over in-memory adapters, as a client on a socket sees it."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from config.settings import Settings
 from core.access import OPEN, AccessPolicy
 from core.digest import Digest
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
@@ -66,6 +70,10 @@ class Api:
             assert response.status == 201, await response.text()
 
 
+def read_only_switch(services: CoreServices) -> ReadOnlySwitch:
+    return ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
+
+
 def open_app(services: CoreServices, settings: Settings) -> web.Application:
     """The application that lets everybody in."""
     authenticator = OpenAuthenticator()
@@ -76,6 +84,8 @@ def open_app(services: CoreServices, settings: Settings) -> web.Application:
         policy=OPEN,
         upload_secret=SECRET,
         now=lambda: datetime.now(UTC),
+        audit_log=DisabledAuditLog(),
+        read_only=read_only_switch(services),
         lifetimes=[authenticator],
     )
 
@@ -98,6 +108,7 @@ async def start(services):
         authenticator: Authenticator | None = None,
         policy: AccessPolicy = OPEN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        audit_log: AuditLog | None = None,
         jobs: Sequence[Job] = (),
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
@@ -108,6 +119,8 @@ async def start(services):
             policy=policy,
             upload_secret=secret,
             now=now,
+            audit_log=audit_log or DisabledAuditLog(),
+            read_only=read_only_switch(services),
             lifetimes=[authenticator],
             jobs=jobs,
         )

@@ -203,6 +203,12 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
         return ()
 
     @override
+    async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
+        paths = [self._path(prefix) for prefix in dict.fromkeys(prefixes)]
+        if paths:
+            await self._run(below, self._tree.prune, paths, self._path(below))
+
+    @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:
         return None
 

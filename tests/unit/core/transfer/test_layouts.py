@@ -49,6 +49,7 @@ class Registries:
             tags=self.services.tags,
             referrers=self.services.referrers,
             trash=self.services.trash_service,
+            repositories=self.services.repositories,
             catalog=CatalogService(self.index, storage=self.services.storage),
         )
         self.seen = []
