@@ -6,6 +6,7 @@ from entrypoints.commands.base import Command
 from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
 from entrypoints.commands.copy import COPY
+from entrypoints.commands.doctor import DOCTOR
 from entrypoints.commands.export import EXPORT
 from entrypoints.commands.import_ import IMPORT
 from entrypoints.commands.notifications import NOTIFICATIONS
@@ -20,6 +21,7 @@ ALL: Final[tuple[Command, ...]] = (
     CONFIG,
     CATALOG,
     COPY,
+    DOCTOR,
     EXPORT,
     IMPORT,
     REPOSITORY,
