@@ -156,7 +156,7 @@ class _Copier:
             if measuring is not None:
                 measuring.cancel()
                 # It serves the display alone; a storage that fails is told of by the copy.
-                with suppress(asyncio.CancelledError, Exception):
+                with suppress(asyncio.CancelledError, StorageError):
                     await measuring
         if not self._arguments.dry_run:
             await self._target.catalog().flush_pending()
