@@ -80,7 +80,10 @@ def _run(arguments: Namespace) -> int:
             "say --env from, --env to, or name them REGISTRY_FROM_… and REGISTRY_TO_…\n"
         )
     source = _load(arguments.from_file, Side.FROM, arguments.env)
-    target = _load(arguments.to_file, Side.TO, arguments.env)
+    target = _load_target(arguments)
+    for side, loaded in ((Side.FROM, source), (Side.TO, target)):
+        for warning in loaded.warnings:
+            sys.stderr.write(f"warning: --{side}: {warning}\n")
     configure_logging(target.settings.log)
     # Here and not above, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
@@ -91,12 +94,13 @@ def _run(arguments: Namespace) -> int:
 
 def _load(path: str, side: Side, plain: Side | None) -> Loaded:
     try:
-        loaded = load_side(path, side, plain=plain)
+        return load_side(path, side, plain=plain)
     except ConfigError as error:
         raise ConfigError([f"--{side}: {problem}" for problem in error.problems]) from None
-    for warning in loaded.warnings:
-        sys.stderr.write(f"warning: --{side}: {warning}\n")
-    return loaded
+
+
+def _load_target(arguments: Namespace) -> Loaded:
+    return _load(arguments.to_file, Side.TO, arguments.env)
 
 
 class _Copier:
@@ -228,4 +232,6 @@ COPY: Final = Command(
     help="copy repositories from one storage to another while both are served",
     add_arguments=_add_arguments,
     run=_run,
+    changes=lambda arguments: not arguments.dry_run,
+    load=_load_target,
 )
