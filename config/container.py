@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -29,18 +30,22 @@ from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from adapters.blob_storage.instrumented import InstrumentedBlobStorage, Observer
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
+from adapters.descriptor_cache.instrumented import InstrumentedDescriptorCache
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
 from adapters.image_layout.folder import FolderImageLayout
+from adapters.metrics.storage import CacheCounts, storage_observer
 from config.errors import ConfigError
 from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
 from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
+from config.version import installed_version
 from core import layout
 from core.access import AccessPolicy
 from core.budget import Budget, Rates
@@ -53,7 +58,10 @@ from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
+from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
 from core.ports.image_layout import ImageLayout, ImageLayoutWriter
+from core.ports.metrics import Metrics
+from core.ports.tracing import Tracer
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.schedule import SharedSchedule
@@ -141,6 +149,57 @@ def _scs_blob_storage(settings: ScsSettings) -> BlobStorage:
     from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
 
     return ScsBlobStorage(_options(ScsOptions, settings))
+
+
+def _metrics(folder: Path | None, worker_number: CallableType[[], int]) -> Metrics | None:
+    if folder is None:
+        # Switched off, or a command that nobody collects from.
+        return None
+    from adapters.metrics.prometheus import PrometheusMetrics  # noqa: PLC0415
+
+    return PrometheusMetrics(folder, worker_number)
+
+
+def _can_trace() -> bool:
+    """Whether the packages of the extra `otel` are installed; all processes share what this imports."""
+    try:
+        import_module("adapters.tracing.otel")
+    except ImportError:
+        return False
+    return True
+
+
+def _tracer(exporters: Sequence[str]) -> Tracer | None:
+    if not exporters:
+        return None
+    from adapters.tracing.otel import OtelTracer, make_exporters  # noqa: PLC0415
+
+    return OtelTracer(make_exporters(exporters), version=installed_version())
+
+
+def _observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer: Tracer | None) -> BlobStorage:
+    observers: list[Observer] = []
+    if metrics is not None:
+        observers.append(storage_observer(metrics, storage.name))
+    if tracer is not None:
+        observers.append(tracer.storage_observer(storage.name))
+    if not observers:
+        return storage
+
+    def observe(operation: str, seconds: float, error: type[BaseException] | None) -> None:
+        for each in observers:
+            each(operation, seconds, error)
+
+    return InstrumentedBlobStorage(
+        storage, observe=observers[0] if len(observers) == 1 else observe, clock=time.perf_counter
+    )
+
+
+def _observed_descriptor_cache(cache: DescriptorCachePort, metrics: Metrics | None) -> DescriptorCachePort:
+    # A cache that remembers nothing would be counted as one that always misses.
+    if metrics is None or isinstance(cache, DisabledDescriptorCache):
+        return cache
+    return InstrumentedDescriptorCache(cache, observe=CacheCounts(metrics))
 
 
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
@@ -242,7 +301,16 @@ class Container(DeclarativeContainer):
     now = Object(utc_now)
     new_id = Object(new_id)
 
-    blob_storage = Selector(
+    runtime_folder: Object[Path | None] = Object(None)
+    """The folder of the running server's metrics, and what tells the worker's number; the server sets them."""
+    worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
+    can_trace = Callable(_can_trace)
+    metrics = Singleton(_metrics, runtime_folder, worker_number)
+    tracing_exporters = Object(())
+    """Where spans go; the server sets it."""
+    tracer = Singleton(_tracer, tracing_exporters)
+
+    plain_blob_storage = Selector(
         settings.provided.storage.kind,
         inmemory=Singleton(InMemoryBlobStorage, now=now),
         filesystem=Singleton(
@@ -253,6 +321,7 @@ class Container(DeclarativeContainer):
         s3=Singleton(_s3_blob_storage, settings.provided.storage.s3),
         scs=Singleton(_scs_blob_storage, settings.provided.storage.scs),
     )
+    blob_storage = Singleton(_observed_blob_storage, plain_blob_storage, metrics, tracer)
     catalog_index = Selector(
         settings.provided.catalog.backend,
         LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
@@ -294,7 +363,7 @@ class Container(DeclarativeContainer):
         token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
 
-    descriptor_cache = Selector(
+    plain_descriptor_cache = Selector(
         Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache),
         disabled=Singleton(DisabledDescriptorCache),
         inmemory=Singleton(
@@ -303,6 +372,8 @@ class Container(DeclarativeContainer):
             entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
         ),
     )
+
+    descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
 
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
     trash = Singleton(

@@ -11,12 +11,12 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
   + │   ├── collection/<part>                             how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
-  + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
+  + │   ├── jobs/<job>                                    when it was done last (`core.schedule`)
+  + │   └── pulls/{since,latest,batches/<id>}             when manifests were pulled (`core.pulls`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what was removed together, in numbered parts
   + │   ├── blobs/<alg>/<hex[:2]>/<hex>.<entry>           content that was collected under that entry
-  + │   ├── quarantine/<alg>/<hex[:2]>/<hex>.<entry>      content that is not what its digest says
-  + │   └── clock                                         written to learn the store's time
+  + │   └── quarantine/<alg>/<hex[:2]>/<hex>.<entry>      content that is not what its digest says
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
     └── repositories/<name>
         ├── _layers/<alg>/<hex>/link                      this repository may read that blob
@@ -57,9 +57,13 @@ STORE_TIME: Final = f"{CONTROL}/time"
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
 SPARES: Final = f"{CONTROL}/spares"
 COLLECTION: Final = f"{CONTROL}/collection"
+PULLS_SINCE: Final = f"{CONTROL}/pulls/since"
+"""Its time is that from which on pulls are known without a gap."""
+PULLS_LATEST: Final = f"{CONTROL}/pulls/latest"
+"""Its time is when a process last showed that it records pulls."""
+PULL_BATCHES: Final = f"{CONTROL}/pulls/batches"
 TRASH: Final = f"{ROOT}/_trash"
 TRASH_ENTRIES: Final = f"{TRASH}/entries"
-TRASH_CLOCK: Final = f"{TRASH}/clock"
 
 
 def blob_directory(digest: Digest) -> str:
@@ -175,6 +179,11 @@ def incomplete_link(name: RepositoryName, digest: Digest) -> str:
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
     """The record that the manifest `digest` names `subject`."""
     return f"{referrers(name, subject)}/{digest.algorithm}/{digest.encoded}/link"
+
+
+def pull_batch(batch_id: str) -> str:
+    """When some manifests were pulled, as one process saw it."""
+    return f"{PULL_BATCHES}/{batch_id}"
 
 
 def trash_entry_part(entry_id: str, part: int) -> str:

@@ -18,6 +18,7 @@ from core.digest import Digest
 from core.errors import ObjectNotFoundError, StorageCorruptError
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.store_time import store_time
 from core.trash_entry import (
     PART_BYTES_MAX,
     RemovedLink,
@@ -191,7 +192,7 @@ class Trash:
         one: what was collected after it was deleted can be brought back for as long as what was collected. Costs a
         listing of the entries, and two or three requests for each that is old.
         """
-        now = await self._store_time()
+        now = await store_time(self._storage)
         ages = {name: now - written_at for name, written_at in (await self._written_at()).items()}
         held = await self._held()
         old = [name for name, age in ages.items() if name not in held and age > self._keep_of(name)]
@@ -268,11 +269,6 @@ class Trash:
             if name:
                 youngest[name] = max(stat.modified_at, youngest.get(name, stat.modified_at))
         return youngest
-
-    async def _store_time(self) -> datetime:
-        # Entries are dated by the store, and our own clock may be hours away from its.
-        await self._storage.write(layout.TRASH_CLOCK, b"", durable=False)
-        return (await self._storage.stat(layout.TRASH_CLOCK)).modified_at
 
     async def _held(self) -> set[str]:
         # A round of collection has the name of its entry: what it moved may have to go back before it ends.

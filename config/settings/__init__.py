@@ -33,6 +33,7 @@ from config.settings.operations import (
     NotificationSettings,
     ProxyExecSettings,
     ProxySettings,
+    ReadinessSettings,
     StorageCheckSettings,
     TcpCheckSettings,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "PlatformSettings",
     "ProxyExecSettings",
     "ProxySettings",
+    "ReadinessSettings",
     "RedisSettings",
     "RedisTlsSettings",
     "RuleActionSetting",

@@ -21,7 +21,6 @@ from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
 from entrypoints.http.background import Job, background, standard_jobs
 from entrypoints.http.cors import Cors
 from entrypoints.http.dispatch import Dispatcher
-from entrypoints.http.draining import InFlight
 from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
@@ -32,6 +31,7 @@ from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.limits import gate
 from entrypoints.http.middlewares import common_headers, error_middleware
+from entrypoints.http.observation import Observation
 from entrypoints.http.routes import Resource
 from entrypoints.http.switches import Switches
 from entrypoints.http.token_endpoint import TokenEndpoint
@@ -51,6 +51,7 @@ def create_app(
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
     jobs: Sequence[Job] = (),
+    observation: Observation | None = None,
 ) -> web.Application:
     """Build the application.
 
@@ -67,6 +68,7 @@ def create_app(
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
             at start.
         jobs: what runs beside the requests, besides the usual jobs.
+        observation: what watches the application.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     switches = Switches(settings, read_only)
@@ -88,13 +90,17 @@ def create_app(
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
         auditor=auditor,
     )
-    in_flight = InFlight()
+    observation = observation or Observation()
+    in_flight = observation.in_flight
     cors = Cors(settings.http.cors)
     app = web.Application(
         middlewares=[
+            observation.probes(tells_reasons=False).middleware(),
+            *observation.middlewares,
             in_flight.middleware(),
             auditor.middleware(),
             error_middleware(lambda: str(uuid.uuid4())),
+            *([observation.health.middleware()] if observation.health.can_block else []),
             gate(settings.http.limits, Forwarding(settings.http.trusted_proxies), time.monotonic),
             cors.middleware(),
         ]
@@ -109,6 +115,7 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
+    app.cleanup_ctx.extend([observation.health.running, *observation.contexts])
     all_jobs = [*standard_jobs(registry), *jobs]
     app.cleanup_ctx.append(
         background(registry.catalog, all_jobs, upkeep_waits=switches.upkeep_waits, is_first=is_first)

@@ -25,6 +25,7 @@ from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
 from entrypoints.http.background import Job
+from entrypoints.http.observation import Observation
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 
@@ -109,6 +110,7 @@ async def start(services):
         policy: AccessPolicy = OPEN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         audit_log: AuditLog | None = None,
+        observation: Observation | None = None,
         jobs: Sequence[Job] = (),
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
@@ -122,6 +124,7 @@ async def start(services):
             audit_log=audit_log or DisabledAuditLog(),
             read_only=read_only_switch(services),
             lifetimes=[authenticator],
+            observation=observation,
             jobs=jobs,
         )
         server = TestServer(app)

@@ -171,7 +171,7 @@ async def test_expiry_takes_what_is_old_only(trash, storage, clock):
     await trash.record(young, links=[tag_link()])
     summary = await trash.expire()
     assert (summary.entries, summary.blobs) == (1, 1)
-    assert await keys(storage, layout.TRASH) == {layout.trash_entry_part(young.id, 0), layout.TRASH_CLOCK}
+    assert await keys(storage, layout.TRASH) == {layout.trash_entry_part(young.id, 0)}
 
 
 async def test_deleted_tag_lasts_as_long_as_its_collected_manifest(trash, storage, clock):
