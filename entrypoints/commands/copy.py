@@ -22,6 +22,7 @@ from core.names import RepositoryName
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
+from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import Measure, ProgressDisplay, format_bytes
@@ -213,11 +214,11 @@ class _Copier:
 
 def _summary(done: TransferProgress, *, is_dry: bool) -> str:
     return (
-        f"{'would copy' if is_dry else 'copied'}: {done.repositories} repositories compared, "
-        f"{done.blobs_sent} blobs sent ({format_bytes(done.bytes_sent)} read), "
-        f"{done.blobs_present} already there, {done.layers_linked} linked, {done.manifests_copied} manifests, "
-        f"{done.tags_copied} tags, {done.deleted} deleted, {done.extra} only at the target, "
-        f"{done.problems} problems"
+        f"{'would copy' if is_dry else 'copied'}: {plural(done.repositories, 'repository', 'repositories')} compared, "
+        f"{plural(done.blobs_sent, 'blob')} sent ({format_bytes(done.bytes_sent)} read), "
+        f"{done.blobs_present:,} already there, {done.layers_linked:,} linked, "
+        f"{plural(done.manifests_copied, 'manifest')}, {plural(done.tags_copied, 'tag')}, {done.deleted:,} deleted, "
+        f"{done.extra:,} only at the target, {plural(done.problems, 'problem')}"
     )
 
 

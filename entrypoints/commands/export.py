@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from core.digest import Digest
 from core.names import RepositoryName, Tag
 from core.transfer.exporting import ExportProgress, ExportRequest, ImageExport
+from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command
 from entrypoints.commands.layouts import new_display, split_words
 from entrypoints.commands.opening import run_on_store
@@ -18,6 +19,9 @@ from entrypoints.progress import Measure, format_bytes
 
 if TYPE_CHECKING:
     from config.container import Container
+
+
+_COMPRESSED: Final = frozenset({".gz", ".tgz", ".bz2", ".xz", ".zst"})
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -42,13 +46,16 @@ def _run(arguments: Namespace) -> int:
     if not names:
         sys.stderr.write("registry export: name at least one image\n")
         return ExitCode.USAGE
+    if arguments.output.suffix in _COMPRESSED:
+        sys.stderr.write("registry export: archives are not compressed: their layers are; name a folder or FILE.tar\n")
+        return ExitCode.USAGE
     requests = [parse_request(name) for name in names]
     done = run_on_store(file, lambda container: _export(container, arguments, requests))
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(done)) + "\n")
     else:
         sys.stdout.write(
-            f"exported: {done.images} images, {done.blobs} blobs ({format_bytes(done.bytes_done)}) "
+            f"exported: {plural(done.images, 'image')}, {plural(done.blobs, 'blob')} ({format_bytes(done.bytes_done)}) "
             f"to {arguments.output}\n"
         )
     return ExitCode.OK

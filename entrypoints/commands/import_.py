@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.names import RepositoryName, Tag
 from core.transfer.importing import ImageImport, ImportedImage, ImportProgress, ImportTarget
+from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command
 from entrypoints.commands.layouts import load_words, new_display, split_words
 from entrypoints.commands.opening import run_on_store
@@ -47,8 +48,9 @@ def _run(arguments: Namespace) -> int:
         for image in done.images:
             sys.stdout.write(_line(image) + "\n")
         sys.stdout.write(
-            f"imported: {len(done.images)} images, {done.manifests} manifests, {done.blobs_sent} blobs "
-            f"({format_bytes(done.bytes_sent)}), {done.blobs_present} already there\n"
+            f"imported: {plural(len(done.images), 'image')}, {plural(done.manifests, 'manifest')}, "
+            f"{plural(done.blobs_sent, 'blob')} ({format_bytes(done.bytes_sent)}), "
+            f"{done.blobs_present:,} already there\n"
         )
     return ExitCode.OK
 

@@ -102,7 +102,7 @@ def test_damaged_blob_is_told_and_fails_the_copy(
 
 def test_dry_run_and_selection(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--dry-run", "--repository", "team/a*"]) == 0
-    assert capsys.readouterr().out.startswith("would copy: 1 repositories compared, 3 blobs sent")
+    assert capsys.readouterr().out.startswith("would copy: 1 repository compared, 3 blobs sent")
     assert not tree(tmp_path / "new")
 
 

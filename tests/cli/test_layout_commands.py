@@ -39,7 +39,7 @@ def test_import_and_export_are_each_others_inverse(
     digest = make_image(1).digest
     assert main(["import", config, layout, "team/app"]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith(f"team/app:v1 {digest}\nimported: 1 images, 1 manifests, 3 blobs (")
+    assert out.startswith(f"team/app:v1 {digest}\nimported: 1 image, 1 manifest, 3 blobs (")
     assert err == ""
     assert main(["export", config, "team/app", "-o", str(tmp_path / "out"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -74,6 +74,7 @@ def test_imports_are_in_the_audit_log_and_exports_are_not(config: str, layout: s
     ("words", "answer"),
     [
         (["export", "{config}", "-o", "{folder}/x"], (ExitCode.USAGE, "name at least one image")),
+        (["export", "{config}", "a", "-o", "{folder}/x.tar.gz"], (ExitCode.USAGE, "name a folder or FILE.tar")),
         (["export", "{config}", "nobody", "-o", "{folder}/x"], (ExitCode.NOT_FOUND, "repository name not known")),
         (["export", "{config}", "nobody:v1", "-o", "{folder}/x"], (ExitCode.NOT_FOUND, "manifest unknown")),
         (["export", "{config}", "No:v1", "-o", "{folder}/x"], (ExitCode.FAILURE, "invalid repository name")),
