@@ -198,6 +198,12 @@ def _tracer(exporters: Sequence[str]) -> Tracer | None:
     return OtelTracer(make_exporters(exporters), version=installed_version())
 
 
+def _job_metrics() -> Metrics:
+    from adapters.metrics.single import SingleProcessMetrics  # noqa: PLC0415
+
+    return SingleProcessMetrics()
+
+
 def _observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer: Tracer | None) -> BlobStorage:
     observers: list[Observer] = []
     if metrics is not None:
@@ -421,6 +427,8 @@ class Container(DeclarativeContainer):
     worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
     can_trace = Callable(_can_trace)
     metrics = Singleton(_metrics, runtime_folder, worker_number)
+    job_metrics = Singleton(_job_metrics)
+    """What a command counts, to write it to a file."""
     tracing_exporters = Object(())
     """Where spans go; the server sets it."""
     tracer = Singleton(_tracer, tracing_exporters)
