@@ -39,6 +39,7 @@ from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.instrumented import InstrumentedDescriptorCache
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
+from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
 from adapters.image_layout.folder import FolderImageLayout
@@ -50,6 +51,7 @@ from config.settings import (
     AuthKind,
     DescriptorCache,
     NotificationSettings,
+    RedisSettings,
     S3Settings,
     ScsSettings,
     Secret,
@@ -60,6 +62,7 @@ from config.version import installed_version
 from core import layout
 from core.access import AccessPolicy
 from core.budget import Budget, Rates
+from core.collection.collector import JOB, Collector
 from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
@@ -115,7 +118,7 @@ def _owner_id() -> str:
 
 
 def _lease(job: str, *, storage: BlobStorage, ttl: float = LEASE_SECONDS) -> Lease:
-    return Lease(storage, layout.lease(job), owner_id=_owner_id(), ttl=ttl, clock=time.monotonic, sleep=asyncio.sleep)
+    return Lease(storage, layout.lease(job), owner_id=_owner_id(), ttl=ttl, clock=boot_clock, sleep=asyncio.sleep)
 
 
 def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
@@ -227,8 +230,50 @@ def _observed_descriptor_cache(cache: DescriptorCachePort, metrics: Metrics | No
 
 
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
-    # Redis is not supported yet; `config.support` says so at start.
-    return "inmemory" if configured is DescriptorCache.INMEMORY else "disabled"
+    return "disabled" if configured is None else configured.value
+
+
+def _redis_cache(settings: RedisSettings) -> DescriptorCachePort:
+    from adapters.descriptor_cache.redis import RedisDescriptorCache  # noqa: PLC0415
+    from adapters.descriptor_cache.redis_client import RedisOptions, RedisTlsOptions  # noqa: PLC0415
+
+    io_timeout = max(settings.read_timeout_seconds, settings.write_timeout_seconds)
+    tls = settings.tls
+    options = RedisOptions(
+        servers=tuple(_host_and_port(address) for address in settings.addrs),
+        master_name=settings.master_name,
+        username=settings.username,
+        password=settings.password.reveal() if settings.password else None,
+        sentinel_username=settings.sentinel_username,
+        sentinel_password=settings.sentinel_password.reveal() if settings.sentinel_password else None,
+        db=settings.db,
+        client_name=settings.client_name,
+        protocol=settings.protocol,
+        retries_max=settings.retries_max,
+        retry_backoff_seconds_min=settings.retry_backoff_seconds_min,
+        retry_backoff_seconds_max=settings.retry_backoff_seconds_max,
+        dial_timeout_seconds=settings.dial_timeout_seconds,
+        io_timeout_seconds=io_timeout,
+        pool_timeout_seconds=settings.pool_timeout_seconds or io_timeout + 1,
+        connections_max=settings.connections_max or settings.pool_size or None,
+        tls=None
+        if not tls.is_used
+        else RedisTlsOptions(certificate=tls.certificate, key=tls.key, root_certificates=_joined(tls.root_cas)),
+    )
+    return RedisDescriptorCache(options, clock=boot_clock)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]") or "localhost", int(port)
+
+
+def _joined(paths: Sequence[str]) -> str | None:
+    """Return the content of PEM files, one after the other; None where there are none."""
+    try:
+        return "\n".join(Path(path).read_text(encoding="ascii") for path in paths) or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"`redis.tls.rootcas`: cannot be read: {error}"]) from None
 
 
 def _mysql_address(dsn: Secret) -> MySqlAddress:
@@ -441,18 +486,34 @@ class Container(DeclarativeContainer):
         token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
 
+    own_descriptors = Singleton(
+        InMemoryDescriptorCache,
+        now=now,
+        entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
+    )
+    shared_descriptors = Singleton(_redis_cache, settings.provided.redis)
+    descriptor_cache_kind = Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache)
     plain_descriptor_cache = Selector(
-        Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache),
+        descriptor_cache_kind,
         disabled=Singleton(DisabledDescriptorCache),
-        inmemory=Singleton(
-            InMemoryDescriptorCache,
-            now=now,
-            entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
+        inmemory=own_descriptors,
+        redis=Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=False),
+    )
+    descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
+    # What a pull may believe: that it was wrong, it finds out by itself. Opened and closed with the one above.
+    descriptor_hints = Selector(
+        descriptor_cache_kind,
+        disabled=descriptor_cache,
+        inmemory=descriptor_cache,
+        redis=Singleton(
+            _observed_descriptor_cache,
+            Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True),
+            metrics,
         ),
     )
 
     descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
-    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
+    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
     outbox_storage = Selector(
         settings.provided.notifications.outbox.backend,
         storage=blob_storage,
@@ -510,9 +571,10 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
         clock=Object(boot_clock),
         sleep=Object(asyncio.sleep),
+        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         related=Callable(_related_of, manifest_cache),
     )
-    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard, trash=trash)
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_hints, guard=guard, trash=trash)
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
@@ -569,6 +631,22 @@ class Container(DeclarativeContainer):
         new_id=new_id,
         is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
     )
+    collection_lease = Factory(_lease, JOB, storage=blob_storage)
+    collection_schedule = Singleton(
+        SharedSchedule,
+        blob_storage,
+        Singleton(_lease, JOB, storage=blob_storage),
+        key=layout.job(JOB),
+        interval=Callable(_duration, settings.provided.storage.garbage_collection.interval_seconds),
+    )
+    collector = Factory(
+        Collector,
+        blob_storage,
+        links=links,
+        trash=trash,
+        cache=descriptor_cache,
+    )
+    """Is given its budget, options and surroundings by whoever collects."""
     verifier = Factory(
         Verifier,
         blob_storage,

@@ -26,6 +26,7 @@ from entrypoints.http.app import create_app
 from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.background import Job
+from entrypoints.http.collection import collection_job, watch_job
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
@@ -228,6 +229,10 @@ def _jobs(container: Container, settings: Settings, worker: Worker) -> Sequence[
         expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds()),
         *notification_jobs(container.events(), container.notifier(), settings),
     ]
+    jobs.append(watch_job(container.guard()))
+    collecting = settings.storage.garbage_collection
+    if is_first and collecting.enabled:
+        jobs.append(collection_job(container, collecting))
     purging = settings.storage.upload_purging
     if worker.is_first and purging.enabled:
         budget = container.upload_purge_budget()
