@@ -512,7 +512,6 @@ class Container(DeclarativeContainer):
         ),
     )
 
-    descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
     outbox_storage = Selector(
         settings.provided.notifications.outbox.backend,

@@ -182,7 +182,7 @@ class _Serving:
             events=self.container.events(),
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
-            jobs=_jobs(self.container, settings, self.worker),
+            jobs=_jobs(self.container, settings, self.worker, self.observation),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
@@ -221,7 +221,7 @@ class _Serving:
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
 
 
-def _jobs(container: Container, settings: Settings, worker: Worker) -> Sequence[Job]:
+def _jobs(container: Container, settings: Settings, worker: Worker, observation: WorkerObservation) -> Sequence[Job]:
     """Return what a process of a server does beside serving, and what one of them does for all."""
     jobs = [
         # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
@@ -231,8 +231,8 @@ def _jobs(container: Container, settings: Settings, worker: Worker) -> Sequence[
     ]
     jobs.append(watch_job(container.guard()))
     collecting = settings.storage.garbage_collection
-    if is_first and collecting.enabled:
-        jobs.append(collection_job(container, collecting))
+    if worker.is_first and collecting.enabled:
+        jobs.append(collection_job(container, collecting, observe=observation.collection_observer()))
     purging = settings.storage.upload_purging
     if worker.is_first and purging.enabled:
         budget = container.upload_purge_budget()
