@@ -37,6 +37,7 @@ from config.settings.operations import (
     TcpCheckSettings,
 )
 from config.settings.redis import RedisSettings, RedisTlsSettings
+from config.settings.retention import RetentionOrder, RetentionRuleSettings, RetentionSettings
 from config.settings.root import (
     CatalogBackend,
     CatalogSettings,
@@ -96,6 +97,9 @@ __all__ = [
     "ProxySettings",
     "RedisSettings",
     "RedisTlsSettings",
+    "RetentionOrder",
+    "RetentionRuleSettings",
+    "RetentionSettings",
     "RuleActionSetting",
     "RuleSettings",
     "S3Settings",

@@ -27,10 +27,12 @@ from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.background import Job
 from entrypoints.http.draining import InFlight
+from entrypoints.http.handlers.manifests import ignore_pull
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.purging import purge_job
+from entrypoints.http.retaining import pull_recording_job, retention_job
 from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
 from entrypoints.http.trash_expiry import expiry_job
 from entrypoints.reload import Reloader
@@ -128,6 +130,7 @@ class _Serving:
             now=utc_now,
             audit_log=self.container.audit_log(),
             read_only=self.container.read_only(),
+            on_pull=self.container.pull_recorder().note if _records_pulls(settings) else ignore_pull,
             lifetimes=[
                 self.container.audit_log(),
                 self.container.authenticator(),
@@ -174,6 +177,10 @@ class _Serving:
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
 
 
+def _records_pulls(settings: Settings) -> bool:
+    return any(rule.pulled_within_seconds is not None for rule in settings.retention.rules)
+
+
 def _jobs(container: Container, settings: Settings, *, is_first: bool) -> Sequence[Job]:
     """Return what one process of a server does beside serving."""
     jobs = [
@@ -181,6 +188,12 @@ def _jobs(container: Container, settings: Settings, *, is_first: bool) -> Sequen
         Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
         expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds()),
     ]
+    retention = settings.retention
+    if _records_pulls(settings):
+        jobs.append(pull_recording_job(container.pull_recorder()))
+    if is_first and retention.rules and retention.interval_seconds:
+        schedule = container.retention_schedule()
+        jobs.append(retention_job(container.registry(), schedule, interval_seconds=retention.interval_seconds))
     purging = settings.storage.upload_purging
     if is_first and purging.enabled:
         budget = container.upload_purge_budget()

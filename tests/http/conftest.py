@@ -41,6 +41,7 @@ def build_registry(services: CoreServices) -> Registry:
         catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
         trash=services.trash_service,
         repositories=services.repositories,
+        retention=services.retention,
     )
 
 
