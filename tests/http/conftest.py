@@ -25,6 +25,7 @@ from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
 from entrypoints.http.background import Job
+from entrypoints.http.handlers.manifests import OnPull, ignore_pull
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 
@@ -111,6 +112,7 @@ async def start(services):
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         audit_log: AuditLog | None = None,
         jobs: Sequence[Job] = (),
+        on_pull: OnPull = ignore_pull,
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
         app = create_app(
@@ -124,6 +126,7 @@ async def start(services):
             read_only=read_only_switch(services),
             lifetimes=[authenticator],
             jobs=jobs,
+            on_pull=on_pull,
         )
         server = TestServer(app)
         await server.start_server(auto_decompress=False)
