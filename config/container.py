@@ -46,7 +46,7 @@ from adapters.image_layout.folder import FolderImageLayout
 from adapters.metrics.storage import CacheCounts, storage_observer
 from config.errors import ConfigError
 from config.notifications import event_source, outbox_bounds, recorder_options
-from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
+from config.policies import KeptTags, access_policy, manifest_policy, retention_rules, verification_rules
 from config.settings import (
     AuthKind,
     DescriptorCache,
@@ -81,6 +81,7 @@ from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
 from core.ports.image_layout import ImageLayout, ImageLayoutWriter
 from core.ports.metrics import Metrics
 from core.ports.tracing import Tracer
+from core.pulls import PullHistory, PullRecorder
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.schedule import SharedSchedule
@@ -89,6 +90,7 @@ from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
 from core.services.repositories import RepositoryService
+from core.services.retention import RetentionService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
@@ -616,6 +618,23 @@ class Container(DeclarativeContainer):
         guard=guard,
         keeps_tag=kept_tags,
     )
+    pull_recorder = Singleton(
+        PullRecorder, storage=blob_storage, clock=Object(time.monotonic), new_id=Object(_entry_id)
+    )
+    retention = Singleton(
+        RetentionService,
+        storage=blob_storage,
+        tag_links=tag_links,
+        pulls=Singleton(PullHistory, storage=blob_storage, new_id=Object(_entry_id)),
+        rules=Singleton(retention_rules, settings.provided.retention),
+        keeps_tag=kept_tags,
+    )
+    retention_schedule = Singleton(
+        _schedule,
+        "retention",
+        storage=blob_storage,
+        interval_seconds=settings.provided.retention.interval_seconds,
+    )
     catalog = Singleton(
         CatalogService,
         catalog_index,
@@ -670,4 +689,5 @@ class Container(DeclarativeContainer):
         catalog=catalog,
         trash=trash_service,
         repositories=repositories,
+        retention=retention,
     )

@@ -41,6 +41,7 @@ from config.settings.operations import (
     TcpCheckSettings,
 )
 from config.settings.redis import RedisSettings, RedisTlsSettings
+from config.settings.retention import RetentionOrder, RetentionRuleSettings, RetentionSettings
 from config.settings.root import (
     CatalogBackend,
     CatalogSettings,
@@ -106,6 +107,9 @@ __all__ = [
     "ReadinessSettings",
     "RedisSettings",
     "RedisTlsSettings",
+    "RetentionOrder",
+    "RetentionRuleSettings",
+    "RetentionSettings",
     "RuleActionSetting",
     "RuleSettings",
     "S3Settings",
