@@ -40,7 +40,16 @@ from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayout
 from adapters.image_layout.folder import FolderImageLayout
 from config.errors import ConfigError
 from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
-from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
+from config.settings import (
+    AuthKind,
+    DescriptorCache,
+    S3Settings,
+    ScsSettings,
+    Secret,
+    Settings,
+    TokenSettings,
+    VerificationSettings,
+)
 from core import layout
 from core.access import AccessPolicy
 from core.budget import Budget, Rates
@@ -68,7 +77,7 @@ from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
 from core.verification.announcement import Announcements
-from core.verification.verifier import Verifier
+from core.verification.verifier import VerificationOptions, Verifier
 
 T = TypeVar("T")
 
@@ -99,6 +108,18 @@ def _lease(job: str, *, storage: BlobStorage) -> Lease:
 def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
     interval = timedelta(seconds=interval_seconds)
     return SharedSchedule(storage, _lease(job, storage=storage), key=layout.job(job), interval=interval)
+
+
+def _verification_schedule(
+    options: VerificationOptions, *, storage: BlobStorage, interval_seconds: float
+) -> SharedSchedule:
+    # The command takes the same lease.
+    return _schedule(options.job, storage=storage, interval_seconds=interval_seconds)
+
+
+def _verification_budget(settings: VerificationSettings) -> Budget:
+    rates = Rates(requests_per_second=settings.requests_per_second, bytes_per_second=settings.bytes_per_second)
+    return Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def _budget(requests_per_second: float) -> Budget:
@@ -399,6 +420,14 @@ class Container(DeclarativeContainer):
         new_id=new_id,
         is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
     )
+    verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
+    verification_schedule = Singleton(
+        _verification_schedule,
+        verification_options,
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.verification.interval_seconds,
+    )
+    verification_budget = Singleton(_verification_budget, settings.provided.storage.verification)
     verifier = Factory(
         Verifier,
         blob_storage,

@@ -9,7 +9,7 @@ from config.schema.base import SectionSchema, Sub
 from config.schema.collections import Unused
 from config.schema.drivers import FilesystemSchema, InMemorySchema, S3Schema, ScsSchema
 from config.schema.scalars import Bool, Choice, Duration, Integer, Text
-from config.settings import DescriptorCache, StorageKind, StorageSettings, UploadPurgingSettings
+from config.settings import DescriptorCache, StorageKind, StorageSettings, UploadPurgingSettings, VerificationSettings
 from config.tree import Section
 
 FOREIGN_DRIVERS: Final = ("azure", "gcs", "oss", "rados", "swift")
@@ -70,6 +70,18 @@ class UploadPurgingSchema(SectionSchema):
     dry_run = Bool("dryrun", "Whether they are only logged.")
 
 
+class VerificationSchema(SectionSchema):
+    """`storage.maintenance.verify`."""
+
+    settings = VerificationSettings
+
+    enabled = Bool("enabled", "Whether one of all replicas verifies the store, as `registry verify` does.")
+    interval_seconds = Duration("interval", "How long after the end of a verification the next one begins.")
+    requests_per_second = Integer("requestspersecond", "Requests to the store; 0 is no limit.")
+    bytes_per_second = Integer("bytespersecond", "Bytes that are read from the store; 0 is no limit.")
+    repair = Bool("repair", "Whether damage is repaired, as by `registry verify --repair`.")
+
+
 class ReadOnlySchema(SectionSchema):
     """`storage.maintenance.readonly`."""
 
@@ -84,6 +96,7 @@ class MaintenanceSchema(SectionSchema):
     """`storage.maintenance`."""
 
     upload_purging = Sub("uploadpurging", "How abandoned upload sessions go away.", UploadPurgingSchema)
+    verification = Sub("verify", "The verification of the store while it is served.", VerificationSchema)
     readonly = Sub("readonly", "The read-only mode.", ReadOnlySchema)
 
 

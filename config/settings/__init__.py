@@ -58,6 +58,7 @@ from config.settings.storage import (
     StorageKind,
     StorageSettings,
     UploadPurgingSettings,
+    VerificationSettings,
 )
 
 __all__ = [
@@ -113,4 +114,5 @@ __all__ = [
     "TokenSettings",
     "UploadPurgingSettings",
     "ValidationSettings",
+    "VerificationSettings",
 ]

@@ -114,6 +114,17 @@ class UploadPurgingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationSettings:
+    """How the store is verified while it is served."""
+
+    enabled: bool = False
+    interval_seconds: float = 30 * 24 * 3600.0
+    requests_per_second: int = 20
+    bytes_per_second: int = 10 * MIB
+    repair: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
     """The selected adapter (`kind`) and the rules on top of it; only that adapter's own section matters."""
 
@@ -131,6 +142,7 @@ class StorageSettings:
     trash_keep_seconds: float = 168 * 3600.0
     """How long what was deleted or collected can be brought back; 0 does not record deletions."""
     upload_purging: UploadPurgingSettings = field(default_factory=UploadPurgingSettings)
+    verification: VerificationSettings = field(default_factory=VerificationSettings)
     blob_descriptor_cache: DescriptorCache | None = None
     blob_descriptor_cache_entries_max: int = 10_000
     """0 is no limit."""

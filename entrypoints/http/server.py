@@ -33,6 +33,7 @@ from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.purging import purge_job
 from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
 from entrypoints.http.trash_expiry import expiry_job
+from entrypoints.http.verifying import verification_job
 from entrypoints.reload import Reloader
 from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
@@ -185,6 +186,18 @@ def _jobs(container: Container, settings: Settings, *, is_first: bool) -> Sequen
     if is_first and purging.enabled:
         budget = container.upload_purge_budget()
         jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
+    verification = settings.storage.verification
+    if is_first and verification.enabled:
+        announcements = container.announcements()
+        jobs.append(
+            verification_job(
+                container.verifier(budget=container.verification_budget(), announce=announcements.announce),
+                announcements,
+                container.verification_schedule(),
+                options=container.verification_options(),
+                interval_seconds=verification.interval_seconds,
+            )
+        )
     return jobs
 
 
