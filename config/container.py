@@ -57,6 +57,7 @@ from config.settings import (
     Secret,
     Settings,
     TokenSettings,
+    VerificationSettings,
 )
 from config.version import installed_version
 from core import layout
@@ -97,7 +98,7 @@ from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
 from core.verification.announcement import Announcements
-from core.verification.verifier import Verifier
+from core.verification.verifier import VerificationOptions, Verifier
 
 T = TypeVar("T")
 
@@ -126,6 +127,18 @@ def _lease(job: str, *, storage: BlobStorage, ttl: float = LEASE_SECONDS) -> Lea
 def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
     interval = timedelta(seconds=interval_seconds)
     return SharedSchedule(storage, _lease(job, storage=storage), key=layout.job(job), interval=interval)
+
+
+def _verification_schedule(
+    options: VerificationOptions, *, storage: BlobStorage, interval_seconds: float
+) -> SharedSchedule:
+    # The command takes the same lease.
+    return _schedule(options.job, storage=storage, interval_seconds=interval_seconds)
+
+
+def _verification_budget(settings: VerificationSettings) -> Budget:
+    rates = Rates(requests_per_second=settings.requests_per_second, bytes_per_second=settings.bytes_per_second)
+    return Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def _budget(requests_per_second: float) -> Budget:
@@ -665,6 +678,14 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
     )
     """Is given its budget, options and surroundings by whoever collects."""
+    verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
+    verification_schedule = Singleton(
+        _verification_schedule,
+        verification_options,
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.verification.interval_seconds,
+    )
+    verification_budget = Singleton(_verification_budget, settings.provided.storage.verification)
     verifier = Factory(
         Verifier,
         blob_storage,

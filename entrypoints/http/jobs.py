@@ -11,6 +11,7 @@ from entrypoints.http.notifications_part import notification_jobs
 from entrypoints.http.purging import purge_job
 from entrypoints.http.retaining import pull_recording_job, retention_job
 from entrypoints.http.trash_expiry import expiry_job
+from entrypoints.http.verifying import verification_job
 from entrypoints.workers import Worker
 
 READ_ONLY_SECONDS: Final = 15.0
@@ -53,6 +54,18 @@ def _shared_jobs(container: Container, settings: Settings) -> Sequence[Job]:
     collecting = settings.storage.garbage_collection
     if collecting.enabled:
         jobs.append(collection_job(container, collecting))
+    verification = settings.storage.verification
+    if verification.enabled:
+        announcements = container.announcements()
+        jobs.append(
+            verification_job(
+                container.verifier(budget=container.verification_budget(), announce=announcements.announce),
+                announcements,
+                container.verification_schedule(),
+                options=container.verification_options(),
+                interval_seconds=verification.interval_seconds,
+            )
+        )
     purging = settings.storage.upload_purging
     if purging.enabled:
         budget = container.upload_purge_budget()
