@@ -133,18 +133,19 @@ class StorageCopy:
     async def _copy(self, name: RepositoryName) -> None:
         self._work.tally.begin(name)
         found = await self._comparison.differences(name)
-        has_manifest = await self._repositories.copy(name, found)
-        if has_manifest:
+        # Told before the first manifest is there: a copy that is killed in between is told of again, and one that was
+        # killed after it would not be. After that only changes are told, since an index may note when the last was.
+        copied = await self._repositories.copy(name, found, announce=lambda: self._tell(name, has_manifest=True))
+        if copied.has_manifest and copied.is_changed and not copied.is_new:
             await self._tell(name, has_manifest=True)
-        if not self._selection.follows_deletions:
+        if self._selection.follows_deletions:
+            await self._removal.remove(name, found)
+        else:
             self._work.tally.add(extra=count_extra(found))
-            return
-        await self._removal.remove(name, found)
-        if found.extra_revisions and not has_manifest:
+        if not copied.has_manifest and (copied.is_new or self._selection.follows_deletions):
             await self._tell(name, has_manifest=False)
 
     async def _tell(self, name: RepositoryName, *, has_manifest: bool) -> None:
-        # Each time, for a pass that was killed before it told.
         if not self._work.is_dry:
             await self._record(name, has_manifest)
 
