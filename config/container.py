@@ -516,15 +516,12 @@ class Container(DeclarativeContainer):
     )
     descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
     # What a pull may believe: that it was wrong, it finds out by itself. Opened and closed with the one above.
+    believing_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True)
     descriptor_hints = Selector(
         descriptor_cache_kind,
         disabled=descriptor_cache,
         inmemory=descriptor_cache,
-        redis=Singleton(
-            _observed_descriptor_cache,
-            Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True),
-            metrics,
-        ),
+        redis=Singleton(_observed_descriptor_cache, believing_cache, metrics),
     )
 
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
