@@ -13,9 +13,11 @@ from config.settings import Settings
 from core.access import AccessPolicy
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
+from core.ports.event_sink import NO_EVENTS, EventSink
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.upload_state import UploadStateCodec
+from entrypoints.http.announcements import Announcements
 from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
 from entrypoints.http.background import Job, background, standard_jobs
@@ -52,6 +54,7 @@ def create_app(
     is_first: bool = True,
     jobs: Sequence[Job] = (),
     observation: Observation | None = None,
+    events: EventSink = NO_EVENTS,
 ) -> web.Application:
     """Build the application.
 
@@ -69,6 +72,7 @@ def create_app(
             at start.
         jobs: what runs beside the requests, besides the usual jobs.
         observation: what watches the application.
+        events: is told what requests bring about.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     switches = Switches(settings, read_only)
@@ -83,7 +87,7 @@ def create_app(
     )
     auditor = Auditor(audit_log, settings.audit, now=now)
     dispatcher = Dispatcher(
-        _handlers(registry, settings, urls, codec),
+        _handlers(registry, settings, urls, codec, Announcements(events, urls)),
         prefix=settings.http.prefix,
         switches=switches,
         gatekeeper=gatekeeper,
@@ -124,11 +128,11 @@ def create_app(
 
 
 def _handlers(
-    registry: Registry, settings: Settings, urls: UrlBuilder, codec: UploadStateCodec
+    registry: Registry, settings: Settings, urls: UrlBuilder, codec: UploadStateCodec, announce: Announcements
 ) -> Mapping[tuple[Resource, str], Handler]:
-    blobs = BlobHandlers(registry.blobs, redirects=not settings.storage.redirect_disabled)
-    uploads = UploadHandlers(registry, codec=codec, urls=urls)
-    manifests = ManifestHandlers(registry, urls=urls, bytes_max=settings.http.limits.manifest_bytes)
+    blobs = BlobHandlers(registry.blobs, announce=announce, redirects=not settings.storage.redirect_disabled)
+    uploads = UploadHandlers(registry, codec=codec, urls=urls, announce=announce)
+    manifests = ManifestHandlers(registry, urls=urls, announce=announce, bytes_max=settings.http.limits.manifest_bytes)
     lists = ListHandlers(registry, urls=urls)
     repositories = RepositoryHandlers(registry)
     return {

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from tests.support.metrics import Scrape
 from tests.support.oci import make_image
 from tests.support.processes import RegistryServer, free_port
 from tests.support.registry_client import RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -190,6 +192,31 @@ def test_scrape_tells_what_a_push_did(start: Callable[..., Watched]) -> None:
     assert scrape.total("registry_event_loop_lag_seconds_count") >= WORKERS
     # A label is a route, never what a client chose.
     assert "team" not in scrape.text
+
+
+def test_verification_writes_metrics_to_a_file(start: Callable[..., Watched], tmp_path: Path) -> None:
+    server = start()
+    RegistryClient(server.host).push("team/app", "v1", make_image(903))
+    file = tmp_path / "verify.prom"
+    command = [sys.executable, "-m", "entrypoints.cli", "verify", str(server.config_path), "--quiet"]
+    ran = subprocess.run(
+        [*command, "--metrics-file", str(file)], cwd=REPOSITORY_ROOT, capture_output=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    scrape = Scrape(file.read_text())
+    assert scrape.total("registry_verification_manifests") == 1
+    assert scrape.total("registry_verification_damage") == 0
+    assert abs(scrape.total("registry_verification_last_success_timestamp_seconds") - time.time()) < 60
+    ran = subprocess.run(
+        [*command, "--metrics-file", str(tmp_path / "no" / "such.prom")],
+        cwd=REPOSITORY_ROOT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode != 0
+    assert b"metrics cannot be written there" in ran.stderr
+    assert b"Traceback" not in ran.stderr
 
 
 def test_health_is_told_on_both_addresses(start: Callable[..., Watched], tmp_path: Path) -> None:

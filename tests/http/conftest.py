@@ -20,6 +20,7 @@ from core.access import OPEN, AccessPolicy
 from core.digest import Digest
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
+from core.ports.event_sink import NO_EVENTS, EventSink
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.services.catalog import CatalogService
@@ -111,6 +112,7 @@ async def start(services):
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         audit_log: AuditLog | None = None,
         observation: Observation | None = None,
+        events: EventSink = NO_EVENTS,
         jobs: Sequence[Job] = (),
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
@@ -125,6 +127,7 @@ async def start(services):
             read_only=read_only_switch(services),
             lifetimes=[authenticator],
             observation=observation,
+            events=events,
             jobs=jobs,
         )
         server = TestServer(app)

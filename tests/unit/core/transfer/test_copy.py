@@ -1,6 +1,7 @@
 """A copy between two storages in memory: what it copies, what it leaves, what it tells."""
 
 import json
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -326,6 +327,31 @@ async def test_staged_bytes_that_rotted_are_sent_again(services, run, monkeypatc
     await run.once()
 
     assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+class Purged(FaultyBlobStorage):
+    """Has staged bytes that cannot be gone on with, as a store that purged a multipart upload behind its record."""
+
+    is_purged = True
+
+    @asynccontextmanager
+    async def open_writer(self, key, *, resume=False):
+        self.is_purged &= resume
+        if self.is_purged:
+            raise StorageUnavailableError("no such upload")
+        async with super().open_writer(key, resume=resume) as writer:
+            yield writer
+
+
+async def test_staged_bytes_that_cannot_be_gone_on_with_are_given_up(services, monkeypatch):
+    content = bytes(range(256)) * 4096 * 2
+    monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", len(content) - 1)
+    digest = await services.push_blob(APP, content)
+    run = CopyRun(services.storage, Purged(memory()))
+    async with run.target.inner.open_writer(layout.transfer_data("test", digest)) as writer:
+        await writer.write(content[:1000])
+    await run.once()
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
