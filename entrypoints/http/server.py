@@ -231,7 +231,7 @@ def _jobs(container: Container, settings: Settings, worker: Worker) -> Sequence[
     ]
     jobs.append(watch_job(container.guard()))
     collecting = settings.storage.garbage_collection
-    if is_first and collecting.enabled:
+    if worker.is_first and collecting.enabled:
         jobs.append(collection_job(container, collecting))
     purging = settings.storage.upload_purging
     if worker.is_first and purging.enabled:
