@@ -8,6 +8,7 @@ from config.settings import Settings
 from entrypoints.http.background import Job
 from entrypoints.http.collection import collection_job, watch_job
 from entrypoints.http.notifications_part import notification_jobs
+from entrypoints.http.observation import WorkerObservation
 from entrypoints.http.purging import purge_job
 from entrypoints.http.retaining import pull_recording_job, retention_job
 from entrypoints.http.trash_expiry import expiry_job
@@ -18,7 +19,7 @@ READ_ONLY_SECONDS: Final = 15.0
 """How often a process looks at the read-only switch that nobody pushes to."""
 
 
-def jobs_of(container: Container, settings: Settings, worker: Worker) -> Sequence[Job]:
+def jobs_of(container: Container, settings: Settings, worker: Worker, observation: WorkerObservation) -> Sequence[Job]:
     """Return what a process of a server does beside serving, and what the first of them does for all."""
     jobs = [
         # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
@@ -29,7 +30,7 @@ def jobs_of(container: Container, settings: Settings, worker: Worker) -> Sequenc
     if records_pulls(settings):
         jobs.append(pull_recording_job(container.pull_recorder()))
     if worker.is_first:
-        jobs += _shared_jobs(container, settings)
+        jobs += _shared_jobs(container, settings, observation)
     return jobs
 
 
@@ -38,7 +39,7 @@ def records_pulls(settings: Settings) -> bool:
     return any(rule.pulled_within_seconds is not None for rule in settings.retention.rules)
 
 
-def _shared_jobs(container: Container, settings: Settings) -> Sequence[Job]:
+def _shared_jobs(container: Container, settings: Settings, observation: WorkerObservation) -> Sequence[Job]:
     """Return what one process of all replicas does; each asks a lease whether it is the one."""
     jobs = [
         expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
@@ -53,7 +54,7 @@ def _shared_jobs(container: Container, settings: Settings) -> Sequence[Job]:
         jobs.append(retention_job(container.registry(), schedule, interval_seconds=retention.interval_seconds))
     collecting = settings.storage.garbage_collection
     if collecting.enabled:
-        jobs.append(collection_job(container, collecting))
+        jobs.append(collection_job(container, collecting, observe=observation.collection_observer()))
     verification = settings.storage.verification
     if verification.enabled:
         announcements = container.announcements()

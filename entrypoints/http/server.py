@@ -178,7 +178,7 @@ class _Serving:
             events=self.container.events(),
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
-            jobs=jobs_of(self.container, settings, self.worker),
+            jobs=jobs_of(self.container, settings, self.worker, self.observation),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
