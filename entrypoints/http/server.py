@@ -166,7 +166,7 @@ class _Serving:
 
 def _jobs(container: Container, settings: Settings, worker: Worker) -> Sequence[Job]:
     """Return what a process of a server does beside serving, and what one of them does for all."""
-    jobs = list(notification_jobs(container.events(), container.notifier(), settings))
+    jobs = list(notification_jobs(container.events(), container.notifier(), settings, is_first=worker.is_first))
     purging = settings.storage.upload_purging
     if worker.is_first and purging.enabled:
         schedule, budget = container.upload_purge_schedule(), container.upload_purge_budget()
