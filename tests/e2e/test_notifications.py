@@ -112,7 +112,7 @@ def test_acknowledged_changes_are_told_across_kills(
 ) -> None:
     seed = 20_261_124
     chance = random.Random(seed)
-    endpoint.answer = unreliable(seed, 0.05)
+    endpoint.answer = unreliable(seed, 0.03)
     outbox = {"path": str(tmp_path / "outbox")} if place == "local" else {}
     server = serve(configuration(endpoint, outbox=outbox))
     pushers = [Pusher(server.host, f"killed/{number}", 1_000_000 * number) for number in range(PUSHERS)]
@@ -128,7 +128,7 @@ def test_acknowledged_changes_are_told_across_kills(
     def missing() -> dict[str, set[tuple[str, str]]]:
         return {each.repository: set(each.acknowledged) - set(told(endpoint, each.repository)) for each in pushers}
 
-    wait_until(lambda: not any(missing().values()), 60, missing)
+    wait_until(lambda: not any(missing().values()), 60 + 2 * KILL_ROUNDS, missing)
     taken = endpoint.taken()
     repeats = len(taken) - len({each.event["id"] for each in taken})
     acknowledged = sum(len(each.acknowledged) for each in pushers)
