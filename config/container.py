@@ -17,29 +17,35 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dependency_injector.containers import DeclarativeContainer
-from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
+from dependency_injector.providers import Callable, Dependency, Factory, Object, Selector, Singleton
 
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from adapters.blob_storage.instrumented import InstrumentedBlobStorage, Observer
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
+from adapters.descriptor_cache.instrumented import InstrumentedDescriptorCache
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
 from adapters.image_layout.folder import FolderImageLayout
+from adapters.metrics.storage import CacheCounts, storage_observer
 from config.errors import ConfigError
 from config.notifications import event_source, outbox_bounds, recorder_options
-from config.policies import KeptTags, access_policy, manifest_policy
+from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
 from config.settings import (
     AuthKind,
     DescriptorCache,
@@ -50,6 +56,7 @@ from config.settings import (
     Settings,
     TokenSettings,
 )
+from config.version import installed_version
 from core import layout
 from core.access import AccessPolicy
 from core.budget import Budget, Rates
@@ -67,23 +74,32 @@ from core.notifications.recorder import EventRecorder
 from core.notifications.upkeep import Upkeep
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
+from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
 from core.ports.image_layout import ImageLayout, ImageLayoutWriter
+from core.ports.metrics import Metrics
+from core.ports.tracing import Tracer
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.schedule import SharedSchedule
 from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
+from core.services.repositories import RepositoryService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
+from core.verification.announcement import Announcements
+from core.verification.verifier import Verifier
 
 T = TypeVar("T")
 
 LEASE_SECONDS: Final = 30.0
 """How long the job of a replica that died stays undone, about."""
+TRASH_INTERVAL_SECONDS: Final = 3600.0
+"""How often expired trash is looked for, at most."""
 PURGE_REQUESTS_PER_SECOND: Final = 20.0
 """What looking for abandoned uploads may ask of the store."""
 
@@ -151,6 +167,57 @@ def _scs_blob_storage(settings: ScsSettings) -> BlobStorage:
     from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
 
     return ScsBlobStorage(_options(ScsOptions, settings))
+
+
+def _metrics(folder: Path | None, worker_number: CallableType[[], int]) -> Metrics | None:
+    if folder is None:
+        # Switched off, or a command that nobody collects from.
+        return None
+    from adapters.metrics.prometheus import PrometheusMetrics  # noqa: PLC0415
+
+    return PrometheusMetrics(folder, worker_number)
+
+
+def _can_trace() -> bool:
+    """Whether the packages of the extra `otel` are installed; all processes share what this imports."""
+    try:
+        import_module("adapters.tracing.otel")
+    except ImportError:
+        return False
+    return True
+
+
+def _tracer(exporters: Sequence[str]) -> Tracer | None:
+    if not exporters:
+        return None
+    from adapters.tracing.otel import OtelTracer, make_exporters  # noqa: PLC0415
+
+    return OtelTracer(make_exporters(exporters), version=installed_version())
+
+
+def _observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer: Tracer | None) -> BlobStorage:
+    observers: list[Observer] = []
+    if metrics is not None:
+        observers.append(storage_observer(metrics, storage.name))
+    if tracer is not None:
+        observers.append(tracer.storage_observer(storage.name))
+    if not observers:
+        return storage
+
+    def observe(operation: str, seconds: float, error: type[BaseException] | None) -> None:
+        for each in observers:
+            each(operation, seconds, error)
+
+    return InstrumentedBlobStorage(
+        storage, observe=observers[0] if len(observers) == 1 else observe, clock=time.perf_counter
+    )
+
+
+def _observed_descriptor_cache(cache: DescriptorCachePort, metrics: Metrics | None) -> DescriptorCachePort:
+    # A cache that remembers nothing would be counted as one that always misses.
+    if metrics is None or isinstance(cache, DisabledDescriptorCache):
+        return cache
+    return InstrumentedDescriptorCache(cache, observe=CacheCounts(metrics))
 
 
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
@@ -276,8 +343,17 @@ def boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _trash_interval_seconds(keep_seconds: float) -> float:
+    # A short time to keep is looked after as often; without any there is still what a killed collection left.
+    return min(keep_seconds or TRASH_INTERVAL_SECONDS, TRASH_INTERVAL_SECONDS)
+
+
 def _duration(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
+
+
+def _is_configured(cache: DescriptorCache | None) -> bool:
+    return cache is not None
 
 
 def _entries_max(configured: int) -> int:
@@ -297,7 +373,16 @@ class Container(DeclarativeContainer):
     now = Object(utc_now)
     new_id = Object(new_id)
 
-    blob_storage = Selector(
+    runtime_folder: Object[Path | None] = Object(None)
+    """The folder of the running server's metrics, and what tells the worker's number; the server sets them."""
+    worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
+    can_trace = Callable(_can_trace)
+    metrics = Singleton(_metrics, runtime_folder, worker_number)
+    tracing_exporters = Object(())
+    """Where spans go; the server sets it."""
+    tracer = Singleton(_tracer, tracing_exporters)
+
+    plain_blob_storage = Selector(
         settings.provided.storage.kind,
         inmemory=Singleton(InMemoryBlobStorage, now=now),
         filesystem=Singleton(
@@ -308,6 +393,7 @@ class Container(DeclarativeContainer):
         s3=Singleton(_s3_blob_storage, settings.provided.storage.s3),
         scs=Singleton(_scs_blob_storage, settings.provided.storage.scs),
     )
+    blob_storage = Singleton(_observed_blob_storage, plain_blob_storage, metrics, tracer)
     catalog_index = Selector(
         settings.provided.catalog.backend,
         LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
@@ -317,6 +403,13 @@ class Container(DeclarativeContainer):
             now=now,
         ),
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
+    )
+
+    audit_log = Selector(
+        settings.provided.audit.kind,
+        disabled=Singleton(DisabledAuditLog),
+        stream=Singleton(StreamAuditLog),
+        file=Singleton(FileAuditLog, Singleton(Path, settings.provided.audit.file), sync=settings.provided.audit.sync),
     )
 
     shared_secret = Singleton(_shared_secret, settings.provided.http.secret)
@@ -342,7 +435,7 @@ class Container(DeclarativeContainer):
         token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
 
-    descriptor_cache = Selector(
+    plain_descriptor_cache = Selector(
         Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache),
         disabled=Singleton(DisabledDescriptorCache),
         inmemory=Singleton(
@@ -352,6 +445,9 @@ class Container(DeclarativeContainer):
         ),
     )
 
+    descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
+
+    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
     outbox_storage = Selector(
         settings.provided.notifications.outbox.backend,
         storage=blob_storage,
@@ -380,6 +476,10 @@ class Container(DeclarativeContainer):
         now=now,
         new_id=Object(_entry_id),
         keep=Callable(_duration, settings.provided.storage.trash_keep_seconds),
+    )
+    trash_interval_seconds = Callable(_trash_interval_seconds, settings.provided.storage.trash_keep_seconds)
+    trash_expiry_schedule = Singleton(
+        _schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
     )
     upload_purge_schedule = Singleton(
         _schedule,
@@ -438,6 +538,16 @@ class Container(DeclarativeContainer):
         trash=trash,
         links=links,
         tag_links=tag_links,
+        guard=guard,
+        keeps_tag=kept_tags,
+    )
+    repositories = Singleton(
+        RepositoryService,
+        storage=blob_storage,
+        links=links,
+        tag_links=tag_links,
+        trash=trash,
+        guard=guard,
         keeps_tag=kept_tags,
     )
     catalog = Singleton(
@@ -446,6 +556,28 @@ class Container(DeclarativeContainer):
         storage=blob_storage,
         page_size_max=settings.provided.catalog.entries_max,
     )
+    announcements = Factory(
+        Announcements,
+        rounds,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        new_id=new_id,
+        is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
+    )
+    verifier = Factory(
+        Verifier,
+        blob_storage,
+        links=links,
+        index=catalog_index,
+        trash=trash,
+        rules=Singleton(verification_rules, settings.provided.validation, kept_tags),
+        new_hasher=new_hasher,
+        offload=offload,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        rebuild_catalog=catalog.provided.rebuild,
+    )
+    """Is given its budget, and how it announces what it takes away, by whoever verifies."""
     registry = Singleton(
         Registry,
         blobs=blobs,
@@ -455,4 +587,5 @@ class Container(DeclarativeContainer):
         referrers=referrers,
         catalog=catalog,
         trash=trash_service,
+        repositories=repositories,
     )

@@ -8,6 +8,7 @@ from core.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, AccessPolicy, Immutable
 from core.descriptor import Descriptor
 from core.names import RepositoryName, Tag
 from core.services.manifests import ManifestPolicy
+from core.verification.context import VerificationRules
 
 _WITHOUT_RULES = {
     AuthKind.NONE: OPEN,
@@ -45,6 +46,16 @@ def manifest_policy(settings: ValidationSettings, keeps_tag: Callable[[Repositor
         )
     return ManifestPolicy(
         requires_child=_requires_child(settings), allows_url=_allows_url(settings), keeps_tag=keeps_tag
+    )
+
+
+def verification_rules(
+    settings: ValidationSettings, keeps_tag: Callable[[RepositoryName, Tag], bool]
+) -> VerificationRules:
+    """Return what a stored image has to have: the same as a pushed one."""
+    policy = manifest_policy(settings, keeps_tag)
+    return VerificationRules(
+        requires_blobs=policy.requires_blobs, requires_child=policy.requires_child, keeps_tag=keeps_tag
     )
 
 

@@ -1,7 +1,7 @@
 """Doing many small storage requests side by side, with a bound, and leaving listings early."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -46,3 +46,9 @@ async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]
     finally:
         if isinstance(iterator, AsyncGenerator):  # pragma: no branch - every adapter's listings are
             await iterator.aclose()
+
+
+def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield the items in order, `size` at a time, the last ones fewer."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

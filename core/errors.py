@@ -25,6 +25,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
         ManifestBlobUnknownError
       PolicyError                       understood, and refused
         UnsupportedError
+          ReadOnlyError
         DeniedError
         UnauthenticatedError
         TooManyRequestsError
@@ -35,6 +36,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       StorageUnavailableError
         CatalogLostError
       StorageCorruptError
+      AuditUnavailableError             nobody could be held to account, so nothing is changed
       ImageLayoutError
 """
 
@@ -158,6 +160,15 @@ class UnsupportedError(PolicyError):
     """The operation is switched off or not offered."""
 
 
+class ReadOnlyError(UnsupportedError):
+    """The registry takes nothing in for now."""
+
+    def __init__(self, reason: str, *, retry_after: int | None = None) -> None:
+        super().__init__(reason, detail={"readonly": True, "seconds": retry_after})
+        self.retry_after = retry_after
+        """After how many seconds it does again, where that is known."""
+
+
 class DeniedError(PolicyError):
     """The caller may not do this."""
 
@@ -218,6 +229,10 @@ class CatalogLostError(StorageUnavailableError):
 
 class StorageCorruptError(StorageError):
     """What is stored cannot be what was written."""
+
+
+class AuditUnavailableError(StorageError):
+    """The audit log cannot be written; the message is for operators."""
 
 
 class ImageLayoutError(StorageError):

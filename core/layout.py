@@ -8,16 +8,18 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   ├── queued/<endpoint>/<event batch>               events that are still to be delivered
   + │   └── dead/<endpoint>/<event>                       events that were given up
   + ├── _control
+  + │   ├── readonly                                      the registry is read-only (`core.read_only`)
+  + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
-  + │   ├── collection/{checkpoint,filter}                how far a run of collection is
+  + │   ├── collection/<part>                             how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
-  + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
+  + │   ├── jobs/<job>                                    when it was done last (`core.schedule`)
+  + │   └── pulls/{since,latest,batches/<id>}             when manifests were pulled (`core.pulls`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what was removed together, in numbered parts
-  + │   ├── blobs/<alg>/<hex[:2]>/<hex>/<entry>           content that was collected under that entry
-  + │   ├── quarantine/<alg>/<hex[:2]>/<hex>/<entry>      content that is not what its digest says
-  + │   └── clock                                         written to learn the store's time
+  + │   ├── blobs/<alg>/<hex[:2]>/<hex>.<entry>           content that was collected under that entry
+  + │   └── quarantine/<alg>/<hex[:2]>/<hex>.<entry>      content that is not what its digest says
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
     └── repositories/<name>
         ├── _layers/<alg>/<hex>/link                      this repository may read that blob
@@ -31,11 +33,12 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
         │   ├── data                                      bytes so far
         │   ├── startedat                                 RFC 3339, UTC, whole seconds
       + │   └── data.parts                                a multipart upload under way (object stores)
-      + └── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then the manifest that names it
+      + ├── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then the manifest that names it
+      + └── _incomplete/<alg>/<hex>/link                  a manifest that waits for a push (`core.verification`)
 
 A link holds a digest as text, without a newline. Names, tags and digests are value objects, so a key is legal by
 construction. Distribution never enters a `_…` directory that it does not know. An entry of the trash is named
-`<yyyymmddThhmmssZ>-<kind>-<id>`, so that a listing tells when and what.
+`<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`, so that a listing tells when and what.
 """
 
 from typing import Final
@@ -57,12 +60,20 @@ NOTIFICATIONS_DEAD: Final = f"{ROOT}/_notifications/dead"
 """Its children are the endpoints that have dead letters."""
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 """Bytes of an endpoint's name that stand for themselves in a key."""
+READ_ONLY: Final = f"{CONTROL}/readonly"
+"""While it is there, and its time has not passed, nothing is taken in."""
+STORE_TIME: Final = f"{CONTROL}/time"
+"""Whoever writes it learns the store's time."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
 SPARES: Final = f"{CONTROL}/spares"
 COLLECTION: Final = f"{CONTROL}/collection"
+PULLS_SINCE: Final = f"{CONTROL}/pulls/since"
+"""Its time is that from which on pulls are known without a gap."""
+PULLS_LATEST: Final = f"{CONTROL}/pulls/latest"
+"""Its time is when a process last showed that it records pulls."""
+PULL_BATCHES: Final = f"{CONTROL}/pulls/batches"
 TRASH: Final = f"{ROOT}/_trash"
 TRASH_ENTRIES: Final = f"{TRASH}/entries"
-TRASH_CLOCK: Final = f"{TRASH}/clock"
 
 
 def blob_directory(digest: Digest) -> str:
@@ -88,6 +99,11 @@ def layers(name: RepositoryName) -> str:
 def layer_link(name: RepositoryName, digest: Digest) -> str:
     """The record that a repository may read a blob."""
     return f"{layers(name)}/{digest.algorithm}/{digest.encoded}/link"
+
+
+def manifests(name: RepositoryName) -> str:
+    """Below it lie the manifests and tags of a repository."""
+    return f"{REPOSITORIES}/{name}/_manifests"
 
 
 def revisions(name: RepositoryName) -> str:
@@ -160,9 +176,24 @@ def referrers(name: RepositoryName, subject: Digest) -> str:
     return f"{all_referrers(name)}/{subject.algorithm}/{subject.encoded}"
 
 
+def incomplete(name: RepositoryName) -> str:
+    """Below it lie the links of manifests that cannot be pulled: a repair took them out of the revisions."""
+    return f"{REPOSITORIES}/{name}/_incomplete"
+
+
+def incomplete_link(name: RepositoryName, digest: Digest) -> str:
+    """The record that the repository held a manifest, and is to hold it again as soon as a push made it whole."""
+    return f"{incomplete(name)}/{digest.algorithm}/{digest.encoded}/link"
+
+
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
     """The record that the manifest `digest` names `subject`."""
     return f"{referrers(name, subject)}/{digest.algorithm}/{digest.encoded}/link"
+
+
+def pull_batch(batch_id: str) -> str:
+    """When some manifests were pulled, as one process saw it."""
+    return f"{PULL_BATCHES}/{batch_id}"
 
 
 def trash_entry_part(entry_id: str, part: int) -> str:
@@ -170,19 +201,22 @@ def trash_entry_part(entry_id: str, part: int) -> str:
     return f"{TRASH_ENTRIES}/{entry_id}.{part:06}"
 
 
-def trash_blob(digest: Digest) -> str:
-    """Its children are the copies of a blob in the trash, named by the entries that they were removed under."""
-    return f"{TRASH}/blobs/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}"
+def trash_blobs(digest: Digest) -> str:
+    """Its children are the copies of blobs whose digests begin alike, as `<hex>.<entry>`.
+
+    A folder of its own for each blob would stay in a folder's tree when the copies have gone.
+    """
+    return f"{TRASH}/blobs/{digest.algorithm}/{digest.encoded[:2]}"
 
 
 def trash_blob_copy(digest: Digest, entry_id: str) -> str:
     """The content of a blob that was removed under an entry."""
-    return f"{trash_blob(digest)}/{entry_id}"
+    return f"{trash_blobs(digest)}/{digest.encoded}.{entry_id}"
 
 
 def quarantined_copy(digest: Digest, entry_id: str) -> str:
     """Content that stood at a blob's key and was not that blob."""
-    return f"{TRASH}/quarantine/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}/{entry_id}"
+    return f"{TRASH}/quarantine/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{entry_id}"
 
 
 def is_manifest_link(key: str) -> bool:
@@ -253,6 +287,11 @@ def collection_round_pulse(round_id: str) -> str:
 def spare(digest: Digest) -> str:
     """The record that somebody relies on a digest that a round was about to take."""
     return f"{SPARES}/{digest.algorithm}/{digest.encoded}"
+
+
+def collection_checkpoint(name: str) -> str:
+    """A part of what a run of collection goes on from after a kill."""
+    return f"{COLLECTION}/{name}"
 
 
 def transfer(transfer_id: str) -> str:

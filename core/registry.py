@@ -9,6 +9,7 @@ from core.services.blobs import BlobService
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService, PushedManifest
 from core.services.referrers import ReferrerService
+from core.services.repositories import RepositoryRemoval, RepositoryService
 from core.services.tags import TagService
 from core.services.trash import Restoration, TrashService
 from core.services.uploads import UploadService
@@ -25,6 +26,7 @@ class Registry:
     referrers: ReferrerService
     catalog: CatalogService
     trash: TrashService
+    repositories: RepositoryService
 
     async def push_manifest(
         self,
@@ -49,6 +51,15 @@ class Registry:
         if isinstance(reference, Digest):
             await self.catalog.record_removal(name)
         return removed
+
+    async def delete_repository(
+        self, name: RepositoryName, *, by: str = "", reason: str = "", dry_run: bool = False
+    ) -> RepositoryRemoval:
+        """Delete a repository's tags and manifests (see `RepositoryService.delete`), and its name in the catalog."""
+        removal = await self.repositories.delete(name, by=by, reason=reason, dry_run=dry_run)
+        if not dry_run:
+            await self.catalog.record_removal(name)
+        return removal
 
     async def restore(self, entry: str, *, force: bool = False) -> Restoration:
         """Bring back what an entry of the trash names (see `TrashService.restore`), and its repositories' names."""

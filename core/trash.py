@@ -18,6 +18,7 @@ from core.digest import Digest
 from core.errors import ObjectNotFoundError, StorageCorruptError
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.store_time import store_time
 from core.trash_entry import (
     PART_BYTES_MAX,
     RemovedLink,
@@ -130,8 +131,8 @@ class Trash:
         """
         if await self._is_at(layout.blob_data(digest)):
             return True
-        for entry in [entry async for entry in self._storage.list_children(layout.trash_blob(digest))]:
-            if await self._move(layout.trash_blob_copy(digest, entry), layout.blob_data(digest)):
+        for key in await self._copies(digest):
+            if await self._move(key, layout.blob_data(digest)):
                 return True
         # Somebody else may have been faster.
         return await self._is_at(layout.blob_data(digest))
@@ -147,10 +148,7 @@ class Trash:
 
     async def holds_blob(self, digest: Digest) -> bool:
         """Whether the trash has a copy of a blob. One storage request."""
-        async with closing(self._storage.list_children(layout.trash_blob(digest))) as copies:
-            async for _ in copies:
-                return True
-        return False
+        return bool(await self._copies(digest))
 
     async def entries(self, kinds: Collection[TrashKind] = tuple(TrashKind)) -> AsyncIterator[TrashEntry]:
         """Yield the entries of these kinds by ascending names: oldest first. One request each, and the listing.
@@ -194,7 +192,7 @@ class Trash:
         one: what was collected after it was deleted can be brought back for as long as what was collected. Costs a
         listing of the entries, and two or three requests for each that is old.
         """
-        now = await self._store_time()
+        now = await store_time(self._storage)
         ages = {name: now - written_at for name, written_at in (await self._written_at()).items()}
         held = await self._held()
         old = [name for name, age in ages.items() if name not in held and age > self._keep_of(name)]
@@ -219,6 +217,21 @@ class Trash:
         except ObjectNotFoundError:
             return False
         return True
+
+    async def _copies(self, digest: Digest) -> list[str]:
+        directory = layout.trash_blobs(digest)
+        return [f"{directory}/{name}" for name in await self._beginning(directory, digest.encoded)]
+
+    async def _beginning(self, directory: str, stem: str) -> list[str]:
+        """Return the children called `<stem>.…`. One storage request."""
+        found: list[str] = []
+        async with closing(self._storage.list_children(directory, after=stem)) as children:
+            async for child in children:
+                if not child.startswith(stem):
+                    break
+                if child.startswith(f"{stem}."):
+                    found.append(child)
+        return found
 
     async def _is_at(self, key: str) -> bool:
         try:
@@ -246,13 +259,7 @@ class Trash:
             return None
 
     async def _part_keys(self, name: str) -> list[str]:
-        keys: list[str] = []
-        async with closing(self._storage.list_children(layout.TRASH_ENTRIES, after=name)) as children:
-            async for child in children:
-                if child.rpartition(".")[0] != name:
-                    break
-                keys.append(f"{layout.TRASH_ENTRIES}/{child}")
-        return keys
+        return [f"{layout.TRASH_ENTRIES}/{child}" for child in await self._beginning(layout.TRASH_ENTRIES, name)]
 
     async def _written_at(self) -> dict[str, datetime]:
         """Return when each entry's youngest part was written."""
@@ -262,11 +269,6 @@ class Trash:
             if name:
                 youngest[name] = max(stat.modified_at, youngest.get(name, stat.modified_at))
         return youngest
-
-    async def _store_time(self) -> datetime:
-        # Entries are dated by the store, and our own clock may be hours away from its.
-        await self._storage.write(layout.TRASH_CLOCK, b"", durable=False)
-        return (await self._storage.stat(layout.TRASH_CLOCK)).modified_at
 
     async def _held(self) -> set[str]:
         # A round of collection has the name of its entry: what it moved may have to go back before it ends.

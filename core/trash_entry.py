@@ -18,7 +18,7 @@ T = TypeVar("T")
 PART_ITEMS_MAX: Final = 4_000
 """How many links and digests one part names: about a megabyte, far below what a store reads back in one piece."""
 PART_BYTES_MAX: Final = 4 * 1024 * 1024
-_WHEN: Final = "%Y%m%dT%H%M%SZ"
+_WHEN: Final = "%Y%m%dT%H%M%S.%fZ"
 
 
 class TrashKind(StrEnum):
@@ -45,7 +45,7 @@ class TrashEntry:
     """What is known of a removal without the list of what went."""
 
     id: str
-    """`<yyyymmddThhmmssZ>-<kind>-<id>`, unique; ascending by time as far as clocks agree."""
+    """`<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`, unique; ascending by time as far as clocks agree."""
     kind: TrashKind
     when: datetime
     """By the clock of who removed it: for people. What decides is the store's time."""

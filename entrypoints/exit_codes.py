@@ -16,6 +16,10 @@ class ExitCode(IntEnum):
     USAGE = 2
     NOT_FOUND = 3
     STORAGE = 4
+    DAMAGE = 5
+    """A check found something that somebody has to look after."""
+    REPAIRED = 6
+    """A check found damage, and repaired all of it."""
 
 
 _CODES: Final[dict[type[BaseException], ExitCode]] = {

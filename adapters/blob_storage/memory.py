@@ -161,6 +161,10 @@ class InMemoryBlobStorage(BlobStorage):
         return ()
 
     @override
+    async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
+        """Do nothing: there are no folders."""
+
+    @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:
         return None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
+from functools import lru_cache
 
 from typing_extensions import override
 
@@ -71,7 +72,9 @@ class ListingCatalogIndex(CatalogIndex):
             await _close(paths)
 
 
+@lru_cache(maxsize=16_384)
 def _as_name(path: str) -> RepositoryName | None:
+    # Remembered, for checking the same names again and again is a tenth of what a listing costs.
     try:
         return RepositoryName(path)
     except NameInvalidError:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marshmallow import ValidationError
+from marshmallow import ValidationError, validates_schema
 from typing_extensions import override
 
 from config.schema.base import SectionSchema, Sub, SubList
@@ -22,6 +22,7 @@ from config.settings import (
     OutboxSettings,
     ProxyExecSettings,
     ProxySettings,
+    ReadinessSettings,
     StorageCheckSettings,
     TcpCheckSettings,
 )
@@ -82,15 +83,39 @@ class TcpCheckSchema(SectionSchema):
     threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
 
 
+class ReadinessSchema(SectionSchema):
+    """`health.readiness`."""
+
+    settings = ReadinessSettings
+
+    interval_seconds = Duration("interval", "How often storage and index are looked at.", above_zero=True)
+    timeout_seconds = Duration("timeout", "How long the storage may take to answer.", above_zero=True)
+    failures = Integer("failures", "How many failures in a row make `/readyz` say 503.", at_least=1)
+    successes = Integer("successes", "How many successes in a row make it say 200 again.", at_least=1)
+    needs_index = Bool("index", "Whether a replica whose catalog index is away is not ready.")
+
+
 class HealthSchema(SectionSchema):
     """`health`; distribution's variables know the lists by the names of its Go fields."""
 
     settings = HealthSettings
 
+    readiness = Sub("readiness", "What `/readyz` answers.", ReadinessSchema)
     storage = Sub("storagedriver", "The check of the storage.", StorageCheckSchema)
     files = SubList("file", "Checks of files.", FileCheckSchema, go=("FILECHECKERS",))
     http = SubList("http", "Checks of URLs.", HttpCheckSchema, go=("HTTPCHECKERS",))
     tcp = SubList("tcp", "Checks of ports.", TcpCheckSchema, go=("TCPCHECKERS",))
+
+    @validates_schema
+    def check_names(self, values: dict[str, Any], **_: Any) -> None:
+        """Refuse two checks of one name, of which `/debug/health` could show one only (distribution panics)."""
+        names = [
+            *(check.file for check in values.get("files", ())),
+            *(check.uri for check in values.get("http", ())),
+            *(check.addr for check in values.get("tcp", ())),
+        ]
+        if len(set(names)) < len(names):
+            raise ValidationError("must not check the same file, URL or port twice")
 
 
 class IgnoreSchema(SectionSchema):

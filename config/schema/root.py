@@ -8,6 +8,7 @@ from marshmallow import ValidationError
 from typing_extensions import override
 
 from config.schema.access import AccessSchema, require_compatible
+from config.schema.audit import AuditSchema
 from config.schema.auth import AuthSchema
 from config.schema.base import SectionSchema, Sub, SubList
 from config.schema.collections import ListOf, Unused
@@ -169,6 +170,7 @@ class RootSchema(SectionSchema):
     storage = Sub("storage", "Where images lie.", StorageSchema, may_be_bare=True, required=NO_DRIVER)
     auth = Sub("auth", "Who may come in.", AuthSchema, may_be_bare=True)
     access = Sub("access", "Who may do what.", AccessSchema)
+    audit = Sub("audit", "Who did what.", AuditSchema)
     middleware = Sub("middleware", "Middlewares.", MiddlewareSchema)
     reporting = Sub("reporting", "Error reporting.", ReportingSchema)
     http = Sub("http", "The HTTP server.", HttpSchema)

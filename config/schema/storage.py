@@ -75,6 +75,9 @@ class ReadOnlySchema(SectionSchema):
 
     readonly_enabled = Bool("enabled", "Whether pushes and deletes are refused.")
     readonly_reason = Text("reason", "What a refused client is told.")
+    readonly_upkeep = Bool(
+        "upkeep", "Whether the registry collects garbage and removes abandoned uploads while it is read-only."
+    )
 
 
 class MaintenanceSchema(SectionSchema):

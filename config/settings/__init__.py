@@ -5,6 +5,7 @@ Nothing here reads a file or the environment (`config.loader` does) and nothing 
 """
 
 from config.settings.access import AccessSettings, ImmutableTagSettings, RuleActionSetting, RuleSettings
+from config.settings.audit import AuditSettings
 from config.settings.auth import (
     SIGNING_ALGORITHMS,
     AuthKind,
@@ -35,6 +36,7 @@ from config.settings.operations import (
     OutboxSettings,
     ProxyExecSettings,
     ProxySettings,
+    ReadinessSettings,
     StorageCheckSettings,
     TcpCheckSettings,
 )
@@ -67,6 +69,7 @@ __all__ = [
     "SIGNING_ALGORITHMS",
     "AccessLogFormat",
     "AccessSettings",
+    "AuditSettings",
     "AuthKind",
     "AuthSettings",
     "CatalogBackend",
@@ -98,6 +101,7 @@ __all__ = [
     "PlatformSettings",
     "ProxyExecSettings",
     "ProxySettings",
+    "ReadinessSettings",
     "RedisSettings",
     "RedisTlsSettings",
     "RuleActionSetting",

@@ -50,9 +50,24 @@ class TcpCheckSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadinessSettings:
+    """When `/readyz` says that this replica should be sent requests."""
+
+    interval_seconds: float = 10.0
+    timeout_seconds: float = 5.0
+    """How long the storage may take to answer."""
+    failures: int = 3
+    """How many in a row make it not ready."""
+    successes: int = 2
+    """How many in a row make it ready again."""
+    needs_index: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
     """All health checks."""
 
+    readiness: ReadinessSettings = field(default_factory=ReadinessSettings)
     storage: StorageCheckSettings = field(default_factory=StorageCheckSettings)
     files: tuple[FileCheckSettings, ...] = ()
     http: tuple[HttpCheckSettings, ...] = ()

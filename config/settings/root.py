@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from config.settings.access import AccessSettings
+from config.settings.audit import AuditSettings
 from config.settings.auth import AuthSettings
 from config.settings.http import HttpSettings
 from config.settings.log import LogSettings
@@ -102,6 +103,7 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     notifications: NotificationSettings = field(default_factory=NotificationSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     redis: RedisSettings | None = None

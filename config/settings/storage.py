@@ -126,6 +126,8 @@ class StorageSettings:
     readonly_enabled: bool = False
     readonly_reason: str | None = None
     """What a refused client is told."""
+    readonly_upkeep: bool = True
+    """Whether garbage collection, retention and the removal of abandoned uploads go on while read-only."""
     trash_keep_seconds: float = 168 * 3600.0
     """How long what was deleted or collected can be brought back; 0 does not record deletions."""
     upload_purging: UploadPurgingSettings = field(default_factory=UploadPurgingSettings)

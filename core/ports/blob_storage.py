@@ -237,6 +237,14 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
+    async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
+        """Remove empty folders at and below these prefixes, then those above them that are empty now, up to `below`.
+
+        Never an object, nor `below` itself. Where there are no folders nothing is done, at no cost. Whoever writes at
+        the same moment succeeds.
+        """
+
+    @abstractmethod
     async def drop_unfinished(
         self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
     ) -> Sequence[str]:

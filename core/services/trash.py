@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from core.collection.guard import CollectionGuard
 from core.concurrency import map_bounded
 from core.digest import Digest
 from core.errors import BlobUnknownError, DeniedError, UnknownError
@@ -49,6 +50,15 @@ class Restoration:
     """Of many things that went together, those that could not come back; then the entry stays."""
 
 
+@dataclass(slots=True)
+class _History:
+    """Links that were removed from some repositories."""
+
+    removed: dict[str, Digest] = field(default_factory=dict)
+    collected: dict[str, Digest] = field(default_factory=dict)
+    """Those that nobody asked for: their subject or their manifest had gone."""
+
+
 class TrashService:
     """Lists, restores and ends entries of the trash; one per process.
 
@@ -57,6 +67,7 @@ class TrashService:
         trash: its trash.
         links: reads and writes links.
         tag_links: those of tags.
+        guard: what keeps collection away from what was brought back.
         keeps_tag: tells which tags stay with the manifest that they point at.
     """
 
@@ -67,12 +78,14 @@ class TrashService:
         links: Links,
         tag_links: TagLinks,
         *,
+        guard: CollectionGuard,
         keeps_tag: Callable[[RepositoryName, Tag], bool],
     ) -> None:
         self._storage = storage
         self._trash = trash
         self._links = links
         self._tags = tag_links
+        self._guard = guard
         self._keeps_tag = keeps_tag
 
     async def removals(self, repository: RepositoryName | None = None) -> AsyncIterator[Removal]:
@@ -89,7 +102,8 @@ class TrashService:
 
         A tag comes back with its manifest, the images of an index, their blobs and links, and with the referrers that
         were collected after it. Idempotent: what is there already is left alone; a kill in between leaves an entry that
-        can be restored again, and no tag that cannot be pulled. Reads the entries of all collections.
+        can be restored again, and no tag that cannot be pulled. Reads the entries of the repository and of all
+        collections.
 
         Args:
             name: the entry's name; or `repository:tag` for the youngest entry that has this tag.
@@ -103,15 +117,15 @@ class TrashService:
         entry, recorded, blobs = await self._read(await self._find(name))
         tags = [(key.name, key.tag, target) for key, target in _parsed(recorded) if isinstance(key, TagKey)]
         await self._require_free(tags, force=force)
-        collected = await self._collected({key.name for key, _ in _parsed(recorded)})
-        restorer = ImageRestorer(self._storage, self._links, self._trash, collected | recorded)
+        history = await self._history({key.name for key, _ in _parsed(recorded)})
+        restorer = ImageRestorer(self._storage, self._links, self._trash, history.removed | recorded, guard=self._guard)
 
         async def return_copy(digest: Digest) -> bool:
             return await self._trash.return_copy(digest, entry)
 
         await map_bounded(return_copy, blobs)
         lost = await self._restore_manifests(restorer, entry, recorded)
-        await self._restore_referrers(restorer, collected)
+        await self._restore_referrers(restorer, history.collected)
         lost += await self._restore_links(restorer, entry, recorded)
         # Tags come last, since they make all of it pullable.
         restored = [tag for tag in tags if (tag[0], tag[2]) in restorer.manifests]
@@ -181,15 +195,19 @@ class TrashService:
             if not force:
                 raise DeniedError(f"the tag {name}:{tag} points at another manifest by now", detail=detail)
 
-    async def _collected(self, names: AbstractSet[RepositoryName]) -> dict[str, Digest]:
-        """Return the links of these repositories that collections removed."""
-        collected: dict[str, Digest] = {}
-        async for entry in self._trash.entries({TrashKind.COLLECTION}):
+    async def _history(self, names: AbstractSet[RepositoryName]) -> _History:
+        """Return what else was removed from these repositories."""
+        history = _History()
+        async for entry in self._trash.entries():
+            if entry.kind is not TrashKind.COLLECTION and entry.repository not in names:
+                continue
             async for part in self._trash.parts(entry.id):
-                for link in part.links:
-                    if (key := parse_link_key(link.key)) is not None and key.name in names:
-                        collected[link.key] = link.target
-        return collected
+                links = {link.key: link.target for link in part.links}
+                ours = {link: links[link] for link, key in _keys(links) if key.name in names}
+                history.removed |= ours
+                if entry.kind is TrashKind.COLLECTION:
+                    history.collected |= ours
+        return history
 
     async def _restore_manifests(
         self, restorer: ImageRestorer, entry: TrashEntry, recorded: Mapping[str, Digest]
@@ -241,20 +259,25 @@ class TrashService:
     async def _removal(self, entry: TrashEntry) -> Removal:
         removal = Removal(entry=entry)
         async for part in self._trash.parts(entry.id):
-            keys = [(parse_link_key(link.key), link.target) for link in part.links]
+            keys = list(_parsed({link.key: link.target for link in part.links}))
+            tags = tuple((key.name, key.tag, target) for key, target in keys if isinstance(key, TagKey))
             removal = replace(
                 removal,
-                tags=removal.tags
-                + tuple((key.name, key.tag, target) for key, target in keys if isinstance(key, TagKey)),
+                tags=tuple(sorted(removal.tags + tags)),
                 manifests=removal.manifests + sum(isinstance(key, RevisionKey) for key, _ in keys),
-                links=removal.links + len(keys),
+                links=removal.links + len(part.links),
                 blobs=removal.blobs + len(part.blobs),
                 blob_bytes=removal.blob_bytes + part.blob_bytes,
             )
         return removal
 
 
-def _parsed(links: Mapping[str, Digest]) -> Iterator[tuple[LinkKey, Digest]]:
-    for link, target in links.items():
+def _keys(links: Mapping[str, Digest]) -> Iterator[tuple[str, LinkKey]]:
+    for link in links:
         if (key := parse_link_key(link)) is not None:
-            yield key, target
+            yield link, key
+
+
+def _parsed(links: Mapping[str, Digest]) -> Iterator[tuple[LinkKey, Digest]]:
+    for link, key in _keys(links):
+        yield key, links[link]

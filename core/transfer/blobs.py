@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from core import layout
 from core.budget import Budget
+from core.collection.guard import CollectionGuard
 from core.digest import Digest, Hasher, HasherFactory
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
 from core.ports.blob_storage import BlobReader, BlobStorage, BlobWriter
 from core.transfer.tally import Tally
+from core.trash import Trash
 
 SMALL_BYTES_MAX: Final = 1024 * 1024
 """Up to this a blob is held whole and written in one request."""
@@ -59,6 +61,10 @@ class Work:
     budget: Budget
     sleep: Callable[[float], Awaitable[None]]
     tally: Tally
+    guard: CollectionGuard
+    """Keeps collection at the target from taking what is copied there."""
+    trash: Trash
+    """Of the target, where deletions that are followed are recorded."""
     is_dry: bool = False
     """Whether nothing is written."""
     rereads_target: bool = False

@@ -15,6 +15,7 @@ from core.transfer.comparison import Comparison
 from core.transfer.removal import Removal, count_extra
 from core.transfer.repository import RepositoryTransfer
 from core.transfer.tally import TransferProgress
+from core.transfer.target import Target
 from core.transfer.tasks import for_each
 
 REPOSITORIES_AT_ONCE: Final = 4
@@ -55,8 +56,9 @@ class StorageCopy:
         self._selection = selection
         self._record = record
         self._comparison = Comparison(work)
-        self._repositories = RepositoryTransfer(work, self._comparison, BlobTransfer(work))
-        self._removal = Removal(work, self._comparison)
+        target = Target(work)
+        self._repositories = RepositoryTransfer(work, self._comparison, BlobTransfer(work), target)
+        self._removal = Removal(work, self._comparison, target)
 
     async def run(self) -> TransferProgress:
         """Make one pass and return what it did.

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from core import layout
+from core.collection.guard import Need
 from core.digest import Digest
-from core.errors import DigestInvalidError, ManifestInvalidError, ObjectNotFoundError
+from core.errors import DigestInvalidError, ManifestInvalidError, ObjectNotFoundError, StorageUnavailableError
 from core.manifest import Manifest, read_manifest
 from core.names import RepositoryName, Tag
 from core.schema1 import is_schema1
 from core.transfer.blobs import BlobTransfer, Outcome, Work
 from core.transfer.comparison import Comparison, Differences, TagChange, digest_in, digest_of_link
 from core.transfer.tally import Trouble
+from core.transfer.target import ATTEMPTS, Target
 from core.transfer.tasks import for_each, stream
 
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -40,6 +42,8 @@ class _State:
     """What the target cannot have: damaged, missing or incomplete."""
     whole: set[Digest] = field(default_factory=set)
     """Manifests that the target has."""
+    linked: set[Digest] = field(default_factory=set)
+    """Blobs that the source links."""
     waiting: list[Digest] = field(default_factory=list)
     """Indexes whose children have to be there first."""
 
@@ -47,10 +51,10 @@ class _State:
 class RepositoryTransfer:
     """Copies repositories; one per pass."""
 
-    def __init__(self, work: Work, comparison: Comparison, blobs: BlobTransfer) -> None:
+    def __init__(self, work: Work, comparison: Comparison, blobs: BlobTransfer, target: Target) -> None:
         self._work = work
         self._source = work.source
-        self._target = work.target
+        self._target = target
         self._comparison = comparison
         self._blobs = blobs
 
@@ -73,6 +77,8 @@ class RepositoryTransfer:
         return bool(state.whole)
 
     async def _layer(self, state: _State, key: str) -> None:
+        if (digest := digest_of_link(key)) is not None:
+            state.linked.add(digest)
         is_present = key in state.found.present_layers
         state.found.present_layers.discard(key)
         if is_present and not self._work.rereads_target:
@@ -99,16 +105,25 @@ class RepositoryTransfer:
         if digest is None:
             self._work.tally.complain(Trouble.NO_LINK, state.name, key, "the link holds no digest")
             return None
-        outcome = await self._blobs.bring(digest)
-        if outcome.is_whole:
-            if not is_present or content != await self._comparison.read(self._target, link):
-                await self._write(link, content)
+        outcome = await self._bring_linked(Need(link, digest), content, is_present=is_present)
         # Deleted and collected at the source meanwhile, perhaps: then nothing is wrong.
-        elif await self._comparison.read(self._source, link) is not None:
+        if not outcome.is_whole and await self._comparison.read(self._source, link) is not None:
             state.lost.update({digest, named or digest})
             trouble, text = _TROUBLES[outcome]
             self._work.tally.complain(trouble, state.name, digest, text)
         return outcome
+
+    async def _bring_linked(self, need: Need, content: bytes, *, is_present: bool) -> Outcome:
+        for _ in range(ATTEMPTS):
+            ticket = await self._target.ticket()
+            outcome = await self._blobs.bring(need.digest)
+            if not outcome.is_whole:
+                return outcome
+            if not is_present or content != await self._comparison.read(self._work.target, need.link):
+                await self._target.write(need.link, content)
+            if await self._target.keeps(ticket, [need]):
+                return outcome
+        raise _collected(need.digest)
 
     async def _manifests(self, state: _State) -> None:
         pending: Sequence[Digest] = state.found.revisions
@@ -134,10 +149,32 @@ class RepositoryTransfer:
             text = f"it refers to {missing[0]}, which could not be copied"
             self._work.tally.complain(Trouble.INCOMPLETE, state.name, digest, text)
             return
-        await self._write(layout.blob_data(digest), content)
-        if await self._write_link(layout.revision_link(state.name, digest)):
+        needs = [Need(layout.layer_link(state.name, blob), blob) for blob in blobs if blob in state.linked]
+        needs += [Need(layout.revision_link(state.name, child), child) for child in children if child in state.whole]
+        if await self._store_manifest(state, digest, content, needs):
             state.whole.add(digest)
             self._work.tally.add(manifests_copied=1)
+
+    async def _store_manifest(self, state: _State, digest: Digest, content: bytes, needs: Sequence[Need]) -> bool:
+        """Write a manifest and its link; return whether the source still had that link."""
+        link = layout.revision_link(state.name, digest)
+        for _ in range(ATTEMPTS):
+            ticket = await self._target.ticket()
+            await self._target.write(layout.blob_data(digest), content)
+            if not await self._write_link(link):
+                return False
+            if await self._target.keeps(ticket, [Need(link, digest), *needs]):
+                return True
+            # A collection took what was there before. No tag points here yet, so it can be undone and done again.
+            await self._target.delete([link])
+            for need in needs:
+                await self._bring_again(need.link)
+        raise _collected(digest)
+
+    async def _bring_again(self, link: str) -> None:
+        content = await self._comparison.read(self._source, link)
+        if content is not None and (digest := digest_in(content)) is not None:
+            await self._bring_linked(Need(link, digest), content, is_present=True)
 
     async def _late_children(self, state: _State, children: Iterable[Digest]) -> None:
         """Bring children that were pushed, before their index, while the manifests were being listed."""
@@ -175,10 +212,14 @@ class RepositoryTransfer:
             return
         if change.current is not None:
             digest = digest_in(change.current)
-            if digest not in state.whole:
+            if digest is None or digest not in state.whole:
                 await self._report_tag(state, tag, change.current)
                 return
-            await self._write(layout.tag_current_link(state.name, tag), change.current)
+            ticket = await self._target.ticket()
+            await self._target.write(layout.tag_current_link(state.name, tag), change.current)
+            if not await self._target.keeps(ticket, [Need(layout.revision_link(state.name, digest), digest)]):
+                # It had no tag and was collected just now.
+                await self._manifest(state, digest, set())
         for key in change.history:
             await self._write_link(f"{layout.tags(state.name)}/{key}")
         self._work.tally.add(tags_copied=1)
@@ -200,13 +241,12 @@ class RepositoryTransfer:
         content = await self._comparison.read(self._source, key)
         if content is None:
             return False
-        await self._write(key, content)
+        await self._target.write(key, content)
         return True
 
-    async def _write(self, key: str, content: bytes) -> None:
-        if not self._work.is_dry:
-            await self._work.budget.take(size=len(content))
-            await self._target.write(key, content)
+
+def _collected(digest: Digest) -> StorageUnavailableError:
+    return StorageUnavailableError(f"garbage collection at the target takes {digest} again and again")
 
 
 def _references(content: bytes) -> tuple[Sequence[Digest], Sequence[Digest]]:

@@ -61,7 +61,7 @@ class DataCheck:
     async def linked_steps(self, name: RepositoryName, *, after: str) -> AsyncGenerator[Step, None]:
         """Check the blobs greater than `after` that a repository links."""
         digests: set[Digest] = set()
-        for prefix in (layout.layers(name), layout.revisions(name)):
+        for prefix in (layout.layers(name), layout.revisions(name), layout.incomplete(name)):
             async for key, _ in self._context.reader.walk(prefix):
                 digests.update(digests_in_link(key.removeprefix(prefix + "/")))
         blobs = []

@@ -43,13 +43,15 @@ class Kind(StrEnum):
     """A list of referrers names a manifest that is gone or has another subject."""
     HISTORY_STALE = "history-stale"
     """A tag's history names a manifest that is gone."""
+    WHOLE_AGAIN = "whole-again"
+    """A manifest that a repair set aside, because it lacked something, lacks nothing any more."""
     ORPHAN = "orphan"
     """Data that no repository links; garbage collection takes it away."""
     LEFTOVER = "leftover"
     """An object that no registry reads: of a writer that was killed, or put there by hand."""
 
 
-NOTES: Final = frozenset({Kind.REFERRER_STALE, Kind.HISTORY_STALE, Kind.ORPHAN, Kind.LEFTOVER})
+NOTES: Final = frozenset({Kind.REFERRER_STALE, Kind.HISTORY_STALE, Kind.WHOLE_AGAIN, Kind.ORPHAN, Kind.LEFTOVER})
 """What costs space at most, and nobody sees."""
 
 

@@ -41,6 +41,27 @@ class ImageSuspects:
             return Suspicion(look, self._mending_manifest(manifest))
         return self._suspect_reference(kind, manifest, subject)
 
+    def suspect_whole(self, manifest: Digest) -> Suspicion:
+        """Suspect a manifest that was set aside to lack nothing any more."""
+        name, reader = self._view.name, self._context.reader
+        key = layout.incomplete_link(name, manifest)
+
+        async def look() -> Finding | None:
+            if not (await reader.link(key)).is_there:
+                return None
+            return Finding(
+                kind=Kind.WHOLE_AGAIN,
+                key=key,
+                repository=name,
+                digest=manifest,
+                detail="was set aside, and lacks nothing any more",
+            )
+
+        async def repair() -> Outcome | None:
+            return await self._context.repairer.return_manifest(name, manifest)
+
+        return Suspicion(look, repair)
+
     def _suspect_reference(self, kind: Kind, manifest: Digest, named: Descriptor) -> Suspicion:
         details: dict[Kind, _Detail] = {
             Kind.BLOB_LOST: lambda: self._blob_lost(named),
@@ -50,7 +71,7 @@ class ImageSuspects:
             Kind.REFERRER_UNLISTED: lambda: self._unlisted(manifest, named),
         }
         repairs: dict[Kind, Repair] = {
-            Kind.BLOB_LOST: self._bringing_back(named.digest),
+            Kind.BLOB_LOST: self._mending_image(manifest, named),
             Kind.BLOB_UNLINKED: self._linking(layout.layer_link(self._view.name, named.digest), named.digest),
             Kind.REFERRER_UNLISTED: self._linking(
                 layout.referrer_link(self._view.name, named.digest, manifest), manifest
@@ -62,17 +83,16 @@ class ImageSuspects:
 
     def _looking(self, kind: Kind, manifest: Digest, named: Digest | None, detail: _Detail) -> Look:
         name = self._view.name
-        link = layout.revision_link(name, manifest)
 
         async def look() -> Finding | None:
             text = await detail()
             # Last, since links go first: a manifest that was deleted meanwhile lacks nothing.
-            if text is None or not (await self._context.reader.link(link)).is_there:
+            if text is None or not await self._is_held(manifest):
                 return None
             harmless = kind is Kind.REFERRER_UNLISTED
             return Finding(
                 kind=kind,
-                key=link,
+                key=layout.revision_link(name, manifest),
                 repository=name,
                 digest=named or manifest,
                 images=() if harmless else self._images(manifest),
@@ -87,6 +107,13 @@ class ImageSuspects:
         for digest in (manifest, *sorted(self._above.get(manifest, ()))):
             names += [f"{name}:{tag}" for tag in self._view.tags_of(digest)] + [f"{name}@{digest}"]
         return tuple(names)
+
+    async def _is_held(self, manifest: Digest) -> bool:
+        """Whether the repository holds a manifest, or will as soon as it is whole."""
+        name, reader = self._view.name, self._context.reader
+        if (await reader.link(layout.revision_link(name, manifest))).is_there:
+            return True
+        return (await reader.link(layout.incomplete_link(name, manifest))).is_there
 
     async def _lost(self, manifest: Digest) -> str | None:
         if manifest in self._context.damaged:
@@ -134,25 +161,31 @@ class ImageSuspects:
         return await self._context.size_now(link.target or named.digest)
 
     def _mending_manifest(self, manifest: Digest) -> Repair:
+        name, repairer = self._view.name, self._context.repairer
+
+        async def is_there() -> bool:
+            return await self._context.size_now(manifest) is not None
+
         async def repair() -> Outcome | None:
-            if manifest not in self._context.damaged and await self._context.repairer.bring_back(manifest):
+            if manifest not in self._context.damaged and await repairer.bring_back(manifest):
                 return Outcome.RESTORED
             if self._above.get(manifest) or self._view.tags_of(manifest):
-                # Left as they are, all its tags work again as soon as it is pushed under any one.
-                return Outcome.NEEDS_PUSH
-
-            async def is_wanted() -> bool:
-                return await self._context.size_now(manifest) is not None
-
-            link = layout.revision_link(self._view.name, manifest)
-            removed = await self._context.repairer.remove_link(link, manifest, is_wanted=is_wanted)
+                return await repairer.set_manifest_aside(name, manifest, is_whole=is_there)
+            if manifest in self._view.set_aside:
+                await repairer.remove_link(layout.incomplete_link(name, manifest), manifest)
+            removed = await repairer.remove_link(layout.revision_link(name, manifest), manifest, is_wanted=is_there)
             return None if removed is None else Outcome.LOST
 
         return repair
 
-    def _bringing_back(self, digest: Digest) -> Repair:
+    def _mending_image(self, manifest: Digest, named: Descriptor) -> Repair:
+        async def is_whole() -> bool:
+            return await self._data_size(named) is not None
+
         async def repair() -> Outcome | None:
-            return Outcome.RESTORED if await self._context.repairer.bring_back(digest) else Outcome.NEEDS_PUSH
+            if await self._context.repairer.bring_back(named.digest):
+                return Outcome.RESTORED
+            return await self._context.repairer.set_manifest_aside(self._view.name, manifest, is_whole=is_whole)
 
         return repair
 

@@ -53,6 +53,12 @@ class ManifestCheck:
                 suspicions.append(suspect_leftover(self._context, key))
             else:
                 self._view.revisions.put(digest)
+        async for key, _ in self._context.reader.walk(layout.incomplete(self._view.name)):
+            digest = digest_of_link(key)
+            if digest is None or key != layout.incomplete_link(self._view.name, digest):
+                suspicions.append(suspect_leftover(self._context, key))
+            else:
+                self._view.set_aside.add(digest)
         return suspicions
 
     async def run(self) -> list[Suspicion]:
@@ -67,9 +73,12 @@ class ManifestCheck:
                 suspicions += await self._check_all(batch)
                 batch = []
         suspicions += await self._check_all(batch)
+        suspicions += await self._check_all(sorted(self._view.set_aside))
         # Before the images that they are in, which are told by what is left of them then.
         suspicions += [suspect_data(self._context, digest) for digest in sorted(self._damaged_blobs)]
         suspects = ImageSuspects(self._context, self._view, await self._lost_through_indexes())
+        troubled = {problem.manifest for problem in self._problems}
+        suspicions += [suspects.suspect_whole(digest) for digest in sorted(self._view.set_aside - troubled)]
         return suspicions + [suspects.suspect(each.kind, each.manifest, each.named) for each in self._problems]
 
     async def _check_all(self, batch: Sequence[Digest]) -> list[Suspicion]:
@@ -141,7 +150,7 @@ class ManifestCheck:
         return Kind.BLOB_LOST
 
     async def _child_problem(self, child: Descriptor) -> Kind | None:
-        if child.digest not in self._view.revisions:
+        if not self._view.holds(child.digest):
             return Kind.CHILD_MISSING
         size = await self._context.blob_size(child.digest)
         # A child that is lost is told by itself, with the images above it.

@@ -72,7 +72,7 @@ class OrphanSearch:
                 name = RepositoryName(path)
             except NameInvalidError:
                 continue
-            for prefix in (layout.layers(name), layout.revisions(name)):
+            for prefix in (layout.layers(name), layout.revisions(name), layout.incomplete(name)):
                 async for key, _ in self._context.reader.walk(prefix):
                     for digest in digests_in_link(key.removeprefix(f"{prefix}/")):
                         if self._is_in(part, digest):

@@ -22,6 +22,10 @@ Announce = Callable[[Sequence[Digest]], Awaitable[None]]
 """Tells all servers to believe no longer that these blobs are there; returns when they know."""
 
 
+async def _never() -> bool:
+    return False
+
+
 class Repairer:
     """Repairs one thing at a time; one per verification."""
 
@@ -67,7 +71,7 @@ class Repairer:
         return Outcome.REBUILT
 
     async def remove_link(
-        self, key: str, target: Digest | None, *, is_wanted: Callable[[], Awaitable[bool]]
+        self, key: str, target: Digest | None, *, is_wanted: Callable[[], Awaitable[bool]] = _never
     ) -> Outcome | None:
         """Remove a link that leads nowhere; `is_wanted` tells afterwards whether it leads somewhere by now."""
         if target is not None:
@@ -77,6 +81,28 @@ class Repairer:
             await self._links.write(key, target)
             return None
         return Outcome.REMOVED
+
+    async def set_manifest_aside(
+        self, name: RepositoryName, digest: Digest, *, is_whole: Callable[[], Awaitable[bool]]
+    ) -> Outcome | None:
+        """Have a manifest answered as unknown that cannot be pulled whole, since some clients push only what is.
+
+        Its tags stay, so that they all work again after one push; None where a push was faster.
+        """
+        link, record = layout.revision_link(name, digest), layout.incomplete_link(name, digest)
+        await self._links.write(record, digest)
+        await self._storage.delete([link])
+        # A push looks for what a manifest names before it links it.
+        if await is_whole():
+            await self.return_manifest(name, digest)
+            return None
+        return Outcome.NEEDS_PUSH
+
+    async def return_manifest(self, name: RepositoryName, digest: Digest) -> Outcome:
+        """Have the repository hold a manifest again that was set aside."""
+        await self._links.write(layout.revision_link(name, digest), digest)
+        await self._links.delete(layout.incomplete_link(name, digest))
+        return Outcome.REBUILT
 
     async def point_tag(self, name: RepositoryName, tag: Tag, digest: Digest) -> Outcome | None:
         """Point a tag without a target at a manifest; None where a push was faster."""

@@ -15,9 +15,10 @@ from core.verification.suspects import suspect_leftover
 from core.verification.suspicion import Suspicion
 from core.verification.tags import TagCheck
 
-_KNOWN_CHILDREN: Final = frozenset({"_layers", "_manifests", "_uploads", "_referrers"})
+_KNOWN_CHILDREN: Final = frozenset({"_layers", "_manifests", "_uploads", "_referrers", "_incomplete"})
+_FAR_REACHING: Final = frozenset({Outcome.REMOVED, Outcome.LOST, Outcome.RESTORED})
 _ROUNDS_MAX: Final = 3
-"""What a repair removes may make something else useless; two more rounds find all of it."""
+"""What a repair takes or brings may make something else useless or whole; two more rounds find all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ async def check_repository(context: Context, name: RepositoryName) -> Repository
         fresh = [finding for finding in findings if finding.identity not in found]
         found |= {finding.identity: finding for finding in fresh}
         manifests = max(manifests, view.manifests)
-        if not any(finding.outcome in {Outcome.REMOVED, Outcome.LOST} for finding in fresh):
+        if not any(finding.outcome in _FAR_REACHING for finding in fresh):
             break
     holds_manifest = manifests > 0 and await context.holds_manifest(name)
     return RepositoryVerdict(tuple(found.values()), manifests, holds_manifest)

@@ -29,12 +29,18 @@ class RepositoryView:
     """The pairs of subject and manifest in its lists of referrers."""
     true_referrers: DigestTable = field(default_factory=_table)
     """The pairs that its manifests say."""
+    set_aside: set[Digest] = field(default_factory=set)
+    """Manifests that it is to hold again as soon as they are whole."""
     indexes: list[Digest] = field(default_factory=list)
     """The manifests that list others."""
     needed_lost: set[Digest] = field(default_factory=set)
     """Blobs that manifests name and whose data is gone."""
     manifests: int = 0
     """How many manifests were read."""
+
+    def holds(self, digest: Digest) -> bool:
+        """Whether it holds a manifest, or will."""
+        return digest in self.revisions or digest in self.set_aside
 
     def tags_of(self, digest: Digest) -> list[Tag]:
         """Return the tags that point at a manifest, sorted."""

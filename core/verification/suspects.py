@@ -47,7 +47,7 @@ def suspect_link(context: Context, key: str, digest: Digest) -> Suspicion:
         state = await context.reader.link(key)
         if is_place_of(digest, state.target):
             return None
-        return await context.repairer.remove_link(key, None, is_wanted=_never)
+        return await context.repairer.remove_link(key, None)
 
     return Suspicion(look, repair)
 
@@ -77,7 +77,3 @@ def is_place_of(digest: Digest, target: Digest | None) -> bool:
 def repository_of(key: str) -> str:
     """Return the repository that a key lies in."""
     return key.removeprefix(f"{layout.REPOSITORIES}/").partition("/_")[0]
-
-
-async def _never() -> bool:
-    return False

@@ -56,12 +56,12 @@ class TagCheck:
             target = self._view.tags.get(tag)
             if target is None:
                 suspicions.append(self._suspect_untargeted(tag))
-            elif target not in self._view.revisions:
+            elif not self._view.holds(target):
                 suspicions.append(self._suspect_without_manifest(tag))
             suspicions += [
                 self._suspect_history(tag, digest)
                 for digest in objects.history
-                if digest not in self._view.revisions and digest != target
+                if not self._view.holds(digest) and digest != target
             ]
         return suspicions
 
@@ -170,7 +170,8 @@ class TagCheck:
         return Suspicion(look, repair)
 
     async def _is_held(self, digest: Digest) -> bool:
-        return (await self._context.reader.link(layout.revision_link(self._view.name, digest))).is_there
+        link = layout.revision_link(self._view.name, digest)
+        return digest in self._view.set_aside or (await self._context.reader.link(link)).is_there
 
     async def _has_history(self, tag: Tag) -> bool:
         found = [key async for key, _ in self._context.reader.walk(layout.tag(self._view.name, tag))]

@@ -9,6 +9,22 @@ from entrypoints.commands.copy import COPY
 from entrypoints.commands.export import EXPORT
 from entrypoints.commands.import_ import IMPORT
 from entrypoints.commands.notifications import NOTIFICATIONS
+from entrypoints.commands.readonly import READONLY
+from entrypoints.commands.repository import REPOSITORY
 from entrypoints.commands.serve import SERVE
+from entrypoints.commands.trash import TRASH
+from entrypoints.commands.verify import VERIFY
 
-ALL: Final[tuple[Command, ...]] = (SERVE, CONFIG, CATALOG, COPY, EXPORT, IMPORT, NOTIFICATIONS)
+ALL: Final[tuple[Command, ...]] = (
+    SERVE,
+    CONFIG,
+    CATALOG,
+    COPY,
+    EXPORT,
+    IMPORT,
+    REPOSITORY,
+    TRASH,
+    VERIFY,
+    READONLY,
+    NOTIFICATIONS,
+)

@@ -5,6 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+def file_argument(arguments: Namespace) -> str | None:
+    """Return the path of the configuration file that `add_file_argument` adds, if it was given."""
+    path: str | None = arguments.file
+    return path
+
+
+def changes_nothing(_arguments: Namespace) -> bool:
+    """Say no."""
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A subcommand: its name, its line of help, its arguments, and what it does.
@@ -16,6 +27,10 @@ class Command:
     help: str
     add_arguments: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int]
+    changes: Callable[[Namespace], bool] = changes_nothing
+    """Whether it changes what the registry holds or does with these arguments: then the audit log is told."""
+    file: Callable[[Namespace], str | None] = file_argument
+    """The configuration file whose registry is changed, if it was given."""
 
 
 def add_file_argument(parser: ArgumentParser) -> None:

@@ -173,6 +173,8 @@ class _Copier:
             budget=self._budget,
             sleep=asyncio.sleep,
             tally=Tally(observe=self._observe, report=self._report),
+            guard=self._target.guard(),
+            trash=self._target.trash(),
             is_dry=self._arguments.dry_run,
             rereads_target=self._arguments.verify_target,
             blobs_at_once=self._arguments.blobs_at_once,

@@ -85,5 +85,10 @@ def parse_target(text: str) -> ImportTarget:
 
 
 IMPORT: Final = Command(
-    name="import", help="take in the images of an OCI image layout", add_arguments=_add_arguments, run=_run
+    name="import",
+    help="take in the images of an OCI image layout",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda _arguments: True,
+    file=lambda arguments: split_words(arguments.words)[0],
 )

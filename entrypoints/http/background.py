@@ -40,6 +40,9 @@ class Job:
     """Seconds from the end of one run to the beginning of the next."""
     delay: Callable[[], float] = lambda: 0.0
     """Tells the seconds before the first run."""
+    is_upkeep: bool = False
+    """Whether it changes the store without a client's asking, and so may have to wait while the registry is read-only
+    (`storage.maintenance.readonly.upkeep`)."""
     finish: Callable[[], Awaitable[None]] = _nothing
     """Called once, after the last request, when the job has been cancelled."""
 
@@ -58,15 +61,22 @@ def standard_jobs(registry: Registry) -> Sequence[Job]:
 
 
 def background(
-    catalog: CatalogService, jobs: Sequence[Job], *, is_first: bool
+    catalog: CatalogService, jobs: Sequence[Job], *, upkeep_waits: Callable[[], Awaitable[bool]], is_first: bool
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Return what runs the upkeep of the catalog and `jobs` as long as the application lives."""
+    """Return what runs the upkeep of the catalog and `jobs` as long as the application lives.
+
+    Args:
+        catalog: whose index is kept.
+        jobs: what else is done.
+        upkeep_waits: tells whether jobs that are upkeep are left out for now.
+        is_first: whether this process fills the index.
+    """
 
     async def run(_app: web.Application) -> AsyncIterator[None]:
         catalog_ready = asyncio.Event()
         tasks = [
             asyncio.create_task(_keep_catalog(catalog, catalog_ready, fills=is_first)),
-            *(asyncio.create_task(_repeat(job), name=job.name) for job in jobs),
+            *(asyncio.create_task(_repeat(job, upkeep_waits), name=job.name) for job in jobs),
         ]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(catalog_ready.wait(), CATALOG_START_SECONDS)
@@ -81,10 +91,11 @@ def background(
     return run
 
 
-async def _repeat(job: Job) -> None:
+async def _repeat(job: Job, upkeep_waits: Callable[[], Awaitable[bool]]) -> None:
     await asyncio.sleep(job.delay())
     while True:
-        await _attempt(job.name, job.run)
+        if not (job.is_upkeep and await upkeep_waits()):
+            await _attempt(job.name, job.run)
         await asyncio.sleep(job.every)
 
 

@@ -44,11 +44,13 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.ManifestBlobUnknownError: ("MANIFEST_BLOB_UNKNOWN", 400),
     errors.ContentError: ("BLOB_UPLOAD_INVALID", 400),
     errors.UnsupportedError: ("UNSUPPORTED", 405),
+    errors.ReadOnlyError: ("UNSUPPORTED", 405),
     errors.DeniedError: ("DENIED", 403),
     errors.UnauthenticatedError: ("UNAUTHORIZED", 401),
     errors.TooManyRequestsError: ("TOOMANYREQUESTS", 429),
     errors.PolicyError: ("DENIED", 403),
     errors.StorageUnavailableError: ("UNAVAILABLE", 503),
+    errors.AuditUnavailableError: ("UNAVAILABLE", 503),
 }
 
 _HTTP_CODES: Final = {404: "NAME_UNKNOWN", 405: "UNSUPPORTED", 413: "SIZE_INVALID"}
@@ -85,6 +87,10 @@ def render(request: web.BaseRequest, error: Exception) -> web.Response:
         _logger.error("storage unavailable: %s", error)
         entries = [envelope(code, "the storage is unavailable, try again later")]
         return respond(status, entries, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    if isinstance(error, errors.AuditUnavailableError):
+        _logger.error("change refused: %s", error)
+        entries = [envelope(code, "changes cannot be recorded now, and are refused; try again later")]
+        return respond(status, entries, {"Retry-After": str(RETRY_AFTER_SECONDS)})
     return respond(status, _entries(code, error), _headers(request, error))
 
 
@@ -106,17 +112,22 @@ def _entries(code: str, error: Exception) -> list[dict[str, object]]:
 
 
 def _headers(request: web.BaseRequest, error: Exception) -> dict[str, str]:
+    headers = {}
     match error:
         case errors.UploadRangeError(offset=offset):
-            return {"Range": format_upload_range(offset), "Location": request.get(UPLOAD_LOCATION, request.path)}
+            headers = {"Range": format_upload_range(offset), "Location": request.get(UPLOAD_LOCATION, request.path)}
         case errors.RangeInvalidError(size=size):
-            return {"Content-Range": f"bytes */{size}"}
+            headers = {"Content-Range": f"bytes */{size}"}
         case errors.UnauthenticatedError(challenge=challenge):
-            return {"WWW-Authenticate": challenge}
+            headers = {"WWW-Authenticate": challenge}
         case errors.TooManyRequestsError(retry_after=seconds):
-            return {"Retry-After": str(seconds)}
+            headers = {"Retry-After": str(seconds)}
+        case errors.ReadOnlyError(retry_after=seconds):
+            # The methods that distribution names in this mode.
+            headers = {"Allow": "GET, HEAD"} | ({} if seconds is None else {"Retry-After": str(seconds)})
         case _:
-            return {}
+            pass
+    return headers
 
 
 def format_upload_range(offset: int) -> str:

@@ -41,6 +41,7 @@ def purge_job(storage: BlobStorage, schedule: SharedSchedule, settings: UploadPu
         name="abandoned uploads are removed",
         run=run,
         every=every,
+        is_upkeep=True,
         # Replicas that start together do not all look at once.
         delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
     )

@@ -37,7 +37,7 @@ def name_request(request: web.BaseRequest, new_id: Callable[[], str]) -> str:
 
 def trace_of(traceparent: str) -> str:
     """Return the trace's id of a `traceparent` header, or nothing if it is malformed."""
-    found = _TRACEPARENT.fullmatch(traceparent.strip())
+    found = _TRACEPARENT.fullmatch(traceparent.strip()) if traceparent else None
     if found is None or (found[2] is not None and traceparent.strip().startswith(_FIRST_VERSION)):
         return ""
     return found[1]

@@ -23,6 +23,7 @@ class Resource(Enum):
     UPLOADS = auto()
     UPLOAD = auto()
     REFERRERS = auto()
+    REPOSITORY = auto()
 
 
 class Right(Enum):
@@ -62,6 +63,7 @@ ENDPOINTS: Final = (
     Endpoint(Resource.UPLOAD, "HEAD", Right.READ, "end-13"),
     Endpoint(Resource.UPLOAD, "DELETE", Right.WRITE, "end-14"),
     Endpoint(Resource.CATALOG, "GET", Right.READ, "distribution's _catalog"),
+    Endpoint(Resource.REPOSITORY, "DELETE", Right.DELETE, "our extension _sohu"),
 )
 
 METHODS: Final[Mapping[Resource, tuple[str, ...]]] = {
@@ -81,6 +83,8 @@ class Target:
 
 _BASE: Final = Target(Resource.BASE)
 _CATALOG: Final = Target(Resource.CATALOG)
+_EXTENSION: Final = "/_sohu"
+"""What is ours, as the specification wants extensions named; no name of a repository has a component that begins so."""
 _BY_PARENT: Final = {
     "manifests": Resource.MANIFEST,
     "blobs": Resource.BLOB,
@@ -115,5 +119,7 @@ def _match_name(name: str, kind: str, last: str) -> Target | None:
         return Target(Resource.TAG_LIST, name)
     if kind == "uploads" and name.endswith("/blobs"):
         return Target(Resource.UPLOAD, name.removesuffix("/blobs"), last)
+    if f"{kind}/{last}" == "registry/repository" and name.endswith(_EXTENSION):
+        return Target(Resource.REPOSITORY, name.removesuffix(_EXTENSION))
     resource = _BY_PARENT.get(kind)
     return Target(resource, name, last) if resource else None

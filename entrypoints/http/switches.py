@@ -1,8 +1,11 @@
 """What an operator may change while the registry serves, as the requests read it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from config.settings import Settings
+from core.errors import ReadOnlyError, UnsupportedError
+from core.read_only import ReadOnlySwitch
 from entrypoints.http.routes import Right
 
 
@@ -11,23 +14,45 @@ class Switches:
 
     headers: Mapping[str, Sequence[str]]
     """`http.headers`."""
-    forbidden: Mapping[Right, str]
-    """Rights that are switched off, with what a client is told."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, read_only: ReadOnlySwitch) -> None:
+        self._read_only = read_only
         self.apply(settings)
+
+    async def require(self, right: Right) -> None:
+        """Let pass what may be done now.
+
+        Raises:
+            UnsupportedError: it is switched off, by the configuration or for all replicas while they serve.
+        """
+        if right is Right.READ:
+            return
+        if refuse := self._forbidden.get(right):
+            raise refuse()
+        await self._read_only.require_writable()
+
+    async def upkeep_waits(self) -> bool:
+        """Whether what the registry does to the store on its own account has to wait until it is writable again."""
+        if self._has_upkeep:
+            return False
+        try:
+            await self.require(Right.WRITE)
+        except ReadOnlyError:
+            return True
+        return False
 
     def apply(self, settings: Settings) -> None:
         """Take over what these settings say; requests under way go on by what they read before."""
         self.headers = settings.http.headers
-        self.forbidden = _forbidden(settings)
+        self._forbidden = _forbidden(settings)
+        self._has_upkeep = settings.storage.readonly_upkeep
 
 
-def _forbidden(settings: Settings) -> Mapping[Right, str]:
-    forbidden: dict[Right, str] = {}
+def _forbidden(settings: Settings) -> Mapping[Right, Callable[[], UnsupportedError]]:
+    forbidden: dict[Right, Callable[[], UnsupportedError]] = {}
     if not settings.storage.delete_enabled:
-        forbidden[Right.DELETE] = "deleting is switched off (storage.delete.enabled)"
+        forbidden[Right.DELETE] = partial(UnsupportedError, "deleting is switched off (storage.delete.enabled)")
     if settings.storage.readonly_enabled:
         reason = settings.storage.readonly_reason or "the registry is read-only (storage.maintenance.readonly)"
-        forbidden |= {Right.WRITE: reason, Right.DELETE: reason}
+        forbidden |= dict.fromkeys((Right.WRITE, Right.DELETE), partial(ReadOnlyError, reason))
     return forbidden

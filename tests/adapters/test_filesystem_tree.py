@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -158,3 +159,45 @@ def test_folder_that_cannot_be_synced_is_no_error(tmp_path):
     tree.sync_folder("/proc")
     with pytest.raises(NotADirectoryError):
         tree.sync_folder("/proc/version")
+
+
+def test_prune_removes_empty_folders_only(folder, tmp_path):
+    for path in ("r/a/_layers/sha256/x", "r/a/_manifests/tags", "r/b/_layers/sha256/x", "r/c/_layers"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "r/b/_layers/sha256/x/link").write_text("x")
+    folder.prune([f"{tmp_path}/r/a", f"{tmp_path}/r/b/_layers/sha256/x", f"{tmp_path}/r/c/_layers"], f"{tmp_path}/r")
+    assert sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "r").rglob("*")) == [
+        "r/b",
+        "r/b/_layers",
+        "r/b/_layers/sha256",
+        "r/b/_layers/sha256/x",
+        "r/b/_layers/sha256/x/link",
+    ]
+    folder.prune([f"{tmp_path}/r/b/_layers/sha256/x/link", f"{tmp_path}/r/z"], f"{tmp_path}/r")
+    assert (tmp_path / "r").is_dir()
+
+
+def test_prune_tells_what_it_may_not_do(folder, tmp_path, monkeypatch):
+    (tmp_path / "r/a").mkdir(parents=True)
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "no", path)
+
+    monkeypatch.setattr(tree.os, "rmdir", refuse)
+    with pytest.raises(PermissionError):
+        folder.prune([f"{tmp_path}/r/a"], f"{tmp_path}/r")
+
+
+async def test_writer_outlasts_pruning_of_its_folder(tmp_path, monkeypatch):
+    async with FilesystemBlobStorage(root_directory=str(tmp_path), threads_max=2) as storage:
+        make = os.makedirs
+        losses = iter([True])
+
+        def make_and_lose(path, **options):
+            make(path, **options)
+            if str(path).endswith("/u") and next(losses, False):
+                Path(path).rmdir()
+
+        monkeypatch.setattr(os, "makedirs", make_and_lose)
+        await stage(storage, "/r/u/data", b"abc")
+        assert await storage.staged_size("/r/u/data") == 3

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import adapters
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
+from core.ports.image_layout import ImageLayout
 
 CONTRACT_FILES = sorted((Path(__file__).parents[1] / "contracts").glob("test_*.py"))
 
@@ -40,9 +42,11 @@ def contracted_adapters(contract: str) -> set[str]:
 @pytest.mark.parametrize(
     ("port", "contract"),
     [
+        (AuditLog, "AuditLogContract"),
         (Authenticator, "AuthenticatorContract"),
         (BlobStorage, "BlobStorageContract"),
         (CatalogIndex, "CatalogIndexContract"),
+        (ImageLayout, "ImageLayoutContract"),
     ],
 )
 def test_every_adapter_runs_contract(port, contract):

@@ -150,3 +150,13 @@ class DeletionCases:
         for key in await keys(storage):
             assert await read_stream(storage, key) == b"content"
         assert "/p/b/link" in await keys(storage)
+
+    async def test_prune_takes_no_object(self, storage):
+        for key in ("/p/a/b/c", "/p/x/y", "/q"):
+            await storage.write(key, b"")
+        await storage.delete(["/p/a/b/c"])
+        await storage.prune(["/p/a/b", "/p/x", "/p/missing", "/q"], below="/p")
+        assert await keys(storage) == ["/p/x/y", "/q"]
+        await storage.write("/p/a/b/c", b"again")
+        assert await storage.read("/p/a/b/c") == b"again"
+        await storage.prune([], below="/p")

@@ -1,5 +1,6 @@
 """The application over in-memory adapters, as a client on a socket sees it."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -11,17 +12,21 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from config.settings import Settings
 from core.access import OPEN, AccessPolicy
 from core.digest import Digest
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
 from core.ports.event_sink import NO_EVENTS, EventSink
+from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
 from entrypoints.http.background import Job
+from entrypoints.http.observation import Observation
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 
@@ -37,6 +42,7 @@ def build_registry(services: CoreServices) -> Registry:
         referrers=services.referrers,
         catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
         trash=services.trash_service,
+        repositories=services.repositories,
     )
 
 
@@ -66,6 +72,10 @@ class Api:
             assert response.status == 201, await response.text()
 
 
+def read_only_switch(services: CoreServices) -> ReadOnlySwitch:
+    return ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
+
+
 def open_app(services: CoreServices, settings: Settings) -> web.Application:
     """The application that lets everybody in."""
     authenticator = OpenAuthenticator()
@@ -76,6 +86,8 @@ def open_app(services: CoreServices, settings: Settings) -> web.Application:
         policy=OPEN,
         upload_secret=SECRET,
         now=lambda: datetime.now(UTC),
+        audit_log=DisabledAuditLog(),
+        read_only=read_only_switch(services),
         lifetimes=[authenticator],
     )
 
@@ -99,6 +111,8 @@ async def start(services):
         policy: AccessPolicy = OPEN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         events: EventSink = NO_EVENTS,
+        audit_log: AuditLog | None = None,
+        observation: Observation | None = None,
         jobs: Sequence[Job] = (),
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
@@ -109,8 +123,11 @@ async def start(services):
             policy=policy,
             upload_secret=secret,
             now=now,
+            audit_log=audit_log or DisabledAuditLog(),
+            read_only=read_only_switch(services),
             lifetimes=[authenticator],
             events=events,
+            observation=observation,
             jobs=jobs,
         )
         server = TestServer(app)

@@ -1,5 +1,6 @@
 """Paths, methods and switches."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -7,9 +8,11 @@ import pytest
 from yarl import URL
 
 from adapters.auth.open import OpenAuthenticator
+from adapters.blob_storage.memory import InMemoryBlobStorage
 from config.settings import Settings
 from core.access import OPEN
 from core.digest import Digest
+from core.read_only import ReadOnlySwitch
 from core.upload_state import UploadStateCodec
 from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.dispatch import Dispatcher
@@ -54,8 +57,11 @@ def test_endpoint_without_handler_is_a_mistake_at_start():
         upload_lifetime=timedelta(0),
         now=lambda: datetime.now(UTC),
     )
+    storage = InMemoryBlobStorage(now=lambda: datetime.now(UTC))
+    read_only = ReadOnlySwitch(storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
+    switches = Switches(Settings(), read_only)
     with pytest.raises(ValueError, match="without a handler"):
-        Dispatcher({}, prefix="/", switches=Switches(Settings()), gatekeeper=gatekeeper, extras={})
+        Dispatcher({}, prefix="/", switches=switches, gatekeeper=gatekeeper, extras={})
 
 
 async def test_base_says_that_this_is_a_registry(api):
@@ -157,6 +163,7 @@ async def test_read_only_registry_takes_nothing(start):
     ):
         async with api.request(method, path) as response:
             assert response.status == 405
+            assert response.headers["Allow"] == "GET, HEAD"
             assert "read-only" in await response.text()
     async with api.request("GET", f"/v2/a/blobs/{Digest.of(b'content')}") as response:
         assert response.status == 200

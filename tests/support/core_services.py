@@ -21,6 +21,7 @@ from core.ports.descriptor_cache import DescriptorCache
 from core.services.blobs import BlobService
 from core.services.manifests import ManifestPolicy, ManifestService
 from core.services.referrers import ReferrerService
+from core.services.repositories import RepositoryService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
@@ -100,7 +101,10 @@ class CoreServices:
             trash=self.trash,
         )
         self.trash_service = TrashService(
-            self.storage, self.trash, self.links, self.tag_links, keeps_tag=self.policy.keeps_tag
+            self.storage, self.trash, self.links, self.tag_links, guard=self.guard, keeps_tag=self.policy.keeps_tag
+        )
+        self.repositories = RepositoryService(
+            self.storage, self.links, self.tag_links, self.trash, guard=self.guard, keeps_tag=self.policy.keeps_tag
         )
         self.tags = TagService(self.storage, self.tag_links, page_size_max=1000)
         self.referrers = ReferrerService(self.storage, self.links, self.tag_links)

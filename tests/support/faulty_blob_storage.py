@@ -180,6 +180,10 @@ class FaultyBlobStorage(BlobStorage):
         )
 
     @override
+    async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
+        await self.inner.prune(prefixes, below=below)
+
+    @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:
         return await self.inner.redirect_url(key, method=method)
 

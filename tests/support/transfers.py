@@ -13,7 +13,7 @@ from core.ports.blob_storage import BlobStorage
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
-from tests.support.core_services import offload
+from tests.support.core_services import CoreServices, offload
 from tests.support.streams import read_stream
 
 
@@ -34,6 +34,7 @@ class CopyRun:
         return await StorageCopy(self.work(**options), selection, record=self._record).run()
 
     def work(self, **options: Any) -> Work:
+        services = CoreServices(storage=self.target)
         return Work(
             **{
                 "source": self.source,
@@ -43,6 +44,8 @@ class CopyRun:
                 "offload": offload,
                 "budget": Budget(Rates(), clock=lambda: 0.0, sleep=asyncio.sleep),
                 "sleep": lambda _seconds: asyncio.sleep(0),
+                "guard": services.guard,
+                "trash": services.trash,
                 "tally": Tally(observe=self.states.append, report=self.problems.append),
                 **options,
             }

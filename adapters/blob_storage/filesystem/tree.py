@@ -121,6 +121,18 @@ class Tree:
         for private in hidden:
             remove(private)
 
+    def prune(self, paths: Sequence[str], top: str) -> None:
+        """Have no empty folders at, below and above `paths`, as far up as `top`, which stays.
+
+        Only `rmdir` is used, which takes nothing that holds anything; writers make the folders again that they miss.
+        """
+        for path in paths:
+            is_gone = _prune_below(path)
+            parent = _parent(path)
+            while is_gone and parent.startswith(f"{top}/"):
+                is_gone = _rmdir(parent)
+                parent = _parent(parent)
+
     def remove_all(self) -> None:
         """Have nothing in the root."""
         with os.scandir(self.root) as entries:
@@ -209,6 +221,32 @@ def _remove_listed(path: str) -> None:
         for name in sorted(os.listdir(path), reverse=True):
             remove(f"{path}/{name}")
         os.rmdir(path)
+
+
+def _prune_below(path: str) -> bool:
+    """Remove the empty folders in the folder at `path`, then itself if it is empty; return whether it is gone."""
+    try:
+        with os.scandir(path) as entries:
+            folders = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except NotADirectoryError:
+        return False
+    except FileNotFoundError:
+        return True
+    for folder in folders:
+        _prune_below(folder)
+    return _rmdir(path)
+
+
+def _rmdir(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno not in {*_TAKEN, errno.ENOTDIR}:
+            raise
+        return False
+    return True
 
 
 def _unlink(path: str) -> None:

@@ -138,12 +138,20 @@ class FileWriter(BlobWriter):
         self._size = self._handed_on = os.fstat(self._descriptor).st_size
 
     def _lock(self) -> None:
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._descriptor = self._open_file()
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ObjectBusyError(self._key) from error
+
+    def _open_file(self) -> int:
+        while True:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            try:
+                return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except FileNotFoundError:
+                # Somebody who removes empty folders was faster.
+                continue
 
     def _append(self, view: memoryview) -> None:
         self._write_held()

@@ -244,6 +244,10 @@ class S3BlobStorage(BlobStorage):
         return dropped
 
     @override
+    async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
+        """Do nothing: there are no folders."""
+
+    @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:
         # A URL that is signed for GET serves no other method.
         if method != "GET":

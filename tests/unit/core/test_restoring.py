@@ -162,7 +162,7 @@ async def test_youngest_entry_of_a_tag_is_meant(services):
     assert await services.tag_links.resolve(NAME, V1) == Digest.of(ARM)
 
 
-@pytest.mark.parametrize("name", ["team/app:v1", "20261124T034756Z-tag-1", "x", "../x", "a/b"])
+@pytest.mark.parametrize("name", ["team/app:v1", "20261124T034756.123456Z-tag-1", "x", "../x", "a/b"])
 async def test_what_is_not_there_is_said_to_be_unknown(services, name):
     with pytest.raises(UnknownError):
         await services.trash_service.restore(name)
@@ -218,6 +218,39 @@ async def test_one_broken_image_keeps_the_others_of_a_collection_not_away(servic
     assert Digest.of(ARM) in restoration.lost
     assert await services.manifests.get(NAME, Digest.of(IMAGE))
     assert entry.id in [removal.entry.id for removal in await removals(services)]
+
+
+async def test_repository_gets_back_only_what_it_had(services):
+    """An index may name an image of somebody else's repository; restoring it must not open that one."""
+    sparse = CoreServices(storage=services.storage, policy=ManifestPolicy(requires_child=lambda _child: False))
+    await push_image(sparse, OTHER, V1)
+    await sparse.manifests.put(NAME, image_index([IMAGE]), INDEX, tags=[V1])
+    await sparse.manifests.delete(NAME, V1)
+    await collect(sparse)
+    restoration = await sparse.trash_service.restore("team/app:v1")
+    assert restoration.missing == (Digest.of(IMAGE),)
+    with pytest.raises(ManifestUnknownError):
+        await services.manifests.get(NAME, Digest.of(IMAGE))
+
+
+async def test_repository_gets_no_layer_that_it_never_had(services):
+    careless = CoreServices(storage=services.storage, policy=ManifestPolicy(requires_blobs=False))
+    await push_image(careless, OTHER, V1)
+    await careless.manifests.put(NAME, IMAGE, OCI, tags=[V1])
+    await careless.manifests.delete(NAME, V1)
+    with pytest.raises(BlobUnknownError):
+        await careless.trash_service.restore("team/app:v1")
+    assert not await services.keys(layout.layers(NAME))
+
+
+async def test_tag_comes_back_after_its_manifest_was_deleted_too(services):
+    await push_image(services, NAME, V1)
+    await services.manifests.delete(NAME, V1)
+    await services.manifests.delete(NAME, Digest.of(IMAGE))
+    await collect(services)
+    await services.trash_service.restore("team/app:v1")
+    assert (await services.manifests.get(NAME, V1)).content == IMAGE
+    assert await broken_invariants(services, NAME) == []
 
 
 async def test_alias_of_a_layer_comes_back_as_it_was(services):

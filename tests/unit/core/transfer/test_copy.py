@@ -1,18 +1,20 @@
 """A copy between two storages in memory: what it copies, what it leaves, what it tells."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core import layout, media_types
 from core.digest import Digest
-from core.errors import UnsupportedError
+from core.errors import StorageUnavailableError, UnsupportedError
 from core.names import RepositoryName, Tag
 from core.transfer import blobs
 from core.transfer.tally import Trouble
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices
+from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.invariants import broken_invariants
 from tests.support.transfers import CopyRun, registry_tree
 
@@ -121,8 +123,14 @@ async def test_deletions_stay_unless_they_are_followed(services, run, target):
     assert run.catalog == {APP: True, NESTED: False}
     links = {key for key in await registry_tree(services.storage) if not key.startswith(layout.BLOBS)}
     assert {key for key in await registry_tree(run.target) if not key.startswith(layout.BLOBS)} == links
-    # Data is for garbage collection.
+    # Data is for garbage collection, and the trash of the target knows what went.
     assert layout.blob_data(Digest.of(b"a")) in await registry_tree(run.target)
+    entries = [entry async for entry in target.trash.entries()]
+    assert {(entry.repository, entry.by) for entry in entries} == {(APP, "registry copy"), (NESTED, "registry copy")}
+    for entry in entries:
+        await target.trash_service.restore(entry.id)
+    assert (await target.manifests.get(APP, V1)).digest == gone
+    assert (await target.manifests.get(NESTED, V1)).digest
 
 
 async def test_history_and_moved_tags_are_followed(services, run):
@@ -243,6 +251,57 @@ async def test_schema1_arrives_with_signatures_and_sha512_links(services, run):
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
+class Collector:
+    """In the place of the guard: a collection that takes everything at the first `takes` confirmations."""
+
+    def __init__(self, storage, takes):
+        self._storage = storage
+        self._takes = takes
+
+    async def ticket(self):
+        return 0.0
+
+    async def confirm(self, _ticket, references):
+        if self._takes == 0:
+            return ()
+        self._takes -= 1
+        digests = [need.digest for need in references]
+        await self._storage.delete([need.link for need in references])
+        await self._storage.delete([layout.blob_data(digest) for digest in digests])
+        return digests
+
+
+@pytest.mark.parametrize("takes", [1, 2])
+@pytest.mark.parametrize("before", [0, 1], ids=["new", "known"])
+async def test_what_collection_takes_meanwhile_is_brought_again(services, run, target, takes, before):
+    await push(services, APP, V1, b"a")
+    index = image_index([image_manifest(b"{}", [b"a"])])
+    await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
+    await run.once()
+    if before:
+        # All is there but the last manifest and its tag, so what it needs was confirmed long ago.
+        await run.target.delete([layout.revision_link(APP, Digest.of(index))])
+        await run.target.delete_tree(layout.tag(APP, Tag("multi")))
+    else:
+        await run.target.delete_tree("/")
+    await run.once(guard=Collector(run.target, takes))
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_tag_keeps_its_manifest_from_collection(services, run):
+    await push(services, APP, V1, b"a")
+    await run.once()
+    await run.target.delete_tree(layout.tag(APP, V1))
+    await run.once(guard=Collector(run.target, 1))
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_collection_that_takes_all_the_time_ends_the_copy(services, run):
+    await push(services, APP, V1, b"a")
+    with pytest.raises(StorageUnavailableError, match="again and again"):
+        await run.once(guard=Collector(run.target, 1000))
+
+
 async def test_long_blob_goes_on_after_its_last_checkpoint(services, run, monkeypatch):
     monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 2 * 1024 * 1024)
     content = bytes(range(256)) * 4096 * 7
@@ -267,4 +326,36 @@ async def test_staged_bytes_that_rotted_are_sent_again(services, run, monkeypatc
     await run.once()
 
     assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+class WithoutChecksums(FaultyBlobStorage):
+    """Tells no checksums, as a folder."""
+
+    async def walk(self, prefix):
+        async for key, stat in super().walk(prefix):
+            yield key, replace(stat, md5=None)
+
+
+@pytest.mark.parametrize(
+    ("source_kind", "target_kind", "reads"),
+    [
+        (FaultyBlobStorage, FaultyBlobStorage, (0, 0)),
+        (WithoutChecksums, FaultyBlobStorage, (1, 0)),
+        (FaultyBlobStorage, WithoutChecksums, (0, 1)),
+        (WithoutChecksums, WithoutChecksums, (1, 1)),
+    ],
+)
+async def test_equal_tags_cost_no_read_where_a_checksum_is_told(services, source_kind, target_kind, reads):
+    await push(services, APP, V1, b"a")
+    run = CopyRun(source_kind(services.storage), target_kind(memory()))
+    await run.once()
+    run.source.operations.clear()
+    run.target.operations.clear()
+    assert (await run.once()).changes == 0
+    read = tuple(sum(each.startswith("read ") for each in side.operations) for side in (run.source, run.target))
+    assert read == reads
+    # And a tag that moved is seen, whatever is told.
+    await push(services, APP, V1, b"b")
+    assert (await run.once()).tags_copied == 1
     assert await registry_tree(run.target) == await registry_tree(services.storage)

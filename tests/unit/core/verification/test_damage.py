@@ -52,6 +52,9 @@ async def test_damaged_layer_is_set_aside_and_a_push_heals_it(store: Store) -> N
     assert [entry.kind async for entry in store.verifications.trash.entries()] == [TrashKind.QUARANTINE]
 
     await store.services.push_blob(NAME, LAYER)
+    healed = await store.verifications.run(REPAIR)
+    assert {(finding.kind, finding.outcome) for finding in healed} == {(Kind.WHOLE_AGAIN, Outcome.REBUILT)}
+    assert (await store.services.manifests.get(NAME, Tag("latest"))).digest == store.image
     assert await store.verifications.run() == []
 
 
@@ -95,7 +98,12 @@ async def test_lost_layer_waits_for_its_push(store: Store) -> None:
     findings = await store.verifications.run(REPAIR)
     assert {(finding.kind, finding.outcome) for finding in findings} == {(Kind.BLOB_LOST, Outcome.NEEDS_PUSH)}
     assert await store.verifications.kinds() == [Kind.BLOB_LOST] * 2
+    # Clients that push only what a registry says it lacks begin with the manifest.
+    with pytest.raises(ManifestUnknownError):
+        await store.services.manifests.get(NAME, Tag("v1"))
     await store.services.push_blob(NAME, LAYER)
+    await store.verifications.run(REPAIR)
+    assert (await store.services.manifests.get(NAME, Tag("v1"))).digest == store.image
     assert await store.verifications.run() == []
 
 
@@ -107,6 +115,7 @@ async def test_lost_manifest_keeps_its_tags_for_the_push(store: Store) -> None:
     assert (finding.outcome, finding.is_left) == (Outcome.NEEDS_PUSH, True)
     await store.services.manifests.put(NAME, content, "", tags=[Tag("v1")])
     assert (await store.services.manifests.get(NAME, Tag("latest"))).digest == store.image
+    assert await store.verifications.kinds(REPAIR) == [Kind.WHOLE_AGAIN]
     assert await store.verifications.run() == []
 
 

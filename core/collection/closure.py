@@ -1,0 +1,80 @@
+"""Following manifests to all that they need."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from core.collection.listing import FoundLink
+from core.collection.manifest_reading import ManifestReader, Problem, ReadManifest
+from core.collection.marks import Marks, RepositoryMarks
+from core.collection.report import CollectionReport
+from core.concurrency import map_bounded, slices
+from core.digest import Digest
+
+_HELD_MAX: Final = 256
+"""How many manifests are in memory at once."""
+
+
+class Closure:
+    """Keeps manifests of one repository with all that they refer to; used by one task.
+
+    Args:
+        reader: reads manifests.
+        marks: where what is needed is noted.
+        repository: what is known of this repository.
+        report: where problems are noted.
+        referrers: the links of referrers, by their subjects.
+        is_open: whether a manifest of this repository is still to be followed.
+    """
+
+    def __init__(
+        self,
+        reader: ManifestReader,
+        marks: Marks,
+        repository: RepositoryMarks,
+        report: CollectionReport,
+        *,
+        referrers: Mapping[Digest, Mapping[Digest, FoundLink]],
+        is_open: Callable[[Digest], bool],
+    ) -> None:
+        self._reader = reader
+        self._marks = marks
+        self._repository = repository
+        self._report = report
+        self._referrers = referrers
+        self._is_open = is_open
+        self.kept: set[Digest] = set()
+        """What was followed so far."""
+        self.keeps_all_blobs = False
+        """Whether something is kept of which nobody knows what it refers to."""
+
+    async def keep(self, manifests: Iterable[Digest]) -> None:
+        """Keep these manifests, and follow them. One storage request for each that is kept."""
+        wave = list(dict.fromkeys(manifests))
+        while wave:
+            found: list[Digest] = []
+            for some in slices(wave, _HELD_MAX):
+                for manifest in await self._read(some):
+                    found += self.note(manifest)
+            wave = list(dict.fromkeys(found))
+
+    def note(self, manifest: ReadManifest, *, is_wanted: bool = True) -> Sequence[Digest]:
+        """Keep a manifest that has been read, and return what is to be followed next.
+
+        One that nobody knows what it refers to makes all blobs of the repository stay; not where merely a link is left
+        of a manifest that nothing wants, as distribution's collection leaves them.
+        """
+        name, digest = self._repository.name, manifest.digest
+        self.kept.add(digest)
+        self._repository.keep(digest)
+        self._marks.need_data(digest)
+        if manifest.problem:
+            self._report.note_problem(f"{name}@{digest}: {manifest.problem}; kept")
+            self.keeps_all_blobs |= manifest.is_opaque and (is_wanted or manifest.problem is not Problem.MISSING)
+        # Build caches are indexes that list layers, so each child may be a blob too.
+        for blob in (*manifest.blobs, *manifest.children):
+            self._marks.need_blob(name, blob)
+        return [*manifest.children, *self._referrers.get(digest, ())]
+
+    async def _read(self, wave: Sequence[Digest]) -> list[ReadManifest]:
+        to_read = [digest for digest in wave if digest not in self.kept and self._is_open(digest)]
+        return await map_bounded(self._reader.read, to_read)

@@ -1,0 +1,196 @@
+"""What is stored of a repository, as its listings tell it: links, not yet what they mean."""
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from core import layout
+from core.budget import Budget
+from core.digest import Digest
+from core.errors import DigestInvalidError, NameInvalidError
+from core.links import Links
+from core.names import RepositoryName
+from core.ports.blob_storage import BlobStorage, ObjectStat
+
+_KEYS_PER_REQUEST: Final = 1000
+
+
+class FoundLink(NamedTuple):
+    """A link as a listing tells it."""
+
+    key: str
+    digest: Digest
+    """What its name says; what it holds is asked for where that may differ."""
+    modified_at: datetime
+
+
+@dataclass(slots=True)
+class ManifestListing:
+    """The `_manifests` of a repository."""
+
+    revisions: dict[Digest, FoundLink] = field(default_factory=dict)
+    signatures: dict[Digest, list[FoundLink]] = field(default_factory=dict)
+    """Schema 1 signatures, by their manifest."""
+    tags: dict[str, Digest | None] = field(default_factory=dict)
+    """What each tag points at, as far as its link can be read."""
+    history: list[FoundLink] = field(default_factory=list)
+    """What tags have pointed at, each with the manifest's digest."""
+
+
+class Lister:
+    """Lists repositories within a budget; holds nothing, safe for any number of tasks."""
+
+    def __init__(self, storage: BlobStorage, links: Links, budget: Budget) -> None:
+        self._storage = storage
+        self._links = links
+        self._budget = budget
+
+    async def repositories(self, *, after: str = "") -> AsyncIterator[RepositoryName]:
+        """Yield the repositories by ascending names; somebody else's folders are left out."""
+        async for path in self._storage.list_marked(layout.REPOSITORIES, after=after):
+            try:
+                yield RepositoryName(path)
+            except NameInvalidError:
+                continue
+
+    async def revisions(self, name: RepositoryName) -> AsyncIterator[FoundLink]:
+        """Yield the links of manifests."""
+        prefix = layout.revisions(name)
+        async for key, stat in self.walk(prefix):
+            if "/signatures/" not in key and (found := _link(prefix, key, stat)):
+                yield found
+
+    async def layers(self, name: RepositoryName) -> AsyncIterator[FoundLink]:
+        """Yield the links of blobs."""
+        prefix = layout.layers(name)
+        async for key, stat in self.walk(prefix):
+            if found := _link(prefix, key, stat):
+                yield found
+
+    async def all_revisions(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
+        """Yield the links of manifests of all repositories, in any order."""
+        async for key, stat in self._walk_within("_manifests"):
+            path, _, rest = key.partition("/_manifests/revisions/")
+            if rest and "/signatures/" not in rest and (found := _found(path, key, rest, stat)):
+                yield found
+
+    async def all_layers(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
+        """Yield the links of blobs of all repositories, in any order."""
+        async for key, stat in self._walk_within("_layers"):
+            path, _, rest = key.partition("/_layers/")
+            if found := _found(path, key, rest, stat):
+                yield found
+
+    async def blobs(self) -> AsyncIterator[tuple[Digest, ObjectStat]]:
+        """Yield all data of blobs and manifests; what is no such data is left out."""
+        async for key, stat in self.walk(layout.BLOBS):
+            parts = key.removeprefix(f"{layout.BLOBS}/").split("/")
+            if len(parts) == 4 and parts[3] == "data" and (digest := _digest(parts[0], parts[2])):  # noqa: PLR2004
+                yield digest, stat
+
+    async def referrers(self, name: RepositoryName) -> Mapping[Digest, Mapping[Digest, FoundLink]]:
+        """Return the links of referrers, by their subjects."""
+        prefix = layout.all_referrers(name)
+        found: dict[Digest, dict[Digest, FoundLink]] = {}
+        async for key, stat in self.walk(prefix):
+            parts = key.removeprefix(f"{prefix}/").split("/")
+            subject = _digest(parts[0], parts[1]) if len(parts) == 5 else None  # noqa: PLR2004
+            referrer = _digest(parts[2], parts[3]) if subject else None
+            if subject and referrer:
+                found.setdefault(subject, {})[referrer] = FoundLink(key, referrer, stat.modified_at)
+        return found
+
+    async def manifests(self, name: RepositoryName) -> ManifestListing:
+        """Return the manifests and the tags of a repository.
+
+        One listing, and a read for each tag whose link the listing's checksum does not tell.
+        """
+        listing = ManifestListing()
+        revisions, tags = f"{layout.revisions(name)}/", f"{layout.tags(name)}/"
+        current: dict[str, ObjectStat] = {}
+        async for key, stat in self.walk(layout.manifests(name)):
+            if key.startswith(revisions):
+                _note_revision(listing, revisions, key, stat)
+            elif key.startswith(tags):
+                _note_tag(listing, current, tags, key, stat)
+        by_md5 = {_md5(digest): digest for digest in listing.revisions}
+        for tag, stat in current.items():
+            known = by_md5.get(stat.md5) if stat.md5 else None
+            listing.tags[tag] = known or await self.target(f"{tags}{tag}/current/link")
+        return listing
+
+    async def target(self, link: str) -> Digest | None:
+        """Return what a link holds."""
+        await self._budget.take()
+        return await self._links.read(link)
+
+    async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        """Yield every object below `prefix`, and take from the budget what that costs on an object store."""
+        async for item in self._paced(self._storage.walk(prefix)):
+            yield item
+
+    async def _walk_within(self, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        async for item in self._paced(self._storage.walk_within(layout.REPOSITORIES, directory)):
+            yield item
+
+    async def _paced(self, items: AsyncIterator[tuple[str, ObjectStat]]) -> AsyncIterator[tuple[str, ObjectStat]]:
+        count = 0
+        async for item in items:
+            if count % _KEYS_PER_REQUEST == 0:
+                await self._budget.take()
+            count += 1
+            yield item
+
+
+def _found(path: str, key: str, rest: str, stat: ObjectStat) -> tuple[RepositoryName, FoundLink] | None:
+    """Read the key of a link below the path of a repository, `rest` being `<alg>/<hex>/link`."""
+    parts = rest.split("/")
+    digest = _digest(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
+    try:
+        name = RepositoryName(path.removeprefix(f"{layout.REPOSITORIES}/"))
+    except NameInvalidError:
+        return None
+    return (name, FoundLink(key, digest, stat.modified_at)) if digest else None
+
+
+def _note_revision(listing: ManifestListing, prefix: str, key: str, stat: ObjectStat) -> None:
+    parts = key.removeprefix(prefix).split("/")
+    digest = _digest(parts[0], parts[1]) if len(parts) > 2 and parts[-1] == "link" else None  # noqa: PLR2004
+    if digest is None:
+        return
+    if len(parts) == 3:  # noqa: PLR2004
+        listing.revisions[digest] = FoundLink(key, digest, stat.modified_at)
+    elif parts[2] == "signatures" and (signature := _digest(*parts[3:5])):
+        listing.signatures.setdefault(digest, []).append(FoundLink(key, signature, stat.modified_at))
+
+
+def _note_tag(
+    listing: ManifestListing, current: dict[str, ObjectStat], prefix: str, key: str, stat: ObjectStat
+) -> None:
+    tag, _, rest = key.removeprefix(prefix).partition("/")
+    if rest == "current/link":
+        current[tag] = stat
+    elif rest.startswith("index/"):
+        parts = rest.split("/")
+        digest = _digest(parts[1], parts[2]) if len(parts) == 4 else None  # noqa: PLR2004
+        if digest:
+            listing.history.append(FoundLink(key, digest, stat.modified_at))
+
+
+def _link(prefix: str, key: str, stat: ObjectStat) -> FoundLink | None:
+    parts = key[len(prefix) + 1 :].split("/")
+    digest = _digest(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
+    return FoundLink(key, digest, stat.modified_at) if digest else None
+
+
+def _digest(algorithm: str, encoded: str = "") -> Digest | None:
+    try:
+        return Digest(f"{algorithm}:{encoded}")
+    except DigestInvalidError:
+        return None
+
+
+def _md5(digest: Digest) -> str:
+    return hashlib.md5(digest.encode("ascii"), usedforsecurity=False).hexdigest()

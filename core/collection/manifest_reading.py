@@ -1,0 +1,87 @@
+"""What a stored manifest refers to, also where it cannot be read as one: then all digests that its text holds."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from core import layout
+from core.budget import Budget
+from core.digest import Digest
+from core.errors import DigestInvalidError, ManifestInvalidError, ObjectNotFoundError, ObjectTooLargeError
+from core.manifest import read_manifest
+from core.ports.blob_storage import BlobStorage
+from core.schema1 import is_schema1
+
+_BYTES_MAX: Final = 16 * 1024 * 1024
+_DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+
+
+class Problem(StrEnum):
+    """Why a manifest is not what a registry serves today; the report counts and names them."""
+
+    MISSING = "its data is missing"
+    TOO_LARGE = "it is too large to be a manifest"
+    CORRUPT = "its data is not what its digest says"
+    SCHEMA1 = "schema 1"
+    UNREADABLE = "it cannot be read as a manifest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadManifest:
+    """A manifest, as far as collection cares."""
+
+    digest: Digest
+    blobs: Sequence[Digest] = ()
+    children: Sequence[Digest] = ()
+    subject: Digest | None = None
+    problem: Problem | None = None
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether nobody knows what it refers to."""
+        return self.problem in {Problem.MISSING, Problem.TOO_LARGE, Problem.CORRUPT}
+
+
+class ManifestReader:
+    """Reads manifests within a budget; holds nothing, safe for any number of tasks."""
+
+    def __init__(self, storage: BlobStorage, budget: Budget) -> None:
+        self._storage = storage
+        self._budget = budget
+
+    async def read(self, digest: Digest) -> ReadManifest:
+        """Read a manifest. One storage request; a store that fails raises, what is stored never does."""
+        await self._budget.take()
+        try:
+            content = await self._storage.read(layout.blob_data(digest), limit=_BYTES_MAX)
+        except ObjectNotFoundError:
+            return ReadManifest(digest=digest, problem=Problem.MISSING)
+        except ObjectTooLargeError:
+            return ReadManifest(digest=digest, problem=Problem.TOO_LARGE)
+        await self._budget.take(requests=0, size=len(content))
+        if Digest.of(content, digest.algorithm) != digest:
+            return ReadManifest(digest=digest, problem=Problem.CORRUPT)
+        return _interpret(digest, content)
+
+
+def _interpret(digest: Digest, content: bytes) -> ReadManifest:
+    try:
+        manifest = read_manifest(content)
+    except (ManifestInvalidError, DigestInvalidError):
+        found = tuple(dict.fromkeys(_digests(content)))
+        problem = Problem.SCHEMA1 if is_schema1(content) else Problem.UNREADABLE
+        # Each may be a blob, and each may be a manifest.
+        return ReadManifest(digest=digest, blobs=found, children=found, problem=problem)
+    return ReadManifest(
+        digest=digest,
+        blobs=[blob.digest for blob in manifest.blobs()],
+        children=[child.digest for child in manifest.manifests],
+        subject=manifest.subject.digest if manifest.subject else None,
+    )
+
+
+def _digests(content: bytes) -> Iterator[Digest]:
+    for match in _DIGEST.finditer(content):
+        yield Digest(match.group().decode("ascii"))

@@ -1,0 +1,206 @@
+"""Marking: reading repositories for what they need, first all of it, then what has come since.
+
+What is needed: the manifests that tags point at, and, unless untagged ones are to go, the others too; what is young;
+what was spared; then what those refer to, and what names a needed manifest as its subject.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Final
+
+from core import layout
+from core.collection.closure import Closure
+from core.collection.listing import FoundLink, Lister, ManifestListing
+from core.collection.manifest_reading import ManifestReader
+from core.collection.marks import Marks, RepositoryMarks
+from core.collection.report import CollectionReport
+from core.concurrency import map_bounded, slices
+from core.digest import CANONICAL, Digest
+from core.names import RepositoryName
+
+_HELD_MAX: Final = 256
+"""How many manifests are in memory at once."""
+
+
+class Marker:
+    """Marks one store for one run; several repositories may be looked at side by side.
+
+    Args:
+        lister: lists.
+        reader: reads manifests.
+        marks: where what is found out is noted.
+        report: where it is counted.
+        young_after: what was written later than this, by the store's clock, is needed.
+        spared: what somebody has lately come to rely on.
+        deletes_untagged: whether manifests without a tag are garbage.
+    """
+
+    def __init__(
+        self,
+        lister: Lister,
+        reader: ManifestReader,
+        marks: Marks,
+        report: CollectionReport,
+        *,
+        young_after: datetime,
+        spared: Collection[Digest],
+        deletes_untagged: bool,
+    ) -> None:
+        self._lister = lister
+        self._reader = reader
+        self._marks = marks
+        self._report = report
+        self._young_after = young_after
+        self._spared = frozenset(spared)
+        self._deletes_untagged = deletes_untagged
+        for digest in self._spared:
+            marks.need_data(digest)
+
+    async def mark(self, name: RepositoryName) -> None:
+        """Read a repository. One storage request per manifest, and one per 1,000 links."""
+        listing = await self._lister.manifests(name)
+        repository = self._marks.repository(name)
+        for found in listing.revisions.values():
+            repository.see(found.key, found.modified_at)
+        referrers = await self._lister.referrers(name)
+        closure = Closure(
+            self._reader,
+            self._marks,
+            repository,
+            self._report,
+            referrers=referrers,
+            is_open=listing.revisions.__contains__,
+        )
+        await closure.keep(self._roots(listing))
+        await self._judge_others(listing, closure)
+        for digest in listing.revisions:
+            if digest not in closure.kept:
+                repository.condemn(digest)
+        self._keep_signatures(name, listing, closure.kept)
+        named = {found.digest for found in listing.history}.union(*referrers.values())
+        repository.is_dirty |= any(digest not in listing.revisions for digest in named)
+        keeps_all = await self._check_tags(name, listing, closure)
+        await self._mark_layers(repository, keeps_all=keeps_all)
+        repository.pack()
+        self._count(name, listing)
+
+    async def mark_new(self) -> None:
+        """Read what has come to the store since repositories were looked at: whoever wrote it needs it.
+
+        Two listings of the store, and one storage request for each new manifest.
+        """
+        manifests: dict[RepositoryName, list[Digest]] = {}
+        async for name, found in self._lister.all_revisions():
+            if self._is_new(name, found):
+                manifests.setdefault(name, []).append(found.digest)
+        for name, digests in manifests.items():
+            await self.keep_again(self._marks.repository(name), digests)
+        await self._mark_new_layers()
+        for repository in self._marks.repositories():
+            repository.pack()
+
+    async def _mark_new_layers(self) -> None:
+        aliases: list[tuple[RepositoryName, FoundLink]] = []
+        async for name, found in self._lister.all_layers():
+            if self._is_new(name, found):
+                self._marks.need_blob(name, found.digest)
+            if found.digest.algorithm != CANONICAL:
+                aliases.append((name, found))
+        for name, found in aliases:
+            await self._follow_alias(name, found)
+
+    async def keep_again(self, repository: RepositoryMarks, manifests: Sequence[Digest]) -> None:
+        """Keep manifests that are new, or seemed to be garbage, with all that they need."""
+        for digest in manifests:
+            repository.note_return(digest)
+        some = set(manifests)
+        closure = Closure(
+            self._reader,
+            self._marks,
+            repository,
+            self._report,
+            referrers=await self._lister.referrers(repository.name),
+            is_open=lambda digest: digest in some or repository.is_garbage(digest),
+        )
+        await closure.keep(manifests)
+        if closure.keeps_all_blobs:
+            await self._mark_layers(repository, keeps_all=True)
+
+    def _is_new(self, name: RepositoryName, found: FoundLink) -> bool:
+        repository = self._marks.repository(name)
+        if repository.has_seen(found.key, found.modified_at):
+            return False
+        repository.see(found.key, found.modified_at)
+        return True
+
+    def _roots(self, listing: ManifestListing) -> Sequence[Digest]:
+        tagged = [digest for digest in listing.tags.values() if digest]
+        return tagged + [
+            digest
+            for digest, found in listing.revisions.items()
+            if found.modified_at > self._young_after or digest in self._spared
+        ]
+
+    async def _judge_others(self, listing: ManifestListing, closure: Closure) -> None:
+        """Decide on manifests that nothing led to: by their subjects, and by what untagged ones are worth."""
+        waiting: dict[Digest, Digest] = {}
+        others = [digest for digest in listing.revisions if digest not in closure.kept]
+        for some in slices(others, _HELD_MAX):
+            for manifest in await map_bounded(self._reader.read, [each for each in some if each not in closure.kept]):
+                if manifest.problem or (manifest.subject is None and not self._deletes_untagged):
+                    await closure.keep(closure.note(manifest, is_wanted=False))
+                elif manifest.subject is not None:
+                    waiting[manifest.digest] = manifest.subject
+        # A referrer may itself be a subject.
+        while ready := [each for each, subject in waiting.items() if subject in closure.kept]:
+            for each in ready:
+                del waiting[each]
+            await closure.keep(ready)
+
+    def _keep_signatures(self, name: RepositoryName, listing: ManifestListing, kept: Collection[Digest]) -> None:
+        for digest, signatures in listing.signatures.items():
+            if digest in kept:
+                for signature in signatures:
+                    self._marks.need_blob(name, signature.digest)
+
+    async def _check_tags(self, name: RepositoryName, listing: ManifestListing, closure: Closure) -> bool:
+        """Look at tags whose manifest is not among the revisions; return whether all blobs must stay."""
+        for tag, digest in listing.tags.items():
+            if digest is None:
+                self._report.note_problem(f"{name}:{tag}: its link holds no digest")
+                continue
+            if digest in listing.revisions:
+                continue
+            # Registry 2.1.0 linked manifests among the layers.
+            if await self._lister.target(layout.layer_link(name, digest)) is None:
+                self._report.note_problem(f"{name}:{tag}: there is no manifest {digest}")
+                continue
+            closure.note(await self._reader.read(digest))
+            self._marks.need_blob(name, digest)
+        return closure.keeps_all_blobs
+
+    async def _mark_layers(self, repository: RepositoryMarks, *, keeps_all: bool) -> None:
+        name, marks = repository.name, self._marks
+        aliases: list[FoundLink] = []
+        async for found in self._lister.layers(name):
+            repository.see(found.key, found.modified_at)
+            if keeps_all or found.modified_at > self._young_after or found.digest in self._spared:
+                marks.need_blob(name, found.digest)
+            elif not marks.needs_link(name, found.digest):
+                repository.is_dirty = True
+            if found.digest.algorithm != CANONICAL:
+                aliases.append(found)
+        for found in aliases:
+            await self._follow_alias(name, found)
+
+    async def _follow_alias(self, name: RepositoryName, found: FoundLink) -> None:
+        # Distribution stores what was pushed by sha512 under sha256, and links the one to the other.
+        if self._marks.needs_link(name, found.digest) and (target := await self._lister.target(found.key)):
+            self._marks.need_blob(name, target)
+
+    def _count(self, name: RepositoryName, listing: ManifestListing) -> None:
+        report = self._report
+        report.repositories += 1
+        report.manifests += len(listing.revisions)
+        report.tags += len(listing.tags)
+        report.current = name

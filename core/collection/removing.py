@@ -1,0 +1,238 @@
+"""A round: condemning, waiting, looking again, and removing batch by batch what is garbage even then."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from core import layout
+from core.budget import Budget
+from core.collection.items import Item, ItemKind, data_of, links_of
+from core.collection.marking import Marker
+from core.collection.marks import Marks
+from core.collection.report import CollectionReport, Observer, Phase
+from core.collection.rounds import DIGESTS_MAX, Batches, Rounds
+from core.collection.spares import Spares
+from core.concurrency import map_bounded, slices
+from core.digest import Digest
+from core.errors import StorageError, StorageUnavailableError
+from core.ports.blob_storage import BlobStorage
+from core.ports.descriptor_cache import DescriptorCache
+from core.trash import Trash
+from core.trash_entry import RemovedLink, TrashEntry, TrashKind
+
+_KEYS_PER_REQUEST: Final = 1_000
+_REQUESTS_PER_MOVE: Final = 2
+"""What a move takes on an object store, about: a copy or a rename, and a delete or a look."""
+_logger = logging.getLogger(__name__)
+
+BATCH_ITEMS: Final = 1_000
+"""How many things are removed between two looks at the spares: a second or two of work."""
+PULSE_SECONDS: Final = 5.0
+"""How often a collector shows that it is alive; guards believe it dead after four times that."""
+
+
+class RoundLostError(StorageUnavailableError):
+    """Another collector believed this one dead and ended its round; what it was just removing has been put back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What removing needs; one set per run."""
+
+    storage: BlobStorage
+    rounds: Rounds
+    spares: Spares
+    trash: Trash
+    cache: DescriptorCache
+    """Where removed blobs are forgotten: processes may share one."""
+    budget: Budget
+    marker: Marker
+    marks: Marks
+    report: CollectionReport
+    observe: Observer
+    sleep: Callable[[float], Awaitable[None]]
+    settle_seconds: float
+    """How long those who push have to see what is condemned; 0 where nobody does."""
+
+
+class Remover:
+    """Carries out rounds, one after the other."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def remove_all(self, items: AsyncIterator[Item], *, goes_on: Callable[[], bool]) -> bool:
+        """Remove everything that comes, in rounds of a bounded size; return False where `goes_on` ended it.
+
+        Raises:
+            RoundLostError: another collector took this one for dead.
+            StorageError: the store failed; the next collector ends the round.
+        """
+        some: list[Item] = []
+        async for item in items:
+            some.append(item)
+            if len(some) == DIGESTS_MAX:
+                await self.remove(some)
+                some = []
+                if not goes_on():
+                    return False
+        if some:
+            await self.remove(some)
+        return True
+
+    async def remove(self, items: Sequence[Item]) -> None:
+        """Remove what of these is still garbage when everybody has been told.
+
+        Raises:
+            RoundLostError: another collector took this one for dead.
+            StorageError: the store failed; the next collector ends the round.
+        """
+        tools = self._tools
+        entry = tools.trash.new_entry(TrashKind.COLLECTION, reason="garbage collection")
+        await tools.rounds.begin(entry.id, _batches_of(items), settle_seconds=tools.settle_seconds)
+        tools.report.rounds += 1
+        async with self._pulsing(entry.id):
+            self._enter(Phase.SETTLING)
+            await tools.sleep(tools.settle_seconds)
+            self._enter(Phase.LOOKING_AGAIN)
+            await tools.marker.mark_new()
+            self._enter(Phase.REMOVING)
+            await _Execution(tools, entry, items).run()
+        await tools.rounds.end(entry.id)
+        if not tools.trash.is_on:
+            await tools.trash.discard(entry.id)
+
+    def _enter(self, phase: Phase) -> None:
+        self._tools.report.phase = phase
+        self._tools.observe(self._tools.report)
+
+    @asynccontextmanager
+    async def _pulsing(self, round_id: str) -> AsyncIterator[None]:
+        pulse = asyncio.create_task(self._beat(round_id))
+        try:
+            yield
+        finally:
+            pulse.cancel()
+            await asyncio.wait([pulse])
+
+    async def _beat(self, round_id: str) -> None:
+        count = 0
+        while True:
+            await self._tools.sleep(PULSE_SECONDS)
+            count += 1
+            try:
+                await self._tools.rounds.beat(round_id, count)
+            except StorageError as error:
+                # The next one may get through; the work itself tells when the store is gone.
+                _logger.info("a sign of life was not written: %s", error, extra={"round": round_id})
+
+
+class _Execution:
+    """The removing part of one round."""
+
+    def __init__(self, tools: Tools, entry: TrashEntry, items: Sequence[Item]) -> None:
+        self._tools = tools
+        self._entry = entry
+        self._items = items
+        self._spared: set[Digest] = set()
+        self._next_part = 0
+
+    async def run(self) -> None:
+        tools = self._tools
+        for number, batch in enumerate(slices(self._items, BATCH_ITEMS)):
+            # In this order: a spare that was there before the batch began is honoured; whoever writes one later waits.
+            await tools.rounds.enter(self._entry.id, number)
+            await self._honour(await tools.spares.all())
+            garbage = [item for item in batch if item.digest not in self._spared and item.is_garbage(tools.marks)]
+            await self._require_round()
+            await self._remove(garbage)
+            await self._give_back(garbage)
+            tools.report.spared += len(batch) - len(garbage)
+            tools.observe(tools.report)
+
+    async def _require_round(self) -> None:
+        """Make sure, as late as can be, that those who serve can still see the round."""
+        if not await self._tools.rounds.exists(self._entry.id):
+            raise RoundLostError("another collector ended this round")
+
+    async def _honour(self, spared: Collection[Digest]) -> None:
+        """Have what somebody came to rely on needed, with all that it leads to."""
+        new = set(spared) - self._spared
+        if not new:
+            return
+        self._spared |= new
+        marks = self._tools.marks
+        for item in self._items:
+            if item.digest not in new or item.name is None:
+                continue
+            if item.kind is ItemKind.MANIFEST:
+                await self._tools.marker.keep_again(marks.repository(item.name), [item.digest])
+            elif item.kind is ItemKind.LAYER:
+                marks.need_blob(item.name, item.digest)
+                marks.need_blob(item.name, item.target or item.digest)
+
+    async def _remove(self, garbage: Sequence[Item]) -> None:
+        if not garbage:
+            return
+        tools = self._tools
+        links, data = links_of(garbage), data_of(garbage)
+        self._next_part = await tools.trash.record(
+            self._entry,
+            links=links,
+            blobs=[item.digest for item in data],
+            blob_bytes=sum(item.size for item in data),
+            first_part=self._next_part,
+        )
+        for some in slices(links, _KEYS_PER_REQUEST):
+            await tools.budget.take()
+            await tools.storage.delete([link.key for link in some])
+        await map_bounded(self._move, data)
+        for item in garbage:
+            tools.report.count_removal(item, 1)
+        await self._prune(links, data)
+        await map_bounded(tools.cache.forget_everywhere, {item.digest for item in garbage})
+
+    async def _move(self, item: Item) -> bool:
+        await self._tools.budget.take(requests=_REQUESTS_PER_MOVE)
+        return await self._tools.trash.move_blob(item.digest, self._entry)
+
+    async def _prune(self, links: Sequence[RemovedLink], data: Sequence[Item]) -> None:
+        storage = self._tools.storage
+        await storage.prune([link.key.rpartition("/")[0] for link in links], below=layout.REPOSITORIES)
+        await storage.prune([layout.blob_directory(item.digest) for item in data], below=layout.BLOBS)
+
+    async def _give_back(self, removed: Sequence[Item]) -> None:
+        """Put back what was spared while it was removed, or all of it if nobody could see the round any more."""
+        tools = self._tools
+        spared = await tools.spares.all()
+        is_lost = not await tools.rounds.exists(self._entry.id)
+        new = set(spared) - self._spared
+        back = [item for item in removed if is_lost or item.digest in new]
+        await self._restore(back)
+        await self._honour(spared)
+        # What a manifest needs that has just come back.
+        await self._restore([item for item in removed if item not in set(back) and not item.is_garbage(tools.marks)])
+        if is_lost:
+            raise RoundLostError("another collector ended this round")
+
+    async def _restore(self, items: Sequence[Item]) -> None:
+        tools = self._tools
+        await map_bounded(tools.trash.return_blob, [item.digest for item in data_of(items)])
+        for link in links_of(items):
+            await tools.storage.write(link.key, link.target.encode("ascii"))
+        for item in items:
+            tools.report.count_removal(item, -1)
+            tools.report.spared += 1
+
+
+def _batches_of(items: Sequence[Item]) -> Mapping[Digest, Batches]:
+    batches: dict[Digest, Batches] = {}
+    for position, item in enumerate(items):
+        number = position // BATCH_ITEMS
+        known = batches.get(item.digest)
+        if known is None or known.last != number:
+            batches[item.digest] = Batches(known.first if known else number, number)
+    return batches

@@ -1,0 +1,99 @@
+"""What a run tells of itself: numbers for people, logs, metrics and `--json`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from core.collection.items import Item, ItemKind
+
+PROBLEMS_MAX: Final = 1_000
+"""How many problems are told in words; all are counted."""
+
+
+_COUNTERS: Final = {
+    ItemKind.MANIFEST: "manifests_removed",
+    ItemKind.LAYER: "layer_links_removed",
+    ItemKind.COMPANION: "other_links_removed",
+    ItemKind.REMNANT: "other_links_removed",
+}
+
+
+class Phase(StrEnum):
+    """What a run is doing."""
+
+    MARKING = "marking"
+    """It reads what is needed."""
+    SETTLING = "settling"
+    """It has condemned something and waits for those who push."""
+    LOOKING_AGAIN = "looking again"
+    REMOVING = "removing"
+    DONE = "done"
+
+
+@dataclass(slots=True)
+class RepositoryReport:
+    """What a run found in one repository."""
+
+    manifests_removed: int = 0
+    layer_links_removed: int = 0
+    other_links_removed: int = 0
+    """Of referrers, signatures, and what tags once pointed at."""
+
+
+@dataclass(slots=True)
+class CollectionReport:
+    """What a run has done so far; with `is_dry_run`, what it would do."""
+
+    is_dry_run: bool = False
+    phase: Phase = Phase.MARKING
+    repositories: int = 0
+    manifests: int = 0
+    tags: int = 0
+    blobs: int = 0
+    """Data that was looked at, of blobs and manifests."""
+    blob_bytes: int = 0
+    manifests_removed: int = 0
+    layer_links_removed: int = 0
+    other_links_removed: int = 0
+    blobs_removed: int = 0
+    bytes_removed: int = 0
+    spared: int = 0
+    """What was condemned and stayed, because somebody came to rely on it."""
+    rounds: int = 0
+    problem_count: int = 0
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    current: str = ""
+    """The repository that was looked at last."""
+    by_repository: dict[str, RepositoryReport] = field(default_factory=dict)
+    """Only those with garbage."""
+
+    def count_removal(self, item: Item, sign: int) -> None:
+        """Count something that was removed, or, with a `sign` of -1, put back."""
+        if item.name is None:
+            self.blobs_removed += sign
+            self.bytes_removed += sign * item.size
+            return
+        counter = _COUNTERS[item.kind]
+        part = self.by_repository.setdefault(item.name, RepositoryReport())
+        for where in (self, part):
+            setattr(where, counter, getattr(where, counter) + sign)
+
+    def note_problem(self, text: str) -> None:
+        """Count something that is not as a registry leaves it, and tell it if there is room."""
+        self.problem_count += 1
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(text)
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return it ready for JSON."""
+        return asdict(self)
+
+
+Observer = Callable[[CollectionReport], None]
+"""Called again and again while a run goes on, with the same report; it only looks, and returns soon."""
+
+
+def ignore(_report: CollectionReport) -> None:
+    """Observe nothing."""

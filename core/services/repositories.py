@@ -1,0 +1,186 @@
+"""Deleting whole repositories."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from core import layout
+from core.collection.guard import CollectionGuard
+from core.concurrency import closing, map_bounded
+from core.digest import Digest
+from core.errors import DeniedError, DigestInvalidError, NameUnknownError, TagInvalidError, UnknownError
+from core.link_keys import ReferrerKey, RevisionKey, parse_link_key
+from core.links import Links
+from core.names import RepositoryName, Tag
+from core.ports.blob_storage import BlobStorage
+from core.restoring import ImageRestorer
+from core.tag_links import TagLinks
+from core.trash import Trash
+from core.trash_entry import RemovedLink, TrashKind
+
+_TAGS_TOLD_MAX = 10
+"""How many immutable tags a refusal names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryRemoval:
+    """What went with a repository, or would go."""
+
+    name: RepositoryName
+    tags: Mapping[Tag, Digest | None]
+    """What each pointed at; None where its link could not be read."""
+    manifests: Sequence[Digest]
+    entry: str | None = None
+    """The name of the entry in the trash; None where nothing was recorded."""
+
+
+@dataclass(slots=True)
+class _Contents:
+    """What a repository holds, as keys and what they point at."""
+
+    revisions: dict[str, Digest] = field(default_factory=dict)
+    signatures: dict[str, Digest] = field(default_factory=dict)
+    referrers: dict[str, Digest] = field(default_factory=dict)
+    tags: dict[Tag, Digest | None] = field(default_factory=dict)
+
+
+class RepositoryService:
+    """Deletes repositories; one per process.
+
+    Args:
+        storage: the store.
+        links: its links.
+        tag_links: those of tags.
+        trash: where the record goes.
+        guard: what keeps collection away from what a push in between relies on.
+        keeps_tag: tells which tags nobody may take away.
+    """
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        links: Links,
+        tag_links: TagLinks,
+        trash: Trash,
+        *,
+        guard: CollectionGuard,
+        keeps_tag: Callable[[RepositoryName, Tag], bool],
+    ) -> None:
+        self._storage = storage
+        self._links = links
+        self._tags = tag_links
+        self._trash = trash
+        self._guard = guard
+        self._keeps_tag = keeps_tag
+
+    async def delete(
+        self, name: RepositoryName, *, by: str = "", reason: str = "", dry_run: bool = False
+    ) -> RepositoryRemoval:
+        """Remove all tags and manifests of a repository, and what tells which manifests refer to which.
+
+        Its links to blobs stay: a push may be about to refer to them, and collection takes them with the same care
+        as all others. A push that comes in between stands, with all that it refers to. Recorded in the trash before
+        anything goes; tags go before manifests, so that no tag is listed that cannot be pulled. Costs five listings of
+        the repository's part, and a read per tag where the store does not tell checksums.
+
+        Args:
+            name: the repository.
+            by: who asks, for the record.
+            reason: why, for the record.
+            dry_run: only tell what would go.
+
+        Raises:
+            NameUnknownError: there is no such repository.
+            DeniedError: it has tags that nobody may take away; nothing is removed then.
+        """
+        contents = await self._contents(name)
+        if not (contents.revisions or contents.tags):
+            await self._require(name)
+        self._require_mutable(name, contents.tags)
+        removal = RepositoryRemoval(
+            name=name, tags=contents.tags, manifests=tuple(dict.fromkeys(contents.revisions.values()))
+        )
+        if dry_run or not (contents.revisions or contents.tags):
+            return removal
+        entry = self._trash.new_entry(TrashKind.REPOSITORY, repository=name, by=by, reason=reason)
+        removed = _removed_links(name, contents)
+        recorded = await self._trash.record(entry, links=[RemovedLink(*link) for link in removed.items()])
+        await self._tags.remove(name, list(contents.tags))
+        await self._storage.delete([*contents.referrers, *contents.signatures, *contents.revisions])
+        await self._let_pushes_stand(name, removed)
+        return RepositoryRemoval(
+            name=name, tags=removal.tags, manifests=removal.manifests, entry=entry.id if recorded else None
+        )
+
+    async def _contents(self, name: RepositoryName) -> _Contents:
+        contents = _Contents()
+        async for key, _ in self._storage.walk(layout.revisions(name)):
+            if isinstance(link := parse_link_key(key), RevisionKey):
+                contents.revisions[key] = link.digest
+            elif (target := _target_of_key(key)) is not None:
+                contents.signatures[key] = target
+        held = set(contents.revisions.values())
+        async for key, _ in self._storage.walk(layout.all_referrers(name)):
+            if isinstance(link := parse_link_key(key), ReferrerKey) and link.digest in held:
+                contents.referrers[key] = link.digest
+        contents.tags = await self._tag_targets(name, held)
+        return contents
+
+    async def _tag_targets(self, name: RepositoryName, held: set[Digest]) -> dict[Tag, Digest | None]:
+        """Return every tag, one that is history only included, with what it points at."""
+        by_md5 = {hashlib.md5(digest.encode(), usedforsecurity=False).hexdigest(): digest for digest in held}
+        tags: dict[Tag, Digest | None] = {}
+        async for key, stat in self._storage.walk(layout.tags(name)):
+            tag_name, _, rest = key.removeprefix(layout.tags(name) + "/").partition("/")
+            try:
+                tag = Tag(tag_name)
+            except TagInvalidError:
+                continue
+            known = by_md5.get(stat.md5 or "") if rest == "current/link" else None
+            tags[tag] = known or tags.get(tag)
+        unknown = [tag for tag, target in tags.items() if target is None]
+
+        async def resolve(tag: Tag) -> Digest | None:
+            return await self._tags.resolve(name, tag)
+
+        return tags | dict(zip(unknown, await map_bounded(resolve, unknown), strict=True))
+
+    async def _require(self, name: RepositoryName) -> None:
+        async with closing(self._storage.list_children(layout.repository(name))) as children:
+            async for child in children:
+                if child.startswith("_"):
+                    return
+        raise NameUnknownError("repository name not known to registry", detail={"name": name})
+
+    def _require_mutable(self, name: RepositoryName, tags: Mapping[Tag, Digest | None]) -> None:
+        kept = [tag for tag in tags if self._keeps_tag(name, tag)]
+        if kept:
+            raise DeniedError(
+                f"the repository has {len(kept)} immutable tags, which nobody may delete",
+                detail={"name": name, "tags": kept[:_TAGS_TOLD_MAX]},
+            )
+
+    async def _let_pushes_stand(self, name: RepositoryName, removed: Mapping[str, Digest]) -> None:
+        """Bring back what a push that came in between relies on: its manifest, or an image of its index."""
+        restorer = ImageRestorer(self._storage, self._links, self._trash, removed, guard=self._guard)
+        pushed = await self._contents(name)
+        for digest in [*pushed.revisions.values(), *(target for target in pushed.tags.values() if target)]:
+            try:
+                await restorer.restore(name, digest)
+            except UnknownError:
+                # It was pushed without something, which a registry that does not check manifests allows.
+                continue
+
+
+def _removed_links(name: RepositoryName, contents: _Contents) -> dict[str, Digest]:
+    tags = {layout.tag_current_link(name, tag): target for tag, target in contents.tags.items() if target is not None}
+    return contents.revisions | contents.signatures | contents.referrers | tags
+
+
+def _target_of_key(key: str) -> Digest | None:
+    """Return the digest that the last folders of a link's key spell."""
+    *_, algorithm, encoded, _ = key.split("/")
+    try:
+        return Digest(f"{algorithm}:{encoded}")
+    except DigestInvalidError:
+        return None

@@ -1,0 +1,46 @@
+"""Writes to the target of a copy, in the way that garbage collection there asks of whoever writes references."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from core.collection.guard import Need
+from core.transfer.blobs import Work
+
+_DELETED_AT_ONCE: Final = 1000
+ATTEMPTS: Final = 3
+"""How often something is brought anew that a collection took meanwhile; once is what happens."""
+
+
+class Target:
+    """Links and small objects of the target; in a dry run nothing is written, and all succeeds."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    async def ticket(self) -> float:
+        """Begin to rely on what the target has (`CollectionGuard.ticket`)."""
+        return 0.0 if self._work.is_dry else await self._work.guard.ticket()
+
+    async def keeps(self, ticket: float, needs: Sequence[Need]) -> bool:
+        """Tell whether collection leaves these, which were seen or written since `ticket`; else they are gone."""
+        return self._work.is_dry or not await self._work.guard.confirm(ticket, needs)
+
+    async def write(self, key: str, content: bytes) -> None:
+        """Store a small object."""
+        if not self._work.is_dry:
+            await self._work.budget.take(size=len(content))
+            await self._work.target.write(key, content)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects in this order, 1,000 with one request where the store can."""
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            batch = keys[start : start + _DELETED_AT_ONCE]
+            if not self._work.is_dry:
+                await self._work.budget.take(requests=1)
+                await self._work.target.delete(batch)
+
+    async def delete_tree(self, prefix: str) -> None:
+        """Remove all objects below a prefix."""
+        if not self._work.is_dry:
+            await self._work.budget.take(requests=2)
+            await self._work.target.delete_tree(prefix)

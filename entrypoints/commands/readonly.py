@@ -1,0 +1,128 @@
+"""`registry readonly on|off|status [config.yml]`: all replicas on a store take nothing in, while they serve."""
+
+import asyncio
+import json
+import socket
+import sys
+import uuid
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from config.durations import format_duration, parse_duration
+from config.errors import ConfigError
+from config.loader import find_path, load
+from config.logging import configure_logging
+from config.settings import Settings, StorageKind
+from core.read_only import REASON_LENGTH_MAX, VIEW_SECONDS_MAX, ReadOnly, ReadOnlySwitch, switch_off, switch_on
+from entrypoints.commands.base import Command, add_file_argument
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="on|off|status")
+    on = actions.add_parser("on", help="refuse pushes and deletes, at all replicas")
+    on.add_argument(
+        "--for", dest="seconds", type=_duration, metavar="DURATION", help="end it by itself, after 90s, 45m, 1h30m"
+    )
+    on.add_argument(
+        "--reason", type=_reason, default=ReadOnly().reason, metavar="TEXT", help="what refused clients are told"
+    )
+    on.set_defaults(run_action=_switch_on)
+    off = actions.add_parser("off", help="take pushes and deletes again")
+    off.set_defaults(run_action=_switch_off)
+    status = actions.add_parser("status", help="tell whether the registry is read-only, why and until when")
+    status.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    status.set_defaults(run_action=_show)
+    for action in (on, off, status):
+        add_file_argument(action)
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        raise ArgumentTypeError(f"not a duration: {text!r} (90s, 45m, 1h30m)") from None
+    # A bare number is nanoseconds in distribution's files, and never meant so here.
+    if text.isdecimal() or seconds <= 0:
+        raise ArgumentTypeError(f"not a duration with a unit: {text!r} (90s, 45m, 1h30m)")
+    return seconds
+
+
+def _reason(text: str) -> str:
+    if not text.strip() or len(text) > REASON_LENGTH_MAX:
+        raise ArgumentTypeError(f"give 1 to {REASON_LENGTH_MAX} characters")
+    return text.strip()
+
+
+def _run(arguments: Namespace) -> int:
+    loaded = load(find_path(arguments.file))
+    configure_logging(loaded.settings.log)
+    if loaded.settings.storage.kind is StorageKind.INMEMORY:
+        raise ConfigError(["storage.inmemory: no process sees the memory of another one; nothing can be switched"])
+    # Here and not above, so that the other commands start without storage SDKs.
+    from config.container import Container  # noqa: PLC0415
+
+    action: Callable[[Container, Namespace], Awaitable[str]] = arguments.run_action
+    sys.stdout.write(asyncio.run(_with_storage(Container(settings=loaded.settings), arguments, action)) + "\n")
+    return 0
+
+
+async def _with_storage(
+    container: "Container", arguments: Namespace, action: Callable[["Container", Namespace], Awaitable[str]]
+) -> str:
+    async with container.blob_storage():
+        return await action(container, arguments)
+
+
+async def _switch_on(container: "Container", arguments: Namespace) -> str:
+    mode = ReadOnly(reason=arguments.reason, by=socket.gethostname(), seconds=arguments.seconds, id=uuid.uuid4().hex)
+    await switch_on(container.blob_storage(), mode)
+    end = "until it is switched off" if mode.seconds is None else f"for {format_duration(mode.seconds)}"
+    return (
+        f"read-only {end}: {mode.reason}\n"
+        f"all replicas refuse what begins after {VIEW_SECONDS_MAX:.0f} s from now; requests under way finish"
+    )
+
+
+async def _switch_off(container: "Container", _arguments: Namespace) -> str:
+    await switch_off(container.blob_storage())
+    line = f"writable: all replicas take pushes again within {VIEW_SECONDS_MAX:.0f} s"
+    return f"{line}\n{_CONFIGURED}" if container.settings().storage.readonly_enabled else line
+
+
+_CONFIGURED: Final = "still read-only by its configuration: storage.maintenance.readonly.enabled"
+
+
+async def _show(container: "Container", arguments: Namespace) -> str:
+    switch: ReadOnlySwitch = container.read_only()
+    await switch.look()
+    settings: Settings = container.settings()
+    configured = settings.storage.readonly_enabled
+    mode, left = switch.mode, switch.seconds_left
+    if arguments.json:
+        return json.dumps(
+            {
+                "readonly": configured or mode is not None,
+                "configured": configured,
+                "reason": mode.reason if mode else settings.storage.readonly_reason if configured else None,
+                "by": mode.by if mode else None,
+                "seconds_left": None if left is None else round(left),
+            }
+        )
+    lines = [_CONFIGURED] if configured else []
+    if mode is not None:
+        end = "until it is switched off" if left is None else f"for another {format_duration(round(left))}"
+        lines.append(f"read-only {end}: {mode.reason}" + (f" (by {mode.by})" if mode.by else ""))
+    return "\n".join(lines) or "writable"
+
+
+READONLY: Final = Command(
+    name="readonly",
+    help="make all replicas read-only for a while, as they serve",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda arguments: arguments.action != "status",
+)

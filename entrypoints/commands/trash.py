@@ -1,0 +1,165 @@
+"""`registry trash list|restore|empty`: what was deleted or collected, back or gone for good, while others serve."""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Final
+
+from core.names import RepositoryName
+from core.services.trash import Removal, Restoration
+from core.trash import TrashSummary
+from entrypoints.commands.amounts import plural
+from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.commands.opening import run_on_store
+from entrypoints.exit_codes import ExitCode
+from entrypoints.progress import format_bytes
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+_TAGS_SHOWN_MAX: Final = 3
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|restore|empty")
+    listing = actions.add_parser("list", help="show what can be brought back, oldest first", allow_abbrev=False)
+    add_file_argument(listing)
+    listing.add_argument("--repository", metavar="NAME", help="only what was deleted in this repository")
+    listing.set_defaults(run_action=_list)
+    restore = actions.add_parser("restore", help="bring something back", allow_abbrev=False)
+    restore.add_argument("entry", metavar="ENTRY", help="an entry's name, or NAME:TAG for what was deleted last")
+    add_file_argument(restore)
+    restore.add_argument("--force", action="store_true", help="move tags that point at something else by now")
+    restore.set_defaults(run_action=_restore)
+    empty = actions.add_parser("empty", help="remove for good", allow_abbrev=False)
+    add_file_argument(empty)
+    what = empty.add_mutually_exclusive_group()
+    what.add_argument("--entry", metavar="ENTRY", help="only this entry; else all of them")
+    what.add_argument("--expired", action="store_true", help="only what is older than storage.trash.keep")
+    empty.set_defaults(run_action=_empty)
+    for action in (listing, restore, empty):
+        action.add_argument("--json", action="store_true", help="print JSON, one object a line")
+
+
+def _run(arguments: Namespace) -> int:
+    result: int = arguments.run_action(arguments)
+    return result
+
+
+def _list(arguments: Namespace) -> int:
+    repository = RepositoryName(arguments.repository) if arguments.repository else None
+
+    async def work(container: "Container") -> int:
+        count = 0
+        async for removal in container.registry().trash.removals(repository):
+            sys.stdout.write((json.dumps(_as_json(removal)) if arguments.json else _line(removal)) + "\n")
+            count += 1
+        return count
+
+    count = run_on_store(arguments.file, work)
+    if not count and not arguments.json:
+        sys.stdout.write("the trash is empty\n")
+    return ExitCode.OK
+
+
+def _restore(arguments: Namespace) -> int:
+    async def work(container: "Container") -> Restoration:
+        return await container.registry().restore(arguments.entry, force=arguments.force)
+
+    restoration = run_on_store(arguments.file, work)
+    if arguments.json:
+        sys.stdout.write(json.dumps(_restoration_as_json(restoration)) + "\n")
+    else:
+        _tell_restoration(restoration)
+    return ExitCode.NOT_FOUND if restoration.lost else ExitCode.OK
+
+
+def _empty(arguments: Namespace) -> int:
+    async def work(container: "Container") -> TrashSummary:
+        trash = container.registry().trash
+        if arguments.entry:
+            return await trash.discard(arguments.entry)
+        return await (trash.expire() if arguments.expired else trash.empty())
+
+    summary = run_on_store(arguments.file, work)
+    if arguments.json:
+        document = {"entries": summary.entries, "blobs": summary.blobs, "bytes": summary.blob_bytes}
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        entries = plural(summary.entries, "entry", "entries")
+        blobs = plural(summary.blobs, "blob")
+        sys.stdout.write(f"{entries} removed for good, with {blobs} ({format_bytes(summary.blob_bytes)})\n")
+    return ExitCode.OK
+
+
+def _line(removal: Removal) -> str:
+    entry = removal.entry
+    told = [entry.id, entry.when.strftime("%Y-%m-%d %H:%M:%SZ"), entry.by or "-", _what(removal)]
+    return "  ".join([*told, entry.reason] if entry.reason else told)
+
+
+def _what(removal: Removal) -> str:
+    parts = [f"{name}:{tag}" for name, tag, _ in removal.tags[:_TAGS_SHOWN_MAX]]
+    if len(removal.tags) > _TAGS_SHOWN_MAX:
+        parts.append(f"{len(removal.tags) - _TAGS_SHOWN_MAX} more tags")
+    if not parts and removal.entry.repository:
+        parts.append(removal.entry.repository)
+    if removal.manifests:
+        parts.append(plural(removal.manifests, "manifest"))
+    if removal.links > removal.manifests + len(removal.tags):
+        parts.append(plural(removal.links, "link"))
+    if removal.blobs:
+        parts.append(f"{plural(removal.blobs, 'blob')} ({format_bytes(removal.blob_bytes)})")
+    return ", ".join(parts) or "nothing"
+
+
+def _as_json(removal: Removal) -> dict[str, object]:
+    entry = removal.entry
+    return {
+        "entry": entry.id,
+        "kind": entry.kind.value,
+        "when": entry.when.isoformat(),
+        "by": entry.by,
+        "repository": entry.repository,
+        "reason": entry.reason,
+        "tags": [_tag_as_json(*each) for each in removal.tags],
+        "manifests": removal.manifests,
+        "links": removal.links,
+        "blobs": removal.blobs,
+        "bytes": removal.blob_bytes,
+    }
+
+
+def _tag_as_json(name: str, tag: str, digest: str) -> dict[str, str]:
+    return {"repository": name, "tag": tag, "digest": digest}
+
+
+def _restoration_as_json(restoration: Restoration) -> dict[str, object]:
+    return {
+        "entry": restoration.entry.id,
+        "tags": [_tag_as_json(*each) for each in restoration.tags],
+        "manifests": restoration.manifests,
+        "repositories": restoration.repositories,
+        "missing": restoration.missing,
+        "lost": restoration.lost,
+    }
+
+
+def _tell_restoration(restoration: Restoration) -> None:
+    for name, tag, digest in restoration.tags:
+        sys.stdout.write(f"{name}:{tag} is back at {digest}\n")
+    for digest in restoration.missing:
+        sys.stdout.write(f"without {digest}, which is nowhere\n")
+    for digest in restoration.lost:
+        sys.stderr.write(f"{digest} is gone from the trash\n")
+    if not restoration.tags:
+        sys.stdout.write(f"{restoration.entry.id} is back, with {plural(restoration.manifests, 'manifest')}\n")
+
+
+TRASH: Final = Command(
+    name="trash",
+    help="bring back what was deleted or collected",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda arguments: arguments.action != "list",
+)

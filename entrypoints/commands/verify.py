@@ -1,0 +1,201 @@
+"""`registry verify [config.yml]`: read the whole store beside the servers, tell what is damaged, and repair it."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from config.loader import find_path, load
+from config.logging import configure_logging
+from core import layout
+from core.budget import Budget, Rates
+from core.lease import Lease
+from core.names import RepositoryName
+from core.verification.findings import Finding
+from core.verification.journal import Checkpoint
+from core.verification.verifier import Progress, VerificationOptions
+from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.exit_codes import ExitCode
+from entrypoints.progress import Measure, ProgressDisplay, format_bytes
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+LEASE_SECONDS: Final = 10.0
+"""How long a verification that was killed keeps the next one from going on."""
+_PATIENCE_SECONDS: Final = 3 * LEASE_SECONDS
+_IMAGES_MAX: Final = 10_000
+"""How many images the summary lists; all are told with their findings."""
+_PARTS_PER_PHASE: Final = 1000
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_file_argument(parser)
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="set damaged data aside so that the next push heals it, rebuild or remove broken links, mend the catalog",
+    )
+    parser.add_argument("--repository", type=str, metavar="NAME", help="only this one, with the blobs that it links")
+    parser.add_argument("--fast", action="store_true", help="read no data: sizes and links only")
+    parser.add_argument("--restart", action="store_true", help="begin anew where an earlier verification was killed")
+    parser.add_argument("--requests-per-second", type=float, metavar="N", help="requests to the store")
+    parser.add_argument("--bytes-per-second", type=float, metavar="N", help="bytes read from the store")
+    parser.add_argument("--json", action="store_true", help="print each finding, and the summary, as a line of JSON")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _run(arguments: Namespace) -> int:
+    loaded = load(find_path(arguments.file))
+    configure_logging(loaded.settings.log)
+    for warning in loaded.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    options = VerificationOptions(
+        repository=RepositoryName(arguments.repository) if arguments.repository else None,
+        fast=arguments.fast,
+        repair=arguments.repair,
+        restart=arguments.restart,
+    )
+    # Here and not above, so that the other commands start without storage SDKs.
+    from config.container import Container  # noqa: PLC0415
+
+    return asyncio.run(_verify(Container(settings=loaded.settings), options, arguments))
+
+
+async def _verify(container: "Container", options: VerificationOptions, arguments: Namespace) -> int:
+    teller = _Teller(sys.stdout, is_json=arguments.json, is_quiet=arguments.quiet)
+    rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
+    announcements = container.announcements()
+    async with AsyncExitStack() as stack:
+        storage = await stack.enter_async_context(container.blob_storage())
+        await stack.enter_async_context(container.catalog_index())
+        lease = Lease(
+            storage,
+            layout.lease(f"verification-{options.scope}"),
+            owner_id=f"{socket.gethostname()}-{os.getpid()}",
+            ttl=LEASE_SECONDS,
+            clock=time.monotonic,
+            sleep=asyncio.sleep,
+        )
+        if not await lease.acquire(_PATIENCE_SECONDS):
+            sys.stderr.write(f"registry: {await lease.owner()} is at the same verification already\n")
+            return ExitCode.FAILURE
+        await stack.enter_async_context(lease.keeping())
+        verifier = container.verifier(
+            budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep), announce=announcements.announce
+        )
+        work = asyncio.ensure_future(
+            verifier.run(options, on_finding=teller.tell_finding, on_progress=teller.tell_progress)
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        try:
+            counted = await work
+            await announcements.finish()
+        except asyncio.CancelledError:
+            teller.tell_interruption()
+            return ExitCode.FAILURE
+    teller.tell_summary(counted)
+    return _exit_code(counted)
+
+
+def _exit_code(counted: Checkpoint) -> ExitCode:
+    if counted.left:
+        return ExitCode.DAMAGE
+    return ExitCode.REPAIRED if counted.damage else ExitCode.OK
+
+
+class _Teller:
+    """Writes findings to stdout, and how far it is to stderr."""
+
+    def __init__(self, out: TextIO, *, is_json: bool, is_quiet: bool) -> None:
+        self._out = out
+        self._is_json = is_json
+        self._display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=is_quiet)
+        self._told: set[tuple[str, str, str]] = set()
+        self._images: dict[str, set[str]] = {}
+        self._images_count = 0
+
+    def tell_finding(self, finding: Finding) -> None:
+        """Print one finding, once."""
+        if finding.identity in self._told:
+            return
+        self._remember(finding)
+        if self._is_json:
+            self._print_json({"type": "finding", **finding.as_json()})
+            return
+        self._display.clear()
+        word = "damage" if finding.is_damage else "note"
+        where = finding.repository or finding.digest
+        self._out.write(f"{word}: {finding.kind} {where}: {finding.detail} [{finding.outcome}]\n    {finding.key}\n")
+        for image in finding.images:
+            self._out.write(f"    hits {image}\n")
+        self._out.flush()
+
+    def tell_progress(self, progress: Progress) -> None:
+        """Show how far it is."""
+        counted = progress.counted
+        if progress.is_resumed:
+            self._display.line(f"going on where an earlier verification was ended, in the phase {progress.phase!s}")
+        text = (
+            f"{progress.phase}: {counted.blobs} blobs, {format_bytes(counted.blob_bytes)}, {counted.repositories} "
+            f"repositories, {counted.damage} damaged"
+        )
+        done = round((progress.fraction or 0) * _PARTS_PER_PHASE)
+        total = None if progress.fraction is None else _PARTS_PER_PHASE
+        self._display.show(Measure(done=done, total=total, is_bytes=False), text)
+
+    def tell_interruption(self) -> None:
+        """Say that it can go on."""
+        self._display.clear()
+        self._display.line("interrupted: start it again to go on")
+
+    def tell_summary(self, counted: Checkpoint) -> None:
+        """Print what was looked at, and which images cannot be pulled because of which blob."""
+        self._display.clear()
+        if self._is_json:
+            images = {digest: sorted(names) for digest, names in sorted(self._images.items())}
+            numbers = {
+                "blobs": counted.blobs,
+                "bytes": counted.blob_bytes,
+                "repositories": counted.repositories,
+                "manifests": counted.manifests,
+                "damage": counted.damage,
+                "left": counted.left,
+                "notes": counted.notes,
+            }
+            self._print_json({"type": "summary", **numbers, "images": images})
+            return
+        for digest, names in sorted(self._images.items()):
+            self._out.write(f"images hit by {digest}: {', '.join(sorted(names))}\n")
+        self._out.write(
+            f"verified: {counted.blobs} blobs ({format_bytes(counted.blob_bytes)} read), {counted.manifests} manifests "
+            f"in {counted.repositories} repositories: {counted.damage} damaged, {counted.left} of these still are, "
+            f"{counted.notes} notes\n"
+        )
+
+    def _remember(self, finding: Finding) -> None:
+        if self._images_count < _IMAGES_MAX and finding.is_damage:
+            self._told.add(finding.identity)
+            if finding.digest and finding.images:
+                self._images.setdefault(finding.digest, set()).update(finding.images)
+                self._images_count += len(finding.images)
+
+    def _print_json(self, document: dict[str, Any]) -> None:
+        self._out.write(json.dumps(document) + "\n")
+        self._out.flush()
+
+
+VERIFY: Final = Command(
+    name="verify",
+    help="read the store beside the servers, tell what is damaged, and repair it",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda arguments: bool(arguments.repair),
+)

@@ -1,0 +1,44 @@
+"""What was deleted or collected is removed for good when its time is over, by one of all replicas."""
+
+import json
+import logging
+import secrets
+from datetime import datetime
+from typing import Final
+
+from core.schedule import SharedSchedule
+from core.services.trash import TrashService
+from entrypoints.http.background import Job
+
+_logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS_MIN: Final = 0.1
+
+
+def expiry_job(trash: TrashService, schedule: SharedSchedule, every_seconds: float) -> Job:
+    """Return the job; every replica has it, and each time one of them does it.
+
+    Args:
+        trash: what ends.
+        schedule: shared by all replicas.
+        every_seconds: how often it is looked whether it is time; the schedule's own interval.
+    """
+    seconds = max(_LOOK_SECONDS_MIN, every_seconds)
+
+    async def work(_now: datetime) -> str:
+        ended = await trash.expire()
+        counts = {"entries": ended.entries, "blobs": ended.blobs, "bytes": ended.blob_bytes}
+        if ended.entries:
+            _logger.info("trash removed for good", extra=counts)
+        return json.dumps(counts)
+
+    async def run() -> None:
+        await schedule.run_if_due(work)
+
+    return Job(
+        name="expired trash is removed",
+        run=run,
+        every=seconds,
+        # Replicas that start together do not all look at once.
+        delay=lambda: secrets.randbelow(int(seconds * 1000)) / 1000,
+    )

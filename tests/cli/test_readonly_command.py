@@ -1,0 +1,93 @@
+"""`registry readonly`: what it prints, and what it exits with."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from entrypoints.cli import main
+from entrypoints.exit_codes import ExitCode
+
+SWITCH = "data/docker/registry/v2/_control/readonly"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n", encoding="utf-8"
+    )
+    return path
+
+
+@pytest.fixture
+def run(config_file: Path, capsys: pytest.CaptureFixture[str]):
+    def call(*words: str) -> str:
+        assert main(["readonly", *words, str(config_file)]) == 0
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_switch_goes_on_and_off(run, tmp_path: Path) -> None:
+    assert run("status") == "writable\n"
+    told = run("on", "--for", "1h30m", "--reason", "moving to new disks")
+    assert told.startswith("read-only for 90m: moving to new disks\n")
+    assert (tmp_path / SWITCH).exists()
+    status = run("status")
+    assert status.startswith("read-only for another ")
+    assert "moving to new disks (by " in status
+    as_json = json.loads(run("status", "--json"))
+    assert 5390 <= as_json.pop("seconds_left") <= 5400
+    assert as_json.pop("by")
+    assert as_json == {"readonly": True, "configured": False, "reason": "moving to new disks"}
+    assert run("off").startswith("writable: ")
+    assert run("off").startswith("writable: ")
+    assert json.loads(run("status", "--json"))["readonly"] is False
+
+
+def test_switch_without_an_end_stays(run) -> None:
+    assert run("on").startswith("read-only until it is switched off: the registry is read-only for now\n")
+    assert run("status").startswith("read-only until it is switched off: ")
+
+
+def test_configuration_that_is_read_only_is_told(run, config_file: Path) -> None:
+    text = config_file.read_text(encoding="utf-8")
+    extra = "  maintenance: {readonly: {enabled: true, reason: for good}}\n"
+    config_file.write_text(text.replace("storage: {", "storage:\n  ").replace("}}\n", "}\n" + extra), encoding="utf-8")
+    assert "by its configuration" in run("status")
+    assert json.loads(run("status", "--json")) == {
+        "readonly": True, "configured": True, "reason": "for good", "by": None, "seconds_left": None,
+    }  # fmt: skip
+    assert "still read-only by its configuration" in run("off")
+
+
+@pytest.mark.parametrize("duration", ["0s", "-1h", "90", "soon", "", "1d"])
+def test_duration_must_be_one(config_file: Path, capsys: pytest.CaptureFixture[str], duration: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["readonly", "on", f"--for={duration}", str(config_file)])
+    assert ended.value.code == ExitCode.USAGE
+    assert "not a duration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 1001])
+def test_reason_must_be_one(config_file: Path, capsys: pytest.CaptureFixture[str], reason: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["readonly", "on", f"--reason={reason}", str(config_file)])
+    assert ended.value.code == ExitCode.USAGE
+    assert "1 to 1000 characters" in capsys.readouterr().err
+
+
+def test_memory_cannot_be_switched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text("version: 0.1\nstorage: inmemory\n", encoding="utf-8")
+    assert main(["readonly", "on", str(path)]) == ExitCode.FAILURE
+    assert "nothing can be switched" in capsys.readouterr().err

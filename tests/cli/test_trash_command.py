@@ -1,0 +1,189 @@
+"""`registry trash` and `registry repository`: what they print, what they change, and what they exit with."""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.container import Container
+from config.loader import load
+from core import media_types
+from core.digest import Digest
+from core.names import RepositoryName, Tag
+from core.registry import Registry
+from entrypoints.cli import main
+from entrypoints.commands.amounts import plural
+from entrypoints.exit_codes import ExitCode
+from tests.support.content import image_manifest
+from tests.support.core_services import chunks
+
+NAME = RepositoryName("team/app")
+IMAGE = image_manifest(b"{}", [b"layer"])
+DIGEST = Digest.of(IMAGE)
+OTHER = image_manifest(b"{}", [])
+V1 = Tag("v1")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> str:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n"
+        "access: {immutabletags: [{tags: [release-*]}]}\n",
+        encoding="utf-8",
+    )
+    return str(path)
+
+
+def on_store(config_file: str, work: Callable[[Registry], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        container = Container(settings=load(config_file).settings)
+        async with container.blob_storage(), container.catalog_index():
+            return await work(container.registry())
+
+    return asyncio.run(run())
+
+
+def push(config_file: str, *tags: str, manifest: bytes = IMAGE) -> None:
+    async def work(registry: Registry) -> None:
+        for content in (b"{}", b"layer"):
+            await registry.uploads.put(NAME, Digest.of(content), chunks(content))
+        await registry.push_manifest(NAME, manifest, media_types.OCI_MANIFEST, tags=[Tag(tag) for tag in tags])
+
+    on_store(config_file, work)
+
+
+def delete(config_file: str, reference: Tag | Digest) -> None:
+    on_store(config_file, lambda registry: registry.delete_manifest(NAME, reference, by="alice"))
+
+
+def target(config_file: str, tag: Tag = V1) -> Any:
+    return on_store(config_file, lambda registry: registry.manifests.resolve(NAME, tag))
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def test_empty_trash_is_told(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trash", "list", config_file]) == ExitCode.OK
+    assert lines(capsys) == ["the trash is empty"]
+    assert main(["trash", "list", config_file, "--json"]) == ExitCode.OK
+    assert lines(capsys) == []
+
+
+def test_list_tells_who_and_what(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    push(config_file, "v1", "v2", "v3", "v4")
+    delete(config_file, V1)
+    delete(config_file, DIGEST)
+    assert main(["trash", "list", config_file]) == ExitCode.OK
+    first, second = lines(capsys)
+    assert first.endswith("Z  alice  team/app:v1")
+    assert second.endswith("  alice  team/app:v2, team/app:v3, team/app:v4, 1 manifest")
+    assert main(["trash", "list", config_file, "--json", "--repository", "team/app"]) == ExitCode.OK
+    document = json.loads(lines(capsys)[0])
+    assert first.startswith(document["entry"])
+    assert document["tags"] == [{"repository": NAME, "tag": "v1", "digest": DIGEST}]
+    assert main(["trash", "list", config_file, "--repository", "another"]) == ExitCode.OK
+    assert lines(capsys) == ["the trash is empty"]
+
+
+def test_restore_brings_a_tag_back(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    push(config_file, "v1")
+    delete(config_file, V1)
+    assert main(["trash", "restore", "team/app:v1", config_file]) == ExitCode.OK
+    assert lines(capsys) == [f"team/app:v1 is back at {DIGEST}"]
+    assert target(config_file) == DIGEST
+    assert main(["trash", "restore", "team/app:v1", config_file]) == ExitCode.NOT_FOUND
+    assert capsys.readouterr().err == "registry: no such entry in the trash\n"
+
+
+def test_restore_needs_force_to_move_a_tag(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    push(config_file, "v1")
+    delete(config_file, V1)
+    push(config_file, "v1", manifest=OTHER)
+    assert main(["trash", "restore", "team/app:v1", config_file]) == ExitCode.FAILURE
+    assert "team/app:v1 points at another manifest by now" in capsys.readouterr().err
+    assert main(["trash", "restore", "team/app:v1", config_file, "--force", "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["manifests"] == 1
+    assert target(config_file) == DIGEST
+
+
+def test_restore_tells_the_catalog(
+    config_file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tmp_path / "names"
+    monkeypatch.setenv("SEARCH_BACKEND", "LOCAL")
+    monkeypatch.setenv("REGISTRY_CATALOG_LOCAL_PATH", str(names))
+    push(config_file, "v1")
+    assert main(["repository", "delete", NAME, config_file, "--reason", "moved"]) == ExitCode.OK
+    assert names.read_text(encoding="utf-8") == ""
+    [line] = lines(capsys)
+    entry = line.split("restore ")[1].split("`")[0]
+    assert main(["trash", "list", config_file]) == ExitCode.OK
+    assert lines(capsys)[0].endswith("  the command line  team/app:v1, 1 manifest  moved")
+    assert main(["trash", "restore", entry, config_file]) == ExitCode.OK
+    assert names.read_text(encoding="utf-8") == "team/app\n"
+
+
+def test_manifest_without_tags_is_back_too(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    push(config_file)
+    delete(config_file, DIGEST)
+    assert main(["trash", "list", config_file]) == ExitCode.OK
+    line = lines(capsys)[0]
+    assert line.endswith("team/app, 1 manifest")
+    entry = line.split()[0]
+    assert main(["trash", "restore", entry, config_file]) == ExitCode.OK
+    assert lines(capsys) == [f"{entry} is back, with 1 manifest"]
+
+
+def test_empty_ends_one_or_all(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    push(config_file, "v1", "v2")
+    delete(config_file, V1)
+    delete(config_file, Tag("v2"))
+    assert main(["trash", "empty", config_file, "--expired"]) == ExitCode.OK
+    assert lines(capsys) == ["0 entries removed for good, with 0 blobs (0 B)"]
+    assert main(["trash", "list", config_file]) == ExitCode.OK
+    entry = lines(capsys)[0].split()[0]
+    assert main(["trash", "empty", config_file, "--entry", entry]) == ExitCode.OK
+    assert lines(capsys) == ["1 entry removed for good, with 0 blobs (0 B)"]
+    assert main(["trash", "empty", config_file, "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out) == {"entries": 1, "blobs": 0, "bytes": 0}
+    assert main(["trash", "empty", config_file, "--entry", entry]) == ExitCode.NOT_FOUND
+
+
+def test_repository_is_counted_then_deleted(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    push(config_file, "v1", "v2")
+    assert main(["repository", "delete", NAME, config_file, "--dry-run"]) == ExitCode.OK
+    assert lines(capsys) == ["2 tags and 1 manifest of team/app would be deleted"]
+    assert main(["repository", "delete", NAME, config_file, "--json"]) == ExitCode.OK
+    document = json.loads(capsys.readouterr().out)
+    assert (document["tags"], document["manifests"]) == ({"v1": DIGEST, "v2": DIGEST}, [DIGEST])
+    assert main(["repository", "delete", "unknown", config_file]) == ExitCode.NOT_FOUND
+    assert main(["repository", "delete", "Unknown", config_file]) == ExitCode.FAILURE
+
+
+def test_repository_with_immutable_tags_stays(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    push(config_file, "v1", "release-1")
+    assert main(["repository", "delete", NAME, config_file]) == ExitCode.FAILURE
+    assert "1 immutable tags" in capsys.readouterr().err
+    assert target(config_file) == DIGEST
+
+
+def test_nouns_follow_their_counts() -> None:
+    assert (plural(1, "tag"), plural(1200, "tag"), plural(0, "entry", "entries")) == (
+        "1 tag",
+        "1,200 tags",
+        "0 entries",
+    )

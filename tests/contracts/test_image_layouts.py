@@ -1,0 +1,48 @@
+"""Image layouts in folders and archives keep the port's contract."""
+
+import tarfile
+
+import pytest
+
+from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
+from adapters.image_layout.folder import FolderImageLayout
+from tests.contracts.image_layout_contract import ImageLayoutContract
+
+
+class TestFolderImageLayout(ImageLayoutContract):
+    @pytest.fixture
+    def path(self, tmp_path):
+        return tmp_path / "layout"
+
+    def writer(self, path):
+        return FolderImageLayout(path, creates=True)
+
+    def reader(self, path):
+        return FolderImageLayout(path)
+
+
+class ArchiveImageLayoutContract(ImageLayoutContract):
+    @pytest.fixture
+    def path(self, tmp_path):
+        return tmp_path / "layout.tar"
+
+    def writer(self, path):
+        return ArchiveImageLayoutWriter(path)
+
+    def reader(self, path):
+        return ArchiveImageLayout(path)
+
+
+class TestArchiveImageLayout(ArchiveImageLayoutContract):
+    pass
+
+
+class TestArchiveImageLayoutWriter(ArchiveImageLayoutContract):
+    """What it writes is read by another reader of archives."""
+
+    def reader(self, path):
+        unpacked = path.parent.parent / f"{path.parent.name}-unpacked"
+        if path.exists():
+            with tarfile.open(path) as archive:
+                archive.extractall(unpacked, filter="data")
+        return FolderImageLayout(unpacked)

@@ -1,0 +1,108 @@
+"""`registry readonly` at two servers of two processes each, on one folder, with a real client."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clients import CommandError, Skopeo
+from tests.support.oci import digest_of, make_image, write_layout
+from tests.support.processes import RegistryServer
+from tests.support.registry_client import RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
+
+pytestmark = pytest.mark.e2e
+
+VIEW_SECONDS = 3.0
+TRIES = 12
+"""Connections of their own, so that both processes of a server are met."""
+SWITCH = "storage/docker/registry/v2/_control/readonly"
+
+
+@pytest.fixture
+def server(servers: list[RegistryServer]) -> RegistryServer:
+    """Whom clients speak to."""
+    return servers[1]
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[list[RegistryServer]]:
+    config = {"http": {"workers": 2}}
+    with (
+        RegistryServer(tmp_path / "one", tmp_path / "storage", config=config) as one,
+        RegistryServer(tmp_path / "two", tmp_path / "storage", config=config) as two,
+    ):
+        yield [one, two]
+
+
+def readonly(server: RegistryServer, *words: str) -> str:
+    command = [sys.executable, "-m", "entrypoints.cli", "readonly", *words, str(server.config_path)]
+    done = subprocess.run(
+        command, cwd=REPOSITORY_ROOT, env=server.environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout
+
+
+def statuses(servers: list[RegistryServer]) -> set[int]:
+    clients = [RegistryClient(server.host) for server in servers]
+    return {client.request("POST", "/v2/a/blobs/uploads/").status for client in clients for _ in range(TRIES)}
+
+
+def follow(servers: list[RegistryServer], status: int) -> None:
+    """All processes of all servers answer so, once their view is renewed."""
+    time.sleep(VIEW_SECONDS + 0.5)
+    assert statuses(servers) == {status}
+
+
+def test_all_processes_of_all_replicas_follow(servers: list[RegistryServer]) -> None:
+    assert statuses(servers) == {202}
+    RegistryClient(servers[0].host).push("a", "v1", make_image(1))
+    readonly(servers[0], "on", "--reason", "moving to new disks")
+    follow(servers, 405)
+    assert "moving to new disks" in readonly(servers[1], "status")
+    for server in servers:
+        client = RegistryClient(server.host)
+        assert b"moving to new disks" in client.request("PUT", "/v2/a/manifests/v2", body=b"{}").expect(405).body
+        client.request("DELETE", "/v2/a/manifests/v1").expect(405)
+        assert client.pull("a", "v1")
+    readonly(servers[1], "off")
+    follow(servers, 202)
+
+
+def test_mode_ends_by_itself_also_after_a_kill(servers: list[RegistryServer]) -> None:
+    client = RegistryClient(servers[0].host)
+    location = client.start_upload("a").header("Location")
+    location = client.append(location, b"begun before").expect(202).header("Location")
+    readonly(servers[0], "on", "--for", "15s")
+    ends_at = time.monotonic() + 15
+    follow(servers, 405)
+    client.append(location, b" and after").expect(405)
+
+    servers[1].kill()
+    servers[1].start()
+    assert 0 < int(RegistryClient(servers[1].host).request("POST", "/v2/a/blobs/uploads/").header("Retry-After")) <= 12
+    assert statuses([servers[1]]) == {405}
+
+    time.sleep(max(0.0, ends_at + 1 - time.monotonic()))
+    assert statuses(servers) == {202}
+    location = client.append(location, b" and after").expect(202).header("Location")
+    client.finish_upload(location, digest_of(b"begun before and after")).expect(201)
+
+
+def test_client_shows_the_reason(
+    servers: list[RegistryServer], new_client: Callable[..., Skopeo], tmp_path: Path
+) -> None:
+    layout = write_layout(tmp_path / "layout", make_image(2), "v1")
+    (tmp_path / SWITCH).parent.mkdir(parents=True, exist_ok=True)
+    # By hand, as somebody does who has a shell on the store and nothing else.
+    (tmp_path / SWITCH).write_text("the store is being copied\n")
+    follow(servers, 405)
+    skopeo = new_client(Skopeo)
+    with pytest.raises(CommandError, match="the store is being copied"):
+        skopeo.push(layout, "v1", "c:v1")
+    (tmp_path / SWITCH).unlink()
+    follow(servers, 202)
+    skopeo.push(layout, "v1", "c:v1")

@@ -1,0 +1,166 @@
+"""`registry verify` beside a server that serves: files damaged on disk, images named, and healed by real pushes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import layout
+from core.digest import Digest
+from core.names import RepositoryName, Tag
+from entrypoints.exit_codes import ExitCode
+from tests.support.clients import CommandLineClient, Crane, Skopeo
+from tests.support.oci import make_artifact, make_image, make_multi_platform_index, write_layout
+from tests.support.processes import RegistryServer
+from tests.support.registry_client import RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
+
+pytestmark = pytest.mark.e2e
+
+NAME = RepositoryName("team/app")
+IMAGE = make_image(900, layer_sizes=(20_000, 3_000_000))
+NewClient = Callable[[type[CommandLineClient]], CommandLineClient]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RegistryServer]:
+    with RegistryServer(tmp_path, tmp_path / "storage") as running:
+        yield running
+
+
+def command(server: RegistryServer, *options: str) -> list[str]:
+    return [sys.executable, "-m", "entrypoints.cli", "verify", str(server.config_path), "--json", "--quiet", *options]
+
+
+def verify(server: RegistryServer, *options: str) -> tuple[int, list[dict[str, Any]]]:
+    """Verify the server's storage, and return the exit code and what was printed."""
+    done = subprocess.run(
+        command(server, *options), cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def kinds(printed: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    return {(line["kind"], line["outcome"]) for line in printed if line["type"] == "finding"}
+
+
+def path_of(server: RegistryServer, key: str) -> Path:
+    return server.storage / key.lstrip("/")
+
+
+@pytest.mark.parametrize("kind", [Crane, Skopeo], ids=lambda kind: kind.program)
+def test_push_heals_what_was_set_aside(
+    kind: type[CommandLineClient], server: RegistryServer, tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    tool(kind.program)
+    content = write_layout(tmp_path / "layout", IMAGE, "v1")
+    kind(tmp_path / "pusher", server.host).push(content, "v1", f"{NAME}:v1")
+    assert verify(server) == (ExitCode.OK, [summary(blobs=4, manifests=1)])
+    big = Digest(IMAGE.blobs[2].digest)
+    damaged = path_of(server, layout.blob_data(big))
+    with damaged.open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(b"bit rot")
+
+    code, printed = verify(server)
+    assert (code, kinds(printed)) == (ExitCode.DAMAGE, {("corrupt-data", "found"), ("blob-lost", "found")})
+    assert printed[-1]["images"] == {big: [f"{NAME}:v1", f"{NAME}@{IMAGE.digest}"]}
+
+    code, printed = verify(server, "--repair")
+    outcomes = {("corrupt-data", "quarantined"), ("blob-lost", "needs-push")}
+    assert (code, kinds(printed)) == (ExitCode.DAMAGE, outcomes)
+    RegistryClient(server.host).request("HEAD", f"/v2/{NAME}/blobs/{big}").expect(404)
+
+    kind(tmp_path / "again", server.host).push(content, "v1", f"{NAME}:v1")
+    assert kind(tmp_path / "puller", server.host).pull(f"{NAME}:v1") == IMAGE.blobs[0].digest
+    assert verify(server)[0] == ExitCode.OK
+
+
+def test_broken_links_are_mended(server: RegistryServer) -> None:
+    client = RegistryClient(server.host)
+    index = make_multi_platform_index(901)
+    signature = make_artifact(b"signed", artifact_type="application/x.signature", subject=index.manifest)
+    client.push(NAME, "multi", index)
+    client.push(NAME, "signature", signature)
+    subject = Digest(index.digest)
+    path_of(server, layout.layer_link(NAME, Digest(index.images[0].blobs[0].digest))).write_bytes(b"")
+    path_of(server, layout.referrer_link(NAME, subject, Digest(signature.digest))).unlink()
+    path_of(server, layout.tag_current_link(NAME, Tag("multi"))).write_bytes(b"sha256:torn")
+
+    code, printed = verify(server, "--repair")
+
+    assert kinds(printed) == {("broken-link", "rebuilt"), ("referrer-unlisted", "rebuilt")}
+    assert code == ExitCode.REPAIRED
+    assert index.digest in client.pull(NAME, "multi")
+    assert [entry["digest"] for entry in client.referrers(NAME, index.digest)] == [signature.digest]
+    assert verify(server)[0] == ExitCode.OK
+
+
+def test_killed_verification_goes_on(server: RegistryServer) -> None:
+    client = RegistryClient(server.host)
+    images = [make_image(seed, layer_sizes=(200_000, 200_000)) for seed in range(910, 930)]
+    for number, image in enumerate(images):
+        client.push(NAME, f"v{number}", image)
+    blobs = sorted(blob.digest for image in images for blob in image.blobs)
+    # Among the first, so that it is found before the kill.
+    broken = Digest(blobs[1])
+    path_of(server, layout.blob_data(broken)).write_bytes(b"damaged")
+
+    slow = ("--bytes-per-second", "1000000")
+    process = subprocess.Popen(command(server, *slow), cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        checkpoint = path_of(server, layout.verification_checkpoint("full"))
+        deadline = time.monotonic() + 30
+        while not (checkpoint.exists() and json.loads(checkpoint.read_bytes())["damage"] == 1):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        first = [json.loads(line) for line in process.communicate(timeout=10)[0].splitlines()]
+    read_before = json.loads(checkpoint.read_bytes())["blobs"]
+    assert 0 < read_before < len(blobs)
+    assert all(line["type"] == "finding" for line in first)
+
+    code, printed = verify(server)
+
+    assert code == ExitCode.DAMAGE
+    assert {line["digest"] for line in printed if line["type"] == "finding"} == {broken}
+    assert printed[-1]["blobs"] == len({*blobs, *(image.digest for image in images)})
+    assert not checkpoint.exists()
+
+
+def test_tree_of_debians_registry_is_sound_and_mended(tool: Callable[[str], str], tmp_path: Path) -> None:
+    tool("docker-registry")
+    storage = tmp_path / "storage"
+    with RegistryServer.reference(tmp_path / "reference", storage) as reference:
+        client = RegistryClient(reference.host)
+        client.push(NAME, "v1", IMAGE)
+        client.push(NAME, "gone", make_image(931))
+        # Distribution deletes a manifest and leaves its tags.
+        client.delete_manifest(NAME, make_image(931).digest)
+        code, printed = verify(reference)
+        assert code == ExitCode.OK or kinds(printed) == {("tag-without-manifest", "found")}
+        verify(reference, "--repair")
+        path_of(reference, layout.blob_data(Digest(IMAGE.blobs[1].digest))).write_bytes(b"damaged")
+        code, printed = verify(reference, "--repair")
+        assert (code, kinds(printed)) == (
+            ExitCode.DAMAGE,
+            {("corrupt-data", "quarantined"), ("blob-lost", "needs-push")},
+        )
+        client.push(NAME, "v1", IMAGE)
+        assert client.pull(NAME, "v1")[IMAGE.digest] == IMAGE.manifest.data
+        assert verify(reference)[0] == ExitCode.OK
+
+
+def summary(*, blobs: int, manifests: int) -> dict[str, Any]:
+    size = sum(len(content.data) for content in (*IMAGE.blobs, IMAGE.manifest))
+    numbers = {"blobs": blobs, "bytes": size, "repositories": 1, "manifests": manifests}
+    return {"type": "summary", **numbers, "damage": 0, "left": 0, "notes": 0, "images": {}}

@@ -1,0 +1,127 @@
+"""The switch that all replicas see, as clients meet it."""
+
+import asyncio
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from config.settings import Settings
+from core import read_only
+from core.digest import Digest
+from core.read_only import ReadOnly, ReadOnlySwitch, switch_off, switch_on
+from entrypoints.http.background import Job
+from entrypoints.http.routes import Right
+from entrypoints.http.switches import Switches
+from tests.http.conftest import error_codes
+
+
+@pytest.fixture(autouse=True)
+def _looks_each_time(monkeypatch):
+    monkeypatch.setattr(read_only, "VIEW_SECONDS_MAX", -1.0)
+
+
+@pytest.fixture
+def settings_with():
+    return lambda **changes: replace(Settings(), storage=replace(Settings().storage, **changes))
+
+
+async def test_refusal_says_why_and_until_when(api, services):
+    digest = await api.push_blob("a", b"content")
+    # The storage's clock stands still in these tests.
+    await switch_on(services.storage, ReadOnly(reason="moving to new disks until 23:00", seconds=90.0))
+    for method, path in (
+        ("POST", "/v2/a/blobs/uploads/"),
+        ("PATCH", "/v2/a/blobs/uploads/x"),
+        ("PUT", "/v2/a/blobs/uploads/x"),
+        ("DELETE", "/v2/a/blobs/uploads/x"),
+        ("PUT", "/v2/a/manifests/x"),
+        ("DELETE", "/v2/a/manifests/x"),
+        ("DELETE", f"/v2/a/blobs/{digest}"),
+    ):
+        async with api.request(method, path) as response:
+            assert response.status == 405
+            assert response.headers["Allow"] == "GET, HEAD"
+            assert 88 <= int(response.headers["Retry-After"]) <= 90
+            assert await error_codes(response) == ["UNSUPPORTED"]
+            assert (await response.json())["errors"][0]["message"] == "moving to new disks until 23:00"
+    for path in (f"/v2/a/blobs/{digest}", "/v2/", "/v2/_catalog"):
+        async with api.request("GET", path) as response:
+            assert response.status == 200
+
+
+async def test_mode_without_an_end_has_no_retry_after(api, services):
+    await switch_on(services.storage, ReadOnly(reason="for good"))
+    async with api.request("POST", "/v2/a/blobs/uploads/") as response:
+        assert response.status == 405
+        assert "Retry-After" not in response.headers
+
+
+async def test_request_under_way_finishes_and_the_session_goes_on_later(api, services):
+    async with api.request("POST", "/v2/a/blobs/uploads/") as response:
+        location = response.headers["Location"]
+    gate = asyncio.Event()
+
+    async def body():
+        yield b"first "
+        await gate.wait()
+        yield b"second"
+
+    async def send():
+        async with api.request("PATCH", location, data=body()) as response:
+            assert response.status == 202
+            return response.headers["Location"]
+
+    sending = asyncio.create_task(send())
+    await asyncio.sleep(0.2)
+    await switch_on(services.storage, ReadOnly(reason="backup"))
+    gate.set()
+    location = await sending
+    finish = f"{location}&digest={Digest.of(b'first second')}"
+    async with api.request("PUT", finish) as response:
+        assert response.status == 405
+    await switch_off(services.storage)
+    async with api.request("PUT", finish) as response:
+        assert response.status == 201
+
+
+@pytest.mark.parametrize("upkeep", [True, False])
+async def test_upkeep_waits_where_it_is_told_to(services, settings_with, upkeep):
+    shared = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
+    switches = Switches(settings_with(readonly_upkeep=upkeep), shared)
+    assert not await switches.upkeep_waits()
+    await switch_on(services.storage, ReadOnly())
+    assert await switches.upkeep_waits() is not upkeep
+    await switch_off(services.storage)
+    switches.apply(settings_with(readonly_upkeep=upkeep, readonly_enabled=True))
+    assert await switches.upkeep_waits() is not upkeep
+
+
+async def test_upkeep_that_waits_goes_on_afterwards(start, services, settings_with):
+    done = {True: 0, False: 0}
+
+    def job(*, is_upkeep):
+        async def run():
+            done[is_upkeep] += 1
+
+        return Job(name="counted", run=run, every=0.01, is_upkeep=is_upkeep)
+
+    await switch_on(services.storage, ReadOnly())
+    await start(settings_with(readonly_upkeep=False), jobs=[job(is_upkeep=True), job(is_upkeep=False)])
+    await asyncio.sleep(0.3)
+    assert done[True] == 0
+    assert done[False] > 1
+    await switch_off(services.storage)
+    async with asyncio.timeout(10):
+        while not done[True]:  # noqa: ASYNC110 - a job tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_deleting_that_is_switched_off_is_told_first(services, settings_with):
+    shared = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
+    switches = Switches(settings_with(delete_enabled=False), shared)
+    await switches.require(Right.READ)
+    await switches.require(Right.WRITE)
+    with pytest.raises(Exception, match=r"storage\.delete\.enabled"):
+        await switches.require(Right.DELETE)

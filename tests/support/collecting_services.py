@@ -1,0 +1,137 @@
+"""The domain's services and a collector of their garbage, on one in-memory store and on time that the test moves."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.descriptor_cache.memory import InMemoryDescriptorCache
+from core import media_types
+from core.budget import Budget, Rates
+from core.collection.collector import CollectionOptions, Collector, Surroundings
+from core.collection.report import CollectionReport
+from core.digest import Digest
+from core.errors import BlobUnknownError, ManifestUnknownError
+from core.links import Links
+from core.manifest import read_manifest
+from core.manifest_cache import ManifestCache
+from core.names import RepositoryName, Tag
+from core.ports.blob_storage import BlobStorage
+from core.trash import Trash
+from tests.support.content import image_manifest
+from tests.support.core_services import CoreServices, counting_ids
+from tests.support.simulated_time import SimulatedTime
+
+T = TypeVar("T")
+
+SETTLE_SECONDS = 60.0
+
+
+@dataclass
+class Store:
+    """A store, the time that it dates things by, and who collects in it."""
+
+    time: SimulatedTime = field(default_factory=SimulatedTime)
+
+    def __post_init__(self) -> None:
+        self.storage: BlobStorage = InMemoryBlobStorage(now=self.time.now)
+        self.new_id = counting_ids()
+        self._keys = itertools.count(1)
+
+    def services(self, storage: BlobStorage | None = None) -> CoreServices:
+        """Return one replica."""
+        seen = storage or self.storage
+        return CoreServices(
+            storage=seen,
+            rounds_storage=seen,
+            clock=self.time.clock,
+            sleep=self.time.sleep,
+            settle_seconds=SETTLE_SECONDS,
+            cache=InMemoryDescriptorCache(now=self.time.now),
+            memory=ManifestCache(),
+            new_id=self.new_id,
+        )
+
+    def trash(self, storage: BlobStorage | None = None, *, keep: timedelta = timedelta(days=7)) -> Trash:
+        return Trash(storage or self.storage, now=self.time.now, new_id=self.new_id, keep=keep)
+
+    def collector(
+        self,
+        storage: BlobStorage | None = None,
+        *,
+        keep: timedelta = timedelta(days=7),
+        grace: timedelta = timedelta(hours=1),
+        requests_per_second: float | None = None,
+        goes_on: Callable[[], bool] = lambda: True,
+        before: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+        observe: Callable[[CollectionReport], None] = lambda _report: None,
+        **options: Any,
+    ) -> Collector:
+        seen = storage or self.storage
+        return Collector(
+            seen,
+            links=Links(seen),
+            trash=self.trash(seen, keep=keep),
+            cache=InMemoryDescriptorCache(now=self.time.now),
+            budget=Budget(Rates(requests_per_second=requests_per_second), clock=self.time.clock, sleep=self.time.sleep),
+            options=CollectionOptions(grace=grace, settle_seconds=SETTLE_SECONDS, **options),
+            surroundings=Surroundings(
+                clock=self.time.clock,
+                sleep=self.time.sleep,
+                new_key=lambda: next(self._keys).to_bytes(16, "big"),
+                goes_on=goes_on,
+                before=before,
+                observe=observe,
+            ),
+        )
+
+    async def finish(self, work: Coroutine[Any, Any, T], *, seconds: float = 3600.0, step: float = 5.0) -> T:
+        """Run something to its end, letting time pass as it needs."""
+        task = asyncio.ensure_future(work)
+        passed = 0.0
+        while passed < seconds and not task.done():
+            await self.time.advance(step)
+            passed += step
+        assert task.done(), "it did not end"
+        return await task
+
+    async def collect(self, **options: Any) -> CollectionReport:
+        """Run a collection to its end."""
+        return await self.finish(self.collector(**options).run())
+
+    async def keys(self, prefix: str = "/") -> set[str]:
+        return {key async for key, _ in self.storage.walk(prefix)}
+
+
+async def push_image(
+    services: CoreServices,
+    name: RepositoryName,
+    config: bytes,
+    layers: Sequence[bytes] = (),
+    *,
+    tags: Sequence[str] = (),
+    **members: Any,
+) -> Digest:
+    """Push an image of these blobs."""
+    for blob in (config, *layers):
+        await services.push_blob(name, blob)
+    manifest = image_manifest(config, layers, **members)
+    pushed = await services.manifests.put(name, manifest, media_types.OCI_MANIFEST, tags=[Tag(tag) for tag in tags])
+    return pushed.digest
+
+
+async def is_complete(services: CoreServices, name: RepositoryName, digest: Digest) -> bool:
+    """Whether a manifest can be pulled with all that it refers to."""
+    try:
+        manifest = read_manifest((await services.manifests.get(name, digest)).content)
+        for blob in manifest.blobs():
+            await services.read_blob(name, blob.digest)
+        for child in manifest.manifests:
+            if not await is_complete(services, name, child.digest):
+                return False
+    except (ManifestUnknownError, BlobUnknownError):
+        return False
+    return True

@@ -1,0 +1,408 @@
+"""What a collection keeps, what it removes, and what it tells of it."""
+
+import base64
+import json
+from datetime import timedelta
+
+import pytest
+
+from core import layout, media_types
+from core.collection.report import Phase
+from core.digest import Digest
+from core.errors import StorageUnavailableError
+from core.names import RepositoryName, Tag
+from core.trash_entry import TrashKind
+from tests.support.collecting_services import Store, is_complete, push_image
+from tests.support.content import descriptor, image_index, image_manifest
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+
+NAME, OTHER = RepositoryName("a"), RepositoryName("a/b")
+CONFIG = b"{}"
+
+
+@pytest.fixture
+def store():
+    return Store()
+
+
+@pytest.fixture
+def services(store):
+    return store.services()
+
+
+async def grow_old(store, hours=2):
+    await store.time.advance(hours * 3600)
+
+
+async def blobs(store):
+    return {key.split("/")[-2] for key in await store.keys(layout.BLOBS)}
+
+
+def encoded(*contents):
+    return {Digest.of(content).encoded for content in contents}
+
+
+async def test_blobs_of_a_deleted_image_go_and_others_stay(store, services):
+    kept = await push_image(services, NAME, CONFIG, [b"shared", b"kept"], tags=["kept"])
+    gone = await push_image(services, NAME, b'{"a":1}', [b"shared", b"gone"], tags=["gone"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+    report = await store.collect()
+    assert await is_complete(services, NAME, kept)
+    remaining = await blobs(store)
+    assert not remaining & (encoded(b"gone", b'{"a":1}') | {gone.encoded})
+    assert (report.blobs_removed, report.layer_links_removed, report.phase) == (3, 2, Phase.DONE)
+    assert report.bytes_removed == len(b"gone") + len(b'{"a":1}') + len(
+        image_manifest(b'{"a":1}', [b"shared", b"gone"])
+    )
+    assert report.by_repository[NAME].layer_links_removed == 2
+
+
+async def test_dry_run_removes_nothing_and_tells_the_same(store, services):
+    gone = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+    before = await store.keys(layout.BLOBS) | await store.keys(layout.REPOSITORIES)
+    dry = await store.collect(is_dry_run=True)
+    assert await store.keys(layout.BLOBS) | await store.keys(layout.REPOSITORIES) == before
+    wet = await store.collect()
+    assert dry.blobs_removed == wet.blobs_removed == 3
+    assert dry.bytes_removed == wet.bytes_removed
+    assert dry.by_repository == wet.by_repository
+
+
+async def test_young_things_stay(store, services):
+    """A push may be under way: its layers are there, its manifest is not yet."""
+    await services.push_blob(NAME, b"young")
+    await services.storage.write(layout.blob_data(Digest.of(b"stray")), b"stray")
+    report = await store.collect()
+    assert report.blobs_removed == 0
+    await grow_old(store)
+    report = await store.collect()
+    assert report.blobs_removed == 2
+    assert await blobs(store) == set()
+
+
+async def test_untagged_manifests_stay_unless_they_are_to_go(store, services):
+    untagged = await push_image(services, NAME, CONFIG, [b"x"])
+    await grow_old(store)
+    assert (await store.collect()).manifests_removed == 0
+    assert await is_complete(services, NAME, untagged)
+    report = await store.collect(deletes_untagged=True)
+    assert (report.manifests_removed, report.blobs_removed) == (1, 3)
+
+
+async def test_children_of_a_tagged_index_stay(store, services):
+    one = await push_image(services, NAME, b'{"os":1}', [b"one"])
+    two = await push_image(services, NAME, b'{"os":2}', [b"two"])
+    index = image_index([image_manifest(b'{"os":1}', [b"one"]), image_manifest(b'{"os":2}', [b"two"])])
+    await services.manifests.put(NAME, index, media_types.OCI_INDEX, tags=[Tag("multi")])
+    await grow_old(store)
+    assert (await store.collect(deletes_untagged=True)).manifests_removed == 0
+    assert await is_complete(services, NAME, Digest.of(index))
+    await services.manifests.delete(NAME, Tag("multi"))
+    assert (await store.collect(deletes_untagged=True)).manifests_removed == 3
+    assert not await is_complete(services, NAME, one)
+    assert not await is_complete(services, NAME, two)
+    assert await blobs(store) == set()
+
+
+@pytest.mark.parametrize("deletes_untagged", [True, False])
+async def test_referrers_follow_their_subject(store, services, deletes_untagged):
+    image = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    subject = descriptor(image_manifest(CONFIG, [b"x"]), media_types.OCI_MANIFEST)
+    sbom = await push_image(services, NAME, b'{"sbom":1}', [], subject=subject)
+    sbom_descriptor = descriptor(image_manifest(b'{"sbom":1}', [], subject=subject), media_types.OCI_MANIFEST)
+    signature = await push_image(services, NAME, b'{"sig":1}', [], subject=sbom_descriptor)
+    await grow_old(store)
+    assert (await store.collect(deletes_untagged=deletes_untagged)).manifests_removed == 0
+    for digest in (image, sbom, signature):
+        assert await is_complete(services, NAME, digest)
+    await services.manifests.delete(NAME, image)
+    report = await store.collect(deletes_untagged=deletes_untagged)
+    assert report.manifests_removed == 2
+    assert await store.keys(layout.repository(NAME)) == set()
+    assert await blobs(store) == set()
+
+
+async def test_referrer_without_our_link_follows_its_subject_too(store, services):
+    """Distribution has no list of referrers: the manifest alone tells."""
+    await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    subject = descriptor(image_manifest(CONFIG, [b"x"]), media_types.OCI_MANIFEST)
+    sbom = await push_image(services, NAME, b'{"sbom":1}', [], subject=subject)
+    await store.storage.delete_tree(layout.all_referrers(NAME))
+    await grow_old(store)
+    assert (await store.collect(deletes_untagged=True)).manifests_removed == 0
+    assert await is_complete(services, NAME, sbom)
+
+
+async def test_tagged_referrer_outlives_its_subject(store, services):
+    subject = descriptor(image_manifest(b"never pushed"), media_types.OCI_MANIFEST)
+    sbom = await push_image(services, NAME, b'{"sbom":1}', [], subject=subject, tags=["sbom"])
+    await grow_old(store)
+    await store.collect(deletes_untagged=True)
+    assert await is_complete(services, NAME, sbom)
+
+
+async def test_layer_link_without_use_goes_and_the_data_stays_for_others(store, services):
+    await push_image(services, OTHER, CONFIG, [b"x"], tags=["x"])
+    await services.push_blob(NAME, b"x")
+    await grow_old(store)
+    report = await store.collect()
+    assert (report.layer_links_removed, report.blobs_removed) == (1, 0)
+    assert await store.keys(layout.layers(NAME)) == set()
+
+
+async def test_history_of_tags_and_stale_referrers_go(store, services):
+    first = await push_image(services, NAME, CONFIG, [b"1"], tags=["x"])
+    await push_image(services, NAME, CONFIG, [b"2"], tags=["x"])
+    await services.manifests.delete(NAME, first)
+    stale = layout.referrer_link(NAME, first, Digest.of(b"gone for long"))
+    await services.links.write(stale, Digest.of(b"gone for long"))
+    await services.links.write(layout.tag_index_link(NAME, Tag("empty"), first), first)
+    await grow_old(store)
+    report = await store.collect()
+    assert report.other_links_removed == 3
+    keys = await store.keys(layout.repository(NAME))
+    assert not [key for key in keys if first.encoded in key or "empty" in key]
+
+
+async def test_broken_manifests_are_told_and_kept(store, services):
+    for content in (b"not json", json.dumps({"mediaType": "application/x-foreign", "x": Digest.of(b"x")}).encode()):
+        digest = Digest.of(content)
+        await services.storage.write(layout.blob_data(digest), content)
+        await services.links.write(layout.revision_link(NAME, digest), digest)
+    await services.push_blob(NAME, b"x")
+    await grow_old(store)
+    report = await store.collect(deletes_untagged=True)
+    assert (report.problem_count, report.manifests_removed, report.blobs_removed) == (2, 0, 0)
+    assert all(problem.endswith("it cannot be read as a manifest; kept") for problem in report.problems)
+
+
+async def test_corrupt_manifest_keeps_its_whole_repository(store, services):
+    digest = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    await services.push_blob(NAME, b"whose?")
+    await services.push_blob(OTHER, b"garbage")
+    await services.storage.write(layout.blob_data(digest), b"damaged")
+    await grow_old(store)
+    report = await store.collect()
+    assert (report.blobs_removed, report.layer_links_removed) == (1, 1)
+    assert encoded(b"x", b"whose?", CONFIG) <= await blobs(store)
+
+
+async def test_tag_whose_data_is_missing_keeps_its_repository(store, services):
+    """A disk that is not mounted must not make everything garbage."""
+    digest = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    await services.storage.delete([layout.blob_data(digest)])
+    await grow_old(store)
+    report = await store.collect()
+    assert report.blobs_removed == 0
+    assert "its data is missing" in report.problems[0]
+
+
+async def test_dangling_revision_keeps_nothing_but_itself(store, services):
+    """Distribution's collection leaves such links."""
+    digest = await push_image(services, NAME, CONFIG, [b"x"])
+    await services.storage.delete([layout.blob_data(digest)])
+    await grow_old(store)
+    assert (await store.collect(deletes_untagged=True)).blobs_removed == 2
+    assert layout.revision_link(NAME, digest) in await store.keys()
+
+
+async def test_schema1_stays_with_layers_and_signatures(store, services):
+    document = {"schemaVersion": 1, "fsLayers": [{"blobSum": Digest.of(b"old layer")}], "history": []}
+    payload = json.dumps(document).encode()
+    digest, signature = Digest.of(payload), b"signature"
+    for content in (payload, signature, b"old layer"):
+        await services.storage.write(layout.blob_data(Digest.of(content)), content)
+    await services.links.write(layout.revision_link(NAME, digest), digest)
+    key = f"{layout.signatures(NAME, digest)}/sha256/{Digest.of(signature).encoded}/link"
+    await services.links.write(key, Digest.of(signature))
+    await services.links.write(layout.layer_link(NAME, Digest.of(b"old layer")), Digest.of(b"old layer"))
+    await services.tag_links.point(NAME, Tag("old"), digest)
+    await grow_old(store)
+    report = await store.collect(deletes_untagged=True)
+    assert report.blobs_removed == report.layer_links_removed == 0
+    await services.manifests.delete(NAME, Tag("old"))
+    report = await store.collect(deletes_untagged=True)
+    assert report.manifests_removed == 0, "schema 1 is kept even untagged: it is told as a problem"
+
+
+async def test_manifest_among_the_layers_stays(store, services):
+    payload = json.dumps({"schemaVersion": 1, "fsLayers": [{"blobSum": Digest.of(b"l")}]}).encode()
+    digest = Digest.of(payload)
+    for content in (payload, b"l"):
+        await services.storage.write(layout.blob_data(Digest.of(content)), content)
+        await services.links.write(layout.layer_link(NAME, Digest.of(content)), Digest.of(content))
+    await services.tag_links.point(NAME, Tag("old"), digest)
+    await grow_old(store)
+    assert (await store.collect()).blobs_removed == 0
+    assert encoded(payload, b"l") <= await blobs(store)
+
+
+async def test_alias_by_sha512_keeps_its_data(store, services):
+    """Distribution stores a sha512 push under sha256 and links the one to the other."""
+    layer = b"by sha512"
+    alias, stored = Digest.of(layer, "sha512"), Digest.of(layer)
+    await services.storage.write(layout.blob_data(stored), layer)
+    for digest in (alias, stored):
+        await services.links.write(layout.layer_link(NAME, digest), stored)
+    await services.push_blob(NAME, CONFIG)
+    document = json.loads(image_manifest(CONFIG, [layer]))
+    document["layers"][0]["digest"] = alias
+    content = json.dumps(document).encode()
+    await services.manifests.put(NAME, content, media_types.OCI_MANIFEST, tags=[Tag("x")])
+    await grow_old(store)
+    assert (await store.collect()).layer_links_removed == 0
+    assert await is_complete(services, NAME, Digest.of(content))
+    await services.manifests.delete(NAME, Digest.of(content))
+    assert (await store.collect()).layer_links_removed == 3
+    assert await blobs(store) == set()
+
+
+async def test_phantom_tags_are_told_and_left(store, services):
+    await services.tag_links.point(NAME, Tag("phantom"), Digest.of(b"nothing"))
+    await services.storage.write(layout.tag_current_link(NAME, Tag("torn")), b"")
+    await grow_old(store)
+    report = await store.collect()
+    assert report.problem_count == 2
+    assert layout.tag_current_link(NAME, Tag("phantom")) in await store.keys()
+
+
+async def test_foreign_keys_are_left_alone(store, services):
+    strangers = {
+        f"{layout.BLOBS}/sha256/aa/zz/data",
+        f"{layout.BLOBS}/readme",
+        f"{layout.REPOSITORIES}/UPPER/_layers/sha256/{'a' * 64}/link",
+        f"{layout.layers(NAME)}/sha256/nonsense/link",
+        f"{layout.all_referrers(NAME)}/sha256/nonsense",
+    }
+    for key in strangers:
+        await services.storage.write(key, b"")
+    await grow_old(store)
+    await store.collect()
+    assert strangers <= await store.keys()
+
+
+async def test_what_goes_lies_in_the_trash(store, services):
+    gone = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+    await store.collect()
+    trash = store.trash()
+    assert await trash.return_blob(Digest.of(b"x"))
+    entries = [entry async for entry in trash.entries([TrashKind.COLLECTION])]
+    assert len(entries) == 1
+    parts = [part async for part in trash.parts(entries[0].id)]
+    assert {link.target for part in parts for link in part.links} == {Digest.of(b"x"), Digest.of(CONFIG)}
+
+
+async def test_without_trash_nothing_is_left(store, services):
+    gone = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+    await store.collect(keep=timedelta(0))
+    assert await store.keys(layout.BLOBS) | await store.keys(layout.CONTROL) == {layout.STORE_TIME}
+    assert not [entry async for entry in store.trash().entries([TrashKind.COLLECTION])]
+
+
+async def test_hooks_run_before_marking(store, services):
+    """Retention takes the tags away that are then garbage."""
+    await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    await grow_old(store)
+
+    async def retain():
+        await services.manifests.delete(NAME, Tag("x"))
+
+    assert (await store.collect(deletes_untagged=True, before=[retain])).manifests_removed == 1
+
+
+async def test_spared_digests_stay_until_their_time_is_over(store, services):
+    untagged = await push_image(services, NAME, CONFIG, [b"x"])
+    await grow_old(store)
+    await services.storage.write(layout.spare(untagged), b"")
+    assert (await store.collect(deletes_untagged=True)).blobs_removed == 0
+    assert await is_complete(services, NAME, untagged)
+    await grow_old(store)
+    await store.collect(deletes_untagged=True)
+    assert await store.keys(layout.SPARES) == set()
+    assert (await store.collect(deletes_untagged=True)).blobs_removed == 3
+
+
+async def test_spared_layer_keeps_its_link(store, services):
+    await services.push_blob(NAME, b"x")
+    await grow_old(store)
+    await services.storage.write(layout.spare(Digest.of(b"x")), b"")
+    assert (await store.collect()).layer_links_removed == 0
+    assert await services.read_blob(NAME, Digest.of(b"x")) == b"x"
+
+
+async def test_budget_is_kept(store, services):
+    for number in range(30):
+        await push_image(services, RepositoryName(f"r{number}"), b"%d" % number, [], tags=["x"])
+    began_at = store.time.clock()
+    await store.finish(store.collector(requests_per_second=10).run())
+    assert store.time.clock() - began_at > 8
+
+
+async def test_progress_is_told(store, services):
+    phases = []
+    gone = await push_image(services, NAME, CONFIG, [b"x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+    await store.collect(observe=lambda report: phases.append(report.phase))
+    assert list(dict.fromkeys(phases)) == list(Phase)
+
+
+async def test_run_that_is_stopped_is_gone_on_with(store, services):
+    for number in range(130):
+        await push_image(services, RepositoryName(f"r{number:03}"), b"%d" % number, [], tags=["x"])
+    gone = await push_image(services, NAME, CONFIG, [b"x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+    answers = iter([True, False])
+    first = await store.collect(goes_on=lambda: next(answers))
+    assert first.phase is Phase.MARKING
+    assert first.blobs_removed == 0
+    second = await store.collect()
+    assert second.phase is Phase.DONE
+    assert second.blobs_removed == 3
+
+
+async def test_killed_run_goes_on_from_its_checkpoint(store, services):
+    """The manifests that were read need not be read again."""
+    images = 200
+    for number in range(images):
+        await push_image(services, RepositoryName(f"r{number:03}"), b"%d" % number, [], tags=["x"])
+    gone = await push_image(services, NAME, CONFIG, [b"x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+    faulty = FaultyBlobStorage(store.storage)
+
+    def die(report):
+        if report.repositories >= 190:
+            faulty.stop_after(0)
+
+    with pytest.raises(StorageUnavailableError):
+        await store.finish(store.collector(faulty, requests_per_second=4, observe=die).run())
+    counting = FaultyBlobStorage(store.storage)
+    report = await store.finish(store.collector(counting).run())
+    assert (report.phase, report.blobs_removed, report.repositories) == (Phase.DONE, 3, images + 1)
+    reads = [each for each in counting.operations if each.startswith("read ") and "/blobs/" in each]
+    assert len(reads) < images / 2
+
+
+async def test_unreadable_checkpoint_is_not_used(store, services):
+    await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    for content in (b"nonsense", b"{}", json.dumps({"generation": 1, "key": base64.b16encode(b"k").decode()}).encode()):
+        await store.storage.write(layout.collection_checkpoint("state"), content)
+        assert (await store.collect()).repositories == 1
+
+
+async def test_checkpoint_of_other_terms_is_not_used(store, services):
+    untagged = await push_image(services, NAME, CONFIG, [b"x"])
+    await grow_old(store)
+    answers = iter([False])
+    await store.collect(goes_on=lambda: next(answers))
+    assert (await store.collect(deletes_untagged=True)).manifests_removed == 1
+    assert not await is_complete(services, NAME, untagged)

@@ -1,0 +1,180 @@
+"""Deleting a repository: all or nothing that matters, recorded, and never against a push."""
+
+import asyncio
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core import layout, media_types
+from core.digest import Digest
+from core.errors import DeniedError, NameUnknownError, StorageUnavailableError
+from core.names import RepositoryName, Tag
+from core.services.manifests import ManifestPolicy
+from core.trash_entry import TrashKind
+from tests.support.collecting import collect
+from tests.support.content import descriptor, image_index, image_manifest
+from tests.support.core_services import NOW, CoreServices
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.invariants import broken_invariants, revisions_of, tags_of
+
+NAME = RepositoryName("team/app")
+NEIGHBOUR = RepositoryName("team/app/tools")
+OCI = media_types.OCI_MANIFEST
+INDEX = media_types.OCI_INDEX
+IMAGE = image_manifest(b"{}", [b"layer"])
+ARM = image_manifest(b"{}", [b"arm"])
+BOTH = image_index([IMAGE, ARM])
+SIGNATURE = image_manifest(b"{}", subject=descriptor(IMAGE, OCI), artifactType="a/sig")
+
+
+@pytest.fixture
+def services():
+    return CoreServices()
+
+
+async def push_all(services, name=NAME):
+    for content in (b"{}", b"layer", b"arm"):
+        await services.push_blob(name, content)
+    await services.manifests.put(name, IMAGE, OCI, tags=[Tag("v1"), Tag("latest")])
+    await services.manifests.put(name, ARM, OCI)
+    await services.manifests.put(name, BOTH, INDEX, tags=[Tag("both")])
+    await services.manifests.put(name, SIGNATURE, OCI, digest=Digest.of(SIGNATURE))
+
+
+async def live_keys(services, name=NAME):
+    return {key for key in await services.keys(layout.repository(name)) if "/index/" not in key}
+
+
+async def test_all_tags_and_manifests_go(services):
+    await push_all(services)
+    await push_all(services, NEIGHBOUR)
+    neighbour = await services.keys(layout.repository(NEIGHBOUR))
+    removal = await services.repositories.delete(NAME, by="alice", reason="moved")
+    assert dict(removal.tags) == {
+        Tag("both"): Digest.of(BOTH),
+        Tag("latest"): Digest.of(IMAGE),
+        Tag("v1"): Digest.of(IMAGE),
+    }
+    assert set(removal.manifests) == {Digest.of(each) for each in (IMAGE, ARM, BOTH, SIGNATURE)}
+    left = await services.keys(layout.repository(NAME)) - neighbour
+    assert left == await services.keys(layout.layers(NAME))
+    assert await services.keys(layout.repository(NEIGHBOUR)) == neighbour
+    [entry] = [entry async for entry in services.trash.entries()]
+    assert (entry.id, entry.kind, entry.by, entry.reason) == (removal.entry, TrashKind.REPOSITORY, "alice", "moved")
+
+
+async def test_it_comes_back_after_its_collection(services):
+    await push_all(services)
+    before = await live_keys(services)
+    removal = await services.repositories.delete(NAME)
+    await collect(services)
+    assert await services.keys(layout.REPOSITORIES) == set()
+    restoration = await services.trash_service.restore(removal.entry)
+    assert (restoration.lost, restoration.missing) == ((), ())
+    assert await live_keys(services) == before
+    assert await broken_invariants(services, NAME) == []
+
+
+async def test_dry_run_changes_nothing(services):
+    await push_all(services)
+    before = await services.keys()
+    removal = await services.repositories.delete(NAME, dry_run=True)
+    assert (len(removal.tags), len(removal.manifests), removal.entry) == (3, 4, None)
+    assert await services.keys() == before
+
+
+async def test_unknown_name_is_said_to_be_unknown(services):
+    await push_all(services, NEIGHBOUR)
+    with pytest.raises(NameUnknownError):
+        await services.repositories.delete(NAME)
+
+
+async def test_repository_that_holds_layers_alone_has_nothing_to_lose(services):
+    await services.push_blob(NAME, b"layer")
+    removal = await services.repositories.delete(NAME)
+    assert (len(removal.tags), len(removal.manifests), removal.entry) == (0, 0, None)
+
+
+async def test_immutable_tags_are_refused_before_anything_goes(services):
+    await push_all(services)
+    before = await services.keys()
+    policy = ManifestPolicy(keeps_tag=lambda _name, tag: tag == "v1")
+    with pytest.raises(DeniedError) as caught:
+        await CoreServices(storage=services.storage, policy=policy).repositories.delete(NAME)
+    assert caught.value.detail == {"name": NAME, "tags": [Tag("v1")]}
+    assert await services.keys() == before
+
+
+async def test_tag_that_is_history_only_goes_too(services):
+    await push_all(services)
+    await services.storage.delete([layout.tag_current_link(NAME, Tag("v1"))])
+    removal = await services.repositories.delete(NAME)
+    assert removal.tags[Tag("v1")] is None
+    assert await services.keys(layout.tags(NAME)) == set()
+
+
+async def test_signatures_of_schema_1_go_along(services):
+    await push_all(services)
+    signature = await services.push_blob(NAME, b"jws")
+    encoded = f"{signature.algorithm}/{signature.encoded}"
+    await services.links.write(f"{layout.signatures(NAME, Digest.of(IMAGE))}/{encoded}/link", signature)
+    await services.storage.write(f"{layout.revisions(NAME)}/somebody/elses", b"")
+    before = await live_keys(services)
+    removal = await services.repositories.delete(NAME)
+    assert await services.keys(layout.revisions(NAME)) == {f"{layout.revisions(NAME)}/somebody/elses"}
+    await services.trash_service.restore(removal.entry)
+    assert await live_keys(services) == before
+
+
+async def test_without_trash_nothing_is_recorded():
+    services = CoreServices(trash_keep=NOW - NOW)
+    await push_all(services)
+    removal = await services.repositories.delete(NAME)
+    assert (removal.entry, await services.keys(layout.TRASH)) == (None, set())
+
+
+@pytest.mark.parametrize("steps", range(0, 60, 2))
+async def test_push_in_between_stands(steps):
+    """An index is pushed while its repository is deleted: if that is answered, all of it can be pulled."""
+    storage = FaultyBlobStorage(InMemoryBlobStorage(now=lambda: NOW), seed=steps, delay_rate=0.5, splits_trees=True)
+    services = CoreServices(storage=storage)
+    await push_all(services)
+
+    async def push():
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for content in (b"{}", b"layer", b"arm"):
+            await services.push_blob(NAME, content)
+        await services.manifests.put(NAME, IMAGE, OCI)
+        await services.manifests.put(NAME, ARM, OCI)
+        await services.manifests.put(NAME, BOTH, INDEX, tags=[Tag("new")])
+
+    await asyncio.gather(push(), services.repositories.delete(NAME))
+    assert await broken_invariants(services, NAME) == []
+    if Tag("new") in await tags_of(services, NAME):
+        revisions = set(await revisions_of(services, NAME))
+        assert {Digest.of(IMAGE), Digest.of(ARM), Digest.of(BOTH)} <= revisions
+
+
+async def test_kill_at_any_point_loses_nothing():
+    mutations, ended = 0, False
+    while not ended:
+        storage = FaultyBlobStorage(InMemoryBlobStorage(now=lambda: NOW), splits_trees=True)
+        services = CoreServices(storage=storage)
+        await push_all(services)
+        before = await live_keys(services)
+        storage.stop_after(mutations)
+        try:
+            await services.repositories.delete(NAME)
+            ended = True
+        except StorageUnavailableError:
+            ended = False
+        storage.heal()
+        assert await broken_invariants(services, NAME) == [], f"killed before change {mutations}"
+        await collect(services)
+        if await live_keys(services) != before:
+            [entry] = [entry async for entry in services.trash.entries({TrashKind.REPOSITORY})]
+            await services.trash_service.restore(entry.id)
+        assert await live_keys(services) == before
+        mutations += 1
+    assert mutations > 9

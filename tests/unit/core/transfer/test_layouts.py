@@ -1,0 +1,329 @@
+"""Images out of a registry into a layout and back: what comes along, what is refused, what is believed."""
+
+import json
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.catalog_index.memory import InMemoryCatalogIndex
+from adapters.image_layout.folder import FolderImageLayout
+from core import layout, media_types
+from core.digest import Digest, StandardHasher
+from core.errors import (
+    BlobUnknownError,
+    DigestMismatchError,
+    ImageLayoutError,
+    ManifestBlobUnknownError,
+    ManifestInvalidError,
+    ManifestUnknownError,
+    NameUnknownError,
+    SizeMismatchError,
+    UnsupportedError,
+)
+from core.names import RepositoryName, Tag
+from core.registry import Registry
+from core.services.catalog import CatalogService
+from core.transfer.exporting import ExportRequest, ImageExport
+from core.transfer.importing import ImageImport, ImportTarget
+from core.transfer.layout_index import blob_path
+from tests.support.content import LAYER_MEDIA_TYPE, descriptor, image_index, image_manifest
+from tests.support.core_services import NOW, CoreServices, offload
+from tests.support.invariants import broken_invariants
+from tests.support.transfers import registry_tree
+
+APP, OTHER = RepositoryName("team/app"), RepositoryName("other")
+OCI = media_types.OCI_MANIFEST
+V1, V2 = Tag("v1"), Tag("v2")
+
+
+class Registries:
+    """A registry in memory, its services, and the two commands on it."""
+
+    def __init__(self):
+        self.services = CoreServices(storage=InMemoryBlobStorage(now=lambda: NOW))
+        self.index = InMemoryCatalogIndex()
+        self.registry = Registry(
+            blobs=self.services.blobs,
+            uploads=self.services.uploads,
+            manifests=self.services.manifests,
+            tags=self.services.tags,
+            referrers=self.services.referrers,
+            trash=self.services.trash_service,
+            repositories=self.services.repositories,
+            catalog=CatalogService(self.index, storage=self.services.storage),
+        )
+        self.seen = []
+
+    async def push(self, name, tag, *layers, **fields):
+        for content in (b"{}", *layers):
+            await self.services.push_blob(name, content)
+        manifest = image_manifest(b"{}", list(layers), **fields)
+        await self.registry.push_manifest(name, manifest, OCI, digest=Digest.of(manifest), tags=[tag] if tag else [])
+        return manifest
+
+    async def export(self, path, *requests, with_referrers=False):
+        async with FolderImageLayout(path, creates=True) as folder:
+            export = ImageExport(
+                self.registry,
+                folder,
+                new_hasher=StandardHasher,
+                offload=offload,
+                observe=self.seen.append,
+                with_referrers=with_referrers,
+            )
+            return await export.run([ExportRequest(name=name, reference=ref) for name, ref in requests])
+
+    async def take_in(self, path, name=None, tag=None):
+        async with FolderImageLayout(path) as folder:
+            taking = ImageImport(self.registry, folder, observe=self.seen.append)
+            return await taking.run(ImportTarget(name=name, tag=tag))
+
+
+@pytest.fixture
+def source():
+    return Registries()
+
+
+@pytest.fixture
+def target():
+    return Registries()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "layout"
+
+
+def write_layout(path, *manifests, blobs=(), **annotations):
+    """Lay down manifests, listed in the index, and blobs; each under its digest."""
+    entries = [descriptor(content, OCI, annotations=annotations) for content in manifests]
+    for content in (*manifests, *blobs):
+        file = path / blob_path(Digest.of(content))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
+
+
+def index_of(path):
+    return json.loads((path / "index.json").read_text())["manifests"]
+
+
+async def test_repository_comes_back_as_it_was(source, target, path):
+    await source.push(APP, V1, b"a" * 3_000_000)
+    await source.push(APP, V2, b"b")
+    arm = await source.push(APP, None, b"c")
+    index = image_index([arm, image_manifest(b"{}", [b"b"])])
+    await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
+
+    done = await source.export(path, (APP, None))
+    assert [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index_of(path)] == [
+        "multi",
+        "v1",
+        "v2",
+    ]
+    assert (done.images, done.blobs, done.bytes_done) == (3, 8, done.bytes_expected)
+    taken = await target.take_in(path)
+
+    assert await registry_tree(target.services.storage) == await registry_tree(source.services.storage)
+    assert list((await target.index.page(after="", limit=10)).items) == [APP]
+    assert await broken_invariants(target.services, APP) == []
+    assert [(image.name, image.tag) for image in taken.images] == [(APP, "multi"), (APP, "v1"), (APP, "v2")]
+    assert await target.services.keys(layout.uploads(APP)) == set()
+
+
+async def test_referrers_come_along_when_asked_for(source, target, path):
+    manifest = await source.push(APP, V1, b"a")
+    signature = await source.push(APP, None, subject=descriptor(manifest, OCI), artifactType="a/sig")
+    await source.export(path, (APP, V1))
+    assert len(index_of(path)) == 1
+    await source.export(path, (APP, V1), with_referrers=True)
+    assert [entry["digest"] for entry in index_of(path)] == [Digest.of(manifest), Digest.of(signature)]
+    assert index_of(path)[1]["artifactType"] == "a/sig"
+    await target.take_in(path)
+    page = await target.registry.referrers.page(APP, Digest.of(manifest))
+    assert [found.digest for found in page.items] == [Digest.of(signature)]
+
+
+async def test_several_repositories_share_a_layout(source, target, path):
+    await source.push(APP, V1, b"a")
+    await source.push(OTHER, V1, b"b")
+    await source.export(path, (APP, V1), (OTHER, V1))
+    await target.take_in(path)
+    assert await registry_tree(target.services.storage) == await registry_tree(source.services.storage)
+    with pytest.raises(ImageLayoutError, match="two images that would be one:v1"):
+        await target.take_in(path, RepositoryName("one"))
+
+
+async def test_layout_is_added_to_and_what_is_there_is_not_written_again(source, path):
+    await source.push(APP, V1, b"a")
+    await source.export(path, (APP, V1))
+    layer = path / blob_path(Digest.of(b"a"))
+    before = layer.stat().st_mtime_ns
+    (path / blob_path(Digest.of(b"{}"))).write_bytes(b"[]")
+    await source.push(APP, V1, b"a", b"b")
+    await source.push(APP, V2, b"a")
+    await source.export(path, (APP, V1), (APP, V2))
+    assert layer.stat().st_mtime_ns == before
+    assert (path / blob_path(Digest.of(b"{}"))).read_bytes() == b"{}"
+    assert [entry["digest"] for entry in index_of(path)] == [
+        Digest.of(image_manifest(b"{}", [b"a", b"b"])),
+        Digest.of(image_manifest(b"{}", [b"a"])),
+    ]
+    await source.push(OTHER, V1, b"c")
+    with pytest.raises(ImageLayoutError, match="v1 of another repository"):
+        await source.export(path, (OTHER, V1))
+
+
+async def test_image_by_digest_has_no_tag_and_finds_its_way_back(source, target, path):
+    manifest = await source.push(APP, V1, b"a")
+    await source.export(path, (APP, Digest.of(manifest)))
+    taken = await target.take_in(path)
+    assert [(image.name, image.tag, image.digest) for image in taken.images] == [(APP, None, Digest.of(manifest))]
+    await target.take_in(path, OTHER, V2)
+    assert (await target.registry.manifests.get(OTHER, V2)).content == manifest
+
+
+async def test_what_is_not_there_cannot_be_exported(source, path):
+    await source.push(APP, V1, b"a")
+    with pytest.raises(ManifestUnknownError):
+        await source.export(path, (APP, V2))
+    with pytest.raises(NameUnknownError):
+        await source.export(path, (OTHER, None))
+    await source.services.blobs.unlink(APP, Digest.of(b"a"))
+    with pytest.raises(BlobUnknownError):
+        await source.export(path, (APP, V1))
+    assert not (path / "index.json").exists()
+
+
+async def test_damaged_blob_is_not_exported(source, path):
+    await source.push(APP, V1, b"a")
+    await source.services.storage.write(layout.blob_data(Digest.of(b"a")), b"b")
+    with pytest.raises(DigestMismatchError):
+        await source.export(path, (APP, V1))
+    assert not (path / blob_path(Digest.of(b"a"))).exists()
+    assert not (path / "index.json").exists()
+
+
+async def test_schema1_is_refused_by_name(source, path):
+    payload = json.dumps({"schemaVersion": 1}).encode()
+    digest = Digest.of(payload)
+    await source.services.storage.write(layout.blob_data(digest), payload)
+    await source.services.storage.write(layout.revision_link(APP, digest), digest.encode())
+    with pytest.raises(UnsupportedError, match="schema 1"):
+        await source.export(path, (APP, digest))
+
+
+async def test_sparse_index_and_foreign_layer_are_exported_as_they_are(source, target, path):
+    here = await source.push(APP, None, b"a")
+    index = image_index([here, image_manifest(b"{}", [b"never pushed"])])
+    source.services.manifests._policy = target.services.manifests._policy = source.services.policy.__class__(
+        requires_child=lambda _child: False, allows_url=lambda _url: True
+    )
+    await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, tags=[V1])
+    foreign = descriptor(b"elsewhere", LAYER_MEDIA_TYPE, urls=["https://example.com/layer"])
+    document = {**json.loads(image_manifest(b"{}")), "layers": [foreign]}
+    await source.registry.push_manifest(APP, json.dumps(document).encode(), OCI, tags=[V2])
+    await source.export(path, (APP, None))
+    await target.take_in(path)
+    assert await registry_tree(target.services.storage) == await registry_tree(source.services.storage)
+
+
+async def test_blob_of_another_repository_is_mounted(source, target, path):
+    await source.push(APP, V1, b"a")
+    await source.export(path, (APP, V1))
+    await target.push(OTHER, V1, b"a")
+    taken = await target.take_in(path)
+    assert (taken.blobs_sent, taken.blobs_present, taken.bytes_sent) == (0, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "name", "tag"),
+    [
+        ({"org.opencontainers.image.ref.name": "v1"}, OTHER, "v1"),
+        ({"org.opencontainers.image.ref.name": "registry.example:5000/team/app:v2"}, None, "v2"),
+        ({"io.containerd.image.name": "docker.io/team/app:v3"}, None, "v3"),
+        ({"io.containerd.image.name": "localhost/team/app:v4", "org.opencontainers.image.ref.name": "v4"}, None, "v4"),
+        ({}, OTHER, None),
+    ],
+)
+async def test_names_of_other_tools_are_understood(target, path, annotations, name, tag):
+    write_layout(path, image_manifest(b"{}"), blobs=[b"{}"], **annotations)
+    taken = await target.take_in(path, name)
+    assert [(image.name, image.tag) for image in taken.images] == [(name or APP, tag)]
+
+
+async def test_image_without_a_repository_needs_one(target, path):
+    write_layout(path, image_manifest(b"{}"), blobs=[b"{}"], **{"org.opencontainers.image.ref.name": "v1"})
+    with pytest.raises(ImageLayoutError, match="name one"):
+        await target.take_in(path)
+    write_layout(path, image_manifest(b"{}"), image_manifest(b"{}", [b"{}"]), blobs=[b"{}"])
+    with pytest.raises(ImageLayoutError, match="holds 2 images"):
+        await target.take_in(path, APP, V1)
+
+
+async def test_false_content_never_arrives(target, path):
+    manifest = image_manifest(b"{}", [b"layer"])
+    write_layout(path, manifest, blobs=[b"{}", b"layer"])
+    (path / blob_path(Digest.of(b"layer"))).write_bytes(b"LAYER")
+    with pytest.raises(DigestMismatchError):
+        await target.take_in(path, APP)
+    (path / blob_path(Digest.of(b"layer"))).write_bytes(b"a longer layer")
+    with pytest.raises(SizeMismatchError):
+        await target.take_in(path, APP)
+    (path / blob_path(Digest.of(b"layer"))).unlink()
+    with pytest.raises(ManifestBlobUnknownError):
+        await target.take_in(path, APP)
+    (path / blob_path(Digest.of(manifest))).write_bytes(manifest.replace(b"layers", b"LAYERS"))
+    with pytest.raises(DigestMismatchError):
+        await target.take_in(path, APP)
+    (path / blob_path(Digest.of(manifest))).unlink()
+    with pytest.raises(ImageLayoutError, match="lacks the manifest"):
+        await target.take_in(path, APP)
+    assert {key for key in await target.services.keys(layout.BLOBS) if "/data" in key} == {
+        layout.blob_data(Digest.of(b"{}"))
+    }
+
+
+async def test_indexes_in_indexes_have_an_end(target, path):
+    manifest = image_manifest(b"{}")
+    nested = [manifest]
+    for _ in range(12):
+        entry = descriptor(nested[-1], OCI if len(nested) == 1 else media_types.OCI_INDEX)
+        document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": [entry]}
+        nested.append(json.dumps(document).encode())
+    write_layout(path, blobs=[b"{}", *nested])
+    entry = descriptor(nested[-1], media_types.OCI_INDEX)
+    (path / "index.json").write_text(json.dumps({"manifests": [entry]}))
+    with pytest.raises(ManifestInvalidError, match="stand in one another"):
+        await target.take_in(path, APP)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("oci-layout", None, "docker-archive"),
+        ("oci-layout", '{"imageLayoutVersion": "2.0.0"}', "'2.0.0' are not known"),
+        ("oci-layout", "x" * 100_000, "oci-layout is too large"),
+        ("index.json", None, "has no index.json"),
+        ("index.json", "[]", "not a JSON object"),
+        ("index.json", "{", "not valid JSON"),
+        ("index.json", "[" * 100_000, "not valid JSON"),
+        ("index.json", "{}", "lists no manifests"),
+        ("index.json", '{"manifests": ["x"]}', "no descriptor"),
+        ("index.json", '{"manifests": [{"mediaType": "a", "digest": "b", "size": true}]}', "lacks mediaType"),
+        ("index.json", '{"manifests": [{"mediaType": "a", "digest": "../b", "size": 1}]}', "a digest that is none"),
+        (
+            "index.json",
+            '{"manifests": [{"mediaType": "a", "digest": "b", "size": 1, "annotations": {"a": 1}}]}',
+            "annotations that are no texts",
+        ),
+    ],
+)
+async def test_malformed_layout_is_refused_with_the_reason(target, path, file, content, told):
+    write_layout(path, image_manifest(b"{}"), blobs=[b"{}"])
+    (path / file).unlink()
+    if content is not None:
+        (path / file).write_text(content)
+    with pytest.raises(ImageLayoutError, match=told):
+        await target.take_in(path, APP)
