@@ -24,6 +24,7 @@ from entrypoints.http.tracing import tracing
 from entrypoints.observability.checks import check_storage, configured_checks
 from entrypoints.observability.debug import is_public, private_app, public_app
 from entrypoints.observability.health import CheckFailedError, Health
+from entrypoints.observability.notification_numbers import NotificationsReader
 from entrypoints.observability.numbers import catalog_reader, certificate_gauge, health_reader, tell_build
 from entrypoints.observability.peers import Peers
 from entrypoints.observability.readiness import Need, Readiness
@@ -154,6 +155,7 @@ class WorkerObservation:
             tell_build(self._metrics)
             self.sampler.register(catalog_reader(self._metrics, catalog, time.monotonic))
             self.sampler.register(health_reader(self._metrics, health, readiness))
+            self.sampler.register(NotificationsReader(self._metrics, container.notifier().stats))
 
     def certificate_changed(self, expires: datetime) -> None:
         """Take note of the certificate that is served from now on."""

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from tests.support.event_endpoint import EventEndpoint, unreliable
+from tests.support.metrics import Scrape
 from tests.support.oci import Image, make_image
-from tests.support.processes import REPOSITORY_ROOT, RegistryServer
+from tests.support.processes import REPOSITORY_ROOT, RegistryServer, free_port
 from tests.support.registry_client import RegistryClient
 
 pytestmark = pytest.mark.e2e
@@ -166,9 +167,9 @@ def push_tags(server: RegistryServer, *tags: str, repository: str = "team/app") 
         registry.push_manifest(repository, tag, image.manifest)
 
 
-def command(server: RegistryServer, *words: str) -> subprocess.CompletedProcess[str]:
+def command(server: RegistryServer, *words: str, name: str = "notifications") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "entrypoints.cli", "notifications", *words, str(server.config_path)],
+        [sys.executable, "-m", "entrypoints.cli", name, *words, str(server.config_path)],
         cwd=REPOSITORY_ROOT,
         env=server.environment,
         capture_output=True,
@@ -226,6 +227,37 @@ def test_refused_events_are_listed_and_replayed(endpoint: EventEndpoint, serve: 
     assert command(server, "list").stdout == ""
 
 
+def test_deletes_by_command_are_told_by_the_server(
+    endpoint: EventEndpoint, serve: Callable[..., RegistryServer], tmp_path: Path
+) -> None:
+    server = serve(configuration(endpoint, outbox={"path": str(tmp_path / "outbox")}))
+    push_tags(server, "v1")
+    deleted = command(server, "delete", "team/app", name="repository")
+    assert deleted.returncode == 0, deleted.stderr
+    wait_until(lambda: any(each.event["action"] == "delete" for each in endpoint.taken()), 20, endpoint.taken)
+    [gone] = [each.event for each in endpoint.taken() if each.event["action"] == "delete"]
+    assert (gone["target"], gone["actor"]) == ({"repository": "team/app"}, {"name": "the command line"})
+
+
+def test_metrics_of_all_workers_tell_of_the_queue(
+    endpoint: EventEndpoint, serve: Callable[..., RegistryServer]
+) -> None:
+    config = configuration(endpoint)
+    port = free_port()
+    config["http"]["debug"] = {"addr": f"127.0.0.1:{port}", "prometheus": {"enabled": True}}
+    server = serve(config)
+    push_tags(server, "v1", "v2", "v3")
+    image = make_image(7)
+    events = len(image.blobs) + 3
+
+    def told(kind: str) -> float:
+        scrape = Scrape.of(f"http://127.0.0.1:{port}/metrics")
+        return scrape.total("registry_notifications_events_total", type=kind, endpoint="receiver")
+
+    wait_until(lambda: (told("Events"), told("Successes")) == (events, events), 20, lambda: told("Events"))
+    assert Scrape.of(f"http://127.0.0.1:{port}/metrics").total("registry_notifications_status_total") == events
+
+
 def test_stop_delivers_what_it_can_and_leaves_the_rest(
     endpoint: EventEndpoint, serve: Callable[..., RegistryServer]
 ) -> None:
@@ -245,7 +277,8 @@ def test_stop_delivers_what_it_can_and_leaves_the_rest(
     endpoint.open()
     server.start()
     wait_until(lambda: "v2" in pushed_tags(endpoint), 20, lambda: server.log()[-2000:])
-    pulls = {each.event["id"] for each in endpoint.taken() if each.event["action"] == "pull"}
+    # Before it pushes a blob, a client asks whether it is there: a pull by HEAD.
+    pulls = {each.event["id"] for each in endpoint.taken() if each.event["request"]["method"] == "GET"}
     assert len(pulls) == 1 + len(make_image(7).blobs)
 
 
