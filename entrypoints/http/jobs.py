@@ -25,7 +25,7 @@ def jobs_of(container: Container, settings: Settings, worker: Worker, observatio
         # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
         Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
         watch_job(container.guard()),
-        *notification_jobs(container.events(), container.notifier(), settings),
+        *notification_jobs(container.events(), container.notifier(), settings, is_first=worker.is_first),
     ]
     if records_pulls(settings):
         jobs.append(pull_recording_job(container.pull_recorder()))
