@@ -259,6 +259,27 @@ def test_verification_writes_metrics_to_a_file(start: Callable[..., Watched], tm
     assert b"Traceback" not in ran.stderr
 
 
+def test_failing_store_makes_unready_after_a_while_and_hinders_nobody(start: Callable[..., Watched]) -> None:
+    readiness = {"interval": "300ms", "failures": 3, "successes": 2}
+    checks = {"readiness": readiness, "storagedriver": {"enabled": True, "interval": "200ms", "threshold": 2}}
+    server = start(health=checks)
+    wait_until(lambda: [ask(f"{server.url}/readyz")[0] for _ in range(9)] == [200] * 9)
+    away = server.storage.with_name("away")
+    server.storage.rename(away)
+    began = time.monotonic()
+    wait_until(lambda: [ask(f"{server.url}/readyz")[0] for _ in range(9)] == [503] * 9)
+    assert time.monotonic() - began > 0.5, "one failure was enough"
+    assert ask(f"{server.debug}/debug/health")[0] == 503
+    assert "storagedriver_filesystem" in ask(f"{server.debug}/debug/health")[1]
+    # Alive, and what needs no storage is answered.
+    assert ask(f"{server.url}/healthz")[0] == ask(f"{server.url}/v2/")[0] == 200
+    assert "[-]storage failed: " in ask(f"{server.debug}/readyz")[1]
+    assert server.scrape().total("registry_storage_errors_total", action="Check") > 0
+    away.rename(server.storage)
+    wait_until(lambda: [ask(f"{server.url}/readyz")[0] for _ in range(9)] == [200] * 9)
+    wait_until(lambda: server.scrape().total("registry_ready") == 1)
+
+
 def test_health_is_told_on_both_addresses(start: Callable[..., Watched], tmp_path: Path) -> None:
     down = tmp_path / "down"
     server = start(health={"file": [{"file": str(down), "interval": "200ms"}]})
