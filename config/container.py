@@ -14,8 +14,10 @@ import uuid
 from collections.abc import Callable as CallableType
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -29,18 +31,32 @@ from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from adapters.blob_storage.instrumented import InstrumentedBlobStorage, Observer
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
+from adapters.descriptor_cache.instrumented import InstrumentedDescriptorCache
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
 from adapters.image_layout.folder import FolderImageLayout
+from adapters.metrics.storage import CacheCounts, storage_observer
 from config.errors import ConfigError
+from config.notifications import event_source, outbox_bounds, recorder_options
 from config.policies import KeptTags, access_policy, manifest_policy, retention_rules, verification_rules
-from config.settings import AuthKind, DescriptorCache, S3Settings, ScsSettings, Secret, Settings, TokenSettings
+from config.settings import (
+    AuthKind,
+    DescriptorCache,
+    NotificationSettings,
+    S3Settings,
+    ScsSettings,
+    Secret,
+    Settings,
+    TokenSettings,
+)
+from config.version import installed_version
 from core import layout
 from core.access import AccessPolicy
 from core.budget import Budget, Rates
@@ -51,9 +67,17 @@ from core.digest import Digest
 from core.lease import Lease
 from core.links import Links
 from core.manifest_cache import ManifestCache
+from core.notifications.endpoint import Endpoint
+from core.notifications.notifier import Notifier
+from core.notifications.outbox import Outbox
+from core.notifications.recorder import EventRecorder
+from core.notifications.upkeep import Upkeep
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
+from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
 from core.ports.image_layout import ImageLayout, ImageLayoutWriter
+from core.ports.metrics import Metrics
+from core.ports.tracing import Tracer
 from core.pulls import PullHistory, PullRecorder
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
@@ -92,10 +116,8 @@ def _owner_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
 
 
-def _lease(job: str, *, storage: BlobStorage) -> Lease:
-    return Lease(
-        storage, layout.lease(job), owner_id=_owner_id(), ttl=LEASE_SECONDS, clock=time.monotonic, sleep=asyncio.sleep
-    )
+def _lease(job: str, *, storage: BlobStorage, ttl: float = LEASE_SECONDS) -> Lease:
+    return Lease(storage, layout.lease(job), owner_id=_owner_id(), ttl=ttl, clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
@@ -108,8 +130,12 @@ def _budget(requests_per_second: float) -> Budget:
 
 
 def new_id() -> str:
-    """Make the id of an upload session."""
+    """Make the id of an upload session or an event."""
     return str(uuid.uuid4())
+
+
+def _process_name() -> str:
+    return secrets.token_hex(4)
 
 
 class HashingThreads:
@@ -143,6 +169,57 @@ def _scs_blob_storage(settings: ScsSettings) -> BlobStorage:
     from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
 
     return ScsBlobStorage(_options(ScsOptions, settings))
+
+
+def _metrics(folder: Path | None, worker_number: CallableType[[], int]) -> Metrics | None:
+    if folder is None:
+        # Switched off, or a command that nobody collects from.
+        return None
+    from adapters.metrics.prometheus import PrometheusMetrics  # noqa: PLC0415
+
+    return PrometheusMetrics(folder, worker_number)
+
+
+def _can_trace() -> bool:
+    """Whether the packages of the extra `otel` are installed; all processes share what this imports."""
+    try:
+        import_module("adapters.tracing.otel")
+    except ImportError:
+        return False
+    return True
+
+
+def _tracer(exporters: Sequence[str]) -> Tracer | None:
+    if not exporters:
+        return None
+    from adapters.tracing.otel import OtelTracer, make_exporters  # noqa: PLC0415
+
+    return OtelTracer(make_exporters(exporters), version=installed_version())
+
+
+def _observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer: Tracer | None) -> BlobStorage:
+    observers: list[Observer] = []
+    if metrics is not None:
+        observers.append(storage_observer(metrics, storage.name))
+    if tracer is not None:
+        observers.append(tracer.storage_observer(storage.name))
+    if not observers:
+        return storage
+
+    def observe(operation: str, seconds: float, error: type[BaseException] | None) -> None:
+        for each in observers:
+            each(operation, seconds, error)
+
+    return InstrumentedBlobStorage(
+        storage, observe=observers[0] if len(observers) == 1 else observe, clock=time.perf_counter
+    )
+
+
+def _observed_descriptor_cache(cache: DescriptorCachePort, metrics: Metrics | None) -> DescriptorCachePort:
+    # A cache that remembers nothing would be counted as one that always misses.
+    if metrics is None or isinstance(cache, DisabledDescriptorCache):
+        return cache
+    return InstrumentedDescriptorCache(cache, observe=CacheCounts(metrics))
 
 
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
@@ -192,6 +269,58 @@ def _token_authenticator(settings: TokenSettings, *, now: CallableType[[], datet
         redirect_path=settings.auto_redirect_path if settings.auto_redirect else None,
         now=now,
     )
+
+
+def event_endpoints(settings: NotificationSettings) -> tuple[Endpoint, ...]:
+    """Make the endpoints that are told of events; again after a reload."""
+    from adapters.notifications.http_receiver import HttpEventReceiver  # noqa: PLC0415
+
+    media_type = recorder_options(settings).envelope.value
+    return tuple(
+        Endpoint(
+            name=each.name,
+            receiver=HttpEventReceiver(
+                each.url,
+                media_type=media_type,
+                headers={name: [value.reveal() for value in values] for name, values in each.headers.items()},
+                timeout_seconds=each.timeout_seconds,
+            ),
+            ignored_media_types=frozenset(each.ignored_media_types),
+            ignored_actions=frozenset(each.ignored_actions),
+            threshold=each.threshold,
+            backoff_seconds=each.backoff_seconds,
+        )
+        for each in settings.endpoints
+        if not each.disabled
+    )
+
+
+def _event_recorder(outbox: Outbox, settings: Settings) -> EventRecorder:
+    recorder = EventRecorder(
+        outbox,
+        recorder_options(settings.notifications),
+        source=event_source(settings.http.addr, new_id),
+        now=utc_now,
+        new_id=new_id,
+    )
+    recorder.use(event_endpoints(settings.notifications))
+    return recorder
+
+
+def _notifier(
+    outbox: Outbox, recorder: EventRecorder, storage: BlobStorage, settings: NotificationSettings
+) -> Notifier:
+    notifier = Notifier(
+        outbox,
+        recorder,
+        _lease("notifications", storage=storage, ttl=settings.outbox.takeover_seconds),
+        Upkeep(outbox, outbox_bounds(settings.outbox), now=utc_now),
+        poll_seconds=settings.outbox.poll_seconds,
+        clock=time.monotonic,
+        sleep=asyncio.sleep,
+    )
+    notifier.use(event_endpoints(settings), recorder_options(settings))
+    return notifier
 
 
 def read_image_layout(path: Path) -> ImageLayout:
@@ -244,7 +373,16 @@ class Container(DeclarativeContainer):
     now = Object(utc_now)
     new_id = Object(new_id)
 
-    blob_storage = Selector(
+    runtime_folder: Object[Path | None] = Object(None)
+    """The folder of the running server's metrics, and what tells the worker's number; the server sets them."""
+    worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
+    can_trace = Callable(_can_trace)
+    metrics = Singleton(_metrics, runtime_folder, worker_number)
+    tracing_exporters = Object(())
+    """Where spans go; the server sets it."""
+    tracer = Singleton(_tracer, tracing_exporters)
+
+    plain_blob_storage = Selector(
         settings.provided.storage.kind,
         inmemory=Singleton(InMemoryBlobStorage, now=now),
         filesystem=Singleton(
@@ -255,6 +393,7 @@ class Container(DeclarativeContainer):
         s3=Singleton(_s3_blob_storage, settings.provided.storage.s3),
         scs=Singleton(_scs_blob_storage, settings.provided.storage.scs),
     )
+    blob_storage = Singleton(_observed_blob_storage, plain_blob_storage, metrics, tracer)
     catalog_index = Selector(
         settings.provided.catalog.backend,
         LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
@@ -296,7 +435,7 @@ class Container(DeclarativeContainer):
         token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
 
-    descriptor_cache = Selector(
+    plain_descriptor_cache = Selector(
         Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache),
         disabled=Singleton(DisabledDescriptorCache),
         inmemory=Singleton(
@@ -306,7 +445,31 @@ class Container(DeclarativeContainer):
         ),
     )
 
+    descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
+
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
+    outbox_storage = Selector(
+        settings.provided.notifications.outbox.backend,
+        storage=blob_storage,
+        local=Singleton(FilesystemBlobStorage, root_directory=settings.provided.notifications.outbox.path),
+        memory=Singleton(InMemoryBlobStorage, now=now),
+    )
+    outbox_lifetime = Selector(
+        settings.provided.notifications.outbox.backend,
+        storage=Singleton(nullcontext),
+        local=outbox_storage,
+        memory=outbox_storage,
+    )
+    outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(_process_name), now=now)
+    events = Singleton(_event_recorder, outbox, settings)
+    notifier = Singleton(
+        _notifier,
+        outbox,
+        events,
+        storage=outbox_storage,
+        settings=settings.provided.notifications,
+    )
+
     trash = Singleton(
         Trash,
         storage=blob_storage,

@@ -80,26 +80,26 @@ class BlobService:
         target = await self._target(name, digest)
         return await self._storage.redirect_url(layout.blob_data(target), method="GET")
 
-    async def mount(self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None) -> bool:
+    async def mount(self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None) -> Descriptor | None:
         """Link a blob that `source`, or any repository where it is None, holds already.
 
-        Idempotent. Returns whether it worked: the client then need not send the blob (end-11).
+        Idempotent. Returns the blob, which the client then need not send (end-11), or None if it did not work.
         """
         ticket = await self._guard.ticket()
         target = digest if source is None else await self._links.read(layout.layer_link(source, digest))
         if target is None:
-            return False
+            return None
         try:
             stat = await self._storage.stat(layout.blob_data(target))
         except ObjectNotFoundError:
-            return False
+            return None
         link = layout.layer_link(name, digest)
         await self._links.write(link, target)
         if await self._guard.confirm(ticket, [Need(link, digest), Need(link, target)]):
-            return False
+            return None
         if target == digest:
             await self._guard.remember(name, digest, stat.size)
-        return True
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=stat.size)
 
     async def unlink(self, name: RepositoryName, digest: Digest, *, by: str = "") -> None:
         """Remove the repository's link; the data stays for other repositories and for garbage collection.

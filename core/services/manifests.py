@@ -59,6 +59,7 @@ class PushedManifest:
     """What a push is answered with."""
 
     digest: Digest
+    media_type: str
     subject: Digest | None
     tags: Sequence[Tag]
 
@@ -184,7 +185,7 @@ class ManifestService:
             await self._point(name, tag, actual, manifest)
         self._memory.put(StoredManifest(content=content, media_type=manifest.media_type, digest=actual))
         subject = manifest.subject.digest if manifest.subject else None
-        return PushedManifest(digest=actual, subject=subject, tags=tags)
+        return PushedManifest(digest=actual, media_type=manifest.media_type, subject=subject, tags=tags)
 
     async def delete(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Sequence[Tag]:
         """Delete a tag alone, or a manifest by digest with all tags that point at it; never a layer.

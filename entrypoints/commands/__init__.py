@@ -8,6 +8,7 @@ from entrypoints.commands.config import CONFIG
 from entrypoints.commands.copy import COPY
 from entrypoints.commands.export import EXPORT
 from entrypoints.commands.import_ import IMPORT
+from entrypoints.commands.notifications import NOTIFICATIONS
 from entrypoints.commands.readonly import READONLY
 from entrypoints.commands.repository import REPOSITORY
 from entrypoints.commands.retention import RETENTION
@@ -27,4 +28,5 @@ ALL: Final[tuple[Command, ...]] = (
     TRASH,
     VERIFY,
     READONLY,
+    NOTIFICATIONS,
 )

@@ -6,10 +6,12 @@ import secrets
 from datetime import datetime
 from typing import Final
 
+from core.ports.event_sink import EventSink
 from core.pulls import PullRecorder
 from core.registry import Registry
 from core.schedule import SharedSchedule
 from entrypoints.http.background import Job
+from entrypoints.telling import tell_retention
 
 _logger = logging.getLogger(__name__)
 
@@ -22,12 +24,13 @@ SERVER: Final = "retention"
 """Who deletes, for records."""
 
 
-def retention_job(registry: Registry, schedule: SharedSchedule, *, interval_seconds: float) -> Job:
+def retention_job(registry: Registry, schedule: SharedSchedule, events: EventSink, *, interval_seconds: float) -> Job:
     """Return the job that applies the rules; every replica has it, and each time one of them does it.
 
     Args:
         registry: has the rules and the tags.
         schedule: shared by all replicas, made with the same interval.
+        events: told of each tag that goes.
         interval_seconds: how often.
     """
     every = max(_SECONDS_MIN, min(interval_seconds, LOOK_SECONDS))
@@ -37,8 +40,9 @@ def retention_job(registry: Registry, schedule: SharedSchedule, *, interval_seco
         async for plan in registry.apply_retention(by=SERVER):
             counts["repositories"] += 1
             counts["tags"] += len(plan.verdicts)
-            counts["deleted"] += len(plan.going)
-            for state in plan.going:
+            counts["deleted"] += len(plan.removed)
+            await tell_retention(events, plan)
+            for state in plan.removed:
                 _logger.info(
                     "tag deleted by retention",
                     extra={"repository": plan.name, "tag": state.tag, "digest": state.digest},

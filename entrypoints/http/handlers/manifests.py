@@ -10,6 +10,7 @@ from core.errors import TagInvalidError
 from core.names import RepositoryName, Tag, parse_reference
 from core.registry import Registry
 from core.services.manifests import MANIFEST_BYTES_MAX
+from entrypoints.http.announcements import Announcements
 from entrypoints.http.handlers.base import content_headers, not_modified
 from entrypoints.http.keys import CALLER
 from entrypoints.http.routes import Target
@@ -34,6 +35,7 @@ class ManifestHandlers:
     Args:
         registry: the domain.
         urls: tells where things are.
+        announce: tells others what was done.
         bytes_max: the longest manifest that is taken.
         on_pull: is told of each manifest that was sent, or described.
     """
@@ -43,10 +45,12 @@ class ManifestHandlers:
         registry: Registry,
         *,
         urls: UrlBuilder,
+        announce: Announcements,
         bytes_max: int = MANIFEST_BYTES_MAX,
         on_pull: OnPull = ignore_pull,
     ) -> None:
         self._registry = registry
+        self._announce = announce
         self._on_pull = on_pull
         self._urls = urls
         self._bytes_max = bytes_max
@@ -60,19 +64,22 @@ class ManifestHandlers:
         if response is None:
             headers = content_headers(manifest.digest) | {"Content-Type": manifest.media_type}
             response = web.Response(body=manifest.content, headers=headers)
+            await self._announce.manifest_pulled(request, name, reference, manifest)
         return response
 
     async def put(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Store a manifest."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
         is_digest = isinstance(reference, Digest)
+        content = await read_body(request, limit=self._bytes_max)
         pushed = await self._registry.push_manifest(
             name,
-            await read_body(request, limit=self._bytes_max),
+            content,
             request.headers.get("Content-Type", ""),
             digest=reference if isinstance(reference, Digest) else None,
             tags=_tag_parameters(request) if is_digest else [Tag(reference)],
         )
+        await self._announce.manifest_pushed(request, name, pushed, content)
         response = web.Response(
             status=201,
             headers={
@@ -90,7 +97,8 @@ class ManifestHandlers:
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Delete a tag, or a manifest with its tags."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
-        await self._registry.delete_manifest(name, reference, by=request[CALLER].principal.name)
+        tags = await self._registry.delete_manifest(name, reference, by=request[CALLER].principal.name)
+        await self._announce.manifest_deleted(request, name, reference, tags)
         return web.Response(status=202)
 
 

@@ -1,6 +1,7 @@
 """A copy between two storages in memory: what it copies, what it leaves, what it tells."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from core.transfer import blobs
 from core.transfer.tally import Trouble
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices
+from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.invariants import broken_invariants
 from tests.support.transfers import CopyRun, registry_tree
 
@@ -324,4 +326,36 @@ async def test_staged_bytes_that_rotted_are_sent_again(services, run, monkeypatc
     await run.once()
 
     assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+class WithoutChecksums(FaultyBlobStorage):
+    """Tells no checksums, as a folder."""
+
+    async def walk(self, prefix):
+        async for key, stat in super().walk(prefix):
+            yield key, replace(stat, md5=None)
+
+
+@pytest.mark.parametrize(
+    ("source_kind", "target_kind", "reads"),
+    [
+        (FaultyBlobStorage, FaultyBlobStorage, (0, 0)),
+        (WithoutChecksums, FaultyBlobStorage, (1, 0)),
+        (FaultyBlobStorage, WithoutChecksums, (0, 1)),
+        (WithoutChecksums, WithoutChecksums, (1, 1)),
+    ],
+)
+async def test_equal_tags_cost_no_read_where_a_checksum_is_told(services, source_kind, target_kind, reads):
+    await push(services, APP, V1, b"a")
+    run = CopyRun(source_kind(services.storage), target_kind(memory()))
+    await run.once()
+    run.source.operations.clear()
+    run.target.operations.clear()
+    assert (await run.once()).changes == 0
+    read = tuple(sum(each.startswith("read ") for each in side.operations) for side in (run.source, run.target))
+    assert read == reads
+    # And a tag that moved is seen, whatever is told.
+    await push(services, APP, V1, b"b")
+    assert (await run.once()).tags_copied == 1
     assert await registry_tree(run.target) == await registry_tree(services.storage)
