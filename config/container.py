@@ -60,6 +60,7 @@ from config.version import installed_version
 from core import layout
 from core.access import AccessPolicy
 from core.budget import Budget, Rates
+from core.collection.collector import JOB, Collector
 from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
@@ -505,6 +506,7 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
         clock=Object(boot_clock),
         sleep=Object(asyncio.sleep),
+        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         related=Callable(_related_of, manifest_cache),
     )
     blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard, trash=trash)
@@ -581,6 +583,22 @@ class Container(DeclarativeContainer):
         new_id=new_id,
         is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
     )
+    collection_lease = Factory(_lease, JOB, storage=blob_storage)
+    collection_schedule = Singleton(
+        SharedSchedule,
+        blob_storage,
+        Singleton(_lease, JOB, storage=blob_storage),
+        key=layout.job(JOB),
+        interval=Callable(_duration, settings.provided.storage.garbage_collection.interval_seconds),
+    )
+    collector = Factory(
+        Collector,
+        blob_storage,
+        links=links,
+        trash=trash,
+        cache=descriptor_cache,
+    )
+    """Is given its budget, options and surroundings by whoever collects."""
     verifier = Factory(
         Verifier,
         blob_storage,

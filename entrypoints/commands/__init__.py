@@ -7,6 +7,7 @@ from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
 from entrypoints.commands.copy import COPY
 from entrypoints.commands.export import EXPORT
+from entrypoints.commands.garbage_collect import GARBAGE_COLLECT
 from entrypoints.commands.import_ import IMPORT
 from entrypoints.commands.notifications import NOTIFICATIONS
 from entrypoints.commands.readonly import READONLY
@@ -20,6 +21,7 @@ ALL: Final[tuple[Command, ...]] = (
     SERVE,
     CONFIG,
     CATALOG,
+    GARBAGE_COLLECT,
     COPY,
     EXPORT,
     IMPORT,

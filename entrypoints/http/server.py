@@ -26,6 +26,7 @@ from entrypoints.http.app import create_app
 from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.background import Job
+from entrypoints.http.collection import collection_job, watch_job
 from entrypoints.http.draining import InFlight
 from entrypoints.http.handlers.manifests import ignore_pull
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
@@ -241,6 +242,10 @@ def _jobs(container: Container, settings: Settings, worker: Worker) -> Sequence[
     if worker.is_first and settings.retention.rules and interval_seconds:
         registry, schedule, events = container.registry(), container.retention_schedule(), container.events()
         jobs.append(retention_job(registry, schedule, events, interval_seconds=interval_seconds))
+    jobs.append(watch_job(container.guard()))
+    collecting = settings.storage.garbage_collection
+    if worker.is_first and collecting.enabled:
+        jobs.append(collection_job(container, collecting))
     purging = settings.storage.upload_purging
     if worker.is_first and purging.enabled:
         budget = container.upload_purge_budget()
