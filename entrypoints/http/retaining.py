@@ -1,7 +1,6 @@
 """Retention beside the requests: rules are applied by one of all replicas, pulls are recorded by every process."""
 
 import json
-import logging
 import secrets
 from datetime import datetime
 from typing import Final
@@ -11,16 +10,14 @@ from core.pulls import PullRecorder
 from core.registry import Registry
 from core.schedule import SharedSchedule
 from entrypoints.http.background import Job
-from entrypoints.telling import tell_retention
-
-_logger = logging.getLogger(__name__)
+from entrypoints.retaining import apply_rules
 
 LOOK_SECONDS: Final = 600.0
 """How often a process looks whether it is time to apply the rules, at most."""
 FLUSH_SECONDS: Final = 900.0
 """How often what was pulled is written: what a killed process loses."""
 _SECONDS_MIN: Final = 0.1
-SERVER: Final = "retention"
+SERVER: Final = "the server"
 """Who deletes, for records."""
 
 
@@ -36,19 +33,7 @@ def retention_job(registry: Registry, schedule: SharedSchedule, events: EventSin
     every = max(_SECONDS_MIN, min(interval_seconds, LOOK_SECONDS))
 
     async def work(_now: datetime) -> str:
-        counts = {"repositories": 0, "tags": 0, "deleted": 0}
-        async for plan in registry.apply_retention(by=SERVER):
-            counts["repositories"] += 1
-            counts["tags"] += len(plan.verdicts)
-            counts["deleted"] += len(plan.removed)
-            await tell_retention(events, plan)
-            for state in plan.removed:
-                _logger.info(
-                    "tag deleted by retention",
-                    extra={"repository": plan.name, "tag": state.tag, "digest": state.digest},
-                )
-        _logger.info("retention rules applied", extra=counts)
-        return json.dumps(counts)
+        return json.dumps(dict(await apply_rules(registry, events, by=SERVER)))
 
     async def run() -> None:
         await schedule.run_if_due(work)

@@ -19,6 +19,7 @@ from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
 from config.settings import HttpSettings, Settings, StorageKind
+from core.collection.collector import Hook
 from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
@@ -35,10 +36,11 @@ from entrypoints.http.notifications_part import LIVE_NOTIFICATION_KEYS, Notifica
 from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.purging import purge_job
-from entrypoints.http.retaining import pull_recording_job, retention_job
+from entrypoints.http.retaining import SERVER, pull_recording_job, retention_job
 from entrypoints.http.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
 from entrypoints.http.trash_expiry import expiry_job
 from entrypoints.reload import Reloader
+from entrypoints.retaining import retention_hooks
 from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
 from entrypoints.workers import Supervisor, Worker, usable_cores
@@ -224,6 +226,11 @@ class _Serving:
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
 
 
+def _before_collecting(container: Container, settings: Settings) -> Sequence[Hook]:
+    is_wanted = bool(settings.retention.rules)
+    return retention_hooks(container.registry(), container.events(), by=SERVER, is_wanted=is_wanted)
+
+
 def _records_pulls(settings: Settings) -> bool:
     return any(rule.pulled_within_seconds is not None for rule in settings.retention.rules)
 
@@ -245,7 +252,7 @@ def _jobs(container: Container, settings: Settings, worker: Worker) -> Sequence[
     jobs.append(watch_job(container.guard()))
     collecting = settings.storage.garbage_collection
     if worker.is_first and collecting.enabled:
-        jobs.append(collection_job(container, collecting))
+        jobs.append(collection_job(container, collecting, before=_before_collecting(container, settings)))
     purging = settings.storage.upload_purging
     if worker.is_first and purging.enabled:
         budget = container.upload_purge_budget()
