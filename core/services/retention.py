@@ -21,6 +21,8 @@ class RetentionPlan:
 
     name: RepositoryName
     verdicts: Sequence[Verdict]
+    removed: Sequence[TagState] = ()
+    """Those that were deleted; a tag that was pushed again in between is not among them."""
 
     @property
     def going(self) -> list[TagState]:

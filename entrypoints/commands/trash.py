@@ -13,6 +13,7 @@ from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import format_bytes
+from entrypoints.telling import tell_restoration
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -64,7 +65,10 @@ def _list(arguments: Namespace) -> int:
 
 def _restore(arguments: Namespace) -> int:
     async def work(container: "Container") -> Restoration:
-        return await container.registry().restore(arguments.entry, force=arguments.force)
+        registry = container.registry()
+        restoration = await registry.restore(arguments.entry, force=arguments.force)
+        await tell_restoration(container.events(), registry, restoration)
+        return restoration
 
     restoration = run_on_store(arguments.file, work)
     if arguments.json:
