@@ -27,10 +27,13 @@ from config.settings.http import (
 from config.settings.log import AccessLogFormat, LogFormatter, LogLevel, LogSettings
 from config.settings.operations import (
     EndpointSettings,
+    EventsVersion,
     FileCheckSettings,
     HealthSettings,
     HttpCheckSettings,
     NotificationSettings,
+    OutboxBackend,
+    OutboxSettings,
     ProxyExecSettings,
     ProxySettings,
     ReadinessSettings,
@@ -38,6 +41,7 @@ from config.settings.operations import (
     TcpCheckSettings,
 )
 from config.settings.redis import RedisSettings, RedisTlsSettings
+from config.settings.retention import RetentionOrder, RetentionRuleSettings, RetentionSettings
 from config.settings.root import (
     CatalogBackend,
     CatalogSettings,
@@ -60,6 +64,7 @@ from config.settings.storage import (
     StorageKind,
     StorageSettings,
     UploadPurgingSettings,
+    VerificationSettings,
 )
 
 __all__ = [
@@ -77,6 +82,7 @@ __all__ = [
     "DebugSettings",
     "DescriptorCache",
     "EndpointSettings",
+    "EventsVersion",
     "FileCheckSettings",
     "FilesystemSettings",
     "GarbageCollectionSettings",
@@ -94,12 +100,17 @@ __all__ = [
     "MiddlewareEntry",
     "MiddlewareSettings",
     "NotificationSettings",
+    "OutboxBackend",
+    "OutboxSettings",
     "PlatformSettings",
     "ProxyExecSettings",
     "ProxySettings",
     "ReadinessSettings",
     "RedisSettings",
     "RedisTlsSettings",
+    "RetentionOrder",
+    "RetentionRuleSettings",
+    "RetentionSettings",
     "RuleActionSetting",
     "RuleSettings",
     "S3Settings",
@@ -117,4 +128,5 @@ __all__ = [
     "TokenSettings",
     "UploadPurgingSettings",
     "ValidationSettings",
+    "VerificationSettings",
 ]

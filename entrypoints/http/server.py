@@ -10,15 +10,14 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
-from config.container import Container, utc_now
+from config.container import Container, event_endpoints, utc_now
 from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
-from config.policies import KeptTags
 from config.settings import HttpSettings, Settings, StorageKind
 from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
@@ -26,25 +25,21 @@ from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
 from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
-from entrypoints.http.background import Job
-from entrypoints.http.collection import collection_job, watch_job
 from entrypoints.http.draining import InFlight
+from entrypoints.http.handlers.manifests import ignore_pull
+from entrypoints.http.jobs import jobs_of, records_pulls
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
+from entrypoints.http.notifications_part import LIVE_NOTIFICATION_KEYS, NotificationsPart
 from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.http.protocol import GuardedRunner
-from entrypoints.http.purging import purge_job
 from entrypoints.http.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
-from entrypoints.http.trash_expiry import expiry_job
 from entrypoints.reload import Reloader
 from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
 from entrypoints.workers import Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
-
-READ_ONLY_SECONDS: Final = 15.0
-"""How often a process looks at the read-only switch that nobody pushes to."""
 
 
 def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
@@ -171,16 +166,19 @@ class _Serving:
             now=utc_now,
             audit_log=self.container.audit_log(),
             read_only=self.container.read_only(),
+            on_pull=self.container.pull_recorder().note if records_pulls(settings) else ignore_pull,
             lifetimes=[
                 self.container.audit_log(),
                 self.container.authenticator(),
                 self.container.blob_storage(),
                 self.container.catalog_index(),
                 self.container.descriptor_cache(),
+                self.container.outbox_lifetime(),
             ],
+            events=self.container.events(),
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
-            jobs=_jobs(self.container, settings, is_first=self.worker.is_first),
+            jobs=jobs_of(self.container, settings, self.worker, self.observation),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
@@ -207,7 +205,7 @@ class _Serving:
         self.worker.reports.ready(f"serving {listener.name}")
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
-        _prepare_reloads(self.reloader, app, listener, self.container.kept_tags(), self.observation)
+        _prepare_reloads(self.reloader, app, listener, self.container, self.observation)
         if self.worker.is_first:
             switch_audit = SwitchAudit(self.container.audit_log(), settings, now=utc_now)
             self.reloader.appliers.append(switch_audit.apply)
@@ -217,24 +215,6 @@ class _Serving:
             _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
         self.worker.reports.stopping(settings.http.drain_timeout_seconds)
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
-
-
-def _jobs(container: Container, settings: Settings, *, is_first: bool) -> Sequence[Job]:
-    """Return what one process of a server does beside serving."""
-    jobs = [
-        # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
-        Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
-        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds()),
-    ]
-    jobs.append(watch_job(container.guard()))
-    collecting = settings.storage.garbage_collection
-    if is_first and collecting.enabled:
-        jobs.append(collection_job(container, collecting))
-    purging = settings.storage.upload_purging
-    if is_first and purging.enabled:
-        budget = container.upload_purge_budget()
-        jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
-    return jobs
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:
@@ -286,13 +266,15 @@ class TlsPart:
 
 
 def _prepare_reloads(
-    reloader: Reloader, app: web.Application, listener: Listener, kept_tags: KeptTags, observation: WorkerObservation
+    reloader: Reloader, app: web.Application, listener: Listener, container: Container, observation: WorkerObservation
 ) -> None:
     reloader.appliers.append(lambda settings: configure_logging(settings.log))
     reloader.appliers.append(app[SWITCHES].apply)
-    access = AccessPart(app[GATEKEEPER], kept_tags, reloader.settings)
+    access = AccessPart(app[GATEKEEPER], container.kept_tags(), reloader.settings)
     reloader.appliers.append(access.apply)
-    reloader.live_keys += LIVE_ACCESS_KEYS
+    notifications = NotificationsPart(container.notifier(), reloader.settings.notifications, event_endpoints)
+    reloader.appliers.append(notifications.apply)
+    reloader.live_keys += [*LIVE_ACCESS_KEYS, *LIVE_NOTIFICATION_KEYS]
     # Each request looks at these files itself.
     reloader.register("users, groups and keys", access, files=tuple)
     if reloader.settings.http.tls is not None:
