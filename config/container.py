@@ -46,7 +46,7 @@ from adapters.image_layout.folder import FolderImageLayout
 from adapters.metrics.storage import CacheCounts, storage_observer
 from config.errors import ConfigError
 from config.notifications import event_source, outbox_bounds, recorder_options
-from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
+from config.policies import KeptTags, access_policy, manifest_policy, retention_rules, verification_rules
 from config.settings import (
     AuthKind,
     DescriptorCache,
@@ -57,6 +57,7 @@ from config.settings import (
     Secret,
     Settings,
     TokenSettings,
+    VerificationSettings,
 )
 from config.version import installed_version
 from core import layout
@@ -81,6 +82,7 @@ from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
 from core.ports.image_layout import ImageLayout, ImageLayoutWriter
 from core.ports.metrics import Metrics
 from core.ports.tracing import Tracer
+from core.pulls import PullHistory, PullRecorder
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.schedule import SharedSchedule
@@ -89,13 +91,14 @@ from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
 from core.services.repositories import RepositoryService
+from core.services.retention import RetentionService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
 from core.verification.announcement import Announcements
-from core.verification.verifier import Verifier
+from core.verification.verifier import VerificationOptions, Verifier
 
 T = TypeVar("T")
 
@@ -124,6 +127,18 @@ def _lease(job: str, *, storage: BlobStorage, ttl: float = LEASE_SECONDS) -> Lea
 def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
     interval = timedelta(seconds=interval_seconds)
     return SharedSchedule(storage, _lease(job, storage=storage), key=layout.job(job), interval=interval)
+
+
+def _verification_schedule(
+    options: VerificationOptions, *, storage: BlobStorage, interval_seconds: float
+) -> SharedSchedule:
+    # The command takes the same lease.
+    return _schedule(options.job, storage=storage, interval_seconds=interval_seconds)
+
+
+def _verification_budget(settings: VerificationSettings) -> Budget:
+    rates = Rates(requests_per_second=settings.requests_per_second, bytes_per_second=settings.bytes_per_second)
+    return Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def _budget(requests_per_second: float) -> Budget:
@@ -365,6 +380,8 @@ def _notifier(
         _lease("notifications", storage=storage, ttl=settings.outbox.takeover_seconds),
         Upkeep(outbox, outbox_bounds(settings.outbox), now=utc_now),
         poll_seconds=settings.outbox.poll_seconds,
+        # Each look is a request, by every server that does not deliver.
+        contend_seconds=settings.outbox.takeover_seconds / 2,
         clock=time.monotonic,
         sleep=asyncio.sleep,
     )
@@ -501,15 +518,12 @@ class Container(DeclarativeContainer):
     )
     descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
     # What a pull may believe: that it was wrong, it finds out by itself. Opened and closed with the one above.
+    believing_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True)
     descriptor_hints = Selector(
         descriptor_cache_kind,
         disabled=descriptor_cache,
         inmemory=descriptor_cache,
-        redis=Singleton(
-            _observed_descriptor_cache,
-            Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True),
-            metrics,
-        ),
+        redis=Singleton(_observed_descriptor_cache, believing_cache, metrics),
     )
 
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
@@ -616,6 +630,23 @@ class Container(DeclarativeContainer):
         guard=guard,
         keeps_tag=kept_tags,
     )
+    pull_recorder = Singleton(
+        PullRecorder, storage=blob_storage, clock=Object(time.monotonic), new_id=Object(_entry_id)
+    )
+    retention = Singleton(
+        RetentionService,
+        storage=blob_storage,
+        tag_links=tag_links,
+        pulls=Singleton(PullHistory, storage=blob_storage, new_id=Object(_entry_id)),
+        rules=Singleton(retention_rules, settings.provided.retention),
+        keeps_tag=kept_tags,
+    )
+    retention_schedule = Singleton(
+        _schedule,
+        "retention",
+        storage=blob_storage,
+        interval_seconds=settings.provided.retention.interval_seconds,
+    )
     catalog = Singleton(
         CatalogService,
         catalog_index,
@@ -646,6 +677,14 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
     )
     """Is given its budget, options and surroundings by whoever collects."""
+    verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
+    verification_schedule = Singleton(
+        _verification_schedule,
+        verification_options,
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.verification.interval_seconds,
+    )
+    verification_budget = Singleton(_verification_budget, settings.provided.storage.verification)
     verifier = Factory(
         Verifier,
         blob_storage,
@@ -670,4 +709,5 @@ class Container(DeclarativeContainer):
         catalog=catalog,
         trash=trash_service,
         repositories=repositories,
+        retention=retention,
     )

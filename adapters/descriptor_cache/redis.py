@@ -103,7 +103,8 @@ class RedisDescriptorCache(DescriptorCache):
                 ("SISMEMBER", _members(name), digest),
                 ("HMGET", _everywhere(digest), "digest", "size", "proof"),
                 ("HMGET", _here(name, digest), "mediatype", "proof"),
-            ]
+            ],
+            is_whole=False,
         )
         return None if replies is None else _size_told(digest, *replies)
 
@@ -166,13 +167,13 @@ class RedisDescriptorCache(DescriptorCache):
                     del self._untold[each]
         return True
 
-    async def _carry_out(self, commands: Sequence[Command]) -> list[Any] | None:
-        """Send some commands at once, as a transaction; return the replies, or None where Redis is away."""
+    async def _carry_out(self, commands: Sequence[Command], *, is_whole: bool = True) -> list[Any] | None:
+        """Send some commands together, as one if `is_whole`; return the replies, or None where Redis is away."""
         if self._client is None or not self._breaker.allows():
             return None
         was_open = self._breaker.is_open
         try:
-            async with asyncio.timeout(OPERATION_SECONDS_MAX), self._client.pipeline(transaction=True) as pipe:
+            async with asyncio.timeout(OPERATION_SECONDS_MAX), self._client.pipeline(transaction=is_whole) as pipe:
                 for command in commands:
                     pipe.pipeline_execute_command(*command)  # type: ignore[no-untyped-call] # theirs
                 replies: list[Any] = await pipe.execute()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 from prometheus_client.exposition import choose_encoder
 from typing_extensions import override
 
@@ -17,6 +17,8 @@ class SingleProcessMetrics(Metrics):
     def __init__(self) -> None:
         # The library chooses its kind of values by a variable that a parent process may have set.
         values.ValueClass = values.MutexValue
+        # A gauge beside each counter that tells when it was made, which nobody looks at and a server does not have.
+        disable_created_metrics()  # type: ignore[no-untyped-call] # untyped there
         self._registry = CollectorRegistry()
 
     @override

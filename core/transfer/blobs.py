@@ -116,10 +116,14 @@ class BlobTransfer:
             self._defects[digest] = outcome
         return outcome
 
+    async def size(self, digest: Digest) -> int | None:
+        """Return how many bytes a blob has at the source, or None. One storage request."""
+        return await self._size(self._source, digest)
+
     async def _bring(self, digest: Digest) -> Outcome:
         there = await self._size(self._target, digest)
         if there is not None:
-            size = await self._size(self._source, digest)
+            size = await self.size(digest)
             if size in {None, there} and await self._is_sound(digest):
                 return Outcome.PRESENT
         if self._work.is_dry:
@@ -149,7 +153,7 @@ class BlobTransfer:
         return actual == digest
 
     async def _pretend(self, digest: Digest) -> Outcome:
-        size = await self._size(self._source, digest)
+        size = await self.size(digest)
         if size is None:
             return Outcome.MISSING
         self._work.tally.add(bytes_sent=size)

@@ -48,6 +48,11 @@ class VerificationOptions:
     grace: timedelta = GRACE
 
     @property
+    def job(self) -> str:
+        """The name of the lease that one of several verifications of this scope holds."""
+        return f"verification-{self.scope}"
+
+    @property
     def scope(self) -> str:
         """A name for all that decides whether one verification can go on where another was ended."""
         words = ["fast" if self.fast else "full", *(["repair"] if self.repair else [])]

@@ -13,6 +13,7 @@ from entrypoints.commands.import_ import IMPORT
 from entrypoints.commands.notifications import NOTIFICATIONS
 from entrypoints.commands.readonly import READONLY
 from entrypoints.commands.repository import REPOSITORY
+from entrypoints.commands.retention import RETENTION
 from entrypoints.commands.serve import SERVE
 from entrypoints.commands.trash import TRASH
 from entrypoints.commands.verify import VERIFY
@@ -27,6 +28,7 @@ ALL: Final[tuple[Command, ...]] = (
     EXPORT,
     IMPORT,
     REPOSITORY,
+    RETENTION,
     TRASH,
     VERIFY,
     READONLY,

@@ -154,19 +154,24 @@ class _Copier:
         self._problems.clear()
         began = time.monotonic()
         copy = StorageCopy(self._work(), self._selection(), record=self._record)
-        measuring = None if self._arguments.repository else asyncio.ensure_future(copy.expect())
+        measuring = asyncio.ensure_future(self._expect(copy))
         try:
             done = await copy.run()
         finally:
-            if measuring is not None:
-                measuring.cancel()
-                # It serves the display alone; a storage that fails is told of by the copy.
-                with suppress(asyncio.CancelledError, StorageError):
-                    await measuring
+            measuring.cancel()
+            with suppress(asyncio.CancelledError):
+                await measuring
         if not self._arguments.dry_run:
             await self._target.catalog().flush_pending()
         self._tell(done, time.monotonic() - began)
         return ExitCode.FAILURE if done.problems else ExitCode.OK
+
+    async def _expect(self, copy: StorageCopy) -> None:
+        if self._arguments.quiet or self._arguments.dry_run:
+            return
+        # It serves the display alone; a storage that fails is told of by the copy.
+        with suppress(StorageError):
+            await copy.expect()
 
     def _work(self) -> Work:
         return Work(
@@ -193,7 +198,10 @@ class _Copier:
         await (catalog.record_push(name) if has_manifest else catalog.record_removal(name))
 
     def _observe(self, progress: TransferProgress) -> None:
-        self._display.show(Measure(done=progress.bytes_sent, total=progress.bytes_expected), progress.repository)
+        # A watching copy has nothing to say for most of the time.
+        if progress.bytes_sent or self._arguments.watch is None:
+            measure = Measure(done=progress.bytes_sent, total=progress.bytes_expected)
+            self._display.show(measure, f"{progress.repositories:,}. {progress.repository}")
 
     def _report(self, problem: Problem) -> None:
         if len(self._problems) < _PROBLEMS_MAX:

@@ -5,6 +5,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
 
+from core.events import EventAction, Occurrence, Origin
 from core.names import RepositoryName
 from core.services.repositories import RepositoryRemoval
 from entrypoints.commands.amounts import plural
@@ -30,9 +31,13 @@ def _run(arguments: Namespace) -> int:
     name = RepositoryName(arguments.name)
 
     async def work(container: "Container") -> RepositoryRemoval:
-        return await container.registry().delete_repository(
+        removal = await container.registry().delete_repository(
             name, by=OPERATOR, reason=arguments.reason, dry_run=arguments.dry_run
         )
+        if not arguments.dry_run:
+            gone = Occurrence(action=EventAction.DELETE, repository=name)
+            await container.events().emit([gone], Origin(actor=OPERATOR))
+        return removal
 
     removal = run_on_store(arguments.file, work)
     sys.stdout.write(_document(removal) if arguments.json else _sentences(removal, is_dry=arguments.dry_run))

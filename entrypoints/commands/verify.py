@@ -85,7 +85,7 @@ async def _verify(container: "Container", options: VerificationOptions, argument
         await stack.enter_async_context(container.catalog_index())
         lease = Lease(
             storage,
-            layout.lease(f"verification-{options.scope}"),
+            layout.lease(options.job),
             owner_id=f"{socket.gethostname()}-{os.getpid()}",
             ttl=LEASE_SECONDS,
             clock=time.monotonic,

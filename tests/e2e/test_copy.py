@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.clients import Skopeo
+from tests.support.mariadb import Database
 from tests.support.object_stores import BUCKET, ScsEndpoint, s3_environment
 from tests.support.oci import digest_of, make_artifact, make_image, make_multi_platform_index
 from tests.support.processes import RegistryServer
@@ -275,3 +276,25 @@ def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_catalog_in_mysql_is_told_and_not_touched_without_need(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = config_file(tmp_path / "first.yml", of_folder(tmp_path / "first"))
+    second = config_file(tmp_path / "second.yml", of_folder(tmp_path / "second"))
+    monkeypatch.setenv("SEARCH_BACKEND", "MYSQL")
+    monkeypatch.setenv("SEARCH_BACKEND_MYSQL", database.dsn)
+    with RegistryServer(tmp_path / "source", tmp_path / "first", environment={"SEARCH_BACKEND": ""}) as source:
+        client = RegistryClient(source.host)
+        for name in ("team/app", "team/other"):
+            client.push(name, "v1", make_image(950))
+        copy(first, second, "--env", "to")
+        database.sql("UPDATE repositories SET createTime = 5")
+        client.push("team/app", "v2", make_image(951))
+        client.delete_manifest("team/other", make_image(950).digest)
+        copy(first, second, "--env", "to")
+        assert dict(database.sql("SELECT name, createTime FROM repositories"))["team/other"] == 5
+        copy(first, second, "--env", "to", "--delete")
+    assert [name for (name,) in database.sql("SELECT name FROM repositories WHERE createTime > 5")] == ["team/app"]
+    assert len(database.sql("SELECT name FROM repositories")) == 1

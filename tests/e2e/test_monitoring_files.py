@@ -13,8 +13,11 @@ import yaml
 
 from adapters.metrics.single import SingleProcessMetrics
 from core.collection.report import CollectionReport
+from core.notifications.notifier import NotificationStats
+from core.notifications.stats import EndpointCounts
 from core.verification.journal import Checkpoint
 from entrypoints.observability.jobs import VerificationObserver, collection_observer
+from entrypoints.observability.notification_numbers import NotificationReader
 from tests.support.certificates import Authority
 from tests.support.metrics import Scrape
 from tests.support.oci import make_image
@@ -113,10 +116,14 @@ def scrape(tmp_path_factory: pytest.TempPathFactory) -> Scrape:
 
 
 def of_jobs() -> Scrape:
-    """What garbage collections and verifications tell, which run seldom."""
+    """What garbage collections and verifications tell, which run seldom, and who notifies somebody."""
     metrics = SingleProcessMetrics()
     collection_observer(metrics)(CollectionReport())
     VerificationObserver(metrics).done(Checkpoint())
+    counts = EndpointCounts(recorded=1)
+    counts.statuses[200] = 1
+    endpoints = [counts.snapshot("ci")]
+    NotificationReader(metrics, lambda: NotificationStats(is_delivering=True, lost=0, endpoints=endpoints))()
     return Scrape(metrics.render("")[0].decode())
 
 

@@ -12,6 +12,7 @@ from core.digest import Digest
 from core.errors import StorageUnavailableError, UnsupportedError
 from core.names import RepositoryName, Tag
 from core.transfer import blobs
+from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Trouble
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices
@@ -79,6 +80,19 @@ async def test_second_pass_has_nothing_to_do(services, run):
     second = await run.once()
     assert first.changes > 0
     assert (second.changes, second.bytes_sent) == (0, 0)
+
+
+@pytest.mark.parametrize(("patterns", "expected"), [([], 600), (["team/app"], 300), (["nobody"], 0)])
+async def test_what_is_to_be_sent_is_about_known(services, run, patterns, expected):
+    await push(services, APP, V1, b"a" * 300)
+    await run.once()
+    await push(services, APP, V1, b"b" * 298)
+    await push(services, NESTED, V1, b"c" * 300)
+    work = run.work()
+    await StorageCopy(work, Selection(patterns=patterns), record=run._record).expect()
+    known = work.tally.progress.bytes_expected
+    # Manifests are among all blobs, and not among the layers that are looked at.
+    assert expected - 2 <= known <= (expected + 1000 if not patterns else expected)
 
 
 async def test_final_delta_brings_only_what_changed(services, run):
