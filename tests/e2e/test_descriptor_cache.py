@@ -1,0 +1,55 @@
+"""Blobs that are deleted and pushed again, at servers whose processes remember what was there."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.oci import contents_of, make_image
+from tests.support.processes import RegistryServer
+from tests.support.redis_server import RedisServer
+from tests.support.registry_client import RegistryClient
+
+pytestmark = pytest.mark.e2e
+
+ROUNDS = 8
+"""Connections go to one of two processes each; with so many it would come to the wrong one sooner or later."""
+
+
+def delete_and_push(pushing: list[RegistryClient]) -> None:
+    """Push an image, delete all of it, push it again, and pull it: whoever takes which request."""
+    image = make_image(3)
+    for number in range(ROUNDS):
+        clients = pushing[number % len(pushing) :] + pushing[: number % len(pushing)]
+        clients[0].push("a/b", "v1", image)
+        for content in contents_of(image):
+            for client in clients:
+                client.request("HEAD", f"/v2/a/b/blobs/{content.digest}")
+        clients[-1].delete_manifest("a/b", image.digest)
+        for content in contents_of(image):
+            clients[-1].request("DELETE", f"/v2/a/b/blobs/{content.digest}").expect(202, 404)
+        clients[0].push("a/b", "v1", image)
+        for client in clients:
+            assert client.pull("a/b", "v1").keys() == {content.digest for content in contents_of(image)}
+
+
+def test_processes_of_a_server_tell_one_another(tmp_path: Path) -> None:
+    config = {"storage": {"cache": {"blobdescriptor": "inmemory"}}, "http": {"workers": 2}}
+    with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
+        delete_and_push([RegistryClient(server.host)])
+
+
+def test_replicas_tell_one_another_through_redis(tmp_path: Path, tool: Callable[[str], str]) -> None:
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer(tool("redis-server")))
+        config = {
+            "storage": {"cache": {"blobdescriptor": "redis"}},
+            "redis": {"addr": redis.address},
+            "http": {"workers": 2},
+        }
+        servers = [
+            stack.enter_context(RegistryServer(tmp_path / name, tmp_path / "storage", config=config))
+            for name in ("one", "two")
+        ]
+        delete_and_push([RegistryClient(server.host) for server in servers])
