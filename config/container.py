@@ -47,7 +47,7 @@ from adapters.image_layout.folder import FolderImageLayout
 from adapters.metrics.storage import CacheCounts, storage_observer
 from config.errors import ConfigError
 from config.notifications import event_source, outbox_bounds, recorder_options
-from config.policies import KeptTags, access_policy, manifest_policy, verification_rules
+from config.policies import KeptTags, access_policy, manifest_policy, retention_rules, verification_rules
 from config.settings import (
     AuthKind,
     DescriptorCache,
@@ -58,11 +58,13 @@ from config.settings import (
     Secret,
     Settings,
     TokenSettings,
+    VerificationSettings,
 )
 from config.version import installed_version
 from core import layout
 from core.access import AccessPolicy
 from core.budget import Budget, Rates
+from core.collection.collector import JOB, Collector
 from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
@@ -81,6 +83,7 @@ from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
 from core.ports.image_layout import ImageLayout, ImageLayoutWriter
 from core.ports.metrics import Metrics
 from core.ports.tracing import Tracer
+from core.pulls import PullHistory, PullRecorder
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.schedule import SharedSchedule
@@ -89,13 +92,14 @@ from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService
 from core.services.referrers import ReferrerService
 from core.services.repositories import RepositoryService
+from core.services.retention import RetentionService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
 from core.verification.announcement import Announcements
-from core.verification.verifier import Verifier
+from core.verification.verifier import VerificationOptions, Verifier
 
 T = TypeVar("T")
 
@@ -124,6 +128,18 @@ def _lease(job: str, *, storage: BlobStorage, ttl: float = LEASE_SECONDS) -> Lea
 def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
     interval = timedelta(seconds=interval_seconds)
     return SharedSchedule(storage, _lease(job, storage=storage), key=layout.job(job), interval=interval)
+
+
+def _verification_schedule(
+    options: VerificationOptions, *, storage: BlobStorage, interval_seconds: float
+) -> SharedSchedule:
+    # The command takes the same lease.
+    return _schedule(options.job, storage=storage, interval_seconds=interval_seconds)
+
+
+def _verification_budget(settings: VerificationSettings) -> Budget:
+    rates = Rates(requests_per_second=settings.requests_per_second, bytes_per_second=settings.bytes_per_second)
+    return Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def _budget(requests_per_second: float) -> Budget:
@@ -196,6 +212,12 @@ def _tracer(exporters: Sequence[str]) -> Tracer | None:
     from adapters.tracing.otel import OtelTracer, make_exporters  # noqa: PLC0415
 
     return OtelTracer(make_exporters(exporters), version=installed_version())
+
+
+def _job_metrics() -> Metrics:
+    from adapters.metrics.single import SingleProcessMetrics  # noqa: PLC0415
+
+    return SingleProcessMetrics()
 
 
 def _observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer: Tracer | None) -> BlobStorage:
@@ -421,6 +443,8 @@ class Container(DeclarativeContainer):
     worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
     can_trace = Callable(_can_trace)
     metrics = Singleton(_metrics, runtime_folder, worker_number)
+    job_metrics = Singleton(_job_metrics)
+    """What a command counts, to write it to a file."""
     tracing_exporters = Object(())
     """Where spans go; the server sets it."""
     tracer = Singleton(_tracer, tracing_exporters)
@@ -561,6 +585,7 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
         clock=Object(boot_clock),
         sleep=Object(asyncio.sleep),
+        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         related=Callable(_related_of, manifest_cache),
     )
     blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_hints, guard=guard, trash=trash)
@@ -606,6 +631,23 @@ class Container(DeclarativeContainer):
         guard=guard,
         keeps_tag=kept_tags,
     )
+    pull_recorder = Singleton(
+        PullRecorder, storage=blob_storage, clock=Object(time.monotonic), new_id=Object(_entry_id)
+    )
+    retention = Singleton(
+        RetentionService,
+        storage=blob_storage,
+        tag_links=tag_links,
+        pulls=Singleton(PullHistory, storage=blob_storage, new_id=Object(_entry_id)),
+        rules=Singleton(retention_rules, settings.provided.retention),
+        keeps_tag=kept_tags,
+    )
+    retention_schedule = Singleton(
+        _schedule,
+        "retention",
+        storage=blob_storage,
+        interval_seconds=settings.provided.retention.interval_seconds,
+    )
     catalog = Singleton(
         CatalogService,
         catalog_index,
@@ -620,6 +662,30 @@ class Container(DeclarativeContainer):
         new_id=new_id,
         is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
     )
+    collection_lease = Factory(_lease, JOB, storage=blob_storage)
+    collection_schedule = Singleton(
+        SharedSchedule,
+        blob_storage,
+        Singleton(_lease, JOB, storage=blob_storage),
+        key=layout.job(JOB),
+        interval=Callable(_duration, settings.provided.storage.garbage_collection.interval_seconds),
+    )
+    collector = Factory(
+        Collector,
+        blob_storage,
+        links=links,
+        trash=trash,
+        cache=descriptor_cache,
+    )
+    """Is given its budget, options and surroundings by whoever collects."""
+    verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
+    verification_schedule = Singleton(
+        _verification_schedule,
+        verification_options,
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.verification.interval_seconds,
+    )
+    verification_budget = Singleton(_verification_budget, settings.provided.storage.verification)
     verifier = Factory(
         Verifier,
         blob_storage,
@@ -644,4 +710,5 @@ class Container(DeclarativeContainer):
         catalog=catalog,
         trash=trash_service,
         repositories=repositories,
+        retention=retention,
     )

@@ -17,6 +17,7 @@ from config.schema.key import MISSING_VALUE
 from config.schema.log import LogSchema
 from config.schema.operations import HealthSchema, MiddlewareSchema, NotificationsSchema, ProxySchema
 from config.schema.redis import RedisSchema, require_one_redis
+from config.schema.retention import RetentionSchema
 from config.schema.scalars import Bool, Choice, Integer, SecretText, Text
 from config.schema.storage import NO_DRIVER, StorageSchema
 from config.settings import (
@@ -183,6 +184,7 @@ class RootSchema(SectionSchema):
     tags = Sub("tags", "Lists of tags.", TagsSchema)
     proxy = Sub("proxy", "The pull-through cache.", ProxySchema)
     compatibility = Sub("compatibility", "Old formats.", CompatibilitySchema)
+    retention = Sub("retention", "Which tags stay.", RetentionSchema)
     validation = Sub("validation", "Checks of pushed manifests.", ValidationSchema)
     policy = Sub("policy", "Policies.", PolicySchema)
 

@@ -39,7 +39,7 @@ def expiry_job(trash: TrashService, schedule: SharedSchedule, every_seconds: flo
         name="expired trash is removed",
         run=run,
         every=seconds,
-        is_upkeep=True,
         # Replicas that start together do not all look at once.
         delay=lambda: secrets.randbelow(int(seconds * 1000)) / 1000,
+        is_upkeep=True,
     )
