@@ -1,5 +1,7 @@
 """Blobs that are deleted and pushed again, at servers whose processes remember what was there."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +12,7 @@ from tests.support.oci import contents_of, make_image
 from tests.support.processes import RegistryServer
 from tests.support.redis_server import RedisServer
 from tests.support.registry_client import RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -53,3 +56,48 @@ def test_replicas_tell_one_another_through_redis(tmp_path: Path, tool: Callable[
             for name in ("one", "two")
         ]
         delete_and_push([RegistryClient(server.host) for server in servers])
+
+
+def test_collection_takes_back_what_redis_holds(tmp_path: Path, tool: Callable[[str], str]) -> None:
+    """Begun as a command, at servers that have forgotten by a restart what they told clients lately."""
+    deleted, kept = make_image(3), make_image(4)
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer(tool("redis-server")))
+        config = {
+            "storage": {
+                "cache": {"blobdescriptor": "redis"},
+                "maintenance": {"garbagecollect": {"settletime": "4s"}},
+            },
+            "redis": {"addr": redis.address},
+            "http": {"workers": 2},
+        }
+        servers = [
+            stack.enter_context(RegistryServer(tmp_path / name, tmp_path / "storage", config=config))
+            for name in ("one", "two")
+        ]
+        clients = [RegistryClient(server.host) for server in servers]
+        clients[0].push("a/b", "v1", deleted)
+        clients[0].push("a/b", "v2", kept)
+        clients[1].delete_manifest("a/b", deleted.digest)
+        for server in servers:
+            server.stop()
+            server.start()
+        entries = stack.enter_context(redis.client())
+        layers = [content.digest for content in contents_of(deleted) if content.digest != deleted.digest]
+        assert all(entries.exists(f"blobs::{digest}") for digest in layers)
+
+        collect = [sys.executable, "-m", "entrypoints.cli", "garbage-collect", "--grace-period", "0s", "--json"]
+        done = subprocess.run(
+            [*collect, str(servers[0].config_path)],
+            env=servers[0].environment, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+
+        assert not any(entries.exists(f"blobs::{digest}") for digest in layers), done.stdout
+        for client in clients:
+            for digest in layers:
+                client.request("GET", f"/v2/a/b/blobs/{digest}").expect(404)
+                client.request("HEAD", f"/v2/a/b/blobs/{digest}").expect(404)
+            assert client.pull("a/b", "v2")
+        clients[1].push("a/b", "v1", deleted)
+        for client in clients:
+            assert client.pull("a/b", "v1").keys() == {content.digest for content in contents_of(deleted)}
