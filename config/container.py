@@ -38,6 +38,7 @@ from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.instrumented import InstrumentedDescriptorCache
+from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
@@ -502,10 +503,12 @@ class Container(DeclarativeContainer):
         login=Singleton(_login_authenticator, htpasswd, secret=shared_secret, now=now),
         token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
-
+    # Made before a server forks.
+    descriptor_marks = Singleton(SharedMarks)
     own_descriptors = Singleton(
         InMemoryDescriptorCache,
         now=now,
+        marks=descriptor_marks,
         entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
     )
     shared_descriptors = Singleton(_redis_cache, settings.provided.redis)
