@@ -4,6 +4,9 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
 
     /docker/registry/v2
   + ├── _transfers/<id>/<alg>/<hex>                       a large blob on its way from another storage
+  + ├── _notifications
+  + │   ├── queued/<endpoint>/<event batch>               events that are still to be delivered
+  + │   └── dead/<endpoint>/<event>                       events that were given up
   + ├── _control
   + │   ├── readonly                                      the registry is read-only (`core.read_only`)
   + │   ├── time                                          written to learn the store's time (`core.store_time`)
@@ -40,6 +43,7 @@ construction. Distribution never enters a `_…` directory that it does not know
 """
 
 from typing import Final
+from urllib.parse import unquote
 
 from core.digest import Digest
 from core.names import RepositoryName, Tag
@@ -55,6 +59,12 @@ READ_ONLY: Final = f"{CONTROL}/readonly"
 """While it is there, and its time has not passed, nothing is taken in."""
 STORE_TIME: Final = f"{CONTROL}/time"
 """Whoever writes it learns the store's time."""
+NOTIFICATIONS_QUEUED: Final = f"{ROOT}/_notifications/queued"
+"""Its children are the endpoints that have events to come."""
+NOTIFICATIONS_DEAD: Final = f"{ROOT}/_notifications/dead"
+"""Its children are the endpoints that have dead letters."""
+_PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
+"""Bytes of an endpoint's name that stand for themselves in a key."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
 SPARES: Final = f"{CONTROL}/spares"
 COLLECTION: Final = f"{CONTROL}/collection"
@@ -218,6 +228,16 @@ def is_manifest_link(key: str) -> bool:
 def lease(job: str) -> str:
     """The object by which one of several replicas does a job: letters, digits and dashes name it."""
     return f"{CONTROL}/leases/{job}"
+
+
+def endpoint_component(endpoint: str) -> str:
+    """What an endpoint's name, which may be any text, is called in a key; `endpoint_of` undoes it."""
+    return "".join(chr(byte) if byte in _PLAIN else f"_{byte:02x}" for byte in endpoint.encode())
+
+
+def endpoint_of(component: str) -> str:
+    """The endpoint's name for its component of a key."""
+    return unquote(component.replace("_", "%"))
 
 
 def doctor(scratch_id: str) -> str:
