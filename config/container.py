@@ -662,6 +662,7 @@ class Container(DeclarativeContainer):
         clock=Object(time.monotonic),
         sleep=Object(asyncio.sleep),
         new_id=new_id,
+        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
     )
     collection_lease = Factory(_lease, JOB, storage=blob_storage)
