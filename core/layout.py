@@ -11,6 +11,7 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   ├── readonly                                      the registry is read-only (`core.read_only`)
   + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
+  + │   ├── doctor/<id>/…                                 scratch objects of an examination under way
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
   + │   ├── collection/<part>                             how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
@@ -54,16 +55,16 @@ UPLOADS_DIRECTORY: Final = "_uploads"
 TRANSFERS: Final = f"{ROOT}/_transfers"
 CONTROL: Final = f"{ROOT}/_control"
 """What processes on one store tell one another."""
+READ_ONLY: Final = f"{CONTROL}/readonly"
+"""While it is there, and its time has not passed, nothing is taken in."""
+STORE_TIME: Final = f"{CONTROL}/time"
+"""Whoever writes it learns the store's time."""
 NOTIFICATIONS_QUEUED: Final = f"{ROOT}/_notifications/queued"
 """Its children are the endpoints that have events to come."""
 NOTIFICATIONS_DEAD: Final = f"{ROOT}/_notifications/dead"
 """Its children are the endpoints that have dead letters."""
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 """Bytes of an endpoint's name that stand for themselves in a key."""
-READ_ONLY: Final = f"{CONTROL}/readonly"
-"""While it is there, and its time has not passed, nothing is taken in."""
-STORE_TIME: Final = f"{CONTROL}/time"
-"""Whoever writes it learns the store's time."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
 SPARES: Final = f"{CONTROL}/spares"
 COLLECTION: Final = f"{CONTROL}/collection"
@@ -237,6 +238,11 @@ def endpoint_component(endpoint: str) -> str:
 def endpoint_of(component: str) -> str:
     """The endpoint's name for its component of a key."""
     return unquote(component.replace("_", "%"))
+
+
+def doctor(scratch_id: str) -> str:
+    """What an examination writes and removes again: letters, digits and dashes name it."""
+    return f"{CONTROL}/doctor/{scratch_id}"
 
 
 def verification(scope: str) -> str:

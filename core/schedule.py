@@ -27,6 +27,11 @@ class SharedSchedule:
         self._key = key
         self._interval = interval
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this process may still do the job: work of many steps asks between them."""
+        return self._lease.is_held
+
     async def run_if_due(self, work: Callable[[datetime], Awaitable[str]]) -> bool:
         """Do `work` if it is time and nobody else is at it; return whether that was so.
 

@@ -9,10 +9,19 @@ from config.schema.base import SectionSchema, Sub
 from config.schema.collections import Unused
 from config.schema.drivers import FilesystemSchema, InMemorySchema, S3Schema, ScsSchema
 from config.schema.scalars import Bool, Choice, Duration, Integer, Text
-from config.settings import DescriptorCache, StorageKind, StorageSettings, UploadPurgingSettings
+from config.settings import (
+    DescriptorCache,
+    GarbageCollectionSettings,
+    StorageKind,
+    StorageSettings,
+    UploadPurgingSettings,
+    VerificationSettings,
+)
 from config.tree import Section
 
 FOREIGN_DRIVERS: Final = ("azure", "gcs", "oss", "rados", "swift")
+SETTLE_SECONDS_MIN: Final = 2.0
+"""Servers look four times in a settle time; much shorter, a slow store would make pushes fail."""
 NO_DRIVER: Final = f"selects no driver: give one of {', '.join(StorageKind)} here, or in REGISTRY_STORAGE"
 
 
@@ -70,6 +79,44 @@ class UploadPurgingSchema(SectionSchema):
     dry_run = Bool("dryrun", "Whether they are only logged.")
 
 
+class GarbageCollectionSchema(SectionSchema):
+    """`storage.maintenance.garbagecollect`."""
+
+    settings = GarbageCollectionSettings
+
+    enabled = Bool("enabled", "Whether servers collect garbage by themselves, one of all replicas at a time.")
+    interval_seconds = Duration("interval", "How often garbage is collected.")
+    grace_seconds = Duration("graceperiod", "What was written less than this ago counts as needed.")
+    settle_seconds = Duration(
+        "settletime",
+        "How long a collector waits between telling what it will remove and removing it; the same for all servers and "
+        "commands of one store.",
+    )
+    deletes_untagged = Bool("deleteuntagged", "Whether manifests without a tag are garbage.")
+    requests_per_second = Integer("requestspersecond", "Storage requests of a collecting server; 0 is no limit.")
+    bytes_per_second = Integer("bytespersecond", "Bytes read by a collecting server; 0 is no limit.")
+    dry_run = Bool("dryrun", "Whether it is only logged what would be removed.")
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a settle time that is over before those who serve have looked."""
+        if values.get("settle_seconds", SETTLE_SECONDS_MIN) < SETTLE_SECONDS_MIN:
+            raise ValidationError({"settletime": [f"must be at least {SETTLE_SECONDS_MIN:g}s"]})
+        return values
+
+
+class VerificationSchema(SectionSchema):
+    """`storage.maintenance.verify`."""
+
+    settings = VerificationSettings
+
+    enabled = Bool("enabled", "Whether one of all replicas verifies the store, as `registry verify` does.")
+    interval_seconds = Duration("interval", "How long after the end of a verification the next one begins.")
+    requests_per_second = Integer("requestspersecond", "Requests to the store; 0 is no limit.")
+    bytes_per_second = Integer("bytespersecond", "Bytes that are read from the store; 0 is no limit.")
+    repair = Bool("repair", "Whether damage is repaired, as by `registry verify --repair`.")
+
+
 class ReadOnlySchema(SectionSchema):
     """`storage.maintenance.readonly`."""
 
@@ -84,6 +131,8 @@ class MaintenanceSchema(SectionSchema):
     """`storage.maintenance`."""
 
     upload_purging = Sub("uploadpurging", "How abandoned upload sessions go away.", UploadPurgingSchema)
+    garbage_collection = Sub("garbagecollect", "How garbage is collected while servers serve.", GarbageCollectionSchema)
+    verification = Sub("verify", "The verification of the store while it is served.", VerificationSchema)
     readonly = Sub("readonly", "The read-only mode.", ReadOnlySchema)
 
 

@@ -41,6 +41,7 @@ from config.settings.operations import (
     TcpCheckSettings,
 )
 from config.settings.redis import RedisSettings, RedisTlsSettings
+from config.settings.retention import RetentionOrder, RetentionRuleSettings, RetentionSettings
 from config.settings.root import (
     CatalogBackend,
     CatalogSettings,
@@ -57,11 +58,13 @@ from config.settings.storage import (
     SCS_REGIONS,
     DescriptorCache,
     FilesystemSettings,
+    GarbageCollectionSettings,
     S3Settings,
     ScsSettings,
     StorageKind,
     StorageSettings,
     UploadPurgingSettings,
+    VerificationSettings,
 )
 
 __all__ = [
@@ -82,6 +85,7 @@ __all__ = [
     "EventsVersion",
     "FileCheckSettings",
     "FilesystemSettings",
+    "GarbageCollectionSettings",
     "HealthSettings",
     "HtpasswdSettings",
     "HttpCheckSettings",
@@ -104,6 +108,9 @@ __all__ = [
     "ReadinessSettings",
     "RedisSettings",
     "RedisTlsSettings",
+    "RetentionOrder",
+    "RetentionRuleSettings",
+    "RetentionSettings",
     "RuleActionSetting",
     "RuleSettings",
     "S3Settings",
@@ -121,4 +128,5 @@ __all__ = [
     "TokenSettings",
     "UploadPurgingSettings",
     "ValidationSettings",
+    "VerificationSettings",
 ]

@@ -11,6 +11,7 @@ from config.settings.http import HttpSettings
 from config.settings.log import LogSettings
 from config.settings.operations import HealthSettings, NotificationSettings, ProxySettings
 from config.settings.redis import RedisSettings
+from config.settings.retention import RetentionSettings
 from config.settings.secret import Secret
 from config.settings.storage import StorageSettings
 
@@ -104,6 +105,7 @@ class Settings:
     auth: AuthSettings = field(default_factory=AuthSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     notifications: NotificationSettings = field(default_factory=NotificationSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     redis: RedisSettings | None = None

@@ -114,6 +114,36 @@ class UploadPurgingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GarbageCollectionSettings:
+    """How garbage is collected; `settle_seconds` concerns every server, whether it collects or not."""
+
+    enabled: bool = False
+    """Whether servers collect by themselves."""
+    interval_seconds: float = 24 * 3600.0
+    grace_seconds: float = 24 * 3600.0
+    """What was written less than this ago counts as needed."""
+    settle_seconds: float = 60.0
+    """How long a collector waits between telling what it will remove and removing it."""
+    deletes_untagged: bool = False
+    requests_per_second: int = 100
+    """0 is no limit."""
+    bytes_per_second: int = 0
+    """0 is no limit."""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationSettings:
+    """How the store is verified while it is served."""
+
+    enabled: bool = False
+    interval_seconds: float = 30 * 24 * 3600.0
+    requests_per_second: int = 20
+    bytes_per_second: int = 10 * MIB
+    repair: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
     """The selected adapter (`kind`) and the rules on top of it; only that adapter's own section matters."""
 
@@ -131,6 +161,8 @@ class StorageSettings:
     trash_keep_seconds: float = 168 * 3600.0
     """How long what was deleted or collected can be brought back; 0 does not record deletions."""
     upload_purging: UploadPurgingSettings = field(default_factory=UploadPurgingSettings)
+    garbage_collection: GarbageCollectionSettings = field(default_factory=GarbageCollectionSettings)
+    verification: VerificationSettings = field(default_factory=VerificationSettings)
     blob_descriptor_cache: DescriptorCache | None = None
     blob_descriptor_cache_entries_max: int = 10_000
     """0 is no limit."""

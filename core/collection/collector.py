@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from core import layout
 from core.budget import Budget
@@ -33,6 +33,11 @@ _SAVE_SECONDS: Final = 60.0
 _CHECKPOINT_AGE_MAX: Final = timedelta(days=1)
 """An older one is good too, but knows nothing of what became garbage since."""
 
+GRACE_MIN: Final = timedelta(seconds=2)
+"""Less would not tell a link from one that was written in its place in the same second, as coarse as stores date."""
+JOB: Final = "collect-garbage"
+"""The name of the lease and of the record of when garbage was collected last."""
+
 Hook = Callable[[], Awaitable[None]]
 
 
@@ -49,9 +54,14 @@ class CollectionOptions:
     settle_seconds: float = 60.0
 
     @property
+    def effective_grace(self) -> timedelta:
+        """The grace that is given."""
+        return self.grace if self.is_offline else max(self.grace, GRACE_MIN)
+
+    @property
     def terms(self) -> str:
         """What a checkpoint must agree in."""
-        return f"grace={self.grace.total_seconds()} untagged={self.deletes_untagged}"
+        return f"grace={self.effective_grace.total_seconds()} untagged={self.deletes_untagged}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +79,8 @@ class Surroundings:
     """What is done before marking: retention takes tags away that are then garbage."""
     forget_repository: Callable[[RepositoryName], Awaitable[None]] | None = None
     """Called for a repository that lost manifests: it may have none left."""
+    offload: Callable[..., Awaitable[Any]] | None = None
+    """Runs `function(*arguments)` in a thread, where the event loop has others to serve."""
 
 
 class Collector:
@@ -98,7 +110,7 @@ class Collector:
         self._spares = Spares(storage)
         self._lister = Lister(storage, links, budget)
         self._reader = ManifestReader(storage, budget)
-        self._checkpoints = Checkpoints(storage)
+        self._checkpoints = Checkpoints(storage, offload=surroundings.offload)
         self.report = CollectionReport(is_dry_run=options.is_dry_run)
         """How far the run is."""
 
@@ -133,7 +145,7 @@ class Collector:
     async def _collect(self) -> bool:
         """Return whether the run came to its end."""
         progress, marks = await self._begin()
-        young_after = progress.began_at - self._options.grace
+        young_after = progress.began_at - self._options.effective_grace
         marker = Marker(
             self._lister,
             self._reader,

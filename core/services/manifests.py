@@ -1,6 +1,6 @@
 """Manifests and the tags that point at them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -213,6 +213,28 @@ class ManifestService:
         await self._trash.record(entry, links=[RemovedLink(layout.tag_current_link(name, reference), current)])
         await self._tags.remove(name, [reference])
         return [reference]
+
+    async def delete_tags(
+        self, name: RepositoryName, tags: Mapping[Tag, Digest], *, by: str = "", reason: str = ""
+    ) -> None:
+        """Delete several tags alone, recorded in one entry of the trash. Idempotent. Two requests, and one per 1,000.
+
+        Args:
+            name: the repository.
+            tags: with what they are known to point at.
+            by: who asks, for the record.
+            reason: why, for the record.
+
+        Raises:
+            DeniedError: the policy keeps one of the tags; then none is deleted.
+        """
+        for tag, digest in tags.items():
+            if self._policy.keeps_tag(name, tag):
+                raise _kept(tag, digest)
+        entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by, reason=reason)
+        links = [RemovedLink(layout.tag_current_link(name, tag), digest) for tag, digest in tags.items()]
+        await self._trash.record(entry, links=links)
+        await self._tags.remove(name, list(tags))
 
     async def _tags_to_move(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> Sequence[Tag]:
         # A manifest that this process has served or taken in lately is likely pushed again, unchanged, by a CI: then

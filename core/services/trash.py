@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from core import layout
 from core.collection.guard import CollectionGuard
 from core.concurrency import map_bounded
 from core.digest import Digest
@@ -48,6 +49,19 @@ class Restoration:
     """Images of an index, and referrers, that are nowhere."""
     lost: tuple[Digest, ...]
     """Of many things that went together, those that could not come back; then the entry stays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What is to be brought back of an entry."""
+
+    entry: TrashEntry
+    links: Mapping[str, Digest]
+    blobs: Sequence[Digest] = ()
+    rest: Mapping[str, Digest] = field(default_factory=dict)
+    """The links that were not asked for."""
+    is_one: bool
+    """Whether it is one thing, which comes back or does not."""
 
 
 @dataclass(slots=True)
@@ -106,7 +120,7 @@ class TrashService:
         collections.
 
         Args:
-            name: the entry's name; or `repository:tag` for the youngest entry that has this tag.
+            name: the entry's name; or `repository:tag` for this tag alone, as the youngest entry that has it knows it.
             force: move tags that point at something else by now.
 
         Raises:
@@ -114,28 +128,29 @@ class TrashService:
                 trash. Then nothing points at what came back.
             DeniedError: a tag points elsewhere by now, and is immutable or `force` was not given.
         """
-        entry, recorded, blobs = await self._read(await self._find(name))
-        tags = [(key.name, key.tag, target) for key, target in _parsed(recorded) if isinstance(key, TagKey)]
+        wanted = await self._wanted(name)
+        tags = [(key.name, key.tag, target) for key, target in _parsed(wanted.links) if isinstance(key, TagKey)]
         await self._require_free(tags, force=force)
-        history = await self._history({key.name for key, _ in _parsed(recorded)})
-        restorer = ImageRestorer(self._storage, self._links, self._trash, history.removed | recorded, guard=self._guard)
+        history = await self._history({key.name for key, _ in _parsed(wanted.links)})
+        removed = {**history.removed, **wanted.links}
+        restorer = ImageRestorer(self._storage, self._links, self._trash, removed, guard=self._guard)
 
         async def return_copy(digest: Digest) -> bool:
-            return await self._trash.return_copy(digest, entry)
+            return await self._trash.return_copy(digest, wanted.entry)
 
-        await map_bounded(return_copy, blobs)
-        lost = await self._restore_manifests(restorer, entry, recorded)
+        await map_bounded(return_copy, wanted.blobs)
+        lost = await self._restore_manifests(restorer, wanted)
         await self._restore_referrers(restorer, history.collected)
-        lost += await self._restore_links(restorer, entry, recorded)
+        lost += await self._restore_links(restorer, wanted)
         # Tags come last, since they make all of it pullable.
         restored = [tag for tag in tags if (tag[0], tag[2]) in restorer.manifests]
         for repository, tag, target in restored:
             if await self._tags.resolve(repository, tag) != target:
                 await self._tags.point(repository, tag, target)
-        if not lost:
-            await self._trash.discard(entry.id)
+        if not lost and await self._is_back(wanted.rest):
+            await self._trash.discard(wanted.entry.id)
         return Restoration(
-            entry=entry,
+            entry=wanted.entry,
             tags=tuple(restored),
             manifests=len(restorer.manifests),
             repositories=tuple(dict.fromkeys(repository for repository, _ in restorer.manifests)),
@@ -149,7 +164,7 @@ class TrashService:
         Raises:
             UnknownError: there is none of this name.
         """
-        return await self._trash.discard(await self._find(name))
+        return await self._trash.discard((await self._read(name))[0].id)
 
     async def empty(self) -> TrashSummary:
         """End all entries (see `Trash.empty`)."""
@@ -159,26 +174,38 @@ class TrashService:
         """End the entries whose time is over (see `Trash.expire`)."""
         return await self._trash.expire()
 
-    async def _find(self, name: str) -> str:
+    async def _wanted(self, name: str) -> _Wanted:
         path, colon, _ = name.partition(":")
+        # Names of entries have no colon.
+        if not colon:
+            entry, links, blobs = await self._read(name)
+            return _Wanted(entry=entry, links=links, blobs=blobs, is_one=entry.kind not in _OF_MANY)
         found = None
-        if colon:
-            # Names of entries have no colon.
-            async for removal in self.removals(RepositoryName(path)):
-                if any(f"{repository}:{tag}" == name for repository, tag, _ in removal.tags):
-                    found = removal.entry.id
-        elif kind_of(name) is not None and "/" not in name:
-            async for part in self._trash.parts(name):
-                found = part.entry.id
-                break
+        async for removal in self.removals(RepositoryName(path)):
+            for repository, tag, _ in removal.tags:
+                if f"{repository}:{tag}" == name:
+                    found = removal.entry.id, layout.tag_current_link(repository, tag)
         if found is None:
-            raise UnknownError("no such entry in the trash", detail={"entry": name})
-        return found
+            raise _unknown(name)
+        entry, links, _ = await self._read(found[0])
+        target = links.pop(found[1])
+        return _Wanted(entry=entry, links={found[1]: target}, is_one=True, rest=links)
 
     async def _read(self, name: str) -> tuple[TrashEntry, dict[str, Digest], list[Digest]]:
-        parts = [part async for part in self._trash.parts(name)]
+        is_name = kind_of(name) is not None and "/" not in name
+        parts = [part async for part in self._trash.parts(name)] if is_name else []
+        if not parts:
+            raise _unknown(name)
         links = {link.key: link.target for part in parts for link in part.links}
         return parts[0].entry, links, [digest for part in parts for digest in part.blobs]
+
+    async def _is_back(self, links: Mapping[str, Digest]) -> bool:
+        """Whether all of these links are as they were recorded."""
+
+        async def is_back(link: tuple[str, Digest]) -> bool:
+            return await self._links.read(link[0]) == link[1]
+
+        return all(await map_bounded(is_back, links.items()))
 
     async def _require_free(self, tags: Sequence[_TagOf], *, force: bool) -> None:
         async def resolve(of: _TagOf) -> Digest | None:
@@ -209,17 +236,15 @@ class TrashService:
                     history.collected |= ours
         return history
 
-    async def _restore_manifests(
-        self, restorer: ImageRestorer, entry: TrashEntry, recorded: Mapping[str, Digest]
-    ) -> list[Digest]:
+    async def _restore_manifests(self, restorer: ImageRestorer, wanted: _Wanted) -> list[Digest]:
         lost: list[Digest] = []
-        wanted = [(key.name, target) for key, target in _parsed(recorded) if isinstance(key, TagKey | RevisionKey)]
-        for name, digest in dict.fromkeys(wanted):
+        pointing = [(key, target) for key, target in _parsed(wanted.links) if isinstance(key, TagKey | RevisionKey)]
+        for name, digest in dict.fromkeys((key.name, target) for key, target in pointing):
             try:
                 await restorer.restore(name, digest)
             except UnknownError:
                 # One image of many that was broken before must not keep the others away.
-                if entry.kind not in _OF_MANY:
+                if wanted.is_one:
                     raise
                 lost.append(digest)
         return lost
@@ -242,16 +267,14 @@ class TrashService:
                     restorer.missing.add(digest)
                 pending += list(restorer.manifests)[known:]
 
-    async def _restore_links(
-        self, restorer: ImageRestorer, entry: TrashEntry, recorded: Mapping[str, Digest]
-    ) -> list[Digest]:
+    async def _restore_links(self, restorer: ImageRestorer, wanted: _Wanted) -> list[Digest]:
         lost: list[Digest] = []
-        for link, target in recorded.items():
+        for link, target in wanted.links.items():
             key = parse_link_key(link)
             if isinstance(key, TagKey | RevisionKey) or await restorer.restore_link(link, target):
                 continue
             if isinstance(key, LayerKey):
-                if entry.kind not in _OF_MANY:
+                if wanted.is_one:
                     raise BlobUnknownError("the blob is gone from the trash", detail=target)
                 lost.append(target)
         return lost
@@ -270,6 +293,10 @@ class TrashService:
                 blob_bytes=removal.blob_bytes + part.blob_bytes,
             )
         return removal
+
+
+def _unknown(name: str) -> UnknownError:
+    return UnknownError("no such entry in the trash", detail={"entry": name})
 
 
 def _keys(links: Mapping[str, Digest]) -> Iterator[tuple[str, LinkKey]]:

@@ -27,7 +27,7 @@ from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.lists import ListHandlers
-from entrypoints.http.handlers.manifests import ManifestHandlers
+from entrypoints.http.handlers.manifests import ManifestHandlers, OnPull, ignore_pull
 from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
@@ -50,11 +50,12 @@ def create_app(
     now: Callable[[], datetime],
     audit_log: AuditLog,
     read_only: ReadOnlySwitch,
+    on_pull: OnPull = ignore_pull,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
     jobs: Sequence[Job] = (),
-    events: EventSink = NO_EVENTS,
     observation: Observation | None = None,
+    events: EventSink = NO_EVENTS,
 ) -> web.Application:
     """Build the application.
 
@@ -67,12 +68,13 @@ def create_app(
         now: tells the time, UTC-aware.
         audit_log: where it is written who did what.
         read_only: the read-only mode that all replicas share.
+        on_pull: is told of each manifest that is pulled.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
             at start.
         jobs: what runs beside the requests, besides the usual jobs.
-        events: is told what requests bring about.
         observation: what watches the application.
+        events: is told what requests bring about.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     switches = Switches(settings, read_only)
@@ -87,7 +89,7 @@ def create_app(
     )
     auditor = Auditor(audit_log, settings.audit, now=now)
     dispatcher = Dispatcher(
-        _handlers(registry, settings, urls, codec, Announcements(events, urls)),
+        _handlers(registry, settings, urls, codec, announce=Announcements(events, urls), on_pull=on_pull),
         prefix=settings.http.prefix,
         switches=switches,
         gatekeeper=gatekeeper,
@@ -128,11 +130,18 @@ def create_app(
 
 
 def _handlers(
-    registry: Registry, settings: Settings, urls: UrlBuilder, codec: UploadStateCodec, announce: Announcements
+    registry: Registry,
+    settings: Settings,
+    urls: UrlBuilder,
+    codec: UploadStateCodec,
+    *,
+    announce: Announcements,
+    on_pull: OnPull,
 ) -> Mapping[tuple[Resource, str], Handler]:
+    bytes_max = settings.http.limits.manifest_bytes
     blobs = BlobHandlers(registry.blobs, announce=announce, redirects=not settings.storage.redirect_disabled)
     uploads = UploadHandlers(registry, codec=codec, urls=urls, announce=announce)
-    manifests = ManifestHandlers(registry, urls=urls, announce=announce, bytes_max=settings.http.limits.manifest_bytes)
+    manifests = ManifestHandlers(registry, urls=urls, announce=announce, bytes_max=bytes_max, on_pull=on_pull)
     lists = ListHandlers(registry, urls=urls)
     repositories = RepositoryHandlers(registry, announce=announce)
     return {

@@ -1,7 +1,7 @@
-"""Notifications as metrics: distribution's names where it has one, and what it cannot tell beside them."""
+"""The numbers of notifications as metrics, under distribution's names where it has them."""
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Final
 
@@ -9,85 +9,75 @@ from core.notifications.notifier import NotificationStats
 from core.notifications.stats import EndpointStats
 from core.ports.metrics import Instrument, Merge, Metrics
 
-_ENDPOINT: Final = ("endpoint",)
-_SUCCESS_BELOW: Final = 400
+_PREFIX: Final = "registry_notifications"
+_LABELS: Final = ("endpoint",)
+_GOOD: Final = range(200, 400)
 
 
-class NotificationsReader:
-    """A reader for the sampler; one per process.
+class NotificationReader:
+    """Reads the numbers of one process; what only grows is added up from what came since the last look.
 
     Args:
-        metrics: makes the instruments.
-        stats: tells the numbers of this process.
+        metrics: where they go.
+        stats: tells them.
     """
 
     def __init__(self, metrics: Metrics, stats: Callable[[], NotificationStats]) -> None:
         self._stats = stats
-        self._grown: dict[tuple[Instrument, tuple[str, ...]], int] = defaultdict(int)
-        self._events = metrics.counter(
-            "registry_notifications_events_total",
-            "Events recorded (Events), delivered (Successes), and tries that were refused (Failures) or not answered "
-            "(Errors).",
-            ["type", *_ENDPOINT],
-        )
-        self._statuses = metrics.counter(
-            "registry_notifications_status_total", "Answers of an endpoint.", ["code", *_ENDPOINT]
-        )
-        self._given_up = metrics.counter(
-            "registry_notifications_given_up_total",
-            "Events that became dead letters (dead), and events and dead letters that are gone (dropped).",
-            ["fate", *_ENDPOINT],
-        )
-        self._lost = metrics.counter(
-            "registry_notifications_lost_total", "Events that found no room in memory before they were recorded."
-        )
-        self._pending = metrics.gauge(
-            "registry_notifications_pending_total", "Events that are still to be delivered.", _ENDPOINT
-        )
-        self._bytes = metrics.gauge("registry_notifications_pending_bytes", "Their bytes.", _ENDPOINT)
+        self._seen: Counter[tuple[str, ...]] = Counter()
+        self._pending = metrics.gauge(f"{_PREFIX}_pending_total", "Events that are still to be delivered.", _LABELS)
+        self._pending_bytes = metrics.gauge(f"{_PREFIX}_pending_bytes", "Bytes of these in the outbox.", _LABELS)
         self._lag = metrics.gauge(
-            "registry_notifications_lag_seconds", "How old the oldest of them is.", _ENDPOINT, merge=Merge.LARGEST
+            f"{_PREFIX}_lag_seconds", "How old the oldest of these is.", _LABELS, merge=Merge.LARGEST
         )
-        self._dead = metrics.gauge("registry_notifications_dead_letters", "Events that were given up.", _ENDPOINT)
+        self._dead = metrics.gauge(f"{_PREFIX}_dead_letters", "Events that were given up and are kept.", _LABELS)
         self._down = metrics.gauge(
-            "registry_notifications_endpoint_down",
-            "1 while the last tries, as many as its threshold or more, all failed.",
-            _ENDPOINT,
-            merge=Merge.LARGEST,
+            f"{_PREFIX}_endpoint_down", "Whether the last tries all failed.", _LABELS, merge=Merge.LARGEST
+        )
+        self._events = metrics.counter(f"{_PREFIX}_events_total", "What became of events.", ["type", "endpoint"])
+        self._statuses = metrics.counter(f"{_PREFIX}_status_total", "What endpoints answered.", ["code", "endpoint"])
+        self._lost = metrics.counter(
+            f"{_PREFIX}_lost_total", "Events that found no room in memory before they were recorded."
         )
 
     def __call__(self) -> None:
-        """Take over what has changed."""
+        """Read once."""
         stats = self._stats()
-        self._grow(self._lost, stats.lost)
+        self._add(self._lost, stats.lost)
         for endpoint in stats.endpoints:
-            self._read(endpoint)
+            self._tell_outbox(endpoint)
+            for kind, count in _kinds(endpoint):
+                self._add(self._events, count, kind, endpoint.name)
+            for status, count in endpoint.statuses.items():
+                self._add(self._statuses, count, _go_status(status), endpoint.name)
 
-    def _read(self, endpoint: EndpointStats) -> None:
-        answered = sum(count for status, count in endpoint.statuses.items() if status >= _SUCCESS_BELOW)
-        self._grow(self._events, endpoint.recorded, "Events", endpoint.name)
-        self._grow(self._events, endpoint.delivered, "Successes", endpoint.name)
-        self._grow(self._events, answered, "Failures", endpoint.name)
-        self._grow(self._events, endpoint.failures - answered, "Errors", endpoint.name)
-        self._grow(self._given_up, endpoint.buried, "dead", endpoint.name)
-        self._grow(self._given_up, endpoint.dropped, "dropped", endpoint.name)
-        for status, count in endpoint.statuses.items():
-            self._grow(self._statuses, count, _code(status), endpoint.name)
+    def _tell_outbox(self, endpoint: EndpointStats) -> None:
         self._pending(endpoint.queued, endpoint.name)
-        self._bytes(endpoint.queued_bytes, endpoint.name)
+        self._pending_bytes(endpoint.queued_bytes, endpoint.name)
         self._lag(endpoint.lag_seconds, endpoint.name)
         self._dead(endpoint.dead, endpoint.name)
-        self._down(1 if endpoint.is_down else 0, endpoint.name)
+        self._down(int(endpoint.is_down), endpoint.name)
 
-    def _grow(self, counter: Instrument, total: int, *labels: str) -> None:
-        """Have a counter say `total`; an endpoint that went and came back counts from nought again."""
-        grown = total - self._grown[counter, labels]
-        counter(grown if grown >= 0 else total, *labels)
-        self._grown[counter, labels] = total
+    def _add(self, counter: Instrument, count: int, *labels: str) -> None:
+        new = count - self._seen[labels]
+        if new > 0:
+            counter(new, *labels)
+            self._seen[labels] = count
 
 
-def _code(status: int) -> str:
-    """A status as distribution's metrics write it: `200 OK`."""
+def _kinds(endpoint: EndpointStats) -> Iterable[tuple[str, int]]:
+    """Yield distribution's kinds, and in its manner what it does not have."""
+    refused = sum(count for status, count in endpoint.statuses.items() if status not in _GOOD)
+    yield "Events", endpoint.recorded
+    yield "Successes", endpoint.delivered
+    yield "Failures", refused
+    yield "Errors", endpoint.failures - refused
+    yield "Buried", endpoint.buried
+    yield "Dropped", endpoint.dropped
+
+
+def _go_status(status: int) -> str:
+    """Return a status as Go writes it: `200 OK`."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

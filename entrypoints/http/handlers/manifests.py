@@ -1,6 +1,6 @@
 """Manifests: `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -21,14 +21,37 @@ TAGS_PER_PUSH_MAX: Final = 100
 """More than the ten that end-7b wants, and a bound on what one request writes."""
 
 
+OnPull = Callable[[RepositoryName, Digest], None]
+"""Is told of a manifest that was pulled; does not wait for anything."""
+
+
+def ignore_pull(_name: RepositoryName, _digest: Digest) -> None:
+    """Have nobody ask for pulls."""
+
+
 class ManifestHandlers:
-    """Answers for manifests."""
+    """Answers for manifests.
+
+    Args:
+        registry: the domain.
+        urls: tells where things are.
+        announce: is told of what happened.
+        bytes_max: the longest manifest that is taken.
+        on_pull: is told of each manifest that was sent, or described.
+    """
 
     def __init__(
-        self, registry: Registry, *, urls: UrlBuilder, announce: Announcements, bytes_max: int = MANIFEST_BYTES_MAX
+        self,
+        registry: Registry,
+        *,
+        urls: UrlBuilder,
+        announce: Announcements,
+        bytes_max: int = MANIFEST_BYTES_MAX,
+        on_pull: OnPull = ignore_pull,
     ) -> None:
         self._registry = registry
         self._announce = announce
+        self._on_pull = on_pull
         self._urls = urls
         self._bytes_max = bytes_max
 
@@ -36,6 +59,7 @@ class ManifestHandlers:
         """Send a manifest by its exact bytes and stored type, whatever the client accepts."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
         manifest = await self._registry.manifests.get(name, reference)
+        self._on_pull(name, manifest.digest)
         response = not_modified(request, manifest.digest)
         if response is None:
             headers = content_headers(manifest.digest) | {"Content-Type": manifest.media_type}

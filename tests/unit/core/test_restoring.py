@@ -162,6 +162,30 @@ async def test_youngest_entry_of_a_tag_is_meant(services):
     assert await services.tag_links.resolve(NAME, V1) == Digest.of(ARM)
 
 
+async def test_one_of_many_tags_comes_back_alone(services):
+    """Retention takes many at once; one of them was wanted."""
+    v2 = Tag("v2")
+    await push_image(services, NAME, V1, v2)
+    await services.manifests.delete_tags(NAME, {V1: Digest.of(IMAGE), v2: Digest.of(IMAGE)}, reason="retention")
+    await services.trash_service.restore("team/app:v1")
+    assert await tags_of(services, NAME) == [V1]
+    await services.trash_service.restore("team/app:v2")
+    assert await tags_of(services, NAME) == [V1, v2]
+    assert await removals(services) == []
+
+
+async def test_one_tag_of_a_repository_comes_back_alone(services):
+    await push_index(services, V1)
+    await services.manifests.put(NAME, ARM, OCI, tags=[Tag("arm")])
+    await services.repositories.delete(NAME)
+    await collect(services)
+    restoration = await services.trash_service.restore("team/app:arm")
+    assert (restoration.manifests, await tags_of(services, NAME)) == (1, [Tag("arm")])
+    await services.trash_service.restore("team/app:v1")
+    assert await tags_of(services, NAME) == [Tag("arm"), V1]
+    assert await broken_invariants(services, NAME) == []
+
+
 @pytest.mark.parametrize("name", ["team/app:v1", "20261124T034756.123456Z-tag-1", "x", "../x", "a/b"])
 async def test_what_is_not_there_is_said_to_be_unknown(services, name):
     with pytest.raises(UnknownError):
@@ -333,7 +357,8 @@ async def test_kill_at_any_point_of_deleting_loses_nothing(reference):
         storage.heal()
         await collect(services)
         if await live_keys(services) != whole:
-            await services.trash_service.restore("team/app:v1")
+            [entry] = [entry async for entry in services.trash.entries({TrashKind.TAG, TrashKind.MANIFEST})]
+            await services.trash_service.restore(entry.id)
         assert await live_keys(services) == whole
         mutations += 1
     assert mutations > 3

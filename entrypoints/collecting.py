@@ -1,0 +1,62 @@
+"""A garbage collector as the command and the server make it."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from core.budget import Budget, Rates
+from core.collection.collector import CollectionOptions, Collector, Hook, Surroundings
+from core.collection.report import CollectionReport, Observer
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+_KEY_BYTES: Final = 16
+
+
+def new_collector(
+    container: "Container",
+    options: CollectionOptions,
+    *,
+    rates: Rates,
+    observe: Observer,
+    goes_on: Callable[[], bool],
+    before: Sequence[Hook] = (),
+) -> Collector:
+    """Return a collector for one run over the store of `container`, whose adapters are open.
+
+    Args:
+        container: the registry.
+        options: what is asked for.
+        rates: what it may use of the store.
+        observe: is told how far it is.
+        goes_on: asked now and then; False ends the run where it is.
+        before: what is done before it looks for garbage.
+    """
+    return container.collector(
+        budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep),
+        options=options,
+        surroundings=Surroundings(
+            clock=time.monotonic,
+            sleep=asyncio.sleep,
+            new_key=lambda: secrets.token_bytes(_KEY_BYTES),
+            observe=observe,
+            goes_on=goes_on,
+            before=before,
+            forget_repository=container.catalog().record_removal,
+            offload=container.offload(),
+        ),
+    )
+
+
+def numbers_of(report: CollectionReport) -> dict[str, float | str]:
+    """Return the numbers of a report, for a line of the log."""
+    names = (
+        *("repositories", "manifests", "tags", "blobs", "manifests_removed", "layer_links_removed"),
+        *("other_links_removed", "blobs_removed", "bytes_removed", "spared", "problem_count"),
+    )
+    return {"phase": report.phase.value, "seconds": round(report.seconds, 1)} | {
+        name: getattr(report, name) for name in names
+    }

@@ -1,0 +1,203 @@
+"""`registry garbage-collect [config.yml]`: remove what no image needs, while servers serve."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final, TextIO
+
+from config.durations import format_duration, parse_duration
+from core import layout
+from core.budget import Rates
+from core.collection.collector import JOB, CollectionOptions
+from core.collection.report import CollectionReport, Phase, RepositoryReport
+from core.lease import Lease
+from entrypoints.collecting import new_collector
+from entrypoints.commands.amounts import plural
+from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.commands.opening import run_on_store
+from entrypoints.exit_codes import ExitCode
+from entrypoints.progress import Measure, ProgressDisplay, format_bytes
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+_PATIENCE_SECONDS: Final = 45.0
+"""Longer than a collector that died keeps its lease."""
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_file_argument(parser)
+    parser.add_argument("-d", "--dry-run", action="store_true", help="remove nothing, tell what would be removed")
+    parser.add_argument(
+        "-m", "--delete-untagged", action="store_true", help="count manifests that no tag leads to as garbage"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument(
+        "--grace-period",
+        type=_duration,
+        metavar="DURATION",
+        help="count as needed what was written less than so long ago: 90s, 45m, 24h (else as configured; 0s offline)",
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="wait for nobody: no server serves this store, or all are read-only"
+    )
+    parser.add_argument(
+        "--in-server", action="store_true", help="have a server begin within a minute, where `enabled` is configured"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--requests-per-second", type=float, metavar="N", help="use the store no faster")
+    parser.add_argument("--bytes-per-second", type=float, metavar="N", help="read the store no faster")
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        raise ArgumentTypeError(f"not a duration: {text!r} (90s, 45m, 24h)") from None
+    # A bare number is nanoseconds in distribution's files, and never meant so here.
+    if (text.isdecimal() and seconds) or seconds < 0:
+        raise ArgumentTypeError(f"not a duration with a unit: {text!r} (90s, 45m, 24h)")
+    return timedelta(seconds=seconds)
+
+
+def _run(arguments: Namespace) -> int:
+    if arguments.in_server:
+        return run_on_store(arguments.file, _ask_server)
+    return run_on_store(arguments.file, partial(_collect, arguments))
+
+
+async def _ask_server(container: "Container") -> int:
+    if not container.settings().storage.garbage_collection.enabled:
+        sys.stderr.write("registry: no server collects: storage.maintenance.garbagecollect.enabled is not set\n")
+        return ExitCode.FAILURE
+    # It was never done: whichever replica looks first begins.
+    await container.blob_storage().delete([layout.job(JOB)])
+    sys.stdout.write("a server begins to collect garbage within a minute\n")
+    return ExitCode.OK
+
+
+async def _collect(arguments: Namespace, container: "Container") -> int:
+    teller = _Teller(sys.stdout, arguments, container.settings().storage.trash_keep_seconds)
+    lease: Lease = container.collection_lease()
+    async with _holding(lease, is_needed=not arguments.dry_run) as is_held:
+        if not is_held:
+            sys.stderr.write(f"registry: {await lease.owner()} is collecting already\n")
+            return ExitCode.FAILURE
+        collector = new_collector(
+            container,
+            _options(arguments, container),
+            rates=Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second),
+            observe=teller.tell_progress,
+            goes_on=lambda: arguments.dry_run or lease.is_held,
+        )
+        work = asyncio.ensure_future(collector.run())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        try:
+            report = await work
+        except asyncio.CancelledError:
+            teller.tell_interruption()
+            return ExitCode.FAILURE
+    teller.tell_report(report)
+    return ExitCode.OK if report.phase is Phase.DONE else ExitCode.FAILURE
+
+
+@asynccontextmanager
+async def _holding(lease: Lease, *, is_needed: bool) -> AsyncIterator[bool]:
+    """Hold the lease of those who collect, if it can be had; looking needs none."""
+    if not is_needed:
+        yield True
+    elif await lease.acquire(_PATIENCE_SECONDS):
+        async with lease.keeping():
+            yield True
+    else:
+        yield False
+
+
+def _options(arguments: Namespace, container: "Container") -> CollectionOptions:
+    settings = container.settings().storage.garbage_collection
+    options = CollectionOptions(
+        grace=timedelta(0) if arguments.offline else timedelta(seconds=settings.grace_seconds),
+        deletes_untagged=arguments.delete_untagged,
+        is_dry_run=arguments.dry_run,
+        is_offline=arguments.offline,
+        settle_seconds=settings.settle_seconds,
+    )
+    return options if arguments.grace_period is None else replace(options, grace=arguments.grace_period)
+
+
+class _Teller:
+    """Writes the report to stdout, and how far it is to stderr."""
+
+    def __init__(self, out: TextIO, arguments: Namespace, trash_keep_seconds: float) -> None:
+        self._out = out
+        self._is_json = arguments.json
+        self._is_quiet = arguments.quiet
+        self._trash_keep_seconds = trash_keep_seconds
+        self._display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.quiet)
+
+    def tell_progress(self, report: CollectionReport) -> None:
+        """Show how far it is."""
+        is_marking = report.phase is Phase.MARKING
+        done = report.repositories if is_marking else report.blobs_removed
+        text = (
+            f"{report.phase}: {plural(report.repositories, 'repository', 'repositories')}, "
+            f"{plural(report.manifests, 'manifest')}, {format_bytes(report.bytes_removed)} removed  {report.current}"
+        )
+        self._display.show(Measure(done=done, is_bytes=False), text)
+
+    def tell_interruption(self) -> None:
+        """Say that it can go on."""
+        self._display.clear()
+        self._display.line("interrupted: the next collection goes on from here")
+
+    def tell_report(self, report: CollectionReport) -> None:
+        """Print what was found and done, repository by repository."""
+        self._display.clear()
+        if self._is_json:
+            self._out.write(json.dumps(report.as_json()) + "\n")
+        elif not self._is_quiet:
+            self._out.writelines(line + "\n" for line in self._lines(report))
+
+    def _lines(self, report: CollectionReport) -> list[str]:
+        lines = [f"{name}: {_describe(part)}" for name, part in sorted(report.by_repository.items())]
+        lines += [f"problem: {problem}" for problem in report.problems]
+        if report.problem_count > len(report.problems):
+            lines.append(f"{report.problem_count - len(report.problems):,} more problems")
+        verb = "would be removed" if report.is_dry_run else "removed"
+        lines.append(
+            f"{plural(report.repositories, 'repository', 'repositories')}, {plural(report.manifests, 'manifest')}, "
+            f"{plural(report.tags, 'tag')}; {plural(report.blobs, 'blob')} of {format_bytes(report.blob_bytes)}"
+        )
+        lines.append(
+            f"{verb}: {_describe(report)}; {plural(report.blobs_removed, 'blob')}, {format_bytes(report.bytes_removed)}"
+        )
+        if report.spared:
+            lines.append(f"{report.spared:,} things stay because somebody came to need them meanwhile")
+        if report.bytes_removed and not report.is_dry_run and self._trash_keep_seconds:
+            keep = format_duration(self._trash_keep_seconds)
+            lines.append(f"it is in the trash for {keep}; `registry trash empty` frees the space now")
+        return lines
+
+
+def _describe(part: RepositoryReport | CollectionReport) -> str:
+    return (
+        f"{plural(part.manifests_removed, 'manifest')}, {plural(part.layer_links_removed, 'layer link')}, "
+        f"{plural(part.other_links_removed, 'other link')}"
+    )
+
+
+GARBAGE_COLLECT: Final = Command(
+    name="garbage-collect",
+    help="remove what no image needs, while servers serve",
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,94 @@
+"""Garbage collection beside serving: watching what collectors do, and collecting on a schedule."""
+
+import json
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from config.settings import GarbageCollectionSettings
+from core.budget import Rates
+from core.collection.collector import CollectionOptions, Hook
+from core.collection.guard import CollectionGuard
+from core.collection.report import CollectionReport, ignore
+from entrypoints.collecting import new_collector, numbers_of
+from entrypoints.http.background import Job
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+_logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 60.0
+"""How often a process looks whether it is time: `registry garbage-collect --in-server` makes it so."""
+_LOOK_SECONDS_MIN: Final = 0.1
+
+
+def watch_job(guard: CollectionGuard) -> Job:
+    """Return the job that every process has: it looks at what collectors are about to remove."""
+    return Job(name="the rounds of garbage collection are watched", run=guard.poll, every=guard.poll_seconds)
+
+
+def collection_job(
+    container: "Container",
+    settings: GarbageCollectionSettings,
+    *,
+    before: Sequence[Hook] = (),
+    observe: Callable[[CollectionReport], None] = ignore,
+) -> Job:
+    """Return the job that collects; every replica has it, and each time one of them does it.
+
+    Args:
+        container: the registry.
+        settings: how often, and what is asked for.
+        before: what is done before it looks for garbage.
+        observe: is told how far it is, for metrics.
+    """
+    every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
+    schedule = container.collection_schedule()
+
+    async def work(_now: datetime) -> str:
+        collector = new_collector(
+            container,
+            options_of(settings),
+            rates=Rates(
+                requests_per_second=settings.requests_per_second or None,
+                bytes_per_second=settings.bytes_per_second or None,
+            ),
+            observe=observe,
+            goes_on=lambda: schedule.is_held,
+            before=before,
+        )
+        report = await collector.run()
+        _tell(report)
+        return json.dumps(numbers_of(report))
+
+    async def run() -> None:
+        await schedule.run_if_due(work)
+
+    return Job(
+        name="garbage is collected",
+        run=run,
+        every=every,
+        is_upkeep=True,
+        # Replicas that start together do not all look at once.
+        delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
+    )
+
+
+def options_of(settings: GarbageCollectionSettings) -> CollectionOptions:
+    """Return what the configuration asks of a run."""
+    return CollectionOptions(
+        grace=timedelta(seconds=settings.grace_seconds),
+        deletes_untagged=settings.deletes_untagged,
+        is_dry_run=settings.dry_run,
+        settle_seconds=settings.settle_seconds,
+    )
+
+
+def _tell(report: CollectionReport) -> None:
+    for problem in report.problems:
+        _logger.warning("garbage collection met %s", problem)
+    text = "garbage would be removed" if report.is_dry_run else "garbage collected"
+    _logger.info(text, extra=numbers_of(report))
