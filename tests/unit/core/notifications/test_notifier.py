@@ -171,6 +171,17 @@ async def test_endpoints_change_while_it_runs(time, receiver, start):
     assert replacement.taken_ids() == ["1"]
 
 
+async def test_numbers_of_an_endpoint_go_on_when_it_comes_back(time, receiver, start):
+    process = start()
+    await time.advance(1)
+    await process.push()
+    await time.advance(1)
+    process.notifier.use([], RecorderOptions())
+    assert process.notifier.stats().endpoints == []
+    process.notifier.use([Endpoint(name="e", receiver=receiver)], RecorderOptions())
+    assert (process.numbers().recorded, process.numbers().delivered) == (1, 1)
+
+
 async def test_without_endpoints_it_costs_nothing(storage, time, start):
     process = start()
     process.notifier.use([], RecorderOptions())
