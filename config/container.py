@@ -39,6 +39,7 @@ from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.instrumented import InstrumentedDescriptorCache
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
+from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from adapters.image_layout.archive import ArchiveImageLayout, ArchiveImageLayoutWriter
 from adapters.image_layout.folder import FolderImageLayout
@@ -50,11 +51,13 @@ from config.settings import (
     AuthKind,
     DescriptorCache,
     NotificationSettings,
+    RedisSettings,
     S3Settings,
     ScsSettings,
     Secret,
     Settings,
     TokenSettings,
+    VerificationSettings,
 )
 from config.version import installed_version
 from core import layout
@@ -95,7 +98,7 @@ from core.services.uploads import UploadService
 from core.tag_links import TagLinks
 from core.trash import Trash
 from core.verification.announcement import Announcements
-from core.verification.verifier import Verifier
+from core.verification.verifier import VerificationOptions, Verifier
 
 T = TypeVar("T")
 
@@ -118,12 +121,24 @@ def _owner_id() -> str:
 
 
 def _lease(job: str, *, storage: BlobStorage, ttl: float = LEASE_SECONDS) -> Lease:
-    return Lease(storage, layout.lease(job), owner_id=_owner_id(), ttl=ttl, clock=time.monotonic, sleep=asyncio.sleep)
+    return Lease(storage, layout.lease(job), owner_id=_owner_id(), ttl=ttl, clock=boot_clock, sleep=asyncio.sleep)
 
 
 def _schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
     interval = timedelta(seconds=interval_seconds)
     return SharedSchedule(storage, _lease(job, storage=storage), key=layout.job(job), interval=interval)
+
+
+def _verification_schedule(
+    options: VerificationOptions, *, storage: BlobStorage, interval_seconds: float
+) -> SharedSchedule:
+    # The command takes the same lease.
+    return _schedule(options.job, storage=storage, interval_seconds=interval_seconds)
+
+
+def _verification_budget(settings: VerificationSettings) -> Budget:
+    rates = Rates(requests_per_second=settings.requests_per_second, bytes_per_second=settings.bytes_per_second)
+    return Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def _budget(requests_per_second: float) -> Budget:
@@ -198,6 +213,12 @@ def _tracer(exporters: Sequence[str]) -> Tracer | None:
     return OtelTracer(make_exporters(exporters), version=installed_version())
 
 
+def _job_metrics() -> Metrics:
+    from adapters.metrics.single import SingleProcessMetrics  # noqa: PLC0415
+
+    return SingleProcessMetrics()
+
+
 def _observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer: Tracer | None) -> BlobStorage:
     observers: list[Observer] = []
     if metrics is not None:
@@ -224,8 +245,50 @@ def _observed_descriptor_cache(cache: DescriptorCachePort, metrics: Metrics | No
 
 
 def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
-    # Redis is not supported yet; `config.support` says so at start.
-    return "inmemory" if configured is DescriptorCache.INMEMORY else "disabled"
+    return "disabled" if configured is None else configured.value
+
+
+def _redis_cache(settings: RedisSettings) -> DescriptorCachePort:
+    from adapters.descriptor_cache.redis import RedisDescriptorCache  # noqa: PLC0415
+    from adapters.descriptor_cache.redis_client import RedisOptions, RedisTlsOptions  # noqa: PLC0415
+
+    io_timeout = max(settings.read_timeout_seconds, settings.write_timeout_seconds)
+    tls = settings.tls
+    options = RedisOptions(
+        servers=tuple(_host_and_port(address) for address in settings.addrs),
+        master_name=settings.master_name,
+        username=settings.username,
+        password=settings.password.reveal() if settings.password else None,
+        sentinel_username=settings.sentinel_username,
+        sentinel_password=settings.sentinel_password.reveal() if settings.sentinel_password else None,
+        db=settings.db,
+        client_name=settings.client_name,
+        protocol=settings.protocol,
+        retries_max=settings.retries_max,
+        retry_backoff_seconds_min=settings.retry_backoff_seconds_min,
+        retry_backoff_seconds_max=settings.retry_backoff_seconds_max,
+        dial_timeout_seconds=settings.dial_timeout_seconds,
+        io_timeout_seconds=io_timeout,
+        pool_timeout_seconds=settings.pool_timeout_seconds or io_timeout + 1,
+        connections_max=settings.connections_max or settings.pool_size or None,
+        tls=None
+        if not tls.is_used
+        else RedisTlsOptions(certificate=tls.certificate, key=tls.key, root_certificates=_joined(tls.root_cas)),
+    )
+    return RedisDescriptorCache(options, clock=boot_clock)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]") or "localhost", int(port)
+
+
+def _joined(paths: Sequence[str]) -> str | None:
+    """Return the content of PEM files, one after the other; None where there are none."""
+    try:
+        return "\n".join(Path(path).read_text(encoding="ascii") for path in paths) or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"`redis.tls.rootcas`: cannot be read: {error}"]) from None
 
 
 def _mysql_address(dsn: Secret) -> MySqlAddress:
@@ -317,6 +380,8 @@ def _notifier(
         _lease("notifications", storage=storage, ttl=settings.outbox.takeover_seconds),
         Upkeep(outbox, outbox_bounds(settings.outbox), now=utc_now),
         poll_seconds=settings.outbox.poll_seconds,
+        # Each look is a request, by every server that does not deliver.
+        contend_seconds=settings.outbox.takeover_seconds / 2,
         clock=time.monotonic,
         sleep=asyncio.sleep,
     )
@@ -379,6 +444,8 @@ class Container(DeclarativeContainer):
     worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
     can_trace = Callable(_can_trace)
     metrics = Singleton(_metrics, runtime_folder, worker_number)
+    job_metrics = Singleton(_job_metrics)
+    """What a command counts, to write it to a file."""
     tracing_exporters = Object(())
     """Where spans go; the server sets it."""
     tracer = Singleton(_tracer, tracing_exporters)
@@ -436,19 +503,30 @@ class Container(DeclarativeContainer):
         token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
 
+    own_descriptors = Singleton(
+        InMemoryDescriptorCache,
+        now=now,
+        entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
+    )
+    shared_descriptors = Singleton(_redis_cache, settings.provided.redis)
+    descriptor_cache_kind = Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache)
     plain_descriptor_cache = Selector(
-        Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache),
+        descriptor_cache_kind,
         disabled=Singleton(DisabledDescriptorCache),
-        inmemory=Singleton(
-            InMemoryDescriptorCache,
-            now=now,
-            entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
-        ),
+        inmemory=own_descriptors,
+        redis=Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=False),
+    )
+    descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
+    # What a pull may believe: that it was wrong, it finds out by itself. Opened and closed with the one above.
+    believing_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True)
+    descriptor_hints = Selector(
+        descriptor_cache_kind,
+        disabled=descriptor_cache,
+        inmemory=descriptor_cache,
+        redis=Singleton(_observed_descriptor_cache, believing_cache, metrics),
     )
 
-    descriptor_cache = Singleton(_observed_descriptor_cache, plain_descriptor_cache, metrics)
-
-    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(time.monotonic), now=now)
+    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
     outbox_storage = Selector(
         settings.provided.notifications.outbox.backend,
         storage=blob_storage,
@@ -509,7 +587,7 @@ class Container(DeclarativeContainer):
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         related=Callable(_related_of, manifest_cache),
     )
-    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_cache, guard=guard, trash=trash)
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_hints, guard=guard, trash=trash)
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
@@ -599,6 +677,14 @@ class Container(DeclarativeContainer):
         cache=descriptor_cache,
     )
     """Is given its budget, options and surroundings by whoever collects."""
+    verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
+    verification_schedule = Singleton(
+        _verification_schedule,
+        verification_options,
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.verification.interval_seconds,
+    )
+    verification_budget = Singleton(_verification_budget, settings.provided.storage.verification)
     verifier = Factory(
         Verifier,
         blob_storage,

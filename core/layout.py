@@ -11,6 +11,7 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   ├── readonly                                      the registry is read-only (`core.read_only`)
   + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
+  + │   ├── doctor/<id>/…                                 scratch objects of an examination under way
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
   + │   ├── collection/<part>                             how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
@@ -237,6 +238,11 @@ def endpoint_component(endpoint: str) -> str:
 def endpoint_of(component: str) -> str:
     """The endpoint's name for its component of a key."""
     return unquote(component.replace("_", "%"))
+
+
+def doctor(scratch_id: str) -> str:
+    """What an examination writes and removes again: letters, digits and dashes name it."""
+    return f"{CONTROL}/doctor/{scratch_id}"
 
 
 def verification(scope: str) -> str:

@@ -7,19 +7,15 @@ counting in that worker's files, so there are never more of them than workers, a
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from typing_extensions import override
 
+from adapters.metrics.labelled import Labelled
 from core.ports.metrics import Instrument, Merge, Metrics
-
-LABEL_SETS_MAX: Final = 500
-"""How many combinations of labels a metric may have in one process."""
-OVERFLOW: Final = "other"
-"""The value of all labels of what comes after."""
 
 
 class PrometheusMetrics(Metrics):
@@ -39,47 +35,22 @@ class PrometheusMetrics(Metrics):
 
     @override
     def counter(self, name: str, description: str, labels: Sequence[str] = ()) -> Instrument:
-        return _Labelled(Counter(name, description, labels, registry=None), "inc", has_labels=bool(labels))
+        return Labelled(Counter(name, description, labels, registry=None), "inc", has_labels=bool(labels))
 
     @override
     def gauge(self, name: str, description: str, labels: Sequence[str] = (), *, merge: Merge = Merge.SUM) -> Instrument:
         mode: Any = f"live{merge.value}"
         family = Gauge(name, description, labels, registry=None, multiprocess_mode=mode)
-        return _Labelled(family, "set", has_labels=bool(labels))
+        return Labelled(family, "set", has_labels=bool(labels))
 
     @override
     def histogram(
         self, name: str, description: str, labels: Sequence[str] = (), *, buckets: Sequence[float]
     ) -> Instrument:
         family = Histogram(name, description, labels, registry=None, buckets=buckets)
-        return _Labelled(family, "observe", has_labels=bool(labels))
+        return Labelled(family, "observe", has_labels=bool(labels))
 
     @override
     def render(self, accept: str) -> tuple[bytes, str]:
         encode, media_type = choose_encoder(accept)
         return encode(self._registry), media_type
-
-
-class _Labelled:
-    """Finds the number that belongs to a combination of labels; a dictionary beside the library's slower way."""
-
-    __slots__ = ("_children", "_family", "_has_labels", "_method")
-
-    def __init__(self, family: Any, method: str, *, has_labels: bool) -> None:
-        self._family = family
-        self._method = method
-        self._has_labels = has_labels
-        self._children: dict[tuple[str, ...], Callable[[float], None]] = {}
-
-    def __call__(self, value: float, *labels: str) -> None:
-        child = self._children.get(labels)
-        if child is None:
-            child = self._open(labels)
-        child(value)
-
-    def _open(self, labels: tuple[str, ...]) -> Callable[[float], None]:
-        if len(self._children) >= LABEL_SETS_MAX:
-            # A defect somewhere else must not fill the memory of whoever collects.
-            labels = (OVERFLOW,) * len(labels)
-        family = self._family.labels(*labels) if self._has_labels else self._family
-        return self._children.setdefault(labels, getattr(family, self._method))

@@ -29,6 +29,7 @@ ACTIONS: Final = {
     "move": "Move",
     "delete": "Delete",
     "delete_tree": "DeleteTree",
+    "prune": "Prune",
     "redirect_url": "RedirectURL",
     "check": "Check",
 }

@@ -16,7 +16,7 @@ from config.schema.http import HttpSchema
 from config.schema.key import MISSING_VALUE
 from config.schema.log import LogSchema
 from config.schema.operations import HealthSchema, MiddlewareSchema, NotificationsSchema, ProxySchema
-from config.schema.redis import RedisSchema
+from config.schema.redis import RedisSchema, require_one_redis
 from config.schema.retention import RetentionSchema
 from config.schema.scalars import Bool, Choice, Integer, SecretText, Text
 from config.schema.storage import NO_DRIVER, StorageSchema
@@ -25,9 +25,11 @@ from config.settings import (
     AuthSettings,
     CatalogBackend,
     CatalogSettings,
+    DescriptorCache,
     IndexPlatforms,
     LogLevel,
     PlatformSettings,
+    RedisSettings,
     Settings,
     TagSettings,
     ValidationSettings,
@@ -190,6 +192,8 @@ class RootSchema(SectionSchema):
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
         """Take a proxy without an upstream for none, as distribution does; refuse rules that do not fit `auth`."""
         require_compatible(values.get("auth", AuthSettings()), values.get("access", AccessSettings()))
+        if values["storage"].blob_descriptor_cache is DescriptorCache.REDIS:
+            require_one_redis(values.get("redis", RedisSettings()))
         if "proxy" in values and not values["proxy"].remote_url:
             del values["proxy"]
         return values

@@ -64,6 +64,7 @@ from config.settings.storage import (
     StorageKind,
     StorageSettings,
     UploadPurgingSettings,
+    VerificationSettings,
 )
 
 __all__ = [
@@ -127,4 +128,5 @@ __all__ = [
     "TokenSettings",
     "UploadPurgingSettings",
     "ValidationSettings",
+    "VerificationSettings",
 ]

@@ -18,7 +18,15 @@ from core.trash_entry import RemovedLink, TrashKind
 
 
 class BlobService:
-    """Reads, mounts and unlinks blobs; one per process."""
+    """Reads, mounts and unlinks blobs; one per process.
+
+    Args:
+        storage: where blobs are.
+        links: likewise.
+        cache: what pulls believe; it may tell what others proved.
+        guard: keeps apart from collection, and knows what this process proved.
+        trash: is told of links that are removed.
+    """
 
     def __init__(
         self, storage: BlobStorage, links: Links, cache: DescriptorCache, *, guard: CollectionGuard, trash: Trash
@@ -41,7 +49,7 @@ class BlobService:
             raise BlobUnknownError("blob unknown to registry", detail=digest)
         size = await self._guard.recall(name, digest)
         if size is None:
-            target = await self._target(name, digest)
+            target = await self._linked(name, digest)
             try:
                 size = (await self._storage.stat(layout.blob_data(target))).size
             except ObjectNotFoundError:
@@ -110,7 +118,7 @@ class BlobService:
             BlobUnknownError: the repository does not link it.
         """
         await self._cache.forget(name, digest)
-        target = await self._target(name, digest)
+        target = await self._linked(name, digest)
         link = RemovedLink(layout.layer_link(name, digest), target)
         await self._trash.record(self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by), links=[link])
         await self._links.delete(layout.layer_link(name, digest))
@@ -118,8 +126,13 @@ class BlobService:
         await self._cache.forget(name, digest)
 
     async def _target(self, name: RepositoryName, digest: Digest) -> Digest:
+        """Return what to read: as a cache has it, which may be wrong, for then there is nothing to read."""
         if await self._cache.get(name, digest) is not None:
             return digest
+        return await self._linked(name, digest)
+
+    async def _linked(self, name: RepositoryName, digest: Digest) -> Digest:
+        """Return what storage says: whoever is told that a blob is there may rely on it and not send it again."""
         # Distribution stores a sha512 push under sha256 and links the one digest to the other.
         target = await self._links.read(layout.layer_link(name, digest))
         if target is None:

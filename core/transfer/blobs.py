@@ -25,6 +25,7 @@ An object store then keeps a record and reads up to one part back, which is less
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 _PAUSES_SECONDS: Final = (1.0, 5.0, 25.0)
 """Before a blob is tried once more; the adapters have tried each request several times by then."""
+_STUCK_ATTEMPTS: Final = 3
 
 Offload = Callable[..., Awaitable[Any]]
 """Starts `function(*arguments)` in a thread at once and returns what to await for its result."""
@@ -86,6 +87,8 @@ class BlobTransfer:
         self._slots = asyncio.Semaphore(work.blobs_at_once)
         self._running: dict[Digest, asyncio.Event] = {}
         self._defects: dict[Digest, Outcome] = {}
+        self._stages: dict[Digest, list[int]] = {}
+        """How much was staged at each attempt so far, for blobs under way."""
         self._reread: set[Digest] = set()
         """Which blobs of the target this pass has read, with `rereads_target` only."""
 
@@ -105,6 +108,7 @@ class BlobTransfer:
             async with self._slots:
                 outcome = await self._bring(digest)
         finally:
+            self._stages.pop(digest, None)
             del self._running[digest]
             ended.set()
         if not outcome.is_whole:
@@ -112,10 +116,14 @@ class BlobTransfer:
             self._defects[digest] = outcome
         return outcome
 
+    async def size(self, digest: Digest) -> int | None:
+        """Return how many bytes a blob has at the source, or None. One storage request."""
+        return await self._size(self._source, digest)
+
     async def _bring(self, digest: Digest) -> Outcome:
         there = await self._size(self._target, digest)
         if there is not None:
-            size = await self._size(self._source, digest)
+            size = await self.size(digest)
             if size in {None, there} and await self._is_sound(digest):
                 return Outcome.PRESENT
         if self._work.is_dry:
@@ -145,7 +153,7 @@ class BlobTransfer:
         return actual == digest
 
     async def _pretend(self, digest: Digest) -> Outcome:
-        size = await self._size(self._source, digest)
+        size = await self.size(digest)
         if size is None:
             return Outcome.MISSING
         self._work.tally.add(bytes_sent=size)
@@ -173,7 +181,11 @@ class BlobTransfer:
         if size <= CHECKPOINT_BYTES:
             return 0
         staged = await self._target.staged_size(layout.transfer_data(self._work.transfer_id, digest))
-        return staged if staged <= size else 0
+        attempts = self._stages.setdefault(digest, [])
+        attempts.append(staged)
+        # What does not grow cannot be gone on with: its multipart upload was purged at the store, for instance.
+        is_stuck = attempts[-_STUCK_ATTEMPTS:] == [staged] * _STUCK_ATTEMPTS
+        return 0 if is_stuck or staged > size else staged
 
     async def _send_small(self, digest: Digest, reader: BlobReader) -> Outcome:
         content = b"".join([piece async for piece in self._metered(reader)])

@@ -104,6 +104,13 @@ class Comparison:
         async for key, _ in self._links(self._source, layout.layers(name)):
             yield key
 
+    async def unlinked(self, name: RepositoryName) -> AsyncIterator[Digest]:
+        """Yield the digests whose layer links the target lacks."""
+        present = await self._keys(self._target, layout.layers(name))
+        async for key in self.layers(name):
+            if key not in present and (digest := digest_of_link(key)) is not None:
+                yield digest
+
     async def read(self, storage: BlobStorage, key: str) -> bytes | None:
         """Return what a link holds, or None where there is none or nothing that a link could hold."""
         return await read_link(storage, key, self._work.budget)

@@ -7,6 +7,7 @@ from typing import Final
 
 from core import layout
 from core.access import compile_globs
+from core.digest import Digest
 from core.errors import NameInvalidError, ObjectNotFoundError, UnsupportedError
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
@@ -57,7 +58,8 @@ class StorageCopy:
         self._record = record
         self._comparison = Comparison(work)
         target = Target(work)
-        self._repositories = RepositoryTransfer(work, self._comparison, BlobTransfer(work), target)
+        self._blobs = BlobTransfer(work)
+        self._repositories = RepositoryTransfer(work, self._comparison, self._blobs, target)
         self._removal = Removal(work, self._comparison, target)
 
     async def run(self) -> TransferProgress:
@@ -74,19 +76,35 @@ class StorageCopy:
         return self._work.tally.progress
 
     async def expect(self) -> None:
-        """Find out about how many bytes there are to send: what all blobs of the source have more than the target's.
+        """Find out about how many bytes there are to send; meant to run beside `run`, for the display alone.
 
-        Meant to run beside `run`. One request per 1,000 blobs on object stores; only for a copy of everything.
+        For everything that is what all blobs of the source have more than the target's, at one request per 1,000 blobs
+        on object stores; for some repositories what they do not link there, at a request for each such blob.
         """
-        source = await self._stored_bytes(self._work.source)
-        target = await self._stored_bytes(self._work.target)
-        self._work.tally.expect(max(0, source - target))
+        sent = self._work.tally.progress.bytes_sent
+        if self._selection.patterns:
+            missing = await self._unlinked_bytes()
+        else:
+            source = await self._stored_bytes(self._work.source)
+            missing = source - await self._stored_bytes(self._work.target)
+        self._work.tally.expect(max(0, sent + missing))
 
     async def _stored_bytes(self, storage: BlobStorage) -> int:
         total = 0
         async for _, stat in storage.walk(layout.BLOBS):
             total += stat.size
         return total
+
+    async def _unlinked_bytes(self) -> int:
+        sizes: dict[Digest, int] = {}
+
+        async def measure(digest: Digest) -> None:
+            if digest not in sizes and (size := await self._blobs.size(digest)) is not None:
+                sizes[digest] = size
+
+        async for name in self._listed(self._work.source):
+            await for_each(measure, self._comparison.unlinked(name))
+        return sum(sizes.values())
 
     async def _require_sense(self) -> None:
         if self._selection.follows_deletions and not await self._has_repositories():
@@ -115,18 +133,19 @@ class StorageCopy:
     async def _copy(self, name: RepositoryName) -> None:
         self._work.tally.begin(name)
         found = await self._comparison.differences(name)
-        has_manifest = await self._repositories.copy(name, found)
-        if has_manifest:
+        # Told before the first manifest is there: a copy that is killed in between is told of again, and one that was
+        # killed after it would not be. After that only changes are told, since an index may note when the last was.
+        copied = await self._repositories.copy(name, found, announce=lambda: self._tell(name, has_manifest=True))
+        if copied.has_manifest and copied.is_changed and not copied.is_new:
             await self._tell(name, has_manifest=True)
-        if not self._selection.follows_deletions:
+        if self._selection.follows_deletions:
+            await self._removal.remove(name, found)
+        else:
             self._work.tally.add(extra=count_extra(found))
-            return
-        await self._removal.remove(name, found)
-        if found.extra_revisions and not has_manifest:
+        if not copied.has_manifest and (copied.is_new or self._selection.follows_deletions):
             await self._tell(name, has_manifest=False)
 
     async def _tell(self, name: RepositoryName, *, has_manifest: bool) -> None:
-        # Each time, for a pass that was killed before it told.
         if not self._work.is_dry:
             await self._record(name, has_manifest)
 

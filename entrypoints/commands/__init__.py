@@ -6,6 +6,7 @@ from entrypoints.commands.base import Command
 from entrypoints.commands.catalog import CATALOG
 from entrypoints.commands.config import CONFIG
 from entrypoints.commands.copy import COPY
+from entrypoints.commands.doctor import DOCTOR
 from entrypoints.commands.export import EXPORT
 from entrypoints.commands.garbage_collect import GARBAGE_COLLECT
 from entrypoints.commands.import_ import IMPORT
@@ -23,6 +24,7 @@ ALL: Final[tuple[Command, ...]] = (
     CATALOG,
     GARBAGE_COLLECT,
     COPY,
+    DOCTOR,
     EXPORT,
     IMPORT,
     REPOSITORY,

@@ -8,7 +8,6 @@ import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 
-from config.loader import find_path, load
 from config.tree import hide_credentials
 from core.errors import AuditUnavailableError
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
@@ -31,7 +30,7 @@ def run_audited(command: Command, arguments: Namespace, words: Sequence[str]) ->
     """
     if not command.changes(arguments):
         return command.run(arguments)
-    settings = load(find_path(command.file(arguments))).settings
+    settings = command.load(arguments).settings
     if settings.audit.kind == "disabled":
         return command.run(arguments)
     # Here and not above, so that commands that change nothing start without it.

@@ -4,11 +4,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from config.loader import Loaded, find_path, load
 
-def file_argument(arguments: Namespace) -> str | None:
-    """Return the path of the configuration file that `add_file_argument` adds, if it was given."""
-    path: str | None = arguments.file
-    return path
+
+def load_file(arguments: Namespace) -> Loaded:
+    """Load the configuration file that `add_file_argument` adds, or the one that is found without it.
+
+    Raises:
+        ConfigError: see `config.loader`.
+    """
+    return load(find_path(arguments.file))
 
 
 def changes_nothing(_arguments: Namespace) -> bool:
@@ -29,8 +34,8 @@ class Command:
     run: Callable[[Namespace], int]
     changes: Callable[[Namespace], bool] = changes_nothing
     """Whether it changes what the registry holds or does with these arguments: then the audit log is told."""
-    file: Callable[[Namespace], str | None] = file_argument
-    """The configuration file whose registry is changed, if it was given."""
+    load: Callable[[Namespace], Loaded] = load_file
+    """Loads the configuration of the registry that is changed."""
 
 
 def add_file_argument(parser: ArgumentParser) -> None:

@@ -22,6 +22,7 @@ from core.names import RepositoryName
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
+from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import Measure, ProgressDisplay, format_bytes
@@ -80,7 +81,10 @@ def _run(arguments: Namespace) -> int:
             "say --env from, --env to, or name them REGISTRY_FROM_… and REGISTRY_TO_…\n"
         )
     source = _load(arguments.from_file, Side.FROM, arguments.env)
-    target = _load(arguments.to_file, Side.TO, arguments.env)
+    target = _load_target(arguments)
+    for side, loaded in ((Side.FROM, source), (Side.TO, target)):
+        for warning in loaded.warnings:
+            sys.stderr.write(f"warning: --{side}: {warning}\n")
     configure_logging(target.settings.log)
     # Here and not above, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
@@ -91,12 +95,13 @@ def _run(arguments: Namespace) -> int:
 
 def _load(path: str, side: Side, plain: Side | None) -> Loaded:
     try:
-        loaded = load_side(path, side, plain=plain)
+        return load_side(path, side, plain=plain)
     except ConfigError as error:
         raise ConfigError([f"--{side}: {problem}" for problem in error.problems]) from None
-    for warning in loaded.warnings:
-        sys.stderr.write(f"warning: --{side}: {warning}\n")
-    return loaded
+
+
+def _load_target(arguments: Namespace) -> Loaded:
+    return _load(arguments.to_file, Side.TO, arguments.env)
 
 
 class _Copier:
@@ -149,19 +154,24 @@ class _Copier:
         self._problems.clear()
         began = time.monotonic()
         copy = StorageCopy(self._work(), self._selection(), record=self._record)
-        measuring = None if self._arguments.repository else asyncio.ensure_future(copy.expect())
+        measuring = asyncio.ensure_future(self._expect(copy))
         try:
             done = await copy.run()
         finally:
-            if measuring is not None:
-                measuring.cancel()
-                # It serves the display alone; a storage that fails is told of by the copy.
-                with suppress(asyncio.CancelledError, Exception):
-                    await measuring
+            measuring.cancel()
+            with suppress(asyncio.CancelledError):
+                await measuring
         if not self._arguments.dry_run:
             await self._target.catalog().flush_pending()
         self._tell(done, time.monotonic() - began)
         return ExitCode.FAILURE if done.problems else ExitCode.OK
+
+    async def _expect(self, copy: StorageCopy) -> None:
+        if self._arguments.quiet or self._arguments.dry_run:
+            return
+        # It serves the display alone; a storage that fails is told of by the copy.
+        with suppress(StorageError):
+            await copy.expect()
 
     def _work(self) -> Work:
         return Work(
@@ -188,7 +198,10 @@ class _Copier:
         await (catalog.record_push(name) if has_manifest else catalog.record_removal(name))
 
     def _observe(self, progress: TransferProgress) -> None:
-        self._display.show(Measure(done=progress.bytes_sent, total=progress.bytes_expected), progress.repository)
+        # A watching copy has nothing to say for most of the time.
+        if progress.bytes_sent or self._arguments.watch is None:
+            measure = Measure(done=progress.bytes_sent, total=progress.bytes_expected)
+            self._display.show(measure, f"{progress.repositories:,}. {progress.repository}")
 
     def _report(self, problem: Problem) -> None:
         if len(self._problems) < _PROBLEMS_MAX:
@@ -209,11 +222,11 @@ class _Copier:
 
 def _summary(done: TransferProgress, *, is_dry: bool) -> str:
     return (
-        f"{'would copy' if is_dry else 'copied'}: {done.repositories} repositories compared, "
-        f"{done.blobs_sent} blobs sent ({format_bytes(done.bytes_sent)} read), "
-        f"{done.blobs_present} already there, {done.layers_linked} linked, {done.manifests_copied} manifests, "
-        f"{done.tags_copied} tags, {done.deleted} deleted, {done.extra} only at the target, "
-        f"{done.problems} problems"
+        f"{'would copy' if is_dry else 'copied'}: {plural(done.repositories, 'repository', 'repositories')} compared, "
+        f"{plural(done.blobs_sent, 'blob')} sent ({format_bytes(done.bytes_sent)} read), "
+        f"{done.blobs_present:,} already there, {done.layers_linked:,} linked, "
+        f"{plural(done.manifests_copied, 'manifest')}, {plural(done.tags_copied, 'tag')}, {done.deleted:,} deleted, "
+        f"{done.extra:,} only at the target, {plural(done.problems, 'problem')}"
     )
 
 
@@ -228,4 +241,6 @@ COPY: Final = Command(
     help="copy repositories from one storage to another while both are served",
     add_arguments=_add_arguments,
     run=_run,
+    changes=lambda arguments: not arguments.dry_run,
+    load=_load_target,
 )

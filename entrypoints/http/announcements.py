@@ -103,7 +103,7 @@ class Announcements:
         await self._emit(request, [Occurrence(action=EventAction.DELETE, repository=name, digest=digest)])
 
     async def repository_deleted(self, request: web.Request, name: RepositoryName) -> None:
-        """Tell that a repository is gone with all its tags and manifests: one event, as distribution has it.
+        """Tell that a repository is gone with all that it held: one event, as distribution has it.
 
         Raises:
             StorageUnavailableError: see `EventSink.emit`.

@@ -138,11 +138,10 @@ def _handlers(
     announce: Announcements,
     on_pull: OnPull,
 ) -> Mapping[tuple[Resource, str], Handler]:
+    bytes_max = settings.http.limits.manifest_bytes
     blobs = BlobHandlers(registry.blobs, announce=announce, redirects=not settings.storage.redirect_disabled)
     uploads = UploadHandlers(registry, codec=codec, urls=urls, announce=announce)
-    manifests = ManifestHandlers(
-        registry, urls=urls, announce=announce, bytes_max=settings.http.limits.manifest_bytes, on_pull=on_pull
-    )
+    manifests = ManifestHandlers(registry, urls=urls, announce=announce, bytes_max=bytes_max, on_pull=on_pull)
     lists = ListHandlers(registry, urls=urls)
     repositories = RepositoryHandlers(registry, announce=announce)
     return {

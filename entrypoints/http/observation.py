@@ -15,6 +15,8 @@ from aiohttp.typedefs import Middleware
 from config.container import Container
 from config.loader import Loaded
 from config.settings import HttpNetwork, ReadinessSettings, Settings
+from core.collection.report import Observer as CollectionObserver
+from core.collection.report import ignore
 from core.services.catalog import CatalogService
 from entrypoints.http.draining import InFlight
 from entrypoints.http.listener import open_socket
@@ -24,6 +26,8 @@ from entrypoints.http.tracing import tracing
 from entrypoints.observability.checks import check_storage, configured_checks
 from entrypoints.observability.debug import is_public, private_app, public_app
 from entrypoints.observability.health import CheckFailedError, Health
+from entrypoints.observability.jobs import collection_observer
+from entrypoints.observability.notification_numbers import NotificationReader
 from entrypoints.observability.numbers import catalog_reader, certificate_gauge, health_reader, tell_build
 from entrypoints.observability.peers import Peers
 from entrypoints.observability.readiness import Need, Readiness
@@ -132,8 +136,6 @@ class WorkerObservation:
         self._tell_certificate: Callable[[datetime], None] | None = None
         self.sampler = Sampler(self._metrics, worker=number) if self._metrics else None
         """Where others register numbers to be read once a second; None where nobody collects them."""
-        self.metrics = self._metrics
-        """Where others count; None where nobody collects."""
         catalog = container.catalog()
         in_flight = InFlight()
         health = Health(list(configured_checks(settings.health, container.blob_storage())))
@@ -154,6 +156,7 @@ class WorkerObservation:
             tell_build(self._metrics)
             self.sampler.register(catalog_reader(self._metrics, catalog, time.monotonic))
             self.sampler.register(health_reader(self._metrics, health, readiness))
+            self.sampler.register(NotificationReader(self._metrics, container.notifier().stats))
 
     def certificate_changed(self, expires: datetime) -> None:
         """Take note of the certificate that is served from now on."""
@@ -161,6 +164,10 @@ class WorkerObservation:
             # Made here: without TLS a gauge that says 0 would look like a certificate of 1970.
             self._tell_certificate = self._tell_certificate or certificate_gauge(self._metrics)
             self._tell_certificate(expires)
+
+    def collection_observer(self) -> CollectionObserver:
+        """Return what a garbage collector of this process tells how far it is."""
+        return collection_observer(self._metrics) if self._metrics is not None else ignore
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
@@ -19,36 +19,27 @@ from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
 from config.settings import HttpSettings, Settings, StorageKind
-from core.collection.collector import Hook
 from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
 from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
-from entrypoints.http.background import Job
-from entrypoints.http.collection import collection_job, watch_job
 from entrypoints.http.draining import InFlight
 from entrypoints.http.handlers.manifests import ignore_pull
+from entrypoints.http.jobs import jobs_of, records_pulls
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
-from entrypoints.http.notifications_part import LIVE_NOTIFICATION_KEYS, NotificationsPart, notification_jobs
+from entrypoints.http.notifications_part import LIVE_NOTIFICATION_KEYS, NotificationsPart
 from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.http.protocol import GuardedRunner
-from entrypoints.http.purging import purge_job
-from entrypoints.http.retaining import SERVER, pull_recording_job, retention_job
 from entrypoints.http.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
-from entrypoints.http.trash_expiry import expiry_job
 from entrypoints.reload import Reloader
-from entrypoints.retaining import retention_hooks
 from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
 from entrypoints.workers import Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
-
-READ_ONLY_SECONDS: Final = 15.0
-"""How often a process looks at the read-only switch that nobody pushes to."""
 
 
 def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
@@ -175,7 +166,7 @@ class _Serving:
             now=utc_now,
             audit_log=self.container.audit_log(),
             read_only=self.container.read_only(),
-            on_pull=self.container.pull_recorder().note if _records_pulls(settings) else ignore_pull,
+            on_pull=self.container.pull_recorder().note if records_pulls(settings) else ignore_pull,
             lifetimes=[
                 self.container.audit_log(),
                 self.container.authenticator(),
@@ -187,7 +178,7 @@ class _Serving:
             events=self.container.events(),
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
-            jobs=_jobs(self.container, settings, self.worker),
+            jobs=jobs_of(self.container, settings, self.worker, self.observation),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
@@ -224,40 +215,6 @@ class _Serving:
             _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
         self.worker.reports.stopping(settings.http.drain_timeout_seconds)
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
-
-
-def _before_collecting(container: Container, settings: Settings) -> Sequence[Hook]:
-    is_wanted = bool(settings.retention.rules)
-    return retention_hooks(container.registry(), container.events(), by=SERVER, is_wanted=is_wanted)
-
-
-def _records_pulls(settings: Settings) -> bool:
-    return any(rule.pulled_within_seconds is not None for rule in settings.retention.rules)
-
-
-def _jobs(container: Container, settings: Settings, worker: Worker) -> Sequence[Job]:
-    """Return what a process of a server does beside serving, and what one of them does for all."""
-    jobs = [
-        # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
-        Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
-        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds()),
-        *notification_jobs(container.events(), container.notifier(), settings),
-    ]
-    if _records_pulls(settings):
-        jobs.append(pull_recording_job(container.pull_recorder()))
-    interval_seconds = settings.retention.interval_seconds
-    if worker.is_first and settings.retention.rules and interval_seconds:
-        registry, schedule, events = container.registry(), container.retention_schedule(), container.events()
-        jobs.append(retention_job(registry, schedule, events, interval_seconds=interval_seconds))
-    jobs.append(watch_job(container.guard()))
-    collecting = settings.storage.garbage_collection
-    if worker.is_first and collecting.enabled:
-        jobs.append(collection_job(container, collecting, before=_before_collecting(container, settings)))
-    purging = settings.storage.upload_purging
-    if worker.is_first and purging.enabled:
-        budget = container.upload_purge_budget()
-        jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
-    return jobs
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from adapters.metrics.prometheus import LABEL_SETS_MAX, PrometheusMetrics
+from adapters.metrics.labelled import LABEL_SETS_MAX
+from adapters.metrics.prometheus import PrometheusMetrics
 from adapters.metrics.storage import ACTIONS, CacheCounts, storage_observer
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 from core.ports.blob_storage import BlobStorage, BlobWriter

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.clients import Skopeo
+from tests.support.mariadb import Database
 from tests.support.object_stores import BUCKET, ScsEndpoint, s3_environment
 from tests.support.oci import digest_of, make_artifact, make_image, make_multi_platform_index
 from tests.support.processes import RegistryServer
@@ -74,10 +76,11 @@ def copy(source: Path, target: Path, *options: str) -> dict[str, Any]:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """The hash of each file of a registry's tree, without upload sessions."""
+    """The hash of each file that distribution knows, without upload sessions."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (folder / TREE).rglob("*")
+        for part in ("blobs", "repositories")
+        for path in (folder / TREE / part).rglob("*")
         if path.is_file() and "/_uploads/" not in str(path)
     }
 
@@ -230,3 +233,68 @@ def store_large_blob(folder: Path, name: str, size: int) -> str:
     staged.rename(data)
     link.write_text(f"sha256:{encoded}")
     return f"sha256:{encoded}"
+
+
+def test_watching_copy_follows_a_serving_source_to_a_serving_target(scs: ScsEndpoint, tmp_path: Path) -> None:
+    first = config_file(tmp_path / "first.yml", of_folder(tmp_path / "first"))
+    second = config_file(tmp_path / "second.yml", of_environment(scs.settings()))
+    with (
+        RegistryServer(tmp_path / "source", tmp_path / "first") as source,
+        RegistryServer(tmp_path / "target", tmp_path / "unused", environment=scs.settings()) as target,
+    ):
+        pusher, puller = RegistryClient(source.host), RegistryClient(target.host)
+        pusher.push("team/app", "v0", make_image(900))
+        process = start_copy(first, second, "--watch", "0.2", "--delete", "--json")
+        try:
+            for number in range(1, 8):
+                pusher.push("team/app", f"v{number}", make_image(900 + number))
+                pusher.push("team/app", "latest", make_image(900 + number))
+                wait_until(partial(is_listed, puller, f"v{number}"))
+                pusher.request("DELETE", f"/v2/team/app/manifests/v{number - 1}").expect(202)
+                puller.pull("team/app", "latest")
+            wait_until(lambda: tags_of(puller, "team/app") == ["latest", "v7"])
+            assert make_image(907).digest in puller.pull("team/app", "latest")
+        finally:
+            process.terminate()
+            out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    reports = [json.loads(line) for line in out.splitlines()]
+    assert sum(report["problems"] for report in reports) == 0
+    assert sum(report["deleted"] for report in reports) >= 7
+
+
+def is_listed(client: RegistryClient, tag: str) -> bool:
+    return tag in tags_of(client, "team/app")
+
+
+def tags_of(client: RegistryClient, repository: str) -> list[str]:
+    return client.tags(repository) if repository in client.catalog() else []
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_catalog_in_mysql_is_told_and_not_touched_without_need(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = config_file(tmp_path / "first.yml", of_folder(tmp_path / "first"))
+    second = config_file(tmp_path / "second.yml", of_folder(tmp_path / "second"))
+    monkeypatch.setenv("SEARCH_BACKEND", "MYSQL")
+    monkeypatch.setenv("SEARCH_BACKEND_MYSQL", database.dsn)
+    with RegistryServer(tmp_path / "source", tmp_path / "first", environment={"SEARCH_BACKEND": ""}) as source:
+        client = RegistryClient(source.host)
+        for name in ("team/app", "team/other"):
+            client.push(name, "v1", make_image(950))
+        copy(first, second, "--env", "to")
+        database.sql("UPDATE repositories SET createTime = 5")
+        client.push("team/app", "v2", make_image(951))
+        client.delete_manifest("team/other", make_image(950).digest)
+        copy(first, second, "--env", "to")
+        assert dict(database.sql("SELECT name, createTime FROM repositories"))["team/other"] == 5
+        copy(first, second, "--env", "to", "--delete")
+    assert [name for (name,) in database.sql("SELECT name FROM repositories WHERE createTime > 5")] == ["team/app"]
+    assert len(database.sql("SELECT name FROM repositories")) == 1

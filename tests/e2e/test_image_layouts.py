@@ -67,7 +67,7 @@ def served(request: pytest.FixtureRequest, server: RegistryServer) -> Served:
 def exported(request: pytest.FixtureRequest, served: Served, tmp_path: Path) -> Path:
     path = tmp_path / ("layout" if request.param == "folder" else "layout.tar")
     assert registry("export", served.config, f"{served.repository}:v1", "-o", str(path)).startswith(
-        "exported: 1 images, 4 blobs"
+        "exported: 1 image, 4 blobs"
     )
     return path
 

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +19,12 @@ from urllib.request import urlopen
 import pytest
 
 from entrypoints.observability import runtime_folder
+from tests.support.event_endpoint import EventEndpoint
 from tests.support.metrics import Scrape
 from tests.support.oci import make_image
 from tests.support.processes import RegistryServer, free_port
 from tests.support.registry_client import RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -190,6 +193,68 @@ def test_scrape_tells_what_a_push_did(start: Callable[..., Watched]) -> None:
     assert scrape.total("registry_event_loop_lag_seconds_count") >= WORKERS
     # A label is a route, never what a client chose.
     assert "team" not in scrape.text
+
+
+def test_notifications_are_told(start: Callable[..., Watched]) -> None:
+    with EventEndpoint() as endpoint:
+        endpoints = [{"name": "ci", "url": endpoint.url(), "backoff": "1s"}]
+        server = start(notifications={"endpoints": endpoints})
+        RegistryClient(server.host).push("team/app", "v1", make_image(904))
+        events = "registry_notifications_events_total"
+        pushed = 4
+
+        def is_told() -> bool:
+            # Recorded by any worker, delivered by one of them; each tells within a second.
+            scrape = server.scrape()
+            return {scrape.total(events, type=kind, endpoint="ci") for kind in ("Events", "Successes")} == {pushed}
+
+        wait_until(is_told, seconds=60)
+        assert len(endpoint.taken()) == pushed
+        assert server.scrape().total("registry_notifications_status_total", code="200 OK") == pushed
+        wait_until(lambda: server.scrape().total("registry_notifications_pending_total", endpoint="ci") == 0, 60)
+
+
+def test_garbage_collection_is_told(start: Callable[..., Watched]) -> None:
+    collecting = {"enabled": True, "interval": "1s", "graceperiod": "0s", "settletime": "2s"}
+    server = start(storage={"maintenance": {"garbagecollect": collecting}})
+    client = RegistryClient(server.host)
+    image = make_image(905)
+    client.push("team/app", "v1", image)
+    client.request("DELETE", f"/v2/team/app/manifests/{image.digest}").expect(202)
+    removed = "registry_garbage_collection_blobs_removed"
+    seen: list[Scrape] = []
+
+    def is_collected() -> bool:
+        seen.append(server.scrape())
+        return seen[-1].total(removed) > 0
+
+    wait_until(is_collected, seconds=60)
+    wait_until(lambda: server.scrape().total("registry_garbage_collection_last_success_timestamp_seconds") > 0, 30)
+
+
+def test_verification_writes_metrics_to_a_file(start: Callable[..., Watched], tmp_path: Path) -> None:
+    server = start()
+    RegistryClient(server.host).push("team/app", "v1", make_image(903))
+    file = tmp_path / "verify.prom"
+    command = [sys.executable, "-m", "entrypoints.cli", "verify", str(server.config_path), "--quiet"]
+    ran = subprocess.run(
+        [*command, "--metrics-file", str(file)], cwd=REPOSITORY_ROOT, capture_output=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    scrape = Scrape(file.read_text())
+    assert scrape.total("registry_verification_manifests") == 1
+    assert scrape.total("registry_verification_damage") == 0
+    assert abs(scrape.total("registry_verification_last_success_timestamp_seconds") - time.time()) < 60
+    ran = subprocess.run(
+        [*command, "--metrics-file", str(tmp_path / "no" / "such.prom")],
+        cwd=REPOSITORY_ROOT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode != 0
+    assert b"metrics cannot be written there" in ran.stderr
+    assert b"Traceback" not in ran.stderr
 
 
 def test_health_is_told_on_both_addresses(start: Callable[..., Watched], tmp_path: Path) -> None:

@@ -164,3 +164,29 @@ def summary(*, blobs: int, manifests: int) -> dict[str, Any]:
     size = sum(len(content.data) for content in (*IMAGE.blobs, IMAGE.manifest))
     numbers = {"blobs": blobs, "bytes": size, "repositories": 1, "manifests": manifests}
     return {"type": "summary", **numbers, "damage": 0, "left": 0, "notes": 0, "images": {}}
+
+
+def test_server_verifies_and_forgets_what_it_set_aside(tmp_path: Path) -> None:
+    config = {
+        "storage": {
+            "cache": {"blobdescriptor": "inmemory"},
+            "maintenance": {"verify": {"enabled": True, "interval": "1s", "repair": True}},
+        }
+    }
+    with RegistryServer(tmp_path, tmp_path / "storage", config=config) as server:
+        client = RegistryClient(server.host)
+        client.push(NAME, "v1", IMAGE)
+        digest = IMAGE.blobs[1].digest
+        target = f"/v2/{NAME}/blobs/{digest}"
+        client.request("HEAD", target).expect(200)
+        path_of(server, layout.blob_data(Digest(digest))).write_bytes(b"damaged")
+
+        # A server's view of what was taken away is at most half a minute old.
+        deadline = time.monotonic() + 60
+        while client.request("HEAD", target).status != 404:
+            assert time.monotonic() < deadline, server.log()
+            time.sleep(0.5)
+
+        assert "verification: corrupt-data" in server.log()
+        client.push(NAME, "v1", IMAGE)
+        assert client.pull(NAME, "v1")[digest] == IMAGE.blobs[1].data

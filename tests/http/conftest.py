@@ -23,7 +23,6 @@ from core.ports.authenticator import Authenticator
 from core.ports.event_sink import NO_EVENTS, EventSink
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
-from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
 from entrypoints.http.background import Job
 from entrypoints.http.handlers.manifests import OnPull, ignore_pull
@@ -35,17 +34,7 @@ SECRET = b"a secret that all replicas share"
 
 
 def build_registry(services: CoreServices) -> Registry:
-    return Registry(
-        blobs=services.blobs,
-        uploads=services.uploads,
-        manifests=services.manifests,
-        tags=services.tags,
-        referrers=services.referrers,
-        catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
-        trash=services.trash_service,
-        repositories=services.repositories,
-        retention=services.retention,
-    )
+    return services.registry(InMemoryCatalogIndex())
 
 
 @dataclass

@@ -17,10 +17,13 @@ from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.ports.catalog_index import CatalogIndex
 from core.ports.descriptor_cache import DescriptorCache
 from core.pulls import PullHistory
+from core.registry import Registry
 from core.retention import RetentionRule
 from core.services.blobs import BlobService
+from core.services.catalog import CatalogService
 from core.services.manifests import ManifestPolicy, ManifestService
 from core.services.referrers import ReferrerService
 from core.services.repositories import RepositoryService
@@ -116,6 +119,20 @@ class CoreServices:
         )
         self.tags = TagService(self.storage, self.tag_links, page_size_max=1000)
         self.referrers = ReferrerService(self.storage, self.links, self.tag_links)
+
+    def registry(self, index: CatalogIndex) -> Registry:
+        """The facade over these services."""
+        return Registry(
+            blobs=self.blobs,
+            uploads=self.uploads,
+            manifests=self.manifests,
+            tags=self.tags,
+            referrers=self.referrers,
+            trash=self.trash_service,
+            repositories=self.repositories,
+            retention=self.retention,
+            catalog=CatalogService(index, storage=self.storage),
+        )
 
     async def push_blob(self, name: RepositoryName, content: bytes, algorithm: str = "sha256") -> Digest:
         digest = Digest.of(content, algorithm)

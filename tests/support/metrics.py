@@ -14,6 +14,9 @@ class Scrape:
         self.families = {family.name: family for family in text_string_to_metric_families(text)}
         self._samples = [sample for family in self.families.values() for sample in family.samples]
         self.names = {sample.name for sample in self._samples}
+        self.family_names = {
+            family.name + ("_total" if family.type == "counter" else "") for family in self.families.values()
+        }
 
     @classmethod
     def of(cls, url: str) -> "Scrape":

@@ -35,7 +35,7 @@ class ManifestHandlers:
     Args:
         registry: the domain.
         urls: tells where things are.
-        announce: tells others what was done.
+        announce: is told of what happened.
         bytes_max: the longest manifest that is taken.
         on_pull: is told of each manifest that was sent, or described.
     """

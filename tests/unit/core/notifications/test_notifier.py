@@ -40,6 +40,7 @@ class Process:
             lease,
             Upkeep(self.outbox, BOUNDS, now=time.now),
             poll_seconds=POLL,
+            contend_seconds=TTL / 2,
             clock=time.clock,
             sleep=time.sleep,
         )
@@ -123,7 +124,7 @@ async def test_another_takes_over_from_one_that_is_killed(storage, time, receive
     await first.push()
     await time.advance(TTL)
     assert receiver.taken_ids() == []
-    await time.advance(TTL)
+    await time.advance(1.5 * TTL)
     assert receiver.taken_ids() == ["1"]
     assert second.notifier.stats().is_delivering
 
@@ -133,7 +134,7 @@ async def test_one_that_ends_in_order_leaves_the_lease_free(time, receiver, star
     await time.advance(1)
     await first.stop()
     await first.push()
-    await time.advance(2 * POLL)
+    await time.advance(TTL / 2)
     assert receiver.taken_ids() == ["1"]
     assert second.notifier.stats().is_delivering
 

@@ -1,6 +1,7 @@
 """A copy between two storages in memory: what it copies, what it leaves, what it tells."""
 
 import json
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from core.digest import Digest
 from core.errors import StorageUnavailableError, UnsupportedError
 from core.names import RepositoryName, Tag
 from core.transfer import blobs
+from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Trouble
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices
@@ -78,6 +80,19 @@ async def test_second_pass_has_nothing_to_do(services, run):
     second = await run.once()
     assert first.changes > 0
     assert (second.changes, second.bytes_sent) == (0, 0)
+
+
+@pytest.mark.parametrize(("patterns", "expected"), [([], 600), (["team/app"], 300), (["nobody"], 0)])
+async def test_what_is_to_be_sent_is_about_known(services, run, patterns, expected):
+    await push(services, APP, V1, b"a" * 300)
+    await run.once()
+    await push(services, APP, V1, b"b" * 298)
+    await push(services, NESTED, V1, b"c" * 300)
+    work = run.work()
+    await StorageCopy(work, Selection(patterns=patterns), record=run._record).expect()
+    known = work.tally.progress.bytes_expected
+    # Manifests are among all blobs, and not among the layers that are looked at.
+    assert expected - 2 <= known <= (expected + 1000 if not patterns else expected)
 
 
 async def test_final_delta_brings_only_what_changed(services, run):
@@ -326,6 +341,31 @@ async def test_staged_bytes_that_rotted_are_sent_again(services, run, monkeypatc
     await run.once()
 
     assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+class Purged(FaultyBlobStorage):
+    """Has staged bytes that cannot be gone on with, as a store that purged a multipart upload behind its record."""
+
+    is_purged = True
+
+    @asynccontextmanager
+    async def open_writer(self, key, *, resume=False):
+        self.is_purged &= resume
+        if self.is_purged:
+            raise StorageUnavailableError("no such upload")
+        async with super().open_writer(key, resume=resume) as writer:
+            yield writer
+
+
+async def test_staged_bytes_that_cannot_be_gone_on_with_are_given_up(services, monkeypatch):
+    content = bytes(range(256)) * 4096 * 2
+    monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", len(content) - 1)
+    digest = await services.push_blob(APP, content)
+    run = CopyRun(services.storage, Purged(memory()))
+    async with run.target.inner.open_writer(layout.transfer_data("test", digest)) as writer:
+        await writer.write(content[:1000])
+    await run.once()
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 

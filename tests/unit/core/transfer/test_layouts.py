@@ -21,8 +21,6 @@ from core.errors import (
     UnsupportedError,
 )
 from core.names import RepositoryName, Tag
-from core.registry import Registry
-from core.services.catalog import CatalogService
 from core.transfer.exporting import ExportRequest, ImageExport
 from core.transfer.importing import ImageImport, ImportTarget
 from core.transfer.layout_index import blob_path
@@ -42,16 +40,7 @@ class Registries:
     def __init__(self):
         self.services = CoreServices(storage=InMemoryBlobStorage(now=lambda: NOW))
         self.index = InMemoryCatalogIndex()
-        self.registry = Registry(
-            blobs=self.services.blobs,
-            uploads=self.services.uploads,
-            manifests=self.services.manifests,
-            tags=self.services.tags,
-            referrers=self.services.referrers,
-            trash=self.services.trash_service,
-            repositories=self.services.repositories,
-            catalog=CatalogService(self.index, storage=self.services.storage),
-        )
+        self.registry = self.services.registry(self.index)
         self.seen = []
 
     async def push(self, name, tag, *layers, **fields):
