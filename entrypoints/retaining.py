@@ -27,7 +27,7 @@ async def apply_rules(registry: Registry, events: EventSink, *, by: str) -> Mapp
         counts["repositories"] += 1
         counts["tags"] += len(plan.verdicts)
         counts["deleted"] += len(plan.removed)
-        await tell_retention(events, plan)
+        await tell_retention(events, plan, by=by)
         for state in plan.removed:
             about = {"repository": plan.name, "tag": state.tag, "digest": state.digest}
             _logger.info("tag deleted by retention", extra=about)

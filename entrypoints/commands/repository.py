@@ -35,7 +35,7 @@ def _run(arguments: Namespace) -> int:
             name, by=OPERATOR, reason=arguments.reason, dry_run=arguments.dry_run
         )
         if not arguments.dry_run:
-            await tell_removal(container.events(), removal)
+            await tell_removal(container.events(), removal, by=OPERATOR)
         return removal
 
     removal = run_on_store(arguments.file, work)

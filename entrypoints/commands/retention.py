@@ -35,7 +35,7 @@ def _run(arguments: Namespace) -> int:
         async for plan in container.registry().apply_retention(by=OPERATOR, dry_run=arguments.dry_run):
             tags += len(plan.verdicts)
             gone += len(plan.going if arguments.dry_run else plan.removed)
-            await tell_retention(container.events(), plan)
+            await tell_retention(container.events(), plan, by=OPERATOR)
             _tell(plan, arguments)
         return tags, gone
 

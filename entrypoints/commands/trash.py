@@ -10,7 +10,7 @@ from core.services.trash import Removal, Restoration
 from core.trash import TrashSummary
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
-from entrypoints.commands.opening import run_on_store
+from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import format_bytes
 from entrypoints.telling import tell_restoration
@@ -67,7 +67,7 @@ def _restore(arguments: Namespace) -> int:
     async def work(container: "Container") -> Restoration:
         registry = container.registry()
         restoration = await registry.restore(arguments.entry, force=arguments.force)
-        await tell_restoration(container.events(), registry, restoration)
+        await tell_restoration(container.events(), registry, restoration, by=OPERATOR)
         return restoration
 
     restoration = run_on_store(arguments.file, work)

@@ -8,7 +8,7 @@ import pytest
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core import layout, media_types
 from core.digest import Digest
-from core.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.events import EventAction, Occurrence, Origin
 from core.lease import Lease
 from core.names import RepositoryName, Tag
 from core.ports.event_sink import NO_EVENTS
@@ -100,13 +100,13 @@ async def test_what_the_registry_does_by_itself_is_told(services, time):
     registry = build_registry(services)
     await make_job(services, time, events=sink).run()
     assert sorted(event.tag for event in sink.occurrences()) == ["v0", "v1"]
-    await tell_restoration(sink, registry, await registry.restore("team/app:v0"))
+    await tell_restoration(sink, registry, await registry.restore("team/app:v0"), by="bob")
     [(back, origin)] = sink.take()
     assert (back.action, back.repository, back.tag) == (EventAction.PUSH, NAME, "v0")
     assert (back.digest, back.size, back.media_type) == (Digest.of(IMAGES[0]), len(IMAGES[0]), media_types.OCI_MANIFEST)
-    assert origin == BY_THE_REGISTRY
-    await tell_removal(sink, await registry.delete_repository(NAME))
+    assert origin == Origin(actor="bob")
+    await tell_removal(sink, await registry.delete_repository(NAME), by="bob")
     assert sink.occurrences() == [Occurrence(action=EventAction.DELETE, repository=NAME)]
     sink.wanted = frozenset()
-    await tell_restoration(sink, registry, await registry.restore("team/app:v2"))
+    await tell_restoration(sink, registry, await registry.restore("team/app:v2"), by="bob")
     assert sink.take() == []
