@@ -38,6 +38,7 @@ from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.instrumented import InstrumentedDescriptorCache
+from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
@@ -504,10 +505,12 @@ class Container(DeclarativeContainer):
         login=Singleton(_login_authenticator, htpasswd, secret=shared_secret, now=now),
         token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
-
+    # Made before a server forks.
+    descriptor_marks = Singleton(SharedMarks)
     own_descriptors = Singleton(
         InMemoryDescriptorCache,
         now=now,
+        marks=descriptor_marks,
         entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
     )
     shared_descriptors = Singleton(_redis_cache, settings.provided.redis, metrics)
@@ -661,6 +664,7 @@ class Container(DeclarativeContainer):
         clock=Object(time.monotonic),
         sleep=Object(asyncio.sleep),
         new_id=new_id,
+        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
     )
     collection_lease = Factory(_lease, JOB, storage=blob_storage)
