@@ -6,12 +6,14 @@ ARG BASE_IMAGE=docker.io/library/python:3.11-slim
 FROM ${BASE_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all:
 WORKDIR /build
-COPY requirements.lock requirements-build.lock ./
+# With what sends traces; --build-arg REQUIREMENTS=requirements.lock leaves that out.
+ARG REQUIREMENTS=requirements-otel.lock
+COPY ${REQUIREMENTS} requirements-build.lock ./
 # Two environments: the tools that build the wheel stay out of the one that is shipped.
 RUN python3 -m venv tools \
  && tools/bin/pip install --require-hashes -r requirements-build.lock \
  && python3 -m venv /opt/venv \
- && /opt/venv/bin/pip install --require-hashes -r requirements.lock
+ && /opt/venv/bin/pip install --require-hashes -r ${REQUIREMENTS}
 COPY pyproject.toml README.md source/
 COPY core source/core
 COPY adapters source/adapters
@@ -32,8 +34,8 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TZ=Asi
 USER 10001:10001
 VOLUME ["/var/lib/registry"]
 EXPOSE 5000
-# 401 is a healthy answer too: the registry may want credentials.
+# Alive, not ready: a container whose storage is away must not be restarted for that.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
-  CMD ["python3", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 5000, timeout=4); c.request('GET', '/v2/'); raise SystemExit(c.getresponse().status >= 500)"]
+  CMD ["python3", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 5000, timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["registry"]
 CMD ["serve", "/etc/docker/registry/config.yml"]
