@@ -187,7 +187,7 @@ class CollectionGuard:
                 return await self.rescue(endangered, expand) if endangered else ()
             # This process stood still, and a whole round may have come and gone: what was seen before counts no more.
             ticket = await self._look()
-            if missing := await self._restore_all(references):
+            if missing := await self.rescue(references, expand):
                 return missing
         raise StorageUnavailableError("the store is too slow to tell what garbage collection does")
 
@@ -274,7 +274,9 @@ class CollectionGuard:
                 "a collector waits less than this server expects: `settletime` must be the same everywhere",
                 extra={"round": round_id, "seconds": condemned.settle_seconds},
             )
-        self._known[round_id] = _KnownRound(condemned, state, seen_at=began_at, changed_at=began_at)
+        # Another look may have met it meanwhile, and have seen it later than this one.
+        if round_id not in self._known:
+            self._known[round_id] = _KnownRound(condemned, state, seen_at=began_at, changed_at=began_at)
         await self._spares.write(self._endangered_touches(condemned))
         for digest in digests:
             await self._cache.forget_everywhere(digest)
