@@ -178,6 +178,8 @@ class CollectionGuard:
         Raises:
             StorageUnavailableError: the store is too slow to tell.
         """
+        for each in references:
+            self.touch(each.digest)
         for _ in range(_ATTEMPTS):
             await self.ticket()
             if not self._is_fresh():
