@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 SETTLE_SECONDS: Final = 60.0
 """How long a collector waits after it condemned; the guards' views must be younger than half of it."""
 TOUCH_SECONDS: Final = 6 * 3600.0
-"""How long something that a client was told to be there is spoken up for: a push may take so long."""
+"""How long a push may take from when it was told that a layer is there to its manifest."""
 _TOUCHES_MAX: Final = 50_000
 SILENCE_SECONDS: Final = 30.0
 """After so long without a sign of life of its collector, nobody waits for a round any more."""
@@ -80,6 +80,7 @@ class CollectionGuard:
         clock: monotonic seconds, which go on while the machine sleeps.
         sleep: suspends for so many of them.
         settle_seconds: what the collectors of this store wait; the same for all processes.
+        touch_seconds: for how long something is spoken up for that a client was told to be there.
         related: returns what a digest that was touched refers to, as far as this process knows without asking.
     """
 
@@ -94,6 +95,7 @@ class CollectionGuard:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         settle_seconds: float = SETTLE_SECONDS,
+        touch_seconds: float = TOUCH_SECONDS,
         related: Callable[[Digest], Iterable[Digest]] = lambda _digest: (),
     ) -> None:
         self._rounds = rounds
@@ -104,6 +106,7 @@ class CollectionGuard:
         self._clock = clock
         self._sleep = sleep
         self._settle_seconds = settle_seconds
+        self._touch_seconds = touch_seconds
         self._related = related
         self._known: dict[str, _KnownRound] = {}
         self._touched: OrderedDict[Digest, float] = OrderedDict()
@@ -123,7 +126,7 @@ class CollectionGuard:
         Raises:
             StorageError: the store failed; the next request that needs a view looks for itself.
         """
-        if self._clock() - self._asked_at <= TOUCH_SECONDS:
+        if self._clock() - self._asked_at <= max(self._touch_seconds, _CACHE_SECONDS):
             await self._look()
 
     async def ticket(self) -> float:
@@ -285,7 +288,7 @@ class CollectionGuard:
         return True
 
     def _endangered_touches(self, condemned: Condemned) -> list[Digest]:
-        oldest = self._clock() - TOUCH_SECONDS
+        oldest = self._clock() - self._touch_seconds
         recent = [digest for digest, touched_at in self._touched.items() if touched_at >= oldest]
         related = [other for digest in recent for other in self._related(digest)]
         return [digest for digest in dict.fromkeys([*recent, *related]) if condemned.get(digest)]

@@ -1,5 +1,6 @@
 """Clients that push, pull and delete all the time while garbage is collected all the time, and what they met."""
 
+import http.client
 import random
 import threading
 import time
@@ -7,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from typing_extensions import override
+
 from tests.support.oci import Image, Index, make_image, make_index
 from tests.support.registry_client import RegistryClient, UnexpectedAnswerError
 
 COLLECTING: Mapping[str, str] = {
-    "REGISTRY_STORAGE_MAINTENANCE_GARBAGECOLLECT": "{enabled: true, interval: 1s, graceperiod: 3s, settletime: 2s, "
+    "REGISTRY_STORAGE_MAINTENANCE_GARBAGECOLLECT": "{enabled: true, interval: 1s, graceperiod: 6s, settletime: 2s, "
     "deleteuntagged: true, requestspersecond: 0}",
     "REGISTRY_STORAGE_TRASH": "{keep: 0s}",
     "REGISTRY_STORAGE_CACHE": "{blobdescriptor: inmemory}",
@@ -20,7 +23,7 @@ COLLECTING: Mapping[str, str] = {
 """What makes a server collect without a pause, far more eagerly than anybody would."""
 
 _REPOSITORIES: Sequence[str] = ("soak/a", "soak/b", "soak/b/c")
-_IMAGES = 8
+_IMAGES = 60
 
 
 @dataclass
@@ -46,8 +49,9 @@ class Soak:
         self._hosts = hosts
         self._seed = seed
         self._programs = programs
-        self._images = [make_image(seed * 1000 + number, layer_sizes=(2_000, 50_000)) for number in range(_IMAGES)]
-        self._indexes = [make_index(self._images[start : start + 2]) for start in range(0, _IMAGES, 2)]
+        images = [make_image(seed * 1000 + number, layer_sizes=(2_000, 50_000)) for number in range(_IMAGES)]
+        indexes = [make_index(images[start : start + 2]) for start in range(0, _IMAGES, 2)]
+        self._roots: list[Image | Index] = [*images, *indexes]
         self._report = SoakReport()
         self._lock = threading.Lock()
 
@@ -76,7 +80,7 @@ class Soak:
         where = (chooser.choice(_REPOSITORIES), f"client{number}-{chooser.randrange(3)}")
         action = chooser.choices(["push", "pull", "delete", "wait", "program"], [4, 6, 3, 1, 0.3])[0]
         if action == "push":
-            root = chooser.choice([*self._images, *self._indexes])
+            root = chooser.choice(self._roots)
             client.push(*where, root)
             tags[where] = root
         elif action == "pull" and where in tags:
@@ -102,6 +106,7 @@ class _AnyReplica(RegistryClient):
         self._hosts = hosts
         self._chooser = chooser
 
-    def _connection(self):  # type: ignore[no-untyped-def]  # the type of the class below it
+    @override
+    def _connection(self) -> http.client.HTTPConnection:
         self._host = self._chooser.choice(self._hosts)
         return super()._connection()
