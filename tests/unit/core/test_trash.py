@@ -224,6 +224,44 @@ async def test_blob_link_lasts_as_long_as_its_data(trash, storage, clock):
     assert (await trash.expire()).entries == 0
 
 
+async def test_names_that_begin_alike_are_told_apart(trash, storage):
+    entry = trash.new_entry(TrashKind.TAG, repository=NAME)
+    await trash.record(entry, links=[tag_link()])
+    await storage.write(f"{layout.TRASH_ENTRIES}/{entry.id}-other.000000", b"somebody's")
+    await storage.write(f"{layout.TRASH_ENTRIES}/readme", b"somebody's")
+    assert [part.links async for part in trash.parts(entry.id)] == [[tag_link()]]
+    assert (await trash.expire()).entries == 0
+    await trash.discard(entry.id)
+    assert len(await keys(storage, layout.TRASH_ENTRIES)) == 2
+
+
+async def test_entry_that_ends_while_it_is_listed_is_passed_over(trash, storage, monkeypatch):
+    entry = trash.new_entry(TrashKind.TAG, repository=NAME)
+    await trash.record(entry)
+    read = storage.read
+
+    async def read_late(key, **options):
+        await storage.delete([key])
+        return await read(key, **options)
+
+    monkeypatch.setattr(storage, "read", read_late)
+    assert [found async for found in trash.entries()] == []
+
+
+async def test_copy_that_another_one_takes_is_looked_for_at_its_place(trash, storage, monkeypatch):
+    """Two restorations want the same blob; the slower one finds it where it belongs."""
+    await storage.write(layout.blob_data(DIGEST), CONTENT)
+    await collect(trash, DIGEST)
+    move = storage.move
+
+    async def move_twice(source, target):
+        await move(source, target)
+        await move(source, target)
+
+    monkeypatch.setattr(storage, "move", move_twice)
+    assert await trash.return_blob(DIGEST)
+
+
 async def test_kill_during_discard_leaves_what_can_be_discarded_again(trash, storage):
     others = [Digest.of(str(number).encode()) for number in range(3)]
     mutations = 0
