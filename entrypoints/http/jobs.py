@@ -45,8 +45,7 @@ def _shared_jobs(container: Container, settings: Settings, observation: WorkerOb
     jobs = [
         expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
     ]
-    registry, events = container.registry(), container.events()
-    retention = settings.retention
+    retention, registry, events = settings.retention, container.registry(), container.events()
     if retention.rules and retention.interval_seconds:
         schedule = container.retention_schedule()
         jobs.append(retention_job(registry, schedule, events, interval_seconds=retention.interval_seconds))
@@ -54,7 +53,7 @@ def _shared_jobs(container: Container, settings: Settings, observation: WorkerOb
     if collecting.enabled:
         before = retention_hooks(registry, events, by=SERVER, is_wanted=bool(retention.rules))
         observe = observation.collection_observer()
-        jobs.append(collection_job(container, collecting, before=before, observe=observe))
+        jobs.append(collection_job(container, collecting, observe=observe, before=before))
     verification = settings.storage.verification
     if verification.enabled:
         announcements = container.announcements()
