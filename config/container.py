@@ -38,6 +38,7 @@ from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.instrumented import InstrumentedDescriptorCache
+from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
@@ -64,7 +65,7 @@ from core import layout
 from core.access import AccessPolicy
 from core.budget import Budget, Rates
 from core.collection.collector import JOB, Collector
-from core.collection.guard import CollectionGuard
+from core.collection.guard import TOUCH_SECONDS, CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
 from core.digest import Digest
@@ -248,7 +249,7 @@ def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
     return "disabled" if configured is None else configured.value
 
 
-def _redis_cache(settings: RedisSettings) -> DescriptorCachePort:
+def _redis_cache(settings: RedisSettings, metrics: Metrics | None) -> DescriptorCachePort:
     from adapters.descriptor_cache.redis import RedisDescriptorCache  # noqa: PLC0415
     from adapters.descriptor_cache.redis_client import RedisOptions, RedisTlsOptions  # noqa: PLC0415
 
@@ -275,7 +276,9 @@ def _redis_cache(settings: RedisSettings) -> DescriptorCachePort:
         if not tls.is_used
         else RedisTlsOptions(certificate=tls.certificate, key=tls.key, root_certificates=_joined(tls.root_cas)),
     )
-    return RedisDescriptorCache(options, clock=boot_clock)
+    if metrics is None:
+        return RedisDescriptorCache(options, clock=boot_clock)
+    return RedisDescriptorCache(options, clock=boot_clock, on_error=CacheCounts(metrics).failed)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -380,6 +383,8 @@ def _notifier(
         _lease("notifications", storage=storage, ttl=settings.outbox.takeover_seconds),
         Upkeep(outbox, outbox_bounds(settings.outbox), now=utc_now),
         poll_seconds=settings.outbox.poll_seconds,
+        # Each look is a request, by every server that does not deliver.
+        contend_seconds=settings.outbox.takeover_seconds / 2,
         clock=time.monotonic,
         sleep=asyncio.sleep,
     )
@@ -405,6 +410,11 @@ def _entry_id() -> str:
 def boot_clock() -> float:
     """Tell seconds that go on while the machine is suspended, as those of `time.monotonic` do not."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _touch_seconds(grace_seconds: float) -> float:
+    # Whoever wants space back sooner also has pushes that take less time.
+    return min(TOUCH_SECONDS, grace_seconds)
 
 
 def _trash_interval_seconds(keep_seconds: float) -> float:
@@ -500,13 +510,15 @@ class Container(DeclarativeContainer):
         login=Singleton(_login_authenticator, htpasswd, secret=shared_secret, now=now),
         token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
-
+    # Made before a server forks.
+    descriptor_marks = Singleton(SharedMarks)
     own_descriptors = Singleton(
         InMemoryDescriptorCache,
         now=now,
+        marks=descriptor_marks,
         entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
     )
-    shared_descriptors = Singleton(_redis_cache, settings.provided.redis)
+    shared_descriptors = Singleton(_redis_cache, settings.provided.redis, metrics)
     descriptor_cache_kind = Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache)
     plain_descriptor_cache = Selector(
         descriptor_cache_kind,
@@ -583,6 +595,7 @@ class Container(DeclarativeContainer):
         clock=Object(boot_clock),
         sleep=Object(asyncio.sleep),
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
+        touch_seconds=Callable(_touch_seconds, settings.provided.storage.garbage_collection.grace_seconds),
         related=Callable(_related_of, manifest_cache),
     )
     blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_hints, guard=guard, trash=trash)
