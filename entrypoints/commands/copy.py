@@ -69,7 +69,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_limits(parser: ArgumentParser) -> None:
-    parser.add_argument("--blobs-at-once", type=int, default=4, metavar="N", help="blobs under way (4)")
+    parser.add_argument("--blobs-at-once", type=int, default=4, metavar="N", help="blobs of more than 1 MiB under way (4)")
     parser.add_argument("--requests-per-second", type=float, metavar="N", help="requests to both storages together")
     parser.add_argument("--bytes-per-second", type=float, metavar="N", help="bytes read from the source")
 
