@@ -131,6 +131,7 @@ class _Copier:
         self._display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.quiet)
         self._problems: list[Problem] = []
         self._code = ExitCode.FAILURE
+        self._passed = 0
         rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
         self._budget = Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
 
@@ -180,11 +181,13 @@ class _Copier:
                 await measuring
         if not self._arguments.dry_run:
             await self._target.catalog().flush_pending()
+        self._passed += 1
         self._tell(done, time.monotonic() - began)
         return ExitCode.FAILURE if done.problems else ExitCode.OK
 
     async def _expect(self, copy: StorageCopy) -> None:
-        if self._arguments.quiet or self._arguments.dry_run:
+        # A watching copy has little to send after its first pass, and would list all blobs again and again.
+        if self._arguments.quiet or self._arguments.dry_run or self._passed:
             return
         # It serves the display alone; a storage that fails is told of by the copy.
         with suppress(StorageError):
