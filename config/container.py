@@ -249,7 +249,7 @@ def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
     return "disabled" if configured is None else configured.value
 
 
-def _redis_cache(settings: RedisSettings) -> DescriptorCachePort:
+def _redis_cache(settings: RedisSettings, metrics: Metrics | None) -> DescriptorCachePort:
     from adapters.descriptor_cache.redis import RedisDescriptorCache  # noqa: PLC0415
     from adapters.descriptor_cache.redis_client import RedisOptions, RedisTlsOptions  # noqa: PLC0415
 
@@ -276,7 +276,9 @@ def _redis_cache(settings: RedisSettings) -> DescriptorCachePort:
         if not tls.is_used
         else RedisTlsOptions(certificate=tls.certificate, key=tls.key, root_certificates=_joined(tls.root_cas)),
     )
-    return RedisDescriptorCache(options, clock=boot_clock)
+    if metrics is None:
+        return RedisDescriptorCache(options, clock=boot_clock)
+    return RedisDescriptorCache(options, clock=boot_clock, on_error=CacheCounts(metrics).failed)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -381,6 +383,8 @@ def _notifier(
         _lease("notifications", storage=storage, ttl=settings.outbox.takeover_seconds),
         Upkeep(outbox, outbox_bounds(settings.outbox), now=utc_now),
         poll_seconds=settings.outbox.poll_seconds,
+        # Each look is a request, by every server that does not deliver.
+        contend_seconds=settings.outbox.takeover_seconds / 2,
         clock=time.monotonic,
         sleep=asyncio.sleep,
     )
@@ -509,7 +513,7 @@ class Container(DeclarativeContainer):
         marks=descriptor_marks,
         entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
     )
-    shared_descriptors = Singleton(_redis_cache, settings.provided.redis)
+    shared_descriptors = Singleton(_redis_cache, settings.provided.redis, metrics)
     descriptor_cache_kind = Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache)
     plain_descriptor_cache = Selector(
         descriptor_cache_kind,
@@ -660,6 +664,7 @@ class Container(DeclarativeContainer):
         clock=Object(time.monotonic),
         sleep=Object(asyncio.sleep),
         new_id=new_id,
+        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
     )
     collection_lease = Factory(_lease, JOB, storage=blob_storage)

@@ -119,7 +119,7 @@ class OutboxSettings:
     dead_age_max_seconds: float = 720 * 3600.0
     poll_seconds: float = 2.0
     takeover_seconds: float = 15.0
-    """How long the process that delivers may be silent before another one takes over, within half as much again."""
+    """How long the process that delivers may be silent before another one takes over, which takes as long again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,21 +156,20 @@ class Courier:
     async def _attempt(self, event: QueuedEvent) -> bool:
         """Send an event once; return whether it was taken."""
         body = render_envelope(event.document)
+        if not self._is_down:
+            if event.id in self._histories:
+                await self._sleep(min(_RETRY_SECONDS, self._endpoint.backoff_seconds))
+            return self._judge(event, await self._post(body))
+        # Nothing is gained by several repositories trying at once.
         async with self._turn:
-            # Tries begin one after the other while the endpoint fails, and only then.
-            await self._wait_for_turn()
-            if self._failures_in_a_row:
-                return self._judge(event, await self._post(body))
-        return self._judge(event, await self._post(body))
+            if self._is_down:
+                await self._settle()
+                await self._sleep(max(0.0, self._failed_at + self._endpoint.backoff_seconds - self._clock()))
+            return self._judge(event, await self._post(body))
 
-    async def _wait_for_turn(self) -> None:
-        if not self._failures_in_a_row:
-            return
-        is_down = self._failures_in_a_row >= self._endpoint.threshold
-        pause = self._endpoint.backoff_seconds if is_down else min(_RETRY_SECONDS, self._endpoint.backoff_seconds)
-        if is_down:
-            await self._settle()
-        await self._sleep(max(0.0, self._failed_at + pause - self._clock()))
+    @property
+    def _is_down(self) -> bool:
+        return self._failures_in_a_row >= self._endpoint.threshold
 
     async def _post(self, body: bytes) -> int | str:
         """Return the status, or why there is none."""
@@ -200,7 +199,7 @@ class Courier:
         self._counts.failures += 1
         self._failures_in_a_row += 1
         self._failed_at = self._clock()
-        if not self._counts.is_down and self._failures_in_a_row >= self._endpoint.threshold:
+        if self._is_down and not self._counts.is_down:
             self._counts.is_down = True
             _logger.warning("endpoint is down: %s", reason, extra={"endpoint": self._endpoint.name})
 

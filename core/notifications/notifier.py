@@ -42,6 +42,7 @@ class Notifier:
         lease: held by the process that delivers.
         upkeep: keeps the outbox within bounds.
         poll_seconds: how often one looks for what other processes have recorded.
+        contend_seconds: how often one looks whether the lease is to be had.
         clock: monotonic seconds.
         sleep: suspends for so many seconds.
     """
@@ -54,6 +55,7 @@ class Notifier:
         upkeep: Upkeep,
         *,
         poll_seconds: float,
+        contend_seconds: float,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
@@ -62,18 +64,21 @@ class Notifier:
         self._lease = lease
         self._upkeep = upkeep
         self._poll_seconds = poll_seconds
+        self._contend_seconds = contend_seconds
         self._clock = clock
         self._sleep = sleep
         self._endpoints: Sequence[Endpoint] = ()
         self._changed = asyncio.Event()
         self._counts: dict[str, EndpointCounts] = {}
+        self._known: dict[str, EndpointCounts] = {}
         self._couriers: Sequence[Courier] = ()
         recorder.tell(self._wake)
 
     def use(self, endpoints: Sequence[Endpoint], options: RecorderOptions) -> None:
         """Have these endpoints from now on; those of a name that was there before go on where the others stopped."""
         self._endpoints = endpoints
-        self._counts = {each.name: self._counts.get(each.name, EndpointCounts()) for each in endpoints}
+        # Numbers that only grow go on where they were, also for an endpoint that was away for a while.
+        self._counts = {each.name: self._known.setdefault(each.name, EndpointCounts()) for each in endpoints}
         self._recorder.configure(options)
         self._recorder.use(endpoints, self._counts)
         self._changed.set()
@@ -100,7 +105,7 @@ class Notifier:
                 async with self._lease.keeping():
                     await self._deliver()
             else:
-                await self._sleep(self._poll_seconds)
+                await self._sleep(self._contend_seconds)
 
     async def finish(self, grace_seconds: float) -> None:
         """Deliver what can be delivered within the grace; what cannot stays in the outbox.

@@ -3,20 +3,17 @@
 Works on the outbox itself, while servers serve: what is replayed is delivered by the one of them that delivers.
 """
 
-import asyncio
 import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from config.loader import find_path, load
-from config.logging import configure_logging
 from core.notifications.names import BatchName
 from core.notifications.outbox import DeadLetter, Outbox, QueuedEvent
 from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -78,24 +75,16 @@ def _run(arguments: Namespace) -> int:
     if arguments.action != "list" and bool(arguments.id) == arguments.all:
         sys.stderr.write("registry: give either --id or --all\n")
         return ExitCode.USAGE
-    loaded = load(find_path(arguments.file))
-    configure_logging(loaded.settings.log)
-    # Here and not above, so that the other commands start without storage SDKs.
-    from config.container import Container  # noqa: PLC0415
 
-    return asyncio.run(_act(Container(settings=loaded.settings), arguments))
-
-
-async def _act(container: "Container", arguments: Namespace) -> int:
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(container.blob_storage())
-        await stack.enter_async_context(container.outbox_lifetime())
+    async def work(container: "Container") -> int:
         outbox = container.outbox()
         endpoints = sorted(await outbox.endpoints())
         if arguments.endpoint is not None:
             endpoints = [name for name in endpoints if name == arguments.endpoint]
         code: int = await arguments.run_action(outbox, endpoints, arguments)
         return code
+
+    return run_on_store(arguments.file, work)
 
 
 async def _list(outbox: Outbox, endpoints: Sequence[str], arguments: Namespace) -> int:
@@ -164,4 +153,5 @@ NOTIFICATIONS: Final = Command(
     help="list, replay or drop events that were not delivered",
     add_arguments=_add_arguments,
     run=_run,
+    changes=lambda arguments: arguments.action != "list",
 )

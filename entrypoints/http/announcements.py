@@ -102,6 +102,14 @@ class Announcements:
         """
         await self._emit(request, [Occurrence(action=EventAction.DELETE, repository=name, digest=digest)])
 
+    async def repository_deleted(self, request: web.Request, name: RepositoryName) -> None:
+        """Tell that a repository is gone with all that it held: one event, as distribution has it.
+
+        Raises:
+            StorageUnavailableError: see `EventSink.emit`.
+        """
+        await self._emit(request, [Occurrence(action=EventAction.DELETE, repository=name)])
+
     def _manifest(
         self, request: web.Request, action: EventAction, name: RepositoryName, manifest: StoredManifest
     ) -> Occurrence:

@@ -143,7 +143,7 @@ def _handlers(
     uploads = UploadHandlers(registry, codec=codec, urls=urls, announce=announce)
     manifests = ManifestHandlers(registry, urls=urls, announce=announce, bytes_max=bytes_max, on_pull=on_pull)
     lists = ListHandlers(registry, urls=urls)
-    repositories = RepositoryHandlers(registry)
+    repositories = RepositoryHandlers(registry, announce=announce)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,

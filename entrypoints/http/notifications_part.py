@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from config.notifications import recorder_options
-from config.settings import NotificationSettings, Settings
+from config.settings import NotificationSettings, OutboxBackend, Settings
 from core.notifications.endpoint import Endpoint
 from core.notifications.notifier import Notifier
 from core.notifications.recorder import EventRecorder
@@ -25,18 +25,24 @@ _GRACE_SECONDS_MAX: Final = 5.0
 """How long the end of the process may be held up by events that could still be delivered."""
 
 
-def notification_jobs(recorder: EventRecorder, notifier: Notifier, settings: Settings) -> Sequence[Job]:
-    """Return the jobs of every process; which one delivers is decided by a lease."""
+def notification_jobs(
+    recorder: EventRecorder, notifier: Notifier, settings: Settings, *, is_first: bool
+) -> Sequence[Job]:
+    """Return the jobs of a process: all record, and the first of each server delivers, if a lease lets it.
+
+    A first process that dies is replaced; so not all others need to ask for the lease all the time. Each delivers what
+    it has in a memory of its own.
+    """
     grace_seconds = min(_GRACE_SECONDS_MAX, settings.http.drain_timeout_seconds)
 
     async def finish() -> None:
         await recorder.flush()
         await notifier.finish(grace_seconds)
 
-    return [
-        Job(name="events of pulls are recorded", run=recorder.flush, every=_FLUSH_SECONDS),
-        Job(name="events are delivered", run=notifier.run, every=_RETRY_SECONDS, finish=finish),
-    ]
+    recording = Job(name="events of pulls are recorded", run=recorder.flush, every=_FLUSH_SECONDS, finish=finish)
+    if not is_first and settings.notifications.outbox.backend is not OutboxBackend.MEMORY:
+        return [recording]
+    return [recording, Job(name="events are delivered", run=notifier.run, every=_RETRY_SECONDS)]
 
 
 class NotificationsPart:

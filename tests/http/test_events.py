@@ -209,6 +209,13 @@ async def test_deletes(api, sink, image):
     assert (blob.action, blob.digest, blob.url) == (EventAction.DELETE, layer, "")
 
 
+async def test_deleted_repository_is_told_once(api, sink, image):
+    sink.take()
+    assert (await answer(api, "DELETE", f"/v2/{NAME}/_sohu/registry/repository")).status == 200
+    [gone] = sink.occurrences()
+    assert (gone.action, gone.repository, gone.digest, gone.tag) == (EventAction.DELETE, NAME, None, None)
+
+
 async def test_what_failed_is_not_told(api, sink, image):
     sink.take()
     for method, path in (

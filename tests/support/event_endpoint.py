@@ -20,6 +20,7 @@ class Delivery:
 
     path: str
     headers: Mapping[str, str]
+    body: bytes
     event: Mapping[str, Any]
     status: int
 
@@ -39,6 +40,8 @@ class EventEndpoint:
     def __init__(self, answer: Callable[[str, Mapping[str, Any]], int] = lambda _path, _event: 200) -> None:
         self.answer = answer
         self.port = free_port()
+        self.delay_seconds = 0.0
+        """How long an answer takes."""
         self.deliveries: list[Delivery] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -87,13 +90,17 @@ class EventEndpoint:
     async def _close(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
+            # Connections that were cut are closed by the loop a little later.
+            await asyncio.sleep(0.1)
             self._runner = None
 
     async def _take(self, request: web.Request) -> web.Response:
-        [event] = json.loads(await request.read())["events"]
+        body = await request.read()
+        [event] = json.loads(body)["events"]
+        await asyncio.sleep(self.delay_seconds)
         status = self.answer(request.path, event)
         if status:
-            self.deliveries.append(Delivery(request.path, request.headers, event, status))
+            self.deliveries.append(Delivery(request.path, request.headers, body, event, status))
             return web.Response(status=status)
         if request.transport is not None:
             request.transport.abort()

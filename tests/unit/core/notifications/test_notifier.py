@@ -8,6 +8,7 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core import layout
+from core.errors import StorageUnavailableError
 from core.events import BY_THE_REGISTRY, EventAction, Occurrence
 from core.lease import Lease
 from core.notifications.endpoint import Endpoint
@@ -40,6 +41,7 @@ class Process:
             lease,
             Upkeep(self.outbox, BOUNDS, now=time.now),
             poll_seconds=POLL,
+            contend_seconds=TTL / 2,
             clock=time.clock,
             sleep=time.sleep,
         )
@@ -123,7 +125,7 @@ async def test_another_takes_over_from_one_that_is_killed(storage, time, receive
     await first.push()
     await time.advance(TTL)
     assert receiver.taken_ids() == []
-    await time.advance(TTL)
+    await time.advance(1.5 * TTL)
     assert receiver.taken_ids() == ["1"]
     assert second.notifier.stats().is_delivering
 
@@ -133,7 +135,7 @@ async def test_one_that_ends_in_order_leaves_the_lease_free(time, receiver, star
     await time.advance(1)
     await first.stop()
     await first.push()
-    await time.advance(2 * POLL)
+    await time.advance(TTL / 2)
     assert receiver.taken_ids() == ["1"]
     assert second.notifier.stats().is_delivering
 
@@ -167,6 +169,17 @@ async def test_endpoints_change_while_it_runs(time, receiver, start):
     await process.push()
     await time.advance(5)
     assert replacement.taken_ids() == ["1"]
+
+
+async def test_numbers_of_an_endpoint_go_on_when_it_comes_back(time, receiver, start):
+    process = start()
+    await time.advance(1)
+    await process.push()
+    await time.advance(1)
+    process.notifier.use([], RecorderOptions())
+    assert process.notifier.stats().endpoints == []
+    process.notifier.use([Endpoint(name="e", receiver=receiver)], RecorderOptions())
+    assert (process.numbers().recorded, process.numbers().delivered) == (1, 1)
 
 
 async def test_without_endpoints_it_costs_nothing(storage, time, start):
@@ -215,3 +228,39 @@ async def test_events_of_an_endpoint_that_is_gone_grow_old(storage, time, start)
     await time.advance(200)
     assert await process.outbox.queued("gone") == []
     assert len(await process.outbox.dead("gone")) == 1
+
+
+async def test_finish_ends_in_time_when_the_endpoint_hangs(time, receiver, start):
+    process = start()
+    await process.stop()
+    await process.push()
+
+    async def hang(_body):
+        await asyncio.Event().wait()
+
+    receiver.post = hang
+    async with asyncio.timeout(5):
+        await process.notifier.finish(0.05)
+    [batch] = await process.outbox.queued("e")
+    assert batch.number == 1
+
+
+async def test_finish_without_endpoints_does_nothing(storage, time, start):
+    process = start()
+    await process.stop()
+    process.notifier.use([], RecorderOptions())
+    await process.notifier.finish(1.0)
+    assert [key async for key, _ in storage.walk("/")] == []
+
+
+async def test_failing_outbox_is_told_to_who_runs_it(time, receiver, start):
+    process = start()
+    await time.advance(1)
+
+    async def fail(_endpoint, *, limit=None):
+        raise StorageUnavailableError("down")
+
+    process.outbox.queued = fail
+    await time.advance(5)
+    assert isinstance(process.task.exception(), StorageUnavailableError)
+    assert not process.notifier.stats().is_delivering
