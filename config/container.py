@@ -38,6 +38,7 @@ from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.instrumented import InstrumentedDescriptorCache
+from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
@@ -248,7 +249,7 @@ def _descriptor_cache_kind(configured: DescriptorCache | None) -> str:
     return "disabled" if configured is None else configured.value
 
 
-def _redis_cache(settings: RedisSettings) -> DescriptorCachePort:
+def _redis_cache(settings: RedisSettings, metrics: Metrics | None) -> DescriptorCachePort:
     from adapters.descriptor_cache.redis import RedisDescriptorCache  # noqa: PLC0415
     from adapters.descriptor_cache.redis_client import RedisOptions, RedisTlsOptions  # noqa: PLC0415
 
@@ -275,7 +276,9 @@ def _redis_cache(settings: RedisSettings) -> DescriptorCachePort:
         if not tls.is_used
         else RedisTlsOptions(certificate=tls.certificate, key=tls.key, root_certificates=_joined(tls.root_cas)),
     )
-    return RedisDescriptorCache(options, clock=boot_clock)
+    if metrics is None:
+        return RedisDescriptorCache(options, clock=boot_clock)
+    return RedisDescriptorCache(options, clock=boot_clock, on_error=CacheCounts(metrics).failed)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -502,13 +505,15 @@ class Container(DeclarativeContainer):
         login=Singleton(_login_authenticator, htpasswd, secret=shared_secret, now=now),
         token=Singleton(_token_authenticator, settings.provided.auth.token, now=now),
     )
-
+    # Made before a server forks.
+    descriptor_marks = Singleton(SharedMarks)
     own_descriptors = Singleton(
         InMemoryDescriptorCache,
         now=now,
+        marks=descriptor_marks,
         entries_max=Callable(_entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
     )
-    shared_descriptors = Singleton(_redis_cache, settings.provided.redis)
+    shared_descriptors = Singleton(_redis_cache, settings.provided.redis, metrics)
     descriptor_cache_kind = Callable(_descriptor_cache_kind, settings.provided.storage.blob_descriptor_cache)
     plain_descriptor_cache = Selector(
         descriptor_cache_kind,
@@ -659,6 +664,7 @@ class Container(DeclarativeContainer):
         clock=Object(time.monotonic),
         sleep=Object(asyncio.sleep),
         new_id=new_id,
+        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         is_needed=Callable(_is_configured, settings.provided.storage.blob_descriptor_cache),
     )
     collection_lease = Factory(_lease, JOB, storage=blob_storage)

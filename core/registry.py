@@ -1,7 +1,7 @@
 """The facade: the only object that entrypoints know of the domain."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from core.concurrency import slices
@@ -78,11 +78,13 @@ class Registry:
             dry_run: only tell what would go.
         """
         async for plan in self.retention.plans(merges_pulls=not dry_run):
+            removed = list(plan.removed)
             for some in () if dry_run else slices(plan.going, _TAGS_AT_ONCE):
-                tags = {state.tag: state.digest for state in await self.retention.unchanged(plan.name, some)}
-                if tags:
+                if states := await self.retention.unchanged(plan.name, some):
+                    tags = {state.tag: state.digest for state in states}
                     await self.manifests.delete_tags(plan.name, tags, by=by, reason="retention")
-            yield plan
+                    removed += states
+            yield replace(plan, removed=removed)
 
     async def restore(self, entry: str, *, force: bool = False) -> Restoration:
         """Bring back what an entry of the trash names (see `TrashService.restore`), and its repositories' names."""

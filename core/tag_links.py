@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from core import layout
 from core.concurrency import map_bounded
 from core.digest import Digest
-from core.errors import TagInvalidError
+from core.errors import ObjectNotFoundError, TagInvalidError
 from core.links import Links
 from core.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
@@ -102,6 +102,22 @@ class TagLinks:
             return TagTarget(await self.resolve(name, tag), targets[tag].pushed_at)
 
         return targets | dict(zip(unknown, await map_bounded(resolve, unknown), strict=True))
+
+    async def stands(self, name: RepositoryName, tag: Tag, target: TagTarget) -> bool:
+        """Whether a tag has not been pushed, moved or deleted since `targets` told of it. One storage request.
+
+        Some stores tell milliseconds in a listing and seconds elsewhere; then the checksum has to be the same too, and
+        a push of the same manifest in the second of the push before goes unnoticed.
+        """
+        try:
+            stat = await self._storage.stat(layout.tag_current_link(name, tag))
+        except ObjectNotFoundError:
+            return False
+        if target.digest is None or target.pushed_at is None:
+            return False
+        if stat.md5 is None:
+            return stat.modified_at == target.pushed_at
+        return stat.md5 == _md5_of(target.digest) and abs(stat.modified_at - target.pushed_at) < timedelta(seconds=1)
 
     async def pointing_at(self, name: RepositoryName, digest: Digest) -> list[Tag]:
         """Return the tags that point at a manifest.

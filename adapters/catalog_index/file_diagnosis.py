@@ -11,8 +11,8 @@ _MOUNTS: Final = Path("/proc/self/mountinfo")
 _MOUNT_POINT_FIELD: Final = 4
 
 
-def diagnose_file(path: Path) -> Sequence[Diagnosis]:
-    """Look at the file without changing it. Blocks for a few system calls."""
+def diagnose_file(path: Path, *, mounts: Path = _MOUNTS) -> Sequence[Diagnosis]:
+    """Look at the file without changing it, and at the kernel's list of mounts. Blocks for a few system calls."""
     check = "catalog file: read and write"
     if path.is_dir():
         return [
@@ -32,12 +32,12 @@ def diagnose_file(path: Path) -> Sequence[Diagnosis]:
                 remedy=f"let it belong to user {os.geteuid()}, on a file system that is not read-only",
             )
         ]
-    return [Diagnosis(check=check, verdict=Verdict.OK, detail=str(path)), _mount(path)]
+    return [Diagnosis(check=check, verdict=Verdict.OK, detail=str(path)), _mount(path, mounts)]
 
 
-def _mount(path: Path) -> Diagnosis:
+def _mount(path: Path, mounts: Path) -> Diagnosis:
     check = "catalog file: mount"
-    if not _is_mounted_alone(path):
+    if not _is_mounted_alone(path, mounts):
         return Diagnosis(check=check, verdict=Verdict.OK)
     return Diagnosis(
         check=check,
@@ -46,9 +46,9 @@ def _mount(path: Path) -> Diagnosis:
     )
 
 
-def _is_mounted_alone(path: Path) -> bool:
+def _is_mounted_alone(path: Path, mounts: Path) -> bool:
     try:
-        lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         # Not Linux: then nothing is mounted on files either.
         return False

@@ -15,9 +15,10 @@ class SharedDescriptorCache(DescriptorCache):
 
     Args:
         own: what this process proved, and garbage collection spoke to it about.
-        shared: what anybody said at some time.
-        believes_others: whether `get` asks the shared one too. Only for answers that need not be true: a blob that is
-            then not there when it is read. Never for "you need not send it", after which it would be missing for good.
+        shared: what anybody said at some time, and nobody took back.
+        believes_others: whether `get` tells what either of them knows. Only for answers that need not be true: a blob
+            that is then not there when it is read. Never for "you need not send it", after which it would be missing
+            for good: that takes both of them to know it, so what one process takes back no other one tells any more.
     """
 
     def __init__(self, own: DescriptorCache, shared: DescriptorCache, *, believes_others: bool) -> None:
@@ -42,7 +43,7 @@ class SharedDescriptorCache(DescriptorCache):
     @override
     async def get(self, name: RepositoryName, digest: Digest) -> int | None:
         size = await self._own.get(name, digest)
-        if size is None and self._believes_others:
+        if (size is None) is self._believes_others:
             size = await self._shared.get(name, digest)
         return size
 

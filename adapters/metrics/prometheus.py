@@ -5,20 +5,16 @@ counting in that worker's files, so there are never more of them than workers, a
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CollectorRegistry, values
 from prometheus_client.multiprocess import MultiProcessCollector
-from typing_extensions import override
 
-from adapters.metrics.labelled import Labelled
-from core.ports.metrics import Instrument, Merge, Metrics
+from adapters.metrics.instruments import ClientMetrics
 
 
-class PrometheusMetrics(Metrics):
+class PrometheusMetrics(ClientMetrics):
     """The metrics of one process, kept in a folder that its sister processes share; one per process.
 
     Args:
@@ -30,27 +26,7 @@ class PrometheusMetrics(Metrics):
         # The library takes the folder from nowhere else, and chooses its kind of values when it is imported.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # noqa: TID251 - written, not read
         values.ValueClass = values.MultiProcessValue(worker)  # type: ignore[no-untyped-call] # untyped there
-        self._registry = CollectorRegistry()
-        MultiProcessCollector(self._registry, path=str(folder))  # type: ignore[no-untyped-call] # likewise
-
-    @override
-    def counter(self, name: str, description: str, labels: Sequence[str] = ()) -> Instrument:
-        return Labelled(Counter(name, description, labels, registry=None), "inc", has_labels=bool(labels))
-
-    @override
-    def gauge(self, name: str, description: str, labels: Sequence[str] = (), *, merge: Merge = Merge.SUM) -> Instrument:
-        mode: Any = f"live{merge.value}"
-        family = Gauge(name, description, labels, registry=None, multiprocess_mode=mode)
-        return Labelled(family, "set", has_labels=bool(labels))
-
-    @override
-    def histogram(
-        self, name: str, description: str, labels: Sequence[str] = (), *, buckets: Sequence[float]
-    ) -> Instrument:
-        family = Histogram(name, description, labels, registry=None, buckets=buckets)
-        return Labelled(family, "observe", has_labels=bool(labels))
-
-    @override
-    def render(self, accept: str) -> tuple[bytes, str]:
-        encode, media_type = choose_encoder(accept)
-        return encode(self._registry), media_type
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call] # likewise
+        # Not registered: the files are what is collected.
+        super().__init__(registry, None)

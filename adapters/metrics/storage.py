@@ -65,12 +65,20 @@ class CacheCounts:
     def __init__(self, metrics: Metrics) -> None:
         self._requests = metrics.counter("registry_storage_cache_requests_total", "Descriptors that were looked up.")
         self._hits = metrics.counter("registry_storage_cache_hits_total", "Descriptors that the cache had.")
+        self._errors = metrics.counter(
+            "registry_storage_cache_errors_total", "Operations that the cache failed at; they count as misses."
+        )
         # Seen before the first of each, so that a rate can be taken of them.
         self._requests(0)
         self._hits(0)
+        self._errors(0)
 
     def __call__(self, *, hit: bool) -> None:
         """Count one look-up."""
         self._requests(1)
         if hit:
             self._hits(1)
+
+    def failed(self) -> None:
+        """Count an operation that the cache failed at."""
+        self._errors(1)

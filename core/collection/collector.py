@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from core import layout
 from core.budget import Budget
+from core.collection.bloom import BYTES_DEFAULT
 from core.collection.candidates import Candidates
 from core.collection.checkpoint import Checkpoints, Progress
 from core.collection.listing import Lister
@@ -52,6 +53,8 @@ class CollectionOptions:
     is_offline: bool = False
     """Whether nobody serves the store meanwhile, so that nobody need be waited for."""
     settle_seconds: float = 60.0
+    filter_bytes: int = BYTES_DEFAULT
+    """The memory for what is needed; with little, more garbage is kept by mistake."""
 
     @property
     def effective_grace(self) -> timedelta:
@@ -179,7 +182,7 @@ class Collector:
             setattr(self.report, name, 0)
         self.report.problems.clear()
         progress = Progress(began_at=now, cursor="", is_marked=False, terms=self._options.terms)
-        return progress, Marks(self._around.new_key())
+        return progress, Marks(self._around.new_key(), filter_bytes=self._options.filter_bytes)
 
     async def _mark(self, progress: Progress, marks: Marks, marker: Marker) -> bool:
         if progress.is_marked:
@@ -224,6 +227,7 @@ class Collector:
                 marks=marks,
                 report=self.report,
                 observe=self._around.observe,
+                clock=self._around.clock,
                 sleep=self._around.sleep,
                 settle_seconds=settle_seconds,
             )

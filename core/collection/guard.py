@@ -28,7 +28,7 @@ SETTLE_SECONDS: Final = 60.0
 TOUCH_SECONDS: Final = 6 * 3600.0
 """How long something that a client was told to be there is spoken up for: a push may take so long."""
 _TOUCHES_MAX: Final = 50_000
-SILENCE_SECONDS: Final = 20.0
+SILENCE_SECONDS: Final = 30.0
 """After so long without a sign of life of its collector, nobody waits for a round any more."""
 _ROUND_MEMORY_SECONDS: Final = 600.0
 """How long a round is remembered after its end; a request that takes longer looks at everything again."""
@@ -47,6 +47,10 @@ class Need:
 
     link: str
     digest: Digest
+
+
+Expand = Callable[[Need], Awaitable[Sequence[Need]]]
+"""Returns what a manifest leads to; nothing for a blob."""
 
 
 @dataclass(slots=True)
@@ -132,20 +136,21 @@ class CollectionGuard:
             await self._look()
         return self._viewed_at
 
-    async def admits(self, digest: Digest) -> bool:
-        """Tell whether a client may be told that a digest is there, if it is; to be called before looking.
+    async def rely_on(self, digest: Digest) -> bool:
+        """Speak up for a digest that a client will be told of; to be called before looking whether it is there.
 
-        It is spoken up for from then on. Where a round is removing it the answer is False, and the client sends it
-        again. No storage request in the common case, two for one that is condemned.
+        What is there afterwards stays, so that the client need not send it again. No storage request in the common
+        case, two for a digest that is condemned; where a batch is removing it right now, its end is waited for.
+
+        Returns:
+            Whether it was condemned: then what it leads to may have to be rescued.
         """
         await self.ticket()
         self.touch(digest)
         if not self._is_in_view(digest):
-            return True
-        await self._spares.write([digest])
-        await self._look()
-        # Where its batch has begun, the spare may have come too late; where it is over, storage tells.
-        return not any(self._is_under_way(known, digest) for known in self._known.values())
+            return False
+        await self._spare([digest])
+        return True
 
     def touch(self, digest: Digest) -> None:
         """Speak up for a digest that a client is reading, should a round condemn it."""
@@ -154,11 +159,18 @@ class CollectionGuard:
         if len(self._touched) > _TOUCHES_MAX:
             self._touched.popitem(last=False)
 
-    async def confirm(self, ticket: float, references: Sequence[Need]) -> Sequence[Digest]:
+    async def confirm(
+        self, ticket: float, references: Sequence[Need], *, expand: Expand | None = None
+    ) -> Sequence[Digest]:
         """Make sure that what was looked at or written since `ticket` stays; call it before answering.
 
         No storage request in the common case. Where a round condemned something of it: a spare is written, a batch
         that is being removed is waited for, and what it took is brought back.
+
+        Args:
+            ticket: from before the first look.
+            references: what the answer relies on.
+            expand: tells what a manifest among them leads to, which is then rescued too.
 
         Returns:
             What is gone and cannot be brought back: then the answer must not be given.
@@ -172,12 +184,24 @@ class CollectionGuard:
                 continue
             if self._unbroken_since <= ticket and self._clock() - ticket < _ROUND_MEMORY_SECONDS:
                 endangered = [each for each in references if self._was_condemned(each.digest, ticket)]
-                return await self._rescue(endangered) if endangered else ()
+                return await self.rescue(endangered, expand) if endangered else ()
             # This process stood still, and a whole round may have come and gone: what was seen before counts no more.
             ticket = await self._look()
             if missing := await self._restore_all(references):
                 return missing
         raise StorageUnavailableError("the store is too slow to tell what garbage collection does")
+
+    async def rescue(self, needs: Sequence[Need], expand: Expand | None = None) -> Sequence[Digest]:
+        """Spare these, wait for batches that are removing them, and have back what was taken; return what is lost."""
+        met: set[Need] = set()
+        lost: list[Digest] = []
+        while needs:
+            met.update(needs)
+            await self._spare([each.digest for each in needs])
+            lost += await self._restore_all(needs)
+            found = [await expand(each) for each in needs] if expand else []
+            needs = [each for some in found for each in some if each not in met]
+        return lost
 
     async def recall(self, name: RepositoryName, digest: Digest) -> int | None:
         """Return what the cache knows of a blob, if it can be believed; to be called with a ticket in hand."""
@@ -262,24 +286,24 @@ class CollectionGuard:
         related = [other for digest in recent for other in self._related(digest)]
         return [digest for digest in dict.fromkeys([*recent, *related]) if condemned.get(digest)]
 
-    async def _rescue(self, endangered: Sequence[Need]) -> Sequence[Digest]:
-        await self._spares.write({each.digest for each in endangered})
+    async def _spare(self, digests: Sequence[Digest]) -> None:
+        """Write spares, and wait for a batch that may have begun before they were there."""
+        await self._spares.write(set(digests))
         await self._look()
         gives_up_at = self._clock() + _PATIENCE_SECONDS
-        waited_for = self._under_way(endangered)
+        waited_for = self._under_way(digests)
         # A later batch honours the spares that were written before it, and an earlier one is over.
-        while waited_for & self._under_way(endangered) and self._clock() < gives_up_at:
+        while waited_for & self._under_way(digests) and self._clock() < gives_up_at:
             await self._sleep(_WAIT_SECONDS)
             await self._look()
-        return await self._restore_all(endangered)
 
-    def _under_way(self, references: Sequence[Need]) -> set[tuple[str, int]]:
+    def _under_way(self, digests: Sequence[Digest]) -> set[tuple[str, int]]:
         """Return the batches that are removing something of these right now, by collectors that are alive."""
         oldest = self._clock() - SILENCE_SECONDS
         return {
             (round_id, known.state.batch)
             for round_id, known in self._known.items()
-            if known.changed_at >= oldest and any(self._is_under_way(known, each.digest) for each in references)
+            if known.changed_at >= oldest and any(self._is_under_way(known, digest) for digest in digests)
         }
 
     async def _restore_all(self, references: Sequence[Need]) -> Sequence[Digest]:

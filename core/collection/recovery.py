@@ -13,7 +13,7 @@ from core.trash import Trash
 
 _logger = logging.getLogger(__name__)
 
-DEAD_SECONDS: Final = 60.0
+DEAD_SECONDS: Final = 120.0
 """After so long without a sign of life, measured by our own clock, a collector counts as dead."""
 _LOOK_SECONDS: Final = 5.0
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,8 @@ from core.trash import Trash
 from core.trash_entry import RemovedLink, TrashEntry, TrashKind
 
 _KEYS_PER_REQUEST: Final = 1_000
+_PROOF_SECONDS: Final = 10.0
+"""How long it counts that the round was seen: far less than another collector waits before it ends a round."""
 _REQUESTS_PER_MOVE: Final = 2
 """What a move takes on an object store, about: a copy or a rename, and a delete or a look."""
 _logger = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class Tools:
     marks: Marks
     report: CollectionReport
     observe: Observer
+    clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     settle_seconds: float
     """How long those who push have to see what is condemned; 0 where nobody does."""
@@ -139,6 +142,7 @@ class _Execution:
         self._items = items
         self._spared: set[Digest] = set()
         self._next_part = 0
+        self._proven_at = float("-inf")
 
     async def run(self) -> None:
         tools = self._tools
@@ -147,16 +151,22 @@ class _Execution:
             await tools.rounds.enter(self._entry.id, number)
             await self._honour(await tools.spares.all())
             garbage = [item for item in batch if item.digest not in self._spared and item.is_garbage(tools.marks)]
-            await self._require_round()
-            await self._remove(garbage)
+            # What was removed of a lost round is put back below, which finds that out too.
+            with suppress(RoundLostError):
+                await self._remove(garbage)
             await self._give_back(garbage)
             tools.report.spared += len(batch) - len(garbage)
             tools.observe(tools.report)
 
-    async def _require_round(self) -> None:
-        """Make sure, as late as can be, that those who serve can still see the round."""
-        if not await self._tools.rounds.exists(self._entry.id):
-            raise RoundLostError("another collector ended this round")
+    async def _prove(self, requests: int) -> None:
+        """Take from the budget, and make sure as late as can be that those who serve can still see the round."""
+        tools = self._tools
+        await tools.budget.take(requests=requests)
+        now = tools.clock()
+        if now - self._proven_at > _PROOF_SECONDS:
+            if not await tools.rounds.exists(self._entry.id):
+                raise RoundLostError("another collector ended this round")
+            self._proven_at = now
 
     async def _honour(self, spared: Collection[Digest]) -> None:
         """Have what somebody came to rely on needed, with all that it leads to."""
@@ -178,6 +188,8 @@ class _Execution:
         if not garbage:
             return
         tools = self._tools
+        for item in garbage:
+            tools.report.count_removal(item, 1)
         links, data = links_of(garbage), data_of(garbage)
         self._next_part = await tools.trash.record(
             self._entry,
@@ -187,16 +199,14 @@ class _Execution:
             first_part=self._next_part,
         )
         for some in slices(links, _KEYS_PER_REQUEST):
-            await tools.budget.take()
+            await self._prove(1)
             await tools.storage.delete([link.key for link in some])
         await map_bounded(self._move, data)
-        for item in garbage:
-            tools.report.count_removal(item, 1)
         await self._prune(links, data)
         await map_bounded(tools.cache.forget_everywhere, {item.digest for item in garbage})
 
     async def _move(self, item: Item) -> bool:
-        await self._tools.budget.take(requests=_REQUESTS_PER_MOVE)
+        await self._prove(_REQUESTS_PER_MOVE)
         return await self._tools.trash.move_blob(item.digest, self._entry)
 
     async def _prune(self, links: Sequence[RemovedLink], data: Sequence[Item]) -> None:

@@ -70,13 +70,15 @@ class Notifier:
         self._endpoints: Sequence[Endpoint] = ()
         self._changed = asyncio.Event()
         self._counts: dict[str, EndpointCounts] = {}
+        self._known: dict[str, EndpointCounts] = {}
         self._couriers: Sequence[Courier] = ()
         recorder.tell(self._wake)
 
     def use(self, endpoints: Sequence[Endpoint], options: RecorderOptions) -> None:
         """Have these endpoints from now on; those of a name that was there before go on where the others stopped."""
         self._endpoints = endpoints
-        self._counts = {each.name: self._counts.get(each.name, EndpointCounts()) for each in endpoints}
+        # Numbers that only grow go on where they were, also for an endpoint that was away for a while.
+        self._counts = {each.name: self._known.setdefault(each.name, EndpointCounts()) for each in endpoints}
         self._recorder.configure(options)
         self._recorder.use(endpoints, self._counts)
         self._changed.set()

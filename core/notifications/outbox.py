@@ -160,7 +160,10 @@ class Outbox:
             content = await self._storage.read(_dead(endpoint, name), limit=_BATCH_BYTES_MAX)
             document = json.loads(content)
             return DeadLetter(
-                name=name, document=document["event"], reason=document["reason"], attempts=document["attempts"]
+                name=name,
+                document=_checked(document["event"]),
+                reason=document["reason"],
+                attempts=document["attempts"],
             )
         except ObjectNotFoundError:
             return None
@@ -222,10 +225,12 @@ def _line(document: EventDocument) -> bytes:
 
 def _parse(line: bytes) -> EventDocument | None:
     try:
-        document = json.loads(line)
-        # Looked at once, here: everything behind this may count on them.
-        document["id"], document["target"]["repository"], document["action"]
+        return _checked(json.loads(line))
     except (ValueError, LookupError, TypeError):
         return None
-    else:
-        return document  # type: ignore[no-any-return]  # json tells no types
+
+
+def _checked(document: EventDocument) -> EventDocument:
+    """Return an event that has what everything behind this counts on, or raise what comes of its lacking it."""
+    document["id"], document["action"], document["target"]["repository"]
+    return document

@@ -43,10 +43,9 @@ class BlobService:
         Link and data are both looked at, since one may be there without the other.
 
         Raises:
-            BlobUnknownError: the repository does not link it, its data is gone, or collection is removing it.
+            BlobUnknownError: the repository does not link it, or its data is gone.
         """
-        if not await self._guard.admits(digest):
-            raise BlobUnknownError("blob unknown to registry", detail=digest)
+        await self._guard.rely_on(digest)
         size = await self._guard.recall(name, digest)
         if size is None:
             target = await self._linked(name, digest)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core import layout
-from core.collection.guard import CollectionGuard, Need
+from core.collection.guard import CollectionGuard, Expand, Need
 from core.concurrency import map_bounded
 from core.descriptor import Descriptor
 from core.digest import Digest
@@ -115,12 +115,12 @@ class ManifestService:
         One less for a manifest in memory: what may be read is asked each time, what it is only once.
 
         Raises:
-            ManifestUnknownError: the repository does not hold it, its data is gone, or collection is removing it.
+            ManifestUnknownError: the repository does not hold it, or its data is gone.
             StorageCorruptError: the data is not what was pushed. Pushing it again repairs it.
         """
         digest = await self.resolve(name, reference)
-        if not await self._guard.admits(digest):
-            raise _unknown(name, reference)
+        if await self._guard.rely_on(digest):
+            await self._guard.rescue(await self._expand(name, digest), self._expander(name))
         if await self._links.read(layout.revision_link(name, digest)) is not None:
             if (known := self._memory.get(digest)) is not None:
                 return known
@@ -343,13 +343,31 @@ class ManifestService:
     ) -> None:
         """Make sure that collection leaves a manifest that was just stored, and all that it needs."""
         own = Need(layout.revision_link(name, digest), digest)
-        missing = await self._guard.confirm(ticket, [own, *(needed.need for needed in references)])
+        needs = [own, *(needed.need for needed in references)]
+        missing = await self._guard.confirm(ticket, needs, expand=self._expander(name))
         if not missing:
             return
         # Where a tag points at it, the manifest was there before, and its tag must not be left alone.
         if not await self._tags.pointing_at(name, digest):
             await self._links.delete(own.link)
         raise ManifestBlobUnknownError(missing)
+
+    def _expander(self, name: RepositoryName) -> Expand:
+        async def expand(need: Need) -> Sequence[Need]:
+            is_manifest = need.link == layout.revision_link(name, need.digest)
+            return await self._expand(name, need.digest) if is_manifest else ()
+
+        return expand
+
+    async def _expand(self, name: RepositoryName, digest: Digest) -> Sequence[Need]:
+        """Return what a stored manifest leads to; nothing for one that is not there or cannot be read."""
+        if await self._links.read(layout.revision_link(name, digest)) is None:
+            return ()
+        try:
+            content = await self._content(digest)
+            return [each.need for each in self._references(name, read_manifest(content))] if content else ()
+        except (ManifestInvalidError, DigestInvalidError, StorageCorruptError):
+            return ()
 
     def _references(self, name: RepositoryName, manifest: Manifest) -> Sequence[_Needed]:
         """Return what the repository must have, each once, in document order."""

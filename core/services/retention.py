@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from core import layout
 from core.concurrency import map_bounded
-from core.errors import NameInvalidError, ObjectNotFoundError
+from core.errors import NameInvalidError
 from core.link_keys import RevisionKey, parse_link_key
 from core.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.pulls import PullHistory, Pulls
 from core.retention import RetentionRule, TagState, Verdict, judge
 from core.store_time import store_time
-from core.tag_links import TagLinks
+from core.tag_links import TagLinks, TagTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,8 @@ class RetentionPlan:
 
     name: RepositoryName
     verdicts: Sequence[Verdict]
+    removed: Sequence[TagState] = ()
+    """Those that were deleted; a tag that was pushed again in between is not among them."""
 
     @property
     def going(self) -> list[TagState]:
@@ -82,11 +84,7 @@ class RetentionService:
         """Return the tags that have not been pushed again since they were judged. A request for each."""
 
         async def is_unchanged(state: TagState) -> bool:
-            try:
-                stat = await self._storage.stat(layout.tag_current_link(name, state.tag))
-            except ObjectNotFoundError:
-                return False
-            return stat.modified_at == state.pushed_at
+            return await self._tags.stands(name, state.tag, TagTarget(state.digest, state.pushed_at))
 
         verdicts = await map_bounded(is_unchanged, states)
         return [state for state, stands in zip(states, verdicts, strict=True) if stands]

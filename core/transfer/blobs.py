@@ -172,7 +172,8 @@ class BlobTransfer:
                 outcome = await self._send_large(digest, reader, staged)
         except ObjectNotFoundError as error:
             if error.key != layout.blob_data(digest):
-                raise
+                # Not the blob, but what was staged: the same copy, started twice, has come to its end elsewhere.
+                raise ObjectBusyError(error.key) from None
             return Outcome.MISSING
         # What an earlier run staged may be at fault; it is gone now, so this ends.
         return await self._send(digest) if outcome is Outcome.DAMAGED else outcome

@@ -45,8 +45,9 @@ class Removal:
         A tag goes before its manifest, and a manifest before its layers, so that the target is sound at every moment.
         """
         doomed = _Doomed()
-        await for_each(lambda tag: self._doom_tag(name, tag, doomed), stream(sorted(_deleted_tags(found))))
-        history = [key for key in found.extra_tags if not key.endswith(_CURRENT)]
+        deleted = _deleted_tags(found)
+        await for_each(lambda tag: self._doom_tag(name, tag, doomed), stream(sorted(deleted)))
+        history = [key for key in found.extra_tags if key.partition("/")[0] not in deleted and "/index/" in key]
         await self._doom_links(layout.tags(name), history, doomed, is_recorded=False)
         await self._doom_links(layout.revisions(name), found.extra_revisions, doomed)
         await self._doom_links(layout.subjects(name), found.extra_referrers, doomed)

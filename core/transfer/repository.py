@@ -13,7 +13,13 @@ from typing import Final
 from core import layout
 from core.collection.guard import Need
 from core.digest import Digest
-from core.errors import DigestInvalidError, ManifestInvalidError, ObjectNotFoundError, StorageUnavailableError
+from core.errors import (
+    DigestInvalidError,
+    ManifestInvalidError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    StorageUnavailableError,
+)
 from core.manifest import Manifest, read_manifest
 from core.names import RepositoryName, Tag
 from core.schema1 import is_schema1
@@ -219,14 +225,15 @@ class RepositoryTransfer:
         await self._work.budget.take()
         try:
             content = await self._source.read(layout.blob_data(digest), limit=MANIFEST_BYTES_MAX)
-            outcome = Outcome.SENT if Digest.of(content, digest.algorithm) == digest else Outcome.DAMAGED
+            if Digest.of(content, digest.algorithm) == digest:
+                return content
+            trouble, text = _TROUBLES[Outcome.DAMAGED]
         except ObjectNotFoundError:
-            content, outcome = b"", Outcome.MISSING
-        if outcome.is_whole:
-            return content
+            trouble, text = _TROUBLES[Outcome.MISSING]
+        except ObjectTooLargeError:
+            trouble, text = Trouble.DAMAGED, "it is larger than a manifest can be"
         state.lost.add(digest)
         if await self._comparison.read(self._source, layout.revision_link(state.name, digest)) is not None:
-            trouble, text = _TROUBLES[outcome]
             self._work.tally.complain(trouble, state.name, digest, text)
         return None
 

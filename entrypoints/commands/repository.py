@@ -5,13 +5,13 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
 
-from core.events import EventAction, Occurrence, Origin
 from core.names import RepositoryName
 from core.services.repositories import RepositoryRemoval
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
+from entrypoints.telling import tell_removal
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -35,8 +35,7 @@ def _run(arguments: Namespace) -> int:
             name, by=OPERATOR, reason=arguments.reason, dry_run=arguments.dry_run
         )
         if not arguments.dry_run:
-            gone = Occurrence(action=EventAction.DELETE, repository=name)
-            await container.events().emit([gone], Origin(actor=OPERATOR))
+            await tell_removal(container.events(), removal, by=OPERATOR)
         return removal
 
     removal = run_on_store(arguments.file, work)

@@ -11,6 +11,7 @@ from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
+from entrypoints.telling import tell_retention
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -33,7 +34,8 @@ def _run(arguments: Namespace) -> int:
         tags = gone = 0
         async for plan in container.registry().apply_retention(by=OPERATOR, dry_run=arguments.dry_run):
             tags += len(plan.verdicts)
-            gone += len(plan.going)
+            gone += len(plan.going if arguments.dry_run else plan.removed)
+            await tell_retention(container.events(), plan, by=OPERATOR)
             _tell(plan, arguments)
         return tags, gone
 

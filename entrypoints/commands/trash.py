@@ -10,9 +10,10 @@ from core.services.trash import Removal, Restoration
 from core.trash import TrashSummary
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
-from entrypoints.commands.opening import run_on_store
+from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import format_bytes
+from entrypoints.telling import tell_restoration
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -64,7 +65,10 @@ def _list(arguments: Namespace) -> int:
 
 def _restore(arguments: Namespace) -> int:
     async def work(container: "Container") -> Restoration:
-        return await container.registry().restore(arguments.entry, force=arguments.force)
+        registry = container.registry()
+        restoration = await registry.restore(arguments.entry, force=arguments.force)
+        await tell_restoration(container.events(), registry, restoration, by=OPERATOR)
+        return restoration
 
     restoration = run_on_store(arguments.file, work)
     if arguments.json:

@@ -141,7 +141,9 @@ def _judge_chain(chain: Sequence[x509.Certificate]) -> Diagnosis:
 
 
 def _is_root_known(last: x509.Certificate) -> bool:
-    for root in ssl.create_default_context().get_ca_certs(binary_form=True):
+    issuer = last.issuer.public_bytes()
+    # Only what may be it is read: some roots that systems trust break rules that the reader knows.
+    for root in [each for each in ssl.create_default_context().get_ca_certs(binary_form=True) if issuer in each]:
         try:
             last.verify_directly_issued_by(x509.load_der_x509_certificate(root))
         except (ValueError, TypeError, InvalidSignature):

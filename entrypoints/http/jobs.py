@@ -10,9 +10,10 @@ from entrypoints.http.collection import collection_job, watch_job
 from entrypoints.http.notifications_part import notification_jobs
 from entrypoints.http.observation import WorkerObservation
 from entrypoints.http.purging import purge_job
-from entrypoints.http.retaining import pull_recording_job, retention_job
+from entrypoints.http.retaining import SERVER, pull_recording_job, retention_job
 from entrypoints.http.trash_expiry import expiry_job
 from entrypoints.http.verifying import verification_job
+from entrypoints.retaining import retention_hooks
 from entrypoints.workers import Worker
 
 READ_ONLY_SECONDS: Final = 15.0
@@ -44,17 +45,15 @@ def _shared_jobs(container: Container, settings: Settings, observation: WorkerOb
     jobs = [
         expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
     ]
-    retention, collecting, purging = (
-        settings.retention,
-        settings.storage.garbage_collection,
-        settings.storage.upload_purging,
-    )
+    retention, registry, events = settings.retention, container.registry(), container.events()
     if retention.rules and retention.interval_seconds:
         schedule = container.retention_schedule()
-        jobs.append(retention_job(container.registry(), schedule, interval_seconds=retention.interval_seconds))
+        jobs.append(retention_job(registry, schedule, events, interval_seconds=retention.interval_seconds))
     collecting = settings.storage.garbage_collection
     if collecting.enabled:
-        jobs.append(collection_job(container, collecting, observe=observation.collection_observer()))
+        before = retention_hooks(registry, events, by=SERVER, is_wanted=bool(retention.rules))
+        observe = observation.collection_observer()
+        jobs.append(collection_job(container, collecting, observe=observe, before=before))
     verification = settings.storage.verification
     if verification.enabled:
         announcements = container.announcements()

@@ -62,6 +62,8 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     watch.changed([loaded.path, *(files_of(settings.http.tls) if settings.http.tls else ())])
     # Before the fork: a wrong file is told once, and all workers sign with one secret.
     context, secret = _first_context(settings), container.shared_secret()
+    # Likewise, for the workers to share it.
+    container.descriptor_marks()
     asyncio.run(_check_credentials(container))
     _check_audit_log(container)
     _warn(settings, container)

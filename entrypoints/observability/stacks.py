@@ -64,13 +64,13 @@ def _awaited_frames(task: "asyncio.Task[object]") -> Iterator[str]:
 @contextlib.contextmanager
 def answering_signal(file: Path) -> Iterator[None]:
     """Have the stacks of all threads appended to `file` at each `STACK_SIGNAL`, without the interpreter's help."""
+    # What is in force after the block: the default action would end the process, and a signal may still be on its way.
+    signal.signal(STACK_SIGNAL, signal.SIG_IGN)
     with file.open("wb", buffering=0) as output:
         faulthandler.register(STACK_SIGNAL, file=output, all_threads=True)
         try:
             yield
         finally:
-            # Not the default action, which would end the process: a signal may still be on its way.
-            signal.signal(STACK_SIGNAL, signal.SIG_IGN)
             faulthandler.unregister(STACK_SIGNAL)
 
 

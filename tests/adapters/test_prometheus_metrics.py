@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from adapters.metrics.labelled import LABEL_SETS_MAX
+from adapters.metrics.instruments import LABEL_SETS_MAX
 from adapters.metrics.prometheus import PrometheusMetrics
 from adapters.metrics.storage import ACTIONS, CacheCounts, storage_observer
 from core.errors import ObjectNotFoundError, StorageUnavailableError
@@ -146,9 +146,12 @@ def test_cache_is_told_by_hits(server):
         counts = CacheCounts(metrics)
         counts(hit=True)
         counts(hit=False)
-        counts(hit=False)
+        # A second cache of the process counts into the same numbers.
+        CacheCounts(metrics)(hit=False)
+        counts.failed()
 
     server.run_worker(0, work)
     scrape = server.scrape()
     assert scrape.total("registry_storage_cache_requests_total") == 3
     assert scrape.total("registry_storage_cache_hits_total") == 1
+    assert scrape.total("registry_storage_cache_errors_total") == 1

@@ -93,6 +93,22 @@ def test_replay_of_all_of_an_endpoint(config_file: str, capsys: pytest.CaptureFi
     assert run(capsys, "replay", config_file, "--all", "--endpoint", "one") == (ExitCode.OK, "0 replayed\n")
 
 
+def test_replay_of_many(config_file: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    async def bury_many() -> None:
+        place = tmp_path / ("outbox" if (tmp_path / "outbox").exists() else "data")
+        async with FilesystemBlobStorage(str(place)) as storage:
+            outbox = Outbox(storage, process="q", now=lambda: datetime.now(UTC))
+            await outbox.record({"three": [make_event(f"three-{number}") for number in range(250)]})
+            [batch] = await outbox.queued("three")
+            await outbox.bury("three", await outbox.read("three", batch), reason="x")
+            await outbox.settle("three", [batch])
+
+    asyncio.run(bury_many())
+    assert run(capsys, "replay", config_file, "--all", "--endpoint", "three") == (ExitCode.OK, "250 replayed\n")
+    expected = [f"three-{number}" for number in range(250)]
+    assert ids(capsys, config_file, "--queued", "--endpoint", "three") == expected
+
+
 def test_drop_of_dead_letters(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "drop", config_file, "--id", "two-1") == (ExitCode.OK, "1 dropped\n")
     assert ids(capsys, config_file, "--endpoint", "two") == ["two-0", "two-2"]

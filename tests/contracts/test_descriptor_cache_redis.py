@@ -46,6 +46,11 @@ class TestSharedDescriptorCache(DescriptorCacheContract):
         await redis_cache.put(NAME, DIGEST, 5)
         assert await cache.get(NAME, DIGEST) is None
 
+    async def test_what_another_process_forgets_is_not_told(self, cache, redis_cache):
+        await cache.put(NAME, DIGEST, 5)
+        await redis_cache.forget(NAME, DIGEST)
+        assert await cache.get(NAME, DIGEST) is None
+
     async def test_others_are_told(self, cache, redis_cache):
         await cache.put(NAME, DIGEST, 5)
         assert await redis_cache.get(NAME, DIGEST) == 5

@@ -1,5 +1,6 @@
 """What operators see of a real server: metrics of three workers that die, health, profiles, an orderly end."""
 
+import json
 import os
 import re
 import signal
@@ -9,8 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -272,6 +274,65 @@ def test_health_is_told_on_both_addresses(start: Callable[..., Watched], tmp_pat
     down.unlink()
     wait_until(lambda: [ask(f"{server.url}/v2/")[0] for _ in range(9)] == [200] * 9)
     assert "/healthz" not in server.log()
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers HEAD, as a server that is looked after."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def neighbour() -> Iterator[str]:
+    """A server that is looked after; its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_health_is_told_as_distribution_tells_it(
+    start: Callable[..., Watched], tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    tool("docker-registry")
+    down, port = tmp_path / "down", free_port()
+    with ExitStack() as stack:
+        gone = stack.enter_context(ExitStack())
+        other = gone.enter_context(neighbour())
+        common: dict[str, Any] = {"interval": "200ms", "timeout": "1s", "threshold": 2}
+        checks: dict[str, Any] = {
+            "file": [{"file": str(down), "interval": "200ms"}],
+            "tcp": [{"addr": other, **common}],
+            "http": [{"uri": f"http://{other}/?<&>", **common}],
+        }
+        ours = start(health=checks)
+        config = {"http": {"debug": {"addr": f"127.0.0.1:{port}"}}, "health": checks}
+        theirs = stack.enter_context(
+            RegistryServer.reference(tmp_path / "reference", tmp_path / "other", config=config)
+        )
+        reports = [f"{ours.debug}/debug/health", f"http://127.0.0.1:{port}/debug/health"]
+        time.sleep(1)
+        assert ask(reports[0]) == ask(reports[1]) == (200, "{}")
+        down.touch()
+        wait_until(lambda: [ask(report)[0] for report in reports * 5] == [503] * 10)
+        for path in ("/", "/v2/", "/v2/a/manifests/b", "/nowhere"):
+            assert ask(f"{ours.url}{path}") == ask(f"{theirs.url}{path}"), path
+        assert ask(reports[0]) == ask(reports[1])
+        down.unlink()
+        wait_until(lambda: [ask(report)[0] for report in reports * 5] == [200] * 10)
+        gone.close()
+        wait_until(lambda: [len(json.loads(ask(report)[1])) for report in reports * 5] == [2] * 10)
+        assert ask(reports[0]) == ask(reports[1])
 
 
 def test_any_worker_can_be_profiled_and_looked_into(start: Callable[..., Watched]) -> None:

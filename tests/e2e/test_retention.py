@@ -71,3 +71,21 @@ def test_registry_without_such_a_rule_records_no_pulls(tmp_path: Path) -> None:
         client.pull("team/app", "latest")
         assert server.stop() == 0
     assert not (tmp_path / "storage/docker/registry/v2/_control/pulls").exists()
+
+
+def test_collection_applies_the_rules_first(tmp_path: Path) -> None:
+    config = {"retention": {"interval": "0s", "rules": [{"keeplast": 1}]}}
+    with RegistryServer(tmp_path / "ours", tmp_path / "storage", config=config) as server:
+        client = RegistryClient(server.host)
+        for number, image in enumerate(IMAGES):
+            client.push("team/app", f"1.{number}.0", image)
+        assert server.stop() == 0
+        collected = command(server, "garbage-collect", "--delete-untagged", "--offline", "--json")
+        assert collected.returncode == 0, collected
+        server.start()
+        assert client.tags("team/app") == ["1.3.0"]
+        assert IMAGES[3].digest in client.pull("team/app", "1.3.0")
+        for image in IMAGES[:3]:
+            client.request("GET", f"/v2/team/app/manifests/{image.digest}").expect(404)
+        assert command(server, "trash", "restore", "team/app:1.0.0").returncode == 0
+        assert IMAGES[0].digest in client.pull("team/app", "1.0.0")

@@ -8,13 +8,17 @@ import pytest
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core import layout, media_types
 from core.digest import Digest
+from core.events import EventAction, Occurrence, Origin
 from core.lease import Lease
 from core.names import RepositoryName, Tag
+from core.ports.event_sink import NO_EVENTS
 from core.pulls import PullRecorder
 from core.retention import RetentionRule
 from core.schedule import SharedSchedule
 from entrypoints.http.retaining import FLUSH_SECONDS, LOOK_SECONDS, pull_recording_job, retention_job
+from entrypoints.telling import tell_removal, tell_restoration
 from tests.http.conftest import build_registry
+from tests.http.test_events import CollectingSink
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices, counting_ids
 from tests.support.invariants import tags_of
@@ -41,10 +45,10 @@ async def services(time):
     return services
 
 
-def make_job(services, time, owner_id="a", interval=DAY):
+def make_job(services, time, owner_id="a", interval=DAY, events=NO_EVENTS):
     lease = Lease(services.storage, layout.lease("r"), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep)
     schedule = SharedSchedule(services.storage, lease, key=layout.job("r"), interval=timedelta(seconds=interval))
-    return retention_job(build_registry(services), schedule, interval_seconds=interval)
+    return retention_job(build_registry(services), schedule, events, interval_seconds=interval)
 
 
 async def test_one_replica_deletes_and_tells(services, time, caplog):
@@ -89,3 +93,20 @@ async def test_pull_is_told_by_its_digest(start, services):
         async with api.request(method, f"/v2/{NAME}/manifests/{reference}"):
             pass
     assert told == [(NAME, Digest.of(IMAGES[0]))] * 3
+
+
+async def test_what_the_registry_does_by_itself_is_told(services, time):
+    sink = CollectingSink()
+    registry = build_registry(services)
+    await make_job(services, time, events=sink).run()
+    assert sorted(event.tag for event in sink.occurrences()) == ["v0", "v1"]
+    await tell_restoration(sink, registry, await registry.restore("team/app:v0"), by="bob")
+    [(back, origin)] = sink.take()
+    assert (back.action, back.repository, back.tag) == (EventAction.PUSH, NAME, "v0")
+    assert (back.digest, back.size, back.media_type) == (Digest.of(IMAGES[0]), len(IMAGES[0]), media_types.OCI_MANIFEST)
+    assert origin == Origin(actor="bob")
+    await tell_removal(sink, await registry.delete_repository(NAME), by="bob")
+    assert sink.occurrences() == [Occurrence(action=EventAction.DELETE, repository=NAME)]
+    sink.wanted = frozenset()
+    await tell_restoration(sink, registry, await registry.restore("team/app:v2"), by="bob")
+    assert sink.take() == []

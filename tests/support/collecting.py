@@ -1,10 +1,5 @@
 """Collection in one breath, for tests of what comes after it: all that no tag leads to goes to the trash."""
 
-import asyncio
-import sys
-
-from config.container import Container
-from config.loader import load
 from core import layout
 from core.digest import Digest
 from core.errors import ObjectNotFoundError
@@ -57,15 +52,3 @@ async def _mark(
 def _digest_of(key: str) -> Digest:
     algorithm, _, encoded, _ = key.removeprefix(f"{layout.BLOBS}/").split("/")
     return Digest(f"{algorithm}:{encoded}")
-
-
-async def _main(path: str) -> None:
-    container = Container(settings=load(path).settings)
-    async with container.blob_storage() as storage:
-        services = CoreServices(storage=storage)
-        services.trash = container.trash()
-        await collect(services)
-
-
-if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1]))

@@ -28,6 +28,7 @@ from tests.support.simulated_time import SimulatedTime
 T = TypeVar("T")
 
 SETTLE_SECONDS = 60.0
+FILTER_BYTES = 16 * 1024
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Store:
             trash=self.trash(seen, keep=keep),
             cache=InMemoryDescriptorCache(now=self.time.now),
             budget=Budget(Rates(requests_per_second=requests_per_second), clock=self.time.clock, sleep=self.time.sleep),
-            options=CollectionOptions(grace=grace, settle_seconds=SETTLE_SECONDS, **options),
+            options=CollectionOptions(grace=grace, settle_seconds=SETTLE_SECONDS, filter_bytes=FILTER_BYTES, **options),
             surroundings=Surroundings(
                 clock=self.time.clock,
                 sleep=self.time.sleep,

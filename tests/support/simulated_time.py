@@ -33,6 +33,12 @@ class SimulatedTime:
         heapq.heappush(self._sleepers, (self._seconds + seconds, next(self._numbers), waiting))
         await waiting
 
+    def until_next(self) -> float | None:
+        """Return in how many seconds somebody's sleep ends, or None where nobody sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] - self._seconds if self._sleepers else None
+
     async def advance(self, seconds: float) -> None:
         """Let time pass, waking each sleeper at its moment and letting all run before time goes on."""
         ends_at = self._seconds + seconds

@@ -23,8 +23,8 @@ class RepositoryHandlers:
 
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Delete all tags and manifests, and tell how many those were."""
-        by = request[CALLER].principal.name
-        removal = await self._registry.delete_repository(RepositoryName(target.name), by=by)
-        await self._announce.repository_deleted(request, removal.name)
+        name, by = RepositoryName(target.name), request[CALLER].principal.name
+        removal = await self._registry.delete_repository(name, by=by)
+        await self._announce.repository_deleted(request, name)
         document = {"name": removal.name, "tags": len(removal.tags), "manifests": len(removal.manifests)}
         return json_response(document | ({"trash": removal.entry} if removal.entry else {}))

@@ -1,6 +1,7 @@
 """Retention on a store: what is judged, what goes, and what a push in between saves."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from core.registry import Registry
 from core.retention import RetentionRule
 from core.services.catalog import CatalogService
 from core.services.manifests import ManifestPolicy
+from core.tag_links import TagTarget
 from core.trash_entry import TrashKind
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices, counting_ids
@@ -136,6 +138,34 @@ async def test_tag_that_is_pushed_in_between_stays(storage, time):
     assert await registry.retention.unchanged(NAME, plan.going) == []
     [later] = [plan async for plan in plans] or [plan]
     assert later is plan
+
+
+@pytest.mark.parametrize(
+    ("changes", "stands"),
+    [
+        ({}, True),
+        ({"modified_at": timedelta(milliseconds=-400)}, True),
+        ({"modified_at": timedelta(seconds=2)}, False),
+        ({"md5": "another"}, False),
+        ({"md5": None}, True),
+        ({"md5": None, "modified_at": timedelta(milliseconds=-400)}, False),
+    ],
+)
+async def test_times_are_compared_as_exactly_as_the_store_tells_them(storage, time, monkeypatch, changes, stands):
+    await push(storage, time, NAME, ["a"])
+    services = CoreServices(storage=storage)
+    target = (await services.tag_links.targets(NAME, []))[Tag("a")]
+    stat = storage.stat
+
+    async def changed_stat(key):
+        found = await stat(key)
+        moved = found.modified_at + changes.get("modified_at", timedelta(0))
+        return replace(found, modified_at=moved, md5=changes.get("md5", found.md5))
+
+    monkeypatch.setattr(storage, "stat", changed_stat)
+    assert await services.tag_links.stands(NAME, Tag("a"), target) == stands
+    assert not await services.tag_links.stands(NAME, Tag("a"), TagTarget(None, None))
+    assert not await services.tag_links.stands(NAME, Tag("gone"), target)
 
 
 async def test_history_without_a_link_and_other_folders_are_passed_over(storage, time):

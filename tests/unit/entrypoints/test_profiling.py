@@ -2,13 +2,15 @@
 
 import asyncio
 import marshal
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from entrypoints.observability.profiling import Profiler, ProfilerBusyError, as_pstats, as_text
-from entrypoints.observability.stacks import dump_stacks, dump_stuck
+from entrypoints.observability.stacks import STACK_SIGNAL, answering_signal, dump_stacks, dump_stuck
 from tests.support.tools import REPOSITORY_ROOT
 
 SECRET = "hunter2"
@@ -107,3 +109,14 @@ def test_stuck_event_loop_is_shown_all_the_same(tmp_path):
 def test_dead_worker_gets_no_signal(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         dump_stuck(tmp_path / "w.sock", tmp_path / "stacks")
+
+
+def test_late_signal_ends_nobody(tmp_path):
+    before = signal.getsignal(STACK_SIGNAL)
+    try:
+        with answering_signal(tmp_path / "stacks"):
+            os.kill(os.getpid(), STACK_SIGNAL)
+        os.kill(os.getpid(), STACK_SIGNAL)
+        assert (tmp_path / "stacks").read_text().count("test_late_signal_ends_nobody") == 1
+    finally:
+        signal.signal(STACK_SIGNAL, before)

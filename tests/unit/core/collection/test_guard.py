@@ -15,7 +15,6 @@ from core.digest import Digest
 from core.errors import (
     BlobUnknownError,
     ManifestBlobUnknownError,
-    ManifestUnknownError,
     StorageCorruptError,
     StorageUnavailableError,
 )
@@ -94,7 +93,7 @@ async def push_again(services):
 
 
 async def test_nothing_condemned_costs_nothing(services):
-    assert await services.guard.admits(BLOB)
+    await services.guard.rely_on(BLOB)
     await services.guard.poll()
     services.storage.operations.clear()
     await push_again(services)
@@ -140,14 +139,23 @@ async def test_condemned_blob_is_spared_before_a_client_is_told_of_it(services, 
     assert await spared(services) == spelled(BLOB)
 
 
-async def test_blob_under_removal_is_told_to_be_missing(services, rounds, time):
+async def test_answer_about_a_blob_waits_for_the_batch_that_removes_it(services, rounds, time):
     await condemn(rounds, BLOB, IMAGE)
     await rounds.enter(ROUND, 0)
     await time.advance(31)
+    asked = [
+        asyncio.create_task(services.blobs.stat(NAME, BLOB)),
+        asyncio.create_task(services.manifests.get(NAME, Tag("x"))),
+    ]
+    await time.advance(2)
+    assert not any(each.done() for each in asked)
+    assert await spared(services) == spelled(BLOB, IMAGE)
+    await take(services, time, BLOB)
+    await rounds.end(ROUND)
+    await time.advance(1)
     with pytest.raises(BlobUnknownError):
-        await services.blobs.stat(NAME, BLOB)
-    with pytest.raises(ManifestUnknownError):
-        await services.manifests.get(NAME, Tag("x"))
+        await asked[0]
+    assert (await asked[1]).content == MANIFEST
 
 
 async def test_blob_of_a_later_or_an_earlier_batch_is_told_of(services, rounds, time):
@@ -168,9 +176,9 @@ async def test_touched_digests_are_spoken_up_for(services, rounds, time):
 
 
 async def test_touches_end(services, rounds, time):
-    assert await services.guard.admits(BLOB)
+    await services.guard.rely_on(BLOB)
     await time.advance(6 * 3600 + 1)
-    assert await services.guard.admits(Digest.of(CONFIG))
+    await services.guard.rely_on(Digest.of(CONFIG))
     await condemn(rounds, BLOB)
     await time.advance(31)
     await services.guard.poll()
@@ -259,7 +267,7 @@ async def test_dead_collector_is_not_waited_for(services, rounds, time):
     await condemn(rounds, BLOB, IMAGE)
     await rounds.enter(ROUND, 0)
     await services.guard.poll()
-    await time.advance(21)
+    await time.advance(31)
     await services.guard.poll()
     push = asyncio.create_task(push_again(services))
     await time.advance(0)

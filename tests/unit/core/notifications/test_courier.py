@@ -226,3 +226,24 @@ async def test_memory_holds_a_window_only(outbox, time, deliver):
     delivery = deliver(lambda _event: 500)
     await time.advance(1)
     assert sum(len(events) for events in delivery.courier._held.values()) <= 256 + 10
+
+
+async def test_kill_repeats_no_more_than_fifty_batches(outbox, time, deliver):
+    for number in range(120):
+        await record(outbox, str(number))
+    queued_when_sent = []
+
+    class Looking(ScriptedReceiver):
+        async def post(self, body):
+            queued_when_sent.append(len(await outbox.queued("e")))
+            return await super().post(body)
+
+    receiver = Looking()
+    courier = Courier(
+        Endpoint(name="e", receiver=receiver), outbox, EndpointCounts(), clock=time.clock, sleep=time.sleep
+    )
+    assert await courier.deliver_some()
+    assert all(queued - (120 - sent) <= 50 for sent, queued in enumerate(queued_when_sent)), (
+        "what is delivered and still in the outbox"
+    )
+    assert await outbox.queued("e") == []

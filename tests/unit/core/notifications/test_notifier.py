@@ -8,6 +8,7 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core import layout
+from core.errors import StorageUnavailableError
 from core.events import BY_THE_REGISTRY, EventAction, Occurrence
 from core.lease import Lease
 from core.notifications.endpoint import Endpoint
@@ -170,6 +171,17 @@ async def test_endpoints_change_while_it_runs(time, receiver, start):
     assert replacement.taken_ids() == ["1"]
 
 
+async def test_numbers_of_an_endpoint_go_on_when_it_comes_back(time, receiver, start):
+    process = start()
+    await time.advance(1)
+    await process.push()
+    await time.advance(1)
+    process.notifier.use([], RecorderOptions())
+    assert process.notifier.stats().endpoints == []
+    process.notifier.use([Endpoint(name="e", receiver=receiver)], RecorderOptions())
+    assert (process.numbers().recorded, process.numbers().delivered) == (1, 1)
+
+
 async def test_without_endpoints_it_costs_nothing(storage, time, start):
     process = start()
     process.notifier.use([], RecorderOptions())
@@ -216,3 +228,39 @@ async def test_events_of_an_endpoint_that_is_gone_grow_old(storage, time, start)
     await time.advance(200)
     assert await process.outbox.queued("gone") == []
     assert len(await process.outbox.dead("gone")) == 1
+
+
+async def test_finish_ends_in_time_when_the_endpoint_hangs(time, receiver, start):
+    process = start()
+    await process.stop()
+    await process.push()
+
+    async def hang(_body):
+        await asyncio.Event().wait()
+
+    receiver.post = hang
+    async with asyncio.timeout(5):
+        await process.notifier.finish(0.05)
+    [batch] = await process.outbox.queued("e")
+    assert batch.number == 1
+
+
+async def test_finish_without_endpoints_does_nothing(storage, time, start):
+    process = start()
+    await process.stop()
+    process.notifier.use([], RecorderOptions())
+    await process.notifier.finish(1.0)
+    assert [key async for key, _ in storage.walk("/")] == []
+
+
+async def test_failing_outbox_is_told_to_who_runs_it(time, receiver, start):
+    process = start()
+    await time.advance(1)
+
+    async def fail(_endpoint, *, limit=None):
+        raise StorageUnavailableError("down")
+
+    process.outbox.queued = fail
+    await time.advance(5)
+    assert isinstance(process.task.exception(), StorageUnavailableError)
+    assert not process.notifier.stats().is_delivering

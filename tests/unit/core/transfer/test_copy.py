@@ -344,6 +344,16 @@ async def test_staged_bytes_that_rotted_are_sent_again(services, run, monkeypatc
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
+async def test_manifest_that_needs_nothing_and_is_taken_all_the_time_ends_the_copy(services, run):
+    content = b'{"schemaVersion": 7}'
+    digest = Digest.of(content)
+    await services.storage.write(layout.blob_data(digest), content)
+    await services.storage.write(layout.revision_link(APP, digest), digest.encode())
+    with pytest.raises(StorageUnavailableError, match="again and again"):
+        await run.once(guard=Collector(run.target, 1000))
+    assert layout.revision_link(APP, digest) not in await registry_tree(run.target)
+
+
 class Purged(FaultyBlobStorage):
     """Has staged bytes that cannot be gone on with, as a store that purged a multipart upload behind its record."""
 

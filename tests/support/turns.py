@@ -1,0 +1,205 @@
+"""Runs actors on one event loop and one store, one storage request at a time, in an order that somebody chooses.
+
+Every request of an actor waits for its turn. When all that can go on has gone on, the chooser says whose request is
+carried out next, or that time passes until somebody's sleep ends. The same choices give the same run.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
+
+from typing_extensions import override
+
+from core.ports.blob_storage import BlobStorage
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.simulated_time import SimulatedTime
+
+T = TypeVar("T")
+
+TIME: Final = "time"
+AT_ONCE: Final = ContextVar("at_once", default=False)
+"""Whether requests of this task are carried out at once: those of a process that does not stand still."""
+_IDLE_TURNS: Final = 12
+"""How often the loop goes round without a new request before all that can go on has gone on."""
+
+
+class Chooser(Protocol):
+    """Says who is next."""
+
+    def __call__(self, waiting: Sequence[str], *, can_wait: bool) -> str:
+        """Return one of the actors in `waiting`, or `TIME` if `can_wait`."""
+
+
+@dataclass(eq=False)
+class _Request:
+    actor: str
+    future: "asyncio.Future[None]"
+    gives_up_at: float
+
+
+@dataclass
+class Stage:
+    """Where actors take their turns."""
+
+    time: SimulatedTime
+    choose: Chooser
+    patience: Mapping[str, float] = field(default_factory=dict)
+    """For how many seconds a request of an actor is under way at most; as long as the chooser likes unless given."""
+    taken: list[str] = field(default_factory=list)
+    """Who had each turn."""
+
+    def __post_init__(self) -> None:
+        self._waiting: list[_Request] = []
+        self._daemons: list[asyncio.Task[Any]] = []
+
+    async def turn(self, actor: str) -> None:
+        """Wait for the actor's turn."""
+        if AT_ONCE.get():
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        gives_up_at = self.time.clock() + self.patience.get(actor, math.inf)
+        self._waiting.append(_Request(actor, future, gives_up_at))
+        await future
+
+    def stand_by(self, daemon: Coroutine[Any, Any, Any]) -> None:
+        """Run something beside the actors until they have ended; its requests need no turns."""
+        context = copy_context()
+        context.run(AT_ONCE.set, True)  # noqa: FBT003 - the value of a variable
+        self._daemons.append(asyncio.get_running_loop().create_task(daemon, context=context))
+
+    async def play(self, actors: Sequence[Coroutine[Any, Any, Any]]) -> None:
+        """Run the actors to their ends; the first error of one ends all."""
+        tasks = [asyncio.ensure_future(actor) for actor in actors]
+        try:
+            while True:
+                await self._quiet()
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                if all(task.done() for task in tasks):
+                    return
+                await self._give_turn()
+        finally:
+            for task in (*tasks, *self._daemons):
+                task.cancel()
+            await asyncio.wait([*tasks, *self._daemons])
+
+    async def _give_turn(self) -> None:
+        self._waiting = [request for request in self._waiting if not request.future.done()]
+        names = sorted({request.actor for request in self._waiting})
+        until = self.time.until_next()
+        overdue = min((request.gives_up_at for request in self._waiting), default=math.inf)
+        can_wait = until is not None and self.time.clock() + until <= overdue
+        chosen = self.choose(names, can_wait=can_wait) if names else TIME
+        self.taken.append(chosen)
+        if chosen == TIME:
+            assert until is not None, "everybody waits for nothing"
+            await self.time.advance(until)
+            return
+        request = next(request for request in self._waiting if request.actor == chosen)
+        self._waiting.remove(request)
+        request.future.set_result(None)
+
+    async def _quiet(self) -> None:
+        idle, seen = 0, len(self._waiting)
+        while idle < _IDLE_TURNS:
+            await asyncio.sleep(0)
+            idle = idle + 1 if len(self._waiting) == seen else 0
+            seen = len(self._waiting)
+
+
+class ActingBlobStorage(FaultyBlobStorage):
+    """The store as one actor sees it: each request waits for the actor's turn."""
+
+    def __init__(self, inner: BlobStorage, stage: Stage, actor: str) -> None:
+        super().__init__(inner)
+        self._stage = stage
+        self._actor = actor
+
+    @override
+    async def begin(self, operation: str, key: str) -> None:
+        await self._stage.turn(self._actor)
+        await super().begin(operation, key)
+
+    @override
+    async def carry_out(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
+        await self._stage.turn(self._actor)
+        return await super().carry_out(operation, key, call)
+
+
+class RandomChooser:
+    """Chooses by a seed: sometimes anybody, sometimes by priorities that change now and then.
+
+    In half of the runs one actor stands still from some request of its own on, while others do a number of things and
+    time passes: what is rare in a fair order and what breaks protocols.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._is_by_priority = self._random.random() < 0.6
+        self._priorities: dict[str, float] = {}
+        self._time_share = self._random.choice([0.0, 0.02, 0.1, 0.3])
+        self._turns: dict[str, int] = {}
+        self._stands_after = self._random.randrange(25) if self._random.random() < 0.5 else math.inf
+        self._stands_for = self._random.choice([20, 60, 200, 500])
+        self._victim: str | None = None
+
+    def __call__(self, waiting: Sequence[str], *, can_wait: bool) -> str:
+        chosen = self._choose(self._moving(waiting), can_wait=can_wait)
+        if chosen != TIME:
+            self._turns[chosen] = self._turns.get(chosen, 0) + 1
+        return chosen
+
+    def _moving(self, waiting: Sequence[str]) -> Sequence[str]:
+        if self._victim is None:
+            due = [actor for actor in waiting if self._turns.get(actor, 0) >= self._stands_after]
+            self._victim = self._random.choice(due) if due else None
+        if self._victim is None or self._stands_for == 0:
+            return waiting
+        self._stands_for -= 1
+        return [actor for actor in waiting if actor != self._victim]
+
+    def _choose(self, moving: Sequence[str], *, can_wait: bool) -> str:
+        if not moving and self._victim is not None:
+            return TIME if can_wait else self._victim
+        if can_wait and self._random.random() < self._time_share:
+            return TIME
+        if not self._is_by_priority:
+            return self._random.choice(moving)
+        if self._random.random() < 0.05:
+            self._priorities.clear()
+        return max(moving, key=lambda actor: self._priorities.setdefault(actor, self._random.random()))
+
+
+class PlannedChooser:
+    """Lets one actor run, after so many turns another, and so on; the last one to its end, then the others.
+
+    Time passes only when the actor whose turn it is waits for it, or is done.
+    """
+
+    def __init__(self, plan: Sequence[tuple[str, int]]) -> None:
+        self._plan = list(plan)
+
+    def __call__(self, waiting: Sequence[str], *, can_wait: bool) -> str:
+        while self._plan and self._plan[0][1] == 0:
+            self._plan.pop(0)
+        if not self._plan:
+            return waiting[0]
+        actor, turns = self._plan[0]
+        if actor in waiting:
+            self._plan[0] = (actor, turns - 1)
+            return actor
+        if can_wait and self._patience():
+            return TIME
+        self._plan.pop(0)
+        return self(waiting, can_wait=can_wait)
+
+    def _patience(self) -> bool:
+        actor, turns = self._plan[0]
+        # One that is done never waits again: a turn is used up for each wait, so that this ends.
+        self._plan[0] = (actor, turns - 1)
+        return turns > 0

@@ -1,0 +1,275 @@
+"""Clients, replicas and collectors on one store, in thousands of orders of their storage requests.
+
+Whatever the order, and however long a process stands still in the middle: what was answered 201 is there, whole, at the
+end; right then too, unless a collector stood still in the middle of a request for so long that it was taken for dead.
+As long as nobody stands still, a client that was told that a layer exists can push the manifest that needs it, too.
+"""
+
+import contextlib
+import json
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import pytest
+
+from core import media_types
+from core.collection.guard import CollectionGuard
+from core.collection.marking import Marker
+from core.collection.removing import RoundLostError
+from core.digest import Digest
+from core.errors import BlobUnknownError, ManifestBlobUnknownError, ManifestUnknownError
+from core.names import RepositoryName, Tag
+from tests.support.collecting_services import Store, push_image
+from tests.support.content import descriptor, image_index, image_manifest
+from tests.support.core_services import chunks
+from tests.support.promises import Promises
+from tests.support.turns import ActingBlobStorage, PlannedChooser, RandomChooser, Stage
+
+NAME, OTHER = RepositoryName("a"), RepositoryName("b")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as a client has it."""
+
+    config: bytes
+    layers: tuple[bytes, ...] = ()
+    subject: dict[str, object] | None = None
+
+    @property
+    def manifest(self):
+        return image_manifest(self.config, self.layers, subject=self.subject)
+
+    @property
+    def digest(self):
+        return Digest.of(self.manifest)
+
+
+KEPT = Image(b"kept config", (b"shared",))
+OLD = Image(b"old config", (b"shared", b"old layer"))
+NEW = Image(b"new config", (b"old layer",))
+SBOM = Image(b"sbom config", (), descriptor(OLD.manifest, media_types.OCI_MANIFEST))
+INDEX = image_index([OLD.manifest])
+
+
+class Mode(Enum):
+    """Who may stand still, for any time, in the middle of a request."""
+
+    NOBODY = auto()
+    SERVERS = auto()
+    COLLECTORS = auto()
+
+
+REQUEST_SECONDS = 15.0
+"""How long a request of somebody who does not stand still takes, at most."""
+
+
+class Run:
+    """One run: a store with an image that is kept, and one that only manifests without a tag are left of."""
+
+    def __init__(self, chooser, mode):
+        self.store = Store()
+        movers = {"pusher", "second pusher"} if mode is Mode.COLLECTORS else {"collector", "second collector"}
+        if mode is Mode.NOBODY:
+            movers |= {"pusher", "second pusher"}
+        self.stage = Stage(self.store.time, chooser, patience=dict.fromkeys(movers, REQUEST_SECONDS))
+        self.promises = Promises(self.store.storage, looks_at_once=mode is not Mode.COLLECTORS)
+        self.mode = mode
+        self.is_watchful = mode is Mode.NOBODY
+
+    async def set_up(self):
+        services = self.store.services()
+        await push_image(services, NAME, KEPT.config, KEPT.layers, tags=["kept"])
+        await push_image(services, NAME, OLD.config, OLD.layers)
+        await push_image(services, OTHER, OLD.config, OLD.layers, tags=["gone"])
+        await services.manifests.delete(OTHER, OLD.digest)
+        await services.push_blob(NAME, b"sbom config")
+        await self.store.time.advance(2 * 3600)
+        await self.promises.give(NAME, KEPT.digest)
+
+    def replica(self, name):
+        services = self.store.services(ActingBlobStorage(self.store.storage, self.stage, name))
+        if self.mode is not Mode.SERVERS:
+            self.stage.stand_by(self._watch(services.guard))
+        return services
+
+    async def _watch(self, guard):
+        while True:
+            await guard.poll()
+            await self.store.time.sleep(guard.poll_seconds)
+
+    async def collect(self, name="collector"):
+        storage = ActingBlobStorage(self.store.storage, self.stage, name)
+        # One that stood still for a minute gives up: another collector took its round for that of a dead one.
+        with contextlib.suppress(RoundLostError):
+            await self.store.collector(storage, deletes_untagged=True).run()
+
+    async def play(self, *actors):
+        await self.set_up()
+        await self.stage.play([actor(self) for actor in actors])
+        return await self.promises.check()
+
+
+async def client_pushes(run, services, name, image, *, tag=None, source=None):
+    """What docker does: ask for each blob, mount or send those that are missing, then the manifest."""
+    for blob in (image.config, *image.layers):
+        digest = Digest.of(blob)
+        try:
+            await services.blobs.stat(name, digest)
+        except BlobUnknownError:
+            if source is None or not await services.blobs.mount(name, digest, source=source):
+                await services.uploads.put(name, digest, chunks(blob))
+    try:
+        await put(run, services, name, image.manifest, tag)
+    except ManifestBlobUnknownError as error:
+        if run.is_watchful:
+            run.promises.broken.append(f"refused although all was told to be there: {error.digests}")
+
+
+async def put(run, services, name, manifest, tag):
+    media_type = json.loads(manifest)["mediaType"]
+    await services.manifests.put(name, manifest, media_type, tags=[Tag(tag)] if tag else [])
+    await run.promises.give(name, Digest.of(manifest))
+
+
+async def push_again(run):
+    await client_pushes(run, run.replica("pusher"), NAME, OLD, tag="again")
+
+
+async def push_elsewhere(run):
+    await client_pushes(run, run.replica("second pusher"), OTHER, OLD, tag="again", source=NAME)
+
+
+async def push_new_with_old_layer(run):
+    await client_pushes(run, run.replica("pusher"), NAME, NEW, tag="new")
+
+
+async def tag_by_manifest(run):
+    """A client that finds the manifest by its digest, and pushes it under a tag without asking for its layers."""
+    services = run.replica("pusher")
+    try:
+        found = await services.manifests.get(NAME, OLD.digest)
+        await put(run, services, NAME, found.content, "again")
+    except ManifestUnknownError:
+        return
+    except ManifestBlobUnknownError as error:
+        if run.is_watchful:
+            run.promises.broken.append(f"the manifest was there, its blobs were not: {error.digests}")
+
+
+async def push_index(run):
+    services = run.replica("pusher")
+    try:
+        await services.manifests.get(NAME, OLD.digest)
+    except ManifestUnknownError:
+        await client_pushes(run, services, NAME, OLD)
+    try:
+        await put(run, services, NAME, INDEX, "multi")
+    except ManifestBlobUnknownError as error:
+        if run.is_watchful:
+            run.promises.broken.append(f"the manifest was there and could not be listed: {error.digests}")
+
+
+async def push_referrer(run):
+    services = run.replica("pusher")
+    await client_pushes(run, services, NAME, OLD, tag="again")
+    await client_pushes(run, services, NAME, SBOM)
+
+
+async def delete(run, services, name, digest):
+    run.promises.take_back(name, digest)
+    # The collector may be faster with one that has no tag.
+    with contextlib.suppress(ManifestUnknownError):
+        await services.manifests.delete(name, digest)
+
+
+async def move_tag(run):
+    services = run.replica("second pusher")
+    await client_pushes(run, services, NAME, OLD, tag="kept")
+    await delete(run, services, NAME, KEPT.digest)
+
+
+async def delete_and_push_again(run):
+    services = run.replica("pusher")
+    await delete(run, services, NAME, OLD.digest)
+    await client_pushes(run, services, NAME, OLD, tag="again")
+
+
+async def collect(run):
+    await run.collect()
+
+
+async def collect_too(run):
+    await run.collect("second collector")
+
+
+SCENARIOS = {
+    "push-again": [push_again, collect],
+    "mount": [push_elsewhere, collect],
+    "new-image-with-an-old-layer": [push_new_with_old_layer, collect],
+    "tag-by-manifest": [tag_by_manifest, collect],
+    "index": [push_index, collect],
+    "referrer": [push_referrer, collect],
+    "tag-move": [move_tag, collect],
+    "delete-and-push-again": [delete_and_push_again, collect],
+    "two-replicas": [push_again, push_elsewhere, collect],
+    "two-collectors": [push_again, collect, collect_too],
+    "everybody": [push_new_with_old_layer, push_elsewhere, move_tag, collect, collect_too],
+}
+RANDOM_ORDERS = 30
+
+
+async def broken_by(scenario, chooser, mode=Mode.SERVERS):
+    return await Run(chooser, mode).play(*SCENARIOS[scenario])
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+async def test_random_orders_break_no_promise(scenario, mode):
+    for seed in range(RANDOM_ORDERS):
+        assert await broken_by(scenario, RandomChooser(seed), mode) == [], f"seed {seed}"
+
+
+def plans(first, second, *, before, between):
+    """Yield every order in which one runs so far, then the other so far, then the first to its end."""
+    for start in range(before):
+        for length in range(1, between, 3):
+            yield [(first, start), (second, length), (first, 10_000)]
+
+
+@pytest.mark.parametrize("scenario", ["push-again", "tag-by-manifest"])
+@pytest.mark.parametrize(
+    "orders",
+    [
+        plans("collector", "pusher", before=60, between=20),
+        plans("pusher", "collector", before=20, between=60),
+    ],
+    ids=["collector-first", "pusher-first"],
+)
+async def test_orders_with_two_switches_break_no_promise(scenario, orders):
+    for plan in orders:
+        assert await broken_by(scenario, PlannedChooser(plan)) == [], plan
+
+
+async def is_found_out(scenario):
+    return any([await broken_by(scenario, RandomChooser(seed)) for seed in range(100)])
+
+
+async def test_without_confirming_a_promise_is_broken(monkeypatch):
+    """The explorer can fail: a guard that confirms nothing is found out."""
+
+    async def confirm(_self, _ticket, _needs, *, expand=None):
+        return ()
+
+    monkeypatch.setattr(CollectionGuard, "confirm", confirm)
+    assert await is_found_out("new-image-with-an-old-layer")
+
+
+async def test_without_looking_again_a_promise_is_broken(monkeypatch):
+    """A collector that does not look again loses what was pushed by somebody who had not seen its round."""
+
+    async def mark_new(_self):
+        return
+
+    monkeypatch.setattr(Marker, "mark_new", mark_new)
+    assert await is_found_out("push-again")
