@@ -7,11 +7,9 @@ from entrypoints.commands.base import changes_nothing
 
 READING = {"serve", "config", "catalog", "doctor", "export"}
 """`catalog rebuild` derives from storage what is there already."""
-WITH_TWO_SIDES = {"copy"}
-"""Its target has a configuration of its own, and may lie where no log of ours is."""
 
 
 @pytest.mark.parametrize("command", ALL, ids=lambda command: command.name)
 def test_command_says_whether_it_changes_anything(command):
     says_no = command.changes is changes_nothing
-    assert says_no == (command.name in READING | WITH_TWO_SIDES)
+    assert says_no == (command.name in READING)
