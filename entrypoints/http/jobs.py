@@ -64,6 +64,7 @@ def _shared_jobs(container: Container, settings: Settings, observation: WorkerOb
                 container.verification_schedule(),
                 options=container.verification_options(),
                 interval_seconds=verification.interval_seconds,
+                observer=observation.verification_observer(),
             )
         )
     purging = settings.storage.upload_purging

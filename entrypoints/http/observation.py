@@ -27,7 +27,7 @@ from entrypoints.http.tracing import tracing
 from entrypoints.observability.checks import check_storage, configured_checks
 from entrypoints.observability.debug import is_public, private_app, public_app
 from entrypoints.observability.health import CheckFailedError, Health
-from entrypoints.observability.jobs import collection_observer
+from entrypoints.observability.jobs import VerificationObserver, collection_observer
 from entrypoints.observability.notification_numbers import NotificationReader
 from entrypoints.observability.numbers import (
     catalog_reader,
@@ -190,6 +190,10 @@ class WorkerObservation:
     def collection_observer(self) -> CollectionObserver:
         """Return what a garbage collector of this process tells how far it is."""
         return collection_observer(self._metrics) if self._metrics is not None else ignore
+
+    def verification_observer(self) -> VerificationObserver | None:
+        """Return what a verification by this process tells how far it is, if anything is measured."""
+        return VerificationObserver(self._metrics) if self._metrics is not None else None
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
