@@ -116,8 +116,13 @@ class ServerObservation:
 
     def worker_ended(self, number: int) -> None:
         """Take note that a worker is dead, before another one takes its place."""
-        if self._place is not None:
+        if self._place is None:
+            return
+        try:
             self._place.folder.forget(number)
+        except OSError as error:
+            # Its gauges stay until its successor writes them; whoever supervises must go on.
+            _logger.warning("the gauges of worker %d cannot be emptied: %s", number, error.strerror)
 
     def close(self) -> None:
         """Close and remove what `open` made."""
@@ -221,7 +226,7 @@ class WorkerObservation:
         private = await stack.enter_async_context(_running(private_app()))
         await web.UnixSite(private, str(place.folder.socket_of(self._number))).start()
         shared = await stack.enter_async_context(_running(public))
-        # A duplicate, because closing the site closes the socket, which the next worker of a single process needs.
+        # A duplicate: the site closes it, and the original is the parent's, which a single process is itself.
         await web.SockSite(shared, place.sock.dup()).start()
 
 
