@@ -5,7 +5,7 @@ The one reader of the environment. What it returns is complete and checked; what
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -27,6 +27,7 @@ from config.schema.root import RootSchema
 from config.settings import Settings
 from config.spellings import find_unknown, respell, widen_bare
 from config.support import Severity, check_support
+from config.tracing import TracingSettings, read_tracing
 from config.tree import KeyPath, Section, Source, dotted, find_node
 from config.yaml_tree import parse_document
 
@@ -54,6 +55,8 @@ class Loaded:
     """For the debug log."""
     effective: tuple[EffectiveValue, ...]
     """Every key with its value and source."""
+    tracing: TracingSettings = field(default_factory=TracingSettings)
+    """What the variables of OpenTelemetry ask for."""
 
 
 def find_path(argument: str | None, *, environ: Mapping[str, str] | None = None) -> str:
@@ -123,6 +126,7 @@ def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
         *unsupported[Severity.REFUSE],
     ]
     settings = _build(root, path, problems)
+    tracing, tracing_warnings = read_tracing(environ)
     return Loaded(
         settings=settings,
         path=path,
@@ -131,9 +135,11 @@ def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
             *findings.warnings,
             *(key.explain() for key in unknown),
             *unsupported[Severity.WARN],
+            *tracing_warnings,
         ),
         notes=(*notes, *unsupported[Severity.NOTE]),
         effective=tuple(list_effective(root, settings)),
+        tracing=tracing,
     )
 
 

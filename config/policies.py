@@ -1,12 +1,22 @@
 """Settings turned into the callables that the core asks: may this URL be named, must this image be there."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 
-from config.settings import AccessSettings, AuthKind, AuthSettings, IndexPlatforms, RuleSettings, ValidationSettings
+from config.settings import (
+    AccessSettings,
+    AuthKind,
+    AuthSettings,
+    IndexPlatforms,
+    RetentionSettings,
+    RuleSettings,
+    ValidationSettings,
+)
 from core.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, AccessPolicy, ImmutableTags, Rule, RuleAction
 from core.descriptor import Descriptor
 from core.names import RepositoryName, Tag
+from core.retention import Order, RetentionRule
 from core.services.manifests import ManifestPolicy
 from core.verification.context import VerificationRules
 
@@ -30,6 +40,25 @@ def _rule(settings: RuleSettings) -> Rule:
         repositories=settings.repositories,
         actions=frozenset(RuleAction(action.value) for action in settings.actions),
     )
+
+
+def retention_rules(settings: RetentionSettings) -> Sequence[RetentionRule]:
+    """Return what keeps tags."""
+    return [
+        RetentionRule(
+            repositories=rule.repositories,
+            tags=rule.tags,
+            keep_last=rule.keep_last,
+            order=Order(rule.order.value),
+            pushed_within=_duration(rule.pushed_within_seconds),
+            pulled_within=_duration(rule.pulled_within_seconds),
+        )
+        for rule in settings.rules
+    ]
+
+
+def _duration(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def manifest_policy(settings: ValidationSettings, keeps_tag: Callable[[RepositoryName, Tag], bool]) -> ManifestPolicy:

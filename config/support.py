@@ -27,8 +27,6 @@ class Unsupported:
     key: str
     severity: Severity
     instead: str
-    harmless: str | None = None
-    """The value that is supported, if one is."""
 
     @property
     def counts_when_empty(self) -> bool:
@@ -47,19 +45,23 @@ UNSUPPORTED: Final = (
     Unsupported("storage.oss", Severity.REFUSE, "use s3 with the S3 endpoint of OSS"),
     Unsupported("storage.rados", Severity.REFUSE, "use s3 with Ceph's RADOS gateway"),
     Unsupported("storage.swift", Severity.REFUSE, "use s3 with Swift's S3 middleware"),
-    Unsupported("notifications.endpoints", Severity.WARN, "nobody is notified; the access log tells"),
     Unsupported("middleware.registry", Severity.WARN, "remove it; distribution has none to offer either"),
     Unsupported("middleware.repository", Severity.WARN, "remove it; distribution has none to offer either"),
     Unsupported("middleware.storage", Severity.WARN, "use storage.s3.redirectendpoint to redirect elsewhere"),
-    Unsupported("redis", Severity.WARN, "descriptors are cached in memory, or not at all"),
-    Unsupported("storage.cache.blobdescriptor", Severity.WARN, "use inmemory", harmless="inmemory"),
+    *(
+        Unsupported(f"redis.{key}", Severity.WARN, "clusters are not supported; name one server, or sentinels")
+        for key in ("maxredirects", "readonly", "routebylatency", "routerandomly")
+    ),
+    *(
+        Unsupported(f"redis.{key}", Severity.NOTE, "connections are kept for as long as they work")
+        for key in ("minidleconns", "maxidleconns", "connmaxidletime", "connmaxlifetime", "poolfifo")
+    ),
+    *(
+        Unsupported(f"redis.{key}", Severity.NOTE, "it concerns distribution's own client")
+        for key in ("contexttimeoutenabled", "disableidentity", "disableindentity", "identitysuffix", "unstableresp3")
+    ),
     Unsupported("storage.tag.concurrencylimit", Severity.NOTE, "the registry bounds its requests itself"),
     Unsupported("storage.s3.loglevel", Severity.NOTE, "use log.level"),
-    Unsupported("health.file", Severity.WARN, "use the probes of the platform"),
-    Unsupported("health.http", Severity.WARN, "use the probes of the platform"),
-    Unsupported("health.tcp", Severity.WARN, "use the probes of the platform"),
-    Unsupported("health.storagedriver", Severity.NOTE, "requests tell when the storage fails"),
-    Unsupported("http.debug.addr", Severity.WARN, "there is no debug listener"),
     Unsupported("http.http2.disabled", Severity.NOTE, "HTTP/1.1 is all that is spoken"),
     Unsupported("http.h2c.enabled", Severity.WARN, "let a proxy in front speak HTTP/2"),
     Unsupported("http.tls.letsencrypt", Severity.REFUSE, "use certbot, or a proxy in front such as Caddy"),
@@ -76,14 +78,14 @@ def check_support(root: Section) -> dict[Severity, list[str]]:
     found: dict[Severity, list[str]] = {severity: [] for severity in Severity}
     for row in UNSUPPORTED:
         node = find_node(root, tuple(row.key.split(".")))
-        if node is not None and (row.counts_when_empty or _is_given(node, row.harmless)):
+        if node is not None and (row.counts_when_empty or _is_given(node)):
             found[row.severity].append(f"{node.source}: `{row.key}` is not supported by this version: {row.instead}")
     return found
 
 
-def _is_given(node: Node, harmless: str | None) -> bool:
+def _is_given(node: Node) -> bool:
     """Whether a value asks for something: empty ones do not, nor does a switch that is off."""
     if isinstance(node, Scalar):
-        return not node.is_empty and node.value is not False and node.text != harmless
+        return not node.is_empty and node.value is not False
     children = node.values() if isinstance(node, Section) else node
-    return any(_is_given(child, harmless) for child in children)
+    return any(_is_given(child) for child in children)

@@ -36,6 +36,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       StorageUnavailableError
         CatalogLostError
       StorageCorruptError
+      AuditUnavailableError             nobody could be held to account, so nothing is changed
       ImageLayoutError
 """
 
@@ -228,6 +229,10 @@ class CatalogLostError(StorageUnavailableError):
 
 class StorageCorruptError(StorageError):
     """What is stored cannot be what was written."""
+
+
+class AuditUnavailableError(StorageError):
+    """The audit log cannot be written; the message is for operators."""
 
 
 class ImageLayoutError(StorageError):

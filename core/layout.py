@@ -4,19 +4,23 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
 
     /docker/registry/v2
   + ├── _transfers/<id>/<alg>/<hex>                       a large blob on its way from another storage
+  + ├── _notifications
+  + │   ├── queued/<endpoint>/<event batch>               events that are still to be delivered
+  + │   └── dead/<endpoint>/<event>                       events that were given up
   + ├── _control
   + │   ├── readonly                                      the registry is read-only (`core.read_only`)
   + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
+  + │   ├── doctor/<id>/…                                 scratch objects of an examination under way
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
   + │   ├── collection/<part>                             how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
-  + │   └── jobs/<job>                                    when it was done last (`core.schedule`)
+  + │   ├── jobs/<job>                                    when it was done last (`core.schedule`)
+  + │   └── pulls/{since,latest,batches/<id>}             when manifests were pulled (`core.pulls`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what was removed together, in numbered parts
-  + │   ├── blobs/<alg>/<hex[:2]>/<hex>/<entry>           content that was collected under that entry
-  + │   ├── quarantine/<alg>/<hex[:2]>/<hex>/<entry>      content that is not what its digest says
-  + │   └── clock                                         written to learn the store's time
+  + │   ├── blobs/<alg>/<hex[:2]>/<hex>.<entry>           content that was collected under that entry
+  + │   └── quarantine/<alg>/<hex[:2]>/<hex>.<entry>      content that is not what its digest says
     ├── blobs/<alg>/<hex[:2]>/<hex>/data                  content, addressed by its digest
     └── repositories/<name>
         ├── _layers/<alg>/<hex>/link                      this repository may read that blob
@@ -39,6 +43,7 @@ construction. Distribution never enters a `_…` directory that it does not know
 """
 
 from typing import Final
+from urllib.parse import unquote
 
 from core.digest import Digest
 from core.names import RepositoryName, Tag
@@ -54,12 +59,22 @@ READ_ONLY: Final = f"{CONTROL}/readonly"
 """While it is there, and its time has not passed, nothing is taken in."""
 STORE_TIME: Final = f"{CONTROL}/time"
 """Whoever writes it learns the store's time."""
+NOTIFICATIONS_QUEUED: Final = f"{ROOT}/_notifications/queued"
+"""Its children are the endpoints that have events to come."""
+NOTIFICATIONS_DEAD: Final = f"{ROOT}/_notifications/dead"
+"""Its children are the endpoints that have dead letters."""
+_PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
+"""Bytes of an endpoint's name that stand for themselves in a key."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
 SPARES: Final = f"{CONTROL}/spares"
 COLLECTION: Final = f"{CONTROL}/collection"
+PULLS_SINCE: Final = f"{CONTROL}/pulls/since"
+"""Its time is that from which on pulls are known without a gap."""
+PULLS_LATEST: Final = f"{CONTROL}/pulls/latest"
+"""Its time is when a process last showed that it records pulls."""
+PULL_BATCHES: Final = f"{CONTROL}/pulls/batches"
 TRASH: Final = f"{ROOT}/_trash"
 TRASH_ENTRIES: Final = f"{TRASH}/entries"
-TRASH_CLOCK: Final = f"{TRASH}/clock"
 
 
 def blob_directory(digest: Digest) -> str:
@@ -177,24 +192,32 @@ def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
     return f"{referrers(name, subject)}/{digest.algorithm}/{digest.encoded}/link"
 
 
+def pull_batch(batch_id: str) -> str:
+    """When some manifests were pulled, as one process saw it."""
+    return f"{PULL_BATCHES}/{batch_id}"
+
+
 def trash_entry_part(entry_id: str, part: int) -> str:
     """One part of the record of what was removed."""
     return f"{TRASH_ENTRIES}/{entry_id}.{part:06}"
 
 
-def trash_blob(digest: Digest) -> str:
-    """Its children are the copies of a blob in the trash, named by the entries that they were removed under."""
-    return f"{TRASH}/blobs/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}"
+def trash_blobs(digest: Digest) -> str:
+    """Its children are the copies of blobs whose digests begin alike, as `<hex>.<entry>`.
+
+    A folder of its own for each blob would stay in a folder's tree when the copies have gone.
+    """
+    return f"{TRASH}/blobs/{digest.algorithm}/{digest.encoded[:2]}"
 
 
 def trash_blob_copy(digest: Digest, entry_id: str) -> str:
     """The content of a blob that was removed under an entry."""
-    return f"{trash_blob(digest)}/{entry_id}"
+    return f"{trash_blobs(digest)}/{digest.encoded}.{entry_id}"
 
 
 def quarantined_copy(digest: Digest, entry_id: str) -> str:
     """Content that stood at a blob's key and was not that blob."""
-    return f"{TRASH}/quarantine/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}/{entry_id}"
+    return f"{TRASH}/quarantine/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{entry_id}"
 
 
 def is_manifest_link(key: str) -> bool:
@@ -205,6 +228,21 @@ def is_manifest_link(key: str) -> bool:
 def lease(job: str) -> str:
     """The object by which one of several replicas does a job: letters, digits and dashes name it."""
     return f"{CONTROL}/leases/{job}"
+
+
+def endpoint_component(endpoint: str) -> str:
+    """What an endpoint's name, which may be any text, is called in a key; `endpoint_of` undoes it."""
+    return "".join(chr(byte) if byte in _PLAIN else f"_{byte:02x}" for byte in endpoint.encode())
+
+
+def endpoint_of(component: str) -> str:
+    """The endpoint's name for its component of a key."""
+    return unquote(component.replace("_", "%"))
+
+
+def doctor(scratch_id: str) -> str:
+    """What an examination writes and removes again: letters, digits and dashes name it."""
+    return f"{CONTROL}/doctor/{scratch_id}"
 
 
 def verification(scope: str) -> str:

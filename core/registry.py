@@ -1,8 +1,10 @@
 """The facade: the only object that entrypoints know of the domain."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
+from core.concurrency import slices
 from core.digest import Digest
 from core.names import Reference, RepositoryName, Tag
 from core.services.blobs import BlobService
@@ -10,9 +12,13 @@ from core.services.catalog import CatalogService
 from core.services.manifests import ManifestService, PushedManifest
 from core.services.referrers import ReferrerService
 from core.services.repositories import RepositoryRemoval, RepositoryService
+from core.services.retention import RetentionPlan, RetentionService
 from core.services.tags import TagService
 from core.services.trash import Restoration, TrashService
 from core.services.uploads import UploadService
+
+_TAGS_AT_ONCE: Final = 50
+"""How many tags retention deletes between two looks whether they are as they were judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +33,7 @@ class Registry:
     catalog: CatalogService
     trash: TrashService
     repositories: RepositoryService
+    retention: RetentionService
 
     async def push_manifest(
         self,
@@ -60,6 +67,24 @@ class Registry:
         if not dry_run:
             await self.catalog.record_removal(name)
         return removal
+
+    async def apply_retention(self, *, by: str = "", dry_run: bool = False) -> AsyncIterator[RetentionPlan]:
+        """Delete the tags that no rule keeps, repository by repository, and yield what was done in each.
+
+        A tag that is pushed between its judgement and its deletion stays, but for the time of a request or two.
+
+        Args:
+            by: who asks, for the record.
+            dry_run: only tell what would go.
+        """
+        async for plan in self.retention.plans(merges_pulls=not dry_run):
+            removed = list(plan.removed)
+            for some in () if dry_run else slices(plan.going, _TAGS_AT_ONCE):
+                if states := await self.retention.unchanged(plan.name, some):
+                    tags = {state.tag: state.digest for state in states}
+                    await self.manifests.delete_tags(plan.name, tags, by=by, reason="retention")
+                    removed += states
+            yield replace(plan, removed=removed)
 
     async def restore(self, entry: str, *, force: bool = False) -> Restoration:
         """Bring back what an entry of the trash names (see `TrashService.restore`), and its repositories' names."""

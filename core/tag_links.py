@@ -1,13 +1,15 @@
 """What tags are in storage: `current/link`, which alone makes a tag, and `index/…`, its history."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from core import layout
 from core.concurrency import map_bounded
 from core.digest import Digest
-from core.errors import TagInvalidError
+from core.errors import ObjectNotFoundError, TagInvalidError
 from core.links import Links
 from core.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
@@ -16,6 +18,16 @@ _CURRENT = "/current/link"
 
 _as_tag = lru_cache(maxsize=16_384)(Tag)
 """Reading a name is most of what a list of thousands of tags costs, and lists are asked for again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagTarget:
+    """What a tag points at, and since when."""
+
+    digest: Digest | None
+    """None where the link holds no digest, or the tag is history only."""
+    pushed_at: datetime | None
+    """When it was last pushed, by the store's clock; None for a tag that is history only."""
 
 
 class TagLinks:
@@ -66,13 +78,54 @@ class TagLinks:
                 # Not written by a registry: a temporary file, or something a person put there.
                 continue
 
+    async def targets(self, name: RepositoryName, held: Iterable[Digest]) -> dict[Tag, TagTarget]:
+        """Return every tag of a repository, one that is history only included, with what it points at.
+
+        One listing, and a read per tag only where the store does not tell checksums in its listings, or the tag points
+        at none of the manifests that are `held`.
+        """
+        by_md5 = {_md5_of(digest): digest for digest in held}
+        targets: dict[Tag, TagTarget] = {}
+        async for key, stat in self._storage.walk(layout.tags(name)):
+            tag_name, _, rest = key.removeprefix(layout.tags(name) + "/").partition("/")
+            try:
+                tag = _as_tag(tag_name)
+            except TagInvalidError:
+                continue
+            if f"/{rest}" == _CURRENT:
+                targets[tag] = TagTarget(by_md5.get(stat.md5 or ""), stat.modified_at)
+            else:
+                targets.setdefault(tag, TagTarget(None, None))
+        unknown = [tag for tag, target in targets.items() if target.digest is None and target.pushed_at is not None]
+
+        async def resolve(tag: Tag) -> TagTarget:
+            return TagTarget(await self.resolve(name, tag), targets[tag].pushed_at)
+
+        return targets | dict(zip(unknown, await map_bounded(resolve, unknown), strict=True))
+
+    async def stands(self, name: RepositoryName, tag: Tag, target: TagTarget) -> bool:
+        """Whether a tag has not been pushed, moved or deleted since `targets` told of it. One storage request.
+
+        Some stores tell milliseconds in a listing and seconds elsewhere; then the checksum has to be the same too, and
+        a push of the same manifest in the second of the push before goes unnoticed.
+        """
+        try:
+            stat = await self._storage.stat(layout.tag_current_link(name, tag))
+        except ObjectNotFoundError:
+            return False
+        if target.digest is None or target.pushed_at is None:
+            return False
+        if stat.md5 is None:
+            return stat.modified_at == target.pushed_at
+        return stat.md5 == _md5_of(target.digest) and abs(stat.modified_at - target.pushed_at) < timedelta(seconds=1)
+
     async def pointing_at(self, name: RepositoryName, digest: Digest) -> list[Tag]:
         """Return the tags that point at a manifest.
 
         One listing, and a read per tag only where the store does not tell checksums in its listings: 51 tags on
         an object store cost one request instead of 52.
         """
-        link_md5 = hashlib.md5(digest.encode("ascii"), usedforsecurity=False).hexdigest()
+        link_md5 = _md5_of(digest)
         certain: list[Tag] = []
         to_read: list[Tag] = []
         async for key, stat in self._storage.walk(layout.tags(name)):
@@ -90,6 +143,11 @@ class TagLinks:
 
         resolved = await map_bounded(resolve, to_read)
         return certain + [tag for tag, target in zip(to_read, resolved, strict=True) if target == digest]
+
+
+def _md5_of(digest: Digest) -> str:
+    """Return the checksum of a link to `digest`, as stores tell it."""
+    return hashlib.md5(digest.encode("ascii"), usedforsecurity=False).hexdigest()
 
 
 def _tag_of_current_link(name: RepositoryName, key: str) -> Tag | None:

@@ -8,16 +8,18 @@ registry that serves; distribution does not enter it.
 
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from core import layout
-from core.concurrency import closing
+from core.concurrency import REQUESTS_AT_ONCE, closing, map_bounded
 from core.digest import Digest
 from core.errors import ObjectNotFoundError, StorageCorruptError
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.store_time import store_time
 from core.trash_entry import (
     PART_BYTES_MAX,
     RemovedLink,
@@ -35,6 +37,7 @@ _logger = logging.getLogger(__name__)
 
 _DATA_KEEP_MIN: Final = timedelta(hours=1)
 """What holds data does not expire sooner, however short the time: its collector may just have begun."""
+_KEYS_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +133,8 @@ class Trash:
         """
         if await self._is_at(layout.blob_data(digest)):
             return True
-        for entry in [entry async for entry in self._storage.list_children(layout.trash_blob(digest))]:
-            if await self._move(layout.trash_blob_copy(digest, entry), layout.blob_data(digest)):
+        for key in await self._copies(digest):
+            if await self._move(key, layout.blob_data(digest)):
                 return True
         # Somebody else may have been faster.
         return await self._is_at(layout.blob_data(digest))
@@ -147,10 +150,7 @@ class Trash:
 
     async def holds_blob(self, digest: Digest) -> bool:
         """Whether the trash has a copy of a blob. One storage request."""
-        async with closing(self._storage.list_children(layout.trash_blob(digest))) as copies:
-            async for _ in copies:
-                return True
-        return False
+        return bool(await self._copies(digest))
 
     async def entries(self, kinds: Collection[TrashKind] = tuple(TrashKind)) -> AsyncIterator[TrashEntry]:
         """Yield the entries of these kinds by ascending names: oldest first. One request each, and the listing.
@@ -166,8 +166,14 @@ class Trash:
 
         A part that cannot be read is logged and left out.
         """
-        for key in await self._part_keys(name):
-            if (part := await self._part(key)) is not None:
+        async for _, part in self._stream({name}):
+            if part is not None:
+                yield part
+
+    async def all_parts(self) -> AsyncIterator[TrashPart]:
+        """Yield the parts of all entries, those of one after those of another, oldest first. As `parts`, 16 at once."""
+        async for _, part in self._stream(None):
+            if part is not None:
                 yield part
 
     async def discard(self, name: str) -> TrashSummary:
@@ -175,17 +181,7 @@ class Trash:
 
         Only this entry's own copies go: what was brought back, and what another entry holds, stays.
         """
-        keys = await self._part_keys(name)
-        if not keys:
-            return TrashSummary()
-        summary = TrashSummary(entries=1)
-        async for part in self.parts(name):
-            if part.blobs:
-                await self._storage.delete([_copy_key(part.entry, digest) for digest in part.blobs])
-            summary += TrashSummary(blobs=len(part.blobs), blob_bytes=part.blob_bytes)
-        # In one go or, on object stores, the first part last: as long as it is there, the entry can be ended again.
-        await self._storage.delete(keys[::-1])
-        return summary
+        return await self._end({name})
 
     async def expire(self) -> TrashSummary:
         """End the entries whose time is over, by the store's own clock.
@@ -194,24 +190,61 @@ class Trash:
         one: what was collected after it was deleted can be brought back for as long as what was collected. Costs a
         listing of the entries, and two or three requests for each that is old.
         """
-        now = await self._store_time()
+        now = await store_time(self._storage)
         ages = {name: now - written_at for name, written_at in (await self._written_at()).items()}
         held = await self._held()
         old = [name for name, age in ages.items() if name not in held and age > self._keep_of(name)]
-        summary = TrashSummary()
         # Those that hold data first: others may be kept by them only.
-        for name in sorted(old, key=lambda name: (not _holds_data(name), name)):
-            if _holds_data(name) or not await self._is_needed(name):
-                summary += await self.discard(name)
-        return summary
+        summary = await self._end({name for name in old if _holds_data(name)})
+        others = [name for name in old if not _holds_data(name)]
+        needed = await map_bounded(self._is_needed, others)
+        over = {name for name, is_needed in zip(others, needed, strict=True) if not is_needed}
+        return summary + await self._end(over)
 
     async def empty(self) -> TrashSummary:
         """End all entries, whatever their age, but those of collections that are at work right now."""
-        held, summary = await self._held(), TrashSummary()
-        for name in [name async for name in self._names()]:
-            if name not in held:
-                summary += await self.discard(name)
-        return summary
+        held = await self._held()
+        return await self._end({name async for name in self._names() if name not in held})
+
+    async def _end(self, names: AbstractSet[str]) -> TrashSummary:
+        summary, ended = TrashSummary(), set[str]()
+        keys: list[str] = []
+        async for key, part in self._stream(names):
+            # Data before the record: as long as there is a part, what it names can be ended again.
+            if part is not None and part.blobs:
+                await self._storage.delete([_copy_key(part.entry, digest) for digest in part.blobs])
+                summary += TrashSummary(blobs=len(part.blobs), blob_bytes=part.blob_bytes)
+            ended.add(_stem(key))
+            keys.append(key)
+            if len(keys) == _KEYS_AT_ONCE:
+                await self._storage.delete(keys)
+                keys = []
+        if keys:
+            await self._storage.delete(keys)
+        return summary + TrashSummary(entries=len(ended))
+
+    async def _stream(self, names: AbstractSet[str] | None) -> AsyncIterator[tuple[str, TrashPart | None]]:
+        """Yield the parts of these entries, or of all, with their keys, in order; None for one that cannot be read."""
+        keys: list[str] = []
+        async for key in self._keys(names):
+            keys.append(key)
+            if len(keys) == REQUESTS_AT_ONCE:
+                for pair in zip(keys, await map_bounded(self._part, keys), strict=True):
+                    yield pair
+                keys = []
+        for pair in zip(keys, await map_bounded(self._part, keys), strict=True):
+            yield pair
+
+    async def _keys(self, names: AbstractSet[str] | None) -> AsyncIterator[str]:
+        if names is not None and not names:
+            return
+        first, last = (min(names), max(names)) if names else ("", None)
+        async with closing(self._storage.list_children(layout.TRASH_ENTRIES, after=first)) as children:
+            async for child in children:
+                if last is not None and not child.startswith(last) and child > last:
+                    break
+                if "." in child and (names is None or _stem(child) in names):
+                    yield f"{layout.TRASH_ENTRIES}/{child}"
 
     async def _move(self, source: str, target: str) -> bool:
         try:
@@ -219,6 +252,17 @@ class Trash:
         except ObjectNotFoundError:
             return False
         return True
+
+    async def _copies(self, digest: Digest) -> list[str]:
+        """Return the keys of a blob's copies. One storage request."""
+        directory, stem = layout.trash_blobs(digest), f"{digest.encoded}."
+        found: list[str] = []
+        async with closing(self._storage.list_children(directory, after=digest.encoded)) as children:
+            async for child in children:
+                if not child.startswith(stem):
+                    break
+                found.append(f"{directory}/{child}")
+        return found
 
     async def _is_at(self, key: str) -> bool:
         try:
@@ -229,9 +273,8 @@ class Trash:
 
     async def _names(self) -> AsyncIterator[str]:
         last = ""
-        async for child in self._storage.list_children(layout.TRASH_ENTRIES):
-            name = child.rpartition(".")[0]
-            if name and name != last:
+        async for key in self._keys(None):
+            if (name := _stem(key)) != last:
                 yield name
                 last = name
 
@@ -245,28 +288,13 @@ class Trash:
             _logger.warning("part of an entry of the trash is left out: %s", error, extra={"key": key})
             return None
 
-    async def _part_keys(self, name: str) -> list[str]:
-        keys: list[str] = []
-        async with closing(self._storage.list_children(layout.TRASH_ENTRIES, after=name)) as children:
-            async for child in children:
-                if child.rpartition(".")[0] != name:
-                    break
-                keys.append(f"{layout.TRASH_ENTRIES}/{child}")
-        return keys
-
     async def _written_at(self) -> dict[str, datetime]:
         """Return when each entry's youngest part was written."""
         youngest: dict[str, datetime] = {}
         async for key, stat in self._storage.walk(layout.TRASH_ENTRIES):
-            name = key.removeprefix(f"{layout.TRASH_ENTRIES}/").rpartition(".")[0]
-            if name:
+            if name := _stem(key):
                 youngest[name] = max(stat.modified_at, youngest.get(name, stat.modified_at))
         return youngest
-
-    async def _store_time(self) -> datetime:
-        # Entries are dated by the store, and our own clock may be hours away from its.
-        await self._storage.write(layout.TRASH_CLOCK, b"", durable=False)
-        return (await self._storage.stat(layout.TRASH_CLOCK)).modified_at
 
     async def _held(self) -> set[str]:
         # A round of collection has the name of its entry: what it moved may have to go back before it ends.
@@ -282,6 +310,11 @@ class Trash:
                 if await self.holds_blob(digest):
                     return True
         return False
+
+
+def _stem(key: str) -> str:
+    """Return the entry's name in the key of a part."""
+    return key.rpartition("/")[2].rpartition(".")[0]
 
 
 def _holds_data(name: str) -> bool:

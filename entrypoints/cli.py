@@ -8,17 +8,15 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import Final
 
 from config.errors import ConfigError
 from config.loader import PATH_UNSPECIFIED
+from config.version import DISTRIBUTION, installed_version
 from core.errors import RegistryError, StorageError
 from entrypoints.commands import ALL
+from entrypoints.commands.auditing import run_audited
 from entrypoints.commands.serve import SERVE
 from entrypoints.exit_codes import ExitCode, exit_code_of
-
-_DISTRIBUTION: Final = "sohu-registry"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words.insert(0, SERVE.name)
     arguments = parser.parse_args(words)
     try:
-        code = int(arguments.run(arguments))
+        code = int(run_audited(arguments.command, arguments, words))
         sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
@@ -60,20 +58,13 @@ def _parser() -> ArgumentParser:
         epilog="`registry config.yml` serves; `registry help COMMAND` tells more.",
         allow_abbrev=False,
     )
-    parser.add_argument("-v", "--version", action="version", version=f"registry {_DISTRIBUTION} v{_version()}")
+    parser.add_argument("-v", "--version", action="version", version=f"registry {DISTRIBUTION} v{installed_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in ALL:
         subparser = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
         command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(command=command)
     return parser
-
-
-def _version() -> str:
-    try:
-        return version(_DISTRIBUTION)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -100,22 +100,20 @@ class Reloader:
                 async with asyncio.timeout(interval_seconds):
                     await self._asked.wait()
             except TimeoutError:
-                parts = await self._changed_parts()
-            else:
-                self._asked.clear()
-                parts = self._parts
-                # What is read now is not read again because it changed.
-                await self._changed_parts()
-            await self._reload(parts)
-            if parts is self._parts:
-                self.reloaded()
+                await self._reload(await self._changed_parts())
+                continue
+            self._asked.clear()
+            # What is read now is not read again because it changed.
+            await self._changed_parts()
+            await self._reload(self._parts)
+            self.reloaded()
 
     async def _changed_parts(self) -> Sequence[_Part]:
-        files = {part.name: set(part.files()) for part in self._parts}
-        changed = await asyncio.to_thread(self.watch.changed, set().union(*files.values()))
-        if files[self._parts[0].name] & changed:
-            return self._parts
-        return [part for part in self._parts if files[part.name] & changed]
+        # Another part may be registered while the files are read; its turn comes.
+        files = [(part, set(part.files())) for part in self._parts]
+        changed = await asyncio.to_thread(self.watch.changed, set().union(*(paths for _, paths in files)))
+        found = [part for part, paths in files if paths & changed]
+        return self._parts if self._parts[0] in found else found
 
     async def _reload(self, parts: Iterable[_Part]) -> None:
         for part in parts:

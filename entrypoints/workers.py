@@ -131,6 +131,7 @@ class Supervisor:
         service: is told how all of them fare.
         status: what it is told once they serve.
         drain_seconds: how long requests may go on after a stop was asked for.
+        on_end: told the number of each worker that ended, before its successor begins.
     """
 
     def __init__(
@@ -141,7 +142,9 @@ class Supervisor:
         service: ServiceManager = NOBODY,
         status: str = "",
         drain_seconds: float = 0.0,
+        on_end: Callable[[int], None] = lambda _number: None,
     ) -> None:
+        self._on_end = on_end
         self._start = start
         self._count = count
         self._service = service
@@ -261,6 +264,7 @@ class Supervisor:
             each.listen(time.monotonic())
             self._has_served |= each.is_ready
         os.close(child.pipe)
+        self._on_end(child.number)
         if self._is_stopping:
             return
         if not self._has_served:

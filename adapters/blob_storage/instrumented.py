@@ -15,6 +15,7 @@ from typing_extensions import override
 from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobReader, BlobStorage, BlobWriter, ObjectStat
 
 T = TypeVar("T")
+Observer = Callable[[str, float, type[BaseException] | None], None]
 
 _logger = logging.getLogger(__name__)
 
@@ -28,15 +29,12 @@ class InstrumentedBlobStorage(BlobStorage):
 
     Args:
         inner: opened and closed with this.
-        observe: called with the port method's name (for writers with `append`, `content`, `commit` or
-        `discard`) and
-            the seconds it took.
+        observe: called with the port method's name (for writers with `append`, `content`, `commit` or `discard`), the
+            seconds it took, and the kind of the exception that ended it, if one did.
         clock: tells seconds, from any beginning.
     """
 
-    def __init__(
-        self, inner: BlobStorage, *, observe: Callable[[str, float], None], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, inner: BlobStorage, *, observe: Observer, clock: Callable[[], float]) -> None:
         self.name = inner.name
         self.creates_exclusively = inner.creates_exclusively
         self._inner = inner
@@ -155,13 +153,14 @@ class InstrumentedBlobStorage(BlobStorage):
         """Return the clock's reading."""
         return self._clock()
 
-    def tell(self, operation: str, key: str, seconds: float) -> None:
+    def tell(self, operation: str, key: str, seconds: float, error: type[BaseException] | None) -> None:
         """Report one operation that has ended."""
-        self._observe(operation, seconds)
+        self._observe(operation, seconds, error)
         _logger.debug("%s %s took %.6f s", operation, key, seconds)
 
     async def _timed_items(self, operation: str, key: str, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         seconds = 0.0
+        failure: type[BaseException] | None = None
         try:
             while True:
                 began = self._clock()
@@ -169,11 +168,14 @@ class InstrumentedBlobStorage(BlobStorage):
                     item = await anext(items)
                 except StopAsyncIteration:
                     return
+                except BaseException as error:
+                    failure = type(error)
+                    raise
                 finally:
                     seconds += self._clock() - began
                 yield item
         finally:
-            self.tell(operation, key, seconds)
+            self.tell(operation, key, seconds, failure)
             if isinstance(items, AsyncGenerator):
                 # Whoever stops early closes this one, and means that one.
                 await items.aclose()
@@ -195,7 +197,7 @@ class _Timer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._storage.tell(self._operation, self._key, self._storage.seconds() - self._began)
+        self._storage.tell(self._operation, self._key, self._storage.seconds() - self._began, kind)
 
 
 class _InstrumentedWriter(BlobWriter):

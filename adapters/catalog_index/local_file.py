@@ -13,8 +13,10 @@ from typing import Final, Self, TypeVar
 
 from typing_extensions import override
 
+from adapters.catalog_index.file_diagnosis import diagnose_file
 from adapters.catalog_index.journal import ChangeJournal
 from adapters.catalog_index.name_file import NameFile
+from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import CatalogLostError, StorageUnavailableError
 from core.names import RepositoryName
 from core.pagination import Page
@@ -38,7 +40,7 @@ _REMEDIES: Final = {
 }
 
 
-class LocalFileCatalogIndex(CatalogIndex):
+class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
     """One name a line in one file, shared by the processes of a machine; one per process, opened once.
 
     The names are kept in memory, sorted, and read again when the file changed: a page costs a stat and a
@@ -127,6 +129,10 @@ class LocalFileCatalogIndex(CatalogIndex):
     @override
     async def check(self) -> None:
         await self._run(self._file.names)
+
+    @override
+    async def diagnose(self) -> Sequence[Diagnosis]:
+        return await asyncio.to_thread(diagnose_file, self._path)
 
     async def _make(self) -> None:
         if await self._run(self._file.create):

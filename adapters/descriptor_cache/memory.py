@@ -3,10 +3,11 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from typing_extensions import override
 
+from adapters.descriptor_cache.marks import SharedMarks
 from core.digest import Digest
 from core.names import RepositoryName
 from core.ports.descriptor_cache import DescriptorCache
@@ -16,11 +17,18 @@ TIME_TO_LIVE: Final = timedelta(minutes=5)
 """Long enough for the blobs of one push, short enough that another replica's delete shows soon."""
 
 
+class _Entry(NamedTuple):
+    size: int
+    proven_at: datetime
+    marks: tuple[int, int]
+
+
 class InMemoryDescriptorCache(DescriptorCache):
     """The entries used last, up to `entries_max`, each for at most `time_to_live` after it was put.
 
     Args:
         now: tells the time, UTC-aware.
+        marks: shared with the other processes of the server, so that what one forgets the others do not believe.
         entries_max: how many are kept; each takes about 700 bytes at most.
         time_to_live: how long one is believed.
     """
@@ -31,13 +39,15 @@ class InMemoryDescriptorCache(DescriptorCache):
         self,
         *,
         now: Callable[[], datetime],
+        marks: SharedMarks | None = None,
         entries_max: int = ENTRIES_MAX,
         time_to_live: timedelta = TIME_TO_LIVE,
     ) -> None:
         self._now = now
         self._entries_max = entries_max
         self._time_to_live = time_to_live
-        self._entries: OrderedDict[tuple[RepositoryName, Digest], tuple[int, datetime]] = OrderedDict()
+        self._marks = marks or SharedMarks()
+        self._entries: OrderedDict[tuple[RepositoryName, Digest], _Entry] = OrderedDict()
         self._holders: dict[Digest, set[RepositoryName]] = {}
 
     @override
@@ -45,16 +55,15 @@ class InMemoryDescriptorCache(DescriptorCache):
         entry = self._entries.get((name, digest))
         if entry is None:
             return None
-        size, proven_at = entry
-        if self._now() - proven_at >= self._time_to_live:
+        if self._now() - entry.proven_at >= self._time_to_live or entry.marks != self._marks.read(name, digest):
             self._drop(name, digest)
             return None
         self._entries.move_to_end((name, digest))
-        return size
+        return entry.size
 
     @override
     async def put(self, name: RepositoryName, digest: Digest, size: int) -> None:
-        self._entries[name, digest] = (size, self._now())
+        self._entries[name, digest] = _Entry(size, self._now(), self._marks.read(name, digest))
         self._entries.move_to_end((name, digest))
         self._holders.setdefault(digest, set()).add(name)
         if len(self._entries) > self._entries_max:
@@ -62,10 +71,12 @@ class InMemoryDescriptorCache(DescriptorCache):
 
     @override
     async def forget(self, name: RepositoryName, digest: Digest) -> None:
+        self._marks.change(name, digest)
         self._drop(name, digest)
 
     @override
     async def forget_everywhere(self, digest: Digest) -> None:
+        self._marks.change_everywhere(digest)
         for name in self._holders.pop(digest, ()):
             del self._entries[name, digest]
 

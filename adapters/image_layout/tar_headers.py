@@ -137,7 +137,9 @@ def _entry(kind: bytes, path: str, start: int, length: int) -> TarEntry | None:
         return None
     if kind not in _REGULAR:
         what = "a link" if kind in _LINKS else "a device or something unknown"
-        raise ImageLayoutError(f"the archive holds {what}, which is not followed: {path[:256]!r}")
+        raise ImageLayoutError(
+            f"the archive holds {what}, which is not followed: {path[:256]!r} (docker-archive is no image layout)"
+        )
     return TarEntry("/".join(components), start, length)
 
 

@@ -19,7 +19,8 @@ from config.settings import (
 )
 
 
-def _glob_problem(text: str) -> str | None:
+def glob_problem(text: str) -> str | None:
+    """Say what is wrong with a glob, if anything is."""
     return None if text and text.isprintable() and " " not in text else "must be a glob such as `team/**`"
 
 
@@ -27,7 +28,7 @@ def _who_problem(text: str) -> str | None:
     return None if text.removeprefix("@") else "must be a user, an `@group`, `authenticated` or `anonymous`"
 
 
-_REPOSITORIES_DOC = "Globs of repositories; `*` stops at a slash, `**` does not."
+REPOSITORIES_DOC = "Globs of repositories; `*` stops at a slash, `**` does not."
 
 
 class RuleSchema(SectionSchema):
@@ -39,7 +40,7 @@ class RuleSchema(SectionSchema):
     who = ListOf(
         Text("who", "Users, `@groups`, `authenticated`, or `anonymous`, which means everybody.", check=_who_problem)
     )
-    repositories = ListOf(Text("repositories", _REPOSITORIES_DOC, check=_glob_problem))
+    repositories = ListOf(Text("repositories", REPOSITORIES_DOC, check=glob_problem))
     actions = ListOf(Choice("actions", "What they may do.", RuleActionSetting))
 
     @override
@@ -57,8 +58,8 @@ class ImmutableTagSchema(SectionSchema):
     settings = ImmutableTagSettings
     refuses_unknown = True
 
-    repositories = ListOf(Text("repositories", _REPOSITORIES_DOC, check=_glob_problem))
-    tags = ListOf(Text("tags", "Globs of tags that keep the manifest they first pointed at.", check=_glob_problem))
+    repositories = ListOf(Text("repositories", REPOSITORIES_DOC, check=glob_problem))
+    tags = ListOf(Text("tags", "Globs of tags that keep the manifest they first pointed at.", check=glob_problem))
 
 
 class AccessSchema(SectionSchema):

@@ -137,7 +137,7 @@ class DebugSchema(SectionSchema):
 
     settings = DebugSettings
 
-    addr = Text("addr", "Address of the debug listener; none listens without it.")
+    addr = Text("addr", "Address of the debug listener; none listens without it.", check=address_problem)
     prometheus = Sub("prometheus", "Metrics.", PrometheusSchema)
 
 

@@ -2,26 +2,41 @@
 
 from typing import Any
 
-from marshmallow import ValidationError
+from marshmallow import ValidationError, validates_schema
 from typing_extensions import override
 
 from config.schema.base import SectionSchema, Sub, SubList
 from config.schema.collections import Anything, HeaderMap, ListOf
 from config.schema.key import MISSING_VALUE
-from config.schema.scalars import Bool, Duration, Integer, SecretText, Text
+from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, Text
 from config.settings import (
     EndpointSettings,
+    EventsVersion,
     FileCheckSettings,
     HealthSettings,
     HttpCheckSettings,
     MiddlewareEntry,
     MiddlewareSettings,
     NotificationSettings,
+    OutboxBackend,
+    OutboxSettings,
     ProxyExecSettings,
     ProxySettings,
+    ReadinessSettings,
     StorageCheckSettings,
     TcpCheckSettings,
 )
+
+_ENDPOINT_NAME_BYTES_MAX = 64
+
+
+def _name_problem(name: str) -> str | None:
+    # It becomes part of the names of files and objects.
+    return (
+        None
+        if len(name.encode()) <= _ENDPOINT_NAME_BYTES_MAX
+        else f"must have at most {_ENDPOINT_NAME_BYTES_MAX} bytes"
+    )
 
 
 class StorageCheckSchema(SectionSchema):
@@ -68,15 +83,39 @@ class TcpCheckSchema(SectionSchema):
     threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
 
 
+class ReadinessSchema(SectionSchema):
+    """`health.readiness`."""
+
+    settings = ReadinessSettings
+
+    interval_seconds = Duration("interval", "How often storage and index are looked at.", above_zero=True)
+    timeout_seconds = Duration("timeout", "How long the storage may take to answer.", above_zero=True)
+    failures = Integer("failures", "How many failures in a row make `/readyz` say 503.", at_least=1)
+    successes = Integer("successes", "How many successes in a row make it say 200 again.", at_least=1)
+    needs_index = Bool("index", "Whether a replica whose catalog index is away is not ready.")
+
+
 class HealthSchema(SectionSchema):
     """`health`; distribution's variables know the lists by the names of its Go fields."""
 
     settings = HealthSettings
 
+    readiness = Sub("readiness", "What `/readyz` answers.", ReadinessSchema)
     storage = Sub("storagedriver", "The check of the storage.", StorageCheckSchema)
     files = SubList("file", "Checks of files.", FileCheckSchema, go=("FILECHECKERS",))
     http = SubList("http", "Checks of URLs.", HttpCheckSchema, go=("HTTPCHECKERS",))
     tcp = SubList("tcp", "Checks of ports.", TcpCheckSchema, go=("TCPCHECKERS",))
+
+    @validates_schema
+    def check_names(self, values: dict[str, Any], **_: Any) -> None:
+        """Refuse two checks of one name, of which `/debug/health` could show one only (distribution panics)."""
+        names = [
+            *(check.file for check in values.get("files", ())),
+            *(check.uri for check in values.get("http", ())),
+            *(check.addr for check in values.get("tcp", ())),
+        ]
+        if len(set(names)) < len(names):
+            raise ValidationError("must not check the same file, URL or port twice")
 
 
 class IgnoreSchema(SectionSchema):
@@ -91,23 +130,63 @@ class EndpointSchema(SectionSchema):
 
     settings = EndpointSettings
 
-    name = Text("name", "The receiver's name in logs and metrics.", required=MISSING_VALUE)
+    name = Text(
+        "name",
+        "The receiver's name in logs and metrics; it names its queue.",
+        check=_name_problem,
+        required=MISSING_VALUE,
+    )
     disabled = Bool("disabled", "Whether it is skipped.")
     url = Text("url", "Where events are posted.", required=MISSING_VALUE)
     headers = HeaderMap(SecretText("headers", "Headers of the request."))
-    timeout_seconds = Duration("timeout", "How long an answer may take.")
-    threshold = Integer("threshold", "After how many failures in a row `backoff` begins.")
-    backoff_seconds = Duration("backoff", "How long to wait between tries then.")
+    timeout_seconds = Duration("timeout", "How long an answer may take; 0 means the default.")
+    threshold = Integer("threshold", "After how many failures in a row `backoff` begins; 0 means the default.")
+    backoff_seconds = Duration("backoff", "How long to wait between tries then; 0 means the default.")
     old_ignored = ListOf(
         Text("ignoredmediatypes", "Old spelling of `ignore.mediatypes`."), replaced_by="ignore.mediatypes"
     )
     ignore = Sub("ignore", "What is not sent.", IgnoreSchema)
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Take 0 for the default, as distribution does."""
+        for name in ("timeout_seconds", "threshold", "backoff_seconds"):
+            if not values.get(name, True):
+                del values[name]
+        return values
 
 
 class EventsSchema(SectionSchema):
     """`notifications.events`."""
 
     include_references = Bool("includereferences", "Whether events list what a manifest refers to.")
+    events_version = Choice("version", "Whose events: v1 as of distribution 2, v2 as of distribution 3.", EventsVersion)
+
+
+class OutboxSchema(SectionSchema):
+    """`notifications.outbox`."""
+
+    settings = OutboxSettings
+
+    backend = Choice("backend", "Where events lie until they are delivered.", OutboxBackend)
+    path = Text("path", "The folder of `local`, on a disk of this machine.")
+    required = Bool("required", "Whether a push is refused (503) when its event cannot be recorded.")
+    bytes_max = Integer("maxbytes", "Bytes of events and dead letters per endpoint.", at_least=1024 * 1024)
+    age_max_seconds = Duration("maxage", "When an event that was not delivered becomes a dead letter.", above_zero=True)
+    dead_age_max_seconds = Duration("deadage", "When a dead letter is dropped, from its event on.", above_zero=True)
+    poll_seconds = Duration("poll", "How often one looks for events of other processes.", above_zero=True)
+    takeover_seconds = Duration(
+        "takeover", "How long who delivers may be silent until another process does.", above_zero=True
+    )
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Refuse `local` without a folder, and take a folder without a backend for `local`."""
+        if values.get("path"):
+            values.setdefault("backend", OutboxBackend.LOCAL)
+        elif values.get("backend") is OutboxBackend.LOCAL:
+            raise ValidationError({"path": [MISSING_VALUE]})
+        return values
 
 
 class NotificationsSchema(SectionSchema):
@@ -117,6 +196,20 @@ class NotificationsSchema(SectionSchema):
 
     events = Sub("events", "What events say.", EventsSchema, go=("EVENTCONFIG",))
     endpoints = SubList("endpoints", "Who receives events.", EndpointSchema)
+    outbox = Sub("outbox", "Where events lie until they are delivered.", OutboxSchema)
+
+    @override
+    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Refuse two endpoints of one name, which would be one queue."""
+        names: set[str] = set()
+        twice: dict[int, object] = {}
+        for index, endpoint in enumerate(values.get("endpoints", ())):
+            if not endpoint.disabled and endpoint.name in names:
+                twice[index] = {"name": ["must differ from the names before it"]}
+            names |= set() if endpoint.disabled else {endpoint.name}
+        if twice:
+            raise ValidationError({"endpoints": twice})
+        return values
 
 
 class ProxyExecSchema(SectionSchema):

@@ -1,9 +1,12 @@
 """`redis`: the connection to Redis, in the spelling of distribution 3 and in that of 2."""
 
+from marshmallow import ValidationError
+
 from config.schema.base import SectionSchema, Sub
 from config.schema.collections import ListOf, Unused
 from config.schema.http import address_problem
-from config.schema.scalars import Duration, Integer, SecretText, Text
+from config.schema.key import MISSING_VALUE
+from config.schema.scalars import Bool, Duration, Integer, SecretText, Text
 from config.settings import RedisSettings, RedisTlsSettings
 
 
@@ -12,7 +15,7 @@ class RedisTlsSchema(SectionSchema):
 
     settings = RedisTlsSettings
 
-    enabled = Unused("enabled", "Old switch; the files tell.")
+    enabled = Bool("enabled", "Whether TLS is spoken where no file is given.")
     certificate = Text("certificate", "PEM file of the client's certificate.")
     key = Text("key", "PEM file of its key.")
     root_cas = ListOf(Text("rootcas", "PEM files of the authorities that sign the server's certificate."))
@@ -67,3 +70,18 @@ class RedisSchema(SectionSchema):
     disable_indentity = Unused("disableindentity", "The same, as the Go client once spelt it.")
     identity_suffix = Unused("identitysuffix", "Identity of the Go client.")
     unstable_resp3 = Unused("unstableresp3", "Answers of search modules in the Go client.")
+
+
+def require_one_redis(redis: RedisSettings) -> None:
+    """Refuse a cache in a Redis that is not told, or that cannot be spoken to.
+
+    Raises:
+        ValidationError: under the key that is wrong.
+    """
+    if not redis.addrs:
+        problem = f"{MISSING_VALUE}: `storage.cache.blobdescriptor` says redis"
+    elif len(redis.addrs) > 1 and redis.master_name is None:
+        problem = "several servers without `redis.mastername` are a cluster, which is not supported"
+    else:
+        return
+    raise ValidationError({"redis": {"addrs": [problem]}})

@@ -8,6 +8,7 @@ from marshmallow import ValidationError
 from typing_extensions import override
 
 from config.schema.access import AccessSchema, require_compatible
+from config.schema.audit import AuditSchema
 from config.schema.auth import AuthSchema
 from config.schema.base import SectionSchema, Sub, SubList
 from config.schema.collections import ListOf, Unused
@@ -15,7 +16,8 @@ from config.schema.http import HttpSchema
 from config.schema.key import MISSING_VALUE
 from config.schema.log import LogSchema
 from config.schema.operations import HealthSchema, MiddlewareSchema, NotificationsSchema, ProxySchema
-from config.schema.redis import RedisSchema
+from config.schema.redis import RedisSchema, require_one_redis
+from config.schema.retention import RetentionSchema
 from config.schema.scalars import Bool, Choice, Integer, SecretText, Text
 from config.schema.storage import NO_DRIVER, StorageSchema
 from config.settings import (
@@ -23,9 +25,11 @@ from config.settings import (
     AuthSettings,
     CatalogBackend,
     CatalogSettings,
+    DescriptorCache,
     IndexPlatforms,
     LogLevel,
     PlatformSettings,
+    RedisSettings,
     Settings,
     TagSettings,
     ValidationSettings,
@@ -169,6 +173,7 @@ class RootSchema(SectionSchema):
     storage = Sub("storage", "Where images lie.", StorageSchema, may_be_bare=True, required=NO_DRIVER)
     auth = Sub("auth", "Who may come in.", AuthSchema, may_be_bare=True)
     access = Sub("access", "Who may do what.", AccessSchema)
+    audit = Sub("audit", "Who did what.", AuditSchema)
     middleware = Sub("middleware", "Middlewares.", MiddlewareSchema)
     reporting = Sub("reporting", "Error reporting.", ReportingSchema)
     http = Sub("http", "The HTTP server.", HttpSchema)
@@ -179,6 +184,7 @@ class RootSchema(SectionSchema):
     tags = Sub("tags", "Lists of tags.", TagsSchema)
     proxy = Sub("proxy", "The pull-through cache.", ProxySchema)
     compatibility = Sub("compatibility", "Old formats.", CompatibilitySchema)
+    retention = Sub("retention", "Which tags stay.", RetentionSchema)
     validation = Sub("validation", "Checks of pushed manifests.", ValidationSchema)
     policy = Sub("policy", "Policies.", PolicySchema)
 
@@ -186,6 +192,8 @@ class RootSchema(SectionSchema):
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
         """Take a proxy without an upstream for none, as distribution does; refuse rules that do not fit `auth`."""
         require_compatible(values.get("auth", AuthSettings()), values.get("access", AccessSettings()))
+        if values["storage"].blob_descriptor_cache is DescriptorCache.REDIS:
+            require_one_redis(values.get("redis", RedisSettings()))
         if "proxy" in values and not values["proxy"].remote_url:
             del values["proxy"]
         return values

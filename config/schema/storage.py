@@ -15,6 +15,7 @@ from config.settings import (
     StorageKind,
     StorageSettings,
     UploadPurgingSettings,
+    VerificationSettings,
 )
 from config.tree import Section
 
@@ -104,6 +105,18 @@ class GarbageCollectionSchema(SectionSchema):
         return values
 
 
+class VerificationSchema(SectionSchema):
+    """`storage.maintenance.verify`."""
+
+    settings = VerificationSettings
+
+    enabled = Bool("enabled", "Whether one of all replicas verifies the store, as `registry verify` does.")
+    interval_seconds = Duration("interval", "How long after the end of a verification the next one begins.")
+    requests_per_second = Integer("requestspersecond", "Requests to the store; 0 is no limit.")
+    bytes_per_second = Integer("bytespersecond", "Bytes that are read from the store; 0 is no limit.")
+    repair = Bool("repair", "Whether damage is repaired, as by `registry verify --repair`.")
+
+
 class ReadOnlySchema(SectionSchema):
     """`storage.maintenance.readonly`."""
 
@@ -119,6 +132,7 @@ class MaintenanceSchema(SectionSchema):
 
     upload_purging = Sub("uploadpurging", "How abandoned upload sessions go away.", UploadPurgingSchema)
     garbage_collection = Sub("garbagecollect", "How garbage is collected while servers serve.", GarbageCollectionSchema)
+    verification = Sub("verify", "The verification of the store while it is served.", VerificationSchema)
     readonly = Sub("readonly", "The read-only mode.", ReadOnlySchema)
 
 

@@ -5,6 +5,7 @@ Nothing here reads a file or the environment (`config.loader` does) and nothing 
 """
 
 from config.settings.access import AccessSettings, ImmutableTagSettings, RuleActionSetting, RuleSettings
+from config.settings.audit import AuditSettings
 from config.settings.auth import (
     SIGNING_ALGORITHMS,
     AuthKind,
@@ -26,16 +27,21 @@ from config.settings.http import (
 from config.settings.log import AccessLogFormat, LogFormatter, LogLevel, LogSettings
 from config.settings.operations import (
     EndpointSettings,
+    EventsVersion,
     FileCheckSettings,
     HealthSettings,
     HttpCheckSettings,
     NotificationSettings,
+    OutboxBackend,
+    OutboxSettings,
     ProxyExecSettings,
     ProxySettings,
+    ReadinessSettings,
     StorageCheckSettings,
     TcpCheckSettings,
 )
 from config.settings.redis import RedisSettings, RedisTlsSettings
+from config.settings.retention import RetentionOrder, RetentionRuleSettings, RetentionSettings
 from config.settings.root import (
     CatalogBackend,
     CatalogSettings,
@@ -58,6 +64,7 @@ from config.settings.storage import (
     StorageKind,
     StorageSettings,
     UploadPurgingSettings,
+    VerificationSettings,
 )
 
 __all__ = [
@@ -65,6 +72,7 @@ __all__ = [
     "SIGNING_ALGORITHMS",
     "AccessLogFormat",
     "AccessSettings",
+    "AuditSettings",
     "AuthKind",
     "AuthSettings",
     "CatalogBackend",
@@ -74,6 +82,7 @@ __all__ = [
     "DebugSettings",
     "DescriptorCache",
     "EndpointSettings",
+    "EventsVersion",
     "FileCheckSettings",
     "FilesystemSettings",
     "GarbageCollectionSettings",
@@ -91,11 +100,17 @@ __all__ = [
     "MiddlewareEntry",
     "MiddlewareSettings",
     "NotificationSettings",
+    "OutboxBackend",
+    "OutboxSettings",
     "PlatformSettings",
     "ProxyExecSettings",
     "ProxySettings",
+    "ReadinessSettings",
     "RedisSettings",
     "RedisTlsSettings",
+    "RetentionOrder",
+    "RetentionRuleSettings",
+    "RetentionSettings",
     "RuleActionSetting",
     "RuleSettings",
     "S3Settings",
@@ -113,4 +128,5 @@ __all__ = [
     "TokenSettings",
     "UploadPurgingSettings",
     "ValidationSettings",
+    "VerificationSettings",
 ]

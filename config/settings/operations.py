@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from config.settings.secret import Secret
 
@@ -49,9 +50,24 @@ class TcpCheckSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadinessSettings:
+    """When `/readyz` says that this replica should be sent requests."""
+
+    interval_seconds: float = 10.0
+    timeout_seconds: float = 5.0
+    """How long the storage may take to answer."""
+    failures: int = 3
+    """How many in a row make it not ready."""
+    successes: int = 2
+    """How many in a row make it ready again."""
+    needs_index: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
     """All health checks."""
 
+    readiness: ReadinessSettings = field(default_factory=ReadinessSettings)
     storage: StorageCheckSettings = field(default_factory=StorageCheckSettings)
     files: tuple[FileCheckSettings, ...] = ()
     http: tuple[HttpCheckSettings, ...] = ()
@@ -74,12 +90,47 @@ class EndpointSettings:
     ignored_actions: tuple[str, ...] = ()
 
 
+class OutboxBackend(StrEnum):
+    """Where events lie until they are delivered."""
+
+    STORAGE = "storage"
+    LOCAL = "local"
+    MEMORY = "memory"
+
+
+class EventsVersion(StrEnum):
+    """Whose events are sent: those of distribution 2 or 3."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxSettings:
+    """Where events lie until they are delivered, and how many."""
+
+    backend: OutboxBackend = OutboxBackend.STORAGE
+    path: str = ""
+    """The folder of the backend `local`; the loader guarantees it there."""
+    required: bool = True
+    bytes_max: int = 256 * 1024 * 1024
+    """For each endpoint, dead letters included."""
+    age_max_seconds: float = 72 * 3600.0
+    dead_age_max_seconds: float = 720 * 3600.0
+    poll_seconds: float = 2.0
+    takeover_seconds: float = 15.0
+    """How long the process that delivers may be silent before another one takes over, which takes as long again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationSettings:
     """Who is told about pushes, pulls and deletes."""
 
     endpoints: tuple[EndpointSettings, ...] = ()
+    """With names of their own each."""
     include_references: bool = False
+    events_version: EventsVersion = EventsVersion.V1
+    outbox: OutboxSettings = field(default_factory=OutboxSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

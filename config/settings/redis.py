@@ -9,14 +9,22 @@ from config.settings.secret import Secret
 class RedisTlsSettings:
     """TLS towards Redis; files are PEM."""
 
+    enabled: bool = False
+    """Needed only where no file is given."""
     certificate: str | None = None
     key: str | None = None
     root_cas: tuple[str, ...] = ()
+    """Empty are the system's authorities."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether TLS is spoken."""
+        return self.enabled or bool(self.certificate or self.root_cas)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisSettings:
-    """One Redis, a cluster (several `addrs`) or a sentinel group (`master_name`)."""
+    """One Redis, or the sentinels of a group (`master_name`); several `addrs` without one are a cluster."""
 
     addrs: tuple[str, ...] = ()
     username: str | None = None
@@ -26,7 +34,8 @@ class RedisSettings:
     sentinel_username: str | None = None
     sentinel_password: Secret | None = None
     client_name: str | None = None
-    protocol: int = 3
+    protocol: int = 2
+    """That of servers before 6 too; nothing is asked that the other one does better."""
     retries_max: int = 3
     retry_backoff_seconds_min: float = 0.008
     retry_backoff_seconds_max: float = 0.512

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from config.settings.access import AccessSettings
+from config.settings.audit import AuditSettings
 from config.settings.auth import AuthSettings
 from config.settings.http import HttpSettings
 from config.settings.log import LogSettings
 from config.settings.operations import HealthSettings, NotificationSettings, ProxySettings
 from config.settings.redis import RedisSettings
+from config.settings.retention import RetentionSettings
 from config.settings.secret import Secret
 from config.settings.storage import StorageSettings
 
@@ -102,6 +104,8 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     notifications: NotificationSettings = field(default_factory=NotificationSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     redis: RedisSettings | None = None

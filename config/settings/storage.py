@@ -133,6 +133,17 @@ class GarbageCollectionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationSettings:
+    """How the store is verified while it is served."""
+
+    enabled: bool = False
+    interval_seconds: float = 30 * 24 * 3600.0
+    requests_per_second: int = 20
+    bytes_per_second: int = 10 * MIB
+    repair: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
     """The selected adapter (`kind`) and the rules on top of it; only that adapter's own section matters."""
 
@@ -151,6 +162,7 @@ class StorageSettings:
     """How long what was deleted or collected can be brought back; 0 does not record deletions."""
     upload_purging: UploadPurgingSettings = field(default_factory=UploadPurgingSettings)
     garbage_collection: GarbageCollectionSettings = field(default_factory=GarbageCollectionSettings)
+    verification: VerificationSettings = field(default_factory=VerificationSettings)
     blob_descriptor_cache: DescriptorCache | None = None
     blob_descriptor_cache_entries_max: int = 10_000
     """0 is no limit."""

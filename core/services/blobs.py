@@ -18,7 +18,15 @@ from core.trash_entry import RemovedLink, TrashKind
 
 
 class BlobService:
-    """Reads, mounts and unlinks blobs; one per process."""
+    """Reads, mounts and unlinks blobs; one per process.
+
+    Args:
+        storage: where blobs are.
+        links: likewise.
+        cache: what pulls believe; it may tell what others proved.
+        guard: keeps apart from collection, and knows what this process proved.
+        trash: is told of links that are removed.
+    """
 
     def __init__(
         self, storage: BlobStorage, links: Links, cache: DescriptorCache, *, guard: CollectionGuard, trash: Trash
@@ -40,7 +48,7 @@ class BlobService:
         await self._guard.rely_on(digest)
         size = await self._guard.recall(name, digest)
         if size is None:
-            target = await self._target(name, digest)
+            target = await self._linked(name, digest)
             try:
                 size = (await self._storage.stat(layout.blob_data(target))).size
             except ObjectNotFoundError:
@@ -79,26 +87,26 @@ class BlobService:
         target = await self._target(name, digest)
         return await self._storage.redirect_url(layout.blob_data(target), method="GET")
 
-    async def mount(self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None) -> bool:
+    async def mount(self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None) -> Descriptor | None:
         """Link a blob that `source`, or any repository where it is None, holds already.
 
-        Idempotent. Returns whether it worked: the client then need not send the blob (end-11).
+        Idempotent. Returns the blob, which the client then need not send (end-11), or None if it did not work.
         """
         ticket = await self._guard.ticket()
         target = digest if source is None else await self._links.read(layout.layer_link(source, digest))
         if target is None:
-            return False
+            return None
         try:
             stat = await self._storage.stat(layout.blob_data(target))
         except ObjectNotFoundError:
-            return False
+            return None
         link = layout.layer_link(name, digest)
         await self._links.write(link, target)
         if await self._guard.confirm(ticket, [Need(link, digest), Need(link, target)]):
-            return False
+            return None
         if target == digest:
             await self._guard.remember(name, digest, stat.size)
-        return True
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=stat.size)
 
     async def unlink(self, name: RepositoryName, digest: Digest, *, by: str = "") -> None:
         """Remove the repository's link; the data stays for other repositories and for garbage collection.
@@ -109,7 +117,7 @@ class BlobService:
             BlobUnknownError: the repository does not link it.
         """
         await self._cache.forget(name, digest)
-        target = await self._target(name, digest)
+        target = await self._linked(name, digest)
         link = RemovedLink(layout.layer_link(name, digest), target)
         await self._trash.record(self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by), links=[link])
         await self._links.delete(layout.layer_link(name, digest))
@@ -117,8 +125,13 @@ class BlobService:
         await self._cache.forget(name, digest)
 
     async def _target(self, name: RepositoryName, digest: Digest) -> Digest:
+        """Return what to read: as a cache has it, which may be wrong, for then there is nothing to read."""
         if await self._cache.get(name, digest) is not None:
             return digest
+        return await self._linked(name, digest)
+
+    async def _linked(self, name: RepositoryName, digest: Digest) -> Digest:
+        """Return what storage says: whoever is told that a blob is there may rely on it and not send it again."""
         # Distribution stores a sha512 push under sha256 and links the one digest to the other.
         target = await self._links.read(layout.layer_link(name, digest))
         if target is None:

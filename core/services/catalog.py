@@ -66,6 +66,13 @@ class CatalogService:
         return len(self._pending)
 
     @property
+    def trouble(self) -> str:
+        """What is wrong with the index, in a few words; empty when nothing is."""
+        if self._is_away:
+            return "the index does not answer"
+        return "the index is being filled" if self._is_lost or not self._is_filled else ""
+
+    @property
     def forgotten(self) -> int:
         """How many changes since the last rebuild came when no more could be remembered."""
         return self._forgotten

@@ -1,14 +1,13 @@
 """Deleting whole repositories."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core import layout
 from core.collection.guard import CollectionGuard
-from core.concurrency import closing, map_bounded
+from core.concurrency import closing
 from core.digest import Digest
-from core.errors import DeniedError, DigestInvalidError, NameUnknownError, TagInvalidError, UnknownError
+from core.errors import DeniedError, DigestInvalidError, NameUnknownError, UnknownError
 from core.link_keys import ReferrerKey, RevisionKey, parse_link_key
 from core.links import Links
 from core.names import RepositoryName, Tag
@@ -108,6 +107,8 @@ class RepositoryService:
         await self._tags.remove(name, list(contents.tags))
         await self._storage.delete([*contents.referrers, *contents.signatures, *contents.revisions])
         await self._let_pushes_stand(name, removed)
+        emptied = [layout.tags(name), layout.revisions(name), layout.all_referrers(name)]
+        await self._storage.prune(emptied, below=layout.REPOSITORIES)
         return RepositoryRemoval(
             name=name, tags=removal.tags, manifests=removal.manifests, entry=entry.id if recorded else None
         )
@@ -123,27 +124,8 @@ class RepositoryService:
         async for key, _ in self._storage.walk(layout.all_referrers(name)):
             if isinstance(link := parse_link_key(key), ReferrerKey) and link.digest in held:
                 contents.referrers[key] = link.digest
-        contents.tags = await self._tag_targets(name, held)
+        contents.tags = {tag: target.digest for tag, target in (await self._tags.targets(name, held)).items()}
         return contents
-
-    async def _tag_targets(self, name: RepositoryName, held: set[Digest]) -> dict[Tag, Digest | None]:
-        """Return every tag, one that is history only included, with what it points at."""
-        by_md5 = {hashlib.md5(digest.encode(), usedforsecurity=False).hexdigest(): digest for digest in held}
-        tags: dict[Tag, Digest | None] = {}
-        async for key, stat in self._storage.walk(layout.tags(name)):
-            tag_name, _, rest = key.removeprefix(layout.tags(name) + "/").partition("/")
-            try:
-                tag = Tag(tag_name)
-            except TagInvalidError:
-                continue
-            known = by_md5.get(stat.md5 or "") if rest == "current/link" else None
-            tags[tag] = known or tags.get(tag)
-        unknown = [tag for tag, target in tags.items() if target is None]
-
-        async def resolve(tag: Tag) -> Digest | None:
-            return await self._tags.resolve(name, tag)
-
-        return tags | dict(zip(unknown, await map_bounded(resolve, unknown), strict=True))
 
     async def _require(self, name: RepositoryName) -> None:
         async with closing(self._storage.list_children(layout.repository(name))) as children:

@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from core import layout
 from core.collection.guard import CollectionGuard
 from core.concurrency import map_bounded
 from core.digest import Digest
@@ -16,7 +17,7 @@ from core.ports.blob_storage import BlobStorage
 from core.restoring import ImageRestorer
 from core.tag_links import TagLinks
 from core.trash import Trash, TrashSummary
-from core.trash_entry import TrashEntry, TrashKind, kind_of
+from core.trash_entry import TrashEntry, TrashKind, TrashPart, kind_of
 
 _OF_MANY: Final = frozenset({TrashKind.REPOSITORY, TrashKind.COLLECTION, TrashKind.QUARANTINE})
 _TagOf = tuple[RepositoryName, Tag, Digest]
@@ -48,6 +49,19 @@ class Restoration:
     """Images of an index, and referrers, that are nowhere."""
     lost: tuple[Digest, ...]
     """Of many things that went together, those that could not come back; then the entry stays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What is to be brought back of an entry."""
+
+    entry: TrashEntry
+    links: Mapping[str, Digest]
+    blobs: Sequence[Digest] = ()
+    rest: Mapping[str, Digest] = field(default_factory=dict)
+    """The links that were not asked for."""
+    is_one: bool
+    """Whether it is one thing, which comes back or does not."""
 
 
 @dataclass(slots=True)
@@ -91,11 +105,20 @@ class TrashService:
     async def removals(self, repository: RepositoryName | None = None) -> AsyncIterator[Removal]:
         """Yield what is in the trash, oldest first; of one repository only, if one is given.
 
-        One storage request for each part of an entry, and one for its parts' names.
+        One storage request for each part of an entry, 16 at once, and the listing.
         """
-        async for entry in self._trash.entries():
-            if repository in {None, entry.repository}:
-                yield await self._removal(entry)
+        removal: Removal | None = None
+        async for part in self._trash.all_parts():
+            if repository not in {None, part.entry.repository}:
+                continue
+            if removal is not None and removal.entry.id == part.entry.id:
+                removal = _with(removal, part)
+                continue
+            if removal is not None:
+                yield removal
+            removal = _with(Removal(entry=part.entry), part)
+        if removal is not None:
+            yield removal
 
     async def restore(self, name: str, *, force: bool = False) -> Restoration:
         """Bring back what an entry names, with whole images, and end the entry.
@@ -106,7 +129,7 @@ class TrashService:
         collections.
 
         Args:
-            name: the entry's name; or `repository:tag` for the youngest entry that has this tag.
+            name: the entry's name; or `repository:tag` for this tag alone, as the youngest entry that has it knows it.
             force: move tags that point at something else by now.
 
         Raises:
@@ -114,28 +137,29 @@ class TrashService:
                 trash. Then nothing points at what came back.
             DeniedError: a tag points elsewhere by now, and is immutable or `force` was not given.
         """
-        entry, recorded, blobs = await self._read(await self._find(name))
-        tags = [(key.name, key.tag, target) for key, target in _parsed(recorded) if isinstance(key, TagKey)]
+        wanted = await self._wanted(name)
+        tags = [(key.name, key.tag, target) for key, target in _parsed(wanted.links) if isinstance(key, TagKey)]
         await self._require_free(tags, force=force)
-        history = await self._history({key.name for key, _ in _parsed(recorded)})
-        restorer = ImageRestorer(self._storage, self._links, self._trash, history.removed | recorded, guard=self._guard)
+        history = await self._history({key.name for key, _ in _parsed(wanted.links)})
+        removed = {**history.removed, **wanted.links}
+        restorer = ImageRestorer(self._storage, self._links, self._trash, removed, guard=self._guard)
 
         async def return_copy(digest: Digest) -> bool:
-            return await self._trash.return_copy(digest, entry)
+            return await self._trash.return_copy(digest, wanted.entry)
 
-        await map_bounded(return_copy, blobs)
-        lost = await self._restore_manifests(restorer, entry, recorded)
+        await map_bounded(return_copy, wanted.blobs)
+        lost = await self._restore_manifests(restorer, wanted)
         await self._restore_referrers(restorer, history.collected)
-        lost += await self._restore_links(restorer, entry, recorded)
+        lost += await self._restore_links(restorer, wanted)
         # Tags come last, since they make all of it pullable.
         restored = [tag for tag in tags if (tag[0], tag[2]) in restorer.manifests]
         for repository, tag, target in restored:
             if await self._tags.resolve(repository, tag) != target:
                 await self._tags.point(repository, tag, target)
-        if not lost:
-            await self._trash.discard(entry.id)
+        if not lost and await self._is_back(wanted.rest):
+            await self._trash.discard(wanted.entry.id)
         return Restoration(
-            entry=entry,
+            entry=wanted.entry,
             tags=tuple(restored),
             manifests=len(restorer.manifests),
             repositories=tuple(dict.fromkeys(repository for repository, _ in restorer.manifests)),
@@ -149,7 +173,7 @@ class TrashService:
         Raises:
             UnknownError: there is none of this name.
         """
-        return await self._trash.discard(await self._find(name))
+        return await self._trash.discard((await self._read(name))[0].id)
 
     async def empty(self) -> TrashSummary:
         """End all entries (see `Trash.empty`)."""
@@ -159,26 +183,38 @@ class TrashService:
         """End the entries whose time is over (see `Trash.expire`)."""
         return await self._trash.expire()
 
-    async def _find(self, name: str) -> str:
+    async def _wanted(self, name: str) -> _Wanted:
         path, colon, _ = name.partition(":")
+        # Names of entries have no colon.
+        if not colon:
+            entry, links, blobs = await self._read(name)
+            return _Wanted(entry=entry, links=links, blobs=blobs, is_one=entry.kind not in _OF_MANY)
         found = None
-        if colon:
-            # Names of entries have no colon.
-            async for removal in self.removals(RepositoryName(path)):
-                if any(f"{repository}:{tag}" == name for repository, tag, _ in removal.tags):
-                    found = removal.entry.id
-        elif kind_of(name) is not None and "/" not in name:
-            async for part in self._trash.parts(name):
-                found = part.entry.id
-                break
+        async for removal in self.removals(RepositoryName(path)):
+            for repository, tag, _ in removal.tags:
+                if f"{repository}:{tag}" == name:
+                    found = removal.entry.id, layout.tag_current_link(repository, tag)
         if found is None:
-            raise UnknownError("no such entry in the trash", detail={"entry": name})
-        return found
+            raise _unknown(name)
+        entry, links, _ = await self._read(found[0])
+        target = links.pop(found[1])
+        return _Wanted(entry=entry, links={found[1]: target}, is_one=True, rest=links)
 
     async def _read(self, name: str) -> tuple[TrashEntry, dict[str, Digest], list[Digest]]:
-        parts = [part async for part in self._trash.parts(name)]
+        is_name = kind_of(name) is not None and "/" not in name
+        parts = [part async for part in self._trash.parts(name)] if is_name else []
+        if not parts:
+            raise _unknown(name)
         links = {link.key: link.target for part in parts for link in part.links}
         return parts[0].entry, links, [digest for part in parts for digest in part.blobs]
+
+    async def _is_back(self, links: Mapping[str, Digest]) -> bool:
+        """Whether all of these links are as they were recorded."""
+
+        async def is_back(link: tuple[str, Digest]) -> bool:
+            return await self._links.read(link[0]) == link[1]
+
+        return all(await map_bounded(is_back, links.items()))
 
     async def _require_free(self, tags: Sequence[_TagOf], *, force: bool) -> None:
         async def resolve(of: _TagOf) -> Digest | None:
@@ -198,28 +234,24 @@ class TrashService:
     async def _history(self, names: AbstractSet[RepositoryName]) -> _History:
         """Return what else was removed from these repositories."""
         history = _History()
-        async for entry in self._trash.entries():
-            if entry.kind is not TrashKind.COLLECTION and entry.repository not in names:
-                continue
-            async for part in self._trash.parts(entry.id):
+        async for part in self._trash.all_parts():
+            is_collected = part.entry.kind is TrashKind.COLLECTION
+            if is_collected or part.entry.repository in names:
                 links = {link.key: link.target for link in part.links}
                 ours = {link: links[link] for link, key in _keys(links) if key.name in names}
                 history.removed |= ours
-                if entry.kind is TrashKind.COLLECTION:
-                    history.collected |= ours
+                history.collected |= ours if is_collected else {}
         return history
 
-    async def _restore_manifests(
-        self, restorer: ImageRestorer, entry: TrashEntry, recorded: Mapping[str, Digest]
-    ) -> list[Digest]:
+    async def _restore_manifests(self, restorer: ImageRestorer, wanted: _Wanted) -> list[Digest]:
         lost: list[Digest] = []
-        wanted = [(key.name, target) for key, target in _parsed(recorded) if isinstance(key, TagKey | RevisionKey)]
-        for name, digest in dict.fromkeys(wanted):
+        pointing = [(key, target) for key, target in _parsed(wanted.links) if isinstance(key, TagKey | RevisionKey)]
+        for name, digest in dict.fromkeys((key.name, target) for key, target in pointing):
             try:
                 await restorer.restore(name, digest)
             except UnknownError:
                 # One image of many that was broken before must not keep the others away.
-                if entry.kind not in _OF_MANY:
+                if wanted.is_one:
                     raise
                 lost.append(digest)
         return lost
@@ -242,34 +274,35 @@ class TrashService:
                     restorer.missing.add(digest)
                 pending += list(restorer.manifests)[known:]
 
-    async def _restore_links(
-        self, restorer: ImageRestorer, entry: TrashEntry, recorded: Mapping[str, Digest]
-    ) -> list[Digest]:
+    async def _restore_links(self, restorer: ImageRestorer, wanted: _Wanted) -> list[Digest]:
         lost: list[Digest] = []
-        for link, target in recorded.items():
+        for link, target in wanted.links.items():
             key = parse_link_key(link)
             if isinstance(key, TagKey | RevisionKey) or await restorer.restore_link(link, target):
                 continue
             if isinstance(key, LayerKey):
-                if entry.kind not in _OF_MANY:
+                if wanted.is_one:
                     raise BlobUnknownError("the blob is gone from the trash", detail=target)
                 lost.append(target)
         return lost
 
-    async def _removal(self, entry: TrashEntry) -> Removal:
-        removal = Removal(entry=entry)
-        async for part in self._trash.parts(entry.id):
-            keys = list(_parsed({link.key: link.target for link in part.links}))
-            tags = tuple((key.name, key.tag, target) for key, target in keys if isinstance(key, TagKey))
-            removal = replace(
-                removal,
-                tags=tuple(sorted(removal.tags + tags)),
-                manifests=removal.manifests + sum(isinstance(key, RevisionKey) for key, _ in keys),
-                links=removal.links + len(part.links),
-                blobs=removal.blobs + len(part.blobs),
-                blob_bytes=removal.blob_bytes + part.blob_bytes,
-            )
-        return removal
+
+def _with(removal: Removal, part: TrashPart) -> Removal:
+    """Return a removal with what one more part of it names."""
+    keys = list(_parsed({link.key: link.target for link in part.links}))
+    tags = tuple((key.name, key.tag, target) for key, target in keys if isinstance(key, TagKey))
+    return replace(
+        removal,
+        tags=tuple(sorted(removal.tags + tags)),
+        manifests=removal.manifests + sum(isinstance(key, RevisionKey) for key, _ in keys),
+        links=removal.links + len(part.links),
+        blobs=removal.blobs + len(part.blobs),
+        blob_bytes=removal.blob_bytes + part.blob_bytes,
+    )
+
+
+def _unknown(name: str) -> UnknownError:
+    return UnknownError("no such entry in the trash", detail={"entry": name})
 
 
 def _keys(links: Mapping[str, Digest]) -> Iterator[tuple[str, LinkKey]]:

@@ -13,6 +13,7 @@ from core.digest import Digest, Hasher, HasherFactory
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
 from core.ports.blob_storage import BlobReader, BlobStorage, BlobWriter
 from core.transfer.tally import Tally
+from core.trash import Trash
 
 SMALL_BYTES_MAX: Final = 1024 * 1024
 """Up to this a blob is held whole and written in one request."""
@@ -24,6 +25,7 @@ An object store then keeps a record and reads up to one part back, which is less
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 _PAUSES_SECONDS: Final = (1.0, 5.0, 25.0)
 """Before a blob is tried once more; the adapters have tried each request several times by then."""
+_STUCK_ATTEMPTS: Final = 3
 
 Offload = Callable[..., Awaitable[Any]]
 """Starts `function(*arguments)` in a thread at once and returns what to await for its result."""
@@ -62,18 +64,20 @@ class Work:
     tally: Tally
     guard: CollectionGuard
     """Keeps collection at the target from taking what is copied there."""
+    trash: Trash
+    """Of the target, where deletions that are followed are recorded."""
     is_dry: bool = False
     """Whether nothing is written."""
     rereads_target: bool = False
     """Whether what the target has is read and hashed before it counts as being there."""
     blobs_at_once: int = 4
-    """How many blobs are under way: each may hold the parts of an upload in memory."""
+    """How many of more than `SMALL_BYTES_MAX` are under way: each may hold the parts of an upload in memory."""
 
 
 class BlobTransfer:
     """Brings blobs, each one once however many tasks ask for it; one per pass.
 
-    Memory: `blobs_at_once` times what a writer of the target holds.
+    Memory: `blobs_at_once` times what a writer of the target holds, and `SMALL_BYTES_MAX` for each task that asks.
     """
 
     def __init__(self, work: Work) -> None:
@@ -83,6 +87,8 @@ class BlobTransfer:
         self._slots = asyncio.Semaphore(work.blobs_at_once)
         self._running: dict[Digest, asyncio.Event] = {}
         self._defects: dict[Digest, Outcome] = {}
+        self._stages: dict[Digest, list[int]] = {}
+        """How much was staged at each attempt so far, for blobs under way."""
         self._reread: set[Digest] = set()
         """Which blobs of the target this pass has read, with `rereads_target` only."""
 
@@ -99,9 +105,9 @@ class BlobTransfer:
             return defect
         self._running[digest] = ended = asyncio.Event()
         try:
-            async with self._slots:
-                outcome = await self._bring(digest)
+            outcome = await self._bring(digest)
         finally:
+            self._stages.pop(digest, None)
             del self._running[digest]
             ended.set()
         if not outcome.is_whole:
@@ -109,10 +115,14 @@ class BlobTransfer:
             self._defects[digest] = outcome
         return outcome
 
+    async def size(self, digest: Digest) -> int | None:
+        """Return how many bytes a blob has at the source, or None. One storage request."""
+        return await self._size(self._source, digest)
+
     async def _bring(self, digest: Digest) -> Outcome:
         there = await self._size(self._target, digest)
         if there is not None:
-            size = await self._size(self._source, digest)
+            size = await self.size(digest)
             if size in {None, there} and await self._is_sound(digest):
                 return Outcome.PRESENT
         if self._work.is_dry:
@@ -135,14 +145,14 @@ class BlobTransfer:
         if not self._work.rereads_target or digest in self._reread:
             return True
         await self._work.budget.take()
-        async with self._target.open_reader(layout.blob_data(digest)) as reader:
+        async with self._slots, self._target.open_reader(layout.blob_data(digest)) as reader:
             actual = await self._hash(digest, aiter(reader))
         if actual == digest:
             self._reread.add(digest)
         return actual == digest
 
     async def _pretend(self, digest: Digest) -> Outcome:
-        size = await self._size(self._source, digest)
+        size = await self.size(digest)
         if size is None:
             return Outcome.MISSING
         self._work.tally.add(bytes_sent=size)
@@ -152,25 +162,37 @@ class BlobTransfer:
         await self._work.budget.take(requests=2)
         try:
             async with self._source.open_reader(layout.blob_data(digest)) as reader:
-                if reader.size <= SMALL_BYTES_MAX:
+                size = reader.size
+                if size <= SMALL_BYTES_MAX:
                     return await self._send_small(digest, reader)
-                staged = await self._staged_size(digest, reader.size)
-                if staged == 0:
-                    return await self._send_large(digest, reader, 0)
-            async with self._source.open_reader(layout.blob_data(digest), offset=staged) as reader:
-                outcome = await self._send_large(digest, reader, staged)
+            # Opened again when it is its turn: a connection that waits for hours is cut.
+            async with self._slots:
+                return await self._send_large(digest, size)
         except ObjectNotFoundError as error:
             if error.key != layout.blob_data(digest):
-                raise
+                # Not the blob, but what was staged: the same copy, started twice, has come to its end elsewhere.
+                raise ObjectBusyError(error.key) from None
             return Outcome.MISSING
-        # What an earlier run staged may be at fault; it is gone now, so this ends.
-        return await self._send(digest) if outcome is Outcome.DAMAGED else outcome
+
+    async def _send_large(self, digest: Digest, size: int) -> Outcome:
+        staged = await self._staged_size(digest, size)
+        await self._work.budget.take(requests=2)
+        async with self._source.open_reader(layout.blob_data(digest), offset=staged) as reader:
+            outcome = await self._send_from(digest, reader, staged)
+        if outcome is Outcome.DAMAGED and staged:
+            # What an earlier run staged may be at fault; it is gone now.
+            return await self._send_large(digest, size)
+        return outcome
 
     async def _staged_size(self, digest: Digest, size: int) -> int:
         if size <= CHECKPOINT_BYTES:
             return 0
         staged = await self._target.staged_size(layout.transfer_data(self._work.transfer_id, digest))
-        return staged if staged <= size else 0
+        attempts = self._stages.setdefault(digest, [])
+        attempts.append(staged)
+        # What does not grow cannot be gone on with: its multipart upload was purged at the store, for instance.
+        is_stuck = attempts[-_STUCK_ATTEMPTS:] == [staged] * _STUCK_ATTEMPTS
+        return 0 if is_stuck or staged > size else staged
 
     async def _send_small(self, digest: Digest, reader: BlobReader) -> Outcome:
         content = b"".join([piece async for piece in self._metered(reader)])
@@ -181,7 +203,7 @@ class BlobTransfer:
         await self._target.write(layout.blob_data(digest), content)
         return Outcome.SENT
 
-    async def _send_large(self, digest: Digest, reader: BlobReader, position: int) -> Outcome:
+    async def _send_from(self, digest: Digest, reader: BlobReader, position: int) -> Outcome:
         key = layout.transfer_data(self._work.transfer_id, digest)
         pieces = self._metered(reader)
         hasher = self._work.new_hasher(digest.algorithm, None) if position == 0 else None

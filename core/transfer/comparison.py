@@ -4,6 +4,7 @@ The source is listed in the order tags, revisions, referrers, and only then laye
 order, so whatever was pushed meanwhile, a list holds all that the lists before it depend on.
 """
 
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -60,6 +61,18 @@ class Differences:
     """What the target alone has, relative keys."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A tag's link of which the listings do not tell whether both storages hold the same."""
+
+    tag: Tag
+    key: str
+    source_md5: str | None
+    target_md5: str | None
+    is_known: bool
+    """Whether the target has such a link."""
+
+
 class Comparison:
     """Compares repositories; holds nothing between them."""
 
@@ -71,8 +84,8 @@ class Comparison:
     async def differences(self, name: RepositoryName) -> Differences:
         """List tags, manifests and referrers of both storages, and the layers of the target.
 
-        One request per 1,000 objects on object stores, and a read of both links for each tag whose checksum the
-        listings do not tell.
+        One request per 1,000 objects on object stores, and a read of a tag's link where the listing does not tell its
+        checksum: none between two object stores, one of a file between a folder and an object store.
         """
         found = Differences()
         await self._compare_tags(name, found)
@@ -91,6 +104,13 @@ class Comparison:
         async for key, _ in self._links(self._source, layout.layers(name)):
             yield key
 
+    async def unlinked(self, name: RepositoryName) -> AsyncIterator[Digest]:
+        """Yield the digests whose layer links the target lacks."""
+        present = await self._keys(self._target, layout.layers(name))
+        async for key in self.layers(name):
+            if key not in present and (digest := digest_of_link(key)) is not None:
+                yield digest
+
     async def read(self, storage: BlobStorage, key: str) -> bytes | None:
         """Return what a link holds, or None where there is none or nothing that a link could hold."""
         return await read_link(storage, key, self._work.budget)
@@ -100,7 +120,7 @@ class Comparison:
         target = {key: stat.md5 async for key, stat in self._links(self._target, prefix)}
         found.extra_tags = set(target)
         tagged: set[Tag] = set()
-        doubtful: list[tuple[Tag, str]] = []
+        doubtful: list[_Doubt] = []
         async for key, stat in self._links(self._source, prefix):
             tag = self._tag(key)
             if tag is None:
@@ -113,20 +133,32 @@ class Comparison:
                 continue
             tagged.add(tag)
             if stat.md5 is None or stat.md5 != target.get(key):
-                doubtful.append((tag, f"{prefix}/{key}"))
+                doubtful.append(_Doubt(tag, f"{prefix}/{key}", stat.md5, target.get(key), is_known=key in target))
         found.phantoms -= tagged
         await self._settle(doubtful, found)
 
-    async def _settle(self, doubtful: list[tuple[Tag, str]], found: Differences) -> None:
-        async def settle(item: tuple[Tag, str]) -> None:
-            tag, key = item
-            content = await self.read(self._source, key)
+    async def _settle(self, doubtful: list[_Doubt], found: Differences) -> None:
+        async def settle(doubt: _Doubt) -> None:
+            # Where one store tells a checksum, reading the other's link is enough: a folder's costs next to nothing.
+            if doubt.source_md5 is not None and doubt.is_known and doubt.target_md5 is None:
+                held = await self.read(self._target, doubt.key)
+                if held is not None and _md5(held) == doubt.source_md5:
+                    return
+            content = await self.read(self._source, doubt.key)
             if content is None or digest_in(content) is None:
-                found.phantoms.add(tag)
-            elif content != await self.read(self._target, key):
-                found.tags.setdefault(tag, TagChange()).current = content
+                found.phantoms.add(doubt.tag)
+            elif not await self._holds(doubt, content):
+                found.tags.setdefault(doubt.tag, TagChange()).current = content
 
         await for_each(settle, stream(doubtful))
+
+    async def _holds(self, doubt: _Doubt, content: bytes) -> bool:
+        """Whether the target's link holds this."""
+        if not doubt.is_known:
+            return False
+        if doubt.target_md5 is not None:
+            return _md5(content) == doubt.target_md5
+        return doubt.source_md5 is None and content == await self.read(self._target, doubt.key)
 
     async def _compare_revisions(self, name: RepositoryName, found: Differences) -> None:
         prefix = layout.revisions(name)
@@ -168,6 +200,10 @@ class Comparison:
             # Not written by a registry: something that a person put there.
             self._work.tally.add(ignored=1)
             return None
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def digest_of_link(key: str) -> Digest | None:

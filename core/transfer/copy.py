@@ -7,13 +7,15 @@ from typing import Final
 
 from core import layout
 from core.access import compile_globs
-from core.errors import NameInvalidError, ObjectNotFoundError, UnsupportedError
+from core.errors import NameInvalidError, UnsupportedError
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.transfer.blobs import BlobTransfer, Work
 from core.transfer.comparison import Comparison
+from core.transfer.expectation import expect_all, expect_some
 from core.transfer.removal import Removal, count_extra
 from core.transfer.repository import RepositoryTransfer
+from core.transfer.staging import begin_staging, end_staging
 from core.transfer.tally import TransferProgress
 from core.transfer.target import Target
 from core.transfer.tasks import for_each
@@ -57,7 +59,8 @@ class StorageCopy:
         self._record = record
         self._comparison = Comparison(work)
         target = Target(work)
-        self._repositories = RepositoryTransfer(work, self._comparison, BlobTransfer(work), target)
+        self._blobs = BlobTransfer(work)
+        self._repositories = RepositoryTransfer(work, self._comparison, self._blobs, target)
         self._removal = Removal(work, self._comparison, target)
 
     async def run(self) -> TransferProgress:
@@ -67,66 +70,50 @@ class StorageCopy:
             UnsupportedError: both storages are one, or deletions are to be followed from an empty source.
             StorageUnavailableError: a storage failed for longer than it was waited for; start again.
         """
-        await self._require_sense()
+        if self._selection.follows_deletions:
+            await self._require_repositories()
+        if not self._work.is_dry:
+            await begin_staging(self._work)
         await for_each(self._copy, self._names(), at_once=REPOSITORIES_AT_ONCE)
         if not self._work.is_dry:
-            await self._work.target.delete_tree(layout.transfer(self._work.transfer_id))
+            await end_staging(self._work)
         return self._work.tally.progress
 
     async def expect(self) -> None:
-        """Find out about how many bytes there are to send: what all blobs of the source have more than the target's.
+        """Find out about how many bytes there are to send; meant to run beside `run`, for the display alone.
 
-        Meant to run beside `run`. One request per 1,000 blobs on object stores; only for a copy of everything.
+        For everything that is what all blobs of the source have more than the target's, at one request per 1,000 blobs
+        on object stores; for some repositories what they do not link there, at a request for each such blob.
         """
-        source = await self._stored_bytes(self._work.source)
-        target = await self._stored_bytes(self._work.target)
-        self._work.tally.expect(max(0, source - target))
+        if self._selection.patterns:
+            await expect_some(self._work, self._listed(self._work.source), self._comparison, self._blobs)
+        else:
+            await expect_all(self._work)
 
-    async def _stored_bytes(self, storage: BlobStorage) -> int:
-        total = 0
-        async for _, stat in storage.walk(layout.BLOBS):
-            total += stat.size
-        return total
-
-    async def _require_sense(self) -> None:
-        if self._selection.follows_deletions and not await self._has_repositories():
-            raise UnsupportedError(
-                "the source holds no repository: all of the target would be deleted; is it the right one?"
-            )
-        if not self._work.is_dry:
-            await self._require_two_storages()
-
-    async def _has_repositories(self) -> bool:
+    async def _require_repositories(self) -> None:
         async for path in self._work.source.list_marked(layout.REPOSITORIES):
             if _as_name(path) is not None:
-                return True
-        return False
-
-    async def _require_two_storages(self) -> None:
-        marker = layout.transfer_marker(self._work.transfer_id)
-        await self._work.target.write(marker, b"", durable=False)
-        try:
-            await self._work.source.stat(marker)
-        except ObjectNotFoundError:
-            return
-        await self._work.target.delete([marker])
-        raise UnsupportedError("source and target are one and the same storage")
+                return
+        raise UnsupportedError(
+            "the source holds no repository: all of the target would be deleted; is it the right one?"
+        )
 
     async def _copy(self, name: RepositoryName) -> None:
         self._work.tally.begin(name)
         found = await self._comparison.differences(name)
-        has_manifest = await self._repositories.copy(name, found)
-        if has_manifest:
+        # Told before the first manifest is there: a copy that is killed in between is told of again, and one that was
+        # killed after it would not be. After that only changes are told, since an index may note when the last was.
+        copied = await self._repositories.copy(name, found, announce=lambda: self._tell(name, has_manifest=True))
+        if copied.has_manifest and copied.is_changed and not copied.is_new:
             await self._tell(name, has_manifest=True)
-        if not self._selection.follows_deletions:
+        if self._selection.follows_deletions:
+            await self._removal.remove(name, found)
+        else:
             self._work.tally.add(extra=count_extra(found))
-            return
-        await self._removal.remove(name, found)
-        if found.extra_revisions and not has_manifest:
+        if not copied.has_manifest and (copied.is_new or self._selection.follows_deletions):
             await self._tell(name, has_manifest=False)
 
     async def _tell(self, name: RepositoryName, *, has_manifest: bool) -> None:
-        # Each time, for a pass that was killed before it told.
         if not self._work.is_dry:
             await self._record(name, has_manifest)
 

@@ -140,7 +140,7 @@ class ImageImport:
         try:
             await self._registry.blobs.stat(name, digest)
         except BlobUnknownError:
-            return await self._registry.blobs.mount(name, digest, source=None)
+            return await self._registry.blobs.mount(name, digest, source=None) is not None
         return True
 
     async def _is_there(self, digest: Digest) -> bool:

@@ -1,53 +1,98 @@
 """Follows deletions: removes from one repository of the target what the source has no more."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
 from core import layout
 from core.errors import TagInvalidError
 from core.names import RepositoryName, Tag
 from core.transfer.blobs import Work
-from core.transfer.comparison import Comparison, Differences
+from core.transfer.comparison import Comparison, Differences, digest_in
 from core.transfer.target import Target
 from core.transfer.tasks import for_each, stream
+from core.trash_entry import RemovedLink, TrashKind
+
+_CURRENT: Final = "/current/link"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Doomed:
+    """What the source does not have, asked once more."""
+
+    tags: list[Tag] = field(default_factory=list)
+    links: list[list[str]] = field(default_factory=list)
+    """Keys, group by group in the order in which they go: within a group a store may take any order."""
+    recorded: list[RemovedLink] = field(default_factory=list)
 
 
 class Removal:
     """Removes links and tags, never data: what nobody links any more, garbage collection takes.
 
-    Nothing is removed on the word of a listing alone: the source is asked for each thing once more.
+    Nothing is removed on the word of a listing alone: the source is asked for each thing once more. What goes is
+    recorded in the target's trash, an entry for each repository.
     """
 
     def __init__(self, work: Work, comparison: Comparison, target: Target) -> None:
         self._work = work
-        self._target = target
         self._comparison = comparison
+        self._target = target
+        self._trash = work.trash
 
     async def remove(self, name: RepositoryName, found: Differences) -> None:
         """Remove what the target has beyond the source: tags, then manifests, referrer links, layer links.
 
         A tag goes before its manifest, and a manifest before its layers, so that the target is sound at every moment.
         """
-        prefix = layout.tags(name)
-        await for_each(lambda tag: self._tag(name, tag), stream(sorted(_deleted_tags(found))))
-        history = [key for key in found.extra_tags if not key.endswith("/current/link")]
-        await self._links(prefix, history)
-        await self._links(layout.revisions(name), found.extra_revisions)
-        await self._links(layout.subjects(name), found.extra_referrers)
-        await self._links(layout.layers(name), found.present_layers)
+        doomed = _Doomed()
+        deleted = _deleted_tags(found)
+        await for_each(lambda tag: self._doom_tag(name, tag, doomed), stream(sorted(deleted)))
+        history = [key for key in found.extra_tags if key.partition("/")[0] not in deleted and "/index/" in key]
+        await self._doom_links(layout.tags(name), history, doomed, is_recorded=False)
+        await self._doom_links(layout.revisions(name), found.extra_revisions, doomed)
+        await self._doom_links(layout.subjects(name), found.extra_referrers, doomed)
+        await self._doom_links(layout.layers(name), found.present_layers, doomed)
+        count = len(doomed.tags) + sum(map(len, doomed.links))
+        if count:
+            await self._record(name, doomed)
+        await for_each(lambda tag: self._target.delete_tree(layout.tag(name, tag)), stream(doomed.tags))
+        for group in doomed.links:
+            await self._target.delete(group)
+        self._work.tally.add(deleted=count)
 
-    async def _tag(self, name: RepositoryName, tag: Tag) -> None:
+    async def _record(self, name: RepositoryName, doomed: _Doomed) -> None:
+        if self._work.is_dry:
+            return
+        reason = "gone at the source of a copy"
+        entry = self._trash.new_entry(TrashKind.REPOSITORY, repository=name, by="registry copy", reason=reason)
+        await self._trash.record(entry, links=doomed.recorded)
+
+    async def _doom_tag(self, name: RepositoryName, tag: Tag, doomed: _Doomed) -> None:
         link = layout.tag_current_link(name, tag)
-        if await self._comparison.read(self._work.source, link) is None:
-            await self._target.delete_tree(layout.tag(name, tag))
-            self._work.tally.add(deleted=1)
+        if await self._is_gone(link):
+            doomed.tags.append(tag)
+            await self._remember(link, doomed)
 
-    async def _links(self, prefix: str, keys: "set[str] | list[str]") -> None:
-        async def remove(key: str) -> None:
+    async def _doom_links(self, prefix: str, keys: Iterable[str], doomed: _Doomed, *, is_recorded: bool = True) -> None:
+        gone: list[str] = []
+
+        async def look(key: str) -> None:
             link = f"{prefix}/{key}"
-            if await self._comparison.read(self._work.source, link) is None:
-                await self._target.delete(link)
-                self._work.tally.add(deleted=1)
+            if await self._is_gone(link):
+                gone.append(link)
+                if is_recorded:
+                    await self._remember(link, doomed)
 
-        # In descending order a manifest's signatures come before the manifest itself, as in a deleted tree.
-        await for_each(remove, stream(sorted(keys, reverse=True)))
+        await for_each(look, stream(keys))
+        doomed.links.append(sorted(gone, reverse=True))
+
+    async def _is_gone(self, link: str) -> bool:
+        return await self._comparison.read(self._work.source, link) is None
+
+    async def _remember(self, link: str, doomed: _Doomed) -> None:
+        content = await self._comparison.read(self._work.target, link)
+        if content is not None and (digest := digest_in(content)) is not None:
+            doomed.recorded.append(RemovedLink(link, digest))
 
 
 def count_extra(found: Differences) -> int:
@@ -62,7 +107,7 @@ def _deleted_tags(found: Differences) -> set[Tag]:
     tags: set[Tag] = set()
     for key in found.extra_tags:
         name, _, rest = key.partition("/")
-        if rest != "current/link":
+        if f"/{rest}" != _CURRENT:
             continue
         try:
             tags.add(Tag(name))

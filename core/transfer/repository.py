@@ -6,14 +6,20 @@ cannot give whole is reported and left out, with everything that refers to it.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from core import layout
 from core.collection.guard import Need
 from core.digest import Digest
-from core.errors import DigestInvalidError, ManifestInvalidError, ObjectNotFoundError, StorageUnavailableError
+from core.errors import (
+    DigestInvalidError,
+    ManifestInvalidError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    StorageUnavailableError,
+)
 from core.manifest import Manifest, read_manifest
 from core.names import RepositoryName, Tag
 from core.schema1 import is_schema1
@@ -48,6 +54,18 @@ class _State:
     """Indexes whose children have to be there first."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """What became of a repository."""
+
+    has_manifest: bool
+    """Whether the target holds a manifest of the source."""
+    is_new: bool
+    """Whether it held none before, and was to."""
+    is_changed: bool
+    """Whether a manifest or a tag came."""
+
+
 class RepositoryTransfer:
     """Copies repositories; one per pass."""
 
@@ -58,8 +76,15 @@ class RepositoryTransfer:
         self._comparison = comparison
         self._blobs = blobs
 
-    async def copy(self, name: RepositoryName, found: Differences) -> bool:
-        """Bring what the target lacks, and return whether the repository holds a manifest there afterwards.
+    async def copy(
+        self, name: RepositoryName, found: Differences, *, announce: Callable[[], Awaitable[None]]
+    ) -> Copied:
+        """Bring what the target lacks.
+
+        Args:
+            name: the repository.
+            found: what differs.
+            announce: called when all blobs are there, before the first manifest is written where the target has none.
 
         Raises:
             StorageUnavailableError: a storage failed; what was copied so far is sound, and another copy goes on there.
@@ -68,13 +93,17 @@ class RepositoryTransfer:
         await for_each(lambda key: self._layer(state, key), self._comparison.layers(name))
         await for_each(lambda key: self._signature(state, key), stream(found.signatures))
         await for_each(lambda key: self._write_link(f"{layout.subjects(name)}/{key}"), stream(found.referrers))
+        is_new = bool(found.revisions) and not (found.present_revisions or found.extra_revisions)
+        if is_new:
+            await announce()
         await self._manifests(state)
         if self._work.rereads_target:
             await for_each(lambda digest: self._present_manifest(state, digest), stream(found.present_revisions))
         await for_each(lambda item: self._tag(state, *item), stream(found.tags.items()))
         for tag in found.phantoms:
             await self._report_phantom(name, tag)
-        return bool(state.whole)
+        is_changed = bool(found.tags) or len(state.whole) > len(found.present_revisions)
+        return Copied(has_manifest=bool(state.whole), is_new=is_new, is_changed=is_changed)
 
     async def _layer(self, state: _State, key: str) -> None:
         if (digest := digest_of_link(key)) is not None:
@@ -166,7 +195,7 @@ class RepositoryTransfer:
             if await self._target.keeps(ticket, [Need(link, digest), *needs]):
                 return True
             # A collection took what was there before. No tag points here yet, so it can be undone and done again.
-            await self._target.delete(link)
+            await self._target.delete([link])
             for need in needs:
                 await self._bring_again(need.link)
         raise _collected(digest)
@@ -196,14 +225,15 @@ class RepositoryTransfer:
         await self._work.budget.take()
         try:
             content = await self._source.read(layout.blob_data(digest), limit=MANIFEST_BYTES_MAX)
-            outcome = Outcome.SENT if Digest.of(content, digest.algorithm) == digest else Outcome.DAMAGED
+            if Digest.of(content, digest.algorithm) == digest:
+                return content
+            trouble, text = _TROUBLES[Outcome.DAMAGED]
         except ObjectNotFoundError:
-            content, outcome = b"", Outcome.MISSING
-        if outcome.is_whole:
-            return content
+            trouble, text = _TROUBLES[Outcome.MISSING]
+        except ObjectTooLargeError:
+            trouble, text = Trouble.DAMAGED, "it is larger than a manifest can be"
         state.lost.add(digest)
         if await self._comparison.read(self._source, layout.revision_link(state.name, digest)) is not None:
-            trouble, text = _TROUBLES[outcome]
             self._work.tally.complain(trouble, state.name, digest, text)
         return None
 

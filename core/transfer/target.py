@@ -6,6 +6,7 @@ from typing import Final
 from core.collection.guard import Need
 from core.transfer.blobs import Work
 
+_DELETED_AT_ONCE: Final = 1000
 ATTEMPTS: Final = 3
 """How often something is brought anew that a collection took meanwhile; once is what happens."""
 
@@ -30,11 +31,13 @@ class Target:
             await self._work.budget.take(size=len(content))
             await self._work.target.write(key, content)
 
-    async def delete(self, key: str) -> None:
-        """Remove an object."""
-        if not self._work.is_dry:
-            await self._work.budget.take()
-            await self._work.target.delete([key])
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects in this order, 1,000 with one request where the store can."""
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            batch = keys[start : start + _DELETED_AT_ONCE]
+            if not self._work.is_dry:
+                await self._work.budget.take(requests=1)
+                await self._work.target.delete(batch)
 
     async def delete_tree(self, prefix: str) -> None:
         """Remove all objects below a prefix."""

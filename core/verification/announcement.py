@@ -19,6 +19,7 @@ class Announcements:
         clock: monotonic seconds.
         sleep: waits.
         new_id: makes unique texts of letters, digits and `-`.
+        settle_seconds: what servers of this store count on that a round lasts; the same for all processes.
         is_needed: whether servers remember what is in storage at all.
     """
 
@@ -29,12 +30,14 @@ class Announcements:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         new_id: Callable[[], str],
+        settle_seconds: float = SETTLE_SECONDS,
         is_needed: bool = True,
     ) -> None:
         self._rounds = rounds
         self._clock = clock
         self._sleep = sleep
         self._new_id = new_id
+        self._settle_seconds = settle_seconds
         self._is_needed = is_needed
         self._open: list[str] = []
         self._last_at = 0.0
@@ -44,7 +47,7 @@ class Announcements:
         if not self._is_needed:
             return
         round_id = f"verification-{self._new_id()}"
-        await self._rounds.begin(round_id, dict.fromkeys(digests, Batches(0, 0)), settle_seconds=SETTLE_SECONDS)
+        await self._rounds.begin(round_id, dict.fromkeys(digests, Batches(0, 0)), settle_seconds=self._settle_seconds)
         self._open.append(round_id)
         self._last_at = self._clock()
 
@@ -52,7 +55,7 @@ class Announcements:
         """Wait until every server has looked since the last announcement, then take all of them back."""
         if not self._open:
             return
-        await self._sleep(max(0.0, self._last_at + SETTLE_SECONDS - self._clock()))
+        await self._sleep(max(0.0, self._last_at + self._settle_seconds - self._clock()))
         for round_id in self._open:
             await self._rounds.end(round_id)
         self._open.clear()

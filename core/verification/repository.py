@@ -37,7 +37,7 @@ async def check_repository(context: Context, name: RepositoryName) -> Repository
     """
     found: dict[tuple[str, str, str], Finding] = {}
     manifests = 0
-    for _ in range(_ROUNDS_MAX):
+    for _ in range(_ROUNDS_MAX):  # pragma: no branch - two have always been enough
         view = RepositoryView(name)
         findings = await context.judge.judge(await _suspicions(context, view))
         fresh = [finding for finding in findings if finding.identity not in found]

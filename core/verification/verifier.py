@@ -7,13 +7,13 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Final
 
-from core import layout
 from core.budget import Budget
 from core.digest import Digest, HasherFactory
 from core.links import Links
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
+from core.store_time import store_time
 from core.trash import Trash
 from core.verification.catalog import CatalogComparison
 from core.verification.context import Context, VerificationRules
@@ -46,6 +46,11 @@ class VerificationOptions:
     """Whether an earlier verification that was killed is forgotten, not continued."""
     settle_seconds: float = SETTLE_SECONDS
     grace: timedelta = GRACE
+
+    @property
+    def job(self) -> str:
+        """The name of the lease that one of several verifications of this scope holds."""
+        return f"verification-{self.scope}"
 
     @property
     def scope(self) -> str:
@@ -158,17 +163,12 @@ class Verifier:
         return repositories.steps(after=after) if name is None else repositories.one(name)
 
     async def _context(self, options: VerificationOptions) -> Context:
-        key = layout.verification_checkpoint(f"{options.scope}-clock")
-        # Objects are dated by the store, and our own clock may be hours away from its.
-        await self._storage.write(key, b"", durable=False)
-        store_now = (await self._storage.stat(key)).modified_at
-        await self._storage.delete([key])
         return Context(
             reader=self._reader,
             judge=Judge(self._sleep, repairs=options.repair, settle_seconds=options.settle_seconds),
             repairer=self._repairer,
             rules=self._rules,
-            store_now=store_now,
+            store_now=await store_time(self._storage),
             grace=options.grace,
             inventory=DigestTable(LINKED_MAX),
         )

@@ -4,6 +4,22 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from config.loader import Loaded, find_path, load
+
+
+def load_file(arguments: Namespace) -> Loaded:
+    """Load the configuration file that `add_file_argument` adds, or the one that is found without it.
+
+    Raises:
+        ConfigError: see `config.loader`.
+    """
+    return load(find_path(arguments.file))
+
+
+def changes_nothing(_arguments: Namespace) -> bool:
+    """Say no."""
+    return False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
@@ -16,6 +32,10 @@ class Command:
     help: str
     add_arguments: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int]
+    changes: Callable[[Namespace], bool] = changes_nothing
+    """Whether it changes what the registry holds or does with these arguments: then the audit log is told."""
+    load: Callable[[Namespace], Loaded] = load_file
+    """Loads the configuration of the registry that is changed."""
 
 
 def add_file_argument(parser: ArgumentParser) -> None:

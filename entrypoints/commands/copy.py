@@ -7,9 +7,10 @@ import signal
 import socket
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from config.environment import Side
@@ -22,6 +23,7 @@ from core.names import RepositoryName
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
+from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import Measure, ProgressDisplay, format_bytes
@@ -60,7 +62,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="write nothing, only tell what would be done")
     parser.add_argument(
-        "--watch", type=float, metavar="SECONDS", help="begin again so long after each pass, until interrupted"
+        "--watch", type=_amount, metavar="SECONDS", help="begin again so long after each pass, until interrupted"
     )
     _add_limits(parser)
     parser.add_argument("--json", action="store_true", help="print the report of each pass as a line of JSON")
@@ -68,9 +70,25 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_limits(parser: ArgumentParser) -> None:
-    parser.add_argument("--blobs-at-once", type=int, default=4, metavar="N", help="blobs under way (4)")
-    parser.add_argument("--requests-per-second", type=float, metavar="N", help="requests to both storages together")
-    parser.add_argument("--bytes-per-second", type=float, metavar="N", help="bytes read from the source")
+    parser.add_argument(
+        "--blobs-at-once", type=_count, default=4, metavar="N", help="blobs of more than 1 MiB under way (4)"
+    )
+    parser.add_argument("--requests-per-second", type=_amount, metavar="N", help="requests to both storages together")
+    parser.add_argument("--bytes-per-second", type=_amount, metavar="N", help="bytes read from the source")
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ArgumentTypeError(f"must be at least 1, not {text}")
+    return count
+
+
+def _amount(text: str) -> float:
+    amount = float(text)
+    if not 0 < amount < inf:
+        raise ArgumentTypeError(f"must be more than 0, not {text}")
+    return amount
 
 
 def _run(arguments: Namespace) -> int:
@@ -80,7 +98,10 @@ def _run(arguments: Namespace) -> int:
             "say --env from, --env to, or name them REGISTRY_FROM_… and REGISTRY_TO_…\n"
         )
     source = _load(arguments.from_file, Side.FROM, arguments.env)
-    target = _load(arguments.to_file, Side.TO, arguments.env)
+    target = _load_target(arguments)
+    for side, loaded in ((Side.FROM, source), (Side.TO, target)):
+        for warning in loaded.warnings:
+            sys.stderr.write(f"warning: --{side}: {warning}\n")
     configure_logging(target.settings.log)
     # Here and not above, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
@@ -91,12 +112,13 @@ def _run(arguments: Namespace) -> int:
 
 def _load(path: str, side: Side, plain: Side | None) -> Loaded:
     try:
-        loaded = load_side(path, side, plain=plain)
+        return load_side(path, side, plain=plain)
     except ConfigError as error:
         raise ConfigError([f"--{side}: {problem}" for problem in error.problems]) from None
-    for warning in loaded.warnings:
-        sys.stderr.write(f"warning: --{side}: {warning}\n")
-    return loaded
+
+
+def _load_target(arguments: Namespace) -> Loaded:
+    return _load(arguments.to_file, Side.TO, arguments.env)
 
 
 class _Copier:
@@ -109,6 +131,7 @@ class _Copier:
         self._display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.quiet)
         self._problems: list[Problem] = []
         self._code = ExitCode.FAILURE
+        self._passed = 0
         rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
         self._budget = Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
 
@@ -149,19 +172,26 @@ class _Copier:
         self._problems.clear()
         began = time.monotonic()
         copy = StorageCopy(self._work(), self._selection(), record=self._record)
-        measuring = None if self._arguments.repository else asyncio.ensure_future(copy.expect())
+        measuring = asyncio.ensure_future(self._expect(copy))
         try:
             done = await copy.run()
         finally:
-            if measuring is not None:
-                measuring.cancel()
-                # It serves the display alone; a storage that fails is told of by the copy.
-                with suppress(asyncio.CancelledError, Exception):
-                    await measuring
+            measuring.cancel()
+            with suppress(asyncio.CancelledError):
+                await measuring
         if not self._arguments.dry_run:
             await self._target.catalog().flush_pending()
+        self._passed += 1
         self._tell(done, time.monotonic() - began)
         return ExitCode.FAILURE if done.problems else ExitCode.OK
+
+    async def _expect(self, copy: StorageCopy) -> None:
+        # A watching copy has little to send after its first pass, and would list all blobs again and again.
+        if self._arguments.quiet or self._arguments.dry_run or self._passed:
+            return
+        # It serves the display alone; a storage that fails is told of by the copy.
+        with suppress(StorageError):
+            await copy.expect()
 
     def _work(self) -> Work:
         return Work(
@@ -174,6 +204,7 @@ class _Copier:
             sleep=asyncio.sleep,
             tally=Tally(observe=self._observe, report=self._report),
             guard=self._target.guard(),
+            trash=self._target.trash(),
             is_dry=self._arguments.dry_run,
             rereads_target=self._arguments.verify_target,
             blobs_at_once=self._arguments.blobs_at_once,
@@ -187,7 +218,10 @@ class _Copier:
         await (catalog.record_push(name) if has_manifest else catalog.record_removal(name))
 
     def _observe(self, progress: TransferProgress) -> None:
-        self._display.show(Measure(done=progress.bytes_sent, total=progress.bytes_expected), progress.repository)
+        # A watching copy has nothing to say for most of the time.
+        if progress.bytes_sent or self._arguments.watch is None:
+            measure = Measure(done=progress.bytes_sent, total=progress.bytes_expected)
+            self._display.show(measure, f"{progress.repositories:,}. {progress.repository}")
 
     def _report(self, problem: Problem) -> None:
         if len(self._problems) < _PROBLEMS_MAX:
@@ -208,11 +242,11 @@ class _Copier:
 
 def _summary(done: TransferProgress, *, is_dry: bool) -> str:
     return (
-        f"{'would copy' if is_dry else 'copied'}: {done.repositories} repositories compared, "
-        f"{done.blobs_sent} blobs sent ({format_bytes(done.bytes_sent)} read), "
-        f"{done.blobs_present} already there, {done.layers_linked} linked, {done.manifests_copied} manifests, "
-        f"{done.tags_copied} tags, {done.deleted} deleted, {done.extra} only at the target, "
-        f"{done.problems} problems"
+        f"{'would copy' if is_dry else 'copied'}: {plural(done.repositories, 'repository', 'repositories')} compared, "
+        f"{plural(done.blobs_sent, 'blob')} sent ({format_bytes(done.bytes_sent)} read), "
+        f"{done.blobs_present:,} already there, {done.layers_linked:,} linked, "
+        f"{plural(done.manifests_copied, 'manifest')}, {plural(done.tags_copied, 'tag')}, {done.deleted:,} deleted, "
+        f"{done.extra:,} only at the target, {plural(done.problems, 'problem')}"
     )
 
 
@@ -227,4 +261,6 @@ COPY: Final = Command(
     help="copy repositories from one storage to another while both are served",
     add_arguments=_add_arguments,
     run=_run,
+    changes=lambda arguments: not arguments.dry_run,
+    load=_load_target,
 )

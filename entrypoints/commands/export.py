@@ -1,6 +1,5 @@
 """`registry export [config.yml] NAME[:TAG|@DIGEST]… -o DIR|FILE.tar`: write images as an OCI image layout."""
 
-import asyncio
 import json
 import sys
 from argparse import ArgumentParser, Namespace
@@ -11,13 +10,18 @@ from typing import TYPE_CHECKING, Final
 from core.digest import Digest
 from core.names import RepositoryName, Tag
 from core.transfer.exporting import ExportProgress, ExportRequest, ImageExport
+from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command
-from entrypoints.commands.layouts import build_container, new_display, opened, split_words
+from entrypoints.commands.layouts import new_display, split_words
+from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import Measure, format_bytes
 
 if TYPE_CHECKING:
     from config.container import Container
+
+
+_COMPRESSED: Final = frozenset({".gz", ".tgz", ".bz2", ".xz", ".zst"})
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -42,20 +46,23 @@ def _run(arguments: Namespace) -> int:
     if not names:
         sys.stderr.write("registry export: name at least one image\n")
         return ExitCode.USAGE
+    if arguments.output.suffix in _COMPRESSED:
+        sys.stderr.write("registry export: archives are not compressed: their layers are; name a folder or FILE.tar\n")
+        return ExitCode.USAGE
     requests = [parse_request(name) for name in names]
-    done = asyncio.run(_export(build_container(file), arguments, requests))
+    done = run_on_store(file, lambda container: _export(container, arguments, requests))
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(done)) + "\n")
     else:
         sys.stdout.write(
-            f"exported: {done.images} images, {done.blobs} blobs ({format_bytes(done.bytes_done)}) "
+            f"exported: {plural(done.images, 'image')}, {plural(done.blobs, 'blob')} ({format_bytes(done.bytes_done)}) "
             f"to {arguments.output}\n"
         )
     return ExitCode.OK
 
 
 async def _export(container: "Container", arguments: Namespace, requests: list[ExportRequest]) -> ExportProgress:
-    from config.container import write_image_layout  # noqa: PLC0415 - as in `build_container`
+    from config.container import write_image_layout  # noqa: PLC0415 - as in `run_on_store`
 
     display = new_display(arguments)
 
@@ -63,7 +70,7 @@ async def _export(container: "Container", arguments: Namespace, requests: list[E
         display.show(Measure(done=progress.bytes_done, total=progress.bytes_expected), f"{progress.blobs} blobs")
 
     try:
-        async with opened(container), write_image_layout(arguments.output) as layout:
+        async with write_image_layout(arguments.output) as layout:
             export = ImageExport(
                 container.registry(),
                 layout,

@@ -22,9 +22,10 @@ from core.lease import Lease
 from entrypoints.collecting import new_collector
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
-from entrypoints.commands.opening import run_on_store
+from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import Measure, ProgressDisplay, format_bytes
+from entrypoints.retaining import retention_hooks
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -97,6 +98,12 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
             rates=Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second),
             observe=teller.tell_progress,
             goes_on=lambda: arguments.dry_run or lease.is_held,
+            before=retention_hooks(
+                container.registry(),
+                container.events(),
+                by=OPERATOR,
+                is_wanted=bool(container.settings().retention.rules),
+            ),
         )
         work = asyncio.ensure_future(collector.run())
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -200,4 +207,5 @@ GARBAGE_COLLECT: Final = Command(
     help="remove what no image needs, while servers serve",
     add_arguments=_add_arguments,
     run=_run,
+    changes=lambda arguments: not arguments.dry_run,
 )

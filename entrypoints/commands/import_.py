@@ -1,6 +1,5 @@
 """`registry import [config.yml] DIR|FILE.tar [NAME[:TAG]]`: take in the images of an OCI image layout."""
 
-import asyncio
 import json
 import sys
 from argparse import ArgumentParser, Namespace
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from core.names import RepositoryName, Tag
 from core.transfer.importing import ImageImport, ImportedImage, ImportProgress, ImportTarget
+from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command
-from entrypoints.commands.layouts import build_container, new_display, opened, split_words
+from entrypoints.commands.layouts import load_words, new_display, split_words
+from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import Measure, format_bytes
 
@@ -40,21 +41,22 @@ def _run(arguments: Namespace) -> int:
         sys.stderr.write("registry import: name one image layout, and at most one repository\n")
         return ExitCode.USAGE
     target = parse_target(words[1]) if len(words) == _WORDS_MAX else ImportTarget()
-    done = asyncio.run(_import(build_container(file), arguments, Path(words[0]), target))
+    done = run_on_store(file, lambda container: _import(container, arguments, Path(words[0]), target))
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(done)) + "\n")
     else:
         for image in done.images:
             sys.stdout.write(_line(image) + "\n")
         sys.stdout.write(
-            f"imported: {len(done.images)} images, {done.manifests} manifests, {done.blobs_sent} blobs "
-            f"({format_bytes(done.bytes_sent)}), {done.blobs_present} already there\n"
+            f"imported: {plural(len(done.images), 'image')}, {plural(done.manifests, 'manifest')}, "
+            f"{plural(done.blobs_sent, 'blob')} ({format_bytes(done.bytes_sent)}), "
+            f"{done.blobs_present:,} already there\n"
         )
     return ExitCode.OK
 
 
 async def _import(container: "Container", arguments: Namespace, path: Path, target: ImportTarget) -> ImportProgress:
-    from config.container import read_image_layout  # noqa: PLC0415 - as in `build_container`
+    from config.container import read_image_layout  # noqa: PLC0415 - as in `run_on_store`
 
     display = new_display(arguments)
 
@@ -62,7 +64,7 @@ async def _import(container: "Container", arguments: Namespace, path: Path, targ
         display.show(Measure(done=progress.bytes_sent), f"{progress.manifests} manifests")
 
     try:
-        async with opened(container), read_image_layout(path) as layout:
+        async with read_image_layout(path) as layout:
             done = await ImageImport(container.registry(), layout, observe=observe).run(target)
             await container.catalog().flush_pending()
             return done
@@ -85,5 +87,10 @@ def parse_target(text: str) -> ImportTarget:
 
 
 IMPORT: Final = Command(
-    name="import", help="take in the images of an OCI image layout", add_arguments=_add_arguments, run=_run
+    name="import",
+    help="take in the images of an OCI image layout",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda _arguments: True,
+    load=load_words,
 )

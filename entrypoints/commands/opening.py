@@ -19,7 +19,7 @@ OPERATOR: Final = "the command line"
 
 
 def run_on_store(file: str | None, work: Callable[["Container"], Awaitable[T]]) -> T:
-    """Load the configuration, open storage and catalog, and do some work on them while servers serve.
+    """Load the configuration, open storage, catalog, cache and outbox, and do some work on them while servers serve.
 
     Args:
         file: the path of the configuration file as the command line has it.
@@ -27,7 +27,7 @@ def run_on_store(file: str | None, work: Callable[["Container"], Awaitable[T]]) 
 
     Raises:
         ConfigError: the configuration cannot be used.
-        StorageError: the storage or the catalog cannot be opened.
+        StorageError: one of them cannot be opened.
     """
     loaded = load(find_path(file))
     configure_logging(loaded.settings.log)
@@ -43,4 +43,7 @@ async def _opened(container: "Container", work: Callable[["Container"], Awaitabl
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(container.blob_storage())
         await stack.enter_async_context(container.catalog_index())
+        # What is removed is taken back from a cache that processes share.
+        await stack.enter_async_context(container.descriptor_cache())
+        await stack.enter_async_context(container.outbox_lifetime())
         return await work(container)

@@ -124,4 +124,5 @@ READONLY: Final = Command(
     help="make all replicas read-only for a while, as they serve",
     add_arguments=_add_arguments,
     run=_run,
+    changes=lambda arguments: arguments.action != "status",
 )

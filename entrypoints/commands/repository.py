@@ -11,6 +11,7 @@ from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
+from entrypoints.telling import tell_removal
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -30,9 +31,12 @@ def _run(arguments: Namespace) -> int:
     name = RepositoryName(arguments.name)
 
     async def work(container: "Container") -> RepositoryRemoval:
-        return await container.registry().delete_repository(
+        removal = await container.registry().delete_repository(
             name, by=OPERATOR, reason=arguments.reason, dry_run=arguments.dry_run
         )
+        if not arguments.dry_run:
+            await tell_removal(container.events(), removal, by=OPERATOR)
+        return removal
 
     removal = run_on_store(arguments.file, work)
     sys.stdout.write(_document(removal) if arguments.json else _sentences(removal, is_dry=arguments.dry_run))
@@ -57,4 +61,10 @@ def _sentences(removal: RepositoryRemoval, *, is_dry: bool) -> str:
     return f"{went} deleted; {back}the next garbage collection frees the space\n"
 
 
-REPOSITORY: Final = Command(name="repository", help="delete whole repositories", add_arguments=_add_arguments, run=_run)
+REPOSITORY: Final = Command(
+    name="repository",
+    help="delete whole repositories",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda arguments: not arguments.dry_run,
+)

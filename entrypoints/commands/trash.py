@@ -10,9 +10,10 @@ from core.services.trash import Removal, Restoration
 from core.trash import TrashSummary
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
-from entrypoints.commands.opening import run_on_store
+from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import format_bytes
+from entrypoints.telling import tell_restoration
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -64,7 +65,10 @@ def _list(arguments: Namespace) -> int:
 
 def _restore(arguments: Namespace) -> int:
     async def work(container: "Container") -> Restoration:
-        return await container.registry().restore(arguments.entry, force=arguments.force)
+        registry = container.registry()
+        restoration = await registry.restore(arguments.entry, force=arguments.force)
+        await tell_restoration(container.events(), registry, restoration, by=OPERATOR)
+        return restoration
 
     restoration = run_on_store(arguments.file, work)
     if arguments.json:
@@ -152,10 +156,17 @@ def _tell_restoration(restoration: Restoration) -> None:
         sys.stdout.write(f"without {digest}, which is nowhere\n")
     for digest in restoration.lost:
         sys.stderr.write(f"{digest} is gone from the trash\n")
-    if not restoration.tags:
-        sys.stdout.write(f"{restoration.entry.id} is back, with {plural(restoration.manifests, 'manifest')}\n")
+    manifests = plural(restoration.manifests, "manifest")
+    if restoration.lost:
+        sys.stdout.write(f"{restoration.entry.id} is back in part, with {manifests}; it stays in the trash\n")
+    elif not restoration.tags:
+        sys.stdout.write(f"{restoration.entry.id} is back, with {manifests}\n")
 
 
 TRASH: Final = Command(
-    name="trash", help="bring back what was deleted or collected", add_arguments=_add_arguments, run=_run
+    name="trash",
+    help="bring back what was deleted or collected",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda arguments: arguments.action != "list",
 )

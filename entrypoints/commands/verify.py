@@ -8,7 +8,9 @@ import socket
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from config.loader import find_path, load
@@ -17,11 +19,13 @@ from core import layout
 from core.budget import Budget, Rates
 from core.lease import Lease
 from core.names import RepositoryName
+from core.ports.metrics import Metrics
 from core.verification.findings import Finding
 from core.verification.journal import Checkpoint
 from core.verification.verifier import Progress, VerificationOptions
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.exit_codes import ExitCode
+from entrypoints.observability.jobs import MetricsFile, VerificationObserver
 from entrypoints.progress import Measure, ProgressDisplay, format_bytes
 
 if TYPE_CHECKING:
@@ -48,6 +52,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--requests-per-second", type=float, metavar="N", help="requests to the store")
     parser.add_argument("--bytes-per-second", type=float, metavar="N", help="bytes read from the store")
     parser.add_argument("--json", action="store_true", help="print each finding, and the summary, as a line of JSON")
+    parser.add_argument(
+        "--metrics-file", type=Path, metavar="FILE", help="write progress there as metrics, for a textfile collector"
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -72,12 +79,13 @@ async def _verify(container: "Container", options: VerificationOptions, argument
     teller = _Teller(sys.stdout, is_json=arguments.json, is_quiet=arguments.quiet)
     rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
     announcements = container.announcements()
+    numbers = _Numbers(arguments.metrics_file, container.job_metrics()) if arguments.metrics_file else None
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(container.blob_storage())
         await stack.enter_async_context(container.catalog_index())
         lease = Lease(
             storage,
-            layout.lease(f"verification-{options.scope}"),
+            layout.lease(options.job),
             owner_id=f"{socket.gethostname()}-{os.getpid()}",
             ttl=LEASE_SECONDS,
             clock=time.monotonic,
@@ -91,12 +99,14 @@ async def _verify(container: "Container", options: VerificationOptions, argument
             budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep), announce=announcements.announce
         )
         work = asyncio.ensure_future(
-            verifier.run(options, on_finding=teller.tell_finding, on_progress=teller.tell_progress)
+            verifier.run(options, on_finding=teller.tell_finding, on_progress=_also(teller, numbers))
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
         try:
             counted = await work
+            if numbers is not None:
+                numbers.tell_end(counted)
             await announcements.finish()
         except asyncio.CancelledError:
             teller.tell_interruption()
@@ -109,6 +119,35 @@ def _exit_code(counted: Checkpoint) -> ExitCode:
     if counted.left:
         return ExitCode.DAMAGE
     return ExitCode.REPAIRED if counted.damage else ExitCode.OK
+
+
+class _Numbers:
+    """Writes how far it is to a file of metrics."""
+
+    def __init__(self, path: Path, metrics: Metrics) -> None:
+        self._observer = VerificationObserver(metrics)
+        self._file = MetricsFile(path, metrics)
+
+    def tell_progress(self, progress: Progress) -> None:
+        """Write it, now and then."""
+        self._observer.progress(progress)
+        self._file.write_sometimes()
+
+    def tell_end(self, counted: Checkpoint) -> None:
+        """Write what was counted in all."""
+        self._observer.done(counted)
+        self._file.write()
+
+
+def _also(teller: "_Teller", numbers: _Numbers | None) -> Callable[[Progress], None]:
+    if numbers is None:
+        return teller.tell_progress
+
+    def tell(progress: Progress) -> None:
+        teller.tell_progress(progress)
+        numbers.tell_progress(progress)
+
+    return tell
 
 
 class _Teller:
@@ -197,4 +236,5 @@ VERIFY: Final = Command(
     help="read the store beside the servers, tell what is damaged, and repair it",
     add_arguments=_add_arguments,
     run=_run,
+    changes=lambda arguments: bool(arguments.repair),
 )

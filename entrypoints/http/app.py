@@ -11,25 +11,29 @@ from aiohttp import web
 
 from config.settings import Settings
 from core.access import AccessPolicy
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
+from core.ports.event_sink import NO_EVENTS, EventSink
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
 from core.upload_state import UploadStateCodec
+from entrypoints.http.announcements import Announcements
+from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
 from entrypoints.http.background import Job, background, standard_jobs
 from entrypoints.http.cors import Cors
 from entrypoints.http.dispatch import Dispatcher
-from entrypoints.http.draining import InFlight
 from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.lists import ListHandlers
-from entrypoints.http.handlers.manifests import ManifestHandlers
+from entrypoints.http.handlers.manifests import ManifestHandlers, OnPull, ignore_pull
 from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.limits import gate
 from entrypoints.http.middlewares import common_headers, error_middleware
+from entrypoints.http.observation import Observation
 from entrypoints.http.routes import Resource
 from entrypoints.http.switches import Switches
 from entrypoints.http.token_endpoint import TokenEndpoint
@@ -44,25 +48,33 @@ def create_app(
     policy: AccessPolicy,
     upload_secret: bytes,
     now: Callable[[], datetime],
+    audit_log: AuditLog,
     read_only: ReadOnlySwitch,
+    on_pull: OnPull = ignore_pull,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
     jobs: Sequence[Job] = (),
+    observation: Observation | None = None,
+    events: EventSink = NO_EVENTS,
 ) -> web.Application:
     """Build the application.
 
     Args:
         registry: the domain.
-        settings: of which `http` and `storage` are read.
+        settings: of which `http`, `storage` and `audit` are read.
         authenticator: finds out who sends a request.
         policy: what they may do.
         upload_secret: signs upload sessions; equal on all replicas.
         now: tells the time, UTC-aware.
+        audit_log: where it is written who did what.
         read_only: the read-only mode that all replicas share.
+        on_pull: is told of each manifest that is pulled.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
         is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
             at start.
         jobs: what runs beside the requests, besides the usual jobs.
+        observation: what watches the application.
+        events: is told what requests bring about.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     switches = Switches(settings, read_only)
@@ -75,19 +87,26 @@ def create_app(
         upload_lifetime=timedelta(seconds=settings.access.upload_lifetime_seconds),
         now=now,
     )
+    auditor = Auditor(audit_log, settings.audit, now=now)
     dispatcher = Dispatcher(
-        _handlers(registry, settings, urls, codec),
+        _handlers(registry, settings, urls, codec, announce=Announcements(events, urls), on_pull=on_pull),
         prefix=settings.http.prefix,
         switches=switches,
         gatekeeper=gatekeeper,
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
+        auditor=auditor,
     )
-    in_flight = InFlight()
+    observation = observation or Observation()
+    in_flight = observation.in_flight
     cors = Cors(settings.http.cors)
     app = web.Application(
         middlewares=[
+            observation.probes(tells_reasons=False).middleware(),
+            *observation.middlewares,
             in_flight.middleware(),
+            auditor.middleware(),
             error_middleware(lambda: str(uuid.uuid4())),
+            *([observation.health.middleware()] if observation.health.can_block else []),
             gate(settings.http.limits, Forwarding(settings.http.trusted_proxies), time.monotonic),
             cors.middleware(),
         ]
@@ -102,6 +121,7 @@ def create_app(
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
+    app.cleanup_ctx.extend([observation.health.running, *observation.contexts])
     all_jobs = [*standard_jobs(registry), *jobs]
     app.cleanup_ctx.append(
         background(registry.catalog, all_jobs, upkeep_waits=switches.upkeep_waits, is_first=is_first)
@@ -110,13 +130,20 @@ def create_app(
 
 
 def _handlers(
-    registry: Registry, settings: Settings, urls: UrlBuilder, codec: UploadStateCodec
+    registry: Registry,
+    settings: Settings,
+    urls: UrlBuilder,
+    codec: UploadStateCodec,
+    *,
+    announce: Announcements,
+    on_pull: OnPull,
 ) -> Mapping[tuple[Resource, str], Handler]:
-    blobs = BlobHandlers(registry.blobs, redirects=not settings.storage.redirect_disabled)
-    uploads = UploadHandlers(registry, codec=codec, urls=urls)
-    manifests = ManifestHandlers(registry, urls=urls, bytes_max=settings.http.limits.manifest_bytes)
+    bytes_max = settings.http.limits.manifest_bytes
+    blobs = BlobHandlers(registry.blobs, announce=announce, redirects=not settings.storage.redirect_disabled)
+    uploads = UploadHandlers(registry, codec=codec, urls=urls, announce=announce)
+    manifests = ManifestHandlers(registry, urls=urls, announce=announce, bytes_max=bytes_max, on_pull=on_pull)
     lists = ListHandlers(registry, urls=urls)
-    repositories = RepositoryHandlers(registry)
+    repositories = RepositoryHandlers(registry, announce=announce)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,

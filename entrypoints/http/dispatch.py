@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
+from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
@@ -24,6 +25,7 @@ class Dispatcher:
         switches: which rights are switched off.
         gatekeeper: refuses whom it must.
         extras: what else is answered, by the whole path below the prefix.
+        auditor: is asked before anything is changed.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class Dispatcher:
         switches: Switches,
         gatekeeper: Gatekeeper,
         extras: Mapping[str, PlainHandler],
+        auditor: Auditor,
     ) -> None:
         missing = [endpoint for endpoint in ENDPOINTS if (endpoint.resource, endpoint.method) not in handlers]
         if missing:
             raise ValueError(f"endpoints without a handler: {missing}")
         self._handlers = handlers
         self._prefix = prefix.rstrip("/")
+        self._auditor = auditor
         self._gatekeeper = gatekeeper
         self._extras = {f"{self._prefix}/{path}": handler for path, handler in extras.items()}
         self._rights = {(endpoint.resource, endpoint.method): endpoint.right for endpoint in ENDPOINTS}
@@ -67,6 +71,7 @@ class Dispatcher:
         if handler is None:
             return _other_method(request, target.resource)
         await self._switches.require(self._rights[endpoint])
+        await self._auditor.permit(request)
         return await handler(request, target)
 
     async def _answer_elsewhere(self, request: web.Request) -> web.StreamResponse:

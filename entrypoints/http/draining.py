@@ -21,7 +21,8 @@ class InFlight:
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._is_draining = False
+        self.is_draining = False
+        """Whether the server is stopping."""
 
     def middleware(self) -> Middleware:
         """Return the middleware that counts; the outermost one."""
@@ -41,12 +42,12 @@ class InFlight:
 
     async def close_connection(self, _request: web.Request, response: web.StreamResponse) -> None:
         """Ask clients to connect anew, elsewhere, once the drain has begun (a response-prepare signal)."""
-        if self._is_draining:
+        if self.is_draining:
             response.force_close()
 
     async def drain(self, timeout_seconds: float) -> bool:
         """Wait until no request is under way, at most so long; return whether that came about."""
-        self._is_draining = True
+        self.is_draining = True
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._idle.wait()

@@ -50,6 +50,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.TooManyRequestsError: ("TOOMANYREQUESTS", 429),
     errors.PolicyError: ("DENIED", 403),
     errors.StorageUnavailableError: ("UNAVAILABLE", 503),
+    errors.AuditUnavailableError: ("UNAVAILABLE", 503),
 }
 
 _HTTP_CODES: Final = {404: "NAME_UNKNOWN", 405: "UNSUPPORTED", 413: "SIZE_INVALID"}
@@ -85,6 +86,10 @@ def render(request: web.BaseRequest, error: Exception) -> web.Response:
     if isinstance(error, errors.StorageUnavailableError):
         _logger.error("storage unavailable: %s", error)
         entries = [envelope(code, "the storage is unavailable, try again later")]
+        return respond(status, entries, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    if isinstance(error, errors.AuditUnavailableError):
+        _logger.error("change refused: %s", error)
+        entries = [envelope(code, "changes cannot be recorded now, and are refused; try again later")]
         return respond(status, entries, {"Retry-After": str(RETRY_AFTER_SECONDS)})
     return respond(status, _entries(code, error), _headers(request, error))
 

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from config.settings import LimitSettings
 from core.access import Caller
+from core.ports.audit_log import AuditAction
 from entrypoints.http.draining import InFlight
 from entrypoints.http.forwarding import Client
 from entrypoints.http.routes import Target
@@ -29,6 +30,8 @@ TARGET: Final = web.RequestKey("TARGET", Target)
 """Where the request goes; not set where no endpoint is."""
 ERROR_CODE: Final = web.RequestKey("ERROR_CODE", str)
 """OCI's code of the error that was answered, if one was."""
+AUDIT_ACTION: Final = web.RequestKey("AUDIT_ACTION", AuditAction)
+"""What the audit log calls the request, where its path does not tell."""
 CALLER: Final = web.RequestKey("CALLER", Caller)
 """Who sends the request; set before a handler is called, never where the request was refused."""
 UPLOAD_LOCATION: Final = web.RequestKey("UPLOAD_LOCATION", str)

@@ -67,7 +67,8 @@ def common_headers(switches: Switches) -> Callable[[web.Request, web.StreamRespo
         request[BEGUN] = True
         headers = response.headers
         headers["Docker-Distribution-Api-Version"] = "registry/2.0"
-        headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
+        if (request_id := request.get(REQUEST_ID)) is not None:
+            headers[REQUEST_ID_HEADER] = request_id
         for name, values in switches.headers.items():
             for value in values:
                 headers.add(name, value)

@@ -6,42 +6,40 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from aiohttp import web
 
-from config.container import Container, utc_now
+from config.container import Container, event_endpoints, utc_now
 from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging
-from config.policies import KeptTags
-from config.settings import Settings, StorageKind
-from core.errors import StorageError
+from config.settings import HttpSettings, Settings, StorageKind
+from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
+from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
-from entrypoints.http.background import Job
-from entrypoints.http.collection import collection_job, watch_job
 from entrypoints.http.draining import InFlight
+from entrypoints.http.handlers.manifests import ignore_pull
+from entrypoints.http.jobs import jobs_of, records_pulls
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.listener import Listener, close_sockets, open_sockets
+from entrypoints.http.notifications_part import LIVE_NOTIFICATION_KEYS, NotificationsPart
+from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.http.protocol import GuardedRunner
-from entrypoints.http.purging import purge_job
-from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
-from entrypoints.http.trash_expiry import expiry_job
+from entrypoints.http.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
 from entrypoints.reload import Reloader
 from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
 from entrypoints.workers import Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
-
-READ_ONLY_SECONDS: Final = 15.0
-"""How often a process looks at the read-only switch that nobody pushes to."""
 
 
 def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
@@ -64,32 +62,74 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     watch.changed([loaded.path, *(files_of(settings.http.tls) if settings.http.tls else ())])
     # Before the fork: a wrong file is told once, and all workers sign with one secret.
     context, secret = _first_context(settings), container.shared_secret()
+    # Likewise, for the workers to share it.
+    container.descriptor_marks()
     asyncio.run(_check_credentials(container))
+    _check_audit_log(container)
     _warn(settings, container)
-    inherited = inherited_descriptors(pid=os.getpid())
-    try:
-        sockets = open_sockets(settings.http, inherited, count)
-    except OSError as error:
-        # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
-        _logger.error("cannot listen on %s: %s", settings.http.addr, reason)  # noqa: TRY400
-        return 1
-
     service = _service_manager()
+    with ExitStack() as stack:
+        try:
+            sockets = stack.enter_context(_sockets(settings.http, count))
+            observation = stack.enter_context(_observation(loaded, container, count))
+        except _UnavailableError as error:
+            _logger.error("cannot listen on %s", error)  # noqa: TRY400 - one line for people, no traceback
+            return 1
 
-    def start(worker: Worker) -> int:
-        reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
-        serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret)
-        return asyncio.run(serving.run())
+        def start(worker: Worker) -> int:
+            reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
+            watched = observation.in_worker(worker.number)
+            serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret, watched)
+            try:
+                return asyncio.run(serving.run())
+            finally:
+                watched.close()
 
-    try:
         if count == 1:
             return start(Worker(service))
-        status = f"{count} workers serve {settings.http.addr}"
-        drain_seconds = settings.http.drain_timeout_seconds
-        return Supervisor(start, count, service=service, status=status, drain_seconds=drain_seconds).run()
+        supervisor = Supervisor(
+            start,
+            count,
+            service=service,
+            status=f"{count} workers serve {settings.http.addr}",
+            drain_seconds=settings.http.drain_timeout_seconds,
+            on_end=observation.worker_ended,
+        )
+        return supervisor.run()
+
+
+class _UnavailableError(Exception):
+    """An address cannot be had; the text says which and why."""
+
+    def __init__(self, address: str, error: OSError) -> None:
+        # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        super().__init__(f"{address}: {reason}")
+
+
+@contextmanager
+def _sockets(settings: HttpSettings, count: int) -> Iterator[Sequence[socket.socket]]:
+    inherited = inherited_descriptors(pid=os.getpid())
+    try:
+        sockets = open_sockets(settings, inherited, count)
+    except OSError as error:
+        raise _UnavailableError(settings.addr, error) from error
+    try:
+        yield sockets
     finally:
-        close_sockets(settings.http, inherited, sockets)
+        close_sockets(settings, inherited, sockets)
+
+
+@contextmanager
+def _observation(loaded: Loaded, container: Container, count: int) -> Iterator[ServerObservation]:
+    try:
+        observation = ServerObservation.open(loaded, container, count)
+    except OSError as error:
+        raise _UnavailableError(f"the debug address {loaded.settings.http.debug.addr}", error) from error
+    try:
+        yield observation
+    finally:
+        observation.close()
 
 
 def _service_manager() -> ServiceManager:
@@ -114,6 +154,7 @@ class _Serving:
     sock: socket.socket
     context: ssl.SSLContext | None
     secret: bytes
+    observation: WorkerObservation
 
     async def run(self) -> int:
         """Serve until told to stop; return the exit code."""
@@ -125,21 +166,28 @@ class _Serving:
             policy=self.container.access_policy(),
             upload_secret=self.secret,
             now=utc_now,
+            audit_log=self.container.audit_log(),
             read_only=self.container.read_only(),
+            on_pull=self.container.pull_recorder().note if records_pulls(settings) else ignore_pull,
             lifetimes=[
+                self.container.audit_log(),
                 self.container.authenticator(),
                 self.container.blob_storage(),
                 self.container.catalog_index(),
                 self.container.descriptor_cache(),
+                self.container.outbox_lifetime(),
             ],
+            events=self.container.events(),
             is_first=self.worker.is_first,
-            jobs=_jobs(self.container, settings, is_first=self.worker.is_first),
+            observation=self.observation.of_application,
+            jobs=jobs_of(self.container, settings, self.worker, self.observation),
         )
         runner = GuardedRunner(app, settings.http.limits)
         stopping = _on_signals(self.reloader, self.worker)
         try:
             await runner.setup()
-            await self._serve(app, runner, stopping)
+            async with self.observation.listening():
+                await self._serve(app, runner, stopping)
         except CredentialSourceError as error:
             _logger.error("%s", error)  # noqa: TRY400 - one line for people, no traceback
             return 1
@@ -159,31 +207,16 @@ class _Serving:
         self.worker.reports.ready(f"serving {listener.name}")
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
-        _prepare_reloads(self.reloader, app, listener, self.container.kept_tags())
+        _prepare_reloads(self.reloader, app, listener, self.container, self.observation)
+        if self.worker.is_first:
+            switch_audit = SwitchAudit(self.container.audit_log(), settings, now=utc_now)
+            self.reloader.appliers.append(switch_audit.apply)
         async with _running(self.reloader.run()), _running(_beat(self.worker.reports)):
             await stopping.wait()
         if self.worker.is_alone:
             _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
         self.worker.reports.stopping(settings.http.drain_timeout_seconds)
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
-
-
-def _jobs(container: Container, settings: Settings, *, is_first: bool) -> Sequence[Job]:
-    """Return what one process of a server does beside serving."""
-    jobs = [
-        # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
-        Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
-        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds()),
-    ]
-    jobs.append(watch_job(container.guard()))
-    collecting = settings.storage.garbage_collection
-    if is_first and collecting.enabled:
-        jobs.append(collection_job(container, collecting))
-    purging = settings.storage.upload_purging
-    if is_first and purging.enabled:
-        budget = container.upload_purge_budget()
-        jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
-    return jobs
 
 
 def _first_context(settings: Settings) -> ssl.SSLContext | None:
@@ -200,8 +233,16 @@ def _first_context(settings: Settings) -> ssl.SSLContext | None:
 class TlsPart:
     """The certificates of a listener, as a part that can be reloaded."""
 
-    def __init__(self, listener: Listener, settings: Callable[[], Settings], *, speaks: bool) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        settings: Callable[[], Settings],
+        *,
+        speaks: bool,
+        on_change: Callable[[datetime], None] = lambda _expires: None,
+    ) -> None:
         self._listener = listener
+        self._on_change = on_change
         self._speaks = speaks
         self._settings = settings
 
@@ -221,20 +262,30 @@ class TlsPart:
             raise ConfigError(["http.tls cannot be left out while serving"])
         context = await asyncio.to_thread(build_context, tls)
         await self._listener.exchange(context)
+        self._on_change(expiry_of(tls))
         if self._speaks:
             log_expiry(tls, utc_now)
 
 
-def _prepare_reloads(reloader: Reloader, app: web.Application, listener: Listener, kept_tags: KeptTags) -> None:
+def _prepare_reloads(
+    reloader: Reloader, app: web.Application, listener: Listener, container: Container, observation: WorkerObservation
+) -> None:
     reloader.appliers.append(lambda settings: configure_logging(settings.log))
-    reloader.appliers.append(app[SWITCHES].apply)
-    access = AccessPart(app[GATEKEEPER], kept_tags, reloader.settings)
+    switches = app[SWITCHES]
+    reloader.appliers.append(switches.apply)
+    observation.watch_read_only(lambda: switches.is_read_only)
+    access = AccessPart(app[GATEKEEPER], container.kept_tags(), reloader.settings)
     reloader.appliers.append(access.apply)
-    reloader.live_keys += LIVE_ACCESS_KEYS
+    notifications = NotificationsPart(container.notifier(), reloader.settings.notifications, event_endpoints)
+    reloader.appliers.append(notifications.apply)
+    reloader.live_keys += [*LIVE_ACCESS_KEYS, *LIVE_NOTIFICATION_KEYS]
     # Each request looks at these files itself.
     reloader.register("users, groups and keys", access, files=tuple)
     if reloader.settings.http.tls is not None:
-        tls = TlsPart(listener, lambda: reloader.settings, speaks=reloader.speaks)
+        observation.certificate_changed(expiry_of(reloader.settings.http.tls))
+        tls = TlsPart(
+            listener, lambda: reloader.settings, speaks=reloader.speaks, on_change=observation.certificate_changed
+        )
         reloader.register("certificate", tls, files=tls.files)
 
 
@@ -269,7 +320,7 @@ def _warn(settings: Settings, container: Container) -> None:
             "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "
             "set REGISTRY_HTTP_SECRET to the same text on all replicas"
         )
-    if settings.access.immutable_tags and not container.blob_storage().creates_exclusively:
+    if settings.access.immutable_tags and not container.plain_blob_storage().creates_exclusively:
         _logger.warning(
             "access.immutabletags: this storage cannot create exclusively; of two first pushes of a tag at the same "
             "moment, by two processes, the later one wins"
@@ -287,6 +338,18 @@ async def _check_credentials(container: Container) -> None:
             return
     except CredentialSourceError as error:
         raise ConfigError([str(error)]) from error
+
+
+def _check_audit_log(container: Container) -> None:
+    """Find out whether the audit log can be written.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        container.audit_log().check()
+    except AuditUnavailableError as error:
+        raise ConfigError([f"`audit`: {error}"]) from error
 
 
 def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:

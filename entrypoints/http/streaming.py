@@ -180,6 +180,8 @@ async def send_blob(request: web.BaseRequest, response: web.StreamResponse, read
         # each, and would not notice a client that closed: it read the whole blob for nobody.
         writer.send_headers()
         await asyncio.get_running_loop().sendfile(transport, reader.file, reader.offset, reader.length)
+        # The kernel's part counts too: for the access log, and for what leaves when a connection breaks.
+        writer.output_size += reader.length
     else:
         async for chunk in reader:
             await response.write(chunk)

@@ -70,9 +70,14 @@ def tell_limits(settings: TlsSettings) -> Iterator[str]:
         yield "http.tls.ciphersuites names only suites of TLS 1.3, so TLS 1.2 is not spoken"
 
 
+def expiry_of(settings: TlsSettings) -> datetime:
+    """Return until when the certificate is good."""
+    return x509.load_pem_x509_certificate(Path(settings.certificate).read_bytes()).not_valid_after_utc
+
+
 def log_expiry(settings: TlsSettings, now: Callable[[], datetime]) -> None:
     """Say until when the certificate is good; a warning when that is soon or past."""
-    expires = x509.load_pem_x509_certificate(Path(settings.certificate).read_bytes()).not_valid_after_utc
+    expires = expiry_of(settings)
     left = expires - now()
     level = logging.WARNING if left < EXPIRY_WARNING else logging.INFO
     verb = "expired" if left < timedelta() else "expires"

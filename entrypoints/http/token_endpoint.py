@@ -3,9 +3,11 @@
 from aiohttp import web
 
 from core.errors import UnauthenticatedError
+from core.ports.audit_log import AuditAction
 from core.ports.authenticator import CredentialsInvalidError, TokenIssuer
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import json_response
+from entrypoints.http.keys import AUDIT_ACTION
 
 _METHODS = ("GET", "HEAD")
 
@@ -29,6 +31,7 @@ class TokenEndpoint:
             # Clients that try OAuth 2 first (POST) fall back to GET at 405.
             headers = {"Allow": ", ".join(_METHODS)}
             return respond(405, [envelope("UNSUPPORTED", "method not allowed")], headers)
+        request[AUDIT_ACTION] = AuditAction.TOKEN_ISSUE
         try:
             issued = await self._issuer.exchange(request.headers.get("Authorization"))
         except CredentialsInvalidError:

@@ -41,4 +41,5 @@ def expiry_job(trash: TrashService, schedule: SharedSchedule, every_seconds: flo
         every=seconds,
         # Replicas that start together do not all look at once.
         delay=lambda: secrets.randbelow(int(seconds * 1000)) / 1000,
+        is_upkeep=True,
     )

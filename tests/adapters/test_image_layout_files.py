@@ -164,3 +164,48 @@ async def test_writing_through_a_link_is_refused(tmp_path):
         with pytest.raises(ImageLayoutError, match="not followed"):
             await layout.add(LAYER, 1, pieces())
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+async def test_archive_with_too_many_entries_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("adapters.image_layout.tar_headers._ENTRIES_MAX", 3)
+    path = archive(tmp_path / "layout.tar", *[(f"file-{number}", b"") for number in range(4)])
+    with pytest.raises(ImageLayoutError, match="more than 3 entries"):
+        await read(path, "file-0")
+
+
+async def test_archive_without_end_blocks_is_read(tmp_path):
+    path = tmp_path / "layout.tar"
+    path.write_bytes(render_header("index.json", 5) + b"hello".ljust(BLOCK, b"\0"))
+    assert await read(path, "index.json") == b"hello"
+
+
+@pytest.mark.parametrize("size", [b"\x80" + (5).to_bytes(11, "big"), b"\xff" * 12, b"99999999999\0"])
+async def test_sizes_in_other_forms_are_understood_or_refused(tmp_path, size):
+    header = bytearray(render_header("index.json", 5))
+    header[124:136] = size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "layout.tar"
+    path.write_bytes(bytes(header) + b"hello".ljust(BLOCK, b"\0"))
+    if size.startswith(b"\x80"):
+        assert await read(path, "index.json") == b"hello"
+    else:
+        with pytest.raises(ImageLayoutError, match="has no size"):
+            await read(path, "index.json")
+
+
+async def test_file_that_shrinks_while_it_is_read_is_told(tmp_path):
+    path = archive(tmp_path / "layout.tar", ("index.json", payload(2 * 1024 * 1024)))
+    async with ArchiveImageLayout(path) as layout, layout.open("index.json") as reader:
+        pieces = aiter(reader)
+        await anext(pieces)
+        os.truncate(path, 1024)
+        with pytest.raises(ImageLayoutError, match="bytes too early"):
+            await anext(pieces)
+
+
+async def test_disk_that_refuses_is_told(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ImageLayoutError, match="Not a directory"):
+        async with FolderImageLayout(tmp_path / "file" / "layout", creates=True):
+            pass

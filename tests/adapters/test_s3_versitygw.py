@@ -1,6 +1,7 @@
 """The S3 adapter keeps the port's promises towards a real S3 server, which stores objects as files."""
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import pytest
 
@@ -55,3 +56,20 @@ class TestS3BlobStorageOnVersitygw(BlobStorageContract):
             return await stored_in(storage)
 
         return look
+
+    async def test_unfinished_uploads_of_others_are_found_and_dropped(self, storage):
+        """Begun by a process that was killed before it wrote a record."""
+        key = "/docker/registry/v2/blobs/sha256/ab/abcd/data"
+        await storage.write("/time", b"")
+        now = (await storage.stat("/time")).modified_at
+        await storage._client.call("create_multipart_upload", key=key)
+        hour = timedelta(hours=1)
+        before = {"before": now - hour, "is_spared": lambda _key: False}
+        assert await storage.drop_unfinished("/docker", **before) == []
+        after = {"before": now + hour, "is_spared": lambda _key: False}
+        assert await storage.drop_unfinished("/elsewhere", **after) == []
+        assert await storage.drop_unfinished("/docker", **after, dry_run=True) == [key]
+        assert await storage.drop_unfinished("/docker", **after) == [key]
+        assert await storage.drop_unfinished("/docker", **after) == []
+        await storage.delete_tree("/")
+        assert await stored_in(storage) == []

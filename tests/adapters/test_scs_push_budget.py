@@ -1,7 +1,7 @@
 """Storage requests of whole registry operations, counted on SCS under the real services (the table of issue 5)."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,6 +12,7 @@ from adapters.hashing.resumable import hasher_factory
 from core.digest import Digest
 from core.errors import BlobUnknownError
 from core.names import RepositoryName, Tag
+from core.retention import RetentionRule
 from core.services.catalog import CatalogService
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices, chunks
@@ -59,7 +60,7 @@ async def server():
 async def registry(server):
     async with scs_storage(server, chunk_bytes=10 * MIB, parts_in_flight=3) as storage:
         cache = InMemoryDescriptorCache(now=lambda: datetime.now(UTC))
-        yield Registry(storage=storage, cache=cache, new_hasher=hasher_factory())
+        yield Registry(storage=storage, cache=cache, new_hasher=hasher_factory(), retention_rules=[])
 
 
 async def test_push_of_image_takes_32_at_most(server, registry):
@@ -100,7 +101,46 @@ async def test_tags_of_manifest_take_twenty_at_most(server, registry):
     assert len(server.log) == 1
     server.log.clear()
     await registry.manifests.delete(NAME, Digest.of(MANIFEST))
-    assert len(server.log) <= 20
+    # One of them records what goes in the trash.
+    assert len(server.log) <= 8
+
+
+async def test_delete_of_tag_takes_four(server, registry):
+    """What it points at, the record in the trash, a listing and the removal."""
+    await registry.push_image("latest")
+    server.log.clear()
+    await registry.manifests.delete(NAME, Tag("latest"))
+    assert len(server.log) == 4
+
+
+async def test_retention_of_fifty_tags_reads_none_of_them(server, registry):
+    """A listing of the repositories, two of the one, and its time; then a look at each tag, and three requests."""
+    for number in range(2):
+        await registry.push_chunked(CONFIG)
+        manifest = image_manifest(CONFIG, annotations={"number": str(number)})
+        await registry.manifests.put(NAME, manifest, MEDIA_TYPE, tags=[Tag(f"v{number}.{tag}") for tag in range(25)])
+    rules = [RetentionRule(tags=("v0.*",), keep_last=1), RetentionRule(tags=("v1.*",), pulled_within=timedelta(days=1))]
+    registry.retention_rules.extend(rules)
+    server.log.clear()
+    [plan] = [plan async for plan in registry.retention.plans(merges_pulls=False)]
+    assert len(plan.verdicts) == 50
+    assert server.counts.get("get_object", 0) == 0
+    assert len(server.log) <= 12
+    states = [verdict.state for verdict in plan.verdicts]
+    server.log.clear()
+    assert await registry.retention.unchanged(NAME, states) == states
+    assert len(server.log) == 50
+    server.log.clear()
+    await registry.manifests.delete_tags(NAME, {state.tag: state.digest for state in states})
+    assert len(server.log) <= 4
+
+
+async def test_repository_goes_with_few_requests(server, registry):
+    await registry.push_image(*(f"v1.{number}" for number in range(51)))
+    server.log.clear()
+    removal = await registry.repositories.delete(NAME)
+    assert (len(removal.tags), len(removal.manifests)) == (51, 1)
+    assert len(server.log) <= 12
 
 
 async def test_catalog_page_takes_one_and_a_look_ahead(server, registry):

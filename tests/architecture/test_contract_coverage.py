@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import adapters
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
@@ -41,6 +42,7 @@ def contracted_adapters(contract: str) -> set[str]:
 @pytest.mark.parametrize(
     ("port", "contract"),
     [
+        (AuditLog, "AuditLogContract"),
         (Authenticator, "AuthenticatorContract"),
         (BlobStorage, "BlobStorageContract"),
         (CatalogIndex, "CatalogIndexContract"),

@@ -5,9 +5,10 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.architecture.test_lock_files import RUNTIME_LOCK, read_pins
+from tests.architecture.test_lock_files import DEVELOPMENT_LOCK, RUNTIME_LOCK, read_pins, read_project
 from tests.support.tools import REPOSITORY_ROOT
 
 OWN = {"core", "adapters", "config", "entrypoints"}
@@ -29,13 +30,20 @@ def foreign_packages() -> set[str]:
     return set().union(*map(imported_packages, files)) - OWN - set(sys.stdlib_module_names)
 
 
+def optional_packages() -> set[str]:
+    """What the extras bring, and no more than the development lock holds."""
+    extras = read_project()["project"]["optional-dependencies"].values()
+    names = {canonicalize_name(Requirement(text).name) for extra in extras for text in extra}
+    return names & read_pins(DEVELOPMENT_LOCK).keys()
+
+
 def test_imported_packages_are_locked() -> None:
-    pins = read_pins(RUNTIME_LOCK)
+    pins = read_pins(RUNTIME_LOCK).keys() | optional_packages()
     distributions = packages_distributions()
     unlocked = {
         package
         for package in foreign_packages()
-        if not {canonicalize_name(name) for name in distributions.get(package, [package])} & pins.keys()
+        if not {canonicalize_name(name) for name in distributions.get(package, [package])} & pins
     }
     assert unlocked == set()
 

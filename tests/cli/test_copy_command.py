@@ -102,7 +102,7 @@ def test_damaged_blob_is_told_and_fails_the_copy(
 
 def test_dry_run_and_selection(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--dry-run", "--repository", "team/a*"]) == 0
-    assert capsys.readouterr().out.startswith("would copy: 1 repositories compared, 3 blobs sent")
+    assert capsys.readouterr().out.startswith("would copy: 1 repository compared, 3 blobs sent")
     assert not tree(tmp_path / "new")
 
 
@@ -135,6 +135,17 @@ def test_variables_of_one_side_apply_to_it_alone(
     assert not (tmp_path / "new").exists()
 
 
+def test_copy_is_in_the_audit_log_of_the_target(words: list[str], tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with (tmp_path / f"{name}.yml").open("a") as file:
+            file.write(f"audit: {{file: {tmp_path / name}-audit.log}}\n")
+    assert main([*words, "--dry-run"]) == 0
+    assert not (tmp_path / "new-audit.log").exists()
+    assert main(words) == 0
+    assert f"copy --from {words[2]}" in (tmp_path / "new-audit.log").read_text()
+    assert not (tmp_path / "old-audit.log").exists()
+
+
 def test_one_storage_and_an_empty_source_are_refused(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,3 +161,15 @@ def test_configuration_errors_name_their_side(
     Path(words[4]).write_text("version: 0.1\nstorage: nothing\n")
     assert main(words) == ExitCode.FAILURE
     assert capsys.readouterr().err.startswith(f"configuration error: --to: {words[4]}:2: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--blobs-at-once", "0"), ("--bytes-per-second", "-1"), ("--watch", "0"), ("--watch", "nan"), ("--watch", "inf")],
+)
+def test_limits_that_would_stop_everything_are_refused(
+    words: list[str], option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*words, option, value])
+    assert f"argument {option}: must be " in capsys.readouterr().err

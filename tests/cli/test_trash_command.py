@@ -1,31 +1,17 @@
 """`registry trash` and `registry repository`: what they print, what they change, and what they exit with."""
 
-import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from config.container import Container
-from config.loader import load
-from core import media_types
 from core.digest import Digest
-from core.names import RepositoryName, Tag
-from core.registry import Registry
+from core.names import Tag
 from entrypoints.cli import main
 from entrypoints.commands.amounts import plural
 from entrypoints.exit_codes import ExitCode
-from tests.support.content import image_manifest
-from tests.support.core_services import chunks
-
-NAME = RepositoryName("team/app")
-IMAGE = image_manifest(b"{}", [b"layer"])
-DIGEST = Digest.of(IMAGE)
-OTHER = image_manifest(b"{}", [])
-V1 = Tag("v1")
+from tests.support.command_store import DIGEST, NAME, OTHER, V1, delete, lines, push, target
 
 
 @pytest.fixture(autouse=True)
@@ -44,36 +30,6 @@ def config_file(tmp_path: Path) -> str:
         encoding="utf-8",
     )
     return str(path)
-
-
-def on_store(config_file: str, work: Callable[[Registry], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        container = Container(settings=load(config_file).settings)
-        async with container.blob_storage(), container.catalog_index():
-            return await work(container.registry())
-
-    return asyncio.run(run())
-
-
-def push(config_file: str, *tags: str, manifest: bytes = IMAGE) -> None:
-    async def work(registry: Registry) -> None:
-        for content in (b"{}", b"layer"):
-            await registry.uploads.put(NAME, Digest.of(content), chunks(content))
-        await registry.push_manifest(NAME, manifest, media_types.OCI_MANIFEST, tags=[Tag(tag) for tag in tags])
-
-    on_store(config_file, work)
-
-
-def delete(config_file: str, reference: Tag | Digest) -> None:
-    on_store(config_file, lambda registry: registry.delete_manifest(NAME, reference, by="alice"))
-
-
-def target(config_file: str, tag: Tag = V1) -> Any:
-    return on_store(config_file, lambda registry: registry.manifests.resolve(NAME, tag))
-
-
-def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return capsys.readouterr().out.splitlines()
 
 
 def test_empty_trash_is_told(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,6 +53,28 @@ def test_list_tells_who_and_what(config_file: str, capsys: pytest.CaptureFixture
     assert document["tags"] == [{"repository": NAME, "tag": "v1", "digest": DIGEST}]
     assert main(["trash", "list", config_file, "--repository", "another"]) == ExitCode.OK
     assert lines(capsys) == ["the trash is empty"]
+
+
+def test_list_tells_of_collections_and_of_many_tags(
+    config_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(config_file, "v1", "v2", "v3", "v4", "v5")
+    assert main(["repository", "delete", NAME, config_file]) == ExitCode.OK
+    collection = ["garbage-collect", config_file, "--delete-untagged", "--offline", "--quiet"]
+    assert main(collection) == ExitCode.OK
+    lines(capsys)
+    assert main(["trash", "list", config_file]) == ExitCode.OK
+    first, second = lines(capsys)
+    assert first.endswith("team/app:v1, team/app:v2, team/app:v3, 2 more tags, 1 manifest")
+    assert "blobs (" in second
+    assert " links, " in second
+    layer = Digest.of(b"layer")
+    [copy] = (tmp_path / "data").rglob(f"_trash/blobs/sha256/{layer.encoded[:2]}/{layer.encoded}.*")
+    copy.unlink()
+    assert main(["trash", "restore", first.split()[0], config_file]) == ExitCode.NOT_FOUND
+    out, err = capsys.readouterr()
+    assert out == f"{first.split()[0]} is back in part, with 0 manifests; it stays in the trash\n"
+    assert f"{DIGEST} is gone from the trash\n" in err
 
 
 def test_restore_brings_a_tag_back(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:

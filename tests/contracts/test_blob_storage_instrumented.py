@@ -30,8 +30,8 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
 
     @pytest.fixture
     async def storage(self, inner, observed):
-        def observe(operation: str, seconds: float) -> None:
-            observed.append((operation, seconds))
+        def observe(operation: str, seconds: float, error: type[BaseException] | None) -> None:
+            observed.append((operation, seconds, error))
 
         # Each reading of this clock is a second later than the one before.
         clock = itertools.count().__next__
@@ -71,11 +71,11 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
         await storage.delete([])
         await storage.delete_tree("/t")
         await storage.delete_tree()
-        assert [operation for operation, _ in observed] == [
+        assert [operation for operation, *_ in observed] == [
             "write", "read", "stat", "staged_size", "move", "open_reader", "open_writer", "append", "content",
             "commit", "discard", "redirect_url", "check", "delete", "delete", "delete_tree", "delete_tree",
         ]  # fmt: skip
-        assert {seconds for operation, seconds in observed if operation != "content"} == {1}
+        assert {seconds for operation, seconds, _ in observed if operation != "content"} == {1}
 
     async def test_failed_operation_is_told(self, storage, observed):
         with pytest.raises(ObjectNotFoundError):
@@ -83,7 +83,7 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
         with pytest.raises(ObjectNotFoundError):
             async with storage.open_reader("/missing"):
                 pass
-        assert observed == [("read", 1), ("open_reader", 1)]
+        assert observed == [("read", 1, ObjectNotFoundError), ("open_reader", 1, ObjectNotFoundError)]
 
     async def test_listing_is_told_once(self, storage, observed):
         for key in ("/p/a/_x", "/p/b/_x"):
@@ -94,7 +94,7 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
         async with aclosing(storage.list_marked("/p")) as marked:
             assert await anext(marked) == "a"
         # Two items and the end; a second each. The last one was left after its first item.
-        assert observed == [("list_children", 3), ("walk", 3), ("list_marked", 1)]
+        assert observed == [("list_children", 3, None), ("walk", 3, None), ("list_marked", 1, None)]
 
     async def test_operations_are_logged_for_debugging(self, storage, caplog):
         with caplog.at_level(logging.DEBUG, logger="adapters.blob_storage.instrumented"):

@@ -1,12 +1,15 @@
 """The in-memory caches keep the port's promises, and their bounds."""
 
+import multiprocessing
+import warnings
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from core.digest import Digest
-from tests.contracts.descriptor_cache_contract import DIGEST, NAME, DescriptorCacheContract
+from tests.contracts.descriptor_cache_contract import DIGEST, NAME, OTHER, DescriptorCacheContract
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -35,6 +38,32 @@ class TestInMemoryDescriptorCache(DescriptorCacheContract):
         assert await cache.get(NAME, first) == 1
         await cache.put(NAME, third, 3)
         assert [await cache.get(NAME, digest) for digest in (first, second, third)] == [1, None, 3]
+
+    async def test_what_another_process_forgets_is_not_believed(self, clock):
+        """They share the marks and nothing else."""
+        marks = SharedMarks()
+        one, two = (InMemoryDescriptorCache(now=lambda: clock[0], marks=marks) for _ in range(2))
+        for cache in (one, two):
+            await cache.put(NAME, DIGEST, 5)
+            await cache.put(OTHER, DIGEST, 5)
+        await one.forget(NAME, DIGEST)
+        assert await two.get(NAME, DIGEST) is None
+        assert await two.get(OTHER, DIGEST) == 5
+        await one.forget_everywhere(DIGEST)
+        assert await two.get(OTHER, DIGEST) is None
+        await two.put(NAME, DIGEST, 6)
+        assert await two.get(NAME, DIGEST) == 6
+
+    async def test_forked_process_shares_the_marks(self, cache):
+        await cache.put(NAME, DIGEST, 5)
+        # A child of os.fork in a process with threads may hang; this one only writes into memory.
+        child = multiprocessing.get_context("fork").Process(target=cache._marks.change, args=(NAME, DIGEST))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child.start()
+        child.join(10)
+        assert child.exitcode == 0
+        assert await cache.get(NAME, DIGEST) is None
 
 
 class TestDisabledDescriptorCache(DescriptorCacheContract):

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.clients import Skopeo
+from tests.support.mariadb import Database
 from tests.support.object_stores import BUCKET, ScsEndpoint, s3_environment
 from tests.support.oci import digest_of, make_artifact, make_image, make_multi_platform_index
 from tests.support.processes import RegistryServer
@@ -74,10 +76,11 @@ def copy(source: Path, target: Path, *options: str) -> dict[str, Any]:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """The hash of each file of a registry's tree, without upload sessions."""
+    """The hash of each file that distribution knows, without upload sessions."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (folder / TREE).rglob("*")
+        for part in ("blobs", "repositories")
+        for path in (folder / TREE / part).rglob("*")
         if path.is_file() and "/_uploads/" not in str(path)
     }
 
@@ -149,30 +152,40 @@ def test_folder_to_scs_to_s3_to_folder_is_the_same_tree(
         Skopeo(tmp_path / "other", reference.host).pull("team/app1/multi:latest")
 
 
-def test_copy_killed_again_and_again_comes_to_its_end(scs: ScsEndpoint, tmp_path: Path) -> None:
+def test_copy_killed_again_and_again_comes_to_its_end(
+    tool: Callable[[str], str], scs: ScsEndpoint, tmp_path: Path
+) -> None:
+    """The source is filled by Debian's docker-registry, which serves it all the time."""
+    tool("docker-registry")
     first = config_file(tmp_path / "first.yml", of_folder(tmp_path / "first"))
     second = config_file(tmp_path / "second.yml", of_environment(scs.settings()))
     back = config_file(tmp_path / "back.yml", of_folder(tmp_path / "back"))
-    with RegistryServer(tmp_path / "source", tmp_path / "first") as source:
+    with RegistryServer.reference(tmp_path / "source", tmp_path / "first") as source:
         for number in range(40):
             RegistryClient(source.host).push(f"app{number}", "v1", make_image(700 + number))
+        assert kill_copies(first, second, scs, tmp_path / "target")
+        RegistryClient(source.host).push("app0", "v2", make_image(690))
+        copy(first, second)
+    copy(second, back)
+    assert tree(tmp_path / "back") == tree(tmp_path / "first")
+
+
+def kill_copies(source: Path, target: Path, scs: ScsEndpoint, folder: Path) -> int:
+    """Kill copies in the middle, see that the target is sound each time, and return how many were killed."""
     kills = 0
     for pause in (1.0, 1.3, 1.6, 1.9):
-        process = start_copy(first, second, "--requests-per-second", "60")
+        process = start_copy(source, target, "--requests-per-second", "60")
         time.sleep(pause)
         kills += process.poll() is None
         process.kill()
         process.communicate(timeout=10)
         # What is listed there now can be pulled.
-        with RegistryServer(tmp_path / "target", tmp_path / "unused", environment=scs.settings()) as target:
-            client = RegistryClient(target.host)
+        with RegistryServer(folder, folder / "unused", environment=scs.settings()) as server:
+            client = RegistryClient(server.host)
             for name in client.catalog():
                 for tag in client.tags(name):
                     client.pull(name, tag)
-    assert kills
-    copy(first, second)
-    copy(second, back)
-    assert tree(tmp_path / "back") == tree(tmp_path / "first")
+    return kills
 
 
 def peak_memory(process: "subprocess.Popen[str]") -> int:
@@ -194,8 +207,9 @@ def test_gigabyte_is_copied_in_bounded_memory_and_goes_on_after_a_kill(scs: ScsE
     second = config_file(tmp_path / "second.yml", of_environment(scs.settings()))
     digest = store_large_blob(tmp_path / "first", "large", 1024 * MIB)
 
-    process = start_copy(first, second, "--bytes-per-second", str(300 * MIB))
-    time.sleep(3.5)
+    process = start_copy(first, second, "--bytes-per-second", str(150 * MIB))
+    # The first record says that the upload is begun, the second how far it is.
+    wait_until(lambda: sum("_transfers" in line and ".parts" in line for line in puts(scs)) > 1)
     assert process.poll() is None
     process.kill()
     process.communicate(timeout=10)
@@ -206,10 +220,14 @@ def test_gigabyte_is_copied_in_bounded_memory_and_goes_on_after_a_kill(scs: ScsE
     print(f"peak memory {peak / MIB:.0f} MiB, {report['bytes_sent'] / MIB:.0f} MiB sent after the kill")
     assert process.returncode == 0
     assert peak < 300 * MIB
-    assert report["bytes_sent"] < 1024 * MIB
+    assert report["bytes_sent"] <= 768 * MIB
     with RegistryServer(tmp_path / "target", tmp_path / "unused", environment=scs.settings()) as target:
         head = RegistryClient(target.host).request("HEAD", f"/v2/large/blobs/{digest}").expect(200)
         assert head.headers["Content-Length"] == str(1024 * MIB)
+
+
+def puts(scs: ScsEndpoint) -> list[str]:
+    return [line for line in scs.requests if " PUT " in line]
 
 
 def store_large_blob(folder: Path, name: str, size: int) -> str:
@@ -230,3 +248,68 @@ def store_large_blob(folder: Path, name: str, size: int) -> str:
     staged.rename(data)
     link.write_text(f"sha256:{encoded}")
     return f"sha256:{encoded}"
+
+
+def test_watching_copy_follows_a_serving_source_to_a_serving_target(scs: ScsEndpoint, tmp_path: Path) -> None:
+    first = config_file(tmp_path / "first.yml", of_folder(tmp_path / "first"))
+    second = config_file(tmp_path / "second.yml", of_environment(scs.settings()))
+    with (
+        RegistryServer(tmp_path / "source", tmp_path / "first") as source,
+        RegistryServer(tmp_path / "target", tmp_path / "unused", environment=scs.settings()) as target,
+    ):
+        pusher, puller = RegistryClient(source.host), RegistryClient(target.host)
+        pusher.push("team/app", "v0", make_image(900))
+        process = start_copy(first, second, "--watch", "0.2", "--delete", "--json")
+        try:
+            for number in range(1, 8):
+                pusher.push("team/app", f"v{number}", make_image(900 + number))
+                pusher.push("team/app", "latest", make_image(900 + number))
+                wait_until(partial(is_listed, puller, f"v{number}"))
+                pusher.request("DELETE", f"/v2/team/app/manifests/v{number - 1}").expect(202)
+                puller.pull("team/app", "latest")
+            wait_until(lambda: tags_of(puller, "team/app") == ["latest", "v7"])
+            assert make_image(907).digest in puller.pull("team/app", "latest")
+        finally:
+            process.terminate()
+            out, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    reports = [json.loads(line) for line in out.splitlines()]
+    assert sum(report["problems"] for report in reports) == 0
+    assert sum(report["deleted"] for report in reports) >= 7
+
+
+def is_listed(client: RegistryClient, tag: str) -> bool:
+    return tag in tags_of(client, "team/app")
+
+
+def tags_of(client: RegistryClient, repository: str) -> list[str]:
+    return client.tags(repository) if repository in client.catalog() else []
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_catalog_in_mysql_is_told_and_not_touched_without_need(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = config_file(tmp_path / "first.yml", of_folder(tmp_path / "first"))
+    second = config_file(tmp_path / "second.yml", of_folder(tmp_path / "second"))
+    monkeypatch.setenv("SEARCH_BACKEND", "MYSQL")
+    monkeypatch.setenv("SEARCH_BACKEND_MYSQL", database.dsn)
+    with RegistryServer(tmp_path / "source", tmp_path / "first", environment={"SEARCH_BACKEND": ""}) as source:
+        client = RegistryClient(source.host)
+        for name in ("team/app", "team/other"):
+            client.push(name, "v1", make_image(950))
+        copy(first, second, "--env", "to")
+        database.sql("UPDATE repositories SET createTime = 5")
+        client.push("team/app", "v2", make_image(951))
+        client.delete_manifest("team/other", make_image(950).digest)
+        copy(first, second, "--env", "to")
+        assert dict(database.sql("SELECT name, createTime FROM repositories"))["team/other"] == 5
+        copy(first, second, "--env", "to", "--delete")
+    assert [name for (name,) in database.sql("SELECT name FROM repositories WHERE createTime > 5")] == ["team/app"]
+    assert len(database.sql("SELECT name FROM repositories")) == 1

@@ -12,17 +12,21 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from config.settings import Settings
 from core.access import OPEN, AccessPolicy
 from core.digest import Digest
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
+from core.ports.event_sink import NO_EVENTS, EventSink
 from core.read_only import ReadOnlySwitch
 from core.registry import Registry
-from core.services.catalog import CatalogService
 from entrypoints.http.app import create_app
 from entrypoints.http.background import Job
+from entrypoints.http.handlers.manifests import OnPull, ignore_pull
+from entrypoints.http.observation import Observation
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 
@@ -30,16 +34,7 @@ SECRET = b"a secret that all replicas share"
 
 
 def build_registry(services: CoreServices) -> Registry:
-    return Registry(
-        blobs=services.blobs,
-        uploads=services.uploads,
-        manifests=services.manifests,
-        tags=services.tags,
-        referrers=services.referrers,
-        catalog=CatalogService(InMemoryCatalogIndex(), storage=services.storage),
-        trash=services.trash_service,
-        repositories=services.repositories,
-    )
+    return services.registry(InMemoryCatalogIndex())
 
 
 @dataclass
@@ -82,6 +77,7 @@ def open_app(services: CoreServices, settings: Settings) -> web.Application:
         policy=OPEN,
         upload_secret=SECRET,
         now=lambda: datetime.now(UTC),
+        audit_log=DisabledAuditLog(),
         read_only=read_only_switch(services),
         lifetimes=[authenticator],
     )
@@ -105,7 +101,11 @@ async def start(services):
         authenticator: Authenticator | None = None,
         policy: AccessPolicy = OPEN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        audit_log: AuditLog | None = None,
+        observation: Observation | None = None,
+        events: EventSink = NO_EVENTS,
         jobs: Sequence[Job] = (),
+        on_pull: OnPull = ignore_pull,
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
         app = create_app(
@@ -115,9 +115,13 @@ async def start(services):
             policy=policy,
             upload_secret=secret,
             now=now,
+            audit_log=audit_log or DisabledAuditLog(),
             read_only=read_only_switch(services),
             lifetimes=[authenticator],
+            observation=observation,
+            events=events,
             jobs=jobs,
+            on_pull=on_pull,
         )
         server = TestServer(app)
         await server.start_server(auto_decompress=False)

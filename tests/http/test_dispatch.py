@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from yarl import URL
 
+from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from config.settings import Settings
@@ -14,6 +15,7 @@ from core.access import OPEN
 from core.digest import Digest
 from core.read_only import ReadOnlySwitch
 from core.upload_state import UploadStateCodec
+from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.routes import Resource, Target, match
@@ -60,8 +62,9 @@ def test_endpoint_without_handler_is_a_mistake_at_start():
     storage = InMemoryBlobStorage(now=lambda: datetime.now(UTC))
     read_only = ReadOnlySwitch(storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     switches = Switches(Settings(), read_only)
+    auditor = Auditor(DisabledAuditLog(), Settings().audit, now=lambda: datetime.now(UTC))
     with pytest.raises(ValueError, match="without a handler"):
-        Dispatcher({}, prefix="/", switches=switches, gatekeeper=gatekeeper, extras={})
+        Dispatcher({}, prefix="/", switches=switches, gatekeeper=gatekeeper, extras={}, auditor=auditor)
 
 
 async def test_base_says_that_this_is_a_registry(api):

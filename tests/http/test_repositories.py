@@ -7,11 +7,13 @@ from core import layout, media_types
 from core.access import AccessPolicy, Action, Rule, RuleAction
 from core.digest import Digest
 from core.errors import NameInvalidError
+from core.events import EventAction, Occurrence
 from core.names import RepositoryName
 from core.services.manifests import ManifestPolicy
 from entrypoints.http.authentication import accesses_of
 from entrypoints.http.routes import Resource, match
 from tests.http.conftest import error_codes
+from tests.http.test_events import CollectingSink
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices
 
@@ -111,3 +113,15 @@ def test_path_means_nothing_else(path, name):
     assert (target.name if target and target.resource is Resource.REPOSITORY else None) == name
     with pytest.raises(NameInvalidError):
         RepositoryName("a/_sohu")
+
+
+async def test_one_event_tells_that_all_of_it_is_gone(start):
+    sink = CollectingSink()
+    api = await start(events=sink)
+    await push(api)
+    sink.take()
+    async with api.request("DELETE", URL) as response:
+        assert response.status == 200
+    [(gone, origin)] = sink.take()
+    assert gone == Occurrence(action=EventAction.DELETE, repository=NAME)
+    assert origin.method == "DELETE"

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,11 +17,17 @@ from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.ports.catalog_index import CatalogIndex
 from core.ports.descriptor_cache import DescriptorCache
+from core.pulls import PullHistory
+from core.registry import Registry
+from core.retention import RetentionRule
 from core.services.blobs import BlobService
+from core.services.catalog import CatalogService
 from core.services.manifests import ManifestPolicy, ManifestService
 from core.services.referrers import ReferrerService
 from core.services.repositories import RepositoryService
+from core.services.retention import RetentionService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
@@ -57,6 +63,7 @@ class CoreServices:
     """Off unless a test turns it on, so that tests see what storage holds."""
     new_hasher: HasherFactory = StandardHasher
     trash_keep: timedelta = timedelta(days=7)
+    retention_rules: Sequence[RetentionRule] = ()
     new_id: Callable[[], str] = field(default_factory=counting_ids)
 
     rounds_storage: BlobStorage | None = None
@@ -106,8 +113,26 @@ class CoreServices:
         self.repositories = RepositoryService(
             self.storage, self.links, self.tag_links, self.trash, guard=self.guard, keeps_tag=self.policy.keeps_tag
         )
+        self.pulls = PullHistory(self.storage, new_id=counting_ids())
+        self.retention = RetentionService(
+            self.storage, self.tag_links, self.pulls, rules=self.retention_rules, keeps_tag=self.policy.keeps_tag
+        )
         self.tags = TagService(self.storage, self.tag_links, page_size_max=1000)
         self.referrers = ReferrerService(self.storage, self.links, self.tag_links)
+
+    def registry(self, index: CatalogIndex) -> Registry:
+        """The facade over these services."""
+        return Registry(
+            blobs=self.blobs,
+            uploads=self.uploads,
+            manifests=self.manifests,
+            tags=self.tags,
+            referrers=self.referrers,
+            trash=self.trash_service,
+            repositories=self.repositories,
+            retention=self.retention,
+            catalog=CatalogService(index, storage=self.storage),
+        )
 
     async def push_blob(self, name: RepositoryName, content: bytes, algorithm: str = "sha256") -> Digest:
         digest = Digest.of(content, algorithm)

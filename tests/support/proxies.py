@@ -1,6 +1,7 @@
 """The proxies of `docs/proxies.md`, run as the document has them but for ports and paths."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -109,3 +110,26 @@ class HaProxy(DocumentedProxy):
 
 
 DOCUMENTED: tuple[type[DocumentedProxy], ...] = (Nginx, Caddy, HaProxy)
+
+
+class BrokenNginx(Nginx):
+    """nginx with lines of the document replaced by what people write instead.
+
+    Args:
+        folder: for its files.
+        registry: `host:port` behind it.
+        pair: its certificate.
+        edits: what stands instead of which text.
+    """
+
+    def __init__(self, folder: Path, registry: str, pair: Pair, *, edits: Mapping[str, str]) -> None:
+        self._edits = edits
+        super().__init__(folder, registry, pair)
+
+    @override
+    def complete(self, text: str, folder: Path, port: int) -> str:
+        for right, wrong in self._edits.items():
+            if right not in text:
+                raise ValueError(f"the document does not have {right!r}")
+            text = text.replace(right, wrong)
+        return super().complete(text, folder, port)

@@ -34,6 +34,7 @@ class CopyRun:
         return await StorageCopy(self.work(**options), selection, record=self._record).run()
 
     def work(self, **options: Any) -> Work:
+        services = CoreServices(storage=self.target)
         return Work(
             **{
                 "source": self.source,
@@ -43,7 +44,8 @@ class CopyRun:
                 "offload": offload,
                 "budget": Budget(Rates(), clock=lambda: 0.0, sleep=asyncio.sleep),
                 "sleep": lambda _seconds: asyncio.sleep(0),
-                "guard": CoreServices(storage=self.target).guard,
+                "guard": services.guard,
+                "trash": services.trash,
                 "tally": Tally(observe=self.states.append, report=self.problems.append),
                 **options,
             }

@@ -15,6 +15,7 @@ from typing import Final, ParamSpec, Self, TypeVar
 
 from typing_extensions import override
 
+from adapters.blob_storage.filesystem.diagnosis import diagnose_folder
 from adapters.blob_storage.filesystem.errors import translate
 from adapters.blob_storage.filesystem.listing import Listings
 from adapters.blob_storage.filesystem.page_cache import INLINE_BYTES_MAX, PageCache
@@ -23,6 +24,7 @@ from adapters.blob_storage.filesystem.threads import BlockingCalls
 from adapters.blob_storage.filesystem.tree import PRIVATE, Tree
 from adapters.blob_storage.filesystem.writer import FileWriter
 from adapters.blob_storage.keys import require_key, require_prefix
+from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import ObjectNotFoundError, ObjectTooLargeError, RangeInvalidError, StorageUnavailableError
 from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectStat
 
@@ -36,7 +38,7 @@ _LAST_BATCH: Final = 2048
 """How many the later hops come to fetch, each twice as many as the one before."""
 
 
-class FilesystemBlobStorage(BlobStorage):
+class FilesystemBlobStorage(BlobStorage, Diagnosable):
     """Objects are the files below a root folder, where the key is the path; works only inside its context.
 
     Several processes may use one folder at once, distribution among them. What is likely in the page cache
@@ -72,6 +74,10 @@ class FilesystemBlobStorage(BlobStorage):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._calls.aclose()
+
+    @override
+    async def diagnose(self) -> Sequence[Diagnosis]:
+        return await self._calls.run(diagnose_folder, self._root, os.path.join(self._root, PRIVATE))
 
     @override
     async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:

@@ -1,7 +1,7 @@
 """The adapter: the port's methods in SQL."""
 
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -12,10 +12,12 @@ from adapters.catalog_index.bounds import legal_bound
 from adapters.catalog_index.go_dsn import MySqlAddress
 from adapters.catalog_index.journal import ChangeJournal
 from adapters.catalog_index.mysql.connections import TABLE_MISSING, Connections, MySqlError, Session
+from adapters.catalog_index.mysql.diagnosis import diagnose_rights
 from adapters.catalog_index.mysql.reading import read_names
 from adapters.catalog_index.mysql.rebuild import read_rows, write_difference
 from adapters.catalog_index.mysql.schema import NameOrder, ensure_table
-from core.errors import CatalogLostError
+from core.diagnosis import Diagnosable, Diagnosis, Verdict
+from core.errors import CatalogLostError, StorageUnavailableError
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.catalog_index import CatalogIndex
@@ -25,7 +27,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class MySqlCatalogIndex(CatalogIndex):
+class MySqlCatalogIndex(CatalogIndex, Diagnosable):
     """The table `repositories`; one per process, opened as a context, shared by any number of replicas.
 
     Nothing is asked of the server before the first call, so one that is away does not stop the start, and the
@@ -125,6 +127,14 @@ class MySqlCatalogIndex(CatalogIndex):
     @override
     async def check(self) -> None:
         await self._work(lambda session, _: session.run("SELECT name FROM repositories LIMIT 1"))
+
+    @override
+    async def diagnose(self) -> Sequence[Diagnosis]:
+        try:
+            return await self._connections.work(diagnose_rights)
+        except StorageUnavailableError as error:
+            remedy = "look at SEARCH_BACKEND_MYSQL, the server, and the firewall between"
+            return [Diagnosis(check="mysql: connection", verdict=Verdict.FAILURE, detail=str(error), remedy=remedy)]
 
     async def _work(self, do: Callable[[Session, NameOrder], Awaitable[T]]) -> T:
         async def prepared(session: Session) -> T:

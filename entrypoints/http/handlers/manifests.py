@@ -1,6 +1,6 @@
 """Manifests: `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -10,6 +10,7 @@ from core.errors import TagInvalidError
 from core.names import RepositoryName, Tag, parse_reference
 from core.registry import Registry
 from core.services.manifests import MANIFEST_BYTES_MAX
+from entrypoints.http.announcements import Announcements
 from entrypoints.http.handlers.base import content_headers, not_modified
 from entrypoints.http.keys import CALLER
 from entrypoints.http.routes import Target
@@ -20,11 +21,37 @@ TAGS_PER_PUSH_MAX: Final = 100
 """More than the ten that end-7b wants, and a bound on what one request writes."""
 
 
-class ManifestHandlers:
-    """Answers for manifests."""
+OnPull = Callable[[RepositoryName, Digest], None]
+"""Is told of a manifest that was pulled; does not wait for anything."""
 
-    def __init__(self, registry: Registry, *, urls: UrlBuilder, bytes_max: int = MANIFEST_BYTES_MAX) -> None:
+
+def ignore_pull(_name: RepositoryName, _digest: Digest) -> None:
+    """Have nobody ask for pulls."""
+
+
+class ManifestHandlers:
+    """Answers for manifests.
+
+    Args:
+        registry: the domain.
+        urls: tells where things are.
+        announce: is told of what happened.
+        bytes_max: the longest manifest that is taken.
+        on_pull: is told of each manifest that was sent, or described.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        urls: UrlBuilder,
+        announce: Announcements,
+        bytes_max: int = MANIFEST_BYTES_MAX,
+        on_pull: OnPull = ignore_pull,
+    ) -> None:
         self._registry = registry
+        self._announce = announce
+        self._on_pull = on_pull
         self._urls = urls
         self._bytes_max = bytes_max
 
@@ -32,23 +59,27 @@ class ManifestHandlers:
         """Send a manifest by its exact bytes and stored type, whatever the client accepts."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
         manifest = await self._registry.manifests.get(name, reference)
+        self._on_pull(name, manifest.digest)
         response = not_modified(request, manifest.digest)
         if response is None:
             headers = content_headers(manifest.digest) | {"Content-Type": manifest.media_type}
             response = web.Response(body=manifest.content, headers=headers)
+            await self._announce.manifest_pulled(request, name, reference, manifest)
         return response
 
     async def put(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Store a manifest."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
         is_digest = isinstance(reference, Digest)
+        content = await read_body(request, limit=self._bytes_max)
         pushed = await self._registry.push_manifest(
             name,
-            await read_body(request, limit=self._bytes_max),
+            content,
             request.headers.get("Content-Type", ""),
             digest=reference if isinstance(reference, Digest) else None,
             tags=_tag_parameters(request) if is_digest else [Tag(reference)],
         )
+        await self._announce.manifest_pushed(request, name, pushed, content)
         response = web.Response(
             status=201,
             headers={
@@ -66,7 +97,8 @@ class ManifestHandlers:
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Delete a tag, or a manifest with its tags."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
-        await self._registry.delete_manifest(name, reference, by=request[CALLER].principal.name)
+        tags = await self._registry.delete_manifest(name, reference, by=request[CALLER].principal.name)
+        await self._announce.manifest_deleted(request, name, reference, tags)
         return web.Response(status=202)
 
 

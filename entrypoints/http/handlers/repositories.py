@@ -8,6 +8,7 @@ from aiohttp import web
 
 from core.names import RepositoryName
 from core.registry import Registry
+from entrypoints.http.announcements import Announcements
 from entrypoints.http.handlers.base import json_response
 from entrypoints.http.keys import CALLER
 from entrypoints.http.routes import Target
@@ -16,12 +17,14 @@ from entrypoints.http.routes import Target
 class RepositoryHandlers:
     """Answers for repositories."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, announce: Announcements) -> None:
         self._registry = registry
+        self._announce = announce
 
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Delete all tags and manifests, and tell how many those were."""
-        by = request[CALLER].principal.name
-        removal = await self._registry.delete_repository(RepositoryName(target.name), by=by)
+        name, by = RepositoryName(target.name), request[CALLER].principal.name
+        removal = await self._registry.delete_repository(name, by=by)
+        await self._announce.repository_deleted(request, name)
         document = {"name": removal.name, "tags": len(removal.tags), "manifests": len(removal.manifests)}
         return json_response(document | ({"trash": removal.entry} if removal.entry else {}))

@@ -6,9 +6,11 @@ from aiohttp import web
 
 from core.digest import CANONICAL, Digest, require_algorithm
 from core.errors import DigestInvalidError, NameInvalidError, UploadInvalidError
+from core.events import EventAction
 from core.names import RepositoryName
 from core.registry import Registry
 from core.upload_state import UploadState, UploadStateCodec
+from entrypoints.http.announcements import Announcements
 from entrypoints.http.errors import format_upload_range
 from entrypoints.http.keys import CALLER, UPLOAD_LOCATION
 from entrypoints.http.ranges import check_chunk_range
@@ -20,11 +22,14 @@ from entrypoints.http.urls import UrlBuilder
 class UploadHandlers:
     """Answers for upload sessions."""
 
-    def __init__(self, registry: Registry, *, codec: UploadStateCodec, urls: UrlBuilder) -> None:
+    def __init__(
+        self, registry: Registry, *, codec: UploadStateCodec, urls: UrlBuilder, announce: Announcements
+    ) -> None:
         self._blobs = registry.blobs
         self._uploads = registry.uploads
         self._codec = codec
         self._urls = urls
+        self._announce = announce
 
     async def post(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Mount a blob, take in a whole one, or begin a session, as the query says."""
@@ -35,7 +40,8 @@ class UploadHandlers:
             digest = Digest(request.query["digest"])
             # A client may announce the digest and send the bytes later; without a body only the empty blob is whole.
             if request.body_exists or digest == Digest.of(b"", digest.algorithm):
-                await self._uploads.put(name, digest, RequestBody(request))
+                blob = await self._uploads.put(name, digest, RequestBody(request))
+                await self._announce.blob(request, EventAction.PUSH, name, blob)
                 return self._created(request, name, digest)
         algorithm = require_algorithm(request.query.get("digest-algorithm", CANONICAL))
         return self._accepted(request, await self._uploads.start(name, algorithm=algorithm), status=202)
@@ -65,6 +71,7 @@ class UploadHandlers:
             request.headers.get("Content-Range"), offset=state.offset, content_length=request.content_length
         )
         blob = await self._uploads.complete(state, digest, RequestBody(request, offset=state.offset))
+        await self._announce.blob(request, EventAction.PUSH, state.name, blob)
         return self._created(request, state.name, blob.digest)
 
     async def delete(self, _request: web.Request, target: Target) -> web.StreamResponse:
@@ -82,7 +89,11 @@ class UploadHandlers:
         if source is None and not request[CALLER].pulls_everything:
             # Somewhere in the registry the blob may lie where the caller must not read.
             return None
-        return digest if await self._blobs.mount(name, digest, source=source) else None
+        blob = await self._blobs.mount(name, digest, source=source)
+        if blob is None:
+            return None
+        await self._announce.blob(request, EventAction.MOUNT, name, blob, source=source)
+        return digest
 
     async def _state(self, request: web.Request, target: Target) -> UploadState:
         name = RepositoryName(target.name)

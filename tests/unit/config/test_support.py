@@ -39,7 +39,7 @@ def test_the_rest_is_warned_about_once_each(load_text: LoadText) -> None:
         + "reporting: {bugsnag: {apikey: k}}\nlog: {hooks: [{type: mail}]}\nredis: {addr: 'r:1', poolfifo: true}\n"
     )
     warnings = load_text(text).warnings
-    assert [warning.split("`")[1] for warning in warnings] == ["redis", "log.hooks", "reporting.bugsnag"]
+    assert [warning.split("`")[1] for warning in warnings] == ["log.hooks", "reporting.bugsnag"]
 
 
 def test_what_loses_nothing_is_only_noted(load_text: LoadText) -> None:

@@ -6,6 +6,7 @@ from core.digest import Digest
 from core.errors import BlobUnknownError, RangeInvalidError
 from core.media_types import OCI_MANIFEST
 from core.names import RepositoryName
+from core.services.blobs import BlobService
 from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices, chunks
 
@@ -134,3 +135,45 @@ async def test_manifest_names_a_remembered_blob(caching):
     digest = await caching.push_blob(NAME, b"{}")
     await caching.storage.delete([layout.layer_link(NAME, digest)])
     await caching.manifests.put(NAME, image_manifest(), OCI_MANIFEST)
+
+
+@pytest.fixture
+def hints():
+    return InMemoryDescriptorCache(now=lambda: NOW)
+
+
+@pytest.fixture
+def hinted(services, hints):
+    """The service as it is where processes share a cache, which may say what is no longer true."""
+    return BlobService(services.storage, services.links, hints, guard=services.guard, trash=services.trash)
+
+
+async def test_hint_spares_a_pull_the_link(services, blob, hints, hinted):
+    await hints.put(NAME, blob, len(CONTENT))
+    await services.storage.delete([layout.layer_link(NAME, blob)])
+    async with hinted.open(NAME, blob) as reader:
+        assert b"".join([piece async for piece in reader]) == CONTENT
+    assert await hinted.redirect_url(NAME, blob) is None
+
+
+async def test_hint_is_no_answer_to_a_push(services, blob, hints, hinted):
+    """A client that is told "it is there" does not send it, and a manifest would refer to nothing."""
+    await hints.put(NAME, blob, len(CONTENT))
+    await services.storage.delete([layout.layer_link(NAME, blob)])
+    with pytest.raises(BlobUnknownError):
+        await hinted.stat(NAME, blob)
+    with pytest.raises(BlobUnknownError):
+        await hinted.unlink(NAME, blob)
+    assert not await hinted.mount(OTHER, blob, source=NAME)
+
+
+async def test_wrong_hint_is_forgotten(services, blob, hints, hinted):
+    await hints.put(NAME, blob, len(CONTENT))
+    await services.storage.delete([layout.blob_data(blob)])
+    with pytest.raises(BlobUnknownError):
+        async with hinted.open(NAME, blob):
+            pytest.fail("opened what is not there")
+    assert await hints.get(NAME, blob) is None
+    await services.push_blob(NAME, CONTENT)
+    async with hinted.open(NAME, blob) as reader:
+        assert b"".join([piece async for piece in reader]) == CONTENT

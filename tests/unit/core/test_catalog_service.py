@@ -447,3 +447,22 @@ def test_index_is_what_storage_holds_after_any_history(steps):
         assert await names(service) == held
 
     asyncio.run(play())
+
+
+async def test_trouble_is_told_while_it_lasts() -> None:
+    index = SwitchedIndex()
+    service = CatalogService(index, storage=InMemoryBlobStorage(now=lambda: datetime.now(UTC)))
+    assert service.trouble == "the index is being filled"
+    assert await service.catch_up()
+    assert service.trouble == ""
+    index.is_away = True
+    await service.record_push(NAME)
+    assert service.trouble == "the index does not answer"
+    index.is_away = False
+    assert await service.catch_up()
+    assert service.trouble == ""
+
+
+async def test_derived_index_has_no_trouble() -> None:
+    storage = InMemoryBlobStorage(now=lambda: datetime.now(UTC))
+    assert CatalogService(ListingCatalogIndex(storage), storage=storage).trouble == ""

@@ -1,6 +1,8 @@
 """A copy between two storages in memory: what it copies, what it leaves, what it tells."""
 
 import json
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -10,9 +12,11 @@ from core.digest import Digest
 from core.errors import StorageUnavailableError, UnsupportedError
 from core.names import RepositoryName, Tag
 from core.transfer import blobs
+from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Trouble
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices
+from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.invariants import broken_invariants
 from tests.support.transfers import CopyRun, registry_tree
 
@@ -78,6 +82,19 @@ async def test_second_pass_has_nothing_to_do(services, run):
     assert (second.changes, second.bytes_sent) == (0, 0)
 
 
+@pytest.mark.parametrize(("patterns", "expected"), [([], 600), (["team/app"], 300), (["nobody"], 0)])
+async def test_what_is_to_be_sent_is_about_known(services, run, patterns, expected):
+    await push(services, APP, V1, b"a" * 300)
+    await run.once()
+    await push(services, APP, V1, b"b" * 298)
+    await push(services, NESTED, V1, b"c" * 300)
+    work = run.work()
+    await StorageCopy(work, Selection(patterns=patterns), record=run._record).expect()
+    known = work.tally.progress.bytes_expected
+    # Manifests are among all blobs, and not among the layers that are looked at.
+    assert expected - 2 <= known <= (expected + 1000 if not patterns else expected)
+
+
 async def test_final_delta_brings_only_what_changed(services, run):
     await push(services, APP, V1, b"a" * 1000)
     await run.once()
@@ -121,8 +138,14 @@ async def test_deletions_stay_unless_they_are_followed(services, run, target):
     assert run.catalog == {APP: True, NESTED: False}
     links = {key for key in await registry_tree(services.storage) if not key.startswith(layout.BLOBS)}
     assert {key for key in await registry_tree(run.target) if not key.startswith(layout.BLOBS)} == links
-    # Data is for garbage collection.
+    # Data is for garbage collection, and the trash of the target knows what went.
     assert layout.blob_data(Digest.of(b"a")) in await registry_tree(run.target)
+    entries = [entry async for entry in target.trash.entries()]
+    assert {(entry.repository, entry.by) for entry in entries} == {(APP, "registry copy"), (NESTED, "registry copy")}
+    for entry in entries:
+        await target.trash_service.restore(entry.id)
+    assert (await target.manifests.get(APP, V1)).digest == gone
+    assert (await target.manifests.get(NESTED, V1)).digest
 
 
 async def test_history_and_moved_tags_are_followed(services, run):
@@ -318,4 +341,71 @@ async def test_staged_bytes_that_rotted_are_sent_again(services, run, monkeypatc
     await run.once()
 
     assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_manifest_that_needs_nothing_and_is_taken_all_the_time_ends_the_copy(services, run):
+    content = b'{"schemaVersion": 7}'
+    digest = Digest.of(content)
+    await services.storage.write(layout.blob_data(digest), content)
+    await services.storage.write(layout.revision_link(APP, digest), digest.encode())
+    with pytest.raises(StorageUnavailableError, match="again and again"):
+        await run.once(guard=Collector(run.target, 1000))
+    assert layout.revision_link(APP, digest) not in await registry_tree(run.target)
+
+
+class Purged(FaultyBlobStorage):
+    """Has staged bytes that cannot be gone on with, as a store that purged a multipart upload behind its record."""
+
+    is_purged = True
+
+    @asynccontextmanager
+    async def open_writer(self, key, *, resume=False):
+        self.is_purged &= resume
+        if self.is_purged:
+            raise StorageUnavailableError("no such upload")
+        async with super().open_writer(key, resume=resume) as writer:
+            yield writer
+
+
+async def test_staged_bytes_that_cannot_be_gone_on_with_are_given_up(services, monkeypatch):
+    content = bytes(range(256)) * 4096 * 2
+    monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", len(content) - 1)
+    digest = await services.push_blob(APP, content)
+    run = CopyRun(services.storage, Purged(memory()))
+    async with run.target.inner.open_writer(layout.transfer_data("test", digest)) as writer:
+        await writer.write(content[:1000])
+    await run.once()
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+class WithoutChecksums(FaultyBlobStorage):
+    """Tells no checksums, as a folder."""
+
+    async def walk(self, prefix):
+        async for key, stat in super().walk(prefix):
+            yield key, replace(stat, md5=None)
+
+
+@pytest.mark.parametrize(
+    ("source_kind", "target_kind", "reads"),
+    [
+        (FaultyBlobStorage, FaultyBlobStorage, (0, 0)),
+        (WithoutChecksums, FaultyBlobStorage, (1, 0)),
+        (FaultyBlobStorage, WithoutChecksums, (0, 1)),
+        (WithoutChecksums, WithoutChecksums, (1, 1)),
+    ],
+)
+async def test_equal_tags_cost_no_read_where_a_checksum_is_told(services, source_kind, target_kind, reads):
+    await push(services, APP, V1, b"a")
+    run = CopyRun(source_kind(services.storage), target_kind(memory()))
+    await run.once()
+    run.source.operations.clear()
+    run.target.operations.clear()
+    assert (await run.once()).changes == 0
+    read = tuple(sum(each.startswith("read ") for each in side.operations) for side in (run.source, run.target))
+    assert read == reads
+    # And a tag that moved is seen, whatever is told.
+    await push(services, APP, V1, b"b")
+    assert (await run.once()).tags_copied == 1
     assert await registry_tree(run.target) == await registry_tree(services.storage)

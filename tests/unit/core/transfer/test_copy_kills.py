@@ -145,3 +145,25 @@ async def test_blob_whose_storage_fails_once_is_tried_again():
     await run.once(sleep=sleep)
     assert pauses == [1.0]
     assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_kill_at_any_point_leaves_no_repository_out_of_the_catalog():
+    services = await filled()
+    kills = 0
+    while True:
+        target = FaultyBlobStorage(memory())
+        run = CopyRun(services.storage, target)
+        target.stop_after(kills)
+        try:
+            await run.once()
+        except StorageUnavailableError:
+            ended = False
+        else:
+            ended = True
+        target.heal()
+        await run.once()
+        assert run.catalog == {APP: True, OTHER: True}, f"killed before {kills}"
+        if ended:
+            break
+        kills += 1
+    assert kills > 10

@@ -80,5 +80,6 @@ async def test_trees_are_equal_after_the_last_pass(history):
     links = {key: content for key, content in expected.items() if layout.BLOBS not in key}
     assert {key: content for key, content in actual.items() if layout.BLOBS not in key} == links
     # Garbage of the source need not come, and what was deleted there may have left garbage here.
-    linked = {layout.blob_data(Digest(content.decode())) for content in links.values()}
+    # The history of a tag may name what was deleted long ago.
+    linked = {layout.blob_data(Digest(content.decode())) for key, content in links.items() if "/index/" not in key}
     assert {key: expected[key] for key in linked} == {key: actual[key] for key in linked}

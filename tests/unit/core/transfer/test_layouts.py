@@ -21,8 +21,6 @@ from core.errors import (
     UnsupportedError,
 )
 from core.names import RepositoryName, Tag
-from core.registry import Registry
-from core.services.catalog import CatalogService
 from core.transfer.exporting import ExportRequest, ImageExport
 from core.transfer.importing import ImageImport, ImportTarget
 from core.transfer.layout_index import blob_path
@@ -42,15 +40,7 @@ class Registries:
     def __init__(self):
         self.services = CoreServices(storage=InMemoryBlobStorage(now=lambda: NOW))
         self.index = InMemoryCatalogIndex()
-        self.registry = Registry(
-            blobs=self.services.blobs,
-            uploads=self.services.uploads,
-            manifests=self.services.manifests,
-            tags=self.services.tags,
-            referrers=self.services.referrers,
-            trash=self.services.trash_service,
-            catalog=CatalogService(self.index, storage=self.services.storage),
-        )
+        self.registry = self.services.registry(self.index)
         self.seen = []
 
     async def push(self, name, tag, *layers, **fields):
@@ -284,6 +274,24 @@ async def test_false_content_never_arrives(target, path):
     }
 
 
+async def test_manifest_of_any_size_is_not_held(target, path):
+    manifest = b" " * (4 * 1024 * 1024 + 1)
+    write_layout(path, manifest)
+    with pytest.raises(ManifestInvalidError, match="too large"):
+        await target.take_in(path, APP)
+
+
+async def test_image_that_is_listed_twice_is_taken_in_once(source, target, path):
+    manifest = await source.push(APP, None, b"a")
+    index = image_index([manifest])
+    await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, tags=[V1])
+    signature = await source.push(APP, V2, subject=descriptor(index, media_types.OCI_INDEX), artifactType="a/sig")
+    done = await source.export(path, (APP, V2), (APP, V1), (APP, Digest.of(manifest)), with_referrers=True)
+    taken = await target.take_in(path)
+    assert (done.images, taken.manifests) == (3, 3)
+    assert Digest.of(signature) in {image.digest for image in taken.images}
+
+
 async def test_indexes_in_indexes_have_an_end(target, path):
     manifest = image_manifest(b"{}")
     nested = [manifest]
@@ -305,6 +313,7 @@ async def test_indexes_in_indexes_have_an_end(target, path):
         ("oci-layout", '{"imageLayoutVersion": "2.0.0"}', "'2.0.0' are not known"),
         ("oci-layout", "x" * 100_000, "oci-layout is too large"),
         ("index.json", None, "has no index.json"),
+        ("index.json", " " * (16 * 1024 * 1024 + 1), "index.json is too large"),
         ("index.json", "[]", "not a JSON object"),
         ("index.json", "{", "not valid JSON"),
         ("index.json", "[" * 100_000, "not valid JSON"),

@@ -1,16 +1,24 @@
 """A small healthy store: an image with a tag, an index over another, and a signature of the first."""
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
+from typing_extensions import override
 
 from core import media_types
 from core.digest import Digest
 from core.names import RepositoryName, Tag
+from core.ports.blob_storage import BlobStorage
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices
+from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.verifications import Verifications
+
+T = TypeVar("T")
+Action = Callable[[], Awaitable[object]]
 
 NAME = RepositoryName("team/app")
 LAYER, OTHER_LAYER, CONFIG = b"layer" * 50, b"another" * 50, b'{"os":"linux"}'
@@ -50,3 +58,45 @@ async def store() -> Store:
         )
     await verifications.catalog.record_push(NAME)
     return Store(services, verifications, *digests, Digest.of(LAYER), Digest.of(CONFIG))
+
+
+class Interposing(FaultyBlobStorage):
+    """Does something right before an operation on a key."""
+
+    def __init__(self, inner: BlobStorage) -> None:
+        super().__init__(inner)
+        self.before: dict[tuple[str, str], Action] = {}
+        """What is done before the next operation of a kind on a key."""
+        self.at_call: dict[tuple[str, str], tuple[int, Action]] = {}
+        """The same before the so many-th one."""
+
+    @override
+    async def begin(self, operation: str, key: str) -> None:
+        await self._interpose(operation, key)
+        await super().begin(operation, key)
+
+    @override
+    async def carry_out(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
+        await self._interpose(operation, key)
+        # Not through `begin` again, which counts too.
+        return await call()
+
+    async def _interpose(self, operation: str, key: str) -> None:
+        place = (operation, key)
+        action = self.before.pop(place, None)
+        if place in self.at_call:
+            left, later = self.at_call.pop(place)
+            if left > 1:
+                self.at_call[place] = (left - 1, later)
+            else:
+                action = later
+        if action is not None:
+            await action()
+
+
+@pytest.fixture
+def interposing(store: Store) -> Interposing:
+    """Lie between the verification and the store; pushes of the test do not pass through it."""
+    storage = Interposing(store.services.storage)
+    store.verifications = Verifications(CoreServices(storage=storage), index=store.verifications.index)
+    return storage

@@ -273,6 +273,7 @@ async def test_tag_that_may_have_pointed_at_two_is_left_to_people(store: Store) 
 
 async def test_tag_whose_history_is_gone_too_is_removed(store: Store) -> None:
     await store.services.links.write(layout.tag_index_link(NAME, Tag("old"), ABSENT), ABSENT)
+    assert await store.verifications.kinds() == [Kind.TAG_WITHOUT_TARGET]
     assert only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_TARGET).outcome is Outcome.LOST
     assert await store.verifications.run() == []
 

@@ -1,9 +1,7 @@
 """What came or went during a verification is looked at again, and a kill costs no more than a few seconds' work."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypeVar
 
 import pytest
 from typing_extensions import override
@@ -12,16 +10,12 @@ from core import layout
 from core.digest import Digest
 from core.errors import StorageUnavailableError
 from core.names import RepositoryName, Tag
-from core.ports.blob_storage import BlobStorage
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.steps import Phase
 from tests.support.core_services import CoreServices
-from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.verifications import OPTIONS, REPAIR, Verifications
-from tests.unit.core.verification.conftest import LAYER, NAME, Store
+from tests.unit.core.verification.conftest import LAYER, NAME, Interposing, Store
 
-T = TypeVar("T")
-Action = Callable[[], Awaitable[object]]
 ABSENT = Digest.of(b"nobody has this")
 
 
@@ -54,37 +48,6 @@ async def test_delete_during_the_check_is_no_damage(store: Store) -> None:
     store.verifications.before_second_look = delete
     findings = await store.verifications.run()
     assert {finding.kind for finding in findings} <= {Kind.ORPHAN, Kind.CATALOG_GHOST}
-
-
-class Interposing(FaultyBlobStorage):
-    """Does something right before an operation on a key."""
-
-    def __init__(self, inner: BlobStorage) -> None:
-        super().__init__(inner)
-        self.before: dict[tuple[str, str], Action] = {}
-
-    @override
-    async def begin(self, operation: str, key: str) -> None:
-        await self._interpose(operation, key)
-        await super().begin(operation, key)
-
-    @override
-    async def carry_out(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
-        await self._interpose(operation, key)
-        return await super().carry_out(operation, key, call)
-
-    async def _interpose(self, operation: str, key: str) -> None:
-        action = self.before.pop((operation, key), None)
-        if action is not None:
-            await action()
-
-
-@pytest.fixture
-def interposing(store: Store) -> Interposing:
-    storage = Interposing(store.services.storage)
-    services = CoreServices(storage=storage)
-    store.verifications = Verifications(services, index=store.verifications.index)
-    return storage
 
 
 async def test_data_that_is_healed_before_it_is_moved_goes_back(store: Store, interposing: Interposing) -> None:
@@ -135,7 +98,7 @@ async def test_finished_verification_is_not_resumed(store: Store) -> None:
     await store.verifications.run()
     await store.verifications.run()
     assert not any(progress.is_resumed for progress in store.verifications.progress)
-    assert {key for key in await store.services.keys() if "_control" in key} == set()
+    assert {key for key in await store.services.keys() if "_control" in key} == {layout.STORE_TIME}
 
 
 async def test_cancelled_anywhere_it_finds_all(store: Store) -> None:

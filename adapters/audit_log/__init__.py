@@ -1,0 +1,1 @@
+"""Audit logs: a file, a stream, nowhere."""

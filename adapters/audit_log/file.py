@@ -1,0 +1,139 @@
+"""An audit log in a file that several processes append to and logrotate moves away."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from typing_extensions import override
+
+from adapters.audit_log.lines import format_event
+from core.errors import AuditUnavailableError
+from core.ports.audit_log import AuditEvent, AuditLog
+
+_MODE: Final = 0o640
+_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+
+
+class _Batch:
+    """Lines that are written together."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.writing: asyncio.Future[None] | None = None
+        """Ends when they are written; None before that was begun."""
+
+
+class FileAuditLog(AuditLog):
+    """Appends lines under a lock, so that none is torn, and opens the file anew when another lies at its path.
+
+    Lines that come while others are written go together, with one fsync for all.
+
+    Args:
+        path: of the file; made if it is not there, its folder is not.
+        sync: whether a line counts as written only once it is on disk.
+    """
+
+    def __init__(self, path: Path, *, sync: bool = False) -> None:
+        self.name = str(path)
+        self._path = path
+        self._sync = sync
+        self._descriptor = -1
+        self._next = _Batch()
+        self._turn = asyncio.Lock()
+        # One thread of its own: a disk that hangs must not take the threads that storage needs.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit")
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._thread.shutdown)
+        self._close()
+
+    @override
+    async def record(self, event: AuditEvent) -> None:
+        batch = self._next
+        batch.lines.append(format_event(event))
+        async with self._turn:
+            if batch.writing is None:
+                self._next = _Batch()
+                batch.writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch.lines)
+            # Who gives up waiting does not end it for the others.
+            await asyncio.wait([batch.writing])
+        failure = batch.writing.exception()
+        if failure is not None:
+            raise AuditUnavailableError(_explain(self._path, failure)) from failure
+
+    @override
+    def check(self) -> None:
+        try:
+            with self._opened():
+                return
+        except OSError as error:
+            raise AuditUnavailableError(_explain(self._path, error)) from error
+        finally:
+            # Processes that are forked later open it for themselves: a lock belongs to an open file.
+            self._close()
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        with self._opened() as descriptor:
+            _append(descriptor, b"".join(lines))
+            if self._sync:
+                os.fdatasync(descriptor)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """Yield the locked file that lies at the path now."""
+        while True:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, _FLAGS, _MODE)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if self._is_current():
+                break
+            self._close()
+        try:
+            yield self._descriptor
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _append(descriptor: int, content: bytes) -> None:
+    """Write all of it, or nothing: what a full disk took is cut off again.
+
+    Raises:
+        OSError: nothing was written.
+    """
+    status = os.fstat(descriptor)
+    size = status.st_size
+    # Somebody was killed in the middle of a line; it must not take the next one with it.
+    if size and os.pread(descriptor, 1, size - 1) not in {b"\n", b""}:
+        content = b"\n" + content
+    written = 0
+    try:
+        while written < len(content):
+            written += os.write(descriptor, content[written:])
+    except OSError:
+        if written:
+            os.ftruncate(descriptor, size)
+        raise
+
+
+def _explain(path: Path, error: BaseException) -> str:
+    return f"the audit log {path} cannot be written: {getattr(error, 'strerror', None) or error}"

@@ -1,0 +1,41 @@
+"""An event as a line of JSON."""
+
+import json
+from datetime import UTC
+
+from core.ports.audit_log import AuditEvent
+
+_LEFT_OUT = ("", (), 0, None)
+
+
+def format_event(event: AuditEvent) -> bytes:
+    """Return the line, its end included: ASCII without control characters, whatever stands in the event."""
+    document: dict[str, object] = {
+        # Tells it from the lines of other logs on the same stream.
+        "log": "audit",
+        "time": event.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "action": event.action.value,
+        "stage": event.stage.value,
+        "allowed": event.allowed,
+        "actor": event.actor,
+        "claimed": event.claimed,
+        "repository": event.repository,
+        "tags": event.tags,
+        "digest": event.digest,
+        "source": event.source,
+        "client": event.client,
+        "method": event.method,
+        "status": event.status,
+        "error": event.error,
+        "request_id": event.request_id,
+        "trace_id": event.trace_id,
+        "command": event.command,
+        "reason": event.reason,
+    }
+    kept = {name: value for name, value in document.items() if value is False or value not in _LEFT_OUT}
+    return json.dumps({name: _encodable(value) for name, value in kept.items()}).encode() + b"\n"
+
+
+def _encodable(value: object) -> object:
+    # Bytes of a path that are no UTF-8 would become half a surrogate pair, which is no JSON.
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

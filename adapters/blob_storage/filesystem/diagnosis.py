@@ -1,0 +1,65 @@
+"""What goes wrong with folders: full disks, no more files, file systems that are mounted read-only."""
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from core.diagnosis import Diagnosis, Verdict
+
+GIB: Final = 1024**3
+_FREE_SHARE_MIN: Final = 0.05
+_FREE_BYTES_MIN: Final = GIB
+_FULL_SHARE: Final = 0.10
+_FULL_BYTES: Final = 20 * GIB
+_FILES_SHARE_MIN: Final = 0.05
+_SPACE_REMEDY: Final = (
+    "delete images and run `registry garbage-collect`, run `registry trash empty`, or give it a larger disk"
+)
+
+
+def diagnose_folder(root: str, private: str) -> Sequence[Diagnosis]:
+    """Look at the file system of the root folder, and at that of temporary files. Blocks for a few system calls."""
+    try:
+        return [_space(root), _files(root), _one_file_system(root, private)]
+    except OSError as error:
+        return [
+            Diagnosis(
+                check="disk: folder",
+                verdict=Verdict.FAILURE,
+                detail=f"{root}: {error.strerror}",
+                remedy="let the folder be there, and belong to the registry's user",
+            )
+        ]
+
+
+def _space(root: str) -> Diagnosis:
+    check, state = "disk: space", os.statvfs(root)
+    free, size = state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize
+    share = free / size if size else 0.0
+    detail = f"{free / GIB:.1f} of {size / GIB:.1f} GiB free"
+    if free < _FREE_BYTES_MIN or share < _FREE_SHARE_MIN:
+        return Diagnosis(check=check, verdict=Verdict.FAILURE, detail=detail, remedy=_SPACE_REMEDY)
+    if share < _FULL_SHARE and free < _FULL_BYTES:
+        return Diagnosis(check=check, verdict=Verdict.WARNING, detail=detail, remedy=_SPACE_REMEDY)
+    return Diagnosis(check=check, verdict=Verdict.OK, detail=detail)
+
+
+def _files(root: str) -> Diagnosis:
+    check, state = "disk: files", os.statvfs(root)
+    # Some file systems make inodes as they need them, and say that there are none.
+    if state.f_files and state.f_favail / state.f_files < _FILES_SHARE_MIN:
+        detail = f"{state.f_favail} of {state.f_files} more files can be made"
+        return Diagnosis(check=check, verdict=Verdict.FAILURE, detail=detail, remedy=_SPACE_REMEDY)
+    return Diagnosis(check=check, verdict=Verdict.OK)
+
+
+def _one_file_system(root: str, private: str) -> Diagnosis:
+    check = "disk: one file system"
+    if not os.path.isdir(private) or os.stat(root).st_dev == os.stat(private).st_dev:
+        return Diagnosis(check=check, verdict=Verdict.OK)
+    return Diagnosis(
+        check=check,
+        verdict=Verdict.WARNING,
+        detail=f"{private} is on another one than {root}: files cannot be moved into place whole with their folders",
+        remedy="mount one file system at the root folder, and nothing inside it",
+    )

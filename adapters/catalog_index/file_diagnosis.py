@@ -1,0 +1,55 @@
+"""What goes wrong with a catalog in one file: a folder in its place, no rights, a mount that others replace."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from core.diagnosis import Diagnosis, Verdict
+
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_MOUNT_POINT_FIELD: Final = 4
+
+
+def diagnose_file(path: Path, *, mounts: Path = _MOUNTS) -> Sequence[Diagnosis]:
+    """Look at the file without changing it, and at the kernel's list of mounts. Blocks for a few system calls."""
+    check = "catalog file: read and write"
+    if path.is_dir():
+        return [
+            Diagnosis(
+                check=check,
+                verdict=Verdict.FAILURE,
+                detail=f"{path} is a folder: Docker makes one where the file to mount is missing on the host",
+                remedy="remove the folder on the host, make an empty file with touch, and start the container anew",
+            )
+        ]
+    if not os.access(path, os.R_OK | os.W_OK):
+        return [
+            Diagnosis(
+                check=check,
+                verdict=Verdict.FAILURE,
+                detail=f"{path} is missing, or user {os.geteuid()} may not read and write it",
+                remedy=f"let it belong to user {os.geteuid()}, on a file system that is not read-only",
+            )
+        ]
+    return [Diagnosis(check=check, verdict=Verdict.OK, detail=str(path)), _mount(path, mounts)]
+
+
+def _mount(path: Path, mounts: Path) -> Diagnosis:
+    check = "catalog file: mount"
+    if not _is_mounted_alone(path, mounts):
+        return Diagnosis(check=check, verdict=Verdict.OK)
+    return Diagnosis(
+        check=check,
+        verdict=Verdict.OK,
+        detail="mounted by itself: it is written in place, and must not be replaced by a rename (sed -i, most editors)",
+    )
+
+
+def _is_mounted_alone(path: Path, mounts: Path) -> bool:
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        # Not Linux: then nothing is mounted on files either.
+        return False
+    return str(path.resolve()) in {line.split(" ")[_MOUNT_POINT_FIELD] for line in lines if line.count(" ") > 4}  # noqa: PLR2004 - as many as the field needs

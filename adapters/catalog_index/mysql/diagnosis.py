@@ -1,0 +1,100 @@
+"""What goes wrong with MySQL: rights that the user lacks, each found out by using it and taking it back."""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import pymysql.err
+
+from adapters.catalog_index.mysql.connections import RIGHTS_MISSING, Session, error_code
+from adapters.catalog_index.mysql.schema import NameOrder, create_statement, ensure_table, order_of
+from core.diagnosis import Diagnosis, Verdict
+from core.errors import StorageUnavailableError
+
+_SCRATCH: Final = "registry-doctor/rights"
+"""No push has this name before the transaction that holds it is rolled back."""
+_NARROW_WIDTH: Final = 255
+_CHANGES: Final = {
+    "INSERT": "INSERT INTO repositories (name, createTime) VALUES (%s, 0)",
+    "UPDATE": "UPDATE repositories SET createTime = 0 WHERE name = %s",
+    "DELETE": "DELETE FROM repositories WHERE name = %s",
+}
+_FIND_COLLATION: Final = (
+    "SELECT COALESCE(collation_name, 'binary') FROM information_schema.columns"
+    " WHERE table_schema = DATABASE() AND table_name = 'repositories' AND column_name = 'name'"
+)
+_FIND_ENGINE: Final = (
+    "SELECT engine FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'repositories'"
+)
+
+
+async def diagnose_rights(session: Session) -> Sequence[Diagnosis]:
+    """Use each right on the table once; what is written is rolled back."""
+    found = [await _create(session)]
+    found.append(await _try("SELECT", session.run("SELECT name FROM repositories LIMIT 1")))
+    for right, statement in _CHANGES.items():
+        found.append(await _try(right, _rolled_back(session, statement)))
+    return [*found, *await _table(session)]
+
+
+async def _create(session: Session) -> Diagnosis:
+    try:
+        await ensure_table(session)
+    except StorageUnavailableError as error:
+        return Diagnosis(check="mysql: CREATE", verdict=Verdict.FAILURE, detail=str(error), remedy=_grant("CREATE"))
+    # A table that is there says nothing of the right; this statement needs it, and then changes nothing.
+    diagnosis = await _try("CREATE", session.run(create_statement(_NARROW_WIDTH)))
+    # It is needed once, and that once was.
+    return replace(diagnosis, verdict=Verdict.WARNING) if diagnosis.verdict is Verdict.FAILURE else diagnosis
+
+
+async def _rolled_back(session: Session, statement: str) -> None:
+    await session.run("START TRANSACTION")
+    try:
+        await session.run(statement, (_SCRATCH,))
+    finally:
+        await session.run("ROLLBACK")
+
+
+async def _try(right: str, use: Awaitable[None]) -> Diagnosis:
+    check = f"mysql: {right}"
+    try:
+        await use
+    except pymysql.err.MySQLError as error:
+        code = error_code(error)
+        is_right = code in RIGHTS_MISSING
+        return Diagnosis(
+            check=check,
+            verdict=Verdict.FAILURE,
+            detail="the user does not have this right" if is_right else f"MySQL answers with error {code}",
+            remedy=_grant(right) if is_right else f"look up MySQL's error {code}",
+        )
+    return Diagnosis(check=check, verdict=Verdict.OK)
+
+
+def _grant(right: str) -> str:
+    return f"GRANT {right} ON the database TO the registry's user"
+
+
+async def _table(session: Session) -> Sequence[Diagnosis]:
+    found = []
+    collations, engines = await session.rows(_FIND_COLLATION), await session.rows(_FIND_ENGINE)
+    if collations and order_of(str(collations[0][0])) is NameOrder.UNKNOWN:
+        found.append(
+            Diagnosis(
+                check="mysql: collation",
+                verdict=Verdict.WARNING,
+                detail=f"{collations[0][0]}: every page of the catalog sorts the whole table",
+                remedy="ALTER TABLE repositories MODIFY name VARCHAR(255) COLLATE ascii_bin NOT NULL",
+            )
+        )
+    if engines and str(engines[0][0]).lower() != "innodb":
+        found.append(
+            Diagnosis(
+                check="mysql: engine",
+                verdict=Verdict.WARNING,
+                detail=f"{engines[0][0]} has no transactions: a rebuild of the catalog can be seen half done",
+                remedy="ALTER TABLE repositories ENGINE=InnoDB",
+            )
+        )
+    return found

@@ -1,0 +1,60 @@
+"""A decorator that makes any descriptor cache observable."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from typing_extensions import override
+
+from core.digest import Digest
+from core.names import RepositoryName
+from core.ports.descriptor_cache import DescriptorCache
+
+
+class CacheObserver(Protocol):
+    """Is told of each look-up."""
+
+    def __call__(self, *, hit: bool) -> None:
+        """Take in whether the cache knew."""
+
+
+class InstrumentedDescriptorCache(DescriptorCache):
+    """Tells whether each look-up in `inner` was a hit.
+
+    Args:
+        inner: opened and closed with this.
+        observe: called after each `get`.
+    """
+
+    def __init__(self, inner: DescriptorCache, *, observe: CacheObserver) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._observe = observe
+
+    @override
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._inner.__aexit__(kind, error, trace)
+
+    @override
+    async def get(self, name: RepositoryName, digest: Digest) -> int | None:
+        size = await self._inner.get(name, digest)
+        self._observe(hit=size is not None)
+        return size
+
+    @override
+    async def put(self, name: RepositoryName, digest: Digest, size: int) -> None:
+        await self._inner.put(name, digest, size)
+
+    @override
+    async def forget(self, name: RepositoryName, digest: Digest) -> None:
+        await self._inner.forget(name, digest)
+
+    @override
+    async def forget_everywhere(self, digest: Digest) -> None:
+        await self._inner.forget_everywhere(digest)

@@ -1,0 +1,222 @@
+"""Descriptors in Redis, under distribution's keys, so that both may share one.
+
+    repository::<name>::blobs            set of the digests that the repository holds
+    repository::<name>::blobs::<digest>  hash: mediatype
+    blobs::<digest>                      hash: digest, size, mediatype
+
+Distribution believes that a repository holds a blob where all three say so, and no key ever ends by itself. We add a
+field `proof` to both hashes: a random text that `blobs::<digest>` gets anew whenever it is made anew. So when that one
+key is deleted, each entry that we wrote for the blob is void in every repository, also after the blob has come back in
+one of them. Our hashes end after `TIME_TO_LIVE_SECONDS`.
+
+What is found here was proven by somebody at some time, and is a hint: whoever reads it must manage without the blob.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from redis.exceptions import RedisError
+from typing_extensions import override
+
+from adapters.descriptor_cache.breaker import CircuitBreaker
+from adapters.descriptor_cache.redis_client import RedisOptions, open_client
+from core.digest import Digest
+from core.media_types import OCTET_STREAM
+from core.names import RepositoryName
+from core.ports.descriptor_cache import DescriptorCache
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_logger = logging.getLogger(__name__)
+
+TIME_TO_LIVE_SECONDS: Final = 3600
+"""How long a deletion that Redis was not told of may go unnoticed; until then a pull spares one storage request."""
+OPERATION_SECONDS_MAX: Final = 0.25
+"""A cache that is slower than the storage is none."""
+_UNTOLD_MAX: Final = 50_000
+_BATCH: Final = 1_000
+_GATHERING_SECONDS: Final = 0.05
+
+Command = tuple[str | int, ...]
+Forgotten = tuple[RepositoryName | None, Digest]
+"""What is to be forgotten: in one repository, or (None) in all."""
+
+
+def _ignore() -> None:
+    """Do nothing."""
+
+
+class RedisDescriptorCache(DescriptorCache):
+    """Entries that processes, replicas and distribution share; one per process.
+
+    A Redis that fails or is slow is a miss, and is left alone for some seconds after a few failures. What could not be
+    forgotten meanwhile is forgotten before anything else is believed.
+
+    Args:
+        options: where it is.
+        clock: monotonic seconds.
+        on_error: called for each operation that failed.
+    """
+
+    name = "redis"
+
+    def __init__(
+        self, options: RedisOptions, *, clock: Callable[[], float], on_error: Callable[[], None] = _ignore
+    ) -> None:
+        self._options = options
+        self._clock = clock
+        self._on_error = on_error
+        self._breaker = CircuitBreaker(clock)
+        self._stack = AsyncExitStack()
+        self._client: Redis | None = None
+        self._untold: dict[Forgotten, object] = {}
+        self._telling: asyncio.Task[None] | None = None
+        self._believes_from = float("-inf")
+
+    @override
+    async def __aenter__(self) -> Self:
+        self._client = await self._stack.enter_async_context(open_client(self._options))
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._telling is not None:
+            await asyncio.wait([self._telling])
+        self._client = None
+        await self._stack.aclose()
+
+    @override
+    async def get(self, name: RepositoryName, digest: Digest) -> int | None:
+        if self._clock() < self._believes_from or not await self._tell_untold():
+            return None
+        replies = await self._carry_out(
+            [
+                ("SISMEMBER", _members(name), digest),
+                ("HMGET", _everywhere(digest), "digest", "size", "proof"),
+                ("HMGET", _here(name, digest), "mediatype", "proof"),
+            ],
+            is_whole=False,
+        )
+        return None if replies is None else _size_told(digest, *replies)
+
+    @override
+    async def put(self, name: RepositoryName, digest: Digest, size: int) -> None:
+        if not await self._tell_untold():
+            return
+        everywhere, here, fresh = _everywhere(digest), _here(name, digest), secrets.token_hex(8)
+        replies = await self._carry_out(
+            [
+                ("HSET", everywhere, "digest", digest, "size", size),
+                ("HSETNX", everywhere, "mediatype", OCTET_STREAM),
+                ("HSETNX", everywhere, "proof", fresh),
+                ("EXPIRE", everywhere, TIME_TO_LIVE_SECONDS),
+                ("HGET", everywhere, "proof"),
+            ]
+        )
+        if replies is None:
+            return
+        # Distribution forgets by taking its own fields away: what it left of ours counts for none of the repositories.
+        is_left = replies[0] and not replies[2]
+        proof = fresh if is_left else replies[-1]
+        # Where the blob is forgotten everywhere in this moment, this proof is void.
+        await self._carry_out(
+            [
+                *([("HSET", everywhere, "proof", proof)] if is_left else []),
+                ("SADD", _members(name), digest),
+                ("HSET", here, "mediatype", OCTET_STREAM, "proof", proof),
+                ("EXPIRE", here, TIME_TO_LIVE_SECONDS),
+            ]
+        )
+
+    @override
+    async def forget(self, name: RepositoryName, digest: Digest) -> None:
+        self._note((name, digest))
+        await self._tell_untold()
+
+    @override
+    async def forget_everywhere(self, digest: Digest) -> None:
+        # Collection names thousands, one after the other, while requests wait: they are told together.
+        self._note((None, digest))
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell_soon())
+
+    def _note(self, forgotten: Forgotten) -> None:
+        self._untold[forgotten] = object()
+        if len(self._untold) > _UNTOLD_MAX:
+            # By then, whatever was to be forgotten and was ours has ended by itself.
+            self._believes_from = self._clock() + TIME_TO_LIVE_SECONDS
+            self._untold.clear()
+
+    async def _tell_soon(self) -> None:
+        await asyncio.sleep(_GATHERING_SECONDS)
+        await self._tell_untold()
+
+    async def _tell_untold(self) -> bool:
+        """Forget what is still to be forgotten; return whether Redis knows of all of it."""
+        while batch := list(islice(self._untold.items(), _BATCH)):
+            if await self._carry_out([command for each, _ in batch for command in _forgetting(*each)]) is None:
+                return False
+            for each, mark in batch:
+                # What was to be forgotten once more meanwhile is still to be told.
+                if self._untold.get(each) is mark:
+                    del self._untold[each]
+        return True
+
+    async def _carry_out(self, commands: Sequence[Command], *, is_whole: bool = True) -> list[Any] | None:
+        """Send some commands together, as one if `is_whole`; return the replies, or None where Redis is away."""
+        if self._client is None or not self._breaker.allows():
+            return None
+        was_open = self._breaker.is_open
+        try:
+            async with asyncio.timeout(OPERATION_SECONDS_MAX), self._client.pipeline(transaction=is_whole) as pipe:
+                for command in commands:
+                    pipe.pipeline_execute_command(*command)  # type: ignore[no-untyped-call] # theirs
+                replies: list[Any] = await pipe.execute()
+        except (RedisError, OSError) as error:
+            self._breaker.fail()
+            self._on_error()
+            # Not the error's text: it may hold what was sent.
+            level = logging.WARNING if self._breaker.is_open and not was_open else logging.DEBUG
+            _logger.log(level, "redis fails, and descriptors are looked up in storage: %s", type(error).__name__)
+            return None
+        self._breaker.succeed()
+        if was_open:
+            _logger.info("redis answers again")
+        return replies
+
+
+def _size_told(digest: Digest, is_member: int, everywhere: list[bytes | None], here: list[bytes | None]) -> int | None:
+    """Return the size, where the replies say that the repository holds the blob under its own digest."""
+    target, size, proof = everywhere
+    media_type, own_proof = here
+    if not is_member or media_type is None or target != digest.encode() or size is None or not size.isdigit():
+        return None
+    # Distribution's entries have no proof.
+    return int(size) if own_proof is None or own_proof == proof else None
+
+
+def _forgetting(name: RepositoryName | None, digest: Digest) -> Sequence[Command]:
+    if name is None:
+        return [("DEL", _everywhere(digest))]
+    return [("SREM", _members(name), digest), ("DEL", _here(name, digest))]
+
+
+def _members(name: RepositoryName) -> str:
+    return f"repository::{name}::blobs"
+
+
+def _here(name: RepositoryName, digest: Digest) -> str:
+    return f"repository::{name}::blobs::{digest}"
+
+
+def _everywhere(digest: Digest) -> str:
+    return f"blobs::{digest}"

@@ -1,0 +1,84 @@
+"""What is counted of storage and descriptor cache, under distribution's names."""
+
+from collections.abc import Callable
+from typing import Final
+
+from core.errors import StorageUnavailableError
+from core.ports.metrics import Metrics
+
+SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""Those of Prometheus' Go library, which distribution takes."""
+
+ACTIONS: Final = {
+    "read": "GetContent",
+    "write": "PutContent",
+    "create": "CreateContent",
+    "open_reader": "Reader",
+    "open_writer": "Writer",
+    "append": "Append",
+    "content": "ReadStaged",
+    "commit": "Commit",
+    "discard": "Cancel",
+    "staged_size": "StagedSize",
+    "stat": "Stat",
+    "list_children": "List",
+    "list_marked": "ListMarked",
+    "walk": "Walk",
+    "walk_within": "WalkWithin",
+    "drop_unfinished": "DropUnfinished",
+    "move": "Move",
+    "delete": "Delete",
+    "delete_tree": "DeleteTree",
+    "prune": "Prune",
+    "redirect_url": "RedirectURL",
+    "check": "Check",
+}
+"""The port's operations by distribution's names of the same, and by names in its manner where it has none."""
+
+
+def storage_observer(metrics: Metrics, driver: str) -> Callable[[str, float, type[BaseException] | None], None]:
+    """Return what an instrumented storage is to call after each operation."""
+    seconds_of = metrics.histogram(
+        "registry_storage_action_seconds",
+        "Time that the storage took for an operation.",
+        ["driver", "action"],
+        buckets=SECONDS_BUCKETS,
+    )
+    errors = metrics.counter(
+        "registry_storage_errors_total",
+        "Operations that the storage failed at; what is not there is no failure.",
+        ["driver", "action"],
+    )
+
+    def observe(operation: str, seconds: float, error: type[BaseException] | None) -> None:
+        action = ACTIONS.get(operation, operation)
+        seconds_of(seconds, driver, action)
+        if error is not None and issubclass(error, StorageUnavailableError):
+            errors(1, driver, action)
+
+    return observe
+
+
+class CacheCounts:
+    """Counts what the descriptor cache was asked and knew; misses are the difference."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._requests = metrics.counter("registry_storage_cache_requests_total", "Descriptors that were looked up.")
+        self._hits = metrics.counter("registry_storage_cache_hits_total", "Descriptors that the cache had.")
+        self._errors = metrics.counter(
+            "registry_storage_cache_errors_total", "Operations that the cache failed at; they count as misses."
+        )
+        # Seen before the first of each, so that a rate can be taken of them.
+        self._requests(0)
+        self._hits(0)
+        self._errors(0)
+
+    def __call__(self, *, hit: bool) -> None:
+        """Count one look-up."""
+        self._requests(1)
+        if hit:
+            self._hits(1)
+
+    def failed(self) -> None:
+        """Count an operation that the cache failed at."""
+        self._errors(1)

@@ -1,0 +1,34 @@
+"""What the settings of notifications mean to the core."""
+
+import socket
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from config.settings import EventsVersion, NotificationSettings, OutboxSettings
+from core.notifications.envelope import EnvelopeType
+from core.notifications.recorder import RecorderOptions
+from core.notifications.upkeep import Bounds
+
+
+def recorder_options(settings: NotificationSettings) -> RecorderOptions:
+    """Return what events look like, and whether they must be recorded."""
+    return RecorderOptions(
+        envelope=EnvelopeType.V2 if settings.events_version is EventsVersion.V2 else EnvelopeType.V1,
+        include_references=settings.include_references,
+        is_required=settings.outbox.required,
+    )
+
+
+def outbox_bounds(settings: OutboxSettings) -> Bounds:
+    """Return how much the outbox may hold."""
+    return Bounds(
+        bytes_max=settings.bytes_max,
+        age_max=timedelta(seconds=settings.age_max_seconds),
+        dead_age_max=timedelta(seconds=settings.dead_age_max_seconds),
+    )
+
+
+def event_source(addr: str, new_id: Callable[[], str]) -> Mapping[str, str]:
+    """Return who events say has seen them: this machine with the port of `http.addr`, and an id of this process."""
+    host, port = socket.gethostname(), addr.rpartition(":")[2]
+    return {"addr": f"{host}:{port}" if port.isdigit() else host, "instanceID": new_id()}

@@ -1,0 +1,42 @@
+"""Whether traces are asked for, by the variables that OpenTelemetry defines for every program.
+
+Distribution sends traces unless told not to; here somebody has to ask.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+_KNOWN: Final = ("otlp", "console")
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_SPOKEN: Final = "http/protobuf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracingSettings:
+    """Where spans go; nowhere while `exporters` is empty."""
+
+    exporters: tuple[str, ...] = ()
+    """`otlp`, `console`."""
+
+
+def read_tracing(environ: Mapping[str, str]) -> tuple[TracingSettings, list[str]]:
+    """Return what the variables ask for, and a warning for each wish that is not met."""
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return TracingSettings(), []
+    asked = [name.strip().lower() for name in environ.get("OTEL_TRACES_EXPORTER", "").split(",") if name.strip()]
+    if not asked and any(environ.get(name) for name in _ENDPOINTS):
+        asked = ["otlp"]
+    if asked == ["none"]:
+        return TracingSettings(), []
+    warnings = [
+        f"OTEL_TRACES_EXPORTER: `{name}` is not supported; it is one of {', '.join(_KNOWN)}, none"
+        for name in asked
+        if name not in _KNOWN
+    ]
+    exporters = tuple(name for name in dict.fromkeys(asked) if name in _KNOWN)
+    protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), _SPOKEN)
+    if "otlp" in exporters and protocol != _SPOKEN:
+        warnings.append(f"OTEL_EXPORTER_OTLP_PROTOCOL: `{protocol}` is not supported; spans are sent as {_SPOKEN}")
+    return TracingSettings(exporters=exporters), warnings

@@ -1,0 +1,235 @@
+"""Delivering to one endpoint: in order per repository, side by side for several, as long and as often as it takes."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from core.concurrency import map_bounded
+from core.notifications.endpoint import Endpoint
+from core.notifications.envelope import render_envelope
+from core.notifications.outbox import Outbox, QueuedEvent
+from core.notifications.stats import EndpointCounts
+from core.ports.event_receiver import ReceiverUnavailableError
+
+if TYPE_CHECKING:
+    from core.notifications.names import BatchName
+
+_logger = logging.getLogger(__name__)
+
+_WINDOW_EVENTS: Final = 256
+"""How many events are held in memory."""
+_REPOSITORIES_AT_ONCE: Final = 8
+_SETTLED_AT_ONCE: Final = 50
+"""How many batches may be delivered and still in the outbox: what a kill has delivered twice."""
+_RETRY_SECONDS: Final = 0.1
+"""The pause after a failure of an endpoint that does not count as down; distribution makes none."""
+_TRIES_OF_A_ROUND: Final = 20
+"""How often an event is tried before one looks at what else there is, and whether that gets through."""
+_TRIES_OF_A_REFUSED: Final = 5
+_REFUSALS: Final = frozenset({400, 406, 410, 411, 413, 414, 415, 422, 431})
+"""Answers that speak of the event: sent again, it would be answered the same."""
+
+
+@dataclass(slots=True)
+class _History:
+    """The tries of an event that has not got through yet."""
+
+    others_before: int
+    """How many deliveries there had been when it failed first."""
+    attempts: int = 0
+    refusals: int = 0
+    answered: int = 0
+    reason: str = ""
+
+
+class Courier:
+    """Delivers what the outbox holds for one endpoint; one per endpoint in the process that delivers.
+
+    What is held up by an endpoint that does not answer waits, in order, until it does. An event becomes a dead letter
+    when the endpoint has refused that very event five times, or has failed twenty times on it, answering, while it took
+    others. Repeats have the same id.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        outbox: Outbox,
+        counts: EndpointCounts,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._endpoint = endpoint
+        self._outbox = outbox
+        self._counts = counts
+        self._clock = clock
+        self._sleep = sleep
+        self._wake = asyncio.Event()
+        self._failures_in_a_row = 0
+        self._failed_at = 0.0
+        self._turn = asyncio.Lock()
+        self._held: dict[BatchName, list[QueuedEvent]] = {}
+        self._finished: list[BatchName] = []
+        self._histories: dict[str, _History] = {}
+
+    def wake(self) -> None:
+        """Have it look at once whether there is something to deliver."""
+        self._wake.set()
+
+    async def run(self, poll_seconds: float) -> None:
+        """Deliver for ever; look that often, besides being woken.
+
+        Raises:
+            StorageError: the outbox failed; nothing is lost.
+        """
+        while True:
+            self._wake.clear()
+            if not await self.deliver_some():
+                waking = asyncio.create_task(self._wake.wait())
+                sleeping = asyncio.ensure_future(self._sleep(poll_seconds))
+                try:
+                    await asyncio.wait([waking, sleeping], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waking.cancel()
+                    sleeping.cancel()
+
+    async def deliver_some(self, *, tries: int = _TRIES_OF_A_ROUND) -> bool:
+        """Try each of the oldest events so often, where need be; return whether any left the queue.
+
+        Raises:
+            StorageError: the outbox failed; nothing is lost.
+        """
+        await self._settle()
+        events = await self._window()
+        lanes: dict[str, list[QueuedEvent]] = {}
+        for event in events:
+            lanes.setdefault(event.repository, []).append(event)
+        try:
+            moved = await map_bounded(
+                lambda lane: self._deliver_lane(lane, tries), lanes.values(), at_once=_REPOSITORIES_AT_ONCE
+            )
+        finally:
+            await self._settle()
+        return any(moved)
+
+    async def _window(self) -> list[QueuedEvent]:
+        """Return the oldest events that are not done, whole batches, in order."""
+        wanted: list[BatchName] = []
+        count = 0
+        for batch in await self._outbox.queued(self._endpoint.name, limit=_WINDOW_EVENTS):
+            if count >= _WINDOW_EVENTS:
+                break
+            wanted.append(batch)
+            count += batch.number
+        fresh = [batch for batch in wanted if batch not in self._held]
+        contents = await map_bounded(lambda batch: self._outbox.read(self._endpoint.name, batch), fresh)
+        self._held |= dict(zip(fresh, contents, strict=True))
+        # What somebody else took out of the outbox meanwhile is not sent.
+        self._held = {batch: self._held[batch] for batch in wanted}
+        self._finished += [batch for batch, events in self._held.items() if not events]
+        window = [event for events in self._held.values() for event in events]
+        self._histories = {event.id: self._histories[event.id] for event in window if event.id in self._histories}
+        return window
+
+    async def _deliver_lane(self, events: Sequence[QueuedEvent], tries: int) -> bool:
+        """Deliver events of one repository, in order; return whether the first one is done with."""
+        for position, event in enumerate(events):
+            if not await self._deliver(event, tries):
+                return position > 0
+        return True
+
+    async def _deliver(self, event: QueuedEvent, tries: int) -> bool:
+        for _ in range(tries):
+            if await self._attempt(event):
+                self._histories.pop(event.id, None)
+                self._counts.delivered += 1
+            elif (reason := self._hopeless(event)) is not None:
+                await self._bury(event, reason)
+            else:
+                continue
+            await self._done(event)
+            return True
+        return False
+
+    async def _attempt(self, event: QueuedEvent) -> bool:
+        """Send an event once; return whether it was taken."""
+        body = render_envelope(event.document)
+        if not self._is_down:
+            if event.id in self._histories:
+                await self._sleep(min(_RETRY_SECONDS, self._endpoint.backoff_seconds))
+            return self._judge(event, await self._post(body))
+        # Nothing is gained by several repositories trying at once.
+        async with self._turn:
+            if self._is_down:
+                await self._settle()
+                await self._sleep(max(0.0, self._failed_at + self._endpoint.backoff_seconds - self._clock()))
+            return self._judge(event, await self._post(body))
+
+    @property
+    def _is_down(self) -> bool:
+        return self._failures_in_a_row >= self._endpoint.threshold
+
+    async def _post(self, body: bytes) -> int | str:
+        """Return the status, or why there is none."""
+        try:
+            status = await self._endpoint.receiver.post(body)
+        except ReceiverUnavailableError as error:
+            return str(error)
+        self._counts.statuses[status] += 1
+        return status
+
+    def _judge(self, event: QueuedEvent, answer: int | str) -> bool:
+        if isinstance(answer, int) and 200 <= answer < 400:  # noqa: PLR2004 - as distribution judges
+            if self._counts.is_down:
+                _logger.info("endpoint answers again", extra={"endpoint": self._endpoint.name})
+            self._failures_in_a_row = 0
+            self._counts.is_down = False
+            return True
+        history = self._histories.setdefault(event.id, _History(self._counts.delivered))
+        history.attempts += 1
+        history.answered += isinstance(answer, int)
+        history.refusals += answer in _REFUSALS
+        history.reason = f"answered {answer}" if isinstance(answer, int) else answer
+        self._fail(history.reason)
+        return False
+
+    def _fail(self, reason: str) -> None:
+        self._counts.failures += 1
+        self._failures_in_a_row += 1
+        self._failed_at = self._clock()
+        if self._is_down and not self._counts.is_down:
+            self._counts.is_down = True
+            _logger.warning("endpoint is down: %s", reason, extra={"endpoint": self._endpoint.name})
+
+    def _hopeless(self, event: QueuedEvent) -> str | None:
+        """Return why an event that failed should not be tried again, or None."""
+        history = self._histories[event.id]
+        if history.refusals >= _TRIES_OF_A_REFUSED:
+            return f"refused {history.refusals} times: {history.reason}"
+        if history.answered >= _TRIES_OF_A_ROUND and self._counts.delivered > history.others_before:
+            return f"failed {history.answered} times while others got through: {history.reason}"
+        return None
+
+    async def _bury(self, event: QueuedEvent, reason: str) -> None:
+        history = self._histories.pop(event.id)
+        await self._outbox.bury(self._endpoint.name, [event], reason=reason, attempts=history.attempts)
+        self._counts.buried += 1
+        _logger.error("event is given up: %s", reason, extra={"endpoint": self._endpoint.name, "event": event.id})
+
+    async def _done(self, event: QueuedEvent) -> None:
+        rest = self._held[event.batch]
+        rest.remove(event)
+        if not rest:
+            self._finished.append(event.batch)
+            if len(self._finished) >= _SETTLED_AT_ONCE:
+                await self._settle()
+
+    async def _settle(self) -> None:
+        finished, self._finished = self._finished, []
+        try:
+            await self._outbox.settle(self._endpoint.name, finished)
+        except BaseException:
+            self._finished += finished
+            raise

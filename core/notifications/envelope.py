@@ -1,0 +1,133 @@
+"""The JSON that receivers get, as distribution writes it: order of members, what is left out, indentation, escapes."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from core.events import Occurrence, Origin
+
+EventDocument = Mapping[str, Any]
+"""One event, its members in the order in which they are written."""
+
+_INDENT: Final = 3
+_ESCAPES: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029\ufffd"}
+"""What Go's encoder escapes beyond JSON's own rules; none of these is ever part of JSON outside of a text."""
+_DESCRIPTOR_MEMBERS: Final = ("mediaType", "size", "digest", "urls", "annotations", "platform")
+_PLATFORM_MEMBERS: Final = ("architecture", "os", "os.version", "os.features", "variant")
+
+
+class EnvelopeType(StrEnum):
+    """The media type of the envelope, which also names its dialect."""
+
+    V1 = "application/vnd.docker.distribution.events.v1+json"
+    """Distribution 2.x: members that say nothing are left out."""
+    V2 = "application/vnd.docker.distribution.events.v2+json"
+    """Distribution 3: media type, digest and size are always there, in this order."""
+
+
+def event_document(
+    occurrence: Occurrence,
+    origin: Origin,
+    *,
+    event_id: str,
+    happened_at: datetime,
+    source: Mapping[str, str],
+    envelope: EnvelopeType,
+) -> EventDocument:
+    """Return an event as it is recorded and sent.
+
+    Args:
+        occurrence: what happened.
+        origin: by which request.
+        event_id: unique; the same when the event is delivered once more.
+        happened_at: UTC-aware.
+        source: `addr` and `instanceID` of this process.
+        envelope: for whom.
+    """
+    request = {
+        "id": origin.request_id,
+        "addr": origin.address,
+        "host": _readable(origin.host),
+        "method": origin.method,
+    }
+    return {
+        "id": event_id,
+        "timestamp": _timestamp(happened_at),
+        "action": occurrence.action.value,
+        "target": _target(occurrence, envelope),
+        "request": _without_empty(request, keep=("id", "method")) | {"useragent": _readable(origin.user_agent)},
+        "actor": _without_empty({"name": _readable(origin.actor)}),
+        "source": dict(source),
+    }
+
+
+def render_envelope(event: EventDocument) -> bytes:
+    """Return the body of a request: an envelope with this one event, as distribution sends one at a time."""
+    text = json.dumps({"events": [event]}, indent=_INDENT, ensure_ascii=False)
+    return text.translate(_ESCAPES).encode()
+
+
+def references_of(manifest: bytes) -> tuple[Mapping[str, object], ...]:
+    """Return the descriptors of a manifest's config and layers, or of an index's manifests, as events list them.
+
+    Args:
+        manifest: content that was served or accepted, so it parses.
+    """
+    document = json.loads(manifest)
+    config = document.get("config")
+    children = document.get("manifests") or document.get("layers") or []
+    return tuple(_descriptor(entry) for entry in ([config] if config else []) + children)
+
+
+def _target(occurrence: Occurrence, envelope: EnvelopeType) -> dict[str, object]:
+    size, references = occurrence.size, list(occurrence.references)
+    described: dict[str, object] = {
+        "mediaType": occurrence.media_type,
+        "size": size,
+        "digest": occurrence.digest or "",
+    }
+    if envelope is EnvelopeType.V2:
+        described = _as_in_oci(described)
+        references = [_as_in_oci(reference) for reference in references]
+    else:
+        described = _without_empty(described)
+    return described | _without_empty(
+        {
+            "length": size,
+            "repository": occurrence.repository,
+            "fromRepository": occurrence.from_repository,
+            "url": occurrence.url,
+            "tag": occurrence.tag,
+            "references": references,
+        }
+    )
+
+
+def _as_in_oci(descriptor: Mapping[str, object]) -> dict[str, object]:
+    return {member: descriptor[member] for member in ("mediaType", "digest", "size")} | dict(descriptor)
+
+
+def _descriptor(entry: Mapping[str, Any]) -> Mapping[str, object]:
+    known = _without_empty({member: entry.get(member) for member in _DESCRIPTOR_MEMBERS}, keep=("size",))
+    platform = entry.get("platform")
+    if isinstance(platform, dict):
+        members = {member: platform.get(member, "") for member in _PLATFORM_MEMBERS}
+        known["platform"] = _without_empty(members, keep=("architecture", "os"))
+    return known
+
+
+def _without_empty(members: Mapping[str, object], *, keep: tuple[str, ...] = ()) -> dict[str, object]:
+    return {name: value for name, value in members.items() if value or name in keep}
+
+
+def _timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC, the fraction without noughts at its end, as Go writes it."""
+    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+    return text.rstrip("0").rstrip(".") + "Z"
+
+
+def _readable(text: str) -> str:
+    """Replace what is not UTF-8 in a header."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,185 @@
+"""Who delivers: one of all processes on one outbox, by a lease, for all endpoints side by side."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from core.concurrency import map_bounded
+from core.lease import Lease
+from core.notifications.courier import Courier
+from core.notifications.endpoint import Endpoint
+from core.notifications.outbox import Outbox
+from core.notifications.recorder import EventRecorder, RecorderOptions
+from core.notifications.stats import EndpointCounts, EndpointStats
+from core.notifications.upkeep import Upkeep
+
+_logger = logging.getLogger(__name__)
+
+_UPKEEP_SECONDS: Final = 30.0
+"""How often the outbox is counted and kept within bounds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotificationStats:
+    """The numbers of one process."""
+
+    is_delivering: bool
+    """Whether it is the process that delivers."""
+    lost: int
+    """Events that found no room in memory before they were recorded."""
+    endpoints: Sequence[EndpointStats]
+
+
+class Notifier:
+    """Delivers events as long as it holds the lease; one per process, `run` by one task.
+
+    Args:
+        outbox: what there is to deliver.
+        recorder: that of this process; told who the endpoints are.
+        lease: held by the process that delivers.
+        upkeep: keeps the outbox within bounds.
+        poll_seconds: how often one looks for what other processes have recorded.
+        contend_seconds: how often one looks whether the lease is to be had.
+        clock: monotonic seconds.
+        sleep: suspends for so many seconds.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        recorder: EventRecorder,
+        lease: Lease,
+        upkeep: Upkeep,
+        *,
+        poll_seconds: float,
+        contend_seconds: float,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._outbox = outbox
+        self._recorder = recorder
+        self._lease = lease
+        self._upkeep = upkeep
+        self._poll_seconds = poll_seconds
+        self._contend_seconds = contend_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._endpoints: Sequence[Endpoint] = ()
+        self._changed = asyncio.Event()
+        self._counts: dict[str, EndpointCounts] = {}
+        self._known: dict[str, EndpointCounts] = {}
+        self._couriers: Sequence[Courier] = ()
+        recorder.tell(self._wake)
+
+    def use(self, endpoints: Sequence[Endpoint], options: RecorderOptions) -> None:
+        """Have these endpoints from now on; those of a name that was there before go on where the others stopped."""
+        self._endpoints = endpoints
+        # Numbers that only grow go on where they were, also for an endpoint that was away for a while.
+        self._counts = {each.name: self._known.setdefault(each.name, EndpointCounts()) for each in endpoints}
+        self._recorder.configure(options)
+        self._recorder.use(endpoints, self._counts)
+        self._changed.set()
+
+    def stats(self) -> NotificationStats:
+        """Return the numbers as they are now; costs no request."""
+        return NotificationStats(
+            is_delivering=self._lease.is_held,
+            lost=self._recorder.lost,
+            endpoints=[counts.snapshot(name) for name, counts in self._counts.items()],
+        )
+
+    async def run(self) -> None:
+        """Deliver for ever, whenever the lease is to be had; without endpoints do nothing and cost nothing.
+
+        Raises:
+            StorageError: the outbox failed; call again after a while.
+        """
+        while True:
+            self._changed.clear()
+            if not self._endpoints:
+                await self._changed.wait()
+            elif await self._lease.try_acquire():
+                async with self._lease.keeping():
+                    await self._deliver()
+            else:
+                await self._sleep(self._contend_seconds)
+
+    async def finish(self, grace_seconds: float) -> None:
+        """Deliver what can be delivered within the grace; what cannot stays in the outbox.
+
+        Called after the last request, when `run` has ended.
+
+        Raises:
+            StorageError: the outbox failed.
+        """
+        # Looked at first: taking a lease lasts seconds where the store does not create exclusively.
+        if not await self._has_queued() or not await self._lease.try_acquire():
+            return
+        try:
+            async with asyncio.timeout(grace_seconds), self._lease.keeping(), AsyncExitStack() as stack:
+                couriers = await self._open(stack)
+                await map_bounded(_drain, couriers, at_once=len(couriers))
+        except TimeoutError:
+            _logger.info("events are left in the outbox for the next start or another process")
+
+    async def _has_queued(self) -> bool:
+        for endpoint in self._endpoints:
+            if await self._outbox.queued(endpoint.name, limit=1):
+                return True
+        return False
+
+    async def _deliver(self) -> None:
+        """Deliver until the lease is lost or there are other endpoints."""
+        async with AsyncExitStack() as stack:
+            self._couriers = await self._open(stack)
+            tasks = [asyncio.create_task(courier.run(self._poll_seconds)) for courier in self._couriers]
+            tasks += [asyncio.create_task(self._look_after()), asyncio.create_task(self._until_over())]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._couriers = ()
+                for counts in self._counts.values():
+                    counts.forget_outbox()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+            for task in tasks:
+                if not task.cancelled():
+                    task.result()
+
+    async def _open(self, stack: AsyncExitStack) -> Sequence[Courier]:
+        couriers = []
+        for endpoint in self._endpoints:
+            await stack.enter_async_context(endpoint.receiver)
+            counts = self._counts[endpoint.name]
+            couriers.append(Courier(endpoint, self._outbox, counts, clock=self._clock, sleep=self._sleep))
+        return couriers
+
+    async def _look_after(self) -> None:
+        while True:
+            for name, counts in self._counts.items():
+                await self._upkeep.look(name, counts)
+            for name in await self._outbox.endpoints() - self._counts.keys():
+                # Nobody will ever take them unless the endpoint comes back: they grow old, then they go.
+                await self._upkeep.look(name, EndpointCounts())
+            await self._sleep(_UPKEEP_SECONDS)
+
+    async def _until_over(self) -> None:
+        changing = asyncio.create_task(self._changed.wait())
+        try:
+            while self._lease.is_held and not changing.done():
+                await asyncio.wait([changing], timeout=1.0)
+        finally:
+            changing.cancel()
+
+    def _wake(self) -> None:
+        for courier in self._couriers:
+            courier.wake()
+
+
+async def _drain(courier: Courier) -> None:
+    while await courier.deliver_some(tries=1):
+        pass

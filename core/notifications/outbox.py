@@ -1,0 +1,236 @@
+"""The outbox: events that are still to be delivered, and dead letters, as objects in a storage.
+
+A batch is one object of each endpoint that wants any of its events, one event a line. It is written once and deleted
+when all of its events are delivered or dead; so what a kill leaves is delivered once more, never lost.
+"""
+
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from core import layout
+from core.concurrency import map_bounded
+from core.errors import ObjectNotFoundError
+from core.notifications.envelope import EventDocument
+from core.notifications.names import BatchName, microseconds, parse_name
+from core.ports.blob_storage import BlobStorage
+
+_logger = logging.getLogger(__name__)
+
+_BATCH_BYTES_MAX: Final = 64 * 1024 * 1024
+"""What is read back; an event with the references of the largest manifest takes 4 MiB."""
+_REMEMBERED_BYTES_MAX: Final = 4 * 1024 * 1024
+"""How much of what was recorded is kept in memory, so that whoever recorded it need not read it to deliver it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedEvent:
+    """An event on its way to one endpoint."""
+
+    batch: BatchName
+    index: int
+    """Which one of its batch, from 0."""
+    document: EventDocument
+
+    @property
+    def id(self) -> str:
+        """What receivers tell repeats by."""
+        return str(self.document["id"])
+
+    @property
+    def repository(self) -> str:
+        """What its order is kept with."""
+        return str(self.document["target"]["repository"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An event that was given up."""
+
+    name: BatchName
+    document: EventDocument
+    reason: str
+    attempts: int
+    """How often it was sent by the process that gave it up."""
+
+
+class Outbox:
+    """The events of all endpoints; one per process, for any number of tasks. Every method may raise `StorageError`.
+
+    Args:
+        storage: where they lie; open as long as this is used.
+        process: names this process among all others, in lower-case letters and digits.
+        now: UTC-aware; the order between processes is as good as their clocks agree.
+    """
+
+    def __init__(self, storage: BlobStorage, *, process: str, now: Callable[[], datetime]) -> None:
+        self._storage = storage
+        self._process = process
+        self._now = now
+        self._stamp = 0
+        self._remembered: OrderedDict[str, bytes] = OrderedDict()
+        self._remembered_bytes = 0
+
+    async def record(self, events: Mapping[str, Sequence[EventDocument]]) -> None:
+        """Have these events delivered: durable when this returns. One request per endpoint, side by side.
+
+        Those of one call, and of calls one after the other, keep their order. If this raises, some endpoints may have
+        theirs.
+
+        Args:
+            events: by endpoint, none of them empty.
+        """
+        # Not the time alone, which may stand still or go back.
+        self._stamp = max(self._stamp + 1, microseconds(self._now()))
+        stamp = self._stamp
+
+        async def write(entry: tuple[str, Sequence[EventDocument]]) -> None:
+            endpoint, documents = entry
+            content = _content(documents)
+            key = _queued(endpoint, BatchName(stamp, self._process, len(documents), len(content)))
+            await self._storage.write(key, content)
+            self._remember(key, content)
+
+        await map_bounded(write, events.items())
+
+    async def queued(self, endpoint: str, *, limit: int | None = None) -> list[BatchName]:
+        """List the batches that are still to be delivered, oldest first, at most `limit`. One request per 1,000."""
+        return await self._names(f"{layout.NOTIFICATIONS_QUEUED}/{layout.endpoint_component(endpoint)}", limit)
+
+    async def read(self, endpoint: str, batch: BatchName) -> list[QueuedEvent]:
+        """Return the events of a batch; none where it is gone. One request, or none right after it was recorded."""
+        key = _queued(endpoint, batch)
+        content = self._remembered.pop(key, None)
+        if content is not None:
+            self._remembered_bytes -= len(content)
+        else:
+            try:
+                content = await self._storage.read(key, limit=_BATCH_BYTES_MAX)
+            except ObjectNotFoundError:
+                return []
+        events = [_parse(line) for line in content.split(b"\n")]
+        if None in events:
+            _logger.error("an event cannot be read and is not delivered", extra={"key": key})
+        return [
+            QueuedEvent(batch=batch, index=index, document=document)
+            for index, document in enumerate(events)
+            if document is not None
+        ]
+
+    async def settle(self, endpoint: str, batches: Iterable[BatchName]) -> None:
+        """Take batches out whose events are delivered or dead. Idempotent. One request per 1,000."""
+        keys = [_queued(endpoint, batch) for batch in batches]
+        for key in keys:
+            self._remembered_bytes -= len(self._remembered.pop(key, b""))
+        if keys:
+            await self._storage.delete(keys)
+
+    async def take_out(self, endpoint: str, batch: BatchName, ids: Collection[str]) -> None:
+        """Forget events of a batch for good; the rest keeps its place. Whoever is about to send them still may."""
+        documents = [event.document for event in await self.read(endpoint, batch) if event.id not in ids]
+        if documents:
+            content = _content(documents)
+            rest = replace(batch, number=len(documents), size=len(content))
+            await self._storage.write(_queued(endpoint, rest), content)
+        await self.settle(endpoint, [batch])
+
+    async def bury(self, endpoint: str, events: Iterable[QueuedEvent], *, reason: str, attempts: int = 0) -> None:
+        """Make dead letters of events, each of which takes a request; their batch is settled by the caller, later."""
+
+        async def write(event: QueuedEvent) -> None:
+            content = json.dumps({"reason": reason, "attempts": attempts, "event": event.document}, ensure_ascii=False)
+            # The same whenever it is done: where a kill comes in between, it is done once more.
+            size = len(_line(event.document))
+            name = BatchName(event.batch.recorded_at, event.batch.process, event.index, size)
+            await self._storage.write(_dead(endpoint, name), content.encode())
+
+        await map_bounded(write, events)
+
+    async def dead(self, endpoint: str) -> list[BatchName]:
+        """List the dead letters of an endpoint, oldest event first. One request per 1,000."""
+        return await self._names(f"{layout.NOTIFICATIONS_DEAD}/{layout.endpoint_component(endpoint)}", None)
+
+    async def dead_letter(self, endpoint: str, name: BatchName) -> DeadLetter | None:
+        """Return a dead letter, or None if it is gone or cannot be read. One request."""
+        try:
+            content = await self._storage.read(_dead(endpoint, name), limit=_BATCH_BYTES_MAX)
+            document = json.loads(content)
+            return DeadLetter(
+                name=name,
+                document=_checked(document["event"]),
+                reason=document["reason"],
+                attempts=document["attempts"],
+            )
+        except ObjectNotFoundError:
+            return None
+        except (ValueError, LookupError, TypeError):
+            _logger.exception("a dead letter cannot be read", extra={"key": _dead(endpoint, name)})
+            return None
+
+    async def replay(self, endpoint: str, letters: Sequence[DeadLetter]) -> None:
+        """Have dead letters delivered again, after what is queued now; a kill in between leaves some to be both."""
+        if letters:
+            await self.record({endpoint: [letter.document for letter in letters]})
+            await self.drop(endpoint, [letter.name for letter in letters])
+
+    async def drop(self, endpoint: str, names: Iterable[BatchName]) -> None:
+        """Forget dead letters for good. Idempotent. One request per 1,000."""
+        keys = [_dead(endpoint, name) for name in names]
+        if keys:
+            await self._storage.delete(keys)
+
+    async def endpoints(self) -> set[str]:
+        """Return all endpoints that have events to come or dead letters, configured or not. Two requests."""
+        found: set[str] = set()
+        for prefix in (layout.NOTIFICATIONS_QUEUED, layout.NOTIFICATIONS_DEAD):
+            found |= {layout.endpoint_of(component) async for component in self._storage.list_children(prefix)}
+        return found
+
+    async def _names(self, prefix: str, limit: int | None) -> list[BatchName]:
+        names: list[BatchName] = []
+        async for text in self._storage.list_children(prefix):
+            if (name := parse_name(text)) is not None:
+                names.append(name)
+                if len(names) == limit:
+                    break
+        return names
+
+    def _remember(self, key: str, content: bytes) -> None:
+        self._remembered[key] = content
+        self._remembered_bytes += len(content)
+        while self._remembered_bytes > _REMEMBERED_BYTES_MAX:
+            _, oldest = self._remembered.popitem(last=False)
+            self._remembered_bytes -= len(oldest)
+
+
+def _queued(endpoint: str, batch: BatchName) -> str:
+    return f"{layout.NOTIFICATIONS_QUEUED}/{layout.endpoint_component(endpoint)}/{batch}"
+
+
+def _dead(endpoint: str, name: BatchName) -> str:
+    return f"{layout.NOTIFICATIONS_DEAD}/{layout.endpoint_component(endpoint)}/{name}"
+
+
+def _content(documents: Sequence[EventDocument]) -> bytes:
+    return b"\n".join(map(_line, documents))
+
+
+def _line(document: EventDocument) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _parse(line: bytes) -> EventDocument | None:
+    try:
+        return _checked(json.loads(line))
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def _checked(document: EventDocument) -> EventDocument:
+    """Return an event that has what everything behind this counts on, or raise what comes of its lacking it."""
+    document["id"], document["action"], document["target"]["repository"]
+    return document

@@ -1,0 +1,165 @@
+"""Taking events in: what somebody wants is made durable before the request that brought it about is answered."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from typing_extensions import override
+
+from core.errors import StorageError
+from core.events import EventAction, Occurrence, Origin
+from core.notifications.endpoint import Endpoint
+from core.notifications.envelope import EnvelopeType, EventDocument, event_document
+from core.notifications.group_commit import GROUP_ITEMS_MAX, GroupCommit
+from core.notifications.outbox import Outbox
+from core.notifications.stats import EndpointCounts
+from core.ports.event_sink import EventSink
+
+_logger = logging.getLogger(__name__)
+
+_BUFFERED_MAX: Final = 10_000
+"""How many events wait in memory to be recorded; about a kilobyte each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecorderOptions:
+    """What an operator decides about events, besides who receives them."""
+
+    envelope: EnvelopeType = EnvelopeType.V1
+    include_references: bool = False
+    is_required: bool = True
+    """Whether a push, mount or delete whose event cannot be recorded is refused; else it is answered, and its event
+    waits in memory for the outbox to work again."""
+
+
+_Addressed = tuple[EventDocument, frozenset[str]]
+"""An event, and the names of the endpoints that want it."""
+
+
+class EventRecorder(EventSink):
+    """The sink of a process that has endpoints; one per process.
+
+    Args:
+        outbox: where events are recorded.
+        options: what an operator decides.
+        source: `addr` and `instanceID` of this process.
+        now: UTC-aware.
+        new_id: makes the ids of events.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        options: RecorderOptions,
+        *,
+        source: Mapping[str, str],
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._outbox = outbox
+        self._options = options
+        self._source = source
+        self._now = now
+        self._new_id = new_id
+        self._endpoints: Sequence[Endpoint] = ()
+        self._counts: Mapping[str, EndpointCounts] = {}
+        self._commit = GroupCommit(self._record)
+        self._buffer: deque[_Addressed] = deque()
+        self._on_recorded: Callable[[], None] = lambda: None
+        self.lost = 0
+        """Events that found no room in memory, and are not delivered to anybody."""
+
+    def use(self, endpoints: Sequence[Endpoint], counts: Mapping[str, EndpointCounts] | None = None) -> None:
+        """Record for these endpoints, whose names differ, from now on; count what is recorded by their names."""
+        self._endpoints = endpoints
+        self._counts = counts or {}
+
+    def tell(self, on_recorded: Callable[[], None]) -> None:
+        """Call this, from now on, when there is something to deliver."""
+        self._on_recorded = on_recorded
+
+    def configure(self, options: RecorderOptions) -> None:
+        """Go by other options from now on."""
+        self._options = options
+
+    @override
+    def wants(self, action: EventAction, media_type: str = "") -> bool:
+        return any(endpoint.wants(action, media_type) for endpoint in self._endpoints)
+
+    @property
+    @override
+    def wants_references(self) -> bool:
+        return self._options.include_references
+
+    @override
+    async def emit(self, occurrences: Sequence[Occurrence], origin: Origin) -> None:
+        urgent: list[_Addressed] = []
+        for occurrence in occurrences:
+            wanted_by = frozenset(
+                each.name for each in self._endpoints if each.wants(occurrence.action, occurrence.media_type)
+            )
+            if not wanted_by:
+                continue
+            addressed = (self._document(occurrence, origin), wanted_by)
+            if occurrence.action is EventAction.PULL:
+                self._keep(addressed)
+            else:
+                urgent.append(addressed)
+        if urgent:
+            await self._record_now(urgent)
+
+    async def flush(self) -> None:
+        """Record what waits in memory: called every second or so, and before the process ends.
+
+        Raises:
+            StorageError: the outbox failed; what was not recorded waits on.
+        """
+        while self._buffer:
+            group = [self._buffer.popleft() for _ in range(min(len(self._buffer), GROUP_ITEMS_MAX))]
+            try:
+                await self._commit.add(group)
+            except BaseException:
+                self._buffer.extendleft(reversed(group))
+                raise
+
+    def _document(self, occurrence: Occurrence, origin: Origin) -> EventDocument:
+        return event_document(
+            occurrence,
+            origin,
+            event_id=self._new_id(),
+            happened_at=self._now(),
+            source=self._source,
+            envelope=self._options.envelope,
+        )
+
+    async def _record_now(self, events: Sequence[_Addressed]) -> None:
+        try:
+            await self._commit.add(events)
+        except StorageError as error:
+            if self._options.is_required:
+                raise
+            _logger.error("events are not durable for now: %s", error)  # noqa: TRY400 - a line for people
+            for event in events:
+                self._keep(event)
+
+    async def _record(self, events: Sequence[_Addressed]) -> None:
+        by_endpoint: dict[str, list[EventDocument]] = {}
+        for document, names in events:
+            for name in names:
+                by_endpoint.setdefault(name, []).append(document)
+        await self._outbox.record(by_endpoint)
+        for name, documents in by_endpoint.items():
+            if (counts := self._counts.get(name)) is not None:
+                counts.recorded += len(documents)
+        self._on_recorded()
+
+    def _keep(self, event: _Addressed) -> None:
+        if len(self._buffer) >= _BUFFERED_MAX:
+            if not self.lost:
+                _logger.error("events are lost: they come faster than they can be recorded")
+            self.lost += 1
+            return
+        self._buffer.append(event)

@@ -1,0 +1,101 @@
+"""Keeping the outbox within its bounds: what is too old or too much is given up, and never without a word."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from core.notifications.names import BatchName, microseconds
+from core.notifications.outbox import Outbox
+from core.notifications.stats import EndpointCounts
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much the outbox may hold for each endpoint."""
+
+    bytes_max: int
+    """Of events and dead letters together; dead letters go first, then events, the oldest first."""
+    age_max: timedelta
+    """After which an event that is still to be delivered becomes a dead letter."""
+    dead_age_max: timedelta
+    """After which a dead letter is dropped, from when its event was recorded."""
+
+
+class Upkeep:
+    """Looks after what the outbox holds for all endpoints; one in the process that delivers."""
+
+    def __init__(self, outbox: Outbox, bounds: Bounds, *, now: Callable[[], datetime]) -> None:
+        self._outbox = outbox
+        self._bounds = bounds
+        self._now = now
+
+    async def look(self, endpoint: str, counts: EndpointCounts) -> None:
+        """Count what there is, and bring it within bounds. One listing request per 1,000 batches and dead letters.
+
+        Raises:
+            StorageError: the outbox failed.
+        """
+        now = self._now()
+        queued = await self._outbox.queued(endpoint)
+        queued = await self._bury(endpoint, _before(queued, now - self._bounds.age_max), queued, counts)
+        dead = await self._outbox.dead(endpoint)
+        too_old = _before(dead, now - self._bounds.dead_age_max)
+        dead = dead[len(too_old) :]
+        excess = sum(name.size for name in [*queued, *dead]) - self._bounds.bytes_max
+        extra_dead, excess = _oldest(dead, excess)
+        extra_queued, excess = _oldest(queued, excess)
+        await self._outbox.drop(endpoint, [*too_old, *extra_dead])
+        await self._outbox.settle(endpoint, extra_queued)
+        self._tell(endpoint, counts, letters=len(too_old) + len(extra_dead), lost=extra_queued)
+        _count(counts, queued[len(extra_queued) :], dead[len(extra_dead) :], now)
+
+    async def _bury(
+        self, endpoint: str, old: Sequence[BatchName], queued: list[BatchName], counts: EndpointCounts
+    ) -> list[BatchName]:
+        """Make dead letters of the oldest batches; return the others."""
+        for batch in old:
+            events = await self._outbox.read(endpoint, batch)
+            await self._outbox.bury(endpoint, events, reason="not delivered in time")
+            await self._outbox.settle(endpoint, [batch])
+            counts.buried += len(events)
+        if old:
+            _logger.error(
+                "events are given up: not delivered in time", extra={"endpoint": endpoint, "batches": len(old)}
+            )
+        return queued[len(old) :]
+
+    def _tell(self, endpoint: str, counts: EndpointCounts, *, letters: int, lost: Sequence[BatchName]) -> None:
+        events = sum(batch.number for batch in lost)
+        counts.dropped += letters + events
+        if letters or events:
+            _logger.error(
+                "events are dropped: too many or too old",
+                extra={"endpoint": endpoint, "dead_letters": letters, "events": events},
+            )
+
+
+def _before(names: Sequence[BatchName], moment: datetime) -> list[BatchName]:
+    """Return those that were recorded before a moment; names come oldest first."""
+    limit = microseconds(moment)
+    return list(takewhile(lambda name: name.recorded_at < limit, names))
+
+
+def _oldest(names: Sequence[BatchName], excess: int) -> tuple[Sequence[BatchName], int]:
+    """Return the oldest names that together have at least `excess` bytes, or all, and how much is still too much."""
+    taken = 0
+    while excess > 0 and taken < len(names):
+        excess -= names[taken].size
+        taken += 1
+    return names[:taken], excess
+
+
+def _count(counts: EndpointCounts, queued: Sequence[BatchName], dead: Sequence[BatchName], now: datetime) -> None:
+    counts.queued = sum(batch.number for batch in queued)
+    counts.queued_bytes = sum(batch.size for batch in queued)
+    counts.lag_seconds = max(0.0, (now - queued[0].moment).total_seconds()) if queued else 0.0
+    counts.dead = len(dead)
+    counts.dead_bytes = sum(name.size for name in dead)

@@ -1,0 +1,76 @@
+"""Commands in the audit log: what somebody on the machine did to the registry, past all rules of access."""
+
+import asyncio
+import logging
+import os
+import pwd
+import shlex
+from argparse import Namespace
+from collections.abc import Sequence
+
+from config.tree import hide_credentials
+from core.errors import AuditUnavailableError
+from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
+from entrypoints.commands.base import Command
+from entrypoints.exit_codes import exit_code_of
+
+_logger = logging.getLogger(__name__)
+
+
+def run_audited(command: Command, arguments: Namespace, words: Sequence[str]) -> int:
+    """Run a command, and tell the audit log before and after if it changes anything.
+
+    Args:
+        command: what to run.
+        arguments: its arguments, parsed.
+        words: the command line.
+
+    Raises:
+        AuditUnavailableError: with `audit.required`, the log cannot be written; nothing was done.
+    """
+    if not command.changes(arguments):
+        return command.run(arguments)
+    settings = command.load(arguments).settings
+    if settings.audit.kind == "disabled":
+        return command.run(arguments)
+    # Here and not above, so that commands that change nothing start without it.
+    from config.container import Container, utc_now  # noqa: PLC0415
+
+    def tell(stage: Stage, *, status: int = 0, error: str = "", is_needed: bool = False) -> None:
+        event = AuditEvent(
+            at=utc_now(),
+            action=AuditAction.COMMAND,
+            stage=stage,
+            allowed=True,
+            actor=_user(),
+            command=hide_credentials(shlex.join(words)),
+            status=status,
+            error=error,
+        )
+        try:
+            asyncio.run(_record(Container(settings=settings).audit_log(), event))
+        except AuditUnavailableError as failure:
+            if is_needed:
+                raise
+            _logger.error("%s", failure)  # noqa: TRY400 - one line for people
+
+    tell(Stage.ASKED, is_needed=settings.audit.required)
+    try:
+        code = command.run(arguments)
+    except BaseException as error:
+        tell(Stage.DONE, status=int(exit_code_of(error)), error=str(error) or type(error).__name__)
+        raise
+    tell(Stage.DONE, status=code)
+    return code
+
+
+async def _record(log: AuditLog, event: AuditEvent) -> None:
+    async with log:
+        await log.record(event)
+
+
+def _user() -> str:
+    try:
+        return f"{pwd.getpwuid(os.getuid()).pw_name} (uid {os.getuid()})"
+    except KeyError:
+        return f"uid {os.getuid()}"

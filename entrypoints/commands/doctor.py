@@ -1,0 +1,141 @@
+"""`registry doctor [config.yml] [--url https://registry.example.com]`: test what goes wrong in practice."""
+
+import asyncio
+import json
+import secrets
+import sys
+from argparse import ArgumentParser, Namespace
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from config.errors import ConfigError
+from config.loader import Loaded, find_path, load
+from config.logging import configure_logging
+from core.diagnosis import Diagnosis, Verdict
+from core.errors import StorageError
+from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from config.container import Container
+    from entrypoints.doctor.client import Credentials, PublicRegistry
+    from entrypoints.doctor.patient import Patient
+
+_INDENT: Final = " " * 10
+_LOUD: Final = frozenset({Verdict.WARNING, Verdict.FAILURE})
+_MIB: Final = 1024 * 1024
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_file_argument(parser)
+    parser.add_argument("--url", help="the address that clients use, whose proxies, limits and certificates are tested")
+    parser.add_argument(
+        "--replica", action="append", default=[], metavar="URL", help="one process behind the balancer; may be repeated"
+    )
+    parser.add_argument("--user", help="who pushes and deletes in registry-doctor/*, where that is asked for")
+    parser.add_argument("--password-file", metavar="FILE", help="that user's password")
+    parser.add_argument("--ca", metavar="FILE", help="PEM file of authorities that clients trust besides the system's")
+    parser.add_argument("--largest-body", type=int, default=128, metavar="MIB", help="largest request to try (128)")
+    parser.add_argument("--json", action="store_true", help="print each finding as a line of JSON")
+
+
+def _run(arguments: Namespace) -> int:
+    loaded = load(find_path(arguments.file))
+    configure_logging(loaded.settings.log)
+    return asyncio.run(_examine(arguments, loaded))
+
+
+async def _examine(arguments: Namespace, loaded: Loaded) -> int:
+    # Here and not above, so that the other commands start without a web client and storage SDKs.
+    from config.container import Container  # noqa: PLC0415
+    from entrypoints.doctor.examination import examine  # noqa: PLC0415
+    from entrypoints.doctor.findings import failure  # noqa: PLC0415
+
+    teller = _Teller(is_json=arguments.json)
+    container = Container(settings=loaded.settings)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(container.blob_storage())
+            await stack.enter_async_context(container.catalog_index())
+        except StorageError as error:
+            teller.tell(failure("storage: open", str(error), "look at the section `storage` of the configuration"))
+            return teller.finish()
+        async for diagnosis in examine(await _patient(arguments, loaded, container, stack)):
+            teller.tell(diagnosis)
+    return teller.finish()
+
+
+async def _patient(arguments: Namespace, loaded: Loaded, container: "Container", stack: AsyncExitStack) -> "Patient":
+    from entrypoints.doctor.certificates import client_context  # noqa: PLC0415
+    from entrypoints.doctor.client import PublicRegistry  # noqa: PLC0415
+    from entrypoints.doctor.patient import Patient  # noqa: PLC0415
+
+    credentials, context = _credentials(arguments), client_context(arguments.ca)
+
+    async def opened(url: str) -> "PublicRegistry":
+        return await stack.enter_async_context(PublicRegistry(url, credentials=credentials, context=context))
+
+    return Patient(
+        loaded=loaded,
+        container=container,
+        scratch_id=secrets.token_hex(8),
+        public=await opened(arguments.url) if arguments.url else None,
+        replicas=tuple([await opened(url) for url in arguments.replica]),
+        ca_file=arguments.ca,
+        largest_body=arguments.largest_body * _MIB,
+    )
+
+
+def _credentials(arguments: Namespace) -> "Credentials | None":
+    from entrypoints.doctor.client import Credentials  # noqa: PLC0415
+
+    if not arguments.user:
+        return None
+    if not arguments.password_file:
+        raise ConfigError(["--user needs --password-file"])
+    try:
+        password = Path(arguments.password_file).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"--password-file cannot be read: {type(error).__name__}"]) from None
+    return Credentials(arguments.user, password)
+
+
+class _Teller:
+    """Prints diagnoses, and counts them."""
+
+    def __init__(self, *, is_json: bool) -> None:
+        self._is_json = is_json
+        self._counts = dict.fromkeys(Verdict, 0)
+
+    def tell(self, diagnosis: Diagnosis) -> None:
+        """Print one."""
+        self._counts[diagnosis.verdict] += 1
+        if self._is_json:
+            document: dict[str, Any] = {"check": diagnosis.check, "verdict": diagnosis.verdict}
+            for name in ("detail", "remedy"):
+                if value := getattr(diagnosis, name):
+                    document[name] = value
+            text = json.dumps(document)
+        else:
+            word = diagnosis.verdict.upper() if diagnosis.verdict in _LOUD else diagnosis.verdict.value
+            text = f"{word:<{len(_INDENT)}}{diagnosis.check}"
+            text += f": {diagnosis.detail}" if diagnosis.detail else ""
+            text += f"\n{_INDENT}remedy: {diagnosis.remedy}" if diagnosis.remedy else ""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def finish(self) -> ExitCode:
+        """Print the sum, and return the exit code."""
+        if not self._is_json:
+            counts = ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items())
+            sys.stdout.write(f"examined: {counts}\n")
+        return ExitCode.DAMAGE if self._counts[Verdict.FAILURE] else ExitCode.OK
+
+
+DOCTOR: Final = Command(
+    name="doctor",
+    help="test what goes wrong in practice, and tell the remedy",
+    add_arguments=_add_arguments,
+    run=_run,
+)

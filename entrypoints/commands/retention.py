@@ -1,0 +1,82 @@
+"""`registry retention plan|apply [config.yml]`: which tags the rules keep, and deleting the others."""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Final
+
+from core.retention import Verdict
+from core.services.retention import RetentionPlan
+from entrypoints.commands.amounts import plural
+from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.commands.opening import OPERATOR, run_on_store
+from entrypoints.exit_codes import ExitCode
+from entrypoints.telling import tell_retention
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="plan|apply")
+    plan = actions.add_parser("plan", help="tell which tags stay, which go, and why", allow_abbrev=False)
+    plan.set_defaults(dry_run=True, tells_all=True)
+    apply = actions.add_parser("apply", help="delete the tags that no rule keeps", allow_abbrev=False)
+    apply.set_defaults(tells_all=False)
+    for action in (plan, apply):
+        add_file_argument(action)
+        action.add_argument("--json", action="store_true", help="print JSON, one object a line for each repository")
+    apply.add_argument("--dry-run", action="store_true", help="only tell which tags would be deleted")
+
+
+def _run(arguments: Namespace) -> int:
+    async def work(container: "Container") -> tuple[int, int]:
+        tags = gone = 0
+        async for plan in container.registry().apply_retention(by=OPERATOR, dry_run=arguments.dry_run):
+            tags += len(plan.verdicts)
+            gone += len(plan.going if arguments.dry_run else plan.removed)
+            await tell_retention(container.events(), plan, by=OPERATOR)
+            _tell(plan, arguments)
+        return tags, gone
+
+    tags, gone = run_on_store(arguments.file, work)
+    if not arguments.json:
+        went = "would be deleted" if arguments.dry_run else "deleted"
+        sys.stdout.write(f"{gone:,} of {plural(tags, 'tag')} {went}\n")
+    return ExitCode.OK
+
+
+def _tell(plan: RetentionPlan, arguments: Namespace) -> None:
+    if arguments.json:
+        sys.stdout.write(json.dumps(_as_json(plan)) + "\n")
+        return
+    for verdict in plan.verdicts:
+        if verdict.goes or arguments.tells_all:
+            what = "delete" if verdict.goes else "keep  "
+            sys.stdout.write(f"{what}  {plan.name}:{verdict.state.tag}  {'; '.join(verdict.reasons)}\n")
+
+
+def _as_json(plan: RetentionPlan) -> dict[str, object]:
+    return {"repository": plan.name, "tags": [_verdict_as_json(verdict) for verdict in plan.verdicts]}
+
+
+def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
+    state = verdict.state
+    pulled_at = None if state.pulled_at is None or state.is_pull_assumed else state.pulled_at.isoformat()
+    return {
+        "tag": state.tag,
+        "digest": state.digest,
+        "pushed": state.pushed_at.isoformat(),
+        "pulled": pulled_at,
+        "delete": verdict.goes,
+        "reasons": verdict.reasons,
+    }
+
+
+RETENTION: Final = Command(
+    name="retention",
+    help="delete tags by the rules of the configuration",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda arguments: not arguments.dry_run,
+)

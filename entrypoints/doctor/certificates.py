@@ -1,0 +1,184 @@
+"""Certificates: what the public address shows, and what the configured files hold."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from core.diagnosis import Diagnosis
+from entrypoints.doctor.findings import failure, ok, skipped, warning
+from entrypoints.doctor.patient import Patient
+
+_EXPIRES_SOON: Final = timedelta(days=21)
+"""Let's Encrypt renews 30 days before the end: later than this, renewing has failed."""
+_CONNECT_SECONDS: Final = 10.0
+_HTTPS: Final = 443
+_EXPIRED: Final = 10
+_UNKNOWN_ISSUER: Final = frozenset({2, 20, 21})
+_SELF_SIGNED: Final = frozenset({18, 19})
+_WRONG_NAME: Final = frozenset({62, 64})
+
+
+async def examine_certificates(patient: Patient) -> AsyncIterator[Diagnosis]:
+    """Connect as a client does, and look into the files of `http.tls`."""
+    if patient.public is not None and patient.public.is_https:
+        parts = urlsplit(patient.public.url)
+        async for diagnosis in _shown(patient, parts.hostname or "", parts.port or _HTTPS):
+            yield diagnosis
+    tls = patient.loaded.settings.http.tls
+    if tls is not None and tls.certificate:
+        for diagnosis in await asyncio.to_thread(_files, patient, tls.certificate, tls.key):
+            yield diagnosis
+
+
+async def _shown(patient: Patient, host: str, port: int) -> AsyncIterator[Diagnosis]:
+    check = "certificate: trusted by clients"
+    try:
+        await _connect(host, port, client_context(patient.ca_file))
+    except ssl.SSLCertVerificationError as error:
+        yield failure(check, error.verify_message, _remedy(error.verify_code))
+    except ssl.SSLError as error:
+        yield failure(check, error.reason or "the handshake fails", "look at http.tls.minimumtls and cipher suites")
+        return
+    except (OSError, TimeoutError) as error:
+        yield skipped(check, f"{host}:{port} cannot be reached: {str(error) or type(error).__name__}")
+        return
+    else:
+        yield ok(check)
+    # Not trusted, so that a certificate can be looked at whatever is wrong with it; nothing is sent.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    leaf = x509.load_der_x509_certificate(await _connect(host, port, context))
+    yield _judge_age("certificate: age", leaf, _now(patient))
+
+
+async def _connect(host: str, port: int, context: ssl.SSLContext) -> bytes:
+    async with asyncio.timeout(_CONNECT_SECONDS):
+        _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
+    try:
+        leaf: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return leaf
+    finally:
+        writer.transport.abort()
+
+
+def client_context(ca_file: str | None) -> ssl.SSLContext:
+    """Trust what clients on this machine trust, and one file of authorities besides."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+def _remedy(code: int) -> str:
+    if code == _EXPIRED:
+        return "renew the certificate; the registry takes new files up without a restart"
+    if code in _WRONG_NAME:
+        return "use a certificate whose subjectAltName has this name; the common name does not count"
+    if code in _SELF_SIGNED:
+        return "let clients trust it (docker: /etc/docker/certs.d/HOST/ca.crt; here: --ca), or use one of an authority"
+    if code in _UNKNOWN_ISSUER:
+        return (
+            "serve the whole chain: the certificate, then each intermediate one (fullchain.pem); for an authority of "
+            "your own, let clients trust it and give --ca here"
+        )
+    return "look at the certificate with: openssl s_client -showcerts -connect HOST:PORT"
+
+
+def _files(patient: Patient, certificate: str, key: str) -> Sequence[Diagnosis]:
+    check = "certificate: files of http.tls"
+    try:
+        chain = x509.load_pem_x509_certificates(Path(certificate).read_bytes())
+        private = load_pem_private_key(Path(key).read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        return [failure(check, f"cannot be read: {type(error).__name__}", "give PEM files, the key without a password")]
+    if _public_bytes(private.public_key()) != _public_bytes(chain[0].public_key()):
+        return [failure(check, "the key is not that of the first certificate", "put the server's certificate first")]
+    found = [ok(check), _judge_age("certificate: age of http.tls", chain[0], _now(patient)), _judge_chain(chain)]
+    if patient.public is not None:
+        found.append(_judge_name(chain[0], urlsplit(patient.public.url).hostname or ""))
+    return found
+
+
+def _judge_age(check: str, leaf: x509.Certificate, now: datetime) -> Diagnosis:
+    ends = leaf.not_valid_after_utc
+    text = f"valid until {ends:%Y-%m-%d %H:%M} UTC"
+    if ends <= now:
+        return failure(check, text, "renew it; the registry takes new files up without a restart")
+    if leaf.not_valid_before_utc > now:
+        return failure(check, f"valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on", "look at the clock")
+    if ends - now < _EXPIRES_SOON:
+        return warning(check, text, "find out why it was not renewed yet")
+    return ok(check, text)
+
+
+def _judge_chain(chain: Sequence[x509.Certificate]) -> Diagnosis:
+    check = "certificate: chain of http.tls"
+    for child, parent in pairwise(chain):
+        try:
+            child.verify_directly_issued_by(parent)
+        except (ValueError, TypeError, InvalidSignature):
+            subject = child.subject.rfc4514_string()
+            return failure(check, f"what follows {subject} did not sign it", "put each issuer behind what it signed")
+    last = chain[-1]
+    if last.subject == last.issuer or _is_root_known(last):
+        return ok(check, f"{len(chain)} certificates")
+    return warning(
+        check,
+        f"ends with {last.subject.rfc4514_string()}, whose issuer this machine does not know",
+        "append the intermediate certificates (fullchain.pem), unless it is of an authority that clients were told of",
+    )
+
+
+def _is_root_known(last: x509.Certificate) -> bool:
+    issuer = last.issuer.public_bytes()
+    # Only what may be it is read: some roots that systems trust break rules that the reader knows.
+    for root in [each for each in ssl.create_default_context().get_ca_certs(binary_form=True) if issuer in each]:
+        try:
+            last.verify_directly_issued_by(x509.load_der_x509_certificate(root))
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return True
+    return False
+
+
+def _judge_name(leaf: x509.Certificate, host: str) -> Diagnosis:
+    check = "certificate: name of http.tls"
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return failure(check, "it has no subjectAltName", "use a certificate with one")
+    known = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    wildcard = f"*.{host.partition('.')[2]}"
+    if host in known or (wildcard in known and not _is_ip(host)):
+        return ok(check, host)
+    # A proxy in front may well have another one, which is what clients see.
+    return warning(check, f"{host} is not among {', '.join(known)}", "use a certificate for the name that clients use")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _public_bytes(key: object) -> bytes:
+    encoded: bytes = getattr(key, "public_bytes")(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # noqa: B009 - of any kind
+    return encoded
+
+
+def _now(patient: Patient) -> datetime:
+    now: datetime = patient.container.now()()
+    return now

@@ -1,0 +1,209 @@
+"""A client of a registry's public address that follows nothing by itself, so that what proxies change is seen."""
+
+import base64
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
+from typing_extensions import override
+from yarl import URL
+
+_TIMEOUT_SECONDS: Final = 120.0
+_ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
+_SHOWN_BYTES: Final = 200
+
+Body = bytes | AsyncIterator[bytes] | None
+
+
+class UnreachableError(Exception):
+    """Nobody answered, or the connection broke; the text is for people and holds no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Any spelling of a name finds them."""
+    body: bytes
+    seconds: float
+
+    @property
+    def location(self) -> str:
+        """The `Location` header, or nothing."""
+        return self.headers.get("Location", "")
+
+    @property
+    def codes(self) -> list[str]:
+        """The registry's error codes; none where somebody else answered, such as a proxy."""
+        try:
+            return [str(error["code"]) for error in json.loads(self.body)["errors"]]
+        except (ValueError, KeyError, TypeError):
+            return []
+
+    def describe(self) -> str:
+        """Tell the status and who seems to have answered."""
+        if self.codes:
+            return f"{self.status} {', '.join(self.codes)}"
+        server = self.headers.get("Server")
+        shown = " ".join(self.body[:_SHOWN_BYTES].decode("utf-8", "replace").split())
+        return f"{self.status}" + (f" from {server}" if server else "") + (f": {shown}" if shown else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who the checks are."""
+
+    user: str
+    password: str
+
+    @override
+    def __repr__(self) -> str:
+        return f"Credentials({self.user!r})"
+
+    @property
+    def basic(self) -> str:
+        """The header that says so."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+
+class PublicRegistry:
+    """Speaks to one address, each request on a connection of its own, so that a balancer may choose anew.
+
+    Args:
+        url: scheme, host, port and prefix, as a client would write them.
+        credentials: who to be; nobody in particular where None.
+        context: what certificates to trust.
+    """
+
+    def __init__(self, url: str, *, credentials: Credentials | None = None, context: ssl.SSLContext | None) -> None:
+        self.url = url.rstrip("/") + "/"
+        self._credentials = credentials
+        self._context = context
+        self._session: ClientSession | None = None
+        self._authorization: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        """Make the session; nothing is connected yet."""
+        self._session = ClientSession(
+            connector=TCPConnector(force_close=True, ssl=self._context or True),
+            timeout=ClientTimeout(total=_TIMEOUT_SECONDS, sock_connect=10),
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def is_https(self) -> bool:
+        """Whether clients come by TLS."""
+        return urlsplit(self.url).scheme == "https"
+
+    def resolve(self, location: str) -> str:
+        """Return where a client would go from a `Location`."""
+        return urljoin(self.url + "v2/", location)
+
+    def here(self, location: str) -> str:
+        """Return the same path and query at this registry's own address, whatever scheme and host `location` has."""
+        wanted, own = urlsplit(self.resolve(location)), urlsplit(self.url)
+        return wanted._replace(scheme=own.scheme, netloc=own.netloc).geturl()
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: Body = None,
+        headers: Mapping[str, str] | None = None,
+        scope: str = "",
+    ) -> Answer:
+        """Send one request, with a token or a password where they are asked for; redirects are not followed.
+
+        Args:
+            method: the method.
+            target: a path below the registry's root, or a URL.
+            body: bytes, or pieces that go out chunked. Pieces are sent once: come with credentials before.
+            headers: further headers.
+            scope: what rights a token is to give.
+
+        Raises:
+            UnreachableError: there is no answer.
+        """
+        answer = await self._send(method, target, body, {**self._known(scope), **(headers or {})})
+        can_repeat = self._credentials is not None and not isinstance(body, AsyncIterator)
+        if answer.status == HTTPStatus.UNAUTHORIZED and can_repeat:
+            authorization = await self._authorize(answer.headers.get("WWW-Authenticate", ""), scope)
+            if authorization:
+                self._authorization[scope] = authorization
+                answer = await self._send(method, target, body, {**self._known(scope), **(headers or {})})
+        return answer
+
+    def _known(self, scope: str) -> dict[str, str]:
+        known = self._authorization.get(scope)
+        return {"Authorization": known} if known else {}
+
+    async def _authorize(self, challenge: str, scope: str) -> str | None:
+        if self._credentials is None:
+            return None
+        if challenge.lower().startswith("basic"):
+            return self._credentials.basic
+        asked = parse_challenge(challenge)
+        realm = asked.pop("realm", None)
+        if not challenge.lower().startswith("bearer") or realm is None:
+            return None
+        query = urlencode({"service": asked.get("service", ""), "scope": scope or asked.get("scope", "")})
+        separator = "&" if urlsplit(realm).query else "?"
+        answer = await self._send("GET", f"{realm}{separator}{query}", None, {"Authorization": self._credentials.basic})
+        try:
+            document: dict[str, Any] = json.loads(answer.body)
+            return f"Bearer {document.get('token') or document['access_token']}"
+        except (ValueError, KeyError, TypeError):
+            raise UnreachableError(f"the token server at {realm} answers {answer.describe()}") from None
+
+    async def _send(self, method: str, target: str, body: Body, headers: Mapping[str, str]) -> Answer:
+        if self._session is None:
+            raise UnreachableError("the session is closed")
+        url = URL(target if "://" in target else urljoin(self.url, target), encoded=True)
+        all_headers = dict(headers)
+        if body is None and method in {"POST", "PUT", "PATCH"}:
+            all_headers["Content-Length"] = "0"
+        began = time.monotonic()
+        try:
+            async with self._session.request(
+                method, url, data=body, headers=all_headers, allow_redirects=False
+            ) as response:
+                content = b"" if method == "HEAD" else await response.content.read(_ANSWER_BYTES_MAX)
+                while not response.content.at_eof() and len(content) < _ANSWER_BYTES_MAX:
+                    content += await response.content.read(_ANSWER_BYTES_MAX - len(content))
+                return Answer(response.status, response.headers, content, time.monotonic() - began)
+        except (ClientError, OSError, TimeoutError) as error:
+            reason = str(error) or type(error).__name__
+            raise UnreachableError(f"{method} {url.with_query(None)}: {reason}") from error
+
+
+def parse_challenge(challenge: str) -> dict[str, str]:
+    """Return the parameters of a `WWW-Authenticate` value of one scheme."""
+    parameters: dict[str, str] = {}
+    rest = challenge.partition(" ")[2]
+    while "=" in rest:
+        name, _, rest = rest.partition("=")
+        if rest.startswith('"'):
+            value, _, rest = rest[1:].partition('"')
+        else:
+            value, _, rest = rest.partition(",")
+        parameters[name.strip(" ,").lower()] = value.strip()
+        rest = rest.lstrip(" ,")
+    return parameters

@@ -1,0 +1,69 @@
+"""Clocks: those of the store and of the public address beside our own."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from core import layout
+from core.diagnosis import Diagnosis
+from core.errors import StorageError
+from entrypoints.doctor.client import UnreachableError
+from entrypoints.doctor.findings import failure, ok, skipped, warning
+from entrypoints.doctor.patient import Patient
+
+_NOTABLE_SECONDS: Final = 30.0
+_BAD_SECONDS: Final = 300.0
+"""Stores refuse signatures from 15 minutes on, and tokens live for five."""
+_REMEDY: Final = "let both machines keep time by NTP (chrony, systemd-timesyncd): signatures and tokens depend on it"
+
+
+async def examine_clock(patient: Patient) -> AsyncIterator[Diagnosis]:
+    """Compare what others say the time is with this machine's."""
+    yield await _store(patient)
+    if patient.public is not None:
+        yield await _public(patient)
+
+
+async def _store(patient: Patient) -> Diagnosis:
+    check = "clock: the store"
+    storage, key = patient.container.blob_storage(), f"{layout.doctor(patient.scratch_id)}/clock"
+    try:
+        before = _now(patient)
+        await storage.write(key, b"")
+        said = (await storage.stat(key)).modified_at
+        after = _now(patient)
+        await storage.delete_tree(layout.doctor(patient.scratch_id))
+    except StorageError as error:
+        return skipped(check, str(error))
+    return _judge(check, said, before, after)
+
+
+async def _public(patient: Patient) -> Diagnosis:
+    check = "clock: the public address"
+    if patient.public is None:
+        return skipped(check, "no --url was given")
+    before = _now(patient)
+    try:
+        answer = await patient.public.request("GET", "v2/")
+        said = parsedate_to_datetime(answer.headers["Date"])
+    except (UnreachableError, KeyError, ValueError) as error:
+        return skipped(check, f"it does not tell: {error}")
+    return _judge(check, said if said.tzinfo else said.replace(tzinfo=UTC), before, _now(patient))
+
+
+def _judge(check: str, said: datetime, before: datetime, after: datetime) -> Diagnosis:
+    # Headers have whole seconds.
+    early, late = (before - said).total_seconds() - 1, (said - after).total_seconds() - 1
+    skew = max(early, late, 0.0)
+    detail = f"{skew:.0f} seconds {'behind' if early > late else 'ahead of'} this machine"
+    if skew >= _BAD_SECONDS:
+        return failure(check, detail, _REMEDY)
+    if skew >= _NOTABLE_SECONDS:
+        return warning(check, detail, _REMEDY)
+    return ok(check)
+
+
+def _now(patient: Patient) -> datetime:
+    now: datetime = patient.container.now()()
+    return now

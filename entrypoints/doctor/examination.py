@@ -1,0 +1,47 @@
+"""All groups of checks in their order; one that fails itself is a finding, and the others go on."""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from core.diagnosis import Diagnosis
+from core.errors import StorageError
+from entrypoints.doctor.catalog import examine_catalog
+from entrypoints.doctor.certificates import examine_certificates
+from entrypoints.doctor.clock import examine_clock
+from entrypoints.doctor.findings import failure
+from entrypoints.doctor.limits import examine_limits
+from entrypoints.doctor.patient import Group, Patient
+from entrypoints.doctor.push import examine_push
+from entrypoints.doctor.redis import examine_redis
+from entrypoints.doctor.replicas import examine_replicas
+from entrypoints.doctor.settings import examine_settings
+from entrypoints.doctor.storage import examine_storage
+
+_logger = logging.getLogger(__name__)
+
+GROUPS: Final[Mapping[str, Group]] = {
+    "configuration": examine_settings,
+    "storage": examine_storage,
+    "catalog": examine_catalog,
+    "redis": examine_redis,
+    "clock": examine_clock,
+    "certificates": examine_certificates,
+    "push": examine_push,
+    "limits": examine_limits,
+    "replicas": examine_replicas,
+}
+
+
+async def examine(patient: Patient, groups: Mapping[str, Group] = GROUPS) -> AsyncIterator[Diagnosis]:
+    """Yield what each check came to, as soon as it is known."""
+    for name, group in groups.items():
+        try:
+            async for diagnosis in group(patient):
+                yield diagnosis
+        except StorageError as error:
+            yield failure(name, str(error), "the checks of this group could not be ended; see those of the storage")
+        except Exception as error:
+            # A defect in one check is no reason not to make the others.
+            _logger.exception("a check failed")
+            yield failure(name, f"the check itself failed: {type(error).__name__}", "report it, with the log")

@@ -1,0 +1,65 @@
+"""Redis: whether it is reached, takes the password, and answers."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from typing import Final
+
+from config.settings import RedisSettings
+from core.diagnosis import Diagnosis
+from entrypoints.doctor.findings import failure, ok
+from entrypoints.doctor.patient import Patient
+
+_PORT: Final = 6379
+_REMEDY: Final = "look at redis.addrs, the firewall, and whether Redis runs; without it the registry only gets slower"
+
+
+async def examine_redis(patient: Patient) -> AsyncIterator[Diagnosis]:
+    """Log in and ping every address that is configured."""
+    settings = patient.loaded.settings.redis
+    if settings is not None:
+        for address in settings.addrs:
+            yield await _ping(address, settings)
+
+
+async def _ping(address: str, settings: RedisSettings) -> Diagnosis:
+    check = f"redis: {address}"
+    host, _, port = address.rpartition(":") if ":" in address else (address, "", str(_PORT))
+    try:
+        async with asyncio.timeout(settings.dial_timeout_seconds):
+            answer = await _talk(host.strip("[]"), int(port), settings)
+    except (OSError, TimeoutError, ValueError) as error:
+        return failure(check, f"cannot be reached: {str(error) or type(error).__name__}", _REMEDY)
+    if answer.startswith("+PONG"):
+        return ok(check)
+    if answer.startswith(("-NOAUTH", "-WRONGPASS", "-ERR AUTH", "-ERR invalid")):
+        return failure(check, "it does not take the user and password", "look at redis.username and redis.password")
+    return failure(check, f"it answers {answer.partition(' ')[0].strip()!r}", _REMEDY)
+
+
+async def _talk(host: str, port: int, settings: RedisSettings) -> str:
+    """Return the answer to PING, or the first error."""
+    context = None
+    if settings.tls.certificate or settings.tls.root_cas:
+        context = ssl.create_default_context()
+        for file in settings.tls.root_cas:
+            context.load_verify_locations(cafile=file)
+        if settings.tls.certificate:
+            context.load_cert_chain(settings.tls.certificate, settings.tls.key)
+    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    try:
+        if settings.password is not None:
+            user = [settings.username] if settings.username else []
+            writer.write(_command("AUTH", *user, settings.password.reveal()))
+            answer = (await reader.readline()).decode("utf-8", "replace")
+            if not answer.startswith("+"):
+                return answer
+        writer.write(_command("PING"))
+        return (await reader.readline()).decode("utf-8", "replace")
+    finally:
+        writer.transport.abort()
+
+
+def _command(*words: str) -> bytes:
+    encoded = [word.encode() for word in words]
+    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)

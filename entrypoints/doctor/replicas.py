@@ -1,0 +1,76 @@
+"""Replicas: whether an upload that begins at one goes on at the others."""
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+from core.diagnosis import Diagnosis
+from core.digest import Digest
+from core.names import RepositoryName
+from entrypoints.doctor.client import Answer, PublicRegistry, UnreachableError
+from entrypoints.doctor.findings import failure, ok, skipped
+from entrypoints.doctor.patient import Patient
+from entrypoints.doctor.push import ScratchPush, clean_scratch
+
+_ROUNDS: Final = 8
+"""Uploads through the public address: of two replicas with differing secrets, one in 250 examinations misses it."""
+_CHECK: Final = "replicas: one upload at several"
+_OCTETS: Final = {"Content-Type": "application/octet-stream"}
+
+
+async def examine_replicas(patient: Patient) -> AsyncIterator[Diagnosis]:
+    """Begin uploads at one replica, and go on at the next."""
+    targets: Sequence[PublicRegistry] = patient.replicas
+    if not targets and patient.public is not None:
+        targets = [patient.public]
+    if not targets:
+        yield skipped(_CHECK, "neither --replica nor --url was given")
+        return
+    scratch = ScratchPush(targets[0], RepositoryName(f"registry-doctor/{patient.scratch_id}"))
+    rounds = len(targets) if len(targets) > 1 else _ROUNDS
+    for number in range(rounds):
+        order = [targets[(number + step) % len(targets)] for step in range(3)]
+        diagnosis = await _upload(order, scratch)
+        if diagnosis is not None:
+            yield diagnosis
+            break
+    else:
+        yield ok(_CHECK, f"{rounds} uploads, each request by a connection of its own")
+    yield await clean_scratch(patient, scratch, "replicas: nothing is left")
+
+
+async def _upload(order: Sequence[PublicRegistry], scratch: ScratchPush) -> Diagnosis | None:
+    first, second, third = order
+    name, scope = scratch.name, f"repository:{scratch.name}:pull,push,delete"
+    content = secrets.token_bytes(1024)
+    digest = Digest.of(content)
+    try:
+        post = await first.request("POST", f"v2/{name}/blobs/uploads/", scope=scope)
+        if post.status != HTTPStatus.ACCEPTED:
+            return skipped(_CHECK, f"no upload could be begun at {first.url}: {post.describe()}")
+        patch = await second.request("PATCH", second.here(post.location), body=content, headers=_OCTETS, scope=scope)
+        if patch.status != HTTPStatus.ACCEPTED:
+            return _explain(patch, first, second)
+        target = third.here(patch.location)
+        target = f"{target}{'&' if urlsplit(target).query else '?'}digest={digest}"
+        put = await third.request("PUT", target, headers=_OCTETS, scope=scope)
+    except UnreachableError as error:
+        return failure(_CHECK, str(error), "look at the address, and whether that replica runs")
+    scratch.digests.append(digest)
+    return None if put.status == HTTPStatus.CREATED else _explain(put, second, third)
+
+
+def _explain(answer: Answer, before: PublicRegistry, after: PublicRegistry) -> Diagnosis:
+    where = "" if before.url == after.url else f" (begun at {before.url}, gone on at {after.url})"
+    detail = f"{answer.describe()}{where}"
+    if "BLOB_UPLOAD_INVALID" in answer.codes:
+        return failure(_CHECK, detail, "set http.secret (REGISTRY_HTTP_SECRET) to the same text for all replicas")
+    if "BLOB_UPLOAD_UNKNOWN" in answer.codes:
+        return failure(
+            _CHECK,
+            detail,
+            "let all replicas have the same storage: on NFS without attribute caching (noac, lookupcache=none)",
+        )
+    return failure(_CHECK, detail, "let the balancer pass all requests on to replicas of one registry")

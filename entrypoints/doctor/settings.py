@@ -1,0 +1,49 @@
+"""The configuration itself: what it says that works on one machine and not on two."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+from config.settings import StorageKind
+from core.diagnosis import Diagnosis
+from entrypoints.doctor.findings import ok, warning
+from entrypoints.doctor.patient import Patient
+
+
+async def examine_settings(patient: Patient) -> AsyncIterator[Diagnosis]:
+    """Read what the loader warned about, and a few values that matter with replicas or proxies."""
+    settings = patient.loaded.settings
+    for text in patient.loaded.warnings:
+        yield warning("configuration: warnings", text, "change the key, or take it out")
+    if settings.http.secret is None:
+        yield warning(
+            "configuration: http.secret",
+            "it is not set: each process makes its own, and uploads do not go on at another one or after a restart",
+            "set http.secret (REGISTRY_HTTP_SECRET) to the same random text for all replicas",
+        )
+    else:
+        yield ok("configuration: http.secret", "set")
+    if settings.storage.kind is StorageKind.INMEMORY:
+        yield warning(
+            "configuration: storage", "images are kept in memory and end with the process", "use s3, scs or filesystem"
+        )
+    if not settings.storage.delete_enabled:
+        yield warning(
+            "configuration: storage.delete", "deleting is switched off", "set storage.delete.enabled to delete images"
+        )
+    diagnosis = _host(patient)
+    if diagnosis is not None:
+        yield diagnosis
+
+
+def _host(patient: Patient) -> Diagnosis | None:
+    check, host = "configuration: http.host", patient.loaded.settings.http.host
+    if not host or patient.public is None:
+        return None
+    said, used = urlsplit(host if "://" in host else f"https://{host}"), urlsplit(patient.public.url)
+    if (said.scheme, said.netloc) == (used.scheme, used.netloc):
+        return ok(check, host)
+    return warning(
+        check,
+        f"links lead to {host}, and clients come by {patient.public.url}",
+        "set http.host to the address that clients use, or leave it out and let the proxy say it",
+    )

@@ -1,0 +1,175 @@
+"""The store: whether it reads what was written, lists it, and lets it be deleted."""
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from core import layout
+from core.concurrency import map_bounded
+from core.diagnosis import Diagnosable, Diagnosis
+from core.errors import ObjectNotFoundError, StorageError
+from core.ports.blob_storage import BlobStorage
+from entrypoints.doctor.findings import failure, ok, warning
+from entrypoints.doctor.patient import MIB, Patient
+
+_LARGE_PIECES: Final = 13
+"""In MiB: more than one part of a multipart upload, whose parts have at least 5 and by default 10."""
+_CREATORS: Final = 5
+
+_REMEDIES: Final = {
+    "write and read": "let the registry's key or user read and write everything below its root: s3:GetObject, "
+    "s3:PutObject, or the folder's owner and mode",
+    "overwrite": "the store answers with old content: turn off caches and versions that delay it, and use a store that "
+    "reads what was written",
+    "list": "allow s3:ListBucket on the bucket; where listings lag, tags, collection and the catalog are wrong",
+    "create once": "the store lets two create one object: immutable tags and leases then hold within one replica only",
+    "large object": "allow multipart uploads: s3:PutObject, s3:AbortMultipartUpload, s3:ListMultipartUploadParts; and "
+    "look for free space",
+    "move": "allow s3:GetObject and s3:PutObject for copies inside the bucket",
+    "delete": "allow s3:DeleteObject (or writing to the folder): without it nothing is ever deleted or collected",
+}
+
+Step = Callable[[BlobStorage, str], Awaitable[Diagnosis | None]]
+
+
+async def examine_storage(patient: Patient) -> AsyncIterator[Diagnosis]:
+    """Write, read, list, overwrite, move and delete scratch objects, then what the adapter itself can tell."""
+    storage: BlobStorage = patient.container.blob_storage()
+    scratch = layout.doctor(patient.scratch_id)
+    steps: dict[str, Step] = {
+        "write and read": _write_and_read,
+        "overwrite": _overwrite,
+        "list": _list,
+        "create once": _create_once,
+        "large object": _large_object,
+        "move": _move,
+        "delete": _delete,
+    }
+    for check, step in steps.items():
+        yield await _run(check, step, storage, f"{scratch}/{check.replace(' ', '-')}")
+    yield await _clean(storage, scratch)
+    if isinstance(storage, Diagnosable):
+        for diagnosis in await storage.diagnose():
+            yield diagnosis
+
+
+async def _run(check: str, step: Step, storage: BlobStorage, prefix: str) -> Diagnosis:
+    try:
+        found = await step(storage, prefix)
+    except StorageError as error:
+        return failure(f"storage: {check}", str(error), _REMEDIES[check])
+    return found or ok(f"storage: {check}")
+
+
+def _wrong(check: str, detail: str) -> Diagnosis:
+    return failure(f"storage: {check}", detail, _REMEDIES[check])
+
+
+async def _write_and_read(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+    content = secrets.token_bytes(1000)
+    await storage.write(f"{prefix}/object", content)
+    if await storage.read(f"{prefix}/object") != content:
+        return _wrong("write and read", "other bytes come back than were written")
+    stat = await storage.stat(f"{prefix}/object")
+    return None if stat.size == len(content) else _wrong("write and read", f"1000 bytes are told to be {stat.size}")
+
+
+async def _overwrite(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+    for number in range(5):
+        content = b"version %d" % number
+        await storage.write(f"{prefix}/object", content)
+        if await storage.read(f"{prefix}/object") != content:
+            return _wrong("overwrite", "the content before the last write comes back")
+    return None
+
+
+async def _list(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+    names = ["a", "b", "b-c"]
+    for name in names:
+        await storage.write(f"{prefix}/{name}/object", b"x")
+    listed = [name async for name in storage.list_children(prefix)]
+    walked = [key async for key, _ in storage.walk(prefix)]
+    if listed != names or set(walked) != {f"{prefix}/{name}/object" for name in names}:
+        return _wrong("list", f"of 3 objects just written, {len(listed)} and {len(walked)} are listed")
+    await storage.delete_tree(f"{prefix}/a")
+    if [name async for name in storage.list_children(prefix)] != names[1:]:
+        return _wrong("list", "an object that was just deleted is listed")
+    return None
+
+
+async def _create_once(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+    async def create(number: int) -> bool:
+        return await storage.create(f"{prefix}/object", b"%d" % number)
+
+    winners = sum(await map_bounded(create, range(_CREATORS)))
+    if winners != 1:
+        return _wrong("create once", f"{winners} of {_CREATORS} created one object")
+    if not storage.creates_exclusively:
+        return warning(
+            "storage: create once",
+            "this store cannot create an object only where none is, besides within one process",
+            "push immutable tags through one replica, or use a store with conditional writes",
+        )
+    return None
+
+
+async def _large_object(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+    piece = secrets.token_bytes(MIB)
+    expected = hashlib.sha256()
+    for half in (range(_LARGE_PIECES // 2), range(_LARGE_PIECES // 2, _LARGE_PIECES)):
+        # In two blocks, as pieces of a push that come to two replicas.
+        async with storage.open_writer(f"{prefix}/staged", resume=half.start > 0) as writer:
+            if writer.size != half.start * MIB:
+                return _wrong(
+                    "large object", f"an upload that stood at {half.start} MiB goes on at {writer.size} bytes"
+                )
+            for _ in half:
+                await writer.write(piece)
+                expected.update(piece)
+            if half.start > 0:
+                await writer.commit(f"{prefix}/object")
+    actual = hashlib.sha256()
+    async with storage.open_reader(f"{prefix}/object") as reader:
+        async for chunk in reader:
+            actual.update(chunk)
+    if actual.digest() != expected.digest():
+        return _wrong("large object", "other bytes come back than were uploaded in parts")
+    return None
+
+
+async def _move(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+    await storage.write(f"{prefix}/source", b"moved")
+    await storage.move(f"{prefix}/source", f"{prefix}/target")
+    if await _is_there(storage, f"{prefix}/source") or await storage.read(f"{prefix}/target") != b"moved":
+        return _wrong("move", "an object is not where it was moved to, or still where it was")
+    return None
+
+
+async def _delete(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+    for name in ("one", "tree/two", "tree/three"):
+        await storage.write(f"{prefix}/{name}", b"x")
+    await storage.delete([f"{prefix}/one"])
+    await storage.delete_tree(f"{prefix}/tree")
+    left = [name for name in ("one", "tree/two", "tree/three") if await _is_there(storage, f"{prefix}/{name}")]
+    return _wrong("delete", f"still readable after deleting: {', '.join(left)}") if left else None
+
+
+async def _is_there(storage: BlobStorage, key: str) -> bool:
+    try:
+        await storage.stat(key)
+    except ObjectNotFoundError:
+        return False
+    return True
+
+
+async def _clean(storage: BlobStorage, scratch: str) -> Diagnosis:
+    check = "storage: nothing is left"
+    try:
+        await storage.delete_tree(scratch)
+        left = [key async for key, _ in storage.walk(scratch)]
+    except StorageError as error:
+        return failure(check, f"{scratch} could not be removed: {error}", _REMEDIES["delete"])
+    if left:
+        return failure(check, f"{len(left)} objects stay below {scratch}", _REMEDIES["delete"])
+    return ok(check)

@@ -1,0 +1,157 @@
+"""What requests have brought about, told to the sink of events in its words."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from aiohttp import BasicAuth, web
+
+from core.descriptor import Descriptor
+from core.digest import Digest
+from core.events import EventAction, Occurrence, Origin
+from core.manifest import StoredManifest
+from core.media_types import OCTET_STREAM
+from core.names import Reference, RepositoryName, Tag
+from core.notifications.envelope import references_of
+from core.ports.event_sink import EventSink
+from core.services.manifests import PushedManifest
+from entrypoints.http.keys import CALLER, CLIENT, REQUEST_ID
+from entrypoints.http.urls import UrlBuilder
+
+
+class Announcements:
+    """Tells of each request what distribution tells; one per application.
+
+    Called when a request has done its work and before it is answered; those of pulls never fail.
+    """
+
+    def __init__(self, events: EventSink, urls: UrlBuilder) -> None:
+        self._events = events
+        self._urls = urls
+
+    def wants_blob(self, action: EventAction) -> bool:
+        """Whether anybody would be told of this about a blob."""
+        return self._events.wants(action, OCTET_STREAM)
+
+    async def manifest_pulled(
+        self, request: web.Request, name: RepositoryName, reference: Reference, manifest: StoredManifest
+    ) -> None:
+        """Tell that a manifest was sent, or described to a `HEAD`."""
+        if self._events.wants(EventAction.PULL, manifest.media_type):
+            tag = None if isinstance(reference, Digest) else reference
+            told = self._manifest(request, EventAction.PULL, name, manifest)
+            await self._emit(request, [replace(told, tag=tag)])
+
+    async def manifest_pushed(
+        self, request: web.Request, name: RepositoryName, pushed: PushedManifest, content: bytes
+    ) -> None:
+        """Tell that a manifest is stored and its tags point at it, once for each tag.
+
+        Raises:
+            StorageUnavailableError: see `EventSink.emit`.
+        """
+        if self._events.wants(EventAction.PUSH, pushed.media_type):
+            manifest = StoredManifest(content=content, media_type=pushed.media_type, digest=pushed.digest)
+            told = self._manifest(request, EventAction.PUSH, name, manifest)
+            tags: Sequence[Tag | None] = pushed.tags or [None]
+            await self._emit(request, [replace(told, tag=tag) for tag in tags])
+
+    async def manifest_deleted(
+        self, request: web.Request, name: RepositoryName, reference: Reference, tags: Sequence[Tag]
+    ) -> None:
+        """Tell that a manifest and its tags, or a tag alone, are gone: one event for each.
+
+        Raises:
+            StorageUnavailableError: see `EventSink.emit`.
+        """
+        gone = [Occurrence(action=EventAction.DELETE, repository=name, tag=tag) for tag in tags]
+        if isinstance(reference, Digest):
+            gone.insert(0, Occurrence(action=EventAction.DELETE, repository=name, digest=reference))
+        await self._emit(request, gone)
+
+    async def blob(
+        self,
+        request: web.Request,
+        action: EventAction,
+        name: RepositoryName,
+        blob: Descriptor,
+        *,
+        source: str | None = None,
+    ) -> None:
+        """Tell that a blob was pulled, pushed, or mounted from `source`.
+
+        Raises:
+            StorageUnavailableError: see `EventSink.emit`.
+        """
+        if self.wants_blob(action):
+            told = Occurrence(
+                action=action,
+                repository=name,
+                digest=blob.digest,
+                media_type=OCTET_STREAM,
+                size=blob.size,
+                from_repository=source,
+                url=self._urls.blob(request, name, blob.digest),
+            )
+            await self._emit(request, [told])
+
+    async def blob_deleted(self, request: web.Request, name: RepositoryName, digest: Digest) -> None:
+        """Tell that a repository no longer has a blob.
+
+        Raises:
+            StorageUnavailableError: see `EventSink.emit`.
+        """
+        await self._emit(request, [Occurrence(action=EventAction.DELETE, repository=name, digest=digest)])
+
+    async def repository_deleted(self, request: web.Request, name: RepositoryName) -> None:
+        """Tell that a repository is gone with all that it held: one event, as distribution has it.
+
+        Raises:
+            StorageUnavailableError: see `EventSink.emit`.
+        """
+        await self._emit(request, [Occurrence(action=EventAction.DELETE, repository=name)])
+
+    def _manifest(
+        self, request: web.Request, action: EventAction, name: RepositoryName, manifest: StoredManifest
+    ) -> Occurrence:
+        return Occurrence(
+            action=action,
+            repository=name,
+            digest=manifest.digest,
+            media_type=manifest.media_type,
+            size=len(manifest.content),
+            url=self._urls.manifest(request, name, manifest.digest),
+            references=references_of(manifest.content) if self._events.wants_references else (),
+        )
+
+    async def _emit(self, request: web.Request, occurrences: Sequence[Occurrence]) -> None:
+        if occurrences and self._events.wants(occurrences[0].action, occurrences[0].media_type):
+            await self._events.emit(occurrences, _origin(request))
+
+
+def _origin(request: web.Request) -> Origin:
+    return Origin(
+        request_id=request[REQUEST_ID],
+        address=_address(request),
+        host=request.host,
+        method=request.method,
+        user_agent=request.headers.get("User-Agent", ""),
+        actor=request[CALLER].principal.name or _basic_user(request.headers.get("Authorization", "")),
+    )
+
+
+def _address(request: web.Request) -> str:
+    """The client's address as distribution writes it: with its port, unless a proxy told it."""
+    address = request[CLIENT].address
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    if not isinstance(peer, tuple) or peer[0] != address:
+        return address
+    return f"[{address}]:{peer[1]}" if ":" in address else f"{address}:{peer[1]}"
+
+
+def _basic_user(authorization: str) -> str:
+    # An open registry believes nobody, and still tells who they say they are; so does distribution.
+    try:
+        login: str = BasicAuth.decode(authorization).login
+    except ValueError:
+        return ""
+    return login

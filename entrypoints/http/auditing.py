@@ -1,0 +1,217 @@
+"""Requests as events of the audit log: which are told, and in which words."""
+
+import asyncio
+import base64
+import binascii
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from config.settings import AuditSettings, Settings
+from core.errors import AuditUnavailableError
+from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
+from entrypoints.http.keys import AUDIT_ACTION, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
+from entrypoints.http.routes import Resource, Target
+
+_logger = logging.getLogger(__name__)
+
+ACTIONS: Final[Mapping[tuple[Resource, str], AuditAction]] = {
+    (Resource.BASE, "GET"): AuditAction.LOGIN,
+    (Resource.BASE, "HEAD"): AuditAction.LOGIN,
+    (Resource.CATALOG, "GET"): AuditAction.CATALOG_LIST,
+    (Resource.TAG_LIST, "GET"): AuditAction.TAGS_LIST,
+    (Resource.REFERRERS, "GET"): AuditAction.REFERRERS_LIST,
+    (Resource.MANIFEST, "GET"): AuditAction.MANIFEST_PULL,
+    (Resource.MANIFEST, "HEAD"): AuditAction.MANIFEST_PULL,
+    (Resource.MANIFEST, "PUT"): AuditAction.MANIFEST_PUSH,
+    (Resource.MANIFEST, "DELETE"): AuditAction.MANIFEST_DELETE,
+    (Resource.BLOB, "GET"): AuditAction.BLOB_PULL,
+    (Resource.BLOB, "HEAD"): AuditAction.BLOB_PULL,
+    (Resource.BLOB, "DELETE"): AuditAction.BLOB_DELETE,
+    (Resource.UPLOADS, "POST"): AuditAction.UPLOAD_START,
+    (Resource.UPLOAD, "PATCH"): AuditAction.UPLOAD_APPEND,
+    (Resource.UPLOAD, "PUT"): AuditAction.BLOB_PUSH,
+    (Resource.UPLOAD, "DELETE"): AuditAction.UPLOAD_CANCEL,
+    (Resource.UPLOAD, "GET"): AuditAction.UPLOAD_STATUS,
+    (Resource.UPLOAD, "HEAD"): AuditAction.UPLOAD_STATUS,
+    (Resource.REPOSITORY, "DELETE"): AuditAction.REPOSITORY_DELETE,
+}
+_CHANGES: Final = frozenset(
+    {
+        AuditAction.MANIFEST_PUSH,
+        AuditAction.MANIFEST_DELETE,
+        AuditAction.TAG_DELETE,
+        AuditAction.REPOSITORY_DELETE,
+        AuditAction.BLOB_PUSH,
+        AuditAction.BLOB_MOUNT,
+        AuditAction.BLOB_DELETE,
+        AuditAction.UPLOAD_CANCEL,
+    }
+)
+"""What others can see afterwards; the pieces of an upload are not."""
+_PIECES: Final = frozenset({AuditAction.UPLOAD_START, AuditAction.UPLOAD_APPEND, AuditAction.UPLOAD_STATUS})
+"""What is told only where it was refused."""
+_REFUSALS: Final = frozenset({401, 403, 405})
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
+_OK: Final = 200
+_CLAIMED: Final = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
+"""What is shown as the name that somebody claimed: people type passwords into the wrong field."""
+
+
+class Auditor:
+    """Tells the audit log about requests; one per application.
+
+    Args:
+        log: where events go.
+        settings: which are told, and whether changes wait for it.
+        now: tells the time, UTC-aware.
+    """
+
+    def __init__(self, log: AuditLog, settings: AuditSettings, *, now: Callable[[], datetime]) -> None:
+        self._log = log
+        self._settings = settings
+        self._is_on = settings.kind != "disabled"
+        self._now = now
+
+    def middleware(self) -> Middleware:
+        """Return the middleware that tells what came of a request, before its answer leaves."""
+
+        @web.middleware
+        async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
+            response = await handler(request)
+            if self._is_on:
+                await self._tell(request, response)
+            return response
+
+        return tell
+
+    async def permit(self, request: web.Request) -> None:
+        """Return when a change may be made: with `audit.required`, once it is written that it was asked for.
+
+        Raises:
+            AuditUnavailableError: it cannot be written.
+        """
+        if self._settings.required and action_of(request) in _CHANGES:
+            await self._log.record(replace(self._event(request), stage=Stage.ASKED, allowed=True))
+
+    async def _tell(self, request: web.Request, response: web.StreamResponse) -> None:
+        event = self._outcome(request, response)
+        if self._is_told(event, request):
+            await record_or_tell(self._log, event)
+
+    def _is_told(self, event: AuditEvent, request: web.Request) -> bool:
+        if event.action in _CHANGES or event.status == _FORBIDDEN:
+            # Without credentials it is a question how to log in, which begins every push.
+            return event.status != _UNAUTHORIZED or "Authorization" in request.headers
+        if event.status == _UNAUTHORIZED:
+            return "Authorization" in request.headers
+        if event.action is AuditAction.TOKEN_ISSUE:
+            return bool(event.actor) or self._settings.pulls
+        return self._settings.pulls and event.action not in _PIECES
+
+    def _outcome(self, request: web.Request, response: web.StreamResponse) -> AuditEvent:
+        event = self._event(request)
+        status = response.status
+        named = _claimed_name(request)
+        is_issued = event.action is AuditAction.TOKEN_ISSUE and status == _OK
+        return replace(
+            event,
+            allowed=status not in _REFUSALS,
+            status=status,
+            error=request.get(ERROR_CODE, ""),
+            actor=named if is_issued else event.actor,
+            claimed=named if status == _UNAUTHORIZED else "",
+            tags=event.tags or tuple(response.headers.getall("OCI-Tag", ())),
+            digest=event.digest or response.headers.get("Docker-Content-Digest", ""),
+        )
+
+    def _event(self, request: web.Request) -> AuditEvent:
+        action, target = action_of(request), request.get(TARGET) or Target(Resource.BASE)
+        caller, client, query = request.get(CALLER), request.get(CLIENT), request.query
+        is_digest = ":" in target.reference
+        is_tag = target.resource is Resource.MANIFEST and not is_digest
+        digest = target.reference if is_digest else query.get("mount", query.get("digest", ""))
+        return AuditEvent(
+            at=self._now(),
+            action=action,
+            actor=caller.principal.name if caller else "",
+            repository=target.name,
+            tags=(target.reference,) if is_tag and target.reference else (),
+            digest=digest if target.name else "",
+            source=query.get("from", "") if action is AuditAction.BLOB_MOUNT else "",
+            client=client.address if client else "",
+            method=request.method,
+            request_id=request.get(REQUEST_ID, ""),
+            trace_id=request.get(TRACE_ID, ""),
+        )
+
+
+class SwitchAudit:
+    """Tells the audit log when a new configuration makes the registry read-only, or takes that back.
+
+    Args:
+        log: where events go.
+        begun: the settings that the process began with.
+        now: tells the time, UTC-aware.
+    """
+
+    def __init__(self, log: AuditLog, begun: Settings, *, now: Callable[[], datetime]) -> None:
+        self._log = log
+        self._is_read_only = begun.storage.readonly_enabled
+        self._now = now
+        self._telling: asyncio.Task[None] | None = None
+
+    def apply(self, settings: Settings) -> None:
+        """Take over new settings (an applier of the reloader; in the event loop)."""
+        if settings.storage.readonly_enabled == self._is_read_only:
+            return
+        self._is_read_only = settings.storage.readonly_enabled
+        action = AuditAction.READONLY_ON if self._is_read_only else AuditAction.READONLY_OFF
+        event = AuditEvent(at=self._now(), action=action, allowed=True, reason=settings.storage.readonly_reason or "")
+        self._telling = asyncio.create_task(record_or_tell(self._log, event))
+
+
+async def record_or_tell(log: AuditLog, event: AuditEvent) -> None:
+    """Record what was done already; where that cannot be, the event goes where errors go, so that it is not lost."""
+    try:
+        await log.record(event)
+    except AuditUnavailableError as error:
+        _logger.error("%s; the event follows here", error, extra={"audit": _plain(event)})  # noqa: TRY400
+
+
+def action_of(request: web.Request) -> AuditAction:
+    """Return what a request does, in the audit log's words."""
+    if AUDIT_ACTION in request:
+        return request[AUDIT_ACTION]
+    target = request.get(TARGET)
+    action = ACTIONS.get((target.resource, request.method), AuditAction.OTHER) if target else AuditAction.OTHER
+    if action is AuditAction.MANIFEST_DELETE and target and ":" not in target.reference:
+        return AuditAction.TAG_DELETE
+    if action is AuditAction.UPLOAD_START and "mount" in request.query:
+        return AuditAction.BLOB_MOUNT
+    if action is AuditAction.UPLOAD_START and "digest" in request.query:
+        return AuditAction.BLOB_PUSH
+    return action
+
+
+def _claimed_name(request: web.Request) -> str:
+    """Return the user name of Basic credentials, if it looks like one."""
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        name = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")[0]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+    return name if _CLAIMED.fullmatch(name) else ""
+
+
+def _plain(event: AuditEvent) -> dict[str, str]:
+    return {name: str(value) for name, value in asdict(event).items() if value not in ("", (), 0, None)}

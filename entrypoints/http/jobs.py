@@ -1,0 +1,74 @@
+"""Which jobs a process of a server does beside serving, by its settings."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from config.container import Container
+from config.settings import Settings
+from entrypoints.http.background import Job
+from entrypoints.http.collection import collection_job, watch_job
+from entrypoints.http.notifications_part import notification_jobs
+from entrypoints.http.observation import WorkerObservation
+from entrypoints.http.purging import purge_job
+from entrypoints.http.retaining import SERVER, pull_recording_job, retention_job
+from entrypoints.http.trash_expiry import expiry_job
+from entrypoints.http.verifying import verification_job
+from entrypoints.retaining import retention_hooks
+from entrypoints.workers import Worker
+
+READ_ONLY_SECONDS: Final = 15.0
+"""How often a process looks at the read-only switch that nobody pushes to."""
+
+
+def jobs_of(container: Container, settings: Settings, worker: Worker, observation: WorkerObservation) -> Sequence[Job]:
+    """Return what a process of a server does beside serving, and what the first of them does for all."""
+    jobs = [
+        # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
+        Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
+        watch_job(container.guard()),
+        *notification_jobs(container.events(), container.notifier(), settings, is_first=worker.is_first),
+    ]
+    if records_pulls(settings):
+        jobs.append(pull_recording_job(container.pull_recorder()))
+    if worker.is_first:
+        jobs += _shared_jobs(container, settings, observation)
+    return jobs
+
+
+def records_pulls(settings: Settings) -> bool:
+    """Whether anything is decided by when manifests were pulled."""
+    return any(rule.pulled_within_seconds is not None for rule in settings.retention.rules)
+
+
+def _shared_jobs(container: Container, settings: Settings, observation: WorkerObservation) -> Sequence[Job]:
+    """Return what one process of all replicas does; each asks a lease whether it is the one."""
+    jobs = [
+        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
+    ]
+    retention, registry, events = settings.retention, container.registry(), container.events()
+    if retention.rules and retention.interval_seconds:
+        schedule = container.retention_schedule()
+        jobs.append(retention_job(registry, schedule, events, interval_seconds=retention.interval_seconds))
+    collecting = settings.storage.garbage_collection
+    if collecting.enabled:
+        before = retention_hooks(registry, events, by=SERVER, is_wanted=bool(retention.rules))
+        observe = observation.collection_observer()
+        jobs.append(collection_job(container, collecting, observe=observe, before=before))
+    verification = settings.storage.verification
+    if verification.enabled:
+        announcements = container.announcements()
+        jobs.append(
+            verification_job(
+                container.verifier(budget=container.verification_budget(), announce=announcements.announce),
+                announcements,
+                container.verification_schedule(),
+                options=container.verification_options(),
+                interval_seconds=verification.interval_seconds,
+            )
+        )
+    purging = settings.storage.upload_purging
+    if purging.enabled:
+        budget = container.upload_purge_budget()
+        schedule, told = container.upload_purge_schedule(), observation.purge_observer()
+        jobs.append(purge_job(container.blob_storage(), schedule, purging, budget, observe=told))
+    return jobs

@@ -1,0 +1,266 @@
+"""Everything that watches the server, put together: in the parent before the fork, and in each process after it."""
+
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final, Self
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from config.container import Container
+from config.loader import Loaded
+from config.settings import HttpNetwork, ReadinessSettings, Settings
+from core.abandoned_uploads import Purged
+from core.collection.report import Observer as CollectionObserver
+from core.collection.report import ignore
+from core.services.catalog import CatalogService
+from entrypoints.http.draining import InFlight
+from entrypoints.http.listener import open_socket
+from entrypoints.http.metering import RequestMeter
+from entrypoints.http.probes import Probes
+from entrypoints.http.tracing import tracing
+from entrypoints.observability.checks import check_storage, configured_checks
+from entrypoints.observability.debug import is_public, private_app, public_app
+from entrypoints.observability.health import CheckFailedError, Health
+from entrypoints.observability.jobs import collection_observer
+from entrypoints.observability.notification_numbers import NotificationReader
+from entrypoints.observability.numbers import (
+    catalog_reader,
+    certificate_gauge,
+    health_reader,
+    purge_observer,
+    read_only_reader,
+    tell_build,
+)
+from entrypoints.observability.peers import Peers
+from entrypoints.observability.readiness import Need, Readiness
+from entrypoints.observability.runtime_folder import RuntimeFolder
+from entrypoints.observability.sampler import Sampler
+from entrypoints.observability.stacks import answering_signal
+
+_logger = logging.getLogger(__name__)
+
+_CUT_SECONDS: Final = 1.0
+"""How long whoever asks at the debug address may finish after the server has stopped."""
+
+CleanupContext = Callable[[web.Application], AsyncIterator[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What watches one application; the default watches nothing, and says that it lives and is ready."""
+
+    in_flight: InFlight = field(default_factory=InFlight)
+    health: Health = field(default_factory=Health)
+    readiness: Readiness | None = None
+    middlewares: Sequence[Middleware] = ()
+    """Around all that is not a probe; the outermost first."""
+    contexts: Sequence[CleanupContext] = ()
+    """Run as long as the application lives."""
+
+    def probes(self, *, tells_reasons: bool) -> Probes:
+        """Return what answers `/healthz` and `/readyz`."""
+        readiness = self.readiness or Readiness(ReadinessSettings(), is_draining=lambda: self.in_flight.is_draining)
+        return Probes(readiness, tells_reasons=tells_reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class DebugPlace:
+    """What the processes of a server with a debug address share."""
+
+    sock: socket.socket
+    folder: RuntimeFolder
+    workers: int
+
+
+class ServerObservation:
+    """What watches a server, as far as its processes share it; made before the fork."""
+
+    def __init__(self, container: Container, settings: Settings, place: DebugPlace | None) -> None:
+        self._container = container
+        self._settings = settings
+        self._place = place
+
+    @classmethod
+    def open(cls, loaded: Loaded, container: Container, workers: int) -> Self:
+        """Open the debug address and prepare metrics and traces, each if it is asked for.
+
+        Raises:
+            OSError: the debug address cannot be had, or there is no room for the files of the metrics.
+        """
+        _prepare_tracing(loaded, container)
+        debug = loaded.settings.http.debug
+        if not debug.addr:
+            return cls(container, loaded.settings, None)
+        if is_public(debug.addr):
+            _logger.warning(
+                "http.debug.addr %s may be reached from other machines: whoever does sees health, metrics and profiles "
+                "without a password; 127.0.0.1 keeps it to this one",
+                debug.addr,
+            )
+        sock = open_socket(replace(loaded.settings.http, addr=debug.addr, net=HttpNetwork.TCP))
+        try:
+            folder = RuntimeFolder.open(workers)
+        except OSError:
+            sock.close()
+            raise
+        if debug.prometheus_enabled:
+            container.runtime_folder.override(folder.path)
+            container.worker_number.override(lambda: folder.worker)
+        return cls(container, loaded.settings, DebugPlace(sock, folder, workers))
+
+    def worker_ended(self, number: int) -> None:
+        """Take note that a worker is dead, before another one takes its place."""
+        if self._place is None:
+            return
+        try:
+            self._place.folder.forget(number)
+        except OSError as error:
+            # Its gauges stay until its successor writes them; whoever supervises must go on.
+            _logger.warning("the gauges of worker %d cannot be emptied: %s", number, error.strerror)
+
+    def close(self) -> None:
+        """Close and remove what `open` made."""
+        if self._place is not None:
+            self._place.sock.close()
+            self._place.folder.close()
+
+    def in_worker(self, number: int) -> "WorkerObservation":
+        """Return what watches the process with this number, which this is from now on."""
+        if self._place is not None:
+            self._place.folder.worker = number
+        return WorkerObservation(self._container, self._settings, self._place, number)
+
+
+class WorkerObservation:
+    """What watches one process that serves."""
+
+    def __init__(self, container: Container, settings: Settings, place: DebugPlace | None, number: int) -> None:
+        self._settings = settings
+        self._place = place
+        self._number = number
+        self._metrics = container.metrics()
+        self._tracer = container.tracer()
+        self._tell_certificate: Callable[[datetime], None] | None = None
+        self.sampler = Sampler(self._metrics, worker=number) if self._metrics else None
+        """Where others register numbers to be read once a second; None where nobody collects them."""
+        catalog = container.catalog()
+        in_flight = InFlight()
+        health = Health(list(configured_checks(settings.health, container.blob_storage())))
+        readiness = Readiness(
+            settings.health.readiness,
+            list(_needs(settings.health.readiness, container, catalog)),
+            is_draining=lambda: in_flight.is_draining,
+            is_blocked=lambda: health.is_blocking,
+        )
+        self.of_application = Observation(
+            in_flight=in_flight,
+            health=health,
+            readiness=readiness,
+            middlewares=self._middlewares(),
+            contexts=[readiness.running, *([self.sampler.running] if self.sampler else [])],
+        )
+        if self.sampler and self._metrics:
+            tell_build(self._metrics)
+            self.sampler.register(catalog_reader(self._metrics, catalog, time.monotonic))
+            self.sampler.register(health_reader(self._metrics, health, readiness))
+            self.sampler.register(NotificationReader(self._metrics, container.notifier().stats))
+
+    def certificate_changed(self, expires: datetime) -> None:
+        """Take note of the certificate that is served from now on."""
+        if self._metrics is not None:
+            # Made here: without TLS a gauge that says 0 would look like a certificate of 1970.
+            self._tell_certificate = self._tell_certificate or certificate_gauge(self._metrics)
+            self._tell_certificate(expires)
+
+    def watch_read_only(self, is_read_only: Callable[[], bool]) -> None:
+        """Tell in the metrics whether the registry is read-only."""
+        if self.sampler and self._metrics:
+            self.sampler.register(read_only_reader(self._metrics, is_read_only))
+
+    def purge_observer(self) -> Callable[[Purged], None]:
+        """Return what is told what became of abandoned uploads."""
+        return purge_observer(self._metrics) if self._metrics is not None else lambda _purged: None
+
+    def collection_observer(self) -> CollectionObserver:
+        """Return what a garbage collector of this process tells how far it is."""
+        return collection_observer(self._metrics) if self._metrics is not None else ignore
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Answer at the debug address inside the block."""
+        async with AsyncExitStack() as stack:
+            if self._place is not None:
+                await self._listen(self._place, stack)
+            yield
+
+    def close(self) -> None:
+        """Send the traces that are waiting. Blocks for some seconds at most."""
+        if self._tracer is not None:
+            self._tracer.close()
+
+    def _middlewares(self) -> Sequence[Middleware]:
+        middlewares = []
+        if self._metrics is not None and self.sampler is not None:
+            meter = RequestMeter(self._metrics, prefix=self._settings.http.prefix, clock=time.perf_counter)
+            self.sampler.register(meter.flush)
+            middlewares.append(meter.middleware())
+        if self._tracer is not None:
+            middlewares.append(tracing(self._tracer, self._settings.http.prefix))
+        return middlewares
+
+    async def _listen(self, place: DebugPlace, stack: AsyncExitStack) -> None:
+        stack.enter_context(answering_signal(place.folder.stacks))
+        public = public_app(
+            self.of_application.health,
+            self.of_application.probes(tells_reasons=True).handlers,
+            Peers(place.folder, place.workers),
+            self._metrics,
+            metrics_path=self._settings.http.debug.prometheus_path,
+        )
+        private = await stack.enter_async_context(_running(private_app()))
+        await web.UnixSite(private, str(place.folder.socket_of(self._number))).start()
+        shared = await stack.enter_async_context(_running(public))
+        # A duplicate: the site closes it, and the original is the parent's, which a single process is itself.
+        await web.SockSite(shared, place.sock.dup()).start()
+
+
+@asynccontextmanager
+async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_CUT_SECONDS)
+    await runner.setup()
+    try:
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+def _needs(settings: ReadinessSettings, container: Container, catalog: CatalogService) -> Sequence[Need]:
+    storage = container.blob_storage()
+
+    async def ask_storage() -> None:
+        await check_storage(storage, settings.timeout_seconds)
+
+    async def look_at_index() -> None:
+        if catalog.trouble:
+            raise CheckFailedError(catalog.trouble)
+
+    return [
+        Need(name="storage", run=ask_storage, is_required=True),
+        Need(name="catalog-index", run=look_at_index, is_required=settings.needs_index),
+    ]
+
+
+def _prepare_tracing(loaded: Loaded, container: Container) -> None:
+    exporters = loaded.tracing.exporters
+    if exporters and not container.can_trace():
+        _logger.warning(
+            "OTEL_* asks for traces, and the packages for them are missing: pip install 'sohu-registry[otel]'"
+        )
+    elif exporters:
+        container.tracing_exporters.override(exporters)

@@ -1,0 +1,59 @@
+"""`/healthz` and `/readyz`: for orchestrators and load balancers, who ask often and have no password."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from entrypoints.observability.readiness import Readiness
+
+ALIVE_PATH: Final = "/healthz"
+READY_PATH: Final = "/readyz"
+Probe = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Probes:
+    """Answers both paths, whatever else is switched off, full or failing.
+
+    Args:
+        readiness: what is asked.
+        tells_reasons: whether an answer says why; not where strangers may ask.
+    """
+
+    def __init__(self, readiness: Readiness, *, tells_reasons: bool) -> None:
+        self._readiness = readiness
+        self._tells_reasons = tells_reasons
+        self.handlers: dict[str, Probe] = {ALIVE_PATH: self._answer_alive, READY_PATH: self._answer_ready}
+
+    def middleware(self) -> Middleware:
+        """Return the middleware that answers before anything else does: the outermost one."""
+        handlers = self.handlers
+
+        @web.middleware
+        async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+            probe = handlers.get(request.path)
+            if probe is None:
+                return await handler(request)
+            if request.method not in {"GET", "HEAD"}:
+                return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+            return await probe(request)
+
+        return answer
+
+    async def _answer_alive(self, _request: web.Request) -> web.Response:
+        # That this runs is the whole answer: a restart would mend nothing that lies outside of the process.
+        return _text(200, "ok")
+
+    async def _answer_ready(self, request: web.Request) -> web.Response:
+        excluded = request.query.getall("exclude", [])
+        is_ready = not self._readiness.missing(excluded)
+        if is_ready and "verbose" not in request.query:
+            return _text(200, "ok")
+        lines = self._readiness.lines(excluded, tells_reasons=self._tells_reasons)
+        verdict = "readyz check passed" if is_ready else "readyz check failed"
+        return _text(200 if is_ready else 503, "\n".join([*lines, verdict, ""]))
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text, headers={"Cache-Control": "no-store"})

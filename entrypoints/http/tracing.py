@@ -1,0 +1,54 @@
+"""A span for each request."""
+
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from core.ports.tracing import Tracer
+from entrypoints.http.keys import TRACE_ID
+from entrypoints.http.routes import Resource, match
+
+ROUTES: Final = {
+    Resource.BASE: "/v2/",
+    Resource.CATALOG: "/v2/_catalog",
+    Resource.TAG_LIST: "/v2/{name}/tags/list",
+    Resource.MANIFEST: "/v2/{name}/manifests/{reference}",
+    Resource.BLOB: "/v2/{name}/blobs/{digest}",
+    Resource.UPLOADS: "/v2/{name}/blobs/uploads/",
+    Resource.UPLOAD: "/v2/{name}/blobs/uploads/{id}",
+    Resource.REFERRERS: "/v2/{name}/referrers/{digest}",
+    Resource.REPOSITORY: "/v2/{name}/_sohu/registry/repository",
+}
+
+
+def tracing(tracer: Tracer, prefix: str) -> Middleware:
+    """Return the middleware that records requests; the path is told, the query with its signed state never."""
+    root = prefix.rstrip("/")
+
+    @web.middleware
+    async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
+        target = match(request.path.removeprefix(root)) if request.path.startswith(root) else None
+        attributes = {
+            "http.request.method": request.method,
+            "url.path": request.path,
+            "url.scheme": request.scheme,
+            "server.address": request.host,
+            "user_agent.original": request.headers.get("User-Agent", ""),
+        }
+        name = request.method
+        if target is not None:
+            route = root + ROUTES[target.resource]
+            attributes["http.route"] = route
+            name = f"{request.method} {route}"
+            if target.name:
+                attributes["registry.repository"] = target.name
+        with tracer.request(name, request.headers, attributes) as set_status:
+            if trace_id := tracer.trace_id:
+                # For the lines of the request; it is the client's own, or one that begins here.
+                request[TRACE_ID] = trace_id
+            response = await handler(request)
+            set_status(response.status)
+            return response
+
+    return record

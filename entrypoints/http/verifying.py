@@ -1,0 +1,80 @@
+"""The store is verified by one of all replicas, again and again (`storage.maintenance.verify`)."""
+
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Final
+
+from core.schedule import SharedSchedule
+from core.verification.announcement import Announcements
+from core.verification.findings import Finding
+from core.verification.verifier import Progress, VerificationOptions, Verifier
+from entrypoints.http.background import Job
+
+_logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 600.0
+"""How often a process looks whether it is time, and how long after its start it does so first, at most."""
+_LOOK_SECONDS_MIN: Final = 0.1
+
+
+def verification_job(
+    verifier: Verifier,
+    announcements: Announcements,
+    schedule: SharedSchedule,
+    *,
+    options: VerificationOptions,
+    interval_seconds: float,
+) -> Job:
+    """Return the job; every replica has it, and each time one of them does it.
+
+    What a stopped process left unfinished goes on where it was, by whichever replica looks next.
+
+    Args:
+        verifier: with the budget that it may use.
+        announcements: of what repairs take away.
+        schedule: shared by all replicas, and with the command of the same options.
+        options: how to verify.
+        interval_seconds: the schedule's own.
+    """
+    every = max(_LOOK_SECONDS_MIN, min(interval_seconds, LOOK_SECONDS))
+
+    async def run() -> None:
+        await schedule.run_if_due(_work(verifier, announcements, options))
+
+    return Job(
+        name="the store is verified",
+        run=run,
+        every=every,
+        # Replicas that start together do not all look at once.
+        delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
+        is_upkeep=options.repair,
+    )
+
+
+def _work(
+    verifier: Verifier, announcements: Announcements, options: VerificationOptions
+) -> Callable[[datetime], Awaitable[str]]:
+    async def work(_now: datetime) -> str:
+        counted = await verifier.run(options, on_finding=_log_finding, on_progress=_log_resumption)
+        await announcements.finish()
+        names = ("blobs", "blob_bytes", "repositories", "manifests", "damage", "left", "notes")
+        counts = {name: value for name, value in asdict(counted).items() if name in names}
+        _logger.log(logging.WARNING if counted.left else logging.INFO, "the store was verified", extra=counts)
+        return json.dumps(counts)
+
+    return work
+
+
+def _log_finding(finding: Finding) -> None:
+    document = finding.as_json()
+    level = logging.ERROR if finding.is_left else logging.WARNING if finding.is_damage else logging.INFO
+    _logger.log(level, "verification: %s: %s", finding.kind, finding.detail, extra={"finding": document})
+
+
+def _log_resumption(progress: Progress) -> None:
+    if progress.is_resumed:
+        _logger.info("verification goes on where it was ended", extra={"phase": progress.phase})

@@ -1,0 +1,135 @@
+"""The debug address (`http.debug.addr`): health, metrics, profiles, stacks, for those who run the registry.
+
+No password and no TLS, as in distribution: it belongs on an address that clients do not reach. What it shows holds no
+configuration, no environment, no header and no name that a client chose.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_address
+from typing import Final
+
+from aiohttp import web
+
+from core.ports.metrics import Metrics
+from entrypoints.observability.health import Health
+from entrypoints.observability.peers import Peers, WorkerSilentError
+from entrypoints.observability.profiling import (
+    SECONDS_MAX,
+    Profiler,
+    ProfilerBusyError,
+    as_pstats,
+    as_text,
+)
+from entrypoints.observability.stacks import dump_stacks
+
+PROFILE_SECONDS: Final = 10.0
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def public_app(
+    health: Health, probes: Mapping[str, Answer], peers: Peers, metrics: Metrics | None, *, metrics_path: str
+) -> web.Application:
+    """Build what answers at the debug address, in each of the workers alike.
+
+    Args:
+        health: told at `/debug/health`.
+        probes: what else is answered, by its path.
+        peers: the workers.
+        metrics: None where they are switched off.
+        metrics_path: where they are.
+    """
+    handlers: dict[str, Answer] = {
+        "/debug/health": health.answer,
+        **probes,
+        "/debug/profile": _profile_of(peers),
+        "/debug/stacks": _stacks_of(peers),
+    }
+    # Where those who know Go look first.
+    handlers["/debug/pprof/profile"] = handlers["/debug/profile"]
+    handlers["/debug/pprof/goroutine"] = handlers["/debug/stacks"]
+    if metrics is not None:
+        handlers[metrics_path] = _metrics_of(metrics)
+    return _app(handlers)
+
+
+def private_app() -> web.Application:
+    """Build what a worker answers about itself, on a socket that its sister processes know."""
+    profiler = Profiler()
+
+    async def profile(request: web.Request) -> web.Response:
+        seconds = float(request.query.get("seconds", PROFILE_SECONDS))
+        try:
+            taken = await profiler.profile(seconds)
+        except ProfilerBusyError:
+            return web.Response(status=409, text="a profile is being taken already\n")
+        if request.query.get("format") == "pstats":
+            return web.Response(body=as_pstats(taken), content_type="application/octet-stream")
+        return web.Response(text=as_text(taken))
+
+    async def stacks(_request: web.Request) -> web.Response:
+        return web.Response(text=dump_stacks())
+
+    return _app({"/profile": profile, "/stacks": stacks})
+
+
+def is_public(addr: str) -> bool:
+    """Whether other machines can reach an address to listen at: `host:port`, where no host is every interface."""
+    host = addr.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def _app(handlers: Mapping[str, Answer]) -> web.Application:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        handler = handlers.get(request.path)
+        if handler is None or request.method not in {"GET", "HEAD"}:
+            return web.Response(status=404, text="404 page not found\n")
+        return await handler(request)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    return app
+
+
+def _metrics_of(metrics: Metrics) -> Answer:
+    async def answer(request: web.Request) -> web.Response:
+        # In a thread: it reads the files of all workers, and requests go on meanwhile.
+        body, media_type = await asyncio.to_thread(metrics.render, request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": media_type})
+
+    return answer
+
+
+def _profile_of(peers: Peers) -> Answer:
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            worker = int(request.query.get("worker", 0))
+            seconds = float(request.query.get("seconds", PROFILE_SECONDS))
+        except ValueError:
+            return web.Response(status=400, text="seconds and worker must be numbers\n")
+        if worker not in peers.numbers or not 0 < seconds <= SECONDS_MAX:
+            text = f"worker must be from 0 to {peers.numbers[-1]}, seconds above 0 and up to {SECONDS_MAX:g}\n"
+            return web.Response(status=400, text=text)
+        try:
+            return await peers.profile(worker, request.query_string, seconds)
+        except WorkerSilentError as error:
+            return web.Response(status=503, text=f"{error}; see /debug/stacks?worker={worker}\n")
+
+    return answer
+
+
+def _stacks_of(peers: Peers) -> Answer:
+    async def answer(request: web.Request) -> web.Response:
+        chosen = request.query.get("worker")
+        if chosen is not None and (not chosen.isdecimal() or int(chosen) not in peers.numbers):
+            return web.Response(status=400, text=f"worker must be from 0 to {peers.numbers[-1]}\n")
+        numbers = peers.numbers if chosen is None else [int(chosen)]
+        parts = [f"=== worker {number}\n{await peers.stacks(number)}" for number in numbers]
+        return web.Response(text="\n".join(parts))
+
+    return answer

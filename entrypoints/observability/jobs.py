@@ -1,0 +1,149 @@
+"""What long jobs tell of themselves as metrics: a server that collects, or a command that writes them to a file."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from config.errors import ConfigError
+from core.collection.report import CollectionReport
+from core.collection.report import Phase as CollectionPhase
+from core.ports.metrics import Merge, Metrics
+from core.verification.journal import Checkpoint
+from core.verification.steps import Phase as VerificationPhase
+from core.verification.verifier import Progress
+
+_logger = logging.getLogger(__name__)
+
+WRITE_SECONDS: Final = 5.0
+"""How often the file is written at most."""
+
+_COLLECTED: Final = {
+    "repositories": "Repositories that were looked at.",
+    "manifests": "Manifests that were looked at.",
+    "blobs": "Blobs that were looked at.",
+    "manifests_removed": "Manifests that were removed.",
+    "layer_links_removed": "Links to layers that were removed.",
+    "blobs_removed": "Blobs that were removed.",
+    "bytes_removed": "Bytes of these.",
+    "spared": "What was condemned and stayed, because somebody came to rely on it.",
+    "problem_count": "What is not as a registry leaves it.",
+}
+"""Fields of the report, with what the metrics of their names tell of the run."""
+_COLLECTED_NAMES: Final = {"problem_count": "problems"}
+
+_VERIFIED: Final = {
+    "blobs": "Blobs that were verified.",
+    "blob_bytes": "Bytes of these that were read.",
+    "repositories": "Repositories that were verified.",
+    "manifests": "Manifests that were verified.",
+    "damage": "Damage that was found.",
+    "left": "Damage that is not repaired.",
+    "notes": "What was noted beside it.",
+}
+
+
+def collection_observer(metrics: Metrics, now: Callable[[], float] = time.time) -> Callable[[CollectionReport], None]:
+    """Return what is to be told how far a garbage collection is, as often as it likes."""
+    prefix = "registry_garbage_collection"
+    numbers = {
+        field: metrics.gauge(f"{prefix}_{_COLLECTED_NAMES.get(field, field)}", f"{text} By the run, so far.")
+        for field, text in _COLLECTED.items()
+    }
+    phases = metrics.gauge(f"{prefix}_phase", "1 for what the run is doing.", ["phase"])
+    seconds = metrics.gauge(f"{prefix}_duration_seconds", "How long the last run took that came to its end.")
+    succeeded = metrics.gauge(
+        f"{prefix}_last_success_timestamp_seconds",
+        "When a run last came to its end, in Unix time.",
+        merge=Merge.LARGEST,
+    )
+
+    def observe(report: CollectionReport) -> None:
+        for field, tell in numbers.items():
+            tell(getattr(report, field))
+        for phase in CollectionPhase:
+            phases(int(phase is report.phase), phase.value.replace(" ", "_"))
+        if report.phase is CollectionPhase.DONE:
+            seconds(report.seconds)
+            succeeded(now())
+
+    return observe
+
+
+class VerificationObserver:
+    """Is told how far a verification is, and that it came to its end."""
+
+    def __init__(self, metrics: Metrics, now: Callable[[], float] = time.time) -> None:
+        prefix = "registry_verification"
+        self._numbers = {field: metrics.gauge(f"{prefix}_{field}", text) for field, text in _VERIFIED.items()}
+        self._fraction = metrics.gauge(f"{prefix}_phase_fraction", "How much of a phase is done.", ["phase"])
+        self._succeeded = metrics.gauge(
+            f"{prefix}_last_success_timestamp_seconds",
+            "When a verification last came to its end, in Unix time.",
+            merge=Merge.LARGEST,
+        )
+        self._now = now
+
+    def progress(self, progress: Progress) -> None:
+        """Take in how far it is."""
+        self._count(progress.counted)
+        for phase in VerificationPhase:
+            if phase is progress.phase:
+                self._fraction(progress.fraction or 0.0, phase.value)
+                return
+            self._fraction(1.0, phase.value)
+
+    def done(self, counted: Checkpoint) -> None:
+        """Take in that it came to its end."""
+        self._count(counted)
+        for phase in VerificationPhase:
+            self._fraction(1.0, phase.value)
+        self._succeeded(self._now())
+
+    def _count(self, counted: Checkpoint) -> None:
+        for field, tell in self._numbers.items():
+            tell(getattr(counted, field))
+
+
+class MetricsFile:
+    """A file of metrics, for the textfile collector of Prometheus' node exporter; replaced as a whole each time.
+
+    Args:
+        path: where; its name ends in `.prom`.
+        metrics: what is written.
+        clock: monotonic seconds.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+
+    def __init__(self, path: Path, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._metrics = metrics
+        self._clock = clock
+        self._written_at = clock()
+        try:
+            self._replace()
+        except OSError as error:
+            raise ConfigError([f"{path}: metrics cannot be written there: {error.strerror}"]) from None
+
+    def write_sometimes(self) -> None:
+        """Write it, unless that was done a moment ago."""
+        if self._clock() - self._written_at >= WRITE_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write it; the job goes on when that fails."""
+        try:
+            self._replace()
+        except OSError as error:
+            _logger.warning("metrics are not written to %s: %s", self._path, error.strerror)
+        self._written_at = self._clock()
+
+    def _replace(self) -> None:
+        body, _ = self._metrics.render("")
+        # Not by the name that the exporter reads, for it may look now.
+        new = self._path.with_name(f".{self._path.name}.new")
+        new.write_bytes(body)
+        new.replace(self._path)

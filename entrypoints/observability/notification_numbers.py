@@ -1,0 +1,84 @@
+"""The numbers of notifications as metrics, under distribution's names where it has them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Final
+
+from core.notifications.notifier import NotificationStats
+from core.notifications.stats import EndpointStats
+from core.ports.metrics import Instrument, Merge, Metrics
+
+_PREFIX: Final = "registry_notifications"
+_LABELS: Final = ("endpoint",)
+_GOOD: Final = range(200, 400)
+
+
+class NotificationReader:
+    """Reads the numbers of one process; what only grows is added up from what came since the last look.
+
+    Args:
+        metrics: where they go.
+        stats: tells them.
+    """
+
+    def __init__(self, metrics: Metrics, stats: Callable[[], NotificationStats]) -> None:
+        self._stats = stats
+        self._seen: Counter[tuple[str, ...]] = Counter()
+        self._pending = metrics.gauge(f"{_PREFIX}_pending_total", "Events that are still to be delivered.", _LABELS)
+        self._pending_bytes = metrics.gauge(f"{_PREFIX}_pending_bytes", "Bytes of these in the outbox.", _LABELS)
+        self._lag = metrics.gauge(
+            f"{_PREFIX}_lag_seconds", "How old the oldest of these is.", _LABELS, merge=Merge.LARGEST
+        )
+        self._dead = metrics.gauge(f"{_PREFIX}_dead_letters", "Events that were given up and are kept.", _LABELS)
+        self._down = metrics.gauge(
+            f"{_PREFIX}_endpoint_down", "Whether the last tries all failed.", _LABELS, merge=Merge.LARGEST
+        )
+        self._events = metrics.counter(f"{_PREFIX}_events_total", "What became of events.", ["type", "endpoint"])
+        self._statuses = metrics.counter(f"{_PREFIX}_status_total", "What endpoints answered.", ["code", "endpoint"])
+        self._lost = metrics.counter(
+            f"{_PREFIX}_lost_total", "Events that found no room in memory before they were recorded."
+        )
+
+    def __call__(self) -> None:
+        """Read once."""
+        stats = self._stats()
+        self._add(self._lost, stats.lost)
+        for endpoint in stats.endpoints:
+            self._tell_outbox(endpoint)
+            for kind, count in _kinds(endpoint):
+                self._add(self._events, count, kind, endpoint.name)
+            for status, count in endpoint.statuses.items():
+                self._add(self._statuses, count, _go_status(status), endpoint.name)
+
+    def _tell_outbox(self, endpoint: EndpointStats) -> None:
+        self._pending(endpoint.queued, endpoint.name)
+        self._pending_bytes(endpoint.queued_bytes, endpoint.name)
+        self._lag(endpoint.lag_seconds, endpoint.name)
+        self._dead(endpoint.dead, endpoint.name)
+        self._down(int(endpoint.is_down), endpoint.name)
+
+    def _add(self, counter: Instrument, count: int, *labels: str) -> None:
+        new = count - self._seen[labels]
+        if new > 0:
+            counter(new, *labels)
+            self._seen[labels] = count
+
+
+def _kinds(endpoint: EndpointStats) -> Iterable[tuple[str, int]]:
+    """Yield distribution's kinds, and in its manner what it does not have."""
+    refused = sum(count for status, count in endpoint.statuses.items() if status not in _GOOD)
+    yield "Events", endpoint.recorded
+    yield "Successes", endpoint.delivered
+    yield "Failures", refused
+    yield "Errors", endpoint.failures - refused
+    yield "Buried", endpoint.buried
+    yield "Dropped", endpoint.dropped
+
+
+def _go_status(status: int) -> str:
+    """Return a status as Go writes it: `200 OK`."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"{status} "

@@ -1,0 +1,99 @@
+"""Readers for the sampler: numbers that other parts have at hand anyway."""
+
+import platform
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from config.version import installed_version
+from core.abandoned_uploads import Purged
+from core.ports.metrics import Merge, Metrics
+from core.services.catalog import CatalogService
+from entrypoints.observability.health import Health
+from entrypoints.observability.readiness import Readiness
+
+
+def tell_build(metrics: Metrics) -> None:
+    """Tell which version this is."""
+    build = metrics.gauge(
+        "registry_build_info", "Which version runs; always 1.", ["version", "python"], merge=Merge.LARGEST
+    )
+    build(1, installed_version(), platform.python_version())
+
+
+def certificate_gauge(metrics: Metrics) -> Callable[[datetime], None]:
+    """Return what is to be called with the end of the certificate that is served."""
+    gauge = metrics.gauge(
+        "registry_tls_certificate_expiry_timestamp_seconds",
+        "When the certificate of the listener ends (its notAfter), in Unix time.",
+        merge=Merge.SMALLEST,
+    )
+    return lambda expires: gauge(expires.timestamp())
+
+
+def catalog_reader(metrics: Metrics, catalog: CatalogService, clock: Callable[[], float]) -> Callable[[], None]:
+    """Return a reader of how far the catalog's index is behind."""
+    up = metrics.gauge("registry_catalog_index_up", "Whether the index answers and is whole.", merge=Merge.SMALLEST)
+    pending = metrics.gauge("registry_catalog_pending_names", "Names that the index still has to be told of.")
+    forgotten = metrics.gauge("registry_catalog_forgotten_names", "Names that only a rebuild can bring in.")
+    lag = metrics.gauge("registry_catalog_lag_seconds", "For how long the index has been behind.", merge=Merge.LARGEST)
+    behind_since: float | None = None
+
+    def read() -> None:
+        nonlocal behind_since
+        up(0 if catalog.trouble else 1)
+        pending(catalog.pending)
+        forgotten(catalog.forgotten)
+        if not catalog.pending and not catalog.forgotten:
+            behind_since = None
+        elif behind_since is None:
+            behind_since = clock()
+        lag(0 if behind_since is None else clock() - behind_since)
+
+    return read
+
+
+def read_only_reader(metrics: Metrics, is_read_only: Callable[[], bool]) -> Callable[[], None]:
+    """Return a reader of the read-only mode."""
+    gauge = metrics.gauge(
+        "registry_read_only",
+        "1 while pushes and deletes are refused, by configuration or by `registry readonly on`.",
+        merge=Merge.LARGEST,
+    )
+    return lambda: gauge(1 if is_read_only() else 0)
+
+
+def purge_observer(metrics: Metrics, now: Callable[[], float] = time.time) -> Callable[[Purged], None]:
+    """Return what is to be called after abandoned uploads were looked for."""
+    counter = metrics.counter("registry_uploads_purged_total", "Abandoned uploads that were removed.", ["kind"])
+    succeeded = metrics.gauge(
+        "registry_uploads_purge_last_success_timestamp_seconds",
+        "When this server last looked for abandoned uploads, in Unix time.",
+        merge=Merge.LARGEST,
+    )
+    # Seen before the first of each, so that a rate can be taken of them.
+    counter(0, "session")
+    counter(0, "multipart")
+
+    def observe(purged: Purged) -> None:
+        counter(len(purged.sessions), "session")
+        counter(len(purged.unfinished), "multipart")
+        succeeded(now())
+
+    return observe
+
+
+def health_reader(metrics: Metrics, health: Health, readiness: Readiness) -> Callable[[], None]:
+    """Return a reader of what health checks and readiness say; the worst worker counts."""
+    up = metrics.gauge(
+        "registry_health_check_up", "Whether a check of `health` is content.", ["check"], merge=Merge.SMALLEST
+    )
+    ready = metrics.gauge("registry_ready", "Whether `/readyz` says 200.", merge=Merge.SMALLEST)
+
+    def read() -> None:
+        failing = health.failures
+        for name in health.names:
+            up(0 if name in failing else 1, name)
+        ready(0 if readiness.missing() else 1)
+
+    return read

@@ -1,0 +1,139 @@
+"""Whether this process should be sent requests: what `/readyz` answers.
+
+A single slow answer of the store must not take a replica out, and a single good one in an outage must not bring it
+back for a moment: so it takes several in a row, each way. Clients see none of this; a process that is not ready
+answers whatever reaches it.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from config.settings import ReadinessSettings
+from entrypoints.observability.health import CheckFailedError
+
+_logger = logging.getLogger(__name__)
+
+DRAINING: Final = "shutdown"
+CHECKS: Final = "health"
+
+
+class Hysteresis:
+    """Good until `failures_max` failures in a row; then bad until `successes_min` successes in a row.
+
+    The first finding of all counts alone, either way.
+    """
+
+    def __init__(self, failures_max: int, successes_min: int) -> None:
+        self._failures_max = failures_max
+        self._successes_min = successes_min
+        self._in_a_row = 0
+        self.is_good: bool | None = None
+        """None before the first finding."""
+
+    def take(self, *, good: bool) -> bool:
+        """Take in a finding, and return whether that changed what all of them together say."""
+        if self.is_good is None:
+            self.is_good = good
+            return not good
+        self._in_a_row = self._in_a_row + 1 if good is not self.is_good else 0
+        if self._in_a_row < (self._failures_max if self.is_good else self._successes_min):
+            return False
+        self.is_good, self._in_a_row = good, 0
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Something that a replica needs, or is better with."""
+
+    name: str
+    run: Callable[[], Awaitable[None]]
+    """Returns when it is there; raises `CheckFailedError`."""
+    is_required: bool
+    """Whether the replica is not ready without it; otherwise that is told, and nothing else."""
+
+
+class Readiness:
+    """Looks after the needs, all of them every so often and at once; one per application."""
+
+    def __init__(
+        self,
+        settings: ReadinessSettings,
+        needs: Sequence[Need] = (),
+        *,
+        is_draining: Callable[[], bool],
+        is_blocked: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._interval_seconds = settings.interval_seconds
+        self._needs = {need.name: need for need in needs}
+        self._found = {name: Hysteresis(settings.failures, settings.successes) for name in self._needs}
+        self._reasons = dict.fromkeys(self._needs, "not looked at yet")
+        self._states = {
+            CHECKS: (is_blocked, "a check of `health` fails, so that every request is refused"),
+            DRAINING: (is_draining, "the server is stopping"),
+        }
+
+    async def running(self, _app: web.Application) -> AsyncIterator[None]:
+        """Look after the needs as long as the application lives (a cleanup context)."""
+        task = asyncio.create_task(self._repeat(), name="readiness")
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    def missing(self, excluded: Sequence[str] = ()) -> Mapping[str, str]:
+        """Return the required needs that are not met, with the reason.
+
+        Two states of the process count as needs: `health` is met unless a health check stops the API, and `shutdown`
+        until the server stops.
+        """
+        found = {
+            name: self._reasons[name]
+            for name, need in self._needs.items()
+            if need.is_required and not self._found[name].is_good and name not in excluded
+        }
+        found |= {name: reason for name, (is_bad, reason) in self._states.items() if name not in excluded and is_bad()}
+        return found
+
+    def lines(self, excluded: Sequence[str] = (), *, tells_reasons: bool = True) -> Iterator[str]:
+        """Yield a line for each need, in the form of Kubernetes' own servers."""
+
+        def why(reason: str) -> str:
+            return reason if tells_reasons else "reason withheld"
+
+        missing = self.missing(excluded)
+        for name in [*self._needs, *self._states]:
+            if name in excluded:
+                yield f"[+]{name} excluded: ok"
+            elif name in missing:
+                yield f"[-]{name} failed: {why(missing[name])}"
+            elif name in self._needs and not self._found[name].is_good:
+                yield f"[!]{name} degraded: {why(self._reasons[name])}"
+            else:
+                yield f"[+]{name} ok"
+
+    async def _repeat(self) -> None:
+        while True:
+            for need in self._needs.values():
+                await self._look(need)
+            await asyncio.sleep(self._interval_seconds)
+
+    async def _look(self, need: Need) -> None:
+        reason = ""
+        try:
+            await need.run()
+        except CheckFailedError as error:
+            reason = str(error)
+        except Exception:
+            # A defect of the check must not be taken for health.
+            _logger.exception("readiness: looking at %s failed", need.name)
+            reason = "the check itself failed"
+        if reason:
+            self._reasons[need.name] = reason
+        if self._found[need.name].take(good=not reason):
+            level = logging.WARNING if reason else logging.INFO
+            _logger.log(level, "readiness: %s %s", need.name, reason or "is back")

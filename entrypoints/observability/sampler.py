@@ -1,0 +1,96 @@
+"""What no request tells: read once a second and written down for whoever collects metrics."""
+
+import asyncio
+import logging
+import os
+import resource
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from core.ports.metrics import Merge, Metrics
+
+_logger = logging.getLogger(__name__)
+
+SAMPLE_SECONDS: Final = 1.0
+LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+_STATM: Final = Path("/proc/self/statm")
+_DESCRIPTORS: Final = Path("/proc/self/fd")
+
+
+class Sampler:
+    """Calls readers once a second; one per process.
+
+    A reader is a function without arguments that sets gauges from numbers that are at hand. It must not wait.
+    """
+
+    def __init__(self, metrics: Metrics, *, worker: int) -> None:
+        self._lag = metrics.histogram(
+            "registry_event_loop_lag_seconds",
+            "How much later than asked for the event loop woke up.",
+            buckets=LAG_BUCKETS,
+        )
+        self._readers: list[Callable[[], None]] = [_ProcessReader(metrics, worker)]
+        self._failed: set[Callable[[], None]] = set()
+
+    def register(self, read: Callable[[], None]) -> None:
+        """Call `read` each second from now on."""
+        self._readers.append(read)
+
+    def sample(self) -> None:
+        """Call all readers once. One that fails is logged once; the others are not held up."""
+        for read in self._readers:
+            try:
+                read()
+            except Exception:
+                if read not in self._failed:
+                    _logger.exception("a number for the metrics cannot be read")
+                self._failed.add(read)
+
+    async def running(self, _app: web.Application) -> AsyncIterator[None]:
+        """Sample as long as the application lives (a cleanup context)."""
+        self.sample()
+        task = asyncio.create_task(self._repeat(), name="sampler")
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def _repeat(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + SAMPLE_SECONDS
+            await asyncio.sleep(SAMPLE_SECONDS)
+            self._lag(max(clock() - due, 0.0))
+            self.sample()
+
+
+class _ProcessReader:
+    """What one worker takes of the machine."""
+
+    def __init__(self, metrics: Metrics, worker: int) -> None:
+        self._worker = str(worker)
+        label = ["worker"]
+        self._memory = metrics.gauge("registry_worker_resident_memory_bytes", "Resident memory of a worker.", label)
+        self._descriptors = metrics.gauge("registry_worker_open_fds", "Open file descriptors of a worker.", label)
+        self._descriptors_max = metrics.gauge("registry_worker_max_fds", "How many a worker may open.", label)
+        self._processor = metrics.counter("registry_worker_cpu_seconds_total", "Processor time of a worker.", label)
+        self._processor_before = 0.0
+        began = metrics.gauge("registry_worker_start_time_seconds", "When a worker began, in Unix time.", label)
+        began(time.time(), self._worker)
+        starts = metrics.counter("registry_worker_starts_total", "How often a worker was started.", label)
+        starts(1, self._worker)
+        up = metrics.gauge("registry_workers", "Workers that run.", merge=Merge.SUM)
+        up(1)
+
+    def __call__(self) -> None:
+        self._memory(int(_STATM.read_text().split()[1]) * _PAGE_BYTES, self._worker)
+        self._descriptors(sum(1 for _ in _DESCRIPTORS.iterdir()), self._worker)
+        self._descriptors_max(resource.getrlimit(resource.RLIMIT_NOFILE)[0], self._worker)
+        processor = time.process_time()
+        self._processor(processor - self._processor_before, self._worker)
+        self._processor_before = processor

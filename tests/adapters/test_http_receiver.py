@@ -1,0 +1,117 @@
+"""Receivers over HTTP: what is sent, what counts as an answer, and that no secret is told."""
+
+import asyncio
+import logging
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer, unused_port
+
+from adapters.notifications.http_receiver import HttpEventReceiver
+from core.ports.event_receiver import ReceiverUnavailableError
+
+V1 = "application/vnd.docker.distribution.events.v1+json"
+
+
+@pytest.fixture
+async def server():
+    """Answers by path; keeps what came."""
+    came = []
+
+    async def take(request):
+        came.append((request, await request.read()))
+        action = request.path.rpartition("/")[2]
+        if action == "hang":
+            await asyncio.sleep(30)
+        if action == "cut":
+            request.transport.abort()
+        if action in {"301", "307", "308"}:
+            return web.Response(status=int(action), headers={"Location": "/200"})
+        if action == "loop":
+            return web.Response(status=307, headers={"Location": "/loop"})
+        return web.Response(status=int(action) if action.isdigit() else 200, text="x" * 100_000)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", take)
+    running = TestServer(app)
+    await running.start_server(shutdown_timeout=0)
+    running.came = came
+    yield running
+    await running.close()
+
+
+def receiver(server, path="/200", **options):
+    options = {"media_type": V1, "headers": {}, "timeout_seconds": 0.5} | options
+    return HttpEventReceiver(str(server.make_url(path)), **options)
+
+
+async def test_body_and_headers_arrive(server):
+    headers = {"Authorization": ["Bearer x"], "X-Twice": ["1", "2"]}
+    async with receiver(server, headers=headers) as opened:
+        assert await opened.post(b'{"events": []}') == 200
+    [(request, body)] = server.came
+    assert (request.method, body) == ("POST", b'{"events": []}')
+    assert request.headers.getall("Content-Type") == [V1]
+    assert request.headers.getall("X-Twice") == ["1", "2"]
+    assert request.headers["Authorization"] == "Bearer x"
+
+
+async def test_configured_content_type_counts(server):
+    async with receiver(server, headers={"content-type": ["text/x"]}) as opened:
+        assert await opened.post(b"{}") == 200
+    [(request, _)] = server.came
+    assert request.headers.getall("Content-Type") == ["text/x"]
+
+
+@pytest.mark.parametrize("status", [200, 204, 304, 400, 404, 500, 503])
+async def test_status_is_told(server, status):
+    async with receiver(server, f"/{status}") as opened:
+        assert await opened.post(b"{}") == status
+
+
+@pytest.mark.parametrize("status", [307, 308])
+async def test_redirect_that_keeps_the_method_is_followed(server, status):
+    async with receiver(server, f"/{status}") as opened:
+        assert await opened.post(b"body") == 200
+    assert [(request.method, body) for request, body in server.came] == [("POST", b"body")] * 2
+
+
+async def test_redirect_that_loses_the_event_is_no_answer(server):
+    async with receiver(server, "/301") as opened:
+        with pytest.raises(ReceiverUnavailableError, match="correct the URL"):
+            await opened.post(b"body")
+
+
+@pytest.mark.parametrize("path", ["/hang", "/cut", "/loop"])
+async def test_no_answer_is_told_within_the_timeout(server, path):
+    async with receiver(server, path) as opened:
+        async with asyncio.timeout(5):
+            with pytest.raises(ReceiverUnavailableError):
+                await opened.post(b"{}")
+
+
+async def test_nobody_listens_and_no_secret_is_told(caplog):
+    caplog.set_level(logging.DEBUG)
+    url = f"http://user:hunter2@127.0.0.1:{unused_port()}/token-hunter2"
+    headers = {"Authorization": ["Bearer hunter2"]}
+    async with HttpEventReceiver(url, media_type=V1, headers=headers, timeout_seconds=1) as opened:
+        with pytest.raises(ReceiverUnavailableError) as raised:
+            await opened.post(b"{}")
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+    assert "hunter2" not in str(raised.value) + caplog.text + repr(opened)
+
+
+@pytest.mark.parametrize("url", ["no-url", "ftp://host/", "http://"])
+async def test_url_that_is_none_is_no_answer(url):
+    async with HttpEventReceiver(url, media_type=V1, headers={}, timeout_seconds=1) as opened:
+        with pytest.raises(ReceiverUnavailableError):
+            await opened.post(b"{}")
+
+
+async def test_closed_receiver_does_not_answer(server):
+    opened = receiver(server)
+    async with opened:
+        pass
+    with pytest.raises(ReceiverUnavailableError):
+        await opened.post(b"{}")

@@ -1,0 +1,97 @@
+"""What events cost on SCS, in requests."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from core.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.media_types import OCI_MANIFEST, OCTET_STREAM
+from core.notifications.courier import Courier
+from core.notifications.endpoint import Endpoint
+from core.notifications.outbox import Outbox
+from core.notifications.recorder import EventRecorder, RecorderOptions
+from core.notifications.stats import EndpointCounts
+from tests.support.core_services import counting_ids
+from tests.support.notifications import ScriptedReceiver
+from tests.support.scs_server import FakeScsServer
+from tests.support.scs_storage import scs_storage
+
+PUSH = Occurrence(action=EventAction.PUSH, repository="a", media_type=OCI_MANIFEST)
+BLOB = Occurrence(action=EventAction.PUSH, repository="a", media_type=OCTET_STREAM)
+PULL = Occurrence(action=EventAction.PULL, repository="a", media_type=OCI_MANIFEST)
+
+
+def now():
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+async def server():
+    async with FakeScsServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def storage(server):
+    async with scs_storage(server) as storage:
+        yield storage
+
+
+@pytest.fixture
+def endpoint():
+    return Endpoint(name="e", receiver=ScriptedReceiver(), ignored_media_types=frozenset({OCTET_STREAM}))
+
+
+@pytest.fixture
+def outbox(storage):
+    return Outbox(storage, process="p", now=now)
+
+
+@pytest.fixture
+def recorder(outbox, endpoint):
+    recorder = EventRecorder(outbox, RecorderOptions(), source={}, now=now, new_id=counting_ids())
+    recorder.use([endpoint])
+    return recorder
+
+
+async def deliver(endpoint, outbox):
+    courier = Courier(endpoint, outbox, EndpointCounts(), clock=time.monotonic, sleep=asyncio.sleep)
+    while await courier.deliver_some():
+        pass
+
+
+async def test_push_costs_one_request_and_an_ignored_blob_none(server, recorder):
+    await recorder.emit([BLOB], BY_THE_REGISTRY)
+    assert len(server.log) == 0
+    await recorder.emit([PUSH], BY_THE_REGISTRY)
+    assert len(server.log) == 1
+
+
+async def test_pushes_at_once_and_pulls_of_a_second_share_requests(server, recorder):
+    await asyncio.wait([asyncio.ensure_future(recorder.emit([PUSH], BY_THE_REGISTRY)) for _ in range(100)])
+    assert len(server.log) <= 2
+    server.log.clear()
+    for _ in range(400):
+        await recorder.emit([PULL], BY_THE_REGISTRY)
+    await recorder.flush()
+    assert len(server.log) == 1
+
+
+async def test_delivery_by_the_process_that_recorded_costs_two_requests_and_a_look(server, recorder, outbox, endpoint):
+    for _ in range(20):
+        await recorder.emit([PUSH], BY_THE_REGISTRY)
+    server.log.clear()
+    await deliver(endpoint, outbox)
+    # A list, a delete of all together, and a list that finds nothing more.
+    assert len(server.log) == 3
+    assert len(endpoint.receiver.taken) == 20
+
+
+async def test_delivery_by_another_process_reads_each_batch(server, storage, recorder, endpoint):
+    for _ in range(20):
+        await recorder.emit([PUSH], BY_THE_REGISTRY)
+    server.log.clear()
+    await deliver(endpoint, Outbox(storage, process="q", now=now))
+    assert len(server.log) == 3 + 20

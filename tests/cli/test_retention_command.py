@@ -1,0 +1,79 @@
+"""`registry retention plan|apply`."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from core.digest import Digest
+from core.names import Tag
+from entrypoints.cli import main
+from entrypoints.exit_codes import ExitCode
+from tests.support.command_store import DIGEST, OTHER, V1, lines, push, target
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> str:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n"
+        "retention: {rules: [{tags: [v*], keeplast: 1}]}\n",
+        encoding="utf-8",
+    )
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _images(_clean_environment: None, config_file: str) -> None:
+    push(config_file, "v1", "latest")
+    push(config_file, "v2", manifest=OTHER)
+
+
+def test_plan_tells_what_and_why_and_changes_nothing(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["retention", "plan", config_file]) == ExitCode.OK
+    assert lines(capsys) == [
+        "keep    team/app:latest  no rule speaks of it",
+        "delete  team/app:v1  no rule keeps it",
+        "keep    team/app:v2  rule 1: among the last 1",
+        "1 of 3 tags would be deleted",
+    ]
+    assert target(config_file) == DIGEST
+
+
+def test_plan_is_told_as_json(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["retention", "plan", config_file, "--json"]) == ExitCode.OK
+    [document] = [json.loads(line) for line in lines(capsys)]
+    assert document["repository"] == "team/app"
+    assert [(entry["tag"], entry["delete"]) for entry in document["tags"]] == [
+        ("latest", False),
+        ("v1", True),
+        ("v2", False),
+    ]
+    assert document["tags"][2]["digest"] == Digest.of(OTHER)
+    assert document["tags"][1]["pulled"] is None
+
+
+def test_dry_run_tells_what_would_go(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["retention", "apply", config_file, "--dry-run"]) == ExitCode.OK
+    assert lines(capsys) == ["delete  team/app:v1  no rule keeps it", "1 of 3 tags would be deleted"]
+    assert target(config_file) == DIGEST
+
+
+def test_apply_deletes_and_what_went_comes_back(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["retention", "apply", config_file]) == ExitCode.OK
+    assert lines(capsys) == ["delete  team/app:v1  no rule keeps it", "1 of 3 tags deleted"]
+    assert target(config_file, Tag("latest")) == DIGEST
+    assert main(["retention", "apply", config_file]) == ExitCode.OK
+    assert lines(capsys) == ["0 of 2 tags deleted"]
+    assert main(["trash", "list", config_file]) == ExitCode.OK
+    assert lines(capsys)[0].endswith("  the command line  team/app:v1  retention")
+    assert main(["trash", "restore", "team/app:v1", config_file]) == ExitCode.OK
+    assert target(config_file, V1) == DIGEST

@@ -1,0 +1,47 @@
+"""The audit logs keep the port's promises."""
+
+import os
+
+import pytest
+
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
+from tests.contracts.audit_log_contract import AuditLogContract
+
+
+class TestFileAuditLog(AuditLogContract):
+    @pytest.fixture(params=[False, True], ids=["", "fsync"])
+    async def log(self, tmp_path, request):
+        async with FileAuditLog(tmp_path / "audit.jsonl", sync=request.param) as log:
+            yield log
+
+    @pytest.fixture
+    def lines(self, tmp_path):
+        return lambda: (tmp_path / "audit.jsonl").read_text().split("\n")[:-1]
+
+
+class TestStreamAuditLog(AuditLogContract):
+    @pytest.fixture
+    def pipe(self):
+        reading, writing = os.pipe()
+        yield reading, writing
+        os.close(reading)
+        os.close(writing)
+
+    @pytest.fixture
+    async def log(self, pipe):
+        async with StreamAuditLog(pipe[1]) as log:
+            yield log
+
+    @pytest.fixture
+    def lines(self, pipe):
+        return lambda: os.read(pipe[0], 65536).decode().split("\n")[:-1]
+
+
+class TestDisabledAuditLog(AuditLogContract):
+    KEEPS = False
+
+    @pytest.fixture
+    async def log(self):
+        async with DisabledAuditLog() as log:
+            yield log

@@ -1,0 +1,208 @@
+"""The chart and what it renders: behind nothing, hardened, and understood by this version of the registry."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from config.loader import Loaded, load
+from config.settings import CatalogBackend, StorageKind
+from entrypoints.http.probes import ALIVE_PATH, READY_PATH
+from tests.support.deployments import DEPLOY, documents, of_kind
+from tests.support.tools import REPOSITORY_ROOT
+
+CHART = DEPLOY / "helm" / "registry"
+RENDERED = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+SETS = sorted((CHART / "ci").glob("*-values.yaml"))
+MOUNTED = "/etc/registry/config/config.yml"
+SECRETS = {
+    "http-secret": "0123456789abcdef0123456789abcdef",
+    "access-key": "an-access-key",
+    "secret-key": "a-secret-key",
+    "mysql-dsn": "registry:password@tcp(mariadb:3306)/registry",
+    "redis-password": "a-password",
+}
+
+
+@pytest.fixture(params=RENDERED, ids=lambda path: path.stem)
+def manifests(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return documents(request.param)
+
+
+def pod_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    pod: dict[str, Any] = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]
+    return pod
+
+
+def container_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    [container] = pod_of(manifests)["containers"]
+    return container
+
+
+def load_as_the_pod_would(manifests: list[dict[str, Any]], folder: Path) -> Loaded:
+    """Load the configuration of the ConfigMap with the variables of the container."""
+    path = folder / "config.yml"
+    path.write_text(of_kind(manifests, "ConfigMap")["data"]["config.yml"])
+    environ = {}
+    for variable in container_of(manifests)["env"]:
+        environ[variable["name"]] = SECRETS[variable["valueFrom"]["secretKeyRef"]["key"]]
+    return load(str(path), environ=environ)
+
+
+def test_manifests_are_those_of_the_chart():
+    digest = subprocess.check_output(REPOSITORY_ROOT / "scripts" / "chart-digest", text=True, timeout=30).strip()
+    assert [path.stem for path in RENDERED] == [path.name.removesuffix("-values.yaml") for path in SETS]
+    for path in RENDERED:
+        assert f"# chart: {digest}" in path.read_text().splitlines()[:2], "run scripts/render-kubernetes"
+
+
+def test_configuration_is_understood(manifests, tmp_path):
+    loaded = load_as_the_pod_would(manifests, tmp_path)
+    settings = loaded.settings
+    assert loaded.warnings == ()
+    assert settings.http.addr == ":5000"
+    assert settings.http.secret
+    assert settings.http.secret.reveal() == SECRETS["http-secret"]
+    assert settings.http.debug.addr == ":5001"
+    assert settings.http.debug.prometheus_enabled
+    assert settings.http.workers in {1, 2}
+    assert settings.audit.stdout
+    storage = settings.storage
+    match storage.kind:
+        case StorageKind.FILESYSTEM:
+            assert storage.filesystem.root_directory == "/var/lib/registry"
+        case StorageKind.S3:
+            assert storage.s3
+            assert (storage.s3.bucket, storage.s3.region_endpoint) == ("images", "https://s3.example.com")
+        case StorageKind.SCS:
+            assert storage.scs
+            assert storage.scs.bucket == "images"
+            assert settings.catalog.backend is CatalogBackend.MYSQL
+            assert settings.redis
+            assert settings.redis.addrs == ("redis:6379",)
+            assert settings.auth.htpasswd
+    if settings.http.tls:
+        [tls] = [each for each in container_of(manifests)["volumeMounts"] if each["name"] == "tls"]
+        assert settings.http.tls.certificate == f"{tls['mountPath']}/tls.crt"
+
+
+def test_pod_is_asked_where_it_answers(manifests, tmp_path):
+    container, settings = container_of(manifests), load_as_the_pod_would(manifests, tmp_path).settings
+    scheme = "HTTPS" if settings.http.tls else "HTTP"
+    for probe, path in (("startupProbe", ALIVE_PATH), ("livenessProbe", ALIVE_PATH), ("readinessProbe", READY_PATH)):
+        assert container[probe]["httpGet"] == {"path": path, "port": "registry", "scheme": scheme}
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"registry": 5000, "metrics": 5001}
+    services = [each for each in manifests if each["kind"] == "Service"]
+    targets = [port["targetPort"] for service in services for port in service["spec"]["ports"]]
+    assert targets == ["registry", "metrics"]
+    labels = of_kind(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    for service in services:
+        assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_pod_may_do_nothing_but_serve(manifests):
+    pod, container = pod_of(manifests), container_of(manifests)
+    dockerfile = (REPOSITORY_ROOT / "Dockerfile").read_text()
+    user, group = re.search(r"^USER (\d+):(\d+)$", dockerfile, re.MULTILINE).groups()  # type: ignore[union-attr]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"]) == (int(user), int(group))
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"]["memory"]
+    writable = [each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")]
+    assert set(writable) <= {"/tmp", "/var/lib/registry"}  # noqa: S108 - in the container
+    assert container["args"] == ["serve", MOUNTED]
+    assert MOUNTED.rpartition("/")[0] in [each["mountPath"] for each in container["volumeMounts"]]
+    assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
+
+
+def test_pod_has_time_to_drain(manifests, tmp_path):
+    drain = load_as_the_pod_would(manifests, tmp_path).settings.http.drain_timeout_seconds
+    pause = int(container_of(manifests)["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod_of(manifests)["terminationGracePeriodSeconds"] >= drain + pause + 10
+
+
+def test_no_secret_stands_outside_of_secrets(manifests):
+    made = [each for each in manifests if each["kind"] == "Secret"]
+    keys = {variable["valueFrom"]["secretKeyRef"]["key"] for variable in container_of(manifests)["env"]}
+    for secret in made:
+        assert keys == set(secret["stringData"])
+        for value in secret["stringData"].values():
+            others = [each for each in manifests if each["kind"] != "Secret"]
+            assert value not in json.dumps(others)
+
+
+def test_scs_set_scales_and_survives_drains():
+    manifests = documents(DEPLOY / "kubernetes" / "scs.yaml")
+    deployment, scaler = of_kind(manifests, "Deployment"), of_kind(manifests, "HorizontalPodAutoscaler")
+    assert "replicas" not in deployment["spec"]
+    assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert container_of(manifests)["resources"]["requests"]["cpu"], "the scaler counts in parts of what is requested"
+    budget = of_kind(manifests, "PodDisruptionBudget")["spec"]
+    assert budget["selector"]["matchLabels"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    [rule] = of_kind(manifests, "Ingress")["spec"]["rules"]
+    assert rule["http"]["paths"][0]["backend"]["service"] == {"name": "registry", "port": {"name": "registry"}}
+
+
+def test_s3_set_lets_in_whom_it_names():
+    policy = of_kind(documents(DEPLOY / "kubernetes" / "s3.yaml"), "NetworkPolicy")["spec"]
+    assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == ["registry", "metrics"]
+    assert all(rule["from"] for rule in policy["ingress"])
+
+
+def test_volume_that_one_pod_may_write_to_is_never_shared():
+    manifests = documents(DEPLOY / "kubernetes" / "filesystem.yaml")
+    assert of_kind(manifests, "PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert of_kind(manifests, "Deployment")["spec"]["replicas"] == 1
+    assert of_kind(manifests, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def values(path: Path | None = None) -> dict[str, Any]:
+    merged: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+    for key, value in (yaml.safe_load(path.read_text()) if path else {}).items():
+        merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
+    return merged
+
+
+def schema() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+    jsonschema.Draft7Validator.check_schema(document)
+    return document
+
+
+@pytest.mark.parametrize("path", [None, *SETS], ids=lambda path: path.stem if path else "defaults")
+def test_values_satisfy_their_schema(path):
+    jsonschema.validate(values(path), schema())
+
+
+def test_schema_knows_exactly_the_values():
+    assert set(schema()["properties"]) - {"global"} == set(values())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"replicas": 0},
+        {"workers": 0},
+        {"storage": {"type": "gcs"}},
+        {"secrets": {"httpSecret": "short"}},
+        {"replicaCount": 3},
+        {"image": {"repository": ""}},
+        {"ingress": {"enabled": "yes"}},
+    ],
+    ids=str,
+)
+def test_wrong_values_are_refused(wrong):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**values(), **wrong}, schema())

@@ -1,0 +1,284 @@
+"""The audit log of a real server: who, what, from where, allowed or not, in a file that is rotated and may be full."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+import pytest
+
+from tests.support.oci import digest_of, make_image
+from tests.support.processes import RegistryServer, ServerError
+from tests.support.registry_client import Answer, RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
+
+pytestmark = pytest.mark.e2e
+
+PASSWORDS = {"alice": "alice-c4n4ry", "bob": "bob-c4n4ry"}
+RULES = [
+    {"who": ["alice"], "repositories": ["**"], "actions": ["pull", "push", "delete"]},
+    {"who": ["anonymous"], "repositories": ["public/**"], "actions": ["pull"]},
+]
+
+
+class User(RegistryClient):
+    """A client that says who it is."""
+
+    def __init__(self, host: str, name: str, password: str | None = None) -> None:
+        super().__init__(host)
+        credentials = base64.b64encode(f"{name}:{password or PASSWORDS[name]}".encode()).decode()
+        self._identity = {"Authorization": f"Basic {credentials}", "X-Forwarded-For": "192.0.2.7"}
+
+    def request(self, method: str, target: str, *, body: Any = None, headers: Any = None) -> Answer:
+        return super().request(method, target, body=body, headers={**self._identity, **(headers or {})})
+
+
+def audited(
+    folder: Path, *, audit: dict[str, Any] | None = None, config: dict[str, Any] | None = None
+) -> RegistryServer:
+    users = folder / "htpasswd"
+    users.write_text(
+        "".join(
+            f"{name}:{bcrypt.hashpw(word.encode(), bcrypt.gensalt(4)).decode()}\n" for name, word in PASSWORDS.items()
+        )
+    )
+    document = {
+        "http": {"workers": 2},
+        "auth": {"htpasswd": {"realm": "test", "path": str(users)}},
+        "access": {"rules": RULES},
+        "audit": {"file": str(folder / "audit.jsonl")} if audit is None else audit,
+        **(config or {}),
+    }
+    return RegistryServer(folder / "server", folder / "storage", config=document)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RegistryServer]:
+    with audited(tmp_path) as started:
+        yield started
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def told(path: Path) -> list[tuple[Any, ...]]:
+    return [(each["action"], each["allowed"], each.get("status")) for each in events(path)]
+
+
+def test_changes_are_told_in_whole(server, tmp_path) -> None:
+    alice, image = User(server.host, "alice"), make_image(40)
+    alice.push("team/app", "v1", image)
+    layer = image.blobs[0].digest
+    alice.request("POST", f"/v2/team/copy/blobs/uploads/?mount={layer}&from=team/app").expect(201)
+    alice.request("DELETE", f"/v2/team/copy/blobs/{layer}").expect(202)
+    alice.request("DELETE", "/v2/team/app/manifests/v1", headers={"X-Request-Id": "the-last"}).expect(202)
+    alice.request("DELETE", f"/v2/team/app/manifests/{image.digest}").expect(202)
+    found = events(tmp_path / "audit.jsonl")
+    blobs = [each for each in found if each["action"] == "blob.push"]
+    assert {each["digest"] for each in blobs} == {blob.digest for blob in image.blobs}
+    [push, mount, unlink, untag, delete] = [each for each in found if each["action"] != "blob.push"]
+    common = {"log": "audit", "stage": "done", "allowed": True, "actor": "alice", "client": "192.0.2.7"}
+    for each in found:
+        assert each.pop("time").endswith("Z")
+        assert each.items() >= common.items()
+    assert push.pop("request_id")
+    assert push == {
+        **common,
+        "action": "manifest.push",
+        "repository": "team/app",
+        "tags": ["v1"],
+        "digest": image.digest,
+        "method": "PUT",
+        "status": 201,
+    }
+    assert (mount["action"], mount["repository"], mount["source"]) == ("blob.mount", "team/copy", "team/app")
+    assert (mount["digest"], unlink["action"], unlink["digest"]) == (layer, "blob.delete", layer)
+    assert (untag["action"], untag["tags"], untag["request_id"]) == ("tag.delete", ["v1"], "the-last")
+    assert (delete["action"], delete["digest"]) == ("manifest.delete", image.digest)
+
+
+def test_refusals_and_failed_logins_are_told_and_questions_are_not(server, tmp_path) -> None:
+    nobody, bob = RegistryClient(server.host), User(server.host, "bob")
+    nobody.request("GET", "/v2/").expect(401)
+    nobody.request("POST", "/v2/team/app/blobs/uploads/").expect(401)
+    assert not (tmp_path / "audit.jsonl").read_text()
+    bob.request("GET", "/v2/").expect(200)
+    bob.request("GET", "/v2/team/app/manifests/v1").expect(403)
+    bob.request("POST", "/v2/team/app/blobs/uploads/").expect(403)
+    bob.request("DELETE", "/v2/team/app/manifests/v1").expect(403)
+    User(server.host, "alice", "wrong-c4n4ry").request("GET", "/v2/").expect(401)
+    User(server.host, "alice", "wrong-c4n4ry").request("GET", "/auth/token?service=x").expect(401)
+    User(server.host, "c4n4ry in the wrong field", "x").request("GET", "/v2/").expect(401)
+    nobody.request("GET", "/v2/", headers={"Authorization": "Bearer c4n4ry"}).expect(401)
+    assert told(tmp_path / "audit.jsonl") == [
+        ("manifest.pull", False, 403),
+        ("upload.start", False, 403),
+        ("tag.delete", False, 403),
+        ("login", False, 401),
+        ("token.issue", False, 401),
+        ("login", False, 401),
+        ("login", False, 401),
+    ]
+    found = events(tmp_path / "audit.jsonl")
+    assert [each.get("actor") for each in found] == [None] * 7
+    assert [each.get("claimed") for each in found] == [None, None, None, "alice", "alice", None, None]
+    assert {each["error"] for each in found} == {"DENIED", "UNAUTHORIZED"}
+    assert "c4n4ry" not in (tmp_path / "audit.jsonl").read_text()
+
+
+def test_tokens_are_told_by_whom_they_are_for(server, tmp_path) -> None:
+    User(server.host, "alice").request("GET", "/auth/token?service=x&account=mallory").expect(200)
+    RegistryClient(server.host).request("GET", "/auth/token?service=x").expect(200)
+    [issued] = events(tmp_path / "audit.jsonl")
+    assert (issued["action"], issued["actor"], issued["allowed"]) == ("token.issue", "alice", True)
+
+
+def test_pulls_are_told_when_asked_for(tmp_path) -> None:
+    path = tmp_path / "audit.jsonl"
+    with audited(tmp_path, audit={"file": str(path), "pulls": True}) as server:
+        image = make_image(41)
+        User(server.host, "alice").push("public/app", "v1", image)
+        path.write_text("")
+        RegistryClient(server.host).pull("public/app", "v1")
+        # The last line is written when the last byte has gone, which the client may see first.
+        ends = time.monotonic() + 5
+        while len(found := events(path)) < 1 + len(image.blobs):
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        assert [each["action"] for each in found] == ["manifest.pull"] + ["blob.pull"] * len(image.blobs)
+        assert [each.get("actor") for each in found] == [None] * len(found)
+
+
+def test_read_only_refuses_by_name(tmp_path) -> None:
+    config = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
+    with audited(tmp_path, config=config) as server:
+        User(server.host, "alice").request("DELETE", "/v2/team/app/manifests/v1").expect(405)
+        assert told(tmp_path / "audit.jsonl") == [("tag.delete", False, 405)]
+
+
+def test_switch_by_configuration_is_told_once(server, tmp_path) -> None:
+    document = json.loads(server.config_path.read_text())
+    for enabled in (True, False):
+        document["storage"]["maintenance"] = {"readonly": {"enabled": enabled, "reason": "moving"}}
+        server.config_path.write_text(json.dumps(document))
+        server.signal(signal.SIGHUP)
+        ends = time.monotonic() + 10
+        while len(told(tmp_path / "audit.jsonl")) < (1 if enabled else 2):
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+    on, off = events(tmp_path / "audit.jsonl")
+    assert (on["action"], on["reason"], off["action"]) == ("readonly.on", "moving", "readonly.off")
+
+
+def registry(server: RegistryServer, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "entrypoints.cli", *words, str(server.config_path)],
+        cwd=REPOSITORY_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_commands_that_change_something_are_told(server, tmp_path) -> None:
+    User(server.host, "alice").push("team/app", "v1", make_image(45))
+    path = tmp_path / "audit.jsonl"
+    path.write_text("")
+    assert registry(server, "readonly", "status").returncode == 0
+    assert registry(server, "repository", "delete", "--dry-run", "team/app").returncode == 0
+    assert events(path) == []
+    assert registry(server, "readonly", "on", "--reason", "moving").returncode == 0
+    assert registry(server, "repository", "delete", "no/such").returncode == 3
+    asked_on, done_on, asked_delete, done_delete = events(path)
+    assert asked_on["command"] == done_on["command"] == f"readonly on --reason moving {server.config_path}"
+    assert (asked_on["stage"], done_on["stage"], asked_on["action"]) == ("asked", "done", "command")
+    assert f"uid {os.getuid()}" in asked_on["actor"]
+    assert (done_delete["status"], "not known" in done_delete["error"]) == (3, True)
+    assert asked_delete["command"].startswith("repository delete no/such")
+
+
+def test_command_is_refused_where_the_log_is_required(tmp_path) -> None:
+    with audited(tmp_path, audit={"file": "/dev/full", "required": True}) as server:
+        done = registry(server, "readonly", "on")
+        assert done.returncode == 4
+        assert "No space left on device" in done.stderr
+        assert registry(server, "readonly", "status").stdout == "writable\n"
+
+
+def test_rotation_loses_nothing_and_ends_with_the_signal(server, tmp_path) -> None:
+    alice, path, moved = User(server.host, "alice"), tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
+    for number in range(10):
+        alice.push_blob("team/app", b"before %d" % number)
+    path.rename(moved)
+    server.signal(signal.SIGHUP)
+    for number in range(30):
+        User(server.host, "alice").push_blob("team/app", b"after %d" % number)
+    assert len(events(moved)) == 10
+    assert len(events(path)) == 30
+
+
+def test_changes_wait_for_a_required_log_and_pulls_do_not(tmp_path) -> None:
+    image = make_image(42)
+    with audited(tmp_path) as server:
+        User(server.host, "alice").push("team/app", "v1", image)
+    with audited(tmp_path, audit={"file": "/dev/full", "required": True, "pulls": True}) as server:
+        alice = User(server.host, "alice")
+        assert image.digest in alice.pull("team/app", "v1")
+        alice.request("GET", "/auth/token?service=x").expect(200)
+        location = alice.start_upload("team/app").header("Location")
+        for refused in (
+            alice.request("DELETE", "/v2/team/app/manifests/v1"),
+            alice.request("PUT", "/v2/team/app/manifests/v2", body=image.manifest.data),
+            alice.finish_upload(location, digest_of(b"x"), b"x"),
+        ):
+            assert refused.status == 503
+            assert b'"changes cannot be recorded now' in refused.body
+            assert b"/dev/full" not in refused.body
+        assert alice.tags("team/app") == ["v1"]
+        log = server.log()
+    assert 'msg="change refused: the audit log /dev/full cannot be written: No space left on device"' in log
+    assert log.count("the event follows here") >= 1 + len(image.blobs) + 1
+    assert "c4n4ry" not in log
+
+
+def test_asked_precedes_done_where_the_log_is_required(tmp_path) -> None:
+    path = tmp_path / "audit.jsonl"
+    with audited(tmp_path, audit={"file": str(path), "required": True, "fsync": True}) as server:
+        User(server.host, "alice").request("DELETE", "/v2/team/app/manifests/v1").expect(404)
+        User(server.host, "bob").request("DELETE", "/v2/team/app/manifests/v1").expect(403)
+    asked, done, refused = events(path)
+    assert (asked["stage"], asked["actor"], asked["allowed"], asked.get("status")) == ("asked", "alice", True, None)
+    assert (done["stage"], done["status"], done["error"]) == ("done", 404, "MANIFEST_UNKNOWN")
+    assert asked["request_id"] == done["request_id"]
+    assert (refused["stage"], refused["status"]) == ("done", 403)
+
+
+def test_full_disk_stops_nothing_where_the_log_is_not_required(tmp_path) -> None:
+    with audited(tmp_path, audit={"file": "/dev/full"}) as server:
+        User(server.host, "alice").push("team/app", "v1", make_image(43))
+        assert "manifest.push" in server.log()
+        assert 'msg="the audit log /dev/full cannot be written: No space left on device; the event follows here"' in (
+            server.log()
+        )
+
+
+def test_standard_output_can_be_the_place(tmp_path) -> None:
+    with audited(tmp_path, audit={"stdout": True}) as server:
+        User(server.host, "alice").push("team/app", "v1", make_image(44))
+        lines = [json.loads(line) for line in server.log().splitlines() if line.startswith('{"log": "audit"')]
+    assert lines[-1]["action"] == "manifest.push"
+
+
+def test_place_that_cannot_be_written_stops_the_start(tmp_path) -> None:
+    server = audited(tmp_path, audit={"file": str(tmp_path / "nowhere" / "audit.jsonl")})
+    with pytest.raises(ServerError, match=r"audit\.jsonl cannot be written: No such file or directory"), server:
+        pytest.fail("it serves")

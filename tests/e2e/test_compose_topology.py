@@ -1,0 +1,165 @@
+"""What deploy/compose starts, without containers: nginx by its very file, three replicas by theirs, MariaDB, Redis."""
+
+import json
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.clients import Skopeo
+from tests.support.deployments import DEPLOY
+from tests.support.mariadb import Database
+from tests.support.oci import digest_of, make_image, write_layout
+from tests.support.processes import SERVE_OUR_REGISTRY, ServerProcess, free_port
+from tests.support.redis_server import RedisServer
+from tests.support.registry_client import RegistryClient
+
+pytestmark = pytest.mark.e2e
+
+FOLDER = DEPLOY / "compose"
+REDIS_PASSWORD = "the-password-of-redis"
+NGINX = """
+daemon off;
+user root;
+worker_processes 1;
+pid {folder}/nginx.pid;
+events {{ worker_connections 512; }}
+http {{
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  include {folder}/registry.conf;
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All of it."""
+
+    replicas: list[ServerProcess]
+    proxy: ServerProcess
+    database: Database
+    cache: RedisServer
+
+    @property
+    def client(self) -> RegistryClient:
+        return RegistryClient(self.proxy.host)
+
+
+def replica(folder: Path, environment: dict[str, str]) -> ServerProcess:
+    port = free_port()
+    command = (*SERVE_OUR_REGISTRY, str(FOLDER / "config.yml"))
+    return ServerProcess(
+        command, port=port, folder=folder, environment=environment | {"REGISTRY_HTTP_ADDR": f"127.0.0.1:{port}"}
+    )
+
+
+def proxy(folder: Path, replicas: list[ServerProcess], program: str) -> ServerProcess:
+    port = free_port()
+    folder.mkdir()
+    shipped = (FOLDER / "nginx" / "registry.conf").read_text()
+    own = shipped.replace("listen 8080;", f"listen 127.0.0.1:{port};").replace(
+        "/etc/nginx/upstream.conf", str(folder / "upstream.conf")
+    )
+    assert own.count(str(port)) == 1
+    (folder / "registry.conf").write_text(own)
+    servers = "".join(f"server {each.host} max_fails=2 fail_timeout=5s; " for each in replicas)
+    (folder / "upstream.conf").write_text(f"upstream registry {{ zone registry 64k; {servers} keepalive 32; }}\n")
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder))
+    command = [program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
+    return ServerProcess(command, port=port, folder=folder)
+
+
+@pytest.fixture
+def topology(database: Database, tool: Callable[[str], str], tmp_path: Path) -> Iterator[Topology]:
+    with ExitStack() as stack:
+        cache = stack.enter_context(RedisServer(tool("redis-server"), "--requirepass", REDIS_PASSWORD))
+        environment = {
+            "REGISTRY_HTTP_SECRET": "one text on all replicas",
+            "SEARCH_BACKEND": "MYSQL",
+            "SEARCH_BACKEND_MYSQL": database.dsn,
+            "REGISTRY_REDIS_PASSWORD": REDIS_PASSWORD,
+            # What the networks and volumes of compose say.
+            "REGISTRY_REDIS_ADDRS": f"[{cache.address}]",
+            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "images"),
+            "REGISTRY_HTTP_TRUSTEDPROXIES": "[127.0.0.0/8]",
+        }
+        replicas = [replica(tmp_path / f"replica-{number}", environment) for number in range(3)]
+        for each in replicas:
+            stack.push(each)
+            each.launch()
+        for each in replicas:
+            each.wait_until_ready()
+        front = stack.enter_context(proxy(tmp_path / "proxy", replicas, tool("nginx")))
+        yield Topology(replicas, front, database, cache)
+
+
+def test_clients_push_and_pull_while_a_replica_is_killed(topology, tool, tmp_path) -> None:
+    tool("skopeo")
+    image = make_image(60, layer_sizes=(200_000, 3_000_000))
+    layout = write_layout(tmp_path / "layout", image, "v1")
+    Skopeo(tmp_path / "pusher", topology.proxy.host).push(layout, "v1", "team/app:v1")
+    killer = threading.Timer(0.3, topology.replicas[0].kill)
+    killer.start()
+    for number in range(15):
+        # Reads are asked for again at another replica; nobody notices.
+        assert image.digest in topology.client.pull("team/app", "v1"), number
+    killer.join()
+    pushed = make_image(61)
+    topology.client.push("team/other", "v1", pushed)
+    topology.replicas[0].start()
+    for each in topology.replicas:
+        assert pushed.digest in RegistryClient(each.host).pull("team/other", "v1")
+        assert RegistryClient(each.host).catalog() == ["team/app", "team/other"]
+    assert topology.database.sql("select count(*) from repositories") == [(2,)]
+    assert topology.cache.client(password=REDIS_PASSWORD).dbsize() > 0
+
+
+def test_upload_goes_on_at_any_replica(topology) -> None:
+    blob = random.Random(5).randbytes(900_000)
+    location = topology.client.start_upload("team/crossing").header("Location")
+    assert location.startswith(f"http://{topology.proxy.host}/v2/team/crossing/blobs/uploads/")
+    for start in range(0, len(blob), 100_000):
+        location = topology.client.append(location, blob[start : start + 100_000]).expect(202).header("Location")
+    topology.client.finish_upload(location, digest_of(blob)).expect(201)
+    used = [each for each in topology.replicas if "/v2/team/crossing/" in each.log()]
+    assert len(used) == 3
+
+
+def test_one_request_is_followed_through_both_logs(topology) -> None:
+    forged = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9", "X-Request-Id": "mine"}
+    answer = topology.client.request("GET", "/v2/team/none/manifests/v1", headers=forged).expect(404)
+    request_id = answer.header("X-Request-Id")
+    front = [json.loads(line) for line in topology.proxy.log().splitlines() if request_id in line]
+    back = [json.loads(line) for each in topology.replicas for line in each.log().splitlines() if request_id in line]
+    assert [line["path"] for line in front] == ["/v2/team/none/manifests/v1"]
+    access = [line for line in back if "http.response.status" in line]
+    assert [(line["http.request.remoteaddr"], line["http.response.status"]) for line in access] == [("127.0.0.1", 404)]
+
+
+def test_index_and_cache_that_are_gone_stop_no_pull(topology) -> None:
+    image = make_image(62)
+    topology.client.push("team/app", "v1", image)
+    topology.database.server.kill()
+    topology.cache.kill()
+    for _ in range(3):
+        assert image.digest in topology.client.pull("team/app", "v1")
+    topology.client.push("team/later", "v1", make_image(63))
+    assert topology.client.request("GET", "/readyz").status == 200
+
+
+def test_stop_of_one_replica_drains_it(topology) -> None:
+    replica = topology.replicas[1]
+    os.kill(replica.pid, signal.SIGTERM)
+    for number in range(6):
+        topology.client.push(f"team/app{number}", "v1", make_image(64))
+    assert replica.wait() == 0

@@ -1,0 +1,279 @@
+"""`registry doctor` beside real servers, proxies and databases: sound ones, and each broken in one way."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrypoints.exit_codes import ExitCode
+from tests.support.certificates import Authority, Pair
+from tests.support.htpasswd import write_htpasswd
+from tests.support.mariadb import Database, MariaDbServer
+from tests.support.oci import make_image
+from tests.support.processes import RegistryServer, RoundRobinProxy, free_port
+from tests.support.proxies import BrokenNginx, Nginx
+from tests.support.registry_client import RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
+
+pytestmark = pytest.mark.e2e
+
+Findings = dict[str, dict[str, str]]
+PASSWORD = "correct horse battery staple"
+
+
+def examine(config: Path, *options: str, environment: Mapping[str, str] | None = None) -> tuple[int, Findings]:
+    """Run the command, and return its exit code and each check's finding."""
+    command = [sys.executable, "-m", "entrypoints.cli", "doctor", str(config), "--json", *options]
+    done = subprocess.run(
+        command, cwd=REPOSITORY_ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+    lines: list[dict[str, str]] = [json.loads(line) for line in done.stdout.splitlines()]
+    return done.returncode, {line["check"]: line for line in lines}
+
+
+def bad(findings: Findings) -> dict[str, str]:
+    """The remedies of all that is not as it should be."""
+    return {check: finding.get("remedy", "") for check, finding in findings.items() if finding["verdict"] == "failure"}
+
+
+def tree(folder: Path) -> set[str]:
+    # Finished uploads are swept a second later.
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {path for path in files if "/_uploads/" not in path or "registry-doctor" in path}
+
+
+@contextmanager
+def behind(folder: Path, edits: Mapping[str, str], **config: Any) -> Iterator[tuple[RegistryServer, str, Pair]]:
+    """A registry behind nginx, set up as the document says but for `edits`."""
+    pair = Authority(folder).issue("proxy")
+    with (
+        RegistryServer(folder / "server", folder / "storage", config=config) as server,
+        BrokenNginx(folder / "proxy", server.host, pair, edits=edits) as proxy,
+    ):
+        yield server, f"https://127.0.0.1:{proxy.port}", pair
+
+
+def test_sound_registry_passes_and_nothing_is_left(tool: Callable[[str], str], tmp_path: Path) -> None:
+    tool("nginx")
+    with behind(tmp_path, {}) as (server, url, pair):
+        RegistryClient(server.host).push("team/app", "v1", make_image(950))
+        before = tree(server.storage)
+        code, findings = examine(
+            server.config_path,
+            "--url",
+            url,
+            "--ca",
+            str(pair.authority),
+            "--largest-body",
+            "20",
+            "--replica",
+            server.url,
+        )
+        assert bad(findings) == {}
+        assert code == ExitCode.OK
+        verdicts = {finding["verdict"] for finding in findings.values()}
+        assert verdicts == {"ok"}, findings
+        assert len(findings) > 30
+        assert tree(server.storage) == before
+        assert RegistryClient(server.host).catalog() == ["team/app"]
+
+
+@pytest.mark.parametrize(
+    ("edits", "check", "remedy"),
+    [
+        (
+            {"proxy_set_header X-Forwarded-Proto $scheme;": ""},
+            "push: Location of POST",
+            "X-Forwarded-Proto",
+        ),
+        ({"proxy_set_header Host $http_host;": "proxy_set_header Host $host;"}, "push: Location of POST", "port"),
+        (
+            {"proxy_set_header Host $http_host;": "proxy_set_header Host registry.internal;"},
+            "push: Location of POST",
+            "http.host",
+        ),
+        ({"client_max_body_size 0;": "client_max_body_size 1m;"}, "limits: a body of 2 MiB", "client_max_body_size"),
+        (
+            {"client_max_body_size 0;": "client_max_body_size 0; limit_except GET POST PUT PATCH { deny all; }"},
+            "push: DELETE of a manifest",
+            "DELETE",
+        ),
+        (
+            {"proxy_buffering off;": "gzip on; gzip_types *; gzip_proxied any; gzip_min_length 1;"},
+            "push: GET of a blob",
+            "compress",
+        ),
+        ({"location / {": "location /v1/ {"}, "push: the API's root", "/v2/"),
+        ({"proxy_buffering off;": "proxy_hide_header Docker-Content-Digest;"}, "push: Docker-Content-Digest", "pass"),
+    ],
+    ids=["scheme", "port", "host", "body", "delete", "gzip", "path", "header"],
+)
+def test_wrong_proxy_is_told_with_its_remedy(
+    edits: Mapping[str, str], check: str, remedy: str, tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    tool("nginx")
+    with behind(tmp_path, edits) as (server, url, pair):
+        options = ("--url", url, "--ca", str(pair.authority), "--largest-body", "4")
+        code, findings = examine(server.config_path, *options)
+        assert code == ExitCode.DAMAGE
+        assert remedy in bad(findings)[check], findings[check]
+        assert not {line for line in tree(server.storage) if "/blobs/" in line}
+
+
+@pytest.mark.parametrize(
+    ("days", "trusts", "remedy"),
+    [(-1.0, ["proxy"], "renew"), (30.0, [], "chain")],
+    ids=["expired", "unknown-authority"],
+)
+def test_certificate_is_told(
+    days: float, trusts: list[str], remedy: str, tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    tool("nginx")
+    authority = Authority(tmp_path)
+    pair = authority.issue("proxy", days=days)
+    with (
+        RegistryServer(tmp_path / "server", tmp_path / "storage") as server,
+        Nginx(tmp_path / "proxy", server.host, pair) as proxy,
+    ):
+        trust = ("--ca", str(pair.authority)) if trusts else ()
+        code, findings = examine(server.config_path, "--url", f"https://127.0.0.1:{proxy.port}", *trust)
+    assert code == ExitCode.DAMAGE
+    assert remedy in bad(findings)["certificate: trusted by clients"]
+    assert findings["certificate: age"]["verdict"] == ("ok" if days > 0 else "failure")
+
+
+@pytest.mark.parametrize("way", ["balancer", "replicas"])
+def test_differing_secrets_are_told(way: str, tool: Callable[[str], str], tmp_path: Path) -> None:
+    tool("nginx")
+    other = {"http": {"secret": "another secret"}}
+    with (
+        RegistryServer(tmp_path / "one", tmp_path / "storage") as one,
+        RegistryServer(tmp_path / "two", tmp_path / "storage", config=other) as two,
+        RoundRobinProxy(tmp_path / "proxy", [one, two]) as proxy,
+    ):
+        options = ("--url", proxy.url) if way == "balancer" else ("--replica", one.url, "--replica", two.url)
+        code, findings = examine(one.config_path, *options, "--largest-body", "1")
+        assert code == ExitCode.DAMAGE
+        assert "http.secret" in bad(findings)["replicas: one upload at several"]
+
+
+def test_replicas_on_different_storage_are_told(tmp_path: Path) -> None:
+    with (
+        RegistryServer(tmp_path / "one", tmp_path / "storage") as one,
+        RegistryServer(tmp_path / "two", tmp_path / "elsewhere") as two,
+    ):
+        _, findings = examine(one.config_path, "--replica", one.url, "--replica", two.url)
+        assert "same storage" in bad(findings)["replicas: one upload at several"]
+
+
+def test_user_comes_with_a_password(tmp_path: Path) -> None:
+    users = write_htpasswd(tmp_path / "users", doctor=PASSWORD)
+    password_file = tmp_path / "password"
+    password_file.write_text(PASSWORD + "\n")
+    config = {"auth": {"htpasswd": {"realm": "test", "path": str(users)}}}
+    with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
+        options = ("--url", server.url, "--largest-body", "1")
+        _, findings = examine(server.config_path, *options)
+        assert "--user" in bad(findings)["push: the API's root"]
+        code, findings = examine(
+            server.config_path, *options, "--user", "doctor", "--password-file", str(password_file)
+        )
+        assert (code, bad(findings)) == (ExitCode.OK, {})
+
+
+def test_deleting_that_is_switched_off_is_told(tmp_path: Path) -> None:
+    config = {"storage": {"delete": {"enabled": False}}}
+    with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
+        code, findings = examine(server.config_path, "--url", server.url, "--largest-body", "1")
+        assert code == ExitCode.DAMAGE
+        assert "storage.delete.enabled" in bad(findings)["push: DELETE of a manifest"]
+        # What the API would not delete is gone all the same.
+        assert tree(server.storage) == set()
+
+
+def write_config(tmp_path: Path, **sections: Any) -> Path:
+    document = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(tmp_path / "data")}}, **sections}
+    path = tmp_path / "config.yml"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rights", "missing"),
+    [
+        ("ALL", set()),
+        ("SELECT", {"INSERT", "UPDATE", "DELETE"}),
+        ("SELECT, INSERT, UPDATE", {"DELETE"}),
+        ("SELECT, INSERT, DELETE, CREATE", {"UPDATE"}),
+    ],
+)
+def test_each_missing_right_in_mysql_is_told(
+    rights: str, missing: set[str], database: Database, mariadb: MariaDbServer, tmp_path: Path
+) -> None:
+    database.sql("CREATE TABLE repositories (name VARCHAR(255) NOT NULL PRIMARY KEY, createTime BIGINT NOT NULL)")
+    user = mariadb.create_user(database, f"limited_{abs(hash(rights)) % 10**8}", rights)
+    environment = {"PATH": "/usr/bin", "SEARCH_BACKEND": "MYSQL", "SEARCH_BACKEND_MYSQL": user.dsn}
+    code, findings = examine(write_config(tmp_path), environment=environment)
+    assert {check.removeprefix("mysql: ") for check in bad(findings)} == missing
+    assert code == (ExitCode.DAMAGE if missing else ExitCode.OK)
+    assert all("GRANT" in remedy for remedy in bad(findings).values())
+    is_granted = rights == "ALL" or "CREATE" in rights
+    assert findings["mysql: CREATE"]["verdict"] == ("ok" if is_granted else "warning")
+    assert database.sql("SELECT name FROM repositories") == []
+    assert user.password not in json.dumps(findings)
+
+
+def test_mysql_that_is_away_is_told_without_its_password(tmp_path: Path) -> None:
+    dsn = f"user:{PASSWORD.replace(' ', '')}@tcp(127.0.0.1:{free_port()})/registry"
+    environment = {"PATH": "/usr/bin", "SEARCH_BACKEND": "MYSQL", "SEARCH_BACKEND_MYSQL": dsn}
+    code, findings = examine(write_config(tmp_path), environment=environment)
+    assert code == ExitCode.DAMAGE
+    assert "catalog: mysql" in bad(findings)
+    assert PASSWORD.replace(" ", "") not in json.dumps(findings)
+
+
+def test_folder_in_place_of_the_catalog_file_is_told(tmp_path: Path) -> None:
+    names = tmp_path / "names"
+    names.mkdir()
+    config = write_config(tmp_path, catalog={"local": {"path": str(names)}})
+    code, findings = examine(config, environment={"PATH": "/usr/bin", "SEARCH_BACKEND": "LOCAL"})
+    assert code == ExitCode.DAMAGE
+    assert "touch" in bad(findings)["catalog file: read and write"]
+
+
+def test_storage_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    code, findings = examine(write_config(tmp_path))
+    assert code == ExitCode.DAMAGE
+    assert "storage: open" in bad(findings)
+
+
+def test_redis_is_reached_or_told(tool: Callable[[str], str], tmp_path: Path) -> None:
+    port = free_port()
+    redis = subprocess.Popen(
+        [tool("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        check = f"redis: 127.0.0.1:{port}"
+        config = write_config(tmp_path, redis={"addrs": [f"127.0.0.1:{port}"], "password": PASSWORD})
+        for _ in range(20):
+            _, findings = examine(config)
+            if findings[check]["verdict"] == "ok":
+                break
+        assert findings[check]["verdict"] == "ok"
+        _, findings = examine(write_config(tmp_path, redis={"addrs": [f"127.0.0.1:{port}"], "password": "wrong"}))
+        assert "redis.password" in bad(findings)[check]
+    finally:
+        redis.kill()
+        redis.wait(timeout=10)
+    _, findings = examine(config)
+    assert "redis.addrs" in bad(findings)[check]

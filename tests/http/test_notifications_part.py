@@ -1,0 +1,65 @@
+"""Notifications beside the requests of a server: who records, who delivers, and what a reload changes."""
+
+from dataclasses import replace
+
+import pytest
+
+from config.container import Container, event_endpoints
+from config.settings import EndpointSettings, NotificationSettings, OutboxBackend, OutboxSettings, Settings
+from core.events import EventAction
+from entrypoints.http.notifications_part import NotificationsPart, notification_jobs
+
+
+def settings(*names):
+    endpoints = tuple(EndpointSettings(name=name, url="http://127.0.0.1:1/") for name in names)
+    return replace(Settings(), notifications=NotificationSettings(endpoints=endpoints))
+
+
+def jobs(begun, *, is_first):
+    container = Container(settings=begun)
+    return notification_jobs(container.events(), container.notifier(), begun, is_first=is_first)
+
+
+@pytest.mark.parametrize(
+    ("backend", "is_first", "count"),
+    [
+        (OutboxBackend.STORAGE, True, 2),
+        (OutboxBackend.STORAGE, False, 1),
+        (OutboxBackend.LOCAL, False, 1),
+        (OutboxBackend.MEMORY, False, 2),
+    ],
+)
+def test_first_process_delivers_or_each_its_own_memory(tmp_path, backend, is_first, count):
+    begun = settings("a")
+    outbox = OutboxSettings(backend=backend, path=str(tmp_path))
+    begun = replace(begun, notifications=replace(begun.notifications, outbox=outbox))
+    assert len(jobs(begun, is_first=is_first)) == count
+
+
+async def test_end_records_pulls_and_leaves_the_lease():
+    begun = settings("a")
+    container = Container(settings=begun)
+    async with container.blob_storage():
+        [recording, _] = notification_jobs(container.events(), container.notifier(), begun, is_first=True)
+        await recording.run()
+        await recording.finish()
+        assert not container.notifier().stats().is_delivering
+
+
+def test_reload_changes_endpoints_only_where_they_differ():
+    begun = settings("a")
+    container = Container(settings=begun)
+    made = []
+
+    def make(notifications):
+        made.append(notifications)
+        return event_endpoints(notifications)
+
+    part = NotificationsPart(container.notifier(), begun.notifications, make)
+    part.apply(begun)
+    assert made == []
+    part.apply(settings("b", "c"))
+    assert [each.name for each in container.notifier().stats().endpoints] == ["b", "c"]
+    part.apply(settings())
+    assert not container.events().wants(EventAction.PUSH)
+    assert len(made) == 2

@@ -1,0 +1,122 @@
+"""Retention beside the requests."""
+
+import logging
+from datetime import timedelta
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core import layout, media_types
+from core.digest import Digest
+from core.events import EventAction, Occurrence, Origin
+from core.lease import Lease
+from core.names import RepositoryName, Tag
+from core.ports.event_sink import NO_EVENTS
+from core.pulls import PullRecorder
+from core.retention import RetentionRule
+from core.schedule import SharedSchedule
+from entrypoints.http.retaining import FLUSH_SECONDS, LOOK_SECONDS, pull_recording_job, retention_job
+from entrypoints.retaining import retention_hooks
+from entrypoints.telling import tell_removal, tell_restoration
+from tests.http.conftest import build_registry
+from tests.http.test_events import CollectingSink
+from tests.support.content import image_manifest
+from tests.support.core_services import CoreServices, counting_ids
+from tests.support.invariants import tags_of
+from tests.support.simulated_time import SimulatedTime
+
+NAME = RepositoryName("team/app")
+IMAGES = [image_manifest(b"{}", annotations={"number": str(number)}) for number in range(3)]
+DAY = 24 * 3600.0
+
+
+@pytest.fixture
+def time():
+    return SimulatedTime()
+
+
+@pytest.fixture
+async def services(time):
+    storage = InMemoryBlobStorage(now=time.now)
+    services = CoreServices(storage=storage, retention_rules=[RetentionRule(keep_last=1)])
+    await services.push_blob(NAME, b"{}")
+    for number, image in enumerate(IMAGES):
+        await services.manifests.put(NAME, image, media_types.OCI_MANIFEST, tags=[Tag(f"v{number}")])
+        await time.advance(60)
+    return services
+
+
+def make_job(services, time, owner_id="a", interval=DAY, events=NO_EVENTS):
+    lease = Lease(services.storage, layout.lease("r"), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep)
+    schedule = SharedSchedule(services.storage, lease, key=layout.job("r"), interval=timedelta(seconds=interval))
+    return retention_job(build_registry(services), schedule, events, interval_seconds=interval)
+
+
+async def test_one_replica_deletes_and_tells(services, time, caplog):
+    with caplog.at_level(logging.INFO):
+        for owner_id in "ab":
+            await make_job(services, time, owner_id).run()
+    assert await tags_of(services, NAME) == ["v2"]
+    gone = [record.tag for record in caplog.records if record.message == "tag deleted by retention"]
+    assert sorted(gone) == ["v0", "v1"]
+    assert await services.storage.read(layout.job("r")) == b'{"repositories": 1, "tags": 3, "deleted": 2}'
+
+
+async def test_replicas_look_at_different_moments_and_wait_while_read_only(services, time):
+    job = make_job(services, time)
+    assert job.every == LOOK_SECONDS
+    assert job.is_upkeep
+    delays = {job.delay() for _ in range(20)}
+    assert len(delays) > 10
+    assert all(0 <= delay <= LOOK_SECONDS for delay in delays)
+    assert make_job(services, time, interval=5).every == 5
+
+
+async def test_pulls_are_written_by_every_process_and_at_its_end(services, time):
+    recorder = PullRecorder(services.storage, clock=time.clock, new_id=counting_ids())
+    job = pull_recording_job(recorder)
+    assert job.every == FLUSH_SECONDS
+    await job.run()
+    recorder.note(NAME, Digest.of(IMAGES[0]))
+    await job.finish()
+    pulls = await services.pulls.read(oldest=timedelta(days=1), merges=False)
+    assert pulls.last(NAME, Digest.of(IMAGES[0])) is not None
+
+
+async def test_pull_is_told_by_its_digest(start, services):
+    told = []
+    await services.push_blob(NAME, b"{}")
+    api = await start(on_pull=lambda name, digest: told.append((name, digest)))
+    await api.push_blob(NAME, b"{}")
+    await api.push_manifest(NAME, "v1", IMAGES[0], media_types.OCI_MANIFEST)
+    assert told == []
+    for method, reference in (("GET", "v1"), ("HEAD", "v1"), ("GET", Digest.of(IMAGES[0])), ("GET", "missing")):
+        async with api.request(method, f"/v2/{NAME}/manifests/{reference}"):
+            pass
+    assert told == [(NAME, Digest.of(IMAGES[0]))] * 3
+
+
+async def test_what_the_registry_does_by_itself_is_told(services, time):
+    sink = CollectingSink()
+    registry = build_registry(services)
+    await make_job(services, time, events=sink).run()
+    assert sorted(event.tag for event in sink.occurrences()) == ["v0", "v1"]
+    await tell_restoration(sink, registry, await registry.restore("team/app:v0"), by="bob")
+    [(back, origin)] = sink.take()
+    assert (back.action, back.repository, back.tag) == (EventAction.PUSH, NAME, "v0")
+    assert (back.digest, back.size, back.media_type) == (Digest.of(IMAGES[0]), len(IMAGES[0]), media_types.OCI_MANIFEST)
+    assert origin == Origin(actor="bob")
+    await tell_removal(sink, await registry.delete_repository(NAME), by="bob")
+    assert sink.occurrences() == [Occurrence(action=EventAction.DELETE, repository=NAME)]
+    sink.wanted = frozenset()
+    await tell_restoration(sink, registry, await registry.restore("team/app:v2"), by="bob")
+    assert sink.take() == []
+
+
+async def test_collection_applies_the_rules_first_if_there_are_any(services):
+    registry = build_registry(services)
+    assert retention_hooks(registry, NO_EVENTS, by="bob", is_wanted=False) == ()
+    [hook] = retention_hooks(registry, NO_EVENTS, by="bob", is_wanted=True)
+    await hook()
+    assert await tags_of(services, NAME) == ["v2"]
+    assert {removal.entry.by async for removal in registry.trash.removals()} == {"bob"}

@@ -1,0 +1,52 @@
+"""A folder's registry as tests of the command line fill it and look at it, without a server."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from config.container import Container
+from config.loader import load
+from core import media_types
+from core.digest import Digest
+from core.names import RepositoryName, Tag
+from core.registry import Registry
+from tests.support.content import image_manifest
+from tests.support.core_services import chunks
+
+NAME = RepositoryName("team/app")
+IMAGE = image_manifest(b"{}", [b"layer"])
+DIGEST = Digest.of(IMAGE)
+OTHER = image_manifest(b"{}", [])
+V1 = Tag("v1")
+
+
+def on_store(config_file: str, work: Callable[[Registry], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        container = Container(settings=load(config_file).settings)
+        async with container.blob_storage(), container.catalog_index():
+            return await work(container.registry())
+
+    return asyncio.run(run())
+
+
+def push(config_file: str, *tags: str, manifest: bytes = IMAGE) -> None:
+    async def work(registry: Registry) -> None:
+        for content in (b"{}", b"layer"):
+            await registry.uploads.put(NAME, Digest.of(content), chunks(content))
+        await registry.push_manifest(NAME, manifest, media_types.OCI_MANIFEST, tags=[Tag(tag) for tag in tags])
+
+    on_store(config_file, work)
+
+
+def delete(config_file: str, reference: Tag | Digest) -> None:
+    on_store(config_file, lambda registry: registry.delete_manifest(NAME, reference, by="alice"))
+
+
+def target(config_file: str, tag: Tag = V1) -> Any:
+    return on_store(config_file, lambda registry: registry.manifests.resolve(NAME, tag))
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()

@@ -1,0 +1,113 @@
+"""A real endpoint for events: an aiohttp server in a thread of its own, which can be slow, wrong or away."""
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.support.processes import free_port
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One request to the endpoint, and what it was answered."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    event: Mapping[str, Any]
+    status: int
+
+    @property
+    def repository(self) -> str:
+        """The repository that the event speaks of."""
+        name: str = self.event["target"]["repository"]
+        return name
+
+
+class EventEndpoint:
+    """Keeps what it is sent, in order; `answer` decides on the status, told the path and the event.
+
+    A status of 0 is no answer at all. Runs within its context; `close` and `open` by hand are an outage.
+    """
+
+    def __init__(self, answer: Callable[[str, Mapping[str, Any]], int] = lambda _path, _event: 200) -> None:
+        self.answer = answer
+        self.port = free_port()
+        self.delay_seconds = 0.0
+        """How long an answer takes."""
+        self.deliveries: list[Delivery] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._runner: web.AppRunner | None = None
+
+    def url(self, path: str = "/events") -> str:
+        """Where events go."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def open(self) -> None:
+        """Listen."""
+        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
+
+    def close(self) -> None:
+        """Listen no more. Idempotent."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+
+    def taken(self, *, path: str = "/events", repository: str | None = None) -> Sequence[Delivery]:
+        """What was answered with success, in order."""
+        return [
+            each
+            for each in list(self.deliveries)
+            if each.path == path and 200 <= each.status < 400 and repository in {None, each.repository}
+        ]
+
+    async def _open(self) -> None:
+        app = web.Application(client_max_size=2**26)
+        app.router.add_post("/{path:.*}", self._take)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+
+    async def _close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            # Connections that were cut are closed by the loop a little later.
+            await asyncio.sleep(0.1)
+            self._runner = None
+
+    async def _take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        [event] = json.loads(body)["events"]
+        await asyncio.sleep(self.delay_seconds)
+        status = self.answer(request.path, event)
+        if status:
+            self.deliveries.append(Delivery(request.path, request.headers, body, event, status))
+            return web.Response(status=status)
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=500)
+
+
+def unreliable(seed: int, rate: float) -> Callable[[str, Mapping[str, Any]], int]:
+    """Fail so often, in one of several ways."""
+    chance = random.Random(seed)
+    return lambda _path, _event: chance.choice([0, 500, 503, 404]) if chance.random() < rate else 200

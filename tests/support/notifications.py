@@ -1,0 +1,57 @@
+"""Events, and receivers that do as a test says."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from typing_extensions import override
+
+from core.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.notifications.envelope import EnvelopeType, EventDocument, event_document
+from core.ports.event_receiver import EventReceiver, ReceiverUnavailableError
+
+Answer = int | str
+"""A status, or why there is none."""
+
+
+def make_event(event_id: str, repository: str = "a", **occurrence: Any) -> EventDocument:
+    """An event as it is recorded."""
+    return event_document(
+        Occurrence(action=EventAction.PUSH, repository=repository, **occurrence),
+        BY_THE_REGISTRY,
+        event_id=event_id,
+        happened_at=datetime(2026, 11, 24, tzinfo=UTC),
+        source={"addr": "test:5000", "instanceID": "test"},
+        envelope=EnvelopeType.V1,
+    )
+
+
+class ScriptedReceiver(EventReceiver):
+    """Remembers every event that it was sent, in order, and answers as `answer` says, told the event."""
+
+    def __init__(self, answer: Callable[[Any], Answer] = lambda _event: 200) -> None:
+        self.answer = answer
+        self.tries: list[Any] = []
+        self.taken: list[Any] = []
+
+    @override
+    async def post(self, body: bytes) -> int:
+        [event] = json.loads(body)["events"]
+        self.tries.append(event)
+        answer = self.answer(event)
+        if isinstance(answer, str):
+            raise ReceiverUnavailableError(answer)
+        if answer < 400:
+            self.taken.append(event)
+        return answer
+
+    def taken_ids(self, repository: str | None = None) -> list[str]:
+        """Ids of what was taken, in order, of one repository or all."""
+        return [each["id"] for each in self.taken if repository in {None, each["target"]["repository"]}]
+
+
+def each_in_turn(*answers: Answer) -> Callable[[Any], Answer]:
+    """Answer so, then as the last one for ever."""
+    left: Iterator[Answer] = iter(answers)
+    return lambda _event: next(left, answers[-1])

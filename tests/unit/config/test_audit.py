@@ -1,0 +1,44 @@
+"""`audit`: one place, and no wish without it."""
+
+import pytest
+
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
+from config.container import Container
+from config.settings import AuditSettings
+from tests.support.configuration import MINIMAL, LoadText, problems_of
+
+
+def test_nothing_is_audited_unless_asked(load_text: LoadText) -> None:
+    settings = load_text(MINIMAL).settings
+    assert settings.audit == AuditSettings()
+    assert isinstance(Container(settings=settings).audit_log(), DisabledAuditLog)
+
+
+def test_file_is_a_place(load_text: LoadText) -> None:
+    text = MINIMAL + "audit: {file: /var/log/a.jsonl, pulls: true, required: true, fsync: true}\n"
+    settings = load_text(text).settings
+    assert settings.audit == AuditSettings(file="/var/log/a.jsonl", pulls=True, required=True, sync=True)
+    log = Container(settings=settings).audit_log()
+    assert isinstance(log, FileAuditLog)
+    assert log.name == "/var/log/a.jsonl"
+
+
+def test_standard_output_is_a_place(load_text: LoadText) -> None:
+    settings = load_text(MINIMAL, {"REGISTRY_AUDIT_STDOUT": "true"}).settings
+    assert isinstance(Container(settings=settings).audit_log(), StreamAuditLog)
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ("{file: a, stdout: true}", "`audit.stdout` cannot be true beside `file`"),
+        ("{required: true}", "`audit.required` needs `file` or `stdout`"),
+        ("{pulls: true}", "`audit.pulls` needs `file` or `stdout`"),
+        ("{fsync: true}", "`audit.fsync` needs `file` or `stdout`"),
+        ("{stdout: true, fsync: true}", "`audit.fsync` needs `file`"),
+        ("{file: a, require: true}", "`audit.require`"),
+    ],
+)
+def test_what_would_not_be_fulfilled_is_refused(load_text: LoadText, section: str, problem: str) -> None:
+    assert any(problem in each for each in problems_of(load_text, MINIMAL + f"audit: {section}\n"))

@@ -1,0 +1,275 @@
+"""One of several processes delivers; another takes over; endpoints come and go while it runs."""
+
+import asyncio
+import itertools
+from datetime import timedelta
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core import layout
+from core.errors import StorageUnavailableError
+from core.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.lease import Lease
+from core.notifications.endpoint import Endpoint
+from core.notifications.notifier import Notifier
+from core.notifications.outbox import Outbox
+from core.notifications.recorder import EventRecorder, RecorderOptions
+from core.notifications.upkeep import Bounds, Upkeep
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.notifications import ScriptedReceiver
+from tests.support.simulated_time import SimulatedTime
+
+TTL = 15.0
+POLL = 2.0
+BOUNDS = Bounds(bytes_max=10**9, age_max=timedelta(minutes=2), dead_age_max=timedelta(days=30))
+
+
+class Process:
+    """A process that records and delivers."""
+
+    def __init__(self, storage, time, name, ids):
+        self.outbox = Outbox(storage, process=name, now=time.now)
+        self.recorder = EventRecorder(
+            self.outbox, RecorderOptions(), source={}, now=time.now, new_id=lambda: str(next(ids))
+        )
+        lease = Lease(
+            storage, layout.lease("notifications"), owner_id=name, ttl=TTL, clock=time.clock, sleep=time.sleep
+        )
+        self.notifier = Notifier(
+            self.outbox,
+            self.recorder,
+            lease,
+            Upkeep(self.outbox, BOUNDS, now=time.now),
+            poll_seconds=POLL,
+            contend_seconds=TTL / 2,
+            clock=time.clock,
+            sleep=time.sleep,
+        )
+        self.task = None
+
+    def start(self):
+        self.task = asyncio.create_task(self.notifier.run())
+
+    async def push(self, repository="a"):
+        await self.recorder.emit([Occurrence(action=EventAction.PUSH, repository=repository)], BY_THE_REGISTRY)
+
+    def numbers(self, name="e"):
+        return next(each for each in self.notifier.stats().endpoints if each.name == name)
+
+    async def stop(self):
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@pytest.fixture
+def time():
+    return SimulatedTime()
+
+
+@pytest.fixture
+def storage(time):
+    return InMemoryBlobStorage(now=time.now)
+
+
+@pytest.fixture
+def receiver():
+    return ScriptedReceiver()
+
+
+@pytest.fixture
+async def start(storage, time, receiver):
+    processes, ids = [], itertools.count(1)
+
+    def begin(*receivers):
+        process = Process(storage, time, f"p{len(processes)}", ids)
+        endpoints = [Endpoint(name="e", receiver=receiver)]
+        endpoints += [Endpoint(name=f"e{number}", receiver=each) for number, each in enumerate(receivers)]
+        process.notifier.use(endpoints, RecorderOptions())
+        process.start()
+        processes.append(process)
+        return process
+
+    yield begin
+    for process in processes:
+        await process.stop()
+
+
+async def test_own_events_are_delivered_at_once(time, receiver, start):
+    process = start()
+    await time.advance(1)
+    await process.push()
+    await time.advance(0)
+    assert receiver.taken_ids() == ["1"]
+    assert process.notifier.stats().is_delivering
+
+
+async def test_events_of_other_processes_are_delivered_by_one_in_order(time, receiver, start):
+    first, second = start(), start()
+    await time.advance(5)
+    assert [each.notifier.stats().is_delivering for each in (first, second)] == [True, False]
+    for number in range(10):
+        await (first, second)[number % 2].push()
+        await time.advance(0.1)
+    await time.advance(POLL)
+    assert [event["id"] for event in receiver.tries] == [str(number) for number in range(1, 11)]
+
+
+async def test_another_takes_over_from_one_that_is_killed(storage, time, receiver, start):
+    first = start()
+    await time.advance(1)
+    # A kill leaves the lease behind.
+    lease = await storage.read(layout.lease("notifications"))
+    await first.stop()
+    await storage.write(layout.lease("notifications"), lease)
+    second = start()
+    await first.push()
+    await time.advance(TTL)
+    assert receiver.taken_ids() == []
+    await time.advance(1.5 * TTL)
+    assert receiver.taken_ids() == ["1"]
+    assert second.notifier.stats().is_delivering
+
+
+async def test_one_that_ends_in_order_leaves_the_lease_free(time, receiver, start):
+    first, second = start(), start()
+    await time.advance(1)
+    await first.stop()
+    await first.push()
+    await time.advance(TTL / 2)
+    assert receiver.taken_ids() == ["1"]
+    assert second.notifier.stats().is_delivering
+
+
+async def test_endpoint_that_is_down_does_not_hold_up_another(time, receiver, start):
+    down = ScriptedReceiver(lambda _event: "refused")
+    process = start(down)
+    await time.advance(1)
+    for _ in range(30):
+        await process.push()
+        await time.advance(1)
+    assert len(receiver.taken_ids()) == 30
+    assert down.taken == []
+    assert process.numbers("e0").is_down
+    assert not process.numbers().is_down
+    await time.advance(30)
+    assert (process.numbers().queued, process.numbers("e0").queued) == (0, 30)
+    assert process.numbers("e0").lag_seconds > 30
+
+
+async def test_endpoints_change_while_it_runs(time, receiver, start):
+    process = start()
+    await time.advance(1)
+    replacement = ScriptedReceiver()
+    process.notifier.use([Endpoint(name="new", receiver=replacement)], RecorderOptions())
+    await process.push()
+    await asyncio.sleep(0.05)
+    await time.advance(5)
+    assert (receiver.taken_ids(), replacement.taken_ids()) == ([], ["1"])
+    process.notifier.use([], RecorderOptions())
+    await process.push()
+    await time.advance(5)
+    assert replacement.taken_ids() == ["1"]
+
+
+async def test_numbers_of_an_endpoint_go_on_when_it_comes_back(time, receiver, start):
+    process = start()
+    await time.advance(1)
+    await process.push()
+    await time.advance(1)
+    process.notifier.use([], RecorderOptions())
+    assert process.notifier.stats().endpoints == []
+    process.notifier.use([Endpoint(name="e", receiver=receiver)], RecorderOptions())
+    assert (process.numbers().recorded, process.numbers().delivered) == (1, 1)
+
+
+async def test_without_endpoints_it_costs_nothing(storage, time, start):
+    process = start()
+    process.notifier.use([], RecorderOptions())
+    await asyncio.sleep(0.05)
+    await time.advance(100)
+    assert [key async for key, _ in storage.walk("/")] == []
+
+
+async def test_finish_delivers_what_can_be_delivered(storage, time, receiver, start):
+    process = start()
+    await process.stop()
+    await process.push()
+    await process.notifier.finish(1.0)
+    assert receiver.taken_ids() == ["1"]
+    assert [key async for key, _ in storage.walk("/")] == []
+
+
+async def test_finish_leaves_the_rest_in_the_outbox(time, receiver, start):
+    process = start()
+    await process.stop()
+    await process.push()
+    receiver.answer = lambda _event: "refused"
+    await process.notifier.finish(0.2)
+    assert len(receiver.tries) == 1
+    [batch] = await process.outbox.queued("e")
+    assert batch.number == 1
+
+
+async def test_finish_leaves_it_to_the_one_that_delivers(time, receiver, start):
+    first, second = start(), start()
+    await time.advance(1)
+    await second.stop()
+    await second.push()
+    await second.notifier.finish(1.0)
+    assert receiver.taken_ids() == []
+    await time.advance(POLL)
+    assert receiver.taken_ids() == ["1"]
+    assert first.notifier.stats().is_delivering
+
+
+async def test_events_of_an_endpoint_that_is_gone_grow_old(storage, time, start):
+    process = start()
+    await process.outbox.record({"gone": [{"id": "x", "action": "push", "target": {"repository": "a"}}]})
+    await time.advance(200)
+    assert await process.outbox.queued("gone") == []
+    assert len(await process.outbox.dead("gone")) == 1
+
+
+async def test_finish_with_nothing_to_deliver_costs_a_look(storage, time, receiver):
+    counting = FaultyBlobStorage(storage)
+    process = Process(counting, time, "p", itertools.count(1))
+    process.notifier.use([Endpoint(name="e", receiver=receiver)], RecorderOptions())
+    await process.notifier.finish(1.0)
+    assert [operation.partition(" ")[0] for operation in counting.operations] == ["list_children"]
+
+
+async def test_finish_ends_in_time_when_the_endpoint_hangs(time, receiver, start):
+    process = start()
+    await process.stop()
+    await process.push()
+
+    async def hang(_body):
+        await asyncio.Event().wait()
+
+    receiver.post = hang
+    async with asyncio.timeout(5):
+        await process.notifier.finish(0.05)
+    [batch] = await process.outbox.queued("e")
+    assert batch.number == 1
+
+
+async def test_finish_without_endpoints_does_nothing(storage, time, start):
+    process = start()
+    await process.stop()
+    process.notifier.use([], RecorderOptions())
+    await process.notifier.finish(1.0)
+    assert [key async for key, _ in storage.walk("/")] == []
+
+
+async def test_failing_outbox_is_told_to_who_runs_it(time, receiver, start):
+    process = start()
+    await time.advance(1)
+
+    async def fail(_endpoint, *, limit=None):
+        raise StorageUnavailableError("down")
+
+    process.outbox.queued = fail
+    await time.advance(5)
+    assert isinstance(process.task.exception(), StorageUnavailableError)
+    assert not process.notifier.stats().is_delivering

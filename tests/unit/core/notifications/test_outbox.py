@@ -1,0 +1,108 @@
+"""What the outbox does with what is not its own, or broken, and how much it keeps in memory."""
+
+import json
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core import layout
+from core.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.notifications import outbox as outbox_module
+from core.notifications.names import BatchName, parse_name
+from core.notifications.outbox import Outbox
+from core.ports.event_sink import NO_EVENTS
+from tests.support.notifications import make_event
+from tests.support.simulated_time import SimulatedTime
+
+
+@pytest.fixture
+def storage():
+    return InMemoryBlobStorage(now=SimulatedTime().now)
+
+
+def make(storage, process="p"):
+    return Outbox(storage, process=process, now=SimulatedTime().now)
+
+
+async def test_foreign_files_are_left_alone(storage):
+    outbox = make(storage)
+    await outbox.record({"e": [make_event("1")]})
+    foreign = f"{layout.NOTIFICATIONS_QUEUED}/e/README"
+    await storage.write(foreign, b"x")
+    assert len(await outbox.queued("e")) == 1
+    await outbox.settle("e", await outbox.queued("e"))
+    assert [key async for key, _ in storage.walk("/")] == [foreign]
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"id": "1"}', b'{"id": "1", "target": {}}', b"\xff"])
+async def test_event_that_cannot_be_read_is_left_out_and_told(storage, caplog, line):
+    await make(storage).record({"e": [make_event("1"), make_event("2")]})
+    [(key, _)] = [each async for each in storage.walk("/")]
+    whole, _, _ = (await storage.read(key)).partition(b"\n")
+    await storage.write(key, whole + b"\n" + line)
+    outbox = make(storage, "q")
+    [batch] = await outbox.queued("e")
+    assert [event.id for event in await outbox.read("e", batch)] == ["1"]
+    assert "an event cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"event": {}, "reason": "x", "attempts": 1}'])
+async def test_dead_letter_that_cannot_be_read_is_told(storage, caplog, content):
+    outbox = make(storage)
+    name = BatchName(1, "p", 0, 1)
+    await storage.write(f"{layout.NOTIFICATIONS_DEAD}/e/{name}", content)
+    assert await outbox.dead("e") == [name]
+    assert await outbox.dead_letter("e", name) is None
+    assert "a dead letter cannot be read" in caplog.text
+    await outbox.drop("e", [name])
+    assert await outbox.dead("e") == []
+
+
+async def test_memory_of_what_was_recorded_is_bounded(storage, monkeypatch):
+    monkeypatch.setattr(outbox_module, "_REMEMBERED_BYTES_MAX", 1000)
+    outbox = make(storage)
+    for number in range(10):
+        await outbox.record({"e": [make_event(str(number))]})
+    assert sum(map(len, outbox._remembered.values())) == outbox._remembered_bytes <= 1000
+    found = [event.id for batch in await outbox.queued("e") for event in await outbox.read("e", batch)]
+    assert found == [str(number) for number in range(10)]
+    assert outbox._remembered_bytes == 0
+
+
+async def test_replay_of_nothing_costs_nothing(storage):
+    await make(storage).replay("e", [])
+    assert [key async for key, _ in storage.walk("/")] == []
+
+
+async def test_clock_that_stands_still_keeps_the_order(storage):
+    outbox = make(storage)
+    for number in range(5):
+        await outbox.record({"e": [make_event(str(number))]})
+    assert len({batch.recorded_at for batch in await outbox.queued("e")}) == 5
+
+
+def test_names_are_read_as_they_are_written():
+    name = BatchName(1764021234123456, "ab12", 3, 2748)
+    assert parse_name(str(name)) == name
+    assert str(name) < str(BatchName(1764021234123457, "aa", 3, 2748))
+    assert name.moment.isoformat() == "2025-11-24T21:53:54.123456+00:00"
+    for text in ("", "x", f"{name}-", f"{name}\n", str(name).upper()):
+        assert parse_name(text) is None
+
+
+def test_endpoint_names_survive_being_part_of_a_key():
+    for name in ("hook", "My Hook", "a/b", "..", "_2e", "ä€", "a%20b", "-"):
+        component = layout.endpoint_component(name)
+        assert layout.endpoint_of(component) == name
+        assert set(component) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+async def test_no_events_are_wanted_by_nobody():
+    assert not NO_EVENTS.wants(EventAction.PUSH)
+    assert not NO_EVENTS.wants_references
+    await NO_EVENTS.emit([Occurrence(action=EventAction.PUSH, repository="a")], BY_THE_REGISTRY)
+
+
+def test_recorded_events_are_json_lines():
+    content = outbox_module._content([make_event("1"), make_event("2", "b\n")])
+    assert [json.loads(line)["id"] for line in content.split(b"\n")] == ["1", "2"]

@@ -1,0 +1,196 @@
+"""Taking events in: who wants what, what is durable when, and what happens when the outbox fails."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core.errors import StorageUnavailableError
+from core.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.media_types import OCI_MANIFEST, OCTET_STREAM
+from core.notifications import recorder as recorder_module
+from core.notifications.endpoint import Endpoint
+from core.notifications.envelope import EnvelopeType
+from core.notifications.group_commit import GROUP_ITEMS_MAX, GroupCommit
+from core.notifications.outbox import Outbox
+from core.notifications.recorder import EventRecorder, RecorderOptions
+from core.notifications.stats import EndpointCounts
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.notifications import ScriptedReceiver
+from tests.support.simulated_time import SimulatedTime
+
+PUSH = Occurrence(action=EventAction.PUSH, repository="a", media_type=OCI_MANIFEST)
+BLOB = Occurrence(action=EventAction.PUSH, repository="a", media_type=OCTET_STREAM)
+PULL = Occurrence(action=EventAction.PULL, repository="a", media_type=OCI_MANIFEST)
+UNTAG = Occurrence(action=EventAction.DELETE, repository="a", tag="v1")
+
+
+def endpoint(name="e", **options):
+    return Endpoint(name=name, receiver=ScriptedReceiver(), **options)
+
+
+@pytest.fixture
+def storage():
+    return FaultyBlobStorage(InMemoryBlobStorage(now=SimulatedTime().now))
+
+
+@pytest.fixture
+def outbox(storage):
+    return Outbox(storage, process="p", now=SimulatedTime().now)
+
+
+def make(outbox, *endpoints, counts=None, **options):
+    ids = (str(number) for number in itertools.count(1))
+    recorder = EventRecorder(
+        outbox, RecorderOptions(**options), source={}, now=SimulatedTime().now, new_id=lambda: next(ids)
+    )
+    recorder.use(endpoints, counts)
+    return recorder
+
+
+async def recorded(outbox, name="e"):
+    batches = [await outbox.read(name, batch) for batch in await outbox.queued(name)]
+    return [event.document["action"] for events in batches for event in events]
+
+
+async def test_without_endpoints_nothing_is_wanted_and_nothing_costs(outbox, storage):
+    recorder = make(outbox)
+    assert not recorder.wants(EventAction.PUSH)
+    await recorder.emit([PUSH, PULL], BY_THE_REGISTRY)
+    await recorder.flush()
+    assert storage.operations == []
+
+
+async def test_push_is_in_the_outbox_when_emit_returns(outbox, storage):
+    recorder = make(outbox, endpoint())
+    await recorder.emit([PUSH], BY_THE_REGISTRY)
+    assert await recorded(outbox) == ["push"]
+    assert len(storage.mutations) == 1
+
+
+async def test_pulls_are_recorded_together_and_later(outbox, storage):
+    recorder = make(outbox, endpoint())
+    for _ in range(3):
+        await recorder.emit([PULL], BY_THE_REGISTRY)
+    assert storage.operations == []
+    await recorder.flush()
+    assert len(storage.mutations) == 1
+    assert await recorded(outbox) == ["pull"] * 3
+
+
+async def test_filters_of_each_endpoint(outbox, storage):
+    recorder = make(
+        outbox,
+        endpoint("no-blobs", ignored_media_types=frozenset({OCTET_STREAM})),
+        endpoint("no-pushes", ignored_actions=frozenset({"push", "pull"})),
+    )
+    await recorder.emit([BLOB], BY_THE_REGISTRY)
+    assert storage.operations == []
+    assert not recorder.wants(EventAction.PUSH, OCTET_STREAM)
+    assert recorder.wants(EventAction.PUSH, OCI_MANIFEST)
+    await recorder.emit([PUSH, UNTAG], BY_THE_REGISTRY)
+    assert await recorded(outbox, "no-blobs") == ["push", "delete"]
+    assert await recorded(outbox, "no-pushes") == ["delete"]
+
+
+async def test_events_at_once_share_writes(outbox, storage):
+    recorder = make(outbox, endpoint())
+    await asyncio.wait([asyncio.ensure_future(recorder.emit([PUSH], BY_THE_REGISTRY)) for _ in range(50)])
+    assert await recorded(outbox) == ["push"] * 50
+    assert len(storage.mutations) <= 2
+
+
+async def test_failing_outbox_refuses_pushes_and_keeps_pulls(outbox, storage):
+    recorder = make(outbox, endpoint())
+    storage.fail_at(1)
+    with pytest.raises(StorageUnavailableError):
+        await recorder.emit([PUSH, PULL], BY_THE_REGISTRY)
+    storage.fail_at(1)
+    with pytest.raises(StorageUnavailableError):
+        await recorder.flush()
+    await recorder.flush()
+    assert await recorded(outbox) == ["pull"]
+
+
+async def test_not_required_events_wait_in_memory_in_order(outbox, storage):
+    recorder = make(outbox, endpoint(), is_required=False)
+    storage.fail_at(1)
+    await recorder.emit([PUSH], BY_THE_REGISTRY)
+    await recorder.emit([PULL], BY_THE_REGISTRY)
+    await recorder.flush()
+    assert await recorded(outbox) == ["push", "pull"]
+
+
+async def test_memory_is_bounded_and_losses_are_counted(outbox, monkeypatch, caplog):
+    monkeypatch.setattr(recorder_module, "_BUFFERED_MAX", 2)
+    recorder = make(outbox, endpoint())
+    for _ in range(5):
+        await recorder.emit([PULL], BY_THE_REGISTRY)
+    assert recorder.lost == 3
+    assert caplog.text.count("events are lost") == 1
+    await recorder.flush()
+    assert await recorded(outbox) == ["pull", "pull"]
+
+
+async def test_counts_and_tells_what_it_recorded(outbox):
+    counts, told = {"e": EndpointCounts()}, []
+    recorder = make(outbox, endpoint(), counts=counts)
+    recorder.tell(lambda: told.append(True))
+    await recorder.emit([PUSH, PUSH], BY_THE_REGISTRY)
+    assert (counts["e"].recorded, told) == (2, [True])
+
+
+async def test_options_change_while_it_serves(outbox):
+    recorder = make(outbox, endpoint())
+    assert not recorder.wants_references
+    recorder.configure(RecorderOptions(include_references=True, envelope=EnvelopeType.V2))
+    assert recorder.wants_references
+    await recorder.emit([UNTAG], BY_THE_REGISTRY)
+    [batch] = await outbox.queued("e")
+    [event] = await outbox.read("e", batch)
+    assert event.document["target"]["mediaType"] == ""
+
+
+async def test_group_keeps_order_and_is_bounded():
+    groups, gate = [], asyncio.Event()
+
+    async def write(items):
+        await gate.wait()
+        groups.append(list(items))
+
+    commit = GroupCommit(write)
+    tasks = [asyncio.ensure_future(commit.add([number])) for number in range(GROUP_ITEMS_MAX + 10)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.wait(tasks)
+    assert [number for group in groups for number in group] == list(range(GROUP_ITEMS_MAX + 10))
+    assert max(map(len, groups)) == GROUP_ITEMS_MAX
+
+
+async def test_cancelled_caller_leaves_its_items_to_be_written():
+    written, gate = [], asyncio.Event()
+
+    async def write(items):
+        await gate.wait()
+        written.extend(items)
+
+    commit = GroupCommit(write)
+    gone, stays = (asyncio.ensure_future(commit.add([name])) for name in ("gone", "stays"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    gate.set()
+    await stays
+    assert written == ["gone", "stays"]
+
+
+async def test_failed_group_tells_all_of_it_and_the_next_goes_on():
+    async def write(items):
+        if "bad" in items:
+            raise StorageUnavailableError("full")
+
+    commit = GroupCommit(write)
+    done = [asyncio.ensure_future(commit.add([name])) for name in ("bad", "with it")]
+    await asyncio.wait(done)
+    assert [type(each.exception()) for each in done] == [StorageUnavailableError] * 2
+    await commit.add(["good"])

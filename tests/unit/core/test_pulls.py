@@ -1,0 +1,198 @@
+"""Pulls are remembered, written in batches, and merged by the latest."""
+
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core import layout
+from core.digest import Digest
+from core.errors import StorageUnavailableError
+from core.names import RepositoryName
+from core.pulls import REMEMBERED_MAX, PullHistory, PullRecorder
+from tests.support.core_services import counting_ids
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.simulated_time import SimulatedTime
+
+NAME = RepositoryName("team/app")
+OTHER = RepositoryName("team/other")
+FIRST, SECOND = (Digest.of(content) for content in (b"first", b"second"))
+HOUR = 3600.0
+MONTH = timedelta(days=30)
+
+
+@pytest.fixture
+def time():
+    return SimulatedTime()
+
+
+@pytest.fixture
+def storage(time):
+    return FaultyBlobStorage(InMemoryBlobStorage(now=time.now))
+
+
+@pytest.fixture
+def ids():
+    return counting_ids()
+
+
+@pytest.fixture
+def recorder(storage, time, ids):
+    return PullRecorder(storage, clock=time.clock, new_id=ids)
+
+
+@pytest.fixture
+def history(storage, ids):
+    return PullHistory(storage, new_id=ids)
+
+
+async def batches(storage):
+    return [key async for key, _ in storage.walk(layout.PULL_BATCHES)]
+
+
+async def test_pull_is_known_by_the_time_of_the_store(recorder, history, time):
+    recorder.note(NAME, FIRST)
+    pulled_at = time.now()
+    await time.advance(HOUR)
+    assert await recorder.flush() == 1
+    await time.advance(HOUR)
+    pulls = await history.read(oldest=MONTH, merges=False)
+    assert pulls.last(NAME, FIRST) == pulled_at
+    assert pulls.last(OTHER, FIRST) is pulls.last(NAME, SECOND) is None
+
+
+async def test_note_writes_nothing_and_flush_only_what_is_new(recorder, storage):
+    recorder.note(NAME, FIRST)
+    assert storage.operations == []
+    assert await recorder.flush() == 1
+    assert await recorder.flush() == 0
+    assert len(await batches(storage)) == 1
+
+
+async def test_latest_of_all_processes_counts(recorder, history, storage, time, ids):
+    other = PullRecorder(storage, clock=time.clock, new_id=ids)
+    recorder.note(NAME, FIRST)
+    other.note(NAME, SECOND)
+    await time.advance(HOUR)
+    other.note(NAME, FIRST)
+    latest = time.now()
+    await other.flush()
+    await recorder.flush()
+    pulls = await history.read(oldest=MONTH, merges=True)
+    assert pulls.last(NAME, FIRST) == latest
+    assert pulls.last(NAME, SECOND) == latest - timedelta(hours=1)
+    assert len(await batches(storage)) == 1
+    assert (await history.read(oldest=MONTH, merges=True)).times == pulls.times
+
+
+async def test_what_nobody_asks_for_is_forgotten(recorder, history, storage, time):
+    recorder.note(NAME, FIRST)
+    await recorder.flush()
+    await time.advance(31 * 24 * HOUR)
+    recorder.note(NAME, SECOND)
+    await recorder.flush()
+    assert (await history.read(oldest=MONTH, merges=True)).last(NAME, FIRST) is None
+    assert FIRST.encode() not in b"".join([await storage.read(key) for key in await batches(storage)])
+
+
+async def test_beginning_is_known_until_there_is_a_gap(recorder, history, storage, time, ids):
+    assert (await history.read(oldest=MONTH, merges=False)).since == time.now()
+    await time.advance(HOUR)
+    await recorder.flush()
+    began_at = time.now()
+    for _ in range(3):
+        await time.advance(20 * HOUR)
+        await recorder.flush()
+        assert (await history.read(oldest=MONTH, merges=False)).since == began_at
+    # A restart within a day changes nothing.
+    restarted = PullRecorder(storage, clock=time.clock, new_id=ids)
+    await restarted.flush()
+    assert (await history.read(oldest=MONTH, merges=False)).since == began_at
+    await time.advance(30 * HOUR)
+    assert (await history.read(oldest=MONTH, merges=False)).since == time.now()
+    await PullRecorder(storage, clock=time.clock, new_id=ids).flush()
+    again = time.now()
+    await time.advance(HOUR)
+    assert (await history.read(oldest=MONTH, merges=False)).since == again
+
+
+async def test_failed_flush_keeps_what_it_did_not_write(recorder, history, storage):
+    recorder.note(NAME, FIRST)
+    storage.stop_after(2)
+    with pytest.raises(StorageUnavailableError):
+        await recorder.flush()
+    storage.heal()
+    assert await recorder.flush() == 1
+    assert (await history.read(oldest=MONTH, merges=False)).last(NAME, FIRST) is not None
+
+
+async def test_pull_while_writing_is_written_next_time(recorder, history, storage, time, monkeypatch):
+    write = storage.write
+
+    async def write_slowly(key, content, *, durable=True):
+        await write(key, content, durable=durable)
+        if key.startswith(layout.PULL_BATCHES):
+            await time.advance(HOUR)
+            recorder.note(NAME, FIRST)
+
+    recorder.note(NAME, FIRST)
+    monkeypatch.setattr(storage, "write", write_slowly)
+    await recorder.flush()
+    monkeypatch.undo()
+    assert await recorder.flush() == 1
+    assert (await history.read(oldest=MONTH, merges=False)).last(NAME, FIRST) == time.now()
+
+
+async def test_many_pulls_are_bounded_and_split(recorder, history, storage, caplog):
+    for number in range(REMEMBERED_MAX + 5):
+        recorder.note(RepositoryName(f"r{number}"), FIRST)
+    recorder.note(RepositoryName("r0"), FIRST)
+    assert await recorder.flush() == REMEMBERED_MAX
+    assert "pulls of 5 manifests were not recorded" in caplog.text
+    assert len(await batches(storage)) == 10
+    assert len((await history.read(oldest=MONTH, merges=True)).times) == REMEMBERED_MAX
+    assert len(await batches(storage)) == 10
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"A": {}}', b'{"a": {"x": 1}}', b'{"a": []}'])
+async def test_unreadable_batch_is_left_alone(recorder, history, storage, content):
+    key = layout.pull_batch("torn")
+    await storage.write(key, content)
+    for digest in (FIRST, SECOND):
+        recorder.note(NAME, digest)
+        await recorder.flush()
+    pulls = await history.read(oldest=MONTH, merges=True)
+    assert set(pulls.times) == {(NAME, FIRST), (NAME, SECOND)}
+    assert key in await batches(storage)
+
+
+async def test_kill_while_merging_loses_nothing(recorder, history, storage, time):
+    for number in range(4):
+        recorder.note(NAME, Digest.of(bytes([number])))
+        await recorder.flush()
+        await time.advance(HOUR)
+    before = (await history.read(oldest=MONTH, merges=False)).times
+    mutations = 0
+    while len(await batches(storage)) > 1:
+        storage.stop_after(mutations)
+        with suppress(StorageUnavailableError):
+            await history.read(oldest=MONTH, merges=True)
+        storage.heal()
+        assert (await history.read(oldest=MONTH, merges=False)).times == before
+        mutations += 1
+    assert mutations > 2
+
+
+async def test_batch_that_another_one_merged_meanwhile_is_passed_over(recorder, history, storage, monkeypatch):
+    recorder.note(NAME, FIRST)
+    await recorder.flush()
+    read = storage.read
+
+    async def read_late(key, **options):
+        if key.startswith(layout.PULL_BATCHES):
+            await storage.delete([key])
+        return await read(key, **options)
+
+    monkeypatch.setattr(storage, "read", read_late)
+    assert (await history.read(oldest=MONTH, merges=True)).times == {}

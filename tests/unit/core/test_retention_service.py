@@ -1,0 +1,209 @@
+"""Retention on a store: what is judged, what goes, and what a push in between saves."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.catalog_index.memory import InMemoryCatalogIndex
+from core import layout, media_types
+from core.digest import Digest
+from core.errors import DeniedError, StorageUnavailableError
+from core.names import RepositoryName, Tag
+from core.pulls import PullRecorder
+from core.registry import Registry
+from core.retention import RetentionRule
+from core.services.catalog import CatalogService
+from core.services.manifests import ManifestPolicy
+from core.tag_links import TagTarget
+from core.trash_entry import TrashKind
+from tests.support.content import image_manifest
+from tests.support.core_services import CoreServices, counting_ids
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.invariants import tags_of
+from tests.support.simulated_time import SimulatedTime
+
+NAME = RepositoryName("team/app")
+OTHER = RepositoryName("team/other")
+DAY = timedelta(days=1)
+DAY_SECONDS = 24 * 3600.0
+
+
+@pytest.fixture
+def time():
+    return SimulatedTime()
+
+
+@pytest.fixture
+def storage(time):
+    return FaultyBlobStorage(InMemoryBlobStorage(now=time.now), splits_trees=True)
+
+
+def registry_of(storage, *rules: RetentionRule, keeps=(), hides_md5=False) -> Registry:
+    policy = ManifestPolicy(keeps_tag=lambda _name, tag: tag in keeps)
+    services = CoreServices(storage=storage, retention_rules=rules, policy=policy)
+    return Registry(
+        blobs=services.blobs,
+        uploads=services.uploads,
+        manifests=services.manifests,
+        tags=services.tags,
+        referrers=services.referrers,
+        catalog=CatalogService(InMemoryCatalogIndex(), storage=storage),
+        trash=services.trash_service,
+        repositories=services.repositories,
+        retention=services.retention,
+    )
+
+
+def image(number: int) -> bytes:
+    return image_manifest(str(number).encode())
+
+
+async def push(storage, time, name: RepositoryName, tags: Sequence[str]):
+    """Push an image of its own under each tag, a day apart, the last one just now."""
+    services = CoreServices(storage=storage)
+    for number, tag in enumerate(tags):
+        await services.push_blob(name, str(number).encode())
+        await services.manifests.put(name, image(number), media_types.OCI_MANIFEST, tags=[Tag(tag)])
+        if number + 1 < len(tags):
+            await time.advance(DAY_SECONDS)
+
+
+async def apply(registry, **options):
+    return [plan async for plan in registry.apply_retention(by="test", **options)]
+
+
+async def left(storage, name=NAME):
+    return await tags_of(CoreServices(storage=storage), name)
+
+
+async def test_tags_that_no_rule_keeps_go_and_can_come_back(storage, time):
+    await push(storage, time, NAME, ["a", "b", "c", "d"])
+    await push(storage, time, OTHER, ["a", "b"])
+    registry = registry_of(storage, RetentionRule(repositories=("team/app",), keep_last=2))
+    [plan] = await apply(registry)
+    assert (plan.name, [state.tag for state in plan.going]) == (NAME, ["a", "b"])
+    assert (await left(storage), await left(storage, OTHER)) == (["c", "d"], ["a", "b"])
+    [removal] = [removal async for removal in registry.trash.removals()]
+    assert (removal.entry.kind, removal.entry.by, removal.entry.reason) == (TrashKind.TAG, "test", "retention")
+    await registry.restore("team/app:a")
+    assert await left(storage) == ["a", "c", "d"]
+
+
+async def test_dry_run_and_registry_without_rules_change_nothing(storage, time):
+    await push(storage, time, NAME, ["a", "b"])
+    before = await CoreServices(storage=storage).keys(layout.REPOSITORIES)
+    [plan] = await apply(registry_of(storage, RetentionRule(keep_last=1)), dry_run=True)
+    assert [state.tag for state in plan.going] == ["a"]
+    assert await apply(registry_of(storage)) == []
+    assert await CoreServices(storage=storage).keys(layout.REPOSITORIES) == before
+
+
+async def test_pulls_keep_old_images_once_they_are_known_for_long_enough(storage, time):
+    rule = RetentionRule(pulled_within=7 * DAY)
+    await push(storage, time, NAME, ["pulled", "unused"])
+    await time.advance(30 * DAY_SECONDS)
+    # Nobody recorded pulls so far, so nobody knows that it was not pulled.
+    assert [plan.going for plan in await apply(registry_of(storage, rule))] == [[]]
+    recorder = PullRecorder(storage, clock=time.clock, new_id=counting_ids())
+    await recorder.flush()
+    for _ in range(8):
+        await time.advance(DAY_SECONDS * 0.9)
+        recorder.note(NAME, Digest.of(image(0)))
+        await recorder.flush()
+    await apply(registry_of(storage, rule))
+    assert await left(storage) == ["pulled"]
+
+
+async def test_immutable_tags_stay(storage, time):
+    await push(storage, time, NAME, ["a", "b", "c"])
+    registry = registry_of(storage, RetentionRule(keep_last=1), keeps={"a"})
+    await apply(registry)
+    assert await left(storage) == ["a", "c"]
+    with pytest.raises(DeniedError):
+        await registry.manifests.delete_tags(NAME, {Tag("c"): Digest.of(b""), Tag("a"): Digest.of(b"")})
+    assert await left(storage) == ["a", "c"]
+
+
+async def test_tag_that_is_pushed_in_between_stays(storage, time):
+    """A CI pushes `a` again between its judgement and its deletion."""
+    await push(storage, time, NAME, ["a", "b", "c"])
+    registry = registry_of(storage, RetentionRule(keep_last=1))
+    plans = registry.retention.plans(merges_pulls=False)
+    plan = await anext(plans)
+    await push(storage, time, NAME, ["a"])
+    await CoreServices(storage=storage).manifests.delete(NAME, Tag("b"))
+    assert await registry.retention.unchanged(NAME, plan.going) == []
+    [later] = [plan async for plan in plans] or [plan]
+    assert later is plan
+
+
+@pytest.mark.parametrize(
+    ("changes", "stands"),
+    [
+        ({}, True),
+        ({"modified_at": timedelta(milliseconds=-400)}, True),
+        ({"modified_at": timedelta(seconds=2)}, False),
+        ({"md5": "another"}, False),
+        ({"md5": None}, True),
+        ({"md5": None, "modified_at": timedelta(milliseconds=-400)}, False),
+    ],
+)
+async def test_times_are_compared_as_exactly_as_the_store_tells_them(storage, time, monkeypatch, changes, stands):
+    await push(storage, time, NAME, ["a"])
+    services = CoreServices(storage=storage)
+    target = (await services.tag_links.targets(NAME, []))[Tag("a")]
+    stat = storage.stat
+
+    async def changed_stat(key):
+        found = await stat(key)
+        moved = found.modified_at + changes.get("modified_at", timedelta(0))
+        return replace(found, modified_at=moved, md5=changes.get("md5", found.md5))
+
+    monkeypatch.setattr(storage, "stat", changed_stat)
+    assert await services.tag_links.stands(NAME, Tag("a"), target) == stands
+    assert not await services.tag_links.stands(NAME, Tag("a"), TagTarget(None, None))
+    assert not await services.tag_links.stands(NAME, Tag("gone"), target)
+
+
+async def test_history_without_a_link_and_other_folders_are_passed_over(storage, time):
+    await push(storage, time, NAME, ["a", "b"])
+    await storage.delete([layout.tag_current_link(NAME, Tag("a"))])
+    await storage.write(layout.tag_current_link(NAME, Tag("torn")), b"")
+    await storage.write(f"{layout.tags(NAME)}/-x/current/link", b"")
+    await storage.write(f"{layout.REPOSITORIES}/Somebody/_layers/x", b"")
+    await storage.write(f"{layout.REPOSITORIES}/untagged/_layers/x", b"")
+    [plan] = await apply(registry_of(storage, RetentionRule(keep_last=1)))
+    assert [verdict.state.tag for verdict in plan.verdicts] == ["b"]
+
+
+async def test_tag_costs_no_read_where_checksums_are_told(storage, time):
+    await push(storage, time, NAME, ["a", "b", "c"])
+    registry = registry_of(storage, RetentionRule(keep_last=9))
+    storage.operations.clear()
+    await apply(registry, dry_run=True)
+    assert [operation for operation in storage.operations if operation.startswith("read ")] == []
+
+
+async def test_kill_at_any_point_leaves_what_the_next_run_ends(time):
+    mutations, ended = 0, False
+    while not ended:
+        storage = FaultyBlobStorage(InMemoryBlobStorage(now=time.now), splits_trees=True)
+        await push(storage, time, NAME, ["a", "b", "c"])
+        registry = registry_of(storage, RetentionRule(keep_last=1))
+        storage.stop_after(mutations)
+        try:
+            await apply(registry)
+            ended = True
+        except StorageUnavailableError:
+            ended = False
+        storage.heal()
+        gone = {"a", "b", "c"} - set(await left(storage))
+        recorded = {tag async for removal in registry.trash.removals() for _, tag, _ in removal.tags}
+        assert gone <= recorded <= {"a", "b"}
+        await apply(registry)
+        assert await left(storage) == ["c"]
+        mutations += 1
+    assert mutations > 3

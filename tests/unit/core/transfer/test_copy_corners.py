@@ -1,0 +1,309 @@
+"""Sources as they are found: foreign objects, half-deleted images, pushes in the middle of a listing, odd manifests."""
+
+import json
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core import layout, media_types
+from core.digest import Digest
+from core.errors import ObjectBusyError, UnsupportedError
+from core.names import RepositoryName, Tag
+from core.transfer import blobs, comparison
+from core.transfer.blobs import BlobTransfer, Outcome
+from core.transfer.tally import Trouble
+from tests.support.content import image_index, image_manifest
+from tests.support.core_services import NOW, CoreServices
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.transfers import CopyRun, registry_tree
+
+APP, OTHER = RepositoryName("team/app"), RepositoryName("other")
+OCI = media_types.OCI_MANIFEST
+V1 = Tag("v1")
+
+
+def memory():
+    return InMemoryBlobStorage(now=lambda: NOW)
+
+
+async def push(services, name, tag, layer):
+    for content in (b"{}", layer):
+        await services.push_blob(name, content)
+    manifest = image_manifest(b"{}", [layer])
+    await services.manifests.put(name, manifest, OCI, tags=[tag])
+    return manifest
+
+
+@pytest.fixture
+def services():
+    return CoreServices(storage=memory())
+
+
+@pytest.fixture
+def run(services):
+    return CopyRun(services.storage, memory())
+
+
+async def test_damaged_blob_is_read_once_and_told_for_each_repository(services, run):
+    for name in (APP, OTHER):
+        await push(services, name, V1, b"layer")
+    key = layout.blob_data(Digest.of(b"layer"))
+    await services.storage.write(key, b"LAYER")
+    run.source = FaultyBlobStorage(services.storage)
+    await run.once()
+    assert run.source.operations.count(f"open_reader {key}") == 1
+    assert {problem.repository for problem in run.problems if problem.trouble is Trouble.DAMAGED} == {APP, OTHER}
+
+
+async def test_missing_blob_is_told_in_a_dry_run_too(services, run):
+    await push(services, APP, V1, b"layer")
+    await services.storage.delete([layout.blob_data(Digest.of(b"layer"))])
+    await run.once(is_dry=True)
+    assert [problem.trouble for problem in run.problems] == [Trouble.MISSING, Trouble.INCOMPLETE, Trouble.INCOMPLETE]
+
+
+async def test_blob_that_only_the_target_has_is_there(services, run):
+    await push(services, APP, V1, b"layer")
+    key = layout.blob_data(Digest.of(b"layer"))
+    await run.target.write(key, b"layer")
+    await services.storage.delete([key])
+    await run.once()
+    assert run.problems == []
+
+
+async def test_manifest_that_is_gone_or_huge_is_told(services, run, monkeypatch):
+    gone = await push(services, APP, V1, b"a")
+    huge = await push(services, APP, Tag("v2"), b"b" * 3)
+    await services.storage.delete([layout.blob_data(Digest.of(gone))])
+    await services.storage.write(layout.blob_data(Digest.of(huge)), b" " * (16 * 1024 * 1024 + 1))
+    await run.once()
+    assert {(problem.trouble, problem.subject) for problem in run.problems} == {
+        (Trouble.MISSING, Digest.of(gone)),
+        (Trouble.DAMAGED, Digest.of(huge)),
+        (Trouble.INCOMPLETE, "v1"),
+        (Trouble.INCOMPLETE, "v2"),
+    }
+
+
+async def test_foreign_objects_stay_behind_and_are_counted(services, run):
+    await push(services, APP, V1, b"layer")
+    before = await registry_tree(services.storage)
+    for key in (
+        f"{layout.tags(APP)}/.hidden/current/link",
+        f"{layout.revisions(APP)}/README",
+        f"{layout.layers(APP)}/sha256/notes.txt",
+        f"{layout.REPOSITORIES}/Not_A_Name/_layers/link",
+    ):
+        await services.storage.write(key, b"?")
+    done = await run.once()
+    assert done.ignored == 3
+    assert await registry_tree(run.target) == before
+
+
+async def test_folder_that_is_no_repository_is_no_source(services, run):
+    await services.storage.write(f"{layout.REPOSITORIES}/Not_A_Name/_layers/link", b"?")
+    with pytest.raises(UnsupportedError):
+        await run.once(follows_deletions=True)
+
+
+async def test_foreign_objects_of_the_target_are_left_alone(services, run):
+    await push(services, APP, V1, b"layer")
+    key = f"{layout.tags(APP)}/.hidden/current/link"
+    await run.target.write(key, b"?")
+    await push(CoreServices(storage=run.target), OTHER, V1, b"layer")
+    await run.once(follows_deletions=True)
+    assert await run.target.read(key) == b"?"
+    assert run.catalog == {APP: True, OTHER: False}
+
+
+async def test_deletions_are_told_in_a_dry_run_and_nothing_goes(services, run):
+    await push(services, APP, V1, b"layer")
+    await push(CoreServices(storage=run.target), OTHER, V1, b"layer")
+    before = await registry_tree(run.target)
+    done = await run.once(follows_deletions=True, is_dry=True)
+    assert done.deleted == 4
+    assert await registry_tree(run.target) == before
+
+
+class Listing(FaultyBlobStorage):
+    """A listing in which a push came too late for its own key."""
+
+    hidden = ""
+    gone = ""
+    """A key that is listed and deleted before it is read."""
+
+    async def walk(self, prefix):
+        async for key, stat in super().walk(prefix):
+            if key != self.hidden:
+                yield key, stat
+            if key == self.gone:
+                await self.inner.delete([key])
+
+
+async def test_link_that_is_deleted_after_it_was_listed_is_no_problem(services, run, monkeypatch):
+    monkeypatch.setattr(comparison, "_PAGE", 1)
+    await services.push_blob(APP, b"layer")
+    await services.push_blob(APP, b"another")
+    run.source = Listing(services.storage)
+    run.source.gone = layout.layer_link(APP, Digest.of(b"layer"))
+    done = await run.once()
+    assert (run.problems, done.layers_linked) == ([], 1)
+
+
+async def test_child_that_a_listing_missed_is_brought_before_its_index(services, run):
+    child = await push(services, APP, V1, b"layer")
+    index = image_index([child])
+    await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
+    run.source = Listing(services.storage)
+    run.source.hidden = layout.revision_link(APP, Digest.of(child))
+    await run.once()
+    assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_index_whose_child_was_deleted_is_copied_as_it_is(services, run):
+    child = await push(services, APP, V1, b"layer")
+    index = image_index([child])
+    await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
+    await services.manifests.delete(APP, Digest.of(child))
+    await run.once()
+    assert run.problems == []
+    tree = dict(await registry_tree(services.storage))
+    # Its data is garbage, but for the line of history that still names it.
+    del tree[layout.blob_data(Digest.of(child))]
+    assert await registry_tree(run.target) == tree
+
+
+async def test_manifest_in_both_storages_that_is_nowhere_whole_is_told(services, run):
+    manifest = await push(services, APP, V1, b"layer")
+    await run.once()
+    for storage in (services.storage, run.target):
+        await storage.write(layout.blob_data(Digest.of(manifest)), b"rot")
+    await run.once(rereads_target=True)
+    assert [(problem.trouble, problem.subject) for problem in run.problems] == [(Trouble.DAMAGED, Digest.of(manifest))]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"schemaVersion": 1, "fsLayers": [{"blobSum": "?"}, {}, 5, {"blobSum": 5}]},
+        {"schemaVersion": 1, "fsLayers": 5},
+        {"schemaVersion": 7},
+        ["no", "object"],
+    ],
+)
+async def test_manifest_that_nobody_understands_is_copied_as_it_is(services, run, document):
+    content = json.dumps(document).encode()
+    digest = Digest.of(content)
+    await services.storage.write(layout.blob_data(digest), content)
+    await services.storage.write(layout.revision_link(APP, digest), digest.encode())
+    await services.tag_links.point(APP, V1, digest)
+    await run.once()
+    assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+class SmallPieces(FaultyBlobStorage):
+    """Readers that yield as little as some stores send."""
+
+    @asynccontextmanager
+    async def open_reader(self, key, *, offset=0, length=None):
+        async with super().open_reader(key, offset=offset, length=length) as reader:
+            yield _Sliced(reader)
+
+
+class _Sliced:
+    def __init__(self, reader):
+        self._reader = reader
+        self.size = reader.size
+
+    async def __aiter__(self):
+        async for piece in self._reader:
+            for start in range(0, len(piece), 50_000):
+                yield piece[start : start + 50_000]
+
+
+async def test_small_pieces_of_a_large_blob_are_hashed_on_the_spot(services, run):
+    await push(services, APP, V1, b"layer" * 500_000)
+    run.source = SmallPieces(services.storage)
+    await run.once()
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_stage_that_somebody_else_writes_to_is_left_to_them(services, run, monkeypatch):
+    monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 1024 * 1024)
+    digest = await services.push_blob(APP, b"layer" * 500_000)
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    transfer = BlobTransfer(run.work(sleep=sleep))
+    async with run.target.open_writer(layout.transfer_data("test", digest)):
+        with pytest.raises(ObjectBusyError):
+            await transfer.bring(digest)
+    assert pauses == [1.0, 5.0, 25.0]
+    assert await transfer.bring(digest) is Outcome.SENT
+
+
+class Finished(FaultyBlobStorage):
+    """Where another run of the same copy removes what is staged, just before it is committed."""
+
+    times = 1
+
+    async def carry_out(self, operation, key, call):
+        if operation == "commit" and self.times:
+            self.times -= 1
+            await self.inner.delete_tree(layout.TRANSFERS)
+        return await super().carry_out(operation, key, call)
+
+
+async def test_stage_that_is_removed_before_its_commit_is_begun_anew(services, run):
+    await services.push_blob(APP, b"layer" * 500_000)
+    run.target = Finished(memory())
+    await run.once()
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+class Emptied(FaultyBlobStorage):
+    """Loses what is staged between two blocks, as when somebody removes it."""
+
+    times = 1
+
+    @asynccontextmanager
+    async def open_writer(self, key, *, resume=False):
+        if resume and self.times:
+            self.times -= 1
+            await self.inner.delete_tree(key)
+        async with super().open_writer(key, resume=resume) as writer:
+            yield writer
+
+
+async def test_stage_that_shrinks_is_begun_anew(services, run, monkeypatch):
+    monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 1024 * 1024)
+    await services.push_blob(APP, b"layer" * 500_000)
+    run.target = Emptied(memory())
+    await run.once()
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+@pytest.mark.parametrize(("age", "stays"), [(timedelta(days=6), True), (timedelta(days=8), False)])
+async def test_what_a_copy_of_long_ago_staged_is_removed(services, run, age, stays):
+    now = [NOW - age]
+    run.target = InMemoryBlobStorage(now=lambda: now[0])
+    digest = Digest.of(b"layer")
+    # As a folder and an object store have it: staged bytes, or a record of them, that a listing shows.
+    await run.target.write(layout.transfer_data("another", digest), b"half")
+    now[0] = NOW
+    await push(services, APP, V1, b"layer")
+    await run.once()
+    assert ({key async for key, _ in run.target.walk(layout.TRANSFERS)} != set()) is stays
+
+
+async def test_marker_of_an_earlier_copy_in_the_source_is_no_sign_of_one_storage(services, run):
+    await push(services, APP, V1, b"layer")
+    await services.storage.write(layout.transfer_marker("test"), b"")
+    await run.once()
+    assert await registry_tree(run.target) == await registry_tree(services.storage)

@@ -1,0 +1,149 @@
+"""Much of everything: tables that grow, batches, and orphans in several parts."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from adapters.catalog_index.memory import InMemoryCatalogIndex
+from core import layout
+from core.digest import Digest
+from core.errors import CatalogLostError
+from core.names import RepositoryName, Tag
+from core.verification.digest_table import DigestTable, fingerprint_of
+from core.verification.findings import Finding, Kind, Outcome
+from core.verification.journal import Journal
+from core.verification.orphans import OrphanSearch
+from tests.support.content import image_manifest
+from tests.support.core_services import CoreServices
+from tests.support.verifications import OPTIONS, REPAIR, Verifications
+from tests.unit.core.verification.conftest import NAME, Store
+
+
+def test_table_holds_what_was_put() -> None:
+    table = DigestTable(10_000)
+    for number in range(5_000):
+        table.put(f"text {number}", number)
+    table.put("text 7", 8)
+    assert len(table) == 5_000
+    assert table.get("text 7") == 8
+    assert all(table.get(f"text {number}") == number for number in range(8, 5_000))
+    assert "another text" not in table
+    assert fingerprint_of("text") != 0
+
+
+def test_full_table_takes_no_more_and_says_so() -> None:
+    table = DigestTable(2)
+    for text in ("a", "b", "c"):
+        table.put(text, 1)
+    assert table.is_full
+    assert ("a" in table, "c" in table) == (True, False)
+    table.put("a", 2)
+    assert table.get("a") == 2
+
+
+async def test_large_repository_is_read_in_batches() -> None:
+    services = CoreServices()
+    name = RepositoryName("large")
+    for number in range(300):
+        config = b'{"number": %d}' % number
+        await services.push_blob(name, config)
+        await services.manifests.put(name, image_manifest(config), "", tags=[Tag(f"v{number}")])
+    verifications = Verifications(services)
+    await verifications.index.add(name)
+    assert await verifications.run() == []
+    assert (verifications.counted.blobs, verifications.counted.manifests) == (600, 300)
+
+
+async def test_long_content_is_hashed_beside_the_loop(store: Store) -> None:
+    digest = await store.services.push_blob(NAME, bytes(200_000))
+    assert await store.verifications.run() == []
+    await store.services.storage.write(layout.blob_data(digest), bytes(200_001))
+    assert await store.verifications.kinds() == [Kind.CORRUPT_DATA]
+
+
+async def test_many_orphans_are_told_in_parts(store: Store) -> None:
+    for number in range(1_200):
+        content = b"orphan %d" % number
+        await store.services.storage.write(layout.blob_data(Digest.of(content)), content)
+    await store.services.storage.write(f"{layout.REPOSITORIES}/Not-A-Name/_layers/thing", b"?")
+    findings = await store.verifications.run()
+    assert {finding.kind for finding in findings} == {Kind.ORPHAN}
+    assert len({finding.key for finding in findings}) == 1_200
+
+
+async def test_orphans_are_found_part_by_part(store: Store) -> None:
+    for number in range(20):
+        content = b"orphan %d" % number
+        await store.services.storage.write(layout.blob_data(Digest.of(content)), content)
+    run = await store.verifications.verifier()._context(OPTIONS)
+    search = OrphanSearch(run, blobs=28, linked_max=7)
+    steps = [step async for step in search.steps(after="")]
+    assert [step.cursor for step in steps] == ["1", "2", "3", "4", "5"]
+    assert len([finding for step in steps for finding in step.findings]) == 20
+    rest = [step async for step in search.steps(after="3")]
+    assert [step.cursor for step in rest] == ["4", "5"]
+
+
+async def test_lost_index_is_rebuilt(store: Store) -> None:
+    class Losing(InMemoryCatalogIndex):
+        is_lost = True
+
+        async def page(self, *, after: str, limit: int) -> object:
+            if self.is_lost:
+                raise CatalogLostError("the table was dropped")
+            return await super().page(after=after, limit=limit)
+
+        async def replace_all(self, names: object) -> None:
+            await super().replace_all(names)
+            self.is_lost = False
+
+    store.verifications = Verifications(store.services, index=Losing())
+    store.verifications.catalog._index.is_lost = True
+    [finding] = await store.verifications.run(REPAIR)
+    assert (finding.kind, finding.outcome) == (Kind.CATALOG_UNREADABLE, Outcome.FOUND)
+    assert "dropped" in finding.detail
+
+
+async def test_index_that_fails_for_a_moment_is_told_so(store: Store) -> None:
+    class Stumbling(InMemoryCatalogIndex):
+        calls = 0
+
+        async def page(self, *, after: str, limit: int) -> object:
+            self.calls += 1
+            if self.calls == 1:
+                raise CatalogLostError("for a moment")
+            return await super().page(after=after, limit=limit)
+
+    store.verifications = Verifications(store.services, index=Stumbling())
+    [finding] = await store.verifications.run(REPAIR)
+    assert (finding.kind, finding.outcome) == (Kind.CATALOG_UNREADABLE, Outcome.REBUILT)
+    assert "verify once more" in finding.detail
+    assert await store.verifications.run() == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b'{"version": 0}', b'{"version": 1, "phase": "unknown"}', b'{"version": 1, "other": 1}'],
+)
+async def test_checkpoint_of_another_version_begins_anew(store: Store, content: bytes) -> None:
+    await store.services.storage.write(layout.verification_checkpoint("full"), content)
+    assert await store.verifications.run() == []
+    assert store.verifications.counted.blobs == 8
+
+
+async def test_findings_survive_in_parts(store: Store) -> None:
+    journal = Journal(store.services.storage, "test")
+    findings = [
+        Finding(kind=Kind.ORPHAN, key=f"/{number}", detail="d", images=("a:b",), repository="a", digest="x")
+        for number in range(2_500)
+    ]
+    checkpoint = replace(store.verifications.counted)
+    await journal.save(checkpoint, findings)
+    assert checkpoint.parts == 2
+    assert [finding async for finding in journal.findings(checkpoint)] == findings
+    loaded = await journal.load()
+    assert loaded == checkpoint
+    assert json.loads(await store.services.storage.read(layout.verification_checkpoint("test")))["version"] == 1
+    await journal.clear()
+    assert await journal.load() is None

@@ -1,0 +1,268 @@
+"""The doctor's checks on stores and clocks that fail in one way each, and what it makes of odd answers."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from cryptography import x509
+from dependency_injector.providers import Object
+from typing_extensions import override
+
+from adapters.blob_storage.filesystem.diagnosis import diagnose_folder
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.catalog_index.file_diagnosis import diagnose_file
+from config.container import Container
+from config.loader import load
+from core.diagnosis import Diagnosis, Verdict
+from core.errors import StorageUnavailableError
+from entrypoints.doctor.certificates import examine_certificates
+from entrypoints.doctor.client import Answer, Credentials, parse_challenge
+from entrypoints.doctor.clock import examine_clock
+from entrypoints.doctor.examination import examine
+from entrypoints.doctor.patient import Group, Patient
+from entrypoints.doctor.settings import examine_settings
+from entrypoints.doctor.storage import examine_storage
+from tests.support.certificates import Authority
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+
+T = TypeVar("T")
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+class RefusingBlobStorage(FaultyBlobStorage):
+    """Refuses some operations, as a bucket whose policy lacks a right."""
+
+    def __init__(self, *refused: str) -> None:
+        super().__init__(InMemoryBlobStorage(now=lambda: NOW))
+        self._refused = refused
+
+    @override
+    async def begin(self, operation: str, key: str) -> None:
+        if operation in self._refused:
+            raise StorageUnavailableError(f"{operation}: access denied")
+        await super().begin(operation, key)
+
+    @override
+    async def carry_out(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
+        await self.begin(operation, key)
+        return await call()
+
+
+class StaleBlobStorage(InMemoryBlobStorage):
+    """Reads what was there before the last write, and forgets to delete."""
+
+    def __init__(self) -> None:
+        super().__init__(now=lambda: NOW)
+        self._before: dict[str, bytes] = {}
+
+    @override
+    async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
+        self._before[key] = await super().read(key) if key in self._objects else content
+        await super().write(key, content, durable=durable)
+
+    @override
+    async def read(self, key: str, *, limit: int = 4096) -> bytes:
+        return self._before.get(key) or await super().read(key)
+
+    @override
+    async def create(self, key: str, content: bytes) -> bool:
+        await super().write(key, content)
+        return True
+
+    @override
+    async def delete_tree(self, *prefixes: str) -> None:
+        """Forget to."""
+
+
+class LaxBlobStorage(InMemoryBlobStorage):
+    """Cannot create exclusively."""
+
+    creates_exclusively = False
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Callable[..., Patient]:
+    """Makes patients with another storage, or more of a configuration."""
+
+    def make(storage: object = None, text: str = "", **settings: object) -> Patient:
+        path = tmp_path / "config.yml"
+        path.write_text(f"version: 0.1\nstorage: {{inmemory: {{}}}}\n{text}")
+        loaded = load(str(path))
+        container = Container(settings=loaded.settings)
+        container.blob_storage.override(Object(storage or InMemoryBlobStorage(now=lambda: NOW)))
+        container.now.override(Object(lambda: NOW))
+        return Patient(loaded=loaded, container=container, scratch_id="test", **settings)  # type: ignore[arg-type] # of the tests
+
+    return make
+
+
+async def verdicts(found: AsyncIterator[Diagnosis]) -> dict[str, Verdict]:
+    return {diagnosis.check: diagnosis.verdict async for diagnosis in found}
+
+
+async def failures(found: AsyncIterator[Diagnosis]) -> set[str]:
+    return {check for check, verdict in (await verdicts(found)).items() if verdict is Verdict.FAILURE}
+
+
+async def test_sound_store_passes(patient: Callable[..., Patient]) -> None:
+    found = await verdicts(examine_storage(patient()))
+    assert set(found.values()) == {Verdict.OK}
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("refused", "checks"),
+    [
+        (("delete", "delete_tree"), {"delete", "list", "nothing is left"}),
+        (("write",), {"write and read", "overwrite", "list", "move", "delete"}),
+        (("create",), {"create once"}),
+        (("open_writer",), {"large object"}),
+        (("move",), {"move"}),
+        (("walk",), {"list", "nothing is left"}),
+    ],
+    ids=["delete", "write", "create", "upload", "copy", "list"],
+)
+async def test_missing_right_is_told(refused: Sequence[str], checks: set[str], patient: Callable[..., Patient]) -> None:
+    found = [each async for each in examine_storage(patient(RefusingBlobStorage(*refused)))]
+    assert {each.check.removeprefix("storage: ") for each in found if each.verdict is Verdict.FAILURE} == checks
+    assert all(each.remedy for each in found if each.verdict is Verdict.FAILURE)
+
+
+async def test_store_that_lags_is_told(patient: Callable[..., Patient]) -> None:
+    found = await failures(examine_storage(patient(StaleBlobStorage())))
+    assert {"storage: overwrite", "storage: create once", "storage: delete", "storage: nothing is left"} <= found
+
+
+async def test_store_without_conditional_writes_is_a_warning(patient: Callable[..., Patient]) -> None:
+    found = await verdicts(examine_storage(patient(LaxBlobStorage(now=lambda: NOW))))
+    assert found["storage: create once"] is Verdict.WARNING
+
+
+@pytest.mark.parametrize(
+    ("skew", "verdict"),
+    [(0, Verdict.OK), (20, Verdict.OK), (60, Verdict.WARNING), (-60, Verdict.WARNING), (3600, Verdict.FAILURE)],
+)
+async def test_skewed_clock_is_told(skew: int, verdict: Verdict, patient: Callable[..., Patient]) -> None:
+    storage = InMemoryBlobStorage(now=lambda: NOW + timedelta(seconds=skew))
+    found = [each async for each in examine_clock(patient(storage))]
+    assert [each.verdict for each in found] == [verdict]
+    if verdict is not Verdict.OK:
+        assert ("ahead of" if skew > 0 else "behind") in found[0].detail
+
+
+async def test_clock_of_a_store_that_fails_is_skipped(patient: Callable[..., Patient]) -> None:
+    assert await verdicts(examine_clock(patient(RefusingBlobStorage("write")))) == {"clock: the store": Verdict.SKIPPED}
+
+
+async def test_configuration_that_ends_with_the_process_is_told(patient: Callable[..., Patient]) -> None:
+    found = await verdicts(examine_settings(patient(text="unknownkey: 1\n")))
+    assert found == dict.fromkeys(
+        ["configuration: warnings", "configuration: http.secret", "configuration: storage"], Verdict.WARNING
+    )
+
+
+@pytest.mark.parametrize(
+    ("days", "verdict"), [(60, Verdict.OK), (10, Verdict.WARNING), (-1, Verdict.FAILURE)], ids=["long", "soon", "over"]
+)
+async def test_age_of_the_configured_certificate(
+    days: int, verdict: Verdict, patient: Callable[..., Patient], tmp_path: Path
+) -> None:
+    pair = Authority(tmp_path).issue("server", days=days)
+    one = patient(text=f"http: {{tls: {{certificate: {pair.certificate}, key: {pair.key}}}}}\n")
+    one.container.now.override(Object(lambda: datetime.now(UTC)))
+    found = await verdicts(examine_certificates(one))
+    assert found["certificate: files of http.tls"] is Verdict.OK
+    assert found["certificate: age of http.tls"] is verdict
+    assert found["certificate: chain of http.tls"] is Verdict.WARNING
+
+
+async def test_chain_of_the_configured_certificate(patient: Callable[..., Patient], tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("server")
+    other = Authority(tmp_path, "other")
+    chain = tmp_path / "chain.pem"
+    for issuer, verdict in ((pair.authority, Verdict.OK), (other.path, Verdict.FAILURE)):
+        chain.write_bytes(pair.certificate.read_bytes() + issuer.read_bytes())
+        one = patient(text=f"http: {{tls: {{certificate: {chain}, key: {pair.key}}}}}\n")
+        one.container.now.override(Object(lambda: datetime.now(UTC)))
+        found = await verdicts(examine_certificates(one))
+        assert found["certificate: chain of http.tls"] is verdict
+
+
+async def test_key_of_another_certificate_is_told(patient: Callable[..., Patient], tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    one, other = authority.issue("one"), authority.issue("other")
+    text = f"http: {{tls: {{certificate: {one.certificate}, key: {other.key}}}}}\n"
+    assert await failures(examine_certificates(patient(text=text))) == {"certificate: files of http.tls"}
+    assert x509.load_pem_x509_certificate(one.certificate.read_bytes())
+
+
+async def test_check_that_fails_itself_stops_no_other(
+    patient: Callable[..., Patient], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_patient: Patient) -> AsyncIterator[Diagnosis]:
+        yield Diagnosis(check="first", verdict=Verdict.OK)
+        raise ValueError("a secret")
+
+    async def away(_patient: Patient) -> AsyncIterator[Diagnosis]:
+        raise StorageUnavailableError("the store is away")
+        yield
+
+    groups: dict[str, Group] = {"broken": broken, "away": away, "clock": examine_clock}
+    found = [each async for each in examine(patient(), groups)]
+    assert [each.check for each in found] == ["first", "broken", "away", "clock: the store"]
+    assert "a secret" not in found[1].detail
+    assert "a check failed" in caplog.text
+
+
+def test_full_disk_and_missing_folder_are_told(tmp_path: Path) -> None:
+    checks = {each.check: each.verdict for each in diagnose_folder(str(tmp_path), str(tmp_path / ".tmp"))}
+    assert checks.keys() == {"disk: space", "disk: files", "disk: one file system"}
+    # A file system of the kernel has no space at all.
+    [space, _, _] = diagnose_folder("/proc", "/proc/none")
+    assert space.verdict is Verdict.FAILURE
+    [missing] = diagnose_folder(str(tmp_path / "gone"), "")
+    assert (missing.check, missing.verdict) == ("disk: folder", Verdict.FAILURE)
+    [*_, one] = diagnose_folder(str(tmp_path), "/proc")
+    assert one.verdict is Verdict.WARNING
+
+
+def test_catalog_file_tells_how_it_is_mounted(tmp_path: Path) -> None:
+    file = tmp_path / "names"
+    [missing] = diagnose_file(file)
+    assert missing.verdict is Verdict.FAILURE
+    file.write_text("")
+    [usable, mount] = diagnose_file(file)
+    assert (usable.verdict, mount.detail) == (Verdict.OK, "")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 2 0:3 /x {file} rw - ext4 /dev/x rw\nshort line\n")
+    [_, mount] = diagnose_file(file, mounts=mounts)
+    assert "in place" in mount.detail
+    [_, mount] = diagnose_file(file, mounts=tmp_path / "gone")
+    assert mount.verdict is Verdict.OK
+
+
+def test_challenge_is_taken_apart() -> None:
+    challenge = 'Bearer realm="https://auth.example/token?a=b",service="registry", scope="repository:a:pull,push"'
+    assert parse_challenge(challenge) == {
+        "realm": "https://auth.example/token?a=b",
+        "service": "registry",
+        "scope": "repository:a:pull,push",
+    }
+    assert parse_challenge("Bearer realm=plain, service=x") == {"realm": "plain", "service": "x"}
+    assert parse_challenge("Negotiate") == {}
+
+
+def test_answers_tell_who_gave_them() -> None:
+    ours = Answer(404, {}, b'{"errors": [{"code": "BLOB_UNKNOWN"}]}', 0.1)
+    proxys = Answer(413, {"Server": "nginx"}, b"<html>\n<b>too large</b>", 0.1)
+    assert ours.describe() == "404 BLOB_UNKNOWN"
+    assert proxys.describe() == "413 from nginx: <html> <b>too large</b>"
+    assert Answer(502, {}, b"", 0.1).describe() == "502"
+
+
+def test_password_is_not_shown() -> None:
+    assert "secret" not in repr(Credentials("user", "secret"))
+    assert Credentials("user", "secret").basic == "Basic dXNlcjpzZWNyZXQ="

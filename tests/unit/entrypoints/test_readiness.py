@@ -1,0 +1,124 @@
+"""Readiness changes after several findings in a row, each way, and tells why."""
+
+import asyncio
+
+import pytest
+
+from config.settings import ReadinessSettings
+from entrypoints.observability.health import CheckFailedError
+from entrypoints.observability.readiness import Hysteresis, Need, Readiness
+
+GOOD, BAD = True, False
+
+
+@pytest.mark.parametrize(
+    ("findings", "states"),
+    [
+        ([GOOD], [True]),
+        ([BAD], [False]),
+        ([GOOD, BAD, BAD, GOOD, BAD, BAD, BAD], [True, True, True, True, True, True, False]),
+        ([BAD, GOOD, BAD, GOOD, GOOD, BAD], [False, False, False, False, True, True]),
+    ],
+)
+def test_state_follows_findings_in_a_row(findings, states):
+    hysteresis = Hysteresis(failures_max=3, successes_min=2)
+    seen = []
+    for good in findings:
+        hysteresis.take(good=good)
+        seen.append(hysteresis.is_good)
+    assert seen == states
+
+
+def test_only_changes_are_told():
+    hysteresis = Hysteresis(failures_max=2, successes_min=1)
+    assert [hysteresis.take(good=good) for good in (GOOD, BAD, BAD, BAD, GOOD)] == [False, False, True, False, True]
+
+
+class Store:
+    """Something that a test breaks and mends."""
+
+    def __init__(self):
+        self.trouble = ""
+        self.looks = asyncio.Event()
+
+    async def look(self):
+        self.looks.set()
+        if self.trouble == "defect":
+            raise ValueError("a defect")
+        if self.trouble:
+            raise CheckFailedError(self.trouble)
+
+    async def wait_for_look(self):
+        self.looks.clear()
+        await asyncio.wait_for(self.looks.wait(), 5)
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def running():
+    """Start a readiness over a store and an index, with no need to wait long."""
+    tasks = []
+
+    async def start(**options):
+        store, index = Store(), Store()
+        settings = ReadinessSettings(interval_seconds=0.005, failures=1, successes=1)
+        needs = [
+            Need(name="storage", run=store.look, is_required=True),
+            Need(name="catalog-index", run=index.look, is_required=False),
+        ]
+        readiness = Readiness(settings, needs, is_draining=options.pop("is_draining", lambda: False), **options)
+        context = readiness.running(None)
+        await anext(context)
+        tasks.append(context)
+        return readiness, store, index
+
+    yield start
+    for context in tasks:
+        with pytest.raises(StopAsyncIteration):
+            await anext(context)
+
+
+async def test_nothing_is_ready_before_the_first_look(running):
+    readiness, _, _ = await running()
+    assert dict(readiness.missing()) == {"storage": "not looked at yet"}
+
+
+async def test_required_need_decides_and_the_other_is_told(running):
+    readiness, store, index = await running()
+    await store.wait_for_look()
+    await index.wait_for_look()
+    assert not readiness.missing()
+    index.trouble = "the index does not answer"
+    await index.wait_for_look()
+    await store.wait_for_look()
+    assert not readiness.missing()
+    assert "[!]catalog-index degraded: the index does not answer" in list(readiness.lines())
+    store.trouble = "down"
+    await store.wait_for_look()
+    await index.wait_for_look()
+    assert dict(readiness.missing()) == {"storage": "down"}
+    assert "[-]storage failed: down" in list(readiness.lines())
+    assert "[-]storage failed: reason withheld" in list(readiness.lines(tells_reasons=False))
+    assert not readiness.missing(["storage"])
+    store.trouble = ""
+    await store.wait_for_look()
+    await index.wait_for_look()
+    assert not readiness.missing()
+
+
+async def test_defect_of_a_check_is_no_health(running, caplog):
+    readiness, store, index = await running()
+    store.trouble = "defect"
+    await store.wait_for_look()
+    await index.wait_for_look()
+    assert dict(readiness.missing()) == {"storage": "the check itself failed"}
+    assert "looking at storage failed" in caplog.text
+
+
+@pytest.mark.parametrize(("option", "name"), [("is_draining", "shutdown"), ("is_blocked", "health")])
+async def test_states_of_the_process_count(running, option, name):
+    readiness, store, index = await running(**{option: lambda: True})
+    await store.wait_for_look()
+    await index.wait_for_look()
+    assert list(readiness.missing()) == [name]
+    assert not readiness.missing([name])
