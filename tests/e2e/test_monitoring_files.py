@@ -151,7 +151,7 @@ def test_certificate_is_told_by_its_end(scrape: Scrape) -> None:
 
 
 def ask(prometheus: ServerProcess, path: str, **parameters: str) -> Any:
-    with urlopen(f"{prometheus.url}/api/v1/{path}?{urlencode(parameters)}", timeout=10) as response:  # noqa: S310
+    with urlopen(f"{prometheus.url}/api/v1/{path}?{urlencode(parameters)}", timeout=30) as response:  # noqa: S310
         answer = json.loads(response.read())
     assert answer["status"] == "success"
     return answer["data"]

@@ -81,7 +81,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def ask(url: str) -> tuple[int, str]:
     try:
-        with urlopen(url, timeout=10) as response:  # noqa: S310 - the test's own server
+        with urlopen(url, timeout=30) as response:  # noqa: S310 - the test's own server
             return response.status, response.read().decode()
     except HTTPError as error:
         with error:

@@ -21,7 +21,7 @@ class Scrape:
     @classmethod
     def of(cls, url: str) -> "Scrape":
         """Fetch and parse."""
-        with urlopen(url, timeout=10) as response:  # noqa: S310 - the test's own server
+        with urlopen(url, timeout=30) as response:  # noqa: S310 - the test's own server
             return cls(response.read().decode())
 
     def total(self, name: str, **labels: str) -> float:
