@@ -65,7 +65,7 @@ from core import layout
 from core.access import AccessPolicy
 from core.budget import Budget, Rates
 from core.collection.collector import JOB, Collector
-from core.collection.guard import CollectionGuard
+from core.collection.guard import TOUCH_SECONDS, CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
 from core.digest import Digest
@@ -412,6 +412,11 @@ def boot_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def _touch_seconds(grace_seconds: float) -> float:
+    # Whoever wants space back sooner also has pushes that take less time.
+    return min(TOUCH_SECONDS, grace_seconds)
+
+
 def _trash_interval_seconds(keep_seconds: float) -> float:
     # A short time to keep is looked after as often; without any there is still what a killed collection left.
     return min(keep_seconds or TRASH_INTERVAL_SECONDS, TRASH_INTERVAL_SECONDS)
@@ -590,6 +595,7 @@ class Container(DeclarativeContainer):
         clock=Object(boot_clock),
         sleep=Object(asyncio.sleep),
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
+        touch_seconds=Callable(_touch_seconds, settings.provided.storage.garbage_collection.grace_seconds),
         related=Callable(_related_of, manifest_cache),
     )
     blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_hints, guard=guard, trash=trash)

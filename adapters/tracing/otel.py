@@ -64,6 +64,12 @@ class OtelTracer(Tracer):
 
             yield set_status
 
+    @property
+    @override
+    def trace_id(self) -> str:
+        context = trace.get_current_span().get_span_context()
+        return trace.format_trace_id(context.trace_id) if context.is_valid else ""
+
     @override
     def storage_observer(self, driver: str) -> StorageObserver:
         def observe(operation: str, seconds: float, error: type[BaseException] | None) -> None:

@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 SETTLE_SECONDS: Final = 60.0
 """How long a collector waits after it condemned; the guards' views must be younger than half of it."""
 TOUCH_SECONDS: Final = 6 * 3600.0
-"""How long something that a client was told to be there is spoken up for: a push may take so long."""
+"""How long a push may take from when it was told that a layer is there to its manifest."""
 _TOUCHES_MAX: Final = 50_000
 SILENCE_SECONDS: Final = 30.0
 """After so long without a sign of life of its collector, nobody waits for a round any more."""
@@ -80,6 +80,7 @@ class CollectionGuard:
         clock: monotonic seconds, which go on while the machine sleeps.
         sleep: suspends for so many of them.
         settle_seconds: what the collectors of this store wait; the same for all processes.
+        touch_seconds: for how long something is spoken up for that a client was told to be there.
         related: returns what a digest that was touched refers to, as far as this process knows without asking.
     """
 
@@ -94,6 +95,7 @@ class CollectionGuard:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         settle_seconds: float = SETTLE_SECONDS,
+        touch_seconds: float = TOUCH_SECONDS,
         related: Callable[[Digest], Iterable[Digest]] = lambda _digest: (),
     ) -> None:
         self._rounds = rounds
@@ -104,6 +106,7 @@ class CollectionGuard:
         self._clock = clock
         self._sleep = sleep
         self._settle_seconds = settle_seconds
+        self._touch_seconds = touch_seconds
         self._related = related
         self._known: dict[str, _KnownRound] = {}
         self._touched: OrderedDict[Digest, float] = OrderedDict()
@@ -123,7 +126,7 @@ class CollectionGuard:
         Raises:
             StorageError: the store failed; the next request that needs a view looks for itself.
         """
-        if self._clock() - self._asked_at <= TOUCH_SECONDS:
+        if self._clock() - self._asked_at <= max(self._touch_seconds, _CACHE_SECONDS):
             await self._look()
 
     async def ticket(self) -> float:
@@ -178,6 +181,8 @@ class CollectionGuard:
         Raises:
             StorageUnavailableError: the store is too slow to tell.
         """
+        for each in references:
+            self.touch(each.digest)
         for _ in range(_ATTEMPTS):
             await self.ticket()
             if not self._is_fresh():
@@ -187,7 +192,7 @@ class CollectionGuard:
                 return await self.rescue(endangered, expand) if endangered else ()
             # This process stood still, and a whole round may have come and gone: what was seen before counts no more.
             ticket = await self._look()
-            if missing := await self._restore_all(references):
+            if missing := await self.rescue(references, expand):
                 return missing
         raise StorageUnavailableError("the store is too slow to tell what garbage collection does")
 
@@ -274,14 +279,16 @@ class CollectionGuard:
                 "a collector waits less than this server expects: `settletime` must be the same everywhere",
                 extra={"round": round_id, "seconds": condemned.settle_seconds},
             )
-        self._known[round_id] = _KnownRound(condemned, state, seen_at=began_at, changed_at=began_at)
+        # Another look may have met it meanwhile, and have seen it later than this one.
+        if round_id not in self._known:
+            self._known[round_id] = _KnownRound(condemned, state, seen_at=began_at, changed_at=began_at)
         await self._spares.write(self._endangered_touches(condemned))
         for digest in digests:
             await self._cache.forget_everywhere(digest)
         return True
 
     def _endangered_touches(self, condemned: Condemned) -> list[Digest]:
-        oldest = self._clock() - TOUCH_SECONDS
+        oldest = self._clock() - self._touch_seconds
         recent = [digest for digest, touched_at in self._touched.items() if touched_at >= oldest]
         related = [other for digest in recent for other in self._related(digest)]
         return [digest for digest in dict.fromkeys([*recent, *related]) if condemned.get(digest)]

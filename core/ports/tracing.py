@@ -25,6 +25,11 @@ class Tracer(ABC):
             attributes: what else to tell, under OpenTelemetry's names.
         """
 
+    @property
+    @abstractmethod
+    def trace_id(self) -> str:
+        """The id of the trace that the running task's span belongs to, as 32 hexadecimal digits; empty outside."""
+
     @abstractmethod
     def storage_observer(self, driver: str) -> StorageObserver:
         """Return what an instrumented storage is to call after each operation, inside of requests or not."""

@@ -207,4 +207,5 @@ GARBAGE_COLLECT: Final = Command(
     help="remove what no image needs, while servers serve",
     add_arguments=_add_arguments,
     run=_run,
+    changes=lambda arguments: not arguments.dry_run,
 )

@@ -74,5 +74,9 @@ def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
 
 
 RETENTION: Final = Command(
-    name="retention", help="delete tags by the rules of the configuration", add_arguments=_add_arguments, run=_run
+    name="retention",
+    help="delete tags by the rules of the configuration",
+    add_arguments=_add_arguments,
+    run=_run,
+    changes=lambda arguments: not arguments.dry_run,
 )

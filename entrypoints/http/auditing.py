@@ -21,7 +21,7 @@ from entrypoints.http.routes import Resource, Target
 
 _logger = logging.getLogger(__name__)
 
-_ACTIONS: Final[Mapping[tuple[Resource, str], AuditAction]] = {
+ACTIONS: Final[Mapping[tuple[Resource, str], AuditAction]] = {
     (Resource.BASE, "GET"): AuditAction.LOGIN,
     (Resource.BASE, "HEAD"): AuditAction.LOGIN,
     (Resource.CATALOG, "GET"): AuditAction.CATALOG_LIST,
@@ -38,12 +38,16 @@ _ACTIONS: Final[Mapping[tuple[Resource, str], AuditAction]] = {
     (Resource.UPLOAD, "PATCH"): AuditAction.UPLOAD_APPEND,
     (Resource.UPLOAD, "PUT"): AuditAction.BLOB_PUSH,
     (Resource.UPLOAD, "DELETE"): AuditAction.UPLOAD_CANCEL,
+    (Resource.UPLOAD, "GET"): AuditAction.UPLOAD_STATUS,
+    (Resource.UPLOAD, "HEAD"): AuditAction.UPLOAD_STATUS,
+    (Resource.REPOSITORY, "DELETE"): AuditAction.REPOSITORY_DELETE,
 }
 _CHANGES: Final = frozenset(
     {
         AuditAction.MANIFEST_PUSH,
         AuditAction.MANIFEST_DELETE,
         AuditAction.TAG_DELETE,
+        AuditAction.REPOSITORY_DELETE,
         AuditAction.BLOB_PUSH,
         AuditAction.BLOB_MOUNT,
         AuditAction.BLOB_DELETE,
@@ -51,6 +55,8 @@ _CHANGES: Final = frozenset(
     }
 )
 """What others can see afterwards; the pieces of an upload are not."""
+_PIECES: Final = frozenset({AuditAction.UPLOAD_START, AuditAction.UPLOAD_APPEND, AuditAction.UPLOAD_STATUS})
+"""What is told only where it was refused."""
 _REFUSALS: Final = frozenset({401, 403, 405})
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
@@ -108,7 +114,7 @@ class Auditor:
             return "Authorization" in request.headers
         if event.action is AuditAction.TOKEN_ISSUE:
             return bool(event.actor) or self._settings.pulls
-        return self._settings.pulls and event.action not in {AuditAction.UPLOAD_START, AuditAction.UPLOAD_APPEND}
+        return self._settings.pulls and event.action not in _PIECES
 
     def _outcome(self, request: web.Request, response: web.StreamResponse) -> AuditEvent:
         event = self._event(request)
@@ -185,7 +191,7 @@ def action_of(request: web.Request) -> AuditAction:
     if AUDIT_ACTION in request:
         return request[AUDIT_ACTION]
     target = request.get(TARGET)
-    action = _ACTIONS.get((target.resource, request.method), AuditAction.OTHER) if target else AuditAction.OTHER
+    action = ACTIONS.get((target.resource, request.method), AuditAction.OTHER) if target else AuditAction.OTHER
     if action is AuditAction.MANIFEST_DELETE and target and ":" not in target.reference:
         return AuditAction.TAG_DELETE
     if action is AuditAction.UPLOAD_START and "mount" in request.query:

@@ -19,6 +19,7 @@ HANDLER_NAMES: Final = {
     Resource.UPLOADS: "blob_upload",
     Resource.UPLOAD: "blob_upload_chunk",
     Resource.REFERRERS: "referrers",
+    Resource.REPOSITORY: "repository",
 }
 """Distribution's, and in its manner what it does not have."""
 ELSEWHERE: Final = "other"

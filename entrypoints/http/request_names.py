@@ -28,7 +28,8 @@ def name_request(request: web.BaseRequest, new_id: Callable[[], str]) -> str:
     request_id = supplied if _CLIENT_REQUEST_ID.fullmatch(supplied) else new_id()
     request[REQUEST_ID] = request_id
     request_id_variable.set(request_id)
-    trace_id = trace_of(request.headers.get("traceparent", ""))
+    # Where requests are traced it is known already.
+    trace_id = request.get(TRACE_ID) or trace_of(request.headers.get("traceparent", ""))
     trace_id_variable.set(trace_id)
     if trace_id:
         request[TRACE_ID] = trace_id

@@ -6,9 +6,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from core.ports.tracing import Tracer
+from entrypoints.http.keys import TRACE_ID
 from entrypoints.http.routes import Resource, match
 
-_ROUTES: Final = {
+ROUTES: Final = {
     Resource.BASE: "/v2/",
     Resource.CATALOG: "/v2/_catalog",
     Resource.TAG_LIST: "/v2/{name}/tags/list",
@@ -17,6 +18,7 @@ _ROUTES: Final = {
     Resource.UPLOADS: "/v2/{name}/blobs/uploads/",
     Resource.UPLOAD: "/v2/{name}/blobs/uploads/{id}",
     Resource.REFERRERS: "/v2/{name}/referrers/{digest}",
+    Resource.REPOSITORY: "/v2/{name}/_sohu/registry/repository",
 }
 
 
@@ -36,12 +38,15 @@ def tracing(tracer: Tracer, prefix: str) -> Middleware:
         }
         name = request.method
         if target is not None:
-            route = root + _ROUTES[target.resource]
+            route = root + ROUTES[target.resource]
             attributes["http.route"] = route
             name = f"{request.method} {route}"
             if target.name:
                 attributes["registry.repository"] = target.name
         with tracer.request(name, request.headers, attributes) as set_status:
+            if trace_id := tracer.trace_id:
+                # For the lines of the request; it is the client's own, or one that begins here.
+                request[TRACE_ID] = trace_id
             response = await handler(request)
             set_status(response.status)
             return response

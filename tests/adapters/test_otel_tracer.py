@@ -47,6 +47,16 @@ def test_request_continues_the_clients_trace(tracer, spans):
     assert span.resource.attributes["service.version"] == "1.2.3"
 
 
+def test_trace_is_told_inside_of_requests_only(tracer):
+    assert tracer.trace_id == ""
+    with tracer.request("continued", HEADERS, {}):
+        assert tracer.trace_id == TRACE
+    with tracer.request("begun", {}, {}):
+        assert len(tracer.trace_id) == 32
+        assert tracer.trace_id != TRACE
+    assert tracer.trace_id == ""
+
+
 def test_failures_are_marked(tracer, spans):
     with tracer.request("answered", {}, {}) as set_status:
         set_status(503)

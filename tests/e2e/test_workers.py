@@ -1,9 +1,12 @@
 """Several processes on one address: spread, replaced when they die, reloaded and drained together."""
 
+import http.client
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,41 @@ def test_dead_worker_is_replaced_and_nobody_notices(server: RegistryServer) -> N
         )
         for _ in range(9):
             assert image.digest in RegistryClient(server.host).pull("team/app", "v1")
+
+
+def test_load_goes_on_while_workers_are_killed(server: RegistryServer) -> None:
+    # A client whose connection is cut asks again, as docker and containerd do; what was answered 201 must be there.
+    ends = time.monotonic() + 6
+    acknowledged: list[tuple[str, str, str]] = []
+    cuts: list[str] = []
+
+    def work(number: int) -> None:
+        turn = 0
+        while time.monotonic() < ends:
+            turn += 1
+            name, image = f"load/client{number}", make_image(1000 * number + turn, layer_sizes=(50_000,))
+            try:
+                RegistryClient(server.host).push(name, f"v{turn}", image)
+            except (OSError, http.client.HTTPException) as error:
+                cuts.append(type(error).__name__)
+            else:
+                acknowledged.append((name, f"v{turn}", image.digest))
+
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(work, number) for number in range(4)]
+        killed = 0
+        while time.monotonic() < ends - 1:
+            time.sleep(0.8)
+            os.kill(random.choice(children_of(server.pid)), signal.SIGKILL)
+            killed += 1
+        for client in clients:
+            client.result(60)
+    assert killed >= 3
+    assert len(acknowledged) > 4 * killed
+    assert len(cuts) <= 4 * killed
+    for name, tag, digest in acknowledged:
+        assert digest in RegistryClient(server.host).pull(name, tag)
+    wait_until(lambda: len(children_of(server.pid)) == 3)
 
 
 def test_stop_drains_all_and_leaves_nobody(server: RegistryServer) -> None:

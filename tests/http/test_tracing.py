@@ -3,11 +3,20 @@
 from contextlib import contextmanager
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from typing_extensions import override
 
+from config.logging import trace_id_variable
 from core.ports.tracing import Tracer
+from entrypoints.http.keys import TRACE_ID
+from entrypoints.http.metering import HANDLER_NAMES
 from entrypoints.http.observation import Observation
-from entrypoints.http.tracing import tracing
+from entrypoints.http.request_names import name_request
+from entrypoints.http.routes import Resource
+from entrypoints.http.tracing import ROUTES, tracing
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 class Recorder(Tracer):
@@ -22,6 +31,11 @@ class Recorder(Tracer):
         told = {"name": name, "traceparent": headers.get("traceparent"), **attributes}
         self.requests.append(told)
         yield lambda status: told.update(status=status)
+
+    @property
+    @override
+    def trace_id(self):
+        return TRACE
 
     @override
     def storage_observer(self, driver):
@@ -67,6 +81,19 @@ async def test_signed_state_and_password_are_not_told(traced, recorder):
     async with traced.request("PATCH", "/v2/a/blobs/uploads/x?_state=hunter2", headers=headers):
         pass
     assert "hunter2" not in str(recorder.requests)
+
+
+async def test_lines_of_a_request_name_its_trace(recorder):
+    async def answer(request):
+        name_request(request, lambda: "r-1")
+        return web.Response(text=f"{request[TRACE_ID]} {trace_id_variable.get()}")
+
+    response = await tracing(recorder, "/")(make_mocked_request("GET", "/v2/"), answer)
+    assert response.text == f"{TRACE} {TRACE}"
+
+
+def test_every_resource_has_a_route_and_a_name():
+    assert ROUTES.keys() == HANDLER_NAMES.keys() == set(Resource)
 
 
 async def test_probes_are_not_recorded(traced, recorder):
