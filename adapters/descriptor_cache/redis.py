@@ -112,23 +112,27 @@ class RedisDescriptorCache(DescriptorCache):
     async def put(self, name: RepositoryName, digest: Digest, size: int) -> None:
         if not await self._tell_untold():
             return
-        everywhere, here = _everywhere(digest), _here(name, digest)
+        everywhere, here, fresh = _everywhere(digest), _here(name, digest), secrets.token_hex(8)
         replies = await self._carry_out(
             [
                 ("HSET", everywhere, "digest", digest, "size", size),
                 ("HSETNX", everywhere, "mediatype", OCTET_STREAM),
-                ("HSETNX", everywhere, "proof", secrets.token_hex(8)),
+                ("HSETNX", everywhere, "proof", fresh),
                 ("EXPIRE", everywhere, TIME_TO_LIVE_SECONDS),
                 ("HGET", everywhere, "proof"),
             ]
         )
         if replies is None:
             return
+        # Distribution forgets by taking its own fields away: what it left of ours counts for none of the repositories.
+        is_left = replies[0] and not replies[2]
+        proof = fresh if is_left else replies[-1]
         # Where the blob is forgotten everywhere in this moment, this proof is void.
         await self._carry_out(
             [
+                *([("HSET", everywhere, "proof", proof)] if is_left else []),
                 ("SADD", _members(name), digest),
-                ("HSET", here, "mediatype", OCTET_STREAM, "proof", replies[-1]),
+                ("HSET", here, "mediatype", OCTET_STREAM, "proof", proof),
                 ("EXPIRE", here, TIME_TO_LIVE_SECONDS),
             ]
         )

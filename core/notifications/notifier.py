@@ -115,7 +115,8 @@ class Notifier:
         Raises:
             StorageError: the outbox failed.
         """
-        if not self._endpoints or not await self._lease.try_acquire():
+        # Looked at first: taking a lease lasts seconds where the store does not create exclusively.
+        if not await self._has_queued() or not await self._lease.try_acquire():
             return
         try:
             async with asyncio.timeout(grace_seconds), self._lease.keeping(), AsyncExitStack() as stack:
@@ -123,6 +124,12 @@ class Notifier:
                 await map_bounded(_drain, couriers, at_once=len(couriers))
         except TimeoutError:
             _logger.info("events are left in the outbox for the next start or another process")
+
+    async def _has_queued(self) -> bool:
+        for endpoint in self._endpoints:
+            if await self._outbox.queued(endpoint.name, limit=1):
+                return True
+        return False
 
     async def _deliver(self) -> None:
         """Deliver until the lease is lost or there are other endpoints."""

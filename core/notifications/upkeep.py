@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 
-from core.notifications.names import BatchName
+from core.notifications.names import BatchName, microseconds
 from core.notifications.outbox import Outbox
 from core.notifications.stats import EndpointCounts
 
@@ -38,9 +39,11 @@ class Upkeep:
         Raises:
             StorageError: the outbox failed.
         """
-        queued = await self._bury_old(endpoint, await self._outbox.queued(endpoint), counts)
+        now = self._now()
+        queued = await self._outbox.queued(endpoint)
+        queued = await self._bury(endpoint, _before(queued, now - self._bounds.age_max), queued, counts)
         dead = await self._outbox.dead(endpoint)
-        too_old = [name for name in dead if self._age(name) > self._bounds.dead_age_max]
+        too_old = _before(dead, now - self._bounds.dead_age_max)
         dead = dead[len(too_old) :]
         excess = sum(name.size for name in [*queued, *dead]) - self._bounds.bytes_max
         extra_dead, excess = _oldest(dead, excess)
@@ -48,12 +51,12 @@ class Upkeep:
         await self._outbox.drop(endpoint, [*too_old, *extra_dead])
         await self._outbox.settle(endpoint, extra_queued)
         self._tell(endpoint, counts, letters=len(too_old) + len(extra_dead), lost=extra_queued)
-        _count(counts, queued[len(extra_queued) :], dead[len(extra_dead) :], self._age)
+        _count(counts, queued[len(extra_queued) :], dead[len(extra_dead) :], now)
 
-    async def _bury_old(
-        self, endpoint: str, queued: Sequence[BatchName], counts: EndpointCounts
-    ) -> Sequence[BatchName]:
-        old = [batch for batch in queued if self._age(batch) > self._bounds.age_max]
+    async def _bury(
+        self, endpoint: str, old: Sequence[BatchName], queued: list[BatchName], counts: EndpointCounts
+    ) -> list[BatchName]:
+        """Make dead letters of the oldest batches; return the others."""
         for batch in old:
             events = await self._outbox.read(endpoint, batch)
             await self._outbox.bury(endpoint, events, reason="not delivered in time")
@@ -65,9 +68,6 @@ class Upkeep:
             )
         return queued[len(old) :]
 
-    def _age(self, name: BatchName) -> timedelta:
-        return self._now() - name.moment
-
     def _tell(self, endpoint: str, counts: EndpointCounts, *, letters: int, lost: Sequence[BatchName]) -> None:
         events = sum(batch.number for batch in lost)
         counts.dropped += letters + events
@@ -76,6 +76,12 @@ class Upkeep:
                 "events are dropped: too many or too old",
                 extra={"endpoint": endpoint, "dead_letters": letters, "events": events},
             )
+
+
+def _before(names: Sequence[BatchName], moment: datetime) -> list[BatchName]:
+    """Return those that were recorded before a moment; names come oldest first."""
+    limit = microseconds(moment)
+    return list(takewhile(lambda name: name.recorded_at < limit, names))
 
 
 def _oldest(names: Sequence[BatchName], excess: int) -> tuple[Sequence[BatchName], int]:
@@ -87,14 +93,9 @@ def _oldest(names: Sequence[BatchName], excess: int) -> tuple[Sequence[BatchName
     return names[:taken], excess
 
 
-def _count(
-    counts: EndpointCounts,
-    queued: Sequence[BatchName],
-    dead: Sequence[BatchName],
-    age: Callable[[BatchName], timedelta],
-) -> None:
+def _count(counts: EndpointCounts, queued: Sequence[BatchName], dead: Sequence[BatchName], now: datetime) -> None:
     counts.queued = sum(batch.number for batch in queued)
     counts.queued_bytes = sum(batch.size for batch in queued)
-    counts.lag_seconds = max(0.0, age(queued[0]).total_seconds()) if queued else 0.0
+    counts.lag_seconds = max(0.0, (now - queued[0].moment).total_seconds()) if queued else 0.0
     counts.dead = len(dead)
     counts.dead_bytes = sum(name.size for name in dead)

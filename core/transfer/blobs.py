@@ -71,13 +71,13 @@ class Work:
     rereads_target: bool = False
     """Whether what the target has is read and hashed before it counts as being there."""
     blobs_at_once: int = 4
-    """How many blobs are under way: each may hold the parts of an upload in memory."""
+    """How many of more than `SMALL_BYTES_MAX` are under way: each may hold the parts of an upload in memory."""
 
 
 class BlobTransfer:
     """Brings blobs, each one once however many tasks ask for it; one per pass.
 
-    Memory: `blobs_at_once` times what a writer of the target holds.
+    Memory: `blobs_at_once` times what a writer of the target holds, and `SMALL_BYTES_MAX` for each task that asks.
     """
 
     def __init__(self, work: Work) -> None:
@@ -105,8 +105,7 @@ class BlobTransfer:
             return defect
         self._running[digest] = ended = asyncio.Event()
         try:
-            async with self._slots:
-                outcome = await self._bring(digest)
+            outcome = await self._bring(digest)
         finally:
             self._stages.pop(digest, None)
             del self._running[digest]
@@ -146,7 +145,7 @@ class BlobTransfer:
         if not self._work.rereads_target or digest in self._reread:
             return True
         await self._work.budget.take()
-        async with self._target.open_reader(layout.blob_data(digest)) as reader:
+        async with self._slots, self._target.open_reader(layout.blob_data(digest)) as reader:
             actual = await self._hash(digest, aiter(reader))
         if actual == digest:
             self._reread.add(digest)
@@ -163,20 +162,27 @@ class BlobTransfer:
         await self._work.budget.take(requests=2)
         try:
             async with self._source.open_reader(layout.blob_data(digest)) as reader:
-                if reader.size <= SMALL_BYTES_MAX:
+                size = reader.size
+                if size <= SMALL_BYTES_MAX:
                     return await self._send_small(digest, reader)
-                staged = await self._staged_size(digest, reader.size)
-                if staged == 0:
-                    return await self._send_large(digest, reader, 0)
-            async with self._source.open_reader(layout.blob_data(digest), offset=staged) as reader:
-                outcome = await self._send_large(digest, reader, staged)
+            # Opened again when it is its turn: a connection that waits for hours is cut.
+            async with self._slots:
+                return await self._send_large(digest, size)
         except ObjectNotFoundError as error:
             if error.key != layout.blob_data(digest):
                 # Not the blob, but what was staged: the same copy, started twice, has come to its end elsewhere.
                 raise ObjectBusyError(error.key) from None
             return Outcome.MISSING
-        # What an earlier run staged may be at fault; it is gone now, so this ends.
-        return await self._send(digest) if outcome is Outcome.DAMAGED else outcome
+
+    async def _send_large(self, digest: Digest, size: int) -> Outcome:
+        staged = await self._staged_size(digest, size)
+        await self._work.budget.take(requests=2)
+        async with self._source.open_reader(layout.blob_data(digest), offset=staged) as reader:
+            outcome = await self._send_from(digest, reader, staged)
+        if outcome is Outcome.DAMAGED and staged:
+            # What an earlier run staged may be at fault; it is gone now.
+            return await self._send_large(digest, size)
+        return outcome
 
     async def _staged_size(self, digest: Digest, size: int) -> int:
         if size <= CHECKPOINT_BYTES:
@@ -197,7 +203,7 @@ class BlobTransfer:
         await self._target.write(layout.blob_data(digest), content)
         return Outcome.SENT
 
-    async def _send_large(self, digest: Digest, reader: BlobReader, position: int) -> Outcome:
+    async def _send_from(self, digest: Digest, reader: BlobReader, position: int) -> Outcome:
         key = layout.transfer_data(self._work.transfer_id, digest)
         pieces = self._metered(reader)
         hasher = self._work.new_hasher(digest.algorithm, None) if position == 0 else None

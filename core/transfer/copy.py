@@ -7,14 +7,15 @@ from typing import Final
 
 from core import layout
 from core.access import compile_globs
-from core.digest import Digest
-from core.errors import NameInvalidError, ObjectNotFoundError, UnsupportedError
+from core.errors import NameInvalidError, UnsupportedError
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.transfer.blobs import BlobTransfer, Work
 from core.transfer.comparison import Comparison
+from core.transfer.expectation import expect_all, expect_some
 from core.transfer.removal import Removal, count_extra
 from core.transfer.repository import RepositoryTransfer
+from core.transfer.staging import begin_staging, end_staging
 from core.transfer.tally import TransferProgress
 from core.transfer.target import Target
 from core.transfer.tasks import for_each
@@ -69,10 +70,13 @@ class StorageCopy:
             UnsupportedError: both storages are one, or deletions are to be followed from an empty source.
             StorageUnavailableError: a storage failed for longer than it was waited for; start again.
         """
-        await self._require_sense()
+        if self._selection.follows_deletions:
+            await self._require_repositories()
+        if not self._work.is_dry:
+            await begin_staging(self._work)
         await for_each(self._copy, self._names(), at_once=REPOSITORIES_AT_ONCE)
         if not self._work.is_dry:
-            await self._work.target.delete_tree(layout.transfer(self._work.transfer_id))
+            await end_staging(self._work)
         return self._work.tally.progress
 
     async def expect(self) -> None:
@@ -81,54 +85,18 @@ class StorageCopy:
         For everything that is what all blobs of the source have more than the target's, at one request per 1,000 blobs
         on object stores; for some repositories what they do not link there, at a request for each such blob.
         """
-        sent = self._work.tally.progress.bytes_sent
         if self._selection.patterns:
-            missing = await self._unlinked_bytes()
+            await expect_some(self._work, self._listed(self._work.source), self._comparison, self._blobs)
         else:
-            source = await self._stored_bytes(self._work.source)
-            missing = source - await self._stored_bytes(self._work.target)
-        self._work.tally.expect(max(0, sent + missing))
+            await expect_all(self._work)
 
-    async def _stored_bytes(self, storage: BlobStorage) -> int:
-        total = 0
-        async for _, stat in storage.walk(layout.BLOBS):
-            total += stat.size
-        return total
-
-    async def _unlinked_bytes(self) -> int:
-        sizes: dict[Digest, int] = {}
-
-        async def measure(digest: Digest) -> None:
-            if digest not in sizes and (size := await self._blobs.size(digest)) is not None:
-                sizes[digest] = size
-
-        async for name in self._listed(self._work.source):
-            await for_each(measure, self._comparison.unlinked(name))
-        return sum(sizes.values())
-
-    async def _require_sense(self) -> None:
-        if self._selection.follows_deletions and not await self._has_repositories():
-            raise UnsupportedError(
-                "the source holds no repository: all of the target would be deleted; is it the right one?"
-            )
-        if not self._work.is_dry:
-            await self._require_two_storages()
-
-    async def _has_repositories(self) -> bool:
+    async def _require_repositories(self) -> None:
         async for path in self._work.source.list_marked(layout.REPOSITORIES):
             if _as_name(path) is not None:
-                return True
-        return False
-
-    async def _require_two_storages(self) -> None:
-        marker = layout.transfer_marker(self._work.transfer_id)
-        await self._work.target.write(marker, b"", durable=False)
-        try:
-            await self._work.source.stat(marker)
-        except ObjectNotFoundError:
-            return
-        await self._work.target.delete([marker])
-        raise UnsupportedError("source and target are one and the same storage")
+                return
+        raise UnsupportedError(
+            "the source holds no repository: all of the target would be deleted; is it the right one?"
+        )
 
     async def _copy(self, name: RepositoryName) -> None:
         self._work.tally.begin(name)

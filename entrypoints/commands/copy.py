@@ -7,9 +7,10 @@ import signal
 import socket
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from config.environment import Side
@@ -61,7 +62,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="write nothing, only tell what would be done")
     parser.add_argument(
-        "--watch", type=float, metavar="SECONDS", help="begin again so long after each pass, until interrupted"
+        "--watch", type=_amount, metavar="SECONDS", help="begin again so long after each pass, until interrupted"
     )
     _add_limits(parser)
     parser.add_argument("--json", action="store_true", help="print the report of each pass as a line of JSON")
@@ -69,9 +70,25 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_limits(parser: ArgumentParser) -> None:
-    parser.add_argument("--blobs-at-once", type=int, default=4, metavar="N", help="blobs under way (4)")
-    parser.add_argument("--requests-per-second", type=float, metavar="N", help="requests to both storages together")
-    parser.add_argument("--bytes-per-second", type=float, metavar="N", help="bytes read from the source")
+    parser.add_argument(
+        "--blobs-at-once", type=_count, default=4, metavar="N", help="blobs of more than 1 MiB under way (4)"
+    )
+    parser.add_argument("--requests-per-second", type=_amount, metavar="N", help="requests to both storages together")
+    parser.add_argument("--bytes-per-second", type=_amount, metavar="N", help="bytes read from the source")
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ArgumentTypeError(f"must be at least 1, not {text}")
+    return count
+
+
+def _amount(text: str) -> float:
+    amount = float(text)
+    if not 0 < amount < inf:
+        raise ArgumentTypeError(f"must be more than 0, not {text}")
+    return amount
 
 
 def _run(arguments: Namespace) -> int:
@@ -114,6 +131,7 @@ class _Copier:
         self._display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.quiet)
         self._problems: list[Problem] = []
         self._code = ExitCode.FAILURE
+        self._passed = 0
         rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
         self._budget = Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
 
@@ -163,11 +181,13 @@ class _Copier:
                 await measuring
         if not self._arguments.dry_run:
             await self._target.catalog().flush_pending()
+        self._passed += 1
         self._tell(done, time.monotonic() - began)
         return ExitCode.FAILURE if done.problems else ExitCode.OK
 
     async def _expect(self, copy: StorageCopy) -> None:
-        if self._arguments.quiet or self._arguments.dry_run:
+        # A watching copy has little to send after its first pass, and would list all blobs again and again.
+        if self._arguments.quiet or self._arguments.dry_run or self._passed:
             return
         # It serves the display alone; a storage that fails is told of by the copy.
         with suppress(StorageError):

@@ -156,8 +156,11 @@ def _tell_restoration(restoration: Restoration) -> None:
         sys.stdout.write(f"without {digest}, which is nowhere\n")
     for digest in restoration.lost:
         sys.stderr.write(f"{digest} is gone from the trash\n")
-    if not restoration.tags:
-        sys.stdout.write(f"{restoration.entry.id} is back, with {plural(restoration.manifests, 'manifest')}\n")
+    manifests = plural(restoration.manifests, "manifest")
+    if restoration.lost:
+        sys.stdout.write(f"{restoration.entry.id} is back in part, with {manifests}; it stays in the trash\n")
+    elif not restoration.tags:
+        sys.stdout.write(f"{restoration.entry.id} is back, with {manifests}\n")
 
 
 TRASH: Final = Command(

@@ -64,10 +64,12 @@ def _shared_jobs(container: Container, settings: Settings, observation: WorkerOb
                 container.verification_schedule(),
                 options=container.verification_options(),
                 interval_seconds=verification.interval_seconds,
+                observer=observation.verification_observer(),
             )
         )
     purging = settings.storage.upload_purging
     if purging.enabled:
         budget = container.upload_purge_budget()
-        jobs.append(purge_job(container.blob_storage(), container.upload_purge_schedule(), purging, budget))
+        schedule, told = container.upload_purge_schedule(), observation.purge_observer()
+        jobs.append(purge_job(container.blob_storage(), schedule, purging, budget, observe=told))
     return jobs

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Middleware
 from config.container import Container
 from config.loader import Loaded
 from config.settings import HttpNetwork, ReadinessSettings, Settings
+from core.abandoned_uploads import Purged
 from core.collection.report import Observer as CollectionObserver
 from core.collection.report import ignore
 from core.services.catalog import CatalogService
@@ -26,9 +27,16 @@ from entrypoints.http.tracing import tracing
 from entrypoints.observability.checks import check_storage, configured_checks
 from entrypoints.observability.debug import is_public, private_app, public_app
 from entrypoints.observability.health import CheckFailedError, Health
-from entrypoints.observability.jobs import collection_observer
+from entrypoints.observability.jobs import VerificationObserver, collection_observer
 from entrypoints.observability.notification_numbers import NotificationReader
-from entrypoints.observability.numbers import catalog_reader, certificate_gauge, health_reader, tell_build
+from entrypoints.observability.numbers import (
+    catalog_reader,
+    certificate_gauge,
+    health_reader,
+    purge_observer,
+    read_only_reader,
+    tell_build,
+)
 from entrypoints.observability.peers import Peers
 from entrypoints.observability.readiness import Need, Readiness
 from entrypoints.observability.runtime_folder import RuntimeFolder
@@ -108,8 +116,13 @@ class ServerObservation:
 
     def worker_ended(self, number: int) -> None:
         """Take note that a worker is dead, before another one takes its place."""
-        if self._place is not None:
+        if self._place is None:
+            return
+        try:
             self._place.folder.forget(number)
+        except OSError as error:
+            # Its gauges stay until its successor writes them; whoever supervises must go on.
+            _logger.warning("the gauges of worker %d cannot be emptied: %s", number, error.strerror)
 
     def close(self) -> None:
         """Close and remove what `open` made."""
@@ -165,9 +178,22 @@ class WorkerObservation:
             self._tell_certificate = self._tell_certificate or certificate_gauge(self._metrics)
             self._tell_certificate(expires)
 
+    def watch_read_only(self, is_read_only: Callable[[], bool]) -> None:
+        """Tell in the metrics whether the registry is read-only."""
+        if self.sampler and self._metrics:
+            self.sampler.register(read_only_reader(self._metrics, is_read_only))
+
+    def purge_observer(self) -> Callable[[Purged], None]:
+        """Return what is told what became of abandoned uploads."""
+        return purge_observer(self._metrics) if self._metrics is not None else lambda _purged: None
+
     def collection_observer(self) -> CollectionObserver:
         """Return what a garbage collector of this process tells how far it is."""
         return collection_observer(self._metrics) if self._metrics is not None else ignore
+
+    def verification_observer(self) -> VerificationObserver | None:
+        """Return what a verification by this process tells how far it is, if anything is measured."""
+        return VerificationObserver(self._metrics) if self._metrics is not None else None
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -204,7 +230,7 @@ class WorkerObservation:
         private = await stack.enter_async_context(_running(private_app()))
         await web.UnixSite(private, str(place.folder.socket_of(self._number))).start()
         shared = await stack.enter_async_context(_running(public))
-        # A duplicate, because closing the site closes the socket, which the next worker of a single process needs.
+        # A duplicate: the site closes it, and the original is the parent's, which a single process is itself.
         await web.SockSite(shared, place.sock.dup()).start()
 
 

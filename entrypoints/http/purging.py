@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from config.settings import UploadPurgingSettings
-from core.abandoned_uploads import remove_abandoned
+from core.abandoned_uploads import Purged, remove_abandoned
 from core.budget import Budget
 from core.ports.blob_storage import BlobStorage
 from core.schedule import SharedSchedule
@@ -23,7 +23,18 @@ _NAMED_MAX: Final = 1_000
 """How many of the removed uploads are named in the log."""
 
 
-def purge_job(storage: BlobStorage, schedule: SharedSchedule, settings: UploadPurgingSettings, budget: Budget) -> Job:
+def _ignore(_purged: Purged) -> None:
+    """Do nothing."""
+
+
+def purge_job(
+    storage: BlobStorage,
+    schedule: SharedSchedule,
+    settings: UploadPurgingSettings,
+    budget: Budget,
+    *,
+    observe: Callable[[Purged], None] = _ignore,
+) -> Job:
     """Return the job; every replica has it, and each time one of them does it.
 
     Args:
@@ -31,11 +42,12 @@ def purge_job(storage: BlobStorage, schedule: SharedSchedule, settings: UploadPu
         schedule: shared by all replicas, made with the interval of `settings`.
         settings: what is abandoned, and whether it is only logged.
         budget: what the job may use of the store.
+        observe: told what was removed.
     """
     every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
 
     async def run() -> None:
-        await schedule.run_if_due(_work(storage, settings, budget))
+        await schedule.run_if_due(_work(storage, settings, budget, observe))
 
     return Job(
         name="abandoned uploads are removed",
@@ -48,12 +60,13 @@ def purge_job(storage: BlobStorage, schedule: SharedSchedule, settings: UploadPu
 
 
 def _work(
-    storage: BlobStorage, settings: UploadPurgingSettings, budget: Budget
+    storage: BlobStorage, settings: UploadPurgingSettings, budget: Budget, observe: Callable[[Purged], None]
 ) -> Callable[[datetime], Awaitable[str]]:
     async def work(now: datetime) -> str:
         before = now - timedelta(seconds=settings.age_seconds)
         purged = await remove_abandoned(storage, before=before, budget=budget, dry_run=settings.dry_run)
         is_removed = not settings.dry_run
+        observe(purged if is_removed else Purged())
         for session in purged.sessions[:_NAMED_MAX]:
             _logger.info("abandoned upload", extra={"session": session, "removed": is_removed})
         for key in purged.unfinished[:_NAMED_MAX]:

@@ -271,7 +271,9 @@ def _prepare_reloads(
     reloader: Reloader, app: web.Application, listener: Listener, container: Container, observation: WorkerObservation
 ) -> None:
     reloader.appliers.append(lambda settings: configure_logging(settings.log))
-    reloader.appliers.append(app[SWITCHES].apply)
+    switches = app[SWITCHES]
+    reloader.appliers.append(switches.apply)
+    observation.watch_read_only(lambda: switches.is_read_only)
     access = AccessPart(app[GATEKEEPER], container.kept_tags(), reloader.settings)
     reloader.appliers.append(access.apply)
     notifications = NotificationsPart(container.notifier(), reloader.settings.notifications, event_endpoints)

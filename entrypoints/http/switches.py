@@ -31,6 +31,11 @@ class Switches:
             raise refuse()
         await self._read_only.require_writable()
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing is taken in, as far as this process knows without asking: for metrics."""
+        return Right.WRITE in self._forbidden or self._read_only.is_on
+
     async def upkeep_waits(self) -> bool:
         """Whether what the registry does to the store on its own account has to wait until it is writable again."""
         if self._has_upkeep:

@@ -1,10 +1,12 @@
 """Readers for the sampler: numbers that other parts have at hand anyway."""
 
 import platform
+import time
 from collections.abc import Callable
 from datetime import datetime
 
 from config.version import installed_version
+from core.abandoned_uploads import Purged
 from core.ports.metrics import Merge, Metrics
 from core.services.catalog import CatalogService
 from entrypoints.observability.health import Health
@@ -49,6 +51,36 @@ def catalog_reader(metrics: Metrics, catalog: CatalogService, clock: Callable[[]
         lag(0 if behind_since is None else clock() - behind_since)
 
     return read
+
+
+def read_only_reader(metrics: Metrics, is_read_only: Callable[[], bool]) -> Callable[[], None]:
+    """Return a reader of the read-only mode."""
+    gauge = metrics.gauge(
+        "registry_read_only",
+        "1 while pushes and deletes are refused, by configuration or by `registry readonly on`.",
+        merge=Merge.LARGEST,
+    )
+    return lambda: gauge(1 if is_read_only() else 0)
+
+
+def purge_observer(metrics: Metrics, now: Callable[[], float] = time.time) -> Callable[[Purged], None]:
+    """Return what is to be called after abandoned uploads were looked for."""
+    counter = metrics.counter("registry_uploads_purged_total", "Abandoned uploads that were removed.", ["kind"])
+    succeeded = metrics.gauge(
+        "registry_uploads_purge_last_success_timestamp_seconds",
+        "When this server last looked for abandoned uploads, in Unix time.",
+        merge=Merge.LARGEST,
+    )
+    # Seen before the first of each, so that a rate can be taken of them.
+    counter(0, "session")
+    counter(0, "multipart")
+
+    def observe(purged: Purged) -> None:
+        counter(len(purged.sessions), "session")
+        counter(len(purged.unfinished), "multipart")
+        succeeded(now())
+
+    return observe
 
 
 def health_reader(metrics: Metrics, health: Health, readiness: Readiness) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import time
 from dataclasses import replace
 
@@ -116,6 +117,47 @@ async def test_blob_that_came_back_here_is_not_back_there(cache):
     await cache.put(NAME, DIGEST, 5)
     assert await cache.get(NAME, DIGEST) == 5
     assert await cache.get(OTHER, DIGEST) is None
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_what_distribution_forgets_does_not_come_back(server, cache, version):
+    """It deletes the blob from one repository, and another one gets it once more."""
+    await cache.put(NAME, DIGEST, 5)
+    await cache.put(OTHER, DIGEST, 5)
+    with server.client() as client:
+        if version == 3:
+            client.srem(f"repository::{NAME}::blobs", DIGEST)
+            client.delete(f"repository::{NAME}::blobs::{DIGEST}")
+        client.hdel(f"blobs::{DIGEST}", "digest", "size", "mediatype")
+    assert await cache.get(NAME, DIGEST) is None
+    await cache.put(OTHER, DIGEST, 5)
+    assert await cache.get(OTHER, DIGEST) == 5
+    assert await cache.get(NAME, DIGEST) is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_two_processes_agree_with_a_model(server, clock, seed):
+    """Whoever puts and forgets: what is told was put, and not forgotten since, in whatever repository."""
+    chance = random.Random(seed)
+    names, digests = [NAME, OTHER, RepositoryName("third")], [Digest.of(bytes([number])) for number in range(3)]
+    model: dict[tuple[RepositoryName, Digest], int] = {}
+    caches = [RedisDescriptorCache(options_for(server), clock=clock.clock) for _ in range(2)]
+    async with caches[0], caches[1]:
+        for _ in range(120):
+            one, name, digest = chance.choice(caches), chance.choice(names), chance.choice(digests)
+            match chance.choice(["put", "put", "get", "get", "forget", "everywhere"]):
+                case "put":
+                    model[name, digest] = digests.index(digest)
+                    await one.put(name, digest, digests.index(digest))
+                case "forget":
+                    model.pop((name, digest), None)
+                    await one.forget(name, digest)
+                case "everywhere":
+                    model = {key: size for key, size in model.items() if key[1] != digest}
+                    await one.forget_everywhere(digest)
+                    await one.get(name, digest)
+                case _:
+                    assert await one.get(name, digest) == model.get((name, digest)), f"seed {seed}"
 
 
 async def test_collection_is_told_in_few_requests(server, cache):

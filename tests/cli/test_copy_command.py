@@ -161,3 +161,15 @@ def test_configuration_errors_name_their_side(
     Path(words[4]).write_text("version: 0.1\nstorage: nothing\n")
     assert main(words) == ExitCode.FAILURE
     assert capsys.readouterr().err.startswith(f"configuration error: --to: {words[4]}:2: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--blobs-at-once", "0"), ("--bytes-per-second", "-1"), ("--watch", "0"), ("--watch", "nan"), ("--watch", "inf")],
+)
+def test_limits_that_would_stop_everything_are_refused(
+    words: list[str], option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*words, option, value])
+    assert f"argument {option}: must be " in capsys.readouterr().err

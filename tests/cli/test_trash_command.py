@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.digest import Digest
 from core.names import Tag
 from entrypoints.cli import main
 from entrypoints.commands.amounts import plural
@@ -52,6 +53,28 @@ def test_list_tells_who_and_what(config_file: str, capsys: pytest.CaptureFixture
     assert document["tags"] == [{"repository": NAME, "tag": "v1", "digest": DIGEST}]
     assert main(["trash", "list", config_file, "--repository", "another"]) == ExitCode.OK
     assert lines(capsys) == ["the trash is empty"]
+
+
+def test_list_tells_of_collections_and_of_many_tags(
+    config_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    push(config_file, "v1", "v2", "v3", "v4", "v5")
+    assert main(["repository", "delete", NAME, config_file]) == ExitCode.OK
+    collection = ["garbage-collect", config_file, "--delete-untagged", "--offline", "--quiet"]
+    assert main(collection) == ExitCode.OK
+    lines(capsys)
+    assert main(["trash", "list", config_file]) == ExitCode.OK
+    first, second = lines(capsys)
+    assert first.endswith("team/app:v1, team/app:v2, team/app:v3, 2 more tags, 1 manifest")
+    assert "blobs (" in second
+    assert " links, " in second
+    layer = Digest.of(b"layer")
+    [copy] = (tmp_path / "data").rglob(f"_trash/blobs/sha256/{layer.encoded[:2]}/{layer.encoded}.*")
+    copy.unlink()
+    assert main(["trash", "restore", first.split()[0], config_file]) == ExitCode.NOT_FOUND
+    out, err = capsys.readouterr()
+    assert out == f"{first.split()[0]} is back in part, with 0 manifests; it stays in the trash\n"
+    assert f"{DIGEST} is gone from the trash\n" in err
 
 
 def test_restore_brings_a_tag_back(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -21,7 +23,7 @@ from entrypoints.observability.notification_numbers import NotificationReader
 from tests.support.certificates import Authority
 from tests.support.metrics import Scrape
 from tests.support.oci import make_image
-from tests.support.processes import free_port
+from tests.support.processes import RegistryServer, ServerProcess, free_port
 from tests.support.registry_client import RegistryClient
 from tests.support.tls_servers import TlsRegistryServer
 from tests.support.tools import REPOSITORY_ROOT
@@ -34,6 +36,8 @@ METRIC = re.compile(r"\bregistry_[a-z_]+\b")
 VARIABLES = {"$__rate_interval": "5m", "$job": ".*", "$instance": ".*"}
 ONLY_AFTER_FAILURES = {"registry_storage_errors_total"}
 """Metrics that a healthy server does not have."""
+PANELS_ANSWERED = 20
+"""Expressions that have a value soon after a few pushes; the others speak of TLS, caches, failures and upkeep."""
 
 
 def dashboard_expressions() -> list[str]:
@@ -144,3 +148,48 @@ def test_all_metrics_that_exist_are_documented(scrape: Scrape) -> None:
 def test_certificate_is_told_by_its_end(scrape: Scrape) -> None:
     left = scrape.total("registry_tls_certificate_expiry_timestamp_seconds") - time.time()
     assert 29 * 86400 < left < 31 * 86400
+
+
+def ask(prometheus: ServerProcess, path: str, **parameters: str) -> Any:
+    with urlopen(f"{prometheus.url}/api/v1/{path}?{urlencode(parameters)}", timeout=10) as response:  # noqa: S310
+        answer = json.loads(response.read())
+    assert answer["status"] == "success"
+    return answer["data"]
+
+
+def test_prometheus_scrapes_and_evaluates(tool: Callable[[str], str], tmp_path: Path) -> None:
+    """A real Prometheus reads a real server: it keeps every sample, loads the rules and answers each panel."""
+    program, port, debug_port = tool("prometheus"), free_port(), free_port()
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(PROMETHEUS / "alerts.yml")],
+        "scrape_configs": [{"job_name": "registry", "static_configs": [{"targets": [f"127.0.0.1:{debug_port}"]}]}],
+    }
+    file = tmp_path / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config))
+    command = [program, f"--config.file={file}", f"--storage.tsdb.path={tmp_path}/data"]
+    command += [f"--web.listen-address=127.0.0.1:{port}"]
+    http = {"workers": 3, "debug": {"addr": f"127.0.0.1:{debug_port}", "prometheus": {"enabled": True}}}
+    registry = RegistryServer(tmp_path / "server", tmp_path / "storage", config={"http": http})
+    with registry, ServerProcess(command, port=port, folder=tmp_path / "prometheus") as prometheus:
+        ends = time.monotonic() + 30
+        while (panels := answered(prometheus)) < PANELS_ANSWERED and time.monotonic() < ends:
+            RegistryClient(registry.host).push("team/app", "v1", make_image(961))
+            RegistryClient(registry.host).pull("team/app", "v1")
+            time.sleep(1)
+        assert panels >= PANELS_ANSWERED
+        [target] = ask(prometheus, "targets")["activeTargets"]
+        assert (target["health"], target["lastError"]) == ("up", "")
+        rules = [rule for group in ask(prometheus, "rules")["groups"] for rule in group["rules"]]
+        assert [rule["name"] for rule in rules if rule["health"] == "err"] == []
+        assert len(rules) == len(alert_rules())
+
+
+def answered(prometheus: ServerProcess) -> int:
+    """How many expressions of the dashboard have a value; all of them can be asked."""
+    count = 0
+    for expression in dashboard_expressions():
+        for variable, value in VARIABLES.items():
+            expression = expression.replace(variable, value)  # noqa: PLW2901 - one after the other
+        count += bool(ask(prometheus, "query", query=expression)["result"])
+    return count

@@ -72,7 +72,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
         server.__exit__(None, None, None)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends, "did not come about"
@@ -86,6 +86,11 @@ def ask(url: str) -> tuple[int, str]:
     except HTTPError as error:
         with error:
             return error.code, error.read().decode()
+
+
+def answer_alike(url: str, status: int) -> Callable[[], bool]:
+    """Whether every worker answers so: each is asked in so many tries that none is left out."""
+    return lambda: all(ask(url)[0] == status for _ in range(30))
 
 
 class Load:
@@ -259,6 +264,28 @@ def test_verification_writes_metrics_to_a_file(start: Callable[..., Watched], tm
     assert b"Traceback" not in ran.stderr
 
 
+def test_failing_store_makes_unready_after_a_while_and_hinders_nobody(start: Callable[..., Watched]) -> None:
+    readiness = {"interval": "300ms", "failures": 3, "successes": 2}
+    checks = {"readiness": readiness, "storagedriver": {"enabled": True, "interval": "200ms", "threshold": 2}}
+    server = start(health=checks)
+    wait_until(answer_alike(f"{server.url}/readyz", 200))
+    away = server.storage.with_name("away")
+    server.storage.rename(away)
+    began = time.monotonic()
+    wait_until(answer_alike(f"{server.url}/readyz", 503))
+    assert time.monotonic() - began > 0.5, "one failure was enough"
+    wait_until(answer_alike(f"{server.debug}/debug/health", 503))
+    assert "storagedriver_filesystem" in ask(f"{server.debug}/debug/health")[1]
+    # Alive, and what needs no storage is answered.
+    assert ask(f"{server.url}/healthz")[0] == ask(f"{server.url}/v2/")[0] == 200
+    wait_until(answer_alike(f"{server.debug}/readyz", 503))
+    assert "[-]storage failed: " in ask(f"{server.debug}/readyz")[1]
+    assert server.scrape().total("registry_storage_errors_total", action="Check") > 0
+    away.rename(server.storage)
+    wait_until(answer_alike(f"{server.url}/readyz", 200))
+    wait_until(lambda: server.scrape().total("registry_ready") == 1)
+
+
 def test_health_is_told_on_both_addresses(start: Callable[..., Watched], tmp_path: Path) -> None:
     down = tmp_path / "down"
     server = start(health={"file": [{"file": str(down), "interval": "200ms"}]})
@@ -266,13 +293,13 @@ def test_health_is_told_on_both_addresses(start: Callable[..., Watched], tmp_pat
     assert ask(f"{server.url}/healthz") == ask(f"{server.debug}/healthz") == (200, "ok")
     wait_until(lambda: ask(f"{server.url}/readyz") == (200, "ok"))
     down.touch()
-    wait_until(lambda: [ask(f"{server.url}/v2/")[0] for _ in range(9)] == [503] * 9)
+    wait_until(answer_alike(f"{server.url}/v2/", 503))
     assert ask(f"{server.debug}/debug/health") == (503, f'{{"{down}":"file exists"}}')
     status, text = ask(f"{server.url}/readyz")
     assert (status, "[-]health failed: reason withheld" in text) == (503, True)
     assert ask(f"{server.url}/healthz") == (200, "ok")
     down.unlink()
-    wait_until(lambda: [ask(f"{server.url}/v2/")[0] for _ in range(9)] == [200] * 9)
+    wait_until(answer_alike(f"{server.url}/v2/", 200))
     assert "/healthz" not in server.log()
 
 
@@ -324,14 +351,14 @@ def test_health_is_told_as_distribution_tells_it(
         time.sleep(1)
         assert ask(reports[0]) == ask(reports[1]) == (200, "{}")
         down.touch()
-        wait_until(lambda: [ask(report)[0] for report in reports * 5] == [503] * 10)
+        wait_until(lambda: [ask(report)[0] for report in reports * 15] == [503] * 30)
         for path in ("/", "/v2/", "/v2/a/manifests/b", "/nowhere"):
             assert ask(f"{ours.url}{path}") == ask(f"{theirs.url}{path}"), path
         assert ask(reports[0]) == ask(reports[1])
         down.unlink()
-        wait_until(lambda: [ask(report)[0] for report in reports * 5] == [200] * 10)
+        wait_until(lambda: [ask(report)[0] for report in reports * 15] == [200] * 30)
         gone.close()
-        wait_until(lambda: [len(json.loads(ask(report)[1])) for report in reports * 5] == [2] * 10)
+        wait_until(lambda: [len(json.loads(ask(report)[1])) for report in reports * 15] == [2] * 30)
         assert ask(reports[0]) == ask(reports[1])
 
 

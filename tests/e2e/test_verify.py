@@ -1,5 +1,6 @@
 """`registry verify` beside a server that serves: files damaged on disk, images named, and healed by real pushes."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
 from core import layout
 from core.digest import Digest
 from core.names import RepositoryName, Tag
 from entrypoints.exit_codes import ExitCode
 from tests.support.clients import CommandLineClient, Crane, Skopeo
+from tests.support.object_stores import BUCKET, ScsEndpoint
 from tests.support.oci import make_artifact, make_image, make_multi_platform_index, write_layout
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
@@ -42,7 +45,13 @@ def command(server: RegistryServer, *options: str) -> list[str]:
 def verify(server: RegistryServer, *options: str) -> tuple[int, list[dict[str, Any]]]:
     """Verify the server's storage, and return the exit code and what was printed."""
     done = subprocess.run(
-        command(server, *options), cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=60, check=False
+        command(server, *options),
+        cwd=REPOSITORY_ROOT,
+        env=server.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
@@ -50,6 +59,12 @@ def verify(server: RegistryServer, *options: str) -> tuple[int, list[dict[str, A
 
 def kinds(printed: list[dict[str, Any]]) -> set[tuple[str, str]]:
     return {(line["kind"], line["outcome"]) for line in printed if line["type"] == "finding"}
+
+
+async def damage_in_scs(endpoint: ScsEndpoint, key: str) -> None:
+    options = ScsOptions(access_key="key", secret_key="secret", region="bjcnc", bucket=BUCKET, endpoint=endpoint.url)
+    async with ScsBlobStorage(options) as storage:
+        await storage.write(key, b"damaged")
 
 
 def path_of(server: RegistryServer, key: str) -> Path:
@@ -190,3 +205,28 @@ def test_server_verifies_and_forgets_what_it_set_aside(tmp_path: Path) -> None:
         assert "verification: corrupt-data" in server.log()
         client.push(NAME, "v1", IMAGE)
         assert client.pull(NAME, "v1")[digest] == IMAGE.blobs[1].data
+
+
+def test_damage_in_scs_is_found_and_healed_by_skopeo(tool: Callable[[str], str], tmp_path: Path) -> None:
+    tool("skopeo")
+    with ScsEndpoint(tmp_path / "scs") as endpoint:
+        section = json.loads(endpoint.settings(redirects=False)["REGISTRY_STORAGE"])
+        # Nobody then remembers what was there, and the repair does not wait until all have forgotten.
+        del section["cache"]
+        environment = {"REGISTRY_STORAGE": json.dumps(section)}
+        with RegistryServer(tmp_path / "ours", tmp_path / "unused", environment=environment) as server:
+            content = write_layout(tmp_path / "layout", IMAGE, "v1")
+            Skopeo(tmp_path / "pusher", server.host).push(content, "v1", f"{NAME}:v1")
+            before = len(endpoint.requests)
+            assert verify(server)[0] == ExitCode.OK
+            requests = endpoint.requests[before:]
+            assert len(requests) < 60, requests
+            asyncio.run(damage_in_scs(endpoint, layout.blob_data(Digest(IMAGE.blobs[1].digest))))
+
+            code, printed = verify(server, "--repair")
+
+            outcomes = {("corrupt-data", "quarantined"), ("blob-lost", "needs-push")}
+            assert (code, kinds(printed)) == (ExitCode.DAMAGE, outcomes)
+            Skopeo(tmp_path / "again", server.host).push(content, "v1", f"{NAME}:v1")
+            assert Skopeo(tmp_path / "puller", server.host).pull(f"{NAME}:v1") == IMAGE.blobs[0].digest
+            assert verify(server)[0] == ExitCode.OK

@@ -118,6 +118,16 @@ async def test_upkeep_that_waits_goes_on_afterwards(start, services, settings_wi
             await asyncio.sleep(0.01)
 
 
+async def test_mode_is_told_without_asking(services, settings_with):
+    shared = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
+    assert Switches(settings_with(readonly_enabled=True), shared).is_read_only
+    switches = Switches(settings_with(), shared)
+    await switch_on(services.storage, ReadOnly())
+    assert not switches.is_read_only
+    await shared.look()
+    assert switches.is_read_only
+
+
 async def test_deleting_that_is_switched_off_is_told_first(services, settings_with):
     shared = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     switches = Switches(settings_with(delete_enabled=False), shared)

@@ -16,6 +16,7 @@ from core.pulls import PullRecorder
 from core.retention import RetentionRule
 from core.schedule import SharedSchedule
 from entrypoints.http.retaining import FLUSH_SECONDS, LOOK_SECONDS, pull_recording_job, retention_job
+from entrypoints.retaining import retention_hooks
 from entrypoints.telling import tell_removal, tell_restoration
 from tests.http.conftest import build_registry
 from tests.http.test_events import CollectingSink
@@ -110,3 +111,12 @@ async def test_what_the_registry_does_by_itself_is_told(services, time):
     sink.wanted = frozenset()
     await tell_restoration(sink, registry, await registry.restore("team/app:v2"), by="bob")
     assert sink.take() == []
+
+
+async def test_collection_applies_the_rules_first_if_there_are_any(services):
+    registry = build_registry(services)
+    assert retention_hooks(registry, NO_EVENTS, by="bob", is_wanted=False) == ()
+    [hook] = retention_hooks(registry, NO_EVENTS, by="bob", is_wanted=True)
+    await hook()
+    assert await tags_of(services, NAME) == ["v2"]
+    assert {removal.entry.by async for removal in registry.trash.removals()} == {"bob"}

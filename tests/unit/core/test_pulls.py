@@ -182,3 +182,17 @@ async def test_kill_while_merging_loses_nothing(recorder, history, storage, time
         assert (await history.read(oldest=MONTH, merges=False)).times == before
         mutations += 1
     assert mutations > 2
+
+
+async def test_batch_that_another_one_merged_meanwhile_is_passed_over(recorder, history, storage, monkeypatch):
+    recorder.note(NAME, FIRST)
+    await recorder.flush()
+    read = storage.read
+
+    async def read_late(key, **options):
+        if key.startswith(layout.PULL_BATCHES):
+            await storage.delete([key])
+        return await read(key, **options)
+
+    monkeypatch.setattr(storage, "read", read_late)
+    assert (await history.read(oldest=MONTH, merges=True)).times == {}

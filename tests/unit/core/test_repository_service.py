@@ -156,6 +156,22 @@ async def test_push_in_between_stands(steps):
         assert {Digest.of(IMAGE), Digest.of(ARM), Digest.of(BOTH)} <= revisions
 
 
+async def test_push_without_its_layers_in_between_does_not_matter(services, monkeypatch):
+    """A registry that does not check manifests takes in what cannot be made whole."""
+    await push_all(services)
+    await services.links.write(layout.referrer_link(NAME, Digest.of(b"x"), Digest.of(b"gone")), Digest.of(b"gone"))
+    careless = CoreServices(storage=services.storage, policy=ManifestPolicy(requires_blobs=False))
+    remove = services.tag_links.remove
+
+    async def remove_and_push(name, tags):
+        await remove(name, tags)
+        await careless.manifests.put(NAME, image_manifest(b"nowhere"), OCI, tags=[Tag("new")])
+
+    monkeypatch.setattr(services.tag_links, "remove", remove_and_push)
+    await services.repositories.delete(NAME)
+    assert await tags_of(services, NAME) == ["new"]
+
+
 async def test_kill_at_any_point_loses_nothing():
     mutations, ended = 0, False
     while not ended:

@@ -304,6 +304,55 @@ async def test_no_trash_records_nothing():
     assert await services.keys(layout.TRASH) == set()
 
 
+async def test_what_a_collection_at_work_took_for_good_is_not_pointed_at(services, monkeypatch):
+    await push_image(services, NAME, V1)
+    await services.manifests.delete(NAME, V1)
+    await services.manifests.delete(NAME, Digest.of(IMAGE))
+
+    async def lose(_ticket, needs):
+        return [need.digest for need in needs][:1]
+
+    monkeypatch.setattr(services.guard, "confirm", lose)
+    with pytest.raises(BlobUnknownError):
+        await services.trash_service.restore("team/app:v1")
+    assert await tags_of(services, NAME) == []
+    assert await services.links.read(layout.revision_link(NAME, Digest.of(IMAGE))) is None
+
+
+async def test_manifest_of_another_time_comes_back_by_its_link(services):
+    """Schema 1 cannot be read for what it refers to."""
+    old = b'{"schemaVersion": 1}'
+    digest = await services.push_blob(NAME, old)
+    await services.links.write(layout.revision_link(NAME, digest), digest)
+    await services.tag_links.point(NAME, V1, digest)
+    await services.manifests.delete(NAME, digest)
+    await services.trash_service.restore("team/app:v1")
+    assert await services.tag_links.resolve(NAME, V1) == digest
+    assert await services.links.read(layout.revision_link(NAME, digest)) == digest
+
+
+async def test_signature_that_is_gone_does_not_keep_its_image_away(services):
+    await push_image(services, NAME, V1)
+    await push_signatures(services)
+    await services.manifests.delete(NAME, V1)
+    entry = await collect(services)
+    await services.storage.delete([layout.trash_blob_copy(Digest.of(b"sig"), entry.id)])
+    restoration = await services.trash_service.restore("team/app:v1")
+    assert restoration.missing == (Digest.of(SIGNATURE),)
+    assert (await services.manifests.get(NAME, V1)).content == IMAGE
+
+
+async def test_history_of_what_is_gone_stays_gone(services):
+    """The line that a tag once pointed at something is of no use without it."""
+    digest = await services.push_blob(NAME, b"layer")
+    gone = Digest.of(b"gone")
+    entry = services.trash.new_entry(TrashKind.COLLECTION)
+    history = RemovedLink(layout.tag_index_link(NAME, V1, gone), gone)
+    await services.trash.record(entry, links=[history, RemovedLink(layout.layer_link(NAME, digest), digest)])
+    assert (await services.trash_service.restore(entry.id)).lost == ()
+    assert history.key not in await services.keys()
+
+
 async def run_until(mutations):
     """Restore a collected image with its signatures, killed before change number `mutations`."""
     storage = FaultyBlobStorage(InMemoryBlobStorage(now=lambda: NOW), splits_trees=True)

@@ -174,6 +174,7 @@ async def test_history_without_a_link_and_other_folders_are_passed_over(storage,
     await storage.write(layout.tag_current_link(NAME, Tag("torn")), b"")
     await storage.write(f"{layout.tags(NAME)}/-x/current/link", b"")
     await storage.write(f"{layout.REPOSITORIES}/Somebody/_layers/x", b"")
+    await storage.write(f"{layout.REPOSITORIES}/untagged/_layers/x", b"")
     [plan] = await apply(registry_of(storage, RetentionRule(keep_last=1)))
     assert [verdict.state.tag for verdict in plan.verdicts] == ["b"]
 

@@ -105,6 +105,7 @@ async def test_unreadable_entry_is_left_out(trash, storage):
     entry = trash.new_entry(TrashKind.TAG, repository=NAME)
     await trash.record(entry)
     assert [found.id async for found in trash.entries()] == [entry.id]
+    assert [part.entry.id async for part in trash.all_parts()] == [entry.id]
     assert [part async for part in trash.parts("20261124T034756.000000Z-tag-x")] == []
 
 
@@ -124,6 +125,16 @@ async def test_blob_goes_and_comes_back(trash, storage):
     assert await storage.read(layout.blob_data(DIGEST)) == CONTENT
     assert not await trash.holds_blob(DIGEST)
     assert await trash.return_blob(DIGEST)
+
+
+async def test_blobs_whose_digests_begin_alike_are_told_apart(trash, storage):
+    """They share a folder."""
+    lower, higher = (Digest(f"sha256:{'ab' + number * 62}") for number in "01")
+    await storage.write(layout.blob_data(higher), b"higher")
+    await collect(trash, higher)
+    assert not await trash.holds_blob(lower)
+    assert not await trash.return_blob(lower)
+    assert await trash.return_blob(higher)
 
 
 async def test_blob_that_is_nowhere_is_said_to_be(trash):
@@ -222,6 +233,62 @@ async def test_blob_link_lasts_as_long_as_its_data(trash, storage, clock):
     await collect(trash, DIGEST)
     clock.now += DAY
     assert (await trash.expire()).entries == 0
+
+
+async def test_names_that_begin_alike_are_told_apart(trash, storage):
+    entry = trash.new_entry(TrashKind.TAG, repository=NAME)
+    await trash.record(entry, links=[tag_link()])
+    await storage.write(f"{layout.TRASH_ENTRIES}/{entry.id}-other.000000", b"somebody's")
+    await storage.write(f"{layout.TRASH_ENTRIES}/readme", b"somebody's")
+    assert [part.links async for part in trash.parts(entry.id)] == [[tag_link()]]
+    assert (await trash.expire()).entries == 0
+    await trash.discard(entry.id)
+    assert len(await keys(storage, layout.TRASH_ENTRIES)) == 2
+
+
+async def test_entry_that_ends_while_it_is_listed_is_passed_over(trash, storage, monkeypatch):
+    entry = trash.new_entry(TrashKind.TAG, repository=NAME)
+    await trash.record(entry)
+    read = storage.read
+
+    async def read_late(key, **options):
+        await storage.delete([key])
+        return await read(key, **options)
+
+    monkeypatch.setattr(storage, "read", read_late)
+    assert [found async for found in trash.entries()] == []
+
+
+async def test_copy_that_another_one_takes_is_looked_for_at_its_place(trash, storage, monkeypatch):
+    """Two restorations want the same blob; the slower one finds it where it belongs."""
+    await storage.write(layout.blob_data(DIGEST), CONTENT)
+    await collect(trash, DIGEST)
+    move = storage.move
+
+    async def move_twice(source, target):
+        await move(source, target)
+        await move(source, target)
+
+    monkeypatch.setattr(storage, "move", move_twice)
+    assert await trash.return_blob(DIGEST)
+
+
+async def test_many_entries_end_with_few_requests(trash, storage, clock):
+    for number in range(100):
+        await trash.record(trash.new_entry(TrashKind.TAG, repository=NAME), links=[tag_link(f"t{number}")])
+    storage.operations.clear()
+    assert (await trash.empty()).entries == 100
+    assert len([operation for operation in storage.operations if operation.startswith("delete")]) == 1
+    assert len(storage.operations) == 100 + 4
+    assert await keys(storage) == set()
+
+
+async def test_many_entries_end_in_steps(trash, storage, monkeypatch):
+    monkeypatch.setattr("core.trash._KEYS_AT_ONCE", 16)
+    for number in range(40):
+        await trash.record(trash.new_entry(TrashKind.TAG, repository=NAME), links=[tag_link(f"t{number}")])
+    assert (await trash.empty()).entries == 40
+    assert await keys(storage) == set()
 
 
 async def test_kill_during_discard_leaves_what_can_be_discarded_again(trash, storage):

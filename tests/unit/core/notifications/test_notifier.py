@@ -16,6 +16,7 @@ from core.notifications.notifier import Notifier
 from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder, RecorderOptions
 from core.notifications.upkeep import Bounds, Upkeep
+from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.notifications import ScriptedReceiver
 from tests.support.simulated_time import SimulatedTime
 
@@ -228,6 +229,14 @@ async def test_events_of_an_endpoint_that_is_gone_grow_old(storage, time, start)
     await time.advance(200)
     assert await process.outbox.queued("gone") == []
     assert len(await process.outbox.dead("gone")) == 1
+
+
+async def test_finish_with_nothing_to_deliver_costs_a_look(storage, time, receiver):
+    counting = FaultyBlobStorage(storage)
+    process = Process(counting, time, "p", itertools.count(1))
+    process.notifier.use([Endpoint(name="e", receiver=receiver)], RecorderOptions())
+    await process.notifier.finish(1.0)
+    assert [operation.partition(" ")[0] for operation in counting.operations] == ["list_children"]
 
 
 async def test_finish_ends_in_time_when_the_endpoint_hangs(time, receiver, start):

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 
@@ -284,5 +285,25 @@ async def test_stage_that_shrinks_is_begun_anew(services, run, monkeypatch):
     monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 1024 * 1024)
     await services.push_blob(APP, b"layer" * 500_000)
     run.target = Emptied(memory())
+    await run.once()
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+@pytest.mark.parametrize(("age", "stays"), [(timedelta(days=6), True), (timedelta(days=8), False)])
+async def test_what_a_copy_of_long_ago_staged_is_removed(services, run, age, stays):
+    now = [NOW - age]
+    run.target = InMemoryBlobStorage(now=lambda: now[0])
+    digest = Digest.of(b"layer")
+    # As a folder and an object store have it: staged bytes, or a record of them, that a listing shows.
+    await run.target.write(layout.transfer_data("another", digest), b"half")
+    now[0] = NOW
+    await push(services, APP, V1, b"layer")
+    await run.once()
+    assert ({key async for key, _ in run.target.walk(layout.TRANSFERS)} != set()) is stays
+
+
+async def test_marker_of_an_earlier_copy_in_the_source_is_no_sign_of_one_storage(services, run):
+    await push(services, APP, V1, b"layer")
+    await services.storage.write(layout.transfer_marker("test"), b"")
     await run.once()
     assert await registry_tree(run.target) == await registry_tree(services.storage)

@@ -1,0 +1,49 @@
+"""About how much a pass will send, for those who look at its progress."""
+
+from collections.abc import AsyncIterable
+from typing import Final
+
+from core import layout
+from core.budget import Budget
+from core.digest import Digest
+from core.names import RepositoryName
+from core.ports.blob_storage import BlobStorage
+from core.transfer.blobs import BlobTransfer, Work
+from core.transfer.comparison import Comparison
+from core.transfer.tasks import for_each
+
+_PAGE: Final = 1000
+"""How many objects one request of a listing tells."""
+
+
+async def expect_all(work: Work) -> None:
+    """Expect what all blobs of the source have more than the target's. One request per 1,000 blobs of object stores."""
+    sent = work.tally.progress.bytes_sent
+    missing = await _stored_bytes(work.source, work.budget) - await _stored_bytes(work.target, work.budget)
+    work.tally.expect(max(0, sent + missing))
+
+
+async def expect_some(
+    work: Work, names: AsyncIterable[RepositoryName], comparison: Comparison, blobs: BlobTransfer
+) -> None:
+    """Expect the blobs that these repositories do not link at the target. One request for each such blob."""
+    sent = work.tally.progress.bytes_sent
+    sizes: dict[Digest, int] = {}
+
+    async def measure(digest: Digest) -> None:
+        if digest not in sizes and (size := await blobs.size(digest)) is not None:
+            sizes[digest] = size
+
+    async for name in names:
+        await for_each(measure, comparison.unlinked(name))
+    work.tally.expect(sent + sum(sizes.values()))
+
+
+async def _stored_bytes(storage: BlobStorage, budget: Budget) -> int:
+    total, count = 0, 0
+    async for _, stat in storage.walk(layout.BLOBS):
+        if count % _PAGE == 0:
+            await budget.take()
+        count += 1
+        total += stat.size
+    return total

@@ -1,0 +1,33 @@
+"""Keys of links are read as they are spelled."""
+
+import pytest
+
+from core import layout
+from core.digest import Digest
+from core.link_keys import LayerKey, ReferrerKey, RevisionKey, TagKey, parse_link_key
+from core.names import RepositoryName, Tag
+
+NAME = RepositoryName("team/app")
+FIRST, SECOND = Digest.of(b"first"), Digest.of(b"second", "sha512")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        (layout.tag_current_link(NAME, Tag("v1")), TagKey(NAME, Tag("v1"))),
+        (layout.tag_current_link(NAME, Tag("_layers")), TagKey(NAME, Tag("_layers"))),
+        (layout.revision_link(NAME, SECOND), RevisionKey(NAME, SECOND)),
+        (layout.layer_link(NAME, FIRST), LayerKey(NAME, FIRST)),
+        (layout.referrer_link(NAME, FIRST, SECOND), ReferrerKey(NAME, FIRST, SECOND)),
+        (layout.tag_index_link(NAME, Tag("v1"), FIRST), None),
+        (f"{layout.signatures(NAME, FIRST)}/sha256/{FIRST.encoded}/link", None),
+        (layout.upload_started_at(NAME, "x"), None),
+        (layout.blob_data(FIRST), None),
+        (f"{layout.REPOSITORIES}/Team/_layers/sha256/{FIRST.encoded}/link", None),
+        (f"{layout.REPOSITORIES}/team/_layers/sha256/xyz/link", None),
+        (f"{layout.REPOSITORIES}/team/_manifests/tags/-x/current/link", None),
+        (f"{layout.REPOSITORIES}/team/readme", None),
+    ],
+)
+def test_key_is_read_as_it_is_spelled(key, meant):
+    assert parse_link_key(key) == meant
