@@ -98,15 +98,26 @@ class Remover:
         await tools.rounds.begin(entry.id, _batches_of(items), settle_seconds=tools.settle_seconds)
         tools.report.rounds += 1
         async with self._pulsing(entry.id):
-            self._enter(Phase.SETTLING)
-            await tools.sleep(tools.settle_seconds)
-            self._enter(Phase.LOOKING_AGAIN)
-            await tools.marker.mark_new()
+            try:
+                self._enter(Phase.SETTLING)
+                await tools.sleep(tools.settle_seconds)
+                self._enter(Phase.LOOKING_AGAIN)
+                await tools.marker.mark_new()
+            except BaseException:
+                # Also a cancellation: nothing has been removed, so nobody need find out that this collector is gone.
+                await self._abandon(entry.id)
+                raise
             self._enter(Phase.REMOVING)
             await _Execution(tools, entry, items).run()
         await tools.rounds.end(entry.id)
         if not tools.trash.is_on:
             await tools.trash.discard(entry.id)
+
+    async def _abandon(self, round_id: str) -> None:
+        try:
+            await self._tools.rounds.end(round_id)
+        except StorageError as error:
+            _logger.info("a round is left for the next collector to end: %s", error, extra={"round": round_id})
 
     def _enter(self, phase: Phase) -> None:
         self._tools.report.phase = phase
