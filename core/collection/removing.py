@@ -13,7 +13,7 @@ from core.collection.items import Item, ItemKind, data_of, links_of
 from core.collection.marking import Marker
 from core.collection.marks import Marks
 from core.collection.report import CollectionReport, Observer, Phase
-from core.collection.rounds import DIGESTS_MAX, Batches, Rounds
+from core.collection.rounds import Batches, Rounds
 from core.collection.spares import Spares
 from core.concurrency import map_bounded, slices
 from core.digest import Digest
@@ -59,6 +59,7 @@ class Tools:
     sleep: Callable[[float], Awaitable[None]]
     settle_seconds: float
     """How long those who push have to see what is condemned; 0 where nobody does."""
+    round_items_max: int
 
 
 class Remover:
@@ -77,7 +78,7 @@ class Remover:
         some: list[Item] = []
         async for item in items:
             some.append(item)
-            if len(some) == DIGESTS_MAX:
+            if len(some) == self._tools.round_items_max:
                 await self.remove(some)
                 some = []
                 if not goes_on():
