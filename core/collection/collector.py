@@ -187,6 +187,9 @@ class Collector:
     async def _mark(self, progress: Progress, marks: Marks, marker: Marker) -> bool:
         if progress.is_marked:
             return True
+        self.report.repositories_total = self.report.repositories
+        async for _ in self._lister.repositories(after=progress.cursor):
+            self.report.repositories_total += 1
         saved_at = self._around.clock()
         names: list[RepositoryName] = []
         async for name in self._lister.repositories(after=progress.cursor):
