@@ -208,8 +208,11 @@ class Collector:
         return self._around.goes_on()
 
     async def _mark_some(self, names: Sequence[RepositoryName], marker: Marker) -> None:
-        await map_bounded(marker.mark, names, at_once=_REPOSITORIES_AT_ONCE)
-        self._around.observe(self.report)
+        async def mark_one(name: RepositoryName) -> None:
+            await marker.mark(name)
+            self._around.observe(self.report)
+
+        await map_bounded(mark_one, names, at_once=_REPOSITORIES_AT_ONCE)
 
     async def _save(self, progress: Progress, cursor: str, marks: Marks, *, is_marked: bool) -> None:
         if not self._options.is_dry_run:
