@@ -73,8 +73,8 @@ class Lease:
         """Take the lease if it is free, or if its holder has not been heard of for longer than it lasts.
 
         Call it again and again to take over from a holder that died: it must have been looked at before. Costs one
-        request while another holds it. Taking it costs two, or three and half its time to live where the store does
-        not create exclusively, or where it is taken over.
+        request while another holds it. Taking it costs two, and where the store creates not exclusively or the lease
+        is taken over three, and a wait of up to half its time to live.
 
         Raises:
             StorageError: the store failed; the lease is not held.

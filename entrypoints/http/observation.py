@@ -27,7 +27,7 @@ from entrypoints.http.tracing import tracing
 from entrypoints.observability.checks import check_storage, configured_checks
 from entrypoints.observability.debug import is_public, private_app, public_app
 from entrypoints.observability.health import CheckFailedError, Health
-from entrypoints.observability.jobs import collection_observer
+from entrypoints.observability.jobs import VerificationObserver, collection_observer
 from entrypoints.observability.notification_numbers import NotificationReader
 from entrypoints.observability.numbers import (
     catalog_reader,
@@ -151,12 +151,13 @@ class WorkerObservation:
         """Where others register numbers to be read once a second; None where nobody collects them."""
         catalog = container.catalog()
         in_flight = InFlight()
-        health = Health(list(configured_checks(settings.health, container.blob_storage())))
+        health = Health(list(configured_checks(settings.health, container.blob_storage())), worker=number)
         readiness = Readiness(
             settings.health.readiness,
             list(_needs(settings.health.readiness, container, catalog)),
             is_draining=lambda: in_flight.is_draining,
             is_blocked=lambda: health.is_blocking,
+            worker=number,
         )
         self.of_application = Observation(
             in_flight=in_flight,
@@ -190,6 +191,10 @@ class WorkerObservation:
     def collection_observer(self) -> CollectionObserver:
         """Return what a garbage collector of this process tells how far it is."""
         return collection_observer(self._metrics) if self._metrics is not None else ignore
+
+    def verification_observer(self) -> VerificationObserver | None:
+        """Return what a verification by this process tells how far it is, if anything is measured."""
+        return VerificationObserver(self._metrics) if self._metrics is not None else None
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:

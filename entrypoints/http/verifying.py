@@ -13,6 +13,7 @@ from core.verification.announcement import Announcements
 from core.verification.findings import Finding
 from core.verification.verifier import Progress, VerificationOptions, Verifier
 from entrypoints.http.background import Job
+from entrypoints.observability.jobs import VerificationObserver
 
 _logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ def verification_job(
     *,
     options: VerificationOptions,
     interval_seconds: float,
+    observer: VerificationObserver | None = None,
 ) -> Job:
     """Return the job; every replica has it, and each time one of them does it.
 
@@ -39,11 +41,12 @@ def verification_job(
         schedule: shared by all replicas, and with the command of the same options.
         options: how to verify.
         interval_seconds: the schedule's own.
+        observer: is told how far it is, where that is measured.
     """
     every = max(_LOOK_SECONDS_MIN, min(interval_seconds, LOOK_SECONDS))
 
     async def run() -> None:
-        await schedule.run_if_due(_work(verifier, announcements, options))
+        await schedule.run_if_due(_work(verifier, announcements, options, observer))
 
     return Job(
         name="the store is verified",
@@ -56,11 +59,22 @@ def verification_job(
 
 
 def _work(
-    verifier: Verifier, announcements: Announcements, options: VerificationOptions
+    verifier: Verifier,
+    announcements: Announcements,
+    options: VerificationOptions,
+    observer: VerificationObserver | None,
 ) -> Callable[[datetime], Awaitable[str]]:
+    def tell(progress: Progress) -> None:
+        if progress.is_resumed:
+            _logger.info("verification goes on where it was ended", extra={"phase": progress.phase})
+        if observer is not None:
+            observer.progress(progress)
+
     async def work(_now: datetime) -> str:
-        counted = await verifier.run(options, on_finding=_log_finding, on_progress=_log_resumption)
+        counted = await verifier.run(options, on_finding=_log_finding, on_progress=tell)
         await announcements.finish()
+        if observer is not None:
+            observer.done(counted)
         names = ("blobs", "blob_bytes", "repositories", "manifests", "damage", "left", "notes")
         counts = {name: value for name, value in asdict(counted).items() if name in names}
         _logger.log(logging.WARNING if counted.left else logging.INFO, "the store was verified", extra=counts)
@@ -73,8 +87,3 @@ def _log_finding(finding: Finding) -> None:
     document = finding.as_json()
     level = logging.ERROR if finding.is_left else logging.WARNING if finding.is_damage else logging.INFO
     _logger.log(level, "verification: %s: %s", finding.kind, finding.detail, extra={"finding": document})
-
-
-def _log_resumption(progress: Progress) -> None:
-    if progress.is_resumed:
-        _logger.info("verification goes on where it was ended", extra={"phase": progress.phase})

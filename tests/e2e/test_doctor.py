@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -277,3 +277,67 @@ def test_redis_is_reached_or_told(tool: Callable[[str], str], tmp_path: Path) ->
         redis.wait(timeout=10)
     _, findings = examine(config)
     assert "redis.addrs" in bad(findings)[check]
+
+
+@contextmanager
+def mounted(unavailable: Callable[[str], NoReturn], target: Path, *options: str) -> Iterator[None]:
+    """Mount something at `target`, or end the test where that is not allowed."""
+    done = subprocess.run(["mount", *options, str(target)], capture_output=True, text=True, timeout=10, check=False)
+    if done.returncode:
+        unavailable(f"nothing can be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(target)], timeout=10, check=True)
+
+
+def test_read_only_folder_is_told(unavailable: Callable[[str], NoReturn], tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    (tmp_path / "data").mkdir()
+    with mounted(unavailable, tmp_path / "data", "-t", "tmpfs", "-o", "ro", "tmpfs"):
+        code, findings = examine(config)
+    assert code == ExitCode.DAMAGE
+    assert any(check.startswith("storage: ") for check in bad(findings))
+
+
+def test_full_disk_is_told(unavailable: Callable[[str], NoReturn], tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    (tmp_path / "data").mkdir()
+    with mounted(unavailable, tmp_path / "data", "-t", "tmpfs", "-o", "size=4m", "tmpfs"):
+        _, findings = examine(config)
+        assert tree(tmp_path / "data") == set()
+    assert bad(findings).keys() == {"storage: large object", "disk: space"}
+
+
+def test_catalog_file_that_is_mounted_alone_is_used(unavailable: Callable[[str], NoReturn], tmp_path: Path) -> None:
+    names = tmp_path / "names"
+    names.write_text("a\n")
+    config = write_config(tmp_path, catalog={"local": {"path": str(names)}})
+    with mounted(unavailable, names, "--bind", str(names)):
+        code, findings = examine(config, environment={"PATH": "/usr/bin", "SEARCH_BACKEND": "LOCAL"})
+    assert (code, names.read_text()) == (ExitCode.OK, "a\n")
+    assert "rename" in findings["catalog file: mount"]["detail"]
+
+
+def test_token_is_fetched_where_one_is_asked_for(tmp_path: Path) -> None:
+    users = write_htpasswd(tmp_path / "users", doctor=PASSWORD)
+    password_file = tmp_path / "password"
+    password_file.write_text(PASSWORD)
+    config = {
+        "auth": {"htpasswd": {"realm": "test", "path": str(users)}},
+        "access": {
+            "rules": [
+                {"who": ["anonymous"], "repositories": ["**"], "actions": ["pull"]},
+                {"who": ["doctor"], "repositories": ["**"], "actions": ["pull", "push", "delete"]},
+            ]
+        },
+    }
+    with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
+        options = ("--url", server.url, "--largest-body", "1")
+        code, findings = examine(
+            server.config_path, *options, "--user", "doctor", "--password-file", str(password_file)
+        )
+        assert (code, bad(findings)) == (ExitCode.OK, {})
+        assert findings["push: DELETE of a blob"]["verdict"] == "ok"
+        _, findings = examine(server.config_path, *options)
+        assert "--user" in " ".join(bad(findings).values())

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.metrics.single import SingleProcessMetrics
 from core import layout
 from core.collection.guard import SETTLE_SECONDS
 from core.collection.rounds import Rounds
@@ -18,7 +19,9 @@ from core.schedule import SharedSchedule
 from core.verification.announcement import Announcements
 from core.verification.verifier import VerificationOptions
 from entrypoints.http.verifying import LOOK_SECONDS, verification_job
+from entrypoints.observability.jobs import VerificationObserver
 from tests.support.core_services import CoreServices
+from tests.support.metrics import Scrape
 from tests.support.simulated_time import SimulatedTime
 from tests.support.verifications import Verifications
 
@@ -39,7 +42,7 @@ async def verifications(time):
     return Verifications(services)
 
 
-def make_job(verifications, time, owner_id="a", *, repair=False):
+def make_job(verifications, time, owner_id="a", *, repair=False, observer=None):
     storage = verifications.services.storage
     options = VerificationOptions(repair=repair, settle_seconds=0)
     lease = Lease(storage, layout.lease(options.job), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep)
@@ -50,6 +53,7 @@ def make_job(verifications, time, owner_id="a", *, repair=False):
         SharedSchedule(storage, lease, key=key, interval=timedelta(seconds=DAY)),
         options=options,
         interval_seconds=DAY,
+        observer=observer,
     )
 
 
@@ -68,6 +72,14 @@ async def test_findings_and_sum_are_logged(verifications, time, caplog):
     assert (summary.levelname, summary.damage, summary.left) == ("WARNING", 1, 1)
     report = json.loads(await verifications.services.storage.read(layout.job("verification-full")))
     assert report["damage"] == 1
+
+
+async def test_numbers_are_measured(verifications, time):
+    metrics = SingleProcessMetrics()
+    await make_job(verifications, time, observer=VerificationObserver(metrics, now=lambda: 1e9)).run()
+    scrape = Scrape(metrics.render("")[0].decode())
+    assert scrape.total("registry_verification_damage") == 1
+    assert scrape.total("registry_verification_last_success_timestamp_seconds") == 1e9
 
 
 async def test_it_is_done_once_in_an_interval(verifications, time, caplog):

@@ -1,5 +1,7 @@
 """The doctor's checks on stores and clocks that fail in one way each, and what it makes of odd answers."""
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +20,7 @@ from config.loader import load
 from core.diagnosis import Diagnosis, Verdict
 from core.errors import StorageUnavailableError
 from entrypoints.doctor.certificates import examine_certificates
-from entrypoints.doctor.client import Answer, Credentials, parse_challenge
+from entrypoints.doctor.client import Answer, Credentials, PublicRegistry, parse_challenge
 from entrypoints.doctor.clock import examine_clock
 from entrypoints.doctor.examination import examine
 from entrypoints.doctor.patient import Group, Patient
@@ -189,6 +191,29 @@ async def test_chain_of_the_configured_certificate(patient: Callable[..., Patien
         one.container.now.override(Object(lambda: datetime.now(UTC)))
         found = await verdicts(examine_certificates(one))
         assert found["certificate: chain of http.tls"] is verdict
+
+
+async def test_certificate_of_another_name_is_told(patient: Callable[..., Patient], tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    # The certificate is for 127.0.0.1, and all of 127/8 is this machine.
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.2", 0, ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        text = f"http: {{tls: {{certificate: {pair.certificate}, key: {pair.key}}}}}\n"
+        public = PublicRegistry(f"https://127.0.0.2:{port}", context=None)
+        one = patient(text=text, public=public, ca_file=str(pair.authority))
+        one.container.now.override(Object(lambda: datetime.now(UTC)))
+        found = {each.check: each async for each in examine_certificates(one)}
+    assert "subjectAltName" in found["certificate: trusted by clients"].remedy
+    assert found["certificate: age"].verdict is Verdict.OK
+    assert found["certificate: name of http.tls"].verdict is Verdict.WARNING
+
+
+async def test_address_that_nobody_answers_at_is_skipped(patient: Callable[..., Patient]) -> None:
+    one = patient(public=PublicRegistry("https://127.0.0.1:1", context=None))
+    assert await verdicts(examine_certificates(one)) == {"certificate: trusted by clients": Verdict.SKIPPED}
 
 
 async def test_key_of_another_certificate_is_told(patient: Callable[..., Patient], tmp_path: Path) -> None:

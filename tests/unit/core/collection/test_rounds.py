@@ -1,0 +1,180 @@
+"""What collectors tell: rounds, batches, signs of life; and how dead ones are ended."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from core import layout
+from core.collection import collector
+from core.collection.recovery import Recovery
+from core.collection.removing import BATCH_ITEMS
+from core.collection.rounds import Batches, Rounds
+from core.collection.spares import Spares
+from core.digest import Digest
+from core.names import RepositoryName
+from core.trash_entry import RemovedLink, TrashKind
+from tests.support.collecting_services import Store, push_image
+
+NAME = RepositoryName("a")
+A, B = Digest.of(b"a"), Digest.of(b"b", "sha512")
+
+
+@pytest.fixture
+def store():
+    return Store()
+
+
+@pytest.fixture
+def rounds(store):
+    return Rounds(store.storage)
+
+
+async def test_round_is_read_as_it_was_begun(rounds):
+    await rounds.begin("r", {A: Batches(0, 3), B: Batches(1, 1)}, settle_seconds=12.5)
+    condemned, digests = await rounds.read("r")
+    assert (condemned.settle_seconds, len(condemned), list(digests)) == (12.5, 2, [A, B])
+    assert (condemned.get(A), condemned.get(B), condemned.get(Digest.of(b"c"))) == (Batches(0, 3), Batches(1, 1), None)
+    assert await rounds.read("other") is None
+
+
+async def test_listing_tells_the_batch(rounds):
+    assert await rounds.states() == {}
+    await rounds.begin("r", {A: Batches(0, 0)}, settle_seconds=1)
+    assert (await rounds.states())["r"].batch == -1
+    await rounds.enter("r", 0)
+    await rounds.enter("r", 11)
+    assert (await rounds.states())["r"].batch == 11
+    assert await rounds.exists("r")
+    await rounds.end("r")
+    assert await rounds.states() == {}
+    assert not await rounds.exists("r")
+
+
+async def test_what_is_left_of_a_round_is_none(rounds, store):
+    await rounds.enter("r", 1)
+    assert not (await rounds.states())["r"].exists
+    await store.finish(recovery(store).end_abandoned())
+    assert await rounds.states() == {}
+
+
+async def test_spares_are_found_and_removed(store):
+    spares = Spares(store.storage)
+    await spares.write([A, B])
+    await store.storage.write(f"{layout.SPARES}/sha256/nonsense", b"")
+    assert set(await spares.all()) == {A, B}
+    await spares.remove([A])
+    await spares.remove([])
+    assert set(await spares.all()) == {B}
+
+
+def recovery(store, *, keep=timedelta(days=7)):
+    return Recovery(
+        store.storage,
+        rounds=Rounds(store.storage),
+        spares=Spares(store.storage),
+        trash=store.trash(keep=keep),
+        clock=store.time.clock,
+        sleep=store.time.sleep,
+    )
+
+
+async def leave_half_a_round(store, *, keep=timedelta(days=7)):
+    """Do what a collector does that dies after it moved a blob, of which somebody wrote a spare."""
+    trash = store.trash(keep=keep)
+    entry = trash.new_entry(TrashKind.COLLECTION)
+    link = layout.layer_link(NAME, A)
+    await store.storage.write(layout.blob_data(A), b"a")
+    await store.storage.write(layout.blob_data(Digest.of(b"c")), b"c")
+    rounds = Rounds(store.storage)
+    await rounds.begin(entry.id, {A: Batches(0, 0)}, settle_seconds=60)
+    await rounds.enter(entry.id, 0)
+    await trash.record(entry, links=[RemovedLink(link, A)], blobs=[A, Digest.of(b"c")])
+    for digest in (A, Digest.of(b"c")):
+        await trash.move_blob(digest, entry)
+    await Spares(store.storage).write([A])
+    return entry, link
+
+
+@pytest.mark.parametrize("keep", [timedelta(days=7), timedelta(0)])
+async def test_dead_collectors_round_is_ended_and_what_was_spared_returns(store, rounds, keep):
+    entry, link = await leave_half_a_round(store, keep=keep)
+    assert await store.finish(recovery(store, keep=keep).end_abandoned()) == 1
+    assert await store.storage.read(layout.blob_data(A)) == b"a"
+    assert await store.storage.read(link) == A.encode()
+    assert layout.blob_data(Digest.of(b"c")) not in await store.keys()
+    assert await rounds.states() == {}
+    assert bool([part async for part in store.trash().parts(entry.id)]) == bool(keep)
+
+
+async def test_link_that_is_there_is_left(store):
+    _, link = await leave_half_a_round(store)
+    await store.storage.write(link, b"newer")
+    await store.finish(recovery(store).end_abandoned())
+    assert await store.storage.read(link) == b"newer"
+
+
+async def test_living_collector_is_left_alone(store, rounds):
+    await rounds.begin("r", {A: Batches(0, 0)}, settle_seconds=60)
+    ending = recovery(store)
+
+    async def live_on():
+        for count in range(30):
+            await store.time.sleep(5)
+            await rounds.beat("r", count)
+
+    async def both():
+        living = asyncio.create_task(live_on())
+        ended = await ending.end_abandoned()
+        await living
+        return ended
+
+    assert await store.finish(both()) == 0
+    assert await rounds.exists("r")
+
+
+async def test_round_that_ends_meanwhile_needs_no_end(store, rounds):
+    await rounds.begin("r", {A: Batches(0, 0)}, settle_seconds=60)
+
+    async def both():
+        ended = asyncio.create_task(recovery(store).end_abandoned())
+        await store.time.sleep(20)
+        await rounds.end("r")
+        return await ended
+
+    assert await store.finish(both()) == 0
+
+
+async def test_large_round_goes_batch_by_batch(store):
+    services = store.services()
+    await push_image(services, NAME, b"{}", tags=["x"])
+    for number in range(BATCH_ITEMS):
+        digest = Digest(f"sha256:{number:064x}")
+        await store.storage.write(layout.blob_data(digest), b"")
+        await store.storage.write(layout.layer_link(NAME, digest), digest.encode())
+    await store.time.advance(7200)
+    report = await store.collect()
+    assert (report.blobs_removed, report.layer_links_removed, report.rounds) == (BATCH_ITEMS, BATCH_ITEMS, 1)
+
+
+async def test_more_than_a_round_holds_goes_in_several(store, monkeypatch):
+    monkeypatch.setattr(collector, "ITEMS_MAX", 10)
+    services = store.services()
+    for number in range(12):
+        await services.push_blob(NAME, b"%d" % number)
+    await store.time.advance(7200)
+    report = await store.collect()
+    assert (report.rounds, report.blobs_removed, report.layer_links_removed) == (3, 12, 12)
+
+
+async def test_run_that_may_not_go_on_ends_between_rounds(store, monkeypatch):
+    monkeypatch.setattr(collector, "ITEMS_MAX", 10)
+    services = store.services()
+    for number in range(12):
+        await services.push_blob(NAME, b"%d" % number)
+    await store.time.advance(7200)
+    answers = iter([True, False])
+    first = await store.collect(goes_on=lambda: next(answers))
+    assert (first.rounds, first.blobs_removed, first.layer_links_removed) == (1, 0, 10)
+    second = await store.collect()
+    assert (second.blobs_removed, second.layer_links_removed) == (12, 2)
