@@ -6,12 +6,14 @@ ARG BASE_IMAGE=docker.io/library/python:3.11-slim
 FROM ${BASE_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all:
 WORKDIR /build
-COPY requirements.lock requirements-build.lock ./
+# With what sends traces; --build-arg REQUIREMENTS=requirements.lock leaves that out.
+ARG REQUIREMENTS=requirements-otel.lock
+COPY ${REQUIREMENTS} requirements-build.lock ./
 # Two environments: the tools that build the wheel stay out of the one that is shipped.
 RUN python3 -m venv tools \
  && tools/bin/pip install --require-hashes -r requirements-build.lock \
  && python3 -m venv /opt/venv \
- && /opt/venv/bin/pip install --require-hashes -r requirements.lock
+ && /opt/venv/bin/pip install --require-hashes -r ${REQUIREMENTS}
 COPY pyproject.toml README.md source/
 COPY core source/core
 COPY adapters source/adapters

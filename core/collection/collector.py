@@ -17,7 +17,7 @@ from core.collection.marks import Marks
 from core.collection.recovery import DEAD_SECONDS, Recovery
 from core.collection.removing import Remover, Tools
 from core.collection.report import CollectionReport, Observer, Phase, ignore
-from core.collection.rounds import Rounds
+from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX, Rounds
 from core.collection.spares import Spares
 from core.concurrency import map_bounded
 from core.links import Links
@@ -230,6 +230,7 @@ class Collector:
                 clock=self._around.clock,
                 sleep=self._around.sleep,
                 settle_seconds=settle_seconds,
+                round_items_max=OFFLINE_ITEMS_MAX if self._options.is_offline else ITEMS_MAX,
             )
         )
 

@@ -19,6 +19,7 @@ from core.budget import Rates
 from core.collection.collector import JOB, CollectionOptions
 from core.collection.report import CollectionReport, Phase, RepositoryReport
 from core.lease import Lease
+from entrypoints.audit_trail import AuditTrail
 from entrypoints.collecting import new_collector
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
@@ -102,6 +103,7 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
                 container.registry(),
                 container.events(),
                 by=OPERATOR,
+                audit=AuditTrail(container.audit_log(), now=container.now()),
                 is_wanted=bool(container.settings().retention.rules),
             ),
         )

@@ -151,12 +151,13 @@ class WorkerObservation:
         """Where others register numbers to be read once a second; None where nobody collects them."""
         catalog = container.catalog()
         in_flight = InFlight()
-        health = Health(list(configured_checks(settings.health, container.blob_storage())))
+        health = Health(list(configured_checks(settings.health, container.blob_storage())), worker=number)
         readiness = Readiness(
             settings.health.readiness,
             list(_needs(settings.health.readiness, container, catalog)),
             is_draining=lambda: in_flight.is_draining,
             is_blocked=lambda: health.is_blocking,
+            worker=number,
         )
         self.of_application = Observation(
             in_flight=in_flight,

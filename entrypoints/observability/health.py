@@ -47,8 +47,9 @@ class Check:
 class _State:
     """What a check found."""
 
-    def __init__(self, check: Check) -> None:
+    def __init__(self, check: Check, worker: int) -> None:
         self.check = check
+        self._fields = {"worker": worker}
         self.failures = 0
         self._reason = ""
 
@@ -72,16 +73,21 @@ class _State:
         else:
             self.failures = 0
         if self.reason and not before:
-            _logger.error("unhealthy: %s: %s", self.check.name, self.reason)
+            _logger.error("unhealthy: %s: %s", self.check.name, self.reason, extra=self._fields)
         elif before and not self.reason:
-            _logger.info("healthy again: %s", self.check.name)
+            _logger.info("healthy again: %s", self.check.name, extra=self._fields)
 
 
 class Health:
-    """Runs the checks, each every so often and first after one interval; one per application."""
+    """Runs the checks, each every so often and first after one interval; one per application.
 
-    def __init__(self, checks: Sequence[Check] = ()) -> None:
-        self._states = [_State(check) for check in checks]
+    Args:
+        checks: what is looked at.
+        worker: the number of this process, for the log: each judges for itself.
+    """
+
+    def __init__(self, checks: Sequence[Check] = (), *, worker: int = 0) -> None:
+        self._states = [_State(check, worker) for check in checks]
 
     @property
     def can_block(self) -> bool:

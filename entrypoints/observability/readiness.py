@@ -59,7 +59,15 @@ class Need:
 
 
 class Readiness:
-    """Looks after the needs, all of them every so often and at once; one per application."""
+    """Looks after the needs, all of them every so often and at once; one per application.
+
+    Args:
+        settings: how often, and how many findings count.
+        needs: what is looked after.
+        is_draining: whether the server is stopping.
+        is_blocked: whether health checks have the API refuse every request.
+        worker: the number of this process, for the log: each judges for itself.
+    """
 
     def __init__(
         self,
@@ -68,8 +76,10 @@ class Readiness:
         *,
         is_draining: Callable[[], bool],
         is_blocked: Callable[[], bool] = lambda: False,
+        worker: int = 0,
     ) -> None:
         self._interval_seconds = settings.interval_seconds
+        self._fields = {"worker": worker}
         self._needs = {need.name: need for need in needs}
         self._found = {name: Hysteresis(settings.failures, settings.successes) for name in self._needs}
         self._reasons = dict.fromkeys(self._needs, "not looked at yet")
@@ -136,4 +146,4 @@ class Readiness:
             self._reasons[need.name] = reason
         if self._found[need.name].take(good=not reason):
             level = logging.WARNING if reason else logging.INFO
-            _logger.log(level, "readiness: %s %s", need.name, reason or "is back")
+            _logger.log(level, "readiness: %s: %s", need.name, reason or "it is back", extra=self._fields)

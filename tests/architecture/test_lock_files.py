@@ -12,6 +12,7 @@ from tests.support.tools import REPOSITORY_ROOT
 
 BUILD_LOCK = REPOSITORY_ROOT / "requirements-build.lock"
 RUNTIME_LOCK = REPOSITORY_ROOT / "requirements.lock"
+TRACING_LOCK = REPOSITORY_ROOT / "requirements-otel.lock"
 DEVELOPMENT_LOCK = REPOSITORY_ROOT / "requirements-dev.lock"
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ]+)", re.MULTILINE)
 
@@ -50,11 +51,17 @@ def test_build_lock_meets_the_build_system() -> None:
     assert unsatisfied(requirements, read_pins(BUILD_LOCK)) == [], "run `make lock`"
 
 
+def test_tracing_lock_meets_the_project_and_its_extra() -> None:
+    project = read_project()["project"]
+    requirements = project["dependencies"] + project["optional-dependencies"]["otel"]
+    assert unsatisfied(requirements, read_pins(TRACING_LOCK)) == [], "run `make lock`"
+
+
 def test_development_runs_what_ships() -> None:
-    assert read_pins(RUNTIME_LOCK).items() <= read_pins(DEVELOPMENT_LOCK).items()
+    assert read_pins(RUNTIME_LOCK).items() <= read_pins(TRACING_LOCK).items() <= read_pins(DEVELOPMENT_LOCK).items()
 
 
-@pytest.mark.parametrize("lock", [BUILD_LOCK, RUNTIME_LOCK, DEVELOPMENT_LOCK], ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", [BUILD_LOCK, RUNTIME_LOCK, TRACING_LOCK, DEVELOPMENT_LOCK], ids=lambda lock: lock.name)
 def test_every_pin_carries_a_hash(lock: Path) -> None:
     entries = [entry for entry in re.split(r"\n(?=[a-zA-Z0-9])", lock.read_text()) if PIN.match(entry)]
     assert entries

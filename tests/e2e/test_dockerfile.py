@@ -108,6 +108,11 @@ def test_image_holds_the_default_configuration(builder: Builder, container: str)
     assert shown == (REPOSITORY_ROOT / "config" / "config-scs.yml").read_bytes()
 
 
+def test_image_can_send_traces(builder: Builder, container: str) -> None:
+    command = builder.command_in(container, "python3", "-c", "import adapters.tracing.otel")
+    subprocess.run(command, env=builder.environment, check=True, timeout=60)
+
+
 def test_container_serves_as_an_ordinary_user(builder: Builder, container: str, tmp_path: Path) -> None:
     port = free_port()
     environment = {

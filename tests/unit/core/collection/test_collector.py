@@ -1,6 +1,8 @@
 """What a collection keeps, what it removes, and what it tells of it."""
 
+import asyncio
 import base64
+import contextlib
 import json
 from datetime import timedelta
 
@@ -406,3 +408,59 @@ async def test_checkpoint_of_other_terms_is_not_used(store, services):
     await store.collect(goes_on=lambda: next(answers))
     assert (await store.collect(deletes_untagged=True)).manifests_removed == 1
     assert not await is_complete(services, NAME, untagged)
+
+
+async def make_garbage(store, services):
+    gone = await push_image(services, NAME, CONFIG, [b"x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+
+
+async def test_interrupted_wait_leaves_no_round(store, services):
+    await make_garbage(store, services)
+    run = asyncio.ensure_future(store.collector().run())
+    await store.time.advance(30)
+    assert await store.keys(layout.COLLECTION_ROUNDS)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert await store.keys(layout.COLLECTION_ROUNDS) == set()
+    assert (await store.collect()).blobs_removed == 3
+
+
+async def test_store_that_fails_in_a_round_is_seen_to_by_the_next_run(store, services):
+    """Wherever it fails for good: nothing that is needed is lost, and all garbage goes in the end."""
+    kept = await push_image(services, OTHER, b"kept", [b"kept layer"], tags=["x"])
+    await make_garbage(store, services)
+    faulty = FaultyBlobStorage(store.storage)
+    observed = []
+
+    def note(report):
+        observed.append(report.phase)
+        if report.phase is Phase.SETTLING:
+            faulty.stop_after(len(observed) % 7)
+
+    with pytest.raises(StorageUnavailableError):
+        await store.finish(store.collector(faulty, observe=note).run())
+    report = await store.collect()
+    assert report.phase is Phase.DONE
+    assert await is_complete(services, OTHER, kept)
+    assert not await blobs(store) & (encoded(b"x") | encoded(CONFIG))
+
+
+@pytest.mark.parametrize("mutations", range(1, 14))
+async def test_collector_killed_anywhere_in_its_round_loses_nothing(store, services, mutations):
+    kept = await push_image(services, OTHER, b"kept", [b"kept layer"], tags=["x"])
+    await make_garbage(store, services)
+    faulty = FaultyBlobStorage(store.storage)
+
+    def die_later(report):
+        if report.phase is Phase.SETTLING:
+            faulty.stop_after(mutations)
+
+    with contextlib.suppress(StorageUnavailableError):
+        await store.finish(store.collector(faulty, observe=die_later).run())
+    await store.collect()
+    assert await is_complete(services, OTHER, kept)
+    assert await store.keys(layout.COLLECTION_ROUNDS) == set()
+    assert not await blobs(store) & encoded(b"x", CONFIG)
