@@ -67,6 +67,7 @@ class ImageSuspects:
             Kind.BLOB_LOST: lambda: self._blob_lost(named),
             Kind.BLOB_UNLINKED: lambda: self._blob_unlinked(named),
             Kind.WRONG_SIZE: lambda: self._wrong_size(named),
+            Kind.WRONG_MEDIA_TYPE: lambda: self._wrong_media_type(named),
             Kind.CHILD_MISSING: lambda: self._child_missing(named),
             Kind.REFERRER_UNLISTED: lambda: self._unlisted(manifest, named),
         }
@@ -148,6 +149,16 @@ class ImageSuspects:
             return None
         return f"says that {named.digest} has {named.size} bytes; it has {size}"
 
+    async def _wrong_media_type(self, named: Descriptor) -> str | None:
+        content = await self._context.reader.manifest(named.digest)
+        try:
+            actual = read_manifest(content).media_type if content is not None else None
+        except (ManifestInvalidError, DigestInvalidError):
+            return None
+        if actual in {None, named.media_type}:
+            return None
+        return f"says that {named.digest} is {named.media_type or 'of no type'}; it is {actual}"
+
     async def _child_missing(self, named: Descriptor) -> str | None:
         link = await self._context.reader.link(layout.revision_link(self._view.name, named.digest))
         return None if link.is_there else f"the repository does not hold its manifest {named.digest}"
@@ -167,7 +178,9 @@ class ImageSuspects:
             return await self._context.size_now(manifest) is not None
 
         async def repair() -> Outcome | None:
-            if manifest not in self._context.damaged and await repairer.bring_back(manifest):
+            if manifest in self._context.damaged:
+                return Outcome.FOUND
+            if await repairer.bring_back(manifest):
                 return Outcome.RESTORED
             if self._above.get(manifest) or self._view.tags_of(manifest):
                 return await repairer.set_manifest_aside(name, manifest, is_whole=is_there)
@@ -183,6 +196,9 @@ class ImageSuspects:
             return await self._data_size(named) is not None
 
         async def repair() -> Outcome | None:
+            if named.digest in self._context.damaged:
+                # It lies in its place, cannot be read, and is left there.
+                return Outcome.FOUND
             if await self._context.repairer.bring_back(named.digest):
                 return Outcome.RESTORED
             return await self._context.repairer.set_manifest_aside(self._view.name, manifest, is_whole=is_whole)

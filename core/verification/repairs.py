@@ -64,9 +64,10 @@ class Repairer:
             state = await self._reader.data(key, digest.algorithm)
             if state is not None and state.digest == digest:
                 return True
-            # What lay in the trash was damaged as well.
+            # What lay in the trash was damaged as well; or a push has brought the blob meanwhile.
             if not await self._move_away(digest):
-                return True
+                state = await self._reader.data(key, digest.algorithm)
+                return state is not None and state.digest == digest
         return False
 
     async def rebuild_link(self, key: str, target: Digest) -> Outcome:

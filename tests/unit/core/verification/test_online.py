@@ -141,12 +141,15 @@ async def test_restart_forgets_what_was_killed(store: Store, interposing: Interp
     assert await store.verifications.run(replace(OPTIONS, restart=True)) == []
 
 
-async def test_data_that_cannot_be_read_is_damaged(store: Store, interposing: Interposing) -> None:
+@pytest.mark.parametrize("what", ["layer", "image"])
+async def test_data_that_cannot_be_read_is_damaged(store: Store, interposing: Interposing, what: str) -> None:
+    unreadable: Digest = getattr(store, what)
+
     class Unreadable(Interposing):
         @override
         async def begin(self, operation: str, key: str) -> None:
             # Wherever it is moved to: its sectors are bad.
-            if operation == "open_reader" and store.layer.encoded in key:
+            if operation == "open_reader" and unreadable.encoded in key:
                 raise StorageUnavailableError("input/output error")
             await super().begin(operation, key)
 
@@ -154,8 +157,10 @@ async def test_data_that_cannot_be_read_is_damaged(store: Store, interposing: In
     findings = await store.verifications.run(REPAIR)
     [data] = [finding for finding in findings if finding.kind is Kind.CORRUPT_DATA]
     assert (data.detail, data.outcome) == ("cannot be read beyond 0 bytes", Outcome.FOUND)
-    # The trouble may be on the way to it.
-    assert await store.services.read_blob(NAME, store.layer) == LAYER
+    # The trouble may be on the way to it: it stays.
+    await store.services.storage.stat(layout.blob_data(unreadable))
+    assert {finding.outcome for finding in findings} == {Outcome.FOUND}
+    assert (await store.services.manifests.get(NAME, Tag("v1"))).digest == store.image
 
 
 async def test_index_that_fails_is_one_finding(store: Store) -> None:

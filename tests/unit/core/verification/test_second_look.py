@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from core import layout
+from core import layout, media_types
 from core.digest import Digest
 from core.names import RepositoryName, Tag
 from core.trash_entry import TrashKind
@@ -12,6 +12,7 @@ from core.verification.context import VerificationRules
 from core.verification.findings import Kind, Outcome
 from core.verification.manifests import ManifestCheck
 from core.verification.repository_view import RepositoryView
+from tests.support.content import image_index
 from tests.support.verifications import OPTIONS, REPAIR
 from tests.unit.core.verification.conftest import LAYER, NAME, Interposing, Store
 
@@ -353,3 +354,23 @@ async def test_index_that_cannot_be_read_again_has_no_children(store: Store) -> 
     assert await check._children(ABSENT) == []
     assert await check._children(Digest.of(b"gone")) == []
     assert await check._children(store.index) == [store.child]
+
+
+@pytest.mark.parametrize("kind", ["no manifest", "docker"])
+async def test_media_type_that_is_another_on_the_second_look(store: Store, kind: str) -> None:
+    content = (await store.services.manifests.get(NAME, store.index)).content
+    types = (media_types.OCI_MANIFEST.encode(), media_types.DOCKER_MANIFEST.encode())
+    child = (await store.services.manifests.get(NAME, store.child)).content
+    await store.services.manifests.put(NAME, content.replace(*types), "")
+    now = child.replace(*types) if kind == "docker" else b"no manifest"
+    store.verifications.before_second_look = lambda: store.services.storage.write(layout.blob_data(store.child), now)
+    assert Kind.WRONG_MEDIA_TYPE not in await store.verifications.kinds()
+
+
+async def test_child_that_is_no_manifest_has_no_media_type(store: Store) -> None:
+    content = b"no manifest"
+    digest = Digest.of(content)
+    await store.services.storage.write(layout.blob_data(digest), content)
+    await store.services.links.write(layout.revision_link(NAME, digest), digest)
+    await store.services.manifests.put(NAME, image_index([content]), "")
+    assert await store.verifications.kinds() == [Kind.MANIFEST_UNREADABLE]
