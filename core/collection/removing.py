@@ -98,6 +98,7 @@ class Remover:
         entry = tools.trash.new_entry(TrashKind.COLLECTION, reason="garbage collection")
         await tools.rounds.begin(entry.id, _batches_of(items), settle_seconds=tools.settle_seconds)
         tools.report.rounds += 1
+        tools.report.round_items, tools.report.round_done = len(items), 0
         async with self._pulsing(entry.id):
             try:
                 self._enter(Phase.SETTLING)
@@ -168,6 +169,7 @@ class _Execution:
                 await self._remove(garbage)
             await self._give_back(garbage)
             tools.report.spared += len(batch) - len(garbage)
+            tools.report.round_done += len(batch)
             tools.observe(tools.report)
 
     async def _prove(self, requests: int) -> None:
@@ -232,11 +234,11 @@ class _Execution:
         spared = await tools.spares.all()
         is_lost = not await tools.rounds.exists(self._entry.id)
         new = set(spared) - self._spared
-        back = [item for item in removed if is_lost or item.digest in new]
-        await self._restore(back)
+        back = dict.fromkeys(item for item in removed if is_lost or item.digest in new)
+        await self._restore(list(back))
         await self._honour(spared)
         # What a manifest needs that has just come back.
-        await self._restore([item for item in removed if item not in set(back) and not item.is_garbage(tools.marks)])
+        await self._restore([item for item in removed if item not in back and not item.is_garbage(tools.marks)])
         if is_lost:
             raise RoundLostError("another collector ended this round")
 
