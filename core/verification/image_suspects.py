@@ -109,6 +109,10 @@ class ImageSuspects:
             names += [f"{name}:{tag}" for tag in self._view.tags_of(digest)] + [f"{name}@{digest}"]
         return tuple(names)
 
+    def _is_named(self, manifest: Digest) -> bool:
+        """Whether a tag or an index leads to a manifest."""
+        return bool(self._above.get(manifest) or self._view.tags_of(manifest))
+
     async def _is_held(self, manifest: Digest) -> bool:
         """Whether the repository holds a manifest, or will as soon as it is whole."""
         name, reader = self._view.name, self._context.reader
@@ -182,7 +186,7 @@ class ImageSuspects:
                 return Outcome.FOUND
             if await repairer.bring_back(manifest):
                 return Outcome.RESTORED
-            if self._above.get(manifest) or self._view.tags_of(manifest):
+            if self._is_named(manifest):
                 return await repairer.set_manifest_aside(name, manifest, is_whole=is_there)
             if manifest in self._view.set_aside:
                 await repairer.remove_link(layout.incomplete_link(name, manifest), manifest)
@@ -201,6 +205,11 @@ class ImageSuspects:
                 return Outcome.FOUND
             if await self._context.repairer.bring_back(named.digest):
                 return Outcome.RESTORED
+            record = self._view.set_aside.get(manifest)
+            if record is not None and not self._is_named(manifest) and self._context.is_given_up(record):
+                # Its tags were deleted: whoever did so does not mean to push it.
+                await self._context.repairer.remove_link(layout.incomplete_link(self._view.name, manifest), manifest)
+                return Outcome.LOST
             return await self._context.repairer.set_manifest_aside(self._view.name, manifest, is_whole=is_whole)
 
         return repair

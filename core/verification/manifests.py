@@ -56,12 +56,12 @@ class ManifestCheck:
                 suspicions.append(suspect_leftover(self._context, key))
             else:
                 self._view.revisions.put(digest)
-        async for key, _ in self._context.reader.walk(layout.incomplete(self._view.name)):
+        async for key, stat in self._context.reader.walk(layout.incomplete(self._view.name)):
             digest = digest_of_link(key)
             if digest is None or key != layout.incomplete_link(self._view.name, digest):
                 suspicions.append(suspect_leftover(self._context, key))
             else:
-                self._view.set_aside.add(digest)
+                self._view.set_aside[digest] = stat
         return suspicions
 
     async def run(self) -> list[Suspicion]:
@@ -81,7 +81,7 @@ class ManifestCheck:
         suspicions += [suspect_data(self._context, digest) for digest in sorted(self._damaged_blobs)]
         suspects = ImageSuspects(self._context, self._view, await self._lost_through_indexes())
         troubled = {problem.manifest for problem in self._problems}
-        suspicions += [suspects.suspect_whole(digest) for digest in sorted(self._view.set_aside - troubled)]
+        suspicions += [suspects.suspect_whole(digest) for digest in sorted(self._view.set_aside.keys() - troubled)]
         return suspicions + [suspects.suspect(each.kind, each.manifest, each.named) for each in self._problems]
 
     async def _check_all(self, batch: Sequence[Digest]) -> list[Suspicion]:

@@ -1,6 +1,8 @@
 """Everything that mends itself between two looks is no finding, whatever it is."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -137,6 +139,20 @@ async def test_manifest_that_was_set_aside_and_lost_its_tags_goes(store: Store) 
     [finding] = [each for each in await store.verifications.run(REPAIR) if each.kind is Kind.MANIFEST_LOST]
     assert finding.outcome is Outcome.LOST
     assert await store.verifications.run(REPAIR) == []
+
+
+async def test_incomplete_manifest_that_nobody_names_is_given_up(store: Store) -> None:
+    await store.services.storage.delete([layout.blob_data(store.layer)])
+    await store.verifications.run(REPAIR)
+    await store.services.tag_links.remove(NAME, [Tag("v1"), Tag("latest")])
+    patient = await store.verifications.run(REPAIR)
+    assert {finding.outcome for finding in patient} == {Outcome.NEEDS_PUSH}
+    impatient = await store.verifications.run(replace(REPAIR, forget_after=timedelta(0)))
+    # The other one is in an index, which is tagged.
+    lost = [finding.images for finding in impatient if finding.outcome is Outcome.LOST]
+    assert lost == [(f"{NAME}@{store.image}",)]
+    left = await store.verifications.run(REPAIR)
+    assert {finding.images[0] for finding in left if finding.is_damage} == {f"{NAME}@{store.child}"}
 
 
 async def test_signatures_of_schema1_are_no_manifests(store: Store) -> None:
