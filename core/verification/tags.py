@@ -137,8 +137,12 @@ class TagCheck:
             if self._context.rules.keeps_tag(name, tag):
                 # Removed, an immutable tag could be pushed with another image.
                 return Outcome.NEEDS_PUSH
-            if await look() is None:
+            finding = await look()
+            if finding is None:
                 return None
+            if await self._is_sound(Digest(finding.digest)):
+                # Deleted by a registry that leaves tags, or lost? Who knows may push it, or delete the tag.
+                return Outcome.NEEDS_PUSH
             return await self._remove(tag)
 
         return Suspicion(look, repair)
@@ -173,6 +177,10 @@ class TagCheck:
     async def _is_held(self, digest: Digest) -> bool:
         link = layout.revision_link(self._view.name, digest)
         return digest in self._view.set_aside or (await self._context.reader.link(link)).is_there
+
+    async def _is_sound(self, digest: Digest) -> bool:
+        content = await self._context.reader.manifest(digest)
+        return content is not None and Digest.of(content, digest.algorithm) == digest
 
     async def _can_be_read(self, digest: Digest) -> bool:
         return await self._is_held(digest) or await self._is_among_layers(digest)
