@@ -263,6 +263,29 @@ async def test_tag_without_manifest_is_removed_and_recorded(store: Store) -> Non
     assert await store.verifications.run() == []
 
 
+async def test_tag_whose_manifest_lost_its_link_waits_for_a_push(store: Store) -> None:
+    content = (await store.services.manifests.get(NAME, store.index)).content
+    await store.services.storage.delete([layout.revision_link(NAME, store.index)])
+    finding = only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_MANIFEST)
+    assert (finding.images, finding.outcome) == ((f"{NAME}:multi",), Outcome.NEEDS_PUSH)
+    await store.services.manifests.put(NAME, content, "")
+    assert (await store.services.manifests.get(NAME, Tag("multi"))).digest == store.index
+    assert await store.verifications.run() == []
+
+
+async def test_tag_of_a_manifest_among_the_layers_is_sound(store: Store) -> None:
+    """Registry 2.1.0 linked manifests there, and servers still find them."""
+    content = b'{"schemaVersion": 1, "name": "team/app"}'
+    digest = await store.services.push_blob(NAME, content)
+    await store.services.tag_links.point(NAME, Tag("ancient"), digest)
+    assert (await store.services.manifests.get(NAME, Tag("ancient"))).digest == digest
+    assert await store.verifications.run(REPAIR) == []
+    await store.services.tag_links.point(NAME, Tag("ancient"), store.layer)
+    assert await store.verifications.kinds() == [Kind.TAG_WITHOUT_MANIFEST]
+    await store.services.storage.delete([layout.blob_data(store.layer)])
+    assert Kind.TAG_WITHOUT_MANIFEST in await store.verifications.kinds()
+
+
 async def test_immutable_tag_without_manifest_stays(store: Store) -> None:
     store.verifications.rules = VerificationRules(keeps_tag=lambda _name, _tag: True)
     await store.services.tag_links.point(NAME, Tag("ghost"), ABSENT)
