@@ -8,7 +8,13 @@ from core.collection.guard import CollectionGuard, Need
 from core.concurrency import map_bounded
 from core.descriptor import Descriptor
 from core.digest import Digest
-from core.errors import BlobUnknownError, DigestInvalidError, ManifestInvalidError, ManifestUnknownError
+from core.errors import (
+    BlobUnknownError,
+    DigestInvalidError,
+    ManifestInvalidError,
+    ManifestUnknownError,
+    ObjectNotFoundError,
+)
 from core.links import Links
 from core.manifest import Manifest, read_manifest
 from core.media_types import NONDISTRIBUTABLE_LAYERS
@@ -73,6 +79,8 @@ class ImageRestorer:
                 await self._restore_link(layout.referrer_link(name, manifest.subject.digest, image), image)
             if await self._restore_link(key := layout.revision_link(name, image), image):
                 written.append(key)
+        # Written even where it is there already: a collection at work knows the old one and holds it for garbage.
+        await self._links.write(layout.revision_link(name, digest), digest)
         if lost := await self._guard.confirm(ticket, needs):
             await self._storage.delete(written)
             raise _gone(lost)
@@ -96,11 +104,10 @@ class ImageRestorer:
             is_root = current == digest
             if not (is_root or await self._was_held(name, current)) or not await self._trash.return_blob(current):
                 if is_root:
-                    detail = {"name": name, "digest": digest}
-                    raise ManifestUnknownError("the manifest is gone from the trash", detail=detail)
+                    raise _unknown(name, digest)
                 self.missing.add(current)
                 continue
-            images[current] = manifest = await self._read(current)
+            images[current] = manifest = await self._read(name, current)
             pending += [child.digest for child in manifest.manifests] if manifest else []
         return images
 
@@ -108,10 +115,12 @@ class ImageRestorer:
         key = layout.revision_link(name, digest)
         return key in self._recorded or await self._links.read(key) is not None
 
-    async def _read(self, digest: Digest) -> Manifest | None:
-        content = await self._storage.read(layout.blob_data(digest), limit=_STORED_BYTES_MAX)
+    async def _read(self, name: RepositoryName, digest: Digest) -> Manifest | None:
         try:
-            return read_manifest(content)
+            return read_manifest(await self._storage.read(layout.blob_data(digest), limit=_STORED_BYTES_MAX))
+        except ObjectNotFoundError:
+            # A collection has taken it since.
+            raise _unknown(name, digest) from None
         except (ManifestInvalidError, DigestInvalidError):
             # Schema 1, or what some old client pushed: its link comes back, and its layers as far as recorded.
             return None
@@ -138,6 +147,10 @@ class ImageRestorer:
             return False
         await self._links.write(key, target)
         return True
+
+
+def _unknown(name: RepositoryName, digest: Digest) -> ManifestUnknownError:
+    return ManifestUnknownError("the manifest is gone from the trash", detail={"name": name, "digest": digest})
 
 
 def _gone(digests: Sequence[Digest]) -> BlobUnknownError:

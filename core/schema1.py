@@ -10,6 +10,9 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from core.digest import Digest
+from core.errors import DigestInvalidError
+
 _INDENT: Final = "   "
 
 
@@ -20,6 +23,18 @@ def is_schema1(content: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and document.get("schemaVersion") == 1
+
+
+def schema1_layers(content: bytes) -> Sequence[Digest]:
+    """Return the layers that a manifest of schema 1 names, as far as they can be read."""
+    layers = json.loads(content).get("fsLayers")
+    found = []
+    for layer in layers if isinstance(layers, list) else ():
+        try:
+            found.append(Digest(layer["blobSum"]))
+        except (DigestInvalidError, KeyError, TypeError, AttributeError):
+            continue
+    return found
 
 
 def join_signatures(payload: bytes, signatures: Sequence[bytes]) -> bytes:

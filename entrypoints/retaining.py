@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from core.collection.collector import Hook
 from core.ports.event_sink import EventSink
 from core.registry import Registry
+from entrypoints.audit_trail import AuditTrail
 from entrypoints.telling import tell_retention
 
 _logger = logging.getLogger(__name__)
 
 
-async def apply_rules(registry: Registry, events: EventSink, *, by: str) -> Mapping[str, int]:
+async def apply_rules(registry: Registry, events: EventSink, *, by: str, audit: AuditTrail) -> Mapping[str, int]:
     """Delete the tags that no rule keeps, and return how many repositories and tags were looked at and deleted.
 
     Args:
         registry: has the rules and the tags.
         events: told of each tag that goes.
         by: who asks, for records.
+        audit: likewise.
 
     Raises:
         StorageError: the store failed; what was not done is done the next time.
@@ -27,6 +29,7 @@ async def apply_rules(registry: Registry, events: EventSink, *, by: str) -> Mapp
         counts["repositories"] += 1
         counts["tags"] += len(plan.verdicts)
         counts["deleted"] += len(plan.removed)
+        await audit.tell_retention(plan, by=by)
         await tell_retention(events, plan, by=by)
         for state in plan.removed:
             about = {"repository": plan.name, "tag": state.tag, "digest": state.digest}
@@ -35,17 +38,20 @@ async def apply_rules(registry: Registry, events: EventSink, *, by: str) -> Mapp
     return counts
 
 
-def retention_hooks(registry: Registry, events: EventSink, *, by: str, is_wanted: bool) -> tuple[Hook, ...]:
+def retention_hooks(
+    registry: Registry, events: EventSink, *, by: str, audit: AuditTrail, is_wanted: bool
+) -> tuple[Hook, ...]:
     """Return what a collection is to do first, so that what retention takes away is garbage by then.
 
     Args:
         registry: has the rules and the tags.
         events: told of each tag that goes.
         by: who collects, for records.
+        audit: told of each tag that goes, as are events.
         is_wanted: whether there are rules at all.
     """
 
     async def retain() -> None:
-        await apply_rules(registry, events, by=by)
+        await apply_rules(registry, events, by=by, audit=audit)
 
     return (retain,) if is_wanted else ()

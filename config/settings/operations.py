@@ -113,7 +113,7 @@ class OutboxSettings:
     path: str = ""
     """The folder of the backend `local`; the loader guarantees it there."""
     required: bool = True
-    bytes_max: int = 256 * 1024 * 1024
+    bytes_max: int = 64 * 1024 * 1024
     """For each endpoint, dead letters included."""
     age_max_seconds: float = 72 * 3600.0
     dead_age_max_seconds: float = 720 * 3600.0

@@ -17,7 +17,7 @@ from core.collection.marks import Marks
 from core.collection.recovery import DEAD_SECONDS, Recovery
 from core.collection.removing import Remover, Tools
 from core.collection.report import CollectionReport, Observer, Phase, ignore
-from core.collection.rounds import Rounds
+from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX, Rounds
 from core.collection.spares import Spares
 from core.concurrency import map_bounded
 from core.links import Links
@@ -187,6 +187,9 @@ class Collector:
     async def _mark(self, progress: Progress, marks: Marks, marker: Marker) -> bool:
         if progress.is_marked:
             return True
+        self.report.repositories_total = self.report.repositories
+        async for _ in self._lister.repositories(after=progress.cursor):
+            self.report.repositories_total += 1
         saved_at = self._around.clock()
         names: list[RepositoryName] = []
         async for name in self._lister.repositories(after=progress.cursor):
@@ -205,8 +208,11 @@ class Collector:
         return self._around.goes_on()
 
     async def _mark_some(self, names: Sequence[RepositoryName], marker: Marker) -> None:
-        await map_bounded(marker.mark, names, at_once=_REPOSITORIES_AT_ONCE)
-        self._around.observe(self.report)
+        async def mark_one(name: RepositoryName) -> None:
+            await marker.mark(name)
+            self._around.observe(self.report)
+
+        await map_bounded(mark_one, names, at_once=_REPOSITORIES_AT_ONCE)
 
     async def _save(self, progress: Progress, cursor: str, marks: Marks, *, is_marked: bool) -> None:
         if not self._options.is_dry_run:
@@ -230,6 +236,7 @@ class Collector:
                 clock=self._around.clock,
                 sleep=self._around.sleep,
                 settle_seconds=settle_seconds,
+                round_items_max=OFFLINE_ITEMS_MAX if self._options.is_offline else ITEMS_MAX,
             )
         )
 

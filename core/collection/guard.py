@@ -114,6 +114,7 @@ class CollectionGuard:
         self._unbroken_since = _NEVER
         self._broken_at = _NEVER
         self._asked_at = _NEVER
+        self._failed_at = _NEVER
 
     @property
     def poll_seconds(self) -> float:
@@ -145,14 +146,23 @@ class CollectionGuard:
         What is there afterwards stays, so that the client need not send it again. No storage request in the common
         case, two for a digest that is condemned; where a batch is removing it right now, its end is waited for.
 
+        Pulls must go on where only listings fail: then nothing is raised, nothing is spoken up for, and a push that
+        relies on the answer finds out by itself.
+
         Returns:
             Whether it was condemned: then what it leads to may have to be rescued.
         """
-        await self.ticket()
         self.touch(digest)
-        if not self._is_in_view(digest):
+        try:
+            if not self._is_fresh():
+                await self._look_unless_in_vain()
+            if not self._is_in_view(digest):
+                return False
+            await self._spare([digest])
+        except StorageUnavailableError as error:
+            self._failed_at = self._clock()
+            _logger.warning("what garbage collection does cannot be seen right now: %s", error)
             return False
-        await self._spare([digest])
         return True
 
     def touch(self, digest: Digest) -> None:
@@ -209,8 +219,8 @@ class CollectionGuard:
         return lost
 
     async def recall(self, name: RepositoryName, digest: Digest) -> int | None:
-        """Return what the cache knows of a blob, if it can be believed; to be called with a ticket in hand."""
-        if self._clock() - self._broken_at < _CACHE_SECONDS:
+        """Return what the cache knows of a blob, if it can be believed; called after `ticket` or `rely_on`."""
+        if self._clock() - self._broken_at < _CACHE_SECONDS or not self._is_fresh():
             # A round that nobody here saw may have taken the blob.
             return None
         return await self._cache.get(name, digest)
@@ -240,6 +250,10 @@ class CollectionGuard:
         batches = known.condemned.get(digest)
         is_there = known.seen_at >= self._viewed_at
         return is_there and batches is not None and batches.first <= known.state.batch <= batches.last
+
+    async def _look_unless_in_vain(self) -> None:
+        if self._clock() - self._failed_at > self.poll_seconds:
+            await self._look()
 
     async def _look(self) -> float:
         """Have a new view of the rounds, and return when it began."""

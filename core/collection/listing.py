@@ -55,13 +55,6 @@ class Lister:
             except NameInvalidError:
                 continue
 
-    async def revisions(self, name: RepositoryName) -> AsyncIterator[FoundLink]:
-        """Yield the links of manifests."""
-        prefix = layout.revisions(name)
-        async for key, stat in self.walk(prefix):
-            if "/signatures/" not in key and (found := _link(prefix, key, stat)):
-                yield found
-
     async def layers(self, name: RepositoryName) -> AsyncIterator[FoundLink]:
         """Yield the links of blobs."""
         prefix = layout.layers(name)

@@ -13,7 +13,7 @@ from core.collection.items import Item, ItemKind, data_of, links_of
 from core.collection.marking import Marker
 from core.collection.marks import Marks
 from core.collection.report import CollectionReport, Observer, Phase
-from core.collection.rounds import DIGESTS_MAX, Batches, Rounds
+from core.collection.rounds import Batches, Rounds
 from core.collection.spares import Spares
 from core.concurrency import map_bounded, slices
 from core.digest import Digest
@@ -59,6 +59,7 @@ class Tools:
     sleep: Callable[[float], Awaitable[None]]
     settle_seconds: float
     """How long those who push have to see what is condemned; 0 where nobody does."""
+    round_items_max: int
 
 
 class Remover:
@@ -77,7 +78,7 @@ class Remover:
         some: list[Item] = []
         async for item in items:
             some.append(item)
-            if len(some) == DIGESTS_MAX:
+            if len(some) == self._tools.round_items_max:
                 await self.remove(some)
                 some = []
                 if not goes_on():
@@ -97,16 +98,28 @@ class Remover:
         entry = tools.trash.new_entry(TrashKind.COLLECTION, reason="garbage collection")
         await tools.rounds.begin(entry.id, _batches_of(items), settle_seconds=tools.settle_seconds)
         tools.report.rounds += 1
+        tools.report.round_items, tools.report.round_done = len(items), 0
         async with self._pulsing(entry.id):
-            self._enter(Phase.SETTLING)
-            await tools.sleep(tools.settle_seconds)
-            self._enter(Phase.LOOKING_AGAIN)
-            await tools.marker.mark_new()
+            try:
+                self._enter(Phase.SETTLING)
+                await tools.sleep(tools.settle_seconds)
+                self._enter(Phase.LOOKING_AGAIN)
+                await tools.marker.mark_new()
+            except BaseException:
+                # Also a cancellation: nothing has been removed, so nobody need find out that this collector is gone.
+                await self._abandon(entry.id)
+                raise
             self._enter(Phase.REMOVING)
             await _Execution(tools, entry, items).run()
         await tools.rounds.end(entry.id)
         if not tools.trash.is_on:
             await tools.trash.discard(entry.id)
+
+    async def _abandon(self, round_id: str) -> None:
+        try:
+            await self._tools.rounds.end(round_id)
+        except StorageError as error:
+            _logger.info("a round is left for the next collector to end: %s", error, extra={"round": round_id})
 
     def _enter(self, phase: Phase) -> None:
         self._tools.report.phase = phase
@@ -156,6 +169,7 @@ class _Execution:
                 await self._remove(garbage)
             await self._give_back(garbage)
             tools.report.spared += len(batch) - len(garbage)
+            tools.report.round_done += len(batch)
             tools.observe(tools.report)
 
     async def _prove(self, requests: int) -> None:
@@ -220,11 +234,11 @@ class _Execution:
         spared = await tools.spares.all()
         is_lost = not await tools.rounds.exists(self._entry.id)
         new = set(spared) - self._spared
-        back = [item for item in removed if is_lost or item.digest in new]
-        await self._restore(back)
+        back = dict.fromkeys(item for item in removed if is_lost or item.digest in new)
+        await self._restore(list(back))
         await self._honour(spared)
         # What a manifest needs that has just come back.
-        await self._restore([item for item in removed if item not in set(back) and not item.is_garbage(tools.marks)])
+        await self._restore([item for item in removed if item not in back and not item.is_garbage(tools.marks)])
         if is_lost:
             raise RoundLostError("another collector ended this round")
 

@@ -48,6 +48,8 @@ class CollectionReport:
     is_dry_run: bool = False
     phase: Phase = Phase.MARKING
     repositories: int = 0
+    repositories_total: int = 0
+    """How many there were when the run began."""
     manifests: int = 0
     tags: int = 0
     blobs: int = 0
@@ -61,6 +63,10 @@ class CollectionReport:
     spared: int = 0
     """What was condemned and stayed, because somebody came to rely on it."""
     rounds: int = 0
+    round_items: int = 0
+    """How many things the present round is about."""
+    round_done: int = 0
+    """How many of them it has decided on."""
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0

@@ -15,8 +15,10 @@ from core.digest import Digest
 from core.errors import DigestInvalidError, ObjectNotFoundError, StorageCorruptError
 from core.ports.blob_storage import BlobStorage
 
-DIGESTS_MAX: Final = 100_000
-"""How many digests a round condemns at most: those who serve hold about 20 MB for them."""
+ITEMS_MAX: Final = 20_000
+"""How many things a round removes at most: those who serve read its digests in a tenth of a second, and hold 4 MB."""
+OFFLINE_ITEMS_MAX: Final = 100_000
+"""The same where nobody serves; the collector holds 30 MB."""
 _BYTES_MAX: Final = 64 * 1024 * 1024
 _DIGESTS: Final = "digests"
 _PULSE: Final = "pulse"

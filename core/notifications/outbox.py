@@ -4,6 +4,7 @@ A batch is one object of each endpoint that wants any of its events, one event a
 when all of its events are delivered or dead; so what a kill leaves is delivered once more, never lost.
 """
 
+import asyncio
 import json
 import logging
 from collections import OrderedDict
@@ -23,6 +24,8 @@ _logger = logging.getLogger(__name__)
 
 _BATCH_BYTES_MAX: Final = 64 * 1024 * 1024
 """What is read back; an event with the references of the largest manifest takes 4 MiB."""
+_NAMES_AT_ONCE: Final = 500
+"""How many names are read before others have a turn."""
 _REMEMBERED_BYTES_MAX: Final = 4 * 1024 * 1024
 """How much of what was recorded is kept in memory, so that whoever recorded it need not read it to deliver it."""
 
@@ -197,6 +200,9 @@ class Outbox:
                 names.append(name)
                 if len(names) == limit:
                     break
+                if len(names) % _NAMES_AT_ONCE == 0:
+                    # A folder tells all of its names without a pause; requests must not wait for that.
+                    await asyncio.sleep(0)
         return names
 
     def _remember(self, key: str, content: bytes) -> None:

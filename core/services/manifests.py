@@ -182,7 +182,7 @@ class ManifestService:
         await self._store(name, actual, manifest)
         await self._confirm(name, actual, references, ticket)
         for tag in await self._tags_to_move(name, tags, actual):
-            await self._point(name, tag, actual, manifest)
+            await self._point(name, tag, actual, manifest, references)
         self._memory.put(StoredManifest(content=content, media_type=manifest.media_type, digest=actual))
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(digest=actual, media_type=manifest.media_type, subject=subject, tags=tags)
@@ -243,7 +243,9 @@ class ManifestService:
             return tags
         return [tag for tag in tags if await self._tags.resolve(name, tag) != digest]
 
-    async def _point(self, name: RepositoryName, tag: Tag, digest: Digest, manifest: Manifest) -> None:
+    async def _point(
+        self, name: RepositoryName, tag: Tag, digest: Digest, manifest: Manifest, references: Sequence[_Needed]
+    ) -> None:
         for _ in range(_DELETES_OUTLIVED):
             if self._policy.keeps_tag(name, tag):
                 current = await self._tags.keep(name, tag, digest)
@@ -259,7 +261,13 @@ class ManifestService:
                 return
             ticket = await self._guard.ticket()
             await self._store(name, digest, manifest)
-            await self._confirm(name, digest, [], ticket)
+            try:
+                await self._confirm(name, digest, references, ticket)
+            except ManifestBlobUnknownError:
+                # The delete took its images along: what we wrote meanwhile must not stand without them.
+                await self._tags.remove(name, [tag])
+                await self._links.delete(layout.revision_link(name, digest))
+                raise
 
     async def _schema1(self, name: RepositoryName, digest: Digest, payload: bytes) -> StoredManifest:
         signed = await self._legacy.sign(name, digest, payload)
@@ -345,6 +353,9 @@ class ManifestService:
         own = Need(layout.revision_link(name, digest), digest)
         needs = [own, *(needed.need for needed in references)]
         missing = await self._guard.confirm(ticket, needs, expand=self._expander(name))
+        # Images may also be deleted, alone or with their repository, while their index is pushed. Whoever deletes a
+        # repository looks for indexes afterwards: either of us sees the other.
+        missing = missing or await self._gone([needed for needed in references if not needed.is_blob])
         if not missing:
             return
         # Where a tag points at it, the manifest was there before, and its tag must not be left alone.
@@ -381,10 +392,12 @@ class ManifestService:
         )
 
     async def _check_references(self, references: Sequence[_Needed]) -> None:
-        verdicts = await map_bounded(self._is_there, references)
-        missing = [needed.need.digest for needed, there in zip(references, verdicts, strict=True) if not there]
-        if missing:
+        if missing := await self._gone(references):
             raise ManifestBlobUnknownError(missing)
+
+    async def _gone(self, references: Sequence[_Needed]) -> Sequence[Digest]:
+        verdicts = await map_bounded(self._is_there, references)
+        return [needed.need.digest for needed, there in zip(references, verdicts, strict=True) if not there]
 
     async def _is_there(self, needed: _Needed) -> bool:
         digest = needed.need.digest

@@ -20,6 +20,8 @@ from core.trash import Trash, TrashSummary
 from core.trash_entry import TrashEntry, TrashKind, TrashPart, kind_of
 
 _OF_MANY: Final = frozenset({TrashKind.REPOSITORY, TrashKind.COLLECTION, TrashKind.QUARANTINE})
+_ATTEMPTS: Final = 3
+"""How often the history is read before what is in none of it is believed to be gone."""
 _TagOf = tuple[RepositoryName, Tag, Digest]
 
 
@@ -140,15 +142,12 @@ class TrashService:
         wanted = await self._wanted(name)
         tags = [(key.name, key.tag, target) for key, target in _parsed(wanted.links) if isinstance(key, TagKey)]
         await self._require_free(tags, force=force)
-        history = await self._history({key.name for key, _ in _parsed(wanted.links)})
-        removed = {**history.removed, **wanted.links}
-        restorer = ImageRestorer(self._storage, self._links, self._trash, removed, guard=self._guard)
 
         async def return_copy(digest: Digest) -> bool:
             return await self._trash.return_copy(digest, wanted.entry)
 
         await map_bounded(return_copy, wanted.blobs)
-        lost = await self._restore_manifests(restorer, wanted)
+        restorer, history, lost = await self._bring_back(wanted)
         await self._restore_referrers(restorer, history.collected)
         lost += await self._restore_links(restorer, wanted)
         # Tags come last, since they make all of it pullable.
@@ -166,6 +165,24 @@ class TrashService:
             missing=tuple(sorted(restorer.missing)),
             lost=tuple(lost),
         )
+
+    async def _bring_back(self, wanted: _Wanted) -> tuple[ImageRestorer, _History, list[Digest]]:
+        """Restore the manifests that are wanted; return what was lost, too."""
+        attempts_left = _ATTEMPTS
+        while True:
+            attempts_left -= 1
+            history = await self._history({key.name for key, _ in _parsed(wanted.links)})
+            removed = {**history.removed, **wanted.links}
+            restorer = ImageRestorer(self._storage, self._links, self._trash, removed, guard=self._guard)
+            try:
+                lost = await self._restore_manifests(restorer, wanted)
+            except UnknownError:
+                if not attempts_left:
+                    raise
+                continue
+            # A collection may just be at work, and have recorded what it took since the history was read.
+            if not attempts_left or not (lost or restorer.missing):
+                return restorer, history, lost
 
     async def discard(self, name: str) -> TrashSummary:
         """End one entry: what it names can be brought back no more.

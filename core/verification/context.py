@@ -44,6 +44,8 @@ class Context:
     """The store's own time at the start."""
     grace: timedelta
     """What is younger may be half of something that is being written."""
+    forget_after: timedelta
+    """How old the record of a manifest that was set aside is, and that nobody names, when it is given up."""
     inventory: DigestTable
     """The sizes of all blobs, as far as they are known."""
     damaged: set[Digest] = field(default_factory=set)
@@ -52,6 +54,10 @@ class Context:
     def is_settled(self, stat: ObjectStat) -> bool:
         """Whether an object is older than what may be in the making, by the store's time."""
         return self.store_now - stat.modified_at >= self.grace
+
+    def is_given_up(self, stat: ObjectStat) -> bool:
+        """Whether a manifest that was set aside has waited for its push for long enough, by the store's time."""
+        return self.store_now - stat.modified_at >= self.forget_after
 
     async def blob_size(self, digest: Digest) -> int | None:
         """Return the size of a blob's data, or None where it is gone; at most one request."""

@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """A manifest names a blob whose data is there, and which its repository does not link."""
     WRONG_SIZE = "wrong-size"
     """A manifest says another size of a blob or a manifest than it has."""
+    WRONG_MEDIA_TYPE = "wrong-media-type"
+    """An index says another media type of a manifest than it has."""
     CHILD_MISSING = "child-missing"
     """An index names a manifest that its repository does not hold."""
     TAG_WITHOUT_MANIFEST = "tag-without-manifest"

@@ -67,6 +67,7 @@ class ImageSuspects:
             Kind.BLOB_LOST: lambda: self._blob_lost(named),
             Kind.BLOB_UNLINKED: lambda: self._blob_unlinked(named),
             Kind.WRONG_SIZE: lambda: self._wrong_size(named),
+            Kind.WRONG_MEDIA_TYPE: lambda: self._wrong_media_type(named),
             Kind.CHILD_MISSING: lambda: self._child_missing(named),
             Kind.REFERRER_UNLISTED: lambda: self._unlisted(manifest, named),
         }
@@ -108,6 +109,10 @@ class ImageSuspects:
             names += [f"{name}:{tag}" for tag in self._view.tags_of(digest)] + [f"{name}@{digest}"]
         return tuple(names)
 
+    def _is_named(self, manifest: Digest) -> bool:
+        """Whether a tag or an index leads to a manifest."""
+        return bool(self._above.get(manifest) or self._view.tags_of(manifest))
+
     async def _is_held(self, manifest: Digest) -> bool:
         """Whether the repository holds a manifest, or will as soon as it is whole."""
         name, reader = self._view.name, self._context.reader
@@ -148,6 +153,16 @@ class ImageSuspects:
             return None
         return f"says that {named.digest} has {named.size} bytes; it has {size}"
 
+    async def _wrong_media_type(self, named: Descriptor) -> str | None:
+        content = await self._context.reader.manifest(named.digest)
+        try:
+            actual = read_manifest(content).media_type if content is not None else None
+        except (ManifestInvalidError, DigestInvalidError):
+            return None
+        if actual in {None, named.media_type}:
+            return None
+        return f"says that {named.digest} is {named.media_type or 'of no type'}; it is {actual}"
+
     async def _child_missing(self, named: Descriptor) -> str | None:
         link = await self._context.reader.link(layout.revision_link(self._view.name, named.digest))
         return None if link.is_there else f"the repository does not hold its manifest {named.digest}"
@@ -167,9 +182,11 @@ class ImageSuspects:
             return await self._context.size_now(manifest) is not None
 
         async def repair() -> Outcome | None:
-            if manifest not in self._context.damaged and await repairer.bring_back(manifest):
+            if manifest in self._context.damaged:
+                return Outcome.FOUND
+            if await repairer.bring_back(manifest):
                 return Outcome.RESTORED
-            if self._above.get(manifest) or self._view.tags_of(manifest):
+            if self._is_named(manifest):
                 return await repairer.set_manifest_aside(name, manifest, is_whole=is_there)
             if manifest in self._view.set_aside:
                 await repairer.remove_link(layout.incomplete_link(name, manifest), manifest)
@@ -183,8 +200,16 @@ class ImageSuspects:
             return await self._data_size(named) is not None
 
         async def repair() -> Outcome | None:
+            if named.digest in self._context.damaged:
+                # It lies in its place, cannot be read, and is left there.
+                return Outcome.FOUND
             if await self._context.repairer.bring_back(named.digest):
                 return Outcome.RESTORED
+            record = self._view.set_aside.get(manifest)
+            if record is not None and not self._is_named(manifest) and self._context.is_given_up(record):
+                # Its tags were deleted: whoever did so does not mean to push it.
+                await self._context.repairer.remove_link(layout.incomplete_link(self._view.name, manifest), manifest)
+                return Outcome.LOST
             return await self._context.repairer.set_manifest_aside(self._view.name, manifest, is_whole=is_whole)
 
         return repair

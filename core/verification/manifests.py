@@ -10,7 +10,8 @@ from core.descriptor import Descriptor
 from core.digest import Digest
 from core.errors import DigestInvalidError, ManifestInvalidError
 from core.manifest import Manifest, read_manifest
-from core.schema1 import is_schema1
+from core.media_types import MANIFESTS, OCTET_STREAM
+from core.schema1 import is_schema1, schema1_layers
 from core.verification.context import Context
 from core.verification.findings import Kind
 from core.verification.image_suspects import ImageSuspects
@@ -20,6 +21,8 @@ from core.verification.suspects import suspect_data, suspect_leftover, suspect_l
 from core.verification.suspicion import Suspicion
 
 _AT_ONCE: Final = 16
+_MEDIA_TYPES: Final = (None, *sorted(MANIFESTS))
+"""What a number in the table of manifests means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,12 @@ class ManifestCheck:
                 suspicions.append(suspect_leftover(self._context, key))
             else:
                 self._view.revisions.put(digest)
-        async for key, _ in self._context.reader.walk(layout.incomplete(self._view.name)):
+        async for key, stat in self._context.reader.walk(layout.incomplete(self._view.name)):
             digest = digest_of_link(key)
             if digest is None or key != layout.incomplete_link(self._view.name, digest):
                 suspicions.append(suspect_leftover(self._context, key))
             else:
-                self._view.set_aside.add(digest)
+                self._view.set_aside[digest] = stat
         return suspicions
 
     async def run(self) -> list[Suspicion]:
@@ -78,7 +81,7 @@ class ManifestCheck:
         suspicions += [suspect_data(self._context, digest) for digest in sorted(self._damaged_blobs)]
         suspects = ImageSuspects(self._context, self._view, await self._lost_through_indexes())
         troubled = {problem.manifest for problem in self._problems}
-        suspicions += [suspects.suspect_whole(digest) for digest in sorted(self._view.set_aside - troubled)]
+        suspicions += [suspects.suspect_whole(digest) for digest in sorted(self._view.set_aside.keys() - troubled)]
         return suspicions + [suspects.suspect(each.kind, each.manifest, each.named) for each in self._problems]
 
     async def _check_all(self, batch: Sequence[Digest]) -> list[Suspicion]:
@@ -107,12 +110,22 @@ class ManifestCheck:
         try:
             manifest = read_manifest(content)
         except (ManifestInvalidError, DigestInvalidError):
-            if not is_schema1(content):
+            if is_schema1(content):
+                await self._check_schema1(digest, content)
+            else:
                 self._problems.append(Problem(Kind.MANIFEST_UNREADABLE, digest))
             return
         if manifest.is_index:
             self._view.indexes.append(digest)
         await self._check_references(digest, manifest)
+
+    async def _check_schema1(self, digest: Digest, content: bytes) -> None:
+        for layer in dict.fromkeys(schema1_layers(content)):
+            # It does not say sizes; what is there has the right one.
+            size = await self._context.blob_size(layer)
+            blob = Descriptor(media_type=OCTET_STREAM, digest=layer, size=size or 0)
+            if self._context.rules.must_have(blob) and (kind := await self._blob_problem(blob)):
+                self._problems.append(Problem(kind, digest, blob))
 
     async def _check_references(self, digest: Digest, manifest: Manifest) -> None:
         for blob in {blob.digest: blob for blob in manifest.blobs()}.values():
@@ -153,8 +166,31 @@ class ManifestCheck:
         if not self._view.holds(child.digest):
             return Kind.CHILD_MISSING
         size = await self._context.blob_size(child.digest)
-        # A child that is lost is told by itself, with the images above it.
-        return Kind.WRONG_SIZE if size not in {None, child.size} else None
+        if size is None:
+            # It is told by itself, with the images above it.
+            return None
+        if size != child.size:
+            return Kind.WRONG_SIZE
+        media_type = await self._media_type(child.digest)
+        return Kind.WRONG_MEDIA_TYPE if media_type not in {None, child.media_type} else None
+
+    async def _media_type(self, digest: Digest) -> str | None:
+        """Return what a manifest is, read at most twice whatever names it; None for what cannot be told."""
+        number = self._view.revisions.get(digest)
+        if not number:
+            content = await self._context.reader.manifest(digest)
+            number = self._note_media_type(digest, content)
+        return _MEDIA_TYPES[number]
+
+    def _note_media_type(self, digest: Digest, content: bytes | None) -> int:
+        try:
+            media_type = read_manifest(content).media_type if content is not None else None
+        except (ManifestInvalidError, DigestInvalidError):
+            media_type = None
+        number = _MEDIA_TYPES.index(media_type)
+        if digest in self._view.revisions:
+            self._view.revisions.put(digest, number)
+        return number
 
     async def _lost_through_indexes(self) -> dict[Digest, set[Digest]]:
         """Return the indexes above each manifest with a problem; only if there is one, indexes are read again."""

@@ -6,7 +6,9 @@ Whoever removes something looks again afterwards: a push may have written it in 
 from collections.abc import Awaitable, Callable, Sequence
 
 from core import layout
+from core.concurrency import closing
 from core.digest import Digest
+from core.errors import StorageUnavailableError
 from core.links import Links
 from core.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
@@ -53,6 +55,8 @@ class Repairer:
 
     async def bring_back(self, digest: Digest) -> bool:
         """Put a sound copy from the trash into a blob's place; False where there is none."""
+        if await self._quarantined(digest):
+            return True
         key = layout.blob_data(digest)
         for _ in range(_COPIES_TRIED_MAX):
             if not await self._trash.holds_blob(digest) or not await self._trash.return_blob(digest):
@@ -60,9 +64,10 @@ class Repairer:
             state = await self._reader.data(key, digest.algorithm)
             if state is not None and state.digest == digest:
                 return True
-            # What lay in the trash was damaged as well.
+            # What lay in the trash was damaged as well; or a push has brought the blob meanwhile.
             if not await self._move_away(digest):
-                return True
+                state = await self._reader.data(key, digest.algorithm)
+                return state is not None and state.digest == digest
         return False
 
     async def rebuild_link(self, key: str, target: Digest) -> Outcome:
@@ -123,19 +128,37 @@ class Repairer:
         if self._trash.is_on:
             await self._trash.record(self._trash.new_entry(TrashKind.QUARANTINE, by=_BY, reason=reason), links=links)
 
+    async def _quarantined(self, digest: Digest) -> bool:
+        """Put back what was set aside and is sound: its verification was killed before it had looked once more."""
+        folder, _, name = layout.quarantined_copy(digest, "").rpartition("/")
+        async with closing(self._storage.list_children(folder, after=name)) as copies:
+            async for copy in copies:
+                if not copy.startswith(name):
+                    break
+                state = await self._reader.data(f"{folder}/{copy}", digest.algorithm)
+                if state is not None and state.digest == digest:
+                    await self._storage.move(f"{folder}/{copy}", layout.blob_data(digest))
+                    return True
+        return False
+
     async def _move_away(self, digest: Digest) -> bool:
-        """Move a blob's data to the quarantine; False where it was sound by now, or gone."""
+        """Move a blob's data to the quarantine; False where it is gone, or not certainly damaged."""
         entry = self._trash.new_entry(
             TrashKind.QUARANTINE, by=_BY, reason=f"the data of {digest} is not what its digest says"
         )
         await self._trash.record(entry, blobs=[digest])
         is_moved = await self._trash.quarantine_blob(digest, entry)
-        copy = layout.quarantined_copy(digest, entry.id)
-        state = await self._reader.data(copy, digest.algorithm) if is_moved else None
-        is_sound = state is not None and state.digest == digest
-        if is_sound:
-            await self._storage.move(copy, layout.blob_data(digest))
-        if is_sound or not is_moved:
-            await self._trash.discard(entry.id)
+        if is_moved and await self._is_certainly_damaged(layout.quarantined_copy(digest, entry.id), digest):
+            return True
+        if is_moved:
+            await self._storage.move(layout.quarantined_copy(digest, entry.id), layout.blob_data(digest))
+        await self._trash.discard(entry.id)
+        return False
+
+    async def _is_certainly_damaged(self, key: str, digest: Digest) -> bool:
+        """Whether an object was read whole and is not the blob; a store that fails proves nothing."""
+        try:
+            state = await self._reader.data(key, digest.algorithm)
+        except StorageUnavailableError:
             return False
-        return True
+        return state is not None and state.digest not in {None, digest}

@@ -5,6 +5,7 @@ from typing import Final
 
 from core.digest import Digest
 from core.names import RepositoryName, Tag
+from core.ports.blob_storage import ObjectStat
 from core.verification.digest_table import DigestTable
 
 _LINKS_MAX: Final = 4_000_000
@@ -29,8 +30,8 @@ class RepositoryView:
     """The pairs of subject and manifest in its lists of referrers."""
     true_referrers: DigestTable = field(default_factory=_table)
     """The pairs that its manifests say."""
-    set_aside: set[Digest] = field(default_factory=set)
-    """Manifests that it is to hold again as soon as they are whole."""
+    set_aside: dict[Digest, ObjectStat] = field(default_factory=dict)
+    """Manifests that it is to hold again as soon as they are whole, with their records."""
     indexes: list[Digest] = field(default_factory=list)
     """The manifests that list others."""
     needed_lost: set[Digest] = field(default_factory=set)

@@ -1,29 +1,53 @@
 """What any part of a verification may suspect: data, links and objects that lie where they should not."""
 
+from dataclasses import dataclass
+
 from core import layout
 from core.digest import Digest
+from core.ports.blob_storage import ObjectStat
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.suspicion import Suspicion
 
 
 def suspect_data(context: Context, digest: Digest) -> Suspicion:
-    """Suspect the data of a blob: it is read once more, and set aside if it is damaged."""
-    key = layout.blob_data(digest)
+    """Suspect the data of a blob: it is read once more, and set aside if it is damaged.
 
-    async def look() -> Finding | None:
-        state = await context.reader.data(key, digest.algorithm)
-        if state is None or state.digest == digest:
+    What cannot be read is left where it is: the trouble may be on the way.
+    """
+    case = _DataCase(context, digest)
+    return Suspicion(case.look, case.repair)
+
+
+@dataclass(slots=True)
+class _DataCase:
+    context: Context
+    digest: Digest
+    seen: ObjectStat | None = None
+    """What the data was when it was read last."""
+    is_readable: bool = False
+
+    async def look(self) -> Finding | None:
+        key = layout.blob_data(self.digest)
+        self.seen = await self.context.reader.stat(key)
+        state = await self.context.reader.data(key, self.digest.algorithm)
+        if state is None or state.digest == self.digest:
             return None
-        context.damaged.add(digest)
-        return Finding(kind=Kind.CORRUPT_DATA, key=key, digest=digest, detail=str(state))
+        self.is_readable = state.digest is not None
+        self.context.damaged.add(self.digest)
+        return Finding(kind=Kind.CORRUPT_DATA, key=key, digest=self.digest, detail=str(state))
 
-    async def repair() -> Outcome | None:
-        outcome = await context.repairer.set_aside(digest)
-        context.damaged.discard(digest)
+    async def repair(self) -> Outcome | None:
+        is_unchanged = await self.context.reader.stat(layout.blob_data(self.digest)) == self.seen
+        if not is_unchanged and await self.look() is None:
+            # Pushed anew since it was read.
+            self.context.damaged.discard(self.digest)
+            return None
+        if not self.is_readable:
+            return Outcome.FOUND
+        outcome = await self.context.repairer.set_aside(self.digest)
+        self.context.damaged.discard(self.digest)
         return outcome
-
-    return Suspicion(look, repair)
 
 
 def suspect_link(context: Context, key: str, digest: Digest) -> Suspicion:

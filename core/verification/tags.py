@@ -8,6 +8,7 @@ from core.concurrency import map_bounded
 from core.digest import Digest
 from core.errors import DigestInvalidError, TagInvalidError
 from core.names import Tag
+from core.schema1 import is_schema1
 from core.trash_entry import RemovedLink
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
@@ -119,7 +120,7 @@ class TagCheck:
         async def look() -> Finding | None:
             # Read anew: the tag may have moved. Then the manifest, then the tag: a delete removes tags first.
             target = (await self._context.reader.link(key)).target
-            if target is None or await self._is_held(target):
+            if target is None or await self._can_be_read(target):
                 return None
             if (await self._context.reader.link(key)).target != target:
                 return None
@@ -136,8 +137,12 @@ class TagCheck:
             if self._context.rules.keeps_tag(name, tag):
                 # Removed, an immutable tag could be pushed with another image.
                 return Outcome.NEEDS_PUSH
-            if await look() is None:
+            finding = await look()
+            if finding is None:
                 return None
+            if await self._is_sound(Digest(finding.digest)):
+                # Deleted by a registry that leaves tags, or lost? Who knows may push it, or delete the tag.
+                return Outcome.NEEDS_PUSH
             return await self._remove(tag)
 
         return Suspicion(look, repair)
@@ -147,7 +152,7 @@ class TagCheck:
         key = layout.tag_index_link(name, tag, digest)
 
         async def look() -> Finding | None:
-            if await self._is_held(digest) or not (await self._context.reader.link(key)).is_there:
+            if await self._can_be_read(digest) or not (await self._context.reader.link(key)).is_there:
                 return None
             current = (await self._context.reader.link(layout.tag_current_link(name, tag))).target
             if current in {None, digest}:
@@ -172,6 +177,20 @@ class TagCheck:
     async def _is_held(self, digest: Digest) -> bool:
         link = layout.revision_link(self._view.name, digest)
         return digest in self._view.set_aside or (await self._context.reader.link(link)).is_there
+
+    async def _is_sound(self, digest: Digest) -> bool:
+        content = await self._context.reader.manifest(digest)
+        return content is not None and Digest.of(content, digest.algorithm) == digest
+
+    async def _can_be_read(self, digest: Digest) -> bool:
+        return await self._is_held(digest) or await self._is_among_layers(digest)
+
+    async def _is_among_layers(self, digest: Digest) -> bool:
+        """Whether a manifest is one of schema 1 that registry 2.1.0 linked as a layer: servers find it there."""
+        if not (await self._context.reader.link(layout.layer_link(self._view.name, digest))).is_there:
+            return False
+        content = await self._context.reader.manifest(digest)
+        return content is not None and is_schema1(content)
 
     async def _has_history(self, tag: Tag) -> bool:
         found = [key async for key, _ in self._context.reader.walk(layout.tag(self._view.name, tag))]

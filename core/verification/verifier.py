@@ -30,6 +30,8 @@ from core.verification.suspicion import SETTLE_SECONDS, Judge
 
 GRACE: Final = timedelta(hours=1)
 """How old an object is, by the store's time, before its being useless counts."""
+FORGET_AFTER: Final = timedelta(days=7)
+"""How long a manifest that was set aside, and that neither a tag nor an index names, waits for its push."""
 CHECKPOINT_SECONDS: Final = 10.0
 
 
@@ -46,6 +48,7 @@ class VerificationOptions:
     """Whether an earlier verification that was killed is forgotten, not continued."""
     settle_seconds: float = SETTLE_SECONDS
     grace: timedelta = GRACE
+    forget_after: timedelta = FORGET_AFTER
 
     @property
     def job(self) -> str:
@@ -170,6 +173,7 @@ class Verifier:
             rules=self._rules,
             store_now=await store_time(self._storage),
             grace=options.grace,
+            forget_after=options.forget_after,
             inventory=DigestTable(LINKED_MAX),
         )
 

@@ -19,6 +19,7 @@ from core.budget import Rates
 from core.collection.collector import JOB, CollectionOptions
 from core.collection.report import CollectionReport, Phase, RepositoryReport
 from core.lease import Lease
+from entrypoints.audit_trail import AuditTrail
 from entrypoints.collecting import new_collector
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
@@ -102,6 +103,7 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
                 container.registry(),
                 container.events(),
                 by=OPERATOR,
+                audit=AuditTrail(container.audit_log(), now=container.now()),
                 is_wanted=bool(container.settings().retention.rules),
             ),
         )
@@ -153,13 +155,15 @@ class _Teller:
 
     def tell_progress(self, report: CollectionReport) -> None:
         """Show how far it is."""
-        is_marking = report.phase is Phase.MARKING
-        done = report.repositories if is_marking else report.blobs_removed
+        if report.phase is Phase.MARKING:
+            measure = Measure(done=report.repositories, total=report.repositories_total, is_bytes=False)
+        else:
+            measure = Measure(done=report.round_done, total=report.round_items, is_bytes=False)
         text = (
             f"{report.phase}: {plural(report.repositories, 'repository', 'repositories')}, "
             f"{plural(report.manifests, 'manifest')}, {format_bytes(report.bytes_removed)} removed  {report.current}"
         )
-        self._display.show(Measure(done=done, is_bytes=False), text)
+        self._display.show(measure, text)
 
     def tell_interruption(self) -> None:
         """Say that it can go on."""

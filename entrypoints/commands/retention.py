@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.retention import Verdict
 from core.services.retention import RetentionPlan
+from entrypoints.audit_trail import AuditTrail
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
@@ -32,9 +33,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _run(arguments: Namespace) -> int:
     async def work(container: "Container") -> tuple[int, int]:
         tags = gone = 0
+        audit = AuditTrail(container.audit_log(), now=container.now())
         async for plan in container.registry().apply_retention(by=OPERATOR, dry_run=arguments.dry_run):
             tags += len(plan.verdicts)
             gone += len(plan.going if arguments.dry_run else plan.removed)
+            await audit.tell_retention(plan, by=OPERATOR)
             await tell_retention(container.events(), plan, by=OPERATOR)
             _tell(plan, arguments)
         return tags, gone

@@ -6,7 +6,7 @@ import binascii
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -14,8 +14,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from config.settings import AuditSettings, Settings
-from core.errors import AuditUnavailableError
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
+from entrypoints.audit_trail import record_or_tell
 from entrypoints.http.keys import AUDIT_ACTION, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
 from entrypoints.http.routes import Resource, Target
 
@@ -178,14 +178,6 @@ class SwitchAudit:
         self._telling = asyncio.create_task(record_or_tell(self._log, event))
 
 
-async def record_or_tell(log: AuditLog, event: AuditEvent) -> None:
-    """Record what was done already; where that cannot be, the event goes where errors go, so that it is not lost."""
-    try:
-        await log.record(event)
-    except AuditUnavailableError as error:
-        _logger.error("%s; the event follows here", error, extra={"audit": _plain(event)})  # noqa: TRY400
-
-
 def action_of(request: web.Request) -> AuditAction:
     """Return what a request does, in the audit log's words."""
     if AUDIT_ACTION in request:
@@ -211,7 +203,3 @@ def _claimed_name(request: web.Request) -> str:
     except (binascii.Error, UnicodeDecodeError):
         return ""
     return name if _CLAIMED.fullmatch(name) else ""
-
-
-def _plain(event: AuditEvent) -> dict[str, str]:
-    return {name: str(value) for name, value in asdict(event).items() if value not in ("", (), 0, None)}

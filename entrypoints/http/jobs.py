@@ -5,6 +5,7 @@ from typing import Final
 
 from config.container import Container
 from config.settings import Settings
+from entrypoints.audit_trail import AuditTrail
 from entrypoints.http.background import Job
 from entrypoints.http.collection import collection_job, watch_job
 from entrypoints.http.notifications_part import notification_jobs
@@ -46,12 +47,13 @@ def _shared_jobs(container: Container, settings: Settings, observation: WorkerOb
         expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
     ]
     retention, registry, events = settings.retention, container.registry(), container.events()
+    audit = AuditTrail(container.audit_log(), now=container.now())
     if retention.rules and retention.interval_seconds:
         schedule = container.retention_schedule()
-        jobs.append(retention_job(registry, schedule, events, interval_seconds=retention.interval_seconds))
+        jobs.append(retention_job(registry, schedule, events, audit=audit, interval_seconds=retention.interval_seconds))
     collecting = settings.storage.garbage_collection
     if collecting.enabled:
-        before = retention_hooks(registry, events, by=SERVER, is_wanted=bool(retention.rules))
+        before = retention_hooks(registry, events, by=SERVER, audit=audit, is_wanted=bool(retention.rules))
         observe = observation.collection_observer()
         jobs.append(collection_job(container, collecting, observe=observe, before=before))
     verification = settings.storage.verification

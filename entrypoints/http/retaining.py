@@ -9,6 +9,7 @@ from core.ports.event_sink import EventSink
 from core.pulls import PullRecorder
 from core.registry import Registry
 from core.schedule import SharedSchedule
+from entrypoints.audit_trail import AuditTrail
 from entrypoints.http.background import Job
 from entrypoints.retaining import apply_rules
 
@@ -21,19 +22,22 @@ SERVER: Final = "the server"
 """Who deletes, for records."""
 
 
-def retention_job(registry: Registry, schedule: SharedSchedule, events: EventSink, *, interval_seconds: float) -> Job:
+def retention_job(
+    registry: Registry, schedule: SharedSchedule, events: EventSink, *, audit: AuditTrail, interval_seconds: float
+) -> Job:
     """Return the job that applies the rules; every replica has it, and each time one of them does it.
 
     Args:
         registry: has the rules and the tags.
         schedule: shared by all replicas, made with the same interval.
         events: told of each tag that goes.
+        audit: likewise.
         interval_seconds: how often.
     """
     every = max(_SECONDS_MIN, min(interval_seconds, LOOK_SECONDS))
 
     async def work(_now: datetime) -> str:
-        return json.dumps(dict(await apply_rules(registry, events, by=SERVER)))
+        return json.dumps(dict(await apply_rules(registry, events, by=SERVER, audit=audit)))
 
     async def run() -> None:
         await schedule.run_if_due(work)

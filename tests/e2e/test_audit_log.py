@@ -206,6 +206,21 @@ def test_commands_that_change_something_are_told(server, tmp_path) -> None:
     assert asked_delete["command"].startswith("repository delete no/such")
 
 
+@pytest.mark.parametrize("command", [("retention", "apply"), ("garbage-collect",)], ids=lambda words: words[0])
+def test_tags_that_retention_deletes_are_told_one_by_one(tmp_path, command) -> None:
+    rules = {"rules": [{"keeplast": 1}], "interval": "0s"}
+    with audited(tmp_path, config={"retention": rules}) as server:
+        for number in range(3):
+            User(server.host, "alice").push("team/app", f"v{number}", make_image(46 + number))
+        (tmp_path / "audit.jsonl").write_text("")
+        done = registry(server, *command)
+        assert done.returncode == 0, done.stderr
+        found = events(tmp_path / "audit.jsonl")
+    assert [each["action"] for each in found] == ["command", "tag.delete", "tag.delete", "command"]
+    assert sorted(each["tags"] for each in found[1:3]) == [["v0"], ["v1"]]
+    assert {(each["actor"], each["reason"]) for each in found[1:3]} == {("the command line", "retention")}
+
+
 def test_command_is_refused_where_the_log_is_required(tmp_path) -> None:
     with audited(tmp_path, audit={"file": "/dev/full", "required": True}) as server:
         done = registry(server, "readonly", "on")

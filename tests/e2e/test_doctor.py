@@ -1,5 +1,6 @@
 """`registry doctor` beside real servers, proxies and databases: sound ones, and each broken in one way."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from entrypoints.exit_codes import ExitCode
 from tests.support.certificates import Authority, Pair
 from tests.support.htpasswd import write_htpasswd
 from tests.support.mariadb import Database, MariaDbServer
+from tests.support.object_stores import BUCKET, ScsEndpoint, s3_environment
 from tests.support.oci import make_image
 from tests.support.processes import RegistryServer, RoundRobinProxy, free_port
 from tests.support.proxies import BrokenNginx, Nginx
 from tests.support.registry_client import RegistryClient
+from tests.support.s3_servers import moto_endpoint
 from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
@@ -341,3 +344,19 @@ def test_token_is_fetched_where_one_is_asked_for(tmp_path: Path) -> None:
         assert findings["push: DELETE of a blob"]["verdict"] == "ok"
         _, findings = examine(server.config_path, *options)
         assert "--user" in " ".join(bad(findings).values())
+
+
+@pytest.mark.parametrize("kind", ["scs", "s3"])
+def test_object_store_passes_and_nothing_is_left(kind: str, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        if kind == "scs":
+            environment = stack.enter_context(ScsEndpoint(tmp_path / "scs")).settings()
+        else:
+            environment = s3_environment(stack.enter_context(moto_endpoint(BUCKET)))
+        server = stack.enter_context(RegistryServer(tmp_path / "ours", tmp_path / "unused", environment=environment))
+        options = ("--url", server.url, "--largest-body", "20")
+        code, findings = examine(server.config_path, *options, environment=server.environment)
+        assert (code, bad(findings)) == (ExitCode.OK, {})
+        assert findings["push: redirect to the store"]["verdict"] == "ok"
+        assert findings["storage: create once"]["verdict"] == ("warning" if kind == "scs" else "ok")
+        assert RegistryClient(server.host).catalog() == []

@@ -32,7 +32,7 @@ class Peer:
         self.client = RegistryClient(server.host, context=context)
 
     def connect(self) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self.server.port), timeout=5)
+        sock = socket.create_connection(("127.0.0.1", self.server.port), timeout=30)
         return self.context.wrap_socket(sock, server_hostname="localhost") if self.context else sock
 
 

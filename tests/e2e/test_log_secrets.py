@@ -5,7 +5,9 @@ import http.client
 import json
 import random
 import re
+import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,17 +84,21 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RegistryS
         "http": {"secret": f"{CANARY}-http-secret"},
         "auth": {"htpasswd": {"realm": "test", "path": str(users)}},
         "access": {"rules": [{"who": ["anonymous"], "repositories": ["**"], "actions": ["pull", "push"]}]},
-        "redis": {"addr": "127.0.0.1:1", "password": f"{CANARY}-redis"},
+        # Nobody answers at any of these, which is told as often as it is met.
+        "storage": {"cache": {"blobdescriptor": "redis"}},
+        "redis": {"addrs": ["127.0.0.1:1"], "password": f"{CANARY}-redis"},
+        "catalog": {"backend": "MYSQL", "mysql": {"dsn": f"root:{CANARY}-dsn@tcp(127.0.0.1:1)/images"}},
     }
     environment = {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL": f"http://u:{CANARY}-url@127.0.0.1:1/"}
     environment |= {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_NAME": "hook"}
+    environment |= {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_HEADERS_Authorization": f"Bearer {CANARY}-header"}
     with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config, environment=environment) as started:
         yield started
 
 
 def send_raw(server: RegistryServer, data: bytes) -> None:
     """Send bytes that http.client would refuse to, and read what comes back."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(data)
         try:
             while connection.recv(65536):
@@ -129,10 +135,14 @@ def test_ordinary_pushes_log_no_state_and_no_password(server: RegistryServer) ->
     basic = base64.b64encode(f"alice:{CANARY}-password".encode()).decode()
     client.request("GET", "/auth/token?account=alice", headers={"Authorization": f"Basic {basic}"}).expect(200)
     client.request("GET", "/v2/", headers={"Authorization": f"Basic {basic}"}).expect(200)
+    server.signal(signal.SIGHUP)
+    time.sleep(2)
     assert server.stop() == 0
     log = server.log()
     assert not has_canary(log)
     assert state[:20] not in log
+    for told in ("127.0.0.1:1", "hook", "catalog", "redis"):
+        assert told in log.lower(), told
     assert "_state=…" in log or r"_state=\u2026" in log
 
 
@@ -140,7 +150,7 @@ def test_one_line_per_request_whatever_stands_in_it(server: RegistryServer) -> N
     # The escape is refused with the whole request, the rest is taken in.
     hostile = ['x" 200 0 "-"\u2028\x85\\', "x\x1b[31m"]
     for number in range(20):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         connection.putrequest("GET", f"/v2/team%0aapp{number}/manifests/%0d%0aGET%20/v2/", skip_accept_encoding=True)
         connection.putheader("User-Agent", hostile[number % 2].encode().replace(b"\x85", b"\xc2\x85\xff"))
         connection.putheader("Referer", "http://a/b\tc")

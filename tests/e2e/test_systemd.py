@@ -74,11 +74,11 @@ def test_start_reload_and_stop_are_told_in_order(make, systemd, workers) -> None
 
 @pytest.mark.parametrize("workers", SERIES)
 def test_watchdog_is_fed_while_the_loops_turn(make, systemd, workers) -> None:
-    with make(workers, {"WATCHDOG_USEC": "900000"}) as server:
+    with make(workers, {"WATCHDOG_USEC": "2000000"}) as server:
         for _ in range(5):
             begun = time.monotonic()
             systemd.wait_for(lambda message: "WATCHDOG" in message)
-            assert time.monotonic() - begun < 0.9
+            assert time.monotonic() - begun < 2
         if workers == 1:
             server.signal(signal.SIGSTOP)
             time.sleep(0.2)
@@ -89,12 +89,12 @@ def test_watchdog_is_fed_while_the_loops_turn(make, systemd, workers) -> None:
 
 
 def test_stuck_worker_is_replaced(make, systemd) -> None:
-    with make(3, {"WATCHDOG_USEC": "900000"}) as server:
+    with make(3, {"WATCHDOG_USEC": "3000000"}) as server:
         systemd.wait_for(lambda message: "READY" in message)
         children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
         stuck = children.read_text().split()[1]
         os.kill(int(stuck), signal.SIGSTOP)
-        ends = time.monotonic() + 10
+        ends = time.monotonic() + 20
         while stuck in children.read_text().split() or len(children.read_text().split()) < 3:
             assert time.monotonic() < ends
             time.sleep(0.05)

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +232,36 @@ def test_damage_in_scs_is_found_and_healed_by_skopeo(tool: Callable[[str], str],
             Skopeo(tmp_path / "again", server.host).push(content, "v1", f"{NAME}:v1")
             assert Skopeo(tmp_path / "puller", server.host).pull(f"{NAME}:v1") == IMAGE.blobs[0].digest
             assert verify(server)[0] == ExitCode.OK
+
+
+def keep_busy(client: RegistryClient, repository: str, ends: threading.Event) -> None:
+    """Push, pull and delete; the same layers come again and again, in all repositories."""
+    turn = 0
+    while not ends.is_set():
+        tag = f"v{turn % 3}"
+        image = make_image(940 + turn % 4, layer_sizes=(2_000, 70_000))
+        signature = make_artifact(b"%d" % turn, artifact_type="application/x", subject=image.manifest)
+        client.push(repository, tag, image)
+        client.push(repository, signature.digest, signature)
+        assert image.digest in client.pull(repository, tag)
+        if turn % 2:
+            client.delete_manifest(repository, tag)
+            client.delete_manifest(repository, signature.digest)
+        if turn % 5 == 4:
+            client.delete_manifest(repository, image.digest)
+        turn += 1
+
+
+def test_verification_and_repair_beside_pushes_and_deletes(server: RegistryServer) -> None:
+    """Nothing that comes or goes meanwhile is taken for damage, and no client meets an error."""
+    ends = threading.Event()
+    with ThreadPoolExecutor(3) as threads:
+        work = [threads.submit(keep_busy, RegistryClient(server.host), f"busy/{number}", ends) for number in range(3)]
+        try:
+            found = [line for _ in range(4) for line in verify(server, "--repair")[1]]
+        finally:
+            ends.set()
+        for each in work:
+            each.result(timeout=60)
+    assert [line for line in found if line["type"] == "finding" and line["damage"]] == []
+    assert verify(server)[0] == ExitCode.OK

@@ -1,10 +1,13 @@
 """Retention beside the requests."""
 
+import json
 import logging
 from datetime import timedelta
 
 import pytest
 
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import DisabledAuditLog
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core import layout, media_types
 from core.digest import Digest
@@ -15,6 +18,7 @@ from core.ports.event_sink import NO_EVENTS
 from core.pulls import PullRecorder
 from core.retention import RetentionRule
 from core.schedule import SharedSchedule
+from entrypoints.audit_trail import AuditTrail
 from entrypoints.http.retaining import FLUSH_SECONDS, LOOK_SECONDS, pull_recording_job, retention_job
 from entrypoints.retaining import retention_hooks
 from entrypoints.telling import tell_removal, tell_restoration
@@ -28,6 +32,7 @@ from tests.support.simulated_time import SimulatedTime
 NAME = RepositoryName("team/app")
 IMAGES = [image_manifest(b"{}", annotations={"number": str(number)}) for number in range(3)]
 DAY = 24 * 3600.0
+NOWHERE = DisabledAuditLog()
 
 
 @pytest.fixture
@@ -46,10 +51,21 @@ async def services(time):
     return services
 
 
-def make_job(services, time, owner_id="a", interval=DAY, events=NO_EVENTS):
+def make_job(services, time, owner_id="a", *, interval=DAY, events=NO_EVENTS, audit_log=NOWHERE):
     lease = Lease(services.storage, layout.lease("r"), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep)
     schedule = SharedSchedule(services.storage, lease, key=layout.job("r"), interval=timedelta(seconds=interval))
-    return retention_job(build_registry(services), schedule, events, interval_seconds=interval)
+    audit = AuditTrail(audit_log, now=time.now)
+    return retention_job(build_registry(services), schedule, events, audit=audit, interval_seconds=interval)
+
+
+async def test_audit_log_is_told_of_each_tag(services, time, tmp_path):
+    async with FileAuditLog(tmp_path / "audit.jsonl") as audit_log:
+        await make_job(services, time, audit_log=audit_log).run()
+    events = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert sorted(event["tags"] for event in events) == [["v0"], ["v1"]]
+    for event in events:
+        assert (event["action"], event["repository"], event["actor"]) == ("tag.delete", NAME, "the server")
+        assert event["reason"] == "retention"
 
 
 async def test_one_replica_deletes_and_tells(services, time, caplog):
@@ -113,10 +129,11 @@ async def test_what_the_registry_does_by_itself_is_told(services, time):
     assert sink.take() == []
 
 
-async def test_collection_applies_the_rules_first_if_there_are_any(services):
+async def test_collection_applies_the_rules_first_if_there_are_any(services, time):
+    audit = AuditTrail(NOWHERE, now=time.now)
     registry = build_registry(services)
-    assert retention_hooks(registry, NO_EVENTS, by="bob", is_wanted=False) == ()
-    [hook] = retention_hooks(registry, NO_EVENTS, by="bob", is_wanted=True)
+    assert retention_hooks(registry, NO_EVENTS, by="bob", audit=audit, is_wanted=False) == ()
+    [hook] = retention_hooks(registry, NO_EVENTS, by="bob", audit=audit, is_wanted=True)
     await hook()
     assert await tags_of(services, NAME) == ["v2"]
     assert {removal.entry.by async for removal in registry.trash.removals()} == {"bob"}

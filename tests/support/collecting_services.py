@@ -69,6 +69,7 @@ class Store:
         goes_on: Callable[[], bool] = lambda: True,
         before: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         observe: Callable[[CollectionReport], None] = lambda _report: None,
+        forget_repository: Callable[[RepositoryName], Coroutine[Any, Any, None]] | None = None,
         **options: Any,
     ) -> Collector:
         seen = storage or self.storage
@@ -86,10 +87,13 @@ class Store:
                 goes_on=goes_on,
                 before=before,
                 observe=observe,
+                forget_repository=forget_repository,
             ),
         )
 
-    async def finish(self, work: Coroutine[Any, Any, T], *, seconds: float = 3600.0, step: float = 5.0) -> T:
+    async def finish(
+        self, work: Coroutine[Any, Any, T] | asyncio.Future[T], *, seconds: float = 3600.0, step: float = 5.0
+    ) -> T:
         """Run something to its end, letting time pass as it needs."""
         task = asyncio.ensure_future(work)
         passed = 0.0

@@ -3,7 +3,9 @@
 import asyncio
 import subprocess
 import sys
+import tempfile
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
@@ -19,10 +21,12 @@ from tests.unit.entrypoints.test_profiling import STUCK
 
 
 @pytest.fixture
-def folder(tmp_path):
-    folder = RuntimeFolder.open(2, places=[tmp_path])
-    yield folder
-    folder.close()
+def folder():
+    # Not below `tmp_path`, which may be too long for a socket's address.
+    with tempfile.TemporaryDirectory() as place:
+        folder = RuntimeFolder.open(2, places=[Path(place)])
+        yield folder
+        folder.close()
 
 
 @asynccontextmanager

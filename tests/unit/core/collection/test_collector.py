@@ -1,13 +1,16 @@
 """What a collection keeps, what it removes, and what it tells of it."""
 
+import asyncio
 import base64
+import contextlib
 import json
 from datetime import timedelta
 
 import pytest
 
 from core import layout, media_types
-from core.collection.report import Phase
+from core.collection.removing import RoundLostError
+from core.collection.report import CollectionReport, Phase
 from core.digest import Digest
 from core.errors import StorageUnavailableError
 from core.names import RepositoryName, Tag
@@ -276,11 +279,20 @@ async def test_foreign_keys_are_left_alone(store, services):
         f"{layout.REPOSITORIES}/UPPER/_layers/sha256/{'a' * 64}/link",
         f"{layout.layers(NAME)}/sha256/nonsense/link",
         f"{layout.all_referrers(NAME)}/sha256/nonsense",
+        f"{layout.revisions(NAME)}/sha256/nonsense/link",
+        f"{layout.revisions(NAME)}/sha256/{'a' * 64}/signatures/sha256/nonsense/link",
+        f"{layout.tags(NAME)}/x/index/sha256/nonsense/link",
+        f"{layout.tags(NAME)}/x/other",
+        f"{layout.manifests(NAME)}/other",
+        f"{layout.REPOSITORIES}/UPPER/_manifests/revisions/sha256/{'a' * 64}/link",
     }
     for key in strangers:
         await services.storage.write(key, b"")
     await grow_old(store)
     await store.collect()
+    assert strangers <= await store.keys()
+    await make_garbage(store, services)
+    assert (await store.collect()).blobs_removed == 3
     assert strangers <= await store.keys()
 
 
@@ -406,3 +418,147 @@ async def test_checkpoint_of_other_terms_is_not_used(store, services):
     await store.collect(goes_on=lambda: next(answers))
     assert (await store.collect(deletes_untagged=True)).manifests_removed == 1
     assert not await is_complete(services, NAME, untagged)
+
+
+async def make_garbage(store, services):
+    gone = await push_image(services, NAME, CONFIG, [b"x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+
+
+async def test_interrupted_wait_leaves_no_round(store, services):
+    await make_garbage(store, services)
+    run = asyncio.ensure_future(store.collector().run())
+    await store.time.advance(30)
+    assert await store.keys(layout.COLLECTION_ROUNDS)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert await store.keys(layout.COLLECTION_ROUNDS) == set()
+    assert (await store.collect()).blobs_removed == 3
+
+
+async def test_store_that_fails_in_a_round_is_seen_to_by_the_next_run(store, services):
+    """Wherever it fails for good: nothing that is needed is lost, and all garbage goes in the end."""
+    kept = await push_image(services, OTHER, b"kept", [b"kept layer"], tags=["x"])
+    await make_garbage(store, services)
+    faulty = FaultyBlobStorage(store.storage)
+    observed = []
+
+    def note(report):
+        observed.append(report.phase)
+        if report.phase is Phase.SETTLING:
+            faulty.stop_after(len(observed) % 7)
+
+    with pytest.raises(StorageUnavailableError):
+        await store.finish(store.collector(faulty, observe=note).run())
+    report = await store.collect()
+    assert report.phase is Phase.DONE
+    assert await is_complete(services, OTHER, kept)
+    assert not await blobs(store) & (encoded(b"x") | encoded(CONFIG))
+
+
+@pytest.mark.parametrize("mutations", range(1, 14))
+async def test_collector_killed_anywhere_in_its_round_loses_nothing(store, services, mutations):
+    kept = await push_image(services, OTHER, b"kept", [b"kept layer"], tags=["x"])
+    await make_garbage(store, services)
+    faulty = FaultyBlobStorage(store.storage)
+
+    def die_later(report):
+        if report.phase is Phase.SETTLING:
+            faulty.stop_after(mutations)
+
+    with contextlib.suppress(StorageUnavailableError):
+        await store.finish(store.collector(faulty, observe=die_later).run())
+    await store.collect()
+    assert await is_complete(services, OTHER, kept)
+    assert await store.keys(layout.COLLECTION_ROUNDS) == set()
+    assert not await blobs(store) & encoded(b"x", CONFIG)
+
+
+class LosingBlobStorage(FaultyBlobStorage):
+    """Ends the round, as another collector does that takes this one for dead, before a given operation."""
+
+    def __init__(self, inner, operation):
+        super().__init__(inner)
+        self._operation = operation
+
+    async def carry_out(self, operation, key, call):
+        if operation == self._operation and "/_control/" not in key:
+            self._operation = None
+            for each in [key async for key, _ in self.inner.walk(layout.COLLECTION_ROUNDS)]:
+                await self.inner.delete([each])
+        return await super().carry_out(operation, key, call)
+
+
+@pytest.mark.parametrize("operation", ["delete", "move"])
+async def test_collector_whose_round_was_ended_puts_all_back(store, services, operation):
+    await make_garbage(store, services)
+    before = await store.keys(layout.BLOBS) | await store.keys(layout.layers(NAME))
+    collector = store.collector(LosingBlobStorage(store.storage, operation))
+    with pytest.raises(RoundLostError):
+        await store.finish(collector.run())
+    assert await store.keys(layout.BLOBS) | await store.keys(layout.layers(NAME)) == before
+    assert (collector.report.blobs_removed, collector.report.bytes_removed) == (0, 0)
+
+
+async def test_collector_that_stood_still_looks_before_it_removes(store, services):
+    """Its round was ended while it was away: it removes nothing."""
+    await make_garbage(store, services)
+
+    class Sleeping(FaultyBlobStorage):
+        async def write(self, key, content, *, durable=True):
+            if "/_trash/entries/" in key:
+                for each in [key async for key, _ in self.inner.walk(layout.COLLECTION_ROUNDS)]:
+                    await self.inner.delete([each])
+            await super().write(key, content, durable=durable)
+
+    storage = Sleeping(store.storage)
+    with pytest.raises(RoundLostError):
+        await store.finish(store.collector(storage).run())
+    assert not [each for each in storage.operations if each.startswith("move ")]
+
+
+async def test_too_large_manifest_keeps_its_repository(store, services):
+    content = b"x" * (16 * 1024 * 1024 + 1)
+    await services.storage.write(layout.blob_data(Digest.of(content)), content)
+    await services.links.write(layout.revision_link(NAME, Digest.of(content)), Digest.of(content))
+    await services.push_blob(NAME, b"layer")
+    await grow_old(store)
+    report = await store.collect()
+    assert (report.blobs_removed, report.problem_count) == (0, 1)
+
+
+async def test_damaged_manifest_that_comes_meanwhile_keeps_its_repository(store, services):
+    """Found at the second look."""
+    await services.push_blob(NAME, b"whose?")
+    await grow_old(store)
+    digest = Digest.of(b"damaged later")
+    run = asyncio.ensure_future(store.collector().run())
+    await store.time.advance(30)
+    await services.storage.write(layout.blob_data(digest), b"damaged")
+    await services.links.write(layout.revision_link(NAME, digest), digest)
+    report = await store.finish(run)
+    assert report.blobs_removed == 0
+    assert report.spared == 2
+
+
+async def test_catalog_is_told_of_repositories_that_lost_manifests(store, services):
+    untagged = await push_image(services, NAME, CONFIG, [b"x"])
+    await push_image(services, OTHER, CONFIG, [b"x"], tags=["x"])
+    await grow_old(store)
+    told = []
+
+    async def forget(name):
+        told.append(name)
+
+    report = await store.collect(deletes_untagged=True, forget_repository=forget)
+    assert (report.manifests_removed, told) == (1, [NAME])
+    assert not await is_complete(services, NAME, untagged)
+
+
+def test_problems_are_counted_beyond_those_that_are_told():
+    report = CollectionReport()
+    for number in range(1_010):
+        report.note_problem(str(number))
+    assert (report.problem_count, len(report.problems)) == (1_010, 1_000)

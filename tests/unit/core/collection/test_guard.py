@@ -412,3 +412,28 @@ async def test_touches_are_bounded(services):
     for number in range(50_010):
         services.guard.touch(Digest(f"sha256:{number:064x}"))
     assert len(services.guard._touched) == 50_000
+
+
+class FailingRounds(Rounds):
+    asked = 0
+
+    async def states(self):
+        self.asked += 1
+        raise StorageUnavailableError("listings fail")
+
+
+async def test_pulls_go_on_where_only_listings_fail(services, time, caplog):
+    """They look again now and then, and believe no cache meanwhile; pushes are refused."""
+    await time.advance(31)
+    services.guard._rounds = FailingRounds(services.storage.inner)
+    await services.cache.put(NAME, BLOB, 999)
+    for _ in range(5):
+        assert (await services.manifests.get(NAME, Tag("x"))).content == MANIFEST
+        assert (await services.blobs.stat(NAME, BLOB)).size == len(LAYER)
+    assert services.guard._rounds.asked == 1
+    assert "cannot be seen" in caplog.text
+    with pytest.raises(StorageUnavailableError):
+        await push_again(services)
+    await time.advance(16)
+    await services.manifests.get(NAME, Tag("x"))
+    assert services.guard._rounds.asked == 3

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from core import layout
+from core.collection import collector
 from core.collection.recovery import Recovery
 from core.collection.removing import BATCH_ITEMS
 from core.collection.rounds import Batches, Rounds
@@ -154,3 +155,26 @@ async def test_large_round_goes_batch_by_batch(store):
     await store.time.advance(7200)
     report = await store.collect()
     assert (report.blobs_removed, report.layer_links_removed, report.rounds) == (BATCH_ITEMS, BATCH_ITEMS, 1)
+
+
+async def test_more_than_a_round_holds_goes_in_several(store, monkeypatch):
+    monkeypatch.setattr(collector, "ITEMS_MAX", 10)
+    services = store.services()
+    for number in range(12):
+        await services.push_blob(NAME, b"%d" % number)
+    await store.time.advance(7200)
+    report = await store.collect()
+    assert (report.rounds, report.blobs_removed, report.layer_links_removed) == (3, 12, 12)
+
+
+async def test_run_that_may_not_go_on_ends_between_rounds(store, monkeypatch):
+    monkeypatch.setattr(collector, "ITEMS_MAX", 10)
+    services = store.services()
+    for number in range(12):
+        await services.push_blob(NAME, b"%d" % number)
+    await store.time.advance(7200)
+    answers = iter([True, False])
+    first = await store.collect(goes_on=lambda: next(answers))
+    assert (first.rounds, first.blobs_removed, first.layer_links_removed) == (1, 0, 10)
+    second = await store.collect()
+    assert (second.blobs_removed, second.layer_links_removed) == (12, 2)

@@ -1,10 +1,11 @@
 """Each kind of damage is found, named with the images it hits, and repaired as far as the store can."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from core import layout
+from core import layout, media_types
 from core.digest import Digest
 from core.errors import BlobUnknownError, ManifestUnknownError
 from core.names import RepositoryName, Tag
@@ -219,6 +220,29 @@ async def test_manifest_that_says_a_wrong_size_is_told(store: Store) -> None:
     assert "251" in finding.detail
 
 
+async def test_index_that_says_a_wrong_media_type_is_told(store: Store) -> None:
+    content = (await store.services.manifests.get(NAME, store.index)).content
+    lying = content.replace(media_types.OCI_MANIFEST.encode(), media_types.DOCKER_MANIFEST.encode())
+    await store.services.manifests.put(NAME, lying, "", tags=[Tag("lying")])
+    finding = only(await store.verifications.run(REPAIR), Kind.WRONG_MEDIA_TYPE)
+    assert (finding.digest, finding.outcome) == (store.child, Outcome.FOUND)
+    assert finding.images == (f"{NAME}:lying", f"{NAME}@{Digest.of(lying)}")
+    assert media_types.DOCKER_MANIFEST in finding.detail
+
+
+async def test_layers_of_schema1_are_looked_for(store: Store) -> None:
+    sums = [{"blobSum": store.layer}, {"blobSum": "nonsense"}, {}, "text"]
+    content = json.dumps({"schemaVersion": 1, "name": NAME, "fsLayers": sums}).encode()
+    digest = Digest.of(content)
+    await store.services.storage.write(layout.blob_data(digest), content)
+    await store.services.tag_links.point(NAME, Tag("old"), digest)
+    await store.services.links.write(layout.revision_link(NAME, digest), digest)
+    assert await store.verifications.run() == []
+    await store.services.storage.delete([layout.blob_data(store.layer)])
+    images = [finding.images for finding in await store.verifications.run() if finding.kind is Kind.BLOB_LOST]
+    assert (f"{NAME}:old", f"{NAME}@{digest}") in images
+
+
 async def test_missing_child_of_an_index_is_told(store: Store) -> None:
     await store.services.manifests.delete(NAME, store.child)
     finding = only(await store.verifications.run(REPAIR), Kind.CHILD_MISSING)
@@ -237,6 +261,29 @@ async def test_tag_without_manifest_is_removed_and_recorded(store: Store) -> Non
     [part] = [part async for part in store.verifications.trash.parts(entry.id)]
     assert {link.target for link in part.links} == {ABSENT}
     assert await store.verifications.run() == []
+
+
+async def test_tag_whose_manifest_lost_its_link_waits_for_a_push(store: Store) -> None:
+    content = (await store.services.manifests.get(NAME, store.index)).content
+    await store.services.storage.delete([layout.revision_link(NAME, store.index)])
+    finding = only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_MANIFEST)
+    assert (finding.images, finding.outcome) == ((f"{NAME}:multi",), Outcome.NEEDS_PUSH)
+    await store.services.manifests.put(NAME, content, "")
+    assert (await store.services.manifests.get(NAME, Tag("multi"))).digest == store.index
+    assert await store.verifications.run() == []
+
+
+async def test_tag_of_a_manifest_among_the_layers_is_sound(store: Store) -> None:
+    """Registry 2.1.0 linked manifests there, and servers still find them."""
+    content = b'{"schemaVersion": 1, "name": "team/app"}'
+    digest = await store.services.push_blob(NAME, content)
+    await store.services.tag_links.point(NAME, Tag("ancient"), digest)
+    assert (await store.services.manifests.get(NAME, Tag("ancient"))).digest == digest
+    assert await store.verifications.run(REPAIR) == []
+    await store.services.tag_links.point(NAME, Tag("ancient"), store.layer)
+    assert await store.verifications.kinds() == [Kind.TAG_WITHOUT_MANIFEST]
+    await store.services.storage.delete([layout.blob_data(store.layer)])
+    assert Kind.TAG_WITHOUT_MANIFEST in await store.verifications.kinds()
 
 
 async def test_immutable_tag_without_manifest_stays(store: Store) -> None:

@@ -1,7 +1,9 @@
 """What came or went during a verification is looked at again, and a kill costs no more than a few seconds' work."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 import pytest
 from typing_extensions import override
@@ -10,12 +12,14 @@ from core import layout
 from core.digest import Digest
 from core.errors import StorageUnavailableError
 from core.names import RepositoryName, Tag
+from core.trash_entry import TrashKind
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.steps import Phase
 from tests.support.core_services import CoreServices
 from tests.support.verifications import OPTIONS, REPAIR, Verifications
 from tests.unit.core.verification.conftest import LAYER, NAME, Interposing, Store
 
+T = TypeVar("T")
 ABSENT = Digest.of(b"nobody has this")
 
 
@@ -137,19 +141,26 @@ async def test_restart_forgets_what_was_killed(store: Store, interposing: Interp
     assert await store.verifications.run(replace(OPTIONS, restart=True)) == []
 
 
-async def test_data_that_cannot_be_read_is_damaged(store: Store, interposing: Interposing) -> None:
+@pytest.mark.parametrize("what", ["layer", "image"])
+async def test_data_that_cannot_be_read_is_damaged(store: Store, interposing: Interposing, what: str) -> None:
+    unreadable: Digest = getattr(store, what)
+
     class Unreadable(Interposing):
         @override
         async def begin(self, operation: str, key: str) -> None:
             # Wherever it is moved to: its sectors are bad.
-            if operation == "open_reader" and store.layer.encoded in key:
+            if operation == "open_reader" and unreadable.encoded in key:
                 raise StorageUnavailableError("input/output error")
             await super().begin(operation, key)
 
     store.verifications = Verifications(CoreServices(storage=Unreadable(interposing)), index=store.verifications.index)
     findings = await store.verifications.run(REPAIR)
     [data] = [finding for finding in findings if finding.kind is Kind.CORRUPT_DATA]
-    assert (data.detail, data.outcome) == ("cannot be read beyond 0 bytes", Outcome.QUARANTINED)
+    assert (data.detail, data.outcome) == ("cannot be read beyond 0 bytes", Outcome.FOUND)
+    # The trouble may be on the way to it: it stays.
+    await store.services.storage.stat(layout.blob_data(unreadable))
+    assert {finding.outcome for finding in findings} == {Outcome.FOUND}
+    assert (await store.services.manifests.get(NAME, Tag("v1"))).digest == store.image
 
 
 async def test_index_that_fails_is_one_finding(store: Store) -> None:
@@ -172,3 +183,71 @@ async def test_young_referrer_may_wait_for_its_manifest(store: Store) -> None:
     await store.services.links.write(layout.referrer_link(NAME, store.image, ABSENT), ABSENT)
     assert await store.verifications.run(replace(REPAIR, grace=timedelta(hours=1))) == []
     assert await store.verifications.kinds() == [Kind.REFERRER_STALE]
+
+
+async def test_data_that_is_pushed_after_the_second_look_stays(store: Store, interposing: Interposing) -> None:
+    key = layout.blob_data(store.layer)
+    await store.services.storage.write(key, b"damaged")
+    # The stats of both looks and of the repair.
+    interposing.at_call["stat", key] = (2, lambda: store.services.push_blob(NAME, LAYER))
+    assert await store.verifications.run(REPAIR) == []
+    assert not [operation for operation in interposing.operations if operation.startswith("move")]
+    assert await store.services.read_blob(NAME, store.layer) == LAYER
+
+
+async def test_store_that_fails_after_the_move_proves_nothing(store: Store, interposing: Interposing) -> None:
+    key = layout.blob_data(store.layer)
+    await store.services.storage.write(key, b"damaged")
+
+    class Failing(Interposing):
+        @override
+        async def begin(self, operation: str, key: str) -> None:
+            if operation in {"open_reader", "check"} and ("quarantine" in key or self.operations[-1:] == ["fail"]):
+                self.operations.append("fail")
+                raise StorageUnavailableError("gone")
+            await super().begin(operation, key)
+
+        @override
+        async def carry_out(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
+            if operation == "check":
+                await self.begin(operation, key)
+            return await super().carry_out(operation, key, call)
+
+    storage = Failing(store.services.storage)
+    store.verifications = Verifications(CoreServices(storage=storage), index=store.verifications.index)
+    findings = await store.verifications.run(REPAIR)
+    assert Kind.CORRUPT_DATA not in {finding.kind for finding in findings}
+    assert await store.services.storage.read(key) == b"damaged"
+    assert [entry async for entry in store.verifications.trash.entries()] == []
+
+
+async def test_sound_data_that_a_killed_repair_set_aside_comes_back(store: Store) -> None:
+    trash = store.verifications.trash
+    for digest in (store.layer, store.config):
+        entry = trash.new_entry(TrashKind.QUARANTINE)
+        await trash.record(entry, blobs=[digest])
+        await trash.quarantine_blob(digest, entry)
+    damaged = trash.new_entry(TrashKind.QUARANTINE)
+    await store.services.storage.write(layout.quarantined_copy(store.layer, damaged.id), b"damaged")
+    findings = await store.verifications.run(REPAIR)
+    assert {finding.outcome for finding in findings} == {Outcome.RESTORED}
+    assert await store.verifications.run() == []
+
+
+async def test_data_that_vanishes_before_it_is_moved_is_no_finding(store: Store, interposing: Interposing) -> None:
+    key = layout.blob_data(store.layer)
+    await store.services.storage.write(key, b"damaged")
+    interposing.before["move", key] = lambda: store.services.storage.delete([key])
+    findings = await store.verifications.run(REPAIR)
+    assert Kind.CORRUPT_DATA not in {finding.kind for finding in findings}
+    assert [entry async for entry in store.verifications.trash.entries()] == []
+
+
+async def test_quarantine_of_other_blobs_is_passed_by(store: Store) -> None:
+    key = layout.blob_data(store.layer)
+    await store.services.storage.write(key, b"damaged")
+    neighbour = Digest(f"sha256:{store.layer.encoded[:-1]}{'f' if store.layer.encoded[-1] != 'f' else 'e'}")
+    for other in (neighbour, Digest(f"sha256:{store.layer.encoded[:2]}{'f' * 62}")):
+        await store.services.storage.write(layout.quarantined_copy(other, "entry"), LAYER)
+    outcomes = {finding.outcome for finding in await store.verifications.run(REPAIR)}
+    assert outcomes == {Outcome.QUARANTINED, Outcome.NEEDS_PUSH}

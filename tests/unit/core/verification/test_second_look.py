@@ -1,10 +1,12 @@
 """Everything that mends itself between two looks is no finding, whatever it is."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from core import layout
+from core import layout, media_types
 from core.digest import Digest
 from core.names import RepositoryName, Tag
 from core.trash_entry import TrashKind
@@ -12,6 +14,7 @@ from core.verification.context import VerificationRules
 from core.verification.findings import Kind, Outcome
 from core.verification.manifests import ManifestCheck
 from core.verification.repository_view import RepositoryView
+from tests.support.content import image_index
 from tests.support.verifications import OPTIONS, REPAIR
 from tests.unit.core.verification.conftest import LAYER, NAME, Interposing, Store
 
@@ -136,6 +139,20 @@ async def test_manifest_that_was_set_aside_and_lost_its_tags_goes(store: Store) 
     [finding] = [each for each in await store.verifications.run(REPAIR) if each.kind is Kind.MANIFEST_LOST]
     assert finding.outcome is Outcome.LOST
     assert await store.verifications.run(REPAIR) == []
+
+
+async def test_incomplete_manifest_that_nobody_names_is_given_up(store: Store) -> None:
+    await store.services.storage.delete([layout.blob_data(store.layer)])
+    await store.verifications.run(REPAIR)
+    await store.services.tag_links.remove(NAME, [Tag("v1"), Tag("latest")])
+    patient = await store.verifications.run(REPAIR)
+    assert {finding.outcome for finding in patient} == {Outcome.NEEDS_PUSH}
+    impatient = await store.verifications.run(replace(REPAIR, forget_after=timedelta(0)))
+    # The other one is in an index, which is tagged.
+    lost = [finding.images for finding in impatient if finding.outcome is Outcome.LOST]
+    assert lost == [(f"{NAME}@{store.image}",)]
+    left = await store.verifications.run(REPAIR)
+    assert {finding.images[0] for finding in left if finding.is_damage} == {f"{NAME}@{store.child}"}
 
 
 async def test_signatures_of_schema1_are_no_manifests(store: Store) -> None:
@@ -353,3 +370,23 @@ async def test_index_that_cannot_be_read_again_has_no_children(store: Store) -> 
     assert await check._children(ABSENT) == []
     assert await check._children(Digest.of(b"gone")) == []
     assert await check._children(store.index) == [store.child]
+
+
+@pytest.mark.parametrize("kind", ["no manifest", "docker"])
+async def test_media_type_that_is_another_on_the_second_look(store: Store, kind: str) -> None:
+    content = (await store.services.manifests.get(NAME, store.index)).content
+    types = (media_types.OCI_MANIFEST.encode(), media_types.DOCKER_MANIFEST.encode())
+    child = (await store.services.manifests.get(NAME, store.child)).content
+    await store.services.manifests.put(NAME, content.replace(*types), "")
+    now = child.replace(*types) if kind == "docker" else b"no manifest"
+    store.verifications.before_second_look = lambda: store.services.storage.write(layout.blob_data(store.child), now)
+    assert Kind.WRONG_MEDIA_TYPE not in await store.verifications.kinds()
+
+
+async def test_child_that_is_no_manifest_has_no_media_type(store: Store) -> None:
+    content = b"no manifest"
+    digest = Digest.of(content)
+    await store.services.storage.write(layout.blob_data(digest), content)
+    await store.services.links.write(layout.revision_link(NAME, digest), digest)
+    await store.services.manifests.put(NAME, image_index([content]), "")
+    assert await store.verifications.kinds() == [Kind.MANIFEST_UNREADABLE]

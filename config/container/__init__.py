@@ -1,0 +1,16 @@
+"""The composition root: `Container`, and what others need of it."""
+
+from config.container.events import event_endpoints
+from config.container.graph import Container
+from config.container.layouts import read_image_layout, write_image_layout
+from config.container.surroundings import HashingThreads, new_id, utc_now
+
+__all__ = [
+    "Container",
+    "HashingThreads",
+    "event_endpoints",
+    "new_id",
+    "read_image_layout",
+    "utc_now",
+    "write_image_layout",
+]

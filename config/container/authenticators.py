@@ -1,0 +1,57 @@
+"""Who finds out who sends a request, made of the settings."""
+
+import secrets
+from collections.abc import Callable as CallableType
+from datetime import datetime
+
+from adapters.auth.groups import GroupFile
+from adapters.auth.htpasswd import HtpasswdAuthenticator
+from config.settings import (
+    AuthKind,
+    Secret,
+    TokenSettings,
+)
+from core.access import AccessPolicy
+from core.ports.authenticator import Authenticator
+
+
+def reveal_or_make_secret(configured: Secret | None) -> bytes:
+    """Return the secret that replicas share, or one that serves this process alone until it ends."""
+    # `serve` warns of the latter.
+    return configured.reveal().encode() if configured else secrets.token_bytes(32)
+
+
+def group_file(path: str | None) -> GroupFile | None:
+    """Return the file of groups, if one is configured."""
+    return GroupFile(path) if path else None
+
+
+def kind_of_authenticator(kind: AuthKind, policy: AccessPolicy) -> str:
+    """Return which authenticator is meant: with passwords, it depends on whom the policy lets in without one."""
+    # Where something is open to everybody, docker needs a token server to come without a password.
+    return "login" if kind is AuthKind.HTPASSWD and policy.invites_anonymous else kind.value
+
+
+def login_authenticator(
+    users: HtpasswdAuthenticator, *, secret: bytes, now: CallableType[[], datetime]
+) -> Authenticator:
+    """Make what hands out tokens of its own for passwords."""
+    from adapters.auth.login_tokens import LoginTokenAuthenticator  # noqa: PLC0415
+
+    return LoginTokenAuthenticator(users, recall=users.recall, secret=secret, now=now)
+
+
+def token_authenticator(settings: TokenSettings, *, now: CallableType[[], datetime]) -> Authenticator:
+    """Make what believes the tokens of a server elsewhere."""
+    from adapters.auth.token import TokenAuthenticator  # noqa: PLC0415
+
+    return TokenAuthenticator(
+        realm=settings.realm,
+        issuer=settings.issuer,
+        service=settings.service,
+        certificates_path=settings.root_cert_bundle,
+        key_set_path=settings.jwks,
+        algorithms=settings.signing_algorithms,
+        redirect_path=settings.auto_redirect_path if settings.auto_redirect else None,
+        now=now,
+    )

@@ -1,0 +1,74 @@
+"""What tells others of events, made of the settings."""
+
+import asyncio
+import time
+
+from config.container.schedules import make_lease
+from config.container.surroundings import new_id, utc_now
+from config.notifications import event_source, outbox_bounds, recorder_options
+from config.settings import (
+    NotificationSettings,
+    Settings,
+)
+from core.notifications.endpoint import Endpoint
+from core.notifications.notifier import Notifier
+from core.notifications.outbox import Outbox
+from core.notifications.recorder import EventRecorder
+from core.notifications.upkeep import Upkeep
+from core.ports.blob_storage import BlobStorage
+
+
+def event_endpoints(settings: NotificationSettings) -> tuple[Endpoint, ...]:
+    """Make the endpoints that are told of events; again after a reload."""
+    from adapters.notifications.http_receiver import HttpEventReceiver  # noqa: PLC0415
+
+    media_type = recorder_options(settings).envelope.value
+    return tuple(
+        Endpoint(
+            name=each.name,
+            receiver=HttpEventReceiver(
+                each.url,
+                media_type=media_type,
+                headers={name: [value.reveal() for value in values] for name, values in each.headers.items()},
+                timeout_seconds=each.timeout_seconds,
+            ),
+            ignored_media_types=frozenset(each.ignored_media_types),
+            ignored_actions=frozenset(each.ignored_actions),
+            threshold=each.threshold,
+            backoff_seconds=each.backoff_seconds,
+        )
+        for each in settings.endpoints
+        if not each.disabled
+    )
+
+
+def event_recorder(outbox: Outbox, settings: Settings) -> EventRecorder:
+    """Make what takes in events of this process."""
+    recorder = EventRecorder(
+        outbox,
+        recorder_options(settings.notifications),
+        source=event_source(settings.http.addr, new_id),
+        now=utc_now,
+        new_id=new_id,
+    )
+    recorder.use(event_endpoints(settings.notifications))
+    return recorder
+
+
+def make_notifier(
+    outbox: Outbox, recorder: EventRecorder, storage: BlobStorage, settings: NotificationSettings
+) -> Notifier:
+    """Make what delivers events, in one process at a time."""
+    notifier = Notifier(
+        outbox,
+        recorder,
+        make_lease("notifications", storage=storage, ttl=settings.outbox.takeover_seconds),
+        Upkeep(outbox, outbox_bounds(settings.outbox), now=utc_now),
+        poll_seconds=settings.outbox.poll_seconds,
+        # Each look is a request, by every server that does not deliver.
+        contend_seconds=settings.outbox.takeover_seconds / 2,
+        clock=time.monotonic,
+        sleep=asyncio.sleep,
+    )
+    notifier.use(event_endpoints(settings), recorder_options(settings))
+    return notifier

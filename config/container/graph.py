@@ -1,0 +1,371 @@
+"""The composition root: which adapter stands behind each port, and who is given what.
+
+The graph is built without awaiting anything; whoever uses it enters `blob_storage` and `catalog_index`, in this
+order, as context managers, and leaves them in reverse.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable as CallableType
+from contextlib import nullcontext
+from pathlib import Path
+
+from dependency_injector.containers import DeclarativeContainer
+from dependency_injector.providers import Callable, Dependency, Factory, Object, Selector, Singleton
+
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
+from adapters.auth.htpasswd import HtpasswdAuthenticator
+from adapters.auth.open import OpenAuthenticator
+from adapters.auth.silly import SillyAuthenticator
+from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.catalog_index.listing import ListingCatalogIndex
+from adapters.catalog_index.local_file import LocalFileCatalogIndex
+from adapters.catalog_index.mysql import MySqlCatalogIndex
+from adapters.descriptor_cache.marks import SharedMarks
+from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
+from adapters.descriptor_cache.shared import SharedDescriptorCache
+from adapters.hashing.resumable import hasher_factory
+from config.container.authenticators import (
+    group_file,
+    kind_of_authenticator,
+    login_authenticator,
+    reveal_or_make_secret,
+    token_authenticator,
+)
+from config.container.caches import (
+    entries_max,
+    is_configured,
+    kind_of_cache,
+    observed_descriptor_cache,
+    redis_cache,
+    related_of,
+)
+from config.container.events import event_recorder, make_notifier
+from config.container.observers import make_job_metrics, make_metrics, make_tracer, packages_can_trace
+from config.container.schedules import (
+    PURGE_REQUESTS_PER_SECOND,
+    make_budget,
+    make_lease,
+    make_schedule,
+    make_verification_budget,
+    make_verification_schedule,
+    seconds_between_expiries,
+    touch_seconds,
+)
+from config.container.storages import mysql_address, observed_blob_storage, s3_blob_storage, scs_blob_storage
+from config.container.surroundings import HashingThreads, boot_clock, duration, entry_id, new_id, process_name, utc_now
+from config.policies import KeptTags, access_policy, manifest_policy, retention_rules, verification_rules
+from config.settings import (
+    Settings,
+)
+from core import layout
+from core.collection.collector import JOB, Collector
+from core.collection.guard import CollectionGuard
+from core.collection.rounds import Rounds
+from core.collection.spares import Spares
+from core.links import Links
+from core.manifest_cache import ManifestCache
+from core.notifications.outbox import Outbox
+from core.pulls import PullHistory, PullRecorder
+from core.read_only import ReadOnlySwitch
+from core.registry import Registry
+from core.schedule import SharedSchedule
+from core.services.blobs import BlobService
+from core.services.catalog import CatalogService
+from core.services.manifests import ManifestService
+from core.services.referrers import ReferrerService
+from core.services.repositories import RepositoryService
+from core.services.retention import RetentionService
+from core.services.tags import TagService
+from core.services.trash import TrashService
+from core.services.uploads import UploadService
+from core.tag_links import TagLinks
+from core.trash import Trash
+from core.verification.announcement import Announcements
+from core.verification.verifier import VerificationOptions, Verifier
+
+
+class Container(DeclarativeContainer):
+    """One registry; `settings` must be given."""
+
+    settings = Dependency(instance_of=Settings)
+
+    now = Object(utc_now)
+    new_id = Object(new_id)
+
+    runtime_folder: Object[Path | None] = Object(None)
+    """The folder of the running server's metrics, and what tells the worker's number; the server sets them."""
+    worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
+    can_trace = Callable(packages_can_trace)
+    metrics = Singleton(make_metrics, runtime_folder, worker_number)
+    job_metrics = Singleton(make_job_metrics)
+    """What a command counts, to write it to a file."""
+    tracing_exporters = Object(())
+    """Where spans go; the server sets it."""
+    tracer = Singleton(make_tracer, tracing_exporters)
+
+    plain_blob_storage = Selector(
+        settings.provided.storage.kind,
+        inmemory=Singleton(InMemoryBlobStorage, now=now),
+        filesystem=Singleton(
+            FilesystemBlobStorage,
+            root_directory=settings.provided.storage.filesystem.root_directory,
+            threads_max=settings.provided.storage.filesystem.max_threads,
+        ),
+        s3=Singleton(s3_blob_storage, settings.provided.storage.s3),
+        scs=Singleton(scs_blob_storage, settings.provided.storage.scs),
+    )
+    blob_storage = Singleton(observed_blob_storage, plain_blob_storage, metrics, tracer)
+    catalog_index = Selector(
+        settings.provided.catalog.backend,
+        LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
+        MYSQL=Singleton(
+            MySqlCatalogIndex,
+            address=Callable(mysql_address, settings.provided.catalog.mysql_dsn),
+            now=now,
+        ),
+        LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
+    )
+
+    audit_log = Selector(
+        settings.provided.audit.kind,
+        disabled=Singleton(DisabledAuditLog),
+        stream=Singleton(StreamAuditLog),
+        file=Singleton(FileAuditLog, Singleton(Path, settings.provided.audit.file), sync=settings.provided.audit.sync),
+    )
+
+    shared_secret = Singleton(reveal_or_make_secret, settings.provided.http.secret)
+    kept_tags = Singleton(KeptTags, settings.provided.access)
+    access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
+    htpasswd = Singleton(
+        HtpasswdAuthenticator,
+        realm=settings.provided.auth.htpasswd.realm,
+        path=settings.provided.auth.htpasswd.path,
+        clock=Object(time.monotonic),
+        groups=Singleton(group_file, settings.provided.access.group_file),
+    )
+    authenticator = Selector(
+        Callable(kind_of_authenticator, settings.provided.auth.kind, access_policy),
+        none=Singleton(OpenAuthenticator),
+        silly=Singleton(
+            SillyAuthenticator,
+            realm=settings.provided.auth.silly.realm,
+            service=settings.provided.auth.silly.service,
+        ),
+        htpasswd=htpasswd,
+        login=Singleton(login_authenticator, htpasswd, secret=shared_secret, now=now),
+        token=Singleton(token_authenticator, settings.provided.auth.token, now=now),
+    )
+    # Made before a server forks.
+    descriptor_marks = Singleton(SharedMarks)
+    own_descriptors = Singleton(
+        InMemoryDescriptorCache,
+        now=now,
+        marks=descriptor_marks,
+        entries_max=Callable(entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
+    )
+    shared_descriptors = Singleton(redis_cache, settings.provided.redis, metrics)
+    descriptor_cache_kind = Callable(kind_of_cache, settings.provided.storage.blob_descriptor_cache)
+    plain_descriptor_cache = Selector(
+        descriptor_cache_kind,
+        disabled=Singleton(DisabledDescriptorCache),
+        inmemory=own_descriptors,
+        redis=Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=False),
+    )
+    descriptor_cache = Singleton(observed_descriptor_cache, plain_descriptor_cache, metrics)
+    # What a pull may believe: that it was wrong, it finds out by itself. Opened and closed with the one above.
+    believing_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True)
+    descriptor_hints = Selector(
+        descriptor_cache_kind,
+        disabled=descriptor_cache,
+        inmemory=descriptor_cache,
+        redis=Singleton(observed_descriptor_cache, believing_cache, metrics),
+    )
+
+    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
+    outbox_storage = Selector(
+        settings.provided.notifications.outbox.backend,
+        storage=blob_storage,
+        local=Singleton(FilesystemBlobStorage, root_directory=settings.provided.notifications.outbox.path),
+        memory=Singleton(InMemoryBlobStorage, now=now),
+    )
+    outbox_lifetime = Selector(
+        settings.provided.notifications.outbox.backend,
+        storage=Singleton(nullcontext),
+        local=outbox_storage,
+        memory=outbox_storage,
+    )
+    outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(process_name), now=now)
+    events = Singleton(event_recorder, outbox, settings)
+    notifier = Singleton(
+        make_notifier,
+        outbox,
+        events,
+        storage=outbox_storage,
+        settings=settings.provided.notifications,
+    )
+
+    trash = Singleton(
+        Trash,
+        storage=blob_storage,
+        now=now,
+        new_id=Object(entry_id),
+        keep=Callable(duration, settings.provided.storage.trash_keep_seconds),
+    )
+    trash_interval_seconds = Callable(seconds_between_expiries, settings.provided.storage.trash_keep_seconds)
+    trash_expiry_schedule = Singleton(
+        make_schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
+    )
+    upload_purge_schedule = Singleton(
+        make_schedule,
+        "purge-uploads",
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.upload_purging.interval_seconds,
+    )
+    upload_purge_budget = Singleton(make_budget, PURGE_REQUESTS_PER_SECOND)
+
+    new_hasher = Singleton(hasher_factory)
+    offload = Singleton(HashingThreads)
+    links = Singleton(Links, storage=blob_storage)
+    tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
+    manifest_cache = Singleton(ManifestCache)
+    rounds = Singleton(Rounds, storage=blob_storage)
+    spares = Singleton(Spares, storage=blob_storage)
+    guard = Singleton(
+        CollectionGuard,
+        rounds=rounds,
+        spares=spares,
+        links=links,
+        trash=trash,
+        cache=descriptor_cache,
+        clock=Object(boot_clock),
+        sleep=Object(asyncio.sleep),
+        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
+        touch_seconds=Callable(touch_seconds, settings.provided.storage.garbage_collection.grace_seconds),
+        related=Callable(related_of, manifest_cache),
+    )
+    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_hints, guard=guard, trash=trash)
+    uploads = Singleton(
+        UploadService,
+        storage=blob_storage,
+        links=links,
+        guard=guard,
+        now=now,
+        new_id=new_id,
+        new_hasher=new_hasher,
+        offload=offload,
+    )
+    manifests = Singleton(
+        ManifestService,
+        storage=blob_storage,
+        links=links,
+        tag_links=tag_links,
+        guard=guard,
+        policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
+        memory=manifest_cache,
+        trash=trash,
+    )
+    tags = Singleton(
+        TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max
+    )
+    referrers = Singleton(ReferrerService, storage=blob_storage, links=links, tag_links=tag_links)
+    trash_service = Singleton(
+        TrashService,
+        storage=blob_storage,
+        trash=trash,
+        links=links,
+        tag_links=tag_links,
+        guard=guard,
+        keeps_tag=kept_tags,
+    )
+    repositories = Singleton(
+        RepositoryService,
+        storage=blob_storage,
+        links=links,
+        tag_links=tag_links,
+        trash=trash,
+        guard=guard,
+        keeps_tag=kept_tags,
+    )
+    pull_recorder = Singleton(PullRecorder, storage=blob_storage, clock=Object(time.monotonic), new_id=Object(entry_id))
+    retention = Singleton(
+        RetentionService,
+        storage=blob_storage,
+        tag_links=tag_links,
+        pulls=Singleton(PullHistory, storage=blob_storage, new_id=Object(entry_id)),
+        rules=Singleton(retention_rules, settings.provided.retention),
+        keeps_tag=kept_tags,
+    )
+    retention_schedule = Singleton(
+        make_schedule,
+        "retention",
+        storage=blob_storage,
+        interval_seconds=settings.provided.retention.interval_seconds,
+    )
+    catalog = Singleton(
+        CatalogService,
+        catalog_index,
+        storage=blob_storage,
+        page_size_max=settings.provided.catalog.entries_max,
+    )
+    announcements = Factory(
+        Announcements,
+        rounds,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        new_id=new_id,
+        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
+        is_needed=Callable(is_configured, settings.provided.storage.blob_descriptor_cache),
+    )
+    collection_lease = Factory(make_lease, JOB, storage=blob_storage)
+    collection_schedule = Singleton(
+        SharedSchedule,
+        blob_storage,
+        Singleton(make_lease, JOB, storage=blob_storage),
+        key=layout.job(JOB),
+        interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
+    )
+    collector = Factory(
+        Collector,
+        blob_storage,
+        links=links,
+        trash=trash,
+        cache=descriptor_cache,
+    )
+    """Is given its budget, options and surroundings by whoever collects."""
+    verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
+    verification_schedule = Singleton(
+        make_verification_schedule,
+        verification_options,
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.verification.interval_seconds,
+    )
+    verification_budget = Singleton(make_verification_budget, settings.provided.storage.verification)
+    verifier = Factory(
+        Verifier,
+        blob_storage,
+        links=links,
+        index=catalog_index,
+        trash=trash,
+        rules=Singleton(verification_rules, settings.provided.validation, kept_tags),
+        new_hasher=new_hasher,
+        offload=offload,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        rebuild_catalog=catalog.provided.rebuild,
+    )
+    """Is given its budget, and how it announces what it takes away, by whoever verifies."""
+    registry = Singleton(
+        Registry,
+        blobs=blobs,
+        uploads=uploads,
+        manifests=manifests,
+        tags=tags,
+        referrers=referrers,
+        catalog=catalog,
+        trash=trash_service,
+        repositories=repositories,
+        retention=retention,
+    )

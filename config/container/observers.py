@@ -1,0 +1,45 @@
+"""Metrics and traces, where they are wanted."""
+
+from collections.abc import Callable as CallableType
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from config.version import installed_version
+from core.ports.metrics import Metrics
+from core.ports.tracing import Tracer
+
+
+def make_metrics(folder: Path | None, worker_number: CallableType[[], int]) -> Metrics | None:
+    """Return the metrics that workers share in a folder, or None where nobody collects any."""
+    if folder is None:
+        # Switched off, or a command that nobody collects from.
+        return None
+    from adapters.metrics.prometheus import PrometheusMetrics  # noqa: PLC0415
+
+    return PrometheusMetrics(folder, worker_number)
+
+
+def packages_can_trace() -> bool:
+    """Whether the packages of the extra `otel` are installed; all processes share what this imports."""
+    try:
+        import_module("adapters.tracing.otel")
+    except ImportError:
+        return False
+    return True
+
+
+def make_tracer(exporters: Sequence[str]) -> Tracer | None:
+    """Return the tracer, or None where nobody wants traces."""
+    if not exporters:
+        return None
+    from adapters.tracing.otel import OtelTracer, make_exporters  # noqa: PLC0415
+
+    return OtelTracer(make_exporters(exporters), version=installed_version())
+
+
+def make_job_metrics() -> Metrics:
+    """Return the metrics of a command, which is one process."""
+    from adapters.metrics.single import SingleProcessMetrics  # noqa: PLC0415
+
+    return SingleProcessMetrics()

@@ -1,0 +1,75 @@
+"""Stores and indexes, made of their settings, and watched where somebody watches."""
+
+import time
+from dataclasses import fields
+from typing import TypeVar
+
+from adapters.blob_storage.instrumented import InstrumentedBlobStorage, Observer
+from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
+from adapters.metrics.storage import storage_observer
+from config.errors import ConfigError
+from config.settings import (
+    S3Settings,
+    ScsSettings,
+    Secret,
+)
+from core.ports.blob_storage import BlobStorage
+from core.ports.metrics import Metrics
+from core.ports.tracing import Tracer
+
+T = TypeVar("T")
+
+
+def options_of(options: type[T], settings: S3Settings | ScsSettings) -> T:
+    """Make an adapter's options, whose fields have the names of ours; secrets go no further than this."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return options(**{name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()})
+
+
+# What is imported in the next two is large, and most registries do without it: the SDK of object stores takes longer
+# to import than all the rest, and 25 MB.
+
+
+def s3_blob_storage(settings: S3Settings) -> BlobStorage:
+    """Make the S3 adapter."""
+    from adapters.blob_storage.s3 import S3BlobStorage, S3Options  # noqa: PLC0415
+
+    return S3BlobStorage(options_of(S3Options, settings))
+
+
+def scs_blob_storage(settings: ScsSettings) -> BlobStorage:
+    """Make the SCS adapter."""
+    from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
+
+    return ScsBlobStorage(options_of(ScsOptions, settings))
+
+
+def observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer: Tracer | None) -> BlobStorage:
+    """Return the storage, watched where somebody measures or traces."""
+    observers: list[Observer] = []
+    if metrics is not None:
+        observers.append(storage_observer(metrics, storage.name))
+    if tracer is not None:
+        observers.append(tracer.storage_observer(storage.name))
+    if not observers:
+        return storage
+
+    def observe(operation: str, seconds: float, error: type[BaseException] | None) -> None:
+        for each in observers:
+            each(operation, seconds, error)
+
+    return InstrumentedBlobStorage(
+        storage, observe=observers[0] if len(observers) == 1 else observe, clock=time.perf_counter
+    )
+
+
+def mysql_address(dsn: Secret) -> MySqlAddress:
+    """Read the DSN.
+
+    Raises:
+        ConfigError: it cannot be read; the text has nothing of it.
+    """
+    try:
+        return parse_go_dsn(dsn.reveal())
+    except DsnInvalidError as error:
+        raise ConfigError([f"`catalog.mysql.dsn` (SEARCH_BACKEND_MYSQL): {error}"]) from None

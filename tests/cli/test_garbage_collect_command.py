@@ -1,0 +1,129 @@
+"""`registry garbage-collect`: its flags, what it prints, and what it exits with."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from entrypoints.cli import main
+from entrypoints.commands import garbage_collect
+from entrypoints.exit_codes import ExitCode
+
+LAYER = hashlib.sha256(b"layer").hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A store with one layer that nothing needs."""
+    root = tmp_path / "data/docker/registry/v2"
+    for path, content in (
+        (f"blobs/sha256/{LAYER[:2]}/{LAYER}/data", b"layer"),
+        (f"repositories/a/_layers/sha256/{LAYER}/link", f"sha256:{LAYER}".encode()),
+    ):
+        (root / path).parent.mkdir(parents=True)
+        (root / path).write_bytes(content)
+        os.utime(root / path, (1, 1))
+    return root
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, data: Path) -> str:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}, "
+        "maintenance: {garbagecollect: {settletime: 2s}}}\n",
+        encoding="utf-8",
+    )
+    return str(path)
+
+
+def test_dry_run_tells_and_removes_nothing(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["garbage-collect", config_file, "-d"]) == ExitCode.OK
+    assert capsys.readouterr().out.splitlines() == [
+        "a: 0 manifests, 1 layer link, 0 other links",
+        "1 repository, 0 manifests, 0 tags; 1 blob of 5 B",
+        "would be removed: 0 manifests, 1 layer link, 0 other links; 1 blob, 5 B",
+    ]
+    assert (data / f"blobs/sha256/{LAYER[:2]}/{LAYER}/data").exists()
+
+
+def test_collection_removes_and_tells_of_the_trash(
+    config_file: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["garbage-collect", config_file]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert "removed: 0 manifests, 1 layer link, 0 other links; 1 blob, 5 B" in lines
+    assert lines[-1] == "it is in the trash for 168h; `registry trash empty` frees the space now"
+    assert not (data / f"blobs/sha256/{LAYER[:2]}").exists()
+    # The repository held nothing else, and goes from the catalog.
+    assert list((data / "repositories").iterdir()) == []
+
+
+def test_report_is_json_on_demand(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["garbage-collect", config_file, "--offline", "--json"]) == ExitCode.OK
+    report = json.loads(capsys.readouterr().out)
+    assert (report["phase"], report["blobs_removed"], report["bytes_removed"]) == ("done", 1, 5)
+    assert report["by_repository"]["a"]["layer_links_removed"] == 1
+
+
+def test_quiet_prints_nothing(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["garbage-collect", "-q", "-m", "--offline", config_file]) == ExitCode.OK
+    assert capsys.readouterr() == ("", "")
+
+
+def test_grace_period_keeps_what_is_young(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in data.rglob("*"):
+        os.utime(path)
+    assert main(["garbage-collect", config_file, "--grace-period", "1h"]) == ExitCode.OK
+    assert "removed: 0 manifests, 0 layer links, 0 other links; 0 blobs, 0 B" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["soon", "-1h", "5"])
+def test_grace_period_needs_a_unit(config_file: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["garbage-collect", config_file, f"--grace-period={text}"])
+    assert ended.value.code == ExitCode.USAGE
+    assert "not a duration" in capsys.readouterr().err
+
+
+def test_second_collection_is_refused(
+    config_file: str, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(garbage_collect, "_PATIENCE_SECONDS", 0)
+    lease = data / "_control/leases/collect-garbage"
+    lease.parent.mkdir(parents=True)
+    lease.write_text(json.dumps({"owner": "another host", "counter": 1}))
+    assert main(["garbage-collect", config_file]) == ExitCode.FAILURE
+    assert capsys.readouterr().err == "registry: another host is collecting already\n"
+    assert main(["garbage-collect", config_file, "--dry-run"]) == ExitCode.OK
+
+
+def test_server_is_asked_only_where_one_collects(
+    config_file: str, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["garbage-collect", "--in-server", config_file]) == ExitCode.FAILURE
+    assert "no server collects" in capsys.readouterr().err
+    done = data / "_control/jobs/collect-garbage"
+    done.parent.mkdir(parents=True)
+    done.write_text("{}")
+    monkeypatch.setenv("REGISTRY_STORAGE_MAINTENANCE", "{garbagecollect: {enabled: true}}")
+    assert main(["garbage-collect", "--in-server", config_file]) == ExitCode.OK
+    assert capsys.readouterr().out == "a server begins to collect garbage within a minute\n"
+    assert not done.exists()
+
+
+def test_problems_are_told(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = data / "repositories/a/_manifests/tags/x/current/link"
+    link.parent.mkdir(parents=True)
+    link.write_text("")
+    assert main(["garbage-collect", config_file, "--offline"]) == ExitCode.OK
+    assert "problem: a:x: its link holds no digest" in capsys.readouterr().out.splitlines()

@@ -1,0 +1,70 @@
+"""Garbage is collected beside the requests, by one process at a time, and what collectors do is watched."""
+
+import json
+import logging
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from config.container import Container
+from config.settings import GarbageCollectionSettings, Settings
+from core import layout
+from core.collection.collector import JOB
+from core.digest import Digest
+from core.names import RepositoryName, Tag
+from entrypoints.http.collection import LOOK_SECONDS, collection_job, options_of, watch_job
+
+NAME = RepositoryName("a")
+
+
+@pytest.fixture
+def collecting():
+    return GarbageCollectionSettings(enabled=True, grace_seconds=0, settle_seconds=2)
+
+
+@pytest.fixture
+async def container(collecting):
+    settings = Settings()
+    storage = replace(settings.storage, garbage_collection=collecting)
+    built = Container(settings=replace(settings, storage=storage))
+    async with built.blob_storage():
+        yield built
+
+
+async def test_one_of_all_replicas_collects_once_in_the_interval(container, collecting, caplog):
+    seen = []
+    await container.tag_links().point(NAME, Tag("phantom"), Digest.of(b"nothing"))
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            await collection_job(container, collecting, observe=lambda report: seen.append(report.phase)).run()
+    assert caplog.text.count("garbage collected") == 1
+    assert caplog.text.count("there is no manifest") == 1
+    assert seen[-1] == "done"
+    done = json.loads(await container.blob_storage().read(layout.job(JOB)))
+    assert (done["phase"], done["tags"], done["problem_count"]) == ("done", 1, 1)
+
+
+async def test_dry_run_is_told_as_such(container, collecting, caplog):
+    with caplog.at_level(logging.INFO):
+        await collection_job(container, replace(collecting, dry_run=True)).run()
+    assert "garbage would be removed" in caplog.text
+
+
+async def test_job_looks_often_enough_to_be_asked(container, collecting):
+    job = collection_job(container, collecting)
+    assert job.every == LOOK_SECONDS
+    assert job.is_upkeep
+    assert 0 <= job.delay() < LOOK_SECONDS
+    assert collection_job(container, replace(collecting, interval_seconds=1.0)).every == 1.0
+
+
+def test_options_are_those_of_the_configuration(collecting):
+    options = options_of(replace(collecting, grace_seconds=60.0, deletes_untagged=True))
+    assert (options.grace, options.deletes_untagged, options.settle_seconds) == (timedelta(minutes=1), True, 2)
+
+
+async def test_rounds_are_watched_four_times_in_a_settle_time(container):
+    job = watch_job(container.guard())
+    assert job.every == 0.5
+    await job.run()
