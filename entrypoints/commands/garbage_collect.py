@@ -11,13 +11,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from config.durations import format_duration, parse_duration
 from core import layout
 from core.budget import Rates
 from core.collection.collector import JOB, CollectionOptions
-from core.collection.report import CollectionReport, Phase, RepositoryReport
+from core.collection.report import CollectionReport, Observer, Phase, RepositoryReport
 from core.lease import Lease
 from entrypoints.audit_trail import AuditTrail
 from entrypoints.collecting import new_collector
@@ -25,6 +26,7 @@ from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
+from entrypoints.observability.jobs import MetricsFile, collection_observer
 from entrypoints.progress import Measure, ProgressDisplay, format_bytes
 from entrypoints.retaining import retention_hooks
 
@@ -55,6 +57,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--in-server", action="store_true", help="have a server begin within a minute, where `enabled` is configured"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--metrics-file", type=Path, metavar="FILE", help="write progress there as metrics, for a textfile collector"
+    )
     parser.add_argument("--requests-per-second", type=float, metavar="N", help="use the store no faster")
     parser.add_argument("--bytes-per-second", type=float, metavar="N", help="read the store no faster")
 
@@ -97,7 +102,7 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
             container,
             _options(arguments, container),
             rates=Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second),
-            observe=teller.tell_progress,
+            observe=_observer(arguments, container, teller),
             goes_on=lambda: arguments.dry_run or lease.is_held,
             before=retention_hooks(
                 container.registry(),
@@ -117,6 +122,29 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
             return ExitCode.FAILURE
     teller.tell_report(report)
     return ExitCode.OK if report.phase is Phase.DONE else ExitCode.FAILURE
+
+
+def _observer(arguments: Namespace, container: "Container", teller: "_Teller") -> Observer:
+    """Return what is told how far it is: whoever looks on, and a file of metrics if one is wanted.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    if arguments.metrics_file is None:
+        return teller.tell_progress
+    count = collection_observer(container.job_metrics())
+    file = MetricsFile(arguments.metrics_file, container.job_metrics())
+
+    def observe(report: CollectionReport) -> None:
+        teller.tell_progress(report)
+        count(report)
+        # Its last word must be in the file, however soon it comes.
+        if report.phase is Phase.DONE:
+            file.write()
+        else:
+            file.write_sometimes()
+
+    return observe
 
 
 @asynccontextmanager

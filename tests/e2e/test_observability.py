@@ -239,29 +239,30 @@ def test_garbage_collection_is_told(start: Callable[..., Watched]) -> None:
     wait_until(lambda: server.scrape().total("registry_garbage_collection_last_success_timestamp_seconds") > 0, 30)
 
 
-def test_verification_writes_metrics_to_a_file(start: Callable[..., Watched], tmp_path: Path) -> None:
+def run_command(server: Watched, *words: str) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-m", "entrypoints.cli", words[0], str(server.config_path), "--quiet", *words[1:]]
+    return subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, timeout=60, check=False)
+
+
+def test_commands_write_metrics_to_a_file(start: Callable[..., Watched], tmp_path: Path) -> None:
     server = start()
     RegistryClient(server.host).push("team/app", "v1", make_image(903))
-    file = tmp_path / "verify.prom"
-    command = [sys.executable, "-m", "entrypoints.cli", "verify", str(server.config_path), "--quiet"]
-    ran = subprocess.run(
-        [*command, "--metrics-file", str(file)], cwd=REPOSITORY_ROOT, capture_output=True, timeout=60, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    scrape = Scrape(file.read_text())
-    assert scrape.total("registry_verification_manifests") == 1
-    assert scrape.total("registry_verification_damage") == 0
-    assert abs(scrape.total("registry_verification_last_success_timestamp_seconds") - time.time()) < 60
-    ran = subprocess.run(
-        [*command, "--metrics-file", str(tmp_path / "no" / "such.prom")],
-        cwd=REPOSITORY_ROOT,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode != 0
-    assert b"metrics cannot be written there" in ran.stderr
-    assert b"Traceback" not in ran.stderr
+    file = tmp_path / "registry.prom"
+    for words, expected in (
+        (("verify",), {"registry_verification_manifests": 1, "registry_verification_damage": 0}),
+        (("garbage-collect", "--dry-run"), {"registry_garbage_collection_manifests": 1}),
+    ):
+        ran = run_command(server, *words, "--metrics-file", str(file))
+        assert ran.returncode == 0, ran.stderr
+        scrape = Scrape(file.read_text())
+        assert {name: scrape.total(name) for name in expected} == expected
+        [ended] = [name for name in scrape.names if name.endswith("_last_success_timestamp_seconds")]
+        assert abs(scrape.total(ended) - time.time()) < 60
+
+        ran = run_command(server, *words, "--metrics-file", str(tmp_path / "no" / "such.prom"))
+        assert ran.returncode != 0
+        assert b"metrics cannot be written there" in ran.stderr
+        assert b"Traceback" not in ran.stderr
 
 
 def test_failing_store_makes_unready_after_a_while_and_hinders_nobody(start: Callable[..., Watched]) -> None:
