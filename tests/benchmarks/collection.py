@@ -28,7 +28,7 @@ from config.container import new_id, utc_now
 from core import layout, media_types
 from core.budget import Budget, Rates
 from core.collection.collector import CollectionOptions, Collector, Surroundings
-from core.collection.report import CollectionReport
+from core.collection.report import CollectionReport, Phase
 from core.digest import Digest
 from core.links import Links
 from core.names import RepositoryName, Tag
@@ -88,15 +88,26 @@ def _manifest(digests: list[Digest]) -> bytes:
 
 async def _collect(storage: BlobStorage) -> CollectionReport:
     trash = Trash(storage, now=utc_now, new_id=new_id, keep=timedelta(days=7))
-    return await Collector(
+    began_at, entered = time.monotonic(), dict[Phase, float]()
+
+    def note(report: CollectionReport) -> None:
+        entered.setdefault(report.phase, time.monotonic() - began_at)
+
+    processor = _processor_seconds()
+    report = await Collector(
         storage,
         links=Links(storage),
         trash=trash,
         cache=DisabledDescriptorCache(),
         budget=Budget(Rates(), clock=time.monotonic, sleep=asyncio.sleep),
         options=CollectionOptions(grace=timedelta(0), is_offline=True),
-        surroundings=Surroundings(clock=time.monotonic, sleep=asyncio.sleep, new_key=lambda: secrets.token_bytes(16)),
+        surroundings=Surroundings(
+            clock=time.monotonic, sleep=asyncio.sleep, new_key=lambda: secrets.token_bytes(16), observe=note
+        ),
     ).run()
+    sys.stdout.write(f"processor: {_processor_seconds() - processor:.0f} s; phases began after ")
+    sys.stdout.write(", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in entered.items()) + "\n")
+    return report
 
 
 async def _measure_scs(images: int, blobs: int) -> None:
@@ -134,13 +145,17 @@ async def _collect_folder(folder: Path, images: int) -> None:
 
 
 def _tell(report: CollectionReport, images: int) -> None:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
     sys.stdout.write(
-        f"{images:,} images, {report.blobs:,} blobs: {report.seconds:.0f} s, processor {usage.ru_utime:.0f} s user and "
-        f"{usage.ru_stime:.0f} s system in all; {report.rounds} rounds removed {report.blobs_removed:,} blobs and "
-        f"{report.layer_links_removed:,} layer links; {report.problem_count} problems\n"
+        f"{images:,} images, {report.blobs:,} blobs: {report.seconds:.0f} s; {report.rounds} rounds removed "
+        f"{report.blobs_removed:,} blobs and {report.layer_links_removed:,} layer links; {report.problem_count} "
+        "problems\n"
     )
     sys.stdout.flush()
+
+
+def _processor_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _memory_mib() -> float:
