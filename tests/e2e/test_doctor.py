@@ -1,16 +1,17 @@
 """`registry doctor` beside real servers, proxies and databases: sound ones, and each broken in one way."""
 
 import contextlib
+import io
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
+from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
 from tests.support.certificates import Authority, Pair
 from tests.support.htpasswd import write_htpasswd
@@ -21,7 +22,6 @@ from tests.support.processes import RegistryServer, RoundRobinProxy, free_port
 from tests.support.proxies import BrokenNginx, Nginx
 from tests.support.registry_client import RegistryClient
 from tests.support.s3_servers import moto_endpoint
-from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -30,15 +30,15 @@ PASSWORD = "correct horse battery staple"
 
 
 def examine(config: Path, *options: str, environment: Mapping[str, str] | None = None) -> tuple[int, Findings]:
-    """Run the command, and return its exit code and each check's finding."""
-    command = [sys.executable, "-m", "entrypoints.cli", "doctor", str(config), "--json", *options]
-    done = subprocess.run(
-        command, cwd=REPOSITORY_ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    assert PASSWORD not in done.stdout + done.stderr
-    lines: list[dict[str, str]] = [json.loads(line) for line in done.stdout.splitlines()]
-    return done.returncode, {line["check"]: line for line in lines}
+    """Run the command in this process, and return its exit code and each check's finding."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
+        code = main(["doctor", str(config), "--json", *options])
+    assert PASSWORD not in out.getvalue() + err.getvalue()
+    lines: list[dict[str, str]] = [json.loads(line) for line in out.getvalue().splitlines()]
+    return code, {line["check"]: line for line in lines}
 
 
 def bad(findings: Findings) -> dict[str, str]:
