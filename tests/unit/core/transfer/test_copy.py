@@ -95,6 +95,15 @@ async def test_what_is_to_be_sent_is_about_known(services, run, patterns, expect
     assert expected - 2 <= known <= (expected + 1000 if not patterns else expected)
 
 
+async def test_layer_that_two_repositories_lack_is_expected_once_and_a_lost_one_never(services, run):
+    for name in (APP, NESTED):
+        await push(services, name, V1, b"shared" * 100, b"lost" * 100)
+    await services.storage.delete([layout.blob_data(Digest.of(b"lost" * 100))])
+    work = run.work()
+    await StorageCopy(work, Selection(patterns=["team/**"]), record=run._record).expect()
+    assert work.tally.progress.bytes_expected == len(b"shared" * 100 + b"{}")
+
+
 async def test_final_delta_brings_only_what_changed(services, run):
     await push(services, APP, V1, b"a" * 1000)
     await run.once()
@@ -155,6 +164,17 @@ async def test_history_and_moved_tags_are_followed(services, run):
     await services.storage.delete([layout.tag_index_link(APP, V1, second)])
     await run.once(follows_deletions=True)
     assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_line_of_history_that_is_gone_goes_and_is_nothing_to_restore(services, run, target):
+    first = await push(services, APP, V1, b"a")
+    await push(services, APP, V1, b"b")
+    await run.once()
+    await services.storage.delete([layout.tag_index_link(APP, V1, first)])
+    done = await run.once(follows_deletions=True)
+    assert done.deleted == 1
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+    assert [link async for part in target.trash.all_parts() for link in part.links] == []
 
 
 async def test_empty_source_never_empties_the_target(run, target):
@@ -264,6 +284,9 @@ async def test_schema1_arrives_with_signatures_and_sha512_links(services, run):
 
     assert run.problems == []
     assert await registry_tree(run.target) == await registry_tree(services.storage)
+    run.target = FaultyBlobStorage(run.target)
+    assert (await run.once()).changes == 0
+    assert not any(layout.repository(APP) in operation for operation in run.target.mutations)
 
 
 class Collector:
@@ -301,6 +324,26 @@ async def test_what_collection_takes_meanwhile_is_brought_again(services, run, t
         await run.target.delete_tree("/")
     await run.once(guard=Collector(run.target, takes))
     assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_layer_that_collection_takes_and_the_source_unlinks_meanwhile_stays_away(services, run):
+    manifest = await push(services, APP, V1, b"a", b"b")
+    await run.once()
+    await run.target.delete([layout.revision_link(APP, manifest)])
+    await run.target.delete_tree(layout.tag(APP, V1))
+
+    class Unlinking(Collector):
+        async def confirm(self, ticket, references):
+            await services.storage.delete([layout.layer_link(APP, Digest.of(b"a"))])
+            return await super().confirm(ticket, references)
+
+    await run.once(guard=Unlinking(run.target, 1))
+
+    assert run.problems == []
+    links = {key for key in await registry_tree(services.storage) if not key.startswith(layout.BLOBS)}
+    assert {key for key in await registry_tree(run.target) if not key.startswith(layout.BLOBS)} == links
+    assert layout.blob_data(Digest.of(b"b")) in await registry_tree(run.target)
+    assert layout.blob_data(Digest.of(b"a")) not in await registry_tree(run.target)
 
 
 async def test_tag_keeps_its_manifest_from_collection(services, run):

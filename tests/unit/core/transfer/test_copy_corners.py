@@ -110,12 +110,15 @@ async def test_folder_that_is_no_repository_is_no_source(services, run):
 
 async def test_foreign_objects_of_the_target_are_left_alone(services, run):
     await push(services, APP, V1, b"layer")
-    key = f"{layout.tags(APP)}/.hidden/current/link"
-    await run.target.write(key, b"?")
+    keys = (f"{layout.tags(APP)}/.hidden/current/link", f"{layout.revisions(APP)}/README")
+    for key in keys:
+        await run.target.write(key, b"?")
     await push(CoreServices(storage=run.target), OTHER, V1, b"layer")
-    await run.once(follows_deletions=True)
-    assert await run.target.read(key) == b"?"
+    done = await run.once(follows_deletions=True)
+    assert [await run.target.read(key) for key in keys] == [b"?", b"?"]
     assert run.catalog == {APP: True, OTHER: False}
+    # What is counted is what the source has and the target does not get.
+    assert done.ignored == 0
 
 
 async def test_deletions_are_told_in_a_dry_run_and_nothing_goes(services, run):
@@ -150,6 +153,71 @@ async def test_link_that_is_deleted_after_it_was_listed_is_no_problem(services, 
     run.source.gone = layout.layer_link(APP, Digest.of(b"layer"))
     done = await run.once()
     assert (run.problems, done.layers_linked) == ([], 1)
+
+
+async def test_manifest_that_is_deleted_and_collected_after_it_was_listed_is_no_problem(services, run):
+    await push(services, APP, V1, b"layer")
+    manifest = image_manifest(b"{}")
+    digest = Digest.of(manifest)
+    await services.manifests.put(APP, manifest, OCI, digest=digest)
+    await services.storage.delete([layout.blob_data(digest)])
+    run.source = Listing(services.storage)
+    run.source.gone = layout.revision_link(APP, digest)
+    await run.once()
+    assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_layer_link_whose_name_is_no_digest_is_copied_by_what_it_holds(services, run):
+    await push(services, APP, V1, b"layer")
+    digest = await services.push_blob(OTHER, b"renamed")
+    await services.storage.write(f"{layout.layers(APP)}/by-hand/renamed/link", digest.encode())
+    await services.storage.delete_tree(layout.repository(OTHER))
+    await run.once()
+    assert run.problems == []
+    assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+class Meanwhile(FaultyBlobStorage):
+    """A target during whose last listing something happens at the source."""
+
+    happens = None
+
+    async def walk(self, prefix):
+        async for item in super().walk(prefix):
+            yield item
+        if prefix == layout.layers(APP):
+            await self.happens()
+
+
+async def test_image_that_is_pushed_again_after_the_comparison_is_not_deleted(services, run):
+    await push(services, APP, Tag("v2"), b"another")
+    manifest = await push(services, APP, V1, b"layer")
+    await run.once()
+    before = await registry_tree(run.target)
+    await services.manifests.delete(APP, Digest.of(manifest))
+    run.target = Meanwhile(run.target)
+    run.target.happens = lambda: push(services, APP, V1, b"layer")
+    done = await run.once(follows_deletions=True)
+    assert done.deleted == 0
+    assert await registry_tree(run.target) == before
+    assert [entry async for entry in CoreServices(storage=run.target.inner).trash.entries()] == []
+
+
+async def test_torn_link_of_the_target_is_deleted_and_the_others_can_be_restored(services, run):
+    await push(services, APP, V1, b"layer")
+    await run.once()
+    target = CoreServices(storage=run.target)
+    await push(target, OTHER, V1, b"layer")
+    before = await registry_tree(run.target)
+    torn = layout.layer_link(OTHER, Digest.of(b"torn"))
+    await run.target.write(torn, b"sha2")
+    await run.once(follows_deletions=True)
+    assert torn not in await registry_tree(run.target)
+    (part,) = [part async for part in target.trash.all_parts()]
+    assert torn not in {link.key for link in part.links}
+    await target.trash_service.restore(part.entry.id)
+    assert await registry_tree(run.target) == before
 
 
 async def test_child_that_a_listing_missed_is_brought_before_its_index(services, run):

@@ -1,6 +1,7 @@
 """Images out of a registry into a layout and back: what comes along, what is refused, what is believed."""
 
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -17,10 +18,13 @@ from core.errors import (
     ManifestInvalidError,
     ManifestUnknownError,
     NameUnknownError,
+    ObjectNotFoundError,
     SizeMismatchError,
     UnsupportedError,
 )
 from core.names import RepositoryName, Tag
+from core.ports.blob_storage import BlobReader
+from core.ports.image_layout import ImageLayout
 from core.transfer.exporting import ExportRequest, ImageExport
 from core.transfer.importing import ImageImport, ImportTarget
 from core.transfer.layout_index import blob_path
@@ -64,8 +68,41 @@ class Registries:
 
     async def take_in(self, path, name=None, tag=None):
         async with FolderImageLayout(path) as folder:
-            taking = ImageImport(self.registry, folder, observe=self.seen.append)
-            return await taking.run(ImportTarget(name=name, tag=tag))
+            return await self.take_in_from(folder, name, tag)
+
+    async def take_in_from(self, opened, name=None, tag=None):
+        taking = ImageImport(self.registry, opened, observe=self.seen.append)
+        return await taking.run(ImportTarget(name=name, tag=tag))
+
+
+class MemoryImageLayout(ImageLayout):
+    """A layout in memory, which needs no opening."""
+
+    def __init__(self, *blobs, images):
+        self._files = {blob_path(Digest.of(content)): content for content in (*blobs, *(each for each, _ in images))}
+        self._files["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
+        entries = [descriptor(content, media_type) for content, media_type in images]
+        self._files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+
+    async def read(self, path, *, limit):
+        async with self.open(path) as reader:
+            assert reader.size <= limit
+            return b"".join([piece async for piece in reader])
+
+    @asynccontextmanager
+    async def open(self, path):
+        if path not in self._files:
+            raise ObjectNotFoundError(path)
+        yield MemoryReader(self._files[path])
+
+
+class MemoryReader(BlobReader):
+    def __init__(self, content):
+        self.size = self.length = len(content)
+        self._content = content
+
+    async def __aiter__(self):
+        yield self._content
 
 
 @pytest.fixture
@@ -216,6 +253,31 @@ async def test_sparse_index_and_foreign_layer_are_exported_as_they_are(source, t
     await source.export(path, (APP, None))
     await target.take_in(path)
     assert await registry_tree(target.services.storage) == await registry_tree(source.services.storage)
+
+
+async def test_index_is_taken_in_without_the_child_that_the_layout_lacks(target):
+    here, elsewhere = image_manifest(b"{}", [b"a"]), image_manifest(b"{}", [b"b"])
+    index = image_index([elsewhere, here])
+    blobs = (b"{}", b"a", here)
+    async with MemoryImageLayout(*blobs, images=[(index, media_types.OCI_INDEX)]) as opened:
+        with pytest.raises(ManifestBlobUnknownError):
+            await target.take_in_from(opened, APP, V1)
+        target.services.manifests._policy = target.services.policy.__class__(requires_child=lambda _child: False)
+        taken = await target.take_in_from(opened, APP, V1)
+    assert (taken.manifests, taken.blobs_sent, taken.blobs_present) == (2, 0, 2)
+    assert (await target.registry.manifests.get(APP, V1)).content == index
+    with pytest.raises(ManifestUnknownError):
+        await target.registry.manifests.get(APP, Digest.of(elsewhere))
+
+
+async def test_layer_that_lies_elsewhere_is_not_asked_of_the_layout(target):
+    foreign = descriptor(b"elsewhere", LAYER_MEDIA_TYPE, urls=["https://example.com/layer"])
+    manifest = json.dumps({**json.loads(image_manifest(b"{}")), "layers": [foreign]}).encode()
+    target.services.manifests._policy = target.services.policy.__class__(allows_url=lambda _url: True)
+    async with MemoryImageLayout(b"{}", images=[(manifest, OCI)]) as opened:
+        taken = await target.take_in_from(opened, APP, V1)
+    assert (taken.blobs_sent, taken.bytes_sent) == (1, len(b"{}"))
+    assert (await target.registry.manifests.get(APP, V1)).content == manifest
 
 
 async def test_blob_of_another_repository_is_mounted(source, target, path):
