@@ -149,6 +149,27 @@ async def test_budget_is_kept(services, clock):
     assert sum(waits[-1:]) == pytest.approx(102 / 20)
 
 
+async def test_large_sessions_cost_what_their_listing_does(services, clock):
+    """Distribution keeps a state of the hash for every piece: an upload of many pieces has many objects."""
+    for number in range(2_500):
+        await services.storage.write(f"{layout.upload(NAME, ID)}/hashstates/sha256/{number}", b"")
+    clock[0] += AGE * 2
+    takes = []
+
+    class CountingBudget(Budget):
+        @override
+        async def take(self, *, requests=1, size=0):
+            takes.append(requests)
+
+    time = SimulatedTime()
+    budget = CountingBudget(Rates(), clock=time.clock, sleep=time.sleep)
+    purged = await remove_abandoned(services.storage, before=clock[0] - AGE, budget=budget)
+    assert purged.sessions == [layout.upload(NAME, ID)]
+    # Three pages, the removal of one session, and the look for what no listing shows.
+    assert takes == [1, 1, 1, 3, 1]
+    assert await services.keys() == set()
+
+
 @pytest.mark.parametrize(
     ("key", "session"),
     [

@@ -212,6 +212,21 @@ async def test_release_of_a_lost_lease_leaves_the_new_one(storage, time):
     assert await contender.owner() == "b"
 
 
+async def test_release_leaves_what_somebody_else_put_there(storage, time):
+    """Whoever removes a lease by hand lets another take it, long before its holder would have lost it."""
+    holder, contender = make_lease(storage, time, "a"), make_lease(storage, time, "b")
+    await finish(time, holder.try_acquire())
+    await storage.delete([KEY])
+    assert await finish(time, contender.try_acquire())
+    assert holder.is_held
+
+    await holder.release()
+
+    assert not holder.is_held
+    assert await contender.owner() == "b"
+    assert await finish(time, contender.renew())
+
+
 async def test_block_keeps_the_lease_and_gives_it_back(storage, time):
     lease = make_lease(storage, time)
     await finish(time, lease.try_acquire())

@@ -1,5 +1,6 @@
 """The read-only switch: seen soon by every process, ended by the store's time, kept when the store cannot be read."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -69,6 +70,17 @@ async def test_looking_costs_one_request_a_view(storage, time, make_switch):
     await time.advance(VIEW_SECONDS_MAX + 0.01)
     await switch.require_writable()
     assert len(storage.operations) == 2
+
+
+async def test_those_who_come_at_once_share_one_look(storage, make_switch):
+    """A burst of pushes to a process that has not looked for a while is one request, and all are refused."""
+    await switch_on(storage, ReadOnly(reason="moving house"))
+    storage.operations.clear()
+    storage._delay_rate = 1.0
+    switch = make_switch()
+    refused = await asyncio.gather(*(switch.require_writable() for _ in range(10)), return_exceptions=True)
+    assert [str(error) for error in refused] == ["moving house"] * 10
+    assert storage.operations == [f"read {layout.READ_ONLY}"]
 
 
 async def test_mode_ends_by_itself(storage, time, make_switch):

@@ -140,6 +140,26 @@ async def test_tag_that_is_pushed_in_between_stays(storage, time):
     assert later is plan
 
 
+async def test_tags_that_are_all_pushed_before_their_deletion_stay(storage, time):
+    """Nothing is left to delete, and nothing is told or recorded as deleted."""
+    await push(storage, time, NAME, ["a", "b"])
+
+    class LateStorage(FaultyBlobStorage):
+        """Has the tag pushed again when it is looked at for the last time."""
+
+        async def stat(self, key):
+            if key == layout.tag_current_link(NAME, Tag("a")):
+                await push(storage, time, NAME, ["a"])
+            return await super().stat(key)
+
+    registry = registry_of(LateStorage(storage.inner), RetentionRule(keep_last=1))
+    [plan] = await apply(registry)
+    assert [state.tag for state in plan.going] == ["a"]
+    assert list(plan.removed) == []
+    assert await left(storage) == ["a", "b"]
+    assert [removal async for removal in registry.trash.removals()] == []
+
+
 @pytest.mark.parametrize(
     ("changes", "stands"),
     [

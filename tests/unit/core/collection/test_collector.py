@@ -231,6 +231,22 @@ async def test_schema1_stays_with_layers_and_signatures(store, services):
     assert report.manifests_removed == 0, "schema 1 is kept even untagged: it is told as a problem"
 
 
+async def test_signature_of_a_manifest_that_goes_goes_too(store, services):
+    """The link of a signature keeps its data only for as long as something needs the manifest."""
+    untagged = await push_image(services, NAME, CONFIG, [b"x"])
+    signature = Digest.of(b"signature")
+    key = f"{layout.signatures(NAME, untagged)}/sha256/{signature.encoded}/link"
+    await services.storage.write(layout.blob_data(signature), b"signature")
+    await services.links.write(key, signature)
+    await grow_old(store)
+    assert (await store.collect()).blobs_removed == 0
+    assert {key, layout.blob_data(signature)} <= await store.keys()
+    report = await store.collect(deletes_untagged=True)
+    assert (report.manifests_removed, report.blobs_removed) == (1, 4)
+    assert await store.keys(layout.repository(NAME)) == set()
+    assert await blobs(store) == set()
+
+
 async def test_manifest_among_the_layers_stays(store, services):
     payload = json.dumps({"schemaVersion": 1, "fsLayers": [{"blobSum": Digest.of(b"l")}]}).encode()
     digest = Digest.of(payload)
@@ -341,12 +357,46 @@ async def test_spared_digests_stay_until_their_time_is_over(store, services):
     assert (await store.collect(deletes_untagged=True)).blobs_removed == 3
 
 
+async def test_manifest_that_is_spared_in_its_round_keeps_what_goes_with_it(store, services):
+    """Somebody asked for it after it was condemned: its layers stay, and what tells which tags it had."""
+    overwritten = await push_image(services, NAME, CONFIG, [b"1"], tags=["x"])
+    await push_image(services, NAME, CONFIG, [b"2"], tags=["x"])
+    other = await push_image(services, NAME, CONFIG, [b"3"])
+    await grow_old(store)
+    run = asyncio.ensure_future(store.collector(deletes_untagged=True).run())
+    await store.time.advance(30)
+    assert await store.keys(layout.COLLECTION_ROUNDS)
+    await services.storage.write(layout.spare(overwritten), b"")
+    report = await store.finish(run)
+    assert report.manifests_removed == 1
+    assert not await is_complete(services, NAME, other)
+    assert await is_complete(services, NAME, overwritten)
+    assert layout.tag_index_link(NAME, Tag("x"), overwritten) in await store.keys()
+
+
 async def test_spared_layer_keeps_its_link(store, services):
     await services.push_blob(NAME, b"x")
     await grow_old(store)
     await services.storage.write(layout.spare(Digest.of(b"x")), b"")
     assert (await store.collect()).layer_links_removed == 0
     assert await services.read_blob(NAME, Digest.of(b"x")) == b"x"
+
+
+async def test_alias_that_is_spared_in_its_round_keeps_its_data(store, services):
+    """Spoken of by its sha512, stored by Distribution under the sha256 that its link holds."""
+    alias, stored = Digest.of(b"asked for", "sha512"), Digest.of(b"asked for")
+    await services.storage.write(layout.blob_data(stored), b"asked for")
+    for digest in (alias, stored):
+        await services.links.write(layout.layer_link(NAME, digest), stored)
+    await services.push_blob(NAME, b"not asked for")
+    await grow_old(store)
+    run = asyncio.ensure_future(store.collector().run())
+    await store.time.advance(30)
+    await services.storage.write(layout.spare(alias), b"")
+    report = await store.finish(run)
+    assert (report.layer_links_removed, report.blobs_removed) == (1, 1)
+    assert await services.read_blob(NAME, alias) == b"asked for"
+    assert await blobs(store) == encoded(b"asked for")
 
 
 async def test_budget_is_kept(store, services):

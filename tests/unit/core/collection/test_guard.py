@@ -15,15 +15,16 @@ from core.digest import Digest
 from core.errors import (
     BlobUnknownError,
     ManifestBlobUnknownError,
+    ManifestUnknownError,
     StorageCorruptError,
     StorageUnavailableError,
 )
 from core.manifest_cache import ManifestCache
-from core.media_types import OCI_MANIFEST
+from core.media_types import OCI_INDEX, OCI_MANIFEST
 from core.names import RepositoryName, Tag
 from core.trash import Trash
 from core.trash_entry import TrashKind
-from tests.support.content import image_manifest
+from tests.support.content import image_index, image_manifest
 from tests.support.core_services import CoreServices, chunks, counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.simulated_time import SimulatedTime
@@ -178,6 +179,17 @@ async def test_answer_about_a_damaged_manifest_rescues_nothing(services, rounds,
         )
 
 
+async def test_condemned_manifest_of_another_repository_brings_nothing_into_this_one(services, rounds, time):
+    """Nobody reads the layers of a repository by asking another one, that they may read, for its manifest."""
+    await condemn(rounds, BLOB, IMAGE)
+    await time.advance(31)
+    with pytest.raises(ManifestUnknownError):
+        await services.manifests.get(OTHER, IMAGE)
+    assert await services.keys(layout.repository(OTHER)) == set()
+    with pytest.raises(BlobUnknownError):
+        await services.read_blob(OTHER, BLOB)
+
+
 async def test_blob_of_a_later_or_an_earlier_batch_is_told_of(services, rounds, time):
     await condemn(rounds, BLOB, first=1, last=2)
     for batch in (0, 3):
@@ -256,6 +268,25 @@ async def test_refused_push_leaves_a_manifest_that_is_tagged(services, rounds, t
     with pytest.raises(ManifestBlobUnknownError):
         await push_again(services)
     assert (await services.manifests.get(NAME, Tag("x"))).content == MANIFEST
+
+
+async def test_push_of_an_index_whose_image_is_lost_names_the_image_alone(services, rounds, time):
+    """What the image led to is not known any more; the client pushes it again with all of that."""
+    await condemn(rounds, IMAGE)
+    await rounds.enter(ROUND, 0)
+    await services.guard.poll()
+    index = image_index([MANIFEST])
+    push = asyncio.create_task(services.manifests.put(NAME, index, OCI_INDEX, tags=[Tag("multi")]))
+    await time.advance(2)
+    assert not push.done()
+    await services.storage.inner.delete([layout.revision_link(NAME, IMAGE), layout.blob_data(IMAGE)])
+    await rounds.end(ROUND)
+    await time.advance(1)
+    with pytest.raises(ManifestBlobUnknownError) as refused:
+        await push
+    assert refused.value.digests == (IMAGE,)
+    assert await services.keys(layout.revisions(NAME)) == set()
+    assert not await services.tag_links.pointing_at(NAME, Digest.of(index))
 
 
 async def test_upload_of_what_is_lost_can_be_tried_again(services, rounds, time):

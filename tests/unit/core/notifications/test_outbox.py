@@ -1,5 +1,6 @@
 """What the outbox does with what is not its own, or broken, and how much it keeps in memory."""
 
+import asyncio
 import json
 
 import pytest
@@ -67,6 +68,21 @@ async def test_memory_of_what_was_recorded_is_bounded(storage, monkeypatch):
     found = [event.id for batch in await outbox.queued("e") for event in await outbox.read("e", batch)]
     assert found == [str(number) for number in range(10)]
     assert outbox._remembered_bytes == 0
+
+
+async def test_long_listing_lets_requests_through(storage, monkeypatch):
+    monkeypatch.setattr(outbox_module, "_NAMES_AT_ONCE", 10)
+    outbox = make(storage)
+    for number in range(35):
+        await outbox.record({"e": [make_event(str(number))]})
+    listing = asyncio.ensure_future(outbox.queued("e"))
+    # This task is a request that wants a turn now and then.
+    turns = 0
+    while not listing.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 3
+    assert len(await listing) == 35
 
 
 async def test_replay_of_nothing_costs_nothing(storage):

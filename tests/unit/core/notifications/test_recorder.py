@@ -184,6 +184,28 @@ async def test_cancelled_caller_leaves_its_items_to_be_written():
     assert written == ["gone", "stays"]
 
 
+async def test_cancelled_caller_is_not_told_that_its_group_failed():
+    """Nor does it keep the others of its group from being told, and later ones from being written."""
+    written, gate = [], asyncio.Event()
+
+    async def write(items):
+        await gate.wait()
+        if "gone" in items:
+            raise StorageUnavailableError("full")
+        written.extend(items)
+
+    commit = GroupCommit(write)
+    gone, stays = (asyncio.ensure_future(commit.add([name])) for name in ("gone", "stays"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    gate.set()
+    with pytest.raises(StorageUnavailableError):
+        await asyncio.wait_for(stays, 5)
+    assert gone.cancelled()
+    await asyncio.wait_for(commit.add(["later"]), 5)
+    assert written == ["later"]
+
+
 async def test_failed_group_tells_all_of_it_and_the_next_goes_on():
     async def write(items):
         if "bad" in items:
