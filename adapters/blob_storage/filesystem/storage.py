@@ -35,7 +35,7 @@ _FIRST_BATCH: Final = 128
 """How many listed items the first hop to a thread fetches: a page, 100 by default, and whether more follow."""
 
 _LAST_BATCH: Final = 2048
-"""How many the later hops come to fetch, each twice as many as the one before."""
+"""How many the later hops come to fetch, each eight times as many as the one before."""
 
 
 class FilesystemBlobStorage(BlobStorage, Diagnosable):
@@ -246,7 +246,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
             while batch := await self._run(key, _take, items, size):
                 for item in batch:
                     yield item
-                size = min(size * 2, _LAST_BATCH)
+                size = min(size * 8, _LAST_BATCH)
 
     def _read_now(self, path: str, key: str, limit: int) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
