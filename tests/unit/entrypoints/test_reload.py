@@ -53,7 +53,10 @@ async def running(reloader: Reloader, caplog: pytest.LogCaptureFixture) -> Async
 
 
 def write(path: Path, text: str) -> None:
-    path.write_text(text)
+    """Have a text in a file at once: one that is written piece by piece may be seen in between."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 async def until(condition: Callable[[], object]) -> None:
