@@ -135,6 +135,8 @@ class RequestBody(ContentSource):
                 await run_turn(pump, offload)
             except BodyEndedError as error:
                 raise ClientGoneError("the body ended early") from error
+            # Whoever asks how much of the body has arrived is told as if it had come the usual way.
+            self._content.total_bytes += left - pump.left
             self._count(left - pump.left, waited_seconds=pump.waited_seconds - waited_seconds)
             if pump.is_idle:
                 await self._pace.wait(readable(descriptor))

@@ -8,11 +8,13 @@ import threading
 
 import pytest
 
+from config.settings import Settings
 from core.digest import Digest
 from core.errors import StorageUnavailableError
 from core.names import RepositoryName
 from entrypoints.http import pouring
-from tests.support.guarded_server import with_limits
+from tests.http.conftest import open_app
+from tests.support.guarded_server import run_guarded, with_limits
 from tests.support.streams import payload
 
 NAME = RepositoryName("a")
@@ -80,6 +82,23 @@ async def test_request_that_follows_at_once_is_its_own(guarded, services):
     assert [(await answer(reader))[0] for _ in range(3)] == [201, 201, 200]
     assert await services.read_blob(NAME, Digest.of(second)) == second
     writer.close()
+
+
+async def test_all_bytes_count_as_received(services, turns):
+    received = []
+    app = open_app(services, Settings())
+
+    async def note(request, _response):
+        received.append(request.content.total_bytes)
+
+    app.on_response_prepare.append(note)
+    async with run_guarded(app, Settings()) as server:
+        reader, writer = await server.connect()
+        writer.write(put())
+        assert (await answer(reader))[0] == 201
+        writer.close()
+    assert turns
+    assert received == [len(CONTENT)]
 
 
 async def test_slow_client_is_waited_for_without_a_thread(guarded, services, turns):
