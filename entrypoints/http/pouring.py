@@ -8,7 +8,7 @@ import asyncio
 import os
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final, Protocol, runtime_checkable
 
@@ -121,14 +121,25 @@ class Pump:
 
 async def run_turn(pump: Pump, offload: Offload) -> None:
     """Run a turn in a thread; a cancelled caller leaves only when the thread has left the descriptor and `take`."""
-    running = asyncio.ensure_future(offload(pump.turn))
+    await outlast(offload(pump.turn), stop=pump.stop)
+
+
+async def outlast(call: Awaitable[None], *, stop: Callable[[], None] = lambda: None) -> None:
+    """Wait for what runs in a thread; a cancelled caller asks it to stop, and leaves only when it has ended.
+
+    What the thread writes to must not be closed under it: its number may soon be that of another file.
+    """
+    running = asyncio.ensure_future(call)
     try:
         await asyncio.shield(running)
     except asyncio.CancelledError:
-        pump.stop()
+        stop()
         while not running.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
+        if not running.cancelled():
+            # Looked at, for nobody else will: the cancellation is what the caller is told.
+            running.exception()
         raise
 
 

@@ -13,7 +13,7 @@ from core.content_source import ContentSource, Offload
 from core.errors import BlobTooLargeError, ManifestTooLargeError
 from core.ports.blob_storage import BlobReader
 from entrypoints.http.keys import BODY_LIMITS
-from entrypoints.http.pouring import POURED_BYTES_MIN, BodyEndedError, Pump, SocketLender, readable, run_turn
+from entrypoints.http.pouring import POURED_BYTES_MIN, BodyEndedError, Pump, SocketLender, outlast, readable, run_turn
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ class RequestBody(ContentSource):
         with self._protocol.lend(self._content) as descriptor:
             for piece in arrived:
                 self._count(len(piece))
-                await offload(take, memoryview(piece))
+                await outlast(offload(take, memoryview(piece)))
             if self._left:
                 await self._pump(Pump(descriptor, take, self._left), descriptor, offload)
 

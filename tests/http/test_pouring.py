@@ -238,3 +238,23 @@ async def test_cancelled_upload_leaves_when_its_thread_has():
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(turn, 10)
         assert pump.left == 900
+
+
+async def test_cancelled_caller_outlasts_what_takes_the_first_bytes():
+    taken, may_go_on, has_ended = threading.Event(), threading.Event(), threading.Event()
+
+    def take():
+        taken.set()
+        assert may_go_on.wait(10)
+        has_ended.set()
+
+    call = asyncio.get_running_loop().run_in_executor(None, take)
+    waiting = asyncio.create_task(pouring.outlast(call))
+    await asyncio.to_thread(taken.wait, 10)
+    waiting.cancel()
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(waiting, 10)
+    assert has_ended.is_set()
