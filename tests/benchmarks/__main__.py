@@ -33,10 +33,12 @@ def main() -> int:
         return 1
     workloads = [workload for workload in WORKLOADS if options.only in workload.name]
     folder = Path(tempfile.mkdtemp(prefix="registry-bench-", dir=options.folder))
+    scratch = Path(tempfile.mkdtemp(prefix="registry-bench-", dir="/dev/shm"))
     try:
-        _run(folder, peers, workloads, options)
+        _run(folder, scratch, peers, workloads, options)
     finally:
         shutil.rmtree(folder)
+        shutil.rmtree(scratch)
     return 0
 
 
@@ -51,7 +53,13 @@ def _parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(folder: Path, peers: dict[str, StartPeer], workloads: list[Workload], options: argparse.Namespace) -> None:
+def _run(
+    folder: Path,
+    scratch: Path,
+    peers: dict[str, StartPeer],
+    workloads: list[Workload],
+    options: argparse.Namespace,
+) -> None:
     data = os.urandom(LARGE_BYTES)
     large = LargeBlob(data, digest_of(data))
     names = list(peers)
@@ -66,8 +74,7 @@ def _run(folder: Path, peers: dict[str, StartPeer], workloads: list[Workload], o
             server = start(home / "server", home / "storage")
             stack.callback(server.kill)
             start_ms[name], memory[name] = _fill_and_restart(server, large)
-            (home / "scratch").mkdir()
-            subjects[name] = Subject(server, home / "storage", home / "scratch", large, options.seconds)
+            subjects[name] = Subject(server, home / "storage", scratch, large, options.seconds)
         for number in range(options.rounds):
             for row in workloads:
                 _measure_row(row, subjects, samples, number)
