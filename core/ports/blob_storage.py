@@ -13,6 +13,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
+from core.content_source import Offload
+
 SMALL_OBJECT_BYTES_MAX: Final = 4 * 1024 * 1024
 """The default limit of `read`: links take 71 bytes, manifests at most this."""
 
@@ -38,6 +40,8 @@ class BlobReader(ABC):
     file: BinaryIO | None = None
     """The open file where the bytes lie plain in one and the kernel can copy them, beginning at `offset`."""
     offset: int = 0
+    offload: Offload | None = None
+    """Threads of the store for whoever reads `file`, which may wait for the disk; there where `file` is."""
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[bytes]:

@@ -4,17 +4,14 @@ The usual way of a piece (event loop, parser, buffer, two changes of threads) co
 it: over four connections, 256 MiB took 690 ms of it, and take half as much like this. `tests.benchmarks` has the rows.
 """
 
-import asyncio
 import os
 import select
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Final, Protocol, runtime_checkable
-
-from aiohttp import StreamReader
+from collections.abc import Callable
+from typing import Final
 
 from core.content_source import Offload
+from entrypoints.http.lending import outlast
 
 POURED_BYTES_MIN: Final = 1024 * 1024
 """Less is not worth the ado."""
@@ -31,20 +28,6 @@ _WAITING_SECONDS_MAX: Final = 0.05
 
 class BodyEndedError(Exception):
     """The connection ended before the body did."""
-
-
-@runtime_checkable
-class SocketLender(Protocol):
-    """A connection whose socket can be had for the rest of a body of known length."""
-
-    def can_lend(self, payload: StreamReader) -> bool:
-        """Whether the bytes on the wire are those of the body (no TLS), and some are still to come."""
-
-    def lend(self, payload: StreamReader) -> AbstractContextManager[int]:
-        """Lend a descriptor, on which nobody else reads, for a block that reads exactly the rest of the body.
-
-        A block that is left by an exception leaves a connection that takes no more requests.
-        """
 
 
 class Pump:
@@ -122,43 +105,3 @@ class Pump:
 async def run_turn(pump: Pump, offload: Offload) -> None:
     """Run a turn in a thread; a cancelled caller leaves only when the thread has left the descriptor and `take`."""
     await outlast(offload(pump.turn), stop=pump.stop)
-
-
-async def outlast(call: Awaitable[None], *, stop: Callable[[], None] = lambda: None) -> None:
-    """Wait for what runs in a thread; a cancelled caller asks it to stop, and leaves only when it has ended.
-
-    What the thread writes to must not be closed under it: its number may soon be that of another file.
-    """
-    running = asyncio.ensure_future(call)
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        stop()
-        while not running.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([running])
-        if not running.cancelled():
-            # Looked at, for nobody else will: the cancellation is what the caller is told.
-            running.exception()
-        raise
-
-
-async def readable(descriptor: int) -> None:
-    """Wait until there are bytes, or the end of the connection is."""
-    loop = asyncio.get_running_loop()
-    arrived = asyncio.Event()
-    loop.add_reader(descriptor, arrived.set)
-    try:
-        await arrived.wait()
-    finally:
-        loop.remove_reader(descriptor)
-
-
-@contextmanager
-def duplicate(descriptor: int) -> Iterator[int]:
-    """Yield a descriptor of one's own, which stays valid when the other is closed."""
-    own = os.dup(descriptor)
-    try:
-        yield own
-    finally:
-        os.close(own)

@@ -6,8 +6,8 @@ What aiohttp answers itself (a request that cannot be parsed never reaches the a
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from aiohttp import HttpVersion10, StreamReader, web
@@ -21,7 +21,7 @@ from config.settings import LimitSettings
 from entrypoints.http.access_log import AccessLogger
 from entrypoints.http.draining import CUT_SECONDS
 from entrypoints.http.errors import envelope, render, respond
-from entrypoints.http.pouring import duplicate
+from entrypoints.http.lending import duplicate
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request
 from entrypoints.http.streaming import READ_BUFFER_BYTES, ClientGoneError
 
@@ -98,6 +98,20 @@ class GuardedProtocol(RequestHandler):
         # The parser has not seen the end of the body, and never will.
         self._parser = self._new_parser()
         payload.feed_eof()
+
+    @asynccontextmanager
+    async def lend_output(self) -> AsyncIterator[int]:
+        """Lend a descriptor for a block that writes to the socket (see `SocketLender`)."""
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            # Writing pauses at once, and goes on when nothing is left in our memory.
+            self.transport.set_write_buffer_limits(high=0)
+            await self._drain_helper()
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the connection was closed before the answer")
+        transport.set_write_buffer_limits()
+        with duplicate(transport.get_extra_info("socket").fileno()) as descriptor:
+            yield descriptor
 
     def _new_parser(self) -> HttpRequestParser:
         # As aiohttp makes the first one.

@@ -1,4 +1,4 @@
-"""Bytes in and out, piece by piece, with back-pressure and bounded memory."""
+"""Bytes on their way in, piece by piece, with back-pressure and bounded memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,9 +11,9 @@ from typing_extensions import override
 from config.settings import LimitSettings
 from core.content_source import ContentSource, Offload
 from core.errors import BlobTooLargeError, ManifestTooLargeError
-from core.ports.blob_storage import BlobReader
 from entrypoints.http.keys import BODY_LIMITS
-from entrypoints.http.pouring import POURED_BYTES_MIN, BodyEndedError, Pump, SocketLender, outlast, readable, run_turn
+from entrypoints.http.lending import SocketLender, outlast, readable
+from entrypoints.http.pouring import POURED_BYTES_MIN, BodyEndedError, Pump, run_turn
 
 T = TypeVar("T")
 
@@ -168,26 +168,3 @@ async def read_body(request: web.BaseRequest, *, limit: int) -> bytes:
         if len(body) > limit:
             raise ManifestTooLargeError(limit)
     return bytes(body)
-
-
-async def send_blob(request: web.BaseRequest, response: web.StreamResponse, reader: BlobReader) -> None:
-    """Send what the reader holds as the body of `response`, whose `Content-Length` is set."""
-    writer = await response.prepare(request)
-    transport = request.transport
-    if writer is None or transport is None:
-        raise ClientGoneError("the connection was closed before the answer")
-    is_plain = transport.get_extra_info("sslcontext") is None
-    if reader.file is not None and reader.length and is_plain:
-        # The kernel copies from the page cache to the socket. Over TLS asyncio would copy in pieces of 16 KiB, a thread
-        # each, and would not notice a client that closed: it read the whole blob for nobody.
-        writer.send_headers()
-        await asyncio.get_running_loop().sendfile(transport, reader.file, reader.offset, reader.length)
-        # The kernel's part counts too: for the access log, and for what leaves when a connection breaks.
-        writer.output_size += reader.length
-    else:
-        async for chunk in reader:
-            await response.write(chunk)
-            # Bytes that are in memory never wait, nor does a write to a connection that is gone: without a turn of the
-            # loop nobody would be told that it is.
-            await asyncio.sleep(0)
-    await response.write_eof()

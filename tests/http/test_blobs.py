@@ -122,9 +122,27 @@ async def test_store_that_offers_a_url_is_where_clients_go(api, monkeypatch):
         assert response.status == 200
 
 
-@pytest.mark.usefixtures("blob")
 async def test_failure_in_the_middle_of_a_body_ends_the_connection(api, monkeypatch):
     """A second answer after the first bytes would be taken for blob content."""
+    large = payload(300_000)
+    digest = await api.push_blob("a/b", large)
+    async with api.services.blobs.open(RepositoryName("a/b"), digest) as reader:
+        kind = type(reader)
+
+    async def broken(_self):
+        yield large[:100]
+        raise StorageUnavailableError("the store went away")
+
+    monkeypatch.setattr(kind, "__aiter__", broken)
+    async with api.request("GET", f"/v2/a/b/blobs/{digest}") as response:
+        assert response.status == 200
+        with pytest.raises(ClientError):
+            await response.read()
+
+
+@pytest.mark.usefixtures("blob")
+async def test_failure_of_the_store_is_told_where_nothing_was_sent(api, monkeypatch):
+    """A small blob is there whole before its head is sent."""
     async with api.services.blobs.open(RepositoryName("a/b"), DIGEST) as reader:
         kind = type(reader)
 
@@ -134,6 +152,4 @@ async def test_failure_in_the_middle_of_a_body_ends_the_connection(api, monkeypa
 
     monkeypatch.setattr(kind, "__aiter__", broken)
     async with api.request("GET", URL) as response:
-        assert response.status == 200
-        with pytest.raises(ClientError):
-            await response.read()
+        assert (response.status, await error_codes(response)) == (503, ["UNAVAILABLE"])

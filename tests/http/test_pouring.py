@@ -13,6 +13,7 @@ from core.digest import Digest
 from core.errors import StorageUnavailableError
 from core.names import RepositoryName
 from entrypoints.http import pouring
+from entrypoints.http.lending import outlast
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded, with_limits
 from tests.support.streams import payload
@@ -249,7 +250,7 @@ async def test_cancelled_caller_outlasts_what_takes_the_first_bytes():
         has_ended.set()
 
     call = asyncio.get_running_loop().run_in_executor(None, take)
-    waiting = asyncio.create_task(pouring.outlast(call))
+    waiting = asyncio.create_task(outlast(call))
     await asyncio.to_thread(taken.wait, 10)
     waiting.cancel()
     await asyncio.sleep(0.05)

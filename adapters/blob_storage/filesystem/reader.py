@@ -60,6 +60,7 @@ class FileReader(BlobReader):
         self.size = size
         self.offset = offset
         self.length = length
+        self.offload = calls.run
         self._key = key
         self._calls = calls
         self._page_cache = cache

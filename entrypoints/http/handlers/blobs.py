@@ -16,7 +16,7 @@ from entrypoints.http.handlers.base import content_headers, not_modified
 from entrypoints.http.keys import CALLER
 from entrypoints.http.ranges import ByteRange, matches_etag, parse_range
 from entrypoints.http.routes import Target
-from entrypoints.http.streaming import send_blob
+from entrypoints.http.sending import send_blob
 
 _IMMUTABLE: Final = {"Accept-Ranges": "bytes", "Cache-Control": "max-age=31536000", "Content-Type": OCTET_STREAM}
 

@@ -1,0 +1,230 @@
+"""Large blobs, which threads copy from a file to the socket: whole, in turn with others, and never for nobody."""
+
+import asyncio
+import os
+import re
+import socket
+import struct
+import threading
+
+import pytest
+
+from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from config.settings import Settings
+from core.digest import Digest
+from core.names import RepositoryName
+from entrypoints.http import sending
+from tests.http.conftest import open_app
+from tests.support.core_services import CoreServices, chunks
+from tests.support.guarded_server import run_guarded, with_limits
+from tests.support.streams import payload
+
+NAME = RepositoryName("a")
+CONTENT = payload(20_000_000)
+DIGEST = Digest.of(CONTENT)
+HEAD = f"GET /v2/a/blobs/{DIGEST} HTTP/1.1\r\nHost: a\r\n"
+GET = f"{HEAD}\r\n".encode()
+
+
+@pytest.fixture
+async def services(tmp_path):
+    async with FilesystemBlobStorage(str(tmp_path)) as storage:
+        services = CoreServices(storage=storage)
+        await services.uploads.put(NAME, DIGEST, chunks(CONTENT))
+        yield services
+
+
+@pytest.fixture
+def turns(monkeypatch):
+    """Count what threads are given to do."""
+    threads = []
+    turn = sending.Hose.turn
+
+    def count(hose):
+        threads.append(threading.get_ident())
+        turn(hose)
+
+    monkeypatch.setattr(sending.Hose, "turn", count)
+    return threads
+
+
+async def answer(reader):
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+    return int(head.split(b" ", 2)[1]), await asyncio.wait_for(reader.readexactly(length), 20)
+
+
+async def test_threads_send_large_blobs_and_the_connection_serves_on(guarded, turns):
+    server = await guarded()
+    reader, writer = await server.connect()
+    for _ in range(3):
+        writer.write(GET)
+        assert await answer(reader) == (200, CONTENT)
+    assert len(turns) >= 3
+    assert threading.get_ident() not in turns
+    writer.close()
+
+
+async def test_requests_that_follow_at_once_are_answered_in_order(guarded):
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(GET + b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n" + GET)
+    answers = [await answer(reader) for _ in range(3)]
+    assert answers == [(200, CONTENT), (200, b"{}"), (200, CONTENT)]
+    writer.close()
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 9_999_999), (1, 1_000_000), (19_000_000, 19_999_999)])
+async def test_range_is_sent(guarded, turns, first, last):
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(f"{HEAD}Range: bytes={first}-{last}\r\n\r\n".encode())
+    assert await answer(reader) == (206, CONTENT[first : last + 1])
+    assert turns
+    writer.close()
+
+
+async def test_small_parts_take_no_thread(guarded, turns):
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(f"{HEAD}Range: bytes=5-200000\r\n\r\n".encode())
+    assert await answer(reader) == (206, CONTENT[5:200_001])
+    assert turns == []
+    writer.close()
+
+
+async def test_slow_client_is_waited_for_without_a_thread(guarded, turns):
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(GET)
+    async with asyncio.timeout(10):
+        while not turns:  # noqa: ASYNC110 - threads tell nobody
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    begun = len(turns)
+    # What the kernel takes is sent; then no thread is asked before there is room again.
+    await asyncio.sleep(0.3)
+    assert len(turns) == begun
+    # Others are served meanwhile.
+    assert b"200 OK" in await server.exchange(b"GET /v2/ HTTP/1.0\r\nHost: a\r\n\r\n")
+    assert await answer(reader) == (200, CONTENT)
+    assert len(turns) > begun
+    writer.close()
+
+
+async def test_event_loop_goes_on_while_a_blob_is_sent(guarded, monkeypatch):
+    may_go_on = threading.Event()
+    sendfile = os.sendfile
+
+    def wait_for_the_disk(*arguments):
+        assert may_go_on.wait(10)
+        return sendfile(*arguments)
+
+    monkeypatch.setattr(os, "sendfile", wait_for_the_disk)
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(GET)
+    assert b"200 OK" in await server.exchange(b"GET /v2/ HTTP/1.0\r\nHost: a\r\n\r\n")
+    may_go_on.set()
+    assert await answer(reader) == (200, CONTENT)
+    writer.close()
+
+
+@pytest.mark.parametrize("leave", ["close", "reset"])
+async def test_client_that_leaves_is_noticed(services, turns, caplog, leave):
+    caplog.set_level("INFO")
+    sizes = []
+    app = open_app(services, Settings())
+
+    async def note(_request, response):
+        sizes.append(response)
+
+    app.on_response_prepare.append(note)
+    async with run_guarded(app, Settings()) as server:
+        reader, writer = await server.connect()
+        writer.write(GET)
+        await reader.readexactly(1_000_000)
+        if leave == "reset":
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+        async with asyncio.timeout(10):
+            while "client went away" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+                await asyncio.sleep(0.01)
+        assert turns
+        # Those that the kernel took are counted, and not those that it did not.
+        assert 1_000_000 < sizes[0]._payload_writer.output_size < len(CONTENT)
+
+
+async def test_client_that_takes_nothing_is_cut_off(guarded, caplog):
+    caplog.set_level("INFO")
+    server = await guarded(with_limits(send_seconds=0.5))
+    _, writer = await server.connect()
+    writer.write(GET)
+    async with asyncio.timeout(20):
+        while "client went away" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+            await asyncio.sleep(0.05)
+    writer.close()
+
+
+async def test_file_that_ends_early_ends_the_connection(guarded, services, caplog, monkeypatch):
+    """The client must not wait for bytes that never come, nor take the answer for whole."""
+    turn = sending.Hose.turn
+
+    def cut(hose):
+        os.ftruncate(os.open(f"/proc/self/fd/{hose._file}", os.O_WRONLY), 5_000_000)
+        turn(hose)
+
+    monkeypatch.setattr(sending.Hose, "turn", cut)
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(GET)
+    await reader.readuntil(b"\r\n\r\n")
+    received = await asyncio.wait_for(reader.read(), 10)
+    assert len(received) < len(CONTENT)
+    assert "ended" in caplog.text
+    writer.close()
+
+
+async def test_disk_that_fails_ends_the_connection(guarded, caplog, monkeypatch):
+    def fail(*_arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "sendfile", fail)
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(GET)
+    await reader.readuntil(b"\r\n\r\n")
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert "Input/output error" in caplog.text
+    writer.close()
+
+
+async def test_cancelled_pull_leaves_when_its_thread_has(services):
+    """The file and the descriptor are closed next: their numbers may soon be those of others."""
+    copying, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(sending.Hose):
+        def turn(self):
+            copying.set()
+            assert may_go_on.wait(10)
+            super().turn()
+
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0)
+    with ours, theirs:
+        async with services.blobs.open(NAME, DIGEST) as reader:
+            hose = Slow(reader, ours.fileno())
+
+            async def pull():
+                await sending.outlast(reader.offload(hose.turn), stop=hose.stop)
+
+            pulling = asyncio.create_task(pull())
+            await asyncio.to_thread(copying.wait, 10)
+            pulling.cancel()
+            await asyncio.sleep(0.05)
+            assert not pulling.done()
+            may_go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(pulling, 10)
+            assert hose.left == len(CONTENT)
