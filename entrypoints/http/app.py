@@ -1,7 +1,6 @@
 """The aiohttp application: handlers joined to routes, lifetimes joined to the process."""
 
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime, timedelta
@@ -34,6 +33,7 @@ from entrypoints.http.keys import IN_FLIGHT, SWITCHES
 from entrypoints.http.limits import gate
 from entrypoints.http.middlewares import common_headers, error_middleware
 from entrypoints.http.observation import Observation
+from entrypoints.http.request_names import new_request_id
 from entrypoints.http.routes import Resource
 from entrypoints.http.switches import Switches
 from entrypoints.http.token_endpoint import TokenEndpoint
@@ -104,11 +104,11 @@ def create_app(
             observation.probes(tells_reasons=False).middleware(),
             *observation.middlewares,
             in_flight.middleware(),
-            auditor.middleware(),
-            error_middleware(lambda: str(uuid.uuid4())),
+            *([auditor.middleware()] if auditor.is_on else []),
+            error_middleware(new_request_id),
             *([observation.health.middleware()] if observation.health.can_block else []),
             gate(settings.http.limits, Forwarding(settings.http.trusted_proxies), time.monotonic),
-            cors.middleware(),
+            *([cors.middleware()] if settings.http.cors.origins else []),
         ]
     )
     app[IN_FLIGHT] = in_flight

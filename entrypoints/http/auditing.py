@@ -77,7 +77,8 @@ class Auditor:
     def __init__(self, log: AuditLog, settings: AuditSettings, *, now: Callable[[], datetime]) -> None:
         self._log = log
         self._settings = settings
-        self._is_on = settings.kind != "disabled"
+        self.is_on = settings.kind != "disabled"
+        """Whether there is anybody to tell; else the middleware is not needed."""
         self._now = now
 
     def middleware(self) -> Middleware:
@@ -86,8 +87,7 @@ class Auditor:
         @web.middleware
         async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
             response = await handler(request)
-            if self._is_on:
-                await self._tell(request, response)
+            await self._tell(request, response)
             return response
 
         return tell

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
@@ -37,6 +38,8 @@ _OUTLIVES: Final = frozenset({"GET", "HEAD", "PATCH", "PUT"})
 _LEEWAY: Final = timedelta(seconds=60)
 
 
+# Remembered, for the same few repositories are asked for again and again; not more, for strangers choose their names.
+@lru_cache(maxsize=512)
 def accesses_of(target: Target, method: str, source: str | None) -> tuple[Access, ...]:
     """Return what a request needs, as distribution has it.
 

@@ -5,7 +5,6 @@ What aiohttp answers itself (a request that cannot be parsed never reaches the a
 
 import asyncio
 import logging
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
@@ -22,7 +21,8 @@ from entrypoints.http.access_log import AccessLogger
 from entrypoints.http.draining import CUT_SECONDS
 from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.lending import duplicate
-from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request
+from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request, new_request_id
+from entrypoints.http.shortcut import shortcut
 from entrypoints.http.streaming import READ_BUFFER_BYTES, ClientGoneError
 
 _logger = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class GuardedProtocol(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way already")
         # It never came to the middleware that does this.
-        request_id = name_request(request, _new_id)
+        request_id = name_request(request, new_request_id)
         if isinstance(exc, BadHttpMessage):
             status, text = self._judge(exc)
             # Not aiohttp's message, which quotes the header: it may be the one with the password.
@@ -168,7 +168,7 @@ class GuardedProtocol(RequestHandler):
         """Send a response; what aiohttp raised outside of the middlewares (417) is rendered first."""
         if isinstance(resp, web.HTTPException):
             resp = render(request, resp)
-            resp.headers[REQUEST_ID_HEADER] = name_request(request, _new_id)
+            resp.headers[REQUEST_ID_HEADER] = name_request(request, new_request_id)
         return await super().finish_response(request, resp, start_time)
 
     def _judge(self, error: BadHttpMessage) -> tuple[int, str]:
@@ -195,15 +195,11 @@ class GuardedProtocol(RequestHandler):
         self.force_close()
 
 
-def _new_id() -> str:
-    return str(uuid.uuid4())
-
-
 class GuardedServer(web.Server):
     """Makes the protocol of each connection, and counts them."""
 
-    def __init__(self, base: web.Server, limits: LimitSettings, **options: Any) -> None:
-        super().__init__(base.request_handler, request_factory=base.request_factory, **options)
+    def __init__(self, base: web.Server, app: web.Application, limits: LimitSettings, **options: Any) -> None:
+        super().__init__(shortcut(app), request_factory=base.request_factory, **options)
         self.limits = limits
 
     @property
@@ -239,4 +235,4 @@ class GuardedRunner(web.AppRunner):
     @override
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
-        return GuardedServer(server, self._limits, **server._kwargs)  # noqa: SLF001 - aiohttp hands out no other way
+        return GuardedServer(server, self.app, self._limits, **server._kwargs)  # noqa: SLF001 - aiohttp hands out no other way

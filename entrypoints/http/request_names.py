@@ -1,5 +1,6 @@
 """What a request is called: its id, and the W3C trace that it is a part of."""
 
+import random
 import re
 from collections.abc import Callable
 from typing import Final
@@ -16,6 +17,12 @@ _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!
 _FIRST_VERSION: Final = "00"
 
 
+def new_request_id() -> str:
+    """Return a UUID (RFC 9562, version 4) that nobody else has; it is no secret, so it need not be hard to guess."""
+    text = f"{random.getrandbits(128):032x}"
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+
+
 def name_request(request: web.BaseRequest, new_id: Callable[[], str]) -> str:
     """Give a request its id and its trace, in the request and in every line that is logged on its behalf.
 
@@ -24,8 +31,8 @@ def name_request(request: web.BaseRequest, new_id: Callable[[], str]) -> str:
             could forge a line or fill the log is not.
         new_id: makes an id.
     """
-    supplied = request.headers.get(REQUEST_ID_HEADER, "")
-    request_id = supplied if _CLIENT_REQUEST_ID.fullmatch(supplied) else new_id()
+    supplied = request.headers.get(REQUEST_ID_HEADER)
+    request_id = supplied if supplied and _CLIENT_REQUEST_ID.fullmatch(supplied) else new_id()
     request[REQUEST_ID] = request_id
     request_id_variable.set(request_id)
     # Where requests are traced it is known already.

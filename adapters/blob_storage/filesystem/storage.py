@@ -31,6 +31,9 @@ from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectS
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_PAGE_BYTES: Final = 4096
+"""The kernel holds files in pages of at least this size."""
+
 _FIRST_BATCH: Final = 128
 """How many listed items the first hop to a thread fetches: a page, 100 by default, and whether more follow."""
 
@@ -251,6 +254,11 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
     def _read_now(self, path: str, key: str, limit: int) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            if limit < _PAGE_BYTES:
+                # A link: it lies in one page, so it is there whole or not at all, and its size need not be asked for.
+                content = self._page_cache.read(descriptor, limit + 1, 0)
+                if content is None or len(content) <= limit:
+                    return content
             size = _require_readable(os.fstat(descriptor), key, limit)
             if size > INLINE_BYTES_MAX:
                 return None
