@@ -76,7 +76,10 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._calls.aclose()
+        try:
+            await self._run("/", self._tree.clean_up)
+        finally:
+            await self._calls.aclose()
 
     @override
     async def diagnose(self) -> Sequence[Diagnosis]:

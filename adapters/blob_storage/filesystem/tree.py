@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+from adapters.blob_storage.filesystem.spares import Spares
 from core.errors import ObjectNotFoundError
 
 PRIVATE: Final = ".tmp"
@@ -43,6 +44,7 @@ class Tree:
     def __init__(self, root: str) -> None:
         self.root = root
         self._private = f"{root}/{PRIVATE}"
+        self._spares = Spares()
 
     def prepare(self) -> None:
         """Make the root where it is missing, and remove what crashes left: a day old, nobody works on it."""
@@ -119,6 +121,12 @@ class Tree:
         for folder in changed:
             sync_folder(folder)
         for private in hidden:
+            if not self._spares.keep(private):
+                remove(private)
+
+    def clean_up(self) -> None:
+        """Remove what was kept to be used again."""
+        for private in self._spares.drain():
             remove(private)
 
     def prune(self, paths: Sequence[str], top: str) -> None:
@@ -141,9 +149,13 @@ class Tree:
 
     def _write(self, path: str, content: bytes, place: Callable[[str, str], None], *, durable: bool) -> None:
         top = _first_missing(path)
-        private = self._new_name()
+        relative = path[len(top) :]
+        # A folder of its own, with the file and nothing else: a spare one will do.
+        spare = self._spares.take(relative[1:], content) if relative.rfind("/") == 0 and not durable else None
+        private = spare or self._new_name()
         try:
-            _build(private, path[len(top) :], content, durable=durable)
+            if spare is None:
+                _build(private, relative, content, durable=durable)
             shown = _show(private, top, path, place)
         except OSError as error:
             remove(private)
