@@ -12,6 +12,11 @@ _LINK_BYTES_MAX = 1024
 """A link is 71 or 135 bytes long; something longer is no link."""
 
 
+def link_object(key: str, digest: Digest) -> tuple[str, bytes]:
+    """Return the link at `key` that points at `digest`, as it is stored."""
+    return key, digest.encode("ascii")
+
+
 class Links:
     """Reads and writes links; holds nothing, safe for any number of tasks."""
 

@@ -10,7 +10,7 @@ from core import layout
 from core.concurrency import map_bounded
 from core.digest import Digest
 from core.errors import ObjectNotFoundError, TagInvalidError
-from core.links import Links
+from core.links import Links, link_object
 from core.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 
@@ -47,8 +47,8 @@ class TagLinks:
         `current` comes first: a tag directory that holds only history would be listed and could not be pulled.
         What a kill in between leaves is a tag without a line of history, which nothing needs.
         """
-        await self._links.write(layout.tag_current_link(name, tag), digest)
-        await self._links.write(layout.tag_index_link(name, tag, digest), digest)
+        links = (layout.tag_current_link(name, tag), layout.tag_index_link(name, tag, digest))
+        await self._storage.write_all([link_object(link, digest) for link in links])
 
     async def keep(self, name: RepositoryName, tag: Tag, digest: Digest) -> Digest:
         """Point a tag at a manifest unless it points at one already; return what it points at then.

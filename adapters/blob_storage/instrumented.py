@@ -12,7 +12,14 @@ from typing import Self, TypeVar
 
 from typing_extensions import override
 
-from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobReader, BlobStorage, BlobWriter, ObjectStat
+from core.ports.blob_storage import (
+    SMALL_OBJECT_BYTES_MAX,
+    BlobReader,
+    BlobStorage,
+    BlobWriter,
+    ObjectStat,
+    SmallObjects,
+)
 
 T = TypeVar("T")
 Observer = Callable[[str, float, type[BaseException] | None], None]
@@ -61,6 +68,11 @@ class InstrumentedBlobStorage(BlobStorage):
     async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
         with self._timed("write", key):
             await self._inner.write(key, content, durable=durable)
+
+    @override
+    async def write_all(self, objects: SmallObjects) -> None:
+        with self._timed("write_all", objects[0][0] if objects else ""):
+            await self._inner.write_all(objects)
 
     @override
     async def create(self, key: str, content: bytes) -> bool:
@@ -236,9 +248,9 @@ class _InstrumentedWriter(BlobWriter):
         return self._timed_items("content", self._key, self._inner.content())
 
     @override
-    async def commit(self, target: str) -> None:
+    async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
         with self._timed("commit", self._key):
-            await self._inner.commit(target)
+            await self._inner.commit(target, then=then)
 
     @override
     async def discard(self) -> None:

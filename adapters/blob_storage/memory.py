@@ -6,7 +6,7 @@ rule), and staged bytes are not readable at their key (an object store's rule).
 
 import hashlib
 from bisect import bisect_left, insort
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,14 @@ from core.errors import (
     RangeInvalidError,
     StorageUnavailableError,
 )
-from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobReader, BlobStorage, BlobWriter, ObjectStat
+from core.ports.blob_storage import (
+    SMALL_OBJECT_BYTES_MAX,
+    BlobReader,
+    BlobStorage,
+    BlobWriter,
+    ObjectStat,
+    SmallObjects,
+)
 
 PIECE_BYTES: Final = 1024 * 1024
 """The length of the pieces that readers yield."""
@@ -95,7 +102,7 @@ class InMemoryBlobStorage(BlobStorage):
         try:
             if not resume:
                 self._staged.pop(key, None)
-            yield _MemoryWriter(key, self._staged, self._put)
+            yield _MemoryWriter(key, self._staged, self._put, self.write_all)
         finally:
             self._busy.discard(key)
 
@@ -236,8 +243,15 @@ class _MemoryReader(BlobReader):
 
 
 class _MemoryWriter(BlobWriter):
-    def __init__(self, key: str, staged: dict[str, bytearray], put: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self,
+        key: str,
+        staged: dict[str, bytearray],
+        put: Callable[[str, bytes], None],
+        write_all: Callable[[SmallObjects], Awaitable[None]],
+    ) -> None:
         self._key = key
+        self._write_all = write_all
         self._staged = staged
         self._put = put
         self._size = len(staged.setdefault(key, bytearray()))
@@ -270,10 +284,11 @@ class _MemoryWriter(BlobWriter):
             yield bytes(buffer[start : start + PIECE_BYTES])
 
     @override
-    async def commit(self, target: str) -> None:
+    async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
         self._put(target, bytes(self._buffer()))
         del self._staged[self._key]
         self._is_writable = False
+        await self._write_all(then)
 
     @override
     async def discard(self) -> None:

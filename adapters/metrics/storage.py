@@ -12,6 +12,7 @@ SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 ACTIONS: Final = {
     "read": "GetContent",
     "write": "PutContent",
+    "write_all": "PutContents",
     "create": "CreateContent",
     "open_reader": "Reader",
     "open_writer": "Writer",

@@ -250,7 +250,6 @@ class Container(DeclarativeContainer):
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
-        links=links,
         guard=guard,
         now=now,
         new_id=new_id,

@@ -15,6 +15,9 @@ from typing import BinaryIO, Final, Self
 
 from core.content_source import Offload
 
+SmallObjects = Sequence[tuple[str, bytes]]
+"""Keys with their contents, to be written in this order."""
+
 SMALL_OBJECT_BYTES_MAX: Final = 4 * 1024 * 1024
 """The default limit of `read`: links take 71 bytes, manifests at most this."""
 
@@ -81,8 +84,10 @@ class BlobWriter(ABC):
         """Yield all bytes accepted so far, from the first; after that only `commit` and `discard` are allowed."""
 
     @abstractmethod
-    async def commit(self, target: str) -> None:
+    async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
         """Make the bytes readable at `target`, whole, durable and at once, replacing what was there.
+
+        Then the objects of `then` are written, as `write_all` does.
 
         A writer that resumes at the staged key afterwards begins at 0. If this raises, `target` holds what it held
         before or all of the new bytes, and the staged bytes may be committed again in a later block. Costs at most
@@ -131,6 +136,15 @@ class BlobStorage(ABC):
         is readable, whenever the process is killed. Last writer wins. Survives a power cut as soon as this returns;
         with `durable` false some time later, where that is cheaper.
         """
+
+    async def write_all(self, objects: SmallObjects) -> None:
+        """Store small objects one after the other, each as `write` does, durable before the next one appears.
+
+        If this raises, or the process is killed, a beginning of them is stored. One request each; where a store lies
+        behind threads, one change of them for all.
+        """
+        for key, content in objects:
+            await self.write(key, content)
 
     @abstractmethod
     async def create(self, key: str, content: bytes) -> bool:

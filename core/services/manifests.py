@@ -21,7 +21,7 @@ from core.errors import (
     StorageCorruptError,
 )
 from core.legacy import LegacyManifests
-from core.links import Links
+from core.links import Links, link_object
 from core.manifest import Manifest, StoredManifest, parse_manifest, read_manifest
 from core.manifest_cache import ManifestCache
 from core.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS
@@ -332,10 +332,11 @@ class ManifestService:
 
     async def _store(self, name: RepositoryName, digest: Digest, manifest: Manifest) -> None:
         # Written even where it is stored already: that repairs damaged data and shows that it is in use.
-        await self._storage.write(layout.blob_data(digest), manifest.content)
+        links = [layout.revision_link(name, digest)]
         if manifest.subject is not None:
-            await self._links.write(layout.referrer_link(name, manifest.subject.digest, digest), digest)
-        await self._links.write(layout.revision_link(name, digest), digest)
+            links.insert(0, layout.referrer_link(name, manifest.subject.digest, digest))
+        data = (layout.blob_data(digest), manifest.content)
+        await self._storage.write_all([data, *(link_object(link, digest) for link in links)])
 
     async def _content(self, digest: Digest) -> bytes | None:
         try:

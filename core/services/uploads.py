@@ -23,7 +23,7 @@ from core.errors import (
     UploadRangeError,
     UploadUnknownError,
 )
-from core.links import Links
+from core.links import link_object
 from core.media_types import OCTET_STREAM
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage, BlobWriter
@@ -44,7 +44,6 @@ class UploadService:
     def __init__(
         self,
         storage: BlobStorage,
-        links: Links,
         *,
         guard: CollectionGuard,
         now: Callable[[], datetime],
@@ -53,7 +52,6 @@ class UploadService:
         offload: Offload,
     ) -> None:
         self._storage = storage
-        self._links = links
         self._guard = guard
         self._now = now
         self._new_id = new_id
@@ -124,9 +122,7 @@ class UploadService:
         """
         async with self._writer(state) as writer:
             size = await self._verify(writer, state, digest, chunks)
-            ticket = await self._guard.ticket()
-            await writer.commit(layout.blob_data(digest))
-        blob = await self._link(state.name, digest, size, ticket)
+            blob = await self._commit(writer, state.name, digest, size)
         _remember(self._finished, state.upload_id, value=layout.upload(state.name, state.upload_id))
         return blob
 
@@ -142,14 +138,12 @@ class UploadService:
             try:
                 await self._absorb(writer, hasher, chunks)
                 _require(digest, hasher.digest())
-                ticket = await self._guard.ticket()
-                await writer.commit(layout.blob_data(digest))
+                blob = await self._commit(writer, name, digest, writer.size)
             except BaseException:
                 await writer.discard()
                 raise
-            size = writer.size
         _remember(self._finished, upload_id, value=layout.upload(name, upload_id))
-        return await self._link(name, digest, size, ticket)
+        return blob
 
     async def cancel(self, name: RepositoryName, upload_id: str) -> None:
         """End a session and drop its bytes.
@@ -173,9 +167,10 @@ class UploadService:
         for upload_id in finished:
             self._finished.pop(upload_id, None)
 
-    async def _link(self, name: RepositoryName, digest: Digest, size: int, ticket: float) -> Descriptor:
+    async def _commit(self, writer: BlobWriter, name: RepositoryName, digest: Digest, size: int) -> Descriptor:
         link = layout.layer_link(name, digest)
-        await self._links.write(link, digest)
+        ticket = await self._guard.ticket()
+        await writer.commit(layout.blob_data(digest), then=[link_object(link, digest)])
         if await self._guard.confirm(ticket, [Need(link, digest)]):
             raise StorageUnavailableError(f"{digest} was removed while it was pushed; it can be pushed again")
         await self._guard.remember(name, digest, size)

@@ -135,7 +135,7 @@ def test_storage_is_told_by_driver_and_action(server):
 
 
 def test_every_operation_has_a_name_of_its_own():
-    operations = set(BlobStorage.__abstractmethods__) | {"append", "content", "commit", "discard"}
+    operations = set(BlobStorage.__abstractmethods__) | {"write_all", "append", "content", "commit", "discard"}
     assert BlobWriter.__abstractmethods__ - {"size", "write"} <= operations
     assert operations == ACTIONS.keys()
     assert len(set(ACTIONS.values())) == len(ACTIONS)

@@ -30,6 +30,18 @@ class ObjectCases:
         assert await storage.read("/a/object") == content
         assert (await storage.stat("/a/object")).size == len(content)
 
+    async def test_objects_are_written_in_order(self, storage):
+        await storage.write_all([("/a/link", b"first"), ("/b/link", b"second"), ("/a/link", b"third")])
+        assert await storage.read("/a/link") == b"third"
+        assert await storage.read("/b/link") == b"second"
+        await storage.write_all([])
+
+    async def test_what_comes_before_an_object_that_cannot_be_written_may_stay_and_nothing_else_does(self, storage):
+        with pytest.raises(ValueError, match="not a storage key"):
+            await storage.write_all([("/a/link", b"first"), ("/../b", b"second"), ("/c/link", b"third")])
+        with pytest.raises(ObjectNotFoundError):
+            await storage.read("/c/link")
+
     async def test_created_object_is_kept(self, storage):
         assert await storage.create("/a/b/object", b"first")
         assert not await storage.create("/a/b/object", b"second")

@@ -61,6 +61,23 @@ class WriterCases:
             await writer.commit(TARGET)
         assert await storage.read(TARGET) == b"new"
 
+    async def test_commit_then_writes_small_objects(self, storage):
+        async with storage.open_writer(STAGED) as writer:
+            await writer.write(b"abc")
+            await writer.commit(TARGET, then=[("/links/a/link", b"first"), ("/links/b/link", b"second")])
+        assert await storage.read(TARGET) == b"abc"
+        assert await storage.read("/links/a/link") == b"first"
+        assert await storage.read("/links/b/link") == b"second"
+
+    async def test_commit_that_fails_writes_no_small_objects(self, storage):
+        async with storage.open_writer(STAGED) as writer:
+            await writer.write(b"abc")
+            with pytest.raises(ValueError, match="not a storage key"):
+                await writer.commit("/a/../b", then=[("/links/a/link", b"first")])
+            await writer.discard()
+        with pytest.raises(ObjectNotFoundError):
+            await storage.read("/links/a/link")
+
     async def test_commit_replaces_whole_under_readers(self, storage):
         contents = [payload(200_000, seed) for seed in range(2)]
         await storage.write(TARGET, contents[0])

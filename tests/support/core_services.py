@@ -91,7 +91,6 @@ class CoreServices:
         self.blobs = BlobService(self.storage, self.links, self.cache, guard=self.guard, trash=self.trash)
         self.uploads = UploadService(
             self.storage,
-            self.links,
             guard=self.guard,
             now=lambda: NOW,
             new_id=self.new_id,

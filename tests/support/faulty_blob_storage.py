@@ -11,7 +11,14 @@ from typing import Final, Self, TypeVar
 from typing_extensions import override
 
 from core.errors import StorageUnavailableError
-from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobReader, BlobStorage, BlobWriter, ObjectStat
+from core.ports.blob_storage import (
+    SMALL_OBJECT_BYTES_MAX,
+    BlobReader,
+    BlobStorage,
+    BlobWriter,
+    ObjectStat,
+    SmallObjects,
+)
 
 T = TypeVar("T")
 
@@ -277,8 +284,10 @@ class _FaultyWriter(BlobWriter):
             yield piece
 
     @override
-    async def commit(self, target: str) -> None:
+    async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
         await self._storage.carry_out("commit", target, lambda: self._inner.commit(target))
+        # Each a step of its own, before which a process can be killed.
+        await self._storage.write_all(then)
 
     @override
     async def discard(self) -> None:

@@ -26,7 +26,7 @@ from adapters.blob_storage.filesystem.writer import FileWriter
 from adapters.blob_storage.keys import require_key, require_prefix
 from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import ObjectNotFoundError, ObjectTooLargeError, RangeInvalidError, StorageUnavailableError
-from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectStat
+from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectStat, SmallObjects
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,6 +100,12 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
     @override
     async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
         await self._run(key, self._tree.write, self._path(key), content, durable=durable)
+
+    @override
+    async def write_all(self, objects: SmallObjects) -> None:
+        if objects:
+            files = [(self._path(key), content) for key, content in objects]
+            await self._run(objects[0][0], self._tree.write_all, files)
 
     @override
     async def create(self, key: str, content: bytes) -> bool:

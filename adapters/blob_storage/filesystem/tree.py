@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from adapters.blob_storage.filesystem.spares import Spares
+from adapters.blob_storage.filesystem.reused_folders import ReusedFolders
 from core.errors import ObjectNotFoundError
 
 PRIVATE: Final = ".tmp"
@@ -44,7 +44,7 @@ class Tree:
     def __init__(self, root: str) -> None:
         self.root = root
         self._private = f"{root}/{PRIVATE}"
-        self._spares = Spares()
+        self._reused = ReusedFolders()
 
     def prepare(self) -> None:
         """Make the root where it is missing, and remove what crashes left: a day old, nobody works on it."""
@@ -59,6 +59,11 @@ class Tree:
     def write(self, path: str, content: bytes, *, durable: bool = True) -> None:
         """Have `content` at `path`; without `durable`, a power cut soon after may take it away again."""
         self._put(path, content, os.rename, durable=durable)
+
+    def write_all(self, files: Sequence[tuple[str, bytes]]) -> None:
+        """Have these contents at these paths, each durable before the next one is there."""
+        for path, content in files:
+            self.write(path, content)
 
     def create(self, path: str, content: bytes) -> bool:
         """Have `content` at `path` unless something is there; return whether that came about.
@@ -121,12 +126,12 @@ class Tree:
         for folder in changed:
             sync_folder(folder)
         for private in hidden:
-            if not self._spares.keep(private):
+            if not self._reused.keep(private):
                 remove(private)
 
     def clean_up(self) -> None:
         """Remove what was kept to be used again."""
-        for private in self._spares.drain():
+        for private in self._reused.drain():
             remove(private)
 
     def prune(self, paths: Sequence[str], top: str) -> None:
@@ -150,11 +155,11 @@ class Tree:
     def _write(self, path: str, content: bytes, place: Callable[[str, str], None], *, durable: bool) -> None:
         top = _first_missing(path)
         relative = path[len(top) :]
-        # A folder of its own, with the file and nothing else: a spare one will do.
-        spare = self._spares.take(relative[1:], content) if relative.rfind("/") == 0 and not durable else None
-        private = spare or self._new_name()
+        # A folder of its own, with the file and nothing else: one that was used before will do.
+        reused = self._reused.take(relative[1:], content) if relative.rfind("/") == 0 and not durable else None
+        private = reused or self._new_name()
         try:
-            if spare is None:
+            if reused is None:
                 _build(private, relative, content, durable=durable)
             shown = _show(private, top, path, place)
         except OSError as error:

@@ -13,7 +13,7 @@ from adapters.blob_storage.filesystem.reader import pieces
 from adapters.blob_storage.filesystem.threads import BlockingCalls
 from adapters.blob_storage.filesystem.tree import Tree
 from core.errors import ObjectBusyError, ObjectNotFoundError
-from core.ports.blob_storage import BlobWriter
+from core.ports.blob_storage import BlobWriter, SmallObjects
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -111,8 +111,8 @@ class FileWriter(BlobWriter):
             yield piece
 
     @override
-    async def commit(self, target: str) -> None:
-        await self._run(self._commit, self._path_of(target))
+    async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
+        await self._run(self._commit, self._path_of(target), [(self._path_of(key), content) for key, content in then])
         self._is_open_for_more = False
 
     @override
@@ -180,7 +180,7 @@ class FileWriter(BlobWriter):
             os.posix_fadvise(self._descriptor, self._handed_on, new, os.POSIX_FADV_DONTNEED)
             self._handed_on = self._size
 
-    def _commit(self, target: str) -> None:
+    def _commit(self, target: str, then: SmallObjects) -> None:
         if not self._is_at_path():
             # Deleted meanwhile, for instance by the client's cancellation of the upload.
             raise ObjectNotFoundError(self._key)
@@ -189,6 +189,7 @@ class FileWriter(BlobWriter):
         os.utime(self._descriptor)
         os.fsync(self._descriptor)
         self._tree.rename(self._path, target)
+        self._tree.write_all(then)
 
     def _discard(self) -> None:
         if self._is_at_path():

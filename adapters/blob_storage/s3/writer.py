@@ -28,7 +28,7 @@ from adapters.blob_storage.s3.session_memory import SessionMemory
 from adapters.blob_storage.s3.staging import Form, Staged, StagedRecord, read_record, record_key
 from adapters.blob_storage.s3.uploading import PartsInFlight, put_object
 from core.errors import StorageUnavailableError
-from core.ports.blob_storage import BlobWriter
+from core.ports.blob_storage import BlobWriter, SmallObjects
 
 
 class StagedWriter(BlobWriter):
@@ -176,7 +176,7 @@ class StagedWriter(BlobWriter):
         await self._remove_record()
 
     @override
-    async def commit(self, target: str) -> None:
+    async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
         self._require_open()
         require_key(target)
         if self._parts is not None:
@@ -191,6 +191,8 @@ class StagedWriter(BlobWriter):
         self._is_closed = True
         await self._remove_record()
         self._memory.end(self._key)
+        for key, content in then:
+            await put_object(self._client, require_key(key), Body(content))
 
     @override
     async def discard(self) -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Final
 
-_SPARES_MAX: Final = 512
+_FOLDERS_MAX: Final = 512
 """About as many as pushes of small images free between two sweeps."""
 _NAMES_MAX: Final = 8
 """How many names of files are known to be asked for."""
@@ -19,11 +19,11 @@ _CONTENT_BYTES_MAX: Final = 4096
 """What a larger file occupies is worth freeing."""
 
 
-class Spares:
+class ReusedFolders:
     """Private folders that hold one small file each and nothing else; for any number of threads of one process."""
 
     def __init__(self) -> None:
-        self._spares: dict[str, deque[str]] = {}
+        self._folders: dict[str, deque[str]] = {}
         """By the name of the file, as far as somebody asked for one that is called so."""
 
     def keep(self, private: str) -> bool:
@@ -34,29 +34,29 @@ class Spares:
         except (OSError, ValueError):
             # Gone, a file, empty, or with more in it.
             return False
-        spares = self._spares.get(name)
+        folders = self._folders.get(name)
         is_plain = stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and state.st_size <= _CONTENT_BYTES_MAX
-        if spares is None or len(spares) >= _SPARES_MAX or not is_plain:
+        if folders is None or len(folders) >= _FOLDERS_MAX or not is_plain:
             return False
-        spares.append(private)
+        folders.append(private)
         return True
 
     def take(self, name: str, content: bytes) -> str | None:
         """Return a private folder that holds the file `name` with this content, not yet durable, or None."""
-        spares = self._spares.get(name)
-        if spares is None and len(self._spares) < _NAMES_MAX:
-            self._spares[name] = deque()
-        while spares:
+        folders = self._folders.get(name)
+        if folders is None and len(self._folders) < _NAMES_MAX:
+            self._folders[name] = deque()
+        while folders:
             # Another thread may have taken the last one; another process may have removed it as a leftover.
-            with suppress(IndexError, OSError):
-                private = spares.popleft()
+            with suppress(IndexError, FileNotFoundError):
+                private = folders.popleft()
                 _rewrite(f"{private}/{name}", content)
                 return private
         return None
 
     def drain(self) -> list[str]:
         """Give up all folders, and return them to be removed."""
-        return [spares.popleft() for spares in self._spares.values() for _ in range(len(spares))]
+        return [folders.popleft() for folders in self._folders.values() for _ in range(len(folders))]
 
 
 def _rewrite(path: str, content: bytes) -> None:
