@@ -3,8 +3,8 @@
 The token is distribution's, so that a session begun on either registry goes on at the other:
 base64url(HMAC-SHA256(secret, message) ‖ message), the message a JSON object with `Name`, `UUID`, `Offset` and
 `StartedAt`. We add `Algorithm`, `Digest` and `HashState` of the bytes so far, which distribution skips: with them
-a final PUT completes without reading the blob again, on any replica. `GrantedTo` tells who was allowed to push into the
-session, so that it may outlive a token (docs/adr/0011).
+a final PUT completes without reading the blob again, on any replica, as long as `Stamp` tells that they are the same
+bytes. `GrantedTo` tells who was allowed to push into the session, so that it may outlive a token (docs/adr/0011).
 """
 
 import base64
@@ -48,6 +48,8 @@ class UploadState:
     """The digest of the first `offset` bytes, where it is known."""
     hash_state: bytes | None = None
     """What a hasher of `algorithm` needs to go on after `offset` bytes, where it is known."""
+    stamp: str | None = None
+    """Tells which staged bytes `digest` and `hash_state` are of, where their number does not (`BlobWriter.stamp`)."""
     granted_to: str | None = None
     """Who was allowed to push when this was signed, the empty text for somebody without a name; None for nobody."""
 
@@ -74,6 +76,8 @@ class UploadStateCodec:
             document["Digest"] = state.digest
         if state.hash_state is not None:
             document["HashState"] = base64.b64encode(state.hash_state).decode("ascii")
+        if state.stamp is not None:
+            document["Stamp"] = state.stamp
         if state.granted_to is not None and len(state.granted_to) <= GRANTEE_LENGTH_MAX:
             document["GrantedTo"] = state.granted_to
         message = json.dumps(document, separators=(",", ":")).encode()
@@ -96,6 +100,7 @@ class UploadStateCodec:
                 algorithm=require_algorithm(document.get("Algorithm", CANONICAL)),
                 digest=Digest(document["Digest"]) if "Digest" in document else None,
                 hash_state=base64.b64decode(document["HashState"]) if "HashState" in document else None,
+                stamp=str(document["Stamp"]) if "Stamp" in document else None,
                 granted_to=str(document["GrantedTo"]) if "GrantedTo" in document else None,
             )
         # Signed by us, yet not of our form: another program that shares the secret.

@@ -89,10 +89,14 @@ class InstrumentedBlobStorage(BlobStorage):
 
     @asynccontextmanager
     @override
-    async def open_writer(self, key: str, *, resume: bool = False) -> AsyncIterator[BlobWriter]:
+    async def open_writer(
+        self, key: str, *, resume: bool = False, is_first: bool = False, witness: str | None = None
+    ) -> AsyncIterator[BlobWriter]:
         async with AsyncExitStack() as stack:
             with self._timed("open_writer", key):
-                writer = await stack.enter_async_context(self._inner.open_writer(key, resume=resume))
+                writer = await stack.enter_async_context(
+                    self._inner.open_writer(key, resume=resume, is_first=is_first, witness=witness)
+                )
             yield _InstrumentedWriter(writer, key, self._timed, self._timed_items)
 
     @override
@@ -237,6 +241,11 @@ class _InstrumentedWriter(BlobWriter):
     @override
     def size(self) -> int:
         return self._inner.size
+
+    @property
+    @override
+    def stamp(self) -> str | None:
+        return self._inner.stamp
 
     @override
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:

@@ -94,10 +94,14 @@ class InMemoryBlobStorage(BlobStorage):
 
     @asynccontextmanager
     @override
-    async def open_writer(self, key: str, *, resume: bool = False) -> AsyncIterator["_MemoryWriter"]:
+    async def open_writer(
+        self, key: str, *, resume: bool = False, is_first: bool = False, witness: str | None = None
+    ) -> AsyncIterator["_MemoryWriter"]:
         require_key(key)
-        if key in self._busy:
+        if key in self._busy or (is_first and self._staged.get(key)):
             raise ObjectBusyError(key)
+        if is_first and witness is not None:
+            self._object(witness)
         self._busy.add(key)
         try:
             if not resume:

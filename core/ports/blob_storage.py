@@ -69,6 +69,15 @@ class BlobWriter(ABC):
     def size(self) -> int:
         """Bytes accepted so far, those of earlier blocks included."""
 
+    @property
+    def stamp(self) -> str | None:
+        """What tells the bytes that earlier blocks left from any others that were ever staged there.
+
+        Once the block was left, it is that of what it left. None where `size` tells: of so many bytes there were never
+        any others.
+        """
+        return None
+
     @abstractmethod
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append `chunk`, which the caller does not change before this returns.
@@ -170,8 +179,15 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
-    def open_writer(self, key: str, *, resume: bool = False) -> AbstractAsyncContextManager[BlobWriter]:
+    def open_writer(
+        self, key: str, *, resume: bool = False, is_first: bool = False, witness: str | None = None
+    ) -> AbstractAsyncContextManager[BlobWriter]:
         """Stage an object at `key`, anew or (`resume`) after what earlier blocks left there.
+
+        With `is_first` the caller believes that nothing is staged there. Then a store may look at the key as late as
+        bytes are to be kept, so that an object that waits in memory costs nothing but its commit. A store whose writers
+        have no `stamp` raises `ObjectBusyError` if something is staged after all, and `ObjectNotFoundError` if the
+        object `witness` is gone, which tells for how long anything may be staged.
 
         Leaving the block, in whatever way, without `commit` or `discard` keeps the bytes written so far, across a
         restart and for other replicas on the same store. Staged bytes are not promised to be readable at `key`,

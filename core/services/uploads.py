@@ -100,14 +100,16 @@ class UploadService:
             UploadRangeError: the session does not stand at `state.offset`, or another request is writing to it.
         """
         async with self._writer(state) as writer:
-            hasher = self._hasher(state)
+            hasher = self._hasher(state, writer)
             await self._absorb(writer, hasher, chunks)
-            return replace(
-                state,
-                offset=writer.size,
-                digest=hasher.digest() if hasher else None,
-                hash_state=hasher.export_state() if hasher else None,
-            )
+            offset = writer.size
+        return replace(
+            state,
+            offset=offset,
+            digest=hasher.digest() if hasher else None,
+            hash_state=hasher.export_state() if hasher else None,
+            stamp=writer.stamp,
+        )
 
     async def complete(self, state: UploadState, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
         """Append the last piece, verify the digest, and make the blob readable in the repository.
@@ -134,7 +136,7 @@ class UploadService:
         """
         upload_id = self._new_id()
         hasher = self._new_hasher(digest.algorithm, None)
-        async with self._storage.open_writer(layout.upload_data(name, upload_id)) as writer:
+        async with self._storage.open_writer(layout.upload_data(name, upload_id), is_first=True) as writer:
             try:
                 await self._absorb(writer, hasher, chunks)
                 _require(digest, hasher.digest())
@@ -183,10 +185,13 @@ class UploadService:
             raise _unknown(upload_id)
         key = layout.upload_data(state.name, upload_id)
         # Nobody can have sent anything to a session that this process began and has not heard of since: its first
-        # piece costs an object store no look at what is there.
+        # piece costs the store no look at what is there.
         is_untouched = self._untouched.pop(upload_id, False) and state.offset == 0
+        started_at = layout.upload_started_at(state.name, upload_id)
         try:
-            async with self._storage.open_writer(key, resume=not is_untouched) as writer:
+            async with self._storage.open_writer(
+                key, resume=not is_untouched, is_first=is_untouched, witness=started_at
+            ) as writer:
                 if writer.size == 0 and not is_untouched:
                     await self._require_session(state, writer)
                 if writer.size != state.offset:
@@ -194,6 +199,10 @@ class UploadService:
                 yield writer
         except ObjectBusyError as error:
             raise UploadRangeError(await self._storage.staged_size(key)) from error
+        except ObjectNotFoundError as error:
+            if error.key != started_at:
+                raise
+            raise _unknown(upload_id) from None
 
     async def _require_session(self, state: UploadState, writer: BlobWriter) -> None:
         # An empty stage may belong to a finished or cancelled session, whose token is still validly signed.
@@ -204,11 +213,11 @@ class UploadService:
             await writer.discard()
             raise _unknown(state.upload_id) from None
 
-    def _hasher(self, state: UploadState) -> Hasher | None:
+    def _hasher(self, state: UploadState, writer: BlobWriter) -> Hasher | None:
         """Return a hasher that has taken in all bytes so far, or None where that would mean reading them."""
         if state.offset == 0:
             return self._new_hasher(state.algorithm, None)
-        if state.hash_state is None:
+        if state.hash_state is None or not _is_of(state, writer):
             return None
         try:
             return self._new_hasher(state.algorithm, state.hash_state)
@@ -219,13 +228,14 @@ class UploadService:
     async def _verify(
         self, writer: BlobWriter, state: UploadState, digest: Digest, chunks: AsyncIterable[bytes]
     ) -> int:
-        hasher = self._hasher(state)
+        hasher, is_same = self._hasher(state, writer), _is_of(state, writer)
         await self._absorb(writer, hasher, chunks)
         size = writer.size
+        known = state.digest if is_same and size == state.offset else None
         if hasher is not None and hasher.algorithm == digest.algorithm:
             actual = hasher.digest()
-        elif size == state.offset and state.digest is not None and state.digest.algorithm == digest.algorithm:
-            actual = state.digest
+        elif known is not None and known.algorithm == digest.algorithm:
+            actual = known
         else:
             actual = await self._reread(writer, digest.algorithm)
         _require(digest, actual)
@@ -256,6 +266,11 @@ class UploadService:
                 await writer.write(chunk)
             finally:
                 await hashing
+
+
+def _is_of(state: UploadState, writer: BlobWriter) -> bool:
+    """Whether what a token tells is of the bytes that are staged: another replica may have staged others since."""
+    return writer.stamp == state.stamp
 
 
 def _taker(append: Callable[[memoryview], None], hasher: Hasher | None) -> Callable[[memoryview], None]:

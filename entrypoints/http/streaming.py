@@ -97,7 +97,7 @@ class RequestBody(ContentSource):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._require_size(self._offset + (self._left or 0))
         try:
-            while chunk := await self._pace.wait(self._content.readany()):
+            while chunk := await self._next():
                 self._count(len(chunk))
                 yield chunk
         except (RequestPayloadError, ConnectionError, asyncio.IncompleteReadError) as error:
@@ -105,6 +105,13 @@ class RequestBody(ContentSource):
             if rest := self._content._read_nowait(-1):  # noqa: SLF001
                 yield rest
             raise ClientGoneError("the body ended early") from error
+
+    async def _next(self) -> bytes:
+        """Return what has arrived, waiting for it only where nothing has; nothing at the end."""
+        arrived = self._content.read_nowait()
+        if arrived or self._content.at_eof():
+            return arrived
+        return await self._pace.wait(self._content.readany())
 
     @property
     @override

@@ -29,7 +29,8 @@ class UrlBuilder:
 
     def upload(self, request: web.BaseRequest, name: RepositoryName, upload_id: str, token: str | None = None) -> str:
         """Where the next piece of an upload goes; without a token, where its status is asked for."""
-        query = f"?_state={quote(token, safe='')}" if token else ""
+        # Base64 for URLs, of which only the padding means something else in a query.
+        query = f"?_state={token.replace('=', '%3D')}" if token else ""
         return self._absolute(request, f"v2/{name}/blobs/uploads/{upload_id}{query}")
 
     def next_page(self, request: web.BaseRequest, **query: str | int | None) -> str:

@@ -67,8 +67,8 @@ def test_process_that_stood_still_holds_nothing_when_it_goes_on(tmp_path: Path) 
             first.send_signal(signal.SIGSTOP)
             stopped_at = time.monotonic()
             wait_for(tmp_path, "b")
-            first.send_signal(signal.SIGCONT)
             woken_at = time.monotonic()
+            first.send_signal(signal.SIGCONT)
             time.sleep(TTL * 2)
             # One line may have been on its way when it was stopped.
             assert [moment for moment in moments(tmp_path, "a") if stopped_at + 0.1 < moment] == []

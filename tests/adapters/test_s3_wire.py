@@ -286,7 +286,7 @@ async def test_etag_proves_what_arrived(options, dialect, etag, proof):
         return {"ETag": etag} if etag else {}
 
     store = SimpleNamespace(call=call, dialect=dialect, options=options())
-    assert await put_object(store, "/a", Body(b"con", b"tent")) is proof
+    assert await put_object(store, "/a", Body(b"con", b"tent")) == (etag, proof)
 
 
 async def test_etag_of_other_bytes_is_an_error(options):

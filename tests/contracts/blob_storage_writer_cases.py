@@ -145,6 +145,65 @@ class WriterCases:
         await commit(storage, STAGED, TARGET)
         assert await storage.read(TARGET) == b"abc"
 
+    @pytest.mark.parametrize("size", [0, 3, 300_000])
+    async def test_first_writer_commits(self, storage, size):
+        content = payload(size)
+        await storage.write("/r/_uploads/1/startedat", b"now")
+        async with storage.open_writer(STAGED, is_first=True, witness="/r/_uploads/1/startedat") as writer:
+            assert writer.size == 0
+            await writer.write(content)
+            assert writer.size == size
+            await writer.commit(TARGET)
+        assert await storage.read(TARGET) == content
+
+    @pytest.mark.parametrize("size", [3, 300_000])
+    async def test_first_writer_leaves_bytes_for_the_next(self, storage, reopen, size):
+        content = payload(size)
+        async with storage.open_writer(STAGED, is_first=True) as writer:
+            await writer.write(content)
+        other = await reopen()
+        async with other.open_writer(STAGED, resume=True) as resumed:
+            assert (resumed.size, resumed.stamp) == (size, writer.stamp)
+            await resumed.commit(TARGET)
+        assert await storage.read(TARGET) == content
+
+    async def test_first_writer_that_keeps_nothing_leaves_nothing(self, storage):
+        async with storage.open_writer(STAGED, is_first=True):
+            pass
+        async with storage.open_writer(STAGED, is_first=True) as writer:
+            await writer.write(b"abc")
+            await writer.discard()
+        assert await storage.staged_size(STAGED) == 0
+
+    @pytest.mark.parametrize("size", [3, 300_000])
+    async def test_first_writer_is_not_taken_for_the_one_before(self, storage, reopen, size):
+        async with storage.open_writer(STAGED) as before:
+            await before.write(payload(size, 1))
+        other = await reopen()
+        try:
+            async with other.open_writer(STAGED, is_first=True) as writer:
+                await writer.write(payload(size, 2))
+        except ObjectBusyError:
+            assert await storage.staged_size(STAGED) == size
+        else:
+            assert writer.stamp is not None
+            assert writer.stamp != before.stamp
+
+    @pytest.mark.parametrize("size", [3, 300_000])
+    async def test_first_writer_whose_witness_is_gone_is_not_taken_for_the_one_before(self, storage, reopen, size):
+        async with storage.open_writer(STAGED) as before:
+            await before.write(payload(size, 1))
+        await storage.delete_tree("/r")
+        other = await reopen()
+        try:
+            async with other.open_writer(STAGED, is_first=True, witness="/r/_uploads/1/startedat") as writer:
+                await writer.write(payload(size, 2))
+        except ObjectNotFoundError:
+            assert await storage.staged_size(STAGED) == 0
+        else:
+            assert writer.stamp is not None
+            assert writer.stamp != before.stamp
+
     async def test_many_small_blocks_join(self, storage):
         for number in range(20):
             await stage(storage, STAGED, f"{number},".encode(), resume=True)

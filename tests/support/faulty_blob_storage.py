@@ -123,9 +123,11 @@ class FaultyBlobStorage(BlobStorage):
 
     @asynccontextmanager
     @override
-    async def open_writer(self, key: str, *, resume: bool = False) -> AsyncIterator[BlobWriter]:
+    async def open_writer(
+        self, key: str, *, resume: bool = False, is_first: bool = False, witness: str | None = None
+    ) -> AsyncIterator[BlobWriter]:
         await self.begin("open_writer", key)
-        async with self.inner.open_writer(key, resume=resume) as writer:
+        async with self.inner.open_writer(key, resume=resume, is_first=is_first, witness=witness) as writer:
             yield _FaultyWriter(writer, key, self)
 
     @override
@@ -272,6 +274,11 @@ class _FaultyWriter(BlobWriter):
     @override
     def size(self) -> int:
         return self._inner.size
+
+    @property
+    @override
+    def stamp(self) -> str | None:
+        return self._inner.stamp
 
     @override
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:

@@ -131,7 +131,9 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
 
     @asynccontextmanager
     @override
-    async def open_writer(self, key: str, *, resume: bool = False) -> AsyncIterator[FileWriter]:
+    async def open_writer(
+        self, key: str, *, resume: bool = False, is_first: bool = False, witness: str | None = None
+    ) -> AsyncIterator[FileWriter]:
         writer = FileWriter(
             key,
             self._path(key),
@@ -140,7 +142,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
             page_cache=self._page_cache,
             path_of=self._path,
         )
-        await writer.open(resume=resume)
+        await writer.open(resume=resume, is_first=is_first, witness=witness)
         try:
             yield writer
         finally:

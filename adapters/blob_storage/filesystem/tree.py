@@ -192,7 +192,7 @@ class Tree:
         return private
 
     def _new_name(self) -> str:
-        return f"{self._private}/{uuid.uuid4().hex}"
+        return f"{self._private}/{os.urandom(16).hex()}"
 
     def _clean(self, path: str) -> None:
         try:

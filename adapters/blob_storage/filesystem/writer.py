@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Final, ParamSpec, TypeVar
 
 from typing_extensions import override
@@ -34,9 +35,14 @@ disk where this was measured, 5 ms with the hint.
 class FileWriter(BlobWriter):
     """Appends to the file at `path`, held by a lock that other processes respect and that dies with ours.
 
-    Small pieces gather in memory, and are in the file when the block is left. Leaving it syncs nothing. A killed
-    process loses nothing that the kernel has; after a power cut a session tells the offset that is really there, and
-    the client goes on from it. Only `commit` promises durability.
+    Small pieces gather in memory, and are in the file when the block is left. The first writer of a key makes the file
+    only then, or when it commits: most blobs of small images cost a single change of threads.
+
+    A file at one path never holds other bytes of the same number later, which is why `size` is stamp enough: it only
+    grows, under the lock, and once it is gone it is made anew only as long as the witness is there.
+
+    Leaving the block syncs nothing. A killed process loses nothing that the kernel has; after a power cut a session
+    tells the offset that is really there, and the client goes on from it. Only `commit` promises durability.
     """
 
     def __init__(
@@ -60,11 +66,17 @@ class FileWriter(BlobWriter):
         self._size = 0
         self._handed_on = 0
         self._is_open_for_more = True
+        self._is_first = False
+        self._witness: str | None = None
 
-    async def open(self, *, resume: bool) -> None:
-        """Lock the file, made where it is missing, and emptied unless `resume`."""
+    async def open(self, *, resume: bool, is_first: bool, witness: str | None) -> None:
+        """Lock the file, made where it is missing, and emptied unless `resume`; that of the first writer later."""
+        self._is_first = is_first
+        self._witness = witness
+        if is_first:
+            return
         try:
-            await self._run(self._open, resume)
+            await self._run(self._open, resume=resume)
         except BaseException:
             # Also a cancellation: the thread has ended, and may have opened the file.
             self.close()
@@ -119,7 +131,8 @@ class FileWriter(BlobWriter):
     async def discard(self) -> None:
         self._is_open_for_more = False
         self._held.clear()
-        await self._run(self._discard)
+        if self._descriptor != _NOT_OPEN:
+            await self._run(self._discard)
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -127,7 +140,7 @@ class FileWriter(BlobWriter):
         except OSError as error:
             raise translate(error, self._key) from error
 
-    def _open(self, resume: bool) -> None:  # noqa: FBT001 - passed through a thread pool by position
+    def _open(self, *, resume: bool) -> None:
         self._lock()
         # Between opening and locking, the writer before us may have committed: then this is a finished blob.
         while not self._is_at_path():
@@ -153,6 +166,27 @@ class FileWriter(BlobWriter):
                 # Somebody who removes empty folders was faster.
                 continue
 
+    def _open_first(self) -> None:
+        """Make the file, if that was put off.
+
+        Raises:
+            ObjectBusyError: another writer was there before, whose bytes are not ours to cut off.
+            ObjectNotFoundError: the witness is gone: nobody may come back to what is staged.
+        """
+        if not self._is_first or self._descriptor != _NOT_OPEN:
+            return
+        self._open(resume=True)
+        if self._size:
+            self.close()
+            raise ObjectBusyError(self._key)
+        if self._witness is not None and not os.path.exists(self._path_of(self._witness)):
+            os.unlink(self._path)
+            with suppress(OSError):
+                # Empty, unless somebody else makes the same mistake.
+                os.rmdir(os.path.dirname(self._path))
+            self.close()
+            raise ObjectNotFoundError(self._witness)
+
     def _append(self, view: memoryview) -> None:
         self._write_held()
         self._write(view)
@@ -164,6 +198,7 @@ class FileWriter(BlobWriter):
             self._held.clear()
 
     def _write(self, view: memoryview) -> None:
+        self._open_first()
         written = 0
         try:
             while written < len(view):
@@ -181,6 +216,7 @@ class FileWriter(BlobWriter):
             self._handed_on = self._size
 
     def _commit(self, target: str, then: SmallObjects) -> None:
+        self._open_first()
         if not self._is_at_path():
             # Deleted meanwhile, for instance by the client's cancellation of the upload.
             raise ObjectNotFoundError(self._key)

@@ -122,7 +122,13 @@ async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncGenerator
 
 async def size_of(client: StoreClient, key: str) -> int | None:
     """Return the size of the object at `key`, or None where there is none."""
+    return (await head_of(client, key))[0]
+
+
+async def head_of(client: StoreClient, key: str) -> tuple[int | None, str | None]:
+    """Return size and ETag of the object at `key`, None where there is none."""
     try:
-        return int((await client.call("head_object", key=key))["ContentLength"])
+        head = await client.call("head_object", key=key)
     except ObjectNotFoundError:
-        return None
+        return None, None
+    return int(head["ContentLength"]), head.get("ETag")

@@ -33,6 +33,11 @@ class ObjectReader(BlobReader):
         self._etag = response.get("ETag")
 
     @property
+    def etag(self) -> str | None:
+        """The object's ETag, as the store tells it."""
+        return self._etag
+
+    @property
     def response(self) -> dict[str, Any]:
         """What the store answered first."""
         return self._response

@@ -19,7 +19,7 @@ from enum import Enum
 from typing import Final
 
 from adapters.blob_storage.s3.client import StoreClient
-from adapters.blob_storage.s3.multipart import size_of
+from adapters.blob_storage.s3.multipart import head_of, size_of
 from adapters.blob_storage.s3.reader import open_object
 from core.errors import ObjectNotFoundError, StorageCorruptError
 
@@ -88,6 +88,8 @@ class Staged:
     content: bytes | None = None
     """The bytes of a plain object that fits into memory."""
     record: StagedRecord | None = None
+    stamp: str | None = None
+    """The ETag of the object, or of the record."""
 
 
 async def find_staged(client: StoreClient, key: str, *, keep_bytes_max: int, is_long: bool) -> Staged:
@@ -99,18 +101,21 @@ async def find_staged(client: StoreClient, key: str, *, keep_bytes_max: int, is_
         keep_bytes_max: a plain object up to this size comes with its bytes, which saves the request that reads them.
         is_long: a longer one is expected, so ask for its size only: hanging up on a body costs the connection.
     """
-    if is_long and (size := await size_of(client, key) or 0) > keep_bytes_max:
-        return Staged(Form.PLAIN, size)
+    if is_long:
+        size, etag = await head_of(client, key)
+        if size is not None and size > keep_bytes_max:
+            return Staged(Form.PLAIN, size, stamp=etag)
     try:
         async with open_object(client, key) as reader:
             if reader.size > keep_bytes_max:
-                return Staged(Form.PLAIN, reader.size)
-            return Staged(Form.PLAIN, reader.size, b"".join([piece async for piece in reader]))
+                return Staged(Form.PLAIN, reader.size, stamp=reader.etag)
+            content = b"".join([piece async for piece in reader])
+            return Staged(Form.PLAIN, reader.size, content, stamp=reader.etag)
     except ObjectNotFoundError:
-        record = await read_record(client, key)
+        record, etag = await _find_record(client, key)
     if record is None:
         return Staged()
-    return Staged(Form.PARTS, record.size, record=record)
+    return Staged(Form.PARTS, record.size, record=record, stamp=etag)
 
 
 async def staged_size(client: StoreClient, key: str) -> int:
@@ -124,10 +129,14 @@ async def staged_size(client: StoreClient, key: str) -> int:
 
 async def read_record(client: StoreClient, key: str) -> StagedRecord | None:
     """Return the record beside `key`, or None where there is none. One request."""
+    return (await _find_record(client, key))[0]
+
+
+async def _find_record(client: StoreClient, key: str) -> tuple[StagedRecord | None, str | None]:
     try:
         async with open_object(client, record_key(key)) as reader:
             # Its length is bounded by the part size of whoever wrote it.
             content = b"".join([piece async for piece in reader])
+            return StagedRecord.parse(content, record_key(key)), reader.etag
     except ObjectNotFoundError:
-        return None
-    return StagedRecord.parse(content, record_key(key))
+        return None, None

@@ -97,9 +97,9 @@ class S3BlobStorage(BlobStorage):
 
     @override
     async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
-        proof = await put_object(self._client, require_key(key), Body(content))
-        if proof is not None:
-            self._etag_is_md5 = proof
+        stored = await put_object(self._client, require_key(key), Body(content))
+        if stored.etag_is_md5 is not None:
+            self._etag_is_md5 = stored.etag_is_md5
 
     @override
     async def create(self, key: str, content: bytes) -> bool:
@@ -126,7 +126,9 @@ class S3BlobStorage(BlobStorage):
 
     @asynccontextmanager
     @override
-    async def open_writer(self, key: str, *, resume: bool = False) -> AsyncIterator[StagedWriter]:
+    async def open_writer(
+        self, key: str, *, resume: bool = False, is_first: bool = False, witness: str | None = None
+    ) -> AsyncIterator[StagedWriter]:
         if require_key(key) in self._busy:
             raise ObjectBusyError(key)
         self._busy.add(key)

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from adapters.blob_storage.s3.body import Body, Buffer
 from adapters.blob_storage.s3.client import StoreClient
@@ -11,8 +12,16 @@ from adapters.blob_storage.s3.multipart import PARTS_MAX, object_parameters
 from core.errors import StorageUnavailableError
 
 
-async def put_object(client: StoreClient, key: str, body: Body, *, if_absent: bool = False) -> bool | None:
-    """Store a whole object in one request; return whether its ETag turned out to be its MD5, None without one.
+class Stored(NamedTuple):
+    """What a store tells of an object that it took."""
+
+    etag: str | None
+    etag_is_md5: bool | None
+    """Whether it turned out to be the MD5; None where it cannot be one."""
+
+
+async def put_object(client: StoreClient, key: str, body: Body, *, if_absent: bool = False) -> Stored:
+    """Store a whole object in one request.
 
     Raises:
         AlreadyThereError: something is there, and it was to be stored only where nothing is.
@@ -25,12 +34,13 @@ async def put_object(client: StoreClient, key: str, body: Body, *, if_absent: bo
     if if_absent:
         parameters["IfNoneMatch"] = "*"
     answer = await client.call("put_object", key=key, Body=body, transfer_bytes=len(body), **parameters)
-    told = plain_md5(answer.get("ETag"))
+    etag = answer.get("ETag")
+    told = plain_md5(etag)
     if told is None:
-        return None
+        return Stored(etag, None)
     if told != digest.hex() and client.dialect.etag_is_md5:
         raise StorageUnavailableError(f"{client.dialect.name}: put_object: the object arrived damaged")
-    return told == digest.hex()
+    return Stored(etag, told == digest.hex())
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ class StagedWriter(BlobWriter):
         self._plain_may_be_there = is_fresh or staged.form is Form.PLAIN
         self._record_is_there = staged.record is not None
         self._upload_may_be_open = self._record_is_there
+        self._stamp = staged.stamp
         self._is_changed = False
         self._is_closed = False
         self._take_up(staged)
@@ -87,6 +88,11 @@ class StagedWriter(BlobWriter):
     def size(self) -> int:
         in_parts = self._parts.size_with_running if self._parts else 0
         return (self._moved_size or 0) + in_parts + sum(map(len, self._buffers))
+
+    @property
+    @override
+    def stamp(self) -> str | None:
+        return self._stamp
 
     @override
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
@@ -215,7 +221,8 @@ class StagedWriter(BlobWriter):
         if self._parts is not None:
             await self._keep_parts(self._parts)
         elif self._moved_size is None:
-            await put_object(self._client, self._key, Body(*self._buffers))
+            stored = await put_object(self._client, self._key, Body(*self._buffers))
+            self._stamp = stored.etag
             self._memory.forget(self._key)
             if self.size > self._part_bytes:
                 self._memory.expect_long(self._key)
@@ -255,7 +262,9 @@ class StagedWriter(BlobWriter):
         await abort_uploads(self._client, self._key)
 
     async def _write_record(self, record: StagedRecord) -> None:
-        await put_object(self._client, record_key(self._key), Body(record.header(), record.tail))
+        stored = await put_object(self._client, record_key(self._key), Body(record.header(), record.tail))
+        # It names the parts with their checksums, and holds what follows them.
+        self._stamp = stored.etag
         self._record_is_there = True
 
     async def _remove_record(self) -> None:

@@ -403,11 +403,11 @@ class Purged(FaultyBlobStorage):
     is_purged = True
 
     @asynccontextmanager
-    async def open_writer(self, key, *, resume=False):
-        self.is_purged &= resume
+    async def open_writer(self, key, **options):
+        self.is_purged &= options["resume"]
         if self.is_purged:
             raise StorageUnavailableError("no such upload")
-        async with super().open_writer(key, resume=resume) as writer:
+        async with super().open_writer(key, **options) as writer:
             yield writer
 
 

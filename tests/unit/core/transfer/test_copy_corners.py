@@ -341,11 +341,11 @@ class Emptied(FaultyBlobStorage):
     times = 1
 
     @asynccontextmanager
-    async def open_writer(self, key, *, resume=False):
-        if resume and self.times:
+    async def open_writer(self, key, **options):
+        if options["resume"] and self.times:
             self.times -= 1
             await self.inner.delete_tree(key)
-        async with super().open_writer(key, resume=resume) as writer:
+        async with super().open_writer(key, **options) as writer:
             yield writer
 
 
