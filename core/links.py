@@ -42,6 +42,16 @@ class Links:
             _logger.warning("link holds no digest and counts as absent", extra={"key": key})
             return None
 
+    async def stands(self, key: str, digest: Digest) -> bool:
+        """Whether a link is there that is named for `digest`. One storage request, and no bytes.
+
+        It is judged by its length: a torn one is shorter, and one with a line end is longer.
+        """
+        try:
+            return (await self._storage.stat(key)).size >= len(digest)
+        except ObjectNotFoundError:
+            return False
+
     async def write(self, key: str, digest: Digest) -> None:
         """Point the link at `digest`, durably and atomically. Idempotent. One storage request."""
         await self._storage.write(key, digest.encode("ascii"))

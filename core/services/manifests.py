@@ -121,7 +121,7 @@ class ManifestService:
         digest = await self.resolve(name, reference)
         if await self._guard.rely_on(digest):
             await self._guard.rescue(await self._expand(name, digest), self._expander(name))
-        if await self._links.read(layout.revision_link(name, digest)) is not None:
+        if await self._links.stands(layout.revision_link(name, digest), digest):
             if (known := self._memory.get(digest)) is not None:
                 return known
             content = await self._content(digest)

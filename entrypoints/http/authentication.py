@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from core.access import CATALOG, Access, AccessPolicy, Action, Caller, Principal, repository_access
+from core.access import CATALOG, OPEN, Access, AccessPolicy, Action, Caller, Principal, repository_access
 from core.errors import DeniedError, NameInvalidError, UnauthenticatedError, UploadInvalidError
 from core.names import RepositoryName
 from core.ports.authenticator import (
@@ -81,7 +81,7 @@ class Gatekeeper:
         now: Callable[[], datetime],
     ) -> None:
         self._authenticator = authenticator
-        self._policy = policy
+        self._use(policy)
         self._codec = codec
         self._urls = urls
         self._upload_lifetime = upload_lifetime
@@ -97,8 +97,13 @@ class Gatekeeper:
 
     def use(self, policy: AccessPolicy, *, upload_lifetime: timedelta) -> None:
         """Decide by another policy and lifetime from the next request on."""
-        self._policy = policy
+        self._use(policy)
         self._upload_lifetime = upload_lifetime
+
+    def _use(self, policy: AccessPolicy) -> None:
+        self._policy = policy
+        # Known beforehand, where nobody is asked who they are and everybody may do everything.
+        self._admits_all = self._authenticator.is_open and policy == OPEN
 
     async def admit(self, request: web.Request, target: Target) -> None:
         """Return if the request may go on; it then has its `CALLER`.
@@ -131,6 +136,8 @@ class Gatekeeper:
 
     def _decide(self, request: web.Request, principal: Principal, accesses: Sequence[Access]) -> None:
         policy, authenticator = self._policy, self._authenticator
+        if self._admits_all:
+            return
         if policy.is_blocked(principal):
             raise _denied(accesses)
         if not accesses and not principal.has_credentials and not authenticator.is_open:
