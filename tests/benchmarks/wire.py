@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-RECEIVE_BYTES = 1024 * 1024
+RECEIVE_BYTES = 256 * 1024
+"""It stays in the processor's cache."""
 
 
 class WireError(Exception):
