@@ -93,13 +93,17 @@ class Tree:
         Raises:
             ObjectNotFoundError: nothing is at `source`.
         """
+        folder = _parent(target)
         for _ in range(_ATTEMPTS):
-            if not os.path.lexists(source):
-                raise ObjectNotFoundError(source[len(self.root) :])
             try:
-                folder = _make_parents(target)
+                # Most targets are new, and so is the lowest folder alone.
+                with suppress(FileExistsError):
+                    os.mkdir(folder)
                 os.rename(source, target)
             except FileNotFoundError:
+                if not os.path.lexists(source):
+                    raise ObjectNotFoundError(source[len(self.root) :]) from None
+                _make_parents(target)
                 continue
             sync_folder(folder)
             return
@@ -175,21 +179,25 @@ class Tree:
 
     def _hide(self, path: str) -> str | None:
         """Rename what is at `path` to a private name, and return that; None if there is nothing."""
-        if not os.path.lexists(path):
-            return None
         private = self._new_name()
-        os.makedirs(self._private, exist_ok=True)
-        try:
-            os.rename(path, private)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            # Another file system is mounted, or linked to, below the root.
-            remove(path)
-            return path
-        return private
+        while True:
+            try:
+                os.rename(path, private)
+            except NotADirectoryError:
+                return None
+            except FileNotFoundError:
+                if not os.path.lexists(path):
+                    return None
+                # Then it is the private folder that is not there.
+                os.makedirs(self._private, exist_ok=True)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                # Another file system is mounted, or linked to, below the root.
+                remove(path)
+                return path
+            else:
+                return private
 
     def _new_name(self) -> str:
         return f"{self._private}/{os.urandom(16).hex()}"

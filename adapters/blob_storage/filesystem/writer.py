@@ -159,12 +159,11 @@ class FileWriter(BlobWriter):
 
     def _open_file(self) -> int:
         while True:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
             try:
                 return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             except FileNotFoundError:
-                # Somebody who removes empty folders was faster.
-                continue
+                # The folder was never there, or somebody who removes empty ones was faster.
+                os.makedirs(os.path.dirname(self._path), exist_ok=True)
 
     def _open_first(self) -> None:
         """Make the file, if that was put off.
@@ -216,8 +215,9 @@ class FileWriter(BlobWriter):
             self._handed_on = self._size
 
     def _commit(self, target: str, then: SmallObjects) -> None:
+        was_open = self._descriptor != _NOT_OPEN
         self._open_first()
-        if not self._is_at_path():
+        if was_open and not self._is_at_path():
             # Deleted meanwhile, for instance by the client's cancellation of the upload.
             raise ObjectNotFoundError(self._key)
         self._write_held()
