@@ -26,8 +26,12 @@ _CALL_BYTES: Final = 8 * 1024 * 1024
 """After so many bytes a thread looks whether it is still wanted."""
 _TURN_BYTES: Final = 64 * 1024 * 1024
 """After so many bytes another pull may have the thread."""
-_COPIED_BYTES: Final = 1024 * 1024
-"""What is copied at once for clients on this machine, through a buffer of the thread's own."""
+_COPIED_BYTES: Final = 112 * 1024
+"""What is copied at once for clients on this machine, through a buffer of the thread's own.
+
+Found by trying: one connection takes 4,760 MiB/s with it, 3,340 with 1 MiB and 3,950 with 80 KiB. A packet on the
+loopback device holds 64 KiB.
+"""
 _PATIENCE_MS: Final = 1
 """How long a thread waits for room; then the event loop does, at no cost."""
 _WAITS_MAX: Final = 8
