@@ -1,9 +1,9 @@
 """Blobs on their way out.
 
 Small ones leave in one piece with their head: an `open`, a read from memory, one `send`. Large ones a thread has the
-kernel copy from the file to the socket. The event loop could do that without changing threads, but `sendfile` goes on
-as long as the client keeps up, and waits for the disk, and meanwhile nobody else would be answered:
-`tests.benchmarks.latency_under_pulls` has the figures.
+kernel hand over from the file to the socket, or copies for a client on this machine. The event loop could do that
+without changing threads, but `sendfile` goes on as long as the client keeps up, and waits for the disk, and meanwhile
+nobody else would be answered: `tests.benchmarks.latency_under_pulls` has the figures.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ _WAITS_MAX: Final = 8
 
 
 _of_thread = threading.local()
+"""Holds the buffer of each thread."""
 
 
 async def send_blob(request: web.BaseRequest, response: web.StreamResponse, reader: BlobReader) -> None:
