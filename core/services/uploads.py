@@ -199,9 +199,8 @@ class UploadService:
                 yield writer
         except ObjectBusyError as error:
             raise UploadRangeError(await self._storage.staged_size(key)) from error
-        except ObjectNotFoundError as error:
-            if error.key != started_at:
-                raise
+        except ObjectNotFoundError:
+            # Cancelled or purged while the request was under way.
             raise _unknown(upload_id) from None
 
     async def _require_session(self, state: UploadState, writer: BlobWriter) -> None:

@@ -228,6 +228,18 @@ async def test_unknown_session_is_unknown(services, upload_id):
             await operation
 
 
+async def test_session_that_is_cancelled_while_its_last_piece_comes_is_gone(services):
+    begun = await services.uploads.start(NAME)
+
+    async def pieces():
+        yield b"first"
+        await services.uploads.cancel(NAME, begun.upload_id)
+
+    with pytest.raises(UploadUnknownError):
+        await services.uploads.complete(begun, Digest.of(b"first"), pieces())
+    assert await services.keys() == set()
+
+
 async def test_cancelled_session_is_gone(services):
     begun = await services.uploads.start(NAME)
     await services.uploads.append(begun, chunks(b"123"))

@@ -27,9 +27,10 @@ def signed(document, secret=b"secret"):
     algorithm=st.sampled_from(["sha256", "sha512"]),
     digest=st.none() | st.binary().map(Digest.of),
     hash_state=st.none() | st.binary(max_size=204),
+    stamp=st.none() | st.text(max_size=80),
     granted_to=st.none() | st.text(max_size=20),
 )
-def test_state_comes_back_as_it_went(*, offset, algorithm, digest, hash_state, granted_to):
+def test_state_comes_back_as_it_went(*, offset, algorithm, digest, hash_state, stamp, granted_to):
     state = UploadState(
         name=NAME,
         upload_id=ID,
@@ -38,6 +39,7 @@ def test_state_comes_back_as_it_went(*, offset, algorithm, digest, hash_state, g
         algorithm=algorithm,
         digest=digest,
         hash_state=hash_state,
+        stamp=stamp,
         granted_to=granted_to,
     )
     assert CODEC.decode(CODEC.encode(state), name=NAME, upload_id=ID) == state
