@@ -14,12 +14,13 @@ from tests.benchmarks.content import LARGE_BYTES, LargeBlob, prepare
 from tests.benchmarks.peers import StartPeer, find_peers
 from tests.benchmarks.report import cost_table, idle_table, picture, rate_table
 from tests.benchmarks.usage import memory_mib
-from tests.benchmarks.workloads import WORKLOADS, Sample, Subject, Workload
+from tests.benchmarks.workloads import PUSHES, WORKLOADS, Sample, Subject, Workload
 from tests.support.oci import digest_of
 from tests.support.processes import ServerProcess
 from tests.support.tools import ToolMissingError, find_tool
 
 SETTLE_SECONDS = 2
+MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - mkdtemp makes a folder of our own in it
 
 
 def main() -> int:
@@ -31,9 +32,15 @@ def main() -> int:
     except ToolMissingError as missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 1
+    if shutil.disk_usage(MEMORY_FOLDER).free < LARGE_BYTES * (PUSHES + 1):
+        print(
+            f"bench: {MEMORY_FOLDER} has no room for {PUSHES} large blobs",
+            file=sys.stderr,
+        )
+        return 1
     workloads = [workload for workload in WORKLOADS if options.only in workload.name]
     folder = Path(tempfile.mkdtemp(prefix="registry-bench-", dir=options.folder))
-    scratch = Path(tempfile.mkdtemp(prefix="registry-bench-", dir="/dev/shm"))
+    scratch = Path(tempfile.mkdtemp(prefix="registry-bench-", dir=MEMORY_FOLDER))
     try:
         _run(folder, scratch, peers, workloads, options)
     finally:

@@ -8,6 +8,7 @@ import struct
 import threading
 
 import pytest
+from aiohttp import web
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from config.settings import Settings
@@ -86,6 +87,27 @@ async def test_requests_that_follow_at_once_are_answered_in_order(guarded):
     answers = [await answer(reader) for _ in range(3)]
     assert answers == [(200, CONTENT), (200, b"{}"), (200, CONTENT)]
     writer.close()
+
+
+async def test_socket_is_lent_when_all_that_was_written_before_is_with_the_kernel():
+    async def write_and_lend(request):
+        response = web.StreamResponse(headers={"Content-Length": str(len(CONTENT) + 3)})
+        await response.prepare(request)
+        request.transport.write(CONTENT)
+        assert request.transport.get_write_buffer_size() > 0
+        async with request.protocol.lend_output() as descriptor:
+            assert request.transport.get_write_buffer_size() == 0
+            await sending.writable(descriptor)
+            assert os.write(descriptor, b"end") == 3
+        return response
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", write_and_lend)
+    async with run_guarded(app, Settings()) as server:
+        reader, writer = await server.connect()
+        writer.write(GET)
+        assert await answer(reader) == (200, CONTENT + b"end")
+        writer.close()
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 9_999_999), (1, 1_000_000), (19_000_000, 19_999_999)])
