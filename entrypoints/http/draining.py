@@ -44,6 +44,8 @@ class InFlight:
         """Ask clients to connect anew, elsewhere, once the drain has begun (a response-prepare signal)."""
         if self.is_draining:
             response.force_close()
+            # aiohttp computes this header before the signal. A client without it reuses the closed connection.
+            response.headers["Connection"] = "close"
 
     async def drain(self, timeout_seconds: float) -> bool:
         """Wait until no request is under way, at most so long; return whether that came about."""

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import unused_port
 
 from adapters.notifications.http_receiver import HttpEventReceiver
 from core.ports.event_receiver import ReceiverUnavailableError
@@ -14,7 +14,7 @@ V1 = "application/vnd.docker.distribution.events.v1+json"
 
 
 @pytest.fixture
-async def server():
+async def server(aiohttp_server):
     """Answers by path; keeps what came."""
     came = []
 
@@ -33,11 +33,9 @@ async def server():
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", take)
-    running = TestServer(app)
-    await running.start_server(shutdown_timeout=0)
+    running = await aiohttp_server(app, shutdown_timeout=0)
     running.came = came
-    yield running
-    await running.close()
+    return running
 
 
 def receiver(server, path="/200", **options):

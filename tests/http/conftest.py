@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer
+from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
@@ -89,9 +89,8 @@ def services() -> CoreServices:
 
 
 @pytest.fixture
-async def start(services):
+def start(services: CoreServices, aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient):
     """Start servers with settings of the test's choice, over one storage."""
-    opened = []
 
     async def start_one(
         settings: Settings | None = None,
@@ -123,16 +122,10 @@ async def start(services):
             jobs=jobs,
             on_pull=on_pull,
         )
-        server = TestServer(app)
-        await server.start_server(auto_decompress=False)
-        session = ClientSession()
-        opened.append((server, session))
-        return Api(session=session, services=services, root=str(server.make_url("")).rstrip("/") + path)
+        client = await aiohttp_client(await aiohttp_server(app, auto_decompress=False))
+        return Api(session=client.session, services=services, root=str(client.make_url("/")).rstrip("/") + path)
 
-    yield start_one
-    for server, session in opened:
-        await session.close()
-        await server.close()
+    return start_one
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer
+from aiohttp import web
 
 from adapters.auth.silly import SillyAuthenticator
 from config.settings import (
@@ -44,21 +43,13 @@ async def wait_for(condition):
 
 
 @pytest.fixture
-async def debug():
-    """Start a debug address that knows of health only."""
-    opened = []
+def debug(aiohttp_client):
+    """Start a debug address with health alone."""
 
     async def start(health):
-        server = TestServer(public_app(health, {}, None, None, metrics_path="/metrics"))
-        await server.start_server()
-        session = ClientSession(server.make_url("/"))
-        opened.append((server, session))
-        return session
+        return await aiohttp_client(public_app(health, {}, None, None, metrics_path="/metrics"))
 
-    yield start
-    for server, session in opened:
-        await session.close()
-        await server.close()
+    return start
 
 
 @asynccontextmanager
@@ -112,6 +103,7 @@ async def test_readiness_says_what_is_missing_and_no_reason_to_strangers(start):
     in_flight.is_draining = True
     async with api.request("GET", "/readyz") as response:
         assert response.status == 503
+        assert response.headers["Connection"] == "close"
         assert await response.text() == "[+]health ok\n[-]shutdown failed: reason withheld\nreadyz check failed\n"
     async with api.request("GET", "/readyz?exclude=shutdown") as response:
         assert (response.status, await response.text()) == (200, "ok")
@@ -208,7 +200,7 @@ async def test_defect_of_a_check_is_no_health(services, caplog):
     assert "failed by a defect" in caplog.text
 
 
-async def test_url_is_asked_with_headers_and_its_password_is_not_told(services):
+async def test_url_is_asked_with_headers_and_its_password_is_not_told(services, aiohttp_server):
     asked = []
 
     async def answer(request):
@@ -217,8 +209,7 @@ async def test_url_is_asked_with_headers_and_its_password_is_not_told(services):
 
     app = web.Application()
     app.router.add_route("*", "/", answer)
-    server = TestServer(app)
-    await server.start_server()
+    server = await aiohttp_server(app)
     good = f"http://{server.host}:{server.port}/?status=204"
     bad = f"http://user:hunter2@{server.host}:{server.port}/?status=500"
     gone = "http://127.0.0.1:1/"
@@ -233,7 +224,6 @@ async def test_url_is_asked_with_headers_and_its_password_is_not_told(services):
             bad.replace("user:hunter2@", ""): "downstream service returned unexpected status: 500",
         }
         assert set(asked) == {("HEAD", "k")}
-    await server.close()
 
 
 async def test_port_is_connected_to(services):

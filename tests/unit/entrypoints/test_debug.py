@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer
+from aiohttp import web
 
 from adapters.metrics.single import SingleProcessMetrics
 from entrypoints.observability.debug import is_public, private_app, public_app
@@ -41,7 +40,7 @@ async def worker(folder, number):
 
 
 @pytest.fixture
-async def debug(folder):
+async def debug(folder, aiohttp_client):
     metrics = SingleProcessMetrics()
     metrics.gauge("registry_things", "Things.")(5)
 
@@ -49,11 +48,9 @@ async def debug(folder):
         return web.Response(text="ok")
 
     app = public_app(Health(), {"/healthz": answer_probe}, Peers(folder, 2), metrics, metrics_path="/numbers")
-    server = TestServer(app)
-    await server.start_server()
-    async with ClientSession(server.make_url("/")) as session, worker(folder, 0), worker(folder, 1):
-        yield session
-    await server.close()
+    client = await aiohttp_client(app)
+    async with worker(folder, 0), worker(folder, 1):
+        yield client
 
 
 async def ask(session, path, method="GET"):
