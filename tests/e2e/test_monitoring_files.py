@@ -171,7 +171,10 @@ def test_prometheus_scrapes_and_evaluates(tool: Callable[[str], str], tmp_path: 
     command += [f"--web.listen-address=127.0.0.1:{port}"]
     http = {"workers": 3, "debug": {"addr": f"127.0.0.1:{debug_port}", "prometheus": {"enabled": True}}}
     registry = RegistryServer(tmp_path / "server", tmp_path / "storage", config={"http": http})
-    with registry, ServerProcess(command, port=port, folder=tmp_path / "prometheus") as prometheus:
+    with (
+        registry,
+        ServerProcess(command, port=port, folder=tmp_path / "prometheus", ready_path="/-/ready") as prometheus,
+    ):
         ends = time.monotonic() + 30
         while (panels := answered(prometheus)) < PANELS_ANSWERED and time.monotonic() < ends:
             RegistryClient(registry.host).push("team/app", "v1", make_image(961))

@@ -52,8 +52,10 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         ip: str = "127.0.0.1",
         pass_descriptors: Sequence[int] = (),
+        ready_path: str = "/v2/",
     ) -> None:
         self.port = port
+        self._ready_path = ready_path
         self._pass_descriptors = tuple(pass_descriptors)
         self._ip = ip
         self.host = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
@@ -124,10 +126,10 @@ class ServerProcess:
             time.sleep(0.05)
 
     def answers(self) -> bool:
-        """Whether a request to the API's root is answered below 500."""
+        """Whether a request to `ready_path` is answered below 500."""
         connection = http.client.HTTPConnection(self._ip, self.port, timeout=5)
         try:
-            connection.request("GET", "/v2/")
+            connection.request("GET", self._ready_path)
             return connection.getresponse().status < 500
         except (OSError, http.client.HTTPException):
             return False
