@@ -1,29 +1,37 @@
-# The registry as a container: only locked, hash-checked packages, no compiler, no root.
-#   docker build -t sohu-registry .
-#   docker run -p 5000:5000 -v registry:/var/lib/registry -e REGISTRY_STORAGE=filesystem sohu-registry
+# The registry as a container image: the packages that uv.lock pins, checked by hash; no compiler, no root.
+#   docker build -t sohu-registry:0.1.0 .
+#   docker run -p 5000:5000 -v registry:/var/lib/registry -e REGISTRY_STORAGE=filesystem sohu-registry:0.1.0
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim
 
 FROM ${BASE_IMAGE} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all:
+ENV UV_PYTHON_DOWNLOADS=never UV_PYTHON=python3 UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 \
+    UV_PROJECT_ENVIRONMENT=/opt/venv PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
-# With what sends traces; --build-arg REQUIREMENTS=requirements.lock leaves that out.
-ARG REQUIREMENTS=requirements-otel.lock
-COPY ${REQUIREMENTS} requirements-build.lock ./
-# Two environments: the tools that build the wheel stay out of the one that is shipped.
-RUN python3 -m venv tools \
- && tools/bin/pip install --require-hashes -r requirements-build.lock \
- && python3 -m venv /opt/venv \
- && /opt/venv/bin/pip install --require-hashes -r ${REQUIREMENTS}
-COPY pyproject.toml README.md source/
-COPY core source/core
-COPY adapters source/adapters
-COPY config source/config
-COPY entrypoints source/entrypoints
-RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels ./source \
- && /opt/venv/bin/pip install --no-deps wheels/*.whl \
- && /opt/venv/bin/pip uninstall --yes pip setuptools
+# The build has a uv of its own; the image that is shipped has neither uv nor pip.
+COPY scripts/uv.lock scripts/uv.lock
+RUN python3 -m venv /opt/uv \
+ && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --only-binary :all: \
+    --require-hashes --requirement scripts/uv.lock
+# The extra `otel` sends traces; --build-arg EXTRAS= leaves its packages out.
+ARG EXTRAS="--extra otel"
+COPY pyproject.toml uv.lock README.md LICENSE ./
+RUN /opt/uv/bin/uv sync --frozen --no-default-groups ${EXTRAS} --no-install-project
+COPY core core
+COPY adapters adapters
+COPY config config
+COPY entrypoints entrypoints
+RUN /opt/uv/bin/uv sync --frozen --no-default-groups ${EXTRAS} --no-editable
 
 FROM ${BASE_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="sohu-registry" \
+      org.opencontainers.image.description="A container image registry for Sohu Cloud Storage, S3 and folders" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/domeos/docker-registry-driver-sohustorage" \
+      org.opencontainers.image.documentation="https://github.com/domeos/docker-registry-driver-sohustorage/tree/main/docs"
 COPY --from=build /opt/venv /opt/venv
 # /var/lib/registry holds the images, /opt/registry the repository list of SEARCH_BACKEND=LOCAL.
 RUN groupadd --gid 10001 registry \

@@ -1,16 +1,21 @@
-# Everything a developer types. `make help` lists it; each target does its own set-up first.
+# Every command of a developer. `make help` lists them; each target does its own set-up first.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV := .venv
-BIN := $(VENV)/bin
-export PYTHONPATH := $(CURDIR)
-# uv trusts what the machine trusts, as pip and git do.
+BIN := .venv/bin
+UV := .cache/uv/bin/uv
+# uv trusts the certificates of the machine, as pip and git do, and uses the Python that is here.
 export UV_SYSTEM_CERTS := 1
+export UV_PYTHON_DOWNLOADS := never
+SYNC := $(UV) sync --frozen --quiet --python "$(PYTHON)"
 
+IMAGE := sohu-registry:0.1.0
+
+# The port of `make run`.
+PORT ?= 5000
 # The coverage gates, in percent, branches included.
 COVERAGE_CORE ?= 100
 COVERAGE_OVERALL ?= 95
@@ -18,44 +23,52 @@ COVERAGE_OVERALL ?= 95
 REQUIRE_LIVE ?=
 # How many processes share the tests, a file at a time.
 PROCESSES ?= 2
+# The versions of Python that `make pythons` tests.
+PYTHONS ?= 3.11 3.12 3.13
 # More arguments for pytest, for example: make test PYTEST_ARGS='-k upload'
 PYTEST_ARGS ?=
 # Further registries as columns of the benchmark: make bench PEERS='distribution zot=/path/to/zot'
 PEERS ?=
-# More arguments for it, for example: make bench BENCH_ARGS='--rounds 5 --picture docs/performance.svg'
+# More arguments for the benchmark, for example: make bench BENCH_ARGS='--rounds 5 --picture docs/performance.svg'
 BENCH_ARGS ?=
 
 LIVE_FLAG := $(if $(REQUIRE_LIVE),--require-live)
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(LIVE_FLAG)
 
-.PHONY: help setup tools run test check lint format typecheck domain conformance image image-test bench docs lock clean
+.PHONY: help setup tools run check test pythons lint format typecheck domain conformance image image-test bench docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-# The stamps make the environment follow the lock files: it is touched only when one of them changed.
-$(VENV)/runtime.stamp: requirements.lock scripts/install-python-packages
-	scripts/install-python-packages "$(PYTHON)" $(VENV) requirements.lock
-	@touch $@
+$(UV): scripts/uv.lock scripts/install-uv
+	scripts/install-uv "$(PYTHON)" .cache/uv
 
-$(VENV)/development.stamp: requirements-dev.lock scripts/install-python-packages
-	scripts/install-python-packages "$(PYTHON)" $(VENV) requirements-dev.lock
-	@touch $@ $(VENV)/runtime.stamp
+setup: $(UV) ## Create .venv with the versions of uv.lock, and the command .venv/bin/registry
+	$(SYNC) --all-extras
 
-setup: $(VENV)/development.stamp ## Create .venv with everything the lock file names
-
-tools: setup ## Install the clients and servers that the end-to-end tests drive (all of them as root on Debian)
+tools: setup ## Install the clients and servers that the end-to-end tests drive (as root on Debian)
 	scripts/install-test-tools
 
-run: $(VENV)/runtime.stamp ## Serve on port 5000 from ./var/registry
+run: $(UV) ## Serve ./var/registry on port 5000 (another port: make run PORT=5001)
+	$(SYNC) --no-default-groups --inexact
 	@mkdir -p var/registry
-	exec $(BIN)/python -m entrypoints.cli serve config/config-dev.yml
+	REGISTRY_HTTP_ADDR=:$(PORT) exec $(BIN)/registry serve config/config-dev.yml
 
-test: lint typecheck tools ## Every check and every test, with the coverage gates
-	$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_OVERALL) --durations=10 \
-		$(LIVE_FLAG) $(PYTEST_ARGS)
+check: lint typecheck ## Lint, types, unit and contract tests with the tools that are installed; needs no root
+	$(PYTEST) tests/unit tests/contracts tests/architecture $(PYTEST_ARGS)
+
+test: lint typecheck tools ## Install the tools of the tests, then run every check and every test, with the coverage gates
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_OVERALL) --durations=10 $(PYTEST_ARGS)
 	$(BIN)/coverage report --include='core/*' --fail-under=$(COVERAGE_CORE)
 
-check: test ## The same as test: what CI runs
+pythons: tools ## Run the domain, contract, adapter and HTTP tests on each version of Python in PYTHONS
+	@for version in $(PYTHONS); do \
+	  echo "Python $$version"; \
+	  export UV_PROJECT_ENVIRONMENT=.cache/python-$$version; \
+	  $(UV) sync --frozen --quiet --all-extras --python $$version; \
+	  $$UV_PROJECT_ENVIRONMENT/bin/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(LIVE_FLAG) \
+	    tests/unit tests/contracts tests/adapters tests/http $(PYTEST_ARGS); \
+	done
 
 lint: setup ## Style, formatting and the dependency rule
 	$(BIN)/ruff check .
@@ -65,31 +78,31 @@ lint: setup ## Style, formatting and the dependency rule
 typecheck: setup ## mypy, strict
 	$(BIN)/mypy
 
-format: setup ## Format the code and mend what ruff can mend
+format: setup ## Format the code and apply the fixes of ruff
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-domain: setup ## The domain suite alone: in-memory adapters, no network, seconds
+domain: setup ## The domain suite alone: in-memory adapters, no network
 	$(BIN)/python -m pytest tests/unit/core $(PYTEST_ARGS)
 
 conformance: tools ## The OCI conformance suite alone
 	$(BIN)/python -m pytest tests/e2e/test_conformance.py --require-live $(PYTEST_ARGS)
 
 image: ## Build the container image with buildah
-	buildah build --format docker --tag sohu-registry .
+	buildah build --format docker --build-arg "REVISION=$$(git rev-parse HEAD)" --tag $(IMAGE) .
 
-image-test: tools ## Build the image on a base made by debootstrap and try it (root, a minute)
+image-test: tools ## Build the image on a base made by mmdebstrap and try it (root)
 	$(BIN)/python -m pytest -m image --require-live $(PYTEST_ARGS)
 
-bench: tools ## Measure ours and Debian's docker-registry side by side
+bench: tools ## Measure this registry and Debian's docker-registry side by side
 	$(BIN)/python -m tests.benchmarks --peers '$(PEERS)' $(BENCH_ARGS)
 
-docs: setup ## Check the documents: links, and that they say what the code says
+docs: setup ## Check the documents: links, and agreement with the code
 	$(BIN)/python -m pytest tests/architecture $(PYTEST_ARGS)
 
-lock: setup ## Write the lock files anew from pyproject.toml
-	scripts/lock $(BIN)/uv
+lock: $(UV) ## Write uv.lock from pyproject.toml (UPGRADE=1 takes new versions)
+	$(UV) lock $(if $(UPGRADE),--upgrade)
 
-clean: ## Remove what the targets above made, but no stored image
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+clean: ## Remove what the targets above made; stored images stay
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	rm -f .coverage .coverage.*

@@ -10,9 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, Self
 
-from typing_extensions import override
-
 from core.errors import DigestInvalidError
+from core.typing import override
 
 SHA256: Final = "sha256"
 SHA512: Final = "sha512"

@@ -4,7 +4,7 @@ import re
 from functools import total_ordering
 from typing import Final, Self
 
-from typing_extensions import override
+from core.typing import override
 
 _VERSION: Final = re.compile(
     r"v?(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from typing_extensions import override
+from core.typing import override
 
 _NAME: Final = re.compile(r"([0-9]{17})-([0-9a-z]{1,32})-([0-9]{5})-([0-9]{1,12})", re.ASCII)
 

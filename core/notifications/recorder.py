@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from typing_extensions import override
-
 from core.errors import StorageError
 from core.events import EventAction, Occurrence, Origin
 from core.notifications.endpoint import Endpoint
@@ -17,6 +15,7 @@ from core.notifications.group_commit import GROUP_ITEMS_MAX, GroupCommit
 from core.notifications.outbox import Outbox
 from core.notifications.stats import EndpointCounts
 from core.ports.event_sink import EventSink
+from core.typing import override
 
 _logger = logging.getLogger(__name__)
 

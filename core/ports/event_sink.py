@@ -4,9 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
-from typing_extensions import override
-
 from core.events import EventAction, Occurrence, Origin
+from core.typing import override
 
 
 class EventSink(ABC):

@@ -4,14 +4,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from typing_extensions import override
-
 from core import layout
 from core.budget import Budget
 from core.concurrency import closing
 from core.digest import Digest, Hasher, HasherFactory
 from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError, StorageUnavailableError
 from core.ports.blob_storage import BlobStorage, ObjectStat
+from core.typing import override
 
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
 """What servers read back: old registries had no limit."""

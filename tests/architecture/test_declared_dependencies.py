@@ -1,4 +1,4 @@
-"""Whatever the registry imports is in requirements.lock, so that no development tool brings it by chance."""
+"""The registry imports nothing but its declared dependencies, and no package of the development tools."""
 
 import ast
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.architecture.test_lock_files import DEVELOPMENT_LOCK, RUNTIME_LOCK, read_pins, read_project
+from tests.architecture.test_lock_file import closure, read_lock, read_project, runtime_packages
 from tests.support.tools import REPOSITORY_ROOT
 
 OWN = {"core", "adapters", "config", "entrypoints"}
@@ -31,14 +31,13 @@ def foreign_packages() -> set[str]:
 
 
 def optional_packages() -> set[str]:
-    """What the extras bring, and no more than the development lock holds."""
+    """Return the packages that the extras bring."""
     extras = read_project()["project"]["optional-dependencies"].values()
-    names = {canonicalize_name(Requirement(text).name) for extra in extras for text in extra}
-    return names & read_pins(DEVELOPMENT_LOCK).keys()
+    return closure(read_lock(), (Requirement(text).name for extra in extras for text in extra))
 
 
 def test_imported_packages_are_locked() -> None:
-    pins = read_pins(RUNTIME_LOCK).keys() | optional_packages()
+    pins = runtime_packages() | optional_packages()
     distributions = packages_distributions()
     unlocked = {
         package

@@ -1,8 +1,10 @@
 """The wheel installs in an environment of its own and serves from there."""
 
+import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,39 +12,27 @@ import pytest
 from tests.support.oci import make_image
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
-from tests.support.tools import REPOSITORY_ROOT
+from tests.support.tools import REPOSITORY_ROOT, find_tool
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-UV = str(Path(sys.executable).with_name("uv"))
+UV = find_tool("uv")
+ARCHIVE = ("core", "adapters", "config", "entrypoints", "pyproject.toml", "uv.lock", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment that holds what requirements.lock names, the wheel, and nothing else."""
+    """Make a virtual environment with the locked runtime packages, the wheel, and nothing else."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    # setuptools leaves build folders behind; the checkout stays clean.
-    archive = ("core", "adapters", "config", "entrypoints", "pyproject.toml", "README.md")
+    source, environment = folder / "source", folder / "environment"
     source.mkdir()
-    _run("cp", "-r", *(str(REPOSITORY_ROOT / name) for name in archive), str(source))
-    _run(
-        UV,
-        "build",
-        "--wheel",
-        "--no-build-isolation",
-        "--python",
-        sys.executable,
-        "-o",
-        str(folder),
-        str(source),
-    )
+    _run("cp", "-r", *(str(REPOSITORY_ROOT / name) for name in ARCHIVE), str(source))
+    # Offline: the pinned uv carries the build backend.
+    _run(UV, "build", "--offline", "--wheel", "--python", sys.executable, "-o", str(folder), str(source))
     [wheel] = folder.glob("*.whl")
-    environment = folder / "environment"
-    _run(UV, "venv", "--python", sys.executable, str(environment))
-    install = (UV, "pip", "install", "--python", str(environment / "bin" / "python"))
-    _run(*install, "--require-hashes", "-r", str(REPOSITORY_ROOT / "requirements.lock"))
-    _run(*install, "--no-deps", str(wheel))
+    locked = ("sync", "--frozen", "--no-default-groups", "--no-install-project", "--python", sys.executable)
+    _run(UV, "--directory", str(source), *locked, environment={"UV_PROJECT_ENVIRONMENT": str(environment)})
+    _run(UV, "pip", "install", "--offline", "--no-deps", "--python", str(environment / "bin" / "python"), str(wheel))
     return environment
 
 
@@ -64,7 +54,7 @@ def test_installed_command_serves(environment: Path, tmp_path: Path, monkeypatch
         assert image.digest in registry.pull("from/wheel", "v1")
 
 
-def test_installed_command_tells_its_version(environment: Path) -> None:
+def test_installed_command_prints_its_version(environment: Path) -> None:
     version = _run(str(environment / "bin" / "registry"), "--version")
     assert metadata_version() in version
 
@@ -74,7 +64,15 @@ def metadata_version() -> str:
     return version
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, stdin=subprocess.DEVNULL)
+def _run(*command: str, environment: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(
+        command,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
     return done.stdout

@@ -1,4 +1,4 @@
-"""Finds the programs that the end-to-end tests drive: Debian's, and what `make tools` put into .cache/bin."""
+"""Finds the programs that the end-to-end tests drive: Debian's, those of `make tools` in .cache/bin, and our uv."""
 
 import os
 import shutil
@@ -7,7 +7,8 @@ from pathlib import Path
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 
 # Our own pinned builds come first; Debian keeps servers in sbin, which an ordinary user's PATH lacks.
-_SEARCH_PATH = (str(REPOSITORY_ROOT / ".cache" / "bin"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin")
+_CACHE = REPOSITORY_ROOT / ".cache"
+_SEARCH_PATH = (str(_CACHE / "bin"), str(_CACHE / "uv" / "bin"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin")
 
 
 class ToolMissingError(Exception):
