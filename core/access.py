@@ -4,11 +4,12 @@ The words are those of distribution's token scopes: a repository is pulled from,
 is the resource `registry:catalog` with the action `*`.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+
+from core.globs import EVERYTHING, Globs
 
 
 class Action(StrEnum):
@@ -76,19 +77,6 @@ ANONYMOUS: Final = Principal()
 """Somebody without credentials."""
 
 
-_GLOB_PARTS: Final = re.compile(r"\*\*|\*|\?|[^*?]+")
-_WILDCARDS: Final = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-
-
-def compile_globs(globs: Sequence[str]) -> re.Pattern[str]:
-    """Return one expression that fully matches what any of the globs does."""
-    alternatives = (
-        "".join(_WILDCARDS.get(part) or re.escape(part) for part in _GLOB_PARTS.findall(glob)) for glob in globs
-    )
-    # `**` is any text, line ends too: a name that cannot be is for the check of names to refuse, in its words.
-    return re.compile("|".join(f"(?:{each})" for each in alternatives) or r"(?!)", re.DOTALL)
-
-
 class RuleAction(StrEnum):
     """What a rule can allow; the words of the configuration."""
 
@@ -115,13 +103,13 @@ class Rule:
 
     who: frozenset[str]
     """Names of users, `@` and names of groups, `anonymous`, `authenticated`."""
-    repositories: tuple[str, ...] = ("**",)
-    """Globs: `*` is any text without a slash, `**` any text, `?` one character that is no slash."""
+    repositories: tuple[str, ...] = (EVERYTHING,)
+    """Globs of names."""
     actions: frozenset[RuleAction]
-    _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _globs: Globs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_pattern", compile_globs(self.repositories))
+        object.__setattr__(self, "_globs", Globs(self.repositories))
 
     def speaks_of(self, principal: Principal) -> bool:
         """Whether the principal is among those meant."""
@@ -143,7 +131,7 @@ class Rule:
 
     def matches(self, name: str) -> bool:
         """Whether a repository is among those meant."""
-        return self._pattern.fullmatch(name) is not None
+        return self._globs.match(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +159,7 @@ class AccessPolicy:
         if principal.grants is not None or self.is_blocked(principal):
             return False
         return any(
-            RuleAction.PULL in rule.actions and "**" in rule.repositories and rule.speaks_of(principal)
+            RuleAction.PULL in rule.actions and EVERYTHING in rule.repositories and rule.speaks_of(principal)
             for rule in self.rules
         )
 
@@ -226,15 +214,15 @@ GRANTS_ONLY: Final = AccessPolicy(rules=())
 class ImmutableTags:
     """Tags that keep the manifest they first pointed at."""
 
-    repositories: tuple[str, ...] = ("**",)
+    repositories: tuple[str, ...] = (EVERYTHING,)
     tags: tuple[str, ...]
-    _repositories: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    _tags: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _repositories: Globs = field(init=False, repr=False, compare=False)
+    _tags: Globs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_repositories", compile_globs(self.repositories))
-        object.__setattr__(self, "_tags", compile_globs(self.tags))
+        object.__setattr__(self, "_repositories", Globs(self.repositories))
+        object.__setattr__(self, "_tags", Globs(self.tags))
 
     def covers(self, name: str, tag: str) -> bool:
         """Whether this tag is among them."""
-        return self._tags.fullmatch(tag) is not None and self._repositories.fullmatch(name) is not None
+        return self._tags.match(tag) and self._repositories.match(name)

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from core.access import compile_globs
 from core.digest import Digest
+from core.globs import EVERYTHING, Globs
 from core.names import Tag
 from core.versions import Version
 
@@ -33,8 +33,8 @@ class Order(StrEnum):
 class RetentionRule:
     """Keeps some of the tags that it speaks of: those of any of its conditions."""
 
-    repositories: tuple[str, ...] = ("**",)
-    """Globs: `*` is any text without a slash, `**` any text."""
+    repositories: tuple[str, ...] = (EVERYTHING,)
+    """Globs of names."""
     tags: tuple[str, ...] = ("*",)
     keep_last: int = 0
     """Of how many images the tags stay, in `order`; tags of one manifest count as one image."""
@@ -42,20 +42,20 @@ class RetentionRule:
     pushed_within: timedelta | None = None
     pulled_within: timedelta | None = None
     """Since the last pull, or the push where no pull is known."""
-    _repositories: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    _tags: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _repositories: Globs = field(init=False, repr=False, compare=False)
+    _tags: Globs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_repositories", compile_globs(self.repositories))
-        object.__setattr__(self, "_tags", compile_globs(self.tags))
+        object.__setattr__(self, "_repositories", Globs(self.repositories))
+        object.__setattr__(self, "_tags", Globs(self.tags))
 
     def covers(self, repository: str) -> bool:
         """Whether the rule speaks of tags of this repository."""
-        return self._repositories.fullmatch(repository) is not None
+        return self._repositories.match(repository)
 
     def speaks_of(self, tag: str) -> bool:
         """Whether the rule speaks of such a tag."""
-        if self._tags.fullmatch(tag) is None:
+        if not self._tags.match(tag):
             return False
         return self.order is Order.PUSHED or Version.parse(tag) is not None
 

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from core import layout
-from core.access import compile_globs
 from core.errors import NameInvalidError, UnsupportedError
+from core.globs import Globs
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.transfer.blobs import BlobTransfer, Work
@@ -29,13 +29,17 @@ class Selection:
     """Which repositories are copied, and whether deletions are."""
 
     patterns: Sequence[str] = ()
-    """Globs as in access rules: `*` is any text without a slash, `**` any text; none for all repositories."""
+    """Globs as in access rules; none for all repositories."""
     follows_deletions: bool = False
     """Whether what the target has beyond the source is removed there."""
+    _globs: Globs = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_globs", Globs(tuple(self.patterns)))
 
     def includes(self, name: RepositoryName) -> bool:
         """Whether a repository is to be copied."""
-        return not self.patterns or compile_globs(self.patterns).fullmatch(name) is not None
+        return not self.patterns or self._globs.match(name)
 
 
 class StorageCopy:

@@ -19,7 +19,6 @@ from core.access import (
     Principal,
     Rule,
     RuleAction,
-    compile_globs,
     repository_access,
 )
 
@@ -36,44 +35,6 @@ def rule(*who: str, repositories: tuple[str, ...] = ("**",), actions: tuple[str,
 
 def policy(*rules: Rule, blocked: tuple[str, ...] = ()) -> AccessPolicy:
     return AccessPolicy(rules=rules, blocked=frozenset(blocked))
-
-
-@pytest.mark.parametrize(
-    ("glob", "name", "matches"),
-    [
-        ("**", "a/b/c", True),
-        ("*", "a", True),
-        ("*", "a/b", False),
-        ("team/*", "team/app", True),
-        ("team/*", "team/app/x", False),
-        ("team/*", "team", False),
-        ("team/**", "team/app/x", True),
-        ("team/**", "team", False),
-        ("team/**", "teamx/app", False),
-        ("**/app", "a/b/app", True),
-        ("a?c", "abc", True),
-        ("a?c", "a/c", False),
-        ("a.c", "abc", False),
-        ("[ab]", "a", False),
-        ("a", "A", False),
-        ("team", "team\n", False),
-        ("***", "a/b", True),
-    ],
-)
-def test_glob_matches_whole_names(glob: str, name: str, *, matches: bool) -> None:
-    assert (compile_globs([glob]).fullmatch(name) is not None) is matches
-
-
-def test_no_globs_match_nothing() -> None:
-    assert compile_globs([]).fullmatch("") is None
-    assert compile_globs([]).fullmatch("a") is None
-
-
-@given(st.text(max_size=30))
-def test_glob_without_wildcards_means_itself(text: str) -> None:
-    literal = text.replace("*", "").replace("?", "")
-    assert compile_globs([literal]).fullmatch(literal) is not None
-    assert compile_globs([literal]).fullmatch(literal + "x") is None
 
 
 @pytest.mark.parametrize(
