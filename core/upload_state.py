@@ -5,6 +5,10 @@ base64url(HMAC-SHA256(secret, message) ‖ message), the message a JSON object w
 `StartedAt`. We add `Algorithm`, `Digest` and `HashState` of the bytes so far, which distribution skips: with them
 a final PUT completes without reading the blob again, on any replica, as long as `Stamp` tells that they are the same
 bytes. `GrantedTo` tells who was allowed to push into the session, so that it may outlive a token (docs/adr/0011).
+
+What we add is believed only under a `Seal`, made with a key of its own: `http.secret` itself signs no more than
+distribution's members. A state without a seal (distribution's, or ours from before there were seals) still says where a
+session stands; its bytes are read once more at the end.
 """
 
 import base64
@@ -13,8 +17,9 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from core.digest import CANONICAL, Digest, require_algorithm
 from core.errors import DigestInvalidError, NameInvalidError, UploadInvalidError
@@ -24,6 +29,9 @@ TOKEN_LENGTH_MAX: Final = 4096
 GRANTEE_LENGTH_MAX: Final = 256
 """Longer names are not remembered: their owners need a fresh token for every piece."""
 _MAC_BYTES: Final = hashlib.sha256().digest_size
+_SEAL: Final = "Seal"
+_SHARED_MEMBERS: Final = ("Name", "UUID", "Offset", "StartedAt")
+"""What distribution signs too, in its order."""
 _UPLOAD_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -55,21 +63,18 @@ class UploadState:
 
 
 class UploadStateCodec:
-    """Signs and verifies upload states with one secret, which all replicas share."""
+    """Signs and verifies upload states with keys of one secret, which all replicas share."""
 
     def __init__(self, secret: bytes) -> None:
         if not secret:
             raise ValueError("the secret is empty")
         self._secret = secret
+        self._seal_key = hmac.digest(secret, b"upload states", "sha256")
 
     def encode(self, state: UploadState) -> str:
         """Return the token: URL-safe text, about 300 characters."""
-        document: dict[str, object] = {
-            "Name": state.name,
-            "UUID": state.upload_id,
-            "Offset": state.offset,
-            "StartedAt": state.started_at,
-        }
+        shared = (state.name, state.upload_id, state.offset, state.started_at)
+        document: dict[str, object] = dict(zip(_SHARED_MEMBERS, shared, strict=True))
         if state.algorithm != CANONICAL:
             document["Algorithm"] = state.algorithm
         if state.digest is not None:
@@ -80,7 +85,9 @@ class UploadStateCodec:
             document["Stamp"] = state.stamp
         if state.granted_to is not None and len(state.granted_to) <= GRANTEE_LENGTH_MAX:
             document["GrantedTo"] = state.granted_to
-        message = json.dumps(document, separators=(",", ":")).encode()
+        if len(document) > len(_SHARED_MEMBERS):
+            document[_SEAL] = self._seal(document)
+        message = _written(document)
         return base64.urlsafe_b64encode(self._sign(message) + message).decode("ascii")
 
     def decode(self, token: str, *, name: RepositoryName, upload_id: str) -> UploadState:
@@ -91,7 +98,7 @@ class UploadStateCodec:
         """
         message = self._verified(token)
         try:
-            document = json.loads(message)
+            document = self._believed(json.loads(message))
             state = UploadState(
                 name=RepositoryName(document["Name"]),
                 upload_id=str(document["UUID"]),
@@ -122,5 +129,21 @@ class UploadStateCodec:
             raise UploadInvalidError("upload state was signed with another secret; all replicas need one http.secret")
         return message
 
+    def _believed(self, document: object) -> dict[str, Any]:
+        """Return the members that count: all of a sealed document, else those that distribution has too."""
+        if not isinstance(document, dict):
+            raise TypeError("not an object")
+        seal = str(document.pop(_SEAL, ""))
+        if hmac.compare_digest(seal.encode(), self._seal(document).encode()):
+            return document
+        return {member: document[member] for member in _SHARED_MEMBERS}
+
+    def _seal(self, document: Mapping[str, object]) -> str:
+        return hmac.new(self._seal_key, _written(document), "sha256").hexdigest()
+
     def _sign(self, message: bytes) -> bytes:
         return hmac.digest(self._secret, message, "sha256")
+
+
+def _written(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()

@@ -28,6 +28,21 @@ _BASE_URL: Final = re.compile(r"https?://[^/\s?#@]+(?:/[^\s?#]*)?")
 _ORIGIN: Final = re.compile(r"\*|https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9-]+")
 _PORT_MAX: Final = 65_535
+_SECRET_BYTES_MIN: Final = 16
+_SAMPLE_SECRETS: Final = frozenset(
+    {
+        "asecretforlocaldevelopment",  # distribution's documentation
+        "0123456789abcdef0123456789abcdef",  # earlier versions of deploy/kubernetes
+        "CHANGE-ME-to-the-output-of-openssl-rand-hex-32",  # deploy/kubernetes
+        "<the same text on all replicas>",  # README.md
+        "<所有副本使用同一文本>",  # README.zh-CN.md
+    }
+)
+"""Texts that everybody knows; `tests/deploy/test_sample_secrets.py` finds those of our own files."""
+_WAY_OUT: Final = (
+    "make one with `openssl rand -hex 32` and give it to all replicas at once; uploads that are under way then begin "
+    "again, and clients log in again by themselves"
+)
 
 
 def address_problem(text: str) -> str | None:
@@ -52,6 +67,19 @@ def _origin_problem(text: str) -> str | None:
 
 def _token_problem(text: str) -> str | None:
     return None if _TOKEN.fullmatch(text) else "must be one word of letters, digits and `-`"
+
+
+def secret_problem(text: str) -> str | None:
+    """Return why a text is no secret, without the text, or None."""
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        return "is not UTF-8 text"
+    if text in _SAMPLE_SECRETS:
+        return f"is a sample from a documentation, which everybody knows: {_WAY_OUT}"
+    if length < _SECRET_BYTES_MIN:
+        return f"must have at least {_SECRET_BYTES_MIN} bytes, or upload states show what it is: {_WAY_OUT}"
+    return None
 
 
 def _network_problem(text: str) -> str | None:
@@ -162,7 +190,11 @@ class HttpSchema(SectionSchema):
     net = Choice("net", "What `addr` is an address of.", HttpNetwork)
     host = Text("host", "Base URL of generated links; without it the request tells.", check=_base_url_problem)
     prefix = Text("prefix", "Path below which the registry answers.", check=_path_problem)
-    secret = SecretText("secret", "Signs upload sessions; must be the same text on all replicas.")
+    secret = SecretText(
+        "secret",
+        "Signs upload sessions and login tokens; the same text on all replicas, at least 16 bytes.",
+        check=secret_problem,
+    )
     relative_urls = Bool("relativeurls", "Whether generated links lack scheme and host.")
     drain_timeout_seconds = Duration("draintimeout", "How long requests may go on after SIGTERM.")
     workers = Integer("workers", "How many processes serve; 0 is one for each core that may be used.", at_most=1024)

@@ -81,9 +81,17 @@ class Text(Leaf[str]):
 
 
 class SecretText(Leaf[Secret]):
-    """A text that is never shown."""
+    """A text that is never shown.
+
+    Args:
+        check: returns the fault of a text, without a word of the text, or None.
+    """
 
     json_type: ClassVar[JsonObject] = {"type": ["string", "number", "boolean"], "writeOnly": True}
+
+    def __init__(self, key: str, doc: str, *, check: Callable[[str], str | None] | None = None, **options: Any) -> None:
+        super().__init__(key, doc, **options)
+        self.check = check
 
     @override
     def parse(self, text: str, source: Source) -> Node:
@@ -91,6 +99,9 @@ class SecretText(Leaf[Secret]):
 
     @override
     def read(self, scalar: Scalar) -> Secret:
+        problem = self.check(scalar.text) if self.check and scalar.text else None
+        if problem:
+            raise ValidationError(problem)
         return Secret(scalar.text)
 
 

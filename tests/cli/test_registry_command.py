@@ -36,7 +36,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def config_file(tmp_path: Path) -> Path:
     path = tmp_path / "config.yml"
-    path.write_text(MINIMAL + 'http: {addr: "127.0.0.1:0", secret: hunter2}\n', encoding="utf-8")
+    path.write_text(MINIMAL + 'http: {addr: "127.0.0.1:0", secret: hunter2hunter2hunter2}\n', encoding="utf-8")
     return path
 
 

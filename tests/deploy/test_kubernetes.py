@@ -21,7 +21,7 @@ RENDERED = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 SETS = sorted((CHART / "ci").glob("*-values.yaml"))
 MOUNTED = "/etc/registry/config/config.yml"
 SECRETS = {
-    "http-secret": "0123456789abcdef0123456789abcdef",
+    "http-secret": "what an operator made with openssl",
     "access-key": "an-access-key",
     "secret-key": "a-secret-key",
     "mysql-dsn": "registry:password@tcp(mariadb:3306)/registry",

@@ -161,7 +161,7 @@ def test_certificate_is_told(
 @pytest.mark.parametrize("way", ["balancer", "replicas"])
 def test_differing_secrets_are_told(way: str, tool: Callable[[str], str], tmp_path: Path) -> None:
     tool("nginx")
-    other = {"http": {"secret": "another secret"}}
+    other = {"http": {"secret": "another secret of one replica"}}
     with (
         RegistryServer(tmp_path / "one", tmp_path / "storage") as one,
         RegistryServer(tmp_path / "two", tmp_path / "storage", config=other) as two,

@@ -381,7 +381,7 @@ def test_any_worker_can_be_profiled_and_looked_into(start: Callable[..., Watched
 
 
 def test_debug_address_holds_no_secret(start: Callable[..., Watched]) -> None:
-    server = start(http={"secret": "hunter2secret", "headers": {"X-Secret": ["hunter2header"]}})
+    server = start(http={"secret": "hunter2secret-hunter2secret", "headers": {"X-Secret": ["hunter2header"]}})
     server_environment = "REGISTRY_"
     for path in ("/metrics", "/debug/health", "/debug/stacks", "/debug/profile?seconds=0.1", "/readyz?verbose"):
         status, text = ask(f"{server.debug}{path}")

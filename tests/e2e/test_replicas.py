@@ -95,7 +95,7 @@ def test_every_image_arrives_when_a_replica_dies(cluster: Cluster) -> None:
 
 def test_replica_with_another_secret_refuses_the_upload(cluster: Cluster, tmp_path: Path) -> None:
     location = cluster.client.start_upload("secrets").header("Location")
-    config = {"http": {"secret": "another"}}
+    config = {"http": {"secret": "another secret of one replica"}}
     storage = tmp_path / "storage"
     with RegistryServer(tmp_path / "stranger", storage, config=config, environment=cluster.environment) as stranger:
         refused = RegistryClient(stranger.host).append(location, b"bytes").expect(404)

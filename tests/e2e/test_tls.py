@@ -198,7 +198,11 @@ def test_switches_change_while_serving(tmp_path: Path) -> None:
 def refused_start(folder: Path, **http_section: object) -> str:
     """Start a server that must not start, and return what it says; it leaves with 1."""
     path = folder / "wrong.yml"
-    path.write_text(json.dumps({"version": 0.1, "storage": "inmemory", "http": {"secret": "s", **http_section}}))
+    path.write_text(
+        json.dumps(
+            {"version": 0.1, "storage": "inmemory", "http": {"secret": "sixteen bytes at least", **http_section}}
+        )
+    )
     done = subprocess.run(
         [*SERVE_OUR_REGISTRY, str(path)], cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=30, check=False
     )
@@ -226,7 +230,7 @@ def test_file_in_the_way_of_a_socket_stops_the_start(tmp_path: Path) -> None:
 def test_systemd_may_hand_over_the_socket(tmp_path: Path) -> None:
     port = free_port()
     path = tmp_path / "config.yml"
-    path.write_text(json.dumps({"version": 0.1, "storage": "inmemory", "http": {"secret": "s"}}))
+    path.write_text(json.dumps({"version": 0.1, "storage": "inmemory", "http": {"secret": "sixteen bytes at least"}}))
     handover = (
         "import os, socket, sys\n"
         f"given = socket.create_server(('127.0.0.1', {port}))\n"

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RegistryServer]:
-    config: dict[str, Any] = {"http": {"workers": 3, "secret": "shared"}}
+    config: dict[str, Any] = {"http": {"workers": 3, "secret": "shared by all workers"}}
     with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as started:
         yield started
 

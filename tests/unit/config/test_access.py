@@ -135,8 +135,8 @@ def test_immutable_tags_can_change() -> None:
 def test_secret_of_one_process_is_random(load_text: LoadText) -> None:
     settings = load_text(MINIMAL).settings
     assert Container(settings=settings).shared_secret() != Container(settings=settings).shared_secret()
-    named = load_text(MINIMAL, {"REGISTRY_HTTP_SECRET": "s"}).settings
-    assert Container(settings=named).shared_secret() == b"s"
+    named = load_text(MINIMAL, {"REGISTRY_HTTP_SECRET": "s" * 16}).settings
+    assert Container(settings=named).shared_secret() == b"s" * 16
 
 
 @pytest.mark.parametrize(("kind", "warns"), [("scs", True), ("s3", False), ("inmemory", False)])

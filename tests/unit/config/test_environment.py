@@ -75,15 +75,15 @@ def test_upload_purging_can_be_switched_off(load_text: LoadText) -> None:
     "secret", ["@a", "a: b", "a #b", "[x", "*x", "&x", "%x", "`x", "!x", "012", "1e3", "yes", "a b"]
 )
 def test_secrets_need_no_yaml_quotes(load_text: LoadText, secret: str) -> None:
-    variables = {"REGISTRY_HTTP_SECRET": secret, "REGISTRY_STORAGE_SCS_SECRETKEY": secret}
+    variables = {"REGISTRY_REDIS_PASSWORD": secret, "REGISTRY_STORAGE_SCS_SECRETKEY": secret}
     settings = load_text(SCS, variables).settings
-    assert settings.http.secret == Secret(secret)
+    assert settings.redis.password == Secret(secret)
     assert settings.storage.scs.secret_key == Secret(secret)
 
 
 def test_yaml_quotes_of_older_deployments_are_undone(load_text: LoadText) -> None:
-    settings = load_text(MINIMAL, {"REGISTRY_HTTP_SECRET": "'a #b'"}).settings
-    assert settings.http.secret == Secret("a #b")
+    settings = load_text(MINIMAL, {"REGISTRY_HTTP_SECRET": "'a #b of older days'"}).settings
+    assert settings.http.secret == Secret("a #b of older days")
 
 
 def test_empty_values_mean_the_default(load_text: LoadText) -> None:
@@ -257,9 +257,9 @@ def test_version_and_path_variables_are_left_alone(load_text: LoadText) -> None:
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_secret_files_lose_one_line_end(load_text: LoadText, tmp_path: Path, ending: str) -> None:
     path = tmp_path / "secret"
-    path.write_bytes(f" a: [b #c\n{ending}".encode())
+    path.write_bytes(f" a: [b #c, sixteen\n{ending}".encode())
     loaded = load_text(MINIMAL, {"REGISTRY_HTTP_SECRET_FILE": str(path)})
-    expected = " a: [b #c" if not ending else " a: [b #c\n"
+    expected = " a: [b #c, sixteen" if not ending else " a: [b #c, sixteen\n"
     assert loaded.settings.http.secret == Secret(expected)
     assert sources(loaded)["http.secret"] == "REGISTRY_HTTP_SECRET_FILE"
 
@@ -294,7 +294,9 @@ def test_unusable_secret_files_are_refused(
 def test_value_and_file_together_are_refused(load_text: LoadText, tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("x", encoding="utf-8")
-    [problem] = problems_of(load_text, MINIMAL, {"REGISTRY_HTTP_SECRET": "a", "REGISTRY_HTTP_SECRET_FILE": str(path)})
+    [problem] = problems_of(
+        load_text, MINIMAL, {"REGISTRY_HTTP_SECRET": "a" * 32, "REGISTRY_HTTP_SECRET_FILE": str(path)}
+    )
     assert problem == "REGISTRY_HTTP_SECRET_FILE: REGISTRY_HTTP_SECRET is set too: keep one of both"
 
 

@@ -91,14 +91,16 @@ def test_any_file_gives_settings_or_problems(folder: Path, text: str) -> None:
 
 
 SECRETS = ("REGISTRY_HTTP_SECRET", "REGISTRY_REDIS_PASSWORD", "SEARCH_BACKEND_MYSQL")
-secrets = st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=6, max_size=30)
+secrets = st.text(alphabet=st.characters(categories=["L", "N", "P", "S"]), min_size=16, max_size=30)
 
 
 @settings(max_examples=150, deadline=None)
 @given(secret=secrets.filter(lambda text: text[0] not in "'\"|" and text.lower() != "null"))
 def test_any_secret_arrives_and_is_never_shown(folder: Path, secret: str) -> None:
     path = str(folder / "minimal.yml")
-    loaded, other = (load(path, environ=dict.fromkeys(SECRETS, text)) for text in (secret, "another"))
+    loaded, other = (
+        load(path, environ=dict.fromkeys(SECRETS, text)) for text in (secret, "another one of 32 characters")
+    )
     assert loaded.settings.http.secret == Secret(secret)
     assert loaded.settings.catalog.mysql_dsn == Secret(secret)
     # What is shown does not depend on the secret, so it tells nothing of it.

@@ -4,7 +4,7 @@ import pytest
 
 from config.cipher_suites import DEFAULT_SUITES, OPENSSL_NAMES
 from config.loader import inherited_descriptors
-from config.settings import TlsVersion
+from config.settings import Secret, TlsVersion
 from tests.support.configuration import MINIMAL, LoadText, problems_of
 
 TLS = "http: {{tls: {{certificate: c, key: k, {}}}}}\n"
@@ -73,3 +73,28 @@ def test_default_suites_have_openssl_names() -> None:
 )
 def test_sockets_of_systemd_are_for_one_process(environ: dict[str, str], descriptors: tuple[int, ...]) -> None:
     assert inherited_descriptors(pid=7, environ=environ) == descriptors
+
+
+@pytest.mark.parametrize("secret", ["a", "fifteen_letters", "ü" * 7])
+def test_short_secret_is_refused_with_the_way_out(load_text: LoadText, secret: str) -> None:
+    [problem] = problems_of(load_text, f"{MINIMAL}http: {{secret: {secret}}}\n")
+    assert "`http.secret` must have at least 16 bytes" in problem
+    assert "openssl rand -hex 32" in problem
+    assert "all replicas at once" in problem
+    assert secret == "a" or secret not in problem
+
+
+@pytest.mark.parametrize("secret", ["sixteen_letters_", "ü" * 8, "0" * 64])
+def test_secret_of_sixteen_bytes_is_taken(load_text: LoadText, secret: str) -> None:
+    assert load_text(MINIMAL, {"REGISTRY_HTTP_SECRET": secret}).settings.http.secret == Secret(secret)
+
+
+def test_sample_secret_is_refused(load_text: LoadText) -> None:
+    [problem] = problems_of(load_text, MINIMAL, {"REGISTRY_HTTP_SECRET": "asecretforlocaldevelopment"})
+    assert problem.startswith("REGISTRY_HTTP_SECRET: `http.secret` is a sample")
+    assert "asecret" not in problem
+
+
+def test_secret_of_half_a_character_is_refused(load_text: LoadText) -> None:
+    [problem] = problems_of(load_text, MINIMAL + 'http: {secret: "\\ud800 and thirty-two more bytes of it"}\n')
+    assert "`http.secret` is not UTF-8 text" in problem

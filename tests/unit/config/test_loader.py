@@ -293,7 +293,7 @@ def test_shipped_development_file_loads_as_it_is() -> None:
 
 def test_effective_values_have_values_and_sources(load_text: LoadText) -> None:
     text = MINIMAL + "http: {draintimeout: 90s, headers: {X-A: [b]}}\nhealth: {tcp: [{addr: 'x:1'}]}\n"
-    loaded = load_text(text, {"REGISTRY_HTTP_SECRET": "s", "REGISTRY_LOG_FIELDS_A": "b c"})
+    loaded = load_text(text, {"REGISTRY_HTTP_SECRET": "s" * 16, "REGISTRY_LOG_FIELDS_A": "b c"})
     values, places = shown(loaded), sources(loaded)
     assert (values["http.draintimeout"], places["http.draintimeout"]) == ("90s", "config.yml:3")
     assert (values["http.secret"], places["http.secret"]) == ('"********"', "REGISTRY_HTTP_SECRET")

@@ -17,6 +17,12 @@ NAME = RepositoryName("a/b")
 CODEC = UploadStateCodec(b"secret")
 
 
+def sealed(document, key=b"secret"):
+    seal_key = hmac.digest(key, b"upload states", "sha256")
+    message = json.dumps(document, separators=(",", ":")).encode()
+    return {**document, "Seal": hmac.new(seal_key, message, "sha256").hexdigest()}
+
+
 def signed(document, secret=b"secret"):
     message = document if isinstance(document, bytes) else json.dumps(document).encode()
     return base64.urlsafe_b64encode(hmac.digest(secret, message, hashlib.sha256) + message).decode()
@@ -71,14 +77,34 @@ def test_token_of_distribution_is_taken():
         {"Name": "a/b", "UUID": "x", "Offset": 0, "StartedAt": ""},
         {"Name": "a/b", "UUID": ID, "Offset": -1, "StartedAt": ""},
         {"Name": "a/b", "UUID": ID, "Offset": None, "StartedAt": ""},
-        {"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "Digest": "x"},
-        {"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "Algorithm": "md5"},
-        {"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "HashState": "x"},
+        sealed({"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "Digest": "x"}),
+        sealed({"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "Algorithm": "md5"}),
+        sealed({"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "HashState": "x"}),
+        {"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "Seal": "\ud800"},
     ],
 )
 def test_signed_state_of_another_form_or_session_is_refused(document):
     with pytest.raises(UploadInvalidError):
         CODEC.decode(signed(document), name=NAME, upload_id=ID)
+
+
+@pytest.mark.parametrize("seal", [None, "", "0" * 64, sealed({}, b"other")["Seal"]])
+def test_members_beyond_those_of_distribution_need_a_seal(seal):
+    """`http.secret` itself signs what distribution signs: no digest, no state of a hash, nobody's right to push."""
+    trusted = {"Digest": Digest.of(b""), "Algorithm": "sha512", "HashState": "AAAA", "Stamp": "s", "GrantedTo": "eve"}
+    shared = {"Name": "a/b", "UUID": ID, "Offset": 7, "StartedAt": "2026-11-24T00:00:00Z"}
+    token = signed({**shared, **trusted, **({} if seal is None else {"Seal": seal})})
+    plain = UploadState(name=NAME, upload_id=ID, offset=7, started_at=shared["StartedAt"])
+    assert CODEC.decode(token, name=NAME, upload_id=ID) == plain
+
+
+def test_keys_of_all_purposes_differ():
+    """No key is the secret itself, and none is another purpose's."""
+    document = {"Name": "a/b", "UUID": ID, "Offset": 0, "StartedAt": "", "GrantedTo": "eve"}
+    message = json.dumps(document, separators=(",", ":")).encode()
+    for key in (b"secret", hmac.digest(b"secret", b"login tokens", "sha256")):
+        forged = signed({**document, "Seal": hmac.new(key, message, "sha256").hexdigest()})
+        assert CODEC.decode(forged, name=NAME, upload_id=ID).granted_to is None
 
 
 def test_another_secret_is_refused():

@@ -144,7 +144,7 @@ async def test_keys_that_need_a_restart_are_named(
         path,
         "version: 0.1\n"
         "storage: {filesystem: {rootdirectory: /x}, maintenance: {readonly: {enabled: true}}}\n"
-        "http: {addr: ':5001', secret: s, headers: {X: [a]}, tls: {certificate: c, key: k}}\n"
+        "http: {addr: ':5001', secret: sixteen_bytes_or_more, headers: {X: [a]}, tls: {certificate: c, key: k}}\n"
         "log: {level: warn}\n",
     )
     await until(lambda: any("next start" in record.message for record in caplog.records))
