@@ -1,6 +1,6 @@
 """Blobs as a repository sees them: only those that it links."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from core import layout
@@ -69,14 +69,23 @@ class BlobService:
         """
         self._guard.touch(digest)
         target = await self._target(name, digest)
-        opening = self._storage.open_reader(layout.blob_data(target), offset=offset, length=length)
-        async with AsyncExitStack() as stack:
-            try:
-                reader = await stack.enter_async_context(opening)
-            except ObjectNotFoundError:
-                await self._cache.forget(name, digest)
-                raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+        async with self._opened(name, digest, target, offset=offset, length=length) as reader:
             yield reader
+
+    async def open_parts(
+        self, name: RepositoryName, digest: Digest, parts: Sequence[tuple[int, int]]
+    ) -> AsyncGenerator[BlobReader, None]:
+        """Yield a reader for each part (offset, length), open until the next one. One storage request each, and one.
+
+        Raises:
+            BlobUnknownError: not linked, or its data is gone.
+            RangeInvalidError: an offset lies beyond the end.
+        """
+        self._guard.touch(digest)
+        target = await self._target(name, digest)
+        for offset, length in parts:
+            async with self._opened(name, digest, target, offset=offset, length=length) as reader:
+                yield reader
 
     async def redirect_url(self, name: RepositoryName, digest: Digest) -> str | None:
         """Return a URL in the store at which a client may `GET` the blob, or None where the store has none.
@@ -123,6 +132,19 @@ class BlobService:
         await self._links.delete(layout.layer_link(name, digest))
         # Again, for a request that looked while the link was still there.
         await self._cache.forget(name, digest)
+
+    @asynccontextmanager
+    async def _opened(
+        self, name: RepositoryName, digest: Digest, target: Digest, *, offset: int, length: int | None
+    ) -> AsyncIterator[BlobReader]:
+        opening = self._storage.open_reader(layout.blob_data(target), offset=offset, length=length)
+        async with AsyncExitStack() as stack:
+            try:
+                reader = await stack.enter_async_context(opening)
+            except ObjectNotFoundError:
+                await self._cache.forget(name, digest)
+                raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+            yield reader
 
     async def _target(self, name: RepositoryName, digest: Digest) -> Digest:
         """Return what to read: as a cache has it, which may be wrong, for then there is nothing to read."""

@@ -1,12 +1,16 @@
 """Byte ranges of blobs (RFC 9110, section 14) and of upload chunks (OCI distribution-spec 1.1, end-5)."""
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from core.errors import RangeInvalidError, SizeMismatchError, UploadRangeError
 
-_SINGLE: Final = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*", re.ASCII)
+RANGES_MAX: Final = 1024
+"""Ranges of one request; podman asks for at most so many (`maxNumberMissingChunks`)."""
+_SINGLE: Final = re.compile(r"\s*([0-9]{0,18})-([0-9]{0,18})\s*", re.ASCII)
 _UNIT: Final = re.compile(r"bytes\s*=", re.IGNORECASE)
 _CHUNK: Final = re.compile(r"(?:bytes[ =])?\s*([0-9]{1,18})-([0-9]{1,18})(?:/(?:[0-9]+|\*))?", re.ASCII)
 
@@ -40,17 +44,57 @@ class ByteRange:
         return offset, length
 
 
-def parse_range(header: str | None) -> ByteRange | None:
-    """Read a `Range` header; None where the whole blob is to be sent.
+_NOTHING: Final = ByteRange(None, None)
 
-    Another unit, and more than one range, may be answered with the whole (RFC 9110, 14.2). What is malformed becomes a
-    range of nothing, which is answered 416 as distribution does, and as the OCI conformance suite wants for `500-0`.
+
+def parse_ranges(header: str | None) -> Sequence[ByteRange] | None:
+    """Read a `Range` header; None means that the whole blob is sent.
+
+    Another unit, and more than `RANGES_MAX` ranges, are answered with the whole blob (RFC 9110, 14.2). A malformed
+    header becomes a range of nothing, which is answered 416 as distribution does, and as the OCI conformance suite
+    wants for `500-0`.
     """
-    if header is None or "," in header or not _UNIT.match(header):
+    if header is None or not (unit := _UNIT.match(header)):
         return None
-    found = _SINGLE.fullmatch(header)
+    # A list may have empty elements (RFC 9110, 5.6.1.2).
+    elements = [element for element in header[unit.end() :].split(",") if element.strip()]
+    if len(elements) > RANGES_MAX:
+        return None
+    ranges = [_parse_range(element) for element in elements]
+    return ranges if ranges and _NOTHING not in ranges else [_NOTHING]
+
+
+def _parse_range(element: str) -> ByteRange:
+    found = _SINGLE.fullmatch(element)
     first, last = found.groups() if found else ("", "")
-    return ByteRange(int(first) if first else None, int(last) if last else None)
+    parsed = ByteRange(int(first) if first else None, int(last) if last else None)
+    is_backwards = parsed.start is not None and parsed.end is not None and parsed.end < parsed.start
+    return _NOTHING if is_backwards else parsed
+
+
+def resolve_ranges(ranges: Sequence[ByteRange], size: int) -> Sequence[tuple[int, int]]:
+    """Return offset and length of each part of a blob to send, in the order of the request.
+
+    Ranges that overlap or touch become one part, so that no byte is sent twice; ranges beyond the end are left out.
+
+    Raises:
+        RangeInvalidError: all ranges lie beyond the end.
+    """
+    found = []
+    for position, wanted in enumerate(ranges):
+        with suppress(RangeInvalidError):
+            offset, length = wanted.resolve(size)
+            found.append((offset, offset + length, position))
+    if not found:
+        raise RangeInvalidError(size)
+    parts: list[tuple[int, int, int]] = []
+    for offset, end, position in sorted(found):
+        if parts and offset <= parts[-1][1]:
+            first, last, earlier = parts.pop()
+            parts.append((first, max(last, end), min(earlier, position)))
+        else:
+            parts.append((offset, end, position))
+    return [(offset, end - offset) for offset, end, _ in sorted(parts, key=lambda part: part[2])]
 
 
 def check_chunk_range(header: str | None, *, offset: int, content_length: int | None) -> None:

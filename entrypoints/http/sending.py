@@ -8,8 +8,10 @@ nobody else would be answered: `tests.benchmarks.latency_under_pulls` has the fi
 
 import asyncio
 import os
+import secrets
 import select
 import threading
+from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -54,6 +56,65 @@ async def send_blob(request: web.BaseRequest, response: web.StreamResponse, read
         await response.prepare(request)
         await response.write_eof(content)
         return
+    await response.prepare(request)
+    await _send_large(request, response, reader)
+    await response.write_eof()
+
+
+async def send_parts(
+    request: web.BaseRequest,
+    headers: Mapping[str, str],
+    parts: Sequence[tuple[int, int]],
+    readers: AsyncIterable[BlobReader],
+) -> web.StreamResponse:
+    """Send parts of a blob as one 206 with a multipart body; return the response, which has been sent.
+
+    Args:
+        request: to answer.
+        headers: of the 200; `Content-Type` becomes that of each part.
+        parts: offset and length of each.
+        readers: open parts, in the same order.
+
+    Raises:
+        StorageUnavailableError: the store failed; before the head was sent, if it was at the first part.
+        ConnectionError: the client left.
+    """
+    # Random, so that no blob can be made that holds it.
+    boundary = secrets.token_hex(16)
+    response = web.StreamResponse(status=206, headers=headers)
+    response.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
+    end = f"\r\n--{boundary}--\r\n".encode()
+    unsent: Iterator[tuple[bytes, tuple[int, int]]] = iter(())
+    async for reader in readers:
+        # A small part is there whole before the head is sent, so that a failure at the first one has an answer.
+        content = b"".join([piece async for piece in reader]) if reader.length <= _AT_ONCE_BYTES_MAX else b""
+        if not response.prepared:
+            heads = _heads_of(parts, reader.size, boundary, headers["Content-Type"])
+            response.content_length = sum(map(len, heads)) + sum(length for _, length in parts) + len(end)
+            await response.prepare(request)
+            unsent = zip(heads, parts, strict=True)
+        head, (offset, length) = next(unsent)
+        if reader.length != length:
+            raise StorageUnavailableError(f"a blob of {reader.size} bytes has no {length} bytes at {offset}")
+        await response.write(head + content)
+        if not content:
+            await _send_large(request, response, reader)
+    await response.write_eof(end)
+    return response
+
+
+def _heads_of(parts: Sequence[tuple[int, int]], size: int, boundary: str, content_type: str) -> list[bytes]:
+    """Return what precedes each part in a multipart body."""
+    heads = [
+        f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Range: bytes {offset}-{offset + length - 1}/{size}\r\n\r\n".encode()
+        for offset, length in parts
+    ]
+    return [heads[0].removeprefix(b"\r\n"), *heads[1:]]
+
+
+async def _send_large(request: web.BaseRequest, response: web.StreamResponse, reader: BlobReader) -> None:
+    """Send what the reader holds, after what was written before."""
     writer = await response.prepare(request)
     transport, protocol = request.transport, request.protocol
     if writer is None or transport is None:
@@ -70,7 +131,6 @@ async def send_blob(request: web.BaseRequest, response: web.StreamResponse, read
             # Bytes that are in memory never wait, nor does a write to a connection that is gone: without a turn of the
             # loop nobody would be told that it is.
             await asyncio.sleep(0)
-    await response.write_eof()
 
 
 async def _send_file(writer: AbstractStreamWriter, hose: "Hose", descriptor: int, offload: Offload) -> None:

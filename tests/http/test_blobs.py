@@ -1,3 +1,5 @@
+import email
+
 import pytest
 from aiohttp import ClientError
 
@@ -11,6 +13,7 @@ from tests.support.streams import payload
 CONTENT = payload(2048)
 DIGEST = Digest.of(CONTENT)
 URL = f"/v2/a/b/blobs/{DIGEST}"
+_UNSATISFIABLE_LISTS = ["bytes=2048-,5000-6000", "bytes=0-1,x", "bytes=0-1,9-5", "bytes=,"]
 
 
 @pytest.fixture
@@ -43,6 +46,11 @@ async def test_blob_has_its_headers(api, method):
         ("bytes=-5000", 0, 2048),
         ("bytes=2000-5000", 2000, 2048),
         ("bytes=0-2047", 0, 2048),
+        ("bytes=0-99,100-199", 0, 200),
+        ("bytes=500-599,100-499", 100, 600),
+        ("bytes=0-,100-199,-5", 0, 2048),
+        ("bytes=100-199,5000-", 100, 200),
+        ("bytes=100-199,", 100, 200),
     ],
 )
 async def test_range_is_206(api, value, first, end):
@@ -54,7 +62,9 @@ async def test_range_is_206(api, value, first, end):
 
 
 @pytest.mark.usefixtures("blob")
-@pytest.mark.parametrize("value", ["bytes=2048-", "bytes=5000-6000", "bytes=-0", "bytes=500-0", "bytes=x-", "bytes=-"])
+@pytest.mark.parametrize(
+    "value", ["bytes=2048-", "bytes=5000-6000", "bytes=-0", "bytes=500-0", "bytes=x-", "bytes=-", *_UNSATISFIABLE_LISTS]
+)
 async def test_range_that_cannot_be_is_416(api, value):
     async with api.request("GET", URL, headers={"Range": value}) as response:
         assert response.status == 416
@@ -62,8 +72,70 @@ async def test_range_that_cannot_be_is_416(api, value):
         assert await error_codes(response) == ["RANGE_INVALID"]
 
 
+def parts_of(response, body):
+    """Content-Range and content of each part of a multipart answer, read as any client does."""
+    head = f"Content-Type: {response.headers['Content-Type']}\r\n\r\n".encode()
+    parts = email.message_from_bytes(head + body).get_payload()
+    assert {part["Content-Type"] for part in parts} == {"application/octet-stream"}
+    return [(part["Content-Range"], part.get_payload(decode=True)) for part in parts]
+
+
+async def get_parts(api, ranges, url=URL):
+    async with api.request("GET", url, headers={"Range": ranges}) as response:
+        body = await response.read()
+        assert (response.status, response.content_type) == (206, "multipart/byteranges")
+        assert response.headers["Content-Length"] == str(len(body))
+        assert response.headers["Docker-Content-Digest"] == url.rpartition("/")[2]
+        assert "Content-Range" not in response.headers
+        return parts_of(response, body)
+
+
 @pytest.mark.usefixtures("blob")
-@pytest.mark.parametrize("value", ["lines=0-1", "bytes=0-1,3-4"])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("bytes=100-199,208-300", [(100, 200), (208, 301)]),
+        ("bytes=-8, 0-9", [(2040, 2048), (0, 10)]),
+        ("bytes=0-9,2000-5000,5000-6000", [(0, 10), (2000, 2048)]),
+        # What overlaps or touches is one part, at the place of the first.
+        ("bytes=600-699,0-9,650-799,800-800,10-19", [(600, 801), (0, 20)]),
+    ],
+)
+async def test_several_ranges_are_parts(api, value, expected):
+    found = await get_parts(api, value)
+    assert found == [(f"bytes {first}-{end - 1}/2048", CONTENT[first:end]) for first, end in expected]
+
+
+@pytest.mark.usefixtures("blob")
+@pytest.mark.parametrize(("count", "status"), [(1024, 206), (1025, 200)])
+async def test_as_many_ranges_as_podman_asks_for_are_parts(guarded, count, status):
+    server = await guarded()
+    ranges = ",".join(["0-0"] * (count - 1024) + [f"{at}-{at}" for at in range(0, 2048, 2)])
+    request = f"GET {URL} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nRange: bytes={ranges}\r\n\r\n"
+    answer = await server.exchange(request.encode())
+    assert int(answer.split(b" ", 2)[1]) == status
+    assert answer.count(b"Content-Range: bytes ") == (1024 if status == 206 else 0)
+
+
+@pytest.mark.usefixtures("blob")
+async def test_boundary_differs_from_answer_to_answer(api):
+    """A blob made to hold the boundary could pretend to be other parts."""
+    seen = set()
+    for _ in range(2):
+        async with api.request("GET", URL, headers={"Range": "bytes=0-1,3-4"}) as response:
+            seen.add(response.headers["Content-Type"])
+    assert len(seen) == 2
+
+
+@pytest.mark.usefixtures("blob")
+async def test_several_ranges_of_what_the_client_has_are_304(api):
+    headers = {"Range": "bytes=0-1,3-4", "If-None-Match": f'"{DIGEST}"'}
+    async with api.request("GET", URL, headers=headers) as response:
+        assert (response.status, await response.read()) == (304, b"")
+
+
+@pytest.mark.usefixtures("blob")
+@pytest.mark.parametrize("value", ["lines=0-1", "bytes 0-1"])
 async def test_range_that_need_not_be_served_is_the_whole(api, value):
     async with api.request("GET", URL, headers={"Range": value}) as response:
         assert (response.status, await response.read()) == (200, CONTENT)
@@ -82,6 +154,8 @@ async def test_if_range_guards_the_range(api, tag, status):
 async def test_if_none_match_is_304(api, method, value):
     async with api.request(method, URL, headers={"If-None-Match": value}) as response:
         assert (response.status, await response.read()) == (304, b"")
+        assert response.headers["ETag"] == f'"{DIGEST}"'
+        assert response.headers["Cache-Control"] == "max-age=31536000"
     async with api.request(method, URL, headers={"If-None-Match": '"other"'}) as response:
         assert response.status == 200
 
@@ -118,6 +192,10 @@ async def test_store_that_offers_a_url_is_where_clients_go(api, monkeypatch):
     monkeypatch.setattr(type(api.services.storage), "redirect_url", redirect_url)
     async with api.request("GET", URL) as response:
         assert (response.status, response.headers["Location"]) == (307, "https://store/signed")
+    async with api.request("GET", URL, headers={"Range": "bytes=0-1"}) as response:
+        assert response.status == 307
+    # The store would answer with the whole object.
+    assert [content for _, content in await get_parts(api, "bytes=0-1,3-4")] == [CONTENT[:2], CONTENT[3:5]]
     async with api.request("HEAD", URL) as response:
         assert response.status == 200
 
@@ -153,3 +231,26 @@ async def test_failure_of_the_store_is_told_where_nothing_was_sent(api, monkeypa
     monkeypatch.setattr(kind, "__aiter__", broken)
     async with api.request("GET", URL) as response:
         assert (response.status, await error_codes(response)) == (503, ["UNAVAILABLE"])
+
+
+async def test_failure_at_a_later_part_ends_the_connection(api, monkeypatch):
+    content = payload(1_000_000)
+    digest = await api.push_blob("a/b", content)
+    async with api.services.blobs.open(RepositoryName("a/b"), digest) as reader:
+        kind, whole = type(reader), type(reader).__aiter__
+
+    async def broken(self):
+        if self.length != 1000:
+            raise StorageUnavailableError("the store went away")
+        async for piece in whole(self):
+            yield piece
+
+    monkeypatch.setattr(kind, "__aiter__", broken)
+    headers = {"Range": "bytes=0-999,5000-899999"}
+    async with api.request("GET", f"/v2/a/b/blobs/{digest}", headers=headers) as response:
+        assert response.status == 206
+        with pytest.raises(ClientError):
+            await response.read()
+    headers = {"Range": "bytes=0-998,5000-899999"}
+    async with api.request("GET", f"/v2/a/b/blobs/{digest}", headers=headers) as response:
+        assert response.status == 503

@@ -120,6 +120,22 @@ async def test_range_is_sent(guarded, turns, first, last):
     writer.close()
 
 
+async def test_large_parts_are_sent_between_small_ones(guarded, turns):
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(f"{HEAD}Range: bytes=-5,1-1000000,0-0,2000000-9999999\r\n\r\n".encode() + GET)
+    status, body = await answer(reader)
+    assert status == 206
+    boundary = body.partition(b"\r\n")[0]
+    parts = [part.partition(b"\r\n\r\n")[2] for part in body.split(b"\r\n" + boundary)]
+    # The third range touches the second.
+    assert parts[:3] == [CONTENT[-5:], CONTENT[:1_000_001], CONTENT[2_000_000:10_000_000]]
+    assert parts[3:] == [b""]
+    assert len(turns) >= 2
+    assert await answer(reader) == (200, CONTENT)
+    writer.close()
+
+
 async def test_small_parts_take_no_thread(guarded, turns):
     server = await guarded()
     reader, writer = await server.connect()

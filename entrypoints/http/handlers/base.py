@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 from aiohttp import web
 
@@ -35,8 +36,16 @@ def content_headers(digest: Digest) -> dict[str, str]:
     return {"Docker-Content-Digest": digest, "ETag": f'"{digest}"'}
 
 
-def not_modified(request: web.Request, digest: Digest) -> web.Response | None:
-    """Return 304 if the client says that it has the content already, else None."""
+def not_modified(
+    request: web.Request, digest: Digest, headers: Mapping[str, str] = MappingProxyType({})
+) -> web.Response | None:
+    """Return 304 if the client has the content already, else None.
+
+    Args:
+        request: whose `If-None-Match` is read.
+        digest: of the content.
+        headers: what the 304 repeats of the 200, beside `ETag` (RFC 9110, 15.4.5).
+    """
     if matches_etag(request.headers.get("If-None-Match"), digest):
-        return web.Response(status=304, headers=content_headers(digest))
+        return web.Response(status=304, headers={**content_headers(digest), **headers})
     return None

@@ -1,5 +1,7 @@
 """Blobs: `GET`, `HEAD`, `DELETE /v2/<name>/blobs/<digest>` (end-2, end-10)."""
 
+from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Final
 
 from aiohttp import web
@@ -14,11 +16,12 @@ from core.services.blobs import BlobService
 from entrypoints.http.announcements import Announcements
 from entrypoints.http.handlers.base import content_headers, not_modified
 from entrypoints.http.keys import CALLER
-from entrypoints.http.ranges import ByteRange, matches_etag, parse_range
+from entrypoints.http.ranges import ByteRange, matches_etag, parse_ranges, resolve_ranges
 from entrypoints.http.routes import Target
-from entrypoints.http.sending import send_blob
+from entrypoints.http.sending import send_blob, send_parts
 
-_IMMUTABLE: Final = {"Accept-Ranges": "bytes", "Cache-Control": "max-age=31536000", "Content-Type": OCTET_STREAM}
+_CACHED: Final = {"Cache-Control": "max-age=31536000"}
+_IMMUTABLE: Final = {"Accept-Ranges": "bytes", **_CACHED, "Content-Type": OCTET_STREAM}
 
 
 class BlobHandlers:
@@ -34,7 +37,7 @@ class BlobHandlers:
         name, digest = RepositoryName(target.name), Digest(target.reference)
         descriptor = await self._blobs.stat(name, digest)
         await self._announce.blob(request, EventAction.PULL, name, descriptor)
-        if (unchanged := not_modified(request, digest)) is not None:
+        if (unchanged := not_modified(request, digest, _CACHED)) is not None:
             return unchanged
         response = web.StreamResponse(headers=content_headers(digest) | _IMMUTABLE)
         response.content_length = descriptor.size
@@ -43,18 +46,26 @@ class BlobHandlers:
     async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Send a blob or a part of it, or the way to it in the store."""
         name, digest = RepositoryName(target.name), Digest(target.reference)
-        if self._redirects and (url := await self._blobs.redirect_url(name, digest)):
+        wanted = _wanted_ranges(request, digest)
+        # Object stores answer several ranges with the whole object.
+        is_redirected = self._redirects and (wanted is None or len(wanted) == 1)
+        if is_redirected and (url := await self._blobs.redirect_url(name, digest)):
             if self._announce.wants_blob(EventAction.PULL):
                 # Only an event needs to know how large it is.
                 await self._announce.blob(request, EventAction.PULL, name, await self._blobs.stat(name, digest))
             return web.Response(status=307, headers={"Location": url, "Docker-Content-Digest": digest})
-        wanted = _wanted_range(request, digest)
-        offset, length = await self._locate(name, digest, wanted)
+        offset, length = _begin_and_length(wanted)
+        if wanted is not None and (len(wanted) > 1 or wanted[0].needs_size):
+            described = await self._blobs.stat(name, digest)
+            parts = resolve_ranges(wanted, described.size)
+            if len(parts) > 1:
+                return await self._send_parts(request, name, described, parts)
+            offset, length = parts[0]
         async with self._blobs.open(name, digest, offset=offset, length=length) as reader:
             if wanted is not None and reader.length == 0:
                 raise RangeInvalidError(reader.size)
             pulled = Descriptor(media_type=OCTET_STREAM, digest=digest, size=reader.size)
-            if (unchanged := not_modified(request, digest)) is not None:
+            if (unchanged := not_modified(request, digest, _CACHED)) is not None:
                 await self._announce.blob(request, EventAction.PULL, name, pulled)
                 return unchanged
             response = web.StreamResponse(headers=content_headers(digest) | _IMMUTABLE)
@@ -74,17 +85,28 @@ class BlobHandlers:
         await self._announce.blob_deleted(request, name, digest)
         return web.Response(status=202)
 
-    async def _locate(self, name: RepositoryName, digest: Digest, wanted: ByteRange | None) -> tuple[int, int | None]:
-        if wanted is None:
-            return 0, None
-        if wanted.start is None or wanted.needs_size:
-            descriptor = await self._blobs.stat(name, digest)
-            return wanted.resolve(descriptor.size)
-        return wanted.start, None if wanted.end is None else wanted.end + 1 - wanted.start
+    async def _send_parts(
+        self, request: web.Request, name: RepositoryName, blob: Descriptor, parts: Sequence[tuple[int, int]]
+    ) -> web.StreamResponse:
+        """Send several parts as `multipart/byteranges` (RFC 9110, 14.6)."""
+        response: web.StreamResponse | None = not_modified(request, blob.digest, _CACHED)
+        if response is None:
+            async with aclosing(self._blobs.open_parts(name, blob.digest, parts)) as readers:
+                response = await send_parts(request, content_headers(blob.digest) | _IMMUTABLE, parts, readers)
+        await self._announce.blob(request, EventAction.PULL, name, blob)
+        return response
 
 
-def _wanted_range(request: web.Request, digest: Digest) -> ByteRange | None:
+def _begin_and_length(wanted: Sequence[ByteRange] | None) -> tuple[int, int | None]:
+    """Return what a single range names without the size of the blob; None is the length of all the rest."""
+    if wanted is None or wanted[0].start is None:
+        return 0, None
+    start, end = wanted[0].start, wanted[0].end
+    return start, None if end is None else end + 1 - start
+
+
+def _wanted_ranges(request: web.Request, digest: Digest) -> Sequence[ByteRange] | None:
     if_range = request.headers.get("If-Range")
     if if_range is not None and not matches_etag(if_range, digest):
         return None
-    return parse_range(request.headers.get("Range"))
+    return parse_ranges(request.headers.get("Range"))

@@ -31,6 +31,18 @@ async def test_blob_is_read_whole_and_in_part(services, blob):
             pytest.fail("opened beyond the end")
 
 
+async def test_parts_are_read_in_order(services, blob):
+    parts = [(5, 3), (0, 1), (9, 1)]
+    found = [
+        (reader.size, b"".join([piece async for piece in reader]))
+        async for reader in services.blobs.open_parts(NAME, blob, parts)
+    ]
+    assert found == [(10, b"byt"), (10, b"s"), (10, b"s")]
+    for name, part, error in ((OTHER, (0, 1), BlobUnknownError), (NAME, (11, 1), RangeInvalidError)):
+        with pytest.raises(error):
+            await anext(services.blobs.open_parts(name, blob, [part]))
+
+
 async def test_unlinked_blob_is_unknown_elsewhere(services, blob):
     for operation in (services.blobs.stat, services.blobs.unlink, services.blobs.redirect_url, services.read_blob):
         with pytest.raises(BlobUnknownError):
