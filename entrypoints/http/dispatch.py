@@ -1,6 +1,9 @@
 """From a request to its handler."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -9,11 +12,15 @@ from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
 from entrypoints.http.keys import TARGET
-from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, match
+from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, Target, match
 from entrypoints.http.switches import Switches
 
 PlainHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 """Answers all methods on one path."""
+
+_SLASHES: Final = re.compile("//+")
+_URL_CHARACTERS: Final = "%/?:@!$&'()*+,;=-._~"
+"""What a URL may hold as it is; everything else leaves percent-encoded."""
 
 
 class Dispatcher:
@@ -57,7 +64,9 @@ class Dispatcher:
             StorageError: likewise.
         """
         path = request.path
-        target = match(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
+        if "//" in request.rel_url.raw_path and (redirect := self._redirect_to_clean(request)) is not None:
+            return redirect
+        target = self._match(path)
         if target is None:
             return await self._answer_elsewhere(request)
         request[TARGET] = target
@@ -73,6 +82,23 @@ class Dispatcher:
         await self._switches.require(self._rights[endpoint])
         await self._auditor.permit(request)
         return await handler(request, target)
+
+    def _match(self, path: str) -> Target | None:
+        return match(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
+
+    def _redirect_to_clean(self, request: web.Request) -> web.Response | None:
+        """Redirect to the path without doubled slashes, as distribution does, where that is a path of ours.
+
+        A base URL that ends with a slash makes `//v2/`. The location begins with the prefix and `/v2`, or is that of an
+        extra: `//other.host/` redirects nowhere.
+        """
+        path = _SLASHES.sub("/", request.rel_url.raw_path)
+        if self._match(path) is None and path not in self._extras:
+            return None
+        query = request.rel_url.raw_query_string
+        location = quote(f"{path}?{query}" if query else path, safe=_URL_CHARACTERS)
+        # Clients repeat any method but these as GET after a 301.
+        return web.Response(status=301 if request.method in {"GET", "HEAD"} else 308, headers={"Location": location})
 
     async def _answer_elsewhere(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/":

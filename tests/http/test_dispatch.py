@@ -1,5 +1,6 @@
 """Paths, methods and switches."""
 
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -72,6 +73,43 @@ async def test_base_says_that_this_is_a_registry(api):
         assert (response.status, await response.text()) == (200, "{}")
         assert response.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
         assert response.headers["Content-Length"] == "2"
+
+
+async def raw_request(guarded, line, settings=None):
+    """The status line and Location of what answers a request line that clients would clean."""
+    server = await guarded(settings) if settings else await guarded()
+    head = (await server.exchange(f"{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())).decode()
+    location = re.search("\r\nLocation: (.*)\r\n", head)
+    return int(head.split(" ", 2)[1]), location[1] if location else None
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "location"),
+    [
+        ("GET //v2/", 301, "/v2/"),
+        ("HEAD /v2//_catalog?n=5&last=a//b", 301, "/v2/_catalog?n=5&last=a//b"),
+        ("GET ///v2//team///app/manifests//v1", 301, "/v2/team/app/manifests/v1"),
+        ("GET //v2/a/manifests/%C3%A9%22", 301, "/v2/a/manifests/%C3%A9%22"),
+        ("GET //v2/a/manifests/<a>&", 301, "/v2/a/manifests/%3Ca%3E&"),
+        ("PUT /v2//a/manifests/v1", 308, "/v2/a/manifests/v1"),
+        ("POST //v2/a/blobs/uploads/", 308, "/v2/a/blobs/uploads/"),
+        # Where nothing of ours is, nothing is redirected, least of all to another host.
+        ("GET //other.host/", 404, None),
+        ("GET //other.host/v2/", 404, None),
+        ("GET /\\other.host//v2/", 404, None),
+        ("GET //", 404, None),
+        # No doubled slash on the wire: one that is decoded must not be redirected to itself.
+        ("GET /v2/%2F_catalog", 404, None),
+    ],
+)
+async def test_doubled_slashes_lead_to_the_clean_path(guarded, line, status, location):
+    assert await raw_request(guarded, line) == (status, location)
+
+
+async def test_doubled_slashes_before_a_prefix_lead_to_it(guarded):
+    settings = replace(Settings(), http=replace(Settings().http, prefix="/registry/"))
+    assert await raw_request(guarded, "GET //registry//v2/", settings) == (301, "/registry/v2/")
+    assert await raw_request(guarded, "GET //v2/", settings) == (404, None)
 
 
 async def test_root_is_for_load_balancers(api):
