@@ -74,7 +74,7 @@ class BlobWriter(ABC):
         """What tells the bytes that earlier blocks left from any others that were ever staged there.
 
         Once the block was left, it is that of what it left. None where `size` tells: of so many bytes there were never
-        any others.
+        any others. Bytes that a power cut may have replaced by others of the same number have another stamp after it.
         """
         return None
 
@@ -185,9 +185,10 @@ class BlobStorage(ABC):
         """Stage an object at `key`, anew or (`resume`) after what earlier blocks left there.
 
         With `is_first` the caller believes that nothing is staged there. Then a store may look at the key as late as
-        bytes are to be kept, so that an object that waits in memory costs nothing but its commit. A store whose writers
-        have no `stamp` raises `ObjectBusyError` if something is staged after all, and `ObjectNotFoundError` if the
-        object `witness` is gone, which tells for how long anything may be staged.
+        bytes are to be kept, so that an object that waits in memory costs nothing but its commit. A store where bytes
+        that are staged then would have the `stamp` of earlier ones, or none, raises `ObjectBusyError` if something is
+        staged after all, and `ObjectNotFoundError` if the object `witness` is gone, which tells for how long anything
+        may be staged.
 
         Leaving the block, in whatever way, without `commit` or `discard` keeps the bytes written so far, across a
         restart and for other replicas on the same store. Staged bytes are not promised to be readable at `key`,

@@ -15,6 +15,7 @@ from typing import Final, ParamSpec, Self, TypeVar
 
 from typing_extensions import override
 
+from adapters.blob_storage.filesystem.boot import read_boot_id
 from adapters.blob_storage.filesystem.diagnosis import diagnose_folder
 from adapters.blob_storage.filesystem.errors import translate
 from adapters.blob_storage.filesystem.listing import Listings
@@ -51,16 +52,18 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
     Args:
         root_directory: made if missing; may be a symbolic link.
         threads_max: how many calls may wait for the disk at once.
+        boot_id: a text that differs after each start of the machine; None for the kernel's own.
     """
 
     name = "filesystem"
 
-    def __init__(self, root_directory: str, *, threads_max: int = 32) -> None:
+    def __init__(self, root_directory: str, *, threads_max: int = 32, boot_id: str | None = None) -> None:
         self._root = os.path.abspath(root_directory)
         self._tree = Tree(self._root)
         self._listings = Listings(self._root)
         self._page_cache = PageCache()
         self._calls = BlockingCalls(threads_max)
+        self._boot_id = boot_id or read_boot_id()
 
     @override
     async def __aenter__(self) -> Self:
@@ -141,6 +144,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
             calls=self._calls,
             page_cache=self._page_cache,
             path_of=self._path,
+            boot_id=self._boot_id,
         )
         await writer.open(resume=resume, is_first=is_first, witness=witness)
         try:

@@ -38,11 +38,12 @@ class FileWriter(BlobWriter):
     Small pieces gather in memory, and are in the file when the block is left. The first writer of a key makes the file
     only then, or when it commits: most blobs of small images cost a single change of threads.
 
-    A file at one path never holds other bytes of the same number later, which is why `size` is stamp enough: it only
-    grows, under the lock, and once it is gone it is made anew only as long as the witness is there.
+    While the machine runs, a file at one path never holds other bytes of the same number later: it only grows, under
+    the lock, and once it is gone it is made anew only as long as the witness is there.
 
-    Leaving the block syncs nothing. A killed process loses nothing that the kernel has; after a power cut a session
-    tells the offset that is really there, and the client goes on from it. Only `commit` promises durability.
+    Leaving the block syncs nothing. A killed process loses nothing that the kernel has. After a power cut a session
+    tells the offset that is really there, and the client goes on from it; but the disk may hold zeros where bytes
+    were written. The stamp is therefore the boot of the machine. Only `commit` promises durability.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class FileWriter(BlobWriter):
         calls: BlockingCalls,
         page_cache: PageCache,
         path_of: Callable[[str], str],
+        boot_id: str,
     ) -> None:
         self._key = key
         self._path = path
@@ -61,6 +63,7 @@ class FileWriter(BlobWriter):
         self._calls = calls
         self._page_cache = page_cache
         self._path_of = path_of
+        self._boot_id = boot_id
         self._descriptor = _NOT_OPEN
         self._held = bytearray()
         self._size = 0
@@ -97,6 +100,11 @@ class FileWriter(BlobWriter):
     @override
     def size(self) -> int:
         return self._size + len(self._held)
+
+    @property
+    @override
+    def stamp(self) -> str | None:
+        return self._boot_id
 
     @override
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
