@@ -5,18 +5,20 @@ dies is replaced and takes over its socket, whose waiting connections the kernel
 """
 
 import logging
+import math
 import os
 import select
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from typing_extensions import override
 
-from entrypoints.service_manager import NOBODY, Reports, ServiceManager
+from entrypoints.service_manager import BEATS_PER_PERIOD, NOBODY, Reports, ServiceManager
 
 _logger = logging.getLogger(__name__)
 
@@ -29,6 +31,10 @@ _FIRST_SECONDS: Final = 10.0
 _SOON_SECONDS: Final = 0.1
 """How often workers are listened to while systemd waits for what they will say."""
 _LONG_SECONDS: Final = 3600.0
+WATCHDOG_SECONDS: Final = 30.0
+"""How long a worker's event loop may stand still before the worker is killed, where systemd sets no period."""
+_END_SECONDS: Final = 8.0
+"""How long a worker may take to end after the drain; less than systemd and the shipped manifests grant the service."""
 _SAID_BYTES_MAX: Final = 65536
 _READY: Final = b"1"
 _RELOADED: Final = b"r"
@@ -71,7 +77,7 @@ class PipeReports(Reports):
 
     @override
     def ready(self, status: str) -> None:
-        os.write(self._pipe, _READY)
+        self._tell(_READY)
 
     @override
     def reloading(self) -> None:
@@ -79,15 +85,20 @@ class PipeReports(Reports):
 
     @override
     def reloaded(self) -> None:
-        os.write(self._pipe, _RELOADED)
+        self._tell(_RELOADED)
 
     @override
     def alive(self) -> None:
-        os.write(self._pipe, _ALIVE)
+        self._tell(_ALIVE)
 
     @override
     def stopping(self, drain_seconds: float) -> None:
         """Say nothing: the parent passed the signal on."""
+
+    def _tell(self, what: bytes) -> None:
+        # A parent that hangs does not read, and must not stop the loops of its workers.
+        with suppress(BlockingIOError):
+            os.write(self._pipe, what)
 
 
 def usable_cores() -> int:
@@ -131,6 +142,8 @@ class Supervisor:
         service: is told how all of them fare.
         status: what it is told once they serve.
         drain_seconds: how long requests may go on after a stop was asked for.
+        watchdog_seconds: after how long a silent worker is killed, where systemd sets no period.
+        end_seconds: how long after the drain a worker is killed that has not ended.
         on_end: told the number of each worker that ended, before its successor begins.
     """
 
@@ -142,6 +155,8 @@ class Supervisor:
         service: ServiceManager = NOBODY,
         status: str = "",
         drain_seconds: float = 0.0,
+        watchdog_seconds: float = WATCHDOG_SECONDS,
+        end_seconds: float = _END_SECONDS,
         on_end: Callable[[int], None] = lambda _number: None,
     ) -> None:
         self._on_end = on_end
@@ -150,6 +165,10 @@ class Supervisor:
         self._service = service
         self._status = status
         self._drain_seconds = drain_seconds
+        self._end_seconds = end_seconds
+        self._watchdog_seconds = service.watchdog_seconds or watchdog_seconds
+        self._beat_seconds = self._watchdog_seconds / BEATS_PER_PERIOD
+        self._kills_at = math.inf
         self._children: dict[int, _Child] = {}
         self._is_stopping = False
         self._is_told_ready = False
@@ -158,6 +177,8 @@ class Supervisor:
         self._exit_code = 0
         self._has_served = False
         self._lifeline, self._held_lifeline = os.pipe()
+        self._signals, self._signalled = os.pipe()
+        self._inherited = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def run(self) -> int:
         """Supervise until SIGTERM or SIGINT has ended all workers.
@@ -166,6 +187,7 @@ class Supervisor:
             0, or the exit code of the worker that could not even begin to serve.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._catch_signals()
         self._spawn(0)
         # It fills the catalog before it serves; the others would show what the index had before. They wait no longer
         # than for a slow start, and a dead first worker ends the wait too.
@@ -173,19 +195,41 @@ class Supervisor:
         for number in range(1, self._count):
             self._spawn(number)
         while self._children:
-            received = signal.sigtimedwait(_SIGNALS, self._patience_seconds())
-            if received is not None:
-                self._handle(received.si_signo)
+            for number in self._wait_for_signals(self._patience_seconds()):
+                self._handle(number)
             self._listen()
+            self._kill_late()
         return self._exit_code
 
+    def _catch_signals(self) -> None:
+        """Have the numbers of signals written to a pipe.
+
+        Not `signal.sigtimedwait`: after SIGCONT, or when a frozen container goes on, it may return a number that was
+        never sent (CPython 3.11 does not check whether the time was over).
+        """
+        for descriptor in (self._signals, self._signalled):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, lambda _number, _frame: None)
+
+    def _wait_for_signals(self, seconds: float) -> bytes:
+        """Return the numbers of the signals that came, waiting for the first one at most so long."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        select.select([self._signals], [], [], seconds)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            return os.read(self._signals, _SAID_BYTES_MAX)
+        except BlockingIOError:
+            return b""
+
     def _patience_seconds(self) -> float:
-        """Return how long to wait for a signal: workers are listened to meanwhile only where systemd waits for word."""
-        if not self._service.listens or self._is_stopping:
-            return _LONG_SECONDS
-        if not self._is_told_ready or self._is_reloading:
+        """Return how long to wait for a signal before workers are listened to again."""
+        if self._is_stopping:
+            return min(_LONG_SECONDS, max(0.0, self._kills_at - time.monotonic()))
+        if self._service.listens and (not self._is_told_ready or self._is_reloading):
             return _SOON_SECONDS
-        return self._service.beat_seconds or _LONG_SECONDS
+        return self._beat_seconds
 
     def _handle(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -210,8 +254,8 @@ class Supervisor:
         if not self._is_told_ready and not self._is_stopping and all(child.is_ready for child in children):
             self._is_told_ready = True
             self._service.ready(self._status)
+        self._kill_stuck(now, self._watchdog_seconds)
         if self._service.watchdog_seconds:
-            self._kill_stuck(now, self._service.watchdog_seconds)
             self._service.alive()
         self._looked_at = now
 
@@ -226,11 +270,21 @@ class Supervisor:
                 os.kill(process, signal.SIGKILL)
                 child.heard_at = now
 
+    def _kill_late(self) -> None:
+        """Kill the workers that a stop has not ended: one that hangs does not see its signal."""
+        if time.monotonic() < self._kills_at:
+            return
+        self._kills_at = math.inf
+        for process, child in self._children.items():
+            _logger.error("worker %d did not end in time and is killed", child.number)
+            os.kill(process, signal.SIGKILL)
+
     def _spawn(self, number: int) -> None:
         reading, writing = os.pipe()
+        os.set_blocking(writing, False)
         process = os.fork()
         if process == 0:
-            reports = PipeReports(writing, beat_seconds=self._service.beat_seconds)
+            reports = PipeReports(writing, beat_seconds=self._beat_seconds)
             self._become_worker(Worker(reports, number, lifeline=self._lifeline))
         os.close(writing)
         os.set_blocking(reading, False)
@@ -242,6 +296,11 @@ class Supervisor:
             os.close(self._held_lifeline)
             for child in self._children.values():
                 os.close(child.pipe)
+            signal.set_wakeup_fd(-1)
+            for descriptor in (self._signals, self._signalled):
+                os.close(descriptor)
+            for number, handler in self._inherited.items():
+                signal.signal(number, handler)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             code = self._start(worker)
         except BaseException:
@@ -281,6 +340,7 @@ class Supervisor:
         if not self._is_stopping and self._children:
             _logger.info("stopping", extra={"drain_seconds": self._drain_seconds, "workers": len(self._children)})
             self._service.stopping(self._drain_seconds)
+            self._kills_at = time.monotonic() + self._drain_seconds + self._end_seconds
         self._is_stopping = True
         self._send(signal.SIGTERM)
 

@@ -1,0 +1,90 @@
+"""Workers that hang: the parent kills them, without the help of systemd."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from entrypoints.workers import PipeReports
+
+CHILD = Path(__file__).with_name("supervisor_child.py")
+PATIENCE_SECONDS = 30
+
+
+@contextmanager
+def supervisor(*, watchdog_seconds: float, end_seconds: float) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(CHILD), str(watchdog_seconds), str(end_seconds)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        try:
+            wait_until(lambda: len(children_of(parent)) == 2)
+            yield parent
+        finally:
+            if parent.returncode is None:
+                os.killpg(parent.pid, signal.SIGKILL)
+
+
+def children_of(parent: subprocess.Popen[str]) -> set[int]:
+    return set(map(int, Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < ends, "did not come about"
+        time.sleep(0.02)
+
+
+def test_parent_that_does_not_read_holds_up_no_worker() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    reports = PipeReports(writing, beat_seconds=1.0)
+    for _ in range(70_000):
+        reports.alive()
+    assert len(os.read(reading, 100_000)) == 65_536
+    os.close(reading)
+    os.close(writing)
+
+
+def test_worker_that_hangs_is_killed_and_replaced() -> None:
+    with supervisor(watchdog_seconds=1.5, end_seconds=PATIENCE_SECONDS) as parent:
+        before = children_of(parent)
+        stuck = min(before)
+        os.kill(stuck, signal.SIGSTOP)
+        wait_until(lambda: stuck not in children_of(parent) and len(children_of(parent)) == 2)
+        assert before - {stuck} < children_of(parent)
+        parent.terminate()
+        _, log = parent.communicate(timeout=PATIENCE_SECONDS)
+        assert parent.returncode == 0
+        assert log.count("is stuck and is killed") == 1
+
+
+def test_stop_ends_a_worker_that_hangs() -> None:
+    with supervisor(watchdog_seconds=PATIENCE_SECONDS, end_seconds=0.5) as parent:
+        workers = children_of(parent)
+        os.kill(min(workers), signal.SIGSTOP)
+        parent.terminate()
+        _, log = parent.communicate(timeout=PATIENCE_SECONDS)
+        assert parent.returncode == 0
+        assert log.count("did not end in time and is killed") == 1
+        assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_workers_live_while_their_parent_hangs() -> None:
+    """A machine that sleeps stops all of them; no worker is late on waking."""
+    with supervisor(watchdog_seconds=1.0, end_seconds=PATIENCE_SECONDS) as parent:
+        before = children_of(parent)
+        for process in (parent.pid, *before):
+            os.kill(process, signal.SIGSTOP)
+        time.sleep(2)
+        for process in (parent.pid, *before):
+            os.kill(process, signal.SIGCONT)
+        time.sleep(1)
+        after = children_of(parent)
+        parent.terminate()
+        _, log = parent.communicate(timeout=PATIENCE_SECONDS)
+        assert "killed" not in log
+        assert after == before, log
