@@ -1,11 +1,14 @@
-"""joserfc told which algorithms count; in one place, so that no call can fall back to its defaults."""
+"""joserfc with the algorithms that count and the errors that it raises; in one place, so that no call forgets one."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from joserfc.errors import UnsupportedAlgorithmError
+from joserfc import jwt
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jws import JWSRegistry
 from typing_extensions import override
+
+from core.ports.authenticator import CredentialsInvalidError
 
 ALGORITHMS: Final = (
     *("EdDSA", "Ed25519"),
@@ -39,3 +42,22 @@ class SigningRegistry(JWSRegistry):
         if name not in (self.allowed or ()):
             raise UnsupportedAlgorithmError("the algorithm is not allowed")
         return self.algorithms[name]
+
+
+def decode_token(token: str, key: Any, registry: SigningRegistry) -> jwt.Token:
+    """Return a token whose signature is good; its claims are not looked at.
+
+    Args:
+        token: any text of a stranger.
+        key: the key, or a function that chooses one by the token's header.
+        registry: the algorithms that count.
+
+    Raises:
+        CredentialsInvalidError: the token is refused. Of joserfc's words only the kind of error is shown: the rest may
+            quote the token.
+    """
+    try:
+        return jwt.decode(token, key, registry=registry)
+    except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
+        # RecursionError: JSON that is nested a thousand times fits into a header.
+        raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}") from None

@@ -18,7 +18,7 @@ from joserfc.jwk import OctKey
 from typing_extensions import override
 
 from adapters.auth.basic import format_challenge, parse_bearer, split_header
-from adapters.auth.jwt_registry import SigningRegistry
+from adapters.auth.jwt_registry import SigningRegistry, decode_token
 from adapters.auth.token import format_scopes
 from core.access import Access, Principal
 from core.ports.authenticator import (
@@ -78,10 +78,7 @@ class LoginTokenAuthenticator(Authenticator, TokenIssuer):
         expected = jwt.JWTClaimsRegistry(
             now=now, aud={"essential": True, "value": _AUDIENCE}, exp={"essential": True}, sub={"allow_blank": True}
         )
-        try:
-            claims = jwt.decode(parse_bearer(authorization), self._key, registry=self._registry).claims
-        except (JoseError, ValueError, TypeError, KeyError) as error:
-            raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}") from None
+        claims = decode_token(parse_bearer(authorization), self._key, self._registry).claims
         principal = await self._principal(str(claims.get("sub", "")))
         try:
             expected.validate(claims)

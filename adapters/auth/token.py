@@ -9,7 +9,7 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from typing_extensions import override
 
 from adapters.auth.basic import format_challenge, parse_bearer
-from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry
+from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry, decode_token
 from adapters.auth.token_keys import TrustedKeys, read_certificates, read_key_set
 from adapters.auth.watched_file import WatchedFile
 from core.access import ANONYMOUS, Access, Grant, Principal
@@ -119,11 +119,10 @@ class TokenAuthenticator(Authenticator):
             iss={"essential": True, "value": self._issuer},
             aud={"essential": True, "value": self._service},
         )
+        decoded = decode_token(token, lambda parts: keys.choose(parts.headers(), now=now), self._registry)
         try:
-            decoded = jwt.decode(token, lambda parts: keys.choose(parts.headers(), now=now), registry=self._registry)
             expected.validate({name: value for name, value in decoded.claims.items() if name != "exp"})
         except (JoseError, ValueError, TypeError, KeyError) as error:
-            # Of joserfc's words only the kind of error is told: the rest may quote the token.
             raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}") from None
         return decoded.claims
 

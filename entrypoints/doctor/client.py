@@ -46,7 +46,7 @@ class Answer:
         """The registry's error codes; none where somebody else answered, such as a proxy."""
         try:
             return [str(error["code"]) for error in json.loads(self.body)["errors"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return []
 
     def describe(self) -> str:
@@ -170,7 +170,7 @@ class PublicRegistry:
         try:
             document: dict[str, Any] = json.loads(answer.body)
             return f"Bearer {document.get('token') or document['access_token']}"
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise UnreachableError(f"the token server at {realm} answers {answer.describe()}") from None
 
     async def _send(self, method: str, target: str, body: Body, headers: Mapping[str, str]) -> Answer:

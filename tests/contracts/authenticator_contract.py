@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -21,6 +22,21 @@ MALFORMED = [
     "Bearer", "Bearer ", "Bearer a", "Bearer a.b.c", "Bearer " + "." * 50, "Bearer eyJhbGciOiJub25lIn0.e30.",
     "Digest username=x", "x", ":", "Bearer é",
 ]  # fmt: skip
+
+
+NESTED = ["[" * 10_000, '{"alg":"HS256","x":' + "[" * 10_000, '{"a":' * 2_000 + "1" + "}" * 2_000]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+MEMBERS = st.sampled_from(["alg", "kid", "jwk", "x5c", "crit", "b64", "typ", "zip", "exp"])
+ALGORITHMS = st.sampled_from(["HS256", "ES256", "RS256", "EdDSA", "none"])
+
+
+def token_of(*parts: str) -> str:
+    """Return a `Bearer` header of three parts in base64."""
+    return "Bearer " + ".".join(base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts)
 
 
 class AuthenticatorContract:
@@ -69,6 +85,23 @@ class AuthenticatorContract:
             assert error.args  # noqa: PT017 - either outcome is fine, any other exception is not
         else:
             assert principal.grants is None
+
+    @pytest.mark.parametrize("nested", NESTED, ids=lambda text: text[:20])
+    async def test_nested_token_is_refused(self, authenticator, nested):
+        for parts in ((nested, "{}", "x"), ('{"alg":"HS256"}', nested, "x"), (nested, nested, nested)):
+            await self._require_refused(authenticator, token_of(*parts))
+
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(header=JSON | st.dictionaries(MEMBERS, JSON | ALGORITHMS), claims=JSON)
+    async def test_any_forged_token_is_refused(self, authenticator, header, claims):
+        await self._require_refused(authenticator, token_of(json.dumps(header), json.dumps(claims), "x"))
+
+    async def _require_refused(self, authenticator, authorization):
+        if self.REFUSES:
+            with pytest.raises(CredentialsInvalidError):
+                await authenticator.authenticate(authorization)
+        else:
+            assert (await authenticator.authenticate(authorization)).grants is None
 
     async def test_many_at_once_get_the_same_answer(self, authenticator, good):
         authorization = await good()

@@ -76,6 +76,12 @@ async def test_manifest_linked_among_the_layers_is_found(services):
         await services.manifests.get(NAME, DIGEST)
 
 
+async def test_nested_signature_is_damage(services):
+    await store(services, layout.revision_link(NAME, DIGEST), b"[" * 10_000)
+    with pytest.raises(StorageCorruptError):
+        await services.manifests.get(NAME, DIGEST)
+
+
 @pytest.mark.parametrize("content", [b"a layer", b'{"schemaVersion": 2}', b"[" * 10_000, random_bytes(1_100_000)])
 async def test_layer_is_no_manifest(services, content):
     digest = await services.push_blob(NAME, content)
