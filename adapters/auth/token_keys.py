@@ -4,12 +4,14 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -20,9 +22,21 @@ from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
 
 from core.ports.authenticator import CredentialsInvalidError, CredentialSourceError
 
+T = TypeVar("T")
+
 _FINGERPRINT_BYTES: Final = 30
 _FINGERPRINT_GROUP: Final = 4
 _CHAIN_LENGTH_MAX: Final = 8
+_OCT_BYTES_MIN: Final = 32
+"""RFC 7518, 3.2: at least as many as the smallest hash has."""
+_RSA_BITS_MIN: Final = 2048
+"""RFC 7518, 3.3."""
+
+_logger = logging.getLogger(__name__)
+
+
+class _UnusableKeyError(ValueError):
+    """A key is of a kind or a length that verifies no tokens; the text shows no part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,7 @@ class TrustedKeys:
             return self._certified(jwk["x5c"], now)
         try:
             thumbprint = _import(jwk).thumbprint()
-        except (JoseError, ValueError, TypeError, KeyError, AttributeError):
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise CredentialsInvalidError("the key in the token's header cannot be read") from None
         key = self.by_id.get(thumbprint)
         if key is None:
@@ -79,46 +93,51 @@ def read_certificates(content: bytes) -> TrustedKeys:
     """Read a PEM bundle.
 
     Raises:
-        CredentialSourceError: it holds no certificate, or one that cannot be used.
+        CredentialSourceError: it holds no certificate, a damaged one, or none whose key can be used.
     """
     try:
         certificates = x509.load_pem_x509_certificates(content)
-        keys = [key_of(certificate) for certificate in certificates]
     except ValueError:
         raise CredentialSourceError("holds no certificates in PEM that can be used") from None
+    keys = _usable("certificate", certificates, lambda each: each.subject.rfc4514_string(), key_of)
     return TrustedKeys(_by_id(keys), tuple(certificates))
 
 
 def read_key_set(content: bytes) -> TrustedKeys:
     """Read a JSON Web Key Set; of a private key only its public half is kept.
 
+    Keys that cannot be used are left out with a warning (RFC 7517, section 5): a rotation may add a kind of key that
+    this version does not know.
+
     Raises:
-        CredentialSourceError: it is none, or it is empty.
+        CredentialSourceError: it is none, or no key of it can be used.
     """
     try:
-        keys = [_import(jwk) for jwk in json.loads(content)["keys"]]
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
-        raise CredentialSourceError("is not a JSON Web Key Set that can be used") from None
-    if not keys:
-        raise CredentialSourceError("holds no keys")
-    return TrustedKeys(_by_id(keys))
+        entries = list(json.loads(content)["keys"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise CredentialSourceError("is not a JSON Web Key Set") from None
+    return TrustedKeys(_by_id(_usable("key", entries, _label, _import)))
 
 
 def key_of(certificate: x509.Certificate) -> Key:
     """Return the key that a certificate is about.
 
     Raises:
-        ValueError: it is of a kind that signs no tokens.
+        ValueError: it is of a kind that signs no tokens, or too short.
     """
-    public = certificate.public_key()
+    try:
+        public = certificate.public_key()
+    except UnsupportedAlgorithm:
+        raise _UnusableKeyError("a kind of key that signs no tokens") from None
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     if isinstance(public, RSAPublicKey):
+        _require_bits(public.key_size)
         return RSAKey.import_key(pem)
     if isinstance(public, EllipticCurvePublicKey):
         return ECKey.import_key(pem)
     if isinstance(public, Ed25519PublicKey):
         return OKPKey.import_key(pem)
-    raise ValueError("a kind of key that signs no tokens")
+    raise _UnusableKeyError("a kind of key that signs no tokens")
 
 
 def libtrust_fingerprint(key: RSAKey | ECKey | OKPKey) -> str:
@@ -128,11 +147,54 @@ def libtrust_fingerprint(key: RSAKey | ECKey | OKPKey) -> str:
     return ":".join(text[start : start + _FINGERPRINT_GROUP] for start in range(0, len(text), _FINGERPRINT_GROUP))
 
 
+def _usable(what: str, entries: Sequence[T], label: Callable[[T], str], read: Callable[[T], Key]) -> list[Key]:
+    """Return the keys of all entries that have one; name the others in the log.
+
+    Raises:
+        CredentialSourceError: no entry has one.
+    """
+    keys = []
+    for position, entry in enumerate(entries, start=1):
+        try:
+            keys.append(read(entry))
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
+            # The words of libraries may quote the key.
+            reason = str(error) if isinstance(error, _UnusableKeyError) else type(error).__name__
+            _logger.warning("%s %d (%s) is left out, it cannot verify tokens: %s", what, position, label(entry), reason)
+    if not keys:
+        raise CredentialSourceError(f"holds no {what} that can verify tokens")
+    return keys
+
+
+def _label(jwk: object) -> str:
+    """Return the members of a key that name it and hold no part of it."""
+    if not isinstance(jwk, Mapping):
+        return "not an object"
+    return ", ".join(f"{member}: {str(jwk[member])[:64]}" for member in ("kid", "kty", "crv", "alg") if member in jwk)
+
+
+def _require_bits(bits: int) -> None:
+    if bits < _RSA_BITS_MIN:
+        raise _UnusableKeyError(f"an RSA key of {bits} bits, it must have at least {_RSA_BITS_MIN}")
+
+
 def _import(jwk: Mapping[str, Any]) -> Key:
+    # Before the import, which would warn on stderr.
+    match jwk:
+        case {"kty": "oct", "k": str(text)} if (length := len(_decoded(text))) < _OCT_BYTES_MIN:
+            raise _UnusableKeyError(f"an oct key of {length} bytes, it must have at least {_OCT_BYTES_MIN}")
+        case {"kty": "RSA", "n": str(text)}:
+            _require_bits(int.from_bytes(_decoded(text)).bit_length())
+        case _:
+            pass
     key = JWKRegistry.import_key(dict(jwk))
     if isinstance(key, OctKey):
         return key
     return JWKRegistry.import_key(key.as_dict(private=False))
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _by_id(keys: Iterable[Key]) -> dict[str, Key]:

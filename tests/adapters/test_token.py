@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc.jwk import ECKey, KeySet, OKPKey
+from joserfc.jwk import ECKey, Key, KeySet, OKPKey
 
 from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry
 from adapters.auth.token import TokenAuthenticator, _grants, _moment, format_scopes
@@ -274,6 +274,21 @@ async def test_issuer_must_be_an_authority_that_signs(tmp_path):
             assert not await is_good(authenticator, token)
 
 
+def test_certificate_of_an_unknown_key_leaves_the_others(caplog):
+    """A root of a kind that signs no tokens can still stand in the bundle of a machine's authorities."""
+    curve, known = Authority("curve", key=ed448.Ed448PrivateKey.generate()), Authority()
+    keys = read_certificates(curve.pem + known.pem)
+    assert known.jwk.thumbprint() in keys.by_id
+    assert keys.roots == (curve.certificate, known.certificate)
+    [record] = caplog.records
+    assert record.getMessage().startswith("certificate 1 (CN=curve) is left out")
+
+
+def test_certificate_with_a_short_key_is_refused():
+    with pytest.raises(CredentialSourceError):
+        read_certificates(Authority(key=rsa.generate_private_key(65537, 1024)).pem)  # noqa: S505 - that it is short is the test
+
+
 def test_certificates_of_other_keys_are_refused():
     curve = Authority(key=ed448.Ed448PrivateKey.generate())
     with pytest.raises(CredentialSourceError):
@@ -315,11 +330,63 @@ async def test_new_keys_count_and_old_ones_do_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"keys": []}', b'{"keys": [{"kty": "x"}]}', b'{"keys": 5}', b"\xff"]
+    "content", [b"", b"{", b"[]", b'{"keys": []}', b'{"keys": [{"kty": "x"}]}', b'{"keys": 5}', b"\xff", b"[" * 10_000]
 )
 def test_useless_key_sets_are_refused(content):
     with pytest.raises(CredentialSourceError):
         read_key_set(content)
+
+
+def key_set(*keys):
+    return json.dumps({"keys": [key.as_dict(private=None) if isinstance(key, Key) else key for key in keys]}).encode()
+
+
+def oct_key(length):
+    return {"kty": "oct", "kid": "o", "k": base64.urlsafe_b64encode(b"k" * length).rstrip(b"=").decode()}
+
+
+SHORT_RSA = {"kty": "RSA", "e": "AQAB", "n": base64.urlsafe_b64encode(b"\xff" * 128).decode()}
+
+
+@pytest.mark.parametrize(
+    ("unusable", "told"),
+    [
+        ({"kty": "AKP", "alg": "ML-DSA-44", "kid": "b", "pub": "AAAA"}, "kid: b, kty: AKP, alg: ML-DSA-44"),
+        ({"kty": "EC", "crv": "secp999", "x": "AA", "y": "AA", "kid": "c"}, "kid: c, kty: EC, crv: secp999"),
+        ({"kty": "RSA", "kid": "no modulus"}, "kid: no modulus, kty: RSA"),
+        ({"kid": "no type"}, "kid: no type"),
+        ("no object", "not an object"),
+        (None, "not an object"),
+        (oct_key(5), "an oct key of 5 bytes, it must have at least 32"),
+        (oct_key(31), "an oct key of 31 bytes, it must have at least 32"),
+        (SHORT_RSA, "an RSA key of 1024 bits, it must have at least 2048"),
+    ],
+    ids=str,
+)
+def test_unusable_keys_are_left_out_and_named(unusable, told, caplog):
+    good = KEYS["RS256"]
+    keys = read_key_set(key_set(unusable, good))
+    assert set(keys.by_id) == set(read_key_set(key_set(good)).by_id)
+    [record] = caplog.records
+    assert record.getMessage().startswith("key 1 (")
+    assert told in record.getMessage()
+    with pytest.raises(CredentialSourceError, match="no key that can verify"):
+        read_key_set(key_set(unusable))
+
+
+def test_words_about_unusable_keys_hold_no_key(caplog):
+    secret = base64.urlsafe_b64encode(b"hunter2").decode()
+    read_key_set(key_set({"kty": "oct", "k": secret}, {"kty": "EC", "d": secret, "crv": secret[::-1]}, KEYS["ES256"]))
+    assert len(caplog.records) == 2
+    assert secret not in caplog.text
+
+
+async def test_rotation_to_an_unknown_kind_brings_the_new_keys(tmp_path):
+    old, new = KEYS["RS256"], KEYS["ES256"]
+    async with trusting(tmp_path, keys=[old]) as authenticator:
+        (tmp_path / "jwks.json").write_bytes(key_set({"kty": "AKP", "kid": "x"}, new))
+        assert await is_good(authenticator, sign(header(new), claims(), new))
+        assert not await is_good(authenticator, sign(header(old, "RS256"), claims(), old))
 
 
 @pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"])
