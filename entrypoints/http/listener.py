@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -16,10 +16,11 @@ from typing_extensions import override
 
 from config.errors import ConfigError
 from config.settings import HttpNetwork, HttpSettings
+from entrypoints.http.accepting import Acceptor
 
 BACKLOG: Final = 1024
 _TURNS_TO_BEGIN: Final = 2
-"""Turns of the event loop between accept() and a transport that the server knows (asyncio of Python 3.11)."""
+"""Turns of the event loop between accept() and a transport that the server knows."""
 UNIX_MODE: Final = 0o660
 """Who may connect to a Unix socket: the owner and the group."""
 
@@ -70,7 +71,7 @@ def open_socket(settings: HttpSettings, inherited: Sequence[int] = (), *, is_sha
     if inherited:
         sock = socket.socket(fileno=inherited[0])
     elif settings.net is HttpNetwork.UNIX:
-        sock = _bind_unix(Path(settings.addr))
+        sock = bind_unix(Path(settings.addr))
     else:
         sock = _bind_tcp(settings.addr, is_shared=is_shared)
     if sock.family != socket.AF_UNIX and settings.limits.send_seconds:
@@ -93,7 +94,13 @@ def _bind_tcp(addr: str, *, is_shared: bool) -> socket.socket:
     return socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=is_shared)
 
 
-def _bind_unix(path: Path) -> socket.socket:
+def bind_unix(path: Path) -> socket.socket:
+    """Return a listening Unix socket at a path, in the place of one that no process serves.
+
+    Raises:
+        OSError: a process serves it, or it cannot be had.
+        ConfigError: a file that is no socket is in the way.
+    """
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise ConfigError([f"http.addr: {path}: is in the way, and is no socket"])
@@ -133,8 +140,9 @@ class Listener(web.BaseSite):
         runner: web.BaseRunner,
         sock: socket.socket,
         *,
-        context: ssl.SSLContext | None,
-        handshake_seconds: float,
+        context: ssl.SSLContext | None = None,
+        handshake_seconds: float = 0,
+        make_room: Callable[[], int] = lambda: 0,
     ) -> None:
         """Make it; it does not listen yet.
 
@@ -143,10 +151,15 @@ class Listener(web.BaseSite):
             sock: bound; closed by `stop`.
             context: None serves without TLS.
             handshake_seconds: how long a TLS handshake may take; 0 is asyncio's own limit.
+            make_room: closes some idle connections when descriptors are scarce, and returns how many.
         """
         super().__init__(runner, ssl_context=context, backlog=BACKLOG)
         self._sock = sock
-        self._handshake_seconds = handshake_seconds or None if context is not None else None
+        if runner.server is None:
+            raise RuntimeError("the runner is not set up")
+        self._acceptor = Acceptor(
+            sock, runner.server, context=context, handshake_seconds=handshake_seconds or None, make_room=make_room
+        )
 
     @property
     @override
@@ -161,40 +174,18 @@ class Listener(web.BaseSite):
     @override
     async def start(self) -> None:
         await super().start()
-        self._server = await self._serve(self._sock)
+        self._sock.listen(BACKLOG)
+        self._acceptor.start()
 
-    async def exchange(self, context: ssl.SSLContext) -> None:
-        """Serve new connections with another context; those that are open live on, and none is refused meanwhile."""
-        self._ssl_context = context
-        # Both share the kernel's queue of connections that wait, so closing the first one loses none.
-        successor = self._sock.dup()
-        previous = await self._stop_accepting()
-        self._server = await self._serve(successor)
-        self._sock = successor
-        if previous is not None:
-            previous.close()
+    def exchange(self, context: ssl.SSLContext) -> None:
+        """Serve new connections with another context; those that are open keep theirs."""
+        self._acceptor.context = context
 
     @override
     async def stop(self) -> None:
-        await self._stop_accepting()
+        self._acceptor.stop()
+        # Connections that were taken just now begin, and end as idle ones do: they would be cut off without an answer.
+        for _ in range(_TURNS_TO_BEGIN):
+            await asyncio.sleep(0)
+        self._sock.close()
         await super().stop()
-
-    async def _stop_accepting(self) -> asyncio.AbstractServer | None:
-        """Take no more connections, and let those that were taken just now begin: close() would drop them."""
-        if self._server is not None:
-            asyncio.get_running_loop().remove_reader(self._sock)
-            for _ in range(_TURNS_TO_BEGIN):
-                await asyncio.sleep(0)
-        return self._server
-
-    async def _serve(self, sock: socket.socket) -> asyncio.AbstractServer:
-        server = self._runner.server
-        if server is None:
-            raise RuntimeError("the runner is not set up")
-        return await asyncio.get_running_loop().create_server(
-            server,
-            sock=sock,
-            ssl=self._ssl_context,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=self._handshake_seconds,
-        )

@@ -20,7 +20,7 @@ from core.collection.report import Observer as CollectionObserver
 from core.collection.report import ignore
 from core.services.catalog import CatalogService
 from entrypoints.http.draining import InFlight
-from entrypoints.http.listener import open_socket
+from entrypoints.http.listener import Listener, bind_unix, open_socket
 from entrypoints.http.metering import RequestMeter
 from entrypoints.http.probes import Probes
 from entrypoints.http.tracing import tracing
@@ -229,10 +229,10 @@ class WorkerObservation:
             metrics_path=self._settings.http.debug.prometheus_path,
         )
         private = await stack.enter_async_context(_running(private_app()))
-        await web.UnixSite(private, str(place.folder.socket_of(self._number))).start()
+        await Listener(private, bind_unix(place.folder.socket_of(self._number))).start()
         shared = await stack.enter_async_context(_running(public))
-        # A duplicate: the site closes it, and the original is the parent's, which a single process is itself.
-        await web.SockSite(shared, place.sock.dup()).start()
+        # A duplicate: the listener closes it, and the original is the parent's, which a single process is itself.
+        await Listener(shared, place.sock.dup()).start()
 
 
 @asynccontextmanager

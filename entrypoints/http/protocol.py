@@ -4,9 +4,11 @@ What aiohttp answers itself (a request that cannot be parsed never reaches the a
 """
 
 import asyncio
+import heapq
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from operator import itemgetter
 from typing import Any, Final
 
 from aiohttp import HttpVersion10, StreamReader, web
@@ -28,6 +30,8 @@ from entrypoints.http.streaming import READ_BUFFER_BYTES, ClientGoneError
 _logger = logging.getLogger(__name__)
 
 HEADERS_MAX: Final = 128
+_IDLE_SECONDS: Final = 1.0
+"""A connection is idle when it has waited so long for a request: the first one may still be under way to us."""
 _TOO_MANY_HEADERS: Final = "Too many headers received"
 _BUSY_BODY: Final = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"too many connections"}]}\n'
 _BUSY: Final = (
@@ -59,6 +63,13 @@ class GuardedProtocol(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+
+    @property
+    def idle_since(self) -> float | None:
+        """When the connection began to wait for a request, by the loop's clock; None while one is under way."""
+        if self._waiter is None or self._waiter.done():
+            return None
+        return self._next_keepalive_close_time - self._keepalive_timeout
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -207,6 +218,21 @@ class GuardedServer(web.Server):
         """Whether there are more connections than allowed, the newest counted."""
         return 0 < self.limits.connections < len(self._connections)
 
+    def close_idle(self) -> int:
+        """Close an eighth of the connections, those that wait longest for a request; return how many."""
+        before = self._loop.time() - _IDLE_SECONDS
+        idle = [
+            (since, connection)
+            for connection in self.connections
+            if isinstance(connection, GuardedProtocol)
+            and (since := connection.idle_since) is not None
+            and since <= before
+        ]
+        longest = heapq.nsmallest(max(1, len(self._connections) // 8), idle, key=itemgetter(0))
+        for _, connection in longest:
+            connection.force_close()
+        return len(longest)
+
     @override
     def __call__(self) -> RequestHandler:
         return GuardedProtocol(self, loop=self._loop, **self._kwargs)
@@ -231,6 +257,10 @@ class GuardedRunner(web.AppRunner):
             shutdown_timeout=CUT_SECONDS,
         )
         self._limits = limits
+
+    def close_idle(self) -> int:
+        """Close some of the connections that wait for a request; return how many."""
+        return self.server.close_idle() if isinstance(self.server, GuardedServer) else 0
 
     @override
     async def _make_server(self) -> web.Server:

@@ -21,6 +21,7 @@ from config.logging import configure_logging
 from config.settings import HttpSettings, Settings, StorageKind
 from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
+from entrypoints.http.accepting import raise_descriptor_limit
 from entrypoints.http.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.http.app import create_app
 from entrypoints.http.auditing import SwitchAudit
@@ -57,6 +58,7 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
         ConfigError: a file that the settings name cannot be used.
     """
     settings = loaded.settings
+    raise_descriptor_limit()
     count = _worker_count(settings)
     watch = FileWatch()
     watch.changed([loaded.path, *(files_of(settings.http.tls) if settings.http.tls else ())])
@@ -198,10 +200,14 @@ class _Serving:
             await runner.cleanup()
         return 0
 
-    async def _serve(self, app: web.Application, runner: web.AppRunner, stopping: asyncio.Event) -> None:
+    async def _serve(self, app: web.Application, runner: GuardedRunner, stopping: asyncio.Event) -> None:
         settings = self.reloader.settings
         listener = Listener(
-            runner, self.sock, context=self.context, handshake_seconds=settings.http.limits.header_seconds
+            runner,
+            self.sock,
+            context=self.context,
+            handshake_seconds=settings.http.limits.header_seconds,
+            make_room=runner.close_idle,
         )
         await listener.start()
         self.worker.reports.ready(f"serving {listener.name}")
@@ -261,7 +267,7 @@ class TlsPart:
         if tls is None:
             raise ConfigError(["http.tls cannot be left out while serving"])
         context = await asyncio.to_thread(build_context, tls)
-        await self._listener.exchange(context)
+        self._listener.exchange(context)
         self._on_change(expiry_of(tls))
         if self._speaks:
             log_expiry(tls, utc_now)

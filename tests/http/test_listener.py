@@ -149,8 +149,7 @@ async def test_exchange_refuses_no_connection(guarded):
 
     knocking = asyncio.create_task(knock())
     for _ in range(50):
-        # The context is the same, none; what is exchanged is the server on the socket.
-        await server.listener.exchange(None)
+        server.listener.exchange(None)
         await asyncio.sleep(0.002)
     knocking.cancel()
     assert refused == []

@@ -171,7 +171,7 @@ async def test_exchange_keeps_old_connections_and_serves_new_ones(guarded, autho
     client = client_context(authority)
     reader, writer = await server.connect(client)
     fresh = authority.issue("fresh")
-    await server.listener.exchange(build_context(settings_of(fresh)))
+    server.listener.exchange(build_context(settings_of(fresh)))
     _, second = await server.connect(client)
     shown = second.get_extra_info("peercert")["serialNumber"]
     assert int(shown, 16) == fresh.serial

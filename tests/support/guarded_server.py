@@ -57,7 +57,13 @@ async def run_guarded(
     runner = GuardedRunner(app, settings.http.limits)
     await runner.setup()
     sock = open_socket(replace(settings.http, addr="127.0.0.1:0"))
-    listener = Listener(runner, sock, context=context, handshake_seconds=settings.http.limits.header_seconds)
+    listener = Listener(
+        runner,
+        sock,
+        context=context,
+        handshake_seconds=settings.http.limits.header_seconds,
+        make_room=runner.close_idle,
+    )
     await listener.start()
     try:
         yield GuardedServer(listener, sock.getsockname()[1])

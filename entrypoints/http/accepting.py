@@ -1,0 +1,127 @@
+"""Connections taken off a listening socket, and what happens when no descriptor is left for them.
+
+asyncio's own loop tries each of `backlog` connections when accept() fails for want of descriptors, logs each failure,
+and comes back with as many timers: 800,000 lines in ten seconds. It cannot close idle connections either.
+"""
+
+import asyncio
+import errno
+import logging
+import resource
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+_logger = logging.getLogger(__name__)
+
+_SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_AT_ONCE: Final = 128
+"""Connections taken in one turn of the event loop."""
+_RESERVE_MAX: Final = 256
+"""Descriptors that connections leave for files and stores, at most; a quarter of the limit where that is less."""
+_SOON_SECONDS: Final = 0.02
+"""The pause after idle connections were closed, for the event loop to close their sockets."""
+_LATER_SECONDS: Final = 1.0
+"""The pause when there was no idle connection to close."""
+_LOG_SECONDS: Final = 60.0
+"""One line of the log in this time tells of scarce descriptors."""
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit of open files to the hard one, as Go programs do; processes forked later inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Acceptor:
+    """Takes connections off one socket.
+
+    Args:
+        sock: listens; stays open.
+        server: makes the protocol of each connection.
+        context: TLS of the connections that are taken from now on; may be exchanged.
+        handshake_seconds: how long a TLS handshake may take; None is asyncio's own limit.
+        make_room: closes some idle connections, and returns how many.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        server: Callable[[], asyncio.BaseProtocol],
+        *,
+        context: ssl.SSLContext | None,
+        handshake_seconds: float | None,
+        make_room: Callable[[], int],
+    ) -> None:
+        self.context = context
+        self._sock = sock
+        self._server = server
+        self._handshake_seconds = handshake_seconds
+        self._close_idle = make_room
+        self._loop = asyncio.get_running_loop()
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._limit = limit
+        self._ceiling = limit - min(_RESERVE_MAX, limit // 4)
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._resuming: asyncio.TimerHandle | None = None
+        self._logs_at = self._loop.time()
+
+    def start(self) -> None:
+        """Take connections from now on."""
+        self._sock.settimeout(0)
+        self._resume()
+
+    def stop(self) -> None:
+        """Take no more connections; those that were taken begin."""
+        self._loop.remove_reader(self._sock)
+        if self._resuming is not None:
+            self._resuming.cancel()
+            self._resuming = None
+
+    def _resume(self) -> None:
+        self._resuming = None
+        self._loop.add_reader(self._sock, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _ = self._sock.accept()
+            except OSError as error:
+                if error.errno in _SCARCE:
+                    self._make_room()
+                # Else none is waiting, or the one that was is gone (accept(2)).
+                return
+            # The kernel gives the lowest number that is free, so a high one means that many are open.
+            is_scarce = connection.fileno() >= self._ceiling
+            task = self._loop.create_task(self._begin(connection))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
+            if is_scarce:
+                self._make_room()
+                return
+
+    async def _begin(self, connection: socket.socket) -> None:
+        context = self.context
+        seconds = self._handshake_seconds if context is not None else None
+        try:
+            await self._loop.connect_accepted_socket(
+                self._server, connection, ssl=context, ssl_handshake_timeout=seconds
+            )
+        except OSError as error:
+            # A handshake that failed, or a client that left during it.
+            _logger.debug("a connection did not begin: %s", error)
+
+    def _make_room(self) -> None:
+        """Close idle connections, and take no others before their descriptors are free."""
+        closed = self._close_idle()
+        now = self._loop.time()
+        if now >= self._logs_at:
+            self._logs_at = now + _LOG_SECONDS
+            _logger.warning(
+                "few file descriptors left, closing idle connections: raise the limit of open files (LimitNOFILE)",
+                extra={"limit": self._limit, "closed": closed},
+            )
+        self._loop.remove_reader(self._sock)
+        self._resuming = self._loop.call_later(_SOON_SECONDS if closed else _LATER_SECONDS, self._resume)
