@@ -203,9 +203,12 @@ class HttpSchema(SectionSchema):
     trusted_proxies = ListOf(
         Text(
             "trustedproxies",
-            "Networks whose `Forwarded` and `X-Forwarded-*` headers count; without it everybody's do.",
+            "Networks of proxies whose `Forwarded` and `X-Forwarded-*` count; without it they shape only links.",
             check=_network_problem,
         )
+    )
+    proxy_hops = Integer(
+        "proxyhops", "How many of them a request passes; addresses count from the right.", at_least=1, at_most=32
     )
     cors = Sub("cors", "Access for browser pages of other origins.", CorsSchema)
     limits = Sub("limits", "What clients may take of the server.", LimitsSchema)

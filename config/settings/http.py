@@ -127,7 +127,9 @@ class HttpSettings:
     """Added to every response."""
     tls: TlsSettings | None = None
     trusted_proxies: tuple[str, ...] | None = None
-    """Networks whose `Forwarded` and `X-Forwarded-*` headers are believed; None believes everybody."""
+    """Networks whose `Forwarded` and `X-Forwarded-*` headers count; with None they shape links alone."""
+    proxy_hops: int = 1
+    """How many of those proxies a request passes one after the other."""
     cors: CorsSettings = field(default_factory=CorsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     debug: DebugSettings = field(default_factory=DebugSettings)

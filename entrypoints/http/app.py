@@ -107,7 +107,11 @@ def create_app(
             *([auditor.middleware()] if auditor.is_on else []),
             error_middleware(new_request_id),
             *([observation.health.middleware()] if observation.health.can_block else []),
-            gate(settings.http.limits, Forwarding(settings.http.trusted_proxies), time.monotonic),
+            gate(
+                settings.http.limits,
+                Forwarding(settings.http.trusted_proxies, hops=settings.http.proxy_hops),
+                time.monotonic,
+            ),
             *([cors.middleware()] if settings.http.cors.origins else []),
         ]
     )

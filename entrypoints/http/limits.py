@@ -70,7 +70,7 @@ def gate(settings: LimitSettings, forwarding: Forwarding, clock: Callable[[], fl
         nonlocal under_way
         request[CLIENT] = client = forwarding.client_of(request)
         request[BODY_LIMITS] = settings
-        if buckets is not None and (wait_seconds := buckets.take(client.accountable)):
+        if buckets is not None and (wait_seconds := buckets.take(client.address)):
             raise TooManyRequestsError(math.ceil(wait_seconds))
         if settings.requests and under_way >= settings.requests:
             raise TooManyRequestsError(BUSY_RETRY_SECONDS)

@@ -50,7 +50,7 @@ def audited(
         )
     )
     document = {
-        "http": {"workers": 2},
+        "http": {"workers": 2, "trustedproxies": ["127.0.0.0/8"]},
         "auth": {"htpasswd": {"realm": "test", "path": str(users)}},
         "access": {"rules": RULES},
         "audit": {"file": str(folder / "audit.jsonl")} if audit is None else audit,

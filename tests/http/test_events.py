@@ -251,7 +251,8 @@ async def test_nobody_is_named_by_other_credentials(api, sink, image, authorizat
     headers = {"Authorization": authorization, "X-Forwarded-For": "9.9.9.9"}
     await answer(api, "GET", f"/v2/{NAME}/manifests/v1", headers=headers)
     [(_, origin)] = sink.take()
-    assert (origin.actor, origin.address) == ("", "9.9.9.9")
+    assert origin.actor == ""
+    assert origin.address.startswith("127.0.0.1:")
 
 
 async def test_push_that_cannot_be_told_is_not_acknowledged(api, sink, image):

@@ -22,12 +22,56 @@ class Transport:
         return self._peer if name == "peername" else default
 
 
-def client_of(headers, *, trusted, peer="10.0.0.1"):
+def client_of(headers, *, trusted, hops=1, peer="10.0.0.1"):
     peername = peer if peer == "" else (peer, 1)
     request = make_mocked_request(
         "GET", "/v2/", headers={"Host": "inside:5000"} | headers, transport=Transport(peername)
     )
-    return Forwarding(trusted).client_of(request)
+    return Forwarding(trusted, hops=hops).client_of(request)
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.1", "2001:db8::7"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "6.6.6.6"},
+        {"X-Forwarded-For": "6.6.6.6, 7.7.7.7"},
+        {"X-Real-Ip": "6.6.6.6"},
+        {"Forwarded": "for=6.6.6.6"},
+        {"Forwarded": "for=6.6.6.6, for=7.7.7.7", "X-Forwarded-For": "8.8.8.8"},
+    ],
+)
+def test_nobody_is_believed_about_addresses_unless_proxies_are_named(headers, peer):
+    for trusted in (None, [], ["192.0.2.0/24"]):
+        assert client_of(headers, trusted=trusted, peer=peer).address == peer
+
+
+def test_links_follow_everybody_unless_proxies_are_named():
+    headers = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "a.example"}
+    for sent in (headers, {"Forwarded": "for=6.6.6.6;proto=https;host=a.example, for=7.7.7.7"}):
+        client = client_of(sent, trusted=None)
+        assert (client.scheme, client.host, client.address) == ("https", "a.example", "10.0.0.1")
+        assert client_of(sent, trusted=[]).scheme == "http"
+
+
+@pytest.mark.parametrize(
+    ("headers", "hops", "address"),
+    [
+        # A client inside the network of the proxies writes what it likes, and the proxy appends the client's address.
+        ({"X-Forwarded-For": "6.6.6.6, 10.9.9.9"}, 1, "10.9.9.9"),
+        ({"X-Forwarded-For": "10.6.6.6, 10.9.9.9"}, 1, "10.9.9.9"),
+        ({"X-Forwarded-For": "6.6.6.6, 10.9.9.9, 10.0.0.2"}, 2, "10.9.9.9"),
+        ({"Forwarded": "for=6.6.6.6, for=10.9.9.9"}, 1, "10.9.9.9"),
+        # No address, such as what nginx writes of a Unix socket, takes the place of none.
+        ({"X-Forwarded-For": "6.6.6.6, unix:"}, 2, "10.0.0.1"),
+        ({"X-Forwarded-For": "6.6.6.6,"}, 1, "10.0.0.1"),
+        # Fewer proxies than hops.
+        ({"X-Forwarded-For": "1.2.3.4"}, 5, "1.2.3.4"),
+        ({"X-Forwarded-For": "6.6.6.6, 1.2.3.4"}, 5, "1.2.3.4"),
+    ],
+)
+def test_addresses_count_from_the_right(headers, hops, address):
+    assert client_of(headers, trusted=PROXIES, hops=hops).address == address
 
 
 @pytest.mark.parametrize(
@@ -38,17 +82,17 @@ def client_of(headers, *, trusted, peer="10.0.0.1"):
         ({"X-Forwarded-For": "unknown, 1.2.3.4:77"}, "1.2.3.4"),
         ({"X-Real-Ip": "1.2.3.4"}, "1.2.3.4"),
         ({"X-Real-Ip": "nonsense"}, "10.0.0.1"),
-        ({"Forwarded": 'for="[2001:db8::1]:4711", for=1.2.3.4'}, "2001:db8::1"),
+        ({"Forwarded": 'for=1.2.3.4, for="[2001:db8::1]:4711"'}, "2001:db8::1"),
         ({"Forwarded": "for=_hidden", "X-Real-Ip": "1.2.3.4"}, "10.0.0.1"),
         ({"Forwarded": ",", "X-Real-Ip": "1.2.3.4"}, "10.0.0.1"),
-        ({"Forwarded": '"', "X-Forwarded-For": "1.2.3.4"}, "10.0.0.1"),
+        ({"Forwarded": '"', "X-Forwarded-For": "1.2.3.4"}, "1.2.3.4"),
+        # Most proxies write X-Forwarded-For and pass on a Forwarded of the client's.
+        ({"Forwarded": "for=6.6.6.6", "X-Forwarded-For": "1.2.3.4"}, "1.2.3.4"),
         ({"X-Forwarded-For": "::ffff:1.2.3.4"}, "1.2.3.4"),
     ],
 )
-def test_everybody_is_believed_unless_proxies_are_named(headers, address):
-    client = client_of(headers, trusted=None)
-    assert client.address == address
-    assert client.accountable == "10.0.0.1"
+def test_named_proxy_is_believed(headers, address):
+    assert client_of(headers, trusted=PROXIES, hops=2).address == address
 
 
 @pytest.mark.parametrize(
@@ -61,14 +105,14 @@ def test_everybody_is_believed_unless_proxies_are_named(headers, address):
     ],
 )
 def test_what_the_outermost_trusted_proxy_saw_counts(headers, address):
-    client = client_of(headers, trusted=PROXIES)
-    assert client.address == client.accountable == address
+    client = client_of(headers, trusted=PROXIES, hops=2)
+    assert client.address == address
     assert client.host != "evil"
 
 
 def test_element_of_the_outermost_proxy_tells_scheme_and_host():
     elements = "for=6.6.6.6;host=evil, for=1.2.3.4;proto=https;host=a.example, for=10.0.0.7;proto=http;host=b"
-    client = client_of({"Forwarded": elements}, trusted=PROXIES)
+    client = client_of({"Forwarded": elements}, trusted=PROXIES, hops=2)
     assert (client.scheme, client.host) == ("https", "a.example")
 
 
@@ -106,9 +150,10 @@ async def test_unwritable_host_leaves_a_path(api):
     assert await location(api, {"Host": "a b>"}) == ""
 
 
-async def test_access_log_shows_the_client(guarded, caplog):
+@pytest.mark.parametrize(("proxies", "address"), [(("127.0.0.0/8",), "1.2.3.4"), (None, "127.0.0.1")])
+async def test_access_log_shows_the_client(guarded, caplog, proxies, address):
     caplog.set_level(logging.INFO, logger="registry.access")
-    server = await guarded()
-    await server.exchange(b"GET /v2/ HTTP/1.0\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n")
+    server = await guarded(replace(Settings(), http=replace(Settings().http, trusted_proxies=proxies)))
+    await server.exchange(b"GET /v2/ HTTP/1.0\r\nX-Forwarded-For: 6.6.6.6, 1.2.3.4\r\n\r\n")
     [record] = [record for record in caplog.records if record.name == "registry.access"]
-    assert getattr(record, "http.request.remoteaddr") == "1.2.3.4"
+    assert getattr(record, "http.request.remoteaddr") == address
