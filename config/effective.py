@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from config.durations import format_duration
 from config.schema.base import SectionSchema, Sub, SubList
-from config.schema.collections import Anything, Unused
+from config.schema.collections import Anything, HeaderMap, Unused
 from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.schema.scalars import Duration
+from config.schema.urls import WebUrl, shown_url
 from config.settings import Secret, Settings
+from config.settings.secret import HIDDEN
 from config.tree import Items, KeyPath, Node, Scalar, Section, dotted, hide_credentials
 
 DEFAULT_SOURCE: Final = "default"
@@ -78,6 +80,10 @@ def _show(field: Key[Any], value: Any) -> str:
         return "null"
     if isinstance(field, Duration):
         return format_duration(value)
+    if isinstance(field, WebUrl):
+        value = shown_url(value)
+    if isinstance(field, HeaderMap):
+        value = {name: tuple(HIDDEN for _ in values) for name, values in value.items()}
     # Free parameters may hold passwords under any name, so only their names are shown.
     plain = sorted(value) if isinstance(field, Anything) else _plain(value)
     return plain if isinstance(plain, str) and _is_plain(plain) else json.dumps(plain)

@@ -4,7 +4,7 @@ Imported only where tracing is asked for: `pip install 'sohu-registry[otel]'` br
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from requests import Session
 from typing_extensions import override
 
 from core.errors import StorageUnavailableError
@@ -28,8 +29,15 @@ _FLUSH_MILLISECONDS: Final = 3000
 
 def make_exporters(names: Sequence[str]) -> list[SpanExporter]:
     """Return the exporters by the names that `OTEL_TRACES_EXPORTER` has for them."""
-    kinds = {"otlp": OTLPSpanExporter, "console": ConsoleSpanExporter}
+    kinds: Mapping[str, Callable[[], SpanExporter]] = {"otlp": _otlp_exporter, "console": ConsoleSpanExporter}
     return [kinds[name]() for name in names]
+
+
+def _otlp_exporter() -> OTLPSpanExporter:
+    session = Session()
+    # Spans, and the headers of OTEL_EXPORTER_OTLP_HEADERS, go to the operator's collector and nowhere else.
+    session.max_redirects = 0
+    return OTLPSpanExporter(session=session)
 
 
 class OtelTracer(Tracer):

@@ -9,6 +9,7 @@ from config.schema.base import SectionSchema
 from config.schema.collections import Unused
 from config.schema.key import MISSING_VALUE
 from config.schema.scalars import Bool, Integer, SecretText, Text
+from config.schema.urls import bucket_problem, endpoint_problem
 from config.settings import SCS_REGIONS, FilesystemSettings, S3Settings, ScsSettings
 
 _MIB: Final = 1024 * 1024
@@ -58,8 +59,8 @@ class ScsSchema(SectionSchema):
     access_key = Text("accesskey", "The access key.")
     secret_key = SecretText("secretkey", "The secret key.")
     region = Text("region", f"The region: {', '.join(SCS_REGIONS)}.")
-    bucket = Text("bucket", "The bucket; it is taken in lower case.")
-    endpoint = Text("endpoint", "Host or URL to speak to instead of the region's own.")
+    bucket = Text("bucket", "The bucket; it is taken in lower case.", check=bucket_problem)
+    endpoint = Text("endpoint", "Host or URL to speak to instead of the region's own.", check=endpoint_problem)
     secure = Bool("secure", "Whether to speak HTTPS.")
     chunk_bytes = Integer("chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX)
     parts_in_flight = Integer(
@@ -94,8 +95,8 @@ class S3Schema(SectionSchema):
     secret_key = SecretText("secretkey", "The secret key.")
     session_token = SecretText("sessiontoken", "The session token of temporary credentials.")
     region = Text("region", "The AWS region.")
-    region_endpoint = Text("regionendpoint", "URL of a store that is not AWS.")
-    bucket = Text("bucket", "The bucket.")
+    region_endpoint = Text("regionendpoint", "URL of a store that is not AWS.", check=endpoint_problem)
+    bucket = Text("bucket", "The bucket.", check=bucket_problem)
     root_directory = Text("rootdirectory", "Key prefix in the bucket.")
     secure = Bool("secure", "Whether to speak HTTPS.")
     skip_verify = Bool("skipverify", "Whether to accept any certificate of the store.")
@@ -108,7 +109,9 @@ class S3Schema(SectionSchema):
     key_id = Text("keyid", "The KMS key for `encrypt`.")
     storage_class = Text("storageclass", "The storage class; NONE sends none.", choices=_STORAGE_CLASSES)
     object_acl = Text("objectacl", "The canned ACL of objects; without it none is sent.", choices=_OBJECT_ACLS)
-    redirect_endpoint = Text("redirectendpoint", "The endpoint that redirects name, if clients need another.")
+    redirect_endpoint = Text(
+        "redirectendpoint", "The endpoint that redirects name, if clients need another.", check=endpoint_problem
+    )
     chunk_bytes = Integer("chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX)
     parts_in_flight = Integer(
         "partsinflight", "How many parts of one upload are sent at once.", at_least=1, at_most=1000

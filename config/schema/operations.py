@@ -7,8 +7,10 @@ from typing_extensions import override
 
 from config.schema.base import SectionSchema, Sub, SubList
 from config.schema.collections import Anything, HeaderMap, ListOf
+from config.schema.http import address_problem
 from config.schema.key import MISSING_VALUE
 from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, Text
+from config.schema.urls import WebUrl, web_url_problem
 from config.settings import (
     EndpointSettings,
     EventsVersion,
@@ -64,7 +66,7 @@ class HttpCheckSchema(SectionSchema):
 
     settings = HttpCheckSettings
 
-    uri = Text("uri", "The URL that is asked by HEAD.", required=MISSING_VALUE)
+    uri = WebUrl("uri", "The URL that is asked by HEAD.", check=web_url_problem, required=MISSING_VALUE)
     headers = HeaderMap(SecretText("headers", "Headers of the request."))
     status_code = Integer("statuscode", "The status that is healthy.", at_least=100, at_most=599)
     timeout_seconds = Duration("timeout", "How long an answer may take.")
@@ -77,7 +79,7 @@ class TcpCheckSchema(SectionSchema):
 
     settings = TcpCheckSettings
 
-    addr = Text("addr", "The `host:port` that is connected to.", required=MISSING_VALUE)
+    addr = Text("addr", "The `host:port` that is connected to.", check=address_problem, required=MISSING_VALUE)
     timeout_seconds = Duration("timeout", "How long connecting may take.")
     interval_seconds = Duration("interval", "How often it is tried.")
     threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
@@ -137,7 +139,7 @@ class EndpointSchema(SectionSchema):
         required=MISSING_VALUE,
     )
     disabled = Bool("disabled", "Whether it is skipped.")
-    url = Text("url", "Where events are posted.", required=MISSING_VALUE)
+    url = WebUrl("url", "Where events are posted.", required=MISSING_VALUE)
     headers = HeaderMap(SecretText("headers", "Headers of the request."))
     timeout_seconds = Duration("timeout", "How long an answer may take; 0 means the default.")
     threshold = Integer("threshold", "After how many failures in a row `backoff` begins; 0 means the default.")
@@ -149,10 +151,12 @@ class EndpointSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Take 0 for the default, as distribution does."""
+        """Take 0 for the default, as distribution does; a receiver that is not asked may have any URL."""
         for name in ("timeout_seconds", "threshold", "backoff_seconds"):
             if not values.get(name, True):
                 del values[name]
+        if not values.get("disabled") and (problem := web_url_problem(values["url"])):
+            raise ValidationError({"url": [problem]})
         return values
 
 

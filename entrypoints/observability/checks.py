@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TraceConfig, TraceRequestRedirectParams
 from yarl import URL
 
 from config.settings import FileCheckSettings, HealthSettings, HttpCheckSettings, TcpCheckSettings
@@ -30,8 +30,8 @@ def configured_checks(settings: HealthSettings, storage: BlobStorage) -> Iterato
         )
     for file in settings.files:
         yield _file_check(file)
-    for http in settings.http:
-        yield _http_check(http)
+    for position, http in enumerate(settings.http):
+        yield _http_check(http, position)
     for tcp in settings.tcp:
         yield _tcp_check(tcp)
 
@@ -65,9 +65,14 @@ def _file_check(settings: FileCheckSettings) -> Check:
     return Check(name=settings.file, run=look, interval_seconds=settings.interval_seconds or DEFAULT_INTERVAL_SECONDS)
 
 
-def _http_check(settings: HttpCheckSettings) -> Check:
-    # It is shown without a password, so a URL that holds one is not named as in distribution.
-    name = str(URL(settings.uri).with_user(None)) if "@" in settings.uri else settings.uri
+def _http_check(settings: HttpCheckSettings, position: int) -> Check:
+    # User, password and query may be credentials, so a URL that holds any is not named as in distribution.
+    url = URL(settings.uri)
+    bare = str(url.with_user(None).with_query(None))
+    name = settings.uri if bare == str(url) else f"{bare} (health.http[{position}])"
+    if any(header.lower() == "authorization" for header in settings.headers):
+        # As in distribution; aiohttp takes only one of both.
+        url = url.with_user(None)
     headers = [(header, value.reveal()) for header, values in settings.headers.items() for value in values]
     timeout = ClientTimeout(total=settings.timeout_seconds or None)
 
@@ -75,8 +80,8 @@ def _http_check(settings: HttpCheckSettings) -> Check:
         try:
             # A connection of its own each time: one that is kept open tells nothing about new ones.
             async with (
-                ClientSession(timeout=timeout, cookie_jar=DummyCookieJar()) as session,
-                session.head(settings.uri, headers=headers, allow_redirects=True) as response,
+                ClientSession(timeout=timeout, cookie_jar=DummyCookieJar(), trace_configs=[_same_server()]) as session,
+                session.head(url, headers=headers, allow_redirects=True) as response,
             ):
                 status = response.status
         except (ClientError, TimeoutError, OSError, ValueError):
@@ -90,6 +95,22 @@ def _http_check(settings: HttpCheckSettings) -> Check:
         interval_seconds=settings.interval_seconds or DEFAULT_INTERVAL_SECONDS,
         threshold=settings.threshold,
     )
+
+
+def _same_server() -> TraceConfig:
+    """Return what aiohttp asks before it follows a redirect: another server would be asked on this one's word."""
+
+    async def look(_session: ClientSession, _context: object, redirect: TraceRequestRedirectParams) -> None:
+        answer = redirect.response
+        # aiohttp reads `URI` too.
+        location = answer.headers.get("Location") or answer.headers.get("URI") or ""
+        if answer.url.join(URL(location)).origin() != answer.url.origin():
+            answer.close()
+            raise CheckFailedError("redirects to another server, which is not followed: correct the URL")
+
+    config = TraceConfig()
+    config.on_request_redirect.append(look)
+    return config
 
 
 def _tcp_check(settings: TcpCheckSettings) -> Check:

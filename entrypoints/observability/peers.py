@@ -59,7 +59,7 @@ class Peers:
         try:
             async with (
                 ClientSession(connector=connector, timeout=timeout) as session,
-                session.get(f"http://worker{path}") as answer,
+                session.get(f"http://worker{path}", allow_redirects=False) as answer,
             ):
                 body = await answer.read()
         except (ClientError, TimeoutError, OSError) as error:

@@ -17,6 +17,7 @@ V1 = "application/vnd.docker.distribution.events.v1+json"
 async def server(aiohttp_server):
     """Answers by path; keeps what came."""
     came = []
+    elsewhere = {}
 
     async def take(request):
         came.append((request, await request.read()))
@@ -27,6 +28,8 @@ async def server(aiohttp_server):
             request.transport.abort()
         if action in {"301", "307", "308"}:
             return web.Response(status=int(action), headers={"Location": "/200"})
+        if action in elsewhere:
+            return web.Response(status=307, headers=elsewhere[action])
         if action == "loop":
             return web.Response(status=307, headers={"Location": "/loop"})
         return web.Response(status=int(action) if action.isdigit() else 200, text="x" * 100_000)
@@ -35,6 +38,7 @@ async def server(aiohttp_server):
     app.router.add_route("*", "/{path:.*}", take)
     running = await aiohttp_server(app, shutdown_timeout=0)
     running.came = came
+    running.elsewhere = elsewhere
     return running
 
 
@@ -78,6 +82,38 @@ async def test_redirect_that_loses_the_event_is_no_answer(server):
     async with receiver(server, "/301") as opened:
         with pytest.raises(ReceiverUnavailableError, match="correct the URL"):
             await opened.post(b"body")
+
+
+@pytest.mark.parametrize("header", ["Location", "URI"])
+@pytest.mark.parametrize("place", ["port", "scheme", "host", "user", "no host"])
+async def test_redirect_to_another_server_is_not_followed(server, aiohttp_server, place, header):
+    async def take(request):
+        raise AssertionError("asked on the word of another server")
+
+    other = web.Application()
+    other.router.add_route("*", "/{path:.*}", take)
+    port, own = (await aiohttp_server(other)).port, server.port
+    server.elsewhere["away"] = {
+        header: {
+            "port": f"http://127.0.0.1:{port}/200",
+            "scheme": f"https://127.0.0.1:{own}/200",
+            "host": f"http://localhost:{own}/200",
+            "user": f"http://127.0.0.1:{own}@localhost:{port}/200",
+            "no host": "mailto:someone@example.com",
+        }[place]
+    }
+    async with receiver(server, "/away", headers={"Authorization": ["Bearer x"]}) as opened:
+        with pytest.raises(ReceiverUnavailableError):
+            await opened.post(b"body")
+    assert len(server.came) == 1
+
+
+async def test_authorization_goes_before_the_user_of_the_url(server):
+    url = str(server.make_url("/200").with_user("user").with_password("p"))
+    for headers, sent in (({}, "Basic dXNlcjpw"), ({"authorization": ["Bearer x"]}, "Bearer x")):
+        async with HttpEventReceiver(url, media_type=V1, headers=headers, timeout_seconds=1) as opened:
+            assert await opened.post(b"{}") == 200
+        assert server.came[-1][0].headers.getall("Authorization") == [sent]
 
 
 @pytest.mark.parametrize("path", ["/hang", "/cut", "/loop"])

@@ -1,6 +1,8 @@
 """Spans as OpenTelemetry's SDK records them."""
 
 import asyncio
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter
@@ -104,3 +106,30 @@ def test_what_is_not_there_is_no_failure_of_the_store(tracer, spans):
 def test_exporters_are_made_by_name():
     [exporter] = make_exporters(["console"])
     assert isinstance(exporter, ConsoleSpanExporter)
+
+
+def test_collector_that_redirects_is_not_followed(monkeypatch):
+    asked = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(307)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        tracer = OtelTracer(make_exporters(["otlp"]), version="1")
+        with tracer.request("GET /v2/", HEADERS, {}):
+            pass
+        tracer.close()
+        server.shutdown()
+        thread.join()
+    assert asked == ["/v1/traces"]

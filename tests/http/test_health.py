@@ -213,6 +213,7 @@ async def test_url_is_asked_with_headers_and_its_password_is_not_told(services, 
     good = f"http://{server.host}:{server.port}/?status=204"
     bad = f"http://user:hunter2@{server.host}:{server.port}/?status=500"
     gone = "http://127.0.0.1:1/"
+    shown = f"http://{server.host}:{server.port}/ (health.http[1])"
     headers = {"X-Key": (Secret("k"),)}
     checks = tuple(
         HttpCheckSettings(uri=uri, status_code=204, interval_seconds=FAST, headers=headers) for uri in (good, bad, gone)
@@ -221,9 +222,30 @@ async def test_url_is_asked_with_headers_and_its_password_is_not_told(services, 
         await wait_for(lambda: len(health.failures) == 2 and len(asked) > 1)
         assert dict(health.failures) == {
             gone: f"error while checking: {gone}",
-            bad.replace("user:hunter2@", ""): "downstream service returned unexpected status: 500",
+            shown: "downstream service returned unexpected status: 500",
         }
         assert set(asked) == {("HEAD", "k")}
+
+
+async def test_url_that_leads_to_another_server_is_unhealthy(services, aiohttp_server):
+    asked = []
+
+    async def answer(request):
+        asked.append((request.path, request.headers["Authorization"]))
+        headers = {"/own": {"Location": "/204"}, "/other": {"Location": "http://localhost:1/"}}.get(request.path, {})
+        return web.Response(status=302 if headers else 204, headers=headers)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    server = await aiohttp_server(app)
+    own, other = (f"http://user:hunter2@{server.host}:{server.port}/{path}" for path in ("own", "other"))
+    options = {"status_code": 204, "interval_seconds": FAST, "headers": {"authorization": (Secret("Bearer k"),)}}
+    async with watched(services, http=tuple(HttpCheckSettings(uri=uri, **options) for uri in (own, other))) as health:
+        await wait_for(lambda: health.failures and ("/204", "Bearer k") in asked)
+        [(name, reason)] = health.failures.items()
+    assert name.endswith("/other (health.http[1])")
+    assert reason == "redirects to another server, which is not followed: correct the URL"
+    assert {authorization for _, authorization in asked} == {"Bearer k"}
 
 
 async def test_port_is_connected_to(services):

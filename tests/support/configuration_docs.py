@@ -12,6 +12,7 @@ from config.schema.collections import Anything, HeaderMap, ListOf, TextMap, Unus
 from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, Text
+from config.schema.urls import WebUrl
 from config.settings import Secret
 from config.support import UNSUPPORTED
 from config.tree import dotted
@@ -19,6 +20,7 @@ from config.tree import dotted
 _KINDS: dict[type[Key[Any]], str] = {
     Unused: "not supported",
     Text: "text",
+    WebUrl: "text",
     SecretText: "secret",
     Bool: "true or false",
     Integer: "number",

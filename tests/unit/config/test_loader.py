@@ -297,7 +297,7 @@ def test_effective_values_have_values_and_sources(load_text: LoadText) -> None:
     values, places = shown(loaded), sources(loaded)
     assert (values["http.draintimeout"], places["http.draintimeout"]) == ("90s", "config.yml:3")
     assert (values["http.secret"], places["http.secret"]) == ('"********"', "REGISTRY_HTTP_SECRET")
-    assert values["http.headers"] == '{"X-A": ["b"]}'
+    assert values["http.headers"] == '{"X-A": ["********"]}'
     assert values["log.fields"] == '{"a": "b c"}'
     assert values["health.tcp[0].addr"] == '"x:1"'
     assert (values["health.tcp[0].interval"], places["health.tcp[0].interval"]) == ("10s", "default")
@@ -335,7 +335,7 @@ def test_headers_are_legal(load_text: LoadText, headers: str, said: str) -> None
         ("tags: {maxtags: true}", "`tags.maxtags` must be a whole number"),
         ("tags: {maxtags: 1.5}", "`tags.maxtags` must be a whole number"),
         ("health: {storagedriver: {interval: -1s}}", "must be a duration such as 10s"),
-        ("health: {http: [{uri: u, statuscode: 99}]}", "must be from 100 to 599, not `99`"),
+        ("health: {http: [{uri: 'http://u', statuscode: 99}]}", "must be from 100 to 599, not `99`"),
         ("redis: {addrs: [nowhere]}", "`redis.addrs[0]` must be `host:port`"),
     ],
 )
@@ -384,3 +384,47 @@ health: {http: [{uri: 'https://:hunter2@host/', headers: {Authorization: [hunter
 def test_middleware_options_have_names(load_text: LoadText) -> None:
     [problem] = problems_of(load_text, MINIMAL + "middleware: {storage: [{name: a, options: [b]}]}\n")
     assert "`middleware.storage[0].options` must be a mapping of names to values" in problem
+
+
+def test_effective_values_hide_credentials_of_urls_and_headers(load_text: LoadText) -> None:
+    """Users, passwords and queries of what is asked, and the values of all headers."""
+    text = (
+        MINIMAL
+        + "notifications: {endpoints: [{name: a, url: 'https://hunter2:hunter2@a/x?t=hunter2',"
+        + " headers: {X-Key: [hunter2]}}]}\n"
+        + "health: {http: [{uri: 'http://a/y?sig=hunter2', headers: {X-Key: hunter2}}]}\n"
+        + "http: {headers: {X-Secret: [hunter2]}}\n"
+    )
+    loaded = load_text(text)
+    values = shown(loaded)
+    assert values["notifications.endpoints[0].url"] == '"https://********@a/x?********"'
+    assert values["health.http[0].uri"] == '"http://a/y?********"'
+    assert "hunter2" not in "".join(each.line() for each in loaded.effective)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("storage: {s3: {region: r, bucket: a/b}}", "`storage.s3.bucket` must be the name of a bucket alone"),
+        ("storage: {s3: {region: r, bucket: 's3://b'}}", "`storage.s3.bucket` must be the name of a bucket alone"),
+        ("storage: {scs: {accesskey: a, secretkey: b, region: bjcnc, bucket: a/b}}", "`storage.scs.bucket` must be"),
+        ("storage: {s3: {regionendpoint: 'ftp://a', bucket: b}}", "`storage.s3.regionendpoint` must be `host`"),
+        ("storage: {s3: {regionendpoint: 'a:b', bucket: b}}", "`storage.s3.regionendpoint` must be `host`"),
+        ("storage: {s3: {region: r, redirectendpoint: 'a b', bucket: b}}", "`storage.s3.redirectendpoint` must be"),
+        (
+            "storage: {scs: {accesskey: a, secretkey: b, region: r, bucket: b, endpoint: 'a:99999'}}",
+            "`storage.scs.endpoint` must be",
+        ),
+        ("storage: inmemory\nhealth: {tcp: [{addr: nowhere}]}", "`health.tcp[0].addr` must be `host:port`"),
+        ("storage: inmemory\nhealth: {http: [{uri: nowhere}]}", "`health.http[0].uri` must be a URL such as"),
+    ],
+)
+def test_addresses_that_cannot_be_reached_are_refused(load_text: LoadText, line: str, said: str) -> None:
+    [problem] = problems_of(load_text, f"version: 0.1\n{line}\n")
+    assert said in problem
+
+
+@pytest.mark.parametrize("bucket", ["images", "My_Old.Bucket", "arn:aws:s3:eu-west-1:1:accesspoint/ap"])
+def test_names_of_buckets_are_those_of_s3(load_text: LoadText, bucket: str) -> None:
+    storage = load_text(f"version: 0.1\nstorage: {{s3: {{region: r, bucket: '{bucket}'}}}}\n").settings.storage
+    assert storage.s3.bucket == bucket

@@ -27,13 +27,16 @@ def problem(load_text):
 
 
 def test_nought_means_the_default(notifications):
-    [endpoint] = notifications("{endpoints: [{name: a, url: u, timeout: 0, threshold: 0, backoff: 0s}]}").endpoints
+    [endpoint] = notifications(
+        "{endpoints: [{name: a, url: 'http://u', timeout: 0, threshold: 0, backoff: 0s}]}"
+    ).endpoints
     assert (endpoint.timeout_seconds, endpoint.threshold, endpoint.backoff_seconds) == (1.0, 10, 1.0)
 
 
 def test_endpoints_are_made_of_what_is_not_disabled(notifications):
     settings = notifications(
-        "{endpoints: [{name: a, url: u, disabled: true}, {name: b, url: u, headers: {Authorization: [hunter2]},"
+        "{endpoints: [{name: a, url: 'http://u', disabled: true},"
+        " {name: b, url: 'http://u', headers: {Authorization: [hunter2]},"
         " threshold: 3, ignoredmediatypes: [m], ignore: {actions: [pull]}}]}"
     )
     [endpoint] = event_endpoints(settings)
@@ -46,12 +49,12 @@ def test_endpoints_are_made_of_what_is_not_disabled(notifications):
 
 def test_names_must_differ_among_those_that_are_used(notifications, problem):
     assert "`notifications.endpoints[1].name` must differ" in problem(f"{{endpoints: [{ENDPOINT}, {ENDPOINT}]}}")
-    notifications(f"{{endpoints: [{ENDPOINT}, {{name: a, url: u, disabled: true}}]}}")
+    notifications(f"{{endpoints: [{ENDPOINT}, {{name: a, url: 'http://u', disabled: true}}]}}")
 
 
 def test_name_fits_into_a_key(notifications, problem):
-    assert "at most 64 bytes" in problem(f"{{endpoints: [{{name: {'ä' * 33}, url: u}}]}}")
-    notifications(f"{{endpoints: [{{name: {'ä' * 32}, url: u}}]}}")
+    assert "at most 64 bytes" in problem(f"{{endpoints: [{{name: {'ä' * 33}, url: 'http://u'}}]}}")
+    notifications(f"{{endpoints: [{{name: {'ä' * 32}, url: 'http://u'}}]}}")
 
 
 def test_path_means_local_and_local_needs_a_path(notifications, problem):
@@ -85,3 +88,38 @@ async def test_container_makes_the_parts_of_each_backend(load_text, outbox):
     assert [each.name for each in container.notifier().stats().endpoints] == ["a"]
     assert (container.outbox_storage() is container.blob_storage()) == (outbox == "{}")
     assert (container.outbox_lifetime() is container.outbox_storage()) == (outbox != "{}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nope",
+        "host1:8000/registryNotifications",
+        "${MY_ENDPOINT_URL}",
+        "ftp://a/",
+        "http://",
+        "http://:80/",
+        "http://a:0/",
+        "http://a:99999/",
+        "http://a b/",
+        "http://[::1/",
+        "https:/a/b",
+        "//a/b",
+    ],
+)
+def test_url_that_cannot_be_asked_is_refused(notifications, problem, url):
+    line = problem(f"{{endpoints: [{{name: a, url: '{url}'}}]}}")
+    assert "`notifications.endpoints[0].url` must be a URL such as https://" in line
+    assert notifications(f"{{endpoints: [{{name: a, url: '{url}', disabled: true}}]}}").endpoints[0].url == url
+
+
+@pytest.mark.parametrize("url", ["http://a", "https://u:p@a.example:8443/x?y=z", "http://[::1]:80/", "HTTP://a_b/"])
+def test_url_that_can_be_asked_is_taken(notifications, url):
+    assert notifications(f"{{endpoints: [{{name: a, url: '{url}'}}]}}").endpoints[0].url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://hunter2:hunter2@a/", "nope?hunter2", "hunter2:hunter2@host", "ftp://a/?a=hunter2"]
+)
+def test_refused_url_shows_no_credentials(problem, url):
+    assert "hunter2" not in problem(f"{{endpoints: [{{name: a, url: '{url}'}}]}}")

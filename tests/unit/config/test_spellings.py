@@ -74,7 +74,8 @@ def test_old_cache_key(load_text: LoadText) -> None:
 
 def test_old_list_of_ignored_media_types(load_text: LoadText) -> None:
     text = (
-        MINIMAL + "notifications: {endpoints: [{name: a, url: u, ignoredmediatypes: [x], ignore: {actions: [pull]}}]}\n"
+        MINIMAL + "notifications: {endpoints: [{name: a, url: 'http://u', ignoredmediatypes: [x], "
+        "ignore: {actions: [pull]}}]}\n"
     )
     [endpoint] = load_text(text).settings.notifications.endpoints
     assert (endpoint.ignored_media_types, endpoint.ignored_actions) == (("x",), ("pull",))
