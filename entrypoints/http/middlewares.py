@@ -67,6 +67,8 @@ def common_headers(switches: Switches) -> Callable[[web.Request, web.StreamRespo
         request[BEGUN] = True
         headers = response.headers
         headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+        # aiohttp's own names the versions of Python and aiohttp, which help an attacker alone.
+        headers.popall("Server", None)
         if (request_id := request.get(REQUEST_ID)) is not None:
             headers[REQUEST_ID_HEADER] = request_id
         for name, values in switches.headers.items():

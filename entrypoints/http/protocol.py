@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, contextmanager
 from operator import itemgetter
 from typing import Any, Final
 
-from aiohttp import HttpVersion10, StreamReader, web
+from aiohttp import StreamReader, web
 from aiohttp.http import HttpRequestParser, RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from typing_extensions import override
@@ -22,16 +22,21 @@ from config.settings import LimitSettings
 from entrypoints.http.access_log import AccessLogger
 from entrypoints.http.draining import CUT_SECONDS
 from entrypoints.http.errors import envelope, render, respond
+from entrypoints.http.framing import HEAD_BYTES_MAX, UNFINISHED_BYTES_MAX, Refusal, examine, head_too_large
 from entrypoints.http.lending import duplicate
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request, new_request_id
 from entrypoints.http.shortcut import shortcut
 from entrypoints.http.streaming import READ_BUFFER_BYTES, ClientGoneError
+from entrypoints.http.switches import DEFAULT_HEADERS
 
 _logger = logging.getLogger(__name__)
 
 HEADERS_MAX: Final = 128
 _IDLE_SECONDS: Final = 1.0
 """A connection is idle when it has waited so long for a request: the first one may still be under way to us."""
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+"""Type and major version of the first record (RFC 8446, 5.1)."""
 _TOO_MANY_HEADERS: Final = "Too many headers received"
 _BUSY_BODY: Final = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"too many connections"}]}\n'
 _BUSY: Final = (
@@ -43,12 +48,22 @@ _BUSY: Final = (
 class GuardedProtocol(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_guard", "_head_timer")
+    __slots__ = ("_body", "_guard", "_head_timer", "_is_half_closed", "_is_spoiled", "_partial_bytes", "_queued_bytes")
 
     def __init__(self, server: "GuardedServer", **options: Any) -> None:
         super().__init__(server, **options)
         self._guard = server
         self._head_timer: asyncio.TimerHandle | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
+        """Of the newest request, as far as the parser has read."""
+        self._partial_bytes = 0
+        """Of the head that is unfinished."""
+        self._queued_bytes = 0
+        """Of heads that wait behind another request."""
+        self._is_half_closed = False
+        """Whether the client sends nothing more, and still waits for answers."""
+        self._is_spoiled = False
+        """Whether the parser's place in the stream is lost: no further request may be read."""
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -62,6 +77,7 @@ class GuardedProtocol(RequestHandler):
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
+        self._hold(partial=0, queued=0)
         super().connection_lost(exc)
 
     @property
@@ -72,15 +88,82 @@ class GuardedProtocol(RequestHandler):
         return self._next_keepalive_close_time - self._keepalive_timeout
 
     @override
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # as asyncio has it
+        """Keep the connection for the answers to requests that arrived whole (TCP half-close).
+
+        TLS has no such state: asyncio closes the connection.
+        """
+        super().eof_received()
+        transport = self.transport
+        is_idle = self._waiter is not None and not self._messages
+        if is_idle or not self._request_count or not self._body.is_eof():
+            return None
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return None
+        self._is_half_closed = True
+        return True
+
+    @override
     def data_received(self, data: bytes) -> None:
+        if self._is_spoiled:
+            return
         requests_before = self._request_count
+        if not requests_before and data.startswith(_TLS_HANDSHAKE) and not self._partial_bytes:
+            self._refuse_connection(Refusal(400, "the client began TLS on a port for plain HTTP"))
+            return
+        was_body = not self._body.is_eof()
         super().data_received(data)
         if self._request_count != requests_before:
             self._stop_timer()
-            self._refuse_old_versions()
-        elif self._head_timer is None and self._waiter is not None and not self._waiter.done():
-            # A part of a head, while no request is under way.
+            message, self._body = self._messages[-1]
+            if isinstance(message, RawRequestMessage) and message.upgrade:
+                self._ignore_upgrade(data, self._request_count - requests_before)
+            self._refuse_messages(measure=self._partial_bytes + len(data) > HEAD_BYTES_MAX)
+            is_pipelined = len(self._messages) > 1
+            self._hold(partial=0, queued=self._queued_bytes + len(data) if is_pipelined else 0)
+        elif not was_body and data:
+            self._receive_part_of_head(len(data))
+
+    def _receive_part_of_head(self, size: int) -> None:
+        if self._head_timer is None and self._waiter is not None and not self._waiter.done():
+            # While no request is under way.
             self._start_timer()
+        self._hold(partial=self._partial_bytes + size, queued=self._queued_bytes)
+        if self._partial_bytes > HEAD_BYTES_MAX:
+            self._refuse_connection(head_too_large())
+
+    def _hold(self, *, partial: int, queued: int) -> None:
+        """Count the bytes of requests that are not under way, here and over all connections."""
+        if partial == self._partial_bytes and queued == self._queued_bytes:
+            return
+        self._guard.held_bytes += partial - self._partial_bytes + queued - self._queued_bytes
+        self._partial_bytes, self._queued_bytes = partial, queued
+        if self._guard.held_bytes > UNFINISHED_BYTES_MAX and not self._is_spoiled:
+            self._refuse_connection(Refusal(503, "too many unfinished requests"))
+
+    def _refuse_connection(self, refusal: Refusal) -> None:
+        """Answer once more, and read nothing more."""
+        self._stop_timer()
+        self._is_spoiled = True
+        self._messages.append((_ErrInfo(refusal.status, refusal, refusal.message), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _ignore_upgrade(self, data: bytes, count: int) -> None:
+        """Go on as HTTP/1.1, as a server may that does not support `Upgrade` (RFC 9110, 7.8).
+
+        The parser drops bytes behind such a request. Where there may be some, the request is the last one.
+
+        Args:
+            data: the bytes that were just parsed.
+            count: how many requests they completed.
+        """
+        if self._upgraded and self._parser is not None:
+            self._upgraded = False
+            self._parser.set_upgraded(False)
+            self._message_tail = b""
+        if not (self._body.is_eof() and data.endswith(_END_OF_HEAD) and data.count(_END_OF_HEAD) == count):
+            self._is_spoiled = True
 
     def can_lend(self, payload: StreamReader) -> bool:
         """Whether `lend` works: the bytes on the wire are those of the body, which is not over."""
@@ -88,6 +171,9 @@ class GuardedProtocol(RequestHandler):
         return (
             transport is not None
             and not transport.is_closing()
+            # aiohttp would not parse what it holds back of the body.
+            and not self._close
+            and not self._force_close
             and transport.get_extra_info("sslcontext") is None
             and transport.get_extra_info("socket") is not None
             and not payload.is_eof()
@@ -103,7 +189,8 @@ class GuardedProtocol(RequestHandler):
             with duplicate(self.transport.get_extra_info("socket").fileno()) as descriptor:
                 yield descriptor
         except BaseException:
-            # The parser still waits for the rest of the body, and takes no bytes for a request that are none.
+            # The thread took bytes that the parser still waits for: it would take the next request for them.
+            self._is_spoiled = True
             self._resume_transport_reading()
             raise
         # The parser has not seen the end of the body, and never will.
@@ -138,12 +225,13 @@ class GuardedProtocol(RequestHandler):
             max_msg_queue_size=self._max_msg_queue_size,
         )
 
-    def _refuse_old_versions(self) -> None:
-        # llhttp takes a line without a version for HTTP/0.9, which has no status line to answer with.
+    def _refuse_messages(self, *, measure: bool) -> None:
         for index, (message, _) in enumerate(self._messages):
-            if isinstance(message, RawRequestMessage) and message.version < HttpVersion10:
-                error = BadStatusLine(error="no version")
-                self._messages[index] = (_ErrInfo(400, error, error.message), EMPTY_PAYLOAD)
+            if isinstance(message, _ErrInfo):
+                self._is_spoiled = True
+            elif (refusal := examine(message, measure=measure)) is not None:
+                self._messages[index] = (_ErrInfo(refusal.status, refusal, refusal.message), EMPTY_PAYLOAD)
+                self._is_spoiled = True
 
     @override
     def handle_error(
@@ -169,6 +257,7 @@ class GuardedProtocol(RequestHandler):
         response.force_close()
         # The version of a request that could not be read is unknown, so aiohttp leaves this out.
         response.headers["Connection"] = "close"
+        response.headers.update(DEFAULT_HEADERS)
         response.headers[REQUEST_ID_HEADER] = request_id
         return response
 
@@ -180,9 +269,23 @@ class GuardedProtocol(RequestHandler):
         if isinstance(resp, web.HTTPException):
             resp = render(request, resp)
             resp.headers[REQUEST_ID_HEADER] = name_request(request, new_request_id)
-        return await super().finish_response(request, resp, start_time)
+        if self._is_last:
+            resp.force_close()
+        finished = await super().finish_response(request, resp, start_time)
+        if self._is_last:
+            resp.force_close()
+        if not self._messages:
+            self._hold(partial=self._partial_bytes, queued=0)
+        return finished
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether no request follows the one at hand."""
+        return (self._is_spoiled or self._is_half_closed) and not self._messages
 
     def _judge(self, error: BadHttpMessage) -> tuple[int, str]:
+        if isinstance(error, Refusal):
+            return error.status, error.message
         if isinstance(error, LineTooLong):
             # aiohttp tells only which limit it was; the two are never equal (see `GuardedRunner`).
             if error.args[1] == self.max_line_size:
@@ -212,6 +315,8 @@ class GuardedServer(web.Server):
     def __init__(self, base: web.Server, app: web.Application, limits: LimitSettings, **options: Any) -> None:
         super().__init__(shortcut(app), request_factory=base.request_factory, **options)
         self.limits = limits
+        self.held_bytes = 0
+        """Of heads that are unfinished or wait behind another request, over all connections."""
 
     @property
     def is_over_full(self) -> bool:

@@ -1,7 +1,7 @@
 """Bytes on their way in, piece by piece, with back-pressure and bounded memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -124,16 +124,29 @@ class RequestBody(ContentSource):
     async def pour(self, take: Callable[[memoryview], None], offload: Offload) -> None:
         if not isinstance(self._protocol, SocketLender):
             raise TypeError("the connection lends no socket")
-        # What has arrived already; receiving it lets the parser go on with what it held back.
+        arrived = self._take_arrived()
+        if self._content.is_eof() or not self._protocol.can_lend(self._content):
+            # The parser is past the end of the body, perhaps within the next request: the socket is the parser's.
+            await self._hand_on(arrived, take, offload)
+            async for chunk in self:
+                await outlast(offload(take, memoryview(chunk)))
+            return
+        with self._protocol.lend(self._content) as descriptor:
+            await self._hand_on(arrived, take, offload)
+            if self._left:
+                await self._pump(Pump(descriptor, take, self._left), descriptor, offload)
+
+    def _take_arrived(self) -> list[bytes]:
+        """Return the bytes that have arrived; taking them lets the parser go on with the bytes that it held back."""
         arrived = []
         while piece := self._content._read_nowait(-1):  # noqa: SLF001 - the public one raises once the client left
             arrived.append(piece)
-        with self._protocol.lend(self._content) as descriptor:
-            for piece in arrived:
-                self._count(len(piece))
-                await outlast(offload(take, memoryview(piece)))
-            if self._left:
-                await self._pump(Pump(descriptor, take, self._left), descriptor, offload)
+        return arrived
+
+    async def _hand_on(self, pieces: Sequence[bytes], take: Callable[[memoryview], None], offload: Offload) -> None:
+        for piece in pieces:
+            self._count(len(piece))
+            await outlast(offload(take, memoryview(piece)))
 
     async def _pump(self, pump: Pump, descriptor: int, offload: Offload) -> None:
         while pump.left:

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from config.settings import Settings
 from core.errors import ReadOnlyError, UnsupportedError
 from core.read_only import ReadOnlySwitch
 from entrypoints.http.routes import Right
 
+DEFAULT_HEADERS: Final = {"Server": "registry", "X-Content-Type-Options": "nosniff"}
+"""Headers of every response that `http.headers` does not set; a browser must not run a blob as a script."""
+
 
 class Switches:
     """The current values; one per application, read by each request anew."""
 
     headers: Mapping[str, Sequence[str]]
-    """`http.headers`."""
+    """`http.headers`, and the defaults that it does not replace."""
 
     def __init__(self, settings: Settings, read_only: ReadOnlySwitch) -> None:
         self._read_only = read_only
@@ -48,7 +52,9 @@ class Switches:
 
     def apply(self, settings: Settings) -> None:
         """Take over what these settings say; requests under way go on by what they read before."""
-        self.headers = settings.http.headers
+        configured = {name.title() for name in settings.http.headers}
+        defaults = {name: (value,) for name, value in DEFAULT_HEADERS.items() if name.title() not in configured}
+        self.headers = {**defaults, **settings.http.headers}
         self._forbidden = _forbidden(settings)
         self._has_upkeep = settings.storage.readonly_upkeep
 

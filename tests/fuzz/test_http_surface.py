@@ -40,6 +40,7 @@ KNOWN_HEADERS = frozenset(
         "range",
         "retry-after",
         "server",
+        "x-content-type-options",
         "www-authenticate",
         "x-request-id",
     ]

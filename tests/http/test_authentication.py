@@ -281,12 +281,18 @@ async def test_prefix_is_guarded_too(users_api):
     assert await status_of(api, "GET", "/v2/team/app/tags/list") == 404
 
 
-@pytest.mark.parametrize(
-    "path", ["/v2/team%2Fapp/tags/list", "/v2/team/../team/app/tags/list", "/v2//team/app/tags/list"]
-)
+@pytest.mark.parametrize("path", ["/v2/team%2Fapp/tags/list", "/v2/team/../team/app/tags/list"])
 async def test_spellings_of_a_path_do_not_get_around(users_api, path):
     api = await users_api(rule("alice", repositories=("other",)))
     assert await status_of(api, "GET", path, basic("alice", "secret")) in {403, 404}
+
+
+async def test_doubled_slash_leads_to_the_path_that_is_checked(users_api):
+    api = await users_api(rule("alice", repositories=("other",)))
+    alice = basic("alice", "secret")
+    async with ask(api, "GET", "/v2//team/app/tags/list", alice) as response:
+        assert (response.status, response.headers["Location"]) == (301, "/v2/team/app/tags/list")
+    assert await status_of(api, "GET", "/v2/team/app/tags/list", alice) == 403
 
 
 async def test_log_names_the_user_and_no_secret(users_api, caplog):

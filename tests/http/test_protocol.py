@@ -1,10 +1,16 @@
 """Requests as bytes: what never reaches the application is refused in OCI's words, and the server lives on."""
 
+import asyncio
+import contextlib
 import json
 import logging
+import ssl
 
 import pytest
 
+from core.digest import Digest
+from core.names import RepositoryName
+from entrypoints.http import protocol
 from tests.support.guarded_server import with_limits
 
 HOST = b"Host: a\r\n"
@@ -28,7 +34,6 @@ async def refusal(server, request):
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET\r\n\r\n",
         b"GET /v2/\r\n\r\n",
         b"GET /v2/:HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -114,7 +119,7 @@ async def test_encoded_control_characters_reach_no_header(guarded, target):
     for method in (b"GET", b"OPTIONS", b"DELETE", b"CONNECT"):
         answer = await server.exchange(method + b" " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b"\r\nSet-Cookie" not in answer
-        assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200 OK", b"HTTP/1.0 400"))
+        assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200 OK", b"HTTP/1.0 4"))
 
 
 async def test_log_line_cannot_be_forged(guarded, caplog):
@@ -123,3 +128,149 @@ async def test_log_line_cannot_be_forged(guarded, caplog):
     await server.exchange(b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX\x01y: forged\r\n\r\n")
     [record] = [each for each in caplog.records if "malformed" in each.message]
     assert "\n" not in record.message
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "wanted"),
+    [
+        (b"CONNECT a:1 HTTP/1.1\r\n" + HOST + b"\r\n" + b"GET /v2/ HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+        (b"CONNECT a:1 HTTP/1.1\r\n" + HOST + b"Content-Length: 40\r\n\r\nGET /v2/ HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+        (b"PATCH /v2/ HTTP/1.0\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /v2/ HTTP/1.1\r\n", 400),
+        (b"GET /v2/ HTTP/2.0\r\n" + HOST + b"\r\n", 505),
+        (
+            b"GET /v2/ HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: %b\r\n" % (n, b"v" * 8000) for n in range(9)) + b"\r\n",
+            431,
+        ),
+    ],
+    ids=["connect", "connect-with-a-body", "chunked-http-1.0", "http-2.0", "large-head"],
+)
+async def test_refused_request_is_the_last_one(guarded, request_bytes, wanted):
+    """The bytes after such a request are not read as requests."""
+    server = await guarded()
+    answer = await server.exchange(request_bytes)
+    status, headers, body = parse(answer)
+    assert (status, headers["Connection"]) == (wanted, "close")
+    assert len(body) == int(headers["Content-Length"])
+
+
+async def test_head_that_does_not_end_is_refused_at_its_bound(guarded):
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(b"GET /v2/ HTTP/1.1\r\n" + HOST)
+    for number in range(9):
+        writer.write(b"X-%d: %b\r\n" % (number, b"v" * 8000))
+        await asyncio.sleep(0.01)
+    status, _, body = parse(await asyncio.wait_for(reader.read(), 10))
+    assert (status, b"in total" in body) == (431, True)
+    writer.close()
+
+
+async def test_unfinished_heads_share_a_bound(guarded, monkeypatch):
+    monkeypatch.setattr(protocol, "UNFINISHED_BYTES_MAX", 200_000)
+    server = await guarded()
+    opened = [await server.connect() for _ in range(5)]
+    for _, writer in opened:
+        writer.write(b"GET /v2/ HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: %b\r\n" % (n, b"v" * 8000) for n in range(7)))
+        await asyncio.sleep(0.05)
+    refused = [parse(await asyncio.wait_for(reader.read(), 10))[0] for reader, _ in opened[3:4]]
+    assert refused == [503]
+    for _, writer in opened:
+        writer.close()
+    await asyncio.sleep(0.05)
+    # The bytes of closed connections count no more.
+    assert b" 200 " in await server.exchange(b"GET /v2/ HTTP/1.1\r\n" + HOST + b"X: " + b"v" * 8000 + b"\r\n\r\n")
+
+
+UPGRADES = [b"websocket", b"h2c", b"TLS/1.0"]
+
+
+def upgrading(upgrade, head=b"GET /v2/ HTTP/1.1\r\n"):
+    return head + HOST + b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+async def test_upgrade_is_ignored_and_the_connection_serves_on(guarded, upgrade):
+    server = await guarded()
+    reader, writer = await server.connect()
+    for _ in range(3):
+        writer.write(upgrading(upgrade))
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        assert b"Connection: close" not in head
+        await reader.readexactly(2)
+    writer.close()
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+async def test_upgrade_before_a_pipelined_request_announces_the_end(guarded, upgrade):
+    """The parser drops the bytes behind an upgrade: the client learns that they have to be sent again."""
+    server = await guarded()
+    answer = await server.exchange(upgrading(upgrade) + b"GET /v2/_catalog HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
+    assert b"Connection: close" in answer
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+async def test_upgrade_with_a_body_is_answered(guarded, services, upgrade):
+    server = await guarded()
+    head = f"POST /v2/a/blobs/uploads/?digest={Digest.of(b'hello')} HTTP/1.1\r\nContent-Length: 5\r\n".encode()
+    answer = await server.exchange(upgrading(upgrade, head) + b"hello")
+    assert answer.startswith(b"HTTP/1.1 201")
+    assert b"Connection: close" in answer
+    assert await services.read_blob(RepositoryName("a"), Digest.of(b"hello")) == b"hello"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_half_closed_client_gets_its_answers(guarded, count):
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write((b"GET /v2/_catalog HTTP/1.1\r\n" + HOST + b"\r\n") * count)
+    writer.write_eof()
+    answer = await asyncio.wait_for(reader.read(), 10)
+    assert answer.count(b"repositories") == count
+    assert answer.count(b"Connection: close") == 1
+    writer.close()
+
+
+@pytest.mark.parametrize("size", [5, 3_000_000])
+async def test_upload_of_a_half_closed_client_is_stored(guarded, services, size):
+    content = b"x" * size
+    server = await guarded()
+    reader, writer = await server.connect()
+    target = f"/v2/a/blobs/uploads/?digest={Digest.of(content)}".encode()
+    writer.write(b"POST " + target + b" HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % size + content)
+    writer.write_eof()
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 201")
+    assert await services.read_blob(RepositoryName("a"), Digest.of(content)) == content
+    writer.close()
+
+
+async def test_half_closed_idle_connection_is_closed(guarded):
+    server = await guarded()
+    for sent in (b"", b"GET /v2/ HT", b"GET /v2/ HTTP/1.1\r\n" + HOST + b"\r\n"):
+        reader, writer = await server.connect()
+        writer.write(sent)
+        if sent.endswith(b"\r\n\r\n"):
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.05)
+        writer.write_eof()
+        await asyncio.wait_for(reader.read(), 2)
+        writer.close()
+
+
+async def test_responses_name_no_versions_and_forbid_sniffing(guarded):
+    server = await guarded()
+    for request in (b"GET /v2/ HTTP/1.0\r\n\r\n", b"GET /nothing HTTP/1.0\r\n\r\n", b"GET /v2/ HTTP/3.0\r\n\r\n"):
+        _, headers, _ = parse(await server.exchange(request))
+        assert (headers["Server"], headers["X-Content-Type-Options"]) == ("registry", "nosniff")
+
+
+async def test_tls_handshake_on_the_plain_port_is_logged_once(guarded, caplog):
+    caplog.set_level(logging.INFO)
+    server = await guarded()
+    with contextlib.suppress(ssl.SSLError, ConnectionError):
+        await server.connect(ssl.create_default_context())
+    await asyncio.sleep(0.2)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("entrypoints")]
+    [line] = [line for line in lines if line.startswith("refused")]
+    assert "the client began TLS on a port for plain HTTP" in line

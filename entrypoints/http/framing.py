@@ -1,0 +1,69 @@
+"""Requests that aiohttp's parser accepts and this server refuses, and the bounds of a head.
+
+aiohttp bounds each field of a head and their number. The product of the two is 2 MiB, which a stranger could have held
+for each connection before any password is checked.
+"""
+
+from typing import Final
+
+from aiohttp import HttpVersion10, HttpVersion11, hdrs
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+"""The request line and all fields of one request."""
+UNFINISHED_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Heads that are unfinished or wait behind another request, over all connections of a process."""
+_SEPARATOR_BYTES: Final = 4
+"""A colon, a space and the end of the line."""
+
+
+class Refusal(BadHttpMessage):
+    """A request that is not passed on to the application; the connection ends with the answer.
+
+    Args:
+        status: of the answer.
+        text: for the client; quotes nothing of the request.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def head_too_large() -> Refusal:
+    """Return the refusal of a head above `HEAD_BYTES_MAX`."""
+    return Refusal(431, "header fields too large in total")
+
+
+def examine(message: RawRequestMessage, *, measure: bool) -> Refusal | None:
+    """Return why a request is refused, or None.
+
+    Args:
+        message: a parsed head.
+        measure: whether the head may exceed `HEAD_BYTES_MAX`.
+    """
+    if message.version != HttpVersion11 and (refusal := _examine_version(message)) is not None:
+        return refusal
+    if message.method == hdrs.METH_CONNECT:
+        # The bytes that follow belong to a tunnel that does not exist.
+        return Refusal(405, "CONNECT is not supported")
+    if measure and head_bytes(message) > HEAD_BYTES_MAX:
+        return head_too_large()
+    return None
+
+
+def _examine_version(message: RawRequestMessage) -> Refusal | None:
+    if message.version == HttpVersion10:
+        # RFC 9112, 6.1: the framing of such a message is faulty.
+        return Refusal(400, "malformed request") if hdrs.TRANSFER_ENCODING in message.headers else None
+    if message.version < HttpVersion10:
+        # llhttp takes a line without a version for HTTP/0.9, which has no status line to answer with.
+        return Refusal(400, "malformed request")
+    return Refusal(505, "HTTP version not supported")
+
+
+def head_bytes(message: RawRequestMessage) -> int:
+    """Return about how many bytes a head had on the wire."""
+    fields = sum(len(name) + len(value) + _SEPARATOR_BYTES for name, value in message.raw_headers)
+    return len(message.method) + len(message.path) + fields

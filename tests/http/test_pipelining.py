@@ -1,0 +1,158 @@
+"""Several requests on one connection: each byte belongs to one request, however the bytes arrive."""
+
+import asyncio
+import random
+import re
+
+import pytest
+
+from config.settings import Settings
+from core.digest import Digest
+from core.errors import StorageUnavailableError
+from core.names import RepositoryName
+from tests.http.conftest import open_app
+from tests.support.guarded_server import run_guarded
+from tests.support.streams import payload
+
+NAME = RepositoryName("a")
+HOST = b"Host: a\r\n"
+MEBIBYTE = 1024 * 1024
+BODIES = payload(4 * MEBIBYTE, seed=8)
+
+
+def monolithic_post(content):
+    target = f"/v2/a/blobs/uploads/?digest={Digest.of(content)}".encode()
+    return b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (target, HOST, len(content)) + content
+
+
+def get_of(number):
+    """Return a request whose answer carries its number."""
+    return b"GET /v2/number-%d/tags/list HTTP/1.1\r\n%bX-Padding: %b\r\n\r\n" % (number, HOST, b"p" * 300)
+
+
+async def read_answer(reader):
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    body = await asyncio.wait_for(reader.readexactly(int(length[1])), 10) if length else b""
+    return int(head.split(b" ", 2)[1]), head, body
+
+
+async def send_in_pieces(writer, stream, cuts):
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        writer.write(stream[start:end])
+        await writer.drain()
+        await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize("size", range(1_150_000, 1_800_000, 50_000))
+async def test_half_of_the_next_head_survives_the_end_of_a_body(guarded, services, size):
+    """The end of a body and a part of the next head arrive together, while the body waits in the buffer."""
+    server = await guarded()
+    reader, writer = await server.connect()
+    content, follower = BODIES[:size], get_of(7)
+    request = monolithic_post(content)
+    writer.write(request + follower[:60])
+    await asyncio.sleep(0.02)
+    writer.write(follower[60:])
+    assert (await read_answer(reader))[0] == 201
+    status, _, body = await read_answer(reader)
+    assert (status, b"number-7" in body) == (404, True)
+    assert await services.read_blob(NAME, Digest.of(content)) == content
+    writer.close()
+
+
+@pytest.mark.parametrize("seed", range(24))
+async def test_requests_in_any_pieces_are_answered_in_order(guarded, services, seed):
+    """A model of pipelining: the n-th answer is that of the n-th request, whatever the pieces and the pauses."""
+    choice = random.Random(seed)
+    server = await guarded()
+    reader, writer = await server.connect()
+    stream, expected, contents = b"", [], []
+    for number in range(choice.randint(3, 7)):
+        if choice.random() < 0.5:
+            stream += get_of(number)
+            expected.append((404, b"number-%d" % number))
+        else:
+            start = choice.randrange(MEBIBYTE)
+            content = BODIES[
+                start : start + choice.choice([1, 70_000, MEBIBYTE, MEBIBYTE + choice.randrange(MEBIBYTE)])
+            ]
+            stream += monolithic_post(content)
+            contents.append(content)
+            expected.append((201, b""))
+    cuts = sorted(choice.sample(range(1, len(stream)), choice.randint(0, 12)))
+    sending = asyncio.create_task(send_in_pieces(writer, stream, cuts))
+    for status, text in expected:
+        answer = await read_answer(reader)
+        assert (answer[0], text in answer[2]) == (status, True)
+    await sending
+    for content in contents:
+        assert await services.read_blob(NAME, Digest.of(content)) == content
+    writer.close()
+
+
+async def test_no_request_follows_a_body_that_was_given_up(services):
+    """A thread took bytes that the parser did not see: the bytes after the body must not be taken for requests."""
+    app = open_app(services, Settings())
+    paths = []
+
+    async def note(request, _response):
+        paths.append(request.path)
+
+    app.on_response_prepare.append(note)
+    async with run_guarded(app, Settings()) as server:
+        target = await begin_upload(server)
+        services.storage.open_writer = failing_after(services.storage.open_writer, 2 * MEBIBYTE)
+        reader, writer = await server.connect()
+        size = 3 * MEBIBYTE
+        writer.write(b"PATCH %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (target, HOST, size) + BODIES[:size])
+        # More than the thread took.
+        writer.write(b"".join(get_of(number) for number in range(10_000)))
+        status, head, _ = await read_answer(reader)
+        assert (status, b"Connection: close" in head) == (503, True)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.5)
+        writer.close()
+    assert [path for path in paths if path.startswith("/v2/number-")] == []
+
+
+def failing_after(open_writer, limit):
+    def open_failing(*arguments, **options):
+        return FailingWriter(open_writer(*arguments, **options), limit)
+
+    return open_failing
+
+
+class FailingWriter:
+    """A writer whose store fails once `limit` bytes were written."""
+
+    def __init__(self, context, limit):
+        self._context, self._limit, self._written = context, limit, 0
+
+    async def __aenter__(self):
+        self._inner = await self._context.__aenter__()
+        return self
+
+    async def __aexit__(self, *error):
+        return await self._context.__aexit__(*error)
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def _count(self, data):
+        self._written += len(data)
+        if self._written > self._limit:
+            raise StorageUnavailableError("injected")
+
+    async def write(self, data):
+        self._count(data)
+        await self._inner.write(data)
+
+    def append_now(self, data):
+        self._count(data)
+        self._inner.append_now(data)
+
+
+async def begin_upload(server):
+    reply = await server.exchange(b"POST /v2/a/blobs/uploads/ HTTP/1.0\r\n" + HOST + b"\r\n")
+    return re.search(rb"Location: http://a(\S+)", reply)[1]
