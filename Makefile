@@ -61,6 +61,8 @@ test: lint typecheck tools ## Install the tools of the tests, then run every che
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_OVERALL) --durations=10 $(PYTEST_ARGS)
 	$(BIN)/coverage report --include='core/*' --fail-under=$(COVERAGE_CORE)
 
+# A python3.13 that pyenv has installed but not selected fails when it is called; PYENV_VERSION selects all.
+pythons: export PYENV_VERSION := $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-9]' | paste -sd:)
 pythons: tools ## Run the domain, contract, adapter and HTTP tests on each version of Python in PYTHONS
 	@for version in $(PYTHONS); do \
 	  echo "Python $$version"; \

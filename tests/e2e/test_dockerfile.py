@@ -34,6 +34,7 @@ class Builder(Buildah):
     """buildah that builds and runs in a chroot."""
 
     timeout_seconds = 600
+    storage_driver = "overlay"
 
     def start_container(self) -> str:
         return self.run("from", "--pull-never", IMAGE).strip()

@@ -98,7 +98,10 @@ class Skopeo(CommandLineClient):
 
 
 class _EngineClient(CommandLineClient):
-    """What podman and buildah have in common: a local image store, here with copies instead of overlays."""
+    """The part that podman and buildah share: a local image store."""
+
+    storage_driver = "vfs"
+    """Copies of whole folders, which work on every file system."""
 
     def __init__(self, home: Path, host: str) -> None:
         super().__init__(home, host)
@@ -107,7 +110,7 @@ class _EngineClient(CommandLineClient):
         (configuration / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         self.environment["CONTAINERS_STORAGE_CONF"] = str(configuration / "storage.conf")
         (configuration / "storage.conf").write_text(
-            f'[storage]\ndriver = "vfs"\ngraphroot = "{self.home}/graph"\nrunroot = "{self.home}/run"\n'
+            f'[storage]\ndriver = "{self.storage_driver}"\ngraphroot = "{self.home}/graph"\nrunroot = "{self.home}/run"\n'
         )
 
     @override
