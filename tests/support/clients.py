@@ -109,9 +109,8 @@ class _EngineClient(CommandLineClient):
         configuration.mkdir(parents=True)
         (configuration / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         self.environment["CONTAINERS_STORAGE_CONF"] = str(configuration / "storage.conf")
-        (configuration / "storage.conf").write_text(
-            f'[storage]\ndriver = "{self.storage_driver}"\ngraphroot = "{self.home}/graph"\nrunroot = "{self.home}/run"\n'
-        )
+        folders = f'graphroot = "{self.home}/graph"\nrunroot = "{self.home}/run"\n'
+        (configuration / "storage.conf").write_text(f'[storage]\ndriver = "{self.storage_driver}"\n{folders}')
 
     @override
     def push(self, layout: Path, tag: str, name: str) -> None:
