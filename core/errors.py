@@ -36,6 +36,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       StorageUnavailableError
         CatalogLostError
       StorageCorruptError
+        ContentDamagedError             the bytes of a blob or manifest; a push of it repairs them
       AuditUnavailableError             nobody could be held to account, so nothing is changed
       ImageLayoutError
 """
@@ -229,6 +230,14 @@ class CatalogLostError(StorageUnavailableError):
 
 class StorageCorruptError(StorageError):
     """What is stored cannot be what was written."""
+
+
+class ContentDamagedError(StorageCorruptError):
+    """The stored bytes of a blob or manifest are not those of its `digest`; a push of it repairs them."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"the stored data of {digest} is damaged")
+        self.digest = digest
 
 
 class AuditUnavailableError(StorageError):

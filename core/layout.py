@@ -13,6 +13,7 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── doctor/<id>/…                                 scratch objects of an examination under way
   + │   ├── spares/<alg>/<hex>                            a digest that collection is to leave alone
+  + │   ├── damaged/<alg>/<hex>                           the state of data that was found damaged (`core.damage`)
   + │   ├── collection/<part>                             how far a run of collection is
   + │   ├── leases/<job>                                  which of several replicas does a job (`core.lease`)
   + │   ├── jobs/<job>                                    when it was done last (`core.schedule`)
@@ -67,6 +68,7 @@ _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 """Bytes of an endpoint's name that stand for themselves in a key."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
 SPARES: Final = f"{CONTROL}/spares"
+DAMAGED: Final = f"{CONTROL}/damaged"
 COLLECTION: Final = f"{CONTROL}/collection"
 PULLS_SINCE: Final = f"{CONTROL}/pulls/since"
 """Its time is that from which on pulls are known without a gap."""
@@ -288,6 +290,11 @@ def collection_round_batch(round_id: str, batch: int) -> str:
 def collection_round_pulse(round_id: str) -> str:
     """Rewritten all the time by a collector that is alive."""
     return f"{collection_round(round_id)}/pulse"
+
+
+def damage_record(digest: Digest) -> str:
+    """The record that the data of a digest was found damaged."""
+    return f"{DAMAGED}/{digest.algorithm}/{digest.encoded}"
 
 
 def spare(digest: Digest) -> str:

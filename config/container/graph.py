@@ -43,7 +43,7 @@ from config.container.caches import (
     related_of,
 )
 from config.container.events import event_recorder, make_notifier
-from config.container.observers import make_job_metrics, make_metrics, make_tracer, packages_can_trace
+from config.container.observers import damage_counter, make_job_metrics, make_metrics, make_tracer, packages_can_trace
 from config.container.schedules import (
     PURGE_REQUESTS_PER_SECOND,
     make_budget,
@@ -65,6 +65,7 @@ from core.collection.collector import JOB, Collector
 from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
+from core.damage import DamageWatch
 from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.notifications.outbox import Outbox
@@ -246,11 +247,28 @@ class Container(DeclarativeContainer):
         touch_seconds=Callable(touch_seconds, settings.provided.storage.garbage_collection.grace_seconds),
         related=Callable(related_of, manifest_cache),
     )
-    blobs = Singleton(BlobService, storage=blob_storage, links=links, cache=descriptor_hints, guard=guard, trash=trash)
+    damage = Singleton(
+        DamageWatch,
+        blob_storage,
+        new_hasher=new_hasher,
+        offload=offload,
+        clock=Object(boot_clock),
+        on_damage=Singleton(damage_counter, metrics),
+    )
+    blobs = Singleton(
+        BlobService,
+        storage=blob_storage,
+        links=links,
+        cache=descriptor_hints,
+        guard=guard,
+        trash=trash,
+        damage=damage,
+    )
     uploads = Singleton(
         UploadService,
         storage=blob_storage,
         guard=guard,
+        damage=damage,
         now=now,
         new_id=new_id,
         new_hasher=new_hasher,
@@ -265,6 +283,7 @@ class Container(DeclarativeContainer):
         policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
         memory=manifest_cache,
         trash=trash,
+        damage=damage,
     )
     tags = Singleton(
         TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max

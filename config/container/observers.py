@@ -20,6 +20,16 @@ def make_metrics(folder: Path | None, worker_number: CallableType[[], int]) -> M
     return PrometheusMetrics(folder, worker_number)
 
 
+def damage_counter(metrics: Metrics | None) -> CallableType[[], None]:
+    """Return what counts damaged content, where anybody collects numbers."""
+    if metrics is None:
+        return lambda: None
+    count = metrics.counter(
+        "registry_damaged_content_total", "Blobs and manifests that pulls found damaged in the storage."
+    )
+    return lambda: count(1)
+
+
 def packages_can_trace() -> bool:
     """Whether the packages of the extra `otel` are installed; all processes share what this imports."""
     try:

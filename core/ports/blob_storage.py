@@ -40,6 +40,8 @@ class BlobReader(ABC):
     """Bytes of the whole object."""
     length: int
     """Bytes that this reader yields."""
+    version: str | None = None
+    """A text that differs after each write to the key, where the store shows one for nothing."""
     file: BinaryIO | None = None
     """The open file where the bytes lie plain in one and the kernel can copy them, beginning at `offset`."""
     offset: int = 0

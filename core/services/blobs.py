@@ -5,9 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from core import layout
 from core.collection.guard import CollectionGuard, Need
+from core.damage import DamageWatch
 from core.descriptor import Descriptor
 from core.digest import Digest
-from core.errors import BlobUnknownError, ObjectNotFoundError
+from core.errors import BlobUnknownError, ContentDamagedError, ObjectNotFoundError
 from core.links import Links
 from core.media_types import OCTET_STREAM
 from core.names import RepositoryName
@@ -26,16 +27,25 @@ class BlobService:
         cache: what pulls believe; it may tell what others proved.
         guard: keeps apart from collection, and knows what this process proved.
         trash: is told of links that are removed.
+        damage: knows which data is damaged.
     """
 
     def __init__(
-        self, storage: BlobStorage, links: Links, cache: DescriptorCache, *, guard: CollectionGuard, trash: Trash
+        self,
+        storage: BlobStorage,
+        links: Links,
+        cache: DescriptorCache,
+        *,
+        guard: CollectionGuard,
+        trash: Trash,
+        damage: DamageWatch,
     ) -> None:
         self._storage = storage
         self._links = links
         self._cache = cache
         self._guard = guard
         self._trash = trash
+        self._damage = damage
 
     async def stat(self, name: RepositoryName, digest: Digest) -> Descriptor:
         """Describe a blob. Two storage requests, or none for one that was proven to be there lately.
@@ -44,15 +54,19 @@ class BlobService:
 
         Raises:
             BlobUnknownError: the repository does not link it, or its data is gone.
+            ContentDamagedError: its data is known to be damaged.
         """
         await self._guard.rely_on(digest)
-        size = await self._guard.recall(name, digest)
+        size = None if self._damage.is_suspected(digest) else await self._guard.recall(name, digest)
         if size is None:
             target = await self._linked(name, digest)
             try:
-                size = (await self._storage.stat(layout.blob_data(target))).size
+                stat = await self._storage.stat(layout.blob_data(target))
             except ObjectNotFoundError:
                 raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+            if await self._damage.is_damaged(target, stat):
+                raise ContentDamagedError(digest)
+            size = stat.size
             if target == digest:
                 await self._guard.remember(name, digest, size)
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
@@ -66,10 +80,11 @@ class BlobService:
         Raises:
             BlobUnknownError: on entering the block: not linked, or its data is gone.
             RangeInvalidError: on entering the block: `offset` lies beyond the end.
+            ContentDamagedError: on entering the block, or before the last piece: its data is damaged.
         """
         self._guard.touch(digest)
-        target = await self._target(name, digest)
-        async with self._opened(name, digest, target, offset=offset, length=length) as reader:
+        target, size = await self._target(name, digest)
+        async with self._opened(name, digest, target, size, offset=offset, length=length) as reader:
             yield reader
 
     async def open_parts(
@@ -80,20 +95,25 @@ class BlobService:
         Raises:
             BlobUnknownError: not linked, or its data is gone.
             RangeInvalidError: an offset lies beyond the end.
+            ContentDamagedError: its data is known to be damaged.
         """
         self._guard.touch(digest)
-        target = await self._target(name, digest)
+        target, size = await self._target(name, digest)
         for offset, length in parts:
-            async with self._opened(name, digest, target, offset=offset, length=length) as reader:
+            async with self._opened(name, digest, target, size, offset=offset, length=length) as reader:
                 yield reader
 
     async def redirect_url(self, name: RepositoryName, digest: Digest) -> str | None:
         """Return a URL in the store at which a client may `GET` the blob, or None where the store has none.
 
+        None also for a blob whose data is known to be damaged: then `open` decides.
+
         Raises:
             BlobUnknownError: the repository does not link it.
         """
-        target = await self._target(name, digest)
+        target, _ = await self._target(name, digest)
+        if self._damage.is_suspected(target):
+            return None
         return await self._storage.redirect_url(layout.blob_data(target), method="GET")
 
     async def mount(self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None) -> Descriptor | None:
@@ -108,6 +128,8 @@ class BlobService:
         try:
             stat = await self._storage.stat(layout.blob_data(target))
         except ObjectNotFoundError:
+            return None
+        if await self._damage.is_damaged(target, stat):
             return None
         link = layout.layer_link(name, digest)
         await self._links.write(link, target)
@@ -135,22 +157,25 @@ class BlobService:
 
     @asynccontextmanager
     async def _opened(
-        self, name: RepositoryName, digest: Digest, target: Digest, *, offset: int, length: int | None
+        self, name: RepositoryName, digest: Digest, target: Digest, size: int | None, *, offset: int, length: int | None
     ) -> AsyncIterator[BlobReader]:
         opening = self._storage.open_reader(layout.blob_data(target), offset=offset, length=length)
         async with AsyncExitStack() as stack:
             try:
-                reader = await stack.enter_async_context(opening)
+                reader = await self._damage.checked(await stack.enter_async_context(opening), target, size=size)
             except ObjectNotFoundError:
                 await self._cache.forget(name, digest)
                 raise BlobUnknownError("blob unknown to registry", detail=digest) from None
             yield reader
 
-    async def _target(self, name: RepositoryName, digest: Digest) -> Digest:
-        """Return what to read: as a cache has it, which may be wrong, for then there is nothing to read."""
-        if await self._cache.get(name, digest) is not None:
-            return digest
-        return await self._linked(name, digest)
+    async def _target(self, name: RepositoryName, digest: Digest) -> tuple[Digest, int | None]:
+        """Return what to read: as a cache has it, which may be wrong, for then there is nothing to read.
+
+        Beside it stands the size, where the cache has it.
+        """
+        if (size := await self._cache.get(name, digest)) is not None:
+            return digest, size
+        return await self._linked(name, digest), None
 
     async def _linked(self, name: RepositoryName, digest: Digest) -> Digest:
         """Return what storage says: whoever is told that a blob is there may rely on it and not send it again."""

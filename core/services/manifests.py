@@ -7,9 +7,11 @@ from typing import Final
 from core import layout
 from core.collection.guard import CollectionGuard, Expand, Need
 from core.concurrency import map_bounded
+from core.damage import DamageWatch
 from core.descriptor import Descriptor
 from core.digest import Digest
 from core.errors import (
+    ContentDamagedError,
     DeniedError,
     DigestInvalidError,
     DigestMismatchError,
@@ -18,6 +20,7 @@ from core.errors import (
     ManifestTooLargeError,
     ManifestUnknownError,
     ObjectNotFoundError,
+    ObjectTooLargeError,
     StorageCorruptError,
 )
 from core.legacy import LegacyManifests
@@ -86,6 +89,7 @@ class ManifestService:
         policy: ManifestPolicy,
         memory: ManifestCache,
         trash: Trash,
+        damage: DamageWatch,
     ) -> None:
         self._storage = storage
         self._links = links
@@ -95,6 +99,7 @@ class ManifestService:
         self._memory = memory
         self._policy = policy
         self._trash = trash
+        self._damage = damage
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
         """Return the digest that a tag points at; a digest is its own answer.
@@ -130,12 +135,13 @@ class ManifestService:
         if content is None:
             raise _unknown(name, reference)
         try:
-            media_type = read_manifest(content).media_type
+            parsed = read_manifest(content)
         except (ManifestInvalidError, DigestInvalidError) as error:
             if is_schema1(content):
                 return await self._schema1(name, digest, content)
             raise StorageCorruptError(f"{digest} in {name} is not a manifest that can be served") from error
-        manifest = StoredManifest(content=content, media_type=media_type, digest=digest)
+        self._damage.claim(parsed.blobs())
+        manifest = StoredManifest(content=content, media_type=parsed.media_type, digest=digest)
         self._memory.put(manifest)
         return manifest
 
@@ -183,6 +189,7 @@ class ManifestService:
         await self._confirm(name, actual, references, ticket)
         for tag in await self._tags_to_move(name, tags, actual):
             await self._point(name, tag, actual, manifest, references)
+        self._damage.claim(manifest.blobs())
         self._memory.put(StoredManifest(content=content, media_type=manifest.media_type, digest=actual))
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(digest=actual, media_type=manifest.media_type, subject=subject, tags=tags)
@@ -337,15 +344,25 @@ class ManifestService:
             links.insert(0, layout.referrer_link(name, manifest.subject.digest, digest))
         data = (layout.blob_data(digest), manifest.content)
         await self._storage.write_all([data, *(link_object(link, digest) for link in links)])
+        await self._damage.prove(digest, len(manifest.content))
 
     async def _content(self, digest: Digest) -> bytes | None:
+        key = layout.blob_data(digest)
         try:
-            content = await self._storage.read(layout.blob_data(digest), limit=_STORED_BYTES_MAX)
+            content = await self._storage.read(key, limit=_STORED_BYTES_MAX)
+            if Digest.of(content, digest.algorithm) == digest:
+                return content
+            # Once more, for a read that went wrong, or a push that came in between.
+            content = await self._storage.read(key, limit=_STORED_BYTES_MAX)
+            size = len(content)
         except ObjectNotFoundError:
             return None
-        if Digest.of(content, digest.algorithm) != digest:
-            raise StorageCorruptError(f"the data of {digest} hashes to something else")
-        return content
+        except ObjectTooLargeError as error:
+            content, size = b"", error.size
+        if Digest.of(content, digest.algorithm) == digest:
+            return content
+        await self._damage.report(digest, size)
+        raise ContentDamagedError(digest)
 
     async def _confirm(
         self, name: RepositoryName, digest: Digest, references: Sequence[_Needed], ticket: float
@@ -402,7 +419,8 @@ class ManifestService:
 
     async def _is_there(self, needed: _Needed) -> bool:
         digest = needed.need.digest
-        if needed.is_blob and await self._guard.recall(needed.name, digest) is not None:
+        is_suspected = self._damage.is_suspected(digest)
+        if needed.is_blob and not is_suspected and await self._guard.recall(needed.name, digest) is not None:
             return True
         target = await self._links.read(needed.need.link)
         return target is not None and await self._exists(target)
@@ -417,10 +435,10 @@ class ManifestService:
 
     async def _exists(self, digest: Digest) -> bool:
         try:
-            await self._storage.stat(layout.blob_data(digest))
+            stat = await self._storage.stat(layout.blob_data(digest))
         except ObjectNotFoundError:
             return False
-        return True
+        return not await self._damage.is_damaged(digest, stat)
 
 
 def _kept(tag: Tag, current: Digest | None) -> DeniedError:

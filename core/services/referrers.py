@@ -103,6 +103,8 @@ class ReferrerService:
         if await self._links.read(layout.revision_link(name, digest)) is None:
             return None
         try:
-            return read_manifest(await self._storage.read(layout.blob_data(digest)))
+            content = await self._storage.read(layout.blob_data(digest))
+            # A damaged one is listed no more: what it says cannot be believed.
+            return read_manifest(content) if Digest.of(content, digest.algorithm) == digest else None
         except (ObjectNotFoundError, ObjectTooLargeError, ManifestInvalidError, DigestInvalidError):
             return None

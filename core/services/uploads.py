@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from core import layout
 from core.collection.guard import CollectionGuard, Need
 from core.content_source import ContentSource, Offload
+from core.damage import DamageWatch
 from core.descriptor import Descriptor
 from core.digest import CANONICAL, Digest, Hasher, HasherFactory
 from core.errors import (
@@ -46,6 +47,7 @@ class UploadService:
         storage: BlobStorage,
         *,
         guard: CollectionGuard,
+        damage: DamageWatch,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         new_hasher: HasherFactory,
@@ -53,6 +55,7 @@ class UploadService:
     ) -> None:
         self._storage = storage
         self._guard = guard
+        self._damage = damage
         self._now = now
         self._new_id = new_id
         self._new_hasher = new_hasher
@@ -175,6 +178,7 @@ class UploadService:
         await writer.commit(layout.blob_data(digest), then=[link_object(link, digest)])
         if await self._guard.confirm(ticket, [Need(link, digest)]):
             raise StorageUnavailableError(f"{digest} was removed while it was pushed; it can be pushed again")
+        await self._damage.prove(digest, size)
         await self._guard.remember(name, digest, size)
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
 

@@ -105,7 +105,8 @@ class ImageExport:
         Raises:
             ManifestUnknownError: there is no such image.
             BlobUnknownError: an image refers to a blob that its repository does not have.
-            DigestMismatchError: a blob of the registry is damaged.
+            ContentDamagedError: a blob of the registry is damaged.
+            DigestMismatchError: a blob of the registry is linked under a digest that its bytes do not have.
             UnsupportedError: an image is of schema 1, which a layout cannot hold.
             ImageLayoutError: the layout cannot be written.
         """

@@ -8,6 +8,7 @@ from core.descriptor import Descriptor
 from core.digest import Digest
 from core.errors import (
     BlobUnknownError,
+    ContentDamagedError,
     DigestMismatchError,
     ImageLayoutError,
     ManifestInvalidError,
@@ -139,7 +140,7 @@ class ImageImport:
     async def _has(self, name: RepositoryName, digest: Digest) -> bool:
         try:
             await self._registry.blobs.stat(name, digest)
-        except BlobUnknownError:
+        except (BlobUnknownError, ContentDamagedError):
             return await self._registry.blobs.mount(name, digest, source=None) is not None
         return True
 

@@ -1,12 +1,13 @@
 """The first phase: every blob's bytes hash to its digest."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 from core import layout
 from core.concurrency import map_bounded
+from core.damage import DamageRecords
 from core.digest import Digest
 from core.errors import DigestInvalidError
 from core.names import RepositoryName
@@ -32,14 +33,21 @@ class StoredBlob:
 
 
 class DataCheck:
-    """Reads blobs in the order of their digests; with `fast` it only looks at what a listing tells."""
+    """Reads blobs in the order of their digests; with `fast` it only looks at what a listing tells.
 
-    def __init__(self, context: Context, *, fast: bool) -> None:
+    Blobs that a pull found damaged (`core.damage`) are read in any case. The records of those that are sound, repaired
+    or gone are removed.
+    """
+
+    def __init__(self, context: Context, records: DamageRecords, *, fast: bool) -> None:
         self._context = context
+        self._records = records
         self._fast = fast
+        self._recorded: set[Digest] = set()
 
     async def steps(self, *, after: str) -> AsyncGenerator[Step, None]:
         """Check all blobs greater than `after`, a batch at a time."""
+        self._recorded = set(await self._records.listed())
         async for algorithm, shard in self._shards(after):
             prefix = f"{layout.BLOBS}/{algorithm}/{shard}"
             # A shard is a 256th of all: its names fit into memory, and a listing has no promised order.
@@ -57,9 +65,12 @@ class DataCheck:
                 cursor=max(after, f"{algorithm}:{shard}~"),
                 findings=await self._context.judge.judge([suspect_leftover(self._context, key) for key in strays]),
             )
+        gone = [each for each in self._recorded if await self._context.reader.stat(layout.blob_data(each)) is None]
+        await self._records.remove(gone)
 
     async def linked_steps(self, name: RepositoryName, *, after: str) -> AsyncGenerator[Step, None]:
         """Check the blobs greater than `after` that a repository links."""
+        self._recorded = set(await self._records.listed())
         digests: set[Digest] = set()
         for prefix in (layout.layers(name), layout.revisions(name), layout.incomplete(name)):
             async for key, _ in self._context.reader.walk(prefix):
@@ -83,6 +94,7 @@ class DataCheck:
         verdicts = await map_bounded(self._looks_sound, batch, at_once=_AT_ONCE)
         suspects = [blob.digest for blob, is_sound in zip(batch, verdicts, strict=True) if not is_sound]
         findings = await self._context.judge.judge([suspect_data(self._context, digest) for digest in suspects])
+        await self._remove_records(batch, {finding.digest for finding in findings if finding.is_damaged_data})
         last = batch[-1].digest
         return Step(
             cursor=last,
@@ -92,8 +104,13 @@ class DataCheck:
             fraction=_fraction(last),
         )
 
+    async def _remove_records(self, batch: Sequence[StoredBlob], damaged: Collection[str]) -> None:
+        judged = self._recorded.intersection(blob.digest for blob in batch)
+        await self._records.remove([digest for digest in judged if digest not in damaged])
+        self._recorded -= judged
+
     async def _looks_sound(self, blob: StoredBlob) -> bool:
-        if self._fast:
+        if self._fast and blob.digest not in self._recorded:
             return blob.stat.size > 0 or blob.digest == Digest.of(b"", blob.digest.algorithm)
         state = await self._context.reader.data(layout.blob_data(blob.digest), blob.digest.algorithm)
         return state is None or state.digest == blob.digest

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from core.budget import Budget
+from core.damage import DamageRecords
 from core.digest import Digest, HasherFactory
 from core.links import Links
 from core.names import RepositoryName
@@ -157,7 +158,7 @@ class Verifier:
     def _steps(self, phase: Phase, run: "_Run") -> AsyncGenerator[Step, None]:
         after, name = run.counted.cursor, run.options.repository
         if phase is Phase.DATA:
-            check = DataCheck(run.context, fast=run.options.fast)
+            check = DataCheck(run.context, DamageRecords(self._storage), fast=run.options.fast)
             return check.steps(after=after) if name is None else check.linked_steps(name, after=after)
         if phase is Phase.ORPHANS:
             return OrphanSearch(run.context, blobs=run.counted.blobs).steps(after=after)

@@ -64,6 +64,8 @@ async def _import(container: "Container", arguments: Namespace, path: Path, targ
         display.show(Measure(done=progress.bytes_sent), f"{progress.manifests} manifests")
 
     try:
+        # What servers found damaged counts as missing, and is taken from the layout.
+        await container.damage().poll()
         async with read_image_layout(path) as layout:
             done = await ImageImport(container.registry(), layout, observe=observe).run(target)
             await container.catalog().flush_pending()

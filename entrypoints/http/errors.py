@@ -50,6 +50,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.TooManyRequestsError: ("TOOMANYREQUESTS", 429),
     errors.PolicyError: ("DENIED", 403),
     errors.StorageUnavailableError: ("UNAVAILABLE", 503),
+    errors.StorageCorruptError: ("DATA_DAMAGED", 500),
     errors.AuditUnavailableError: ("UNAVAILABLE", 503),
 }
 
@@ -81,8 +82,7 @@ def render(request: web.BaseRequest, error: Exception) -> web.Response:
     code, status = _look_up(error)
     request[ERROR_CODE] = code
     if status == http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        _logger.error("request failed", exc_info=error)
-        return respond(status, [envelope(code, "unknown error")])
+        return _render_failure(request, code, error)
     if isinstance(error, errors.StorageUnavailableError):
         _logger.error("storage unavailable: %s", error)
         entries = [envelope(code, "the storage is unavailable, try again later")]
@@ -92,6 +92,18 @@ def render(request: web.BaseRequest, error: Exception) -> web.Response:
         entries = [envelope(code, "changes cannot be recorded now, and are refused; try again later")]
         return respond(status, entries, {"Retry-After": str(RETRY_AFTER_SECONDS)})
     return respond(status, _entries(code, error), _headers(request, error))
+
+
+def _render_failure(request: web.BaseRequest, code: str, error: Exception) -> web.Response:
+    if not isinstance(error, errors.StorageCorruptError):
+        _logger.error("request failed", exc_info=error)
+        return respond(500, [envelope(code, "unknown error")])
+    _logger.error("stored data is damaged: %s", error)
+    if not isinstance(error, errors.ContentDamagedError):
+        return respond(500, [envelope(code, "what the registry stored for this is damaged")])
+    # A client that looks before it pushes sends only what is missing: 404 has it send the content again.
+    status = 404 if request.method == "HEAD" else 500
+    return respond(status, [envelope(code, "the stored content is damaged; push it again", error.digest)])
 
 
 def _look_up(error: Exception) -> tuple[str, int]:

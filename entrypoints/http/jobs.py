@@ -5,6 +5,7 @@ from typing import Final
 
 from config.container import Container
 from config.settings import Settings
+from core.damage import POLL_SECONDS
 from entrypoints.audit_trail import AuditTrail
 from entrypoints.http.background import Job
 from entrypoints.http.collection import collection_job, watch_job
@@ -27,6 +28,7 @@ def jobs_of(container: Container, settings: Settings, worker: Worker, observatio
         # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
         Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
         watch_job(container.guard()),
+        Job(name="records of damaged content are read", run=container.damage().poll, every=POLL_SECONDS),
         *notification_jobs(container.events(), container.notifier(), settings, is_first=worker.is_first),
     ]
     if records_pulls(settings):

@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from core.errors import StorageCorruptError
 from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.keys import BEGUN, REQUEST_ID
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request
@@ -30,10 +31,8 @@ def error_middleware(new_id: Callable[[], str]) -> Middleware:
             return await handler(request)
         except ClientGoneError as error:
             return _answer_broken_body(request, error)
-        except ConnectionError:
-            # The client stopped reading in the middle of a blob.
-            _logger.info("client went away")
-            return _cut_off(request, CLIENT_CLOSED_REQUEST)
+        except (ConnectionError, StorageCorruptError) as error:
+            return _answer_end(request, error)
         except Exception as error:
             if request.get(BEGUN):
                 # A second answer would be taken for the rest of the first: only closing tells the truth.
@@ -42,6 +41,17 @@ def error_middleware(new_id: Callable[[], str]) -> Middleware:
             return render(request, error)
 
     return answer
+
+
+def _answer_end(request: web.Request, error: ConnectionError | StorageCorruptError) -> web.StreamResponse:
+    if isinstance(error, ConnectionError):
+        # The client stopped reading in the middle of a blob.
+        _logger.info("client went away")
+        return _cut_off(request, CLIENT_CLOSED_REQUEST)
+    if not request.get(BEGUN):
+        return render(request, error)
+    _logger.error("response cut off before its end: %s", error)
+    return _cut_off(request, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _cut_off(request: web.Request, status: int) -> web.Response:

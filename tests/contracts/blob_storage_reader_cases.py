@@ -18,6 +18,17 @@ class ReaderCases:
             assert (reader.size, reader.length, reader.offset) == (10, 10, 0)
             assert b"".join([piece async for piece in reader]) == b"0123456789"
 
+    async def test_version_is_that_of_one_write(self, storage):
+        versions = []
+        for content in (b"0123456789", b"0123456780"):
+            await storage.write("/object", content)
+            for offset in (0, 5):
+                async with storage.open_reader("/object", offset=offset) as reader:
+                    versions.append(reader.version)
+        assert versions[0] == versions[1]
+        assert versions[2] == versions[3]
+        assert versions[0] is None or versions[0] != versions[2]
+
     @pytest.mark.parametrize("offset", [0, 1, 5, 9])
     @pytest.mark.parametrize("length", [None, 0, 1, 5, 100])
     async def test_stream_yields_asked_range(self, storage, offset, length):

@@ -236,7 +236,7 @@ async def test_failure_of_the_store_is_told_where_nothing_was_sent(api, monkeypa
 async def test_failure_at_a_later_part_ends_the_connection(api, monkeypatch):
     content = payload(1_000_000)
     digest = await api.push_blob("a/b", content)
-    async with api.services.blobs.open(RepositoryName("a/b"), digest) as reader:
+    async with api.services.blobs.open(RepositoryName("a/b"), digest, length=1) as reader:
         kind, whole = type(reader), type(reader).__aiter__
 
     async def broken(self):

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from core.digest import Digest
-from core.errors import StorageUnavailableError
+from core.errors import StorageCorruptError, StorageUnavailableError
 from tests.http.conftest import error_codes
 
 BLOB = f"/v2/a/blobs/{Digest.of(b'x')}"
@@ -28,6 +28,18 @@ async def test_failing_store_is_503_with_retry_after(api, failing):
         assert (response.status, response.headers["Retry-After"]) == (503, "5")
         assert await error_codes(response) == ["UNAVAILABLE"]
         assert "10.0.0.1" not in await response.text()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_damaged_record_of_the_registry_is_500_without_its_name(api, failing, caplog, method):
+    """Pushing the content again would not help: a HEAD does not ask for it."""
+    failing(StorageCorruptError("the digests of round x cannot be read"))
+    async with api.request(method, BLOB) as response:
+        assert response.status == 500
+        assert "round" not in await response.text()
+        assert method == "HEAD" or await error_codes(response) == ["DATA_DAMAGED"]
+    assert "the digests of round x cannot be read" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 async def test_defect_is_500_without_a_word_of_it(api, failing, caplog):

@@ -12,6 +12,7 @@ from adapters.descriptor_cache.memory import DisabledDescriptorCache
 from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
+from core.damage import DamageWatch
 from core.digest import Digest, HasherFactory, StandardHasher
 from core.links import Links
 from core.manifest_cache import ManifestCache
@@ -88,10 +89,14 @@ class CoreServices:
             settle_seconds=self.settle_seconds,
             related=self.memory.related,
         )
-        self.blobs = BlobService(self.storage, self.links, self.cache, guard=self.guard, trash=self.trash)
+        self.damage = DamageWatch(self.storage, new_hasher=self.new_hasher, offload=offload, clock=self.clock)
+        self.blobs = BlobService(
+            self.storage, self.links, self.cache, guard=self.guard, trash=self.trash, damage=self.damage
+        )
         self.uploads = UploadService(
             self.storage,
             guard=self.guard,
+            damage=self.damage,
             now=lambda: NOW,
             new_id=self.new_id,
             new_hasher=self.new_hasher,
@@ -105,6 +110,7 @@ class CoreServices:
             policy=self.policy,
             memory=self.memory,
             trash=self.trash,
+            damage=self.damage,
         )
         self.trash_service = TrashService(
             self.storage, self.trash, self.links, self.tag_links, guard=self.guard, keeps_tag=self.policy.keeps_tag

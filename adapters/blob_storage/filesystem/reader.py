@@ -51,6 +51,7 @@ class FileReader(BlobReader):
         key: str,
         *,
         size: int,
+        version: str,
         offset: int,
         length: int,
         calls: BlockingCalls,
@@ -58,6 +59,7 @@ class FileReader(BlobReader):
     ) -> None:
         self.file = file
         self.size = size
+        self.version = version
         self.offset = offset
         self.length = length
         self.offload = calls.run

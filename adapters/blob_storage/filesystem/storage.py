@@ -118,7 +118,8 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
     @override
     async def open_reader(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[FileReader]:
         with await self._open(key) as file:
-            size = _require_file(os.fstat(file.fileno()), key).st_size
+            state = _require_file(os.fstat(file.fileno()), key)
+            size = state.st_size
             if offset > size:
                 raise RangeInvalidError(size)
             rest = size - offset
@@ -126,6 +127,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
                 file,
                 key,
                 size=size,
+                version=f"{state.st_ino}-{state.st_mtime_ns}",
                 offset=offset,
                 length=rest if length is None else min(length, rest),
                 calls=self._calls,

@@ -30,7 +30,7 @@ class ObjectReader(BlobReader):
         self.offset = offset
         self.size = _whole_size(response)
         self.length = max(0, min(self.size - offset, self.size if length is None else length))
-        self._etag = response.get("ETag")
+        self.version = self._etag = response.get("ETag")
 
     @property
     def etag(self) -> str | None:

@@ -157,7 +157,14 @@ def hints():
 @pytest.fixture
 def hinted(services, hints):
     """The service as it is where processes share a cache, which may say what is no longer true."""
-    return BlobService(services.storage, services.links, hints, guard=services.guard, trash=services.trash)
+    return BlobService(
+        services.storage,
+        services.links,
+        hints,
+        guard=services.guard,
+        trash=services.trash,
+        damage=services.damage,
+    )
 
 
 async def test_hint_spares_a_pull_the_link(services, blob, hints, hinted):

@@ -12,6 +12,7 @@ from core import layout, media_types
 from core.digest import Digest, StandardHasher
 from core.errors import (
     BlobUnknownError,
+    ContentDamagedError,
     DigestMismatchError,
     ImageLayoutError,
     ManifestBlobUnknownError,
@@ -225,9 +226,31 @@ async def test_what_is_not_there_cannot_be_exported(source, path):
 async def test_damaged_blob_is_not_exported(source, path):
     await source.push(APP, V1, b"a")
     await source.services.storage.write(layout.blob_data(Digest.of(b"a")), b"b")
-    with pytest.raises(DigestMismatchError):
+    with pytest.raises(ContentDamagedError):
         await source.export(path, (APP, V1))
     assert not (path / blob_path(Digest.of(b"a"))).exists()
+    assert not (path / "index.json").exists()
+
+
+async def test_import_heals_a_blob_that_is_known_to_be_damaged(source, target, path):
+    await source.push(APP, V1, b"a")
+    await source.export(path, (APP, V1))
+    await target.take_in(path)
+    await target.services.storage.write(layout.blob_data(Digest.of(b"a")), b"b")
+    with pytest.raises(ContentDamagedError):
+        await target.services.read_blob(APP, Digest.of(b"a"))
+    await target.take_in(path)
+    assert await target.services.read_blob(APP, Digest.of(b"a")) == b"a"
+
+
+async def test_blob_under_a_wrong_link_is_not_exported(source, path):
+    """The bytes are those that the link leads to, and not those of the digest that the image names."""
+    await source.push(APP, V1, b"a")
+    await source.services.push_blob(APP, b"b")
+    link = layout.layer_link(APP, Digest.of(b"a"))
+    await source.services.storage.write(link, Digest.of(b"b").encode())
+    with pytest.raises(DigestMismatchError):
+        await source.export(path, (APP, V1))
     assert not (path / "index.json").exists()
 
 

@@ -6,14 +6,17 @@ from dataclasses import replace
 import pytest
 
 from core import layout, media_types
+from core.damage import DamageRecords
 from core.digest import Digest
-from core.errors import BlobUnknownError, ManifestUnknownError
+from core.errors import BlobUnknownError, ContentDamagedError, ManifestUnknownError
 from core.names import RepositoryName, Tag
 from core.trash_entry import TrashKind
 from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind, Outcome
+from core.verification.verifier import VerificationOptions
+from tests.support.core_services import CoreServices
 from tests.support.verifications import OPTIONS, REPAIR, Verifications
-from tests.unit.core.verification.conftest import LAYER, NAME, OTHER_LAYER, Store
+from tests.unit.core.verification.conftest import CONFIG, LAYER, NAME, OTHER_LAYER, Store
 
 ABSENT = Digest.of(b"nobody has this")
 
@@ -57,6 +60,37 @@ async def test_damaged_layer_is_set_aside_and_a_push_heals_it(store: Store) -> N
     assert {(finding.kind, finding.outcome) for finding in healed} == {(Kind.WHOLE_AGAIN, Outcome.REBUILT)}
     assert (await store.services.manifests.get(NAME, Tag("latest"))).digest == store.image
     assert await store.verifications.run() == []
+
+
+async def read_damaged(services: CoreServices, digest: Digest, content: bytes) -> None:
+    """Damage a blob, and have a pull find it."""
+    await services.storage.write(layout.blob_data(digest), content)
+    with pytest.raises(ContentDamagedError):
+        await services.read_blob(NAME, digest)
+
+
+FAST = replace(OPTIONS, fast=True)
+ONE = replace(FAST, repository=NAME)
+
+
+@pytest.mark.parametrize("options", [OPTIONS, FAST, ONE], ids=lambda options: options.scope)
+async def test_what_a_pull_found_is_found(store: Store, options: VerificationOptions) -> None:
+    await read_damaged(store.services, store.layer, LAYER[:-1] + b"x")
+    await read_damaged(store.services, store.config, CONFIG[:-1] + b"x")
+    await store.services.storage.write(layout.blob_data(store.config), CONFIG)
+    data = only(await store.verifications.run(options), Kind.CORRUPT_DATA)
+    assert (data.digest, data.outcome) == (store.layer, Outcome.FOUND)
+    assert set(await DamageRecords(store.services.storage).listed()) == {store.layer}
+
+
+@pytest.mark.parametrize("options", [OPTIONS, FAST], ids=lambda options: options.scope)
+async def test_records_of_repaired_and_lost_data_are_removed(store: Store, options: VerificationOptions) -> None:
+    await read_damaged(store.services, store.layer, LAYER[:-1] + b"x")
+    await read_damaged(store.services, store.config, b"x")
+    await store.services.storage.delete([layout.blob_data(store.config)])
+    findings = await store.verifications.run(replace(options, repair=True))
+    assert only(findings, Kind.CORRUPT_DATA).outcome is Outcome.QUARANTINED
+    assert not await DamageRecords(store.services.storage).listed()
 
 
 async def test_sound_copy_in_the_trash_heals_without_a_push(store: Store) -> None:

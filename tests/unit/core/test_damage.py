@@ -1,0 +1,418 @@
+"""What pulls find damaged, who learns of it, and how long it counts."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.descriptor_cache.memory import InMemoryDescriptorCache
+from core import layout
+from core.damage import HASH_TRUSTED_SECONDS, RECORDS_MAX, DamageRecords, DamageWatch
+from core.digest import Digest, StandardHasher
+from core.errors import ContentDamagedError, ManifestBlobUnknownError, ObjectNotFoundError, StorageUnavailableError
+from core.media_types import OCI_INDEX, OCI_MANIFEST
+from core.names import RepositoryName
+from core.ports.blob_storage import ObjectStat
+from tests.support.content import image_index, image_manifest
+from tests.support.core_services import NOW, CoreServices, offload
+from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.streams import payload
+
+NAME = RepositoryName("a/b")
+CONTENT = payload(3 * 1024 * 1024)
+FLIPPED = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+DIGEST = Digest.of(CONTENT)
+KEY = layout.blob_data(DIGEST)
+RECORD = layout.damage_record(DIGEST)
+
+
+class Clock:
+    """A storage's clock that moves on with each reading, as the times of two writes differ."""
+
+    def __init__(self):
+        self.now = NOW
+
+    def __call__(self):
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+@pytest.fixture
+def storage():
+    return InMemoryBlobStorage(now=Clock())
+
+
+@pytest.fixture
+def services(storage):
+    return CoreServices(storage=storage)
+
+
+@pytest.fixture
+def other(storage):
+    """Another process on the same storage."""
+    return CoreServices(storage=storage)
+
+
+async def read_some(services, **options):
+    """Read a blob as a client does; return what arrived, and whether it ended well."""
+    received = bytearray()
+    try:
+        async with services.blobs.open(NAME, DIGEST, **options) as reader:
+            async for piece in reader:
+                received += piece
+    except ContentDamagedError:
+        return bytes(received), False
+    return bytes(received), True
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [FLIPPED, CONTENT[:-1], CONTENT[: 1024 * 1024], CONTENT + b"x", b"", b"x"],
+    ids=len,
+)
+async def test_damaged_blob_never_comes_whole(services, other, storage, damaged):
+    await services.push_blob(NAME, CONTENT)
+    await storage.write(KEY, damaged)
+    for reading in (other, services, other, services):
+        received, is_whole = await read_some(reading)
+        assert not is_whole
+        assert len(received) < max(1, len(damaged))
+    assert RECORD in await services.keys()
+
+
+async def test_sound_blob_comes_whole(services, storage):
+    for content in (b"", b"x", CONTENT):
+        digest = await services.push_blob(NAME, content)
+        assert await services.read_blob(NAME, digest) == content
+    assert not [key async for key, _ in storage.walk(layout.DAMAGED)]
+
+
+async def test_push_looks_and_heals(services, other, storage):
+    await services.push_blob(NAME, CONTENT)
+    await storage.write(KEY, FLIPPED)
+    assert (await other.blobs.stat(NAME, DIGEST)).size == len(CONTENT)
+    assert await read_some(services) != (CONTENT, True)
+    await other.damage.poll()
+    for each in (services, other):
+        with pytest.raises(ContentDamagedError):
+            await each.blobs.stat(NAME, DIGEST)
+        assert await each.blobs.mount(RepositoryName("c"), DIGEST, source=NAME) is None
+        assert await each.blobs.redirect_url(NAME, DIGEST) is None
+    await services.push_blob(NAME, CONTENT)
+    assert RECORD not in await services.keys()
+    assert (await other.blobs.stat(NAME, DIGEST)).size == len(CONTENT)
+    assert await read_some(other) == (CONTENT, True)
+
+
+async def test_cached_descriptor_does_not_hide_damage(storage):
+    services = CoreServices(storage=storage, cache=InMemoryDescriptorCache(now=lambda: NOW))
+    await services.push_blob(NAME, CONTENT)
+    await storage.write(KEY, FLIPPED)
+    await read_some(services)
+    with pytest.raises(ContentDamagedError):
+        await services.blobs.stat(NAME, DIGEST)
+    manifest = image_manifest(b"{}", [CONTENT])
+    await services.push_blob(NAME, b"{}")
+    with pytest.raises(ManifestBlobUnknownError) as caught:
+        await services.manifests.put(NAME, manifest, OCI_MANIFEST)
+    assert caught.value.digests == (DIGEST,)
+
+
+async def test_blob_that_another_registry_replaced_counts_no_more(services, other, storage):
+    await services.push_blob(NAME, CONTENT)
+    await storage.write(KEY, FLIPPED)
+    await read_some(services)
+    await other.damage.poll()
+    await storage.write(KEY, CONTENT)
+    assert (await services.blobs.stat(NAME, DIGEST)).size == len(CONTENT)
+    assert await read_some(other) == (CONTENT, True)
+    assert RECORD not in await services.keys()
+
+
+async def test_record_of_sound_data_refuses_no_pull(services, other, storage):
+    """The process that wrote it may have broken memory."""
+    await services.push_blob(NAME, CONTENT)
+    await DamageRecords(storage).write(DIGEST, await storage.stat(KEY))
+    await other.damage.poll()
+    with pytest.raises(ContentDamagedError):
+        await other.blobs.stat(NAME, DIGEST)
+    assert await read_some(other, length=10) == (b"", False)
+    assert await read_some(other) == (CONTENT, True)
+    assert RECORD not in await services.keys()
+    assert (await other.blobs.stat(NAME, DIGEST)).size == len(CONTENT)
+
+
+async def test_known_damage_is_refused_at_once(services, storage):
+    await services.push_blob(NAME, CONTENT)
+    await storage.write(KEY, FLIPPED)
+    assert [len((await read_some(services))[0]) > 0 for _ in range(4)] == [True, True, False, False]
+    for part in ({"offset": 5}, {"length": 5}):
+        assert await read_some(services, **part) == (b"", False)
+
+
+async def test_size_that_was_pushed_is_certain(services, storage):
+    await services.push_blob(NAME, CONTENT)
+    await storage.write(KEY, CONTENT[:-1])
+    with pytest.raises(ContentDamagedError):
+        await services.blobs.stat(NAME, DIGEST)
+    assert await read_some(services) == (b"", False)
+    assert RECORD in await services.keys()
+
+
+@pytest.fixture
+async def image(services):
+    """The manifest of an image with the blob."""
+    await services.push_blob(NAME, b"{}")
+    await services.push_blob(NAME, CONTENT)
+    return (await services.manifests.put(NAME, image_manifest(b"{}", [CONTENT]), OCI_MANIFEST)).digest
+
+
+async def test_size_in_a_manifest_has_the_blob_hashed(other, image):
+    """A thread that copies from the file would send a shorter blob whole."""
+    await other.manifests.get(NAME, image)
+    watched = await other.damage.checked(_FileReader(len(CONTENT) - 1), DIGEST)
+    assert watched.file is None
+    watched = await other.damage.checked(_FileReader(len(CONTENT)), DIGEST)
+    assert watched.file is not None
+    watched = await other.damage.checked(_FileReader(len(CONTENT)), DIGEST, size=5)
+    assert watched.file is None
+
+
+class _FileReader:
+    """An open file of some size, as the folder's."""
+
+    def __init__(self, size, version=None):
+        self.size = self.length = size
+        self.version = version
+        self.offset = 0
+        self.file = object()
+        self.offload = offload
+
+    async def __aiter__(self):
+        yield CONTENT[: self.size]
+
+
+async def test_wrong_size_in_a_manifest_refuses_nothing(services, other):
+    await services.push_blob(NAME, CONTENT)
+    await services.push_blob(NAME, b"{}")
+    document = json.loads(image_manifest(b"{}", [CONTENT]))
+    document["layers"][0]["size"] += 1
+    pushed = await services.manifests.put(NAME, json.dumps(document).encode(), OCI_MANIFEST)
+    await other.manifests.get(NAME, pushed.digest)
+    assert (await other.blobs.stat(NAME, DIGEST)).size == len(CONTENT)
+    assert await read_some(other) == (CONTENT, True)
+    await other.manifests.get(NAME, pushed.digest)
+    assert (await other.damage.checked(_FileReader(len(CONTENT)), DIGEST)).file is not None
+
+
+async def test_damaged_manifest_is_recorded_and_healed(services, other, storage, image):
+    key, record = layout.blob_data(image), layout.damage_record(image)
+    content = await storage.read(key)
+    for damaged in (content[:-1], content.replace(b"sha256", b"sha257"), bytes(17 * 1024 * 1024)):
+        await storage.write(key, damaged)
+        with pytest.raises(ContentDamagedError):
+            await services.manifests.get(NAME, image)
+        assert record in await services.keys()
+        await services.manifests.put(NAME, content, OCI_MANIFEST)
+        assert record not in await services.keys()
+        assert (await other.manifests.get(NAME, image)).content == content
+
+
+async def test_index_of_a_damaged_manifest_is_refused(services, storage, image):
+    """Its client pushes the manifest again, and then the index."""
+    manifest = await storage.read(layout.blob_data(image))
+    await storage.write(layout.blob_data(image), b"garbage")
+    with pytest.raises(ContentDamagedError):
+        await services.manifests.get(NAME, image)
+    with pytest.raises(ManifestBlobUnknownError):
+        await services.manifests.put(NAME, image_index([manifest]), OCI_INDEX)
+
+
+async def test_manifest_that_is_sound_at_the_second_look_is_served(storage, services, image):
+    key = layout.blob_data(image)
+    content = await storage.read(key)
+
+    class Flaky(FaultyBlobStorage):
+        is_first = True
+
+        async def read(self, key, **options):
+            read = await super().read(key, **options)
+            if key == layout.blob_data(image) and self.is_first:
+                self.is_first = False
+                return b"garbage"
+            return read
+
+    flaky = CoreServices(storage=Flaky(storage))
+    assert (await flaky.manifests.get(NAME, image)).content == content
+    assert layout.damage_record(image) not in await services.keys()
+
+
+async def test_damaged_referrer_is_not_listed(services, storage, image):
+    await services.push_blob(NAME, b"{}")
+    content = image_manifest(subject={"mediaType": OCI_MANIFEST, "digest": image, "size": 1})
+    referrer = (await services.manifests.put(NAME, content, OCI_MANIFEST)).digest
+    assert [each.digest for each in (await services.referrers.page(NAME, image)).items] == [referrer]
+    await storage.write(layout.blob_data(referrer), content + b" ")
+    assert not (await services.referrers.page(NAME, image)).items
+
+
+@pytest.fixture
+def faulty(storage):
+    return FaultyBlobStorage(storage)
+
+
+@pytest.fixture
+def watch(faulty):
+    return DamageWatch(faulty, new_hasher=StandardHasher, offload=offload, clock=lambda: 0.0)
+
+
+@pytest.fixture
+async def damaged(services, storage):
+    """The state of a damaged blob."""
+    await services.push_blob(NAME, CONTENT)
+    await storage.write(KEY, FLIPPED)
+    return await storage.stat(KEY)
+
+
+async def test_record_waits_for_a_store_that_fails(services, faulty, watch, damaged, caplog):
+    faulty.stop_after(0)
+    await watch.report(DIGEST, damaged.size)
+    assert watch.is_suspected(DIGEST)
+    assert "not recorded yet" in caplog.text
+    with pytest.raises(StorageUnavailableError):
+        await watch.poll()
+    faulty.heal()
+    await watch.poll()
+    assert RECORD in await services.keys()
+
+
+async def test_damage_is_not_reported_while_the_store_is_away(faulty, watch, damaged, caplog):
+    faulty.fail_at(1)
+    await watch.report(DIGEST, damaged.size)
+    assert not watch.is_suspected(DIGEST)
+    assert "cannot be recorded" in caplog.text
+
+
+async def test_blob_that_was_replaced_while_it_was_read_is_not_reported(watch, damaged):
+    await watch.report(DIGEST, damaged.size + 1)
+    assert not watch.is_suspected(DIGEST)
+
+
+async def test_record_that_cannot_be_removed_does_no_harm(faulty, watch, damaged, storage, caplog):
+    await watch.report(DIGEST, damaged.size)
+    faulty.stop_after(0)
+    await watch.prove(DIGEST, len(CONTENT))
+    assert "stays" in caplog.text
+    faulty.heal()
+    await storage.write(KEY, CONTENT)
+    await watch.poll()
+    assert not await watch.is_damaged(DIGEST, await storage.stat(KEY))
+
+
+async def test_damage_is_counted_once_for_each_object(storage, damaged):
+    counted = []
+    watch = DamageWatch(
+        storage, new_hasher=StandardHasher, offload=offload, clock=lambda: 0.0, on_damage=lambda: counted.append(1)
+    )
+    for _ in range(3):
+        await watch.report(DIGEST, damaged.size)
+    await storage.write(KEY, FLIPPED)
+    await watch.report(DIGEST, damaged.size)
+    assert len(counted) == 2
+
+
+async def test_record_that_others_removed_ends(watch, damaged, storage):
+    await DamageRecords(storage).write(DIGEST, damaged)
+    await watch.poll()
+    assert await watch.is_damaged(DIGEST, damaged)
+    await watch.poll()
+    assert watch.is_suspected(DIGEST)
+    await DamageRecords(storage).remove([DIGEST])
+    await DamageRecords(storage).remove([])
+    await watch.poll()
+    assert not watch.is_suspected(DIGEST)
+
+
+async def test_own_finding_is_not_forgotten_for_its_record(watch, damaged):
+    for _ in range(2):
+        await watch.report(DIGEST, damaged.size)
+    await watch.poll()
+    reader = _FileReader(damaged.size)
+    with pytest.raises(ContentDamagedError):
+        await watch.checked(reader, DIGEST)
+
+
+async def test_checksum_counts_where_both_have_one(watch, storage, damaged):
+    await DamageRecords(storage).write(DIGEST, ObjectStat(size=damaged.size, modified_at=damaged.modified_at))
+    await watch.poll()
+    assert await watch.is_damaged(DIGEST, damaged)
+    other = ObjectStat(size=damaged.size, modified_at=damaged.modified_at, md5="00")
+    await DamageRecords(storage).write(DIGEST, other)
+    await watch.poll()
+    assert await watch.is_damaged(DIGEST, damaged)
+    await watch.prove(DIGEST, len(CONTENT))
+    await DamageRecords(storage).write(DIGEST, other)
+    await watch.poll()
+    assert not await watch.is_damaged(DIGEST, damaged)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"size": 1, "modified_at": 5, "md5": null}'])
+async def test_unreadable_record_counts_as_none(watch, storage, content):
+    await storage.write(RECORD, content)
+    await storage.write(f"{layout.DAMAGED}/sha256/garbage", b"")
+    await watch.poll()
+    assert not watch.is_suspected(DIGEST)
+    assert await DamageRecords(storage).read(Digest.of(b"another")) is None
+
+
+async def test_memory_is_bounded(watch, storage):
+    records = DamageRecords(storage)
+    for number in range(RECORDS_MAX + 1):
+        await records.write(Digest.of(b"%d" % number), ObjectStat(size=number, modified_at=NOW))
+        await watch.prove(Digest.of(b"%d" % number), number)
+    assert len(await records.listed()) == RECORDS_MAX
+    state = ObjectStat(size=9, modified_at=NOW)
+    assert not await watch.is_damaged(Digest.of(b"0"), state)
+    assert await watch.is_damaged(Digest.of(b"1"), state)
+
+
+async def test_blob_that_vanishes_while_it_is_suspected_is_unknown(watch, storage, damaged):
+    await watch.report(DIGEST, damaged.size)
+    await storage.delete([KEY])
+    with pytest.raises(ObjectNotFoundError):
+        await watch.checked(_FileReader(damaged.size), DIGEST)
+
+
+async def test_reader_that_is_left_early_ends_its_hashing(services):
+    await services.push_blob(NAME, CONTENT)
+    async with services.blobs.open(NAME, DIGEST) as reader:
+        pieces = aiter(reader)
+        assert await anext(pieces)
+        await pieces.aclose()
+
+
+async def test_object_that_was_hashed_lately_is_not_hashed_again(storage):
+    """Hashing takes as long as encrypting: a layer that everybody pulls is hashed once an hour."""
+    seconds = [0.0]
+    watch = DamageWatch(storage, new_hasher=StandardHasher, offload=offload, clock=lambda: seconds[0])
+
+    async def is_hashed(version):
+        reader = _FileReader(len(CONTENT), version)
+        checked = await watch.checked(reader, DIGEST)
+        if checked is not reader:
+            assert [piece async for piece in checked]
+        return checked is not reader
+
+    assert [await is_hashed(version) for version in (None, None, "1", "1", "2", "2")] == [True] * 3 + [
+        False,
+        True,
+        False,
+    ]
+    seconds[0] = HASH_TRUSTED_SECONDS
+    assert await is_hashed("2")
+    assert not await is_hashed("2")
+    await storage.write(KEY, CONTENT)
+    await DamageRecords(storage).write(DIGEST, await storage.stat(KEY))
+    await watch.poll()
+    assert [await is_hashed("2"), await is_hashed("2")] == [True, False]
