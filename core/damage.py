@@ -176,7 +176,7 @@ class DamageWatch:
         """
         is_whole = reader.length == reader.size
         is_doubtful = await self._is_doubtful(digest, reader.size, is_whole=is_whole)
-        is_plain = not is_doubtful and size in {None, reader.size}
+        is_plain = not is_doubtful and {size, reader.committed_size} <= {None, reader.size}
         if not is_whole or (is_plain and self._was_hashed(digest, reader.version)):
             return reader
 

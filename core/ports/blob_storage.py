@@ -40,6 +40,8 @@ class BlobReader(ABC):
     """Bytes of the whole object."""
     length: int
     """Bytes that this reader yields."""
+    committed_size: int | None = None
+    """Bytes that the object had when it was committed, where the store keeps their number apart from the content."""
     version: str | None = None
     """A text that differs after each write to the key, where the store shows one for nothing."""
     file: BinaryIO | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage, tree, writer
+from adapters.blob_storage.filesystem.committed_size import keep_size, read_size
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
 from tests.support.streams import collect, commit, payload, read_stream, stage
 
@@ -35,6 +36,30 @@ async def test_key_is_path_below_root(storage, tmp_path):
 async def test_staged_bytes_lie_where_distribution_looks(storage, tmp_path):
     await stage(storage, "/r/_uploads/1/data", b"abc")
     assert (tmp_path / "r/_uploads/1/data").read_bytes() == b"abc"
+
+
+async def test_length_of_a_commit_is_kept_beside_the_file(storage, tmp_path):
+    await stage(storage, "/r/_uploads/1/data", b"abc")
+    await commit(storage, "/r/_uploads/1/data", "/r/data")
+    await storage.move("/r/data", "/r/moved")
+    os.truncate(tmp_path / "r/moved", 4)
+    async with storage.open_reader("/r/moved") as reader:
+        assert (reader.size, reader.committed_size) == (4, 3)
+    await storage.write("/r/moved", b"abcd")
+    async with storage.open_reader("/r/moved") as reader:
+        assert reader.committed_size is None
+    os.setxattr(tmp_path / "r/moved", "user.registry.size", b"garbage")
+    async with storage.open_reader("/r/moved") as reader:
+        assert reader.committed_size is None
+
+
+def test_file_without_attributes_is_committed_all_the_same():
+    """A pipe has none, as some file systems."""
+    reading, writing = os.pipe()
+    keep_size(writing, 5)
+    assert read_size(reading) is None
+    os.close(reading)
+    os.close(writing)
 
 
 async def test_root_may_be_link_and_missing(tmp_path):

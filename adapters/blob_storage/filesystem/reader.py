@@ -52,6 +52,7 @@ class FileReader(BlobReader):
         *,
         size: int,
         version: str,
+        committed_size: int | None,
         offset: int,
         length: int,
         calls: BlockingCalls,
@@ -60,6 +61,7 @@ class FileReader(BlobReader):
         self.file = file
         self.size = size
         self.version = version
+        self.committed_size = committed_size
         self.offset = offset
         self.length = length
         self.offload = calls.run

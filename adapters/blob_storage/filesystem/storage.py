@@ -16,6 +16,7 @@ from typing import Final, ParamSpec, Self, TypeVar
 from typing_extensions import override
 
 from adapters.blob_storage.filesystem.boot import read_boot_id
+from adapters.blob_storage.filesystem.committed_size import read_size
 from adapters.blob_storage.filesystem.diagnosis import diagnose_folder
 from adapters.blob_storage.filesystem.errors import translate
 from adapters.blob_storage.filesystem.listing import Listings
@@ -128,6 +129,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
                 key,
                 size=size,
                 version=f"{state.st_ino}-{state.st_mtime_ns}",
+                committed_size=read_size(file.fileno()),
                 offset=offset,
                 length=rest if length is None else min(length, rest),
                 calls=self._calls,

@@ -8,6 +8,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from typing_extensions import override
 
+from adapters.blob_storage.filesystem.committed_size import keep_size
 from adapters.blob_storage.filesystem.errors import translate
 from adapters.blob_storage.filesystem.page_cache import PageCache
 from adapters.blob_storage.filesystem.reader import pieces
@@ -231,6 +232,7 @@ class FileWriter(BlobWriter):
         self._write_held()
         # The object is as old as its commit, not as its last byte: garbage collection spares what is young.
         os.utime(self._descriptor)
+        keep_size(self._descriptor, self._size)
         os.fsync(self._descriptor)
         self._tree.rename(self._path, target)
         self._tree.write_all(then)

@@ -182,8 +182,9 @@ async def test_size_in_a_manifest_has_the_blob_hashed(other, image):
 class _FileReader:
     """An open file of some size, as the folder's."""
 
-    def __init__(self, size, version=None):
+    def __init__(self, size, version=None, committed_size=None):
         self.size = self.length = size
+        self.committed_size = committed_size
         self.version = version
         self.offset = 0
         self.file = object()
@@ -191,6 +192,12 @@ class _FileReader:
 
     async def __aiter__(self):
         yield CONTENT[: self.size]
+
+
+async def test_size_of_the_commit_has_the_blob_hashed(other):
+    for size, is_plain in ((len(CONTENT), True), (len(CONTENT) - 1, False)):
+        watched = await other.damage.checked(_FileReader(size, committed_size=len(CONTENT)), DIGEST)
+        assert (watched.file is not None) is is_plain
 
 
 async def test_wrong_size_in_a_manifest_refuses_nothing(services, other):
