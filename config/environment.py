@@ -18,8 +18,9 @@ from config.schema.collections import ListOf, is_index
 from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.schema.scalars import Leaf, SecretText, Text
-from config.spellings import nearest, widen_bare
+from config.spellings import widen_bare
 from config.tree import Items, KeyPath, Node, Scalar, Section, Source, dotted, printable
+from config.typos import nearest
 
 PREFIX: Final = "REGISTRY_"
 PATH_VARIABLE: Final = "REGISTRY_CONFIGURATION_PATH"

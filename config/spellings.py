@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 
 from config.schema.base import SectionSchema, Sub, SubList, walk
 from config.schema.key import Key
 from config.schema.root import RootSchema
-from config.tree import Items, KeyPath, Node, Scalar, Section, Source, dotted, printable
+from config.tree import Items, KeyPath, Node, Scalar, Section, Source, dotted
+from config.typos import is_typo, nearest
 
 _GUARDING_KEYS: Final = frozenset({"access", "auth", "http.tls", "proxy"})
 """Keys whose misspelling must not pass as an unknown key: without them everybody may push, or listen."""
+_EXTENSION: Final = "x-"
+"""Begins keys that hold YAML anchors, as in compose files."""
 
 
 def widen_bare(root: Section) -> None:
@@ -92,7 +94,7 @@ class UnknownKey:
     nearest: str | None
     """The dotted name of the key that was probably meant."""
     must_stop: bool
-    """Whether leaving it out would open what it was to close."""
+    """Whether leaving it out would open what it was to close, or lose a value that was misspelt."""
 
     def explain(self) -> str:
         """Say it in one line."""
@@ -116,7 +118,7 @@ def _unknown_in(section: type[SectionSchema], node: Section, path: KeyPath) -> I
                 path=here,
                 source=child.source,
                 nearest=meant,
-                must_stop=section.refuses_unknown or meant in _GUARDING_KEYS,
+                must_stop=section.refuses_unknown or meant in _GUARDING_KEYS or _is_misspelt(name, known, node),
             )
         else:
             yield from _unknown_below(field, child, here)
@@ -131,14 +133,15 @@ def _unknown_below(field: Key[Any], node: Node, path: KeyPath) -> Iterator[Unkno
                 yield from _unknown_in(field.section, item, (*path, index))
 
 
+def _is_misspelt(name: str, siblings: Iterable[str], node: Section) -> bool:
+    """Whether a key is a typo of one that is not given; with both given, the value that was meant is there."""
+    meant = nearest(name.lower(), siblings)
+    return meant is not None and meant not in node and is_typo(name.lower(), meant) and not name.startswith(_EXTENSION)
+
+
 def _nearest_key(name: str, siblings: Iterable[str], path: KeyPath) -> str | None:
     """Name a sibling that is spelt alike, else a key of that very name elsewhere."""
     alike = nearest(name.lower(), siblings)
     if alike is not None:
         return dotted((*path, alike))
     return next((dotted(known.path) for known in walk(RootSchema) if known.path[-1] == name.lower()), None)
-
-
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that `word` was probably meant to be."""
-    return next(iter(get_close_matches(printable(word), list(candidates), n=1, cutoff=0.7)), None)

@@ -28,6 +28,8 @@ _WAITING_MAX: Final = 256
 """How many verifications may be under way or wait for a thread; more are sent away with 429, at no cost."""
 RETRY_AFTER_SECONDS: Final = 2
 _COST_DEFAULT: Final = 10
+_NO_USERS: Final = b"#\n"
+"""What a folder in the place of the file counts as: Debian's own configuration names one, and distribution starts."""
 
 _logger = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class HtpasswdAuthenticator(Authenticator):
 
     def __init__(self, *, realm: str, path: str, clock: Callable[[], float], groups: GroupFile | None = None) -> None:
         self._realm = realm
-        self._file = WatchedFile(path, "the htpasswd file", _parse)
+        self._file = WatchedFile(path, "the htpasswd file", _parse, of_folder=_NO_USERS)
         self._groups = groups
         self._cache = CredentialCache(clock)
         self._seen: _Users | None = None

@@ -38,12 +38,14 @@ class WatchedFile(Generic[T]):
         path: may be a symbolic link, whose target counts.
         what: what the file is, for messages: `the htpasswd file`.
         parse: raises `CredentialSourceError` with what is wrong, without the path.
+        of_folder: what a folder at the path counts as when the file is read first; None refuses it.
     """
 
-    def __init__(self, path: str, what: str, parse: Callable[[bytes], T]) -> None:
+    def __init__(self, path: str, what: str, parse: Callable[[bytes], T], *, of_folder: bytes | None = None) -> None:
         self._path = path
         self._what = what
         self._parse = parse
+        self._of_folder = of_folder
         self._value: T | None = None
         self._signature: _Signature | None = None
         """What the file looked like when it was read last; None while it must be read again in any case."""
@@ -82,6 +84,11 @@ class WatchedFile(Generic[T]):
             self._signature = signature if is_settled else None
             try:
                 content = await asyncio.to_thread(self._read)
+            except IsADirectoryError as error:
+                if self._of_folder is None or self._value is not None:
+                    raise self._refuse("is a folder", of="folder") from error
+                _logger.warning("%s %s is a folder and counts as empty: name a file in it", self._what, self._path)
+                content = self._of_folder
             except OSError as error:
                 raise self._refuse(error.strerror or "cannot be read", of=error.strerror) from error
             value = self._value

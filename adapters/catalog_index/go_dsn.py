@@ -147,7 +147,7 @@ def _parse_network(text: str) -> tuple[str, int, str | None]:
 
 
 def _parse_host(address: str) -> tuple[str, int]:
-    matched = re.fullmatch(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::(\d*))?", address)
+    matched = re.fullmatch(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::([0-9]{0,9}))?", address)
     if not matched:
         raise DsnInvalidError("the DSN's address must be host:port, an IPv6 host in [ ]")
     port = int(matched[3] or DEFAULT_PORT)

@@ -1,5 +1,6 @@
 """The composition root: `Container`, and what others need of it."""
 
+from config.container.checking import check_settings
 from config.container.events import event_endpoints
 from config.container.graph import Container
 from config.container.layouts import read_image_layout, write_image_layout
@@ -8,6 +9,7 @@ from config.container.surroundings import HashingThreads, new_id, utc_now
 __all__ = [
     "Container",
     "HashingThreads",
+    "check_settings",
     "event_endpoints",
     "new_id",
     "read_image_layout",

@@ -30,7 +30,7 @@ class LogSchema(SectionSchema):
 
     settings = LogSettings
 
-    level = Choice("level", "The least severe level that is logged.", LogLevel)
+    level = Choice("level", "The least severe level that is logged.", LogLevel, any_case=True)
     formatter = Choice("formatter", "How a line of the application log looks.", LogFormatter)
     # marshmallow takes declared keys off the class, so this does not hide its own `fields`.
     fields = TextMap("fields", "Static fields in every line.")  # type: ignore[assignment]
@@ -46,11 +46,11 @@ class LogSchema(SectionSchema):
         problems = {name: [problem] for name, text in levels.items() if (problem := _tell(name, text))}
         if problems:
             raise ValidationError({"levels": problems})
-        return values | {"levels": {name: _LEVELS[text] for name, text in levels.items()}}
+        return values | {"levels": {name: _LEVELS[text.lower()] for name, text in levels.items()}}
 
 
 def _tell(name: str, text: str) -> str | None:
-    if text not in _LEVELS:
+    if text.lower() not in _LEVELS:
         return f"must be one of {', '.join(_LEVELS)}"
     if name.partition(".")[0] in TALKATIVE:
         return "cannot be set: below `warn` this library logs credentials"

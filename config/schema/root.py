@@ -169,7 +169,7 @@ class RootSchema(SectionSchema):
 
     version = Text("version", "The version of the format.", choices=("0.1",), required="must be given as 0.1")
     log = Sub("log", "Logs.", LogSchema)
-    old_log_level = Choice("loglevel", "Old spelling of `log.level`.", LogLevel, replaced_by="log.level")
+    old_log_level = Choice("loglevel", "Old spelling of `log.level`.", LogLevel, any_case=True, replaced_by="log.level")
     storage = Sub("storage", "Where images lie.", StorageSchema, may_be_bare=True, required=NO_DRIVER)
     auth = Sub("auth", "Who may come in.", AuthSchema, may_be_bare=True)
     access = Sub("access", "Who may do what.", AccessSchema)

@@ -189,13 +189,28 @@ class Duration(Leaf[float]):
 
 
 class Choice(Leaf[E], Generic[E]):
-    """One word of an enumeration, exact; `allows_lower` also takes all of it in lower case."""
+    """One word of an enumeration, exact.
 
-    def __init__(self, key: str, doc: str, words: type[E], *, allows_lower: bool = False, **options: Any) -> None:
+    Args:
+        allows_lower: also takes all of it in lower case.
+        any_case: takes upper and lower case in any mixture.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        doc: str,
+        words: type[E],
+        *,
+        allows_lower: bool = False,
+        any_case: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(key, doc, **options)
         self.words = {word.value: word for word in words}
         if allows_lower:
             self.words |= {word.value.lower(): word for word in words}
+        self.any_case = any_case
         self.shown = ", ".join(words)
 
     @override
@@ -204,13 +219,16 @@ class Choice(Leaf[E], Generic[E]):
 
     @override
     def read(self, scalar: Scalar) -> E:
-        if scalar.text not in self.words:
+        text = scalar.text.lower() if self.any_case else scalar.text
+        if text not in self.words:
             raise ValidationError(f"must be one of {self.shown}, not {_shown(scalar)}")
-        return self.words[scalar.text]
+        return self.words[text]
 
     @override
     def json_schema(self) -> JsonObject:
-        return {"enum": list(self.words)}
+        # JSON Schema has no pattern that ignores case; these are the spellings that people use.
+        spellings = (str.lower, str.upper, str.capitalize) if self.any_case else (str,)
+        return {"enum": [spell(word) for spell in spellings for word in self.words]}
 
 
 def _shown(scalar: Scalar) -> str:

@@ -25,6 +25,10 @@ def _run(arguments: Namespace) -> int:
 
 def _check(arguments: Namespace) -> int:
     loaded = load(find_path(arguments.file))
+    # Here and not above, so that `config schema` starts without a web server.
+    from config.container import check_settings  # noqa: PLC0415
+
+    check_settings(loaded.settings)
     for value in loaded.effective:
         sys.stdout.write(value.line() + "\n")
     for warning in loaded.warnings:

@@ -17,9 +17,10 @@ def _run(arguments: Namespace) -> int:
     configure_logging(loaded.settings.log)
     _report(loaded)
     # Here and not above, so that the other commands start without a web server and storage SDKs.
-    from config.container import Container  # noqa: PLC0415
+    from config.container import Container, check_settings  # noqa: PLC0415
     from entrypoints.http.server import serve  # noqa: PLC0415
 
+    check_settings(loaded.settings)
     return serve(loaded, Container(settings=loaded.settings), load=lambda: load(path))
 
 

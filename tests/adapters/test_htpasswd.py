@@ -90,6 +90,28 @@ async def test_useless_file_stops_the_start(tmp_path, content, said):
     assert "hunter2" not in str(raised.value)
 
 
+async def test_folder_in_the_place_of_the_file_lets_nobody_in(tmp_path, caplog):
+    """Debian's own configuration names one, and its registry starts with it."""
+    folder = tmp_path / "htpasswd"
+    folder.mkdir()
+    async with opened(folder) as authenticator:
+        assert "is a folder and counts as empty" in caplog.text
+        assert not await is_let_in(authenticator, "alice", "secret")
+        assert await authenticator.authenticate(None) == ANONYMOUS
+        folder.rmdir()
+        write_htpasswd(folder, alice="secret")
+        assert await is_let_in(authenticator, "alice", "secret")
+        folder.unlink()
+        folder.mkdir()
+        assert await is_let_in(authenticator, "alice", "secret")
+    assert "is a folder; what was read before stays" in caplog.text
+
+
+async def test_folder_in_the_place_of_groups_is_refused(tmp_path):
+    with pytest.raises(CredentialSourceError, match="is a folder"):
+        await GroupFile(str(tmp_path)).of("alice")
+
+
 async def test_clients_that_know_nobody_are_anonymous(tmp_path):
     """containers/image answers a Basic challenge with `:` when it has no credentials."""
     async with opened(write_htpasswd(tmp_path / "htpasswd", alice="secret")) as authenticator:

@@ -40,6 +40,22 @@ def config_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    "dsn", ["nope", "u:hunter2@tcp(db:99999)/x", f"u:hunter2@tcp(db:{'9' * 5000})/x", "u@tcp(db/x"]
+)
+@pytest.mark.parametrize("command", [["config", "check"], ["serve"], ["catalog", "rebuild"]], ids=" ".join)
+def test_malformed_dsn_is_refused_before_anything_starts(
+    command: list[str], dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(f"{MINIMAL}catalog: {{backend: MYSQL, mysql: {{dsn: '{dsn}'}}}}\n", encoding="utf-8")
+    assert main([*command, str(path)]) == ExitCode.FAILURE
+    problems = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(problems) == 1
+    assert problems[0].startswith("configuration error: `catalog.mysql.dsn` (SEARCH_BACKEND_MYSQL): ")
+    assert "hunter2" not in problems[0]
+
+
 def test_check_prints_values_with_sources(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "check", str(config_file)]) == 0
     out, err = capsys.readouterr()
@@ -60,9 +76,9 @@ def test_check_takes_the_path_from_the_variable(
 
 
 def test_check_shows_unknown_keys_as_warnings(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config_file.write_text(MINIMAL + "htp: {}\n", encoding="utf-8")
+    config_file.write_text(MINIMAL + "x-http: {}\n", encoding="utf-8")
     assert main(["config", "check", str(config_file)]) == 0
-    assert capsys.readouterr().err == (f"warning: {config_file}:3: `htp` is not a known key; did you mean `http`?\n")
+    assert capsys.readouterr().err == (f"warning: {config_file}:3: `x-http` is not a known key; did you mean `http`?\n")
 
 
 def test_check_exits_1_with_one_line_per_problem(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from config.json_schema import describe_file
 from config.logging import ACCESS_LOGGER, configure_logging, request_id_variable, trace_id_variable
 from config.settings import AccessLogFormat, LogFormatter, LogLevel, LogSettings, Secret
 from tests.support.configuration import MINIMAL, LoadText, problems_of
@@ -124,6 +125,21 @@ def test_single_loggers_have_levels_of_their_own_for_a_while(logs: Logs) -> None
     logs.configure()
     below.debug("not seen")
     assert [line.split("msg=")[1] for line in logs.lines()] == ["seen"]
+
+
+@pytest.mark.parametrize("text", ["INFO", "Info", "info", "iNFO"])
+def test_levels_are_read_in_any_case(load_text: LoadText, text: str) -> None:
+    """As in distribution, which lowers them."""
+    for line in (f"log: {{level: {text}}}", f"loglevel: {text}", f"log: {{levels: {{a: {text}}}}}"):
+        log = load_text(f"{MINIMAL}{line}\n").settings.log
+        assert (log.level, log.levels.get("a", LogLevel.INFO)) == (LogLevel.INFO, LogLevel.INFO)
+    assert load_text(MINIMAL, {"REGISTRY_LOG_LEVEL": text}).settings.log.level is LogLevel.INFO
+    assert "must be one of" in problems_of(load_text, f"{MINIMAL}log: {{level: {text}X}}\n")[0]
+
+
+def test_levels_are_read_in_any_case_from_json_too() -> None:
+    enum = describe_file()["properties"]["log"]["properties"]["level"]["enum"]
+    assert {"debug", "INFO", "Warn"} <= set(enum)
 
 
 def test_levels_of_loggers_are_read(load_text: LoadText) -> None:

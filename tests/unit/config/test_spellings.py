@@ -90,12 +90,11 @@ def test_drivers_of_both_spellings_are_one(load_text: LoadText) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("htttp: {addr: ':1'}", "`htttp` is not a known key; did you mean `http`?"),
-        ("http: {adr: ':1'}", "`http.adr` is not a known key; did you mean `http.addr`?"),
-        ("HTTP: {addr: ':1'}", "`HTTP` is not a known key; did you mean `http`?"),
+        ("x-http: {addr: ':1'}", "`x-http` is not a known key; did you mean `http`?"),
+        ("http: {addr: ':1', adress: ':2'}", "`http.adress` is not a known key; did you mean `http.addr`?"),
+        ("logging: {level: info}", "`logging` is not a known key"),
         ("log: {maxentries: 5}", "`log.maxentries` is not a known key; did you mean `catalog.maxentries`?"),
         ("xyzzy: 1", "`xyzzy` is not a known key"),
-        ("health: {tcp: [{addr: 'x:1', treshold: 3}]}", "did you mean `health.tcp[0].threshold`?"),
         ("'a\\x1b[0m': 1", "is not a known key"),
     ],
 )
@@ -116,8 +115,20 @@ def test_unknown_keys_are_warned_about(load_text: LoadText, line: str, said: str
         ("Auth: {htpasswd: {realm: r, path: p}}", "`Auth` is not a known key; did you mean `auth`?"),
         ("http: {TLS: {certificate: c, key: k}}", "`http.TLS` is not a known key; did you mean `http.tls`?"),
         ("Proxy: {remoteurl: 'http://x'}", "`Proxy` is not a known key; did you mean `proxy`?"),
+        ("htttp: {addr: ':1'}", "`htttp` is not a known key; did you mean `http`?"),
+        ("htpt: {addr: ':1'}", "`htpt` is not a known key; did you mean `http`?"),
+        ("HTTP: {addr: ':1'}", "`HTTP` is not a known key; did you mean `http`?"),
+        ("lgo: {level: info}", "`lgo` is not a known key; did you mean `log`?"),
+        ("notification: {endpoints: []}", "`notification` is not a known key; did you mean `notifications`?"),
+        ("notfication: {endpoints: []}", "`notfication` is not a known key; did you mean `notifications`?"),
+        ("retenton: {}", "`retenton` is not a known key; did you mean `retention`?"),
+        ("http: {adr: ':1'}", "`http.adr` is not a known key; did you mean `http.addr`?"),
+        ("http: {adress: ':1'}", "`http.adress` is not a known key; did you mean `http.addr`?"),
+        ("http: {address: ':1'}", "`http.address` is not a known key; did you mean `http.addr`?"),
+        ("http: {tsl: {certificate: c, key: k}}", "`http.tsl` is not a known key; did you mean `http.tls`?"),
+        ("health: {tcp: [{addr: 'x:1', treshold: 3}]}", "did you mean `health.tcp[0].threshold`?"),
     ],
 )
-def test_misspelt_guards_stop_the_start(load_text: LoadText, lines: str, said: str) -> None:
+def test_misspelt_keys_stop_the_start(load_text: LoadText, lines: str, said: str) -> None:
     [problem] = problems_of(load_text, MINIMAL + lines + "\n")
     assert said in problem
