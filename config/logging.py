@@ -19,8 +19,10 @@ from config.log_formats import (
     LogstashFormatter,
     TextFormatter,
 )
+from config.log_handler import DroppingHandler
 from config.settings import AccessLogFormat, LogFormatter, LogLevel, LogSettings
 from config.settings.log import TALKATIVE
+from config.streams import UnblockedStream
 
 ACCESS_LOGGER: Final = "registry.access"
 """The logger whose records are requests: their fields are distribution's `http.request.*` and `http.response.*`."""
@@ -50,20 +52,36 @@ _single_levels: Final[set[str]] = set()
 """Loggers that have a level of their own; logging is global, and so is the memory of what was done to it."""
 
 
-def configure_logging(settings: LogSettings, *, stderr: TextIO | None = None, stdout: TextIO | None = None) -> None:
+def configure_logging(
+    settings: LogSettings, *, waits: bool = True, stderr: TextIO | None = None, stdout: TextIO | None = None
+) -> None:
     """Set up both logs, replacing what was set up before; may be called again with new settings.
 
     Args:
         settings: levels, formats and static fields.
+        waits: whether a line waits for the reader of a pipe; commands do, servers do not.
         stderr: where the application log goes instead.
         stdout: where the access log goes instead.
     """
-    _replace_handlers(logging.getLogger(), stderr or sys.stderr, _formatter(settings, settings.formatter))
+    if waits or stderr or stdout:
+        handler: logging.Handler = logging.StreamHandler(stderr or sys.stderr)
+        access_handler: logging.Handler = logging.StreamHandler(stdout or sys.stdout)
+    else:
+        handler = DroppingHandler(UnblockedStream(2), "the application log")
+        access_handler = DroppingHandler(UnblockedStream(1), "the access log")
+    _replace_handlers(logging.getLogger(), handler, _formatter(settings, settings.formatter))
     _set_levels(settings)
     access = logging.getLogger(ACCESS_LOGGER)
-    _replace_handlers(access, stdout or sys.stdout, _access_formatter(settings))
+    _replace_handlers(access, access_handler, _access_formatter(settings))
     access.propagate = False
     access.setLevel(_OFF if settings.access_log_disabled else logging.INFO)
+
+
+def flush_logs() -> None:
+    """Write the lines that wait for a slow reader, as far as it has made room; to be called about once a second."""
+    for logger in (logging.getLogger(), logging.getLogger(ACCESS_LOGGER)):
+        for handler in logger.handlers:
+            handler.flush()
 
 
 def request_fields() -> Mapping[str, str]:
@@ -95,9 +113,10 @@ def _set_levels(settings: LogSettings) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[settings.level]))
 
 
-def _replace_handlers(logger: logging.Logger, stream: TextIO, formatter: logging.Formatter) -> None:
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-    handler = logging.StreamHandler(stream)
+def _replace_handlers(logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:
+    for former in list(logger.handlers):
+        logger.removeHandler(former)
+        if isinstance(former, DroppingHandler):
+            former.close()
     handler.setFormatter(formatter)
     logger.addHandler(handler)

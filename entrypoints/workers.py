@@ -18,6 +18,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from config.logging import flush_logs
 from entrypoints.service_manager import BEATS_PER_PERIOD, NOBODY, Reports, ServiceManager
 
 _logger = logging.getLogger(__name__)
@@ -258,6 +259,7 @@ class Supervisor:
         if self._service.watchdog_seconds:
             self._service.alive()
         self._looked_at = now
+        flush_logs()
 
     def _kill_stuck(self, now: float, period_seconds: float) -> None:
         if now - self._looked_at > period_seconds:

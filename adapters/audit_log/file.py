@@ -3,6 +3,9 @@
 import asyncio
 import fcntl
 import os
+import select
+import stat
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +20,10 @@ from core.errors import AuditUnavailableError
 from core.ports.audit_log import AuditEvent, AuditLog
 
 _MODE: Final = 0o640
-_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+"""Of files, pipes alone do not block: `/dev/stdout`, or a named pipe."""
+PATIENCE_SECONDS: Final = 2.0
+"""How long lines wait for the reader of a pipe that takes nothing."""
 
 
 class _Batch:
@@ -35,14 +41,18 @@ class FileAuditLog(AuditLog):
     Lines that come while others are written go together, with one fsync for all.
 
     Args:
-        path: of the file; made if it is not there, its folder is not.
+        path: of the file, which is made if it is not there, while its folder is not; or of a pipe.
         sync: whether a line counts as written only once it is on disk.
+        patience_seconds: how long lines wait for the reader of a pipe that takes nothing.
     """
 
-    def __init__(self, path: Path, *, sync: bool = False) -> None:
+    def __init__(self, path: Path, *, sync: bool = False, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.name = str(path)
         self._path = path
         self._sync = sync
+        self._patience_seconds = patience_seconds
+        self._is_stuck = False
+        self._is_torn = False
         self._descriptor = -1
         self._next = _Batch()
         self._turn = asyncio.Lock()
@@ -83,9 +93,35 @@ class FileAuditLog(AuditLog):
 
     def _write(self, lines: Sequence[bytes]) -> None:
         with self._opened() as descriptor:
-            _append(descriptor, b"".join(lines))
-            if self._sync:
-                os.fdatasync(descriptor)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                _append(descriptor, b"".join(lines))
+                if self._sync:
+                    os.fdatasync(descriptor)
+            else:
+                self._pass_on(descriptor, b"".join(lines))
+
+    def _pass_on(self, descriptor: int, content: bytes) -> None:
+        """Write to a pipe; while its reader takes nothing, later lines do not wait.
+
+        Raises:
+            OSError: the reader takes nothing. The beginning that it took cannot be taken back.
+        """
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        ends = time.monotonic() + (0 if self._is_stuck else self._patience_seconds)
+        # What was given up in its middle must not take the next line with it.
+        content = b"\n" + content if self._is_torn else content
+        while content:
+            try:
+                written = os.write(descriptor, content)
+                self._is_torn = content[written - 1 : written] != b"\n"
+                content = content[written:]
+            except BlockingIOError:
+                left_seconds = ends - time.monotonic()
+                if left_seconds <= 0 or not poll.poll(left_seconds * 1000):
+                    self._is_stuck = True
+                    raise
+        self._is_stuck = False
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
@@ -120,8 +156,7 @@ def _append(descriptor: int, content: bytes) -> None:
     Raises:
         OSError: nothing was written.
     """
-    status = os.fstat(descriptor)
-    size = status.st_size
+    size = os.fstat(descriptor).st_size
     # Somebody was killed in the middle of a line; it must not take the next one with it.
     if size and os.pread(descriptor, 1, size - 1) not in {b"\n", b""}:
         content = b"\n" + content

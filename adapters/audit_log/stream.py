@@ -1,6 +1,7 @@
 """Audit logs on an open descriptor, and nowhere."""
 
-import os
+import asyncio
+from typing import Final, Protocol
 
 from typing_extensions import override
 
@@ -8,37 +9,84 @@ from adapters.audit_log.lines import format_event
 from core.errors import AuditUnavailableError
 from core.ports.audit_log import AuditEvent, AuditLog
 
+PATIENCE_SECONDS: Final = 2.0
+"""How long a line waits for a reader that takes nothing; while it takes nothing, later lines do not wait."""
+
+
+class Stream(Protocol):
+    """A descriptor that does not wait for its reader."""
+
+    def fileno(self) -> int:
+        """Return a descriptor to wait on."""
+
+    def write(self, content: bytes) -> int:
+        """Write a beginning of `content`, and return its length; raise `BlockingIOError` if there is no room."""
+
 
 class StreamAuditLog(AuditLog):
-    """Writes to standard output, whoever reads it there.
+    """Writes to standard output, whatever reads it there.
 
     Lines of several processes do not mix: the kernel writes up to 4 KiB to a pipe in one piece, and only names of
     absurd length make a line longer.
 
     Args:
-        descriptor: open for writing; stays open.
+        stream: where lines go; stays open.
+        patience_seconds: how long a line waits for a reader that takes nothing.
     """
 
     name = "standard output"
 
-    def __init__(self, descriptor: int = 1) -> None:
-        self._descriptor = descriptor
+    def __init__(self, stream: Stream, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._stream = stream
+        self._patience_seconds = patience_seconds
+        self._turn = asyncio.Lock()
+        self._is_stuck = False
+        self._is_torn = False
 
     @override
     async def record(self, event: AuditEvent) -> None:
         line = format_event(event)
         try:
-            while line:
-                line = line[os.write(self._descriptor, line) :]
+            async with asyncio.timeout(0 if self._is_stuck else self._patience_seconds):
+                async with self._turn:
+                    await self._write(line)
+            self._is_stuck = False
+        except TimeoutError as error:
+            self._is_stuck = True
+            raise self._unavailable("its reader takes nothing") from error
         except OSError as error:
-            raise AuditUnavailableError(f"the audit log on {self.name} cannot be written: {error.strerror}") from error
+            raise self._unavailable(error.strerror) from error
+
+    async def _write(self, line: bytes) -> None:
+        # What was given up in its middle must not take the next line with it.
+        left = b"\n" + line if self._is_torn else line
+        while left:
+            try:
+                written = self._stream.write(left)
+            except BlockingIOError:
+                await self._room()
+                continue
+            self._is_torn = written < len(left)
+            left = left[written:]
+
+    async def _room(self) -> None:
+        loop = asyncio.get_running_loop()
+        room = asyncio.Event()
+        loop.add_writer(self._stream.fileno(), room.set)
+        try:
+            await room.wait()
+        finally:
+            loop.remove_writer(self._stream.fileno())
 
     @override
     def check(self) -> None:
         try:
-            os.fstat(self._descriptor)
+            self._stream.fileno()
         except OSError as error:
-            raise AuditUnavailableError(f"the audit log on {self.name} cannot be written: {error.strerror}") from error
+            raise self._unavailable(error.strerror) from error
+
+    def _unavailable(self, reason: str | None) -> AuditUnavailableError:
+        return AuditUnavailableError(f"the audit log on {self.name} cannot be written: {reason}")
 
 
 class DisabledAuditLog(AuditLog):

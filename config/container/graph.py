@@ -60,6 +60,7 @@ from config.policies import KeptTags, access_policy, manifest_policy, retention_
 from config.settings import (
     Settings,
 )
+from config.streams import UnblockedStream
 from core import layout
 from core.collection.collector import JOB, Collector
 from core.collection.guard import CollectionGuard
@@ -133,7 +134,7 @@ class Container(DeclarativeContainer):
     audit_log = Selector(
         settings.provided.audit.kind,
         disabled=Singleton(DisabledAuditLog),
-        stream=Singleton(StreamAuditLog),
+        stream=Singleton(StreamAuditLog, Singleton(UnblockedStream, 1)),
         file=Singleton(FileAuditLog, Singleton(Path, settings.provided.audit.file), sync=settings.provided.audit.sync),
     )
 

@@ -14,7 +14,7 @@ _logger = logging.getLogger(__name__)
 def _run(arguments: Namespace) -> int:
     path = find_path(arguments.file)
     loaded = load(path)
-    configure_logging(loaded.settings.log)
+    configure_logging(loaded.settings.log, waits=False)
     _report(loaded)
     # Here and not above, so that the other commands start without a web server and storage SDKs.
     from config.container import Container, check_settings  # noqa: PLC0415

@@ -10,14 +10,14 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from config.container import Container, event_endpoints, utc_now
 from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors, service_environment
-from config.logging import configure_logging
+from config.logging import configure_logging, flush_logs
 from config.settings import HttpSettings, Settings, StorageKind
 from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
@@ -41,6 +41,9 @@ from entrypoints.watch import FileWatch
 from entrypoints.workers import Supervisor, Worker, usable_cores
 
 _logger = logging.getLogger(__name__)
+
+_FLUSH_SECONDS: Final = 1.0
+"""How often the lines of logs are tried again that a slow reader left no room for."""
 
 
 def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
@@ -217,7 +220,7 @@ class _Serving:
         if self.worker.is_first:
             switch_audit = SwitchAudit(self.container.audit_log(), settings, now=utc_now)
             self.reloader.appliers.append(switch_audit.apply)
-        async with _running(self.reloader.run()), _running(_beat(self.worker.reports)):
+        async with _running(self.reloader.run()), _running(_beat(self.worker.reports)), _running(_flush_logs()):
             await stopping.wait()
         if self.worker.is_alone:
             _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
@@ -276,7 +279,7 @@ class TlsPart:
 def _prepare_reloads(
     reloader: Reloader, app: web.Application, listener: Listener, container: Container, observation: WorkerObservation
 ) -> None:
-    reloader.appliers.append(lambda settings: configure_logging(settings.log))
+    reloader.appliers.append(lambda settings: configure_logging(settings.log, waits=False))
     switches = app[SWITCHES]
     reloader.appliers.append(switches.apply)
     observation.watch_read_only(lambda: switches.is_read_only)
@@ -311,6 +314,12 @@ async def _beat(reports: Reports) -> None:
     while reports.beat_seconds:
         reports.alive()
         await asyncio.sleep(reports.beat_seconds)
+
+
+async def _flush_logs() -> None:
+    while True:
+        await asyncio.sleep(_FLUSH_SECONDS)
+        flush_logs()
 
 
 async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: float) -> None:

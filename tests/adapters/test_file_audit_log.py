@@ -12,6 +12,7 @@ import pytest
 
 from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.stream import StreamAuditLog
+from config.streams import UnblockedStream
 from core.errors import AuditUnavailableError
 from tests.contracts.audit_log_contract import event
 from tests.support.tools import REPOSITORY_ROOT
@@ -134,7 +135,7 @@ async def test_closed_stream_is_told():
     reading, writing = os.pipe()
     os.close(reading)
     os.close(writing)
-    log = StreamAuditLog(writing)
+    log = StreamAuditLog(UnblockedStream(writing))
     with pytest.raises(AuditUnavailableError, match="standard output"):
         log.check()
     with pytest.raises(AuditUnavailableError, match="standard output"):

@@ -6,6 +6,7 @@ import pytest
 
 from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
+from config.streams import UnblockedStream
 from tests.contracts.audit_log_contract import AuditLogContract
 
 
@@ -30,12 +31,31 @@ class TestStreamAuditLog(AuditLogContract):
 
     @pytest.fixture
     async def log(self, pipe):
-        async with StreamAuditLog(pipe[1]) as log:
+        async with StreamAuditLog(UnblockedStream(pipe[1])) as log:
             yield log
 
     @pytest.fixture
     def lines(self, pipe):
         return lambda: os.read(pipe[0], 65536).decode().split("\n")[:-1]
+
+
+class TestFileAuditLogOnPipe(AuditLogContract):
+    @pytest.fixture
+    def pipe(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        yield reading
+        os.close(reading)
+
+    @pytest.fixture
+    async def log(self, pipe, tmp_path):
+        assert os.fstat(pipe).st_ino == (tmp_path / "pipe").stat().st_ino
+        async with FileAuditLog(tmp_path / "pipe", sync=True) as log:
+            yield log
+
+    @pytest.fixture
+    def lines(self, pipe):
+        return lambda: os.read(pipe, 65536).decode().split("\n")[:-1]
 
 
 class TestDisabledAuditLog(AuditLogContract):

@@ -1,0 +1,105 @@
+"""A handler of log records that never waits: neither requests nor a stop depend on what reads the log."""
+
+import logging
+import os
+import select
+from collections import deque
+from typing import Final
+
+from typing_extensions import override
+
+from config.streams import UnblockedStream
+
+_logger = logging.getLogger(__name__)
+
+BUFFER_BYTES: Final = 1024 * 1024
+"""Lines that wait for a slow reader; beyond that they are counted and dropped."""
+_CLOSE_MILLISECONDS: Final = 500
+"""How long the last lines wait for room in the pipe."""
+
+
+class DroppingHandler(logging.Handler):
+    """Writes lines to a stream; those that it does not take wait in memory, up to `BUFFER_BYTES`, or are dropped.
+
+    Lines that wait are written with the next line or by `flush`, which is called regularly. Once lines are written
+    again, a warning tells how many were dropped.
+
+    Args:
+        stream: where lines go.
+        name: what the stream is, for that warning.
+    """
+
+    def __init__(self, stream: UnblockedStream, name: str) -> None:
+        super().__init__()
+        self._stream = stream
+        self._what = name
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._dropped = 0
+        self._process = os.getpid()
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception as error:  # noqa: BLE001 - whatever a caller passed; `handleError` would wait for stderr
+            text = f"a log record of {record.name} cannot be formatted: {type(error).__name__}: {error}"
+        line = f"{text}\n".encode(errors="backslashreplace")
+        self._forget_of_parent()
+        if self._waiting_bytes + len(line) > BUFFER_BYTES:
+            self._dropped += 1
+        else:
+            self._waiting.append(line)
+            self._waiting_bytes += len(line)
+        self._write_waiting()
+
+    @override
+    def flush(self) -> None:
+        self.acquire()
+        try:
+            self._forget_of_parent()
+            self._write_waiting()
+        finally:
+            self.release()
+
+    @override
+    def close(self) -> None:
+        self.flush()
+        if self._waiting:
+            poll = select.poll()
+            poll.register(self._stream.fileno(), select.POLLOUT)
+            if poll.poll(_CLOSE_MILLISECONDS):
+                self.flush()
+        self._stream.close()
+        super().close()
+
+    def _forget_of_parent(self) -> None:
+        """Drop the lines that were copied by a fork: the parent writes them."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._waiting.clear()
+            self._waiting_bytes = self._dropped = 0
+
+    def _write_waiting(self) -> None:
+        while self._waiting:
+            line = self._waiting.popleft()
+            self._waiting_bytes -= len(line)
+            try:
+                rest = line[self._stream.write(line) :]
+            except BlockingIOError:
+                rest = line
+            except OSError:
+                # The reader is gone, or the disk is full.
+                self._dropped += 1
+                continue
+            if rest:
+                self._waiting.appendleft(rest)
+                self._waiting_bytes += len(rest)
+                if rest is line:
+                    return
+            elif self._dropped and not self._waiting:
+                self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, 0
+        _logger.warning("lines of %s were dropped, since its reader was too slow", self._what, extra={"lines": dropped})

@@ -1,0 +1,92 @@
+"""Audit logs on a pipe that is not read: no line waits for ever, and none is lost in silence."""
+
+import asyncio
+import json
+import os
+import time
+
+import pytest
+
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import StreamAuditLog
+from config.streams import UnblockedStream
+from core.errors import AuditUnavailableError
+from tests.contracts.audit_log_contract import event
+
+PATIENCE_SECONDS = 0.5
+
+
+@pytest.fixture(params=["stream", "file"])
+async def unread(request, tmp_path):
+    """A log on a pipe, and the reading end of it."""
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    writing = os.open(tmp_path / "pipe", os.O_WRONLY)
+    if request.param == "stream":
+        log = StreamAuditLog(UnblockedStream(writing), patience_seconds=PATIENCE_SECONDS)
+    else:
+        log = FileAuditLog(tmp_path / "pipe", patience_seconds=PATIENCE_SECONDS)
+    async with log:
+        yield log, reading
+    os.close(reading)
+    os.close(writing)
+
+
+async def fill(log):
+    """Record events until the pipe takes no more; return how many it took."""
+    for number in range(10_000):
+        try:
+            await log.record(event(request_id=str(number)))
+        except AuditUnavailableError:
+            return number
+    raise AssertionError("the pipe is never full")
+
+
+def read_all(reading):
+    content = b""
+    try:
+        while piece := os.read(reading, 65536):
+            content += piece
+    except BlockingIOError:
+        pass
+    return [json.loads(line)["request_id"] for line in content.decode().splitlines()]
+
+
+async def test_line_that_cannot_be_written_is_an_error_and_the_next_ones_do_not_wait(unread):
+    log, reading = unread
+    taken = await fill(log)
+    begun = time.monotonic()
+    tasks = [asyncio.create_task(log.record(event(request_id="lost"))) for _ in range(50)]
+    await asyncio.wait(tasks)
+    assert {type(task.exception()) for task in tasks} == {AuditUnavailableError}
+    assert time.monotonic() - begun < 50 * PATIENCE_SECONDS / 2
+    assert read_all(reading) == [str(number) for number in range(taken)]
+    await log.record(event(request_id="after"))
+    assert read_all(reading) == ["after"]
+
+
+async def test_slow_reader_is_waited_for(unread):
+    log, reading = unread
+    taken = await fill(log)
+    read_all(reading)
+    # The log notices that there is room again.
+    for number in range(taken):
+        await log.record(event(request_id=str(number)))
+    recording = asyncio.create_task(log.record(event(request_id="last", actor="a" * 3000)))
+    await asyncio.sleep(PATIENCE_SECONDS / 5)
+    assert len(read_all(reading)) >= taken
+    await recording
+
+
+async def test_line_that_was_cut_off_spoils_no_other(unread):
+    log, reading = unread
+    with pytest.raises(AuditUnavailableError):
+        # Longer than the pipe, so a part of it is taken.
+        await log.record(event(repository="x" * 100_000))
+    torn = os.read(reading, 100_000)
+    assert torn.startswith(b'{"log": "audit"')
+    assert not torn.endswith(b"\n")
+    await log.record(event(request_id="whole"))
+    cut, line = os.read(reading, 65536).split(b"\n")[:2]
+    assert cut == b""
+    assert json.loads(line)["request_id"] == "whole"
