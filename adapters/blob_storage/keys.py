@@ -9,6 +9,26 @@ from typing import Final
 
 _KEY: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+")
 
+_FOREIGN: Final = re.compile(r"[^A-Za-z0-9._/-]")
+
+
+def is_key(key: str) -> bool:
+    """Whether an object may have this key: listings leave out all others, which only other programs write."""
+    return _KEY.fullmatch(key) is not None
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a folder's entry can be no component of a key: `@eaDir`, `lost+found`, `#recycle`."""
+    return _FOREIGN.search(name) is not None
+
+
+def without_foreign(names: list[str]) -> list[str]:
+    """Return the entries of a folder that can be components of keys; the same list where all can."""
+    # One search over all names takes a fifth of the time of one search for each name.
+    if not _FOREIGN.search("/".join(names)):
+        return names
+    return [name for name in names if not is_foreign(name)]
+
 
 def require_key(key: str) -> str:
     """Return `key` if an object may have it.

@@ -1,8 +1,9 @@
 """The port for keyed byte storage: folders, object stores, memory.
 
 A *key* is an absolute slash path from `core.layout` (`/docker/registry/v2/…`): components of letters, digits, `.`,
-`_` and `-`, joined by single slashes, never `.` or `..`. A *prefix* is a key whose descendants are meant, never the
-keys that merely begin with the same characters: below `/a` lies `/a/b`, not `/ab`. `/` is the prefix of everything.
+`_` and `-`, joined by single slashes, never `.` or `..`. Other programs may put other names into a store (`@eaDir`,
+`lost+found`): no listing yields them, nor what lies below them. A *prefix* is a key whose descendants are meant, never
+the keys that merely begin with the same characters: below `/a` lies `/a/b`, not `/ab`. `/` is the prefix of everything.
 """
 
 from abc import ABC, abstractmethod

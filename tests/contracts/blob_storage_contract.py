@@ -17,6 +17,7 @@ from tests.contracts.blob_storage_writer_cases import WriterCases
 
 Reopen = Callable[[], Awaitable[BlobStorage]]
 Leftovers = Callable[[], Awaitable[list[str]]]
+Plant = Callable[[str], Awaitable[None]]
 
 
 class BlobStorageContract(ObjectCases, ReaderCases, WriterCases, ListingCases, DeletionCases):
@@ -55,6 +56,15 @@ class BlobStorageContract(ObjectCases, ReaderCases, WriterCases, ListingCases, D
     async def leftovers(self) -> Leftovers:
         """Tells what the store physically holds: objects, staged bytes, temporary files, multiparts."""
         raise NotImplementedError
+
+    @pytest.fixture
+    async def plant(self) -> Plant:
+        """Puts an object into the store as another program does; a store in memory has no other programs."""
+
+        async def do_nothing(_key: str) -> None:
+            """Do nothing."""
+
+        return do_nothing
 
     @pytest.fixture(autouse=True)
     async def _nothing_is_left(self, storage: BlobStorage, leftovers: Leftovers) -> AsyncIterator[None]:

@@ -57,6 +57,20 @@ class ListingCases:
         assert await collect(storage.list_marked("/")) == []
         assert await collect(storage.walk("/")) == []
 
+    @pytest.mark.parametrize("name", ["@eaDir", "lost+found", "#recycle", "a b", "\u00e9", "_layers@SynoEAStream"])
+    async def test_names_that_are_no_keys_are_left_out(self, storage, plant, name):
+        """A listing that yields them leads its caller to a key that no other method takes."""
+        await mark(storage, "/p", "a", "b/c")
+        for folder in ("/p", "/p/a", "/p/a/_layers", "/p/b/c/_layers/sha256"):
+            await plant(f"{folder}/{name}/_layers/x/link")
+            await plant(f"{folder}/x.{name}")
+        keys = ["/p/a/_layers/sha256/00/link", "/p/b/c/_layers/sha256/00/link"]
+        assert await collect(storage.list_children("/p")) == ["a", "b"]
+        assert await collect(storage.list_children("/p/a")) == ["_layers"]
+        assert await collect(storage.list_marked("/p")) == ["a", "b/c"]
+        assert sorted([key async for key, _ in storage.walk("/p")]) == keys
+        assert sorted([key async for key, _ in storage.walk_within("/p", "_layers")]) == keys
+
     async def test_listing_may_be_left_early(self, storage):
         await mark(storage, "/p", *TRICKY_NAMES)
         async with aclosing(storage.list_children("/p")) as children:

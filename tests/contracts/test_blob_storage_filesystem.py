@@ -34,6 +34,15 @@ class TestFilesystemBlobStorage(BlobStorageContract):
 
         return look
 
+    @pytest.fixture
+    async def plant(self, tmp_path):
+        async def put(key: str) -> None:
+            path = tmp_path / key.removeprefix("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+
+        return put
+
 
 class TestFilesystemBlobStorageByThreads(TestFilesystemBlobStorage):
     """As on NFS: every call that may block is made by a thread, of which there are few."""

@@ -51,3 +51,10 @@ class TestS3BlobStorage(BlobStorageContract):
     @pytest.fixture
     async def leftovers(self, storage):
         return lambda: stored_in(storage)
+
+    @pytest.fixture
+    async def plant(self, storage):
+        async def put(key: str) -> None:
+            await storage._client.call("put_object", key=key, Body=b"x")
+
+        return put

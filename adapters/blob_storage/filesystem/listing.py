@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from adapters.blob_storage.filesystem.tree import PRIVATE, is_stray
+from adapters.blob_storage.keys import is_foreign, without_foreign
 
 _AFTER_MARK: Final = chr(ord("_") + 1)
 _LARGE: Final = 1000
@@ -64,7 +65,7 @@ class Listings:
         try:
             if known is not None and known.version == _version(path):
                 return known.names
-            names = os.listdir(path)
+            names = without_foreign(os.listdir(path))
             names = [name for name in names if not (name.endswith(".tmp") and self._is_hidden(path, name))]
             names.sort()
             if len(names) >= _LARGE:
@@ -118,6 +119,8 @@ class Listings:
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
             for entry in entries:
                 inner = f"{path}/{entry.name}"
+                if is_foreign(entry.name):
+                    continue
                 if entry.name.endswith(".tmp") and self._is_hidden(path, entry.name):
                     continue
                 if entry.is_dir():

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from typing_extensions import override
 
-from adapters.blob_storage.keys import require_key, require_prefix
+from adapters.blob_storage.keys import is_key, require_key, require_prefix
 from adapters.blob_storage.s3 import names
 from adapters.blob_storage.s3.body import Body
 from adapters.blob_storage.s3.client import StoreClient
@@ -182,13 +182,15 @@ class S3BlobStorage(BlobStorage):
     async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
         async with aclosing(names.children(self._client, require_prefix(prefix), after)) as found:
             async for name in found:
-                yield name
+                if is_key(f"/{name}"):
+                    yield name
 
     @override
     async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
         async with aclosing(names.marked(self._client, require_prefix(prefix), after)) as found:
             async for path in found:
-                yield path
+                if is_key(f"/{path}"):
+                    yield path
 
     @override
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
@@ -197,15 +199,16 @@ class S3BlobStorage(BlobStorage):
             async for page in pages:
                 for entry in page.objects:
                     # A console makes "folders": empty objects whose key ends in a slash.
-                    if not entry["Key"].endswith("/"):
-                        yield client.port_key(entry["Key"]), self._stat_of(entry, entry["Size"])
+                    if is_key(key := client.port_key(entry["Key"])):
+                        yield key, self._stat_of(entry, entry["Size"])
 
     @override
     async def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
         client = self._client
         async with aclosing(entries_within(client, client.store_key(require_prefix(prefix)), directory)) as entries:
             async for entry in entries:
-                yield client.port_key(entry["Key"]), self._stat_of(entry, entry["Size"])
+                if is_key(key := client.port_key(entry["Key"])):
+                    yield key, self._stat_of(entry, entry["Size"])
 
     @override
     async def move(self, source: str, target: str) -> None:
