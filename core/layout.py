@@ -94,6 +94,11 @@ def repository(name: RepositoryName) -> str:
     return f"{REPOSITORIES}/{name}"
 
 
+def repository_path(path: str) -> str:
+    """What lies where a repository lies, at a path that may be no repository's name."""
+    return f"{REPOSITORIES}/{path}"
+
+
 def layers(name: RepositoryName) -> str:
     """Below it lie the links of all blobs that a repository may read."""
     return f"{REPOSITORIES}/{name}/_layers"

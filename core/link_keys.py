@@ -1,6 +1,7 @@
 """What the key of a link says: the other direction of `core.layout`."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from core import layout
 from core.digest import Digest
@@ -54,6 +55,17 @@ def parse_link_key(key: str) -> LinkKey | None:
         return _parse(path, rest.split("/"))
     except (NameInvalidError, TagInvalidError, DigestInvalidError):
         return None
+
+
+def digests_in(key: str) -> list[Digest]:
+    """Return the digests that a key, or a part of one, spells: of a manifest, then of its signature."""
+    found = []
+    for algorithm, encoded in pairwise(key.split("/")):
+        try:
+            found.append(Digest(f"{algorithm}:{encoded}"))
+        except DigestInvalidError:
+            continue
+    return found
 
 
 def _parse(path: str, parts: list[str]) -> LinkKey | None:

@@ -48,6 +48,11 @@ class Tag(str):
         return super().__new__(cls, value)
 
 
+def just_before(tag: Tag) -> str:
+    """Return a text that sorts right before a tag: what a listing yields after it begins with the tag."""
+    return f"{tag[:-1]}{chr(ord(tag[-1]) - 1)}~"
+
+
 Reference = Tag | Digest
 """What stands after `/manifests/` in a URL."""
 

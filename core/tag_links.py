@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from core import layout
-from core.concurrency import map_bounded
+from core.concurrency import closing, map_bounded
 from core.digest import Digest
 from core.errors import ObjectNotFoundError, TagInvalidError
+from core.link_keys import digests_in
 from core.links import Links, link_object
-from core.names import RepositoryName, Tag
+from core.names import RepositoryName, Tag, just_before
 from core.ports.blob_storage import BlobStorage
+from core.trash_entry import RemovedLink
 
 _CURRENT = "/current/link"
 
@@ -63,6 +65,17 @@ class TagLinks:
             # A link that holds no digest, which nobody could pull: it is repaired.
             await self.point(name, tag, digest)
         return current or digest
+
+    async def leftovers(self, name: RepositoryName, tag: Tag) -> Sequence[RemovedLink] | None:
+        """Return the history of a tag that is listed and cannot be resolved, or None where no such tag is listed.
+
+        Two storage requests.
+        """
+        async with closing(self._storage.list_children(layout.tags(name), after=just_before(tag))) as names:
+            if await anext(names, None) != tag:
+                return None
+        keys = [key async for key, _ in self._storage.walk(layout.tag(name, tag))]
+        return [RemovedLink(key, digest) for key in keys for digest in digests_in(key)]
 
     async def remove(self, name: RepositoryName, tags: Sequence[Tag]) -> None:
         """Remove tags with their history. Idempotent."""

@@ -55,7 +55,7 @@ def numbers_of(report: CollectionReport) -> dict[str, float | str]:
     """Return the numbers of a report, for a line of the log."""
     names = (
         *("repositories", "manifests", "tags", "blobs", "manifests_removed", "layer_links_removed"),
-        *("other_links_removed", "blobs_removed", "bytes_removed", "spared", "problem_count"),
+        *("other_links_removed", "blobs_removed", "bytes_removed", "spared", "blobs_held", "problem_count"),
     )
     return {"phase": report.phase.value, "seconds": round(report.seconds, 1)} | {
         name: getattr(report, name) for name in names

@@ -27,12 +27,14 @@ class Candidates:
         report: CollectionReport,
         *,
         young_after: datetime,
+        holds_data: bool = False,
     ) -> None:
         self._lister = lister
         self._reader = reader
         self._marks = marks
         self._report = report
         self._young_after = young_after
+        self._holds_data = holds_data
 
     async def all(self) -> AsyncIterator[Item]:
         """Yield what may go. Listings of what is not clean and of all data, and a read for each manifest that goes."""
@@ -42,8 +44,13 @@ class Candidates:
         async for digest, stat in self._lister.blobs():
             self._report.blobs += 1
             self._report.blob_bytes += stat.size
-            if stat.modified_at <= self._young_after and not self._marks.needs_data(digest):
-                yield Item(ItemKind.DATA, digest, size=stat.size)
+            if stat.modified_at > self._young_after or self._marks.needs_data(digest):
+                continue
+            if self._holds_data:
+                self._report.blobs_held += 1
+                self._report.bytes_held += stat.size
+                continue
+            yield Item(ItemKind.DATA, digest, size=stat.size)
 
     async def of_repository(self, name: RepositoryName) -> AsyncIterator[Item]:
         """Yield the links of a repository that may go."""

@@ -21,7 +21,7 @@ from core.ports.blob_storage import BlobStorage
 
 _BYTES_MAX: Final = 1024 * 1024 * 1024
 _STATE: Final = "state"
-_COUNTS: Final = ("repositories", "manifests", "tags", "problem_count", "problems")
+_COUNTS: Final = ("repositories", "manifests", "tags", "unreadable", "problem_count", "problems")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +77,12 @@ class Checkpoints:
             key = bytes.fromhex(state["key"])
             marks = Marks(key, needed=BloomFilter.load(key, needed))
             _load_links(marks, links)
+            counts = {name: state["report"][name] for name in _COUNTS}
         except (ObjectNotFoundError, ValueError, KeyError, TypeError, zlib.error, NameInvalidError):
             # Of another version, or torn: the run begins anew.
             return None
-        for name in _COUNTS:
-            setattr(report, name, state["report"][name])
+        for name, count in counts.items():
+            setattr(report, name, count)
         return _progress(state), marks
 
     async def clear(self) -> None:

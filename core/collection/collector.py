@@ -52,6 +52,8 @@ class CollectionOptions:
     is_dry_run: bool = False
     is_offline: bool = False
     """Whether nobody serves the store meanwhile, so that nobody need be waited for."""
+    is_daring: bool = False
+    """Whether data goes although something cannot be read that may need it: an operator decided so."""
     settle_seconds: float = 60.0
     filter_bytes: int = BYTES_DEFAULT
     """The memory for what is needed; with little, more garbage is kept by mistake."""
@@ -160,7 +162,14 @@ class Collector:
         )
         if not await self._mark(progress, marks, marker):
             return False
-        candidates = Candidates(self._lister, self._reader, marks, self.report, young_after=young_after)
+        candidates = Candidates(
+            self._lister,
+            self._reader,
+            marks,
+            self.report,
+            young_after=young_after,
+            holds_data=self.report.unreadable > 0 and not self._options.is_daring,
+        )
         if self._options.is_dry_run:
             async for item in candidates.all():
                 self.report.count_removal(item, 1)
@@ -178,7 +187,7 @@ class Collector:
             saved = await self._checkpoints.load(self.report)
             if saved and saved[0].terms == self._options.terms and now - saved[0].began_at < _CHECKPOINT_AGE_MAX:
                 return saved
-        for name in ("repositories", "manifests", "tags", "problem_count"):
+        for name in ("repositories", "manifests", "tags", "unreadable", "problem_count"):
             setattr(self.report, name, 0)
         self.report.problems.clear()
         progress = Progress(began_at=now, cursor="", is_marked=False, terms=self._options.terms)
@@ -187,9 +196,7 @@ class Collector:
     async def _mark(self, progress: Progress, marks: Marks, marker: Marker) -> bool:
         if progress.is_marked:
             return True
-        self.report.repositories_total = self.report.repositories
-        async for _ in self._lister.repositories(after=progress.cursor):
-            self.report.repositories_total += 1
+        await self._survey(progress, marker)
         saved_at = self._around.clock()
         names: list[RepositoryName] = []
         async for name in self._lister.repositories(after=progress.cursor):
@@ -206,6 +213,15 @@ class Collector:
         await self._mark_some(names, marker)
         await self._save(progress, "", marks, is_marked=True)
         return self._around.goes_on()
+
+    async def _survey(self, progress: Progress, marker: Marker) -> None:
+        """Count the repositories that are still to be marked, and mark what lies among them under other names."""
+        if not progress.cursor:
+            async for path in self._lister.unnamed():
+                await marker.mark_unnamed(path)
+        self.report.repositories_total = self.report.repositories
+        async for _ in self._lister.repositories(after=progress.cursor):
+            self.report.repositories_total += 1
 
     async def _mark_some(self, names: Sequence[RepositoryName], marker: Marker) -> None:
         async def mark_one(name: RepositoryName) -> None:

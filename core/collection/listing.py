@@ -1,7 +1,7 @@
 """What is stored of a repository, as its listings tell it: links, not yet what they mean."""
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -9,12 +9,17 @@ from typing import Final, NamedTuple
 from core import layout
 from core.budget import Budget
 from core.digest import Digest
-from core.errors import DigestInvalidError, NameInvalidError
+from core.errors import DigestInvalidError, NameInvalidError, TagInvalidError
 from core.links import Links
-from core.names import RepositoryName
+from core.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage, ObjectStat
 
 _KEYS_PER_REQUEST: Final = 1000
+_LINK: Final = "/link"
+
+
+def _ignore(_key: str) -> None:
+    """Do nothing."""
 
 
 class FoundLink(NamedTuple):
@@ -34,9 +39,16 @@ class ManifestListing:
     signatures: dict[Digest, list[FoundLink]] = field(default_factory=dict)
     """Schema 1 signatures, by their manifest."""
     tags: dict[str, Digest | None] = field(default_factory=dict)
-    """What each tag points at, as far as its link can be read."""
+    """What each tag points at; None where its link holds no digest or is missing."""
     history: list[FoundLink] = field(default_factory=list)
     """What tags have pointed at, each with the manifest's digest."""
+    unreadable: list[str] = field(default_factory=list)
+    """The keys of links among revisions and tags that no rule of ours can read."""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a tag may need any manifest of the repository."""
+        return bool(self.unreadable) or None in self.tags.values()
 
 
 class Lister:
@@ -48,19 +60,42 @@ class Lister:
         self._budget = budget
 
     async def repositories(self, *, after: str = "") -> AsyncIterator[RepositoryName]:
-        """Yield the repositories by ascending names; somebody else's folders are left out."""
+        """Yield the repositories by ascending names, without those of `unnamed`."""
         async for path in self._storage.list_marked(layout.REPOSITORIES, after=after):
-            try:
-                yield RepositoryName(path)
-            except NameInvalidError:
-                continue
+            if name := _name(path):
+                yield name
 
-    async def layers(self, name: RepositoryName) -> AsyncIterator[FoundLink]:
-        """Yield the links of blobs."""
+    async def unnamed(self) -> AsyncIterator[str]:
+        """Yield the paths where a repository may lie whose name our rules refuse (`Team/app`), ascending."""
+        async for path in self._storage.list_marked(layout.REPOSITORIES):
+            if not _name(path):
+                yield path
+
+    async def links_at(self, path: str) -> AsyncIterator[str]:
+        """Yield the keys of all links that lie at such a path, as in a repository."""
+        async for child in self._storage.list_children(layout.repository_path(path)):
+            if child.startswith("_"):
+                async for key, _ in self.walk(f"{layout.repository_path(path)}/{child}"):
+                    if key.endswith(_LINK):
+                        yield key
+
+    async def layers(
+        self, name: RepositoryName, unreadable: Callable[[str], None] = _ignore
+    ) -> AsyncIterator[FoundLink]:
+        """Yield the links of blobs; `unreadable` is called with the key of each that our rules cannot read."""
         prefix = layout.layers(name)
         async for key, stat in self.walk(prefix):
             if found := _link(prefix, key, stat):
                 yield found
+            elif key.endswith(_LINK):
+                unreadable(key)
+
+    async def has_empty_tags(self, name: RepositoryName, tags: Collection[str]) -> bool:
+        """Whether a tag's folder holds no link at all, as a power cut leaves it; `tags` are those that hold one."""
+        await self._budget.take()
+        return any(
+            [child not in tags and _is_tag(child) async for child in self._storage.list_children(layout.tags(name))]
+        )
 
     async def all_revisions(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
         """Yield the links of manifests of all repositories, in any order."""
@@ -109,6 +144,8 @@ class Lister:
             elif key.startswith(tags):
                 _note_tag(listing, current, tags, key, stat)
         by_md5 = {_md5(digest): digest for digest in listing.revisions}
+        for found in listing.history:
+            listing.tags.setdefault(found.key.removeprefix(tags).partition("/")[0], None)
         for tag, stat in current.items():
             known = by_md5.get(stat.md5) if stat.md5 else None
             listing.tags[tag] = known or await self.target(f"{tags}{tag}/current/link")
@@ -141,41 +178,54 @@ def _found(path: str, key: str, rest: str, stat: ObjectStat) -> tuple[Repository
     """Read the key of a link below the path of a repository, `rest` being `<alg>/<hex>/link`."""
     parts = rest.split("/")
     digest = _digest(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
-    try:
-        name = RepositoryName(path.removeprefix(f"{layout.REPOSITORIES}/"))
-    except NameInvalidError:
-        return None
-    return (name, FoundLink(key, digest, stat.modified_at)) if digest else None
+    name = _name(path.removeprefix(f"{layout.REPOSITORIES}/"))
+    return (name, FoundLink(key, digest, stat.modified_at)) if name and digest else None
 
 
 def _note_revision(listing: ManifestListing, prefix: str, key: str, stat: ObjectStat) -> None:
     parts = key.removeprefix(prefix).split("/")
-    digest = _digest(parts[0], parts[1]) if len(parts) > 2 and parts[-1] == "link" else None  # noqa: PLR2004
-    if digest is None:
-        return
-    if len(parts) == 3:  # noqa: PLR2004
+    digest = _digest(parts[0], parts[1]) if len(parts) > 2 else None  # noqa: PLR2004
+    if digest and len(parts) == 3 and parts[2] == "link":  # noqa: PLR2004
         listing.revisions[digest] = FoundLink(key, digest, stat.modified_at)
-    elif parts[2] == "signatures" and (signature := _digest(*parts[3:5])):
+    elif digest and parts[2] == "signatures" and parts[-1] == "link" and (signature := _digest(*parts[3:5])):
         listing.signatures.setdefault(digest, []).append(FoundLink(key, signature, stat.modified_at))
+    elif key.endswith(_LINK):
+        listing.unreadable.append(key)
 
 
 def _note_tag(
     listing: ManifestListing, current: dict[str, ObjectStat], prefix: str, key: str, stat: ObjectStat
 ) -> None:
     tag, _, rest = key.removeprefix(prefix).partition("/")
+    parts = rest.split("/")
+    digest = _digest(parts[1], parts[2]) if len(parts) == 4 and parts[0] == "index" else None  # noqa: PLR2004
     if rest == "current/link":
         current[tag] = stat
-    elif rest.startswith("index/"):
-        parts = rest.split("/")
-        digest = _digest(parts[1], parts[2]) if len(parts) == 4 else None  # noqa: PLR2004
-        if digest:
-            listing.history.append(FoundLink(key, digest, stat.modified_at))
+    elif digest and parts[3] == "link":
+        listing.history.append(FoundLink(key, digest, stat.modified_at))
+    if key.endswith(_LINK) and not (_is_tag(tag) and (digest or rest == "current/link")):
+        listing.unreadable.append(key)
 
 
 def _link(prefix: str, key: str, stat: ObjectStat) -> FoundLink | None:
     parts = key[len(prefix) + 1 :].split("/")
     digest = _digest(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
     return FoundLink(key, digest, stat.modified_at) if digest else None
+
+
+def _name(path: str) -> RepositoryName | None:
+    try:
+        return RepositoryName(path)
+    except NameInvalidError:
+        return None
+
+
+def _is_tag(text: str) -> bool:
+    try:
+        Tag(text)
+    except TagInvalidError:
+        return False
+    return True
 
 
 def _digest(algorithm: str, encoded: str = "") -> Digest | None:

@@ -16,6 +16,7 @@ from core.collection.marks import Marks, RepositoryMarks
 from core.collection.report import CollectionReport
 from core.concurrency import map_bounded, slices
 from core.digest import CANONICAL, Digest
+from core.link_keys import digests_in
 from core.names import RepositoryName
 
 _HELD_MAX: Final = 256
@@ -71,7 +72,8 @@ class Marker:
             referrers=referrers,
             is_open=listing.revisions.__contains__,
         )
-        await closure.keep(self._roots(listing))
+        is_doubtful = listing.is_doubtful or await self._has_empty_tags(name, listing)
+        await closure.keep(listing.revisions if is_doubtful else self._roots(listing))
         await self._judge_others(listing, closure)
         for digest in listing.revisions:
             if digest not in closure.kept:
@@ -79,10 +81,32 @@ class Marker:
         self._keep_signatures(name, listing, closure.kept)
         named = {found.digest for found in listing.history}.union(*referrers.values())
         repository.is_dirty |= any(digest not in listing.revisions for digest in named)
-        keeps_all = await self._check_tags(name, listing, closure)
+        keeps_all = await self._check_tags(name, listing, closure) or is_doubtful
         await self._mark_layers(repository, keeps_all=keeps_all)
+        await self._need_named(listing.unreadable)
         repository.pack()
         self._count(name, listing)
+
+    async def mark_unnamed(self, path: str) -> None:
+        """Keep the data that may be needed at a path where a repository lies whose name our rules refuse.
+
+        One storage request per manifest and tag, and one per 1,000 links.
+        """
+        keys = [key async for key in self._lister.links_at(path)]
+        if not keys:
+            return
+        self._report.note_unreadable(f"{path}: no name of a repository, and holds {len(keys):,} links")
+        manifests: dict[Digest, None] = {}
+        for key in keys:
+            digests = await self._named_by(key)
+            for digest in digests:
+                self._marks.need_data(digest)
+            if "/_manifests/" in key and "/signatures/" not in key:
+                manifests |= dict.fromkeys(digests)
+        for some in slices(list(manifests), _HELD_MAX):
+            for manifest in await map_bounded(self._reader.read, some):
+                for digest in (*manifest.blobs, *manifest.children):
+                    self._marks.need_data(digest)
 
     async def mark_new(self) -> None:
         """Read what has come to the store since repositories were looked at: whoever wrote it needs it.
@@ -126,6 +150,28 @@ class Marker:
         if closure.keeps_all_blobs:
             await self._mark_layers(repository, keeps_all=True)
 
+    async def _has_empty_tags(self, name: RepositoryName, listing: ManifestListing) -> bool:
+        # Only where an untagged manifest may go is this worth a request.
+        if not self._deletes_untagged or not await self._lister.has_empty_tags(name, listing.tags):
+            return False
+        self._report.note_problem(f"{name}: the folder of a tag holds no link; all manifests are kept")
+        return True
+
+    async def _need_named(self, unreadable: Sequence[str]) -> None:
+        for key in unreadable:
+            self._report.note_unreadable(f"{key}: cannot be read as a link of a repository")
+            for digest in await self._named_by(key):
+                self._marks.need_data(digest)
+
+    async def _named_by(self, link: str) -> Sequence[Digest]:
+        """Return what a link may point at: what its key spells, and what it holds where that may be another digest."""
+        digests = digests_in(link)
+        is_plain = link.split("/")[-4] in {"_layers", "revisions"} and bool(digests)
+        if not is_plain or digests[-1].algorithm != CANONICAL:
+            target = await self._lister.target(link)
+            digests += [target] if target else []
+        return digests
+
     def _is_new(self, name: RepositoryName, found: FoundLink) -> bool:
         repository = self._marks.repository(name)
         if repository.has_seen(found.key, found.modified_at):
@@ -167,7 +213,9 @@ class Marker:
         """Look at tags whose manifest is not among the revisions; return whether all blobs must stay."""
         for tag, digest in listing.tags.items():
             if digest is None:
-                self._report.note_problem(f"{name}:{tag}: its link holds no digest")
+                self._report.note_problem(
+                    f"{name}:{tag}: its link holds no digest or is missing; all manifests are kept"
+                )
                 continue
             if digest in listing.revisions:
                 continue
@@ -182,7 +230,8 @@ class Marker:
     async def _mark_layers(self, repository: RepositoryMarks, *, keeps_all: bool) -> None:
         name, marks = repository.name, self._marks
         aliases: list[FoundLink] = []
-        async for found in self._lister.layers(name):
+        unreadable: list[str] = []
+        async for found in self._lister.layers(name, unreadable.append):
             repository.see(found.key, found.modified_at)
             if keeps_all or found.modified_at > self._young_after or found.digest in self._spared:
                 marks.need_blob(name, found.digest)
@@ -192,6 +241,7 @@ class Marker:
                 aliases.append(found)
         for found in aliases:
             await self._follow_alias(name, found)
+        await self._need_named(unreadable)
 
     async def _follow_alias(self, name: RepositoryName, found: FoundLink) -> None:
         # Distribution stores what was pushed by sha512 under sha256, and links the one to the other.

@@ -67,6 +67,11 @@ class CollectionReport:
     """How many things the present round is about."""
     round_done: int = 0
     """How many of them it has decided on."""
+    unreadable: int = 0
+    """What lies where repositories, tags or revisions lie and cannot be read; then no data is removed unless asked."""
+    blobs_held: int = 0
+    """Data that stays because of it and would go otherwise."""
+    bytes_held: int = 0
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -91,6 +96,11 @@ class CollectionReport:
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_MAX:
             self.problems.append(text)
+
+    def note_unreadable(self, text: str) -> None:
+        """Count something of which nobody can tell all that it needs."""
+        self.unreadable += 1
+        self.note_problem(text)
 
     def as_json(self) -> Mapping[str, Any]:
         """Return it ready for JSON."""

@@ -213,11 +213,16 @@ class ManifestService:
         """
         if isinstance(reference, Digest):
             return await self._delete_revision(name, reference, by)
-        current = await self.resolve(name, reference)
+        current = await self._tags.resolve(name, reference)
+        # A tag whose link was torn cannot be pulled, but it is listed: deleting it ends that.
+        leftovers = await self._tags.leftovers(name, reference) if current is None else None
+        if current is None and leftovers is None:
+            raise _unknown(name, reference)
         if self._policy.keeps_tag(name, reference):
             raise _kept(reference, current)
+        removed = [RemovedLink(layout.tag_current_link(name, reference), current)] if current else leftovers or ()
         entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by)
-        await self._trash.record(entry, links=[RemovedLink(layout.tag_current_link(name, reference), current)])
+        await self._trash.record(entry, links=removed)
         await self._tags.remove(name, [reference])
         return [reference]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 from core import layout
@@ -10,6 +9,7 @@ from core.concurrency import map_bounded
 from core.damage import DamageRecords
 from core.digest import Digest
 from core.errors import DigestInvalidError
+from core.link_keys import digests_in
 from core.names import RepositoryName
 from core.ports.blob_storage import ObjectStat
 from core.verification.context import Context
@@ -74,7 +74,7 @@ class DataCheck:
         digests: set[Digest] = set()
         for prefix in (layout.layers(name), layout.revisions(name), layout.incomplete(name)):
             async for key, _ in self._context.reader.walk(prefix):
-                digests.update(digests_in_link(key.removeprefix(prefix + "/")))
+                digests.update(digests_in(key.removeprefix(prefix + "/")))
         blobs = []
         for digest in sorted(digest for digest in digests if digest > after):
             stat = await self._context.reader.stat(layout.blob_data(digest))
@@ -136,18 +136,6 @@ def read_blob_key(key: str) -> Digest | None:
     except (DigestInvalidError, IndexError):
         return None
     return digest if layout.blob_data(digest) == key else None
-
-
-def digests_in_link(relative: str) -> list[Digest]:
-    """Return the digests in a link's path: that of its place, and before it that of a manifest with signatures."""
-    parts = relative.split("/")
-    found = []
-    for algorithm, encoded in pairwise(parts):
-        try:
-            found.append(Digest(f"{algorithm}:{encoded}"))
-        except DigestInvalidError:
-            continue
-    return found
 
 
 def _fraction(digest: Digest) -> float:

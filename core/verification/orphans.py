@@ -6,9 +6,10 @@ from typing import Final
 from core import layout
 from core.digest import Digest
 from core.errors import NameInvalidError
+from core.link_keys import digests_in
 from core.names import RepositoryName
 from core.verification.context import Context
-from core.verification.data import digests_in_link, read_blob_key
+from core.verification.data import read_blob_key
 from core.verification.digest_table import DigestTable, fingerprint_of
 from core.verification.findings import Finding, Kind
 from core.verification.steps import Step
@@ -68,16 +69,23 @@ class OrphanSearch:
     async def _linked(self, part: int) -> DigestTable:
         linked = DigestTable(self._linked_max)
         async for path in self._context.reader.repositories():
-            try:
-                name = RepositoryName(path)
-            except NameInvalidError:
-                continue
-            for prefix in (layout.layers(name), layout.revisions(name), layout.incomplete(name)):
-                async for key, _ in self._context.reader.walk(prefix):
-                    for digest in digests_in_link(key.removeprefix(f"{prefix}/")):
-                        if self._is_in(part, digest):
-                            linked.put(digest)
+            async for key in self._links(path):
+                for digest in digests_in(key):
+                    if self._is_in(part, digest):
+                        linked.put(digest)
         return linked
+
+    async def _links(self, path: str) -> AsyncGenerator[str, None]:
+        try:
+            name = RepositoryName(path)
+        except NameInvalidError:
+            # What cannot be served may be needed all the same.
+            async for key in self._context.reader.links_at(path):
+                yield key
+            return
+        for prefix in (layout.layers(name), layout.revisions(name), layout.incomplete(name)):
+            async for key, _ in self._context.reader.walk(prefix):
+                yield key
 
     def _is_in(self, part: int, digest: Digest) -> bool:
         return fingerprint_of(digest) % self._parts == part

@@ -138,6 +138,14 @@ class StoreReader:
         """Yield the names below `prefix`, ascending; a request for each thousand."""
         return self._paced(self._storage.list_children(prefix, after=after))
 
+    async def links_at(self, path: str) -> AsyncGenerator[str, None]:
+        """Yield the keys of all links of a repository, or of what lies at a path that is no repository's name."""
+        async for child in self.children(layout.repository_path(path)):
+            if child.startswith("_"):
+                async for key, _ in self.walk(f"{layout.repository_path(path)}/{child}"):
+                    if key.endswith("/link"):
+                        yield key
+
     def repositories(self, *, after: str = "") -> AsyncGenerator[str, None]:
         """Yield the paths of repositories, ascending; a request for each thousand."""
         return self._paced(self._storage.list_marked(layout.REPOSITORIES, after=after))

@@ -124,6 +124,11 @@ class Repairer:
         await self._storage.delete_tree(prefix)
         return Outcome.LOST
 
+    async def remove_empty_tag(self, prefix: str) -> Outcome:
+        """Remove the folder of a tag that holds nothing; a push at the same moment stands."""
+        await self._storage.prune([prefix], below=layout.REPOSITORIES)
+        return Outcome.LOST
+
     async def _record(self, links: Sequence[RemovedLink], reason: str) -> None:
         if self._trash.is_on:
             await self._trash.record(self._trash.new_entry(TrashKind.QUARANTINE, by=_BY, reason=reason), links=links)

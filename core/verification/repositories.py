@@ -9,6 +9,7 @@ from core.names import RepositoryName
 from core.verification.catalog import CatalogComparison
 from core.verification.context import Context
 from core.verification.data import read_blob_key
+from core.verification.findings import Finding, Kind
 from core.verification.repository import check_repository
 from core.verification.steps import Step
 
@@ -33,7 +34,7 @@ class RepositoriesCheck:
             try:
                 name = RepositoryName(path)
             except NameInvalidError:
-                # Somebody else's folder, which no request could ask for.
+                yield Step(cursor=path, findings=await self._unnamed(path))
                 continue
             yield await self._step(name)
         yield Step(cursor=_END, findings=await self._comparison.finish())
@@ -42,6 +43,13 @@ class RepositoriesCheck:
         """Check one repository, without the catalog."""
         verdict = await check_repository(self._context, name)
         yield Step(cursor=name, findings=verdict.findings, repositories=1, manifests=verdict.manifests)
+
+    async def _unnamed(self, path: str) -> list[Finding]:
+        links = [key async for key in self._context.reader.links_at(path)]
+        if not links:
+            return []
+        detail = f"no name of a repository, and holds {len(links)} links; rename the folder to have it served"
+        return [Finding(kind=Kind.UNREADABLE_NAME, key=layout.repository_path(path), detail=detail)]
 
     async def _step(self, name: RepositoryName) -> Step:
         verdict = await check_repository(self._context, name)

@@ -1,5 +1,6 @@
 """A repository's tags: each points at a manifest that the repository holds, and so does its history."""
 
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -7,7 +8,7 @@ from core import layout
 from core.concurrency import map_bounded
 from core.digest import Digest
 from core.errors import DigestInvalidError, TagInvalidError
-from core.names import Tag
+from core.names import Tag, just_before
 from core.schema1 import is_schema1
 from core.trash_entry import RemovedLink
 from core.verification.context import Context
@@ -41,6 +42,10 @@ class TagCheck:
         prefix = f"{layout.tags(self._view.name)}/"
         async for key, _ in self._context.reader.walk(prefix.rstrip("/")):
             self._note(key, key.removeprefix(prefix).split("/"))
+        async for child in self._context.reader.children(prefix.rstrip("/")):
+            # A power cut may leave the folder of a tag without a link in it, which is listed all the same.
+            if (tag := _as_tag(child)) is not None:
+                self._objects.setdefault(tag, _TagObjects())
 
         async def target(tag: Tag) -> Digest | None:
             return (await self._context.reader.link(layout.tag_current_link(self._view.name, tag))).target
@@ -89,9 +94,9 @@ class TagCheck:
         async def look() -> Finding | None:
             state = await reader.link(key)
             live = await self._live_history(tag)
-            if state.target is not None or (not state.is_there and not await self._has_history(tag)):
+            if state.target is not None or (not state.is_there and not await self._is_listed(tag)):
                 return None
-            what = "its link holds no digest" if state.is_there else "it has a history only"
+            what = "its link holds no digest" if state.is_there else "it is listed and has no link"
             return Finding(
                 kind=Kind.BROKEN_LINK if state.is_there else Kind.TAG_WITHOUT_TARGET,
                 key=key,
@@ -192,9 +197,11 @@ class TagCheck:
         content = await self._context.reader.manifest(digest)
         return content is not None and is_schema1(content)
 
-    async def _has_history(self, tag: Tag) -> bool:
-        found = [key async for key, _ in self._context.reader.walk(layout.tag(self._view.name, tag))]
-        return bool(found)
+    async def _is_listed(self, tag: Tag) -> bool:
+        async with aclosing(
+            self._context.reader.children(layout.tags(self._view.name), after=just_before(tag))
+        ) as names:
+            return await anext(names, None) == tag
 
     async def _live_history(self, tag: Tag) -> list[Digest]:
         """Return what of a tag's history the repository still holds."""
@@ -207,4 +214,13 @@ class TagCheck:
         links = [RemovedLink(layout.tag_index_link(name, tag, digest), digest) for digest in objects.history]
         if target := self._view.tags.pop(tag, None):
             links.append(RemovedLink(layout.tag_current_link(name, tag), target))
+        if not links and not objects.has_current:
+            return await self._context.repairer.remove_empty_tag(layout.tag(name, tag))
         return await self._context.repairer.remove_tag(links, layout.tag(name, tag))
+
+
+def _as_tag(name: str) -> Tag | None:
+    try:
+        return Tag(name)
+    except TagInvalidError:
+        return None

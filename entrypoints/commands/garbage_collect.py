@@ -54,6 +54,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--offline", action="store_true", help="wait for nobody: no server serves this store, or all are read-only"
     )
     parser.add_argument(
+        "--despite-unreadable",
+        action="store_true",
+        help="remove blobs although something in the store cannot be read that may need them",
+    )
+    parser.add_argument(
         "--in-server", action="store_true", help="have a server begin within a minute, where `enabled` is configured"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -166,6 +171,7 @@ def _options(arguments: Namespace, container: "Container") -> CollectionOptions:
         deletes_untagged=arguments.delete_untagged,
         is_dry_run=arguments.dry_run,
         is_offline=arguments.offline,
+        is_daring=arguments.despite_unreadable,
         settle_seconds=settings.settle_seconds,
     )
     return options if arguments.grace_period is None else replace(options, grace=arguments.grace_period)
@@ -205,6 +211,12 @@ class _Teller:
             self._out.write(json.dumps(report.as_json()) + "\n")
         elif not self._is_quiet:
             self._out.writelines(line + "\n" for line in self._lines(report))
+        if report.blobs_held:
+            sys.stderr.write(
+                f"registry: {plural(report.blobs_held, 'blob')} ({format_bytes(report.bytes_held)}) stay, because "
+                f"{plural(report.unreadable, 'name')} in the store cannot be read and may need them (the problems); "
+                "rename or remove these, or run again with --despite-unreadable\n"
+            )
 
     def _lines(self, report: CollectionReport) -> list[str]:
         lines = [f"{name}: {_describe(part)}" for name, part in sorted(report.by_repository.items())]

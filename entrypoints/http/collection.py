@@ -90,5 +90,10 @@ def options_of(settings: GarbageCollectionSettings) -> CollectionOptions:
 def _tell(report: CollectionReport) -> None:
     for problem in report.problems:
         _logger.warning("garbage collection met %s", problem)
+    if report.blobs_held:
+        _logger.warning(
+            "blobs stay because names in the store cannot be read and may need them: see `registry garbage-collect`",
+            extra={"names": report.unreadable, "blobs": report.blobs_held, "bytes": report.bytes_held},
+        )
     text = "garbage would be removed" if report.is_dry_run else "garbage collected"
     _logger.info(text, extra=numbers_of(report))

@@ -126,4 +126,23 @@ def test_problems_are_told(config_file: str, data: Path, capsys: pytest.CaptureF
     link.parent.mkdir(parents=True)
     link.write_text("")
     assert main(["garbage-collect", config_file, "--offline"]) == ExitCode.OK
-    assert "problem: a:x: its link holds no digest" in capsys.readouterr().out.splitlines()
+    problem = "problem: a:x: its link holds no digest or is missing; all manifests are kept"
+    assert problem in capsys.readouterr().out.splitlines()
+
+
+def test_blobs_stay_while_a_name_cannot_be_read(
+    config_file: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = data / "repositories/Team/app/_manifests/tags/x/current/link"
+    link.parent.mkdir(parents=True)
+    link.write_text(f"sha256:{hashlib.sha256(b'elsewhere').hexdigest()}")
+    assert main(["garbage-collect", "-q", config_file, "--offline"]) == ExitCode.OK
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("registry: 1 blob (5 B) stay, because 1 name in the store cannot be read")
+    assert (data / f"blobs/sha256/{LAYER[:2]}/{LAYER}/data").exists()
+    assert main(["garbage-collect", config_file, "--offline", "--despite-unreadable"]) == ExitCode.OK
+    told = capsys.readouterr()
+    assert "problem: Team/app: no name of a repository, and holds 1 links" in told.out.splitlines()
+    assert told.err == ""
+    assert not (data / f"blobs/sha256/{LAYER[:2]}/{LAYER}").exists()

@@ -1,5 +1,6 @@
 """Garbage is collected beside the requests, by one process at a time, and what collectors do is watched."""
 
+import asyncio
 import json
 import logging
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 from config.container import Container
 from config.settings import GarbageCollectionSettings, Settings
 from core import layout
-from core.collection.collector import JOB
+from core.collection.collector import GRACE_MIN, JOB
 from core.digest import Digest
 from core.names import RepositoryName, Tag
 from entrypoints.http.collection import LOOK_SECONDS, collection_job, options_of, watch_job
@@ -43,6 +44,18 @@ async def test_one_of_all_replicas_collects_once_in_the_interval(container, coll
     assert seen[-1] == "done"
     done = json.loads(await container.blob_storage().read(layout.job(JOB)))
     assert (done["phase"], done["tags"], done["problem_count"]) == ("done", 1, 1)
+
+
+async def test_blobs_that_stay_because_a_name_cannot_be_read_are_logged(container, collecting, caplog):
+    storage = container.blob_storage()
+    await storage.write(layout.blob_data(Digest.of(b"garbage")), b"garbage")
+    await storage.write(f"{layout.repository_path('Team/app')}/_layers/x/link", b"")
+    with caplog.at_level(logging.WARNING):
+        # Younger data counts as needed.
+        await asyncio.sleep(GRACE_MIN.total_seconds())
+        await collection_job(container, collecting).run()
+    [line] = [record for record in caplog.records if "blobs stay" in record.message]
+    assert (line.names, line.blobs, line.bytes) == (1, 1, 7)
 
 
 async def test_dry_run_is_told_as_such(container, collecting, caplog):

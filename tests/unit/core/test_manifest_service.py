@@ -169,6 +169,22 @@ async def test_deleting_a_tag_keeps_everything_else(services, image):
         assert (await services.manifests.get(NAME, reference)).content == image
 
 
+@pytest.mark.parametrize("link", [b"", b"torn", None])
+async def test_tag_that_cannot_be_read_can_be_deleted(services, image, link):
+    """Otherwise the list of tags names it for ever."""
+    tag = Tag("torn")
+    await services.manifests.put(NAME, image, OCI, tags=[tag, Tag("torn2")])
+    await services.storage.delete([layout.tag_current_link(NAME, tag)])
+    if link is not None:
+        await services.storage.write(layout.tag_current_link(NAME, tag), link)
+    assert await services.manifests.delete(NAME, tag) == [tag]
+    assert [name async for name in services.tag_links.names(NAME)] == ["torn2"]
+    [part] = [part async for part in services.trash.all_parts()]
+    assert [each.key for each in part.links] == [layout.tag_index_link(NAME, tag, Digest.of(image))]
+    with pytest.raises(ManifestUnknownError):
+        await services.manifests.delete(NAME, tag)
+
+
 async def test_deleting_a_manifest_takes_its_tags_and_keeps_layers(services, image):
     other = image_manifest(b"{}", [])
     await services.manifests.put(NAME, image, OCI, tags=[Tag("1"), Tag("2")])

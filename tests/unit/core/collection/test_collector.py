@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from core import layout, media_types
 from core.collection.removing import RoundLostError
 from core.collection.report import CollectionReport, Phase
@@ -288,6 +289,111 @@ async def test_phantom_tags_are_told_and_left(store, services):
     assert layout.tag_current_link(NAME, Tag("phantom")) in await store.keys()
 
 
+async def write_unnamed_repository(services, path="Team/app"):
+    """Store an image under a name that only distribution 2 takes, and return all its digests."""
+    config, layer = b'{"hidden":1}', b"hidden layer"
+    manifest = image_manifest(config, [layer])
+    digest = Digest.of(manifest)
+    for content in (config, layer, manifest):
+        await services.storage.write(layout.blob_data(Digest.of(content)), content)
+    root = layout.repository_path(path)
+    # The link of the layer is lost: only the manifest tells that it is needed.
+    await services.links.write(f"{root}/_layers/sha256/{Digest.of(config).encoded}/link", Digest.of(config))
+    await services.links.write(f"{root}/_manifests/revisions/sha256/{digest.encoded}/link", digest)
+    await services.links.write(f"{root}/_manifests/tags/v1/current/link", digest)
+    for stranger in (f"{root}/readme", f"{layout.repository_path('Empty')}/_layers/readme"):
+        await services.storage.write(stranger, b"no link")
+    return encoded(config, layer, manifest)
+
+
+@pytest.mark.parametrize("is_daring", [False, True])
+async def test_repository_whose_name_is_refused_keeps_what_it_needs(store, services, is_daring):
+    needed = await write_unnamed_repository(services)
+    gone = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+    report = await store.collect(is_daring=is_daring)
+    assert needed <= await blobs(store)
+    assert report.problems == ["Team/app: no name of a repository, and holds 3 links"]
+    assert (report.unreadable, report.blobs_removed, report.blobs_held) == ((1, 3, 0) if is_daring else (1, 0, 3))
+
+
+async def test_link_of_a_tag_alone_keeps_the_image_of_an_unnamed_repository(store, services):
+    needed = await write_unnamed_repository(services)
+    await services.storage.delete_tree(f"{layout.repository_path('Team/app')}/_manifests/revisions")
+    await grow_old(store)
+    await store.collect(is_daring=True)
+    assert needed <= await blobs(store)
+
+
+async def test_checkpoint_remembers_what_cannot_be_read(store, services):
+    await write_unnamed_repository(services)
+    gone = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+    looks = iter([False])
+    await store.collect(goes_on=lambda: next(looks, True))
+    report = await store.collect()
+    assert (report.unreadable, report.blobs_removed, report.blobs_held) == (1, 0, 3)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"{layout.tags(NAME)}/-invalid/current/link",
+        f"{layout.tags(NAME)}/a/b/current/link",
+        f"{layout.revisions(NAME)}/sha384/{'0' * 96}/link",
+        f"{layout.layers(NAME)}/tarsum.v1/sha256/{'0' * 64}/link",
+    ],
+)
+async def test_link_that_cannot_be_read_keeps_what_it_holds_and_its_repository(store, services, key):
+    untagged = await push_image(services, NAME, CONFIG, [b"x"])
+    await services.storage.write(layout.blob_data(Digest.of(b"held")), b"held")
+    await services.links.write(key, Digest.of(b"held"))
+    await grow_old(store)
+    report = await store.collect(deletes_untagged="_layers" not in key, is_daring=True)
+    assert (report.unreadable, report.blobs_removed) == (1, 0)
+    assert await is_complete(services, NAME, untagged)
+    assert encoded(b"held") <= await blobs(store)
+
+
+TORN = {"empty": b"", "garbage": b"\x00" * 71, "missing": None}
+
+
+@pytest.mark.parametrize("content", TORN.values(), ids=TORN)
+async def test_tag_that_cannot_be_read_keeps_untagged_manifests_and_its_history(store, services, content):
+    image = await push_image(services, NAME, CONFIG, [b"x"], tags=["v1"])
+    link = layout.tag_current_link(NAME, Tag("v1"))
+    await services.storage.delete([link])
+    if content is not None:
+        await services.storage.write(link, content)
+    await grow_old(store)
+    report = await store.collect(deletes_untagged=True)
+    assert (report.manifests_removed, report.other_links_removed, report.blobs_removed) == (0, 0, 0)
+    assert report.problems == [f"{NAME}:v1: its link holds no digest or is missing; all manifests are kept"]
+    assert layout.tag_index_link(NAME, Tag("v1"), image) in await store.keys()
+    assert await is_complete(services, NAME, image)
+
+
+async def test_empty_folder_of_a_tag_keeps_untagged_manifests(tmp_path, store, services):
+    """A power cut may leave the folders and no link."""
+    async with FilesystemBlobStorage(str(tmp_path)) as storage:
+        on_folder = store.services(storage)
+        image = await push_image(on_folder, NAME, CONFIG, [b"x"], tags=["v1"])
+        await storage.delete_tree(f"{layout.tag(NAME, Tag('v1'))}/index")
+        await storage.delete([layout.tag_current_link(NAME, Tag("v1"))])
+        report = await store.finish(
+            store.collector(storage, is_offline=True, grace=timedelta(0), deletes_untagged=True).run()
+        )
+        assert (report.manifests_removed, report.problem_count) == (0, 1)
+        assert await is_complete(on_folder, NAME, image)
+        await on_folder.manifests.delete(NAME, Tag("v1"))
+        report = await store.finish(
+            store.collector(storage, is_offline=True, grace=timedelta(0), deletes_untagged=True).run()
+        )
+        assert report.manifests_removed == 1
+
+
 async def test_foreign_keys_are_left_alone(store, services):
     strangers = {
         f"{layout.BLOBS}/sha256/aa/zz/data",
@@ -299,6 +405,8 @@ async def test_foreign_keys_are_left_alone(store, services):
         f"{layout.revisions(NAME)}/sha256/{'a' * 64}/signatures/sha256/nonsense/link",
         f"{layout.tags(NAME)}/x/index/sha256/nonsense/link",
         f"{layout.tags(NAME)}/x/other",
+        f"{layout.layers(NAME)}/other",
+        f"{layout.revisions(NAME)}/sha256/other",
         f"{layout.manifests(NAME)}/other",
         f"{layout.REPOSITORIES}/UPPER/_manifests/revisions/sha256/{'a' * 64}/link",
     }
@@ -308,7 +416,11 @@ async def test_foreign_keys_are_left_alone(store, services):
     await store.collect()
     assert strangers <= await store.keys()
     await make_garbage(store, services)
-    assert (await store.collect()).blobs_removed == 3
+    # What cannot be read may need anything: until an operator decides, links go and data stays.
+    report = await store.collect()
+    assert (report.blobs_removed, report.blobs_held, report.unreadable) == (0, 1, 5)
+    report = await store.collect(is_daring=True)
+    assert (report.blobs_removed, report.blobs_held) == (1, 0)
     assert strangers <= await store.keys()
 
 

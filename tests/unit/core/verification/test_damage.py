@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from core import layout, media_types
 from core.damage import DamageRecords
 from core.digest import Digest
@@ -357,6 +358,39 @@ async def test_tag_whose_history_is_gone_too_is_removed(store: Store) -> None:
     assert await store.verifications.kinds() == [Kind.TAG_WITHOUT_TARGET]
     assert only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_TARGET).outcome is Outcome.LOST
     assert await store.verifications.run() == []
+
+
+async def test_folder_of_a_tag_without_a_link_is_found_and_goes(tmp_path) -> None:
+    """A power cut leaves such folders, and the list of tags names them."""
+    async with FilesystemBlobStorage(str(tmp_path)) as storage:
+        services = CoreServices(storage=storage)
+        for folder in ("empty", "half/current", ".DS_Store"):
+            (tmp_path / layout.tags(NAME).removeprefix("/") / folder).mkdir(parents=True)
+        await services.push_blob(NAME, b"x")
+        verifications = Verifications(services)
+        kept = replace(verifications, rules=VerificationRules(keeps_tag=lambda _name, tag: tag == "half"))
+        found = await kept.run(REPAIR)
+        assert [(each.kind, each.images[0], each.outcome) for each in found] == [
+            (Kind.TAG_WITHOUT_TARGET, f"{NAME}:empty", Outcome.LOST),
+            (Kind.TAG_WITHOUT_TARGET, f"{NAME}:half", Outcome.NEEDS_PUSH),
+        ]
+        assert [tag async for tag in services.tag_links.names(NAME)] == ["half"]
+        assert len(await verifications.run(REPAIR)) == 1
+        assert [tag async for tag in services.tag_links.names(NAME)] == []
+
+
+async def test_repository_whose_name_is_refused_is_found_and_its_data_is_no_orphan(store: Store) -> None:
+    for content in (b"hidden", b"manifest"):
+        await store.services.storage.write(layout.blob_data(Digest.of(content)), content)
+    path = layout.repository_path("Team/app")
+    layer, manifest = Digest.of(b"hidden"), Digest.of(b"manifest")
+    await store.services.links.write(f"{path}/_layers/sha256/{layer.encoded}/link", layer)
+    await store.services.links.write(f"{path}/_manifests/revisions/sha256/{manifest.encoded}/link", manifest)
+    for stranger in (f"{path}/readme", f"{layout.repository_path('Other')}/_layers/readme"):
+        await store.services.storage.write(stranger, b"no link")
+    [found] = await store.verifications.run(REPAIR)
+    assert (found.kind, found.key, found.outcome, found.is_left) == (Kind.UNREADABLE_NAME, path, Outcome.FOUND, True)
+    assert "2 links" in found.detail
 
 
 async def test_stale_history_is_a_note_and_goes(store: Store) -> None:
