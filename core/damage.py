@@ -19,7 +19,13 @@ from core.concurrency import map_bounded
 from core.content_source import Offload
 from core.descriptor import Descriptor
 from core.digest import Digest, HasherFactory
-from core.errors import ContentDamagedError, DigestInvalidError, ObjectNotFoundError, StorageError
+from core.errors import (
+    ContentDamagedError,
+    DigestInvalidError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+)
 from core.hashed_reading import HashedReader
 from core.ports.blob_storage import BlobReader, BlobStorage, ObjectStat
 
@@ -34,6 +40,8 @@ HASH_TRUSTED_SECONDS: Final = 3600.0
 """How long a process does not hash an object again that it hashed, as long as its version stays."""
 _FAILURES_BELIEVED: Final = 2
 """After so many failed hashes of one object, a process refuses it without another one."""
+EXAMINED_BYTES_MAX: Final = 1024 * 1024 * 1024
+"""How much one `poll` reads, beside one object of any size."""
 
 V = TypeVar("V")
 
@@ -158,6 +166,16 @@ class DamageWatch:
         await self._forget(digest)
         return False
 
+    @property
+    def knows_any(self) -> bool:
+        """Whether damage of anything is known."""
+        return bool(self._suspects)
+
+    def is_confirmed(self, digest: Digest) -> bool:
+        """Whether this process itself has found the damage twice. No storage request."""
+        suspect = self._suspects.get(digest)
+        return suspect is not None and suspect.failures >= _FAILURES_BELIEVED
+
     async def checked(self, reader: BlobReader, digest: Digest, *, size: int | None = None) -> BlobReader:
         """Return a reader of the same content that never yields a damaged blob to its end.
 
@@ -206,7 +224,7 @@ class DamageWatch:
             return False
         if not await self.is_damaged(digest, await self._storage.stat(layout.blob_data(digest))):
             return False
-        if not is_whole or self._suspects[digest].failures >= _FAILURES_BELIEVED:
+        if not is_whole or self.is_confirmed(digest):
             raise ContentDamagedError(digest)
         return True
 
@@ -225,7 +243,9 @@ class DamageWatch:
             await self._note(digest, stat)
 
     async def poll(self) -> None:
-        """Look at what other processes recorded. One storage request, and one for each new record.
+        """Look at what other processes recorded, and read what is suspected until that is confirmed or disproved.
+
+        One storage request, one for each new record, and six for each object that is read.
 
         Raises:
             StorageError: the store failed.
@@ -242,6 +262,29 @@ class DamageWatch:
         for digest in self._listed.keys() - listed.keys():
             self._suspects.pop(digest, None)
         self._listed = dict(listed)
+        await self._examine_suspects()
+
+    async def _examine_suspects(self) -> None:
+        examined_bytes = 0
+        for digest, suspect in list(self._suspects.items()):
+            if self.is_confirmed(digest) or examined_bytes >= EXAMINED_BYTES_MAX:
+                continue
+            examined_bytes += suspect.stat.size
+            for _ in range(_FAILURES_BELIEVED - suspect.failures):
+                await self._examine(digest)
+
+    async def _examine(self, digest: Digest) -> None:
+        try:
+            async with self._storage.open_reader(layout.blob_data(digest)) as opened:
+                async for _ in await self.checked(opened, digest):
+                    pass
+        except ContentDamagedError:
+            # Noted by the reader.
+            return
+        except ObjectNotFoundError:
+            self._suspects.pop(digest, None)
+        except StorageUnavailableError as error:
+            _logger.warning("suspected content cannot be read: %s", error, extra={"digest": digest})
 
     async def _note(self, digest: Digest, stat: ObjectStat) -> None:
         known = self._suspects.get(digest)

@@ -27,7 +27,7 @@ from core.legacy import LegacyManifests
 from core.links import Links, link_object
 from core.manifest import Manifest, StoredManifest, parse_manifest, read_manifest
 from core.manifest_cache import ManifestCache
-from core.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS
+from core.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS, SCHEMA1
 from core.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.schema1 import is_schema1
@@ -143,6 +143,19 @@ class ManifestService:
         self._damage.claim(parsed.blobs())
         manifest = StoredManifest(content=content, media_type=parsed.media_type, digest=digest)
         self._memory.put(manifest)
+        return manifest
+
+    async def describe(self, name: RepositoryName, reference: Reference) -> StoredManifest:
+        """Return a manifest to a client that may mean to push it only if it is missing; otherwise as `get`.
+
+        Raises:
+            ContentDamagedError: a blob of it is certainly damaged, and only a push of the image repairs that.
+        """
+        manifest = await self.get(name, reference)
+        if self._damage.knows_any and manifest.media_type not in SCHEMA1:
+            for blob in read_manifest(manifest.content).blobs():
+                if self._damage.is_confirmed(blob.digest):
+                    raise ContentDamagedError(blob.digest)
         return manifest
 
     async def put(

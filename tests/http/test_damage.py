@@ -79,3 +79,16 @@ def test_damage_is_counted_where_numbers_are_collected():
     damage_counter(None)()
     text, _ = metrics.render("")
     assert Scrape(text.decode()).total("registry_damaged_content_total") == 1
+
+
+async def test_image_of_a_damaged_blob_is_pushed_again(api):
+    await api.push_blob("a", b"{}")
+    layer = await api.push_blob("a", SMALL)
+    await api.push_manifest("a", "v1", image_manifest(b"{}", [SMALL]), OCI_MANIFEST)
+    await damage(api, layer, SMALL[::-1])
+    async with api.request("GET", f"/v2/a/blobs/{layer}"):
+        pass
+    await api.services.damage.poll()
+    for method, status in (("HEAD", 404), ("GET", 200)):
+        async with api.request(method, "/v2/a/manifests/v1") as response:
+            assert response.status == status

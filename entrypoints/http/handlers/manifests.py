@@ -58,7 +58,10 @@ class ManifestHandlers:
     async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Send a manifest by its exact bytes and stored type, whatever the client accepts."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
-        manifest = await self._registry.manifests.get(name, reference)
+        manifests = self._registry.manifests
+        # Clients look before they push, and send nothing of an image whose manifest is there.
+        find = manifests.describe if request.method == "HEAD" else manifests.get
+        manifest = await find(name, reference)
         self._on_pull(name, manifest.digest)
         response = not_modified(request, manifest.digest)
         if response is None:

@@ -1,6 +1,7 @@
 """What pulls find damaged, who learns of it, and how long it counts."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
 from core import layout
-from core.damage import HASH_TRUSTED_SECONDS, RECORDS_MAX, DamageRecords, DamageWatch
+from core.damage import EXAMINED_BYTES_MAX, HASH_TRUSTED_SECONDS, RECORDS_MAX, DamageRecords, DamageWatch
 from core.digest import Digest, StandardHasher
 from core.errors import ContentDamagedError, ManifestBlobUnknownError, ObjectNotFoundError, StorageUnavailableError
 from core.media_types import OCI_INDEX, OCI_MANIFEST
@@ -130,17 +131,49 @@ async def test_blob_that_another_registry_replaced_counts_no_more(services, othe
     assert RECORD not in await services.keys()
 
 
-async def test_record_of_sound_data_refuses_no_pull(services, other, storage):
+async def test_record_of_sound_data_ends_at_the_next_look(services, other, storage):
     """The process that wrote it may have broken memory."""
     await services.push_blob(NAME, CONTENT)
     await DamageRecords(storage).write(DIGEST, await storage.stat(KEY))
     await other.damage.poll()
-    with pytest.raises(ContentDamagedError):
-        await other.blobs.stat(NAME, DIGEST)
-    assert await read_some(other, length=10) == (b"", False)
-    assert await read_some(other) == (CONTENT, True)
     assert RECORD not in await services.keys()
+    assert await read_some(other, length=10) == (CONTENT[:10], True)
     assert (await other.blobs.stat(NAME, DIGEST)).size == len(CONTENT)
+
+
+async def test_one_failed_hash_refuses_no_pull(services, storage):
+    """The bytes may have been damaged on their way here."""
+    await services.push_blob(NAME, CONTENT)
+    await services.damage.report(DIGEST, len(CONTENT))
+    assert await read_some(services, length=10) == (b"", False)
+    assert await read_some(services) == (CONTENT, True)
+    assert RECORD not in await services.keys()
+    assert await read_some(services, length=10) == (CONTENT[:10], True)
+
+
+async def test_image_of_a_damaged_blob_is_pushed_again(services, other, storage, image):
+    """crane looks for the manifest first, and sends nothing of an image whose manifest is there."""
+    await storage.write(KEY, FLIPPED)
+    await read_some(services)
+    assert (await services.manifests.describe(NAME, image)).digest == image
+    for each in (services, other):
+        await each.damage.poll()
+        with pytest.raises(ContentDamagedError):
+            await each.manifests.describe(NAME, image)
+        assert (await each.manifests.get(NAME, image)).digest == image
+    await services.push_blob(NAME, CONTENT)
+    await other.damage.poll()
+    for each in (services, other):
+        assert (await each.manifests.describe(NAME, image)).digest == image
+
+
+async def test_image_without_damage_is_described(services, storage, image):
+    other_image = image_manifest(b"{}")
+    pushed = await services.manifests.put(NAME, other_image, OCI_MANIFEST)
+    await storage.write(KEY, FLIPPED)
+    await services.damage.report(DIGEST, len(CONTENT))
+    await services.damage.poll()
+    assert (await services.manifests.describe(NAME, pushed.digest)).content == other_image
 
 
 async def test_known_damage_is_refused_at_once(services, storage):
@@ -350,18 +383,10 @@ async def test_own_finding_is_not_forgotten_for_its_record(watch, damaged):
         await watch.checked(reader, DIGEST)
 
 
-async def test_checksum_counts_where_both_have_one(watch, storage, damaged):
-    await DamageRecords(storage).write(DIGEST, ObjectStat(size=damaged.size, modified_at=damaged.modified_at))
-    await watch.poll()
-    assert await watch.is_damaged(DIGEST, damaged)
-    other = ObjectStat(size=damaged.size, modified_at=damaged.modified_at, md5="00")
-    await DamageRecords(storage).write(DIGEST, other)
-    await watch.poll()
-    assert await watch.is_damaged(DIGEST, damaged)
-    await watch.prove(DIGEST, len(CONTENT))
-    await DamageRecords(storage).write(DIGEST, other)
-    await watch.poll()
-    assert not await watch.is_damaged(DIGEST, damaged)
+async def test_checksum_counts_where_both_have_one(watch, damaged):
+    await watch.report(DIGEST, damaged.size)
+    assert await watch.is_damaged(DIGEST, replace(damaged, md5=None))
+    assert not await watch.is_damaged(DIGEST, replace(damaged, md5="00"))
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"size": 1, "modified_at": 5, "md5": null}'])
@@ -420,6 +445,38 @@ async def test_object_that_was_hashed_lately_is_not_hashed_again(storage):
     assert await is_hashed("2")
     assert not await is_hashed("2")
     await storage.write(KEY, CONTENT)
-    await DamageRecords(storage).write(DIGEST, await storage.stat(KEY))
-    await watch.poll()
+    await watch.report(DIGEST, len(CONTENT))
     assert [await is_hashed("2"), await is_hashed("2")] == [True, False]
+
+
+async def test_suspected_content_that_cannot_be_read_stays_suspected(faulty, watch, storage, damaged, caplog):
+    await watch.report(DIGEST, damaged.size)
+    faulty.fail_at(4)
+    await watch.poll()
+    assert "cannot be read" in caplog.text
+    assert watch.is_suspected(DIGEST)
+    assert not watch.is_confirmed(DIGEST)
+    await watch.poll()
+    assert watch.is_confirmed(DIGEST)
+
+
+async def test_suspected_content_that_is_gone_is_forgotten(watch, storage, damaged):
+    await watch.report(DIGEST, damaged.size)
+    await storage.delete([KEY])
+    await watch.poll()
+    assert not watch.is_suspected(DIGEST)
+
+
+async def test_poll_reads_a_bounded_number_of_bytes(watch, storage, services):
+    digests = []
+    for number in range(3):
+        content = b"%d" % number
+        digest = await services.push_blob(NAME, content)
+        await storage.write(layout.blob_data(digest), b"x")
+        # A large one, as far as the record goes.
+        stat = await storage.stat(layout.blob_data(digest))
+        await DamageRecords(storage).write(digest, ObjectStat(size=EXAMINED_BYTES_MAX, modified_at=stat.modified_at))
+        digests.append(digest)
+    await watch.poll()
+    assert [watch.is_suspected(digest) for digest in digests] == [True, True, True]
+    assert [watch.is_confirmed(digest) for digest in digests].count(True) == 1
