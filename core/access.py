@@ -172,6 +172,10 @@ class AccessPolicy:
         """Whether somebody without a name may do anything at all."""
         return any(EVERYBODY in rule.who for rule in self.rules)
 
+    def lets_anonymous(self, action: RuleAction) -> bool:
+        """Whether somebody without a name may do this anywhere."""
+        return any(EVERYBODY in rule.who and action in rule.actions for rule in self.rules)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:

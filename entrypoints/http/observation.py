@@ -99,8 +99,8 @@ class ServerObservation:
             return cls(container, loaded.settings, None)
         if is_public(debug.addr):
             _logger.warning(
-                "http.debug.addr %s may be reached from other machines: whoever does sees health, metrics and profiles "
-                "without a password; 127.0.0.1 keeps it to this one",
+                "http.debug.addr %s may be reached from other machines: whoever does sees health and metrics without "
+                "a password; 127.0.0.1 keeps it to this one",
                 debug.addr,
             )
         sock = open_socket(replace(loaded.settings.http, addr=debug.addr, net=HttpNetwork.TCP))

@@ -18,7 +18,8 @@ from config.container import Container, event_endpoints, utc_now
 from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging, flush_logs
-from config.settings import HttpSettings, Settings, StorageKind
+from config.settings import HttpNetwork, HttpSettings, Settings, StorageKind
+from core.access import AccessPolicy, RuleAction
 from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.accepting import raise_descriptor_limit
@@ -35,6 +36,7 @@ from entrypoints.http.notifications_part import LIVE_NOTIFICATION_KEYS, Notifica
 from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.http.protocol import GuardedRunner
 from entrypoints.http.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
+from entrypoints.observability.debug import is_public
 from entrypoints.reload import Reloader
 from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
@@ -340,6 +342,20 @@ def _warn(settings: Settings, container: Container) -> None:
             "access.immutabletags: this storage cannot create exclusively; of two first pushes of a tag at the same "
             "moment, by two processes, the later one wins"
         )
+    if _lets_anybody_delete(settings, container.access_policy()):
+        _logger.warning(
+            "%s may be reached from other machines, and whoever does may delete images without a password; "
+            "set auth and access.rules, or storage.delete.enabled to false",
+            settings.http.addr,
+        )
+
+
+def _lets_anybody_delete(settings: Settings, policy: AccessPolicy) -> bool:
+    http = settings.http
+    is_reachable = http.net is HttpNetwork.TCP and is_public(http.addr)
+    has_client_certificates = http.tls is not None and bool(http.tls.client_cas)
+    may_delete = settings.storage.delete_enabled and policy.lets_anonymous(RuleAction.DELETE)
+    return is_reachable and may_delete and not has_client_certificates
 
 
 async def _check_credentials(container: Container) -> None:

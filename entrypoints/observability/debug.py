@@ -1,12 +1,13 @@
 """The debug address (`http.debug.addr`): health, metrics, profiles, stacks, for those who run the registry.
 
 No password and no TLS, as in distribution: it belongs on an address that clients do not reach. What it shows holds no
-configuration, no environment, no header and no name that a client chose.
+configuration, no environment, no header and no name that a client chose. Profiles, which slow a worker down, and stacks
+are for clients on this machine alone, also where the address is reached by others for its metrics.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from aiohttp import web
@@ -42,8 +43,8 @@ def public_app(
     handlers: dict[str, Answer] = {
         "/debug/health": health.answer,
         **probes,
-        "/debug/profile": _profile_of(peers),
-        "/debug/stacks": _stacks_of(peers),
+        "/debug/profile": _on_this_machine(_profile_of(peers)),
+        "/debug/stacks": _on_this_machine(_stacks_of(peers)),
     }
     # Where those who know Go look first.
     handlers["/debug/pprof/profile"] = handlers["/debug/profile"]
@@ -79,9 +80,11 @@ def is_public(addr: str) -> bool:
     if host == "localhost":
         return False
     try:
-        return not ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
         return True
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return not (mapped or address).is_loopback
 
 
 def _app(handlers: Mapping[str, Answer]) -> web.Application:
@@ -94,6 +97,18 @@ def _app(handlers: Mapping[str, Answer]) -> web.Application:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     return app
+
+
+def _on_this_machine(answer: Answer) -> Answer:
+    """Return what refuses clients of other machines; those of `kubectl port-forward` come from this one."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        if request.remote and is_public(f"[{request.remote}]:0"):
+            text = "profiles and stacks are for clients on this machine: log in, or use kubectl port-forward\n"
+            return web.Response(status=403, text=text)
+        return await answer(request)
+
+    return checked
 
 
 def _metrics_of(metrics: Metrics) -> Answer:

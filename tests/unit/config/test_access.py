@@ -153,3 +153,38 @@ def test_what_a_storage_cannot_promise_is_said_at_start(load_text: LoadText, cap
     plain = load_text(texts[kind]).settings
     _warn(plain, Container(settings=plain))
     assert "cannot create exclusively" not in caplog.text
+
+
+ANONYMOUS_RULE = "access: {rules: [{who: [anonymous], actions: [pull, delete]}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "warns"),
+    [
+        ("", True),
+        ("http: {addr: '0.0.0.0:5000'}\n", True),
+        ("http: {addr: 'registry.example:5000'}\n", True),
+        ("http: {tls: {certificate: c, key: k}}\n", True),
+        ("auth: {htpasswd: {realm: r, path: p}}\n" + ANONYMOUS_RULE, True),
+        (ANONYMOUS_RULE.replace(", delete", ""), False),
+        ("auth: {htpasswd: {realm: r, path: p}}\n", False),
+        ("http: {addr: '127.0.0.1:5000'}\n", False),
+        ("http: {addr: '[::1]:5000'}\n", False),
+        ("http: {net: unix, addr: /run/r.sock}\n", False),
+        ("http: {tls: {certificate: c, key: k, clientcas: [a]}}\n", False),
+    ],
+)
+def test_registry_that_lets_anybody_delete_says_so(
+    load_text: LoadText, caplog: pytest.LogCaptureFixture, text: str, *, warns: bool
+) -> None:
+    settings = load_text(MINIMAL + text, {"REGISTRY_HTTP_SECRET": "s" * 16}).settings
+    _warn(settings, Container(settings=settings))
+    assert ("whoever does may delete images without a password" in caplog.text) is warns
+    assert len(caplog.records) == warns
+
+
+def test_registry_without_deletes_needs_no_warning(load_text: LoadText, caplog: pytest.LogCaptureFixture) -> None:
+    variables = {"REGISTRY_HTTP_SECRET": "s" * 16, "REGISTRY_STORAGE_DELETE_ENABLED": "false"}
+    settings = load_text(MINIMAL, variables).settings
+    _warn(settings, Container(settings=settings))
+    assert caplog.records == []

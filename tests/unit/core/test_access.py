@@ -186,3 +186,11 @@ def test_a_name_never_loses_what_strangers_have(who: list[str], access: Access) 
 )
 def test_immutable_tags_are_named_by_globs(name: str, tag: str, *, covered: bool) -> None:
     assert ImmutableTags(repositories=("prod/**",), tags=("v*",)).covers(name, tag) is covered
+
+
+def test_policy_knows_what_strangers_may_do():
+    pulls = policy(rule("anonymous", actions=("pull",)), rule("alice", actions=("delete",)))
+    assert pulls.lets_anonymous(RuleAction.PULL)
+    assert not pulls.lets_anonymous(RuleAction.DELETE)
+    assert OPEN.lets_anonymous(RuleAction.DELETE)
+    assert not MEMBERS_ONLY.lets_anonymous(RuleAction.DELETE)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from adapters.metrics.single import SingleProcessMetrics
 from entrypoints.observability.debug import is_public, private_app, public_app
@@ -56,6 +57,23 @@ async def debug(folder, aiohttp_client):
 async def ask(session, path, method="GET"):
     async with session.request(method, path) as response:
         return response.status, await response.text()
+
+
+@pytest.mark.parametrize("remote", ["10.0.0.7", "2001:db8::1", "::ffff:10.0.0.7"])
+@pytest.mark.parametrize("path", ["profile?seconds=0.01", "pprof/profile", "stacks", "pprof/goroutine"])
+async def test_profiles_are_for_this_machine(folder, remote, path):
+    metrics = SingleProcessMetrics()
+    app = public_app(Health(), {}, Peers(folder, 2), metrics, metrics_path="/numbers")
+
+    async def answer(path):
+        request = make_mocked_request("GET", path, app=app).clone(remote=remote)
+        handler = (await app.router.resolve(request)).handler
+        return await handler(request)
+
+    refused = await answer(f"/debug/{path}")
+    assert (refused.status, "port-forward" in refused.text) == (403, True)
+    assert (await answer("/numbers")).status == 200
+    assert (await answer("/debug/health")).status == 200
 
 
 async def test_metrics_are_at_their_path(debug):
