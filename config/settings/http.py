@@ -82,8 +82,8 @@ class LimitSettings:
     upload_bytes: int = 0
     """Size of one blob; 0 is no limit."""
     manifest_bytes: int = 4 * 1024 * 1024
-    header_bytes: int = 16 * 1024
-    """One header field, name and value."""
+    header_bytes: int = 32 * 1024
+    """One header field, name and value; podman's `Range` may have 1,024 ranges, 22 KiB."""
     url_bytes: int = 16 * 1024
     requests: int = 1000
     """Requests under way at once; 0 is no limit."""

@@ -106,6 +106,16 @@ async def test_several_ranges_are_parts(api, value, expected):
     assert found == [(f"bytes {first}-{end - 1}/2048", CONTENT[first:end]) for first, end in expected]
 
 
+async def test_longest_range_of_podman_is_taken(guarded):
+    """A `Range` that is refused with another status than 400 ends its pull."""
+    server = await guarded()
+    ranges = ",".join(f"{at}-{at + 1}" for at in range(9_999_900_000, 9_999_900_000 + 2 * 1024, 2))
+    answer = await server.exchange(
+        f"GET {URL} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nRange: bytes={ranges}\r\n\r\n".encode()
+    )
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
 @pytest.mark.usefixtures("blob")
 @pytest.mark.parametrize(("count", "status"), [(1024, 206), (1025, 200)])
 async def test_as_many_ranges_as_podman_asks_for_are_parts(guarded, count, status):

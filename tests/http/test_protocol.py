@@ -68,8 +68,8 @@ async def test_malformed_request_is_an_enveloped_400(guarded, request_bytes):
 @pytest.mark.parametrize("limits", [{}, {"url_bytes": 4096, "header_bytes": 8192}])
 async def test_sizes_have_statuses_of_their_own(guarded, limits):
     server = await guarded(with_limits(**limits))
-    long = b"x" * 17000
-    too_long = await refusal(server, b"GET /v2/" + long + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+    long = b"x" * 33000
+    too_long = await refusal(server, b"GET /v2/" + long[:17000] + b" HTTP/1.1\r\n" + HOST + b"\r\n")
     assert (too_long[0], too_long[2]) == (414, "URL too long")
     for field in (b"X: " + long, long + b": x"):
         too_large = await refusal(server, b"GET /v2/ HTTP/1.1\r\n" + HOST + field + b"\r\n\r\n")
