@@ -1,6 +1,8 @@
 # The registry as a container image: the packages that uv.lock pins, checked by hash; no compiler, no root.
 #   docker build -t sohu-registry:0.1.0 .
 #   docker run -p 5000:5000 -v registry:/var/lib/registry -e REGISTRY_STORAGE=filesystem sohu-registry:0.1.0
+# A tag moves. A release names the base by digest, which the label org.opencontainers.image.base.name then records:
+#   --build-arg BASE_IMAGE=docker.io/library/python@sha256:… (docs/deployment.md, "The image")
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim
 
 FROM ${BASE_IMAGE} AS build
@@ -23,12 +25,14 @@ COPY entrypoints entrypoints
 RUN /opt/uv/bin/uv sync --frozen --no-default-groups ${EXTRAS} --no-editable
 
 FROM ${BASE_IMAGE}
+ARG BASE_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="sohu-registry" \
       org.opencontainers.image.description="A container image registry for Sohu Cloud Storage, S3 and folders" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.source="https://github.com/domeos/docker-registry-driver-sohustorage" \
       org.opencontainers.image.documentation="https://github.com/domeos/docker-registry-driver-sohustorage/tree/main/docs"

@@ -90,8 +90,8 @@ domain: setup ## The domain suite alone: in-memory adapters, no network
 conformance: tools ## The OCI conformance suite alone
 	$(BIN)/python -m pytest tests/e2e/test_conformance.py --require-live $(PYTEST_ARGS)
 
-image: ## Build the container image with buildah
-	buildah build --format docker --build-arg "REVISION=$$(git rev-parse HEAD)" --tag $(IMAGE) .
+image: ## Build the container image with buildah (BASE_IMAGE=name@sha256:… pins its base)
+	buildah build --format docker $(if $(BASE_IMAGE),--build-arg "BASE_IMAGE=$(BASE_IMAGE)") --build-arg "REVISION=$$(git rev-parse HEAD)" --tag $(IMAGE) .
 
 image-test: tools ## Build the image on a base made by mmdebstrap and try it (root)
 	$(BIN)/python -m pytest -m image --require-live $(PYTEST_ARGS)

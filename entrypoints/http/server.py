@@ -18,8 +18,7 @@ from config.container import Container, event_endpoints, utc_now
 from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging, flush_logs
-from config.settings import HttpNetwork, HttpSettings, Settings, StorageKind
-from core.access import AccessPolicy, RuleAction
+from config.settings import HttpSettings, Settings, StorageKind
 from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.accepting import raise_descriptor_limit
@@ -35,8 +34,8 @@ from entrypoints.http.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.notifications_part import LIVE_NOTIFICATION_KEYS, NotificationsPart
 from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.http.protocol import GuardedRunner
+from entrypoints.http.start_warnings import warn_at_start
 from entrypoints.http.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
-from entrypoints.observability.debug import is_public
 from entrypoints.reload import Reloader
 from entrypoints.service_manager import Reports, ServiceManager
 from entrypoints.watch import FileWatch
@@ -73,7 +72,7 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     container.descriptor_marks()
     asyncio.run(_check_credentials(container))
     _check_audit_log(container)
-    _warn(settings, container)
+    warn_at_start(settings, container)
     service = _service_manager()
     with ExitStack() as stack:
         try:
@@ -329,33 +328,6 @@ async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: fl
         await site.stop()
     if not await in_flight.drain(timeout_seconds):
         _logger.warning("requests are cut off: they did not finish within http.draintimeout")
-
-
-def _warn(settings: Settings, container: Container) -> None:
-    if settings.http.secret is None:
-        _logger.warning(
-            "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "
-            "set REGISTRY_HTTP_SECRET to the same text on all replicas"
-        )
-    if settings.access.immutable_tags and not container.plain_blob_storage().creates_exclusively:
-        _logger.warning(
-            "access.immutabletags: this storage cannot create exclusively; of two first pushes of a tag at the same "
-            "moment, by two processes, the later one wins"
-        )
-    if _lets_anybody_delete(settings, container.access_policy()):
-        _logger.warning(
-            "%s may be reached from other machines, and whoever does may delete images without a password; "
-            "set auth and access.rules, or storage.delete.enabled to false",
-            settings.http.addr,
-        )
-
-
-def _lets_anybody_delete(settings: Settings, policy: AccessPolicy) -> bool:
-    http = settings.http
-    is_reachable = http.net is HttpNetwork.TCP and is_public(http.addr)
-    has_client_certificates = http.tls is not None and bool(http.tls.client_cas)
-    may_delete = settings.storage.delete_enabled and policy.lets_anonymous(RuleAction.DELETE)
-    return is_reachable and may_delete and not has_client_certificates
 
 
 async def _check_credentials(container: Container) -> None:

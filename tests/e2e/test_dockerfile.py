@@ -101,6 +101,7 @@ def test_image_says_how_it_runs(builder: Builder) -> None:
     assert "TZ=Asia/Shanghai" in settings["Env"]
     assert settings["Labels"]["org.opencontainers.image.version"] == installed_version()
     assert settings["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert settings["Labels"]["org.opencontainers.image.base.name"] == BASE_IMAGE
 
 
 def test_image_holds_the_default_configuration(builder: Builder, container: str) -> None:

@@ -13,7 +13,7 @@ from config.settings import AccessSettings, AuthKind, AuthSettings, ImmutableTag
 from core.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, Principal, RuleAction, repository_access
 from core.access import Action as Doing
 from core.names import RepositoryName, Tag
-from entrypoints.http.server import _warn
+from entrypoints.http.start_warnings import warn_at_start
 from tests.support.configuration import MINIMAL, SCS, LoadText, problems_of
 
 HTPASSWD = "auth: {htpasswd: {realm: r, path: /p}}\n"
@@ -147,11 +147,11 @@ def test_what_a_storage_cannot_promise_is_said_at_start(load_text: LoadText, cap
         "inmemory": MINIMAL,
     }
     settings = load_text(texts[kind] + "access: {immutabletags: [{tags: ['v*']}]}\n").settings
-    _warn(settings, Container(settings=settings))
+    warn_at_start(settings, Container(settings=settings))
     assert ("cannot create exclusively" in caplog.text) is warns
     caplog.clear()
     plain = load_text(texts[kind]).settings
-    _warn(plain, Container(settings=plain))
+    warn_at_start(plain, Container(settings=plain))
     assert "cannot create exclusively" not in caplog.text
 
 
@@ -178,7 +178,7 @@ def test_registry_that_lets_anybody_delete_says_so(
     load_text: LoadText, caplog: pytest.LogCaptureFixture, text: str, *, warns: bool
 ) -> None:
     settings = load_text(MINIMAL + text, {"REGISTRY_HTTP_SECRET": "s" * 16}).settings
-    _warn(settings, Container(settings=settings))
+    warn_at_start(settings, Container(settings=settings))
     assert ("whoever does may delete images without a password" in caplog.text) is warns
     assert len(caplog.records) == warns
 
@@ -186,5 +186,5 @@ def test_registry_that_lets_anybody_delete_says_so(
 def test_registry_without_deletes_needs_no_warning(load_text: LoadText, caplog: pytest.LogCaptureFixture) -> None:
     variables = {"REGISTRY_HTTP_SECRET": "s" * 16, "REGISTRY_STORAGE_DELETE_ENABLED": "false"}
     settings = load_text(MINIMAL, variables).settings
-    _warn(settings, Container(settings=settings))
+    warn_at_start(settings, Container(settings=settings))
     assert caplog.records == []

@@ -1,0 +1,25 @@
+"""Images that ours stands on or beside can be pinned by digest without a change of the files."""
+
+import re
+
+import yaml
+
+from tests.support.deployments import DEPLOY
+from tests.support.tools import REPOSITORY_ROOT
+
+
+def test_both_stages_stand_on_the_base_that_is_given():
+    dockerfile = (REPOSITORY_ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) == ["${BASE_IMAGE}"] * 2
+    final_stage = dockerfile.rpartition("\nFROM ")[2]
+    assert "\nARG BASE_IMAGE\n" in final_stage
+    assert 'org.opencontainers.image.base.name="${BASE_IMAGE}"' in final_stage
+
+
+def test_images_of_the_compose_file_are_variables():
+    services = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    example = (DEPLOY / "compose" / "example.env").read_text(encoding="utf-8")
+    for name, service in services.items():
+        found = re.fullmatch(r"\$\{([A-Z_]+):-[^}]+\}", service["image"])
+        assert found, name
+        assert f"#{found[1]}=" in example
