@@ -213,6 +213,8 @@ class Trash:
             # Data before the record: as long as there is a part, what it names can be ended again.
             if part is not None and part.blobs:
                 await self._storage.delete([_copy_key(part.entry, digest) for digest in part.blobs])
+            if part is not None:
+                # The first part, which may hold links only, has the bytes of all.
                 summary += TrashSummary(blobs=len(part.blobs), blob_bytes=part.blob_bytes)
             ended.add(_stem(key))
             keys.append(key)

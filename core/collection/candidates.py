@@ -44,7 +44,10 @@ class Candidates:
         async for digest, stat in self._lister.blobs():
             self._report.blobs += 1
             self._report.blob_bytes += stat.size
-            if stat.modified_at > self._young_after or self._marks.needs_data(digest):
+            if self._marks.needs_data(digest):
+                continue
+            if stat.modified_at > self._young_after:
+                self._report.kept_young += 1
                 continue
             if self._holds_data:
                 self._report.blobs_held += 1

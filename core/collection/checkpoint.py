@@ -21,7 +21,12 @@ from core.ports.blob_storage import BlobStorage
 
 _BYTES_MAX: Final = 1024 * 1024 * 1024
 _STATE: Final = "state"
-_COUNTS: Final = ("repositories", "manifests", "tags", "unreadable", "problem_count", "problems")
+COUNTS: Final = (
+    *("repositories", "manifests", "tags", "unreadable", "kept_young", "kept_pinned", "kept_untagged"),
+    "problem_count",
+)
+"""The numbers of a report that marking makes."""
+_SAVED: Final = (*COUNTS, "problems")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +66,7 @@ class Checkpoints:
             "began_at": progress.began_at.isoformat(),
             "key": marks.key.hex(),
             "generation": self._generation,
-            "report": {name: getattr(report, name) for name in _COUNTS},
+            "report": {name: getattr(report, name) for name in _SAVED},
         }
         await self._storage.write(layout.collection_checkpoint(_STATE), json.dumps(state).encode())
         await self._storage.delete([layout.collection_checkpoint(f"{part}.{old}") for part in ("filter", "links")])
@@ -77,7 +82,7 @@ class Checkpoints:
             key = bytes.fromhex(state["key"])
             marks = Marks(key, needed=BloomFilter.load(key, needed))
             _load_links(marks, links)
-            counts = {name: state["report"][name] for name in _COUNTS}
+            counts = {name: state["report"][name] for name in _SAVED}
         except (ObjectNotFoundError, ValueError, KeyError, TypeError, zlib.error, NameInvalidError):
             # Of another version, or torn: the run begins anew.
             return None

@@ -9,7 +9,7 @@ from core import layout
 from core.budget import Budget
 from core.collection.bloom import BYTES_DEFAULT
 from core.collection.candidates import Candidates
-from core.collection.checkpoint import Checkpoints, Progress
+from core.collection.checkpoint import COUNTS, Checkpoints, Progress
 from core.collection.listing import Lister
 from core.collection.manifest_reading import ManifestReader
 from core.collection.marking import Marker
@@ -128,6 +128,9 @@ class Collector:
         began_at = self._around.clock()
         if not self._options.is_dry_run:
             await self._recover()
+            if self._options.is_offline:
+                # Nobody who wrote them serves any more.
+                await self._spares.remove(list(await self._spares.all()))
             for hook in self._around.before:
                 await hook()
         if await self._collect():
@@ -157,7 +160,7 @@ class Collector:
             marks,
             self.report,
             young_after=young_after,
-            spared=await self._spares.all(),
+            spared={} if self._options.is_offline else await self._spares.all(),
             deletes_untagged=self._options.deletes_untagged,
         )
         if not await self._mark(progress, marks, marker):
@@ -187,7 +190,7 @@ class Collector:
             saved = await self._checkpoints.load(self.report)
             if saved and saved[0].terms == self._options.terms and now - saved[0].began_at < _CHECKPOINT_AGE_MAX:
                 return saved
-        for name in ("repositories", "manifests", "tags", "unreadable", "problem_count"):
+        for name in COUNTS:
             setattr(self.report, name, 0)
         self.report.problems.clear()
         progress = Progress(began_at=now, cursor="", is_marked=False, terms=self._options.terms)

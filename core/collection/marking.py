@@ -73,7 +73,8 @@ class Marker:
             is_open=listing.revisions.__contains__,
         )
         is_doubtful = listing.is_doubtful or await self._has_empty_tags(name, listing)
-        await closure.keep(listing.revisions if is_doubtful else self._roots(listing))
+        await closure.keep(listing.revisions if is_doubtful else [each for each in listing.tags.values() if each])
+        await closure.keep(self._recent(listing, closure.kept))
         await self._judge_others(listing, closure)
         for digest in listing.revisions:
             if digest not in closure.kept:
@@ -179,13 +180,15 @@ class Marker:
         repository.see(found.key, found.modified_at)
         return True
 
-    def _roots(self, listing: ManifestListing) -> Sequence[Digest]:
-        tagged = [digest for digest in listing.tags.values() if digest]
-        return tagged + [
-            digest
-            for digest, found in listing.revisions.items()
-            if found.modified_at > self._young_after or digest in self._spared
-        ]
+    def _recent(self, listing: ManifestListing, kept: Collection[Digest]) -> Sequence[Digest]:
+        """Return the manifests that stay for being young, or because somebody lately relied on them."""
+        others = [found for digest, found in listing.revisions.items() if digest not in kept]
+        young = [found.digest for found in others if found.modified_at > self._young_after]
+        pinned = [found.digest for found in others if found.digest in self._spared.difference(young)]
+        if self._deletes_untagged:
+            self._report.kept_young += len(young)
+            self._report.kept_pinned += len(pinned)
+        return young + pinned
 
     async def _judge_others(self, listing: ManifestListing, closure: Closure) -> None:
         """Decide on manifests that nothing led to: by their subjects, and by what untagged ones are worth."""
@@ -194,6 +197,7 @@ class Marker:
         for some in slices(others, _HELD_MAX):
             for manifest in await map_bounded(self._reader.read, [each for each in some if each not in closure.kept]):
                 if manifest.problem or (manifest.subject is None and not self._deletes_untagged):
+                    self._report.kept_untagged += not manifest.problem
                     await closure.keep(closure.note(manifest, is_wanted=False))
                 elif manifest.subject is not None:
                     waiting[manifest.digest] = manifest.subject
@@ -233,7 +237,11 @@ class Marker:
         unreadable: list[str] = []
         async for found in self._lister.layers(name, unreadable.append):
             repository.see(found.key, found.modified_at)
-            if keeps_all or found.modified_at > self._young_after or found.digest in self._spared:
+            is_young, is_pinned = found.modified_at > self._young_after, found.digest in self._spared
+            if keeps_all or is_young or is_pinned:
+                if not keeps_all and not marks.needs_link(name, found.digest):
+                    self._report.kept_young += is_young
+                    self._report.kept_pinned += not is_young
                 marks.need_blob(name, found.digest)
             elif not marks.needs_link(name, found.digest):
                 repository.is_dirty = True

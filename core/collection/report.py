@@ -62,6 +62,12 @@ class CollectionReport:
     bytes_removed: int = 0
     spared: int = 0
     """What was condemned and stayed, because somebody came to rely on it."""
+    kept_young: int = 0
+    """What nothing needs and stays because it is younger than the grace period."""
+    kept_pinned: int = 0
+    """What nothing needs and stays because a spare was there before the run."""
+    kept_untagged: int = 0
+    """Manifests that stay although no tag leads to them: the run was not asked to remove these."""
     rounds: int = 0
     round_items: int = 0
     """How many things the present round is about."""

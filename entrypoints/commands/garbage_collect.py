@@ -97,7 +97,13 @@ async def _ask_server(container: "Container") -> int:
 
 
 async def _collect(arguments: Namespace, container: "Container") -> int:
-    teller = _Teller(sys.stdout, arguments, container.settings().storage.trash_keep_seconds)
+    options = _options(arguments, container)
+    teller = _Teller(
+        sys.stdout,
+        arguments,
+        grace=options.effective_grace,
+        trash_keep_seconds=container.settings().storage.trash_keep_seconds,
+    )
     lease: Lease = container.collection_lease()
     async with _holding(lease, is_needed=not arguments.dry_run) as is_held:
         if not is_held:
@@ -105,7 +111,7 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
             return ExitCode.FAILURE
         collector = new_collector(
             container,
-            _options(arguments, container),
+            options,
             rates=Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second),
             observe=_observer(arguments, container, teller),
             goes_on=lambda: arguments.dry_run or lease.is_held,
@@ -180,10 +186,11 @@ def _options(arguments: Namespace, container: "Container") -> CollectionOptions:
 class _Teller:
     """Writes the report to stdout, and how far it is to stderr."""
 
-    def __init__(self, out: TextIO, arguments: Namespace, trash_keep_seconds: float) -> None:
+    def __init__(self, out: TextIO, arguments: Namespace, *, grace: timedelta, trash_keep_seconds: float) -> None:
         self._out = out
         self._is_json = arguments.json
         self._is_quiet = arguments.quiet
+        self._grace = grace
         self._trash_keep_seconds = trash_keep_seconds
         self._display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.quiet)
 
@@ -213,7 +220,7 @@ class _Teller:
             self._out.writelines(line + "\n" for line in self._lines(report))
         if report.blobs_held:
             sys.stderr.write(
-                f"registry: {plural(report.blobs_held, 'blob')} ({format_bytes(report.bytes_held)}) stay, because "
+                f"registry: kept {plural(report.blobs_held, 'blob')} ({format_bytes(report.bytes_held)}), because "
                 f"{plural(report.unreadable, 'name')} in the store cannot be read and may need them (the problems); "
                 "rename or remove these, or run again with --despite-unreadable\n"
             )
@@ -231,11 +238,30 @@ class _Teller:
         lines.append(
             f"{verb}: {_describe(report)}; {plural(report.blobs_removed, 'blob')}, {format_bytes(report.bytes_removed)}"
         )
-        if report.spared:
-            lines.append(f"{report.spared:,} things stay because somebody came to need them meanwhile")
+        lines += self._reasons(report)
         if report.bytes_removed and not report.is_dry_run and self._trash_keep_seconds:
             keep = format_duration(self._trash_keep_seconds)
             lines.append(f"it is in the trash for {keep}; `registry trash empty` frees the space now")
+        return lines
+
+    def _reasons(self, report: CollectionReport) -> list[str]:
+        """Return why things stay that nothing needs."""
+        lines = []
+        if report.kept_young:
+            lines.append(
+                f"kept, younger than the grace period of {format_duration(self._grace.total_seconds())}: "
+                f"{plural(report.kept_young, 'thing')} (--grace-period; none with --offline)"
+            )
+        if pinned := report.spared + report.kept_pinned:
+            lines.append(
+                f"kept, because clients pushed, pulled or asked for them in the last hours: {plural(pinned, 'thing')} "
+                "(not with --offline)"
+            )
+        if report.kept_untagged:
+            lines.append(f"kept, untagged: {plural(report.kept_untagged, 'manifest')} (not with --delete-untagged)")
+        removed = report.manifests_removed + report.layer_links_removed + report.blobs_removed
+        if not (lines or removed or report.problem_count):
+            lines.append("nothing is garbage: a tag leads to all that is stored")
         return lines
 
 

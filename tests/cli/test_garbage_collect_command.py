@@ -84,7 +84,48 @@ def test_grace_period_keeps_what_is_young(config_file: str, data: Path, capsys: 
     for path in data.rglob("*"):
         os.utime(path)
     assert main(["garbage-collect", config_file, "--grace-period", "1h"]) == ExitCode.OK
-    assert "removed: 0 manifests, 0 layer links, 0 other links; 0 blobs, 0 B" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [
+        "removed: 0 manifests, 0 layer links, 0 other links; 0 blobs, 0 B",
+        "kept, younger than the grace period of 1h: 1 thing (--grace-period; none with --offline)",
+    ]
+
+
+def test_report_tells_why_nothing_went(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["garbage-collect", config_file, "--offline"]) == ExitCode.OK
+    capsys.readouterr()
+    assert main(["garbage-collect", config_file, "--offline"]) == ExitCode.OK
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing is garbage: a tag leads to all that is stored"
+    for digest in (hashlib.sha256(b"{}").hexdigest(), LAYER):
+        (data / f"repositories/a/_layers/sha256/{digest}").mkdir(parents=True)
+        (data / f"repositories/a/_layers/sha256/{digest}/link").write_text(f"sha256:{digest}")
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "layers": [],
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "size": 2,
+                "digest": f"sha256:{hashlib.sha256(b'{}').hexdigest()}",
+            },
+        }
+    ).encode()
+    digest = hashlib.sha256(manifest).hexdigest()
+    for path, content in (
+        (f"blobs/sha256/{digest[:2]}/{digest}/data", manifest),
+        (f"repositories/a/_manifests/revisions/sha256/{digest}/link", f"sha256:{digest}".encode()),
+        (f"_control/spares/sha256/{LAYER}", b""),
+    ):
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        (data / path).write_bytes(content)
+        os.utime(data / path, (1, 1))
+    os.utime(data / f"repositories/a/_layers/sha256/{LAYER}/link", (1, 1))
+    assert main(["garbage-collect", config_file]) == ExitCode.OK
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "kept, because clients pushed, pulled or asked for them in the last hours: 1 thing (not with --offline)",
+        "kept, untagged: 1 manifest (not with --delete-untagged)",
+    ]
 
 
 @pytest.mark.parametrize("text", ["soon", "-1h", "5"])
@@ -139,7 +180,7 @@ def test_blobs_stay_while_a_name_cannot_be_read(
     assert main(["garbage-collect", "-q", config_file, "--offline"]) == ExitCode.OK
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith("registry: 1 blob (5 B) stay, because 1 name in the store cannot be read")
+    assert told.err.startswith("registry: kept 1 blob (5 B), because 1 name in the store cannot be read")
     assert (data / f"blobs/sha256/{LAYER[:2]}/{LAYER}/data").exists()
     assert main(["garbage-collect", config_file, "--offline", "--despite-unreadable"]) == ExitCode.OK
     told = capsys.readouterr()

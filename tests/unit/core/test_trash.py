@@ -313,3 +313,14 @@ async def test_kill_during_discard_leaves_what_can_be_discarded_again(trash, sto
             break
         mutations += 1
     assert mutations > 1
+
+
+async def test_emptying_counts_the_bytes_of_an_entry_whose_first_part_holds_links(services):
+    trash = services.trash
+    entry = trash.new_entry(TrashKind.COLLECTION)
+    await services.storage.write(layout.blob_data(Digest.of(b"data")), b"data")
+    link = RemovedLink(layout.layer_link(RepositoryName("a"), Digest.of(b"data")), Digest.of(b"data"))
+    await trash.record(entry, links=[link], blobs=[Digest.of(b"data")], blob_bytes=4)
+    await trash.move_blob(Digest.of(b"data"), entry)
+    summary = await trash.empty()
+    assert (summary.entries, summary.blobs, summary.blob_bytes) == (1, 1, 4)

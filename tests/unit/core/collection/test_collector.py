@@ -375,6 +375,15 @@ async def test_tag_that_cannot_be_read_keeps_untagged_manifests_and_its_history(
     assert await is_complete(services, NAME, image)
 
 
+async def finish_on_disk(store, work):
+    """Run something whose storage takes real time."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        await store.time.advance(1)
+        await asyncio.sleep(0.001)
+    return await task
+
+
 async def test_empty_folder_of_a_tag_keeps_untagged_manifests(tmp_path, store, services):
     """A power cut may leave the folders and no link."""
     async with FilesystemBlobStorage(str(tmp_path)) as storage:
@@ -382,14 +391,14 @@ async def test_empty_folder_of_a_tag_keeps_untagged_manifests(tmp_path, store, s
         image = await push_image(on_folder, NAME, CONFIG, [b"x"], tags=["v1"])
         await storage.delete_tree(f"{layout.tag(NAME, Tag('v1'))}/index")
         await storage.delete([layout.tag_current_link(NAME, Tag("v1"))])
-        report = await store.finish(
-            store.collector(storage, is_offline=True, grace=timedelta(0), deletes_untagged=True).run()
+        report = await finish_on_disk(
+            store, store.collector(storage, is_offline=True, grace=timedelta(0), deletes_untagged=True).run()
         )
         assert (report.manifests_removed, report.problem_count) == (0, 1)
         assert await is_complete(on_folder, NAME, image)
         await on_folder.manifests.delete(NAME, Tag("v1"))
-        report = await store.finish(
-            store.collector(storage, is_offline=True, grace=timedelta(0), deletes_untagged=True).run()
+        report = await finish_on_disk(
+            store, store.collector(storage, is_offline=True, grace=timedelta(0), deletes_untagged=True).run()
         )
         assert report.manifests_removed == 1
 
@@ -467,6 +476,41 @@ async def test_spared_digests_stay_until_their_time_is_over(store, services):
     await store.collect(deletes_untagged=True)
     assert await store.keys(layout.SPARES) == set()
     assert (await store.collect(deletes_untagged=True)).blobs_removed == 3
+
+
+async def test_offline_run_after_an_online_one_takes_what_was_pinned(store, services):
+    """No server serves, so nobody relies on what a server spared."""
+    await push_image(services, NAME, CONFIG, [b"x"])
+    await grow_old(store)
+    for content in (b"x", CONFIG):
+        await services.storage.write(layout.spare(Digest.of(content)), b"")
+    assert (
+        await store.collect(deletes_untagged=True, is_offline=True, grace=timedelta(0), is_dry_run=True)
+    ).blobs_removed == 3
+    assert (await store.collect(deletes_untagged=True, is_offline=True, grace=timedelta(0))).blobs_removed == 3
+    assert await store.keys(layout.SPARES) == set()
+
+
+async def test_report_counts_why_things_stay(store, services):
+    stray, link = Digest.of(b"stray"), Digest.of(b"link")
+    untagged = await push_image(services, NAME, CONFIG, [b"x"])
+    await push_image(services, OTHER, CONFIG, [b"y"], tags=["y"])
+    await services.storage.write(layout.blob_data(stray), b"stray")
+    await services.push_blob(NAME, b"link")
+    report = await store.collect()
+    assert (report.kept_young, report.kept_pinned, report.kept_untagged) == (2, 0, 0)
+    report = await store.collect(deletes_untagged=True)
+    assert (report.kept_young, report.kept_pinned, report.kept_untagged) == (3, 0, 0)
+    await grow_old(store)
+    for digest in (untagged, link):
+        await services.storage.write(layout.spare(digest), b"")
+    report = await store.collect(is_dry_run=True, deletes_untagged=True)
+    assert (report.kept_young, report.kept_pinned, report.kept_untagged) == (0, 2, 0)
+    report = await store.collect(is_dry_run=True)
+    assert (report.kept_young, report.kept_pinned, report.kept_untagged) == (0, 1, 0)
+    await services.storage.delete_tree(layout.SPARES)
+    report = await store.collect(is_dry_run=True)
+    assert (report.kept_young, report.kept_pinned, report.kept_untagged) == (0, 0, 1)
 
 
 async def test_manifest_that_is_spared_in_its_round_keeps_what_goes_with_it(store, services):
