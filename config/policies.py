@@ -102,6 +102,10 @@ class KeptTags:
         """Whether this tag is among them."""
         return any(each.covers(name, tag) for each in self._kept)
 
+    def covers(self, name: RepositoryName) -> bool:
+        """Whether a repository may have such tags."""
+        return any(each.covers_repository(name) for each in self._kept)
+
 
 def _is_web_url(url: str) -> bool:
     return url.startswith(("http://", "https://")) and "#" not in url

@@ -229,4 +229,8 @@ class ImmutableTags:
 
     def covers(self, name: str, tag: str) -> bool:
         """Whether this tag is among them."""
-        return self._tags.match(tag) and self._repositories.match(name)
+        return self._tags.match(tag) and self.covers_repository(name)
+
+    def covers_repository(self, name: str) -> bool:
+        """Whether a repository may have such tags."""
+        return self._repositories.match(name)

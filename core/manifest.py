@@ -2,19 +2,28 @@
 
 `parse_manifest` is for what a client pushes, `read_manifest` for what a store holds, where the media type was never
 written down and is found in the document. Neither ever serialises a document again: its digest is of its bytes.
+
+A store also holds manifests of types that no client may push here, because other registries took them. They are served
+under their own type, and read where their members are those of the known types.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, TypeVar
 
 from core import media_types
 from core.descriptor import Descriptor
 from core.digest import Digest
-from core.errors import ManifestInvalidError
+from core.errors import DigestInvalidError, ManifestInvalidError
 
+DESCRIPTORS_MAX: Final = 10_000
+"""How many layers or entries a pushed manifest may have; images have at most 127 layers."""
 _SCHEMA_VERSION: Final = 2
+_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}", re.ASCII)
+"""RFC 6838, 4.2."""
+_ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _SNIFFED_CONTENT_TYPES: Final = frozenset({"", "application/json", media_types.OCTET_STREAM})
 """Content types that say nothing; the document's own `mediaType` then decides."""
 
@@ -29,6 +38,7 @@ class Manifest:
     media_type: str
     config: Descriptor | None = None
     layers: tuple[Descriptor, ...] = ()
+    """Of an index, the entries that are no manifests (`media_types.is_manifest`)."""
     manifests: tuple[Descriptor, ...] = ()
     subject: Descriptor | None = None
     artifact_type: str | None = None
@@ -74,11 +84,14 @@ def parse_manifest(content: bytes, content_type: str) -> Manifest:
         content_type: the request's `Content-Type`; parameters are ignored.
 
     Raises:
-        ManifestInvalidError: not JSON, not of a supported type, or contradicting itself.
+        ManifestInvalidError: not JSON, not of a supported type, contradicting itself, with more than `DESCRIPTORS_MAX`
+            entries, or with text that cannot be sent again (half of a surrogate pair).
         DigestInvalidError: a descriptor's digest is malformed or of an unsupported algorithm.
     """
     announced = content_type.partition(";")[0].strip().lower()
     document = _load(content)
+    _require_sendable(content, document)
+    _require_bounded(document)
     if announced in media_types.SCHEMA1 or document.get("schemaVersion") == 1:
         raise ManifestInvalidError(
             "schema 1 manifests are not accepted; push with a client that speaks schema 2 or OCI"
@@ -94,11 +107,41 @@ def read_manifest(content: bytes) -> Manifest:
     """Read a stored manifest, which is of the type that its document says or looks like.
 
     Raises:
-        ManifestInvalidError: it is none of the supported types.
+        ManifestInvalidError: it cannot be read as a manifest.
         DigestInvalidError: a descriptor's digest is malformed.
     """
     document = _load(content)
+    media_type = _foreign_type(document)
+    if media_type is not None and media_types.is_manifest(media_type):
+        return _describe(content, document, media_type)
     return _build(content, document, _sniff(document))
+
+
+def stored_media_type(content: bytes) -> str:
+    """Return the media type under which a stored manifest is served.
+
+    Raises:
+        ManifestInvalidError: it cannot be read as a manifest, and is of none of the types that are not pushed here.
+        DigestInvalidError: a descriptor's digest is malformed.
+    """
+    document = _load(content)
+    return _foreign_type(document) or _build(content, document, _sniff(document)).media_type
+
+
+def is_served(content: bytes) -> bool:
+    """Whether a stored manifest has a media type under which it can be served."""
+    try:
+        stored_media_type(content)
+    except (ManifestInvalidError, DigestInvalidError):
+        return False
+    return True
+
+
+def _foreign_type(document: Mapping[str, object]) -> str | None:
+    own = document.get("mediaType")
+    if not isinstance(own, str) or own in media_types.MANIFESTS or document.get("schemaVersion") == 1:
+        return None
+    return own if _MEDIA_TYPE.fullmatch(own) else None
 
 
 def _load(content: bytes) -> dict[str, object]:
@@ -139,12 +182,21 @@ def _build(content: bytes, document: Mapping[str, object], media_type: str) -> M
             raise ManifestInvalidError(f"{media_type} must not have {foreign!r}")
     if not is_index and document.get("config") is None:
         raise ManifestInvalidError("image manifest has no config")
+    return _describe(content, document, media_type)
+
+
+def _describe(content: bytes, document: Mapping[str, object], media_type: str) -> Manifest:
+    entries = _list(document, "manifests")
     return Manifest(
         content=content,
         media_type=media_type,
         config=_optional(document, "config", _descriptor),
-        layers=_list(document, "layers"),
-        manifests=_list(document, "manifests"),
+        layers=(
+            *_list(document, "layers"),
+            *(_list(document, "blobs") if media_type not in media_types.MANIFESTS else ()),
+            *(entry for entry in entries if not media_types.is_manifest(entry.media_type)),
+        ),
+        manifests=tuple(entry for entry in entries if media_types.is_manifest(entry.media_type)),
         subject=_optional(document, "subject", _descriptor),
         artifact_type=_optional(document, "artifactType", _text),
         annotations=_optional(document, "annotations", _text_map) or {},
@@ -205,10 +257,46 @@ def _platform(value: object, where: str) -> tuple[str, str]:
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise ManifestInvalidError(f"{where} is not a string")
-    return value
+    return _sendable(value)
 
 
 def _text_map(value: object, where: str) -> Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(entry, str) for entry in value.values()):
         raise ManifestInvalidError(f"{where} is not a map of strings")
-    return value
+    return {_sendable(key): _sendable(entry) for key, entry in value.items()}
+
+
+def _sendable(text: str) -> str:
+    # JSON may escape half of a surrogate pair, which no encoding has. A store may hold such text; it is listed with
+    # U+FFFD in its place, while the manifest itself is served by its exact bytes.
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _require_sendable(content: bytes, document: object) -> None:
+    if _ESCAPED_SURROGATE.search(content) is None:
+        return
+    for text in _texts(document):
+        if _sendable(text) != text:
+            raise ManifestInvalidError("manifest holds half of a surrogate pair, which is not text")
+
+
+def _texts(document: object) -> Iterator[str]:
+    """Yield all strings of a JSON document, keys included."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += [*value, *value.values()]
+
+
+def _require_bounded(document: Mapping[str, object]) -> None:
+    for member in ("layers", "manifests"):
+        entries = document.get(member)
+        if isinstance(entries, list) and len(entries) > DESCRIPTORS_MAX:
+            raise ManifestInvalidError(
+                f"{member} has more than {DESCRIPTORS_MAX} entries", detail={"entries": len(entries)}
+            )

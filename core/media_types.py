@@ -1,5 +1,6 @@
 """The media types a registry has to know by name; every other one is content that it merely carries."""
 
+import re
 from typing import Final
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -15,6 +16,8 @@ INDEXES: Final = frozenset({OCI_INDEX, DOCKER_MANIFEST_LIST})
 SCHEMA1: Final = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 MANIFESTS: Final = IMAGE_MANIFESTS | INDEXES
 DOCKER: Final = frozenset({DOCKER_MANIFEST, DOCKER_MANIFEST_LIST})
+_FOREIGN_MANIFEST: Final = re.compile(r"application/[\w.+-]*\.(?:manifest|index)\.[\w.+-]*json", re.ASCII)
+"""As `application/vnd.oci.artifact.manifest.v1+json` of OCI 1.1's release candidates."""
 
 NONDISTRIBUTABLE_LAYERS: Final = frozenset(
     {
@@ -25,3 +28,8 @@ NONDISTRIBUTABLE_LAYERS: Final = frozenset(
     }
 )
 """Layers that a client may leave elsewhere: a manifest may name them without their being pushed."""
+
+
+def is_manifest(media_type: str) -> bool:
+    """Whether an entry of an index is a manifest; clients list blobs there too, as BuildKit's registry cache does."""
+    return not media_type or media_type in MANIFESTS | SCHEMA1 or _FOREIGN_MANIFEST.fullmatch(media_type) is not None

@@ -67,6 +67,7 @@ from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
 from core.damage import DamageWatch
+from core.immutable_images import ImmutableImages
 from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.notifications.outbox import Outbox
@@ -256,6 +257,13 @@ class Container(DeclarativeContainer):
         clock=Object(boot_clock),
         on_damage=Singleton(damage_counter, metrics),
     )
+    immutable_images = Singleton(
+        ImmutableImages,
+        storage=blob_storage,
+        tag_links=tag_links,
+        keeps_tag=kept_tags,
+        covers=kept_tags.provided.covers,
+    )
     blobs = Singleton(
         BlobService,
         storage=blob_storage,
@@ -264,6 +272,7 @@ class Container(DeclarativeContainer):
         guard=guard,
         trash=trash,
         damage=damage,
+        immutable_images=immutable_images,
     )
     uploads = Singleton(
         UploadService,
@@ -285,6 +294,8 @@ class Container(DeclarativeContainer):
         memory=manifest_cache,
         trash=trash,
         damage=damage,
+        immutable_images=immutable_images,
+        offload=offload,
     )
     tags = Singleton(
         TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max

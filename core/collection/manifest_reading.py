@@ -11,6 +11,7 @@ from core.budget import Budget
 from core.digest import Digest
 from core.errors import DigestInvalidError, ManifestInvalidError, ObjectNotFoundError, ObjectTooLargeError
 from core.manifest import read_manifest
+from core.media_types import MANIFESTS
 from core.ports.blob_storage import BlobStorage
 from core.schema1 import is_schema1
 
@@ -61,12 +62,13 @@ class ManifestReader:
         except ObjectTooLargeError:
             return ReadManifest(digest=digest, problem=Problem.TOO_LARGE)
         await self._budget.take(requests=0, size=len(content))
-        if Digest.of(content, digest.algorithm) != digest:
-            return ReadManifest(digest=digest, problem=Problem.CORRUPT)
-        return _interpret(digest, content)
+        return interpret(digest, content)
 
 
-def _interpret(digest: Digest, content: bytes) -> ReadManifest:
+def interpret(digest: Digest, content: bytes) -> ReadManifest:
+    """Return what the stored bytes of a manifest refer to."""
+    if Digest.of(content, digest.algorithm) != digest:
+        return ReadManifest(digest=digest, problem=Problem.CORRUPT)
     try:
         manifest = read_manifest(content)
     except (ManifestInvalidError, DigestInvalidError):
@@ -74,9 +76,13 @@ def _interpret(digest: Digest, content: bytes) -> ReadManifest:
         problem = Problem.SCHEMA1 if is_schema1(content) else Problem.UNREADABLE
         # Each may be a blob, and each may be a manifest.
         return ReadManifest(digest=digest, blobs=found, children=found, problem=problem)
+    blobs = [blob.digest for blob in manifest.blobs()]
+    if manifest.media_type not in MANIFESTS:
+        # The members of its type are not all known: whatever the text names is kept.
+        blobs = list(dict.fromkeys([*blobs, *_digests(content)]))
     return ReadManifest(
         digest=digest,
-        blobs=[blob.digest for blob in manifest.blobs()],
+        blobs=blobs,
         children=[child.digest for child in manifest.manifests],
         subject=manifest.subject.digest if manifest.subject else None,
     )

@@ -8,7 +8,8 @@ from core.collection.guard import CollectionGuard, Need
 from core.damage import DamageWatch
 from core.descriptor import Descriptor
 from core.digest import Digest
-from core.errors import BlobUnknownError, ContentDamagedError, ObjectNotFoundError
+from core.errors import BlobUnknownError, ContentDamagedError, DeniedError, ObjectNotFoundError
+from core.immutable_images import ImmutableImages
 from core.links import Links
 from core.media_types import OCTET_STREAM
 from core.names import RepositoryName
@@ -28,6 +29,7 @@ class BlobService:
         guard: keeps apart from collection, and knows what this process proved.
         trash: is told of links that are removed.
         damage: knows which data is damaged.
+        immutable_images: refuse the removal of what they need.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class BlobService:
         guard: CollectionGuard,
         trash: Trash,
         damage: DamageWatch,
+        immutable_images: ImmutableImages,
     ) -> None:
         self._storage = storage
         self._links = links
@@ -46,6 +49,7 @@ class BlobService:
         self._guard = guard
         self._trash = trash
         self._damage = damage
+        self._immutable_images = immutable_images
 
     async def stat(self, name: RepositoryName, digest: Digest) -> Descriptor:
         """Describe a blob. Two storage requests, or none for one that was proven to be there lately.
@@ -146,12 +150,20 @@ class BlobService:
 
         Raises:
             BlobUnknownError: the repository does not link it.
+            DeniedError: an immutable tag needs it.
         """
         await self._cache.forget(name, digest)
         target = await self._linked(name, digest)
+        await self._immutable_images.require_unneeded(name, digest)
         link = RemovedLink(layout.layer_link(name, digest), target)
         await self._trash.record(self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by), links=[link])
-        await self._links.delete(layout.layer_link(name, digest))
+        await self._links.delete(link.key)
+        try:
+            # Once more, for a push of an immutable tag that came in between.
+            await self._immutable_images.require_unneeded(name, digest)
+        except DeniedError:
+            await self._links.write(link.key, target)
+            raise
         # Again, for a request that looked while the link was still there.
         await self._cache.forget(name, digest)
 

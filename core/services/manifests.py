@@ -1,15 +1,17 @@
 """Manifests and the tags that point at them."""
 
+from asyncio import Semaphore
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from core import layout
 from core.collection.guard import CollectionGuard, Expand, Need
-from core.concurrency import map_bounded
+from core.concurrency import map_bounded, slices
+from core.content_source import Offload
 from core.damage import DamageWatch
 from core.descriptor import Descriptor
-from core.digest import Digest
+from core.digest import CANONICAL, Digest
 from core.errors import (
     ContentDamagedError,
     DeniedError,
@@ -23,9 +25,10 @@ from core.errors import (
     ObjectTooLargeError,
     StorageCorruptError,
 )
+from core.immutable_images import ImmutableImages
 from core.legacy import LegacyManifests
 from core.links import Links, link_object
-from core.manifest import Manifest, StoredManifest, parse_manifest, read_manifest
+from core.manifest import Manifest, StoredManifest, parse_manifest, read_manifest, stored_media_type
 from core.manifest_cache import ManifestCache
 from core.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS, SCHEMA1
 from core.names import Reference, RepositoryName, Tag
@@ -35,10 +38,20 @@ from core.tag_links import TagLinks
 from core.trash import Trash
 from core.trash_entry import RemovedLink, TrashKind
 
+T = TypeVar("T")
+
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
 """What a push may bring (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
 _STORED_BYTES_MAX: Final = 16 * 1024 * 1024
 """What is read back: old registries had no limit."""
+_INLINE_BYTES_MAX: Final = 64 * 1024
+"""A larger manifest is parsed and hashed in a thread: 4 MiB would stop the event loop for a tenth of a second."""
+_LARGE_AT_ONCE: Final = 2
+"""How many large manifests are parsed at once: each takes about ten times its size of memory."""
+_MISSING_MAX: Final = 100
+"""How many missing blobs and manifests a refused push is answered with."""
+_CHECKED_AT_ONCE: Final = 500
+"""After so many references the check ends if `_MISSING_MAX` are missing."""
 _DELETES_OUTLIVED: Final = 5
 """How many deletes that meet it one after the other a push writes its tag anew for."""
 
@@ -90,6 +103,8 @@ class ManifestService:
         memory: ManifestCache,
         trash: Trash,
         damage: DamageWatch,
+        immutable_images: ImmutableImages,
+        offload: Offload,
     ) -> None:
         self._storage = storage
         self._links = links
@@ -100,6 +115,9 @@ class ManifestService:
         self._policy = policy
         self._trash = trash
         self._damage = damage
+        self._immutable_images = immutable_images
+        self._offload = offload
+        self._large = Semaphore(_LARGE_AT_ONCE)
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
         """Return the digest that a tag points at; a digest is its own answer.
@@ -135,13 +153,13 @@ class ManifestService:
         if content is None:
             raise _unknown(name, reference)
         try:
-            parsed = read_manifest(content)
+            media_type, blobs = await self._large_aside(content, _interpret, content)
         except (ManifestInvalidError, DigestInvalidError) as error:
             if is_schema1(content):
                 return await self._schema1(name, digest, content)
             raise StorageCorruptError(f"{digest} in {name} is not a manifest that can be served") from error
-        self._damage.claim(parsed.blobs())
-        manifest = StoredManifest(content=content, media_type=parsed.media_type, digest=digest)
+        self._damage.claim(blobs)
+        manifest = StoredManifest(content=content, media_type=media_type, digest=digest)
         self._memory.put(manifest)
         return manifest
 
@@ -188,8 +206,8 @@ class ManifestService:
         """
         if len(content) > MANIFEST_BYTES_MAX:
             raise ManifestTooLargeError(MANIFEST_BYTES_MAX)
-        manifest = parse_manifest(content, content_type)
-        actual = Digest.of(content, digest.algorithm) if digest else Digest.of(content)
+        algorithm = digest.algorithm if digest else CANONICAL
+        manifest, actual = await self._large_aside(content, _parse, content, content_type, algorithm)
         if digest is not None and actual != digest:
             raise DigestMismatchError(
                 "manifest does not match its digest", detail={"expected": digest, "actual": actual}
@@ -222,7 +240,7 @@ class ManifestService:
 
         Raises:
             ManifestUnknownError: the repository does not have it.
-            DeniedError: the policy keeps the tag, or one that points at the manifest.
+            DeniedError: the policy keeps the tag, or one whose image has the manifest.
         """
         if isinstance(reference, Digest):
             return await self._delete_revision(name, reference, by)
@@ -309,6 +327,7 @@ class ManifestService:
         links = [link]
         if (subject := await self._subject(digest)) is not None:
             links.append(layout.referrer_link(name, subject, digest))
+        await self._immutable_images.require_unneeded(name, digest)
         entry = self._trash.new_entry(TrashKind.MANIFEST, repository=name, by=by)
         tags = await self._deletable_tags(name, digest)
         tag_links = [layout.tag_current_link(name, tag) for tag in tags]
@@ -319,6 +338,7 @@ class ManifestService:
         # Once more, for a push that pointed a tag at it in between.
         try:
             late = await self._deletable_tags(name, digest)
+            await self._immutable_images.require_unneeded(name, digest)
         except DeniedError:
             # Such a push of a tag that nothing may take away; then neither may this.
             await self._links.write(link, digest)
@@ -368,7 +388,7 @@ class ManifestService:
         key = layout.blob_data(digest)
         try:
             content = await self._storage.read(key, limit=_STORED_BYTES_MAX)
-            if Digest.of(content, digest.algorithm) == digest:
+            if await self._hashes_to(content, digest):
                 return content
             # Once more, for a read that went wrong, or a push that came in between.
             content = await self._storage.read(key, limit=_STORED_BYTES_MAX)
@@ -377,10 +397,21 @@ class ManifestService:
             return None
         except ObjectTooLargeError as error:
             content, size = b"", error.size
-        if Digest.of(content, digest.algorithm) == digest:
+        if await self._hashes_to(content, digest):
             return content
         await self._damage.report(digest, size)
         raise ContentDamagedError(digest)
+
+    async def _hashes_to(self, content: bytes, digest: Digest) -> bool:
+        return await self._large_aside(content, Digest.of, content, digest.algorithm) == digest
+
+    async def _large_aside(self, content: bytes, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function that reads `content`, in a thread if that is long."""
+        if len(content) <= _INLINE_BYTES_MAX:
+            return function(*arguments)
+        async with self._large:
+            result: T = await self._offload(function, *arguments)
+            return result
 
     async def _confirm(
         self, name: RepositoryName, digest: Digest, references: Sequence[_Needed], ticket: float
@@ -432,8 +463,13 @@ class ManifestService:
             raise ManifestBlobUnknownError(missing)
 
     async def _gone(self, references: Sequence[_Needed]) -> Sequence[Digest]:
-        verdicts = await map_bounded(self._is_there, references)
-        return [needed.need.digest for needed, there in zip(references, verdicts, strict=True) if not there]
+        missing: list[Digest] = []
+        for batch in slices(references, _CHECKED_AT_ONCE):
+            verdicts = await map_bounded(self._is_there, batch)
+            missing += [needed.need.digest for needed, there in zip(batch, verdicts, strict=True) if not there]
+            if len(missing) >= _MISSING_MAX:
+                break
+        return missing[:_MISSING_MAX]
 
     async def _is_there(self, needed: _Needed) -> bool:
         digest = needed.need.digest
@@ -457,6 +493,19 @@ class ManifestService:
         except ObjectNotFoundError:
             return False
         return not await self._damage.is_damaged(digest, stat)
+
+
+def _parse(content: bytes, content_type: str, algorithm: str) -> tuple[Manifest, Digest]:
+    return parse_manifest(content, content_type), Digest.of(content, algorithm)
+
+
+def _interpret(content: bytes) -> tuple[str, Sequence[Descriptor]]:
+    """Return the media type under which a stored manifest is served, and the blobs that it is known to name."""
+    try:
+        manifest = read_manifest(content)
+    except (ManifestInvalidError, DigestInvalidError):
+        return stored_media_type(content), ()
+    return manifest.media_type, manifest.blobs()
 
 
 def _kept(tag: Tag, current: Digest | None) -> DeniedError:

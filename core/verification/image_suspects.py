@@ -7,7 +7,7 @@ from core import layout
 from core.descriptor import Descriptor
 from core.digest import Digest
 from core.errors import DigestInvalidError, ManifestInvalidError
-from core.manifest import read_manifest
+from core.manifest import read_manifest, stored_media_type
 from core.schema1 import is_schema1
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
@@ -133,7 +133,7 @@ class ImageSuspects:
         if content is None or is_schema1(content):
             return None
         try:
-            read_manifest(content)
+            stored_media_type(content)
         except (ManifestInvalidError, DigestInvalidError) as error:
             return f"cannot be served: {error}"
         return None

@@ -9,7 +9,7 @@ from core.concurrency import map_bounded
 from core.descriptor import Descriptor
 from core.digest import Digest
 from core.errors import DigestInvalidError, ManifestInvalidError
-from core.manifest import Manifest, read_manifest
+from core.manifest import Manifest, is_served, read_manifest
 from core.media_types import MANIFESTS, OCTET_STREAM
 from core.schema1 import is_schema1, schema1_layers
 from core.verification.context import Context
@@ -112,7 +112,7 @@ class ManifestCheck:
         except (ManifestInvalidError, DigestInvalidError):
             if is_schema1(content):
                 await self._check_schema1(digest, content)
-            else:
+            elif not is_served(content):
                 self._problems.append(Problem(Kind.MANIFEST_UNREADABLE, digest))
             return
         if manifest.is_index:
@@ -187,7 +187,8 @@ class ManifestCheck:
             media_type = read_manifest(content).media_type if content is not None else None
         except (ManifestInvalidError, DigestInvalidError):
             media_type = None
-        number = _MEDIA_TYPES.index(media_type)
+        # A type that is not pushed here is told from no other one.
+        number = _MEDIA_TYPES.index(media_type) if media_type in MANIFESTS else 0
         if digest in self._view.revisions:
             self._view.revisions.put(digest, number)
         return number

@@ -4,8 +4,9 @@ from io import BytesIO
 import pytest
 from aiohttp import ClientError
 
-from core import media_types
+from core import layout, media_types
 from core.digest import Digest
+from core.names import RepositoryName
 from core.services.manifests import MANIFEST_BYTES_MAX
 from tests.http.conftest import error_codes
 from tests.support.content import descriptor, image_index, image_manifest
@@ -13,6 +14,7 @@ from tests.support.content import descriptor, image_index, image_manifest
 OCI = media_types.OCI_MANIFEST
 IMAGE = image_manifest(b"{}", [b"layer"])
 DIGEST = Digest.of(IMAGE)
+URL = "/v2/a/b/manifests/x"
 
 
 @pytest.fixture
@@ -108,6 +110,50 @@ async def test_each_missing_blob_is_an_error_of_its_own(api):
         ("MANIFEST_BLOB_UNKNOWN", Digest.of(b"{}")),
         ("MANIFEST_BLOB_UNKNOWN", Digest.of(b"layer")),
     ]
+
+
+async def test_a_hundred_missing_blobs_are_named_at_most(api):
+    content = image_manifest(b"{}", [b"%d" % number for number in range(5000)])
+    assert len(content) > 512 * 1024
+    async with api.request(
+        "PUT", "/v2/a/b/manifests/x", data=BytesIO(content), headers={"Content-Type": OCI}
+    ) as response:
+        assert await error_codes(response) == ["MANIFEST_BLOB_UNKNOWN"] * 100
+
+
+async def test_more_layers_than_any_image_has_are_refused(api):
+    content = image_manifest(b"{}", [b"%d" % number for number in range(20_000)])
+    async with api.request(
+        "PUT", "/v2/a/b/manifests/x", data=BytesIO(content), headers={"Content-Type": OCI}
+    ) as response:
+        assert (response.status, await error_codes(response)) == (400, ["MANIFEST_INVALID"])
+
+
+async def test_text_that_cannot_be_sent_again_is_refused(api):
+    content = image_manifest(annotations={"a": "\ud800"})
+    async with api.request(
+        "PUT", "/v2/a/b/manifests/x", data=BytesIO(content), headers={"Content-Type": OCI}
+    ) as response:
+        assert (response.status, await error_codes(response)) == (400, ["MANIFEST_INVALID"])
+
+
+@pytest.mark.parametrize("annotation", ["text", "\ud800"])
+async def test_stored_manifest_of_a_foreign_type_is_served_and_listed(api, services, annotation):
+    """Registries stored artifact manifests of OCI 1.1's release candidates, and text that no encoding has."""
+    media_type = "application/vnd.oci.artifact.manifest.v1+json"
+    subject = descriptor(IMAGE, OCI)
+    content = json.dumps({"mediaType": media_type, "subject": subject, "annotations": {"a": annotation}}).encode()
+    digest, name = Digest.of(content), RepositoryName("a/b")
+    await services.storage.write(layout.blob_data(digest), content)
+    for link in (layout.revision_link(name, digest), layout.referrer_link(name, DIGEST, digest)):
+        await services.links.write(link, digest)
+    async with api.request("GET", f"/v2/a/b/manifests/{digest}") as response:
+        assert (response.status, response.headers["Content-Type"]) == (200, media_type)
+        assert await response.read() == content
+    async with api.request("GET", f"/v2/a/b/referrers/{DIGEST}") as response:
+        [entry] = (await response.json())["manifests"]
+    assert (entry["mediaType"], entry["digest"]) == (media_type, digest)
+    assert entry["annotations"] == {"a": annotation.replace("\ud800", "\ufffd")}
 
 
 @pytest.mark.usefixtures("blobs")

@@ -14,6 +14,7 @@ from core.collection.rounds import Rounds
 from core.collection.spares import Spares
 from core.damage import DamageWatch
 from core.digest import Digest, HasherFactory, StandardHasher
+from core.immutable_images import ImmutableImages
 from core.links import Links
 from core.manifest_cache import ManifestCache
 from core.names import RepositoryName
@@ -72,6 +73,8 @@ class CoreServices:
     clock: Callable[[], float] = lambda: 0.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     settle_seconds: float = 60.0
+    has_immutable_tags: bool = False
+    """Whether deletes look for immutable tags, as they do where the configuration has a rule."""
 
     def __post_init__(self) -> None:
         self.links = Links(self.storage)
@@ -90,8 +93,17 @@ class CoreServices:
             related=self.memory.related,
         )
         self.damage = DamageWatch(self.storage, new_hasher=self.new_hasher, offload=offload, clock=self.clock)
+        self.immutable_images = ImmutableImages(
+            self.storage, self.tag_links, keeps_tag=self.policy.keeps_tag, covers=lambda _name: self.has_immutable_tags
+        )
         self.blobs = BlobService(
-            self.storage, self.links, self.cache, guard=self.guard, trash=self.trash, damage=self.damage
+            self.storage,
+            self.links,
+            self.cache,
+            guard=self.guard,
+            trash=self.trash,
+            damage=self.damage,
+            immutable_images=self.immutable_images,
         )
         self.uploads = UploadService(
             self.storage,
@@ -111,6 +123,8 @@ class CoreServices:
             memory=self.memory,
             trash=self.trash,
             damage=self.damage,
+            immutable_images=self.immutable_images,
+            offload=offload,
         )
         self.trash_service = TrashService(
             self.storage, self.trash, self.links, self.tag_links, guard=self.guard, keeps_tag=self.policy.keeps_tag

@@ -164,6 +164,7 @@ def hinted(services, hints):
         guard=services.guard,
         trash=services.trash,
         damage=services.damage,
+        immutable_images=services.immutable_images,
     )
 
 

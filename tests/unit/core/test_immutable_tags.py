@@ -7,11 +7,11 @@ import pytest
 
 from core import layout
 from core.digest import Digest
-from core.errors import DeniedError, ManifestUnknownError
-from core.media_types import OCI_MANIFEST
+from core.errors import BlobUnknownError, DeniedError, ManifestUnknownError
+from core.media_types import OCI_INDEX, OCI_MANIFEST
 from core.names import RepositoryName, Tag
 from core.services.manifests import ManifestPolicy
-from tests.support.content import image_manifest
+from tests.support.content import image_index, image_manifest
 from tests.support.core_services import CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 
@@ -141,3 +141,83 @@ async def test_deleting_the_manifest_meanwhile_takes_nothing_away(services, paus
         group.create_task(push(slow, FIRST, V1))
         group.create_task(delete())
     assert (await services.manifests.get(NAME, V1)).content == FIRST
+
+
+CLOSURE = ManifestPolicy(keeps_tag=lambda _name, tag: tag.startswith("v"))
+
+
+@pytest.fixture
+async def released():
+    """Make a repository whose tag v1 is an immutable index of one image."""
+    services = CoreServices(policy=CLOSURE, has_immutable_tags=True)
+    for content in (b"{}", b"layer", b"other"):
+        await services.push_blob(NAME, content)
+    child, index = image_manifest(b"{}", [b"layer"]), image_index([image_manifest(b"{}", [b"layer"])])
+    await services.manifests.put(NAME, child, OCI_MANIFEST, digest=Digest.of(child))
+    await services.manifests.put(NAME, index, OCI_INDEX, tags=[V1])
+    other = image_manifest(b"{}", [b"other"])
+    await services.manifests.put(NAME, other, OCI_MANIFEST, tags=[LATEST])
+    return services
+
+
+@pytest.mark.parametrize("content", [b"{}", b"layer"])
+async def test_blob_of_an_immutable_image_stays(released, content):
+    with pytest.raises(DeniedError) as raised:
+        await released.blobs.unlink(NAME, Digest.of(content))
+    assert raised.value.detail == {"tag": V1, "digest": Digest.of(content)}
+    assert await released.read_blob(NAME, Digest.of(content)) == content
+
+
+async def test_child_of_an_immutable_index_stays(released):
+    child = Digest.of(image_manifest(b"{}", [b"layer"]))
+    with pytest.raises(DeniedError):
+        await released.manifests.delete(NAME, child)
+    assert (await released.manifests.get(NAME, child)).digest == child
+
+
+async def test_content_that_no_immutable_tag_needs_may_go(released):
+    await released.blobs.unlink(NAME, Digest.of(b"other"))
+    await released.manifests.delete(NAME, Digest.of(image_manifest(b"{}", [b"other"])))
+    with pytest.raises(BlobUnknownError):
+        await released.blobs.stat(NAME, Digest.of(b"other"))
+
+
+@pytest.mark.parametrize("damage", [b"damaged", b"x" * (16 * 1024 * 1024 + 1)])
+async def test_immutable_image_that_cannot_be_read_may_need_anything(released, damage):
+    index = await released.manifests.resolve(NAME, V1)
+    await released.storage.write(layout.blob_data(index), damage)
+    with pytest.raises(DeniedError):
+        await released.blobs.unlink(NAME, Digest.of(b"other"))
+
+
+async def test_immutable_tag_without_a_manifest_needs_nothing(released):
+    index = await released.manifests.resolve(NAME, V1)
+    await released.storage.delete([layout.blob_data(index)])
+    await released.storage.write(layout.tag_current_link(NAME, Tag("v2")), b"no digest")
+    await released.blobs.unlink(NAME, Digest.of(b"other"))
+
+
+async def test_foreign_text_keeps_its_digests_and_is_not_followed(released):
+    content = json.dumps({"mediaType": "application/x", "x": Digest.of(b"other")}).encode()
+    digest = Digest.of(content)
+    await released.storage.write(layout.blob_data(digest), content)
+    await released.tag_links.point(NAME, Tag("v3"), digest)
+    with pytest.raises(DeniedError):
+        await released.blobs.unlink(NAME, Digest.of(b"other"))
+    await released.push_blob(NAME, b"free")
+    await released.blobs.unlink(NAME, Digest.of(b"free"))
+
+
+async def test_blob_that_an_immutable_tag_came_to_need_is_linked_again(released):
+    """The tag was pushed after the delete looked, and before it removed the link."""
+    content, delete = image_manifest(b"{}", [b"other"]), released.links.delete
+
+    async def push_in_between(key):
+        released.links.delete = delete
+        await released.tag_links.point(NAME, Tag("v4"), Digest.of(content))
+        await delete(key)
+
+    released.links.delete = push_in_between
+    with pytest.raises(DeniedError):
+        await released.blobs.unlink(NAME, Digest.of(b"other"))
+    assert await released.read_blob(NAME, Digest.of(b"other")) == b"other"

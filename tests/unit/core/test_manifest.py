@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from core import media_types
 from core.digest import Digest
 from core.errors import DigestInvalidError, ManifestInvalidError
-from core.manifest import parse_manifest, read_manifest
+from core.manifest import DESCRIPTORS_MAX, is_served, parse_manifest, read_manifest, stored_media_type
 from tests.support.content import CONFIG_MEDIA_TYPE, descriptor, image_index, image_manifest
 
 SUBJECT = descriptor(b"subject", media_types.OCI_MANIFEST)
@@ -121,8 +121,78 @@ def test_docker_manifest_must_say_its_type():
 def test_unsupported_type_is_refused(content_type):
     with pytest.raises(ManifestInvalidError):
         parse_manifest(image_manifest(), content_type)
+
+
+@pytest.mark.parametrize("own", ["text/html", "application/x"])
+def test_stored_manifest_of_an_unknown_type_is_served_under_it(own):
+    assert stored_media_type(edited(mediaType=own)) == own
+    assert is_served(edited(mediaType=own))
     with pytest.raises(ManifestInvalidError, match="unsupported"):
-        read_manifest(edited(mediaType=content_type))
+        read_manifest(edited(mediaType=own))
+
+
+@pytest.mark.parametrize("content", [edited(mediaType="a b/c"), edited(mediaType="a/b\r\nX: y"), b"[]", b"\xff"])
+def test_stored_manifest_without_a_media_type_is_not_served(content):
+    assert not is_served(content)
+
+
+def test_artifact_manifest_of_a_release_candidate_is_read():
+    document = {
+        "mediaType": "application/vnd.oci.artifact.manifest.v1+json",
+        "artifactType": "application/x-sbom",
+        "blobs": [descriptor(b"sbom", "text/plain")],
+        "subject": SUBJECT,
+        "annotations": {"k": "v"},
+    }
+    manifest = read_manifest(json.dumps(document).encode())
+    assert [blob.digest for blob in manifest.blobs()] == [Digest.of(b"sbom")]
+    assert manifest.subject is not None
+    assert manifest.describe(Digest.of(b"x")).artifact_type == "application/x-sbom"
+    with pytest.raises(ManifestInvalidError, match="unsupported"):
+        parse_manifest(json.dumps(document).encode(), document["mediaType"])
+
+
+@pytest.mark.parametrize("media_type", [media_types.OCI_INDEX, media_types.DOCKER_MANIFEST_LIST])
+def test_entries_of_an_index_that_are_no_manifests_are_blobs(media_type):
+    """BuildKit's registry cache lists layers and the configuration of the cache."""
+    entries = [
+        descriptor(b"layer", "application/vnd.oci.image.layer.v1.tar+gzip"),
+        descriptor(b"cache", "application/vnd.buildkit.cacheconfig.v0"),
+        descriptor(b"image", media_types.OCI_MANIFEST),
+        descriptor(b"untyped", ""),
+    ]
+    document = {"schemaVersion": 2, "mediaType": media_type, "manifests": entries}
+    manifest = parse_manifest(json.dumps(document).encode(), media_type)
+    assert [blob.digest for blob in manifest.blobs()] == [Digest.of(b"layer"), Digest.of(b"cache")]
+    assert [child.digest for child in manifest.manifests] == [Digest.of(b"image"), Digest.of(b"untyped")]
+
+
+SURROGATES = {"annotations": {"k": "\ud800"}, "artifactType": "\udfff", "x-unknown": [{"\udc00": 1}]}
+
+
+@pytest.mark.parametrize("member", SURROGATES)
+def test_text_that_cannot_be_sent_again_is_refused(member):
+    with pytest.raises(ManifestInvalidError, match="surrogate"):
+        parse_manifest(edited(**{member: SURROGATES[member]}), media_types.OCI_MANIFEST)
+
+
+def test_pairs_of_surrogates_are_text():
+    manifest = parse_manifest(edited(annotations={"k": "\U0001f433"}), media_types.OCI_MANIFEST)
+    assert manifest.annotations == {"k": "\U0001f433"}
+
+
+def test_stored_text_that_cannot_be_sent_is_listed_with_a_replacement():
+    manifest = read_manifest(edited(annotations={"a\ud800": "b\udfff"}, artifactType="x\ud800"))
+    assert manifest.annotations == {"a\ufffd": "b\ufffd"}
+    assert manifest.artifact_type == "x\ufffd"
+
+
+@pytest.mark.parametrize("member", ["layers", "manifests"])
+def test_number_of_entries_is_bounded_before_they_are_read(member):
+    media_type = media_types.OCI_MANIFEST if member == "layers" else media_types.OCI_INDEX
+    document = {"schemaVersion": 2, "mediaType": media_type, member: [0] * (DESCRIPTORS_MAX + 1)}
+    with pytest.raises(ManifestInvalidError, match="more than 10000 entries"):
+        parse_manifest(json.dumps(document).encode(), media_type)
 
 
 def test_bad_digest_inside_is_refused():

@@ -183,6 +183,43 @@ async def test_broken_manifests_are_told_and_kept(store, services):
     assert all(problem.endswith("it cannot be read as a manifest; kept") for problem in report.problems)
 
 
+async def test_artifact_manifest_keeps_its_blobs(store, services):
+    """Other registries stored the artifact manifests of OCI 1.1's release candidates."""
+    image = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
+    content = json.dumps(
+        {
+            "mediaType": "application/vnd.oci.artifact.manifest.v1+json",
+            "blobs": [descriptor(b"sbom", "text/plain")],
+            "subject": {"mediaType": media_types.OCI_MANIFEST, "digest": image, "size": 1},
+            "x-unknown": Digest.of(b"unknown"),
+        }
+    ).encode()
+    for blob in (b"sbom", b"unknown", b"garbage"):
+        await services.push_blob(NAME, blob)
+    await services.storage.write(layout.blob_data(Digest.of(content)), content)
+    await services.links.write(layout.revision_link(NAME, Digest.of(content)), Digest.of(content))
+    await grow_old(store)
+    report = await store.collect(deletes_untagged=True)
+    assert (report.problem_count, report.blobs_removed) == (0, 1)
+    assert encoded(b"sbom", b"unknown", content) <= await blobs(store)
+
+
+async def test_cache_of_buildkit_keeps_its_layers(store, services):
+    cache, layer = b'{"layers": []}', b"cached layer"
+    for blob in (cache, layer, b"garbage"):
+        await services.push_blob(NAME, blob)
+    entries = [
+        descriptor(layer, "application/vnd.oci.image.layer.v1.tar+gzip"),
+        descriptor(cache, "application/vnd.buildkit.cacheconfig.v0"),
+    ]
+    content = json.dumps({"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}).encode()
+    await services.manifests.put(NAME, content, media_types.OCI_INDEX, tags=[Tag("cache")])
+    await grow_old(store)
+    report = await store.collect(deletes_untagged=True)
+    assert (report.problem_count, report.blobs_removed) == (0, 1)
+    assert encoded(cache, layer, content) <= await blobs(store)
+
+
 async def test_corrupt_manifest_keeps_its_whole_repository(store, services):
     digest = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
     await services.push_blob(NAME, b"whose?")

@@ -227,7 +227,7 @@ async def test_broken_revision_link_is_rebuilt(store: Store) -> None:
 
 
 async def test_what_is_no_manifest_is_only_told(store: Store) -> None:
-    content = b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.artifact.manifest.v1+json"}'
+    content = b'{"schemaVersion": 3, "mediaType": "application/vnd.oci.image.manifest.v1+json"}'
     digest = Digest.of(content)
     await store.services.storage.write(layout.blob_data(digest), content)
     await store.services.links.write(layout.revision_link(NAME, digest), digest)
@@ -235,6 +235,14 @@ async def test_what_is_no_manifest_is_only_told(store: Store) -> None:
     assert finding.outcome is Outcome.FOUND
     assert finding.images == (f"{NAME}@{digest}",)
     assert await store.verifications.kinds() == [Kind.MANIFEST_UNREADABLE]
+
+
+async def test_manifest_of_a_foreign_type_is_a_manifest(store: Store) -> None:
+    content = b'{"mediaType": "application/x-other", "anything": 1}'
+    digest = Digest.of(content)
+    await store.services.storage.write(layout.blob_data(digest), content)
+    await store.services.links.write(layout.revision_link(NAME, digest), digest)
+    assert await store.verifications.run() == []
 
 
 async def test_schema1_is_a_manifest(store: Store) -> None:
