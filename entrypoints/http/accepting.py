@@ -24,6 +24,11 @@ _SOON_SECONDS: Final = 0.02
 """The pause after idle connections were closed, for the event loop to close their sockets."""
 _LATER_SECONDS: Final = 1.0
 """The pause when there was no idle connection to close."""
+_PLAIN_HTTP: Final = (
+    b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"Client sent an HTTP request to an HTTPS server.\n"
+)
+"""As Go answers, and so distribution."""
 _LOG_SECONDS: Final = 60.0
 """One line of the log in this time tells of scarce descriptors."""
 
@@ -103,15 +108,27 @@ class Acceptor:
                 return
 
     async def _begin(self, connection: socket.socket) -> None:
-        context = self.context
-        seconds = self._handshake_seconds if context is not None else None
         try:
-            await self._loop.connect_accepted_socket(
-                self._server, connection, ssl=context, ssl_handshake_timeout=seconds
-            )
+            if self.context is None:
+                await self._loop.connect_accepted_socket(self._server, connection)
+            else:
+                await self._begin_tls(connection, self.context)
         except OSError as error:
             # A handshake that failed, or a client that left during it.
             _logger.debug("a connection did not begin: %s", error)
+
+    async def _begin_tls(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        # asyncio closes the socket of a handshake that fails; the other descriptor serves to answer.
+        with connection.dup() as plain:
+            try:
+                await self._loop.connect_accepted_socket(
+                    self._server, connection, ssl=context, ssl_handshake_timeout=self._handshake_seconds
+                )
+            except ssl.SSLError as error:
+                if error.reason == "HTTP_REQUEST":
+                    plain.send(_PLAIN_HTTP)
+                    plain.shutdown(socket.SHUT_RDWR)
+                raise
 
     def _make_room(self) -> None:
         """Close idle connections, and take no others before their descriptors are free."""

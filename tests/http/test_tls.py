@@ -191,3 +191,19 @@ async def test_blob_is_sent_whole_over_tls(guarded, authority, pair, services):
     answer = await reader.read(-1)
     assert answer.partition(b"\r\n\r\n")[2] == content
     writer.close()
+
+
+@pytest.mark.parametrize("request_bytes", [REQUEST, b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\n" + b"X: y\r\n" * 500])
+async def test_plain_http_on_the_tls_port_is_answered(guarded, authority, pair, request_bytes):
+    server = await guarded(context=build_context(settings_of(pair)))
+    answer = await server.exchange(request_bytes)
+    assert answer.startswith(b"HTTP/1.0 400 Bad Request\r\n")
+    assert answer.endswith(b"\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+    assert await is_served(server, client_context(authority))
+
+
+@pytest.mark.parametrize("noise", [b"\x00" * 64, b"SSH-2.0-x\r\n"])
+async def test_other_noise_on_the_tls_port_gets_no_text(guarded, authority, pair, noise):
+    server = await guarded(context=build_context(settings_of(pair)))
+    assert b"HTTP" not in await server.exchange(noise)
+    assert await is_served(server, client_context(authority))
