@@ -9,6 +9,7 @@ The tree is distribution's (2.x and 3.x), byte for byte; lines marked `+` are ou
   + │   └── dead/<endpoint>/<event>                       events that were given up
   + ├── _control
   + │   ├── readonly                                      the registry is read-only (`core.read_only`)
+  + │   ├── clock                                         when the time was last looked at (`core.store_clock`)
   + │   ├── time                                          written to learn the store's time (`core.store_time`)
   + │   ├── rounds/<entry>/{digests,<batch>,pulse}        a round of collection at work, named as its trash entry
   + │   ├── doctor/<id>/…                                 scratch objects of an examination under way
@@ -60,6 +61,8 @@ READ_ONLY: Final = f"{CONTROL}/readonly"
 """While it is there, and its time has not passed, nothing is taken in."""
 STORE_TIME: Final = f"{CONTROL}/time"
 """Whoever writes it learns the store's time."""
+CLOCK: Final = f"{CONTROL}/clock"
+"""When the store's time was last looked at, and which of it is in doubt."""
 NOTIFICATIONS_QUEUED: Final = f"{ROOT}/_notifications/queued"
 """Its children are the endpoints that have events to come."""
 NOTIFICATIONS_DEAD: Final = f"{ROOT}/_notifications/dead"

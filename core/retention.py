@@ -14,6 +14,7 @@ from typing import Final
 from core.digest import Digest
 from core.globs import EVERYTHING, Globs
 from core.names import Tag
+from core.timeline import Timeline
 from core.versions import Version
 
 _ATTACHMENT: Final = re.compile(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[a-z]+)?")
@@ -90,14 +91,16 @@ class Verdict:
     """For people: what keeps it, or that no rule does."""
 
 
-def judge(repository: str, tags: Sequence[TagState], rules: Sequence[RetentionRule], now: datetime) -> list[Verdict]:
+def judge(
+    repository: str, tags: Sequence[TagState], rules: Sequence[RetentionRule], timeline: Timeline
+) -> list[Verdict]:
     """Decide about all tags of a repository, in the order in which they came.
 
     Args:
         repository: its name.
         tags: all of them: what "last" means depends on the others.
         rules: those of the configuration.
-        now: the store's time.
+        timeline: the store's time, and which of it does not count.
     """
     concerning = [(number, rule) for number, rule in enumerate(rules, 1) if rule.covers(repository)]
     kept: dict[Tag, list[str]] = {}
@@ -106,22 +109,22 @@ def judge(repository: str, tags: Sequence[TagState], rules: Sequence[RetentionRu
     for number, rule in concerning:
         matching = [state for state in ordinary if rule.speaks_of(state.tag)]
         spoken_of |= {state.tag for state in matching}
-        for state, reason in _kept_by(rule, matching, now):
+        for state, reason in _kept_by(rule, matching, timeline):
             kept.setdefault(state.tag, []).append(f"rule {number}: {reason}")
     verdicts = [_verdict(state, kept.get(state.tag, []), is_spoken_of=state.tag in spoken_of) for state in tags]
     return _follow_subjects(verdicts)
 
 
-def _kept_by(rule: RetentionRule, tags: Sequence[TagState], now: datetime) -> Iterable[tuple[TagState, str]]:
+def _kept_by(rule: RetentionRule, tags: Sequence[TagState], timeline: Timeline) -> Iterable[tuple[TagState, str]]:
     """Yield what a rule keeps of the tags that it speaks of, with the condition."""
     last: set[Digest] = set()
     for state in sorted(tags, key=lambda state: _rank(rule.order, state), reverse=True):
         if state.digest in last or len(last) < rule.keep_last:
             last.add(state.digest)
             yield state, f"among the last {rule.keep_last}"
-        if rule.pushed_within is not None and state.pushed_at >= now - rule.pushed_within:
+        if rule.pushed_within is not None and state.pushed_at >= timeline.before(rule.pushed_within):
             yield state, "pushed lately"
-        if rule.pulled_within is not None and state.used_at >= now - rule.pulled_within:
+        if rule.pulled_within is not None and state.used_at >= timeline.before(rule.pulled_within):
             yield state, _kind_of_use(state)
 
 

@@ -19,7 +19,7 @@ from core.digest import Digest
 from core.errors import ObjectNotFoundError, StorageCorruptError
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
-from core.store_time import store_time
+from core.store_clock import StoreClock
 from core.trash_entry import (
     PART_BYTES_MAX,
     RemovedLink,
@@ -66,12 +66,20 @@ class Trash:
         now: the time, UTC-aware; for people only.
         new_id: makes unique texts of letters, digits and `-`.
         keep: how long what was removed can be brought back; zero turns the recording of deletions off.
+        store_clock: that of the process; without it, only what the store remembers tells of jumps.
     """
 
     def __init__(
-        self, storage: BlobStorage, *, now: Callable[[], datetime], new_id: Callable[[], str], keep: timedelta
+        self,
+        storage: BlobStorage,
+        *,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        keep: timedelta,
+        store_clock: StoreClock | None = None,
     ) -> None:
         self._storage = storage
+        self._store_clock = store_clock or StoreClock(storage)
         self._now = now
         self._new_id = new_id
         self.keep = keep
@@ -190,10 +198,10 @@ class Trash:
         one: what was collected after it was deleted can be brought back for as long as what was collected. Costs a
         listing of the entries, and two or three requests for each that is old.
         """
-        now = await store_time(self._storage)
-        ages = {name: now - written_at for name, written_at in (await self._written_at()).items()}
+        timeline = await self._store_clock.look()
         held = await self._held()
-        old = [name for name, age in ages.items() if name not in held and age > self._keep_of(name)]
+        written = await self._written_at()
+        old = [name for name, at in written.items() if name not in held and at < timeline.before(self._keep_of(name))]
         # Those that hold data first: others may be kept by them only.
         summary = await self._end({name for name in old if _holds_data(name)})
         others = [name for name in old if not _holds_data(name)]

@@ -46,6 +46,7 @@ def new_collector(
             goes_on=goes_on,
             before=before,
             forget_repository=container.catalog().record_removal,
+            store_clock=container.store_clock(),
             offload=container.offload(),
         ),
     )

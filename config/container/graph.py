@@ -84,6 +84,7 @@ from core.services.retention import RetentionService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
+from core.store_clock import StoreClock
 from core.tag_links import TagLinks
 from core.trash import Trash
 from core.verification.announcement import Announcements
@@ -210,9 +211,11 @@ class Container(DeclarativeContainer):
         settings=settings.provided.notifications,
     )
 
+    store_clock = Singleton(StoreClock, blob_storage, clock=Object(boot_clock))
     trash = Singleton(
         Trash,
         storage=blob_storage,
+        store_clock=store_clock,
         now=now,
         new_id=Object(entry_id),
         keep=Callable(duration, settings.provided.storage.trash_keep_seconds),
@@ -326,6 +329,7 @@ class Container(DeclarativeContainer):
         tag_links=tag_links,
         pulls=Singleton(PullHistory, storage=blob_storage, new_id=Object(entry_id)),
         rules=Singleton(retention_rules, settings.provided.retention),
+        store_clock=store_clock,
         keeps_tag=kept_tags,
     )
     retention_schedule = Singleton(
@@ -385,6 +389,7 @@ class Container(DeclarativeContainer):
         clock=Object(time.monotonic),
         sleep=Object(asyncio.sleep),
         rebuild_catalog=catalog.provided.rebuild,
+        store_clock=store_clock,
     )
     """Is given its budget, and how it announces what it takes away, by whoever verifies."""
     registry = Singleton(

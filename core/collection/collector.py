@@ -24,7 +24,7 @@ from core.links import Links
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
-from core.store_time import store_time
+from core.store_clock import StoreClock
 from core.trash import Trash
 
 _REPOSITORIES_AT_ONCE: Final = 4
@@ -84,6 +84,8 @@ class Surroundings:
     """What is done before marking: retention takes tags away that are then garbage."""
     forget_repository: Callable[[RepositoryName], Awaitable[None]] | None = None
     """Called for a repository that lost manifests: it may have none left."""
+    store_clock: StoreClock | None = None
+    """That of the process; without it, only what the store remembers tells of jumps."""
     offload: Callable[..., Awaitable[Any]] | None = None
     """Runs `function(*arguments)` in a thread, where the event loop has others to serve."""
 
@@ -152,8 +154,12 @@ class Collector:
 
     async def _collect(self) -> bool:
         """Return whether the run came to its end."""
-        progress, marks = await self._begin()
-        young_after = progress.began_at - self._options.effective_grace
+        timeline = await (self._around.store_clock or StoreClock(self._storage)).look()
+        progress, marks = await self._begin(timeline.now)
+        grace = self._options.effective_grace
+        # The run may have begun earlier, and the clock may have jumped since.
+        young_after = min(progress.began_at - grace, timeline.before(grace))
+        self.report.clock_jump_seconds = timeline.skipped(grace).total_seconds()
         marker = Marker(
             self._lister,
             self._reader,
@@ -184,8 +190,7 @@ class Collector:
         await self._tidy(young_after)
         return True
 
-    async def _begin(self) -> tuple[Progress, Marks]:
-        now = await store_time(self._storage)
+    async def _begin(self, now: datetime) -> tuple[Progress, Marks]:
         if not self._options.is_dry_run:
             saved = await self._checkpoints.load(self.report)
             if saved and saved[0].terms == self._options.terms and now - saved[0].began_at < _CHECKPOINT_AGE_MAX:

@@ -64,6 +64,8 @@ class CollectionReport:
     """What was condemned and stayed, because somebody came to rely on it."""
     kept_young: int = 0
     """What nothing needs and stays because it is younger than the grace period."""
+    clock_jump_seconds: float = 0.0
+    """How much of the time since the grace period is in doubt and makes nothing old."""
     kept_pinned: int = 0
     """What nothing needs and stays because a spare was there before the run."""
     kept_untagged: int = 0

@@ -11,7 +11,7 @@ from core.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.pulls import PullHistory, Pulls
 from core.retention import RetentionRule, TagState, Verdict, judge
-from core.store_time import store_time
+from core.store_clock import StoreClock
 from core.tag_links import TagLinks, TagTarget
 
 
@@ -39,6 +39,7 @@ class RetentionService:
         pulls: when manifests were pulled.
         rules: those of the configuration.
         keeps_tag: tells which tags nobody may take away.
+        store_clock: that of the process; without it, only what the store remembers tells of jumps.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class RetentionService:
         *,
         rules: Sequence[RetentionRule],
         keeps_tag: Callable[[RepositoryName, Tag], bool],
+        store_clock: StoreClock | None = None,
     ) -> None:
         self._storage = storage
+        self._store_clock = store_clock or StoreClock(storage)
         self._tags = tag_links
         self._pulls = pulls
         self._rules = rules
@@ -77,7 +80,7 @@ class RetentionService:
                 # Somebody else's folder.
                 continue
             if states := await self._states(name, pulls):
-                verdicts = judge(name, states, self._rules, await store_time(self._storage))
+                verdicts = judge(name, states, self._rules, await self._store_clock.look())
                 yield RetentionPlan(name=name, verdicts=verdicts)
 
     async def unchanged(self, name: RepositoryName, states: Sequence[TagState]) -> list[TagState]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from core import layout
 from core.descriptor import Descriptor
@@ -11,6 +11,7 @@ from core.digest import Digest
 from core.media_types import NONDISTRIBUTABLE_LAYERS
 from core.names import RepositoryName, Tag
 from core.ports.blob_storage import ObjectStat
+from core.timeline import Timeline
 from core.verification.digest_table import DigestTable
 from core.verification.reading import StoreReader
 from core.verification.repairs import Repairer
@@ -40,8 +41,8 @@ class Context:
     judge: Judge
     repairer: Repairer
     rules: VerificationRules
-    store_now: datetime
-    """The store's own time at the start."""
+    timeline: Timeline
+    """The store's own time at the start, and which of it does not count."""
     grace: timedelta
     """What is younger may be half of something that is being written."""
     forget_after: timedelta
@@ -53,11 +54,11 @@ class Context:
 
     def is_settled(self, stat: ObjectStat) -> bool:
         """Whether an object is older than what may be in the making, by the store's time."""
-        return self.store_now - stat.modified_at >= self.grace
+        return stat.modified_at <= self.timeline.before(self.grace)
 
     def is_given_up(self, stat: ObjectStat) -> bool:
         """Whether a manifest that was set aside has waited for its push for long enough, by the store's time."""
-        return self.store_now - stat.modified_at >= self.forget_after
+        return stat.modified_at <= self.timeline.before(self.forget_after)
 
     async def blob_size(self, digest: Digest) -> int | None:
         """Return the size of a blob's data, or None where it is gone; at most one request."""

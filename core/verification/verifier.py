@@ -14,7 +14,7 @@ from core.links import Links
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
-from core.store_time import store_time
+from core.store_clock import StoreClock
 from core.trash import Trash
 from core.verification.catalog import CatalogComparison
 from core.verification.context import Context, VerificationRules
@@ -92,6 +92,7 @@ class Verifier:
         sleep: waits, before a second look.
         rebuild_catalog: fills the index from storage.
         announce: tells servers that blobs were taken away.
+        store_clock: that of the process; without it, only what the store remembers tells of jumps.
     """
 
     def __init__(
@@ -109,8 +110,10 @@ class Verifier:
         sleep: Callable[[float], Awaitable[None]],
         rebuild_catalog: Callable[[], Awaitable[int]],
         announce: Announce,
+        store_clock: StoreClock | None = None,
     ) -> None:
         self._storage = storage
+        self._store_clock = store_clock or StoreClock(storage)
         self._index = index
         self._rules = rules
         self._clock = clock
@@ -172,7 +175,7 @@ class Verifier:
             judge=Judge(self._sleep, repairs=options.repair, settle_seconds=options.settle_seconds),
             repairer=self._repairer,
             rules=self._rules,
-            store_now=await store_time(self._storage),
+            timeline=await self._store_clock.look(),
             grace=options.grace,
             forget_after=options.forget_after,
             inventory=DigestTable(LINKED_MAX),

@@ -54,6 +54,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--offline", action="store_true", help="wait for nobody: no server serves this store, or all are read-only"
     )
     parser.add_argument(
+        "--trust-clock", action="store_true", help="count time that the store's clock seems to have jumped over"
+    )
+    parser.add_argument(
         "--despite-unreadable",
         action="store_true",
         help="remove blobs although something in the store cannot be read that may need them",
@@ -109,6 +112,8 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
         if not is_held:
             sys.stderr.write(f"registry: {await lease.owner()} is collecting already\n")
             return ExitCode.FAILURE
+        if arguments.trust_clock:
+            await container.store_clock().trust()
         collector = new_collector(
             container,
             options,
@@ -251,6 +256,11 @@ class _Teller:
             lines.append(
                 f"kept, younger than the grace period of {format_duration(self._grace.total_seconds())}: "
                 f"{plural(report.kept_young, 'thing')} (--grace-period; none with --offline)"
+            )
+        if report.clock_jump_seconds:
+            lines.append(
+                f"the store's clock jumped by {format_duration(round(report.clock_jump_seconds))}, or nothing looked "
+                "at it for so long: that time makes nothing old (--trust-clock)"
             )
         if pinned := report.spared + report.kept_pinned:
             lines.append(

@@ -6,6 +6,7 @@ from typing import Final
 from config.container import Container
 from config.settings import Settings
 from core.damage import POLL_SECONDS
+from core.store_clock import LOOK_SECONDS, StoreClock
 from entrypoints.audit_trail import AuditTrail
 from entrypoints.http.background import Job
 from entrypoints.http.collection import collection_job, watch_job
@@ -38,6 +39,15 @@ def jobs_of(container: Container, settings: Settings, worker: Worker, observatio
     return jobs
 
 
+def clock_job(store_clock: StoreClock) -> Job:
+    """Return the job that looks whether the store's clock jumps, so that the others find out by how much."""
+
+    async def look() -> None:
+        await store_clock.look()
+
+    return Job(name="the store's clock is looked at", run=look, every=LOOK_SECONDS)
+
+
 def records_pulls(settings: Settings) -> bool:
     """Whether anything is decided by when manifests were pulled."""
     return any(rule.pulled_within_seconds is not None for rule in settings.retention.rules)
@@ -48,6 +58,7 @@ def _shared_jobs(container: Container, settings: Settings, observation: WorkerOb
     jobs = [
         expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
     ]
+    jobs.append(clock_job(container.store_clock()))
     retention, registry, events = settings.retention, container.registry(), container.events()
     audit = AuditTrail(container.audit_log(), now=container.now())
     if retention.rules and retention.interval_seconds:
@@ -75,5 +86,7 @@ def _shared_jobs(container: Container, settings: Settings, observation: WorkerOb
     if purging.enabled:
         budget = container.upload_purge_budget()
         schedule, told = container.upload_purge_schedule(), observation.purge_observer()
-        jobs.append(purge_job(container.blob_storage(), schedule, purging, budget, observe=told))
+        jobs.append(
+            purge_job(container.blob_storage(), container.store_clock(), schedule, purging, budget, observe=told)
+        )
     return jobs

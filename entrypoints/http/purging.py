@@ -12,6 +12,7 @@ from core.abandoned_uploads import Purged, remove_abandoned
 from core.budget import Budget
 from core.ports.blob_storage import BlobStorage
 from core.schedule import SharedSchedule
+from core.store_clock import StoreClock
 from entrypoints.http.background import Job
 
 _logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def _ignore(_purged: Purged) -> None:
 
 def purge_job(
     storage: BlobStorage,
+    store_clock: StoreClock,
     schedule: SharedSchedule,
     settings: UploadPurgingSettings,
     budget: Budget,
@@ -39,6 +41,7 @@ def purge_job(
 
     Args:
         storage: where the uploads are.
+        store_clock: by which their age is told.
         schedule: shared by all replicas, made with the interval of `settings`.
         settings: what is abandoned, and whether it is only logged.
         budget: what the job may use of the store.
@@ -47,7 +50,7 @@ def purge_job(
     every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
 
     async def run() -> None:
-        await schedule.run_if_due(_work(storage, settings, budget, observe))
+        await schedule.run_if_due(_work(storage, store_clock, settings, budget, observe))
 
     return Job(
         name="abandoned uploads are removed",
@@ -60,10 +63,14 @@ def purge_job(
 
 
 def _work(
-    storage: BlobStorage, settings: UploadPurgingSettings, budget: Budget, observe: Callable[[Purged], None]
+    storage: BlobStorage,
+    store_clock: StoreClock,
+    settings: UploadPurgingSettings,
+    budget: Budget,
+    observe: Callable[[Purged], None],
 ) -> Callable[[datetime], Awaitable[str]]:
-    async def work(now: datetime) -> str:
-        before = now - timedelta(seconds=settings.age_seconds)
+    async def work(_now: datetime) -> str:
+        before = (await store_clock.look()).before(timedelta(seconds=settings.age_seconds))
         purged = await remove_abandoned(storage, before=before, budget=budget, dry_run=settings.dry_run)
         is_removed = not settings.dry_run
         observe(purged if is_removed else Purged())

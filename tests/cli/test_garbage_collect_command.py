@@ -187,3 +187,18 @@ def test_blobs_stay_while_a_name_cannot_be_read(
     assert "problem: Team/app: no name of a repository, and holds 1 links" in told.out.splitlines()
     assert told.err == ""
     assert not (data / f"blobs/sha256/{LAYER[:2]}/{LAYER}").exists()
+
+
+def test_clock_that_jumped_is_told_and_can_be_trusted(
+    config_file: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The layer is as old as the last look, and then the clock jumped for half a century."""
+    clock = data / "_control/clock"
+    clock.parent.mkdir(parents=True)
+    clock.write_text(json.dumps({"seen": "1970-01-01T00:00:02+00:00", "gaps": []}))
+    assert main(["garbage-collect", config_file, "--grace-period", "1h"]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert "removed: 0 manifests, 0 layer links, 0 other links; 0 blobs, 0 B" in lines
+    assert lines[-1].startswith("the store's clock jumped by ")
+    assert main(["garbage-collect", config_file, "--grace-period", "1h", "--trust-clock"]) == ExitCode.OK
+    assert "removed: 0 manifests, 1 layer link, 0 other links; 1 blob, 5 B" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from core.errors import StorageUnavailableError
 from core.lease import Lease
 from core.names import RepositoryName
 from core.schedule import SharedSchedule
+from core.store_clock import StoreClock
 from entrypoints.http.background import Job
 from entrypoints.http.purging import LOOK_SECONDS, purge_job
 from tests.support.core_services import CoreServices
@@ -59,8 +60,9 @@ def make_job(services, time, owner_id="a", **changes):
         services.storage, layout.lease("purge"), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep
     )
     interval = timedelta(seconds=settings.interval_seconds)
+    budget = Budget(Rates(), clock=time.clock, sleep=time.sleep)
     schedule = SharedSchedule(services.storage, lease, key=layout.job("purge"), interval=interval)
-    return purge_job(services.storage, schedule, settings, Budget(Rates(), clock=time.clock, sleep=time.sleep))
+    return purge_job(services.storage, StoreClock(services.storage, clock=time.clock), schedule, settings, budget)
 
 
 async def test_abandoned_upload_is_removed_and_logged(services, time, caplog):

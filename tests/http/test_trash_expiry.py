@@ -25,7 +25,7 @@ def time():
 
 @pytest.fixture
 def services(time):
-    return CoreServices(storage=InMemoryBlobStorage(now=time.now))
+    return CoreServices(storage=InMemoryBlobStorage(now=time.now), clock=time.clock)
 
 
 def make_job(services, time):

@@ -33,6 +33,7 @@ from core.services.retention import RetentionService
 from core.services.tags import TagService
 from core.services.trash import TrashService
 from core.services.uploads import UploadService
+from core.store_clock import StoreClock
 from core.tag_links import TagLinks
 from core.trash import Trash
 
@@ -79,7 +80,10 @@ class CoreServices:
     def __post_init__(self) -> None:
         self.links = Links(self.storage)
         self.tag_links = TagLinks(self.storage, self.links)
-        self.trash = Trash(self.storage, now=lambda: NOW, new_id=counting_ids(), keep=self.trash_keep)
+        store_clock = StoreClock(self.storage, clock=self.clock)
+        self.trash = Trash(
+            self.storage, now=lambda: NOW, new_id=counting_ids(), keep=self.trash_keep, store_clock=store_clock
+        )
         guarded = InMemoryBlobStorage(now=lambda: NOW) if self.rounds_storage is None else self.rounds_storage
         self.guard = CollectionGuard(
             rounds=Rounds(guarded),

@@ -16,6 +16,7 @@ class SimulatedTime:
 
     def __init__(self) -> None:
         self._seconds = 1000.0
+        self._jumped = timedelta(0)
         self._numbers = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
@@ -25,7 +26,11 @@ class SimulatedTime:
 
     def now(self) -> datetime:
         """UTC, moving with the clock."""
-        return _START + timedelta(seconds=self._seconds - 1000)
+        return _START + self._jumped + timedelta(seconds=self._seconds - 1000)
+
+    def jump(self, time: timedelta) -> None:
+        """Have the wall clock jump ahead; no time passes."""
+        self._jumped += time
 
     async def sleep(self, seconds: float) -> None:
         """Suspend until the test has let so many seconds pass."""

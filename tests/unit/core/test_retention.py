@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from core.digest import Digest
 from core.names import Tag
 from core.retention import Order, RetentionRule, TagState, judge
+from core.timeline import Timeline
 from core.versions import Version
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
+TIMELINE = Timeline(NOW)
 DAY = timedelta(days=1)
 REPOSITORY = "team/app"
 
@@ -27,7 +29,7 @@ def state(tag, age=0.0, *, image=None, pulled=None, is_immutable=False):
 
 
 def going(tags, *rules, repository=REPOSITORY):
-    return [verdict.state.tag for verdict in judge(repository, tags, rules, NOW) if verdict.goes]
+    return [verdict.state.tag for verdict in judge(repository, tags, rules, TIMELINE) if verdict.goes]
 
 
 def test_last_pushed_stay():
@@ -48,7 +50,7 @@ def test_last_versions_stay_whenever_they_were_pushed():
 
 
 def test_rule_by_version_says_nothing_of_other_tags():
-    [verdict] = judge(REPOSITORY, [state("latest", 99)], [RetentionRule(keep_last=1, order=Order.SEMVER)], NOW)
+    [verdict] = judge(REPOSITORY, [state("latest", 99)], [RetentionRule(keep_last=1, order=Order.SEMVER)], TIMELINE)
     assert (verdict.goes, verdict.reasons) == (False, ("no rule speaks of it",))
 
 
@@ -112,14 +114,16 @@ def test_attachment_of_an_attachment_goes_too():
 def test_pull_that_would_not_be_known_counts():
     """Where pulls are recorded since yesterday, nobody knows what was pulled last week."""
     tags = [replace(state(tag, 90, pulled=age), is_pull_assumed=True) for tag, age in (("a", 1), ("b", 9))]
-    first, second = judge(REPOSITORY, tags, [RetentionRule(pulled_within=7 * DAY)], NOW)
+    first, second = judge(REPOSITORY, tags, [RetentionRule(pulled_within=7 * DAY)], TIMELINE)
     assert (first.goes, first.reasons) == (False, ("rule 1: pulls are not known for that long",))
     assert second.goes
 
 
 def test_reasons_name_rule_and_condition():
     rules = [RetentionRule(keep_last=1, pulled_within=DAY), RetentionRule(pushed_within=2 * DAY, pulled_within=DAY)]
-    first, second, third = judge(REPOSITORY, [state("a", 0), state("b", 1.5, pulled=0.5), state("c", 9)], rules, NOW)
+    first, second, third = judge(
+        REPOSITORY, [state("a", 0), state("b", 1.5, pulled=0.5), state("c", 9)], rules, TIMELINE
+    )
     assert first.reasons == (
         "rule 1: among the last 1",
         "rule 1: pushed lately and perhaps not yet pulled",
@@ -172,7 +176,7 @@ def keeps(rule, each, tags):
 
 @given(tag_lists, st.lists(rules, max_size=4))
 def test_nothing_that_a_rule_keeps_goes_and_nothing_else_stays(tags, some_rules):
-    for verdict in judge(REPOSITORY, tags, some_rules, NOW):
+    for verdict in judge(REPOSITORY, tags, some_rules, TIMELINE):
         each = verdict.state
         is_kept = any(keeps(rule, each, tags) for rule in some_rules)
         is_spoken_of = any(rule.covers(REPOSITORY) and rule.speaks_of(each.tag) for rule in some_rules)
@@ -181,10 +185,12 @@ def test_nothing_that_a_rule_keeps_goes_and_nothing_else_stays(tags, some_rules)
 
 @given(tag_lists, st.lists(rules, max_size=3), rules)
 def test_another_rule_takes_nothing_from_what_others_keep(tags, some_rules, another):
-    before = {verdict.state.tag for verdict in judge(REPOSITORY, tags, some_rules, NOW) if not verdict.goes}
+    before = {verdict.state.tag for verdict in judge(REPOSITORY, tags, some_rules, TIMELINE) if not verdict.goes}
     concerning = [rule for rule in some_rules if rule.covers(REPOSITORY)]
     spoken_of = {each.tag for each in tags if any(rule.speaks_of(each.tag) for rule in concerning)}
-    after = {verdict.state.tag for verdict in judge(REPOSITORY, tags, [*some_rules, another], NOW) if not verdict.goes}
+    after = {
+        verdict.state.tag for verdict in judge(REPOSITORY, tags, [*some_rules, another], TIMELINE) if not verdict.goes
+    }
     assert before & spoken_of <= after
 
 

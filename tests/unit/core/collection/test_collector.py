@@ -488,7 +488,7 @@ async def test_without_trash_nothing_is_left(store, services):
     await services.manifests.delete(NAME, gone)
     await grow_old(store)
     await store.collect(keep=timedelta(0))
-    assert await store.keys(layout.BLOBS) | await store.keys(layout.CONTROL) == {layout.STORE_TIME}
+    assert await store.keys(layout.BLOBS) | await store.keys(layout.CONTROL) == {layout.STORE_TIME, layout.CLOCK}
     assert not [entry async for entry in store.trash().entries([TrashKind.COLLECTION])]
 
 

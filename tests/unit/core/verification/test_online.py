@@ -102,7 +102,10 @@ async def test_finished_verification_is_not_resumed(store: Store) -> None:
     await store.verifications.run()
     await store.verifications.run()
     assert not any(progress.is_resumed for progress in store.verifications.progress)
-    assert {key for key in await store.services.keys() if "_control" in key} == {layout.STORE_TIME}
+    assert {key for key in await store.services.keys() if "_control" in key} == {
+        layout.STORE_TIME,
+        layout.CLOCK,
+    }
 
 
 async def test_cancelled_anywhere_it_finds_all(store: Store) -> None:
