@@ -4,18 +4,26 @@ aiohttp bounds each field of a head and their number. The product of the two is 
 for each connection before any password is checked.
 """
 
-from typing import Final
+from collections.abc import Collection
+from typing import Any, Final
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage
 
+END_OF_HEAD: Final = b"\r\n\r\n"
 HEAD_BYTES_MAX: Final = 64 * 1024
 """The request line and all fields of one request."""
 UNFINISHED_BYTES_MAX: Final = 32 * 1024 * 1024
 """Heads that are unfinished or wait behind another request, over all connections of a process."""
 _SEPARATOR_BYTES: Final = 4
 """A colon, a space and the end of the line."""
+_BUSY_BODY: Final = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"too many connections"}]}\n'
+BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_BUSY_BODY), _BUSY_BODY)
+)
+"""The answer to a connection above `http.limits.connections`."""
 
 
 class Refusal(BadHttpMessage):
@@ -67,3 +75,24 @@ def head_bytes(message: RawRequestMessage) -> int:
     """Return about how many bytes a head had on the wire."""
     fields = sum(len(name) + len(value) + _SEPARATOR_BYTES for name, value in message.raw_headers)
     return len(message.method) + len(message.path) + fields
+
+
+def queue_bytes(waiting: Collection[tuple[object, Any]]) -> int:
+    """Return the bytes of heads that wait behind the request at hand; a single one counts as under way."""
+    if len(waiting) <= 1:
+        return 0
+    return sum(head_bytes(message) for message, _ in waiting if isinstance(message, RawRequestMessage))
+
+
+def part_of_head_bytes(data: bytes, body_bytes: int | None, *, has_head: bool) -> int:
+    """Return how many bytes at the end of a piece begin the next head; fewer where a body holds ends of heads.
+
+    Args:
+        data: a piece of a connection, in which the newest body ends.
+        body_bytes: how many bytes of the piece belong to that body; None if the body comes in chunks.
+        has_head: whether the head of that body ends in the piece.
+    """
+    # The end of a chunked body looks like that of a head.
+    end = len(data) - (body_bytes or 0)
+    start = data.rfind(END_OF_HEAD, 0, end) + len(END_OF_HEAD) if has_head or body_bytes is None else 0
+    return max(0, end - start)

@@ -22,7 +22,17 @@ from config.settings import LimitSettings
 from entrypoints.http.access_log import AccessLogger
 from entrypoints.http.draining import CUT_SECONDS
 from entrypoints.http.errors import envelope, render, respond
-from entrypoints.http.framing import HEAD_BYTES_MAX, UNFINISHED_BYTES_MAX, Refusal, examine, head_too_large
+from entrypoints.http.framing import (
+    BUSY,
+    END_OF_HEAD,
+    HEAD_BYTES_MAX,
+    UNFINISHED_BYTES_MAX,
+    Refusal,
+    examine,
+    head_too_large,
+    part_of_head_bytes,
+    queue_bytes,
+)
 from entrypoints.http.lending import duplicate
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request, new_request_id
 from entrypoints.http.shortcut import shortcut
@@ -34,21 +44,25 @@ _logger = logging.getLogger(__name__)
 HEADERS_MAX: Final = 128
 _IDLE_SECONDS: Final = 1.0
 """A connection is idle when it has waited so long for a request: the first one may still be under way to us."""
-_END_OF_HEAD: Final = b"\r\n\r\n"
 _TLS_HANDSHAKE: Final = b"\x16\x03"
 """Type and major version of the first record (RFC 8446, 5.1)."""
 _TOO_MANY_HEADERS: Final = "Too many headers received"
-_BUSY_BODY: Final = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"too many connections"}]}\n'
-_BUSY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_BUSY_BODY), _BUSY_BODY)
-)
 
 
 class GuardedProtocol(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_body", "_guard", "_head_timer", "_is_half_closed", "_is_spoiled", "_partial_bytes", "_queued_bytes")
+    __slots__ = (
+        "_body",
+        "_guard",
+        "_head_timer",
+        "_is_chunked",
+        "_is_final",
+        "_is_half_closed",
+        "_is_spoiled",
+        "_partial_bytes",
+        "_queued_bytes",
+    )
 
     def __init__(self, server: "GuardedServer", **options: Any) -> None:
         super().__init__(server, **options)
@@ -56,12 +70,16 @@ class GuardedProtocol(RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
         """Of the newest request, as far as the parser has read."""
+        self._is_chunked = False
+        """Whether that body comes in chunks."""
         self._partial_bytes = 0
         """Of the head that is unfinished."""
         self._queued_bytes = 0
         """Of heads that wait behind another request."""
         self._is_half_closed = False
         """Whether the client sends nothing more, and still waits for answers."""
+        self._is_final = False
+        """Whether the newest request is the last one; the rest of its body is still read."""
         self._is_spoiled = False
         """Whether the parser's place in the stream is lost: no further request may be read."""
 
@@ -69,7 +87,7 @@ class GuardedProtocol(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if self._guard.is_over_full and isinstance(transport, asyncio.Transport):
-            transport.write(_BUSY)
+            transport.write(BUSY)
             self.force_close()
         else:
             self._start_timer()
@@ -105,32 +123,44 @@ class GuardedProtocol(RequestHandler):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self._is_spoiled:
+        if self._is_spoiled or (self._is_final and self._body.is_eof()):
             return
         requests_before = self._request_count
         if not requests_before and data.startswith(_TLS_HANDSHAKE) and not self._partial_bytes:
             self._refuse_connection(Refusal(400, "the client began TLS on a port for plain HTTP"))
             return
-        was_body = not self._body.is_eof()
+        was_body, fed_before = not self._body.is_eof(), self._body.total_bytes
         super().data_received(data)
-        if self._request_count != requests_before:
+        count = self._request_count - requests_before
+        if count:
             self._stop_timer()
-            message, self._body = self._messages[-1]
-            if isinstance(message, RawRequestMessage) and message.upgrade:
-                self._ignore_upgrade(data, self._request_count - requests_before)
-            self._refuse_messages(measure=self._partial_bytes + len(data) > HEAD_BYTES_MAX)
-            is_pipelined = len(self._messages) > 1
-            self._hold(partial=0, queued=self._queued_bytes + len(data) if is_pipelined else 0)
-        elif not was_body and data:
+            self._receive_requests(data, count)
+            fed_before = 0
+        if self._upgraded:
+            self._decline_upgrade()
+        if count or was_body:
+            partial = 0
+            if self._body.is_eof():
+                body_bytes = None if self._is_chunked else self._body.total_bytes - fed_before
+                partial = part_of_head_bytes(data, body_bytes, has_head=bool(count))
+            self._hold(partial=partial, queued=queue_bytes(self._messages))
+        elif data:
             self._receive_part_of_head(len(data))
+
+    def _receive_requests(self, data: bytes, count: int) -> None:
+        message, self._body = self._messages[-1]
+        self._is_chunked = isinstance(message, RawRequestMessage) and message.chunked
+        if isinstance(message, RawRequestMessage) and message.upgrade:
+            # The parser drops bytes behind such a request, in the piece that ends it.
+            has_no_more = self._body.is_eof() and data.endswith(END_OF_HEAD) and data.count(END_OF_HEAD) == count
+            self._is_final = not has_no_more
+        self._refuse_messages(measure=self._partial_bytes + len(data) > HEAD_BYTES_MAX)
 
     def _receive_part_of_head(self, size: int) -> None:
         if self._head_timer is None and self._waiter is not None and not self._waiter.done():
             # While no request is under way.
             self._start_timer()
         self._hold(partial=self._partial_bytes + size, queued=self._queued_bytes)
-        if self._partial_bytes > HEAD_BYTES_MAX:
-            self._refuse_connection(head_too_large())
 
     def _hold(self, *, partial: int, queued: int) -> None:
         """Count the bytes of requests that are not under way, here and over all connections."""
@@ -138,32 +168,30 @@ class GuardedProtocol(RequestHandler):
             return
         self._guard.held_bytes += partial - self._partial_bytes + queued - self._queued_bytes
         self._partial_bytes, self._queued_bytes = partial, queued
-        if self._guard.held_bytes > UNFINISHED_BYTES_MAX and not self._is_spoiled:
+        if self._is_spoiled:
+            return
+        if partial > HEAD_BYTES_MAX:
+            self._refuse_connection(head_too_large())
+        elif self._guard.held_bytes > UNFINISHED_BYTES_MAX:
             self._refuse_connection(Refusal(503, "too many unfinished requests"))
 
     def _refuse_connection(self, refusal: Refusal) -> None:
         """Answer once more, and read nothing more."""
         self._stop_timer()
         self._is_spoiled = True
+        if self._messages and not self._messages[-1][1].is_eof():
+            # The rest of its body is not read any more.
+            self._messages.pop()
         self._messages.append((_ErrInfo(refusal.status, refusal, refusal.message), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _ignore_upgrade(self, data: bytes, count: int) -> None:
-        """Go on as HTTP/1.1, as a server may that does not support `Upgrade` (RFC 9110, 7.8).
-
-        The parser drops bytes behind such a request. Where there may be some, the request is the last one.
-
-        Args:
-            data: the bytes that were just parsed.
-            count: how many requests they completed.
-        """
-        if self._upgraded and self._parser is not None:
-            self._upgraded = False
+    def _decline_upgrade(self) -> None:
+        """Go on as HTTP/1.1, as a server may that does not support `Upgrade` (RFC 9110, 7.8)."""
+        self._upgraded = False
+        self._message_tail = b""
+        if self._parser is not None:
             self._parser.set_upgraded(False)
-            self._message_tail = b""
-        if not (self._body.is_eof() and data.endswith(_END_OF_HEAD) and data.count(_END_OF_HEAD) == count):
-            self._is_spoiled = True
 
     def can_lend(self, payload: StreamReader) -> bool:
         """Whether `lend` works: the bytes on the wire are those of the body, which is not over."""
@@ -274,14 +302,13 @@ class GuardedProtocol(RequestHandler):
         finished = await super().finish_response(request, resp, start_time)
         if self._is_last:
             resp.force_close()
-        if not self._messages:
-            self._hold(partial=self._partial_bytes, queued=0)
+        if self._queued_bytes:
+            self._hold(partial=self._partial_bytes, queued=queue_bytes(self._messages))
         return finished
 
     @property
-    def _is_last(self) -> bool:
-        """Whether no request follows the one at hand."""
-        return (self._is_spoiled or self._is_half_closed) and not self._messages
+    def _is_last(self) -> bool:  # no request follows the one at hand
+        return (self._is_spoiled or self._is_final or self._is_half_closed) and not self._messages
 
     def _judge(self, error: BadHttpMessage) -> tuple[int, str]:
         if isinstance(error, Refusal):

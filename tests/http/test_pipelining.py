@@ -1,6 +1,7 @@
 """Several requests on one connection: each byte belongs to one request, however the bytes arrive."""
 
 import asyncio
+import contextlib
 import random
 import re
 
@@ -10,12 +11,15 @@ from config.settings import Settings
 from core.digest import Digest
 from core.errors import StorageUnavailableError
 from core.names import RepositoryName
+from entrypoints.http import protocol
+from entrypoints.http.protocol import GuardedRunner
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded
 from tests.support.streams import payload
 
 NAME = RepositoryName("a")
 HOST = b"Host: a\r\n"
+CHUNKED = b"Transfer-Encoding: chunked"
 MEBIBYTE = 1024 * 1024
 BODIES = payload(4 * MEBIBYTE, seed=8)
 
@@ -88,6 +92,118 @@ async def test_requests_in_any_pieces_are_answered_in_order(guarded, services, s
     await sending
     for content in contents:
         assert await services.read_blob(NAME, Digest.of(content)) == content
+    writer.close()
+
+
+def chunked_post(content, choice):
+    """Return a push in three chunks of random size."""
+    cuts = sorted(choice.randrange(1, len(content)) for _ in range(2)) if len(content) > 1 else []
+    pieces = [content[start:end] for start, end in zip([0, *cuts], [*cuts, len(content)], strict=True)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece)
+    head = monolithic_post(content)[: -len(content)].replace(b"Content-Length: %d" % len(content), CHUNKED)
+    return head + chunks + b"0\r\n\r\n"
+
+
+def last_request(choice):
+    """Return a request behind which nothing is read, and the status of its answer.
+
+    llhttp takes bytes behind `Connection: close` and other faulty requests for an error: the answer is 400 then.
+    """
+    content = BODIES[: choice.choice([1, 5_000, 300_000, MEBIBYTE + 5_000])]
+    upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % choice.choice([b"websocket", b"h2c"])
+    return choice.choice([
+        (b"CONNECT a:1 HTTP/1.1\r\n" + HOST + b"\r\n", 405),
+        (b"CONNECT a:1 HTTP/1.1\r\n" + HOST + b"Content-Length: 9000\r\n\r\n", 405),
+        (b"GET /v2/ HTTP/2.0\r\n" + HOST + b"\r\n", 505),
+        (b"PATCH /v2/ HTTP/1.0\r\n" + HOST + CHUNKED + b"\r\n\r\n0\r\n\r\n", 400),
+        (monolithic_post(content).replace(b"\r\n\r\n", b"\r\n" + upgrade, 1), 201),
+        (get_of(9).replace(b"\r\n", b"\r\nConnection: close\r\n", 1), 404),
+    ])  # fmt: skip
+
+
+def requests_of(choice):
+    """Return up to five requests, and the statuses of their answers."""
+    stream, expected = b"", []
+    for number in range(choice.randint(0, 5)):
+        content = BODIES[choice.randrange(99) :][: choice.choice([1, 70_000, MEBIBYTE + choice.randrange(MEBIBYTE)])]
+        request, status = choice.choice([
+            (get_of(number), 404), (monolithic_post(content), 201), (chunked_post(content, choice), 201),
+        ])  # fmt: skip
+        stream += request
+        expected.append(status)
+    return stream, expected
+
+
+async def read_statuses(reader):
+    """Return the statuses until the end; a server that closes with bytes unread resets, and answers may be lost."""
+    statuses = []
+    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        while True:
+            statuses.append((await read_answer(reader))[0])
+    return statuses
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_no_byte_behind_the_last_request_is_read(services, seed):
+    """The model with chunked bodies and an end: the last request is the last one, in whatever pieces."""
+    choice = random.Random(seed)
+    stream, expected = requests_of(choice)
+    last, status = last_request(choice)
+    stream += last
+    places = [len(stream), len(stream) - 1, *(choice.randrange(1, len(stream)) for _ in range(6))]
+    cuts = sorted(set(choice.sample(places, choice.randint(0, 5))))
+    stream += b"".join(get_of(number) for number in range(choice.randint(1, 60)))
+    app = open_app(services, Settings())
+    executed = []
+
+    async def note(_request, response):
+        executed.append(response.status)
+
+    app.on_response_prepare.append(note)
+    async with run_guarded(app, Settings()) as server:
+        reader, writer = await server.connect()
+        sending = asyncio.create_task(send_in_pieces(writer, stream, cuts))
+        statuses = await read_statuses(reader)
+        with contextlib.suppress(ConnectionError):
+            await sending
+        writer.close()
+    wanted = [*expected, status]
+    if statuses and statuses[-1] == 400:
+        # The parser drops the requests of a piece in which it finds an error: fewer are executed, never others.
+        assert status in {400, 404, 505}
+        assert statuses[:-1] == wanted[: len(statuses) - 1]
+    else:
+        assert statuses == wanted[: len(statuses)]
+        assert executed == (expected if status in {400, 405, 505} else wanted)
+    assert executed == wanted[: len(executed)]
+
+
+async def test_part_of_a_head_behind_a_request_counts(guarded, services):
+    part = b"GET / HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: %b\r\n" % (n, b"v" * 8000) for n in range(7))
+    app = open_app(services, Settings())
+    runner = GuardedRunner(app, Settings().http.limits)
+    await runner.setup()
+    protocol = runner.server()
+    for ahead in (get_of(1), monolithic_post(b"x" * 9000), chunked_post(b"x" * 9000, random.Random(1))):
+        protocol = runner.server()
+        protocol.data_received(ahead + part)
+        assert runner.server.held_bytes == len(part)
+        protocol.connection_lost(None)
+        assert runner.server.held_bytes == 0
+    await runner.cleanup()
+
+
+async def test_queue_that_never_empties_counts_what_waits(guarded, monkeypatch):
+    """A client that always has several requests waiting is not refused for those that were answered."""
+    monkeypatch.setattr(protocol, "UNFINISHED_BYTES_MAX", 50_000)
+    server = await guarded()
+    reader, writer = await server.connect()
+    count = 1000
+    sending = asyncio.create_task(send_in_pieces(writer, b"".join(get_of(number) for number in range(count)), []))
+    for number in range(count):
+        status, _, body = await read_answer(reader)
+        assert (status, b"number-%d" % number in body) == (404, True)
+    await sending
     writer.close()
 
 

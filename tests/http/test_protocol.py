@@ -12,6 +12,7 @@ from core.digest import Digest
 from core.names import RepositoryName
 from entrypoints.http import protocol
 from tests.support.guarded_server import with_limits
+from tests.support.streams import payload
 
 HOST = b"Host: a\r\n"
 
@@ -211,13 +212,24 @@ async def test_upgrade_before_a_pipelined_request_announces_the_end(guarded, upg
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES)
-async def test_upgrade_with_a_body_is_answered(guarded, services, upgrade):
+@pytest.mark.parametrize("size", [5, 200_000, 3_000_000])
+@pytest.mark.parametrize("pieces", [0, 1, 4])
+async def test_upgrade_with_a_body_is_the_last_request(guarded, services, upgrade, size, pieces):
+    """Java's HttpClient and curl's --http2 offer h2c with an upload, and send its body after the head."""
+    content = payload(size, seed=16)
     server = await guarded()
-    head = f"POST /v2/a/blobs/uploads/?digest={Digest.of(b'hello')} HTTP/1.1\r\nContent-Length: 5\r\n".encode()
-    answer = await server.exchange(upgrading(upgrade, head) + b"hello")
+    reader, writer = await server.connect()
+    head = f"POST /v2/a/blobs/uploads/?digest={Digest.of(content)} HTTP/1.1\r\nContent-Length: {size}\r\n".encode()
+    stream = upgrading(upgrade, head) + content
+    cuts = [len(upgrading(upgrade, head)) + size * n // pieces for n in range(pieces)]
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        writer.write(stream[start:end])
+        await asyncio.sleep(0.01)
+    answer = await asyncio.wait_for(reader.read(), 10)
     assert answer.startswith(b"HTTP/1.1 201")
-    assert b"Connection: close" in answer
-    assert await services.read_blob(RepositoryName("a"), Digest.of(b"hello")) == b"hello"
+    assert (answer.count(b"HTTP/1.1"), answer.count(b"Connection: close")) == (1, 1)
+    assert await services.read_blob(RepositoryName("a"), Digest.of(content)) == content
+    writer.close()
 
 
 @pytest.mark.parametrize("count", [1, 3])
