@@ -77,7 +77,10 @@ class InstrumentedBlobStorage(BlobStorage):
     @override
     async def create(self, key: str, content: bytes) -> bool:
         with self._timed("create", key):
-            return await self._inner.create(key, content)
+            is_created = await self._inner.create(key, content)
+        # A store may refuse conditional writes only when the first one comes.
+        self.creates_exclusively = self._inner.creates_exclusively
+        return is_created
 
     @asynccontextmanager
     @override

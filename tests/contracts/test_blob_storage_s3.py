@@ -7,6 +7,7 @@ import pytest
 from adapters.blob_storage.s3 import S3BlobStorage, S3Options
 from adapters.blob_storage.s3.options import MIB
 from tests.contracts.blob_storage_contract import BlobStorageContract
+from tests.support.limited_s3 import limited_s3
 from tests.support.s3_servers import moto_endpoint, stored_in
 
 BUCKET = "contract"
@@ -15,6 +16,12 @@ BUCKET = "contract"
 @pytest.fixture(scope="module")
 def endpoint():
     with moto_endpoint(BUCKET) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def limited(endpoint):
+    with limited_s3(endpoint) as (url, _):
         yield url
 
 
@@ -47,6 +54,52 @@ class TestS3BlobStorage(BlobStorageContract):
     @pytest.fixture
     async def storage(self, reopen):
         return await reopen()
+
+    @pytest.fixture
+    async def leftovers(self, storage):
+        return lambda: stored_in(storage)
+
+    @pytest.fixture
+    async def plant(self, storage):
+        async def put(key: str) -> None:
+            await storage._client.call("put_object", key=key, Body=b"x")
+
+        return put
+
+
+class TestS3BlobStorageOnLimitedStore(BlobStorageContract):
+    """Without DeleteObjects, conditional writes, copies of parts and listings of uploads."""
+
+    TELLS_MD5 = True
+    HAS_REDIRECTS = True
+
+    @pytest.fixture
+    async def reopen(self, limited):
+        options = S3Options(
+            bucket=BUCKET,
+            access_key="key",
+            secret_key="secret",
+            region_endpoint=limited,
+            root_directory="/limited/",
+            chunk_bytes=5 * MIB,
+            parts_in_flight=2,
+            multipart_copy_threshold_bytes=5 * MIB,
+            multipart_copy_chunk_bytes=5 * MIB,
+        )
+        async with AsyncExitStack() as stack:
+
+            async def open_one() -> S3BlobStorage:
+                return await stack.enter_async_context(S3BlobStorage(options))
+
+            yield open_one
+
+    @pytest.fixture
+    async def storage(self, reopen):
+        storage = await reopen()
+        # What one process creates exclusively is known from its first try.
+        await storage.create("/first", b"")
+        await storage.delete(["/first"])
+        return storage
 
     @pytest.fixture
     async def leftovers(self, storage):

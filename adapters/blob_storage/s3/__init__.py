@@ -11,6 +11,7 @@ What is where:
       names     listings as names in the port's order (ordering, listing)
     options     what an operator may set
     dialect     in what a vendor differs
+    capabilities  requests that one store was found not to offer
 
 SCS is such a vendor; its adapter stands beside this one.
 """

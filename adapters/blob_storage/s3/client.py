@@ -5,6 +5,7 @@ retries are off, because they know nothing of redirects, budgets and lost answer
 """
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -17,12 +18,14 @@ from urllib.parse import urlencode, urlsplit
 import aioboto3
 from aiobotocore.config import AioConfig
 
-from adapters.blob_storage.s3.dialect import Dialect
+from adapters.blob_storage.s3.capabilities import Capabilities
+from adapters.blob_storage.s3.dialect import Dialect, md5_base64
 from adapters.blob_storage.s3.errors import SDK_ERRORS, is_transient, translate
 from adapters.blob_storage.s3.http_session import RedirectedError, StoreHttpSession
 from adapters.blob_storage.s3.options import S3Options
 
 _REDIRECTS_MAX: Final = 4
+_CRC_HEADERS: Final = ("x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm")
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class StoreClient:
         self._presigner = presigner
         self.options = options
         self.dialect = dialect
+        self.capabilities = Capabilities()
 
     @classmethod
     @asynccontextmanager
@@ -175,9 +179,18 @@ def _before_sign(dialect: Dialect) -> Any:
         request.url = parts.geturl()
         # Waiting for "100 Continue" costs a round trip for each body, and SCS does not know it.
         del request.headers["Expect"]
+        if request.method == "POST" and parts.query == "delete":
+            _check_by_md5(request)
         dialect.prepare(request)
 
     return prepare
+
+
+def _check_by_md5(request: Any) -> None:
+    """Send a `Content-MD5` instead of botocore's CRC32: all stores know it here, and older ones want it."""
+    for name in _CRC_HEADERS:
+        del request.headers[name]
+    request.headers["Content-MD5"] = md5_base64(hashlib.md5(request.data, usedforsecurity=False).digest())
 
 
 def _before_send(dialect: Dialect) -> Any:

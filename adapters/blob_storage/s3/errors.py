@@ -39,7 +39,9 @@ TRANSIENT_CODES: Final = frozenset(
 """Error codes that pass when the same request is sent again."""
 
 _TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
-_REFUSED_STATUSES: Final = frozenset({400, 401, 403, 404, 405, 501})
+_NOT_OFFERED_STATUSES: Final = frozenset({400, 405, 411, 501})
+"""What stores answer to a request that they do not know."""
+_REFUSED_STATUSES: Final = frozenset({401, 403, 404}) | _NOT_OFFERED_STATUSES
 _NOT_FOUND: Final = 404
 _PRECONDITION_FAILED: Final = 412
 _RANGE_NOT_SATISFIABLE: Final = 416
@@ -87,6 +89,14 @@ class AlreadyThereError(StorageUnavailableError):
 
 class RefusedError(StorageUnavailableError):
     """The store answers, and does not do this: it does not offer it, or not to us."""
+
+
+class ObjectAbsentError(RefusedError):
+    """The store has no object at the key of a request that names the bucket's own key."""
+
+
+class NotOfferedError(RefusedError):
+    """The store does not offer this request, or not in this form; its credentials are not the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +148,14 @@ def translate(
 
 
 def _kind_of(answer: Answer, *, is_transient: bool) -> type[StorageUnavailableError]:
+    if answer.code == "NoSuchKey":
+        return ObjectAbsentError
     if answer.status == _PRECONDITION_FAILED:
         return AlreadyThereError
-    return RefusedError if answer.status in _REFUSED_STATUSES and not is_transient else StorageUnavailableError
+    if is_transient or answer.status not in _REFUSED_STATUSES:
+        return StorageUnavailableError
+    is_explained = any(answer.code in codes for codes, _ in _REMEDIES)
+    return NotOfferedError if answer.status in _NOT_OFFERED_STATUSES and not is_explained else RefusedError
 
 
 def _explain(answer: Answer, *, driver: str, bucket: str) -> str:

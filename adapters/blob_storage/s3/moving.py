@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from adapters.blob_storage.s3.capabilities import Capability
 from adapters.blob_storage.s3.client import StoreClient
-from adapters.blob_storage.s3.errors import RefusedError
+from adapters.blob_storage.s3.errors import NotOfferedError, RefusedError
 from adapters.blob_storage.s3.multipart import (
     abort_upload,
     begin_upload,
@@ -11,6 +12,7 @@ from adapters.blob_storage.s3.multipart import (
     object_parameters,
     size_of,
 )
+from adapters.blob_storage.s3.removal import delete_object
 from core.concurrency import map_bounded
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 
@@ -36,7 +38,7 @@ class Mover:
         if self._renames and await self._rename(source, target, size):
             return
         await self.copy(source, target, size)
-        await self._client.call("delete_object", key=source)
+        await delete_object(self._client, self._client.store_key(source))
 
     async def _rename(self, source: str, target: str, size: int) -> bool:
         """Try the store's own rename; False if the object is still at `source` and must go another way."""
@@ -73,18 +75,29 @@ class Mover:
             ObjectNotFoundError: nothing is at `source`.
             StorageUnavailableError: the store did not do it.
         """
-        options = self._client.options
-        in_one_max = min(options.multipart_copy_threshold_bytes, _COPY_BYTES_MAX)
         try:
-            if size <= in_one_max or not self._client.dialect.copies_in_parts:
-                await self._copy_in_one(source, target, size)
+            if self._goes_in_parts(size):
+                await self._copy_in_parts_or_one(source, target, size)
             else:
-                await self._copy_in_parts(source, target, size)
+                await self._copy_in_one(source, target, size)
         except ObjectNotFoundError:
             # The request was one for the target.
             raise ObjectNotFoundError(source) from None
         if await size_of(self._client, target) != size:
             raise StorageUnavailableError(f"{self._client.dialect.name}: a copy came out short")
+
+    def _goes_in_parts(self, size: int) -> bool:
+        client = self._client
+        in_one_max = min(client.options.multipart_copy_threshold_bytes, _COPY_BYTES_MAX)
+        copies_parts = client.dialect.copies_in_parts and client.capabilities.has(Capability.PART_COPY)
+        return size > in_one_max and copies_parts
+
+    async def _copy_in_parts_or_one(self, source: str, target: str, size: int) -> None:
+        try:
+            await self._copy_in_parts(source, target, size)
+        except NotOfferedError as refusal:
+            await self._copy_in_one(source, target, size)
+            self._client.capabilities.lacks(Capability.PART_COPY, refusal)
 
     async def _copy_in_one(self, source: str, target: str, size: int) -> None:
         parameters = object_parameters(self._client)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from adapters.blob_storage.s3.capabilities import Capability
 from adapters.blob_storage.s3.client import StoreClient
-from adapters.blob_storage.s3.errors import RefusedError, UploadGoneError
+from adapters.blob_storage.s3.errors import NotOfferedError, RefusedError, UploadGoneError
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -105,11 +106,14 @@ async def abort_uploads(client: StoreClient, key: str, *, keep: str = "") -> Non
 async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncGenerator[OpenUpload, None]:
     """Yield each open upload at a key that begins so; none where a store cannot tell. One request per 1,000."""
     markers: dict[str, Any] = {}
-    while True:
+    while client.capabilities.has(Capability.UPLOAD_LISTING):
         try:
             answer = await client.call("list_multipart_uploads", Prefix=store_prefix, **markers)
+        except NotOfferedError as refusal:
+            client.capabilities.lacks(Capability.UPLOAD_LISTING, refusal)
+            return
         except RefusedError as error:
-            # Older stores do not list them, and a key may lack the right. What is left is told by its record.
+            # A key may lack the right, until it is granted. Records name the uploads that are left.
             logger.warning("%s", error)
             return
         for upload in answer.get("Uploads", []):

@@ -6,11 +6,19 @@ from itertools import groupby
 from os.path import commonpath
 from typing import Final
 
+from adapters.blob_storage.s3.capabilities import Capability
 from adapters.blob_storage.s3.client import StoreClient
-from adapters.blob_storage.s3.errors import TRANSIENT_CODES
+from adapters.blob_storage.s3.errors import (
+    TRANSIENT_CODES,
+    AlreadyThereError,
+    NotOfferedError,
+    ObjectAbsentError,
+    RefusedError,
+)
 from adapters.blob_storage.s3.listing import ListedPage, list_page, list_pages
 from adapters.blob_storage.s3.multipart import abort_upload, list_uploads
 from adapters.blob_storage.s3.staging import RECORD_SUFFIX, StagedRecord, read_record
+from core.concurrency import map_bounded
 from core.errors import StorageCorruptError, StorageUnavailableError
 
 BATCH_KEYS_MAX: Final = 1_000
@@ -21,7 +29,7 @@ _BEFORE_SLASH: Final = ".~"
 
 
 async def delete_keys(client: StoreClient, store_keys: Sequence[str]) -> None:
-    """Remove objects by the bucket's own keys, in order. One request per 1,000.
+    """Remove objects by the bucket's own keys, in order. One request per 1,000, or per key without DeleteObjects.
 
     Raises:
         StorageUnavailableError: the store kept at least one; all batches were tried.
@@ -36,11 +44,44 @@ async def delete_keys(client: StoreClient, store_keys: Sequence[str]) -> None:
         )
 
 
+async def delete_object(client: StoreClient, store_key: str) -> None:
+    """Remove one object by the bucket's own key; one that is gone is no error, though Google's store answers 404."""
+    try:
+        await client.call("delete_object", Key=store_key)
+    except ObjectAbsentError:
+        return
+
+
 async def _delete_batch(client: StoreClient, store_keys: Sequence[str]) -> dict[str, str]:
     """Remove some objects; return the error code of each that stayed, however often it was asked for."""
     if len(store_keys) == 1:
-        await client.call("delete_object", Key=store_keys[0])
+        await delete_object(client, store_keys[0])
         return {}
+    if not client.capabilities.has(Capability.BATCH_DELETE):
+        return await _delete_each(client, store_keys)
+    try:
+        return await _delete_together(client, store_keys)
+    except (NotOfferedError, AlreadyThereError) as refusal:
+        # A store may take the request for a form that lacks its fields, and answer 412.
+        refused = await _delete_each(client, store_keys)
+        client.capabilities.lacks(Capability.BATCH_DELETE, refusal)
+        return refused
+
+
+async def _delete_each(client: StoreClient, store_keys: Sequence[str]) -> dict[str, str]:
+    refused: dict[str, str] = {}
+
+    async def delete_one(store_key: str) -> None:
+        try:
+            await delete_object(client, store_key)
+        except RefusedError as error:
+            refused[store_key] = str(error)
+
+    await map_bounded(delete_one, store_keys)
+    return refused
+
+
+async def _delete_together(client: StoreClient, store_keys: Sequence[str]) -> dict[str, str]:
     pauses = client.options.retry.pauses()
     pending = list(store_keys)
     while True:

@@ -13,9 +13,10 @@ from typing_extensions import override
 from adapters.blob_storage.keys import is_key, require_key, require_prefix
 from adapters.blob_storage.s3 import names
 from adapters.blob_storage.s3.body import Body
+from adapters.blob_storage.s3.capabilities import Capability
 from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.dialect import S3, Dialect
-from adapters.blob_storage.s3.errors import AlreadyThereError
+from adapters.blob_storage.s3.errors import AlreadyThereError, NotOfferedError
 from adapters.blob_storage.s3.listing import list_page, list_pages, plain_md5
 from adapters.blob_storage.s3.moving import Mover
 from adapters.blob_storage.s3.multipart import abort_upload, list_uploads
@@ -27,6 +28,7 @@ from adapters.blob_storage.s3.session_memory import SessionMemory
 from adapters.blob_storage.s3.staging import Staged, find_staged, staged_size
 from adapters.blob_storage.s3.uploading import put_object
 from adapters.blob_storage.s3.writer import StagedWriter
+from core.diagnosis import Diagnosable, Diagnosis, Verdict
 from core.errors import ObjectBusyError, ObjectNotFoundError, ObjectTooLargeError, StorageError
 from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectStat
 
@@ -36,7 +38,7 @@ _PROBE_ATTEMPTS: Final = 2
 logger = logging.getLogger(__name__)
 
 
-class S3BlobStorage(BlobStorage):
+class S3BlobStorage(BlobStorage, Diagnosable):
     """Objects in one bucket, under one prefix; opened once per process, for any number of tasks.
 
     Opening lists one key, so that a wrong key, bucket or region is told at start and not at the first push.
@@ -103,18 +105,25 @@ class S3BlobStorage(BlobStorage):
 
     @override
     async def create(self, key: str, content: bytes) -> bool:
+        refusal: NotOfferedError | None = None
         if self.creates_exclusively:
             try:
                 await put_object(self._client, require_key(key), Body(content), if_absent=True)
             except AlreadyThereError:
                 return False
-            return True
+            except NotOfferedError as error:
+                refusal = error
+            else:
+                return True
         # Looking first is all that can be done, one task after the other.
         async with self._creating:
             try:
                 await self.stat(key)
             except ObjectNotFoundError:
                 await self.write(key, content)
+                if refusal is not None:
+                    self._client.capabilities.lacks(Capability.CONDITIONAL_WRITE, refusal)
+                    self.creates_exclusively = False
                 return True
             return False
 
@@ -258,6 +267,17 @@ class S3BlobStorage(BlobStorage):
         if method != "GET":
             return None
         return await self._client.presign(require_key(key), seconds=_REDIRECT_LIFETIME_SECONDS)
+
+    @override
+    async def diagnose(self) -> Sequence[Diagnosis]:
+        check = "store: requests that it does not offer"
+        findings = self._client.capabilities.findings()
+        if not findings:
+            return [Diagnosis(check=check, verdict=Verdict.OK, detail="none of those that were sent")]
+        return [
+            Diagnosis(check=f"{check}: {capability}", verdict=Verdict.OK, detail=detail)
+            for capability, detail in findings.items()
+        ]
 
     @override
     async def check(self) -> None:

@@ -24,6 +24,7 @@ from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.moving import Mover
 from adapters.blob_storage.s3.multipart import abort_upload, abort_uploads, begin_upload, complete_upload
 from adapters.blob_storage.s3.reader import open_object
+from adapters.blob_storage.s3.removal import delete_object
 from adapters.blob_storage.s3.session_memory import SessionMemory
 from adapters.blob_storage.s3.staging import Form, Staged, StagedRecord, read_record, record_key
 from adapters.blob_storage.s3.uploading import PartsInFlight, put_object
@@ -205,7 +206,7 @@ class StagedWriter(BlobWriter):
         self._is_closed = True
         await self._drop_parts()
         if self._plain_may_be_there:
-            await self._client.call("delete_object", key=self._key)
+            await delete_object(self._client, self._client.store_key(self._key))
             self._memory.forget(self._key)
             self._plain_may_be_there = False
         self._memory.end(self._key)
@@ -243,7 +244,7 @@ class StagedWriter(BlobWriter):
         if failure is not None:
             raise failure
         if self._plain_may_be_there:
-            await self._client.call("delete_object", key=self._key)
+            await delete_object(self._client, self._client.store_key(self._key))
             self._memory.forget(self._key)
 
     async def _drop_parts(self) -> None:
@@ -273,7 +274,7 @@ class StagedWriter(BlobWriter):
         if self._upload_may_be_open:
             await self._abort("")
             self._upload_may_be_open = False
-        await self._client.call("delete_object", key=record_key(self._key))
+        await delete_object(self._client, self._client.store_key(record_key(self._key)))
         self._record_is_there = False
 
     def _require_open(self) -> None:

@@ -1,0 +1,48 @@
+"""What one store does not offer, found when it first refuses a request, and remembered."""
+
+import logging
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from core.errors import StorageUnavailableError
+
+_logger = logging.getLogger(__name__)
+
+
+class Capability(StrEnum):
+    """A kind of request for which the adapter knows another way."""
+
+    BATCH_DELETE = "DeleteObjects"
+    PART_COPY = "UploadPartCopy"
+    CONDITIONAL_WRITE = "If-None-Match"
+    UPLOAD_LISTING = "ListMultipartUploads"
+
+
+_OTHER_WAYS: Final[Mapping[Capability, str]] = {
+    Capability.BATCH_DELETE: "each object is deleted by a request of its own",
+    Capability.PART_COPY: "large objects are copied in one request",
+    Capability.CONDITIONAL_WRITE: "an object is created only once within one process, not among several",
+    Capability.UPLOAD_LISTING: "multipart uploads are found by their records only",
+}
+
+
+class Capabilities:
+    """What the store lacks; one per open client, for any number of tasks."""
+
+    def __init__(self) -> None:
+        self._refusals: dict[Capability, str] = {}
+
+    def has(self, capability: Capability) -> bool:
+        """Whether the store was never found to refuse it."""
+        return capability not in self._refusals
+
+    def lacks(self, capability: Capability, refusal: StorageUnavailableError) -> None:
+        """Remember that the store refused it, and log the first refusal."""
+        if self.has(capability):
+            self._refusals[capability] = str(refusal)
+            _logger.warning("%s: so %s", refusal, _OTHER_WAYS[capability])
+
+    def findings(self) -> Mapping[Capability, str]:
+        """Return for each request that the store refused its answer and the other way."""
+        return {each: f"{refusal}: so {_OTHER_WAYS[each]}" for each, refusal in self._refusals.items()}

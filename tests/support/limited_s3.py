@@ -1,0 +1,106 @@
+"""A proxy before an S3 server that refuses what Google's store and older MinIO and Ceph refuse."""
+
+import http.client
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
+
+from typing_extensions import override
+
+_HOP_BY_HOP = frozenset({"connection", "content-length", "transfer-encoding", "expect"})
+ALL_REFUSALS = frozenset({"DeleteObjects", "UploadPartCopy", "If-None-Match", "ListMultipartUploads"})
+
+
+class LimitedS3(ThreadingHTTPServer):
+    """Relays to `upstream` what it does not refuse; counts requests by their names.
+
+    Args:
+        upstream: the `host:port` of the server behind it.
+        refused: names of requests, as in `ALL_REFUSALS`; or `DeleteObjects without Content-MD5`.
+        status: the status of a refusal.
+        code: its error code.
+    """
+
+    daemon_threads = True
+
+    def __init__(
+        self, upstream: str, refused: AbstractSet[str], *, status: int = 501, code: str = "NotImplemented"
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream = upstream
+        self.refused = refused
+        self.status = status
+        self.code = code
+        self.counts: Counter[str] = Counter()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: LimitedS3
+
+    @override
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+    def _relay(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        names = self._names()
+        self.server.counts.update(names)
+        if names & self.server.refused:
+            self._answer(self.server.status, {}, f"<Error><Code>{self.server.code}</Code></Error>".encode())
+            return
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+        upstream = http.client.HTTPConnection(self.server.upstream, timeout=30)
+        upstream.request(self.command, self.path, body or None, headers)
+        answer = upstream.getresponse()
+        content = answer.read()
+        kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP}
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else None
+        self._answer(answer.status, kept, content, length)
+        upstream.close()
+
+    def _names(self) -> set[str]:
+        query = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+        names = {f"{self.command} {kind}" for kind in ("delete", "uploads", "uploadId") if kind in query}
+        if "POST delete" in names:
+            names.add("DeleteObjects")
+            if "content-md5" not in self.headers:
+                names.add("DeleteObjects without Content-MD5")
+        if "GET uploads" in names:
+            names.add("ListMultipartUploads")
+        if "partNumber" in query and "x-amz-copy-source" in self.headers:
+            names.add("UploadPartCopy")
+        if "if-none-match" in self.headers and self.command == "PUT":
+            names.add("If-None-Match")
+        return names or {self.command}
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes, length: str | None = None) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", length or str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _relay  # noqa: N815 - the names that http.server calls
+
+
+@contextmanager
+def limited_s3(
+    endpoint: str, refused: AbstractSet[str] = ALL_REFUSALS, *, status: int = 501, code: str = "NotImplemented"
+) -> Iterator[tuple[str, LimitedS3]]:
+    """Run the proxy before an endpoint; yield its URL and itself."""
+    server = LimitedS3(urlsplit(endpoint).netloc, refused, status=status, code=code)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
