@@ -34,6 +34,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       ObjectTooLargeError
       ObjectBusyError
       StorageUnavailableError
+        StorageFullError
         CatalogLostError
       StorageCorruptError
         ContentDamagedError             the bytes of a blob or manifest; a push of it repairs them
@@ -222,6 +223,10 @@ class ObjectBusyError(StorageError):
 
 class StorageUnavailableError(StorageError):
     """The backend cannot be reached, refuses, or is full; a later attempt may succeed."""
+
+
+class StorageFullError(StorageUnavailableError):
+    """The backend has no room for what was to be written; reads and deletes go on."""
 
 
 class CatalogLostError(StorageUnavailableError):

@@ -80,6 +80,18 @@ PULLS_LATEST: Final = f"{CONTROL}/pulls/latest"
 PULL_BATCHES: Final = f"{CONTROL}/pulls/batches"
 TRASH: Final = f"{ROOT}/_trash"
 TRASH_ENTRIES: Final = f"{TRASH}/entries"
+HOUSEKEEPING: Final = (
+    READ_ONLY,
+    STORE_TIME,
+    COLLECTION_ROUNDS,
+    SPARES,
+    f"{CONTROL}/leases",
+    f"{CONTROL}/jobs",
+    f"{CONTROL}/verifications",
+    f"{ROOT}/_notifications",
+    TRASH,
+)
+"""What deleting, collecting and verifying must write although the store is full. Checkpoints may be left out."""
 
 
 def blob_directory(digest: Digest) -> str:

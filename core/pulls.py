@@ -15,7 +15,7 @@ from typing import Final
 from core import layout
 from core.concurrency import slices
 from core.digest import Digest
-from core.errors import DigestInvalidError, NameInvalidError, ObjectNotFoundError
+from core.errors import DigestInvalidError, NameInvalidError, ObjectNotFoundError, StorageFullError
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store_time import store_time
@@ -135,7 +135,10 @@ class PullHistory:
                 if now - pulled_at <= oldest:
                     times[pull] = max(pulled_at, times.get(pull, pulled_at))
         if merges:
-            await self._merge(times, read, now)
+            try:
+                await self._merge(times, read, now)
+            except StorageFullError:
+                _logger.warning("the store is full: batches of pulls stay as they are")
         return Pulls(since=since, times=times)
 
     async def _merge(self, times: Mapping[_Pull, datetime], read: Sequence[str], now: datetime) -> None:

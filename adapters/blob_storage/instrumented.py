@@ -161,6 +161,11 @@ class InstrumentedBlobStorage(BlobStorage):
             return await self._inner.redirect_url(key, method=method)
 
     @override
+    async def check_space(self) -> None:
+        with self._timed("check_space", "/"):
+            await self._inner.check_space()
+
+    @override
     async def check(self) -> None:
         with self._timed("check", "/"):
             await self._inner.check()

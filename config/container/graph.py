@@ -99,6 +99,9 @@ class Container(DeclarativeContainer):
     now = Object(utc_now)
     new_id = Object(new_id)
 
+    makes_store: Object[bool] = Object(provides=True)
+    """Whether a store that is missing is made; commands that look at one set it to False."""
+
     runtime_folder: Object[Path | None] = Object(None)
     """The folder of the running server's metrics, and what tells the worker's number; the server sets them."""
     worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
@@ -117,6 +120,8 @@ class Container(DeclarativeContainer):
             FilesystemBlobStorage,
             root_directory=settings.provided.storage.filesystem.root_directory,
             threads_max=settings.provided.storage.filesystem.max_threads,
+            makes_root=makes_store,
+            reserved_for=Object(layout.HOUSEKEEPING),
         ),
         s3=Singleton(s3_blob_storage, settings.provided.storage.s3),
         scs=Singleton(scs_blob_storage, settings.provided.storage.scs),

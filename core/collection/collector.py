@@ -1,5 +1,6 @@
 """A run of garbage collection: mark, then remove in rounds, while everybody goes on pushing and pulling."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,12 +21,15 @@ from core.collection.report import CollectionReport, Observer, Phase, ignore
 from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX, Rounds
 from core.collection.spares import Spares
 from core.concurrency import map_bounded
+from core.errors import StorageFullError
 from core.links import Links
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
 from core.store_clock import StoreClock
 from core.trash import Trash
+
+_logger = logging.getLogger(__name__)
 
 _REPOSITORIES_AT_ONCE: Final = 4
 _REPOSITORIES_PER_STEP: Final = 64
@@ -241,7 +245,11 @@ class Collector:
     async def _save(self, progress: Progress, cursor: str, marks: Marks, *, is_marked: bool) -> None:
         if not self._options.is_dry_run:
             now = Progress(began_at=progress.began_at, cursor=cursor, is_marked=is_marked, terms=progress.terms)
-            await self._checkpoints.save(now, marks, self.report)
+            try:
+                await self._checkpoints.save(now, marks, self.report)
+            except StorageFullError:
+                # It only saves time after a kill, and this run may free the space.
+                _logger.warning("the store is full: this collection keeps no checkpoint")
 
     def _remover(self, marks: Marks, marker: Marker) -> Remover:
         settle_seconds = 0.0 if self._options.is_offline else self._options.settle_seconds

@@ -308,6 +308,13 @@ class BlobStorage(ABC):
     async def redirect_url(self, key: str, *, method: str) -> str | None:
         """Return a URL at which a client may `GET` the object for about 20 minutes, or None. No request."""
 
+    async def check_space(self) -> None:  # noqa: B027 - most stores cannot tell, and do not override it
+        """Find out cheaply whether the store has room, where it can tell. No request.
+
+        Raises:
+            StorageFullError: uploads fail until space is freed.
+        """
+
     @abstractmethod
     async def check(self) -> None:
         """Find out cheaply whether the store answers. At most one request.

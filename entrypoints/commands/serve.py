@@ -21,7 +21,9 @@ def _run(arguments: Namespace) -> int:
     from entrypoints.http.server import serve  # noqa: PLC0415
 
     check_settings(loaded.settings)
-    return serve(loaded, Container(settings=loaded.settings), load=lambda: load(path))
+    # A registry that takes nothing in may lie on a file system that is mounted read-only.
+    container = Container(settings=loaded.settings, makes_store=not loaded.settings.storage.readonly_enabled)
+    return serve(loaded, container, load=lambda: load(path))
 
 
 def _report(loaded: Loaded) -> None:

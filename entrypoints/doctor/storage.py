@@ -8,9 +8,9 @@ from typing import Final
 from core import layout
 from core.concurrency import map_bounded
 from core.diagnosis import Diagnosable, Diagnosis
-from core.errors import ObjectNotFoundError, StorageError
+from core.errors import ObjectNotFoundError, StorageError, StorageFullError
 from core.ports.blob_storage import BlobStorage
-from entrypoints.doctor.findings import failure, ok, warning
+from entrypoints.doctor.findings import failure, ok, skipped, warning
 from entrypoints.doctor.patient import MIB, Patient
 
 _LARGE_PIECES: Final = 13
@@ -30,6 +30,11 @@ _REMEDIES: Final = {
     "delete": "allow s3:DeleteObject (or writing to the folder): without it nothing is ever deleted or collected",
 }
 
+_FULL: Final = "the storage is full"
+_SPACE: Final = (
+    "free space: delete images, run `registry garbage-collect`, then `registry trash empty`; they work on a full disk"
+)
+
 Step = Callable[[BlobStorage, str], Awaitable[Diagnosis | None]]
 
 
@@ -46,8 +51,14 @@ async def examine_storage(patient: Patient) -> AsyncIterator[Diagnosis]:
         "move": _move,
         "delete": _delete,
     }
+    is_full = False
     for check, step in steps.items():
-        yield await _run(check, step, storage, f"{scratch}/{check.replace(' ', '-')}")
+        try:
+            yield await _run(check, step, storage, f"{scratch}/{check.replace(' ', '-')}")
+        except StorageFullError as error:
+            # One cause is one finding.
+            yield skipped(f"storage: {check}", _FULL) if is_full else failure(f"storage: {check}", str(error), _SPACE)
+            is_full = True
     yield await _clean(storage, scratch)
     if isinstance(storage, Diagnosable):
         for diagnosis in await storage.diagnose():
@@ -57,6 +68,8 @@ async def examine_storage(patient: Patient) -> AsyncIterator[Diagnosis]:
 async def _run(check: str, step: Step, storage: BlobStorage, prefix: str) -> Diagnosis:
     try:
         found = await step(storage, prefix)
+    except StorageFullError:
+        raise
     except StorageError as error:
         return failure(f"storage: {check}", str(error), _REMEDIES[check])
     return found or ok(f"storage: {check}")

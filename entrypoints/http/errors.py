@@ -50,6 +50,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.TooManyRequestsError: ("TOOMANYREQUESTS", 429),
     errors.PolicyError: ("DENIED", 403),
     errors.StorageUnavailableError: ("UNAVAILABLE", 503),
+    errors.StorageFullError: ("UNAVAILABLE", 507),
     errors.StorageCorruptError: ("DATA_DAMAGED", 500),
     errors.AuditUnavailableError: ("UNAVAILABLE", 503),
 }
@@ -83,15 +84,23 @@ def render(request: web.BaseRequest, error: Exception) -> web.Response:
     request[ERROR_CODE] = code
     if status == http.HTTPStatus.INTERNAL_SERVER_ERROR:
         return _render_failure(request, code, error)
+    if isinstance(error, errors.StorageUnavailableError | errors.AuditUnavailableError):
+        return _render_outage(code, status, error)
+    return respond(status, _entries(code, error), _headers(request, error))
+
+
+def _render_outage(code: str, status: int, error: errors.StorageError) -> web.Response:
+    if isinstance(error, errors.StorageFullError):
+        _logger.error("storage full: %s", error)
+        # It does not pass by itself, so no client is asked to come back for it.
+        return respond(status, [envelope(code, "the storage is full, and an operator must free space")])
     if isinstance(error, errors.StorageUnavailableError):
         _logger.error("storage unavailable: %s", error)
-        entries = [envelope(code, "the storage is unavailable, try again later")]
-        return respond(status, entries, {"Retry-After": str(RETRY_AFTER_SECONDS)})
-    if isinstance(error, errors.AuditUnavailableError):
+        message = "the storage is unavailable, try again later"
+    else:
         _logger.error("change refused: %s", error)
-        entries = [envelope(code, "changes cannot be recorded now, and are refused; try again later")]
-        return respond(status, entries, {"Retry-After": str(RETRY_AFTER_SECONDS)})
-    return respond(status, _entries(code, error), _headers(request, error))
+        message = "changes cannot be recorded now, and are refused; try again later"
+    return respond(status, [envelope(code, message)], {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def _render_failure(request: web.BaseRequest, code: str, error: Exception) -> web.Response:

@@ -18,6 +18,7 @@ from config.settings import HttpNetwork, ReadinessSettings, Settings
 from core.abandoned_uploads import Purged
 from core.collection.report import Observer as CollectionObserver
 from core.collection.report import ignore
+from core.errors import StorageFullError
 from core.services.catalog import CatalogService
 from entrypoints.http.draining import InFlight
 from entrypoints.http.listener import Listener, bind_unix, open_socket
@@ -251,12 +252,19 @@ def _needs(settings: ReadinessSettings, container: Container, catalog: CatalogSe
     async def ask_storage() -> None:
         await check_storage(storage, settings.timeout_seconds)
 
+    async def look_at_space() -> None:
+        try:
+            await storage.check_space()
+        except StorageFullError as error:
+            raise CheckFailedError(str(error)) from error
+
     async def look_at_index() -> None:
         if catalog.trouble:
             raise CheckFailedError(catalog.trouble)
 
     return [
         Need(name="storage", run=ask_storage, is_required=True),
+        Need(name="storage-space", run=look_at_space, is_required=False),
         Need(name="catalog-index", run=look_at_index, is_required=settings.needs_index),
     ]
 

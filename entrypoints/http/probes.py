@@ -48,9 +48,9 @@ class Probes:
     async def _answer_ready(self, request: web.Request) -> web.Response:
         excluded = request.query.getall("exclude", [])
         is_ready = not self._readiness.missing(excluded)
+        lines = list(self._readiness.lines(excluded, tells_reasons=self._tells_reasons))
         if is_ready and "verbose" not in request.query:
-            return _text(200, "ok")
-        lines = self._readiness.lines(excluded, tells_reasons=self._tells_reasons)
+            return _text(200, "\n".join(["ok", *(line for line in lines if line.startswith("[!]"))]))
         verdict = "readyz check passed" if is_ready else "readyz check failed"
         return _text(200 if is_ready else 503, "\n".join([*lines, verdict, ""]))
 

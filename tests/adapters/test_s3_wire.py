@@ -15,7 +15,7 @@ from adapters.blob_storage.s3.options import MIB
 from adapters.blob_storage.s3.reader import open_body
 from adapters.blob_storage.s3.uploading import put_object
 from adapters.blob_storage.scs.dialect import SCS
-from core.errors import ObjectNotFoundError, RangeInvalidError, StorageUnavailableError
+from core.errors import ObjectNotFoundError, RangeInvalidError, StorageFullError, StorageUnavailableError
 from tests.support.s3_servers import moto_endpoint, stored_in
 from tests.support.streams import collect, commit, payload, read_stream, stage
 
@@ -205,6 +205,8 @@ def refusal(code, status, **headers):
         (refusal("AccessDenied", 403), StorageUnavailableError, r"rights of storage\.s3\.accesskey"),
         (refusal("PermanentRedirect", 301), StorageUnavailableError, r"another region.*storage\.s3\.region"),
         (refusal("NotImplemented", 501), RefusedError, "501"),
+        (refusal("XMinioStorageFull", 507), StorageFullError, "507"),
+        (refusal("QuotaExceeded", 403), StorageFullError, "403"),
         (refusal("InvalidRange", 416, **{"content-range": "bytes */7"}), RangeInvalidError, "range"),
         (TimeoutError(), StorageUnavailableError, "cannot be reached"),
     ],

@@ -237,6 +237,9 @@ class ObjectCases:
         url = await storage.redirect_url("/object", method="GET")
         assert (url is not None) is self.HAS_REDIRECTS
 
+    async def test_store_with_room_passes_its_check(self, storage):
+        await storage.check_space()
+
     async def test_check_passes(self, storage):
         await storage.check()
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from core.digest import Digest
-from core.errors import StorageCorruptError, StorageUnavailableError
+from core.errors import StorageCorruptError, StorageFullError, StorageUnavailableError
 from tests.http.conftest import error_codes
 
 BLOB = f"/v2/a/blobs/{Digest.of(b'x')}"
@@ -28,6 +28,17 @@ async def test_failing_store_is_503_with_retry_after(api, failing):
         assert (response.status, response.headers["Retry-After"]) == (503, "5")
         assert await error_codes(response) == ["UNAVAILABLE"]
         assert "10.0.0.1" not in await response.text()
+
+
+async def test_full_store_is_507_with_its_cause(api, failing):
+    """It does not pass by itself: no client is asked to come back."""
+    failing(StorageFullError("no space left on device at /docker/registry"))
+    async with api.request("GET", BLOB) as response:
+        assert response.status == 507
+        assert "Retry-After" not in response.headers
+        assert await error_codes(response) == ["UNAVAILABLE"]
+        assert "the storage is full" in await response.text()
+        assert "/docker/registry" not in await response.text()
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -13,7 +13,8 @@ _FULL_SHARE: Final = 0.10
 _FULL_BYTES: Final = 20 * GIB
 _FILES_SHARE_MIN: Final = 0.05
 _SPACE_REMEDY: Final = (
-    "delete images and run `registry garbage-collect`, run `registry trash empty`, or give it a larger disk"
+    "delete images, run `registry garbage-collect`, then `registry trash empty` (all of them work on a full disk), or "
+    "give it a larger disk"
 )
 
 
@@ -36,7 +37,7 @@ def _space(root: str) -> Diagnosis:
     check, state = "disk: space", os.statvfs(root)
     free, size = state.f_bavail * state.f_frsize, state.f_blocks * state.f_frsize
     share = free / size if size else 0.0
-    detail = f"{free / GIB:.1f} of {size / GIB:.1f} GiB free"
+    detail = f"{free / GIB:.1f} of {size / GIB:.1f} GiB free" if free else "the disk is full: pushes are refused"
     if free < _FREE_BYTES_MIN or share < _FREE_SHARE_MIN:
         return Diagnosis(check=check, verdict=Verdict.FAILURE, detail=detail, remedy=_SPACE_REMEDY)
     if share < _FULL_SHARE and free < _FULL_BYTES:

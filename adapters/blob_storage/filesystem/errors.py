@@ -4,10 +4,13 @@ import errno
 import os
 from typing import Final
 
-from core.errors import ObjectNotFoundError, StorageError, StorageUnavailableError
+from adapters.blob_storage.filesystem.reserve import is_full
+from adapters.blob_storage.filesystem.root import user
+from core.errors import ObjectNotFoundError, StorageError, StorageFullError, StorageUnavailableError
 
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 """What a look at a key that holds no object ends in."""
+_REFUSED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def translate(error: OSError, key: str, *, is_lookup: bool = False) -> StorageError:
@@ -19,4 +22,9 @@ def translate(error: OSError, key: str, *, is_lookup: bool = False) -> StorageEr
     if is_lookup and error.errno in _ABSENT:
         return ObjectNotFoundError(key)
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    if is_full(error):
+        return StorageFullError(f"{reason} at {key}")
+    if error.errno in _REFUSED:
+        path = f" ({error.filename})" if error.filename else ""
+        return StorageUnavailableError(f"{reason} for {user()} at {key}{path}")
     return StorageUnavailableError(f"{reason} at {key}")

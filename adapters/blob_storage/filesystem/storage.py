@@ -22,12 +22,14 @@ from adapters.blob_storage.filesystem.errors import translate
 from adapters.blob_storage.filesystem.listing import Listings
 from adapters.blob_storage.filesystem.page_cache import INLINE_BYTES_MAX, PageCache
 from adapters.blob_storage.filesystem.reader import FileReader
+from adapters.blob_storage.filesystem.reserve import Reserve, is_full
+from adapters.blob_storage.filesystem.root import open_root, require_root
 from adapters.blob_storage.filesystem.threads import BlockingCalls
-from adapters.blob_storage.filesystem.tree import PRIVATE, Tree
+from adapters.blob_storage.filesystem.tree import PRIVATE, RESERVE, Tree
 from adapters.blob_storage.filesystem.writer import FileWriter
 from adapters.blob_storage.keys import require_key, require_prefix
 from core.diagnosis import Diagnosable, Diagnosis
-from core.errors import ObjectNotFoundError, ObjectTooLargeError, RangeInvalidError, StorageUnavailableError
+from core.errors import ObjectNotFoundError, ObjectTooLargeError, RangeInvalidError, StorageFullError
 from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectStat, SmallObjects
 
 P = ParamSpec("P")
@@ -51,26 +53,44 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
     threads.
 
     Args:
-        root_directory: made if missing; may be a symbolic link.
+        root_directory: may be a symbolic link.
         threads_max: how many calls may wait for the disk at once.
         boot_id: a text that differs after each start of the machine; None for the kernel's own.
+        makes_root: whether the root is made where it is missing, and must be writable; otherwise it must be there.
+        reserved_for: prefixes below which a full disk takes more, out of a reserve; none for no reserve.
     """
 
     name = "filesystem"
 
-    def __init__(self, root_directory: str, *, threads_max: int = 32, boot_id: str | None = None) -> None:
+    def __init__(
+        self,
+        root_directory: str,
+        *,
+        threads_max: int = 32,
+        boot_id: str | None = None,
+        makes_root: bool = True,
+        reserved_for: Sequence[str] = (),
+    ) -> None:
         self._root = os.path.abspath(root_directory)
         self._tree = Tree(self._root)
         self._listings = Listings(self._root)
         self._page_cache = PageCache()
         self._calls = BlockingCalls(threads_max)
         self._boot_id = boot_id or read_boot_id()
+        self._makes_root = makes_root
+        self._reserved_for = tuple(reserved_for)
+        tree = self._tree
+        self._freeing: frozenset[Callable[..., object]] = frozenset(
+            {tree.unlink, tree.remove_trees, tree.remove_all, tree.prune}
+        )
+        """What may use the reserve whatever its key: some file systems need space to free more."""
+        self._reserve = Reserve(self._root, f"{self._root}/{PRIVATE}/{RESERVE}")
 
     @override
     async def __aenter__(self) -> Self:
         self._calls.open()
         try:
-            await self._run("/", self._tree.prepare)
+            await self._run("/", self._prepare)
         except BaseException:
             await self._calls.aclose()
             raise
@@ -84,6 +104,12 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
             await self._run("/", self._tree.clean_up)
         finally:
             await self._calls.aclose()
+
+    def _prepare(self) -> None:
+        open_root(self._root, makes=self._makes_root)
+        self._tree.prepare()
+        if self._reserved_for:
+            self._reserve.keep(makes=self._makes_root)
 
     @override
     async def diagnose(self) -> Sequence[Diagnosis]:
@@ -141,6 +167,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
     async def open_writer(
         self, key: str, *, resume: bool = False, is_first: bool = False, witness: str | None = None
     ) -> AsyncIterator[FileWriter]:
+        await self._require_room(key)
         writer = FileWriter(
             key,
             self._path(key),
@@ -239,10 +266,12 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
         await self._run("/", self._check)
 
     def _check(self) -> None:
-        if not os.path.isdir(self._root):
-            raise StorageUnavailableError("the root directory is missing")
-        if not os.access(self._root, os.W_OK | os.X_OK):
-            raise StorageUnavailableError("the root directory is not writable")
+        require_root(self._root, writable=True)
+
+    @override
+    async def check_space(self) -> None:
+        if not await self._run("/", self._reserve.has_room):
+            raise StorageFullError("the disk is full")
 
     def _path(self, key: str) -> str:
         require_key(key)
@@ -255,10 +284,21 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
         return self._root if prefix == "/" else self._path(prefix)
 
     async def _run(self, key: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await self._calls.run(function, *args, **kwargs)
-        except OSError as error:
-            raise translate(error, key) from error
+        while True:
+            try:
+                return await self._calls.run(function, *args, **kwargs)
+            except OSError as error:
+                may_release = function in self._freeing or key.startswith(self._reserved_for)
+                if not (is_full(error) and may_release and await self._calls.run(self._reserve.release)):
+                    raise translate(error, key) from error
+
+    async def _require_room(self, key: str) -> None:
+        """Refuse what would take the space that was released for deleting."""
+        if not self._reserved_for:
+            return
+        is_whole = self._page_cache.is_usable and self._reserve.is_whole
+        if not is_whole and not await self._run(key, self._reserve.fill):
+            raise StorageFullError(f"the disk is full: no upload begins at {key}")
 
     async def _batched(self, key: str, items: Generator[T, None, None]) -> AsyncIterator[T]:
         """Yield what blocks in being found, some at a time."""

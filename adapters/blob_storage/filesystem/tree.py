@@ -23,6 +23,8 @@ from adapters.blob_storage.filesystem.reused_folders import ReusedFolders
 from core.errors import ObjectNotFoundError
 
 PRIVATE: Final = ".tmp"
+RESERVE: Final = "reserve"
+"""The name of the file in there that crashes do not leave (see `reserve`)."""
 _LEFTOVER_AGE_SECONDS: Final = 24 * 3600
 _ATTEMPTS: Final = 1000
 """How often a change starts again because its folder was deleted meanwhile, before that is an error."""
@@ -47,13 +49,12 @@ class Tree:
         self._reused = ReusedFolders()
 
     def prepare(self) -> None:
-        """Make the root where it is missing, and remove what crashes left: a day old, nobody works on it."""
-        os.makedirs(self.root, exist_ok=True)
+        """Remove what crashes left: a day old, nobody works on it."""
         oldest = time.time() - _LEFTOVER_AGE_SECONDS
         with suppress(FileNotFoundError), os.scandir(self._private) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    if entry.name != RESERVE and entry.stat(follow_symlinks=False).st_mtime < oldest:
                         self._clean(entry.path)
 
     def write(self, path: str, content: bytes, *, durable: bool = True) -> None:

@@ -15,7 +15,13 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from core.errors import ObjectNotFoundError, RangeInvalidError, StorageError, StorageUnavailableError
+from core.errors import (
+    ObjectNotFoundError,
+    RangeInvalidError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
 
 SDK_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, aiohttp.ClientError, OSError)
 """All that a request to the store can raise."""
@@ -45,6 +51,8 @@ _REFUSED_STATUSES: Final = frozenset({401, 403, 404}) | _NOT_OFFERED_STATUSES
 _NOT_FOUND: Final = 404
 _PRECONDITION_FAILED: Final = 412
 _RANGE_NOT_SATISFIABLE: Final = 416
+_INSUFFICIENT_STORAGE: Final = 507
+_FULL_CODES: Final = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull"})
 
 _REMEDIES: Final = (
     (
@@ -148,6 +156,8 @@ def translate(
 
 
 def _kind_of(answer: Answer, *, is_transient: bool) -> type[StorageUnavailableError]:
+    if answer.status == _INSUFFICIENT_STORAGE or answer.code in _FULL_CODES:
+        return StorageFullError
     if answer.code == "NoSuchKey":
         return ObjectAbsentError
     if answer.status == _PRECONDITION_FAILED:

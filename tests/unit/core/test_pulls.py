@@ -8,7 +8,7 @@ import pytest
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core import layout
 from core.digest import Digest
-from core.errors import StorageUnavailableError
+from core.errors import StorageFullError, StorageUnavailableError
 from core.names import RepositoryName
 from core.pulls import REMEMBERED_MAX, PullHistory, PullRecorder
 from tests.support.core_services import counting_ids
@@ -84,6 +84,24 @@ async def test_latest_of_all_processes_counts(recorder, history, storage, time, 
     assert pulls.last(NAME, SECOND) == latest - timedelta(hours=1)
     assert len(await batches(storage)) == 1
     assert (await history.read(oldest=MONTH, merges=True)).times == pulls.times
+
+
+async def test_full_store_keeps_its_batches(recorder, history, storage, time, caplog):
+    for digest in (FIRST, SECOND):
+        recorder.note(NAME, digest)
+        await recorder.flush()
+    before = await batches(storage)
+
+    class Full(FaultyBlobStorage):
+        async def write(self, key, content, *, durable=True):
+            if key.startswith(layout.PULL_BATCHES):
+                raise StorageFullError(f"no space left at {key}")
+            await super().write(key, content, durable=durable)
+
+    full = PullHistory(Full(storage), new_id=counting_ids())
+    assert (await full.read(oldest=MONTH, merges=True)).last(NAME, FIRST) == time.now()
+    assert await batches(storage) == before
+    assert "batches of pulls stay" in caplog.text
 
 
 async def test_what_nobody_asks_for_is_forgotten(recorder, history, storage, time):

@@ -18,7 +18,7 @@ from adapters.catalog_index.file_diagnosis import diagnose_file
 from config.container import Container
 from config.loader import load
 from core.diagnosis import Diagnosis, Verdict
-from core.errors import StorageUnavailableError
+from core.errors import StorageFullError, StorageUnavailableError
 from entrypoints.doctor.certificates import examine_certificates
 from entrypoints.doctor.client import Answer, Credentials, PublicRegistry, parse_challenge
 from entrypoints.doctor.clock import examine_clock
@@ -113,6 +113,21 @@ async def test_sound_store_passes(patient: Callable[..., Patient]) -> None:
     found = await verdicts(examine_storage(patient()))
     assert set(found.values()) == {Verdict.OK}
     assert len(found) == 8
+
+
+async def test_full_store_is_one_finding(patient: Callable[..., Patient]) -> None:
+    class FullBlobStorage(InMemoryBlobStorage):
+        @override
+        async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
+            raise StorageFullError(f"no space left at {key}")
+
+    findings = [each async for each in examine_storage(patient(FullBlobStorage(now=lambda: NOW)))]
+    [failed] = [each for each in findings if each.verdict is Verdict.FAILURE]
+    assert failed.check == "storage: write and read"
+    assert "trash empty" in failed.remedy
+    skipped = [each.check for each in findings if each.verdict is Verdict.SKIPPED]
+    checks = ("overwrite", "list", "create once", "move", "delete")
+    assert skipped == [f"storage: {check}" for check in checks]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """Readiness changes after several findings in a row, each way, and tells why."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from config.settings import ReadinessSettings
+from entrypoints.http.probes import Probes
 from entrypoints.observability.health import CheckFailedError
 from entrypoints.observability.readiness import Hysteresis, Need, Readiness
 
@@ -27,6 +31,22 @@ def test_state_follows_findings_in_a_row(findings, states):
         hysteresis.take(good=good)
         seen.append(hysteresis.is_good)
     assert seen == states
+
+
+async def test_full_store_is_told_and_takes_nobody_away():
+    """Pulls go on, and deleting does."""
+
+    async def find_full():
+        raise CheckFailedError("the disk is full")
+
+    need = Need(name="storage-space", run=find_full, is_required=False)
+    readiness = Readiness(ReadinessSettings(interval_seconds=0.01), [need], is_draining=lambda: False)
+    async with asynccontextmanager(readiness.running)(web.Application()):
+        await asyncio.sleep(0.05)
+    for tells_reasons, reason in ((True, "the disk is full"), (False, "reason withheld")):
+        handler = Probes(readiness, tells_reasons=tells_reasons).handlers["/readyz"]
+        answer = await handler(make_mocked_request("GET", "/readyz"))
+        assert (answer.status, answer.text) == (200, f"ok\n[!]storage-space degraded: {reason}")
 
 
 def test_only_changes_are_told():

@@ -13,7 +13,7 @@ from core import layout, media_types
 from core.collection.removing import RoundLostError
 from core.collection.report import CollectionReport, Phase
 from core.digest import Digest
-from core.errors import StorageUnavailableError
+from core.errors import StorageFullError, StorageUnavailableError
 from core.names import RepositoryName, Tag
 from core.trash_entry import TrashKind
 from tests.support.collecting_services import Store, is_complete, push_image
@@ -645,6 +645,21 @@ async def test_killed_run_goes_on_from_its_checkpoint(store, services):
     assert (report.phase, report.blobs_removed, report.repositories) == (Phase.DONE, 3, images + 1)
     reads = [each for each in counting.operations if each.startswith("read ") and "/blobs/" in each]
     assert len(reads) < images / 2
+
+
+async def test_full_store_is_collected_without_a_checkpoint(store, services, caplog):
+    class Full(FaultyBlobStorage):
+        async def write(self, key, content, *, durable=True):
+            if key.startswith(layout.COLLECTION):
+                raise StorageFullError(f"no space left at {key}")
+            await super().write(key, content, durable=durable)
+
+    gone = await push_image(services, NAME, CONFIG, [b"x"])
+    await services.manifests.delete(NAME, gone)
+    await grow_old(store)
+    report = await store.finish(store.collector(Full(store.storage)).run())
+    assert (report.phase, report.blobs_removed) == (Phase.DONE, 3)
+    assert "this collection keeps no checkpoint" in caplog.text
 
 
 async def test_unreadable_checkpoint_is_not_used(store, services):

@@ -1,0 +1,93 @@
+"""The root folder: whether it can be used, in words that name the setting, the folder, the user and the remedy."""
+
+import errno
+import os
+from typing import Final
+
+from adapters.blob_storage.filesystem.tree import PRIVATE
+from core.errors import StorageUnavailableError
+
+SETTING: Final = "storage.filesystem.rootdirectory"
+_REFUSED: Final = {errno.EACCES, errno.EPERM}
+
+
+def open_root(root: str, *, makes: bool) -> None:
+    """Require that the root is a folder; with `makes`, make it where it is missing, and require that it is writable.
+
+    Raises:
+        StorageUnavailableError: it is not.
+    """
+    if makes:
+        _make(root)
+    require_root(root, writable=makes)
+
+
+def require_root(root: str, *, writable: bool) -> None:
+    """Require that the root is a folder, and that files can be made in it where it is to be `writable`.
+
+    Raises:
+        StorageUnavailableError: it is not.
+    """
+    if not os.path.isdir(root):
+        raise _unusable(root, *_obstacle(root))
+    for path in (root, f"{root}/{PRIVATE}"):
+        if writable and os.path.isdir(path):
+            _require_writable(root, path)
+
+
+def user() -> str:
+    """Return the user that this process is for the file system."""
+    return f"user {os.geteuid()}"
+
+
+def _make(root: str) -> None:
+    try:
+        os.makedirs(root, exist_ok=True)
+    except FileExistsError:
+        # A file or a link without its target; `require_root` finds out which.
+        return
+    except OSError as error:
+        above = _nearest(root)
+        if error.errno in _REFUSED:
+            problem = f"cannot be made: {user()} may not write to {above}"
+            raise _unusable(root, problem, _handing_over(root)) from error
+        problem = f"cannot be made in {above}: {os.strerror(error.errno or 0)}"
+        raise _unusable(root, problem, "name a folder that can be made, or make it") from error
+
+
+def _obstacle(root: str) -> tuple[str, str]:
+    """Return why the root is no folder, and the remedy."""
+    if os.path.islink(root) and not os.path.exists(root):
+        return f"is a link to {os.path.realpath(root)}, which is missing", "make that folder, or mount it"
+    if os.path.exists(root):
+        return "is no folder", "name a folder"
+    above = _nearest(root)
+    if not os.access(above, os.X_OK, effective_ids=True):
+        return f"cannot be reached: {user()} may not enter {above}", f"chmod +x {above}"
+    return "is missing", "mount it, or correct the setting"
+
+
+def _require_writable(root: str, path: str) -> None:
+    if os.access(path, os.W_OK | os.X_OK, effective_ids=True):
+        return
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise _unusable(root, f"is on a read-only file system ({path})", "mount it writable")
+    raise _unusable(root, f"is not writable: {user()} may not write to {path}", _handing_over(path))
+
+
+def _handing_over(path: str) -> str:
+    return f"install -d -o {os.geteuid()} {path}"
+
+
+def _nearest(path: str) -> str:
+    """Return the lowest folder above `path` that exists."""
+    above = os.path.dirname(path)
+    while not os.path.isdir(above):
+        above = os.path.dirname(above)
+    return above
+
+
+def _unusable(root: str, problem: str, remedy: str) -> StorageUnavailableError:
+    real = os.path.realpath(root)
+    also = "" if real == root else f" (really {real})"
+    return StorageUnavailableError(f"{SETTING}: {root}{also} {problem}; remedy: {remedy}")
