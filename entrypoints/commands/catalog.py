@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from config.loader import find_path, load
 from config.logging import configure_logging
 from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.commands.opening import require_store
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -28,7 +29,7 @@ def _run(arguments: Namespace) -> int:
     # Here and not above, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
 
-    sys.stdout.write(asyncio.run(_rebuild(Container(settings=loaded.settings))) + "\n")
+    sys.stdout.write(asyncio.run(_rebuild(Container(settings=loaded.settings, makes_store=False))) + "\n")
     return 0
 
 
@@ -39,6 +40,8 @@ async def _rebuild(container: "Container") -> str:
         return "nothing to rebuild: the catalog is read from storage each time (SEARCH_BACKEND is unset)"
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(container.blob_storage())
+        # Of a store that is not there, the index would lose all of its names.
+        await require_store(container)
         await stack.enter_async_context(container.catalog_index())
         count = await catalog.rebuild()
     return f"{count} {'repository' if count == 1 else 'repositories'} in the catalog's index"

@@ -25,6 +25,7 @@ from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command
+from entrypoints.commands.opening import require_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import Measure, ProgressDisplay, format_bytes
 
@@ -106,7 +107,9 @@ def _run(arguments: Namespace) -> int:
     # Here and not above, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
 
-    copier = _Copier(arguments, Container(settings=source.settings), Container(settings=target.settings))
+    copier = _Copier(
+        arguments, Container(settings=source.settings, makes_store=False), Container(settings=target.settings)
+    )
     return asyncio.run(copier.run())
 
 
@@ -169,6 +172,8 @@ class _Copier:
                 await asyncio.sleep(self._arguments.watch)
 
     async def _pass(self) -> ExitCode:
+        # A source that is not there looks as if all of its repositories were deleted.
+        await require_store(self._source)
         self._problems.clear()
         began = time.monotonic()
         copy = StorageCopy(self._work(), self._selection(), record=self._record)

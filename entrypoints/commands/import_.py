@@ -41,7 +41,7 @@ def _run(arguments: Namespace) -> int:
         sys.stderr.write("registry import: name one image layout, and at most one repository\n")
         return ExitCode.USAGE
     target = parse_target(words[1]) if len(words) == _WORDS_MAX else ImportTarget()
-    done = run_on_store(file, lambda container: _import(container, arguments, Path(words[0]), target))
+    done = run_on_store(file, lambda container: _import(container, arguments, Path(words[0]), target), makes_store=True)
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(done)) + "\n")
     else:

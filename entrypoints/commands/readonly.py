@@ -66,7 +66,9 @@ def _run(arguments: Namespace) -> int:
     from config.container import Container  # noqa: PLC0415
 
     action: Callable[[Container, Namespace], Awaitable[str]] = arguments.run_action
-    sys.stdout.write(asyncio.run(_with_storage(Container(settings=loaded.settings), arguments, action)) + "\n")
+    sys.stdout.write(
+        asyncio.run(_with_storage(Container(settings=loaded.settings, makes_store=False), arguments, action)) + "\n"
+    )
     return 0
 
 

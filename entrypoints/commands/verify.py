@@ -24,6 +24,7 @@ from core.verification.findings import Finding
 from core.verification.journal import Checkpoint
 from core.verification.verifier import Progress, VerificationOptions
 from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.commands.opening import require_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.observability.jobs import MetricsFile, VerificationObserver
 from entrypoints.progress import Measure, ProgressDisplay, format_bytes
@@ -72,7 +73,7 @@ def _run(arguments: Namespace) -> int:
     # Here and not above, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
 
-    return asyncio.run(_verify(Container(settings=loaded.settings), options, arguments))
+    return asyncio.run(_verify(Container(settings=loaded.settings, makes_store=False), options, arguments))
 
 
 async def _verify(container: "Container", options: VerificationOptions, arguments: Namespace) -> int:
@@ -82,6 +83,7 @@ async def _verify(container: "Container", options: VerificationOptions, argument
     numbers = _Numbers(arguments.metrics_file, container.job_metrics()) if arguments.metrics_file else None
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(container.blob_storage())
+        await require_store(container)
         await stack.enter_async_context(container.catalog_index())
         lease = Lease(
             storage,

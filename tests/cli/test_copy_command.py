@@ -51,7 +51,9 @@ def config(folder: Path, name: str) -> str:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Return the files that another registry sees."""
+    files = [path for path in folder.rglob("*") if path.is_file() and ".tmp" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture
@@ -151,6 +153,7 @@ def test_one_storage_and_an_empty_source_are_refused(
 ) -> None:
     assert main([*words[:4], words[2]]) == ExitCode.FAILURE
     assert "source and target are one and the same storage" in capsys.readouterr().err
+    (tmp_path / "new" / ROOT / "blobs").mkdir(parents=True)
     assert main(["copy", "--from", words[4], "--to", words[2], "--delete"]) == ExitCode.FAILURE
     assert "the source holds no repository" in capsys.readouterr().err
 

@@ -22,6 +22,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def config(tmp_path: Path) -> str:
     path = tmp_path / "config.yml"
     audit = tmp_path / "audit.log"
+    (tmp_path / "data" / "docker" / "registry" / "v2" / "repositories").mkdir(parents=True)
     path.write_text(
         f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\naudit: {{file: {audit}}}\n"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from core import layout
 from core.notifications.outbox import Outbox
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
@@ -40,6 +41,7 @@ def config_file(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     outbox = ""
     if request.param == "local":
         place = tmp_path / "outbox"
+        (tmp_path / "data" / layout.REPOSITORIES.lstrip("/")).mkdir(parents=True)
         outbox = f"notifications: {{outbox: {{path: {place}}}}}\n"
     asyncio.run(_fill(place))
     path = tmp_path / "config.yml"

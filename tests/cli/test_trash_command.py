@@ -33,6 +33,7 @@ def config_file(tmp_path: Path) -> str:
 
 
 def test_empty_trash_is_told(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    push(config_file, "v1")
     assert main(["trash", "list", config_file]) == ExitCode.OK
     assert lines(capsys) == ["the trash is empty"]
     assert main(["trash", "list", config_file, "--json"]) == ExitCode.OK
