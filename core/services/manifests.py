@@ -171,7 +171,8 @@ class ManifestService:
         """
         manifest = await self.get(name, reference)
         if self._damage.knows_any and manifest.media_type not in SCHEMA1:
-            for blob in read_manifest(manifest.content).blobs():
+            _, blobs = _interpret(manifest.content)
+            for blob in blobs:
                 if self._damage.is_confirmed(blob.digest):
                     raise ContentDamagedError(blob.digest)
         return manifest

@@ -480,3 +480,13 @@ async def test_poll_reads_a_bounded_number_of_bytes(watch, storage, services):
     await watch.poll()
     assert [watch.is_suspected(digest) for digest in digests] == [True, True, True]
     assert [watch.is_confirmed(digest) for digest in digests].count(True) == 1
+
+
+async def test_stored_manifest_of_another_type_is_described_beside_damage(services, storage, watch, damaged):
+    """No blobs are known of it."""
+    content = b'{"mediaType": "application/x.other+json"}'
+    digest = Digest.of(content)
+    await storage.write(layout.blob_data(digest), content)
+    await storage.write(layout.revision_link(NAME, digest), digest.encode())
+    await services.damage.report(DIGEST, damaged.size)
+    assert (await services.manifests.describe(NAME, digest)).content == content
