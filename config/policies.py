@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Final
 
 from config.settings import (
     AccessSettings,
@@ -59,6 +60,10 @@ def retention_rules(settings: RetentionSettings) -> Sequence[RetentionRule]:
 
 def _duration(seconds: float | None) -> timedelta | None:
     return None if seconds is None else timedelta(seconds=seconds)
+
+
+_URL_CHARS_MAX: Final = 2048
+"""Browsers and proxies take no longer ones either."""
 
 
 def manifest_policy(settings: ValidationSettings, keeps_tag: Callable[[RepositoryName, Tag], bool]) -> ManifestPolicy:
@@ -131,5 +136,8 @@ def _allows_url(settings: ValidationSettings) -> Callable[[str], bool]:
     if not allow and not deny:
         return _is_web_url
     return lambda url: (
-        (not allow or any(each.search(url) for each in allow)) and not any(each.search(url) for each in deny)
+        # A pusher chooses the URL, and the operator's expressions may backtrack.
+        len(url) <= _URL_CHARS_MAX
+        and (not allow or any(each.search(url) for each in allow))
+        and not any(each.search(url) for each in deny)
     )

@@ -52,6 +52,8 @@ def test_children_are_required_by_platform(
         ((), ("evil",), "https://good/", True),
         ((), ("evil",), "https://evil/", False),
         (("example",), ("evil",), "https://example/evil", False),
+        (("example",), (), "https://example/" + "x" * 2032, True),
+        (("example",), (), "https://example/" + "x" * 2033, False),
     ],
 )
 def test_urls_follow_both_lists(allow: tuple[str, ...], deny: tuple[str, ...], url: str, *, allowed: bool) -> None:
