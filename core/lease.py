@@ -65,6 +65,11 @@ class Lease:
         self._seen_since = _NEVER
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether another held the lease when `try_acquire` last looked."""
+        return self._seen is not None
+
+    @property
     def is_held(self) -> bool:
         """Whether the lease is ours right now; turns false by itself before anybody else may take over."""
         return self._clock() < self._renewed_at + self._ttl
@@ -84,6 +89,7 @@ class Lease:
         looked_at = self._clock()
         content = await self._look()
         if content is None:
+            self._seen = None
             return await (self._create() if self._storage.creates_exclusively else self._claim(looked_at, _SETTLE_FREE))
         if content != self._seen:
             self._seen, self._seen_since = content, self._clock()
@@ -212,6 +218,7 @@ class Lease:
 
     def _hold(self, content: bytes, began_at: float) -> None:
         self._ours = (content,)
+        self._seen = None
         self._renewed_at = began_at
 
     def _lose(self) -> None:

@@ -32,6 +32,11 @@ class SharedSchedule:
         """Whether this process may still do the job: work of many steps asks between them."""
         return self._lease.is_held
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether another replica was at work when `run_if_due` last looked."""
+        return self._lease.is_awaited
+
     async def run_if_due(self, work: Callable[[datetime], Awaitable[str]]) -> bool:
         """Do `work` if it is time and nobody else is at it; return whether that was so.
 

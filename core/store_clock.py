@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core import layout
-from core.errors import ObjectNotFoundError
+from core.errors import ObjectNotFoundError, StorageFullError
 from core.ports.blob_storage import BlobStorage
 from core.store_time import store_time
 from core.timeline import Gap, Timeline
@@ -75,7 +75,11 @@ class StoreClock:
         if self._clock is not None:
             self._last = now, self._clock()
         if record is None or jump is not None or not timedelta(0) <= now - record.seen < _WRITE_AFTER:
-            await self._write(_Record(now, gaps))
+            try:
+                await self._write(_Record(now, gaps))
+            except StorageFullError:
+                # Who looks may free the space; the next look finds the same.
+                _logger.warning("the store is full: when its clock was looked at is not recorded")
         self._tell(gap for gap in gaps if now - gap.until < PLAUSIBLE)
         return Timeline(now, gaps)
 

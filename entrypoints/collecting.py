@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.budget import Budget, Rates
 from core.collection.collector import CollectionOptions, Collector, Hook, Surroundings
+from core.collection.recovery import Vigil
 from core.collection.report import CollectionReport, Observer
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def new_collector(
     observe: Observer,
     goes_on: Callable[[], bool],
     before: Sequence[Hook] = (),
+    vigil: Vigil | None = None,
 ) -> Collector:
     """Return a collector for one run over the store of `container`, whose adapters are open.
 
@@ -34,6 +36,7 @@ def new_collector(
         observe: is told how far it is.
         goes_on: asked now and then; False ends the run where it is.
         before: what is done before it looks for garbage.
+        vigil: what this process saw of the rounds of another collector, while it waited.
     """
     return container.collector(
         budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep),
@@ -46,6 +49,7 @@ def new_collector(
             goes_on=goes_on,
             before=before,
             forget_repository=container.catalog().record_removal,
+            vigil=vigil,
             store_clock=container.store_clock(),
             offload=container.offload(),
         ),

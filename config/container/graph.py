@@ -45,6 +45,7 @@ from config.container.caches import (
 from config.container.events import event_recorder, make_notifier
 from config.container.observers import damage_counter, make_job_metrics, make_metrics, make_tracer, packages_can_trace
 from config.container.schedules import (
+    COLLECTION_LEASE_SECONDS,
     PURGE_REQUESTS_PER_SECOND,
     make_budget,
     make_lease,
@@ -64,6 +65,7 @@ from config.streams import UnblockedStream
 from core import layout
 from core.collection.collector import JOB, Collector
 from core.collection.guard import CollectionGuard
+from core.collection.recovery import Vigil
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
 from core.damage import DamageWatch
@@ -358,14 +360,15 @@ class Container(DeclarativeContainer):
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         is_needed=Callable(is_configured, settings.provided.storage.blob_descriptor_cache),
     )
-    collection_lease = Factory(make_lease, JOB, storage=blob_storage)
+    collection_lease = Factory(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS)
     collection_schedule = Singleton(
         SharedSchedule,
         blob_storage,
-        Singleton(make_lease, JOB, storage=blob_storage),
+        Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS),
         key=layout.job(JOB),
         interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
     )
+    collection_vigil = Factory(Vigil, rounds, clock=Object(time.monotonic))
     collector = Factory(
         Collector,
         blob_storage,

@@ -21,6 +21,10 @@ LEASE_SECONDS: Final = 30.0
 """How long the job of a replica that died stays undone, about."""
 
 
+COLLECTION_LEASE_SECONDS: Final = 12.0
+"""The same for collection, which another replica takes over within half a minute."""
+
+
 TRASH_INTERVAL_SECONDS: Final = 3600.0
 """How often expired trash is looked for, at most."""
 

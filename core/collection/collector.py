@@ -15,7 +15,7 @@ from core.collection.listing import Lister
 from core.collection.manifest_reading import ManifestReader
 from core.collection.marking import Marker
 from core.collection.marks import Marks
-from core.collection.recovery import DEAD_SECONDS, Recovery
+from core.collection.recovery import Recovery, Vigil
 from core.collection.removing import Remover, Tools
 from core.collection.report import CollectionReport, Observer, Phase, ignore
 from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX, Rounds
@@ -88,6 +88,8 @@ class Surroundings:
     """What is done before marking: retention takes tags away that are then garbage."""
     forget_repository: Callable[[RepositoryName], Awaitable[None]] | None = None
     """Called for a repository that lost manifests: it may have none left."""
+    vigil: Vigil | None = None
+    """What was seen of rounds while this process waited to collect."""
     store_clock: StoreClock | None = None
     """That of the process; without it, only what the store remembers tells of jumps."""
     offload: Callable[..., Awaitable[Any]] | None = None
@@ -151,10 +153,10 @@ class Collector:
             rounds=self._rounds,
             spares=self._spares,
             trash=self._trash,
-            clock=self._around.clock,
             sleep=self._around.sleep,
+            vigil=self._around.vigil or Vigil(self._rounds, clock=self._around.clock),
         )
-        await recovery.end_abandoned(patience_seconds=0 if self._options.is_offline else DEAD_SECONDS)
+        await recovery.end_abandoned(waits=not self._options.is_offline)
 
     async def _collect(self) -> bool:
         """Return whether the run came to its end."""

@@ -28,8 +28,11 @@ SETTLE_SECONDS: Final = 60.0
 TOUCH_SECONDS: Final = 6 * 3600.0
 """How long a push may take from when it was told that a layer is there to its manifest."""
 _TOUCHES_MAX: Final = 50_000
-SILENCE_SECONDS: Final = 30.0
-"""After so long without a sign of life of its collector, nobody waits for a round any more."""
+SILENCE_SECONDS: Final = 9.0
+"""After so long without a sign of life of its collector, nobody waits for a round any more: three signs are missing.
+
+A collector that lives and is only slow puts back what was spared, so a push that goes on too early loses nothing.
+"""
 _ROUND_MEMORY_SECONDS: Final = 600.0
 """How long a round is remembered after its end; a request that takes longer looks at everything again."""
 _CACHE_SECONDS: Final = 3600.0

@@ -1,10 +1,10 @@
 """Ending the rounds of collectors that died: what was spared comes back, the rest stays where it was put."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from core.collection.rounds import Rounds
+from core.collection.rounds import Rounds, RoundState
 from core.collection.spares import Spares
 from core.concurrency import map_bounded
 from core.errors import ObjectNotFoundError
@@ -13,9 +13,38 @@ from core.trash import Trash
 
 _logger = logging.getLogger(__name__)
 
-DEAD_SECONDS: Final = 120.0
+DEAD_SECONDS: Final = 20.0
 """After so long without a sign of life, measured by our own clock, a collector counts as dead."""
-_LOOK_SECONDS: Final = 5.0
+_STILL_SECONDS: Final = 120.0
+"""The same for a round that has no pulse: that of a verification must last for a settle time."""
+_LOOK_SECONDS: Final = 2.5
+
+
+class Vigil:
+    """Remembers how long rounds have shown no sign of life, as one process saw it; used by one task.
+
+    A replica that waits for the lease of a collector keeps one, so that its wait does not begin with the lease.
+    """
+
+    def __init__(self, rounds: Rounds, *, clock: Callable[[], float]) -> None:
+        self._rounds = rounds
+        self._clock = clock
+        self._seen: dict[str, tuple[RoundState, float]] = {}
+
+    async def look(self) -> Mapping[str, float]:
+        """Return by how many seconds each round is nearer to its end, 0 or more where it is abandoned. One request."""
+        began_at = self._clock()
+        states = await self._rounds.states()
+        ended_at = self._clock()
+        last, self._seen = self._seen, {}
+        overdue: dict[str, float] = {}
+        for round_id, state in states.items():
+            known, since = last.get(round_id, (None, ended_at))
+            if known is None or known.signs != state.signs:
+                since = ended_at
+            self._seen[round_id] = state, since
+            overdue[round_id] = began_at - since - (DEAD_SECONDS if state.has_pulse else _STILL_SECONDS)
+        return overdue
 
 
 class Recovery:
@@ -28,35 +57,31 @@ class Recovery:
         rounds: Rounds,
         spares: Spares,
         trash: Trash,
-        clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        vigil: Vigil,
     ) -> None:
         self._storage = storage
         self._rounds = rounds
         self._spares = spares
         self._trash = trash
-        self._clock = clock
         self._sleep = sleep
+        self._vigil = vigil
 
-    async def end_abandoned(self, *, patience_seconds: float = DEAD_SECONDS) -> int:
+    async def end_abandoned(self, *, waits: bool = True) -> int:
         """End the rounds that nobody works on, and return how many those were.
 
-        Costs one request where there is none; otherwise it looks until each has ended, moved, or stood still for
-        `patience_seconds`.
+        Costs one request where there is none; otherwise it looks until each has ended, moved, or stood still for long
+        enough. Without `waits` all count as abandoned.
         """
-        began_at = self._clock()
-        before = await self._rounds.states()
-        waiting = set(before)
-        while waiting:
-            now = await self._rounds.states()
-            waiting = {each for each in waiting if each in now and now[each].signs == before[each].signs}
-            if self._clock() - began_at < patience_seconds:
-                await self._sleep(_LOOK_SECONDS)
-                continue
-            for round_id in waiting:
-                await self._end(round_id)
-            return len(waiting)
-        return 0
+        waiting = await self._vigil.look()
+        while waits and any(overdue < 0 for overdue in waiting.values()):
+            await self._sleep(_LOOK_SECONDS)
+            now = await self._vigil.look()
+            # One that is less overdue than before has moved.
+            waiting = {each: now[each] for each in waiting if each in now and now[each] > waiting[each]}
+        for round_id in waiting:
+            await self._end(round_id)
+        return len(waiting)
 
     async def _end(self, round_id: str) -> None:
         _logger.warning("the round of a collector that died is ended", extra={"round": round_id})

@@ -24,7 +24,7 @@ from core.trash import Trash
 from core.trash_entry import RemovedLink, TrashEntry, TrashKind
 
 _KEYS_PER_REQUEST: Final = 1_000
-_PROOF_SECONDS: Final = 10.0
+_PROOF_SECONDS: Final = 5.0
 """How long it counts that the round was seen: far less than another collector waits before it ends a round."""
 _REQUESTS_PER_MOVE: Final = 2
 """What a move takes on an object store, about: a copy or a rename, and a delete or a look."""
@@ -32,8 +32,8 @@ _logger = logging.getLogger(__name__)
 
 BATCH_ITEMS: Final = 1_000
 """How many things are removed between two looks at the spares: a second or two of work."""
-PULSE_SECONDS: Final = 5.0
-"""How often a collector shows that it is alive; guards believe it dead after four times that."""
+PULSE_SECONDS: Final = 3.0
+"""How often a collector shows that it is alive; guards believe it dead after three times that."""
 
 
 class RoundLostError(StorageUnavailableError):

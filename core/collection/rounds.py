@@ -62,6 +62,8 @@ class RoundState:
     """Which batch is being removed; -1 before the first."""
     signs: tuple[tuple[str, str], ...] = ()
     """What the folder looks like: it changes as long as its collector is alive."""
+    has_pulse: bool = False
+    """Whether its collector ever showed that it is alive; the rounds of verifications have none."""
     exists: bool = True
     """False for what is left of one whose end was interrupted."""
 
@@ -86,7 +88,10 @@ class Rounds:
                 batches[round_id] = max(int(name), batches.get(round_id, -1))
         return {
             round_id: RoundState(
-                batch=batches.get(round_id, -1), signs=tuple(sorted(seen)), exists=round_id in existing
+                batch=batches.get(round_id, -1),
+                signs=tuple(sorted(seen)),
+                has_pulse=any(name == _PULSE for name, _ in seen),
+                exists=round_id in existing,
             )
             for round_id, seen in signs.items()
         }

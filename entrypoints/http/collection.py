@@ -1,5 +1,6 @@
 """Garbage collection beside serving: watching what collectors do, and collecting on a schedule."""
 
+import asyncio
 import json
 import logging
 import secrets
@@ -22,6 +23,8 @@ _logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 60.0
 """How often a process looks whether it is time: `registry garbage-collect --in-server` makes it so."""
+WAIT_SECONDS: Final = 3.0
+"""How often a process looks while another replica collects: should that die, this one goes on within half a minute."""
 _LOOK_SECONDS_MIN: Final = 0.1
 
 
@@ -46,7 +49,7 @@ def collection_job(
         observe: is told how far it is, for metrics.
     """
     every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
-    schedule = container.collection_schedule()
+    schedule, vigil = container.collection_schedule(), container.collection_vigil()
 
     async def work(_now: datetime) -> str:
         collector = new_collector(
@@ -59,13 +62,16 @@ def collection_job(
             observe=observe,
             goes_on=lambda: schedule.is_held,
             before=before,
+            vigil=vigil,
         )
         report = await collector.run()
         _tell(report)
         return json.dumps(numbers_of(report))
 
     async def run() -> None:
-        await schedule.run_if_due(work)
+        while not await schedule.run_if_due(work) and schedule.is_awaited:
+            await vigil.look()
+            await asyncio.sleep(WAIT_SECONDS)
 
     return Job(
         name="garbage is collected",

@@ -10,6 +10,7 @@ from core import layout
 from core.abandoned_uploads import remove_abandoned
 from core.budget import Budget, Rates
 from core.digest import Digest
+from core.errors import StorageFullError
 from core.names import RepositoryName, Tag
 from core.retention import RetentionRule
 from core.store_clock import PLAUSIBLE, StoreClock
@@ -208,6 +209,25 @@ async def test_collection_after_a_jump_takes_no_layer_of_a_push_under_way(caplog
     assert layout.blob_data(Digest.of(b"layer")) in await store.keys()
     await store.time.advance(2 * 3600)
     assert (await store.collect()).blobs_removed == 1
+
+
+class FullBlobStorage(InMemoryBlobStorage):
+    """A store that has no room for another byte."""
+
+    async def write(self, key, content, *, durable=True):
+        if content:
+            raise StorageFullError("no space left")
+        await super().write(key, content, durable=durable)
+
+
+async def test_full_store_is_looked_at_all_the_same(caplog):
+    """Collection frees the space, and needs the time for it."""
+    wall = [START]
+    process = StoreClock(FullBlobStorage(now=lambda: wall[0]), clock=lambda: 0.0)
+    assert await process.look() == Timeline(START)
+    wall[0] += YEAR
+    assert (await process.look()).skipped(DAY) == YEAR
+    assert "is not recorded" in caplog.text
 
 
 async def test_tags_stay_listed(machine):

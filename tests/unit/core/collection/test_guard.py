@@ -326,16 +326,31 @@ async def test_dead_collector_is_not_waited_for(services, rounds, time):
     await push
 
 
+async def test_push_waits_ten_seconds_at_most_for_a_collector_that_died(services, rounds, time):
+    await condemn(rounds, BLOB, IMAGE)
+    await rounds.enter(ROUND, 0)
+    await services.guard.poll()
+    # The last sign of life comes after the last look, so that the push sees a round that has just moved.
+    await rounds.beat(ROUND, 1)
+    await time.advance(14)
+    push = asyncio.create_task(push_again(services))
+    await time.advance(8)
+    assert not push.done()
+    await time.advance(2)
+    assert push.done()
+    await push
+
+
 async def test_signs_of_life_are_waited_for_a_minute_at_most(services, rounds, time):
     await condemn(rounds, BLOB)
     await rounds.enter(ROUND, 0)
     await services.guard.poll()
     push = asyncio.create_task(push_again(services))
-    for count in range(5):
+    for count in range(19):
         await rounds.beat(ROUND, count)
-        await time.advance(10)
+        await time.advance(3)
     assert not push.done()
-    await time.advance(11)
+    await time.advance(4)
     assert push.done()
     await push
 

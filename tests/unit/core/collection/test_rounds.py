@@ -5,15 +5,18 @@ from datetime import timedelta
 
 import pytest
 
+from config.container.schedules import COLLECTION_LEASE_SECONDS
 from core import layout
 from core.collection import collector
-from core.collection.recovery import Recovery
+from core.collection.recovery import Recovery, Vigil
 from core.collection.removing import BATCH_ITEMS
 from core.collection.rounds import Batches, Rounds
 from core.collection.spares import Spares
 from core.digest import Digest
+from core.lease import Lease
 from core.names import RepositoryName
 from core.trash_entry import RemovedLink, TrashKind
+from entrypoints.http.collection import WAIT_SECONDS
 from tests.support.collecting_services import Store, push_image
 
 NAME = RepositoryName("a")
@@ -68,14 +71,14 @@ async def test_spares_are_found_and_removed(store):
     assert set(await spares.all()) == {B}
 
 
-def recovery(store, *, keep=timedelta(days=7)):
+def recovery(store, *, keep=timedelta(days=7), vigil=None):
     return Recovery(
         store.storage,
         rounds=Rounds(store.storage),
         spares=Spares(store.storage),
         trash=store.trash(keep=keep),
-        clock=store.time.clock,
         sleep=store.time.sleep,
+        vigil=vigil or Vigil(Rounds(store.storage), clock=store.time.clock),
     )
 
 
@@ -131,6 +134,88 @@ async def test_living_collector_is_left_alone(store, rounds):
 
     assert await store.finish(both()) == 0
     assert await rounds.exists("r")
+
+
+@pytest.mark.parametrize(("pulses", "seconds"), [(True, 20), (False, 120)])
+async def test_round_with_a_pulse_is_missed_sooner(store, rounds, pulses, seconds):
+    """The round of a verification has none, and must last until all servers have looked."""
+    await rounds.begin("r", {A: Batches(0, 0)}, settle_seconds=60)
+    if pulses:
+        await rounds.beat("r", 0)
+    ended = asyncio.create_task(recovery(store).end_abandoned())
+    await store.time.advance(seconds - 1)
+    assert await rounds.exists("r")
+    await store.time.advance(4)
+    assert not await rounds.exists("r")
+    assert await ended == 1
+
+
+async def test_first_pulse_keeps_a_round(store, rounds):
+    await rounds.begin("r", {A: Batches(0, 0)}, settle_seconds=60)
+    ended = asyncio.create_task(recovery(store).end_abandoned())
+    for count in range(5):
+        await store.time.advance(3)
+        await rounds.beat("r", count)
+    await store.time.advance(3)
+    assert await ended == 0
+
+
+async def test_dead_collector_is_followed_within_half_a_minute(store):
+    """Another replica waits for its lease, and has seen its round stand still by the time that it has the lease."""
+    await make_garbage(store)
+    died = asyncio.create_task(hold_lease(store, "dead"))
+    collecting = asyncio.create_task(store.collector().run())
+    await store.time.advance(8)
+    vigil = Vigil(Rounds(store.storage), clock=store.time.clock)
+    lease = lease_of(store, "next")
+    waiting = asyncio.create_task(wait_for(store, lease, vigil))
+    await store.time.advance(20)
+    left = await store.storage.read(layout.lease("collect"))
+    found = {key: await store.storage.read(key) for key in await store.keys(layout.COLLECTION_ROUNDS)}
+    for task in (died, collecting):
+        task.cancel()
+    await asyncio.wait([died, collecting])
+    # A killed process takes nothing back.
+    for key, content in (found | {layout.lease("collect"): left}).items():
+        await store.storage.write(key, content)
+    await store.time.advance(30)
+    assert waiting.done()
+    ending = asyncio.create_task(recovery(store, vigil=vigil).end_abandoned())
+    await store.time.advance(0)
+    assert ending.done()
+    assert await ending == 1
+
+
+def lease_of(store, owner_id):
+    return Lease(
+        store.storage,
+        layout.lease("collect"),
+        owner_id=owner_id,
+        ttl=COLLECTION_LEASE_SECONDS,
+        clock=store.time.clock,
+        sleep=store.time.sleep,
+    )
+
+
+async def hold_lease(store, owner_id):
+    lease = lease_of(store, owner_id)
+    assert await lease.try_acquire()
+    await lease.keep()
+
+
+async def wait_for(store, lease, vigil):
+    """Wait as a server does."""
+    while not await lease.try_acquire():
+        assert lease.is_awaited
+        await vigil.look()
+        await store.time.sleep(WAIT_SECONDS)
+    assert not lease.is_awaited
+
+
+async def make_garbage(store):
+    services = store.services()
+    await services.push_blob(NAME, b"garbage")
+    await store.time.advance(7200)
 
 
 async def test_round_that_ends_meanwhile_needs_no_end(store, rounds):
