@@ -341,7 +341,7 @@ def test_health_is_told_as_distribution_tells_it(
         checks: dict[str, Any] = {
             "file": [{"file": str(down), "interval": "200ms"}],
             "tcp": [{"addr": other, **common}],
-            "http": [{"uri": f"http://{other}/?<&>", **common}],
+            "http": [{"uri": f"http://{other}/", **common}],
         }
         ours = start(health=checks)
         config = {"http": {"debug": {"addr": f"127.0.0.1:{port}"}}, "health": checks}
