@@ -54,8 +54,9 @@ def tree(folder: Path) -> set[str]:
     A running server keeps emptied session folders in `.tmp` for reuse, and removes them when it ends.
     """
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    # A server that looks at the store's clock writes what it saw to `_control`.
-    objects = {path for path in files if not path.startswith(".tmp/") and "/_control/" not in path}
+    # A server records the store's clock in these two, with or without a doctor.
+    clock = {f"docker/registry/v2/_control/{name}" for name in ("clock", "time")}
+    objects = {path for path in files if not path.startswith(".tmp/")} - clock
     return {path for path in objects if "/_uploads/" not in path or "registry-doctor" in path}
 
 
