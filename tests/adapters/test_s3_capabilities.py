@@ -117,7 +117,7 @@ async def test_large_objects_are_copied_whole_where_parts_cannot_be(endpoint):
     with limited_s3(endpoint, {"UploadPartCopy"}) as (url, server):
         async with opened(url) as storage:
             for _ in range(2):
-                await stage(storage, "/source", content)
+                await storage.write("/source", content)
                 await storage.move("/source", "/target")
                 assert await storage.read("/target", limit=len(content)) == content
             asked = server.counts["UploadPartCopy"]

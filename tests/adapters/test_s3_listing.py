@@ -5,6 +5,7 @@ import random
 import pytest
 
 from adapters.blob_storage.s3 import names
+from adapters.blob_storage.s3.capabilities import Capabilities
 from adapters.blob_storage.s3.multipart import list_uploads
 from adapters.blob_storage.s3.options import MIB
 from tests.support.scs_server import FakeScsServer
@@ -20,6 +21,7 @@ class PlainStore:
 
     def __init__(self, *keys: str) -> None:
         self.bucket = Bucket()
+        self.capabilities = Capabilities()
         self.pages = 0
         self.page_length = 3
         for key in keys:

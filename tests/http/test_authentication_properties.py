@@ -63,6 +63,15 @@ async def test_strangers_are_refused_whatever_they_send(guarded, *, method, rout
     headers = {"Authorization": authorization} if authorization else {}
     async with guarded.request(method, path, params=query, headers=headers) as response:
         assert response.status < 500, (method, path)
+        redirect = response.headers["Location"] if response.status in {301, 308} else None
+    if redirect is not None:
+        # Doubled slashes lead to the clean path, which is refused as any other.
+        path = redirect.partition("?")[0]
+        assert "//" not in path
+    async with guarded.request(
+        method, redirect or path, params=None if redirect else query, headers=headers
+    ) as response:
+        assert response.status < 500, (method, path)
         is_open = path.startswith(("/v2/public/", "/auth/token")) or method == "OPTIONS" or response.status == 404
         if not is_open:
             assert response.status == 401, (method, path)
