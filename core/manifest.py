@@ -257,16 +257,17 @@ def _platform(value: object, where: str) -> tuple[str, str]:
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise ManifestInvalidError(f"{where} is not a string")
-    return _sendable(value)
+    return sendable(value)
 
 
 def _text_map(value: object, where: str) -> Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(entry, str) for entry in value.values()):
         raise ManifestInvalidError(f"{where} is not a map of strings")
-    return {_sendable(key): _sendable(entry) for key, entry in value.items()}
+    return {sendable(key): sendable(entry) for key, entry in value.items()}
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
+    """Return a text with U+FFFD in place of each half of a surrogate pair."""
     # JSON may escape half of a surrogate pair, which no encoding has. A store may hold such text; it is listed with
     # U+FFFD in its place, while the manifest itself is served by its exact bytes.
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -276,7 +277,7 @@ def _require_sendable(content: bytes, document: object) -> None:
     if _ESCAPED_SURROGATE.search(content) is None:
         return
     for text in _texts(document):
-        if _sendable(text) != text:
+        if sendable(text) != text:
             raise ManifestInvalidError("manifest holds half of a surrogate pair, which is not text")
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from core.events import Occurrence, Origin
+from core.manifest import sendable
 
 EventDocument = Mapping[str, Any]
 """One event, its members in the order in which they are written."""
@@ -66,19 +67,21 @@ def event_document(
 def render_envelope(event: EventDocument) -> bytes:
     """Return the body of a request: an envelope with this one event, as distribution sends one at a time."""
     text = json.dumps({"events": [event]}, indent=_INDENT, ensure_ascii=False)
-    return text.translate(_ESCAPES).encode()
+    return sendable(text).translate(_ESCAPES).encode()
 
 
 def references_of(manifest: bytes) -> tuple[Mapping[str, object], ...]:
     """Return the descriptors of a manifest's config and layers, or of an index's manifests, as events list them.
 
     Args:
-        manifest: content that was served or accepted, so it parses.
+        manifest: content that was served or accepted, so it is a JSON object. A store also holds types that no client
+            may push; members that are no descriptors are left out.
     """
     document = json.loads(manifest)
     config = document.get("config")
-    children = document.get("manifests") or document.get("layers") or []
-    return tuple(_descriptor(entry) for entry in ([config] if config else []) + children)
+    children = document.get("manifests") or document.get("layers") or document.get("blobs")
+    entries = [config, *children] if isinstance(children, list) else [config]
+    return tuple(_descriptor(entry) for entry in entries if entry and isinstance(entry, dict))
 
 
 def _target(occurrence: Occurrence, envelope: EnvelopeType) -> dict[str, object]:
@@ -129,5 +132,5 @@ def _timestamp(moment: datetime) -> str:
 
 
 def _readable(text: str) -> str:
-    """Replace what is not UTF-8 in a header."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """Replace bytes of a header that are not UTF-8, and half of a surrogate pair in a token's name."""
+    return sendable(text)

@@ -16,6 +16,7 @@ from typing import Final
 from core import layout
 from core.concurrency import map_bounded
 from core.errors import ObjectNotFoundError
+from core.manifest import sendable
 from core.notifications.envelope import EventDocument
 from core.notifications.names import BatchName, microseconds, parse_name
 from core.ports.blob_storage import BlobStorage
@@ -149,7 +150,7 @@ class Outbox:
             # The same whenever it is done: where a kill comes in between, it is done once more.
             size = len(_line(event.document))
             name = BatchName(event.batch.recorded_at, event.batch.process, event.index, size)
-            await self._storage.write(_dead(endpoint, name), content.encode())
+            await self._storage.write(_dead(endpoint, name), sendable(content).encode())
 
         await map_bounded(write, events)
 
@@ -226,7 +227,8 @@ def _content(documents: Sequence[EventDocument]) -> bytes:
 
 
 def _line(document: EventDocument) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    # One event that cannot be encoded would hold back all events that are written with it.
+    return sendable(json.dumps(document, ensure_ascii=False, separators=(",", ":"))).encode()
 
 
 def _parse(line: bytes) -> EventDocument | None:

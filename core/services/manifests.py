@@ -171,7 +171,7 @@ class ManifestService:
         """
         manifest = await self.get(name, reference)
         if self._damage.knows_any and manifest.media_type not in SCHEMA1:
-            _, blobs = _interpret(manifest.content)
+            _, blobs = await self._large_aside(manifest.content, _interpret, manifest.content)
             for blob in blobs:
                 if self._damage.is_confirmed(blob.digest):
                     raise ContentDamagedError(blob.digest)

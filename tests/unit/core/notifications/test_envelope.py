@@ -165,6 +165,37 @@ def test_references_of_a_manifest_without_layers():
     assert references_of(b'{"layers": null, "manifests": null}') == ()
 
 
+def test_references_of_an_artifact_manifest_are_its_blobs():
+    [reference] = references_of(json.dumps({"blobs": [LAYER]}).encode())
+    assert reference["digest"] == LAYER["digest"]
+
+
+@pytest.mark.parametrize(
+    "members", [{"config": "x"}, {"manifests": {"a": 1}}, {"layers": [1, None, "x"]}, {"blobs": 7}]
+)
+def test_members_that_are_no_descriptors_are_no_references(members):
+    """A store holds manifests of types that no client may push, with members of any shape."""
+    assert references_of(json.dumps(members).encode()) == ()
+
+
+@pytest.mark.parametrize("code_point", [0xD800, 0xDFFF])
+def test_text_that_no_encoding_has_is_sent_with_a_replacement(code_point):
+    half = chr(code_point)
+    layer = LAYER | {"annotations": {f"a{half}": f"b{half}"}, "urls": [f"u{half}"], "mediaType": f"m{half}"}
+    occurrence = Occurrence(
+        action=EventAction.PULL,
+        repository="a/b",
+        references=references_of(json.dumps({"layers": [layer]}).encode()),
+    )
+    origin = Origin(request_id="", address="", host=f"h{half}", method="GET", user_agent=f"c{half}", actor=f"n{half}")
+    [event] = json.loads(render_envelope(document(occurrence, origin)))["events"]
+    [reference] = event["target"]["references"]
+    assert reference["annotations"] == {"a\ufffd": "b\ufffd"}
+    assert (reference["urls"], reference["mediaType"]) == (["u\ufffd"], "m\ufffd")
+    assert (event["request"]["host"], event["request"]["useragent"]) == ("h\ufffd", "c\ufffd")
+    assert event["actor"]["name"] == "n\ufffd"
+
+
 @pytest.mark.parametrize(
     ("microseconds", "text"), [(0, "22Z"), (100_000, "22.1Z"), (120, "22.00012Z"), (999_999, "22.999999Z")]
 )

@@ -216,3 +216,15 @@ async def test_failed_group_tells_all_of_it_and_the_next_goes_on():
     await asyncio.wait(done)
     assert [type(each.exception()) for each in done] == [StorageUnavailableError] * 2
     await commit.add(["good"])
+
+
+async def test_text_that_no_encoding_has_holds_back_no_other_event(outbox):
+    """Old manifests hold half of a surrogate pair, and a pull of one shares its batch with other events."""
+    recorder = make(outbox, endpoint(), include_references=True)
+    odd = Occurrence(
+        action=EventAction.PULL, repository="a", media_type=OCI_MANIFEST, references=({"mediaType": "x\ud800"},)
+    )
+    await recorder.emit([odd, PULL], BY_THE_REGISTRY)
+    await recorder.flush()
+    await recorder.emit([PUSH], BY_THE_REGISTRY)
+    assert await recorded(outbox) == ["pull", "pull", "push"]
