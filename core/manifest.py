@@ -20,6 +20,11 @@ from core.errors import DigestInvalidError, ManifestInvalidError
 
 DESCRIPTORS_MAX: Final = 10_000
 """How many layers or entries a pushed manifest may have; images have at most 127 layers."""
+_PARTS_MAX: Final = 300_000
+"""How many lists, objects and commas a pushed manifest may have, those in its texts included.
+
+A parser holds the interpreter's lock, and makes 120 MiB of objects of 4 MiB of empty lists.
+"""
 _SCHEMA_VERSION: Final = 2
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}", re.ASCII)
 """RFC 6838, 4.2."""
@@ -85,10 +90,12 @@ def parse_manifest(content: bytes, content_type: str) -> Manifest:
 
     Raises:
         ManifestInvalidError: not JSON, not of a supported type, contradicting itself, with more than `DESCRIPTORS_MAX`
-            entries, or with text that cannot be sent again (half of a surrogate pair).
+            entries, of too many parts, or with text that cannot be sent again (half of a surrogate pair).
         DigestInvalidError: a descriptor's digest is malformed or of an unsupported algorithm.
     """
     announced = content_type.partition(";")[0].strip().lower()
+    if sum(map(content.count, (b"[", b"{", b","))) > _PARTS_MAX:
+        raise ManifestInvalidError("manifest has too many lists, objects and members")
     document = _load(content)
     _require_sendable(content, document)
     _require_bounded(document)

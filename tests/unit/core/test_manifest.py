@@ -195,6 +195,20 @@ def test_number_of_entries_is_bounded_before_they_are_read(member):
         parse_manifest(json.dumps(document).encode(), media_type)
 
 
+@pytest.mark.parametrize("part", [b"[]", b"{}", b"0"])
+def test_number_of_parts_is_bounded_before_they_are_parsed(part):
+    """Descriptors are not all that memory goes to; the end shows that no parser saw this."""
+    content = b'{"schemaVersion":2,"x":[' + b",".join([part] * 300_001) + b"] no JSON"
+    with pytest.raises(ManifestInvalidError, match="too many lists"):
+        parse_manifest(content, media_types.OCI_MANIFEST)
+
+
+def test_manifest_with_the_most_entries_has_not_too_many_parts():
+    entry = descriptor(b"layer", media_types.OCTET_STREAM) | {"annotations": {f"key{n}": "v" for n in range(8)}}
+    content = edited(layers=[entry] * DESCRIPTORS_MAX)
+    assert len(parse_manifest(content, media_types.OCI_MANIFEST).layers) == DESCRIPTORS_MAX
+
+
 def test_bad_digest_inside_is_refused():
     with pytest.raises(DigestInvalidError, match="sha384"):
         parse_manifest(edited(config={"digest": "sha384:" + "0" * 96, "size": 1}), media_types.OCI_MANIFEST)
