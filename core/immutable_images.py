@@ -45,7 +45,8 @@ class ImmutableImages:
     async def require_unneeded(self, name: RepositoryName, digest: Digest) -> None:
         """Refuse the deletion of a blob or manifest that an immutable tag of the repository needs.
 
-        Costs a listing of the tags, a request per immutable tag, and one per manifest of their images.
+        Costs a listing of the tags, a request per immutable tag, one per manifest of their images, and one per entry of
+        an index that may be a blob or a manifest.
 
         Raises:
             DeniedError: the image of an immutable tag has it, or cannot be read and may have it.
@@ -75,10 +76,22 @@ class ImmutableImages:
                 if manifest.is_opaque or digest in manifest.blobs or digest in manifest.children:
                     return tag
                 if manifest.problem is None:
-                    found += [child for child in manifest.children if child not in owners]
+                    found += [child for child in await self._images(name, manifest) if child not in owners]
                     owners |= dict.fromkeys(found, tag)
             pending = list(dict.fromkeys(found))
         return None
+
+    async def _images(self, name: RepositoryName, manifest: ReadManifest) -> Sequence[Digest]:
+        """Return the children that are manifests: a large layer must not be read as one."""
+        blobs = set(manifest.blobs)
+        return [child for child in manifest.children if child not in blobs or await self._holds(name, child)]
+
+    async def _holds(self, name: RepositoryName, digest: Digest) -> bool:
+        try:
+            await self._storage.stat(layout.revision_link(name, digest))
+        except ObjectNotFoundError:
+            return False
+        return True
 
     async def _read(self, digest: Digest) -> ReadManifest:
         try:

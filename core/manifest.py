@@ -43,8 +43,11 @@ class Manifest:
     media_type: str
     config: Descriptor | None = None
     layers: tuple[Descriptor, ...] = ()
-    """Of an index, the entries that are no manifests (`media_types.is_manifest`)."""
+    """Those of an index are its `others`."""
     manifests: tuple[Descriptor, ...] = ()
+    """The entries of an index that are manifests for certain (`media_types.is_manifest`)."""
+    others: tuple[Descriptor, ...] = ()
+    """The entries of an index whose types decide nothing: each is a blob, or a manifest if the repository has one."""
     subject: Descriptor | None = None
     artifact_type: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -119,7 +122,7 @@ def read_manifest(content: bytes) -> Manifest:
     """
     document = _load(content)
     media_type = _foreign_type(document)
-    if media_type is not None and media_types.is_manifest(media_type):
+    if media_type is not None and media_types.looks_like_manifest(media_type):
         return _describe(content, document, media_type)
     return _build(content, document, _sniff(document))
 
@@ -194,6 +197,7 @@ def _build(content: bytes, document: Mapping[str, object], media_type: str) -> M
 
 def _describe(content: bytes, document: Mapping[str, object], media_type: str) -> Manifest:
     entries = _list(document, "manifests")
+    others = tuple(entry for entry in entries if not media_types.is_manifest(entry.media_type))
     return Manifest(
         content=content,
         media_type=media_type,
@@ -201,9 +205,10 @@ def _describe(content: bytes, document: Mapping[str, object], media_type: str) -
         layers=(
             *_list(document, "layers"),
             *(_list(document, "blobs") if media_type not in media_types.MANIFESTS else ()),
-            *(entry for entry in entries if not media_types.is_manifest(entry.media_type)),
+            *others,
         ),
         manifests=tuple(entry for entry in entries if media_types.is_manifest(entry.media_type)),
+        others=others,
         subject=_optional(document, "subject", _descriptor),
         artifact_type=_optional(document, "artifactType", _text),
         annotations=_optional(document, "annotations", _text_map) or {},

@@ -31,5 +31,10 @@ NONDISTRIBUTABLE_LAYERS: Final = frozenset(
 
 
 def is_manifest(media_type: str) -> bool:
-    """Whether an entry of an index is a manifest; clients list blobs there too, as BuildKit's registry cache does."""
-    return not media_type or media_type in MANIFESTS | SCHEMA1 or _FOREIGN_MANIFEST.fullmatch(media_type) is not None
+    """Whether an entry of an index is a manifest for certain; BuildKit's registry cache lists blobs there too."""
+    return not media_type or media_type in MANIFESTS | SCHEMA1
+
+
+def looks_like_manifest(media_type: str) -> bool:
+    """Whether a stored document of this type has the members of a manifest."""
+    return is_manifest(media_type) or _FOREIGN_MANIFEST.fullmatch(media_type) is not None

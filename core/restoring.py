@@ -71,7 +71,9 @@ class ImageRestorer:
         images = await self._images(name, digest)
         needs = [Need(layout.revision_link(name, image), image) for image in images]
         for manifest in images.values():
-            needs += await self._restore_blobs(name, manifest.blobs() if manifest else ())
+            blobs = manifest.blobs() if manifest else ()
+            others = [blob for blob in blobs if not (blob.digest in images or (name, blob.digest) in self.manifests)]
+            needs += await self._restore_blobs(name, others)
         # An index is written after its images: those come later in the order of reading.
         written = []
         for image, manifest in reversed(images.items()):
@@ -108,7 +110,9 @@ class ImageRestorer:
                 self.missing.add(current)
                 continue
             images[current] = manifest = await self._read(name, current)
-            pending += [child.digest for child in manifest.manifests] if manifest else []
+            if manifest is not None:
+                pending += [child.digest for child in manifest.manifests]
+                pending += [each.digest for each in manifest.others if await self._was_held(name, each.digest)]
         return images
 
     async def _was_held(self, name: RepositoryName, digest: Digest) -> bool:

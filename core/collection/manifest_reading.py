@@ -83,7 +83,8 @@ def interpret(digest: Digest, content: bytes) -> ReadManifest:
     return ReadManifest(
         digest=digest,
         blobs=blobs,
-        children=[child.digest for child in manifest.manifests],
+        # What the others are is for the repository to say.
+        children=[child.digest for child in (*manifest.manifests, *manifest.others)],
         subject=manifest.subject.digest if manifest.subject else None,
     )
 

@@ -87,6 +87,11 @@ class _Needed:
     name: RepositoryName
     need: Need
     is_blob: bool = False
+    may_be_manifest: bool = False
+    """Whether a manifest does as well, where the repository has no such blob."""
+
+    def as_manifest(self) -> "_Needed":
+        return _Needed(self.name, Need(layout.revision_link(self.name, self.need.digest), self.need.digest))
 
 
 class ManifestService:
@@ -215,7 +220,7 @@ class ManifestService:
             )
         references = self._references(name, manifest)
         ticket = await self._guard.ticket()
-        await self._check_references(references)
+        references = await self._check_references(references)
         await self._require_movable(name, tags, actual)
         await self._store(name, actual, manifest)
         await self._confirm(name, actual, references, ticket)
@@ -423,7 +428,8 @@ class ManifestService:
         missing = await self._guard.confirm(ticket, needs, expand=self._expander(name))
         # Images may also be deleted, alone or with their repository, while their index is pushed. Whoever deletes a
         # repository looks for indexes afterwards: either of us sees the other.
-        missing = missing or await self._gone([needed for needed in references if not needed.is_blob])
+        if not missing:
+            _, missing = await self._look_for([needed for needed in references if not needed.is_blob])
         if not missing:
             return
         # Where a tag points at it, the manifest was there before, and its tag must not be left alone.
@@ -444,33 +450,60 @@ class ManifestService:
             return ()
         try:
             content = await self._content(digest)
-            return [each.need for each in self._references(name, read_manifest(content))] if content else ()
+            references = self._references(name, read_manifest(content)) if content else ()
+            return [(await self._as_held(each)).need for each in references]
         except (ManifestInvalidError, DigestInvalidError, StorageCorruptError):
             return ()
 
     def _references(self, name: RepositoryName, manifest: Manifest) -> Sequence[_Needed]:
         """Return what the repository must have, each once, in document order."""
-        blobs = [blob for blob in manifest.blobs() if self._must_have(blob)]
-        children = [child for child in manifest.manifests if self._policy.requires_child(child)]
-        return list(
-            dict.fromkeys(
-                [_Needed(name, Need(layout.layer_link(name, blob.digest), blob.digest), is_blob=True) for blob in blobs]
-                + [_Needed(name, Need(layout.revision_link(name, each.digest), each.digest)) for each in children]
+        others = {other.digest for other in manifest.others}
+        optional = {other.digest for other in manifest.others if not self._policy.requires_child(other)}
+        needed = [
+            _Needed(
+                name,
+                Need(layout.layer_link(name, blob.digest), blob.digest),
+                is_blob=True,
+                may_be_manifest=blob.digest in others,
             )
-        )
+            for blob in manifest.blobs()
+            if self._must_have(blob) and blob.digest not in optional
+        ]
+        children = [child for child in manifest.manifests if self._policy.requires_child(child)]
+        needed += [_Needed(name, Need(layout.revision_link(name, each.digest), each.digest)) for each in children]
+        return list(dict.fromkeys(needed))
 
-    async def _check_references(self, references: Sequence[_Needed]) -> None:
-        if missing := await self._gone(references):
+    async def _check_references(self, references: Sequence[_Needed]) -> Sequence[_Needed]:
+        """Return the references as what they are: an entry of an index may be a blob or a manifest."""
+        found, missing = await self._look_for(references)
+        if missing:
             raise ManifestBlobUnknownError(missing)
+        return found
 
-    async def _gone(self, references: Sequence[_Needed]) -> Sequence[Digest]:
+    async def _look_for(self, references: Sequence[_Needed]) -> tuple[Sequence[_Needed], Sequence[Digest]]:
+        """Return what is there, and the digests of what is not."""
+        found: list[_Needed] = []
         missing: list[Digest] = []
         for batch in slices(references, _CHECKED_AT_ONCE):
-            verdicts = await map_bounded(self._is_there, batch)
-            missing += [needed.need.digest for needed, there in zip(batch, verdicts, strict=True) if not there]
+            verdicts = await map_bounded(self._find, batch)
+            found += [each for each in verdicts if each is not None]
+            missing += [needed.need.digest for needed, each in zip(batch, verdicts, strict=True) if each is None]
             if len(missing) >= _MISSING_MAX:
                 break
-        return missing[:_MISSING_MAX]
+        return found, missing[:_MISSING_MAX]
+
+    async def _find(self, needed: _Needed) -> _Needed | None:
+        if await self._is_there(needed):
+            return needed
+        if needed.may_be_manifest and await self._is_there(manifest := needed.as_manifest()):
+            return manifest
+        return None
+
+    async def _as_held(self, needed: _Needed) -> _Needed:
+        """Return a reference as what the links of the repository make it."""
+        if needed.may_be_manifest and await self._links.read((manifest := needed.as_manifest()).need.link) is not None:
+            return manifest
+        return needed
 
     async def _is_there(self, needed: _Needed) -> bool:
         digest = needed.need.digest

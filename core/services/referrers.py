@@ -90,7 +90,7 @@ class ReferrerService:
         # OCI distribution-spec 1.1, "Referrers Tag Schema": the index that clients keep under a tag.
         index = await self._tags.resolve(name, Tag(f"{subject.algorithm[:32]}-{subject.encoded[:64]}"))
         manifest = await self._manifest(name, index) if index is not None else None
-        return {entry.digest for entry in manifest.manifests} if manifest else set()
+        return {entry.digest for entry in (*manifest.manifests, *manifest.others)} if manifest else set()
 
     async def _describe(self, name: RepositoryName, subject: Digest, digest: Digest) -> Descriptor | None:
         # A referrer that another registry deleted leaves our link behind: its revision decides.

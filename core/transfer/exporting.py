@@ -156,9 +156,10 @@ class ImageExport:
         manifest = read_manifest(stored.content)
         for child in manifest.manifests:
             await self._add_child(plan, name, child.digest)
+        others = {other.digest for other in manifest.others}
         for blob in manifest.blobs():
             if blob.digest not in plan.blobs:
-                await self._add_blob(plan, name, blob)
+                await self._add_blob(plan, name, blob, may_be_manifest=blob.digest in others)
         plan.manifests[stored.digest] = name
         if self._with_referrers:
             await self._add_referrers(plan, name, stored.digest)
@@ -171,11 +172,13 @@ class ImageExport:
             return
         await self._add_manifest(plan, name, child)
 
-    async def _add_blob(self, plan: _Plan, name: RepositoryName, blob: Descriptor) -> None:
+    async def _add_blob(self, plan: _Plan, name: RepositoryName, blob: Descriptor, *, may_be_manifest: bool) -> None:
         try:
             plan.blobs[blob.digest] = (name, (await self._registry.blobs.stat(name, blob.digest)).size)
         except BlobUnknownError:
-            if not (blob.urls or blob.media_type in NONDISTRIBUTABLE_LAYERS):
+            if may_be_manifest:
+                await self._add_child(plan, name, blob.digest)
+            if not (blob.digest in plan.manifests or blob.urls or blob.media_type in NONDISTRIBUTABLE_LAYERS):
                 raise
 
     async def _add_referrers(self, plan: _Plan, name: RepositoryName, subject: Digest) -> None:

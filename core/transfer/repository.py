@@ -280,12 +280,16 @@ def _collected(digest: Digest) -> StorageUnavailableError:
 
 
 def _references(content: bytes) -> tuple[Sequence[Digest], Sequence[Digest]]:
-    """Return the blobs and the manifests that a manifest names; nothing for one that is not understood."""
+    """Return the blobs and the manifests that a manifest names; nothing for one that is not understood.
+
+    An entry of an index that may be either is among both.
+    """
     try:
         manifest: Manifest = read_manifest(content)
     except (ManifestInvalidError, DigestInvalidError):
         return (list(_schema1_layers(content)) if is_schema1(content) else []), []
-    return [blob.digest for blob in manifest.blobs()], [child.digest for child in manifest.manifests]
+    children = [child.digest for child in (*manifest.manifests, *manifest.others)]
+    return [blob.digest for blob in manifest.blobs()], children
 
 
 def _schema1_layers(content: bytes) -> Iterable[Digest]:

@@ -128,9 +128,7 @@ class ManifestCheck:
                 self._problems.append(Problem(kind, digest, blob))
 
     async def _check_references(self, digest: Digest, manifest: Manifest) -> None:
-        for blob in {blob.digest: blob for blob in manifest.blobs()}.values():
-            if self._context.rules.must_have(blob) and (kind := await self._blob_problem(blob)):
-                self._problems.append(Problem(kind, digest, blob))
+        await self._check_blobs(digest, manifest)
         for child in manifest.manifests:
             if self._context.rules.requires_child(child) and (kind := await self._child_problem(child)):
                 self._problems.append(Problem(kind, digest, child))
@@ -139,6 +137,13 @@ class ManifestCheck:
             self._view.true_referrers.put(pair)
             if pair not in self._view.listed_referrers:
                 self._problems.append(Problem(Kind.REFERRER_UNLISTED, digest, manifest.subject))
+
+    async def _check_blobs(self, digest: Digest, manifest: Manifest) -> None:
+        others = {other.digest for other in manifest.others}
+        for blob in {blob.digest: blob for blob in manifest.blobs()}.values():
+            find = self._other_problem if blob.digest in others else self._blob_problem
+            if self._context.rules.must_have(blob) and (kind := await find(blob)):
+                self._problems.append(Problem(kind, digest, blob))
 
     async def _blob_problem(self, blob: Descriptor) -> Kind | None:
         target = blob.digest
@@ -161,6 +166,12 @@ class ManifestCheck:
         self._damaged_blobs.add(target)
         self._view.needed_lost.add(target)
         return Kind.BLOB_LOST
+
+    async def _other_problem(self, other: Descriptor) -> Kind | None:
+        if not self._context.rules.requires_child(other):
+            return None
+        is_manifest = self._view.holds(other.digest)
+        return await self._child_problem(other) if is_manifest else await self._blob_problem(other)
 
     async def _child_problem(self, child: Descriptor) -> Kind | None:
         if not self._view.holds(child.digest):
@@ -210,6 +221,7 @@ class ManifestCheck:
     async def _children(self, index: Digest) -> list[Digest]:
         content = await self._context.reader.manifest(index)
         try:
-            return [child.digest for child in read_manifest(content).manifests] if content else []
+            manifest = read_manifest(content) if content else None
         except (ManifestInvalidError, DigestInvalidError):
             return []
+        return [child.digest for child in (*manifest.manifests, *manifest.others)] if manifest else []

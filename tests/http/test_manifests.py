@@ -156,6 +156,22 @@ async def test_stored_manifest_of_a_foreign_type_is_served_and_listed(api, servi
     assert entry["annotations"] == {"a": annotation.replace("\ud800", "\ufffd")}
 
 
+@pytest.mark.usefixtures("image")
+@pytest.mark.parametrize("media_type", ["application/vnd.acme.v1", "application/vnd.acme.manifest.v1+json"])
+async def test_index_may_list_blobs_and_manifests_under_any_type(api, media_type):
+    """As docker-registry 2.8, whose users push such indexes."""
+    entries = [descriptor(content, media_type) for content in (b"layer", IMAGE)]
+    document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}
+    index = json.dumps(document).encode()
+    await api.push_manifest("a/b", "both", index, media_types.OCI_INDEX)
+    async with api.request("GET", "/v2/a/b/manifests/both") as response:
+        assert (response.status, await response.read()) == (200, index)
+    document["manifests"].append(descriptor(b"missing", media_type))
+    headers = {"Content-Type": media_types.OCI_INDEX}
+    async with api.request("PUT", "/v2/a/b/manifests/both", json=document, headers=headers) as response:
+        assert (response.status, await error_codes(response)) == (400, ["MANIFEST_BLOB_UNKNOWN"])
+
+
 @pytest.mark.usefixtures("blobs")
 async def test_manifest_of_four_mebibytes_is_taken(api):
     content = json.dumps(json.loads(IMAGE) | {"annotations": {"filler": ""}}).encode()

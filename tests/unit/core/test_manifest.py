@@ -153,17 +153,19 @@ def test_artifact_manifest_of_a_release_candidate_is_read():
 
 
 @pytest.mark.parametrize("media_type", [media_types.OCI_INDEX, media_types.DOCKER_MANIFEST_LIST])
-def test_entries_of_an_index_that_are_no_manifests_are_blobs(media_type):
+def test_entries_of_an_index_that_are_not_certainly_manifests_may_be_blobs(media_type):
     """BuildKit's registry cache lists layers and the configuration of the cache."""
     entries = [
         descriptor(b"layer", "application/vnd.oci.image.layer.v1.tar+gzip"),
         descriptor(b"cache", "application/vnd.buildkit.cacheconfig.v0"),
+        descriptor(b"artifact", "application/vnd.oci.artifact.manifest.v1+json"),
         descriptor(b"image", media_types.OCI_MANIFEST),
         descriptor(b"untyped", ""),
     ]
     document = {"schemaVersion": 2, "mediaType": media_type, "manifests": entries}
     manifest = parse_manifest(json.dumps(document).encode(), media_type)
-    assert [blob.digest for blob in manifest.blobs()] == [Digest.of(b"layer"), Digest.of(b"cache")]
+    assert [blob.digest for blob in manifest.others] == [Digest.of(each) for each in (b"layer", b"cache", b"artifact")]
+    assert manifest.blobs() == manifest.others
     assert [child.digest for child in manifest.manifests] == [Digest.of(b"image"), Digest.of(b"untyped")]
 
 
