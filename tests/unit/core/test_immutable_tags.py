@@ -11,7 +11,7 @@ from core.errors import BlobUnknownError, DeniedError, ManifestUnknownError
 from core.media_types import OCI_INDEX, OCI_MANIFEST
 from core.names import RepositoryName, Tag
 from core.services.manifests import ManifestPolicy
-from tests.support.content import image_index, image_manifest
+from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 
@@ -180,6 +180,27 @@ async def test_content_that_no_immutable_tag_needs_may_go(released):
     await released.manifests.delete(NAME, Digest.of(image_manifest(b"{}", [b"other"])))
     with pytest.raises(BlobUnknownError):
         await released.blobs.stat(NAME, Digest.of(b"other"))
+
+
+async def test_signatures_of_an_immutable_image_may_go(released):
+    """They change on purpose, and no pull of the image needs them (docs/adr/0012)."""
+    index = image_index([image_manifest(b"{}", [b"layer"])])
+    signature = image_manifest(b"{}", [b"other"], subject=descriptor(index, OCI_INDEX))
+    tag = Tag(f"sha256-{Digest.of(index).encoded}.sig")
+    await released.manifests.put(NAME, signature, OCI_MANIFEST, tags=[tag])
+    await released.manifests.delete(NAME, tag)
+    await released.manifests.delete(NAME, Digest.of(signature))
+    assert (await released.referrers.page(NAME, Digest.of(index))).items == []
+    assert (await released.manifests.get(NAME, V1)).content == index
+
+
+async def test_signature_under_an_immutable_tag_of_its_own_stays(released):
+    index = image_index([image_manifest(b"{}", [b"layer"])])
+    signature = image_manifest(b"{}", [b"other"], subject=descriptor(index, OCI_INDEX))
+    await released.manifests.put(NAME, signature, OCI_MANIFEST, tags=[Tag("v1-signature")])
+    for reference in (Tag("v1-signature"), Digest.of(signature)):
+        with pytest.raises(DeniedError):
+            await released.manifests.delete(NAME, reference)
 
 
 @pytest.mark.parametrize("damage", [b"damaged", b"x" * (16 * 1024 * 1024 + 1)])
