@@ -28,7 +28,7 @@ BOUNDS = Bounds(bytes_max=10**9, age_max=timedelta(minutes=2), dead_age_max=time
 class Process:
     """A process that records and delivers."""
 
-    def __init__(self, storage, time, name, ids):
+    def __init__(self, storage, time, name, ids, *, bounds=BOUNDS):
         self.outbox = Outbox(storage, process=name, now=time.now)
         self.recorder = EventRecorder(
             self.outbox, RecorderOptions(), source={}, now=time.now, new_id=lambda: str(next(ids))
@@ -40,7 +40,7 @@ class Process:
             self.outbox,
             self.recorder,
             lease,
-            Upkeep(self.outbox, BOUNDS, now=time.now),
+            Upkeep(self.outbox, bounds, now=time.now),
             poll_seconds=POLL,
             contend_seconds=TTL / 2,
             clock=time.clock,

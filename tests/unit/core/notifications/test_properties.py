@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,11 +11,14 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import StorageUnavailableError
 from core.notifications.endpoint import Endpoint
 from core.notifications.recorder import RecorderOptions
+from core.notifications.upkeep import Bounds
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.notifications import ScriptedReceiver
 from tests.support.simulated_time import SimulatedTime
 from tests.unit.core.notifications.test_notifier import Process
 
+# No script lasts so long that an event is given up.
+BOUNDS = Bounds(bytes_max=10**9, age_max=timedelta(hours=2), dead_age_max=timedelta(days=30))
 PROCESSES = 3
 REPOSITORIES = ("a", "b", "c")
 
@@ -45,7 +49,7 @@ class World:
 
     def begin(self):
         faulty = FaultyBlobStorage(self.storage)
-        process = Process(faulty, self.time, f"p{next(self.names)}", self.ids)
+        process = Process(faulty, self.time, f"p{next(self.names)}", self.ids, bounds=BOUNDS)
         endpoint = Endpoint(name="e", receiver=self.receiver, threshold=3, backoff_seconds=1.0)
         process.notifier.use([endpoint], RecorderOptions())
         task = asyncio.create_task(self.run(process))
