@@ -40,14 +40,15 @@ from core.trash import Trash
 NOW = datetime(2026, 11, 24, 3, 47, 56, 123456, tzinfo=UTC)
 
 
-def counting_ids() -> Callable[[], str]:
-    numbers = itertools.count(1)
+def counting_ids(first: int = 1) -> Callable[[], str]:
+    numbers = itertools.count(first)
     return lambda: f"00000000-0000-4000-8000-{next(numbers):012x}"
 
 
-def offload(function: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
-    """What the server does with a pool of threads, done in the default one."""
-    return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+async def offload(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function after other tasks had a turn. The server has a thread call it; a run must be repeatable here."""
+    await asyncio.sleep(0)
+    return function(*arguments)
 
 
 async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
@@ -68,6 +69,7 @@ class CoreServices:
     trash_keep: timedelta = timedelta(days=7)
     retention_rules: Sequence[RetentionRule] = ()
     new_id: Callable[[], str] = field(default_factory=counting_ids)
+    new_trash_id: Callable[[], str] = field(default_factory=counting_ids)
 
     rounds_storage: BlobStorage | None = None
     """Where collectors tell what they do. None for a store of its own, so that tests see no requests but their own."""
@@ -82,7 +84,7 @@ class CoreServices:
         self.tag_links = TagLinks(self.storage, self.links)
         store_clock = StoreClock(self.storage, clock=self.clock)
         self.trash = Trash(
-            self.storage, now=lambda: NOW, new_id=counting_ids(), keep=self.trash_keep, store_clock=store_clock
+            self.storage, now=lambda: NOW, new_id=self.new_trash_id, keep=self.trash_keep, store_clock=store_clock
         )
         guarded = InMemoryBlobStorage(now=lambda: NOW) if self.rounds_storage is None else self.rounds_storage
         self.guard = CollectionGuard(

@@ -6,9 +6,9 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from tests.support.quiet import quiet
+
 _START: Final = datetime(2026, 11, 24, tzinfo=UTC)
-_TURNS: Final = 40
-"""How often everything that can go on without time passing is given a turn."""
 
 
 class SimulatedTime:
@@ -47,16 +47,11 @@ class SimulatedTime:
     async def advance(self, seconds: float) -> None:
         """Let time pass, waking each sleeper at its moment and letting all run before time goes on."""
         ends_at = self._seconds + seconds
-        await _settle()
+        await quiet()
         while self._sleepers and self._sleepers[0][0] <= ends_at:
             wakes_at, _, waiting = heapq.heappop(self._sleepers)
             self._seconds = max(self._seconds, wakes_at)
             if not waiting.done():
                 waiting.set_result(None)
-            await _settle()
+            await quiet()
         self._seconds = ends_at
-
-
-async def _settle() -> None:
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from core.ports.blob_storage import BlobStorage
 from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.quiet import quiet
 from tests.support.simulated_time import SimulatedTime
 
 T = TypeVar("T")
@@ -23,8 +24,6 @@ T = TypeVar("T")
 TIME: Final = "time"
 AT_ONCE: Final = ContextVar("at_once", default=False)
 """Whether requests of this task are carried out at once: those of a process that does not stand still."""
-_IDLE_TURNS: Final = 12
-"""How often the loop goes round without a new request before all that can go on has gone on."""
 
 
 class Chooser(Protocol):
@@ -76,7 +75,7 @@ class Stage:
         tasks = [asyncio.ensure_future(actor) for actor in actors]
         try:
             while True:
-                await self._quiet()
+                await quiet()
                 for task in tasks:
                     if task.done():
                         task.result()
@@ -89,12 +88,16 @@ class Stage:
             await asyncio.wait([*tasks, *self._daemons])
 
     async def _give_turn(self) -> None:
-        self._waiting = [request for request in self._waiting if not request.future.done()]
-        names = sorted({request.actor for request in self._waiting})
+        names, overdue, waiting = set(), math.inf, []
+        for request in self._waiting:
+            if not request.future.done():
+                waiting.append(request)
+                names.add(request.actor)
+                overdue = min(overdue, request.gives_up_at)
+        self._waiting = waiting
         until = self.time.until_next()
-        overdue = min((request.gives_up_at for request in self._waiting), default=math.inf)
         can_wait = until is not None and self.time.clock() + until <= overdue
-        chosen = self.choose(names, can_wait=can_wait) if names else TIME
+        chosen = self.choose(sorted(names), can_wait=can_wait) if names else TIME
         self.taken.append(chosen)
         if chosen == TIME:
             assert until is not None, "everybody waits for nothing"
@@ -103,13 +106,6 @@ class Stage:
         request = next(request for request in self._waiting if request.actor == chosen)
         self._waiting.remove(request)
         request.future.set_result(None)
-
-    async def _quiet(self) -> None:
-        idle, seen = 0, len(self._waiting)
-        while idle < _IDLE_TURNS:
-            await asyncio.sleep(0)
-            idle = idle + 1 if len(self._waiting) == seen else 0
-            seen = len(self._waiting)
 
 
 class ActingBlobStorage(FaultyBlobStorage):
@@ -183,6 +179,8 @@ class PlannedChooser:
 
     def __init__(self, plan: Sequence[tuple[str, int]]) -> None:
         self._plan = list(plan)
+        self.ended_early: set[str] = set()
+        """The actors that had turns left in a part of the plan that other parts follow."""
 
     def __call__(self, waiting: Sequence[str], *, can_wait: bool) -> str:
         while self._plan and self._plan[0][1] == 0:
@@ -195,6 +193,8 @@ class PlannedChooser:
             return actor
         if can_wait and self._patience():
             return TIME
+        if len(self._plan) > 1:
+            self.ended_early.add(actor)
         self._plan.pop(0)
         return self(waiting, can_wait=can_wait)
 

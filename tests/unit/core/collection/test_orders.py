@@ -78,12 +78,8 @@ class Run:
         self.is_watchful = mode is Mode.NOBODY
 
     async def set_up(self):
-        services = self.store.services()
-        await push_image(services, NAME, KEPT.config, KEPT.layers, tags=["kept"])
-        await push_image(services, NAME, OLD.config, OLD.layers)
-        await push_image(services, OTHER, OLD.config, OLD.layers, tags=["gone"])
-        await services.manifests.delete(OTHER, OLD.digest)
-        await services.push_blob(NAME, b"sbom config")
+        for key, content in (await objects_at_the_start()).items():
+            await self.store.storage.write(key, content)
         await self.store.time.advance(2 * 3600)
         await self.promises.give(NAME, KEPT.digest)
 
@@ -108,6 +104,24 @@ class Run:
         await self.set_up()
         await self.stage.play([actor(self) for actor in actors])
         return await self.promises.check()
+
+
+_START = {}
+
+
+async def objects_at_the_start():
+    """Return what the store of every run begins with. The first run works it out for all of them."""
+    if _START:
+        return _START
+    store = Store()
+    services = store.services()
+    await push_image(services, NAME, KEPT.config, KEPT.layers, tags=["kept"])
+    await push_image(services, NAME, OLD.config, OLD.layers)
+    await push_image(services, OTHER, OLD.config, OLD.layers, tags=["gone"])
+    await services.manifests.delete(OTHER, OLD.digest)
+    await services.push_blob(NAME, b"sbom config")
+    _START.update({key: await store.storage.read(key) for key in await store.keys()})
+    return _START
 
 
 async def client_pushes(run, services, name, image, *, tag=None, source=None):
@@ -230,25 +244,22 @@ async def test_random_orders_break_no_promise(scenario, mode):
         assert await broken_by(scenario, RandomChooser(seed), mode) == [], f"seed {seed}"
 
 
-def plans(first, second, *, before, between):
-    """Yield every order in which one runs so far, then the other so far, then the first to its end."""
-    for start in range(before):
-        for length in range(1, between, 3):
-            yield [(first, start), (second, length), (first, 10_000)]
-
-
 @pytest.mark.parametrize("scenario", ["push-again", "tag-by-manifest"])
 @pytest.mark.parametrize(
-    "orders",
-    [
-        plans("collector", "pusher", before=60, between=20),
-        plans("pusher", "collector", before=20, between=60),
-    ],
-    ids=["collector-first", "pusher-first"],
+    ("first", "second", "before", "between"), [("collector", "pusher", 60, 20), ("pusher", "collector", 20, 60)]
 )
-async def test_orders_with_two_switches_break_no_promise(scenario, orders):
-    for plan in orders:
-        assert await broken_by(scenario, PlannedChooser(plan)) == [], plan
+async def test_orders_with_two_switches_break_no_promise(scenario, first, second, before, between):
+    """One runs so far, then the other so far, then the first to its end."""
+    for start in range(before):
+        for length in range(1, between, 3):
+            plan = [(first, start), (second, length), (first, 10_000)]
+            chooser = PlannedChooser(plan)
+            assert await broken_by(scenario, chooser) == [], plan
+            if second in chooser.ended_early:
+                # It goes no further, however long it may.
+                break
+        if first in chooser.ended_early:
+            break
 
 
 async def is_found_out(scenario):
