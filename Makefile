@@ -10,6 +10,9 @@ UV := .cache/uv/bin/uv
 # uv trusts the certificates of the machine, as pip and git do, and uses the Python that is here.
 export UV_SYSTEM_CERTS := 1
 export UV_PYTHON_DOWNLOADS := never
+# Python keeps what it compiled, so the many servers that the tests start need half the time: an image of Python may
+# turn that off by this variable.
+export PYTHONDONTWRITEBYTECODE :=
 SYNC := $(UV) sync --frozen --quiet --python "$(PYTHON)"
 
 IMAGE := sohu-registry:0.1.0
@@ -108,3 +111,4 @@ lock: $(UV) ## Write uv.lock from pyproject.toml (UPGRADE=1 takes new versions)
 clean: ## Remove what the targets above made; stored images stay
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	rm -f .coverage .coverage.*
+	find core adapters config entrypoints tests -name __pycache__ -prune -exec rm -rf {} +
