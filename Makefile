@@ -36,7 +36,7 @@ PEERS ?=
 BENCH_ARGS ?=
 
 LIVE_FLAG := $(if $(REQUIRE_LIVE),--require-live)
-PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(LIVE_FLAG)
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(LIVE_FLAG)
 
 .PHONY: help setup tools run check test pythons lint format typecheck domain conformance image image-test bench docs lock clean
 
