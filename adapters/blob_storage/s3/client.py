@@ -12,11 +12,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.loaders import Loader, create_loader
 
 from adapters.blob_storage.s3.capabilities import Capabilities
 from adapters.blob_storage.s3.dialect import Dialect, md5_base64
@@ -63,7 +66,7 @@ class StoreClient:
         """
         async with AsyncExitStack() as stack:
             try:
-                session = aioboto3.Session()
+                session = _session()
                 arguments = _client_arguments(options, dialect)
                 client = await stack.enter_async_context(session.client("s3", **arguments))
                 presigner = client
@@ -163,6 +166,20 @@ class StoreClient:
 
     def _translate(self, error: BaseException, operation: str, key: str) -> Exception:
         return translate(error, driver=self.dialect.name, bucket=self.options.bucket, operation=operation, key=key)
+
+
+def _session() -> aioboto3.Session:
+    """Return a session whose service definitions are read from files once for all storages of the process."""
+    inner = get_session()
+    session = aioboto3.Session(botocore_session=inner)
+    # After aioboto3 added its own folder to the loader that the session brings.
+    inner.register_component("data_loader", _definitions(inner.get_config_variable("data_path")))
+    return session
+
+
+@cache
+def _definitions(data_path: str | None) -> Loader:
+    return create_loader(data_path)
 
 
 def _before_sign(dialect: Dialect) -> Any:
