@@ -11,6 +11,8 @@ from tests.support.limited_s3 import limited_s3
 from tests.support.s3_servers import moto_endpoint, stored_in
 
 BUCKET = "contract"
+PAGE_ENTRIES = 100
+"""On a page of the limited store, which answers with fewer entries than the 1,000 that it is asked for."""
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def endpoint():
 
 @pytest.fixture(scope="module")
 def limited(endpoint):
-    with limited_s3(endpoint) as (url, _):
+    with limited_s3(endpoint, page_entries_max=PAGE_ENTRIES) as (url, _):
         yield url
 
 
@@ -68,8 +70,9 @@ class TestS3BlobStorage(BlobStorageContract):
 
 
 class TestS3BlobStorageOnLimitedStore(BlobStorageContract):
-    """Without DeleteObjects, conditional writes, copies of parts and listings of uploads."""
+    """Without DeleteObjects, conditional writes, copies of parts and listings of uploads, and with short pages."""
 
+    MANY = PAGE_ENTRIES + 10  # Each key costs a request of its own to write and another to delete.
     TELLS_MD5 = True
     HAS_REDIRECTS = True
 

@@ -1,6 +1,7 @@
 """A proxy before an S3 server that refuses what Google's store and older MinIO and Ceph refuse."""
 
 import http.client
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -23,18 +24,27 @@ class LimitedS3(ThreadingHTTPServer):
         refused: names of requests, as in `ALL_REFUSALS`; or `DeleteObjects without Content-MD5`.
         status: the status of a refusal.
         code: its error code.
+        page_entries_max: the most entries on a page of a listing, even if the client asks for more. `upstream` must
+            not check signatures, because the signature covers the number that the client asks for.
     """
 
     daemon_threads = True
 
     def __init__(
-        self, upstream: str, refused: AbstractSet[str], *, status: int = 501, code: str = "NotImplemented"
+        self,
+        upstream: str,
+        refused: AbstractSet[str],
+        *,
+        status: int = 501,
+        code: str = "NotImplemented",
+        page_entries_max: int | None = None,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = upstream
         self.refused = refused
         self.status = status
         self.code = code
+        self.page_entries_max = page_entries_max
         self.counts: Counter[str] = Counter()
 
 
@@ -55,13 +65,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
         upstream = http.client.HTTPConnection(self.server.upstream, timeout=30)
-        upstream.request(self.command, self.path, body or None, headers)
+        upstream.request(self.command, self._path_upstream(), body or None, headers)
         answer = upstream.getresponse()
         content = answer.read()
         kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP}
         length = answer.getheader("Content-Length") if self.command == "HEAD" else None
         self._answer(answer.status, kept, content, length)
         upstream.close()
+
+    def _path_upstream(self) -> str:
+        most = self.server.page_entries_max
+        if most is None:
+            return self.path
+        return re.sub(r"(?<=[?&]max-keys=)\d+", lambda asked: str(min(int(asked[0]), most)), self.path)
 
     def _names(self) -> set[str]:
         query = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
@@ -92,10 +108,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def limited_s3(
-    endpoint: str, refused: AbstractSet[str] = ALL_REFUSALS, *, status: int = 501, code: str = "NotImplemented"
+    endpoint: str,
+    refused: AbstractSet[str] = ALL_REFUSALS,
+    *,
+    status: int = 501,
+    code: str = "NotImplemented",
+    page_entries_max: int | None = None,
 ) -> Iterator[tuple[str, LimitedS3]]:
     """Run the proxy before an endpoint; yield its URL and itself."""
-    server = LimitedS3(urlsplit(endpoint).netloc, refused, status=status, code=code)
+    server = LimitedS3(urlsplit(endpoint).netloc, refused, status=status, code=code, page_entries_max=page_entries_max)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
