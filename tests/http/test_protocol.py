@@ -97,7 +97,7 @@ async def test_broken_chunks_are_an_enveloped_400(guarded, chunk):
 
 async def test_expectations_are_met_or_refused(guarded):
     server = await guarded()
-    head = b"PUT /v2/a/manifests/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: %b\r\n\r\nx"
+    head = b"PUT /v2/a/manifests/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\nExpect: %b\r\n\r\nx"
     assert (await server.exchange(head % b"100-continue")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 ")
     assert (await refusal(server, head % b"tea"))[0] == 417
     assert (await refusal(server, (head % b"tea").replace(b"/x", b"/%0a")))[0] == 417
@@ -118,7 +118,8 @@ async def test_expectations_are_met_or_refused(guarded):
 async def test_encoded_control_characters_reach_no_header(guarded, target):
     server = await guarded()
     for method in (b"GET", b"OPTIONS", b"DELETE", b"CONNECT"):
-        answer = await server.exchange(method + b" " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = method + b" " + target + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        answer = await server.exchange(head)
         assert b"\r\nSet-Cookie" not in answer
         assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200 OK", b"HTTP/1.0 4"))
 
