@@ -1,10 +1,11 @@
 """Options and fixtures that every folder of tests shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.tools import ToolMissingError, find_tool
 
 pytest_plugins = ["tests.support.mariadb_fixtures"]
@@ -22,6 +23,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that wait longest for others, so that no process is left with one of these at the end."""
     items.sort(key=lambda item: (item.get_closest_marker("image") is None, item.get_closest_marker("e2e") is None))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let botocore trust one authority: reading those of the machine takes longer than most tests of a bucket."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_CA_BUNDLE", str(Authority(tmp_path_factory.mktemp("authority")).path))
+        yield
 
 
 @pytest.fixture(scope="session")

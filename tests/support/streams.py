@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterable
+from functools import lru_cache
 from typing import TypeVar
 
 from core.ports.blob_storage import BlobStorage
@@ -9,6 +10,7 @@ from core.ports.blob_storage import BlobStorage
 T = TypeVar("T")
 
 
+@lru_cache(maxsize=4)
 def payload(size: int, seed: int = 0) -> bytes:
     """Bytes that no text codec takes and that repeat nowhere."""
     return random.Random(seed).randbytes(size)
