@@ -1,13 +1,16 @@
 """`tls=` of the DSN against servers with and without a certificate."""
 
+import asyncio
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from adapters.catalog_index.go_dsn import MySqlAddress, TlsMode, parse_go_dsn
-from adapters.catalog_index.mysql.connections import Connections
+from adapters.catalog_index.mysql.connections import Connections, Session
 from core.errors import StorageUnavailableError
 from tests.support.mariadb import Database, MariaDbServer
 from tests.support.mariadb_fixtures import run_server
@@ -46,6 +49,69 @@ async def test_connection_is_encrypted(tls_address, mode):
     [(_, version)] = await connections.work(lambda session: session.rows("SHOW STATUS LIKE 'Ssl_version'"))
     assert version.startswith("TLS")
     await connections.aclose()
+
+
+def open_sockets() -> set[str]:
+    """Return the sockets of this process."""
+    targets = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            targets.add(str(descriptor.readlink()))
+        except FileNotFoundError:
+            # The descriptor of the listing itself.
+            continue
+    return {target for target in targets if target.startswith("socket:")}
+
+
+async def test_end_waits_until_encrypted_connections_are_closed(tls_address):
+    before = open_sockets()
+    connections = Connections(replace(tls_address, tls=TlsMode.PREFERRED), size=2, retry_seconds=1)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(connections.work(lambda session: session.rows("SELECT SLEEP(0.1)")))
+    assert len(open_sockets() - before) == 2
+    await connections.aclose()
+    assert open_sockets() <= before
+
+
+async def test_lent_connection_is_closed_when_it_comes_back(tls_address):
+    before = open_sockets()
+    connections = Connections(replace(tls_address, tls=TlsMode.PREFERRED), size=1, retry_seconds=1)
+
+    async def end_in_between(session: Session) -> None:
+        await session.run("SELECT 1")
+        await connections.aclose()
+
+    await connections.work(end_in_between)
+    assert open_sockets() <= before
+
+
+async def test_end_does_not_wait_for_a_server_that_hangs(tls_address, server):
+    before = open_sockets()
+    connections = Connections(replace(tls_address, tls=TlsMode.PREFERRED), size=1, retry_seconds=1)
+    await connections.work(lambda session: session.rows("SELECT 1"))
+    server.send(signal.SIGSTOP)
+    try:
+        await connections.aclose()
+        await until_closed(before)
+    finally:
+        server.send(signal.SIGCONT)
+
+
+async def test_encrypted_connection_whose_statement_hangs_is_cut_off(tls_address):
+    before = open_sockets()
+    hasty = replace(tls_address, tls=TlsMode.PREFERRED, statement_seconds=0.2)
+    connections = Connections(hasty, size=1, retry_seconds=1)
+    with pytest.raises(StorageUnavailableError, match="does not answer in time"):
+        await connections.work(lambda session: session.run("SELECT SLEEP(60)"))
+    await until_closed(before)
+
+
+async def until_closed(before: set[str]) -> None:
+    """Let asyncio close what was cut off, which takes it two rounds and no answer."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert open_sockets() <= before
 
 
 async def test_unknown_certificate_is_refused(tls_address):

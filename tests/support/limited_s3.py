@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
@@ -64,14 +64,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(self.server.status, {}, f"<Error><Code>{self.server.code}</Code></Error>".encode())
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
-        upstream = http.client.HTTPConnection(self.server.upstream, timeout=30)
-        upstream.request(self.command, self._path_upstream(), body or None, headers)
-        answer = upstream.getresponse()
-        content = answer.read()
+        # Closed also where the client has gone before the answer.
+        with closing(http.client.HTTPConnection(self.server.upstream, timeout=30)) as upstream:
+            upstream.request(self.command, self._path_upstream(), body or None, headers)
+            answer = upstream.getresponse()
+            content = answer.read()
         kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP}
         length = answer.getheader("Content-Length") if self.command == "HEAD" else None
         self._answer(answer.status, kept, content, length)
-        upstream.close()
 
     def _path_upstream(self) -> str:
         most = self.server.page_entries_max

@@ -6,6 +6,7 @@ Debian's `mariadb-server` gives the programs; nothing of the machine's own serve
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -122,6 +123,12 @@ class MariaDbServer:
             self._process.kill()
             self._process.wait(timeout=30)
             self._process = None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, for example SIGSTOP, to let it accept connections and answer nothing."""
+        if self._process is None:
+            raise RuntimeError("not running")
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         """End it in good order."""

@@ -24,6 +24,8 @@ _STALE: Final = frozenset({0, 1053, 1927, 2006, 2013, 2055, 4031})
 _CONFLICT: Final = frozenset({1020, 1205, 1213})
 """Another transaction was in the way: changed row, lock wait timeout, deadlock."""
 _RETRY_DELAYS: Final = (0.0, 0.05, 0.2, 0.5)
+_GOODBYE_SECONDS: Final = 1.0
+"""How long a server may take to end its side of an encrypted connection; then the connection is cut off."""
 TABLE_MISSING: Final = 1146
 RIGHTS_MISSING: Final = frozenset({1044, 1142, 1143, 1227})
 _TEXTS: Final = {
@@ -136,30 +138,28 @@ class Connections:
         raise StorageUnavailableError(f"MySQL at {self._address.place} keeps breaking off")
 
     async def aclose(self) -> None:
-        """Say goodbye on the connections that are not lent; a lent one is closed when it comes back."""
+        """End the connections that are not lent, and wait until they are closed; a lent one ends when it comes back."""
         self._is_closed = True
         while self._idle:
-            connection = self._idle.pop()
-            try:
-                await connection.ensure_closed()
-            except OSError:
-                # The server went first.
-                connection.close()
+            await _leave(self._idle.pop())
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
         async with self._slots:
             connection = self._idle.pop() if self._idle else await self._connect()
+            writer = _writer(connection)
             is_sound = False
             try:
                 yield Session(connection, statement_seconds=self._address.statement_seconds)
                 is_sound = True
             finally:
                 # Also when cancelled: half an answer may be waiting in the socket.
-                if is_sound and not self._is_closed:
-                    self._idle.append(connection)
+                if not is_sound:
+                    _cut_off(connection, writer)
+                elif self._is_closed:
+                    await _leave(connection)
                 else:
-                    connection.close()
+                    self._idle.append(connection)
 
     async def _connect(self) -> Any:
         async with self._gate.attempt():
@@ -185,10 +185,11 @@ class Connections:
             # Notes ("table exists") would become Python warnings.
             init_command="SET sql_notes = 0",
         )
+        writer = _writer(connection)
         try:
             await self._require_tls(connection)
         except BaseException:
-            connection.close()
+            _cut_off(connection, writer)
             raise
         return connection
 
@@ -203,7 +204,8 @@ class Connections:
 
     def _drop_idle(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            connection = self._idle.pop()
+            _cut_off(connection, _writer(connection))
 
     def _translate(self, error: BaseException) -> StorageUnavailableError:
         code = error_code(error)
@@ -222,6 +224,30 @@ class MySqlError(StorageUnavailableError):
     def __init__(self, message: str, *, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+async def _leave(connection: Any) -> None:
+    """Say goodbye, and wait until the connection is closed: with TLS, that takes an answer of the server."""
+    writer = _writer(connection)
+    try:
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await connection.ensure_closed()
+            await writer.wait_closed()
+    except OSError:
+        # The server went first, or does not answer.
+        _cut_off(connection, writer)
+
+
+def _cut_off(connection: Any, writer: asyncio.StreamWriter) -> None:
+    """Close a connection at once, also where the server does not answer."""
+    connection.close()
+    writer.transport.abort()
+
+
+def _writer(connection: Any) -> asyncio.StreamWriter:
+    # aiomysql offers no way to wait for the end of a connection, and forgets the writer of one that it closed itself.
+    writer: asyncio.StreamWriter = connection._writer  # noqa: SLF001
+    return writer
 
 
 def _tls_context(mode: TlsMode) -> ssl.SSLContext | None:
