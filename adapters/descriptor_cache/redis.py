@@ -63,14 +63,21 @@ class RedisDescriptorCache(DescriptorCache):
         options: where it is.
         clock: monotonic seconds.
         on_error: called for each operation that failed.
+        operation_seconds: how long one may take, a new connection included.
     """
 
     name = "redis"
 
     def __init__(
-        self, options: RedisOptions, *, clock: Callable[[], float], on_error: Callable[[], None] = _ignore
+        self,
+        options: RedisOptions,
+        *,
+        clock: Callable[[], float],
+        on_error: Callable[[], None] = _ignore,
+        operation_seconds: float = OPERATION_SECONDS_MAX,
     ) -> None:
         self._options = options
+        self._operation_seconds = operation_seconds
         self._clock = clock
         self._on_error = on_error
         self._breaker = CircuitBreaker(clock)
@@ -78,6 +85,7 @@ class RedisDescriptorCache(DescriptorCache):
         self._client: Redis | None = None
         self._untold: dict[Forgotten, object] = {}
         self._telling: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
         self._believes_from = float("-inf")
 
     @override
@@ -162,13 +170,17 @@ class RedisDescriptorCache(DescriptorCache):
 
     async def _tell_untold(self) -> bool:
         """Forget what is still to be forgotten; return whether Redis knows of all of it."""
-        while batch := list(islice(self._untold.items(), _BATCH)):
-            if await self._carry_out([command for each, _ in batch for command in _forgetting(*each)]) is None:
-                return False
-            for each, mark in batch:
-                # What was to be forgotten once more meanwhile is still to be told.
-                if self._untold.get(each) is mark:
-                    del self._untold[each]
+        if not self._untold:
+            return True
+        # One after the other: a command on its way must not take away what is put after another one was answered.
+        async with self._turn:
+            while batch := list(islice(self._untold.items(), _BATCH)):
+                if await self._carry_out([command for each, _ in batch for command in _forgetting(*each)]) is None:
+                    return False
+                for each, mark in batch:
+                    # What was to be forgotten once more meanwhile is still to be told.
+                    if self._untold.get(each) is mark:
+                        del self._untold[each]
         return True
 
     async def _carry_out(self, commands: Sequence[Command], *, is_whole: bool = True) -> list[Any] | None:
@@ -177,7 +189,7 @@ class RedisDescriptorCache(DescriptorCache):
             return None
         was_open = self._breaker.is_open
         try:
-            async with asyncio.timeout(OPERATION_SECONDS_MAX), self._client.pipeline(transaction=is_whole) as pipe:
+            async with asyncio.timeout(self._operation_seconds), self._client.pipeline(transaction=is_whole) as pipe:
                 for command in commands:
                     pipe.pipeline_execute_command(*command)  # type: ignore[no-untyped-call] # theirs
                 replies: list[Any] = await pipe.execute()

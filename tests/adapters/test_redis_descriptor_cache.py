@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.e2e
 
 NAME, OTHER = RepositoryName("team/app"), RepositoryName("other")
 DIGEST = Digest.of(b"x")
+patient_cache = partial(RedisDescriptorCache, operation_seconds=30.0)
+"""For tests whose Redis answers: on a busy machine that may take longer than it pays off."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def options_for(server, **changes):
 
 @pytest.fixture
 async def cache(server, clock):
-    async with RedisDescriptorCache(options_for(server), clock=clock.clock) as cache:
+    async with patient_cache(options_for(server), clock=clock.clock) as cache:
         yield cache
 
 
@@ -141,7 +144,7 @@ async def test_two_processes_agree_with_a_model(server, clock, seed):
     chance = random.Random(seed)
     names, digests = [NAME, OTHER, RepositoryName("third")], [Digest.of(bytes([number])) for number in range(3)]
     model: dict[tuple[RepositoryName, Digest], int] = {}
-    caches = [RedisDescriptorCache(options_for(server), clock=clock.clock) for _ in range(2)]
+    caches = [patient_cache(options_for(server), clock=clock.clock) for _ in range(2)]
     async with caches[0], caches[1]:
         for _ in range(120):
             one, name, digest = chance.choice(caches), chance.choice(names), chance.choice(digests)
@@ -190,6 +193,29 @@ async def test_what_was_put_after_forgetting_is_kept(cache):
     assert await cache.get(NAME, DIGEST) == 5
 
 
+class HeldUp(RedisDescriptorCache):
+    """Keeps back the first commands until it is released."""
+
+    released: asyncio.Event | None = None
+
+    async def _carry_out(self, commands, **options):
+        if self.released is None:
+            self.released = asyncio.Event()
+            await self.released.wait()
+        return await super()._carry_out(commands, **options)
+
+
+async def test_command_to_forget_that_is_late_takes_nothing_away(server, clock):
+    async with HeldUp(options_for(server), clock=clock.clock, operation_seconds=30.0) as cache:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(cache.forget(NAME, DIGEST))
+            await asyncio.sleep(0)
+            put = group.create_task(cache.put(NAME, DIGEST, 5))
+            await asyncio.wait([put], timeout=0.3)
+            cache.released.set()
+        assert await cache.get(NAME, DIGEST) == 5
+
+
 async def test_key_of_another_kind_is_a_miss(server, cache):
     with server.client() as client:
         client.set(f"blobs::{DIGEST}", "a text")
@@ -201,7 +227,7 @@ async def test_key_of_another_kind_is_a_miss(server, cache):
 async def test_redis_may_be_killed_and_start_again(tool, clock, caplog):
     errors = []
     with RedisServer(tool("redis-server")) as server:
-        cache = RedisDescriptorCache(options_for(server), clock=clock.clock, on_error=lambda: errors.append(1))
+        cache = patient_cache(options_for(server), clock=clock.clock, on_error=lambda: errors.append(1))
         async with cache:
             await cache.put(NAME, DIGEST, 5)
             server.kill()
@@ -274,7 +300,7 @@ async def test_what_could_not_be_forgotten_is_not_believed_later(tool, clock):
 
 async def test_too_much_to_forget_means_to_believe_nothing(server, clock, monkeypatch):
     monkeypatch.setattr(module, "_UNTOLD_MAX", 3)
-    async with RedisDescriptorCache(options_for(server), clock=clock.clock) as cache:
+    async with patient_cache(options_for(server), clock=clock.clock) as cache:
         await cache.put(NAME, DIGEST, 5)
         monkeypatch.setattr(cache._breaker, "allows", lambda: False)
         for number in range(4):
@@ -286,7 +312,7 @@ async def test_too_much_to_forget_means_to_believe_nothing(server, clock, monkey
 
 
 async def test_cache_that_is_not_open_knows_nothing(server, clock):
-    cache = RedisDescriptorCache(options_for(server), clock=clock.clock)
+    cache = patient_cache(options_for(server), clock=clock.clock)
     await cache.put(NAME, DIGEST, 5)
     assert await cache.get(NAME, DIGEST) is None
 
@@ -294,11 +320,11 @@ async def test_cache_that_is_not_open_knows_nothing(server, clock):
 async def test_wrong_password_is_a_miss_and_never_logged(tool, clock, caplog):
     caplog.set_level(logging.DEBUG)
     with RedisServer(tool("redis-server"), "--requirepass", "right-password") as server:
-        wrong = RedisDescriptorCache(options_for(server, password="hunter2"), clock=clock.clock)
+        wrong = patient_cache(options_for(server, password="hunter2"), clock=clock.clock)
         async with wrong:
             await wrong.put(NAME, DIGEST, 5)
             assert await wrong.get(NAME, DIGEST) is None
-        right = RedisDescriptorCache(options_for(server, password="right-password", db=3), clock=clock.clock)
+        right = patient_cache(options_for(server, password="right-password", db=3), clock=clock.clock)
         async with right:
             await right.put(NAME, DIGEST, 5)
             assert await right.get(NAME, DIGEST) == 5
@@ -311,7 +337,7 @@ async def test_wrong_password_is_a_miss_and_never_logged(tool, clock, caplog):
 @pytest.mark.parametrize("protocol", [2, 3])
 async def test_both_protocols_are_spoken(server, clock, protocol):
     options = options_for(server, protocol=protocol, client_name="registry-1", retries_max=2, connections_max=2)
-    async with RedisDescriptorCache(options, clock=clock.clock) as cache:
+    async with patient_cache(options, clock=clock.clock) as cache:
         await cache.put(NAME, DIGEST, 5)
         async with asyncio.TaskGroup() as group:
             asked = [group.create_task(cache.get(NAME, DIGEST)) for _ in range(50)]
@@ -329,13 +355,13 @@ async def test_sentinels_tell_who_is_the_master(tool, clock):
         RedisServer(program, sentinel=f"sentinel monitor images 127.0.0.1 {master.port} 1\n") as sentinel,
     ):
         known = options_for(sentinel, master_name="images")
-        async with RedisDescriptorCache(known, clock=clock.clock) as cache:
+        async with patient_cache(known, clock=clock.clock) as cache:
             await cache.put(NAME, DIGEST, 5)
             assert await cache.get(NAME, DIGEST) == 5
         with master.client() as client:
             assert client.exists(f"blobs::{DIGEST}")
         unknown = options_for(sentinel, master_name="others")
-        async with RedisDescriptorCache(unknown, clock=clock.clock) as cache:
+        async with patient_cache(unknown, clock=clock.clock) as cache:
             await cache.put(NAME, DIGEST, 5)
             assert await cache.get(NAME, DIGEST) is None
 
@@ -352,7 +378,7 @@ async def test_tls_is_checked_both_ways(tool, clock, tmp_path):
     nameless = replace(trusted, certificate=None, key=None)
     with RedisServer(tool("redis-server"), *map(str, words), plain=False) as server:
         for tls, known in ((trusted, 5), (untrusted, None), (nameless, None)):
-            async with RedisDescriptorCache(options_for(server, tls=tls), clock=clock.clock) as cache:
+            async with patient_cache(options_for(server, tls=tls), clock=clock.clock) as cache:
                 await cache.put(NAME, DIGEST, 5)
                 assert await cache.get(NAME, DIGEST) == known
 

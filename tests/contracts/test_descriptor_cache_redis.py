@@ -25,7 +25,8 @@ def server(tool):
 def redis_cache(server):
     with server.client() as client:
         client.flushall()
-    return RedisDescriptorCache(RedisOptions(servers=(("127.0.0.1", server.port),)), clock=time.monotonic)
+    options = RedisOptions(servers=(("127.0.0.1", server.port),))
+    return RedisDescriptorCache(options, clock=time.monotonic, operation_seconds=30.0)
 
 
 class TestRedisDescriptorCache(DescriptorCacheContract):
