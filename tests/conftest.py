@@ -4,9 +4,14 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.certificates import Authority
 from tests.support.tools import ToolMissingError, find_tool
+
+# How fast this machine makes examples is no property of the code.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 pytest_plugins = ["tests.support.mariadb_fixtures"]
 

@@ -198,7 +198,7 @@ def test_secrets_in_lines_are_hidden(logs: Logs, formatter: LogFormatter) -> Non
     assert "hunter2" not in logs.stderr.getvalue()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(text=st.text(), formatter=st.sampled_from(LogFormatter))
 def test_nobody_can_forge_a_line(logs: Logs, text: str, formatter: LogFormatter) -> None:
     fresh = Logs().configure(formatter=formatter)
