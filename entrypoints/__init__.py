@@ -1,1 +1,1 @@
-"""How the world reaches the registry: the `registry` command and the HTTP server."""
+"""Entry points of the registry: the `registry` command and the HTTP server."""

@@ -1,4 +1,4 @@
-"""Telling the audit log what was done, whether or not it can be written."""
+"""Audit records of actions that are already done, kept even when the audit log is unavailable."""
 
 import logging
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _logger = logging.getLogger(__name__)
 
 
 async def record_or_tell(log: AuditLog, event: AuditEvent) -> None:
-    """Record what was done already; where that cannot be, the event goes where errors go, so that it is not lost."""
+    """Record an action that is already done; on failure, write the event to the error log, so that it is not lost."""
     try:
         await log.record(event)
     except AuditUnavailableError as error:
@@ -22,11 +22,11 @@ async def record_or_tell(log: AuditLog, event: AuditEvent) -> None:
 
 
 class AuditTrail:
-    """Tells what the registry does by its own rules, without a request.
+    """Audit records of changes that the registry makes by its own rules, without a request.
 
     Args:
-        log: where events go.
-        now: tells the time, UTC-aware.
+        log: destination of the events.
+        now: returns the current time, UTC-aware.
     """
 
     def __init__(self, log: AuditLog, *, now: Callable[[], datetime]) -> None:
@@ -34,7 +34,7 @@ class AuditTrail:
         self._now = now
 
     async def tell_retention(self, plan: RetentionPlan, *, by: str) -> None:
-        """Tell of each tag that retention has deleted."""
+        """Record one event for each tag that retention deleted."""
         for state in plan.removed:
             event = AuditEvent(
                 at=self._now(),

@@ -1,7 +1,7 @@
 """The `registry` command.
 
-`registry config.yml` without a subcommand serves, as the registry of Sohu did; distribution's `registry serve
-config.yml` does the same. Errors are lines on stderr, never tracebacks; `exit_codes` has the table.
+`registry config.yml` without a subcommand serves, as Sohu's registry did; distribution's `registry serve config.yml`
+does the same. Errors are printed as lines on stderr, never as tracebacks; `exit_codes` lists the exit codes.
 """
 
 import os
@@ -20,7 +20,7 @@ from entrypoints.exit_codes import ExitCode, exit_code_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code; usage errors leave by `SystemExit(2)`, as argparse does."""
+    """Run the command and return its exit code; usage errors raise `SystemExit(2)`, as in argparse."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     if words[:1] == ["help"]:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"registry: {error}\n")
         return exit_code_of(error)
     except BrokenPipeError:
-        # The reader of a pipe (`| head`) has gone. What is still buffered has nowhere to go either.
+        # The reader of the pipe (`| head`) is gone. Discard the buffered output, or the flush at exit fails too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILURE
     return code

@@ -1,4 +1,4 @@
-"""A garbage collector as the command and the server make it."""
+"""Construction of a garbage collector, shared by the command and the server."""
 
 import asyncio
 import secrets
@@ -31,12 +31,12 @@ def new_collector(
 
     Args:
         container: the registry.
-        options: what is asked for.
-        rates: what it may use of the store.
-        observe: is told how far it is.
-        goes_on: asked now and then; False ends the run where it is.
-        before: what is done before it looks for garbage.
-        vigil: what this process saw of the rounds of another collector, while it waited.
+        options: the requested kind of collection.
+        rates: limits on requests to the store and on bytes read.
+        observe: called with the progress of the run.
+        goes_on: called regularly; False ends the run early.
+        before: hooks that run before the search for garbage.
+        vigil: observations of another collector's rounds, made while this process waited for the lease.
     """
     return container.collector(
         budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep),
@@ -57,7 +57,7 @@ def new_collector(
 
 
 def numbers_of(report: CollectionReport) -> dict[str, float | str]:
-    """Return the numbers of a report, for a line of the log."""
+    """Return the numbers of a report as fields for a log line."""
     names = (
         *("repositories", "manifests", "tags", "blobs", "manifests_removed", "layer_links_removed"),
         *("other_links_removed", "blobs_removed", "bytes_removed", "spared", "blobs_held", "problem_count"),

@@ -1,4 +1,4 @@
-"""What the `registry` command exits with: one table from errors to codes."""
+"""Exit codes of the `registry` command: one table from errors to codes."""
 
 from enum import IntEnum
 from typing import Final
@@ -8,18 +8,18 @@ from core.errors import RegistryError, StorageError, UnknownError
 
 
 class ExitCode(IntEnum):
-    """Exit codes; scripts rely on them."""
+    """Exit codes. Scripts rely on them."""
 
     OK = 0
     FAILURE = 1
-    """The configuration is wrong, or anything that has no code of its own."""
+    """Invalid configuration, or any error without a code of its own."""
     USAGE = 2
     NOT_FOUND = 3
     STORAGE = 4
     DAMAGE = 5
-    """A check found something that somebody has to look after."""
+    """A check found damage that needs an operator."""
     REPAIRED = 6
-    """A check found damage, and repaired all of it."""
+    """A check found damage and repaired all of it."""
 
 
 _CODES: Final[dict[type[BaseException], ExitCode]] = {
@@ -31,5 +31,5 @@ _CODES: Final[dict[type[BaseException], ExitCode]] = {
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """Return the code of the nearest class of `error` that has one."""
+    """Return the code of the nearest class in the MRO of `error` that has one."""
     return next((_CODES[cls] for cls in type(error).__mro__ if cls in _CODES), ExitCode.FAILURE)

@@ -1,4 +1,4 @@
-"""How far a long job is, on stderr: one line drawn over and over on a terminal, a line now and then elsewhere."""
+"""Progress of a long job on stderr: one redrawn line on a terminal, occasional lines elsewhere."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Final, TextIO
 _TERMINAL_SECONDS: Final = 0.2
 _LOG_SECONDS: Final = 30.0
 _WINDOW_SECONDS: Final = 20.0
-"""The rate is that of so long: shorter, it jumps; longer, it tells of what was."""
+"""Window over which the rate is averaged. A shorter one makes the rate jump; a longer one makes it stale."""
 _BAR_WIDTH: Final = 24
 _LINE_WIDTH: Final = 110
 _UNIT: Final = 1024
@@ -17,22 +17,22 @@ _ERASE: Final = "\r\x1b[K"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """How much is done, and of how much."""
+    """Amount of work done, and the total."""
 
     done: int
     total: int | None = None
-    """About how much there is in all, or None where nobody knows."""
+    """Estimated total, or None if unknown."""
     is_bytes: bool = True
-    """Whether it is bytes that are counted, and not things."""
+    """Whether the amounts are bytes; otherwise they are counts of items."""
 
 
 class ProgressDisplay:
-    """Shows measures of one job; cheap to call thousands of times a second.
+    """Display of the progress of one job; cheap enough to call thousands of times a second.
 
     Args:
-        stream: where to, usually stderr.
-        clock: tells seconds, from any beginning.
-        is_quiet: show no progress at all; other lines still come.
+        stream: output, usually stderr.
+        clock: returns seconds from an arbitrary start.
+        is_quiet: hide progress; other lines are still printed.
     """
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float], is_quiet: bool = False) -> None:
@@ -46,7 +46,7 @@ class ProgressDisplay:
         self._samples: deque[tuple[float, int]] = deque([(self._drawn_at, 0)])
 
     def show(self, measure: Measure, text: str) -> None:
-        """Show how far the job is, and what it is at, if the last time is long enough ago."""
+        """Show the progress and the current item, unless the last update was too recent."""
         now = self._clock()
         if self._is_quiet or now - self._drawn_at < self._interval:
             return
@@ -63,13 +63,13 @@ class ProgressDisplay:
         self._stream.flush()
 
     def line(self, text: str) -> None:
-        """Write a line that stays, above what is being drawn."""
+        """Write a permanent line above the progress line."""
         self.clear()
         self._stream.write(text + "\n")
         self._stream.flush()
 
     def clear(self) -> None:
-        """Remove what is drawn; to be called at the end."""
+        """Remove the progress line; call this at the end."""
         if self._is_drawn:
             self._stream.write(_ERASE)
             self._is_drawn = False
@@ -80,7 +80,7 @@ class ProgressDisplay:
 
 
 def bar(measure: Measure) -> str:
-    """Draw how much of a known total is done."""
+    """Return a bar that shows the completed share, or an empty string if the total is unknown."""
     if not measure.total:
         return ""
     filled = round(_BAR_WIDTH * min(1.0, measure.done / measure.total))
@@ -88,7 +88,7 @@ def bar(measure: Measure) -> str:
 
 
 def describe(measure: Measure, rate: float) -> str:
-    """Say how much is done, how fast it goes and how long it will take."""
+    """Return the amount done, the rate and the estimated time left."""
     amount = format_bytes if measure.is_bytes else str
     said = [amount(measure.done)]
     if measure.total is not None:
@@ -101,7 +101,7 @@ def describe(measure: Measure, rate: float) -> str:
 
 
 def format_bytes(size: int) -> str:
-    """Write a number of bytes as people read it: `1.5 GiB`."""
+    """Return a number of bytes in a human-readable form: `1.5 GiB`."""
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < _UNIT:
@@ -111,7 +111,7 @@ def format_bytes(size: int) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Write a time as `2:05` or `3:00:00`."""
+    """Return a duration as `2:05` or `3:00:00`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,7 +1,7 @@
-"""What changes while the registry serves: a new configuration, new certificates, new files of users and keys.
+"""Reload of the configuration, certificates, and files of users and keys while the registry serves.
 
-A reload comes by SIGHUP, for everything, or because a file has other content, for the part that reads it. Each part
-either takes its new version whole or refuses it with one line in the log, and then the old one stays.
+SIGHUP reloads everything; a file whose content has changed reloads the parts that read it. Each part either applies its
+new version completely, or rejects it with one log line and keeps the old version.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from entrypoints.watch import FileWatch
 _logger = logging.getLogger(__name__)
 
 WATCH_SECONDS: Final = 5.0
-"""How often the files are looked at."""
+"""Interval between two checks of the files."""
 LIVE_KEYS: Final = (
     "http.headers",
     "http.tls.",
@@ -27,17 +27,17 @@ LIVE_KEYS: Final = (
     "storage.delete.",
     "storage.maintenance.readonly.",
 )
-"""Keys (those that end in a dot or a bracket: sections and lists) that change while serving; parts add theirs."""
+"""Keys that can change without a restart; a final dot or bracket marks a section or list. Parts add their own keys."""
 
 
 class Reloadable(Protocol):
-    """A part that can read its files anew."""
+    """A part that can reload its files."""
 
     async def reload(self) -> None:
-        """Take over what the files now say, or leave everything as it is.
+        """Apply the current content of the files, or change nothing.
 
         Raises:
-            ConfigError: they cannot be used.
+            ConfigError: the files are invalid.
         """
 
 
@@ -50,22 +50,22 @@ class _Part:
 
 @dataclass
 class Reloader:
-    """Keeps a server in step with its files; one per process."""
+    """Reloads the parts of a server when their files change or on request; one per process."""
 
     loaded: Loaded
-    """The configuration in force: at first the one that the process began with."""
+    """The configuration in force; initially the one that the process started with."""
     load: Callable[[], Loaded]
-    """Reads the configuration anew, or raises `ConfigError`."""
+    """Reads the configuration again, or raises `ConfigError`."""
     appliers: list[Callable[[Settings], None]] = field(default_factory=list)
-    """Take over new settings; they do not fail."""
+    """Functions that apply new settings; they must not fail."""
     watch: FileWatch = field(default_factory=FileWatch)
-    """Knows the files as `loaded` was made from them, if it saw them then."""
+    """Content of the files, if the watch saw them when `loaded` was read."""
     speaks: bool = True
-    """Whether it logs what all processes of a server do alike; one of them speaks for all."""
+    """Whether to log events that all processes of a server share; true in one of the processes."""
     reloaded: Callable[[], None] = lambda: None
-    """Called whenever what was asked for by `ask` has been done."""
+    """Called after each reload that `ask` requested."""
     live_keys: list[str] = field(default_factory=lambda: list(LIVE_KEYS))
-    """What `appliers` and parts can change; whatever else differs is told to need a restart."""
+    """Keys that `appliers` and parts can change; a change of any other key is logged as needing a restart."""
 
     def __post_init__(self) -> None:
         self._begun = self.loaded
@@ -78,22 +78,23 @@ class Reloader:
         return self.loaded.settings
 
     def register(self, name: str, part: Reloadable, *, files: Callable[[], Iterable[str]]) -> None:
-        """Reload a part as well: after SIGHUP, after the configuration, and when one of its files changes.
+        """Reload `part` too: after SIGHUP, after the configuration changes, and when one of its files changes.
 
         Args:
-            name: for the log.
-            part: what to reload; it may read `settings`.
-            files: asked each time, because a new configuration may name others.
+            name: name of the part in the log.
+            part: part to reload; it may read `settings`.
+            files: returns the paths to watch. Called at each check, because a new configuration may name other files.
         """
         self._parts.append(_Part(name, part.reload, files))
 
     def ask(self) -> None:
-        """Reload everything soon (the handler of SIGHUP)."""
+        """Request a reload of everything (the SIGHUP handler)."""
         self._asked.set()
 
     async def run(self, interval_seconds: float = WATCH_SECONDS) -> None:
-        """Watch the files and wait to be asked, for ever."""
-        # A process that replaces another one begins with what the server began with.
+        """Watch the files and handle reload requests, forever."""
+        # A replacement worker starts with the configuration that the server started with; catch up with the files
+        # first.
         await self._reload(await self._changed_parts())
         while True:
             try:
@@ -103,13 +104,13 @@ class Reloader:
                 await self._reload(await self._changed_parts())
                 continue
             self._asked.clear()
-            # What is read now is not read again because it changed.
+            # Record the content that is about to be read, so that the next check does not read it again.
             await self._changed_parts()
             await self._reload(self._parts)
             self.reloaded()
 
     async def _changed_parts(self) -> Sequence[_Part]:
-        # Another part may be registered while the files are read; its turn comes.
+        # A part registered while the files are read is checked the next time.
         files = [(part, set(part.files())) for part in self._parts]
         changed = await asyncio.to_thread(self.watch.changed, set().union(*(paths for _, paths in files)))
         found = [part for part, paths in files if paths & changed]
@@ -122,7 +123,7 @@ class Reloader:
             except ConfigError as error:
                 self._say(logging.ERROR, "%s not reloaded, the old one stays: %s", part.name, "; ".join(error.problems))
             except Exception:
-                # Whatever a part meets, the others and the next version must still be looked at.
+                # An error in one part must stop neither the other parts nor the next reload.
                 _logger.exception("%s not reloaded, the old one stays", part.name)
             else:
                 self._say(logging.INFO, "%s reloaded", part.name)
@@ -141,7 +142,7 @@ class Reloader:
         _logger.log(level if self.speaks else logging.DEBUG, message, *arguments)
 
     def _waiting(self, loaded: Loaded) -> set[str]:
-        """Return the keys that differ from those that the process began with and cannot change while it runs."""
+        """Return the keys that differ from the configuration at start and need a restart."""
         before, after = _by_key(self._begun), _by_key(loaded)
         differing = {key for key in before.keys() | after.keys() if _differ(before.get(key), after.get(key))}
         waiting = {key for key in differing if not self._is_live(key)}
@@ -162,5 +163,5 @@ def _by_key(loaded: Loaded) -> Mapping[str, EffectiveValue]:
 def _differ(before: EffectiveValue | None, after: EffectiveValue | None) -> bool:
     if before is not None and after is not None:
         return before.shown != after.shown
-    # A section that came or went; its defaults were not asked for.
+    # A section was added or removed; its default values are not a change that the user made.
     return any(value.source != DEFAULT_SOURCE for value in (before, after) if value is not None)

@@ -1,4 +1,4 @@
-"""Applying the rules of retention: deleting, logging and telling, for the server, a collection, and commands."""
+"""Application of the retention rules: delete, log and publish, for the server, collections and commands."""
 
 import logging
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ _logger = logging.getLogger(__name__)
 
 
 async def apply_rules(registry: Registry, events: EventSink, *, by: str, audit: AuditTrail) -> Mapping[str, int]:
-    """Delete the tags that no rule keeps, and return how many repositories and tags were looked at and deleted.
+    """Delete the tags that no rule keeps; return the numbers of repositories and tags checked and of tags deleted.
 
     Args:
-        registry: has the rules and the tags.
-        events: told of each tag that goes.
-        by: who asks, for records.
-        audit: likewise.
+        registry: holds the rules and the tags.
+        events: receives an event for each deleted tag.
+        by: the actor, for records.
+        audit: receives an audit record for each deleted tag.
 
     Raises:
-        StorageError: the store failed; what was not done is done the next time.
+        StorageError: the store failed; the next run handles the remaining tags.
     """
     counts = {"repositories": 0, "tags": 0, "deleted": 0}
     async for plan in registry.apply_retention(by=by):
@@ -41,14 +41,14 @@ async def apply_rules(registry: Registry, events: EventSink, *, by: str, audit: 
 def retention_hooks(
     registry: Registry, events: EventSink, *, by: str, audit: AuditTrail, is_wanted: bool
 ) -> tuple[Hook, ...]:
-    """Return what a collection is to do first, so that what retention takes away is garbage by then.
+    """Return the hooks that apply retention before a collection, so that content of deleted tags counts as garbage.
 
     Args:
-        registry: has the rules and the tags.
-        events: told of each tag that goes.
-        by: who collects, for records.
-        audit: told of each tag that goes, as are events.
-        is_wanted: whether there are rules at all.
+        registry: holds the rules and the tags.
+        events: receives an event for each deleted tag.
+        by: the actor that collects, for records.
+        audit: receives an audit record for each deleted tag.
+        is_wanted: whether any rules are configured.
     """
 
     async def retain() -> None:

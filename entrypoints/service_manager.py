@@ -1,4 +1,4 @@
-"""What systemd is told of this service (sd_notify(3)): it serves, it reloads, it stops, it is not stuck."""
+"""Status notifications to systemd (sd_notify(3)): ready, reloading, stopping, and watchdog beats."""
 
 import logging
 import socket
@@ -10,40 +10,40 @@ from typing_extensions import override
 _logger = logging.getLogger(__name__)
 
 BEATS_PER_PERIOD: Final = 3
-"""How often a process says within the watchdog's period that it is not stuck, so that one late beat is no alarm."""
+"""Beats per watchdog period; with several, one late beat does not trigger a restart."""
 _STOP_MARGIN_SECONDS: Final = 10.0
-"""What a stop may take beside waiting for requests: closing connections to the store, ending workers."""
+"""Time that a stop may take beyond the drain: to close connections to the store and to end the workers."""
 
 
 class Reports(Protocol):
-    """Whom a process that serves tells how it fares."""
+    """Receiver of the status of a serving process."""
 
     @property
     def beat_seconds(self) -> float | None:
-        """How often `alive` wants to be called; None is not at all."""
+        """Interval in seconds between calls of `alive`; None disables them."""
 
     def ready(self, status: str) -> None:
-        """It serves."""
+        """Report that the process serves."""
 
     def reloading(self) -> None:
-        """It reads its configuration anew."""
+        """Report that a reload of the configuration has begun."""
 
     def reloaded(self) -> None:
-        """It has read it."""
+        """Report that the reload is complete."""
 
     def alive(self) -> None:
-        """It is not stuck."""
+        """Report that the event loop is not stuck."""
 
     def stopping(self, drain_seconds: float) -> None:
-        """It ends, once requests under way have, or after so long."""
+        """Report that the process stops, after requests under way finish or after `drain_seconds`."""
 
 
 class ServiceManager(Reports):
-    """Sends datagrams to the socket that systemd listens at; nowhere if there is none.
+    """Sends datagrams to systemd's notification socket, or nothing if there is none.
 
     Args:
-        address: `NOTIFY_SOCKET`.
-        watchdog_seconds: after how long a silent service is restarted; None is never.
+        address: value of `NOTIFY_SOCKET`.
+        watchdog_seconds: time without a beat after which systemd restarts the service; None means never.
     """
 
     def __init__(self, address: str | None, *, watchdog_seconds: float | None = None) -> None:
@@ -53,7 +53,7 @@ class ServiceManager(Reports):
 
     @property
     def listens(self) -> bool:
-        """Whether anybody is told anything."""
+        """Whether a notification socket is configured."""
         return self._address is not None
 
     @property
@@ -68,7 +68,7 @@ class ServiceManager(Reports):
 
     @override
     def reloading(self) -> None:
-        # The clock is for Type=notify-reload, which waits for a message that is younger than its signal.
+        # Type=notify-reload requires a timestamp: systemd waits for a message that is newer than its signal.
         now_microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={now_microseconds}", "STATUS=reloading")
 
@@ -78,7 +78,7 @@ class ServiceManager(Reports):
 
     @override
     def alive(self) -> None:
-        # The next one follows soon, and a supervisor that waits for systemd supervises nobody.
+        # Do not wait: the next beat follows soon, and the supervisor must not block on systemd.
         self._send("WATCHDOG=1", patience_seconds=0.0)
 
     @override
@@ -98,9 +98,9 @@ class ServiceManager(Reports):
                 sock.settimeout(patience_seconds)
                 sock.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
-            # A service that serves is worth more than one that is known to.
+            # Serving matters more than reporting the status.
             _logger.warning("systemd could not be told %s: %s", lines[0], error.strerror or error)
 
 
 NOBODY: Final = ServiceManager(None)
-"""Where no systemd waits for word."""
+"""Service manager for a process that systemd did not start; reports go nowhere."""

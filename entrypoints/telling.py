@@ -1,6 +1,6 @@
-"""What the registry does without a request, on a command or by its rules, told to the sink of events.
+"""Events for changes made without an HTTP request: by commands or by retention rules.
 
-`by` says who did it, as in the records of the trash.
+`by` names the actor, as in trash records.
 """
 
 from core.events import EventAction, Occurrence, Origin
@@ -12,7 +12,7 @@ from core.services.trash import Restoration
 
 
 async def tell_retention(events: EventSink, plan: RetentionPlan, *, by: str) -> None:
-    """Tell of each tag that retention has deleted.
+    """Publish one event for each tag that retention deleted.
 
     Raises:
         StorageUnavailableError: see `EventSink.emit`.
@@ -22,7 +22,7 @@ async def tell_retention(events: EventSink, plan: RetentionPlan, *, by: str) -> 
 
 
 async def tell_removal(events: EventSink, removal: RepositoryRemoval, *, by: str) -> None:
-    """Tell that a repository is gone as a whole: one event, as distribution has it.
+    """Publish one event for the deletion of a whole repository, as distribution does.
 
     Raises:
         StorageUnavailableError: see `EventSink.emit`.
@@ -31,7 +31,7 @@ async def tell_removal(events: EventSink, removal: RepositoryRemoval, *, by: str
 
 
 async def tell_restoration(events: EventSink, registry: Registry, restoration: Restoration, *, by: str) -> None:
-    """Tell of each tag that is back as if it had been pushed.
+    """Publish a push event for each restored tag.
 
     Raises:
         StorageUnavailableError: see `EventSink.emit`.

@@ -1,7 +1,7 @@
-"""Files that change while the process runs, told by their content.
+"""Detection of changed files by their content.
 
-By content and not by time: Kubernetes swaps a symbolic link above the file, editors rename over it, NFS keeps old
-attributes for a while, and a new file may be as old and as long as the one it replaces. The files are small.
+Modification times are not reliable: Kubernetes swaps a symbolic link above the file, editors rename over the file, NFS
+caches old attributes, and a new file may have the same age and size as the old one. The files are small.
 """
 
 import hashlib
@@ -9,20 +9,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _BYTES_MAX = 4 * 1024 * 1024
-"""Files beyond this are looked at in their first part only."""
+"""Number of bytes compared; changes beyond them are not detected."""
 
 
 class FileWatch:
-    """Remembers the content of files; one per process. Blocks for as long as reading them takes."""
+    """Content of files as last read; one per process. Calls block while the files are read."""
 
     def __init__(self) -> None:
         self._seen: dict[str, bytes] = {}
 
     def changed(self, paths: Iterable[str]) -> set[str]:
-        """Return which of `paths` hold something else than at the last call.
+        """Return the paths whose content has changed since the last call.
 
-        A path that is new here is only remembered. One that cannot be read is taken as unchanged: it is no new
-        version, and is compared with what it held before when it comes back.
+        The first call for a path only records its content. An unreadable file counts as unchanged; when the file
+        becomes readable again, its content is compared with the last known content.
         """
         changed = set()
         for path in paths:

@@ -1,7 +1,8 @@
-"""Several processes that serve one address, and the one that keeps them alive.
+"""Worker processes that share one address, and the supervisor that restarts them.
 
-The parent opens the sockets and forks before it has threads or an event loop; it serves nothing itself. A worker that
-dies is replaced and takes over its socket, whose waiting connections the kernel has kept. Signals reach all of them.
+The parent opens the sockets and forks before it has threads or an event loop; it serves no requests itself. A worker
+that dies is replaced, and the new worker takes over its socket, where the kernel has kept the waiting connections.
+Signals are passed on to all workers.
 """
 
 import logging
@@ -26,16 +27,16 @@ _logger = logging.getLogger(__name__)
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 _FAILED: Final = 1
 _RESTART_SECONDS: Final = 1.0
-"""How long a worker that died young waits for its successor, so that a broken one does not spin."""
+"""Delay before a worker that died young is replaced, so that a broken worker does not restart in a tight loop."""
 _FIRST_SECONDS: Final = 10.0
-"""How long the others wait for the first worker to serve."""
+"""Maximum time that the other workers wait for the first one to serve."""
 _SOON_SECONDS: Final = 0.1
-"""How often workers are listened to while systemd waits for what they will say."""
+"""Interval at which workers are polled while systemd waits for their status."""
 _LONG_SECONDS: Final = 3600.0
 WATCHDOG_SECONDS: Final = 30.0
-"""How long a worker's event loop may stand still before the worker is killed, where systemd sets no period."""
+"""Time that a worker's event loop may be blocked before the worker is killed, if systemd sets no period."""
 _END_SECONDS: Final = 8.0
-"""How long a worker may take to end after the drain; less than systemd and the shipped manifests grant the service."""
+"""Time that a worker may take to end after the drain; shorter than the limits in systemd and the shipped manifests."""
 _SAID_BYTES_MAX: Final = 65536
 _READY: Final = b"1"
 _RELOADED: Final = b"r"
@@ -45,27 +46,27 @@ _CPU_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a worker knows of its place; one process that serves alone has no parent."""
+    """Place of a worker among the processes; a process that serves alone has no parent."""
 
     reports: Reports
-    """Who is told how it fares: the parent, or systemd."""
+    """Receiver of the worker's status: the parent, or systemd."""
     number: int = 0
     lifeline: int | None = None
-    """A descriptor that ends when the parent does, however it ends."""
+    """Descriptor that reaches end of file when the parent ends, for whatever reason."""
 
     @property
     def is_first(self) -> bool:
-        """Whether it does what one of them has to do for all."""
+        """Whether this worker does the jobs that one worker does for all."""
         return self.number == 0
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is no parent."""
+        """Whether the process has no parent."""
         return self.lifeline is None
 
 
 class PipeReports(Reports):
-    """Tells the parent, a byte each."""
+    """Reports the status to the parent, one byte per report."""
 
     def __init__(self, pipe: int, *, beat_seconds: float | None) -> None:
         self._pipe = pipe
@@ -82,7 +83,7 @@ class PipeReports(Reports):
 
     @override
     def reloading(self) -> None:
-        """Say nothing: the parent passed the signal on."""
+        """Do nothing: the parent passed the signal on."""
 
     @override
     def reloaded(self) -> None:
@@ -94,22 +95,22 @@ class PipeReports(Reports):
 
     @override
     def stopping(self, drain_seconds: float) -> None:
-        """Say nothing: the parent passed the signal on."""
+        """Do nothing: the parent passed the signal on."""
 
     def _tell(self, what: bytes) -> None:
-        # A parent that hangs does not read, and must not stop the loops of its workers.
+        # Never block: a parent that hangs does not read, and must not stop the event loops of its workers.
         with suppress(BlockingIOError):
             os.write(self._pipe, what)
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may keep busy: its affinity, and its container's quota rounded up."""
+    """Return the number of usable cores: CPU affinity, limited by the container's quota rounded up."""
     cores = len(os.sched_getaffinity(0))
     try:
         quota, period = _CPU_QUOTA.read_text().split()
         return max(1, min(cores, -(-int(quota) // int(period))))
     except (OSError, ValueError):
-        # No control group, or "max": no quota.
+        # No control group, or "max", which means no quota.
         return cores
 
 
@@ -123,7 +124,7 @@ class _Child:
     is_reloading: bool = False
 
     def listen(self, now: float) -> None:
-        """Take in what it has said since it was last listened to."""
+        """Read the reports that the worker has sent since the last call."""
         try:
             said = os.read(self.pipe, _SAID_BYTES_MAX)
         except BlockingIOError:
@@ -135,17 +136,17 @@ class _Child:
 
 
 class Supervisor:
-    """Keeps `count` workers alive; one per process, used once, from the main thread.
+    """Keeps `count` workers alive. Create one per process and run it once, from the main thread.
 
     Args:
-        start: what a worker runs, in its own process; returns its exit code.
-        count: how many workers.
-        service: is told how all of them fare.
-        status: what it is told once they serve.
-        drain_seconds: how long requests may go on after a stop was asked for.
-        watchdog_seconds: after how long a silent worker is killed, where systemd sets no period.
-        end_seconds: how long after the drain a worker is killed that has not ended.
-        on_end: told the number of each worker that ended, before its successor begins.
+        start: body of a worker process; returns its exit code.
+        count: number of workers.
+        service: receives the status of the server as a whole.
+        status: status text to report once all workers serve.
+        drain_seconds: time that requests under way may take after a stop was requested.
+        watchdog_seconds: time after which a silent worker is killed, if systemd sets no period.
+        end_seconds: time after the drain at which a worker that has not ended is killed.
+        on_end: called with the number of each worker that ended, before its successor starts.
     """
 
     def __init__(
@@ -185,13 +186,13 @@ class Supervisor:
         """Supervise until SIGTERM or SIGINT has ended all workers.
 
         Returns:
-            0, or the exit code of the worker that could not even begin to serve.
+            0, or the exit code of a worker that failed before any worker served.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._catch_signals()
         self._spawn(0)
-        # It fills the catalog before it serves; the others would show what the index had before. They wait no longer
-        # than for a slow start, and a dead first worker ends the wait too.
+        # The first worker fills the catalog before it serves; until then the others would serve an outdated index. They
+        # wait at most _FIRST_SECONDS, and the end of the first worker ends the wait too.
         select.select([child.pipe for child in self._children.values()], [], [], _FIRST_SECONDS)
         for number in range(1, self._count):
             self._spawn(number)
@@ -203,10 +204,10 @@ class Supervisor:
         return self._exit_code
 
     def _catch_signals(self) -> None:
-        """Have the numbers of signals written to a pipe.
+        """Write the numbers of received signals to a pipe.
 
-        Not `signal.sigtimedwait`: after SIGCONT, or when a frozen container goes on, it may return a number that was
-        never sent (CPython 3.11 does not check whether the time was over).
+        `signal.sigtimedwait` is not usable here: after SIGCONT, or when a frozen container resumes, it may return a
+        signal that was never sent (CPython 3.11 does not check whether the timeout has expired).
         """
         for descriptor in (self._signals, self._signalled):
             os.set_blocking(descriptor, False)
@@ -215,7 +216,7 @@ class Supervisor:
             signal.signal(number, lambda _number, _frame: None)
 
     def _wait_for_signals(self, seconds: float) -> bytes:
-        """Return the numbers of the signals that came, waiting for the first one at most so long."""
+        """Return the numbers of the received signals; wait at most `seconds` for the first one."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         select.select([self._signals], [], [], seconds)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -225,7 +226,7 @@ class Supervisor:
             return b""
 
     def _patience_seconds(self) -> float:
-        """Return how long to wait for a signal before workers are listened to again."""
+        """Return the maximum time to wait for a signal before the workers are polled again."""
         if self._is_stopping:
             return min(_LONG_SECONDS, max(0.0, self._kills_at - time.monotonic()))
         if self._service.listens and (not self._is_told_ready or self._is_reloading):
@@ -263,7 +264,7 @@ class Supervisor:
 
     def _kill_stuck(self, now: float, period_seconds: float) -> None:
         if now - self._looked_at > period_seconds:
-            # This process was stopped itself, and the workers with it, perhaps: they get another period.
+            # This process itself was suspended, and perhaps the workers too: give them another period.
             for child in self._children.values():
                 child.heard_at = now
         for process, child in self._children.items():
@@ -273,7 +274,7 @@ class Supervisor:
                 child.heard_at = now
 
     def _kill_late(self) -> None:
-        """Kill the workers that a stop has not ended: one that hangs does not see its signal."""
+        """Kill the workers that have not ended in time; a blocked worker does not handle its signal."""
         if time.monotonic() < self._kills_at:
             return
         self._kills_at = math.inf
@@ -309,11 +310,11 @@ class Supervisor:
             _logger.exception("worker %d failed", worker.number)
         finally:
             logging.shutdown()
-            # Not sys.exit: what the parent has open, and its callers on the stack, are not this process's to end.
+            # Not sys.exit: this process must not run the cleanup of the parent's open resources and of its callers.
             os._exit(code)
 
     def _reap(self) -> None:
-        # One signal may stand for several ends.
+        # Several children may have ended for one signal.
         while self._children:
             process, status = os.waitpid(-1, os.WNOHANG)
             if process == 0:
@@ -329,7 +330,7 @@ class Supervisor:
         if self._is_stopping:
             return
         if not self._has_served:
-            # It could not begin, and neither will the others: the address, the storage or the configuration is wrong.
+            # No worker could start, and another attempt would fail too: the address, storage or configuration is wrong.
             self._exit_code = code if code > 0 else _FAILED
             self._stop()
             return

@@ -1,4 +1,4 @@
-"""Counts as people read them."""
+"""Human-readable counts."""
 
 
 def plural(count: int, singular: str, plural_form: str = "") -> str:

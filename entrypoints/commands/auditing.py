@@ -1,4 +1,4 @@
-"""Commands in the audit log: what somebody on the machine did to the registry, past all rules of access."""
+"""Audit records of commands: changes that a local operator makes without any access check."""
 
 import asyncio
 import logging
@@ -18,22 +18,22 @@ _logger = logging.getLogger(__name__)
 
 
 def run_audited(command: Command, arguments: Namespace, words: Sequence[str]) -> int:
-    """Run a command, and tell the audit log before and after if it changes anything.
+    """Run a command; if it changes anything, record it in the audit log before and after.
 
     Args:
-        command: what to run.
-        arguments: its arguments, parsed.
+        command: command to run.
+        arguments: its parsed arguments.
         words: the command line.
 
     Raises:
-        AuditUnavailableError: with `audit.required`, the log cannot be written; nothing was done.
+        AuditUnavailableError: the log cannot be written and `audit.required` is set; the command was not run.
     """
     if not command.changes(arguments):
         return command.run(arguments)
     settings = command.load(arguments).settings
     if settings.audit.kind == "disabled":
         return command.run(arguments)
-    # Here and not above, so that commands that change nothing start without it.
+    # Imported here, so that commands that change nothing start without the container.
     from config.container import Container, utc_now  # noqa: PLC0415
 
     def tell(stage: Stage, *, status: int = 0, error: str = "", is_needed: bool = False) -> None:
@@ -52,7 +52,7 @@ def run_audited(command: Command, arguments: Namespace, words: Sequence[str]) ->
         except AuditUnavailableError as failure:
             if is_needed:
                 raise
-            _logger.error("%s", failure)  # noqa: TRY400 - one line for people
+            _logger.error("%s", failure)  # noqa: TRY400 - one line is enough for an operator
 
     tell(Stage.ASKED, is_needed=settings.audit.required)
     try:

@@ -1,4 +1,4 @@
-"""What a subcommand is."""
+"""Definition of a subcommand."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from config.loader import Loaded, find_path, load
 
 
 def load_file(arguments: Namespace) -> Loaded:
-    """Load the configuration file that `add_file_argument` adds, or the one that is found without it.
+    """Load the configuration file named by the argument of `add_file_argument`, or the default one.
 
     Raises:
         ConfigError: see `config.loader`.
@@ -17,13 +17,13 @@ def load_file(arguments: Namespace) -> Loaded:
 
 
 def changes_nothing(_arguments: Namespace) -> bool:
-    """Say no."""
+    """Return False: the command changes nothing."""
     return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A subcommand: its name, its line of help, its arguments, and what it does.
+    """Subcommand: name, help line, arguments and action.
 
     `run` returns the exit code; it raises domain, storage and configuration errors, which the caller prints.
     """
@@ -33,13 +33,13 @@ class Command:
     add_arguments: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int]
     changes: Callable[[Namespace], bool] = changes_nothing
-    """Whether it changes what the registry holds or does with these arguments: then the audit log is told."""
+    """Whether the command changes the content or the operation of the registry; such runs are audited."""
     load: Callable[[Namespace], Loaded] = load_file
     """Loads the configuration of the registry that is changed."""
 
 
 def add_file_argument(parser: ArgumentParser) -> None:
-    """Add the optional path of the configuration file, as `arguments.file`."""
+    """Add the optional path of the configuration file as `arguments.file`."""
     parser.add_argument(
         "file",
         nargs="?",

@@ -1,4 +1,4 @@
-"""`registry catalog rebuild [config.yml]`: fill the catalog's index from storage while others serve."""
+"""`registry catalog rebuild [config.yml]`: fill the catalog index from storage while servers run."""
 
 import asyncio
 import sys
@@ -26,7 +26,7 @@ def _run(arguments: Namespace) -> int:
     configure_logging(loaded.settings.log)
     for warning in loaded.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    # Here and not above, so that the other commands start without storage SDKs.
+    # Imported here, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
 
     sys.stdout.write(asyncio.run(_rebuild(Container(settings=loaded.settings, makes_store=False))) + "\n")
@@ -34,13 +34,13 @@ def _run(arguments: Namespace) -> int:
 
 
 async def _rebuild(container: "Container") -> str:
-    """Rebuild, and return what to tell."""
+    """Rebuild the index and return the text to print."""
     catalog = container.catalog()
     if catalog.is_derived:
         return "nothing to rebuild: the catalog is read from storage each time (SEARCH_BACKEND is unset)"
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(container.blob_storage())
-        # Of a store that is not there, the index would lose all of its names.
+        # Without this check, a wrong path or bucket would remove all names from the index.
         await require_store(container)
         await stack.enter_async_context(container.catalog_index())
         count = await catalog.rebuild()

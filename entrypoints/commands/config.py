@@ -25,7 +25,7 @@ def _run(arguments: Namespace) -> int:
 
 def _check(arguments: Namespace) -> int:
     loaded = load(find_path(arguments.file))
-    # Here and not above, so that `config schema` starts without a web server.
+    # Imported here, so that `config schema` starts without a web server.
     from config.container import check_settings  # noqa: PLC0415
 
     check_settings(loaded.settings)

@@ -1,4 +1,4 @@
-"""`registry copy --from old.yml --to new.yml`: copy repositories from one storage to another while both are served."""
+"""`registry copy --from old.yml --to new.yml`: copy repositories between two storages while both are served."""
 
 import asyncio
 import hashlib
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from config.container import Container
 
 _PROBLEMS_MAX: Final = 1000
-"""How many problems the JSON report lists; all are counted."""
+"""Maximum number of problems listed in the JSON report; all are counted."""
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -104,7 +104,7 @@ def _run(arguments: Namespace) -> int:
         for warning in loaded.warnings:
             sys.stderr.write(f"warning: --{side}: {warning}\n")
     configure_logging(target.settings.log)
-    # Here and not above, so that the other commands start without storage SDKs.
+    # Imported here, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
 
     copier = _Copier(
@@ -125,7 +125,7 @@ def _load_target(arguments: Namespace) -> Loaded:
 
 
 class _Copier:
-    """Runs passes and tells what they did; stdout has the reports, stderr the progress and the problems."""
+    """Runs the passes and reports on them; reports go to stdout, progress and problems to stderr."""
 
     def __init__(self, arguments: Namespace, source: "Container", target: "Container") -> None:
         self._arguments = arguments
@@ -139,7 +139,7 @@ class _Copier:
         self._budget = Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
 
     async def run(self) -> int:
-        """Make the passes that are asked for and return the exit code of the last one that came to its end."""
+        """Run the requested passes; return the exit code of the last one that completed."""
         passes = asyncio.ensure_future(self._passes())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -172,7 +172,7 @@ class _Copier:
                 await asyncio.sleep(self._arguments.watch)
 
     async def _pass(self) -> ExitCode:
-        # A source that is not there looks as if all of its repositories were deleted.
+        # A missing source would look as if all its repositories had been deleted.
         await require_store(self._source)
         self._problems.clear()
         began = time.monotonic()
@@ -191,10 +191,10 @@ class _Copier:
         return ExitCode.FAILURE if done.problems else ExitCode.OK
 
     async def _expect(self, copy: StorageCopy) -> None:
-        # A watching copy has little to send after its first pass, and would list all blobs again and again.
+        # After its first pass, a watching copy has little to send, and would list all blobs again on each pass.
         if self._arguments.quiet or self._arguments.dry_run or self._passed:
             return
-        # It serves the display alone; a storage that fails is told of by the copy.
+        # The estimate serves the display only; the copy itself reports a storage that fails.
         with suppress(StorageError):
             await copy.expect()
 
@@ -218,12 +218,12 @@ class _Copier:
     def _selection(self) -> Selection:
         return Selection(patterns=self._arguments.repository, follows_deletions=self._arguments.delete)
 
-    async def _record(self, name: RepositoryName, has_manifest: bool) -> None:  # noqa: FBT001 - the callback's form
+    async def _record(self, name: RepositoryName, has_manifest: bool) -> None:  # noqa: FBT001 - callback signature
         catalog = self._target.catalog()
         await (catalog.record_push(name) if has_manifest else catalog.record_removal(name))
 
     def _observe(self, progress: TransferProgress) -> None:
-        # A watching copy has nothing to say for most of the time.
+        # A watching copy is idle most of the time, so there is no progress to show.
         if progress.bytes_sent or self._arguments.watch is None:
             measure = Measure(done=progress.bytes_sent, total=progress.bytes_expected)
             self._display.show(measure, f"{progress.repositories:,}. {progress.repository}")
@@ -256,7 +256,7 @@ def _summary(done: TransferProgress, *, is_dry: bool) -> str:
 
 
 def _transfer_id(arguments: Namespace) -> str:
-    """Name the copy: the same one when it is started again, another one for another machine or other repositories."""
+    """Return an id for the copy: stable across restarts, different for other machines, files or repositories."""
     parts = (socket.gethostname(), arguments.from_file, arguments.to_file, *sorted(arguments.repository))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""`registry doctor [config.yml] [--url https://registry.example.com]`: test what goes wrong in practice."""
+"""`registry doctor [config.yml] [--url https://registry.example.com]`: check for problems common in practice."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ def _run(arguments: Namespace) -> int:
 
 
 async def _examine(arguments: Namespace, loaded: Loaded) -> int:
-    # Here and not above, so that the other commands start without a web client and storage SDKs.
+    # Imported here, so that the other commands start without a web client and storage SDKs.
     from config.container import Container  # noqa: PLC0415
     from entrypoints.doctor.examination import examine  # noqa: PLC0415
     from entrypoints.doctor.findings import failure  # noqa: PLC0415
@@ -102,14 +102,14 @@ def _credentials(arguments: Namespace) -> "Credentials | None":
 
 
 class _Teller:
-    """Prints diagnoses, and counts them."""
+    """Prints diagnoses and counts them."""
 
     def __init__(self, *, is_json: bool) -> None:
         self._is_json = is_json
         self._counts = dict.fromkeys(Verdict, 0)
 
     def tell(self, diagnosis: Diagnosis) -> None:
-        """Print one."""
+        """Print one diagnosis."""
         self._counts[diagnosis.verdict] += 1
         if self._is_json:
             document: dict[str, Any] = {"check": diagnosis.check, "verdict": diagnosis.verdict}
@@ -126,7 +126,7 @@ class _Teller:
         sys.stdout.flush()
 
     def finish(self) -> ExitCode:
-        """Print the sum, and return the exit code."""
+        """Print the totals and return the exit code."""
         if not self._is_json:
             counts = ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items())
             sys.stdout.write(f"examined: {counts}\n")

@@ -85,10 +85,10 @@ async def _export(container: "Container", arguments: Namespace, requests: list[E
 
 
 def parse_request(text: str) -> ExportRequest:
-    """Read `NAME`, `NAME:TAG` or `NAME@DIGEST`.
+    """Parse `NAME`, `NAME:TAG` or `NAME@DIGEST`.
 
     Raises:
-        InvalidInputError: a part of it is none.
+        InvalidInputError: a part is invalid.
     """
     name, at, digest = text.partition("@")
     if at:

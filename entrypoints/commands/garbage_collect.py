@@ -1,4 +1,4 @@
-"""`registry garbage-collect [config.yml]`: remove what no image needs, while servers serve."""
+"""`registry garbage-collect [config.yml]`: remove content that no image needs, while servers run."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from config.container import Container
 
 _PATIENCE_SECONDS: Final = 45.0
-"""Longer than a collector that died keeps its lease."""
+"""Longer than the lease of a collector that died remains valid."""
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -77,7 +77,7 @@ def _duration(text: str) -> timedelta:
         seconds = parse_duration(text)
     except ValueError:
         raise ArgumentTypeError(f"not a duration: {text!r} (90s, 45m, 24h)") from None
-    # A bare number is nanoseconds in distribution's files, and never meant so here.
+    # Distribution's files take a bare number as nanoseconds, which is never intended here.
     if (text.isdecimal() and seconds) or seconds < 0:
         raise ArgumentTypeError(f"not a duration with a unit: {text!r} (90s, 45m, 24h)")
     return timedelta(seconds=seconds)
@@ -93,7 +93,7 @@ async def _ask_server(container: "Container") -> int:
     if not container.settings().storage.garbage_collection.enabled:
         sys.stderr.write("registry: no server collects: storage.maintenance.garbagecollect.enabled is not set\n")
         return ExitCode.FAILURE
-    # It was never done: whichever replica looks first begins.
+    # Delete the record of the last run: the first replica that checks the schedule begins.
     await container.blob_storage().delete([layout.job(JOB)])
     sys.stdout.write("a server begins to collect garbage within a minute\n")
     return ExitCode.OK
@@ -141,10 +141,10 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
 
 
 def _observer(arguments: Namespace, container: "Container", teller: "_Teller") -> Observer:
-    """Return what is told how far it is: whoever looks on, and a file of metrics if one is wanted.
+    """Return the observer of the run: the progress display, and a metrics file if one was requested.
 
     Raises:
-        ConfigError: the file cannot be written.
+        ConfigError: the metrics file cannot be written.
     """
     if arguments.metrics_file is None:
         return teller.tell_progress
@@ -154,7 +154,7 @@ def _observer(arguments: Namespace, container: "Container", teller: "_Teller") -
     def observe(report: CollectionReport) -> None:
         teller.tell_progress(report)
         count(report)
-        # Its last word must be in the file, however soon it comes.
+        # The final report must be in the file, however soon after the last write.
         if report.phase is Phase.DONE:
             file.write()
         else:
@@ -165,7 +165,7 @@ def _observer(arguments: Namespace, container: "Container", teller: "_Teller") -
 
 @asynccontextmanager
 async def _holding(lease: Lease, *, is_needed: bool) -> AsyncIterator[bool]:
-    """Hold the lease of those who collect, if it can be had; looking needs none."""
+    """Hold the collection lease and yield whether it was acquired; a dry run needs none."""
     if not is_needed:
         yield True
     elif await lease.acquire(_PATIENCE_SECONDS):
@@ -189,7 +189,7 @@ def _options(arguments: Namespace, container: "Container") -> CollectionOptions:
 
 
 class _Teller:
-    """Writes the report to stdout, and how far it is to stderr."""
+    """Writes the report to stdout and the progress to stderr."""
 
     def __init__(self, out: TextIO, arguments: Namespace, *, grace: timedelta, trash_keep_seconds: float) -> None:
         self._out = out
@@ -200,7 +200,7 @@ class _Teller:
         self._display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.quiet)
 
     def tell_progress(self, report: CollectionReport) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         if report.phase is Phase.MARKING:
             measure = Measure(done=report.repositories, total=report.repositories_total, is_bytes=False)
         else:
@@ -212,12 +212,12 @@ class _Teller:
         self._display.show(measure, text)
 
     def tell_interruption(self) -> None:
-        """Say that it can go on."""
+        """Print that the next run resumes the collection."""
         self._display.clear()
         self._display.line("interrupted: the next collection goes on from here")
 
     def tell_report(self, report: CollectionReport) -> None:
-        """Print what was found and done, repository by repository."""
+        """Print the results of the run, per repository and in total."""
         self._display.clear()
         if self._is_json:
             self._out.write(json.dumps(report.as_json()) + "\n")
@@ -250,7 +250,7 @@ class _Teller:
         return lines
 
     def _reasons(self, report: CollectionReport) -> list[str]:
-        """Return why things stay that nothing needs."""
+        """Return the reasons why some garbage was kept."""
         lines = []
         if report.kept_young:
             lines.append(

@@ -1,4 +1,4 @@
-"""`registry import [config.yml] DIR|FILE.tar [NAME[:TAG]]`: take in the images of an OCI image layout."""
+"""`registry import [config.yml] DIR|FILE.tar [NAME[:TAG]]`: import the images of an OCI image layout."""
 
 import json
 import sys
@@ -64,7 +64,7 @@ async def _import(container: "Container", arguments: Namespace, path: Path, targ
         display.show(Measure(done=progress.bytes_sent), f"{progress.manifests} manifests")
 
     try:
-        # What servers found damaged counts as missing, and is taken from the layout.
+        # Blobs that servers found damaged count as missing and are taken from the layout.
         await container.damage().poll()
         async with read_image_layout(path) as layout:
             done = await ImageImport(container.registry(), layout, observe=observe).run(target)
@@ -79,10 +79,10 @@ def _line(image: ImportedImage) -> str:
 
 
 def parse_target(text: str) -> ImportTarget:
-    """Read `NAME` or `NAME:TAG`.
+    """Parse `NAME` or `NAME:TAG`.
 
     Raises:
-        InvalidInputError: a part of it is none.
+        InvalidInputError: a part is invalid.
     """
     name, colon, tag = text.partition(":")
     return ImportTarget(name=RepositoryName(name), tag=Tag(tag) if colon else None)

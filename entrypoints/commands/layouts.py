@@ -1,4 +1,4 @@
-"""What `export` and `import` share of their command lines."""
+"""Command-line helpers shared by `export` and `import`."""
 
 import sys
 import time
@@ -9,14 +9,14 @@ from entrypoints.progress import ProgressDisplay
 
 
 def split_words(words: list[str]) -> tuple[str | None, list[str]]:
-    """Take the configuration file off the words, if they begin with one: a name that ends in `.yml` or `.yaml`."""
+    """Split off a leading configuration file: a word that ends in `.yml` or `.yaml`."""
     if words and words[0].endswith((".yml", ".yaml")):
         return words[0], words[1:]
     return None, words
 
 
 def load_words(arguments: Namespace) -> Loaded:
-    """Load the configuration that the words name, or the one that is found without it.
+    """Load the configuration named in the words, or the default one.
 
     Raises:
         ConfigError: see `config.loader`.
@@ -26,5 +26,5 @@ def load_words(arguments: Namespace) -> Loaded:
 
 
 def new_display(arguments: Namespace) -> ProgressDisplay:
-    """Return where the progress of the command is shown."""
+    """Return the progress display of the command."""
     return ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.quiet)

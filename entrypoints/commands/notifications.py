@@ -1,6 +1,6 @@
-"""`registry notifications list|replay|drop [config.yml]`: look after events that wait and events that were given up.
+"""`registry notifications list|replay|drop [config.yml]`: manage queued events and dead letters.
 
-Works on the outbox itself, while servers serve: what is replayed is delivered by the one of them that delivers.
+The command works on the outbox directly, while servers run; a server delivers the replayed events.
 """
 
 import json
@@ -24,7 +24,7 @@ _REPLAYED_AT_ONCE: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """A line of the list: an event that waits, or (with a reason) one that was given up."""
+    """Line of the list: a queued event, or a dead letter if it has a `letter`."""
 
     endpoint: str
     name: BatchName

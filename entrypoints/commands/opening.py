@@ -1,4 +1,4 @@
-"""What commands that work on the store have in common: the configuration, opened as the server opens it."""
+"""Access to the store for commands: load the configuration and open the adapters, as the server does."""
 
 import asyncio
 import sys
@@ -19,26 +19,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OPERATOR: Final = "the command line"
-"""Who did it, for records: whoever may read the configuration file."""
+"""Actor in records: anyone who can read the configuration file."""
 
 
 def run_on_store(file: str | None, work: Callable[["Container"], Awaitable[T]], *, makes_store: bool = False) -> T:
-    """Load the configuration, open storage, catalog, cache and outbox, and do some work on them while servers serve.
+    """Load the configuration, open storage, catalog, cache and outbox, and run `work` on them while servers run.
 
     Args:
-        file: the path of the configuration file as the command line has it.
-        work: is given the container whose adapters are open.
-        makes_store: whether the store may be empty or missing; otherwise that is an error, and nothing is made.
+        file: path of the configuration file from the command line, if any.
+        work: called with the container, whose adapters are open.
+        makes_store: whether the store may be empty or missing; otherwise an empty store is an error, and nothing is
+            created.
 
     Raises:
-        ConfigError: the configuration cannot be used.
-        StorageError: one of them cannot be opened.
+        ConfigError: the configuration is invalid.
+        StorageError: an adapter cannot be opened.
     """
     loaded = load(find_path(file))
     configure_logging(loaded.settings.log)
     for warning in loaded.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    # Here and not above, so that the other commands start without storage SDKs.
+    # Imported here, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
 
     container = Container(settings=loaded.settings, makes_store=makes_store)
@@ -46,17 +47,17 @@ def run_on_store(file: str | None, work: Callable[["Container"], Awaitable[T]], 
 
 
 async def require_store(container: "Container") -> None:
-    """Require that the open storage holds a registry. One listing.
+    """Require that the open storage holds a registry. Costs one listing.
 
-    A wrong path, bucket or mount looks like an empty registry, for which a report would be all well.
+    A wrong path, bucket or mount looks like an empty registry, which a report would show as healthy.
 
     Raises:
-        StorageUnavailableError: it holds none.
+        StorageUnavailableError: the storage holds no registry.
     """
     storage = container.blob_storage()
     async with closing(storage.list_children(layout.ROOT)) as children:
         async for name in children:
-            # Earlier commands may have left this alone, where there was no registry.
+            # An earlier command may have created the control folder where there was no registry.
             if f"{layout.ROOT}/{name}" != layout.CONTROL:
                 return
     raise StorageUnavailableError(
@@ -84,7 +85,7 @@ async def _opened(container: "Container", work: Callable[["Container"], Awaitabl
         if not makes_store:
             await require_store(container)
         await stack.enter_async_context(container.catalog_index())
-        # What is removed is taken back from a cache that processes share.
+        # Removed content must also be dropped from a cache that processes share.
         await stack.enter_async_context(container.descriptor_cache())
         await stack.enter_async_context(container.outbox_lifetime())
         return await work(container)

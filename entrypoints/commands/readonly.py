@@ -1,4 +1,4 @@
-"""`registry readonly on|off|status [config.yml]`: all replicas on a store take nothing in, while they serve."""
+"""`registry readonly on|off|status [config.yml]`: switch the read-only mode of all replicas while they run."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def _duration(text: str) -> float:
         seconds = parse_duration(text)
     except ValueError:
         raise ArgumentTypeError(f"not a duration: {text!r} (90s, 45m, 1h30m)") from None
-    # A bare number is nanoseconds in distribution's files, and never meant so here.
+    # Distribution's files take a bare number as nanoseconds, which is never intended here.
     if text.isdecimal() or seconds <= 0:
         raise ArgumentTypeError(f"not a duration with a unit: {text!r} (90s, 45m, 1h30m)")
     return seconds
@@ -62,7 +62,7 @@ def _run(arguments: Namespace) -> int:
     configure_logging(loaded.settings.log)
     if loaded.settings.storage.kind is StorageKind.INMEMORY:
         raise ConfigError(["storage.inmemory: no process sees the memory of another one; nothing can be switched"])
-    # Here and not above, so that the other commands start without storage SDKs.
+    # Imported here, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
 
     action: Callable[[Container, Namespace], Awaitable[str]] = arguments.run_action

@@ -1,4 +1,4 @@
-"""`registry repository delete NAME [config.yml]`: all tags and manifests of a repository, while servers serve."""
+"""`registry repository delete NAME [config.yml]`: delete all tags and manifests of a repository while servers run."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`registry retention plan|apply [config.yml]`: which tags the rules keep, and deleting the others."""
+"""`registry retention plan|apply [config.yml]`: show which tags the rules keep, and delete the others."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`registry serve [config.yml]`: load, set up logging, serve until told to stop."""
+"""`registry serve [config.yml]`: load the configuration, set up logging, and serve until stopped."""
 
 import logging
 from argparse import Namespace
@@ -16,12 +16,12 @@ def _run(arguments: Namespace) -> int:
     loaded = load(path)
     configure_logging(loaded.settings.log, waits=False)
     _report(loaded)
-    # Here and not above, so that the other commands start without a web server and storage SDKs.
+    # Imported here, so that the other commands start without a web server and storage SDKs.
     from config.container import Container, check_settings  # noqa: PLC0415
     from entrypoints.http.server import serve  # noqa: PLC0415
 
     check_settings(loaded.settings)
-    # A registry that takes nothing in may lie on a file system that is mounted read-only.
+    # A read-only registry may lie on a file system that is mounted read-only.
     container = Container(settings=loaded.settings, makes_store=not loaded.settings.storage.readonly_enabled)
     return serve(loaded, container, load=lambda: load(path))
 

@@ -1,4 +1,4 @@
-"""`registry trash list|restore|empty`: what was deleted or collected, back or gone for good, while others serve."""
+"""`registry trash list|restore|empty`: list, restore or permanently remove deleted content while servers run."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`registry verify [config.yml]`: read the whole store beside the servers, tell what is damaged, and repair it."""
+"""`registry verify [config.yml]`: read the whole store while servers run, report damage, and repair it."""
 
 import asyncio
 import json
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from config.container import Container
 
 LEASE_SECONDS: Final = 10.0
-"""How long a verification that was killed keeps the next one from going on."""
+"""Time that the lease of a killed verification blocks the next one."""
 _PATIENCE_SECONDS: Final = 3 * LEASE_SECONDS
 _IMAGES_MAX: Final = 10_000
-"""How many images the summary lists; all are told with their findings."""
+"""Maximum number of images in the summary; findings list all of theirs."""
 _PARTS_PER_PHASE: Final = 1000
 
 
@@ -70,7 +70,7 @@ def _run(arguments: Namespace) -> int:
         repair=arguments.repair,
         restart=arguments.restart,
     )
-    # Here and not above, so that the other commands start without storage SDKs.
+    # Imported here, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
 
     return asyncio.run(_verify(Container(settings=loaded.settings, makes_store=False), options, arguments))
@@ -124,19 +124,19 @@ def _exit_code(counted: Checkpoint) -> ExitCode:
 
 
 class _Numbers:
-    """Writes how far it is to a file of metrics."""
+    """Writes the progress to a metrics file."""
 
     def __init__(self, path: Path, metrics: Metrics) -> None:
         self._observer = VerificationObserver(metrics)
         self._file = MetricsFile(path, metrics)
 
     def tell_progress(self, progress: Progress) -> None:
-        """Write it, now and then."""
+        """Write the progress, at most every few seconds."""
         self._observer.progress(progress)
         self._file.write_sometimes()
 
     def tell_end(self, counted: Checkpoint) -> None:
-        """Write what was counted in all."""
+        """Write the final counts."""
         self._observer.done(counted)
         self._file.write()
 
@@ -153,7 +153,7 @@ def _also(teller: "_Teller", numbers: _Numbers | None) -> Callable[[Progress], N
 
 
 class _Teller:
-    """Writes findings to stdout, and how far it is to stderr."""
+    """Writes findings to stdout and the progress to stderr."""
 
     def __init__(self, out: TextIO, *, is_json: bool, is_quiet: bool) -> None:
         self._out = out
@@ -164,7 +164,7 @@ class _Teller:
         self._images_count = 0
 
     def tell_finding(self, finding: Finding) -> None:
-        """Print one finding, once."""
+        """Print a finding, unless it was printed before."""
         if finding.identity in self._told:
             return
         self._remember(finding)
@@ -180,7 +180,7 @@ class _Teller:
         self._out.flush()
 
     def tell_progress(self, progress: Progress) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         counted = progress.counted
         if progress.is_resumed:
             self._display.line(f"going on where an earlier verification was ended, in the phase {progress.phase!s}")
@@ -193,12 +193,12 @@ class _Teller:
         self._display.show(Measure(done=done, total=total, is_bytes=False), text)
 
     def tell_interruption(self) -> None:
-        """Say that it can go on."""
+        """Print that a new run resumes the verification."""
         self._display.clear()
         self._display.line("interrupted: start it again to go on")
 
     def tell_summary(self, counted: Checkpoint) -> None:
-        """Print what was looked at, and which images cannot be pulled because of which blob."""
+        """Print the totals, and the images that each damaged blob affects."""
         self._display.clear()
         if self._is_json:
             images = {digest: sorted(names) for digest, names in sorted(self._images.items())}
