@@ -1,4 +1,5 @@
-"""`registry doctor`: tests what goes wrong in practice, one module per group of checks, each finding with its remedy.
+"""`registry doctor`: checks for problems common in practice, one module per group, each finding with its remedy.
 
-A group is a coroutine function that yields diagnoses. It leaves nothing behind, and tells no secret.
+A group is an async generator function that yields diagnoses. A group removes the objects it creates and never reveals a
+secret.
 """

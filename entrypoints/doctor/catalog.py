@@ -1,4 +1,4 @@
-"""The catalog's index: whether it answers, and what its adapter can tell of its surroundings."""
+"""Checks of the catalog index: whether it responds, and the diagnoses of its adapter."""
 
 from collections.abc import AsyncIterator
 
@@ -9,7 +9,7 @@ from entrypoints.doctor.patient import Patient
 
 
 async def examine_catalog(patient: Patient) -> AsyncIterator[Diagnosis]:
-    """Ask the index, then the adapter."""
+    """Check the index, then yield the diagnoses of its adapter."""
     index = patient.container.catalog_index()
     check = f"catalog: {index.name}"
     try:

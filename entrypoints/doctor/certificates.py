@@ -1,4 +1,4 @@
-"""Certificates: what the public address shows, and what the configured files hold."""
+"""Checks of certificates: the one that the public address presents, and the configured files."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ from entrypoints.doctor.findings import failure, ok, skipped, warning
 from entrypoints.doctor.patient import Patient
 
 _EXPIRES_SOON: Final = timedelta(days=21)
-"""Let's Encrypt renews 30 days before the end: later than this, renewing has failed."""
+"""Let's Encrypt clients renew 30 days before expiry; a certificate this close to expiry was not renewed in time."""
 _CONNECT_SECONDS: Final = 10.0
 _HTTPS: Final = 443
 _EXPIRED: Final = 10
@@ -29,7 +29,7 @@ _WRONG_NAME: Final = frozenset({62, 64})
 
 
 async def examine_certificates(patient: Patient) -> AsyncIterator[Diagnosis]:
-    """Connect as a client does, and look into the files of `http.tls`."""
+    """Connect to the public address as a client does, and check the files of `http.tls`."""
     if patient.public is not None and patient.public.is_https:
         parts = urlsplit(patient.public.url)
         async for diagnosis in _shown(patient, parts.hostname or "", parts.port or _HTTPS):
@@ -54,7 +54,7 @@ async def _shown(patient: Patient, host: str, port: int) -> AsyncIterator[Diagno
         return
     else:
         yield ok(check)
-    # Not trusted, so that a certificate can be looked at whatever is wrong with it; nothing is sent.
+    # Without verification, so that any certificate can be inspected; no data is sent.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -73,7 +73,7 @@ async def _connect(host: str, port: int, context: ssl.SSLContext) -> bytes:
 
 
 def client_context(ca_file: str | None) -> ssl.SSLContext:
-    """Trust what clients on this machine trust, and one file of authorities besides."""
+    """Return a context that trusts the system's authorities and those in `ca_file`."""
     context = ssl.create_default_context()
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
@@ -142,7 +142,7 @@ def _judge_chain(chain: Sequence[x509.Certificate]) -> Diagnosis:
 
 def _is_root_known(last: x509.Certificate) -> bool:
     issuer = last.issuer.public_bytes()
-    # Only what may be it is read: some roots that systems trust break rules that the reader knows.
+    # Parse only candidates: some roots that systems trust break rules that the parser enforces.
     for root in [each for each in ssl.create_default_context().get_ca_certs(binary_form=True) if issuer in each]:
         try:
             last.verify_directly_issued_by(x509.load_der_x509_certificate(root))
@@ -162,7 +162,7 @@ def _judge_name(leaf: x509.Certificate, host: str) -> Diagnosis:
     wildcard = f"*.{host.partition('.')[2]}"
     if host in known or (wildcard in known and not _is_ip(host)):
         return ok(check, host)
-    # A proxy in front may well have another one, which is what clients see.
+    # Only a warning: a proxy in front may present another certificate, and clients see that one.
     return warning(check, f"{host} is not among {', '.join(known)}", "use a certificate for the name that clients use")
 
 

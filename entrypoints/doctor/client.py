@@ -1,4 +1,4 @@
-"""A client of a registry's public address that follows nothing by itself, so that what proxies change is seen."""
+"""Client for the public address of a registry; it follows no redirects, so that changes by proxies are visible."""
 
 import base64
 import json
@@ -23,34 +23,34 @@ Body = bytes | AsyncIterator[bytes] | None
 
 
 class UnreachableError(Exception):
-    """Nobody answered, or the connection broke; the text is for people and holds no secret."""
+    """No answer, or a broken connection; the message is for operators and contains no secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """Response to a request."""
 
     status: int
     headers: Mapping[str, str]
-    """Any spelling of a name finds them."""
+    """Lookup of names is case-insensitive."""
     body: bytes
     seconds: float
 
     @property
     def location(self) -> str:
-        """The `Location` header, or nothing."""
+        """Value of the `Location` header, or an empty string."""
         return self.headers.get("Location", "")
 
     @property
     def codes(self) -> list[str]:
-        """The registry's error codes; none where somebody else answered, such as a proxy."""
+        """Error codes of the registry; empty if something else answered, such as a proxy."""
         try:
             return [str(error["code"]) for error in json.loads(self.body)["errors"]]
         except (ValueError, KeyError, TypeError, RecursionError):
             return []
 
     def describe(self) -> str:
-        """Tell the status and who seems to have answered."""
+        """Return the status and the apparent source of the answer."""
         if self.codes:
             return f"{self.status} {', '.join(self.codes)}"
         server = self.headers.get("Server")
@@ -60,7 +60,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who the checks are."""
+    """User name and password for the checks."""
 
     user: str
     password: str
@@ -71,17 +71,19 @@ class Credentials:
 
     @property
     def basic(self) -> str:
-        """The header that says so."""
+        """Value of the `Authorization` header."""
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
 class PublicRegistry:
-    """Speaks to one address, each request on a connection of its own, so that a balancer may choose anew.
+    """Client for one address.
+
+    Each request uses its own connection, so that a load balancer chooses a replica each time.
 
     Args:
         url: scheme, host, port and prefix, as a client would write them.
-        credentials: who to be; nobody in particular where None.
-        context: what certificates to trust.
+        credentials: user to authenticate as; None means anonymous.
+        context: TLS context that decides which certificates to trust.
     """
 
     def __init__(self, url: str, *, credentials: Credentials | None = None, context: ssl.SSLContext | None) -> None:
@@ -92,7 +94,7 @@ class PublicRegistry:
         self._authorization: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
-        """Make the session; nothing is connected yet."""
+        """Create the session; this opens no connection."""
         self._session = ClientSession(
             connector=TCPConnector(force_close=True, ssl=self._context or True),
             timeout=ClientTimeout(total=_TIMEOUT_SECONDS, sock_connect=10),
@@ -103,21 +105,21 @@ class PublicRegistry:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the session."""
         if self._session is not None:
             await self._session.close()
 
     @property
     def is_https(self) -> bool:
-        """Whether clients come by TLS."""
+        """Whether clients connect with TLS."""
         return urlsplit(self.url).scheme == "https"
 
     def resolve(self, location: str) -> str:
-        """Return where a client would go from a `Location`."""
+        """Return the absolute URL for a `Location` value."""
         return urljoin(self.url + "v2/", location)
 
     def here(self, location: str) -> str:
-        """Return the same path and query at this registry's own address, whatever scheme and host `location` has."""
+        """Return a URL with this registry's scheme and host, and the path and query of `location`."""
         wanted, own = urlsplit(self.resolve(location)), urlsplit(self.url)
         return wanted._replace(scheme=own.scheme, netloc=own.netloc).geturl()
 
@@ -130,14 +132,15 @@ class PublicRegistry:
         headers: Mapping[str, str] | None = None,
         scope: str = "",
     ) -> Answer:
-        """Send one request, with a token or a password where they are asked for; redirects are not followed.
+        """Send one request, with a token or a password if the server demands one; redirects are not followed.
 
         Args:
-            method: the method.
-            target: a path below the registry's root, or a URL.
-            body: bytes, or pieces that go out chunked. Pieces are sent once: come with credentials before.
-            headers: further headers.
-            scope: what rights a token is to give.
+            method: HTTP method.
+            target: path below the registry's root, or a URL.
+            body: bytes, or an iterator of pieces for a chunked body. An iterator is sent only once, so a token must
+                have been obtained by an earlier request.
+            headers: additional headers.
+            scope: scope of the token.
 
         Raises:
             UnreachableError: there is no answer.
@@ -195,7 +198,7 @@ class PublicRegistry:
 
 
 def parse_challenge(challenge: str) -> dict[str, str]:
-    """Return the parameters of a `WWW-Authenticate` value of one scheme."""
+    """Return the parameters of a `WWW-Authenticate` value with a single challenge."""
     parameters: dict[str, str] = {}
     rest = challenge.partition(" ")[2]
     while "=" in rest:

@@ -1,4 +1,4 @@
-"""Clocks: those of the store and of the public address beside our own."""
+"""Checks of the clocks of the store and of the public address against the local clock."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -14,12 +14,12 @@ from entrypoints.doctor.patient import Patient
 
 _NOTABLE_SECONDS: Final = 30.0
 _BAD_SECONDS: Final = 300.0
-"""Stores refuse signatures from 15 minutes on, and tokens live for five."""
+"""Stores reject signatures that are 15 minutes off, and tokens live for five minutes."""
 _REMEDY: Final = "let both machines keep time by NTP (chrony, systemd-timesyncd): signatures and tokens depend on it"
 
 
 async def examine_clock(patient: Patient) -> AsyncIterator[Diagnosis]:
-    """Compare what others say the time is with this machine's."""
+    """Compare the times that the store and the public address report with the local time."""
     yield await _store(patient)
     if patient.public is not None:
         yield await _public(patient)
@@ -53,7 +53,7 @@ async def _public(patient: Patient) -> Diagnosis:
 
 
 def _judge(check: str, said: datetime, before: datetime, after: datetime) -> Diagnosis:
-    # Headers have whole seconds.
+    # The Date header has a resolution of one second.
     early, late = (before - said).total_seconds() - 1, (said - after).total_seconds() - 1
     skew = max(early, late, 0.0)
     detail = f"{skew:.0f} seconds {'behind' if early > late else 'ahead of'} this machine"

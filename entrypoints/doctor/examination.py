@@ -1,4 +1,4 @@
-"""All groups of checks in their order; one that fails itself is a finding, and the others go on."""
+"""All groups of checks in order; a group that fails becomes a finding, and the remaining groups still run."""
 
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -34,7 +34,7 @@ GROUPS: Final[Mapping[str, Group]] = {
 
 
 async def examine(patient: Patient, groups: Mapping[str, Group] = GROUPS) -> AsyncIterator[Diagnosis]:
-    """Yield what each check came to, as soon as it is known."""
+    """Yield each diagnosis as soon as it is available."""
     for name, group in groups.items():
         try:
             async for diagnosis in group(patient):
@@ -42,6 +42,6 @@ async def examine(patient: Patient, groups: Mapping[str, Group] = GROUPS) -> Asy
         except StorageError as error:
             yield failure(name, str(error), "the checks of this group could not be ended; see those of the storage")
         except Exception as error:
-            # A defect in one check is no reason not to make the others.
+            # A defect in one check must not prevent the others.
             _logger.exception("a check failed")
             yield failure(name, f"the check itself failed: {type(error).__name__}", "report it, with the log")

@@ -1,23 +1,23 @@
-"""Short ways to write diagnoses."""
+"""Constructors for diagnoses."""
 
 from core.diagnosis import Diagnosis, Verdict
 
 
 def ok(check: str, detail: str = "") -> Diagnosis:
-    """Say that something is as it should be."""
+    """Return a diagnosis for a check that passed."""
     return Diagnosis(check=check, verdict=Verdict.OK, detail=detail)
 
 
 def skipped(check: str, detail: str) -> Diagnosis:
-    """Say why something was not looked at."""
+    """Return a diagnosis for a check that was not run, with the reason."""
     return Diagnosis(check=check, verdict=Verdict.SKIPPED, detail=detail)
 
 
 def warning(check: str, detail: str, remedy: str) -> Diagnosis:
-    """Say that something works, and will not always."""
+    """Return a diagnosis for something that works now but may fail later."""
     return Diagnosis(check=check, verdict=Verdict.WARNING, detail=detail, remedy=remedy)
 
 
 def failure(check: str, detail: str, remedy: str) -> Diagnosis:
-    """Say that something does not work."""
+    """Return a diagnosis for something that does not work."""
     return Diagnosis(check=check, verdict=Verdict.FAILURE, detail=detail, remedy=remedy)

@@ -1,4 +1,4 @@
-"""How large a request may be: proxies have limits that small images never meet."""
+"""Checks of the maximum request size: proxies have limits that small images never reach."""
 
 from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
@@ -10,7 +10,7 @@ from entrypoints.doctor.findings import failure, ok, skipped, warning
 from entrypoints.doctor.patient import MIB, Patient
 
 _SIZES: Final = (2 * MIB, 16 * MIB, 128 * MIB)
-"""Beyond nginx's 1 MiB, beyond 10 MiB, beyond the 100 MB of some providers."""
+"""Above nginx's default of 1 MiB, above 10 MiB, and above the 100 MB of some providers."""
 _PIECE: Final = bytes(64 * 1024)
 _REMEDY: Final = (
     "raise the limit of bodies at the proxy or provider (nginx: client_max_body_size 0; Traefik: no buffering "
@@ -19,7 +19,7 @@ _REMEDY: Final = (
 
 
 async def examine_limits(patient: Patient) -> AsyncIterator[Diagnosis]:
-    """Send pieces of growing size to an upload that is then cancelled."""
+    """Upload bodies of increasing size to upload sessions that are cancelled afterwards."""
     if patient.public is None:
         return
     sizes = [size for size in _SIZES if size < patient.largest_body] + [patient.largest_body]
@@ -63,7 +63,7 @@ async def _cancel(registry: PublicRegistry, upload: str, scope: str) -> None:
     try:
         await registry.request("DELETE", upload, scope=scope)
     except UnreachableError:
-        # It is gone with the scratch repository, or purged after a week.
+        # The upload is removed with the scratch repository, or purged after a week.
         return
 
 

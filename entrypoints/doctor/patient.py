@@ -1,4 +1,4 @@
-"""What is examined: the configuration, the adapters that it makes, and the registry's public address."""
+"""Subject of the checks: the configuration, the adapters built from it, and the registry's public address."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patient:
-    """One registry."""
+    """Registry under examination."""
 
     loaded: Loaded
     container: "Container"
     scratch_id: str
-    """Names what checks write; letters, digits and dashes."""
+    """Id used in the names of everything that checks write; letters, digits and dashes."""
     public: PublicRegistry | None = None
-    """The registry at the address that clients use, if that was told."""
+    """The registry at the address that clients use, if one was given."""
     replicas: tuple[PublicRegistry, ...] = ()
-    """Its processes one by one, around the load balancer."""
+    """The registry's replicas, addressed directly instead of through the load balancer."""
     ca_file: str | None = None
-    """Certificates of authorities that clients trust besides the system's."""
+    """PEM file of authorities that clients trust in addition to the system's."""
     largest_body: int = 128 * MIB
-    """Bytes of the largest request that is tried."""
+    """Size in bytes of the largest request to try."""
 
 
 Group = Callable[[Patient], AsyncIterator[Diagnosis]]
-"""Looks at one side of a patient."""
+"""Group of checks, which examines one aspect of a registry."""

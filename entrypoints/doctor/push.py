@@ -1,4 +1,4 @@
-"""The way of a push through the public address: each step, each header, and what proxies make of it."""
+"""Checks of a push through the public address: each step, each header, and changes made by proxies."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ _CONFIG_TYPE: Final = "application/vnd.oci.image.config.v1+json"
 
 
 class StepFailedError(Exception):
-    """A step failed so that those after it cannot be tried."""
+    """A step failed, and the following steps cannot be tried."""
 
     def __init__(self, diagnosis: Diagnosis) -> None:
         super().__init__(diagnosis.detail)
@@ -34,7 +34,7 @@ class StepFailedError(Exception):
 
 
 async def examine_push(patient: Patient) -> AsyncIterator[Diagnosis]:
-    """Push, read and delete a small image in a scratch repository, as clients do."""
+    """Push, read and delete a small image in a scratch repository, as a client does."""
     if patient.public is None:
         yield skipped("push", "no --url was given: proxies, links and limits were not looked at")
         return
@@ -50,17 +50,17 @@ async def examine_push(patient: Patient) -> AsyncIterator[Diagnosis]:
 
 
 class ScratchPush:
-    """One push of an image that nobody else has."""
+    """Push of one image with random content."""
 
     def __init__(self, registry: PublicRegistry, name: RepositoryName) -> None:
         self.name = name
         self.digests: list[Digest] = []
-        """What was stored, for who cleans up."""
+        """Digests of the stored content, for the cleanup."""
         self._registry = registry
         self._scope = f"repository:{name}:pull,push,delete"
 
     async def run(self) -> AsyncIterator[Diagnosis]:
-        """Yield a diagnosis for each step; the first that makes the others impossible raises."""
+        """Yield a diagnosis for each step; raise on the first failure that makes the following steps impossible."""
         yield await self._base()
         blob = secrets.token_bytes(_BLOB_BYTES)
         digest = Digest.of(blob)
@@ -153,7 +153,7 @@ class ScratchPush:
         place = f"{urlsplit(answer.location).scheme}://{urlsplit(answer.location).netloc}"
         remedy = "let clients reach the store, set storage.s3.redirectendpoint, or storage.redirect.disable"
         try:
-            # Nothing of ours is sent along: the address is signed.
+            # The scope keeps our credentials out of the request: the URL is signed.
             followed = await self._registry.request("GET", answer.location, scope="the store")
         except UnreachableError:
             return failure(check, f"{place} cannot be reached from here", remedy)
@@ -244,7 +244,7 @@ def _location_remedy(url: str, found: object) -> str:
 
 
 async def clean_scratch(patient: Patient, push: ScratchPush, check: str) -> Diagnosis:
-    """Remove, in storage, what the API leaves of a repository that is deleted: data, links, and its trash."""
+    """Remove from storage the remains of a repository that was deleted through the API: data, links and trash."""
     storage, trash = patient.container.blob_storage(), patient.container.trash()
     try:
         await storage.delete_tree(layout.repository(push.name), *(layout.blob_directory(each) for each in push.digests))

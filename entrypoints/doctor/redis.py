@@ -1,4 +1,4 @@
-"""Redis: whether it is reached, takes the password, and answers."""
+"""Checks of Redis: connection, authentication and response."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ _REMEDY: Final = "look at redis.addrs, the firewall, and whether Redis runs; wit
 
 
 async def examine_redis(patient: Patient) -> AsyncIterator[Diagnosis]:
-    """Log in and ping every address that is configured."""
+    """Authenticate and ping each configured address."""
     settings = patient.loaded.settings.redis
     if settings is not None:
         for address in settings.addrs:
@@ -38,7 +38,7 @@ async def _ping(address: str, settings: RedisSettings) -> Diagnosis:
 
 
 async def _talk(host: str, port: int, settings: RedisSettings) -> str:
-    """Return the answer to PING, or the first error."""
+    """Return the reply to PING, or the first error."""
     context = None
     if settings.tls.certificate or settings.tls.root_cas:
         context = ssl.create_default_context()

@@ -1,4 +1,4 @@
-"""Replicas: whether an upload that begins at one goes on at the others."""
+"""Checks of replicas: whether an upload that begins at one replica continues at the others."""
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -15,13 +15,13 @@ from entrypoints.doctor.patient import Patient
 from entrypoints.doctor.push import ScratchPush, clean_scratch
 
 _ROUNDS: Final = 8
-"""Uploads through the public address: of two replicas with differing secrets, one in 250 examinations misses it."""
+"""Number of uploads through the public address; one run in 250 misses that two replicas have different secrets."""
 _CHECK: Final = "replicas: one upload at several"
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 
 
 async def examine_replicas(patient: Patient) -> AsyncIterator[Diagnosis]:
-    """Begin uploads at one replica, and go on at the next."""
+    """Begin uploads at one replica and continue them at the next."""
     targets: Sequence[PublicRegistry] = patient.replicas
     if not targets and patient.public is not None:
         targets = [patient.public]

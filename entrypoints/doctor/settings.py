@@ -1,4 +1,4 @@
-"""The configuration itself: what it says that works on one machine and not on two."""
+"""Checks of the configuration itself, mainly for settings that work on one machine and fail on two."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from entrypoints.doctor.patient import Patient
 
 
 async def examine_settings(patient: Patient) -> AsyncIterator[Diagnosis]:
-    """Read what the loader warned about, and a few values that matter with replicas or proxies."""
+    """Yield the loader's warnings, and check some settings that matter with replicas or proxies."""
     settings = patient.loaded.settings
     for text in patient.loaded.warnings:
         yield warning("configuration: warnings", text, "change the key, or take it out")

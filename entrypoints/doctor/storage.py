@@ -1,4 +1,4 @@
-"""The store: whether it reads what was written, lists it, and lets it be deleted."""
+"""Checks of the store: reading after writing, listing, and deletion."""
 
 import hashlib
 import secrets
@@ -14,7 +14,7 @@ from entrypoints.doctor.findings import failure, ok, skipped, warning
 from entrypoints.doctor.patient import MIB, Patient
 
 _LARGE_PIECES: Final = 13
-"""In MiB: more than one part of a multipart upload, whose parts have at least 5 and by default 10."""
+"""Size in MiB; larger than one part of a multipart upload, whose parts have at least 5 MiB and by default 10."""
 _CREATORS: Final = 5
 
 _REMEDIES: Final = {
@@ -39,7 +39,7 @@ Step = Callable[[BlobStorage, str], Awaitable[Diagnosis | None]]
 
 
 async def examine_storage(patient: Patient) -> AsyncIterator[Diagnosis]:
-    """Write, read, list, overwrite, move and delete scratch objects, then what the adapter itself can tell."""
+    """Write, read, list, overwrite, move and delete scratch objects, then yield the diagnoses of the adapter."""
     storage: BlobStorage = patient.container.blob_storage()
     scratch = layout.doctor(patient.scratch_id)
     steps: dict[str, Step] = {
@@ -56,7 +56,7 @@ async def examine_storage(patient: Patient) -> AsyncIterator[Diagnosis]:
         try:
             yield await _run(check, step, storage, f"{scratch}/{check.replace(' ', '-')}")
         except StorageFullError as error:
-            # One cause is one finding.
+            # Report a full storage only once.
             yield skipped(f"storage: {check}", _FULL) if is_full else failure(f"storage: {check}", str(error), _SPACE)
             is_full = True
     yield await _clean(storage, scratch)
@@ -131,7 +131,7 @@ async def _large_object(storage: BlobStorage, prefix: str) -> Diagnosis | None:
     piece = secrets.token_bytes(MIB)
     expected = hashlib.sha256()
     for half in (range(_LARGE_PIECES // 2), range(_LARGE_PIECES // 2, _LARGE_PIECES)):
-        # In two blocks, as pieces of a push that come to two replicas.
+        # Write in two sessions, like the chunks of a push that arrive at two replicas.
         async with storage.open_writer(f"{prefix}/staged", resume=half.start > 0) as writer:
             if writer.size != half.start * MIB:
                 return _wrong(

@@ -1,1 +1,1 @@
-"""What operators see of a running registry: health, metrics, traces, profiles."""
+"""Observability of a running registry: health, metrics, traces, profiles."""

@@ -1,4 +1,4 @@
-"""What distribution's health checks look at: the storage, files, URLs, ports (`health`)."""
+"""Health checks of distribution's configuration section `health`: storage, files, URLs and ports."""
 
 import asyncio
 import os
@@ -15,11 +15,11 @@ from core.ports.blob_storage import BlobStorage
 from entrypoints.observability.health import STORAGE_TIMEOUT_SECONDS, Check, CheckFailedError
 
 DEFAULT_INTERVAL_SECONDS: Final = 10.0
-"""What an interval of 0 means, as in distribution."""
+"""Interval used when the configured interval is 0, as in distribution."""
 
 
 def configured_checks(settings: HealthSettings, storage: BlobStorage) -> Iterator[Check]:
-    """Yield the checks that the configuration asks for, under distribution's names."""
+    """Yield the configured checks, under distribution's names."""
     if settings.storage.enabled:
         yield Check(
             name=f"storagedriver_{storage.name}",
@@ -37,10 +37,10 @@ def configured_checks(settings: HealthSettings, storage: BlobStorage) -> Iterato
 
 
 async def check_storage(storage: BlobStorage, timeout_seconds: float) -> None:
-    """Ask the storage whether it answers.
+    """Check that the storage responds.
 
     Raises:
-        CheckFailedError: it does not, or not in time.
+        CheckFailedError: the storage fails or does not respond in time.
     """
     try:
         async with asyncio.timeout(timeout_seconds):
@@ -61,24 +61,24 @@ def _file_check(settings: FileCheckSettings) -> Check:
             raise CheckFailedError(os.strerror(error.errno or 0)) from error
         raise CheckFailedError("file exists")
 
-    # Distribution reads a threshold for files and does not use it.
+    # Distribution parses a threshold for files but ignores it.
     return Check(name=settings.file, run=look, interval_seconds=settings.interval_seconds or DEFAULT_INTERVAL_SECONDS)
 
 
 def _http_check(settings: HttpCheckSettings, position: int) -> Check:
-    # User, password and query may be credentials, so a URL that holds any is not named as in distribution.
+    # User, password and query may be credentials. Unlike distribution, leave them out of the name.
     url = URL(settings.uri)
     bare = str(url.with_user(None).with_query(None))
     name = settings.uri if bare == str(url) else f"{bare} (health.http[{position}])"
     if any(header.lower() == "authorization" for header in settings.headers):
-        # As in distribution; aiohttp takes only one of both.
+        # As in distribution; aiohttp does not accept both at once.
         url = url.with_user(None)
     headers = [(header, value.reveal()) for header, values in settings.headers.items() for value in values]
     timeout = ClientTimeout(total=settings.timeout_seconds or None)
 
     async def ask() -> None:
         try:
-            # A connection of its own each time: one that is kept open tells nothing about new ones.
+            # Use a new connection each time: an open connection proves nothing about new ones.
             async with (
                 ClientSession(timeout=timeout, cookie_jar=DummyCookieJar(), trace_configs=[_same_server()]) as session,
                 session.head(url, headers=headers, allow_redirects=True) as response,
@@ -98,11 +98,11 @@ def _http_check(settings: HttpCheckSettings, position: int) -> Check:
 
 
 def _same_server() -> TraceConfig:
-    """Return what aiohttp asks before it follows a redirect: another server would be asked on this one's word."""
+    """Return a trace config that refuses redirects to another server, so that no server can direct checks elsewhere."""
 
     async def look(_session: ClientSession, _context: object, redirect: TraceRequestRedirectParams) -> None:
         answer = redirect.response
-        # aiohttp reads `URI` too.
+        # aiohttp also follows the `URI` header.
         location = answer.headers.get("Location") or answer.headers.get("URI") or ""
         if answer.url.join(URL(location)).origin() != answer.url.origin():
             answer.close()

@@ -1,8 +1,9 @@
-"""The debug address (`http.debug.addr`): health, metrics, profiles, stacks, for those who run the registry.
+"""Debug address (`http.debug.addr`): health, metrics, profiles and stacks, for operators.
 
-No password and no TLS, as in distribution: it belongs on an address that clients do not reach. What it shows holds no
-configuration, no environment, no header and no name that a client chose. Profiles, which slow a worker down, and stacks
-are for clients on this machine alone, also where the address is reached by others for its metrics.
+The address has no authentication and no TLS, as in distribution, so it must not be reachable by clients. The responses
+contain no configuration, no environment, no header and no name that a client chose. Profiles, which slow a worker down,
+and stacks are served to clients on the same machine only, even if the address is reachable from other machines for its
+metrics.
 """
 
 import asyncio
@@ -31,14 +32,14 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def public_app(
     health: Health, probes: Mapping[str, Answer], peers: Peers, metrics: Metrics | None, *, metrics_path: str
 ) -> web.Application:
-    """Build what answers at the debug address, in each of the workers alike.
+    """Build the application for the debug address; all workers serve the same one.
 
     Args:
-        health: told at `/debug/health`.
-        probes: what else is answered, by its path.
+        health: served at `/debug/health`.
+        probes: further handlers, by path.
         peers: the workers.
-        metrics: None where they are switched off.
-        metrics_path: where they are.
+        metrics: None if metrics are disabled.
+        metrics_path: path of the metrics.
     """
     handlers: dict[str, Answer] = {
         "/debug/health": health.answer,
@@ -46,7 +47,7 @@ def public_app(
         "/debug/profile": _on_this_machine(_profile_of(peers)),
         "/debug/stacks": _on_this_machine(_stacks_of(peers)),
     }
-    # Where those who know Go look first.
+    # Paths of Go's net/http/pprof, where Go users look first.
     handlers["/debug/pprof/profile"] = handlers["/debug/profile"]
     handlers["/debug/pprof/goroutine"] = handlers["/debug/stacks"]
     if metrics is not None:
@@ -55,7 +56,7 @@ def public_app(
 
 
 def private_app() -> web.Application:
-    """Build what a worker answers about itself, on a socket that its sister processes know."""
+    """Build the application in which a worker reports on itself, on a socket private to the server's processes."""
     profiler = Profiler()
 
     async def profile(request: web.Request) -> web.Response:
@@ -75,7 +76,7 @@ def private_app() -> web.Application:
 
 
 def is_public(addr: str) -> bool:
-    """Whether other machines can reach an address to listen at: `host:port`, where no host is every interface."""
+    """Whether an address to listen at, `host:port`, is reachable from other machines; no host means every interface."""
     host = addr.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return False
@@ -100,7 +101,10 @@ def _app(handlers: Mapping[str, Answer]) -> web.Application:
 
 
 def _on_this_machine(answer: Answer) -> Answer:
-    """Return what refuses clients of other machines; those of `kubectl port-forward` come from this one."""
+    """Return a handler that rejects clients on other machines.
+
+    Clients of `kubectl port-forward` connect from the local machine and are accepted.
+    """
 
     async def checked(request: web.Request) -> web.StreamResponse:
         if request.remote and is_public(f"[{request.remote}]:0"):
@@ -113,7 +117,7 @@ def _on_this_machine(answer: Answer) -> Answer:
 
 def _metrics_of(metrics: Metrics) -> Answer:
     async def answer(request: web.Request) -> web.Response:
-        # In a thread: it reads the files of all workers, and requests go on meanwhile.
+        # In a thread: rendering reads the files of all workers, and must not block other requests.
         body, media_type = await asyncio.to_thread(metrics.render, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": media_type})
 

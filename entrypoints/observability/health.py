@@ -1,8 +1,8 @@
-"""Health as distribution has it: named checks, run again and again, told at `/debug/health`.
+"""Health as in distribution: named checks that run periodically, reported at `/debug/health`.
 
-A check of a file, a URL or a port that fails makes every request to the API a 503, as in distribution: whoever
-configures one wants to take the registry away from its clients. A failing storage does not: each request finds out
-itself whether it needs what has failed (docs/adr/0015).
+A failing check of a file, a URL or a port makes the API answer every request with 503, as in distribution: the purpose
+of such a check is to take the registry out of service. A failing storage check does not block the API; a request fails
+only if it needs the storage (docs/adr/0015).
 """
 
 import asyncio
@@ -18,34 +18,34 @@ from aiohttp.typedefs import Handler, Middleware
 _logger = logging.getLogger(__name__)
 
 STORAGE_TIMEOUT_SECONDS: Final = 10.0
-"""How long a check of the storage may take; what answers later has failed."""
+"""Timeout of a storage check; a later answer counts as a failure."""
 UNHEALTHY_BODY: Final = (
     b'{"errors":[{"code":"UNAVAILABLE","message":"service unavailable",'
     b'"detail":"health check failed: please see /debug/health"}]}\n'
 )
-"""Distribution's, to the byte."""
+"""The same bytes as distribution's body."""
 
 
 class CheckFailedError(Exception):
-    """A check found what it looks for; the text is told at `/debug/health`."""
+    """A health check failed; `/debug/health` shows the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Something to look at again and again."""
+    """Health check that runs periodically."""
 
     name: str
     run: Callable[[], Awaitable[None]]
-    """Returns when all is well; raises `CheckFailedError`."""
+    """Returns if the check passes; raises `CheckFailedError` otherwise."""
     interval_seconds: float
     threshold: int = 0
-    """From how many failures in a row on it counts; 0 and 1 are the first."""
+    """Number of consecutive failures that make the check unhealthy; 0 and 1 both mean the first one."""
     blocks: bool = True
-    """Whether the API answers nothing while it fails."""
+    """Whether the API rejects all requests while the check fails."""
 
 
 class _State:
-    """What a check found."""
+    """State of one check."""
 
     def __init__(self, check: Check, worker: int) -> None:
         self.check = check
@@ -55,7 +55,7 @@ class _State:
 
     @property
     def reason(self) -> str:
-        """Why it is unhealthy; empty when it is not."""
+        """Reason why the check is unhealthy; empty while it is healthy."""
         return self._reason if self.failures >= max(self.check.threshold, 1) else ""
 
     async def look(self) -> None:
@@ -66,7 +66,7 @@ class _State:
             self.failures += 1
             self._reason = str(error)
         except Exception:
-            # A defect of the check must not be taken for health.
+            # A defect of the check must not count as healthy.
             _logger.exception("health check %s failed by a defect", self.check.name)
             self.failures += 1
             self._reason = "the check itself failed"
@@ -79,11 +79,11 @@ class _State:
 
 
 class Health:
-    """Runs the checks, each every so often and first after one interval; one per application.
+    """Runs each check periodically, the first time after one interval; one per application.
 
     Args:
-        checks: what is looked at.
-        worker: the number of this process, for the log: each judges for itself.
+        checks: checks to run.
+        worker: number of this process, for the log; each process has its own results.
     """
 
     def __init__(self, checks: Sequence[Check] = (), *, worker: int = 0) -> None:
@@ -91,26 +91,26 @@ class Health:
 
     @property
     def can_block(self) -> bool:
-        """Whether there is a check that stops the API."""
+        """Whether any check can block the API."""
         return any(state.check.blocks for state in self._states)
 
     @property
     def names(self) -> Sequence[str]:
-        """The names of all checks."""
+        """Names of all checks."""
         return [state.check.name for state in self._states]
 
     @property
     def failures(self) -> Mapping[str, str]:
-        """Names of unhealthy checks with what they found, ascending."""
+        """Names of the unhealthy checks with their reasons, in ascending order."""
         return {state.check.name: state.reason for state in sorted(self._states, key=_name) if state.reason}
 
     @property
     def is_blocking(self) -> bool:
-        """Whether the API answers nothing now."""
+        """Whether the API currently rejects all requests."""
         return any(state.check.blocks and state.reason for state in self._states)
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
-        """Run the checks as long as the application lives (a cleanup context)."""
+        """Run the checks for the lifetime of the application (a cleanup context)."""
         tasks = [asyncio.create_task(_repeat(state), name=f"health of {state.check.name}") for state in self._states]
         yield
         for task in tasks:
@@ -119,7 +119,7 @@ class Health:
             await asyncio.wait(tasks)
 
     def middleware(self) -> Middleware:
-        """Return the middleware that answers for the API while it is blocked."""
+        """Return the middleware that rejects requests to the API while it is blocked."""
 
         @web.middleware
         async def block(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -130,7 +130,7 @@ class Health:
         return block
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Answer `/debug/health` as distribution does: what is unhealthy, and nothing to any method but GET."""
+        """Answer `/debug/health` as distribution does: list the unhealthy checks; any method but GET gets 404."""
         if request.method != "GET":
             return web.Response(status=404, text="404 page not found\n")
         failures = self.failures
@@ -152,7 +152,7 @@ async def _repeat(state: _State) -> None:
 
 
 def _go_json(texts: Mapping[str, str]) -> bytes:
-    """Write JSON as Go does, which escapes what HTML would take for a tag."""
+    """Encode JSON as Go does, which escapes characters that are special in HTML."""
     text = json.dumps(texts, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -1,4 +1,4 @@
-"""What long jobs tell of themselves as metrics: a server that collects, or a command that writes them to a file."""
+"""Metrics of long jobs, set by a server that collects garbage, or written to a file by a command."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from core.verification.verifier import Progress
 _logger = logging.getLogger(__name__)
 
 WRITE_SECONDS: Final = 5.0
-"""How often the file is written at most."""
+"""Minimum interval between two writes of the file."""
 
 _COLLECTED: Final = {
     "repositories": "Repositories that were looked at.",
@@ -30,7 +30,7 @@ _COLLECTED: Final = {
     "spared": "What was condemned and stayed, because somebody came to rely on it.",
     "problem_count": "What is not as a registry leaves it.",
 }
-"""Fields of the report, with what the metrics of their names tell of the run."""
+"""Fields of the report, with the help texts of their metrics."""
 _COLLECTED_NAMES: Final = {"problem_count": "problems"}
 
 _VERIFIED: Final = {
@@ -45,7 +45,7 @@ _VERIFIED: Final = {
 
 
 def collection_observer(metrics: Metrics, now: Callable[[], float] = time.time) -> Callable[[CollectionReport], None]:
-    """Return what is to be told how far a garbage collection is, as often as it likes."""
+    """Return an observer that sets the metrics of a garbage collection; it is cheap to call often."""
     prefix = "registry_garbage_collection"
     numbers = {
         field: metrics.gauge(f"{prefix}_{_COLLECTED_NAMES.get(field, field)}", f"{text} By the run, so far.")
@@ -72,7 +72,7 @@ def collection_observer(metrics: Metrics, now: Callable[[], float] = time.time) 
 
 
 class VerificationObserver:
-    """Is told how far a verification is, and that it came to its end."""
+    """Sets the metrics of a verification, during the run and at its end."""
 
     def __init__(self, metrics: Metrics, now: Callable[[], float] = time.time) -> None:
         prefix = "registry_verification"
@@ -86,7 +86,7 @@ class VerificationObserver:
         self._now = now
 
     def progress(self, progress: Progress) -> None:
-        """Take in how far it is."""
+        """Update the metrics from the progress of the run."""
         self._count(progress.counted)
         for phase in VerificationPhase:
             if phase is progress.phase:
@@ -95,7 +95,7 @@ class VerificationObserver:
             self._fraction(1.0, phase.value)
 
     def done(self, counted: Checkpoint) -> None:
-        """Take in that it came to its end."""
+        """Update the metrics at the end of the run."""
         self._count(counted)
         for phase in VerificationPhase:
             self._fraction(1.0, phase.value)
@@ -107,15 +107,15 @@ class VerificationObserver:
 
 
 class MetricsFile:
-    """A file of metrics, for the textfile collector of Prometheus' node exporter; replaced as a whole each time.
+    """Metrics file for the textfile collector of Prometheus' node exporter, replaced as a whole on each write.
 
     Args:
-        path: where; its name ends in `.prom`.
-        metrics: what is written.
+        path: path of the file; the name ends in `.prom`.
+        metrics: metrics to write.
         clock: monotonic seconds.
 
     Raises:
-        ConfigError: it cannot be written there.
+        ConfigError: the file cannot be written.
     """
 
     def __init__(self, path: Path, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
@@ -129,12 +129,12 @@ class MetricsFile:
             raise ConfigError([f"{path}: metrics cannot be written there: {error.strerror}"]) from None
 
     def write_sometimes(self) -> None:
-        """Write it, unless that was done a moment ago."""
+        """Write the file, unless the last write was less than `WRITE_SECONDS` ago."""
         if self._clock() - self._written_at >= WRITE_SECONDS:
             self.write()
 
     def write(self) -> None:
-        """Write it; the job goes on when that fails."""
+        """Write the file; a failure is logged and does not stop the job."""
         try:
             self._replace()
         except OSError as error:
@@ -143,7 +143,7 @@ class MetricsFile:
 
     def _replace(self) -> None:
         body, _ = self._metrics.render("")
-        # Not by the name that the exporter reads, for it may look now.
+        # Write under another name first: the exporter may read the file at any moment.
         new = self._path.with_name(f".{self._path.name}.new")
         new.write_bytes(body)
         new.replace(self._path)

@@ -1,4 +1,4 @@
-"""The numbers of notifications as metrics, under distribution's names where it has them."""
+"""Metrics of notifications, under distribution's names where it has them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,11 +15,11 @@ _GOOD: Final = range(200, 400)
 
 
 class NotificationReader:
-    """Reads the numbers of one process; what only grows is added up from what came since the last look.
+    """Reads the statistics of one process; counters grow by the difference from the last read.
 
     Args:
-        metrics: where they go.
-        stats: tells them.
+        metrics: destination of the metrics.
+        stats: returns the current statistics.
     """
 
     def __init__(self, metrics: Metrics, stats: Callable[[], NotificationStats]) -> None:
@@ -41,7 +41,7 @@ class NotificationReader:
         )
 
     def __call__(self) -> None:
-        """Read once."""
+        """Read the statistics once."""
         stats = self._stats()
         self._add(self._lost, stats.lost)
         for endpoint in stats.endpoints:
@@ -66,7 +66,7 @@ class NotificationReader:
 
 
 def _kinds(endpoint: EndpointStats) -> Iterable[tuple[str, int]]:
-    """Yield distribution's kinds, and in its manner what it does not have."""
+    """Yield distribution's kinds of events with their counts, and similarly named kinds that distribution lacks."""
     refused = sum(count for status, count in endpoint.statuses.items() if status not in _GOOD)
     yield "Events", endpoint.recorded
     yield "Successes", endpoint.delivered
@@ -77,7 +77,7 @@ def _kinds(endpoint: EndpointStats) -> Iterable[tuple[str, int]]:
 
 
 def _go_status(status: int) -> str:
-    """Return a status as Go writes it: `200 OK`."""
+    """Return a status as Go formats it: `200 OK`."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

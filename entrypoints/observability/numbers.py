@@ -1,4 +1,4 @@
-"""Readers for the sampler: numbers that other parts have at hand anyway."""
+"""Readers for the sampler: metrics from values that other parts already hold."""
 
 import platform
 import time
@@ -14,7 +14,7 @@ from entrypoints.observability.readiness import Readiness
 
 
 def tell_build(metrics: Metrics) -> None:
-    """Tell which version this is."""
+    """Set the metric with the version of the registry."""
     build = metrics.gauge(
         "registry_build_info", "Which version runs; always 1.", ["version", "python"], merge=Merge.LARGEST
     )
@@ -22,7 +22,7 @@ def tell_build(metrics: Metrics) -> None:
 
 
 def certificate_gauge(metrics: Metrics) -> Callable[[datetime], None]:
-    """Return what is to be called with the end of the certificate that is served."""
+    """Return a function that sets the metric from the expiry time of the served certificate."""
     gauge = metrics.gauge(
         "registry_tls_certificate_expiry_timestamp_seconds",
         "When the certificate of the listener ends (its notAfter), in Unix time.",
@@ -32,7 +32,7 @@ def certificate_gauge(metrics: Metrics) -> Callable[[datetime], None]:
 
 
 def catalog_reader(metrics: Metrics, catalog: CatalogService, clock: Callable[[], float]) -> Callable[[], None]:
-    """Return a reader of how far the catalog's index is behind."""
+    """Return a reader that measures how far the catalog index is behind."""
     up = metrics.gauge("registry_catalog_index_up", "Whether the index answers and is whole.", merge=Merge.SMALLEST)
     pending = metrics.gauge("registry_catalog_pending_names", "Names that the index still has to be told of.")
     forgotten = metrics.gauge("registry_catalog_forgotten_names", "Names that only a rebuild can bring in.")
@@ -64,14 +64,14 @@ def read_only_reader(metrics: Metrics, is_read_only: Callable[[], bool]) -> Call
 
 
 def purge_observer(metrics: Metrics, now: Callable[[], float] = time.time) -> Callable[[Purged], None]:
-    """Return what is to be called after abandoned uploads were looked for."""
+    """Return a function to call after each purge of abandoned uploads."""
     counter = metrics.counter("registry_uploads_purged_total", "Abandoned uploads that were removed.", ["kind"])
     succeeded = metrics.gauge(
         "registry_uploads_purge_last_success_timestamp_seconds",
         "When this server last looked for abandoned uploads, in Unix time.",
         merge=Merge.LARGEST,
     )
-    # Seen before the first of each, so that a rate can be taken of them.
+    # Initialize the counters to 0, so that a rate exists from the first increment.
     counter(0, "session")
     counter(0, "multipart")
 
@@ -84,7 +84,7 @@ def purge_observer(metrics: Metrics, now: Callable[[], float] = time.time) -> Ca
 
 
 def health_reader(metrics: Metrics, health: Health, readiness: Readiness) -> Callable[[], None]:
-    """Return a reader of what health checks and readiness say; the worst worker counts."""
+    """Return a reader of health checks and readiness; across workers, the worst value counts."""
     up = metrics.gauge(
         "registry_health_check_up", "Whether a check of `health` is content.", ["check"], merge=Merge.SMALLEST
     )

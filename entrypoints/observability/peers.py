@@ -1,7 +1,7 @@
-"""The workers of one server, as each of them reaches the others: a private socket each.
+"""Access from one worker of a server to the others, through a private socket per worker.
 
-The debug address belongs to all of them, and the kernel gives a connection to any; so whoever gets it asks the worker
-that is meant.
+All workers share the debug address, and the kernel may give a connection to any of them. The worker that accepts a
+connection therefore forwards the request to the requested worker.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from entrypoints.observability.runtime_folder import RuntimeFolder
 from entrypoints.observability.stacks import dump_stuck
 
 CONNECT_SECONDS: Final = 2.0
-"""How long a worker may take to begin an answer that it can give at once."""
+"""Timeout for answers that a worker can give immediately."""
 
 
 class WorkerSilentError(Exception):
-    """The worker that is meant does not answer, or does not exist."""
+    """The requested worker does not answer or does not exist."""
 
 
 class Peers:
-    """Asks workers; one per process."""
+    """Client for the workers of this server; one per process."""
 
     def __init__(self, folder: RuntimeFolder, count: int) -> None:
         self._folder = folder
@@ -30,19 +30,19 @@ class Peers:
 
     @property
     def numbers(self) -> range:
-        """The numbers of all workers."""
+        """Numbers of all workers."""
         return range(self._count)
 
     async def profile(self, worker: int, query: str, seconds: float) -> web.Response:
-        """Have a worker take a profile of itself.
+        """Request a profile from a worker.
 
         Raises:
-            WorkerSilentError: it does not answer.
+            WorkerSilentError: the worker does not answer.
         """
         return await self._ask(worker, f"/profile?{query}", min(seconds, SECONDS_MAX) + CONNECT_SECONDS)
 
     async def stacks(self, worker: int) -> str:
-        """Return where a worker's tasks and threads are, or its threads alone when its event loop is stuck."""
+        """Return the stacks of a worker's tasks and threads; threads only, if its event loop is stuck."""
         try:
             response = await self._ask(worker, "/stacks", CONNECT_SECONDS)
         except WorkerSilentError:

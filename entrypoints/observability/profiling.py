@@ -1,7 +1,7 @@
-"""A profile of the event loop, taken while the registry serves.
+"""Profiles of the event loop, taken while the registry serves.
 
-Only the thread of the event loop is measured: it is the one whose time every request shares. Names of functions and
-files come out, never a value.
+Only the thread of the event loop is measured, because all requests share its time. A profile contains names of
+functions and files, never values.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ LINES_MAX: Final = 80
 
 
 class ProfilerBusyError(Exception):
-    """A profile is being taken; the interpreter can take one at a time."""
+    """A profile is already being taken; the interpreter supports one at a time."""
 
 
 class Profiler:
@@ -26,10 +26,10 @@ class Profiler:
         self._is_busy = False
 
     async def profile(self, seconds: float) -> cProfile.Profile:
-        """Measure for so long what the event loop does. Meanwhile every call in it costs more, about a third.
+        """Profile the event loop for `seconds`. During that time every call in it costs about a third more.
 
         Raises:
-            ProfilerBusyError: somebody else is measuring.
+            ProfilerBusyError: another profile is being taken.
         """
         if self._is_busy:
             raise ProfilerBusyError
@@ -47,7 +47,7 @@ class Profiler:
 
 
 def as_text(profile: cProfile.Profile) -> str:
-    """Return the functions that took longest themselves, a line each."""
+    """Return the functions with the longest own time, one per line."""
     text = io.StringIO()
     stats = pstats.Stats(profile, stream=text)
     stats.sort_stats(pstats.SortKey.TIME).print_stats(LINES_MAX)
@@ -55,8 +55,8 @@ def as_text(profile: cProfile.Profile) -> str:
 
 
 def as_pstats(profile: cProfile.Profile) -> bytes:
-    """Return what `python -m pstats`, snakeviz and others read from a file."""
+    """Return the profile in the file format of `python -m pstats`, snakeviz and others."""
     profile.create_stats()
-    # Typeshed does not know what create_stats sets.
+    # Typeshed lacks the attribute that create_stats sets.
     stats: Any = vars(profile)["stats"]
     return marshal.dumps(stats)

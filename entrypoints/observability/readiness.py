@@ -1,8 +1,8 @@
-"""Whether this process should be sent requests: what `/readyz` answers.
+"""Readiness: whether this process should receive requests, as answered at `/readyz`.
 
-A single slow answer of the store must not take a replica out, and a single good one in an outage must not bring it
-back for a moment: so it takes several in a row, each way. Clients see none of this; a process that is not ready
-answers whatever reaches it.
+One slow answer of the store must not take a replica out of service, and one success during an outage must not bring it
+back; each change therefore takes several consecutive results. Readiness never affects requests: a process that is not
+ready still answers every request that it receives.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ CHECKS: Final = "health"
 
 
 class Hysteresis:
-    """Good until `failures_max` failures in a row; then bad until `successes_min` successes in a row.
+    """State that turns bad after `failures_max` consecutive failures, and good after `successes_min` successes.
 
-    The first finding of all counts alone, either way.
+    The first result alone decides the initial state.
     """
 
     def __init__(self, failures_max: int, successes_min: int) -> None:
@@ -33,10 +33,10 @@ class Hysteresis:
         self._successes_min = successes_min
         self._in_a_row = 0
         self.is_good: bool | None = None
-        """None before the first finding."""
+        """None before the first result."""
 
     def take(self, *, good: bool) -> bool:
-        """Take in a finding, and return whether that changed what all of them together say."""
+        """Add a result and return whether it changed the state to report."""
         if self.is_good is None:
             self.is_good = good
             return not good
@@ -49,24 +49,24 @@ class Hysteresis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """Something that a replica needs, or is better with."""
+    """Dependency that a replica requires or benefits from."""
 
     name: str
     run: Callable[[], Awaitable[None]]
-    """Returns when it is there; raises `CheckFailedError`."""
+    """Returns if the dependency is available; raises `CheckFailedError` otherwise."""
     is_required: bool
-    """Whether the replica is not ready without it; otherwise that is told, and nothing else."""
+    """Whether the replica is not ready without the dependency; a missing optional dependency is only reported."""
 
 
 class Readiness:
-    """Looks after the needs, all of them every so often and at once; one per application.
+    """Checks all dependencies periodically; one per application.
 
     Args:
-        settings: how often, and how many findings count.
-        needs: what is looked after.
+        settings: interval, and number of consecutive results for a change.
+        needs: dependencies to check.
         is_draining: whether the server is stopping.
-        is_blocked: whether health checks have the API refuse every request.
-        worker: the number of this process, for the log: each judges for itself.
+        is_blocked: whether health checks make the API reject every request.
+        worker: number of this process, for the log; each process has its own results.
     """
 
     def __init__(
@@ -89,17 +89,17 @@ class Readiness:
         }
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
-        """Look after the needs as long as the application lives (a cleanup context)."""
+        """Run the checks for the lifetime of the application (a cleanup context)."""
         task = asyncio.create_task(self._repeat(), name="readiness")
         yield
         task.cancel()
         await asyncio.wait([task])
 
     def missing(self, excluded: Sequence[str] = ()) -> Mapping[str, str]:
-        """Return the required needs that are not met, with the reason.
+        """Return the required dependencies that are unavailable, with the reasons.
 
-        Two states of the process count as needs: `health` is met unless a health check stops the API, and `shutdown`
-        until the server stops.
+        Two states of the process count as dependencies: `health` fails while a health check blocks the API, and
+        `shutdown` fails once the server is stopping.
         """
         found = {
             name: self._reasons[name]
@@ -110,7 +110,7 @@ class Readiness:
         return found
 
     def lines(self, excluded: Sequence[str] = (), *, tells_reasons: bool = True) -> Iterator[str]:
-        """Yield a line for each need, in the form of Kubernetes' own servers."""
+        """Yield one line per dependency, in the format of Kubernetes' own servers."""
 
         def why(reason: str) -> str:
             return reason if tells_reasons else "reason withheld"
@@ -139,7 +139,7 @@ class Readiness:
         except CheckFailedError as error:
             reason = str(error)
         except Exception:
-            # A defect of the check must not be taken for health.
+            # A defect of the check must not count as ready.
             _logger.exception("readiness: looking at %s failed", need.name)
             reason = "the check itself failed"
         if reason:

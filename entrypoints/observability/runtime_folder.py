@@ -1,4 +1,4 @@
-"""The folder that the processes of one running server share: files of metrics, sockets by which they are asked."""
+"""Folder shared by the processes of one running server: metrics files, and sockets for queries between workers."""
 
 import fcntl
 import os
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - folders in it are made by mkdtemp, with mode 0700
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - mkdtemp creates the folders in it, with mode 0700
 _PREFIX: Final = "sohu-registry-"
 _LOCK: Final = "lock"
 
@@ -19,50 +19,50 @@ _FILE_BYTES: Final = {
     "gauge_livemax": 64 * 1024,
     "gauge_livemin": 64 * 1024,
 }
-"""The files of one worker's metrics, and how large they are made at once, so that they hardly ever grow.
+"""Metrics files of one worker, with their preallocated sizes, which are rarely exceeded.
 
-A file that is mapped and has holes kills its writer (SIGBUS) when the disk is full.
+When the disk is full, a write to a hole in a memory-mapped file kills the process (SIGBUS).
 """
 
 
 class RuntimeFolder:
-    """A private folder; made before the workers are, removed after them.
+    """Private folder, created before the workers start and removed after they end.
 
     Args:
-        path: where it is.
-        lock: a descriptor that all processes of the server share; the folder is stale once nobody has it open.
+        path: path of the folder.
+        lock: descriptor shared by all processes of the server; the folder is stale once no process has it open.
     """
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self.worker = 0
-        """The number of this process; set after the fork."""
+        """Number of this process; set after the fork."""
         self._lock = lock
 
     @classmethod
     def open(cls, workers: int, *, places: Sequence[Path] | None = None) -> Self:
-        """Make the folder, in memory where that is possible, and remove those that killed servers left.
+        """Create the folder, in memory if possible, and remove the folders of killed servers.
 
         Args:
-            workers: how many processes will write metrics.
-            places: where to try, in this order.
+            workers: number of processes that will write metrics.
+            places: parent folders to try, in order.
 
         Raises:
-            OSError: nowhere is room for it.
+            OSError: the folder fits in none of the places.
         """
         places = places if places is not None else [_MEMORY, Path(tempfile.gettempdir())]
         for place in places[:-1]:
             try:
                 return cls._open_in(place, workers)
             except OSError:
-                # No such file system here, or it is too small: the next place may do.
+                # The file system does not exist or is too small: try the next place.
                 continue
         return cls._open_in(places[-1], workers)
 
     @classmethod
     def _open_in(cls, place: Path, workers: int) -> Self:
         _remove_stale(place)
-        # Found by others under its last name only, when it is locked.
+        # The final name must not exist before the lock is held, or other servers would remove the folder as stale.
         unlocked = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=place))
         try:
             lock = os.open(unlocked / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
@@ -78,20 +78,20 @@ class RuntimeFolder:
         return cls(path, lock)
 
     def socket_of(self, worker: int) -> Path:
-        """Return the path of the socket at which a worker is asked about itself."""
+        """Return the path of the socket at which a worker answers queries about itself."""
         return self.path / f"worker-{worker}.sock"
 
     @property
     def stacks(self) -> Path:
-        """The file to which this worker writes where its threads are, when nothing else works any more."""
+        """File to which this worker writes the stacks of its threads, even if its event loop is stuck."""
         return self.stacks_of(self.worker)
 
     def stacks_of(self, worker: int) -> Path:
-        """Return that file of any worker."""
+        """Return the stacks file of any worker."""
         return self.path / f"worker-{worker}.stacks"
 
     def forget(self, worker: int) -> None:
-        """Let the gauges of a worker that has ended vanish; what it counted stays.
+        """Reset the gauges of a worker that has ended; its counters remain.
 
         Raises:
             OSError: there is no room for the gauges of its successor.
@@ -107,7 +107,7 @@ class RuntimeFolder:
 
 
 def _allocate(folder: Path, kind: str, worker: int) -> None:
-    """Put an empty file where there may be one that is being read."""
+    """Create an empty file, replacing an old one that may still be in use by a reader."""
     file = folder / f"{kind}_{worker}.db"
     new = file.with_suffix(".new")
     with new.open("wb") as content:
@@ -122,13 +122,13 @@ def _remove_stale(place: Path) -> None:
                 continue
             lock = os.open(folder / _LOCK, os.O_RDWR)
         except OSError:
-            # Somebody else's, or just being removed.
+            # The folder belongs to another user or is being removed.
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
         except BlockingIOError:
-            # Its server lives.
+            # Its server is still running.
             continue
         finally:
             os.close(lock)

@@ -1,4 +1,4 @@
-"""What no request tells: read once a second and written down for whoever collects metrics."""
+"""Sampling of metrics that no request updates, once a second."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ _DESCRIPTORS: Final = Path("/proc/self/fd")
 class Sampler:
     """Calls readers once a second; one per process.
 
-    A reader is a function without arguments that sets gauges from numbers that are at hand. It must not wait.
+    A reader is a function without arguments that sets gauges from values already in memory. Readers must not block.
     """
 
     def __init__(self, metrics: Metrics, *, worker: int) -> None:
@@ -39,11 +39,11 @@ class Sampler:
         self._failed: set[Callable[[], None]] = set()
 
     def register(self, read: Callable[[], None]) -> None:
-        """Call `read` each second from now on."""
+        """Call `read` once a second from now on."""
         self._readers.append(read)
 
     def sample(self) -> None:
-        """Call all readers once. One that fails is logged once; the others are not held up."""
+        """Call all readers once. The first failure of a reader is logged; the other readers still run."""
         for read in self._readers:
             try:
                 read()
@@ -53,7 +53,7 @@ class Sampler:
                 self._failed.add(read)
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
-        """Sample as long as the application lives (a cleanup context)."""
+        """Sample for the lifetime of the application (a cleanup context)."""
         self.sample()
         task = asyncio.create_task(self._repeat(), name="sampler")
         yield
@@ -70,7 +70,7 @@ class Sampler:
 
 
 class _ProcessReader:
-    """What one worker takes of the machine."""
+    """Reader of the resources that one worker uses."""
 
     def __init__(self, metrics: Metrics, worker: int) -> None:
         self._worker = str(worker)

@@ -1,6 +1,6 @@
-"""Where all tasks and threads are: the first thing to look at when something hangs.
+"""Stacks of all tasks and threads, the first thing to read when something hangs.
 
-Files, lines and names of functions come out, never a value.
+The output contains names of files and functions and line numbers, never values.
 """
 
 import asyncio
@@ -20,31 +20,31 @@ from pathlib import Path
 from typing import Final
 
 STACK_SIGNAL: Final = signal.SIGUSR1
-"""Makes a worker write the stacks of its threads, also when its event loop is stuck."""
+"""Signal that makes a worker write the stacks of its threads, even if its event loop is stuck."""
 _PATIENCE_SECONDS: Final = 2.0
 _PEER_CREDENTIALS: Final = struct.Struct("3i")
 
 
 def dump_stacks() -> str:
-    """Return the stacks of all tasks of the running event loop, and of all threads."""
+    """Return the stacks of all tasks of the running event loop and of all threads."""
     text = io.StringIO()
     tasks = sorted(asyncio.all_tasks(), key=lambda task: task.get_name())
     text.write(f"process {os.getpid()}, {len(tasks)} tasks\n")
     for task in tasks:
-        # Not the task's own representation, which shows what it returned.
+        # Not the task's own representation, which includes its result.
         coroutine = getattr(task.get_coro(), "__qualname__", "?")
         text.write(f"\ntask {task.get_name()}: {coroutine}\n")
         for line in _awaited_frames(task):
             text.write(line)
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for identity, frame in sys._current_frames().items():  # noqa: SLF001 - documented; there is no other way
+    for identity, frame in sys._current_frames().items():  # noqa: SLF001 - documented; no public alternative
         text.write(f"\nthread {names.get(identity, identity)}\n")
         text.writelines(traceback.format_stack(frame))
     return text.getvalue()
 
 
 def _awaited_frames(task: "asyncio.Task[object]") -> Iterator[str]:
-    """Yield the frames of a task from the outside in; its own `get_stack` shows the outermost only."""
+    """Yield the frames of a task from the outermost inward; `Task.get_stack` returns only the outermost."""
     awaitable: object = task.get_coro()
     while awaitable is not None:
         frame = getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)
@@ -63,8 +63,8 @@ def _awaited_frames(task: "asyncio.Task[object]") -> Iterator[str]:
 
 @contextlib.contextmanager
 def answering_signal(file: Path) -> Iterator[None]:
-    """Have the stacks of all threads appended to `file` at each `STACK_SIGNAL`, without the interpreter's help."""
-    # What is in force after the block: the default action would end the process, and a signal may still be on its way.
+    """Append the stacks of all threads to `file` at each `STACK_SIGNAL`, without running Python code."""
+    # Ignore the signal after the block: the default action would end the process, and a late signal may still arrive.
     signal.signal(STACK_SIGNAL, signal.SIG_IGN)
     with file.open("wb", buffering=0) as output:
         faulthandler.register(STACK_SIGNAL, file=output, all_threads=True)
@@ -75,14 +75,14 @@ def answering_signal(file: Path) -> Iterator[None]:
 
 
 def dump_stuck(socket_path: Path, file: Path) -> str:
-    """Return the stacks of the threads of a worker whose event loop does not answer. Blocks, two seconds at most.
+    """Return the thread stacks of a worker whose event loop does not answer. Blocks for up to two seconds.
 
     Args:
-        socket_path: where the worker listens; the kernel tells whose it is, so that no other process gets the signal.
-        file: to which the worker writes.
+        socket_path: socket of the worker; the kernel reports its process, so that no other process gets the signal.
+        file: file to which the worker writes its stacks.
 
     Raises:
-        OSError: nobody listens there any more.
+        OSError: no process listens on the socket.
     """
     with socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(_PATIENCE_SECONDS)
