@@ -1,7 +1,7 @@
-"""Connections taken off a listening socket, and what happens when no descriptor is left for them.
+"""Acceptance of connections from a listening socket, including the case that no file descriptor is left.
 
-asyncio's own loop tries each of `backlog` connections when accept() fails for want of descriptors, logs each failure,
-and comes back with as many timers: 800,000 lines in ten seconds. It cannot close idle connections either.
+When accept() fails for lack of descriptors, asyncio's own loop tries all `backlog` connections, logs each failure and
+schedules a timer for each: 800,000 log lines in ten seconds. That loop cannot close idle connections either.
 """
 
 import asyncio
@@ -17,38 +17,38 @@ _logger = logging.getLogger(__name__)
 
 _SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _AT_ONCE: Final = 128
-"""Connections taken in one turn of the event loop."""
+"""Maximum number of connections accepted in one iteration of the event loop."""
 _RESERVE_MAX: Final = 256
-"""Descriptors that connections leave for files and stores, at most; a quarter of the limit where that is less."""
+"""Maximum number of descriptors reserved for files and stores; a quarter of the limit if that is less."""
 _SOON_SECONDS: Final = 0.02
-"""The pause after idle connections were closed, for the event loop to close their sockets."""
+"""Pause after idle connections were closed, so that the event loop can close their sockets."""
 _LATER_SECONDS: Final = 1.0
-"""The pause when there was no idle connection to close."""
+"""Pause if there was no idle connection to close."""
 _PLAIN_HTTP: Final = (
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
     b"Client sent an HTTP request to an HTTPS server.\n"
 )
-"""As Go answers, and so distribution."""
+"""The same bytes as Go's answer, and therefore distribution's."""
 _LOG_SECONDS: Final = 60.0
-"""One line of the log in this time tells of scarce descriptors."""
+"""Minimum interval between two log lines about scarce descriptors."""
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the soft limit of open files to the hard one, as Go programs do; processes forked later inherit it."""
+    """Raise the soft limit of open files to the hard limit, as Go programs do; forked processes inherit the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Acceptor:
-    """Takes connections off one socket.
+    """Accepts the connections of one socket.
 
     Args:
-        sock: listens; stays open.
-        server: makes the protocol of each connection.
-        context: TLS of the connections that are taken from now on; may be exchanged.
-        handshake_seconds: how long a TLS handshake may take; None is asyncio's own limit.
-        make_room: closes some idle connections, and returns how many.
+        sock: listening socket; stays open.
+        server: creates the protocol of each connection.
+        context: TLS context for new connections; can be replaced at any time.
+        handshake_seconds: timeout of a TLS handshake; None means asyncio's default.
+        make_room: closes some idle connections and returns their number.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class Acceptor:
         self._logs_at = self._loop.time()
 
     def start(self) -> None:
-        """Take connections from now on."""
+        """Start accepting connections."""
         self._sock.settimeout(0)
         self._resume()
 
     def stop(self) -> None:
-        """Take no more connections; those that were taken begin."""
+        """Stop accepting connections; connections already accepted continue."""
         self._loop.remove_reader(self._sock)
         if self._resuming is not None:
             self._resuming.cancel()
@@ -96,9 +96,9 @@ class Acceptor:
             except OSError as error:
                 if error.errno in _SCARCE:
                     self._make_room()
-                # Else none is waiting, or the one that was is gone (accept(2)).
+                # Otherwise no connection is waiting, or the waiting one is gone (accept(2)).
                 return
-            # The kernel gives the lowest number that is free, so a high one means that many are open.
+            # The kernel assigns the lowest free number, so a high number means that many descriptors are open.
             is_scarce = connection.fileno() >= self._ceiling
             task = self._loop.create_task(self._begin(connection))
             self._beginning.add(task)
@@ -114,11 +114,11 @@ class Acceptor:
             else:
                 await self._begin_tls(connection, self.context)
         except OSError as error:
-            # A handshake that failed, or a client that left during it.
+            # The handshake failed, or the client disconnected during the handshake.
             _logger.debug("a connection did not begin: %s", error)
 
     async def _begin_tls(self, connection: socket.socket, context: ssl.SSLContext) -> None:
-        # asyncio closes the socket of a handshake that fails; the other descriptor serves to answer.
+        # asyncio closes the socket when the handshake fails; the duplicate is still open for the answer.
         with connection.dup() as plain:
             try:
                 await self._loop.connect_accepted_socket(
@@ -131,7 +131,7 @@ class Acceptor:
                 raise
 
     def _make_room(self) -> None:
-        """Close idle connections, and take no others before their descriptors are free."""
+        """Close idle connections, and pause accepting until their descriptors are free."""
         closed = self._close_idle()
         now = self._loop.time()
         if now >= self._logs_at:

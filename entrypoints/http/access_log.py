@@ -1,4 +1,4 @@
-"""The access log: one line per request, when its answer is out, without a secret in it."""
+"""Access log: one line per request, written after the response was sent, without secrets."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ from entrypoints.http.routes import Resource, Target
 _logger = logging.getLogger(ACCESS_LOGGER)
 
 QUIET_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""Probes, which come every few seconds and are nobody's request."""
+"""Paths of probes, which are requested every few seconds and not logged."""
 _SHOWN_PARAMETERS: Final = frozenset(
     {
         "artifactType",
@@ -31,23 +31,23 @@ _SHOWN_PARAMETERS: Final = frozenset(
         "tag",
     }
 )
-"""Query parameters of the API whose values are shown; of all others only a plain name is."""
+"""Query parameters whose values are logged. For any other parameter only the name is logged, if it is a plain word."""
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_-]{0,31}")
 _HIDDEN: Final = "…"
 _USERINFO: Final = re.compile(r"//[^/?#]*@")
 
 
 def scrub_uri(uri: str) -> str:
-    """Return the path and query of a request without what may be secret: a `_state`, a token, a password.
+    """Return the path and query of a request without possible secrets: `_state`, tokens, passwords.
 
-    What is shown is a list and what is hidden is the rest, so that a parameter that nobody thought of is hidden.
+    The function works from a list of parameters to show, so that unknown parameters are hidden.
     """
     path, mark, query = uri.partition("?")
     return path + mark + "&".join(map(_scrub_parameter, query.split("&"))) if query else path
 
 
 def scrub_referer(referer: str) -> str:
-    """Return a foreign URL without credentials, query and fragment."""
+    """Return the URL of a `Referer` header without credentials, query and fragment."""
     return _USERINFO.sub("//", referer.partition("?")[0].partition("#")[0], count=1)
 
 
@@ -59,7 +59,7 @@ def _scrub_parameter(parameter: str) -> str:
 
 
 class AccessLogger(AbstractAccessLogger):
-    """Writes the line; its fields are those of distribution's log."""
+    """Access logger whose fields are those of distribution's log."""
 
     @override
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
@@ -72,7 +72,7 @@ class AccessLogger(AbstractAccessLogger):
     @property
     @override
     def enabled(self) -> bool:
-        # Asked once per connection, while the log may be switched on in the middle of one.
+        # aiohttp asks only once per connection, but the access log can be enabled during a connection.
         return True
 
 
@@ -111,7 +111,7 @@ _REFERENCES: Final = {Resource.BLOB: "vars.digest", Resource.REFERRERS: "vars.di
 def _response_fields(request: web.BaseRequest, response: web.StreamResponse) -> dict[str, object]:
     fields: dict[str, object] = {
         "http.response.status": response.status,
-        # Of an answer that was cut off in its middle nothing is left but what its connection has sent.
+        # For a response that was cut off, only the byte count of its connection is known.
         "http.response.written": response.body_length or (request.writer.output_size if request.get(BEGUN) else 0),
         "http.response.contenttype": response.headers.get("Content-Type", ""),
     }

@@ -1,4 +1,4 @@
-"""Rules, users, groups and keys, as a part that changes while the registry serves."""
+"""Access rules, users, groups and keys, as a part that can be reloaded while the registry serves."""
 
 import logging
 from datetime import timedelta
@@ -20,16 +20,16 @@ LIVE_ACCESS_KEYS: Final = (
     "access.rules[",
     "access.uploadlifetime",
 )
-"""What changes while serving."""
+"""Keys of the configuration that can change while the registry serves."""
 
 
 class AccessPart:
-    """Hands new rules to the gatekeeper, and has it read its files.
+    """Applies new rules to the gatekeeper, and makes the gatekeeper reload its files.
 
     Args:
-        gatekeeper: that of the application.
-        kept_tags: tells which tags are immutable.
-        begun: the settings that the authenticator was made from.
+        gatekeeper: gatekeeper of the application.
+        kept_tags: decides which tags are immutable.
+        begun: settings from which the authenticator was created.
     """
 
     def __init__(self, gatekeeper: Gatekeeper, kept_tags: KeptTags, begun: Settings) -> None:
@@ -38,7 +38,7 @@ class AccessPart:
         self._begun = begun
 
     def apply(self, settings: Settings) -> None:
-        """Decide by the new rules; not where the method changed too, which they may have been written for."""
+        """Apply the new rules, unless `auth` changed too: the rules may depend on the new authentication method."""
         self._kept_tags.apply(settings.access)
         if settings.auth != self._begun.auth:
             _logger.warning("`auth` has changed: it and the rules of `access` take effect at the next start")
@@ -47,10 +47,10 @@ class AccessPart:
         self._gatekeeper.use(access_policy(settings.auth, settings.access), upload_lifetime=lifetime)
 
     async def reload(self) -> None:
-        """Read users, groups and keys again.
+        """Reload users, groups and keys.
 
         Raises:
-            ConfigError: a file cannot be used; what was read before stays.
+            ConfigError: a file is invalid; the previous data stays in force.
         """
         try:
             await self._gatekeeper.reload()

@@ -1,4 +1,4 @@
-"""What requests have brought about, told to the sink of events in its words."""
+"""Publication of events for the effects of requests."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,9 +19,10 @@ from entrypoints.http.urls import UrlBuilder
 
 
 class Announcements:
-    """Tells of each request what distribution tells; one per application.
+    """Publishes the same events as distribution for each request; one per application.
 
-    Called when a request has done its work and before it is answered; those of pulls never fail.
+    Handlers call these methods after the request has taken effect and before the response is sent. Methods for pulls
+    never fail.
     """
 
     def __init__(self, events: EventSink, urls: UrlBuilder) -> None:
@@ -29,13 +30,13 @@ class Announcements:
         self._urls = urls
 
     def wants_blob(self, action: EventAction) -> bool:
-        """Whether anybody would be told of this about a blob."""
+        """Whether any endpoint receives events with this action for blobs."""
         return self._events.wants(action, OCTET_STREAM)
 
     async def manifest_pulled(
         self, request: web.Request, name: RepositoryName, reference: Reference, manifest: StoredManifest
     ) -> None:
-        """Tell that a manifest was sent, or described to a `HEAD`."""
+        """Publish an event for a manifest that was sent, or described in response to `HEAD`."""
         if self._events.wants(EventAction.PULL, manifest.media_type):
             tag = None if isinstance(reference, Digest) else reference
             told = self._manifest(request, EventAction.PULL, name, manifest)
@@ -44,7 +45,7 @@ class Announcements:
     async def manifest_pushed(
         self, request: web.Request, name: RepositoryName, pushed: PushedManifest, content: bytes
     ) -> None:
-        """Tell that a manifest is stored and its tags point at it, once for each tag.
+        """Publish events for a stored manifest, one for each tag that points at it.
 
         Raises:
             StorageUnavailableError: see `EventSink.emit`.
@@ -58,7 +59,7 @@ class Announcements:
     async def manifest_deleted(
         self, request: web.Request, name: RepositoryName, reference: Reference, tags: Sequence[Tag]
     ) -> None:
-        """Tell that a manifest and its tags, or a tag alone, are gone: one event for each.
+        """Publish events for the deletion of a tag, or of a manifest and its tags: one event for each.
 
         Raises:
             StorageUnavailableError: see `EventSink.emit`.
@@ -77,7 +78,7 @@ class Announcements:
         *,
         source: str | None = None,
     ) -> None:
-        """Tell that a blob was pulled, pushed, or mounted from `source`.
+        """Publish an event for a blob that was pulled, pushed, or mounted from `source`.
 
         Raises:
             StorageUnavailableError: see `EventSink.emit`.
@@ -95,7 +96,7 @@ class Announcements:
             await self._emit(request, [told])
 
     async def blob_deleted(self, request: web.Request, name: RepositoryName, digest: Digest) -> None:
-        """Tell that a repository no longer has a blob.
+        """Publish an event for the removal of a blob from a repository.
 
         Raises:
             StorageUnavailableError: see `EventSink.emit`.
@@ -103,7 +104,7 @@ class Announcements:
         await self._emit(request, [Occurrence(action=EventAction.DELETE, repository=name, digest=digest)])
 
     async def repository_deleted(self, request: web.Request, name: RepositoryName) -> None:
-        """Tell that a repository is gone with all that it held: one event, as distribution has it.
+        """Publish one event for the deletion of a whole repository, as distribution does.
 
         Raises:
             StorageUnavailableError: see `EventSink.emit`.
@@ -140,7 +141,7 @@ def _origin(request: web.Request) -> Origin:
 
 
 def _address(request: web.Request) -> str:
-    """The client's address as distribution writes it: with its port, unless a proxy told it."""
+    """Return the client's address as distribution formats it: with the port, unless the address comes from a proxy."""
     address = request[CLIENT].address
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
     if not isinstance(peer, tuple) or peer[0] != address:
@@ -149,7 +150,7 @@ def _address(request: web.Request) -> str:
 
 
 def _basic_user(authorization: str) -> str:
-    # An open registry believes nobody, and still tells who they say they are; so does distribution.
+    # Without authentication, report the name that the client claims, as distribution does.
     try:
         login: str = BasicAuth.decode(authorization).login
     except ValueError:

@@ -1,4 +1,4 @@
-"""The aiohttp application: handlers joined to routes, lifetimes joined to the process."""
+"""The aiohttp application: connects handlers to routes and lifetimes to the process."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -61,20 +61,19 @@ def create_app(
 
     Args:
         registry: the domain.
-        settings: of which `http`, `storage` and `audit` are read.
-        authenticator: finds out who sends a request.
-        policy: what they may do.
-        upload_secret: signs upload sessions; equal on all replicas.
-        now: tells the time, UTC-aware.
-        audit_log: where it is written who did what.
-        read_only: the read-only mode that all replicas share.
-        on_pull: is told of each manifest that is pulled.
+        settings: settings, of which `http`, `storage`, `access` and `audit` are read.
+        authenticator: identifies the sender of a request.
+        policy: decides which requests are allowed.
+        upload_secret: key that signs upload sessions; must be equal on all replicas.
+        now: returns the current time, UTC-aware.
+        audit_log: receives the audit records.
+        read_only: read-only mode shared by all replicas.
+        on_pull: called for each pulled manifest.
         lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
-        is_first: whether this process does what one of several workers has to do for all: it fills the catalog's index
-            at start.
-        jobs: what runs beside the requests, besides the usual jobs.
-        observation: what watches the application.
-        events: is told what requests bring about.
+        is_first: whether this process does the jobs that one worker does for all; it fills the catalog index at start.
+        jobs: background jobs in addition to the standard ones.
+        observation: observes the application (metrics, health, traces).
+        events: receives an event for each effect of a request.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     switches = Switches(settings, read_only)
@@ -118,7 +117,7 @@ def create_app(
     app[IN_FLIGHT] = in_flight
     app[GATEKEEPER] = gatekeeper
     app[SWITCHES] = switches
-    # Line ends too: an encoded one must come to where names are checked.
+    # (?s:.) also matches line ends: a path with an encoded one must reach the check of names.
     app.router.add_route("*", "/{path:(?s:.*)}", dispatcher.__call__)
     app.on_response_prepare.append(common_headers(switches))
     if settings.http.cors.origins:

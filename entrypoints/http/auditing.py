@@ -1,4 +1,4 @@
-"""Requests as events of the audit log: which are told, and in which words."""
+"""Audit records of requests: which requests are recorded, and under which action."""
 
 import asyncio
 import base64
@@ -54,35 +54,35 @@ _CHANGES: Final = frozenset(
         AuditAction.UPLOAD_CANCEL,
     }
 )
-"""What others can see afterwards; the pieces of an upload are not."""
+"""Actions with a visible effect on the registry; parts of an upload have none."""
 _PIECES: Final = frozenset({AuditAction.UPLOAD_START, AuditAction.UPLOAD_APPEND, AuditAction.UPLOAD_STATUS})
-"""What is told only where it was refused."""
+"""Actions recorded only if they were refused."""
 _REFUSALS: Final = frozenset({401, 403, 405})
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 _OK: Final = 200
 _CLAIMED: Final = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
-"""What is shown as the name that somebody claimed: people type passwords into the wrong field."""
+"""User names recorded as claimed; anything else is omitted, since users type passwords into the wrong field."""
 
 
 class Auditor:
-    """Tells the audit log about requests; one per application.
+    """Records requests in the audit log; one per application.
 
     Args:
-        log: where events go.
-        settings: which are told, and whether changes wait for it.
-        now: tells the time, UTC-aware.
+        log: destination of the events.
+        settings: which requests are recorded, and whether changes must be recorded first.
+        now: returns the current time, UTC-aware.
     """
 
     def __init__(self, log: AuditLog, settings: AuditSettings, *, now: Callable[[], datetime]) -> None:
         self._log = log
         self._settings = settings
         self.is_on = settings.kind != "disabled"
-        """Whether there is anybody to tell; else the middleware is not needed."""
+        """Whether the audit log is enabled; otherwise the middleware is not needed."""
         self._now = now
 
     def middleware(self) -> Middleware:
-        """Return the middleware that tells what came of a request, before its answer leaves."""
+        """Return the middleware that records the outcome of a request before its response is sent."""
 
         @web.middleware
         async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -93,10 +93,10 @@ class Auditor:
         return tell
 
     async def permit(self, request: web.Request) -> None:
-        """Return when a change may be made: with `audit.required`, once it is written that it was asked for.
+        """Return when a change may proceed; with `audit.required`, only after the request for the change was recorded.
 
         Raises:
-            AuditUnavailableError: it cannot be written.
+            AuditUnavailableError: the request cannot be recorded.
         """
         if self._settings.required and action_of(request) in _CHANGES:
             await self._log.record(replace(self._event(request), stage=Stage.ASKED, allowed=True))
@@ -108,7 +108,7 @@ class Auditor:
 
     def _is_told(self, event: AuditEvent, request: web.Request) -> bool:
         if event.action in _CHANGES or event.status == _FORBIDDEN:
-            # Without credentials it is a question how to log in, which begins every push.
+            # A 401 without credentials is the challenge that begins every push, not a refused change.
             return event.status != _UNAUTHORIZED or "Authorization" in request.headers
         if event.status == _UNAUTHORIZED:
             return "Authorization" in request.headers
@@ -154,12 +154,12 @@ class Auditor:
 
 
 class SwitchAudit:
-    """Tells the audit log when a new configuration makes the registry read-only, or takes that back.
+    """Records when a new configuration makes the registry read-only or writable.
 
     Args:
-        log: where events go.
-        begun: the settings that the process began with.
-        now: tells the time, UTC-aware.
+        log: destination of the events.
+        begun: settings at the start of the process.
+        now: returns the current time, UTC-aware.
     """
 
     def __init__(self, log: AuditLog, begun: Settings, *, now: Callable[[], datetime]) -> None:
@@ -169,7 +169,7 @@ class SwitchAudit:
         self._telling: asyncio.Task[None] | None = None
 
     def apply(self, settings: Settings) -> None:
-        """Take over new settings (an applier of the reloader; in the event loop)."""
+        """Apply new settings (an applier of the reloader; runs in the event loop)."""
         if settings.storage.readonly_enabled == self._is_read_only:
             return
         self._is_read_only = settings.storage.readonly_enabled
@@ -179,7 +179,7 @@ class SwitchAudit:
 
 
 def action_of(request: web.Request) -> AuditAction:
-    """Return what a request does, in the audit log's words."""
+    """Return the audit action of a request."""
     if AUDIT_ACTION in request:
         return request[AUDIT_ACTION]
     target = request.get(TARGET)
@@ -194,7 +194,7 @@ def action_of(request: web.Request) -> AuditAction:
 
 
 def _claimed_name(request: web.Request) -> str:
-    """Return the user name of Basic credentials, if it looks like one."""
+    """Return the user name of Basic credentials if it is a plausible name, otherwise an empty string."""
     scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return ""

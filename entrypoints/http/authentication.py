@@ -1,4 +1,4 @@
-"""Who is let in: every routed request passes here, before its name is checked and before anything is looked up."""
+"""Authentication and authorization of routed requests, before names are validated and anything is looked up."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -34,19 +34,19 @@ _ACTIONS: Final[Mapping[str, tuple[Action, ...]]] = {
     "DELETE": (Action.DELETE,),
 }
 _OUTLIVES: Final = frozenset({"GET", "HEAD", "PATCH", "PUT"})
-"""What may be done in an upload session with a token that has expired since; a `DELETE` is no part of a push."""
+"""Methods allowed in an upload session after its token has expired; a `DELETE` is not part of a push."""
 _LEEWAY: Final = timedelta(seconds=60)
 
 
-# Remembered, for the same few repositories are asked for again and again; not more, for strangers choose their names.
+# Cached because requests repeat the same few repositories; bounded because clients choose the names.
 @lru_cache(maxsize=512)
 def accesses_of(target: Target, method: str, source: str | None) -> tuple[Access, ...]:
-    """Return what a request needs, as distribution has it.
+    """Return the accesses that a request requires, as distribution defines them.
 
     Args:
-        target: where it goes.
-        method: how.
-        source: its parameter `from`, of which a mount takes a blob, and which counts whether or not it mounts.
+        target: target of the request.
+        method: HTTP method.
+        source: query parameter `from`, the source repository of a mount; required even if the request does not mount.
     """
     if target.resource is Resource.BASE:
         return ()
@@ -59,15 +59,15 @@ def accesses_of(target: Target, method: str, source: str | None) -> tuple[Access
 
 
 class Gatekeeper:
-    """Lets requests in or refuses them; one per application.
+    """Authenticates and authorizes requests; one per application.
 
     Args:
-        authenticator: finds out who asks.
-        policy: what they may do.
-        codec: reads the signed state of upload sessions.
-        urls: tells where the registry is.
-        upload_lifetime: how long a session may outlive the token that began it, from its beginning.
-        now: tells the time, UTC-aware.
+        authenticator: identifies the sender of a request.
+        policy: decides which requests are allowed.
+        codec: decodes the signed state of upload sessions.
+        urls: builds the URL of the registry.
+        upload_lifetime: time from the start of a session during which the session may outlive its token.
+        now: returns the current time, UTC-aware.
     """
 
     def __init__(
@@ -88,30 +88,30 @@ class Gatekeeper:
         self._now = now
 
     async def reload(self) -> None:
-        """Read the files of users, groups and keys again.
+        """Reload the files of users, groups and keys.
 
         Raises:
-            CredentialSourceError: at least one cannot be used; what was read before stays.
+            CredentialSourceError: at least one file is invalid; the previous data stays in force.
         """
         await self._authenticator.reload()
 
     def use(self, policy: AccessPolicy, *, upload_lifetime: timedelta) -> None:
-        """Decide by another policy and lifetime from the next request on."""
+        """Apply another policy and lifetime to subsequent requests."""
         self._use(policy)
         self._upload_lifetime = upload_lifetime
 
     def _use(self, policy: AccessPolicy) -> None:
         self._policy = policy
-        # Known beforehand, where nobody is asked who they are and everybody may do everything.
+        # Computed once: without authentication and with an open policy, every request is allowed.
         self._admits_all = self._authenticator.is_open and policy == OPEN
 
     async def admit(self, request: web.Request, target: Target) -> None:
-        """Return if the request may go on; it then has its `CALLER`.
+        """Return if the request may proceed, after setting its `CALLER`.
 
         Raises:
-            UnauthenticatedError: the client should say who it is, or get a token that allows more.
-            DeniedError: it is known who asks, and they may not.
-            TooManyRequestsError: too many credentials wait to be verified.
+            UnauthenticatedError: the client must authenticate, or get a token with more scope.
+            DeniedError: the client is authenticated and not allowed to do this.
+            TooManyRequestsError: too many credentials wait for verification.
         """
         accesses = accesses_of(target, request.method, request.query.get("from"))
         principal = await self._identify(request, target, accesses)
@@ -141,18 +141,18 @@ class Gatekeeper:
         if policy.is_blocked(principal):
             raise _denied(accesses)
         if not accesses and not principal.has_credentials and not authenticator.is_open:
-            # Clients learn here how to log in, also where much is open to everybody.
+            # Clients request the API root to learn how to log in, even if the registry allows much to anonymous users.
             raise self._challenge(request, accesses, None)
         if policy.allows_all(principal, accesses):
             return
         if authenticator.is_open or (principal.grants is None and not principal.is_anonymous):
-            # Nothing that the client could come back with would help.
+            # Other credentials would not help, so a challenge is pointless.
             raise _denied(accesses)
         fault = Fault.INSUFFICIENT_SCOPE if principal.has_credentials else None
         raise self._challenge(request, accesses, fault)
 
     def _outlives(self, request: web.Request, target: Target, error: CredentialsExpiredError) -> bool:
-        """Whether the request continues an upload session that its expired token was good for (docs/adr/0011)."""
+        """Whether the request continues an upload session that began while the token was valid (docs/adr/0011)."""
         token = request.query.get("_state")
         if target.resource is not Resource.UPLOAD or request.method not in _OUTLIVES or token is None:
             return False
@@ -181,7 +181,7 @@ class Gatekeeper:
 
 
 GATEKEEPER: Final = web.AppKey("GATEKEEPER", Gatekeeper)
-"""What lets requests in; reloaded with the rest of the configuration."""
+"""Gatekeeper of the application, reloaded with the rest of the configuration."""
 
 
 def _began_at(state: UploadState) -> datetime | None:

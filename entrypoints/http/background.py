@@ -1,4 +1,4 @@
-"""What runs beside the requests, from the start of the application to its end: upkeep that nobody waits for."""
+"""Background jobs that run beside the requests, for the lifetime of the application."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,12 @@ from core.services.catalog import CatalogService
 _logger = logging.getLogger(__name__)
 
 CATALOG_RETRY_SECONDS: Final = 5.0
-"""How soon a name that the catalog's index missed is written again."""
+"""Interval at which names missing from the catalog index are written again."""
 CATALOG_START_SECONDS: Final = 3.0
-"""How long the port stays closed for a catalog that is being filled, or whose index does not answer."""
+"""Maximum delay of the start for a catalog that is being filled or whose index does not respond."""
 CATALOG_START_RETRY_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 1.0
-"""How long what a finished upload leaves in storage may lie there."""
+"""Interval at which the remains of finished uploads are removed from storage."""
 
 
 async def _nothing() -> None:
@@ -30,25 +30,30 @@ async def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Something to do again and again."""
+    """Job that runs periodically."""
 
     name: str
-    """What it does, for the log: "abandoned uploads are removed"."""
+    """Description for the log: "abandoned uploads are removed"."""
     run: Callable[[], Awaitable[None]]
-    """Does it once. A store that fails is logged in a line, a defect with its traceback; the job goes on after both."""
+    """Runs the job once.
+
+    A storage error is logged in one line, a defect with its traceback. The job runs again after either.
+    """
     every: float
-    """Seconds from the end of one run to the beginning of the next."""
+    """Seconds between the end of one run and the start of the next."""
     delay: Callable[[], float] = lambda: 0.0
-    """Tells the seconds before the first run."""
+    """Returns the seconds before the first run."""
     is_upkeep: bool = False
-    """Whether it changes the store without a client's asking, and so may have to wait while the registry is read-only
-    (`storage.maintenance.readonly.upkeep`)."""
+    """Whether the job changes the store without a client's request.
+
+    Such a job may have to wait while the registry is read-only (`storage.maintenance.readonly.upkeep`).
+    """
     finish: Callable[[], Awaitable[None]] = _nothing
     """Called once, after the last request, when the job has been cancelled."""
 
 
 def standard_jobs(registry: Registry) -> Sequence[Job]:
-    """Return the jobs that every registry has."""
+    """Return the jobs that every registry runs."""
     return [
         Job(
             name="finished upload sessions are removed",
@@ -63,12 +68,12 @@ def standard_jobs(registry: Registry) -> Sequence[Job]:
 def background(
     catalog: CatalogService, jobs: Sequence[Job], *, upkeep_waits: Callable[[], Awaitable[bool]], is_first: bool
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Return what runs the upkeep of the catalog and `jobs` as long as the application lives.
+    """Return a cleanup context that runs the upkeep of the catalog and `jobs`.
 
     Args:
-        catalog: whose index is kept.
-        jobs: what else is done.
-        upkeep_waits: tells whether jobs that are upkeep are left out for now.
+        catalog: catalog whose index is kept up to date.
+        jobs: further jobs to run.
+        upkeep_waits: returns whether upkeep jobs must be skipped for now.
         is_first: whether this process fills the index.
     """
 
@@ -83,7 +88,7 @@ def background(
         yield
         for task in tasks:
             task.cancel()
-        # Waited for without raising what they were cancelled with.
+        # asyncio.wait does not raise the cancellation errors of the tasks.
         await asyncio.wait(tasks)
         for job in jobs:
             await _attempt(job.name, job.finish)
@@ -105,19 +110,19 @@ async def _attempt(name: str, run: Callable[[], Awaitable[None]]) -> None:
     except StorageError as error:
         _logger.warning("not for now: %s: %s", name, error)
     except Exception:
-        # A defect, but one in upkeep must not end it until the next restart.
+        # A defect must not end upkeep until the next restart.
         _logger.exception("failed: %s", name)
 
 
 async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event, *, fills: bool) -> None:
-    """Fill the index, quickly retried while the port is closed; then write, for ever, what it missed."""
+    """Fill the index, with quick retries while the port is closed; then repeat missed writes forever."""
     loop = asyncio.get_running_loop()
     patience_ends = loop.time() + CATALOG_START_SECONDS
     while True:
         try:
             is_done = await catalog.catch_up(fills=fills)
         except Exception:
-            # A defect, but one in the catalog must not leave it without upkeep until the next restart.
+            # A defect must not leave the catalog without upkeep until the next restart.
             _logger.exception("upkeep of the catalog failed")
             is_done = False
         if is_done:

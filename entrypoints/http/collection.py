@@ -1,4 +1,4 @@
-"""Garbage collection beside serving: watching what collectors do, and collecting on a schedule."""
+"""Garbage collection in the server: observation of other collectors, and scheduled collections."""
 
 import asyncio
 import json
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 60.0
-"""How often a process looks whether it is time: `registry garbage-collect --in-server` makes it so."""
+"""Interval at which a process checks whether a run is due; `registry garbage-collect --in-server` makes one due."""
 WAIT_SECONDS: Final = 3.0
-"""How often a process looks while another replica collects: should that die, this one goes on within half a minute."""
+"""Interval of the checks while another replica collects; if that one dies, this one takes over within 30 seconds."""
 _LOOK_SECONDS_MIN: Final = 0.1
 
 
 def watch_job(guard: CollectionGuard) -> Job:
-    """Return the job that every process has: it looks at what collectors are about to remove."""
+    """Return the job, run by every process, that reads which content collectors are about to remove."""
     return Job(name="the rounds of garbage collection are watched", run=guard.poll, every=guard.poll_seconds)
 
 
@@ -40,13 +40,13 @@ def collection_job(
     before: Sequence[Hook] = (),
     observe: Callable[[CollectionReport], None] = ignore,
 ) -> Job:
-    """Return the job that collects; every replica has it, and each time one of them does it.
+    """Return the collection job; every replica schedules it, and each run is done by one of them.
 
     Args:
         container: the registry.
-        settings: how often, and what is asked for.
-        before: what is done before it looks for garbage.
-        observe: is told how far it is, for metrics.
+        settings: interval, limits and options of the runs.
+        before: hooks that run before the search for garbage.
+        observe: called with the progress of a run, for metrics.
     """
     every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
     schedule, vigil = container.collection_schedule(), container.collection_vigil()
@@ -78,13 +78,13 @@ def collection_job(
         run=run,
         every=every,
         is_upkeep=True,
-        # Replicas that start together do not all look at once.
+        # A random delay spreads the checks of replicas that start together.
         delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
     )
 
 
 def options_of(settings: GarbageCollectionSettings) -> CollectionOptions:
-    """Return what the configuration asks of a run."""
+    """Return the options of a run from the settings."""
     return CollectionOptions(
         grace=timedelta(seconds=settings.grace_seconds),
         deletes_untagged=settings.deletes_untagged,

@@ -1,7 +1,7 @@
-"""Browser pages of other origins (`http.cors`): preflights answered before anybody is asked who they are.
+"""CORS for browser pages of other origins (`http.cors`): preflights are answered before authentication.
 
-A browser sends no credentials with a preflight, so an answer of 401 would lock every page out. Who configures CORS by
-`http.headers`, as for distribution, does without this module.
+A browser sends no credentials with a preflight, so a 401 response would lock every page out. Operators who configure
+CORS through `http.headers`, as for distribution, do not need this module.
 """
 
 from typing import Final
@@ -27,11 +27,11 @@ EXPOSED_HEADERS: Final = (
     "WWW-Authenticate",
     "X-Request-Id",
 )
-"""What a page may read besides the headers that are always readable."""
+"""Response headers that a page may read in addition to the CORS-safelisted ones."""
 
 
 class Cors:
-    """Lets pages in by their origin; one per process."""
+    """Decides by origin which pages may read responses; one per process."""
 
     def __init__(self, settings: CorsSettings) -> None:
         self._settings = settings
@@ -43,7 +43,7 @@ class Cors:
         }
 
     def middleware(self) -> Middleware:
-        """Return the middleware that answers preflights; it stands outside of authentication."""
+        """Return the middleware that answers preflights; it must come before authentication."""
 
         @web.middleware
         async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -55,10 +55,10 @@ class Cors:
         return answer
 
     async def mark(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Tell the browser whether the page may read this response (a response-prepare signal)."""
+        """Add the headers that let the page read this response (a response-prepare signal)."""
         headers = response.headers
         if not self._allows_all:
-            # Caches must not give one page the answer that another one got.
+            # A cache must not serve the response for one origin to another.
             headers.add("Vary", "Origin")
         allowed = self._allowed(request)
         if allowed is None:

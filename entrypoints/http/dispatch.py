@@ -1,4 +1,4 @@
-"""From a request to its handler."""
+"""Dispatch of requests to their handlers."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,23 +16,23 @@ from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, Target, match
 from entrypoints.http.switches import Switches
 
 PlainHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-"""Answers all methods on one path."""
+"""Handler of all methods on one path."""
 
 _SLASHES: Final = re.compile("//+")
 _URL_CHARACTERS: Final = "%/?:@!$&'()*+,;=-._~"
-"""What a URL may hold as it is; everything else leaves percent-encoded."""
+"""Characters that a URL may contain unencoded; all others are percent-encoded."""
 
 
 class Dispatcher:
-    """Finds the handler of a request; one per application.
+    """Finds the handler of each request; one per application.
 
     Args:
-        handlers: one for each endpoint.
+        handlers: one handler per endpoint.
         prefix: `http.prefix`, with both slashes.
-        switches: which rights are switched off.
-        gatekeeper: refuses whom it must.
-        extras: what else is answered, by the whole path below the prefix.
-        auditor: is asked before anything is changed.
+        switches: rejects operations that are disabled.
+        gatekeeper: authenticates and authorizes requests.
+        extras: further handlers, by their path below the prefix.
+        auditor: records changes before they are made.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Dispatcher:
 
         Raises:
             RegistryError: rendered by the middleware.
-            StorageError: likewise.
+            StorageError: rendered by the middleware.
         """
         path = request.path
         if "//" in request.rel_url.raw_path and (redirect := self._redirect_to_clean(request)) is not None:
@@ -71,9 +71,9 @@ class Dispatcher:
             return await self._answer_elsewhere(request)
         request[TARGET] = target
         if request.method == "OPTIONS":
-            # Browsers ask before they may send credentials.
+            # Browsers send OPTIONS before they may send credentials.
             return _other_method(request, target.resource)
-        # Before names are checked and anything is looked up: strangers must not learn what there is.
+        # Authorize before names are validated and anything is looked up: the response must not reveal what exists.
         await self._gatekeeper.admit(request, target)
         endpoint = (target.resource, request.method)
         handler = self._handlers.get(endpoint)
@@ -87,22 +87,22 @@ class Dispatcher:
         return match(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
 
     def _redirect_to_clean(self, request: web.Request) -> web.Response | None:
-        """Redirect to the path without doubled slashes, as distribution does, where that is a path of ours.
+        """Redirect to the path without duplicate slashes, as distribution does, if the clean path is one of ours.
 
-        A base URL that ends with a slash makes `//v2/`. The location begins with the prefix and `/v2`, or is that of an
-        extra: `//other.host/` redirects nowhere.
+        A base URL that ends with a slash produces `//v2/`. The location begins with the prefix and `/v2`, or is that of
+        an extra, so a request for `//other.host/` is not redirected to another host.
         """
         path = _SLASHES.sub("/", request.rel_url.raw_path)
         if self._match(path) is None and path not in self._extras:
             return None
         query = request.rel_url.raw_query_string
         location = quote(f"{path}?{query}" if query else path, safe=_URL_CHARACTERS)
-        # Clients repeat any method but these as GET after a 301.
+        # After a 301, clients repeat any other method as GET.
         return web.Response(status=301 if request.method in {"GET", "HEAD"} else 308, headers={"Location": location})
 
     async def _answer_elsewhere(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/":
-            # Load balancers ask here whether anybody is at home.
+            # Load balancers use the root as a health check.
             return web.Response(headers={"Cache-Control": "no-cache"})
         extra = self._extras.get(request.path)
         if extra is not None:

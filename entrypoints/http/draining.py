@@ -1,7 +1,7 @@
-"""A stop that lets requests in flight finish.
+"""Draining: a stop that lets requests in flight finish.
 
-aiohttp's own shutdown drops what arrives for requests that are under way, which cuts every upload: so the requests are
-waited for before it begins.
+aiohttp's own shutdown discards data that arrives for requests in flight, which breaks every upload. The server
+therefore waits for the requests before it starts that shutdown.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 CUT_SECONDS: Final = 1.0
-"""How long a request that outlived the drain has to end after it was cancelled."""
+"""Time that a request cancelled after the drain has to end."""
 
 
 class InFlight:
-    """Counts the requests under way; one per application."""
+    """Counts the requests in flight; one per application."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -25,7 +25,7 @@ class InFlight:
         """Whether the server is stopping."""
 
     def middleware(self) -> Middleware:
-        """Return the middleware that counts; the outermost one."""
+        """Return the middleware that counts requests; it must be the outermost one."""
 
         @web.middleware
         async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -41,14 +41,14 @@ class InFlight:
         return count
 
     async def close_connection(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Ask clients to connect anew, elsewhere, once the drain has begun (a response-prepare signal)."""
+        """Close connections during the drain, so that clients reconnect elsewhere (a response-prepare signal)."""
         if self.is_draining:
             response.force_close()
-            # aiohttp computes this header before the signal. A client without it reuses the closed connection.
+            # aiohttp computes this header before the signal. Without the header, a client reuses the closed connection.
             response.headers["Connection"] = "close"
 
     async def drain(self, timeout_seconds: float) -> bool:
-        """Wait until no request is under way, at most so long; return whether that came about."""
+        """Wait until no request is in flight, at most `timeout_seconds`; return whether all requests finished."""
         self.is_draining = True
         try:
             async with asyncio.timeout(timeout_seconds):

@@ -1,7 +1,8 @@
-"""The one place where the domain's errors become HTTP.
+"""The only mapping from domain errors to HTTP responses.
 
-A body is OCI's envelope: `{"errors": [{"code", "message", "detail"}]}` (OCI distribution-spec 1.1, "Error Codes").
-What is not the client's doing is logged with its traceback and answered without a word of it.
+A response body is OCI's envelope: `{"errors": [{"code", "message", "detail"}]}` (OCI distribution-spec 1.1, "Error
+Codes"). Errors that the client did not cause are logged with their traceback, and the response reveals none of their
+text.
 """
 
 import http
@@ -18,11 +19,11 @@ from entrypoints.http.keys import ERROR_CODE, UPLOAD_LOCATION
 _logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS: Final = 5
-"""When a client should come back to a store that failed."""
+"""Seconds after which a client should retry when the store has failed."""
 
 TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.NameInvalidError: ("NAME_INVALID", 400),
-    # OCI's list has no code for a malformed tag in a URL; distribution's is used.
+    # OCI defines no code for a malformed tag in a URL; this is distribution's.
     errors.TagInvalidError: ("TAG_INVALID", 400),
     errors.DigestInvalidError: ("DIGEST_INVALID", 400),
     errors.ManifestInvalidError: ("MANIFEST_INVALID", 400),
@@ -39,7 +40,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.SizeMismatchError: ("SIZE_INVALID", 400),
     errors.BlobTooLargeError: ("SIZE_INVALID", 413),
     errors.UploadRangeError: ("BLOB_UPLOAD_INVALID", 416),
-    # Distribution answers 404: clients take it as a lost session and begin a new one.
+    # 404 as in distribution: clients treat the session as lost and begin a new one.
     errors.UploadInvalidError: ("BLOB_UPLOAD_INVALID", 404),
     errors.ManifestBlobUnknownError: ("MANIFEST_BLOB_UNKNOWN", 400),
     errors.ContentError: ("BLOB_UPLOAD_INVALID", 400),
@@ -67,7 +68,7 @@ def envelope(code: str, message: str, detail: object = None) -> dict[str, object
 
 
 def respond(status: int, entries: Sequence[dict[str, object]], headers: dict[str, str] | None = None) -> web.Response:
-    """Return a response that carries these errors."""
+    """Return a response with these errors."""
     return web.Response(
         status=status,
         body=json.dumps({"errors": list(entries)}).encode() + b"\n",
@@ -77,7 +78,7 @@ def respond(status: int, entries: Sequence[dict[str, object]], headers: dict[str
 
 
 def render(request: web.BaseRequest, error: Exception) -> web.Response:
-    """Turn any exception into the response that a client gets."""
+    """Return the response for any exception."""
     if isinstance(error, web.HTTPException):
         return _render_http(error)
     code, status = _look_up(error)
@@ -92,7 +93,7 @@ def render(request: web.BaseRequest, error: Exception) -> web.Response:
 def _render_outage(code: str, status: int, error: errors.StorageError) -> web.Response:
     if isinstance(error, errors.StorageFullError):
         _logger.error("storage full: %s", error)
-        # It does not pass by itself, so no client is asked to come back for it.
+        # A full storage does not recover by itself, so there is no Retry-After.
         return respond(status, [envelope(code, "the storage is full, and an operator must free space")])
     if isinstance(error, errors.StorageUnavailableError):
         _logger.error("storage unavailable: %s", error)
@@ -110,7 +111,7 @@ def _render_failure(request: web.BaseRequest, code: str, error: Exception) -> we
     _logger.error("stored data is damaged: %s", error)
     if not isinstance(error, errors.ContentDamagedError):
         return respond(500, [envelope(code, "what the registry stored for this is damaged")])
-    # A client that looks before it pushes sends only what is missing: 404 has it send the content again.
+    # Clients send HEAD before a push and upload only missing content; 404 makes them upload this content again.
     status = 404 if request.method == "HEAD" else 500
     return respond(status, [envelope(code, "the stored content is damaged; push it again", error.digest)])
 
@@ -127,7 +128,7 @@ def _entries(code: str, error: Exception) -> list[dict[str, object]]:
         return [envelope(code, "blob unknown to registry", digest) for digest in error.digests]
     entry = envelope(code, str(error), getattr(error, "detail", None))
     if isinstance(error, errors.UnauthenticatedError):
-        # Present even where it is null, as distribution's.
+        # distribution includes `detail` here even if it is null.
         entry["detail"] = error.detail
     return [entry]
 
@@ -144,7 +145,7 @@ def _headers(request: web.BaseRequest, error: Exception) -> dict[str, str]:
         case errors.TooManyRequestsError(retry_after=seconds):
             headers = {"Retry-After": str(seconds)}
         case errors.ReadOnlyError(retry_after=seconds):
-            # The methods that distribution names in this mode.
+            # The methods that distribution allows in read-only mode.
             headers = {"Allow": "GET, HEAD"} | ({} if seconds is None else {"Retry-After": str(seconds)})
         case _:
             pass
@@ -152,12 +153,12 @@ def _headers(request: web.BaseRequest, error: Exception) -> dict[str, str]:
 
 
 def format_upload_range(offset: int) -> str:
-    """Return the `Range` of an upload session: no unit, and `0-0` for none as for one byte (end-13)."""
+    """Return the `Range` of an upload session: no unit, and `0-0` both for zero bytes and for one byte (end-13)."""
     return f"0-{max(offset - 1, 0)}"
 
 
 def _render_http(error: web.HTTPException) -> web.Response:
-    # aiohttp raises these for what never reaches a handler.
+    # aiohttp raises these for requests that reach no handler.
     code = _HTTP_CODES.get(error.status, "UNSUPPORTED")
     allow = error.headers.get("Allow")
     return respond(error.status, [envelope(code, error.reason.lower())], {"Allow": allow} if allow else None)

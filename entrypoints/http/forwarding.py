@@ -1,9 +1,9 @@
-"""Who the client is, and how it sees the registry, when proxies stand in between.
+"""Identity of the client, and the registry's address as the client sees it, behind proxies.
 
-`http.trustedproxies` names the proxies whose headers are believed, `http.proxyhops` how many stand in a row. The
-address of a client is what the outermost of them saw, counted from the right; what stands further left is its own word.
-Where no proxy is named, no header counts for an address; scheme and host of links follow the headers even so, as in
-distribution, since a wrong one reaches only the client that sent it.
+`http.trustedproxies` lists the proxies whose headers are trusted, and `http.proxyhops` is the number of proxies in a
+row. A client's address is the one that the outermost proxy saw, counted from the right; anything further left is
+supplied by the client. If no proxy is listed, no header affects the address. Scheme and host of links follow the
+headers even then, as in distribution, because a wrong value affects only the client that sent it.
 """
 
 import re
@@ -20,33 +20,36 @@ _Address: TypeAlias = IPv4Address | IPv6Address
 _Elements: TypeAlias = Sequence[Mapping[str, str]]
 
 HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-"""What may be written into links as a host."""
+"""Hosts that may be written into links."""
 _HEADERS: Final = tuple(
     istr(name) for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-Ip")
 )
-"""What a proxy adds."""
+"""Headers that proxies add."""
 _SCHEMES: Final = frozenset({"http", "https"})
 _WITH_PORT: Final = re.compile(r"([0-9.]+):[0-9]+|\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The client behind a request."""
+    """The client that sent a request."""
 
     address: str
-    """For logs, audit and rates: one that the client cannot choose. Empty on a Unix socket without a proxy's word."""
+    """Address for logs, audit and rate limits, which clients cannot forge.
+
+    Empty on a Unix socket without proxy headers.
+    """
     scheme: str
     host: str | None
-    """As the client wrote it; None if that cannot be one."""
+    """Host as the client wrote it; None if it is not a valid host."""
 
 
 class Forwarding:
-    """Reads what proxies say; one per process.
+    """Reads the headers of proxies; one per process.
 
     Args:
-        trusted: networks of the proxies; None names none, and has links follow everybody. Who comes by a Unix socket is
-            on this machine, and a proxy.
-        hops: how many proxies may stand in a row, the one that connects included.
+        trusted: networks of the proxies; None trusts no proxy for addresses, and lets any client's headers determine
+            links. A client on a Unix socket is on this machine and counts as a proxy.
+        hops: maximum number of proxies in a row, including the one that connects.
     """
 
     def __init__(self, trusted: Sequence[str] | None, *, hops: int = 1) -> None:
@@ -55,7 +58,7 @@ class Forwarding:
         self._hops = hops
 
     def client_of(self, request: web.BaseRequest) -> Client:
-        """Tell who sent a request."""
+        """Return the client that sent a request."""
         headers, remote = request.headers, request.remote or ""
         direct = _directly(remote, request.scheme, request.host)
         if not any(map(headers.__contains__, _HEADERS)):
@@ -73,13 +76,14 @@ class Forwarding:
         )
 
     def _address(self, headers: CIMultiDictProxy[str], elements: _Elements) -> _Address | None:
-        """Return the client that the outermost proxy saw, or None where that cannot be read.
+        """Return the client that the outermost proxy saw, or None if it cannot be determined.
 
-        `X-Forwarded-For` comes first, as in distribution: nearly all proxies write it, and pass on what a client writes
-        in `Forwarded`.
+        `X-Forwarded-For` takes precedence, as in distribution: nearly all proxies write it, and they pass on a
+        `Forwarded` header that the client wrote.
         """
         if chain := ",".join(headers.getall("X-Forwarded-For", [])):
-            # Also what is no address is an element: without it, one more of the client's words would count.
+            # Keep invalid addresses as elements: without them, one more element supplied by the client would be
+            # trusted.
             addresses = [_parse(text) for text in chain.split(",")]
         elif headers.get("Forwarded"):
             # RFC 7239: each proxy appends an element.
@@ -89,9 +93,9 @@ class Forwarding:
         return addresses[self._outermost(addresses)] if addresses else None
 
     def _origin(self, headers: CIMultiDictProxy[str], elements: _Elements, *, is_proxy: bool) -> tuple[str, str]:
-        """Return scheme and host as the client sees them; empty where no proxy wrote any."""
+        """Return scheme and host as the client sees them; empty strings if no proxy reported them."""
         if headers.get("Forwarded"):
-            # Unreadable elements leave nothing, and X-Forwarded-* do not count then.
+            # Unparsable elements yield empty values; X-Forwarded-* is not a fallback.
             index = self._outermost([_parse(element.get("for", "")) for element in elements]) if is_proxy else 0
             element = elements[index] if elements else {}
             return element.get("proto", ""), element.get("host", "")
@@ -99,7 +103,7 @@ class Forwarding:
         return proto, headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
 
     def _outermost(self, addresses: Sequence[_Address | None]) -> int:
-        """Return the element that the outermost proxy wrote; what stands before it is the client's own word."""
+        """Return the index of the outermost proxy's element; the client supplied the elements before that one."""
         first = max(len(addresses) - self._hops, 0)
         index = len(addresses) - 1
         while index > first and addresses[index] is not None and self._is_trusted(addresses[index]):
@@ -110,8 +114,8 @@ class Forwarding:
         return address is None or any(address in network for network in self._networks)
 
 
-# Remembered, for the same few clients come again and again: reading an address alone takes 3 µs of a request's 130. Not
-# more, for strangers choose what they call the host.
+# Cached because the same few clients return again and again: parsing an address alone takes 3 of a request's 130 µs.
+# Bounded because clients choose the host.
 @lru_cache(maxsize=512)
 def _directly(remote: str, scheme: str, host: str) -> Client:
     peer = _parse(remote)

@@ -1,4 +1,4 @@
-"""Which jobs a process of a server does beside serving, by its settings."""
+"""Selection of the background jobs of a server process, from the settings."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -20,13 +20,13 @@ from entrypoints.retaining import retention_hooks
 from entrypoints.workers import Worker
 
 READ_ONLY_SECONDS: Final = 15.0
-"""How often a process looks at the read-only switch that nobody pushes to."""
+"""Interval at which a process that receives no pushes reads the read-only switch."""
 
 
 def jobs_of(container: Container, settings: Settings, worker: Worker, observation: WorkerObservation) -> Sequence[Job]:
-    """Return what a process of a server does beside serving, and what the first of them does for all."""
+    """Return the background jobs of a server process; the first process also gets the jobs that one does for all."""
     jobs = [
-        # Requests look for themselves; this is for processes that get none, and for who asks how the switch stands.
+        # Requests read the switch themselves; the job serves processes without requests, and the metrics.
         Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
         watch_job(container.guard()),
         Job(name="records of damaged content are read", run=container.damage().poll, every=POLL_SECONDS),
@@ -40,7 +40,7 @@ def jobs_of(container: Container, settings: Settings, worker: Worker, observatio
 
 
 def clock_job(store_clock: StoreClock) -> Job:
-    """Return the job that looks whether the store's clock jumps, so that the others find out by how much."""
+    """Return the job that checks the store's clock for jumps, so that other jobs can account for them."""
 
     async def look() -> None:
         await store_clock.look()
@@ -49,12 +49,12 @@ def clock_job(store_clock: StoreClock) -> Job:
 
 
 def records_pulls(settings: Settings) -> bool:
-    """Whether anything is decided by when manifests were pulled."""
+    """Return whether any retention rule depends on the time of pulls."""
     return any(rule.pulled_within_seconds is not None for rule in settings.retention.rules)
 
 
 def _shared_jobs(container: Container, settings: Settings, observation: WorkerObservation) -> Sequence[Job]:
-    """Return what one process of all replicas does; each asks a lease whether it is the one."""
+    """Return the jobs that run in one process of all replicas; a lease decides which process runs each job."""
     jobs = [
         expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
     ]

@@ -1,4 +1,4 @@
-"""What travels with an application or a request, typed."""
+"""Typed keys for values stored in an application or a request."""
 
 from typing import Final
 
@@ -13,26 +13,26 @@ from entrypoints.http.routes import Target
 from entrypoints.http.switches import Switches
 
 IN_FLIGHT: Final = web.AppKey("IN_FLIGHT", InFlight)
-"""The requests under way."""
+"""The requests in flight."""
 SWITCHES: Final = web.AppKey("SWITCHES", Switches)
-"""What may change while the application serves."""
+"""Settings that may change while the application serves."""
 CLIENT: Final = web.RequestKey("CLIENT", Client)
-"""Who sent the request, as far as proxies may be believed."""
+"""Sender of the request, as far as the headers of proxies are trusted."""
 BODY_LIMITS: Final = web.RequestKey("BODY_LIMITS", LimitSettings)
-"""How large and how slow the request's body may be."""
+"""Limits on the size and the duration of the request's body."""
 BEGUN: Final = web.RequestKey("BEGUN", bool)
-"""Set once the head of the response is on its way: nothing else may be answered then."""
+"""Set once the head of the response is being sent: no other response is possible then."""
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
-"""Names the request in every log line and in the `X-Request-Id` header."""
+"""Id of the request in every log line and in the `X-Request-Id` header."""
 TRACE_ID: Final = web.RequestKey("TRACE_ID", str)
-"""The W3C trace that the request is a part of, if its sender said so."""
+"""W3C trace id of the request, if there is one."""
 TARGET: Final = web.RequestKey("TARGET", Target)
-"""Where the request goes; not set where no endpoint is."""
+"""Target of the request; not set if the path matches no endpoint."""
 ERROR_CODE: Final = web.RequestKey("ERROR_CODE", str)
-"""OCI's code of the error that was answered, if one was."""
+"""OCI error code of the response, if it is an error."""
 AUDIT_ACTION: Final = web.RequestKey("AUDIT_ACTION", AuditAction)
-"""What the audit log calls the request, where its path does not tell."""
+"""Audit action of the request, if its path does not determine it."""
 CALLER: Final = web.RequestKey("CALLER", Caller)
-"""Who sends the request; set before a handler is called, never where the request was refused."""
+"""Authenticated sender; set before a handler is called, never for a refused request."""
 UPLOAD_LOCATION: Final = web.RequestKey("UPLOAD_LOCATION", str)
-"""Where the upload session of this request is asked for its true offset; part of a 416."""
+"""URL at which the client can query the true offset of the upload session; part of a 416 response."""

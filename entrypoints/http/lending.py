@@ -1,4 +1,4 @@
-"""A connection's socket, lent to a thread: for the rest of a body, or for that of an answer."""
+"""Loan of a connection's socket to a thread, to read the rest of a request body or to write a response body."""
 
 import asyncio
 import os
@@ -11,19 +11,19 @@ from aiohttp import StreamReader
 
 @runtime_checkable
 class SocketLender(Protocol):
-    """A connection whose socket can be had: for the rest of a body of known length, for an answer."""
+    """Connection that can lend its socket: for the rest of a body of known length, or for a response."""
 
     def can_lend(self, payload: StreamReader) -> bool:
-        """Whether the bytes on the wire are those of the body (no TLS), and some are still to come."""
+        """Return whether the bytes on the wire are those of the body (no TLS), and some are still to come."""
 
     def lend(self, payload: StreamReader) -> AbstractContextManager[int]:
-        """Lend a descriptor, on which nobody else reads, for a block that reads exactly the rest of the body.
+        """Lend a descriptor, which has no other reader, for a block that reads exactly the rest of the body.
 
-        A block that is left by an exception leaves a connection that takes no more requests.
+        If the block raises, the connection accepts no further requests.
         """
 
     def lend_output(self) -> AbstractAsyncContextManager[int]:
-        """Lend a descriptor for a block that writes on it, once all that was written before is with the kernel.
+        """Lend a descriptor for a block that writes to it, after all earlier output has been passed to the kernel.
 
         Raises:
             ConnectionError: the connection is gone.
@@ -31,9 +31,9 @@ class SocketLender(Protocol):
 
 
 async def outlast(call: Awaitable[None], *, stop: Callable[[], None] = lambda: None) -> None:
-    """Wait for what runs in a thread; a cancelled caller asks it to stop, and leaves only when it has ended.
+    """Wait for a call that runs in a thread; on cancellation, call `stop` and wait until the thread has ended.
 
-    What the thread writes to must not be closed under it: its number may soon be that of another file.
+    The descriptor that the thread uses must not be closed earlier, because its number may be reused for another file.
     """
     running = asyncio.ensure_future(call)
     try:
@@ -44,13 +44,13 @@ async def outlast(call: Awaitable[None], *, stop: Callable[[], None] = lambda: N
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         if not running.cancelled():
-            # Looked at, for nobody else will: the cancellation is what the caller is told.
+            # Retrieve the exception to avoid a warning; the caller gets the cancellation.
             running.exception()
         raise
 
 
 async def readable(descriptor: int) -> None:
-    """Wait until there are bytes, or the end of the connection is."""
+    """Wait until data has arrived or the connection has ended."""
     loop = asyncio.get_running_loop()
     arrived = asyncio.Event()
     loop.add_reader(descriptor, arrived.set)
@@ -61,7 +61,7 @@ async def readable(descriptor: int) -> None:
 
 
 async def writable(descriptor: int) -> None:
-    """Wait until there is room for bytes, or the connection is gone."""
+    """Wait until the socket accepts data or the connection is gone."""
     loop = asyncio.get_running_loop()
     drained = asyncio.Event()
     loop.add_writer(descriptor, drained.set)
@@ -73,7 +73,7 @@ async def writable(descriptor: int) -> None:
 
 @contextmanager
 def duplicate(descriptor: int) -> Iterator[int]:
-    """Yield a descriptor of one's own, which stays valid when the other is closed."""
+    """Yield a duplicate of a descriptor, which stays valid when the original is closed."""
     own = os.dup(descriptor)
     try:
         yield own

@@ -1,4 +1,4 @@
-"""How much one client, and all together, may ask at once (`http.limits`)."""
+"""Limits on requests, per client and in total (`http.limits`)."""
 
 import math
 from collections import OrderedDict
@@ -15,16 +15,16 @@ from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.keys import BODY_LIMITS, CLIENT
 
 BUSY_RETRY_SECONDS: Final = 2
-"""When a client should come back to a process that is busy."""
+"""Seconds after which a client should retry when the process is busy."""
 CLIENTS_MAX: Final = 10_000
-"""How many client addresses are remembered; the one heard of longest ago is forgotten first."""
+"""Maximum number of client addresses kept; the least recently seen one is dropped first."""
 _IPV6_SITE_BITS: Final = 64
 
 
 class TokenBuckets:
-    """Counts requests per client address: `burst` at once, `rate` per second in the long run.
+    """Rate limit per client address: `burst` requests at once, `rate` per second in the long run.
 
-    Bounded memory: at most `clients_max` addresses. Constant time.
+    Memory is bounded by `clients_max` addresses. Each call takes constant time.
     """
 
     def __init__(self, *, rate: float, burst: int, clock: Callable[[], float], clients_max: int = CLIENTS_MAX) -> None:
@@ -38,7 +38,7 @@ class TokenBuckets:
         return len(self._buckets)
 
     def take(self, client: str) -> float:
-        """Take a token and return 0, or the seconds until there is one."""
+        """Take a token and return 0, or return the seconds until one is available."""
         key, now = _site(client), self._clock()
         tokens, since = self._buckets.pop(key, (float(self._burst), now))
         tokens = min(self._burst, tokens + (now - since) * self._rate)
@@ -50,7 +50,7 @@ class TokenBuckets:
 
 
 def _site(client: str) -> str:
-    """Return what counts as one client: an IPv6 host has a whole /64 to itself."""
+    """Return the key of a client; an IPv6 host controls a whole /64, so the /64 counts as one client."""
     if ":" not in client:
         return client
     address = ip_address(client)
@@ -58,9 +58,9 @@ def _site(client: str) -> str:
 
 
 def gate(settings: LimitSettings, forwarding: Forwarding, clock: Callable[[], float]) -> Middleware:
-    """Return the middleware that names the client of each request and turns away what is too much.
+    """Return the middleware that identifies the client of each request and enforces the limits.
 
-    Raises, in the middleware, `TooManyRequestsError`.
+    The middleware raises `TooManyRequestsError`.
     """
     buckets = TokenBuckets(rate=settings.rate, burst=settings.burst, clock=clock) if settings.rate else None
     under_way = 0

@@ -1,4 +1,4 @@
-"""Where connections come in: the socket, and the server on it, whose TLS can be exchanged while it serves."""
+"""Listening sockets, and the server on a socket, whose TLS context can be replaced while it serves."""
 
 import asyncio
 import errno
@@ -20,26 +20,26 @@ from entrypoints.http.accepting import Acceptor
 
 BACKLOG: Final = 1024
 _TURNS_TO_BEGIN: Final = 2
-"""Turns of the event loop between accept() and a transport that the server knows."""
+"""Iterations of the event loop from accept() until the server knows the transport."""
 UNIX_MODE: Final = 0o660
-"""Who may connect to a Unix socket: the owner and the group."""
+"""Permissions of a Unix socket: owner and group may connect."""
 
 
 def open_sockets(settings: HttpSettings, inherited: Sequence[int], count: int) -> list[socket.socket]:
     """Return a bound socket for each of `count` processes.
 
-    On TCP each has a queue of its own among which the kernel spreads the connections; a Unix socket, and the one that
-    systemd hands over, is shared.
+    On TCP, each process has its own queue, and the kernel distributes connections among the queues. A Unix socket, or a
+    socket passed by systemd, is shared.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: the address is not available.
         ConfigError: see `open_socket`.
     """
     first = open_socket(settings, inherited)
     if count == 1 or inherited or settings.net is HttpNetwork.UNIX:
         return [first] * count
-    # Bound alone first: a shared address would hide that another server has it. Then the port, which may have been
-    # any, is bound once more for each.
+    # Bind without SO_REUSEPORT first, which would hide that another server uses the address. Then bind the port, which
+    # the kernel may have chosen, once more for each process.
     port = first.getsockname()[1]
     first.close()
     same = replace(settings, addr=f"{settings.addr.rpartition(':')[0]}:{port}")
@@ -47,7 +47,7 @@ def open_sockets(settings: HttpSettings, inherited: Sequence[int], count: int) -
 
 
 def close_sockets(settings: HttpSettings, inherited: Sequence[int], sockets: Sequence[socket.socket]) -> None:
-    """Close what `open_sockets` opened, and remove the file of a Unix socket that is not systemd's."""
+    """Close the sockets of `open_sockets`, and remove the file of a Unix socket unless systemd owns it."""
     for sock in sockets:
         sock.close()
     if settings.net is HttpNetwork.UNIX and not inherited:
@@ -55,16 +55,16 @@ def close_sockets(settings: HttpSettings, inherited: Sequence[int], sockets: Seq
 
 
 def open_socket(settings: HttpSettings, inherited: Sequence[int] = (), *, is_shared: bool = False) -> socket.socket:
-    """Return the bound socket that `http.addr` asks for, or the one that systemd hands over.
+    """Return the bound socket for `http.addr`, or the one passed by systemd.
 
     Args:
-        settings: of which `addr`, `net` and `limits` are read.
-        inherited: descriptors that systemd hands over.
-        is_shared: whether other sockets of this user may be bound to the same port.
+        settings: settings, of which `addr`, `net` and `limits` are read.
+        inherited: descriptors passed by systemd.
+        is_shared: whether other sockets of this user may bind the same port.
 
     Raises:
-        OSError: the address cannot be had.
-        ConfigError: more than one socket was handed over, or a file that is no socket is in the way.
+        OSError: the address is not available.
+        ConfigError: more than one socket was passed, or a file that is not a socket exists at the path.
     """
     if len(inherited) > 1:
         raise ConfigError([f"systemd hands over {len(inherited)} sockets: exactly one is served"])
@@ -75,7 +75,7 @@ def open_socket(settings: HttpSettings, inherited: Sequence[int] = (), *, is_sha
     else:
         sock = _bind_tcp(settings.addr, is_shared=is_shared)
     if sock.family != socket.AF_UNIX and settings.limits.send_seconds:
-        # Accepted sockets inherit it: a client that takes nothing is cut off by the kernel, also from sendfile.
+        # Accepted sockets inherit the option: the kernel closes connections that accept no data, also during sendfile.
         timeout_milliseconds = int(settings.limits.send_seconds * 1000)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_milliseconds)
     return sock
@@ -89,17 +89,17 @@ def _bind_tcp(addr: str, *, is_shared: bool) -> socket.socket:
             ("", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG, reuse_port=is_shared
         )
     found = socket.getaddrinfo(host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    # Go takes the IPv4 address of a name that has both.
+    # For a name with both kinds of address, Go listens on the IPv4 address.
     family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
     return socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=is_shared)
 
 
 def bind_unix(path: Path) -> socket.socket:
-    """Return a listening Unix socket at a path, in the place of one that no process serves.
+    """Return a listening Unix socket at a path; replace an existing socket that no process serves.
 
     Raises:
-        OSError: a process serves it, or it cannot be had.
-        ConfigError: a file that is no socket is in the way.
+        OSError: a process serves the socket, or the path is not available.
+        ConfigError: a file that is not a socket exists at the path.
     """
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
@@ -110,7 +110,7 @@ def bind_unix(path: Path) -> socket.socket:
         pass
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Nobody else may connect in the moment between the two calls.
+        # Set the permissions through the umask, so that no other user can connect between bind and a later chmod.
         before = os.umask(0o777 & ~UNIX_MODE)
         try:
             sock.bind(str(path))
@@ -133,7 +133,7 @@ def _require_stale(path: Path) -> None:
 
 
 class Listener(web.BaseSite):
-    """The server on one socket; one per process."""
+    """Server on one socket; one per process."""
 
     def __init__(
         self,
@@ -144,14 +144,14 @@ class Listener(web.BaseSite):
         handshake_seconds: float = 0,
         make_room: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Make it; it does not listen yet.
+        """Create the server; it does not listen yet.
 
         Args:
-            runner: of the application, set up.
-            sock: bound; closed by `stop`.
-            context: None serves without TLS.
-            handshake_seconds: how long a TLS handshake may take; 0 is asyncio's own limit.
-            make_room: closes some idle connections when descriptors are scarce, and returns how many.
+            runner: runner of the application, already set up.
+            sock: bound socket; closed by `stop`.
+            context: TLS context; None serves without TLS.
+            handshake_seconds: timeout of a TLS handshake; 0 means asyncio's default.
+            make_room: closes some idle connections when descriptors are scarce, and returns their number.
         """
         super().__init__(runner, ssl_context=context, backlog=BACKLOG)
         self._sock = sock
@@ -164,7 +164,7 @@ class Listener(web.BaseSite):
     @property
     @override
     def name(self) -> str:
-        """Where it listens, for the log."""
+        """Address for the log."""
         address = self._sock.getsockname()
         if self._sock.family == socket.AF_UNIX:
             return f"unix:{address}"
@@ -178,13 +178,14 @@ class Listener(web.BaseSite):
         self._acceptor.start()
 
     def exchange(self, context: ssl.SSLContext) -> None:
-        """Serve new connections with another context; those that are open keep theirs."""
+        """Use another context for new connections; open connections keep theirs."""
         self._acceptor.context = context
 
     @override
     async def stop(self) -> None:
         self._acceptor.stop()
-        # Connections that were taken just now begin, and end as idle ones do: they would be cut off without an answer.
+        # Let connections accepted just now begin, so that they end like idle ones instead of being cut off without an
+        # answer.
         for _ in range(_TURNS_TO_BEGIN):
             await asyncio.sleep(0)
         self._sock.close()

@@ -1,4 +1,4 @@
-"""What is counted of each request, under distribution's names, and of upload sessions, which it does not count."""
+"""Metrics of requests, under distribution's names, and of upload sessions, which distribution does not count."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -21,13 +21,13 @@ HANDLER_NAMES: Final = {
     Resource.REFERRERS: "referrers",
     Resource.REPOSITORY: "repository",
 }
-"""Distribution's, and in its manner what it does not have."""
+"""Distribution's handler names, and similar names for resources that distribution lacks."""
 ELSEWHERE: Final = "other"
-"""The handler of every path that is none of the API's."""
+"""Handler name for all paths outside the API."""
 
 DURATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
 SIZE_BUCKETS: Final = tuple(1024.0 * 2**power for power in range(22))
-"""Distribution's, as the durations'."""
+"""Histogram buckets, same as distribution's; so are those of the durations."""
 
 _CLIENT_GONE: Final = 499
 _METHODS: Final = {
@@ -41,13 +41,14 @@ _SESSION_EVENTS: Final = {
     ("blob_upload_chunk", "put", 201): "completed",
     ("blob_upload_chunk", "delete", 204): "cancelled",
 }
-"""What an answer means for upload sessions; `spared` is a mount or an upload in one request."""
+"""Upload session event for each response; `spared` is a mount or an upload in one request, which needs no session."""
 
 
 class RequestMeter:
-    """Counts requests; one per process.
+    """Measures requests; one per process.
 
-    Costs about 15 µs a request. How many are under way is kept in memory and told once a second by `flush`.
+    Costs about 15 µs per request. The number of requests in flight is kept in memory and published once a second by
+    `flush`.
     """
 
     def __init__(self, metrics: Metrics, *, prefix: str, clock: Callable[[], float]) -> None:
@@ -73,12 +74,12 @@ class RequestMeter:
         self._sessions = metrics.counter("registry_upload_sessions_total", "What became of upload sessions.", ["event"])
 
     def flush(self) -> None:
-        """Tell how many requests are under way."""
+        """Publish the number of requests in flight."""
         for name, count in self._under_way.items():
             self._in_flight(count, name)
 
     def middleware(self) -> Middleware:
-        """Return the middleware that measures."""
+        """Return the middleware that measures requests."""
 
         @web.middleware
         async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -90,7 +91,7 @@ class RequestMeter:
                 response = await handler(request)
                 return response
             finally:
-                # Without an answer the connection broke, and with it the measurement.
+                # If the handler raises, there is no response: the connection broke. Count the request all the same.
                 self._under_way[name] -= 1
                 self._tell(name, request, response, self._clock() - begun)
 
@@ -114,7 +115,7 @@ class RequestMeter:
 
 def _bytes_sent(request: web.Request, response: web.StreamResponse | None) -> int:
     if response is None:
-        # What left before the connection broke; the head of the answer is part of it.
+        # The bytes sent before the connection broke, including the response head.
         return request.writer.output_size
     if request.method == "HEAD" or response.status == 304:  # noqa: PLR2004 - Not Modified
         return 0

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its errors, its common headers."""
+"""Middlewares for every request: request id, rendering of errors, common headers."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -18,11 +18,11 @@ from entrypoints.http.switches import Switches
 _logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST: Final = 499
-"""What nginx and distribution log when the client went away; nobody receives it."""
+"""Status that nginx and distribution log when the client disconnected; no client receives it."""
 
 
 def error_middleware(new_id: Callable[[], str]) -> Middleware:
-    """Return the middleware that names requests and turns every exception into an answer."""
+    """Return the middleware that assigns request ids and turns every exception into a response."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -35,7 +35,7 @@ def error_middleware(new_id: Callable[[], str]) -> Middleware:
             return _answer_end(request, error)
         except Exception as error:
             if request.get(BEGUN):
-                # A second answer would be taken for the rest of the first: only closing tells the truth.
+                # The client would take a second response for the rest of the first, so close the connection.
                 _logger.exception("failed in the middle of a response")
                 return _cut_off(request, HTTPStatus.INTERNAL_SERVER_ERROR)
             return render(request, error)
@@ -55,7 +55,7 @@ def _answer_end(request: web.Request, error: ConnectionError | StorageCorruptErr
 
 
 def _cut_off(request: web.Request, status: int) -> web.Response:
-    """Close the connection; what is returned reaches nobody but the access log."""
+    """Close the connection; the returned response is only logged."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=status)
@@ -71,13 +71,13 @@ def _answer_broken_body(request: web.Request, error: ClientGoneError) -> web.Res
 
 
 def common_headers(switches: Switches) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """Return the signal handler that adds what every response carries (`http.headers` included)."""
+    """Return the signal handler that adds the headers common to all responses (`http.headers` included)."""
 
     async def add(request: web.Request, response: web.StreamResponse) -> None:
         request[BEGUN] = True
         headers = response.headers
         headers["Docker-Distribution-Api-Version"] = "registry/2.0"
-        # aiohttp's own names the versions of Python and aiohttp, which help an attacker alone.
+        # aiohttp's value names the versions of Python and aiohttp, which helps only attackers.
         headers.popall("Server", None)
         if (request_id := request.get(REQUEST_ID)) is not None:
             headers[REQUEST_ID_HEADER] = request_id

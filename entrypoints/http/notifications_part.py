@@ -1,4 +1,4 @@
-"""What a server does with notifications: the jobs that record and deliver, and what changes while it serves."""
+"""Notifications in a server process: the jobs that record and deliver events, and reloadable settings."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -16,22 +16,22 @@ LIVE_NOTIFICATION_KEYS: Final = (
     "notifications.events.",
     "notifications.outbox.required",
 )
-"""What changes while serving."""
+"""Keys of the configuration that can change while the registry serves."""
 _FLUSH_SECONDS: Final = 1.0
-"""How often pulls that wait in memory are recorded."""
+"""Interval at which pull events held in memory are recorded."""
 _RETRY_SECONDS: Final = 1.0
-"""How soon delivering begins again after the outbox failed."""
+"""Delay before delivery restarts after a failure of the outbox."""
 _GRACE_SECONDS_MAX: Final = 5.0
-"""How long the end of the process may be held up by events that could still be delivered."""
+"""Maximum delay of a process's end for the delivery of remaining events."""
 
 
 def notification_jobs(
     recorder: EventRecorder, notifier: Notifier, settings: Settings, *, is_first: bool
 ) -> Sequence[Job]:
-    """Return the jobs of a process: all record, and the first of each server delivers, if a lease lets it.
+    """Return the notification jobs of a process: every process records, and the first of each server delivers.
 
-    A first process that dies is replaced; so not all others need to ask for the lease all the time. Each delivers what
-    it has in a memory of its own.
+    A lease selects one deliverer among the servers. If a first process dies, it is replaced, so the other workers need
+    not request the lease. With an outbox in memory, every process delivers its own events.
     """
     grace_seconds = min(_GRACE_SECONDS_MAX, settings.http.drain_timeout_seconds)
 
@@ -46,12 +46,12 @@ def notification_jobs(
 
 
 class NotificationsPart:
-    """Hands new endpoints to the notifier after a reload.
+    """Passes new endpoints to the notifier after a reload.
 
     Args:
-        notifier: that of this process.
-        begun: the settings that it was made from.
-        make_endpoints: makes endpoints from settings.
+        notifier: notifier of this process.
+        begun: settings from which the notifier was created.
+        make_endpoints: creates endpoints from settings.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class NotificationsPart:
         self._make_endpoints = make_endpoints
 
     def apply(self, settings: Settings) -> None:
-        """Deliver to the new endpoints, if they or what events look like have changed."""
+        """Deliver to the new endpoints if the endpoints or the content of events have changed."""
         if settings.notifications != self._current:
             self._current = settings.notifications
             self._notifier.use(self._make_endpoints(self._current), recorder_options(self._current))

@@ -1,4 +1,4 @@
-"""Everything that watches the server, put together: in the parent before the fork, and in each process after it."""
+"""Assembly of metrics, health and traces: in the parent before the fork, and in each process after the fork."""
 
 import logging
 import socket
@@ -47,32 +47,32 @@ from entrypoints.observability.stacks import answering_signal
 _logger = logging.getLogger(__name__)
 
 _CUT_SECONDS: Final = 1.0
-"""How long whoever asks at the debug address may finish after the server has stopped."""
+"""Time that requests at the debug address may take to finish after the server has stopped."""
 
 CleanupContext = Callable[[web.Application], AsyncIterator[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What watches one application; the default watches nothing, and says that it lives and is ready."""
+    """Observation of one application. The default observes nothing and reports the process as live and ready."""
 
     in_flight: InFlight = field(default_factory=InFlight)
     health: Health = field(default_factory=Health)
     readiness: Readiness | None = None
     middlewares: Sequence[Middleware] = ()
-    """Around all that is not a probe; the outermost first."""
+    """Middlewares around all requests but probes, outermost first."""
     contexts: Sequence[CleanupContext] = ()
-    """Run as long as the application lives."""
+    """Cleanup contexts that run for the lifetime of the application."""
 
     def probes(self, *, tells_reasons: bool) -> Probes:
-        """Return what answers `/healthz` and `/readyz`."""
+        """Return the handlers of `/healthz` and `/readyz`."""
         readiness = self.readiness or Readiness(ReadinessSettings(), is_draining=lambda: self.in_flight.is_draining)
         return Probes(readiness, tells_reasons=tells_reasons)
 
 
 @dataclass(frozen=True, slots=True)
 class DebugPlace:
-    """What the processes of a server with a debug address share."""
+    """Resources shared by the processes of a server with a debug address."""
 
     sock: socket.socket
     folder: RuntimeFolder
@@ -80,7 +80,7 @@ class DebugPlace:
 
 
 class ServerObservation:
-    """What watches a server, as far as its processes share it; made before the fork."""
+    """Observation resources that the processes of a server share; created before the fork."""
 
     def __init__(self, container: Container, settings: Settings, place: DebugPlace | None) -> None:
         self._container = container
@@ -89,10 +89,10 @@ class ServerObservation:
 
     @classmethod
     def open(cls, loaded: Loaded, container: Container, workers: int) -> Self:
-        """Open the debug address and prepare metrics and traces, each if it is asked for.
+        """Open the debug address and prepare metrics and traces, each if configured.
 
         Raises:
-            OSError: the debug address cannot be had, or there is no room for the files of the metrics.
+            OSError: the debug address is not available, or there is no room for the metrics files.
         """
         _prepare_tracing(loaded, container)
         debug = loaded.settings.http.debug
@@ -116,30 +116,30 @@ class ServerObservation:
         return cls(container, loaded.settings, DebugPlace(sock, folder, workers))
 
     def worker_ended(self, number: int) -> None:
-        """Take note that a worker is dead, before another one takes its place."""
+        """Reset the gauges of a worker that has ended, before its successor starts."""
         if self._place is None:
             return
         try:
             self._place.folder.forget(number)
         except OSError as error:
-            # Its gauges stay until its successor writes them; whoever supervises must go on.
+            # The gauges stay until the successor overwrites them; the supervisor must continue.
             _logger.warning("the gauges of worker %d cannot be emptied: %s", number, error.strerror)
 
     def close(self) -> None:
-        """Close and remove what `open` made."""
+        """Close and remove the resources that `open` created."""
         if self._place is not None:
             self._place.sock.close()
             self._place.folder.close()
 
     def in_worker(self, number: int) -> "WorkerObservation":
-        """Return what watches the process with this number, which this is from now on."""
+        """Return the observation of this process, which has this number from now on."""
         if self._place is not None:
             self._place.folder.worker = number
         return WorkerObservation(self._container, self._settings, self._place, number)
 
 
 class WorkerObservation:
-    """What watches one process that serves."""
+    """Observation of one serving process."""
 
     def __init__(self, container: Container, settings: Settings, place: DebugPlace | None, number: int) -> None:
         self._settings = settings
@@ -149,7 +149,7 @@ class WorkerObservation:
         self._tracer = container.tracer()
         self._tell_certificate: Callable[[datetime], None] | None = None
         self.sampler = Sampler(self._metrics, worker=number) if self._metrics else None
-        """Where others register numbers to be read once a second; None where nobody collects them."""
+        """Sampler for readers that run once a second; None if metrics are disabled."""
         catalog = container.catalog()
         in_flight = InFlight()
         health = Health(list(configured_checks(settings.health, container.blob_storage())), worker=number)
@@ -174,39 +174,39 @@ class WorkerObservation:
             self.sampler.register(NotificationReader(self._metrics, container.notifier().stats))
 
     def certificate_changed(self, expires: datetime) -> None:
-        """Take note of the certificate that is served from now on."""
+        """Update the metric of the served certificate."""
         if self._metrics is not None:
-            # Made here: without TLS a gauge that says 0 would look like a certificate of 1970.
+            # Created on first use: without TLS, a gauge of 0 would look like a certificate that expired in 1970.
             self._tell_certificate = self._tell_certificate or certificate_gauge(self._metrics)
             self._tell_certificate(expires)
 
     def watch_read_only(self, is_read_only: Callable[[], bool]) -> None:
-        """Tell in the metrics whether the registry is read-only."""
+        """Publish a metric for the read-only mode."""
         if self.sampler and self._metrics:
             self.sampler.register(read_only_reader(self._metrics, is_read_only))
 
     def purge_observer(self) -> Callable[[Purged], None]:
-        """Return what is told what became of abandoned uploads."""
+        """Return the function to call after each purge of abandoned uploads."""
         return purge_observer(self._metrics) if self._metrics is not None else lambda _purged: None
 
     def collection_observer(self) -> CollectionObserver:
-        """Return what a garbage collector of this process tells how far it is."""
+        """Return the function that receives the progress of garbage collections in this process."""
         return collection_observer(self._metrics) if self._metrics is not None else ignore
 
     def verification_observer(self) -> VerificationObserver | None:
-        """Return what a verification by this process tells how far it is, if anything is measured."""
+        """Return the observer of verifications in this process, or None if metrics are disabled."""
         return VerificationObserver(self._metrics) if self._metrics is not None else None
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Answer at the debug address inside the block."""
+        """Serve the debug address inside the block."""
         async with AsyncExitStack() as stack:
             if self._place is not None:
                 await self._listen(self._place, stack)
             yield
 
     def close(self) -> None:
-        """Send the traces that are waiting. Blocks for some seconds at most."""
+        """Send the remaining traces. Blocks for a few seconds at most."""
         if self._tracer is not None:
             self._tracer.close()
 
@@ -232,7 +232,7 @@ class WorkerObservation:
         private = await stack.enter_async_context(_running(private_app()))
         await Listener(private, bind_unix(place.folder.socket_of(self._number))).start()
         shared = await stack.enter_async_context(_running(public))
-        # A duplicate: the listener closes it, and the original is the parent's, which a single process is itself.
+        # A duplicate: the listener closes it, and the original belongs to the parent or, with one process, to `close`.
         await Listener(shared, place.sock.dup()).start()
 
 

@@ -1,7 +1,8 @@
-"""Large bodies, received by a thread straight from the socket into a buffer that is hashed and written from.
+"""Reception of large bodies by a thread, directly from the socket into a buffer for hashing and writing.
 
-The usual way of a piece (event loop, parser, buffer, two changes of threads) costs more processor time than hashing
-it: over four connections, 256 MiB took 690 ms of it, and take half as much like this. `tests.benchmarks` has the rows.
+The usual path of a chunk (event loop, parser, buffer, two thread switches) costs more CPU time than hashing it: over
+four connections, 256 MiB cost 690 ms of CPU time on that path and half as much on this one. `tests.benchmarks` has the
+figures.
 """
 
 import os
@@ -14,16 +15,16 @@ from core.content_source import Offload
 from entrypoints.http.lending import outlast
 
 POURED_BYTES_MIN: Final = 1024 * 1024
-"""Less is not worth the ado."""
+"""Minimum size; for smaller bodies the thread costs more than it saves."""
 _PIECE_BYTES: Final = 1024 * 1024
 _PIECE_BYTES_MIN: Final = 64 * 1024
-"""Fewer bytes are taken only when no more arrive for a moment."""
+"""Minimum size of a piece, unless no more data arrives within `_PATIENCE_MS`."""
 _TURN_BYTES: Final = 32 * 1024 * 1024
-"""After so many bytes another upload may have the thread."""
+"""Number of bytes after which the thread is released for another upload."""
 _PATIENCE_MS: Final = 5
-"""How long a thread waits for bytes; then the event loop does, at no cost."""
+"""Time that a thread waits for data; after that the event loop waits, without occupying a thread."""
 _WAITING_SECONDS_MAX: Final = 0.05
-"""How long a thread waits in all, for bytes that come one by one."""
+"""Maximum total waiting time of a thread in one turn, for data that arrives in tiny amounts."""
 
 
 class BodyEndedError(Exception):
@@ -31,20 +32,20 @@ class BodyEndedError(Exception):
 
 
 class Pump:
-    """Fetches the rest of a body and hands it on; runs in threads, one at a time.
+    """Receives the rest of a body and passes it on; runs in threads, one at a time.
 
     Args:
-        descriptor: a socket's that does not block.
-        take: is given each piece, which it must not keep.
+        descriptor: descriptor of a non-blocking socket.
+        take: called with each piece; must not keep a reference to it.
         left: bytes still to come, at least 1.
     """
 
     def __init__(self, descriptor: int, take: Callable[[memoryview], None], left: int) -> None:
         self.left = left
         self.is_idle = False
-        """Whether the last turn ended since nothing arrived."""
+        """Whether the last turn ended because no data arrived."""
         self.waited_seconds = 0.0
-        """How long threads have waited for bytes."""
+        """Total time that threads have waited for data."""
         self._descriptor = descriptor
         self._take = take
         self._buffer = memoryview(bytearray(min(_PIECE_BYTES, left)))
@@ -55,14 +56,14 @@ class Pump:
         self._poll.register(descriptor, select.POLLIN)
 
     def stop(self) -> None:
-        """Have the turn that is running end with the piece at hand."""
+        """Make the running turn end after the current piece."""
         self._is_stopped = True
 
     def turn(self) -> None:
-        """Take what arrives until all is there, nothing arrives for a moment, or it is another upload's turn.
+        """Receive data until the body is complete, no data arrives for a moment, or another upload's turn has come.
 
         Raises:
-            BodyEndedError: the connection ended early; all that arrived was taken.
+            BodyEndedError: the connection ended early; all received data was passed on.
         """
         until = max(0, self.left - _TURN_BYTES)
         self._may_wait_until = self.waited_seconds + _WAITING_SECONDS_MAX
@@ -76,7 +77,7 @@ class Pump:
                 raise BodyEndedError
 
     def _fill(self, space: memoryview) -> int:
-        """Receive until the space is full or nothing more is there; return how many bytes that were."""
+        """Receive data until `space` is full or no more is available; return the number of bytes."""
         filled = 0
         while filled < len(space) and not self._has_ended:
             try:
@@ -103,5 +104,5 @@ class Pump:
 
 
 async def run_turn(pump: Pump, offload: Offload) -> None:
-    """Run a turn in a thread; a cancelled caller leaves only when the thread has left the descriptor and `take`."""
+    """Run a turn in a thread; on cancellation, return only after the thread stops using the descriptor and `take`."""
     await outlast(offload(pump.turn), stop=pump.stop)

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: for orchestrators and load balancers, who ask often and have no password."""
+"""Probes `/healthz` and `/readyz` for orchestrators and load balancers, which poll often and send no credentials."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -14,11 +14,11 @@ Probe = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Probes:
-    """Answers both paths, whatever else is switched off, full or failing.
+    """Answers both paths, even if other parts are disabled, overloaded or failing.
 
     Args:
-        readiness: what is asked.
-        tells_reasons: whether an answer says why; not where strangers may ask.
+        readiness: readiness of the process.
+        tells_reasons: whether responses contain the reasons; must be False if the public can send requests.
     """
 
     def __init__(self, readiness: Readiness, *, tells_reasons: bool) -> None:
@@ -27,7 +27,7 @@ class Probes:
         self.handlers: dict[str, Probe] = {ALIVE_PATH: self._answer_alive, READY_PATH: self._answer_ready}
 
     def middleware(self) -> Middleware:
-        """Return the middleware that answers before anything else does: the outermost one."""
+        """Return the middleware that answers probes before any other middleware; it must be the outermost one."""
         handlers = self.handlers
 
         @web.middleware
@@ -42,7 +42,7 @@ class Probes:
         return answer
 
     async def _answer_alive(self, _request: web.Request) -> web.Response:
-        # That this runs is the whole answer: a restart would mend nothing that lies outside of the process.
+        # Reaching this line proves liveness. Do not check dependencies: a restart would not repair them.
         return _text(200, "ok")
 
     async def _answer_ready(self, request: web.Request) -> web.Response:

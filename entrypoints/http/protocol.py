@@ -1,6 +1,7 @@
-"""The HTTP/1.1 connection: aiohttp's, with bounds on what a client may hold, and OCI's envelope on every refusal.
+"""HTTP/1.1 connection: aiohttp's, with limits on the resources of a client, and OCI's envelope for every refusal.
 
-What aiohttp answers itself (a request that cannot be parsed never reaches the application) is rendered here.
+aiohttp itself answers requests that cannot be parsed, since they never reach the application. Those responses are
+rendered here.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ _logger = logging.getLogger(__name__)
 
 HEADERS_MAX: Final = 128
 _IDLE_SECONDS: Final = 1.0
-"""A connection is idle when it has waited so long for a request: the first one may still be under way to us."""
+"""Minimum waiting time of an idle connection; on a newer one, a request may be on its way."""
 _TLS_HANDSHAKE: Final = b"\x16\x03"
 """Type and major version of the first record (RFC 8446, 5.1)."""
 _TOO_MANY_HEADERS: Final = "Too many headers received"
@@ -69,19 +70,19 @@ class GuardedProtocol(RequestHandler):
         self._guard = server
         self._head_timer: asyncio.TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
-        """Of the newest request, as far as the parser has read."""
+        """Body of the newest request that the parser has read."""
         self._is_chunked = False
-        """Whether that body comes in chunks."""
+        """Whether that body is chunked."""
         self._partial_bytes = 0
-        """Of the head that is unfinished."""
+        """Bytes received of the unfinished head."""
         self._queued_bytes = 0
-        """Of heads that wait behind another request."""
+        """Bytes of heads that wait behind another request."""
         self._is_half_closed = False
-        """Whether the client sends nothing more, and still waits for answers."""
+        """Whether the client has finished sending and still waits for responses."""
         self._is_final = False
         """Whether the newest request is the last one; the rest of its body is still read."""
         self._is_spoiled = False
-        """Whether the parser's place in the stream is lost: no further request may be read."""
+        """Whether the parser's position in the stream is lost: no further request may be read."""
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -100,16 +101,16 @@ class GuardedProtocol(RequestHandler):
 
     @property
     def idle_since(self) -> float | None:
-        """When the connection began to wait for a request, by the loop's clock; None while one is under way."""
+        """Time at which the connection began to wait for a request, by the loop's clock; None during a request."""
         if self._waiter is None or self._waiter.done():
             return None
         return self._next_keepalive_close_time - self._keepalive_timeout
 
     @override
-    def eof_received(self) -> bool | None:  # type: ignore[override]  # as asyncio has it
-        """Keep the connection for the answers to requests that arrived whole (TCP half-close).
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's signature
+        """Keep the connection open for the responses to complete requests (TCP half-close).
 
-        TLS has no such state: asyncio closes the connection.
+        TLS has no half-closed state, so asyncio closes the connection.
         """
         super().eof_received()
         transport = self.transport
@@ -151,19 +152,19 @@ class GuardedProtocol(RequestHandler):
         message, self._body = self._messages[-1]
         self._is_chunked = isinstance(message, RawRequestMessage) and message.chunked
         if isinstance(message, RawRequestMessage) and message.upgrade:
-            # The parser drops bytes behind such a request, in the piece that ends it.
+            # The parser drops bytes that follow such a request in the same piece of data.
             has_no_more = self._body.is_eof() and data.endswith(END_OF_HEAD) and data.count(END_OF_HEAD) == count
             self._is_final = not has_no_more
         self._refuse_messages(measure=self._partial_bytes + len(data) > HEAD_BYTES_MAX)
 
     def _receive_part_of_head(self, size: int) -> None:
         if self._head_timer is None and self._waiter is not None and not self._waiter.done():
-            # While no request is under way.
+            # No request is under way, so this is the start of a head.
             self._start_timer()
         self._hold(partial=self._partial_bytes + size, queued=self._queued_bytes)
 
     def _hold(self, *, partial: int, queued: int) -> None:
-        """Count the bytes of requests that are not under way, here and over all connections."""
+        """Record the bytes of heads that are not under way, for this connection and for all connections together."""
         if partial == self._partial_bytes and queued == self._queued_bytes:
             return
         self._guard.held_bytes += partial - self._partial_bytes + queued - self._queued_bytes
@@ -176,30 +177,30 @@ class GuardedProtocol(RequestHandler):
             self._refuse_connection(Refusal(503, "too many unfinished requests"))
 
     def _refuse_connection(self, refusal: Refusal) -> None:
-        """Answer once more, and read nothing more."""
+        """Send one more response, and stop reading."""
         self._stop_timer()
         self._is_spoiled = True
         if self._messages and not self._messages[-1][1].is_eof():
-            # The rest of its body is not read any more.
+            # The rest of its body is no longer read.
             self._messages.pop()
         self._messages.append((_ErrInfo(refusal.status, refusal, refusal.message), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _decline_upgrade(self) -> None:
-        """Go on as HTTP/1.1, as a server may that does not support `Upgrade` (RFC 9110, 7.8)."""
+        """Continue with HTTP/1.1, as a server without support for `Upgrade` may (RFC 9110, 7.8)."""
         self._upgraded = False
         self._message_tail = b""
         if self._parser is not None:
             self._parser.set_upgraded(False)
 
     def can_lend(self, payload: StreamReader) -> bool:
-        """Whether `lend` works: the bytes on the wire are those of the body, which is not over."""
+        """Return whether `lend` works: the bytes on the wire are those of the body, and the body is not complete."""
         transport = self.transport
         return (
             transport is not None
             and not transport.is_closing()
-            # aiohttp would not parse what it holds back of the body.
+            # aiohttp would not parse the part of the body that it holds back.
             and not self._close
             and not self._force_close
             and transport.get_extra_info("sslcontext") is None
@@ -209,7 +210,7 @@ class GuardedProtocol(RequestHandler):
 
     @contextmanager
     def lend(self, payload: StreamReader) -> Iterator[int]:
-        """Lend a descriptor for a block that reads the rest of a body off the socket (see `SocketLender`)."""
+        """Lend a descriptor for a block that reads the rest of a body from the socket (see `SocketLender`)."""
         if self.transport is None:
             raise ClientGoneError("the connection was closed before the rest of the body was read")
         self.transport.pause_reading()
@@ -217,11 +218,12 @@ class GuardedProtocol(RequestHandler):
             with duplicate(self.transport.get_extra_info("socket").fileno()) as descriptor:
                 yield descriptor
         except BaseException:
-            # The thread took bytes that the parser still waits for: it would take the next request for them.
+            # The thread consumed bytes that the parser still expects, so the parser would read the next request as
+            # body.
             self._is_spoiled = True
             self._resume_transport_reading()
             raise
-        # The parser has not seen the end of the body, and never will.
+        # The parser did not see the end of the body and never will.
         self._parser = self._new_parser()
         payload.feed_eof()
 
@@ -229,7 +231,7 @@ class GuardedProtocol(RequestHandler):
     async def lend_output(self) -> AsyncIterator[int]:
         """Lend a descriptor for a block that writes to the socket (see `SocketLender`)."""
         if self.transport is not None and self.transport.get_write_buffer_size():
-            # Writing pauses at once, and goes on when nothing is left in our memory.
+            # With a limit of 0, writing pauses at once and resumes when the write buffer is empty.
             self.transport.set_write_buffer_limits(high=0)
             await self._drain_helper()
         transport = self.transport
@@ -240,7 +242,7 @@ class GuardedProtocol(RequestHandler):
             yield descriptor
 
     def _new_parser(self) -> HttpRequestParser:
-        # As aiohttp makes the first one.
+        # Same arguments as aiohttp's first parser.
         return HttpRequestParser(
             self,
             self._loop,
@@ -269,21 +271,21 @@ class GuardedProtocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what did not reach the application, and close the connection."""
+        """Answer a request that did not reach the application, and close the connection."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way already")
-        # It never came to the middleware that does this.
+        # The request did not pass the middleware that assigns the id.
         request_id = name_request(request, new_request_id)
         if isinstance(exc, BadHttpMessage):
             status, text = self._judge(exc)
-            # Not aiohttp's message, which quotes the header: it may be the one with the password.
+            # Do not use aiohttp's message, which quotes the header: it may be the one with the password.
             _logger.info("refused a request from %s: %s (%s)", request.remote, text, type(exc).__name__)
             response = respond(status, [envelope("UNSUPPORTED", text)])
         else:
             _logger.error("request failed outside of the application", exc_info=exc)
             response = respond(500, [envelope("UNKNOWN", "unknown error")])
         response.force_close()
-        # The version of a request that could not be read is unknown, so aiohttp leaves this out.
+        # The version of an unparsable request is unknown, so aiohttp omits this header.
         response.headers["Connection"] = "close"
         response.headers.update(DEFAULT_HEADERS)
         response.headers[REQUEST_ID_HEADER] = request_id
@@ -293,7 +295,7 @@ class GuardedProtocol(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send a response; what aiohttp raised outside of the middlewares (417) is rendered first."""
+        """Send a response; render errors that aiohttp raised outside of the middlewares (417) first."""
         if isinstance(resp, web.HTTPException):
             resp = render(request, resp)
             resp.headers[REQUEST_ID_HEADER] = name_request(request, new_request_id)
@@ -307,14 +309,14 @@ class GuardedProtocol(RequestHandler):
         return finished
 
     @property
-    def _is_last(self) -> bool:  # no request follows the one at hand
+    def _is_last(self) -> bool:  # no request follows the current one
         return (self._is_spoiled or self._is_final or self._is_half_closed) and not self._messages
 
     def _judge(self, error: BadHttpMessage) -> tuple[int, str]:
         if isinstance(error, Refusal):
             return error.status, error.message
         if isinstance(error, LineTooLong):
-            # aiohttp tells only which limit it was; the two are never equal (see `GuardedRunner`).
+            # aiohttp reports only the limit that was exceeded; the two limits always differ (see `GuardedRunner`).
             if error.args[1] == self.max_line_size:
                 return 414, "URL too long"
             return 431, "header field too large"
@@ -337,21 +339,21 @@ class GuardedProtocol(RequestHandler):
 
 
 class GuardedServer(web.Server):
-    """Makes the protocol of each connection, and counts them."""
+    """Creates the protocol of each connection and counts the connections."""
 
     def __init__(self, base: web.Server, app: web.Application, limits: LimitSettings, **options: Any) -> None:
         super().__init__(shortcut(app), request_factory=base.request_factory, **options)
         self.limits = limits
         self.held_bytes = 0
-        """Of heads that are unfinished or wait behind another request, over all connections."""
+        """Bytes of heads that are unfinished or wait behind another request, over all connections."""
 
     @property
     def is_over_full(self) -> bool:
-        """Whether there are more connections than allowed, the newest counted."""
+        """Whether there are more connections than allowed, including the newest."""
         return 0 < self.limits.connections < len(self._connections)
 
     def close_idle(self) -> int:
-        """Close an eighth of the connections, those that wait longest for a request; return how many."""
+        """Close up to an eighth of the connections, those that have been idle longest; return the number closed."""
         before = self._loop.time() - _IDLE_SECONDS
         idle = [
             (since, connection)
@@ -380,21 +382,21 @@ class GuardedRunner(web.AppRunner):
             access_log_class=AccessLogger,
             keepalive_timeout=limits.keepalive_seconds,
             max_line_size=url_bytes,
-            # Unequal, so that an error tells by its limit what was too long.
+            # The limits must differ, so that an error reveals by its limit which part was too long.
             max_field_size=header_bytes + 1 if header_bytes == url_bytes else header_bytes,
             max_headers=HEADERS_MAX,
             read_bufsize=READ_BUFFER_BYTES,
-            # A body is what its digest says: a Content-Encoding must not change it on the way in.
+            # The digest of a body covers the bytes as sent: a Content-Encoding must not be decoded.
             auto_decompress=False,
             shutdown_timeout=CUT_SECONDS,
         )
         self._limits = limits
 
     def close_idle(self) -> int:
-        """Close some of the connections that wait for a request; return how many."""
+        """Close some idle connections; return the number closed."""
         return self.server.close_idle() if isinstance(self.server, GuardedServer) else 0
 
     @override
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
-        return GuardedServer(server, self.app, self._limits, **server._kwargs)  # noqa: SLF001 - aiohttp hands out no other way
+        return GuardedServer(server, self.app, self._limits, **server._kwargs)  # noqa: SLF001 - not public in aiohttp

@@ -1,4 +1,4 @@
-"""Abandoned uploads are removed by one of all replicas (`storage.maintenance.uploadpurging`)."""
+"""Removal of abandoned uploads by one of all replicas (`storage.maintenance.uploadpurging`)."""
 
 import json
 import logging
@@ -18,10 +18,10 @@ from entrypoints.http.background import Job
 _logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 600.0
-"""How often a process looks whether it is time, and how long after its start it does so first, at most."""
+"""Interval at which a process checks whether a run is due; also the maximum delay of its first check."""
 _LOOK_SECONDS_MIN: Final = 0.1
 _NAMED_MAX: Final = 1_000
-"""How many of the removed uploads are named in the log."""
+"""Maximum number of removed uploads named in the log."""
 
 
 def _ignore(_purged: Purged) -> None:
@@ -37,15 +37,15 @@ def purge_job(
     *,
     observe: Callable[[Purged], None] = _ignore,
 ) -> Job:
-    """Return the job; every replica has it, and each time one of them does it.
+    """Return the purge job; every replica schedules it, and each run is done by one of them.
 
     Args:
-        storage: where the uploads are.
-        store_clock: by which their age is told.
-        schedule: shared by all replicas, made with the interval of `settings`.
-        settings: what is abandoned, and whether it is only logged.
-        budget: what the job may use of the store.
-        observe: told what was removed.
+        storage: storage that holds the uploads.
+        store_clock: clock by which their age is measured.
+        schedule: shared by all replicas, created with the interval of `settings`.
+        settings: age of abandoned uploads, and whether to log them only.
+        budget: limits on the use of the store.
+        observe: called with the removed uploads.
     """
     every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
 
@@ -57,7 +57,7 @@ def purge_job(
         run=run,
         every=every,
         is_upkeep=True,
-        # Replicas that start together do not all look at once.
+        # A random delay spreads the checks of replicas that start together.
         delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
     )
 

@@ -9,7 +9,7 @@ from typing import Final
 from core.errors import RangeInvalidError, SizeMismatchError, UploadRangeError
 
 RANGES_MAX: Final = 1024
-"""Ranges of one request; podman asks for at most so many (`maxNumberMissingChunks`)."""
+"""Maximum number of ranges in one request; podman requests at most as many (`maxNumberMissingChunks`)."""
 _SINGLE: Final = re.compile(r"\s*([0-9]{0,18})-([0-9]{0,18})\s*", re.ASCII)
 _UNIT: Final = re.compile(r"bytes\s*=", re.IGNORECASE)
 _CHUNK: Final = re.compile(r"(?:bytes[ =])?\s*([0-9]{1,18})-([0-9]{1,18})(?:/(?:[0-9]+|\*))?", re.ASCII)
@@ -17,21 +17,21 @@ _CHUNK: Final = re.compile(r"(?:bytes[ =])?\s*([0-9]{1,18})-([0-9]{1,18})(?:/(?:
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """What a client asks for: `start` to `end` inclusive; `start` None for the last `end` bytes."""
+    """Requested range: `start` to `end` inclusive; if `start` is None, the last `end` bytes."""
 
     start: int | None
     end: int | None
 
     @property
     def needs_size(self) -> bool:
-        """Whether only the size of the blob tells what is meant: the last bytes, or nothing at all."""
+        """Whether the range depends on the size of the blob: a suffix range, or an unsatisfiable one."""
         return self.start is None or (self.end is not None and self.end < self.start)
 
     def resolve(self, size: int) -> tuple[int, int]:
         """Return offset and length within `size` bytes.
 
         Raises:
-            RangeInvalidError: none of it lies within.
+            RangeInvalidError: the range lies completely outside.
         """
         if self.start is None:
             length = min(self.end or 0, size)
@@ -48,11 +48,11 @@ _NOTHING: Final = ByteRange(None, None)
 
 
 def parse_ranges(header: str | None) -> Sequence[ByteRange] | None:
-    """Read a `Range` header; None means that the whole blob is sent.
+    """Parse a `Range` header; None means that the whole blob is sent.
 
-    Another unit, and more than `RANGES_MAX` ranges, are answered with the whole blob (RFC 9110, 14.2). A malformed
-    header becomes a range of nothing, which is answered 416 as distribution does, and as the OCI conformance suite
-    wants for `500-0`.
+    Another unit, or more than `RANGES_MAX` ranges, results in the whole blob (RFC 9110, 14.2). A malformed header
+    becomes an empty range, which is answered with 416, as in distribution and as the OCI conformance suite expects for
+    `500-0`.
     """
     if header is None or not (unit := _UNIT.match(header)):
         return None
@@ -75,7 +75,7 @@ def _parse_range(element: str) -> ByteRange:
 def resolve_ranges(ranges: Sequence[ByteRange], size: int) -> Sequence[tuple[int, int]]:
     """Return offset and length of each part of a blob to send, in the order of the request.
 
-    Ranges that overlap or touch become one part, so that no byte is sent twice; ranges beyond the end are left out.
+    Overlapping or adjacent ranges are merged, so that no byte is sent twice; ranges beyond the end are omitted.
 
     Raises:
         RangeInvalidError: all ranges lie beyond the end.
@@ -98,11 +98,11 @@ def resolve_ranges(ranges: Sequence[ByteRange], size: int) -> Sequence[tuple[int
 
 
 def check_chunk_range(header: str | None, *, offset: int, content_length: int | None) -> None:
-    """Check the `Content-Range` of a chunk against where its session stands.
+    """Check the `Content-Range` of a chunk against the offset of its session.
 
     Raises:
-        UploadRangeError: it starts elsewhere, or is malformed.
-        SizeMismatchError: it is not as long as its body.
+        UploadRangeError: the range starts at another offset, or is malformed.
+        SizeMismatchError: the length of the range differs from that of the body.
     """
     if header is None:
         return
@@ -114,9 +114,9 @@ def check_chunk_range(header: str | None, *, offset: int, content_length: int | 
 
 
 def matches_etag(header: str | None, etag: str) -> bool:
-    """Whether an `If-None-Match` names this entity tag (given unquoted).
+    """Return whether an `If-None-Match` header contains this entity tag (given unquoted).
 
-    Weak and unquoted forms match too: distribution's clients send the bare digest.
+    Weak and unquoted tags match too: distribution's clients send the bare digest.
     """
     if header is None:
         return False

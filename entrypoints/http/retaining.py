@@ -1,4 +1,4 @@
-"""Retention beside the requests: rules are applied by one of all replicas, pulls are recorded by every process."""
+"""Retention in the server: one of all replicas applies the rules, and every process records pulls."""
 
 import json
 import secrets
@@ -14,25 +14,25 @@ from entrypoints.http.background import Job
 from entrypoints.retaining import apply_rules
 
 LOOK_SECONDS: Final = 600.0
-"""How often a process looks whether it is time to apply the rules, at most."""
+"""Maximum interval at which a process checks whether the rules are due."""
 FLUSH_SECONDS: Final = 900.0
-"""How often what was pulled is written: what a killed process loses."""
+"""Interval at which pulls are written; a killed process loses those since the last write."""
 _SECONDS_MIN: Final = 0.1
 SERVER: Final = "the server"
-"""Who deletes, for records."""
+"""Actor of deletions in records."""
 
 
 def retention_job(
     registry: Registry, schedule: SharedSchedule, events: EventSink, *, audit: AuditTrail, interval_seconds: float
 ) -> Job:
-    """Return the job that applies the rules; every replica has it, and each time one of them does it.
+    """Return the job that applies the rules; every replica schedules it, and each run is done by one of them.
 
     Args:
-        registry: has the rules and the tags.
-        schedule: shared by all replicas, made with the same interval.
-        events: told of each tag that goes.
-        audit: likewise.
-        interval_seconds: how often.
+        registry: holds the rules and the tags.
+        schedule: shared by all replicas, created with the same interval.
+        events: receives an event for each deleted tag.
+        audit: receives an audit record for each deleted tag.
+        interval_seconds: interval between two runs.
     """
     every = max(_SECONDS_MIN, min(interval_seconds, LOOK_SECONDS))
 
@@ -46,14 +46,14 @@ def retention_job(
         name="retention rules are applied",
         run=run,
         every=every,
-        # Replicas that start together do not all look at once.
+        # A random delay spreads the checks of replicas that start together.
         delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
         is_upkeep=True,
     )
 
 
 def pull_recording_job(recorder: PullRecorder) -> Job:
-    """Return the job that writes down what this process served; every process has it."""
+    """Return the job that writes the pulls served by this process; every process runs it."""
 
     async def flush() -> None:
         await recorder.flush()
@@ -62,6 +62,6 @@ def pull_recording_job(recorder: PullRecorder) -> Job:
         name="pulls are recorded",
         run=flush,
         every=FLUSH_SECONDS,
-        # The first run shows at once that pulls are recorded from now on.
+        # The first run shows immediately that pulls are recorded from now on.
         finish=flush,
     )

@@ -1,7 +1,7 @@
-"""The endpoints, one line each, and the matching of paths.
+"""The endpoints, one per line, and the matching of paths.
 
-Matched by hand: a repository name holds slashes, so a path is read from its end, which costs a few string
-operations instead of one regular expression per endpoint.
+A repository name contains slashes, so paths are matched from the end. A few string operations are cheaper than one
+regular expression per endpoint.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ API_ROOT: Final = "/v2/"
 
 
 class Resource(Enum):
-    """What a path can lead to."""
+    """Kind of resource that a path identifies."""
 
     BASE = auto()
     CATALOG = auto()
@@ -27,7 +27,7 @@ class Resource(Enum):
 
 
 class Right(Enum):
-    """What an endpoint does, for the switches that forbid it."""
+    """Kind of operation of an endpoint, for the switches that disable it."""
 
     READ = auto()
     WRITE = auto()
@@ -36,7 +36,7 @@ class Right(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A method on a resource, with the specification's name for it."""
+    """Method on a resource, with the specification's name for the endpoint."""
 
     resource: Resource
     method: str
@@ -69,12 +69,12 @@ ENDPOINTS: Final = (
 METHODS: Final[Mapping[Resource, tuple[str, ...]]] = {
     resource: tuple(endpoint.method for endpoint in ENDPOINTS if endpoint.resource is resource) for resource in Resource
 }
-"""The `Allow` of each resource."""
+"""Value of the `Allow` header of each resource."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a path leads; the texts are as the client wrote them, not yet checked."""
+    """Target of a path; the texts are as the client wrote them, not validated."""
 
     resource: Resource
     name: str = ""
@@ -84,7 +84,7 @@ class Target:
 _BASE: Final = Target(Resource.BASE)
 _CATALOG: Final = Target(Resource.CATALOG)
 _EXTENSION: Final = "/_sohu"
-"""What is ours, as the specification wants extensions named; no name of a repository has a component that begins so."""
+"""Prefix of our extension, named as the specification requires; no component of a repository name begins with `_`."""
 _BY_PARENT: Final = {
     "manifests": Resource.MANIFEST,
     "blobs": Resource.BLOB,
@@ -93,9 +93,9 @@ _BY_PARENT: Final = {
 
 
 def match(path: str) -> Target | None:
-    """Find what a decoded path below the prefix (`/v2/…`) leads to, or None.
+    """Return the target of a decoded path below the prefix (`/v2/…`), or None.
 
-    One slash at the end is forgiven where it means nothing.
+    One trailing slash is ignored if it has no meaning.
     """
     if not path.startswith(API_ROOT):
         return _BASE if path == "/v2" else None

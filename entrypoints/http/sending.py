@@ -1,9 +1,9 @@
-"""Blobs on their way out.
+"""Transmission of blobs to clients.
 
-Small ones leave in one piece with their head: an `open`, a read from memory, one `send`. Large ones a thread has the
-kernel hand over from the file to the socket, or copies for a client on this machine. The event loop could do that
-without changing threads, but `sendfile` goes on as long as the client keeps up, and waits for the disk, and meanwhile
-nobody else would be answered: `tests.benchmarks.latency_under_pulls` has the figures.
+A small blob is sent together with its head: one `open`, one read from memory, one `send`. For a large blob, a thread
+lets the kernel copy the file to the socket, or copies it itself for a client on this machine. The event loop could do
+this without a thread switch, but `sendfile` continues as long as the client keeps up and also waits for the disk, which
+would block all other requests: `tests.benchmarks.latency_under_pulls` has the figures.
 """
 
 import asyncio
@@ -23,21 +23,21 @@ from core.ports.blob_storage import BlobReader
 from entrypoints.http.lending import SocketLender, outlast, writable
 
 _AT_ONCE_BYTES_MAX: Final = 256 * 1024
-"""Copying so much takes as long as a change of threads."""
+"""Amount that takes about as long to copy as a thread switch."""
 _CALL_BYTES: Final = 8 * 1024 * 1024
-"""After so many bytes a thread looks whether it is still wanted."""
+"""Number of bytes after which a thread checks whether it was stopped."""
 _TURN_BYTES: Final = 64 * 1024 * 1024
-"""After so many bytes another pull may have the thread."""
+"""Number of bytes after which the thread is released for another pull."""
 _COPIED_BYTES: Final = 112 * 1024
-"""What is copied at once for clients on this machine, through a buffer of the thread's own.
+"""Number of bytes copied at once for clients on this machine, through a buffer of the thread.
 
-Found by trying: one connection takes 4,760 MiB/s with it, 3,340 with 1 MiB and 3,950 with 80 KiB. A packet on the
-loopback device holds 64 KiB.
+The value was found by measurement: one connection reaches 4,760 MiB/s with it, 3,340 with 1 MiB and 3,950 with 80 KiB.
+A packet on the loopback device holds 64 KiB.
 """
 _PATIENCE_MS: Final = 1
-"""How long a thread waits for room; then the event loop does, at no cost."""
+"""Time that a thread waits for room; after that the event loop waits, without occupying a thread."""
 _WAITS_MAX: Final = 8
-"""How often it does so in one turn."""
+"""Maximum number of such waits in one turn."""
 
 
 _of_thread = threading.local()
@@ -45,11 +45,11 @@ _of_thread = threading.local()
 
 
 async def send_blob(request: web.BaseRequest, response: web.StreamResponse, reader: BlobReader) -> None:
-    """Send what the reader holds as the body of `response`, whose `Content-Length` is set.
+    """Send the content of the reader as the body of `response`, whose `Content-Length` is set.
 
     Raises:
-        StorageUnavailableError: the store failed; after the head was sent, if the blob is large.
-        ConnectionError: the client left.
+        StorageUnavailableError: the store failed; for a large blob, possibly after the head was sent.
+        ConnectionError: the client disconnected.
     """
     if reader.length <= _AT_ONCE_BYTES_MAX:
         content = b"".join([piece async for piece in reader])
@@ -70,23 +70,24 @@ async def send_parts(
     """Send parts of a blob as one 206 with a multipart body; return the response, which has been sent.
 
     Args:
-        request: to answer.
-        headers: of the 200; `Content-Type` becomes that of each part.
-        parts: offset and length of each.
+        request: request to answer.
+        headers: headers of the 200 response; `Content-Type` becomes that of each part.
+        parts: offset and length of each part.
         readers: open parts, in the same order.
 
     Raises:
-        StorageUnavailableError: the store failed; before the head was sent, if it was at the first part.
-        ConnectionError: the client left.
+        StorageUnavailableError: the store failed; before the head was sent, if it failed at the first part.
+        ConnectionError: the client disconnected.
     """
-    # Random, so that no blob can be made that holds it.
+    # Random, so that nobody can create a blob that contains the boundary.
     boundary = secrets.token_hex(16)
     response = web.StreamResponse(status=206, headers=headers)
     response.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
     end = f"\r\n--{boundary}--\r\n".encode()
     unsent: Iterator[tuple[bytes, tuple[int, int]]] = iter(())
     async for reader in readers:
-        # A small part is there whole before the head is sent, so that a failure at the first one has an answer.
+        # Read a small part completely before the head is sent, so that a failure at the first part can still be
+        # answered.
         content = b"".join([piece async for piece in reader]) if reader.length <= _AT_ONCE_BYTES_MAX else b""
         if not response.prepared:
             heads = _heads_of(parts, reader.size, boundary, headers["Content-Type"])
@@ -104,7 +105,7 @@ async def send_parts(
 
 
 def _heads_of(parts: Sequence[tuple[int, int]], size: int, boundary: str, content_type: str) -> list[bytes]:
-    """Return what precedes each part in a multipart body."""
+    """Return the bytes that precede each part in a multipart body."""
     heads = [
         f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n"
         f"Content-Range: bytes {offset}-{offset + length - 1}/{size}\r\n\r\n".encode()
@@ -114,7 +115,7 @@ def _heads_of(parts: Sequence[tuple[int, int]], size: int, boundary: str, conten
 
 
 async def _send_large(request: web.BaseRequest, response: web.StreamResponse, reader: BlobReader) -> None:
-    """Send what the reader holds, after what was written before."""
+    """Send the content of the reader, after everything written before."""
     writer = await response.prepare(request)
     transport, protocol = request.transport, request.protocol
     if writer is None or transport is None:
@@ -128,8 +129,8 @@ async def _send_large(request: web.BaseRequest, response: web.StreamResponse, re
     else:
         async for chunk in reader:
             await response.write(chunk)
-            # Bytes that are in memory never wait, nor does a write to a connection that is gone: without a turn of the
-            # loop nobody would be told that it is.
+            # Reads from memory never suspend, nor do writes to a closed connection. Without this, the loop would not
+            # get to notice that the connection is closed.
             await asyncio.sleep(0)
 
 
@@ -139,21 +140,21 @@ async def _send_file(writer: AbstractStreamWriter, hose: "Hose", descriptor: int
         try:
             await outlast(offload(hose.turn), stop=hose.stop)
         finally:
-            # For the access log, and for what leaves when a connection breaks.
+            # The access log needs the count, also when the connection breaks.
             writer.output_size += left - hose.left
         if hose.is_idle:
             await writable(descriptor)
 
 
 class Hose:
-    """Copies what a reader holds from its file to a socket; runs in threads, one at a time.
+    """Copies the content of a reader from its file to a socket; runs in threads, one at a time.
 
     Args:
-        reader: one with a file.
-        descriptor: a socket's that does not block.
-        is_local: whether the client (or the proxy) is on this machine. Without a network card that fetches the pages
-            itself, handing over page after page between two processors takes longer than copying: see
-            `tests.benchmarks`, `256 MiB pull, 1 connection`.
+        reader: a reader with a file.
+        descriptor: descriptor of a non-blocking socket.
+        is_local: whether the client (or the proxy) is on this machine. There is no network card to fetch the pages
+            then, and passing single pages between two processors takes longer than copying: see `tests.benchmarks`,
+            `256 MiB pull, 1 connection`.
     """
 
     def __init__(self, reader: BlobReader, descriptor: int, *, is_local: bool = False) -> None:
@@ -161,7 +162,7 @@ class Hose:
             raise ValueError("the content lies in no file")
         self.left = reader.length
         self.is_idle = False
-        """Whether the last turn ended since there was no more room."""
+        """Whether the last turn ended because the socket had no room."""
         self._descriptor = descriptor
         self._file = reader.file.fileno()
         self._offset = reader.offset
@@ -170,20 +171,20 @@ class Hose:
         self._is_stopped = False
 
     def stop(self) -> None:
-        """Have the turn that is running end soon."""
+        """Make the running turn end soon."""
         self._is_stopped = True
 
     def turn(self) -> None:
-        """Copy until all is sent, there is no more room for a moment, or it is another pull's turn.
+        """Copy until everything is sent, the socket has no room for a moment, or another pull's turn has come.
 
         Raises:
-            StorageUnavailableError: the file ends early, or cannot be read.
-            ConnectionError: the client left.
+            StorageUnavailableError: the file ends early or cannot be read.
+            ConnectionError: the client disconnected.
         """
         until = max(0, self.left - _TURN_BYTES)
         waits = 0
         self.is_idle = False
-        # It was in another thread's buffer.
+        # Data copied in the last turn was in the buffer of another thread.
         self._copied = memoryview(b"")
         while self.left > until and not self._is_stopped:
             try:
@@ -233,6 +234,6 @@ def _buffer() -> memoryview:
 
 
 def _is_local(peer: object) -> bool:
-    """Whether a peer's address, as asyncio tells it, is of this machine; that of a Unix socket is a text."""
+    """Return whether a peer's address, as given by asyncio, is local; the address of a Unix socket is a string."""
     host = peer[0] if isinstance(peer, tuple) else None
     return host is None or host == "::1" or host.removeprefix("::ffff:").startswith("127.")

@@ -1,4 +1,4 @@
-"""The server process: sockets, signals, reloads, and a stop that lets requests in flight finish."""
+"""The server process: sockets, signals, reloads, and a graceful stop."""
 
 import asyncio
 import logging
@@ -44,31 +44,31 @@ from entrypoints.workers import Supervisor, Worker, usable_cores
 _logger = logging.getLogger(__name__)
 
 _FLUSH_SECONDS: Final = 1.0
-"""How often the lines of logs are tried again that a slow reader left no room for."""
+"""Interval at which log lines are retried that a slow log reader left no room for."""
 
 
 def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        loaded: the configuration to begin with.
-        container: built from its settings.
-        load: reads the configuration anew, after SIGHUP and when it changes.
+        loaded: initial configuration.
+        container: container built from its settings.
+        load: reads the configuration again, after SIGHUP and when the file changes.
 
     Returns:
-        0 after a stop, 4 when the storage could not be opened, 1 when the address or a file could not be.
+        0 after a stop, 4 if the storage could not be opened, 1 if the address or a file could not.
 
     Raises:
-        ConfigError: a file that the settings name cannot be used.
+        ConfigError: a file that the settings name is invalid.
     """
     settings = loaded.settings
     raise_descriptor_limit()
     count = _worker_count(settings)
     watch = FileWatch()
     watch.changed([loaded.path, *(files_of(settings.http.tls) if settings.http.tls else ())])
-    # Before the fork: a wrong file is told once, and all workers sign with one secret.
+    # Before the fork, so that an invalid file is reported once and all workers sign with the same secret.
     context, secret = _first_context(settings), container.shared_secret()
-    # Likewise, for the workers to share it.
+    # Before the fork, so that the workers share it.
     container.descriptor_marks()
     asyncio.run(_check_credentials(container))
     _check_audit_log(container)
@@ -79,7 +79,7 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
             sockets = stack.enter_context(_sockets(settings.http, count))
             observation = stack.enter_context(_observation(loaded, container, count))
         except _UnavailableError as error:
-            _logger.error("cannot listen on %s", error)  # noqa: TRY400 - one line for people, no traceback
+            _logger.error("cannot listen on %s", error)  # noqa: TRY400 - one line, no traceback
             return 1
 
         def start(worker: Worker) -> int:
@@ -105,10 +105,10 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
 
 
 class _UnavailableError(Exception):
-    """An address cannot be had; the text says which and why."""
+    """An address is not available; the message contains the address and the reason."""
 
     def __init__(self, address: str, error: OSError) -> None:
-        # Python adds the address in its own words to some messages; those of name lookups have no number above 0.
+        # Python adds the address to some messages in its own format; errors of name lookups have no positive errno.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
         super().__init__(f"{address}: {reason}")
 
@@ -145,14 +145,14 @@ def _service_manager() -> ServiceManager:
 
 def _worker_count(settings: Settings) -> int:
     if settings.storage.kind is StorageKind.INMEMORY:
-        # Each process would have images of its own.
+        # Each process would have its own images.
         return 1
     return settings.http.workers or usable_cores()
 
 
 @dataclass(frozen=True, slots=True)
 class _Serving:
-    """One process that serves."""
+    """One serving process."""
 
     reloader: Reloader
     container: Container
@@ -163,7 +163,7 @@ class _Serving:
     observation: WorkerObservation
 
     async def run(self) -> int:
-        """Serve until told to stop; return the exit code."""
+        """Serve until stopped; return the exit code."""
         settings = self.reloader.settings
         app = create_app(
             self.container.registry(),
@@ -195,10 +195,10 @@ class _Serving:
             async with self.observation.listening():
                 await self._serve(app, runner, stopping)
         except CredentialSourceError as error:
-            _logger.error("%s", error)  # noqa: TRY400 - one line for people, no traceback
+            _logger.error("%s", error)  # noqa: TRY400 - one line, no traceback
             return 1
         except StorageError as error:
-            _logger.error("cannot open the storage: %s", error)  # noqa: TRY400 - one line for people, no traceback
+            _logger.error("cannot open the storage: %s", error)  # noqa: TRY400 - one line, no traceback
             return 4
         finally:
             await runner.cleanup()
@@ -241,7 +241,7 @@ def _first_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 class TlsPart:
-    """The certificates of a listener, as a part that can be reloaded."""
+    """The certificates of a listener, as a reloadable part."""
 
     def __init__(
         self,
@@ -262,10 +262,10 @@ class TlsPart:
         return () if tls is None else files_of(tls)
 
     async def reload(self) -> None:
-        """Serve new connections with what the files now hold.
+        """Use the current content of the files for new connections.
 
         Raises:
-            ConfigError: they cannot be used; connections are served as before.
+            ConfigError: the files are invalid; the previous certificates stay in use.
         """
         tls = self._settings().http.tls
         if tls is None:
@@ -289,7 +289,7 @@ def _prepare_reloads(
     notifications = NotificationsPart(container.notifier(), reloader.settings.notifications, event_endpoints)
     reloader.appliers.append(notifications.apply)
     reloader.live_keys += [*LIVE_ACCESS_KEYS, *LIVE_NOTIFICATION_KEYS]
-    # Each request looks at these files itself.
+    # No files to watch: each request checks these files itself.
     reloader.register("users, groups and keys", access, files=tuple)
     if reloader.settings.http.tls is not None:
         observation.certificate_changed(expiry_of(reloader.settings.http.tls))
@@ -311,7 +311,7 @@ async def _running(job: Coroutine[Any, Any, None]) -> Any:
 
 
 async def _beat(reports: Reports) -> None:
-    """Say, as long as the event loop turns, that it does."""
+    """Report regularly that the event loop is not blocked."""
     while reports.beat_seconds:
         reports.alive()
         await asyncio.sleep(reports.beat_seconds)
@@ -331,10 +331,10 @@ async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: fl
 
 
 async def _check_credentials(container: Container) -> None:
-    """Find out whether files of users and keys can be used.
+    """Check that the files of users and keys are valid.
 
     Raises:
-        ConfigError: one cannot.
+        ConfigError: a file is invalid.
     """
     try:
         async with container.authenticator():
@@ -344,10 +344,10 @@ async def _check_credentials(container: Container) -> None:
 
 
 def _check_audit_log(container: Container) -> None:
-    """Find out whether the audit log can be written.
+    """Check that the audit log is writable.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the audit log is not writable.
     """
     try:
         container.audit_log().check()
@@ -359,7 +359,7 @@ def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     if worker.lifeline is not None:
-        # Readable once the parent is gone, which a killed one cannot tell.
+        # Readable once the parent is gone; a parent that was killed cannot send a signal.
         loop.add_reader(worker.lifeline, stopping.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)

@@ -1,8 +1,8 @@
-"""From the connection to the one handler of the application, without aiohttp's router.
+"""Direct call of the application's only handler, without aiohttp's router.
 
-All paths lead to one handler, which finds its way itself (`dispatch`). aiohttp would match the path against a regular
-expression, unquote it once more, and join route and application anew for each request: 10 of the 120 µs that a manifest
-takes (`tests.benchmarks`, `manifest by tag`). Here that is done once.
+All paths lead to one handler, which matches the path itself (`dispatch`). For each request, aiohttp would match the
+path against a regular expression, unquote it again, and join route and application: 10 of the 120 µs that a manifest
+takes (`tests.benchmarks`, `manifest by tag`). This module does that work once.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,9 +15,9 @@ RequestHandler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 
 def shortcut(app: web.Application) -> RequestHandler:
-    """Return what answers every request of an application that is frozen, and has a single route.
+    """Return the handler for every request of a frozen application with a single route.
 
-    Middlewares, signals and `Expect: 100-continue` work as usual; `request.match_info` holds no parts of the path.
+    Middlewares, signals and `Expect: 100-continue` work as usual; `request.match_info` contains no parts of the path.
 
     Raises:
         ValueError: there is more than one route.
@@ -32,7 +32,7 @@ def shortcut(app: web.Application) -> RequestHandler:
         handler = partial(middleware, handler=handler)
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        # Where the request finds the application, and so its signals; aiohttp sets it in `Application._handle`.
+        # Gives the request access to the application and its signals; aiohttp sets it in `Application._handle`.
         request._match_info = match  # noqa: SLF001
         if hdrs.EXPECT in request.headers:
             response = await match.expect_handler(request)

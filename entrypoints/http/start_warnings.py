@@ -1,4 +1,4 @@
-"""Settings that work, and that an operator should hear about when a server starts."""
+"""Warnings at start for settings that work but are probably not intended."""
 
 import logging
 
@@ -11,7 +11,7 @@ _logger = logging.getLogger(__name__)
 
 
 def warn_at_start(settings: Settings, container: Container) -> None:
-    """Log one line for each setting that works and that its operator may not have meant."""
+    """Log one line for each setting that works but is probably not intended."""
     if settings.http.secret is None:
         _logger.warning(
             "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "

@@ -1,4 +1,4 @@
-"""Bytes on their way in, piece by piece, with back-pressure and bounded memory."""
+"""Incoming request bodies, read in pieces with back-pressure and bounded memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,22 +18,22 @@ from entrypoints.http.pouring import POURED_BYTES_MIN, BodyEndedError, Pump, run
 T = TypeVar("T")
 
 READ_BUFFER_BYTES: Final = 512 * 1024
-"""How much of a body waits in memory per connection while earlier bytes are hashed and written."""
+"""Amount of a body buffered per connection while earlier bytes are hashed and written."""
 
 
 NO_LIMITS: Final = LimitSettings(body_seconds=0)
 
 
 class ClientGoneError(Exception):
-    """The body ended early: the client closed the connection, or broke the framing."""
+    """The body ended early: the client closed the connection or violated the framing."""
 
 
 class BodyStalledError(ClientGoneError):
-    """The body came to a stand, or nearly so."""
+    """The body arrives too slowly or not at all."""
 
 
 class _Pace:
-    """Measures how long a body is waited for: only waiting counts, not what we do with the bytes meanwhile."""
+    """Measures the time spent waiting for a body; time spent on processing its bytes does not count."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self._seconds = limits.body_seconds
@@ -43,10 +43,10 @@ class _Pace:
         self._received = 0
 
     async def wait(self, arrival: Awaitable[T]) -> T:
-        """Wait for bytes.
+        """Wait for data.
 
         Raises:
-            BodyStalledError: nothing arrived for `body_seconds`.
+            BodyStalledError: no data arrived for `body_seconds`.
         """
         if not self._seconds:
             return await arrival
@@ -60,10 +60,10 @@ class _Pace:
             self._waited_seconds += self._clock() - begun
 
     def count(self, received: int, *, waited_seconds: float = 0.0) -> None:
-        """Note what arrived, and how long it was waited for elsewhere.
+        """Record the amount of data received, and any time spent waiting for it elsewhere.
 
         Raises:
-            BodyStalledError: too little arrived in `body_seconds`.
+            BodyStalledError: too little data arrived in `body_seconds`.
         """
         self._waited_seconds += waited_seconds
         self._received += received
@@ -74,15 +74,15 @@ class _Pace:
 
 
 class RequestBody(ContentSource):
-    """The body of a request; while one piece is taken in, the next gathers in the buffer.
+    """Body of a request; while one piece is processed, the next accumulates in the buffer.
 
     Reading it raises:
-        ClientGoneError: the connection ended before the body did, or stalled; all that arrived was handed on before.
+        ClientGoneError: the connection ended before the body did, or stalled; all received data was passed on before.
         BlobTooLargeError: the blob would be larger than `http.limits.uploadsize`.
 
     Args:
-        request: whose body is wanted.
-        offset: how many bytes of the blob came before.
+        request: request whose body is read.
+        offset: number of bytes of the blob received in earlier requests.
     """
 
     def __init__(self, request: web.BaseRequest, *, offset: int = 0) -> None:
@@ -101,13 +101,13 @@ class RequestBody(ContentSource):
                 self._count(len(chunk))
                 yield chunk
         except (RequestPayloadError, ConnectionError, asyncio.IncompleteReadError) as error:
-            # aiohttp's public methods raise as soon as the connection is lost, with bytes still in the buffer.
+            # aiohttp's public methods raise as soon as the connection is lost, even if the buffer still holds data.
             if rest := self._content._read_nowait(-1):  # noqa: SLF001
                 yield rest
             raise ClientGoneError("the body ended early") from error
 
     async def _next(self) -> bytes:
-        """Return what has arrived, waiting for it only where nothing has; nothing at the end."""
+        """Return available data, waiting only if there is none; an empty result means the end of the body."""
         arrived = self._content.read_nowait()
         if arrived or self._content.at_eof():
             return arrived
@@ -126,7 +126,8 @@ class RequestBody(ContentSource):
             raise TypeError("the connection lends no socket")
         arrived = self._take_arrived()
         if self._content.is_eof() or not self._protocol.can_lend(self._content):
-            # The parser is past the end of the body, perhaps within the next request: the socket is the parser's.
+            # The parser is past the end of the body, perhaps within the next request, so the socket must not be read
+            # here.
             await self._hand_on(arrived, take, offload)
             async for chunk in self:
                 await outlast(offload(take, memoryview(chunk)))
@@ -137,9 +138,9 @@ class RequestBody(ContentSource):
                 await self._pump(Pump(descriptor, take, self._left), descriptor, offload)
 
     def _take_arrived(self) -> list[bytes]:
-        """Return the bytes that have arrived; taking them lets the parser go on with the bytes that it held back."""
+        """Return the buffered data; emptying the buffer lets the parser process data that it held back."""
         arrived = []
-        while piece := self._content._read_nowait(-1):  # noqa: SLF001 - the public one raises once the client left
+        while piece := self._content._read_nowait(-1):  # noqa: SLF001 - public method raises once the client left
             arrived.append(piece)
         return arrived
 
@@ -155,7 +156,7 @@ class RequestBody(ContentSource):
                 await run_turn(pump, offload)
             except BodyEndedError as error:
                 raise ClientGoneError("the body ended early") from error
-            # Whoever asks how much of the body has arrived is told as if it had come the usual way.
+            # Keep aiohttp's count of received bytes correct, as if the parser had read them.
             self._content.total_bytes += left - pump.left
             self._count(left - pump.left, waited_seconds=pump.waited_seconds - waited_seconds)
             if pump.is_idle:
@@ -177,7 +178,7 @@ async def read_body(request: web.BaseRequest, *, limit: int) -> bytes:
     """Return a body of at most `limit` bytes.
 
     Raises:
-        ManifestTooLargeError: it is longer; nothing beyond the limit was held.
+        ManifestTooLargeError: the body is longer; at most one piece beyond the limit was kept in memory.
         ClientGoneError: the connection ended before the body did.
     """
     if request.content_length is not None and request.content_length > limit:

@@ -1,4 +1,4 @@
-"""What an operator may change while the registry serves, as the requests read it."""
+"""Settings that an operator may change while the registry serves, as read by requests."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -10,24 +10,24 @@ from core.read_only import ReadOnlySwitch
 from entrypoints.http.routes import Right
 
 DEFAULT_HEADERS: Final = {"Server": "registry", "X-Content-Type-Options": "nosniff"}
-"""Headers of every response that `http.headers` does not set; a browser must not run a blob as a script."""
+"""Response headers that `http.headers` can override; `nosniff` keeps browsers from running a blob as a script."""
 
 
 class Switches:
-    """The current values; one per application, read by each request anew."""
+    """Current values of the settings; one per application, read again by each request."""
 
     headers: Mapping[str, Sequence[str]]
-    """`http.headers`, and the defaults that it does not replace."""
+    """`http.headers`, and the defaults that they do not replace."""
 
     def __init__(self, settings: Settings, read_only: ReadOnlySwitch) -> None:
         self._read_only = read_only
         self.apply(settings)
 
     async def require(self, right: Right) -> None:
-        """Let pass what may be done now.
+        """Return if an operation with this right is currently allowed.
 
         Raises:
-            UnsupportedError: it is switched off, by the configuration or for all replicas while they serve.
+            UnsupportedError: the operation is disabled, by the configuration or by the read-only mode of all replicas.
         """
         if right is Right.READ:
             return
@@ -37,11 +37,11 @@ class Switches:
 
     @property
     def is_read_only(self) -> bool:
-        """Whether nothing is taken in, as far as this process knows without asking: for metrics."""
+        """Whether writes are refused, by the last known state, without reading the store; for metrics."""
         return Right.WRITE in self._forbidden or self._read_only.is_on
 
     async def upkeep_waits(self) -> bool:
-        """Whether what the registry does to the store on its own account has to wait until it is writable again."""
+        """Return whether upkeep jobs must wait until the registry is writable again."""
         if self._has_upkeep:
             return False
         try:
@@ -51,7 +51,7 @@ class Switches:
         return False
 
     def apply(self, settings: Settings) -> None:
-        """Take over what these settings say; requests under way go on by what they read before."""
+        """Apply new settings; requests in flight continue with the values that they have read."""
         configured = {name.title() for name in settings.http.headers}
         defaults = {name: (value,) for name, value in DEFAULT_HEADERS.items() if name.title() not in configured}
         self.headers = {**defaults, **settings.http.headers}

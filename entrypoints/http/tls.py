@@ -1,7 +1,7 @@
-"""TLS of the listener, from settings: what is offered, and what is asked of clients.
+"""TLS of the listener, built from settings: the offered versions and suites, and the verification of clients.
 
-HTTP/1.1 is all that is offered (ALPN). A context is never changed: new files make a new one, so that a bad pair can
-be refused before anybody is served with it.
+ALPN offers only HTTP/1.1. A context is never modified: new files create a new one, so that an invalid pair can be
+rejected before any client is served with it.
 """
 
 import logging
@@ -20,7 +20,7 @@ from config.settings import ClientAuth, TlsSettings, TlsVersion
 _logger = logging.getLogger(__name__)
 
 EXPIRY_WARNING: Final = timedelta(days=14)
-"""From when on the end of a certificate is a warning."""
+"""Remaining validity of a certificate below which a warning is logged."""
 
 _VERSIONS: Final = {TlsVersion.TLS12: ssl.TLSVersion.TLSv1_2, TlsVersion.TLS13: ssl.TLSVersion.TLSv1_3}
 _VERIFY_MODES: Final = {
@@ -33,14 +33,14 @@ _STRICTER: Final = {
     ClientAuth.REQUEST: ClientAuth.VERIFY_IF_GIVEN,
     ClientAuth.REQUIRE_ANY: ClientAuth.REQUIRE_AND_VERIFY,
 }
-"""Python's ssl cannot accept a certificate without verifying it; the stricter kind stands in."""
+"""Python's ssl cannot accept a certificate without verifying it, so the stricter mode is used instead."""
 
 
 def build_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Make the context of a listener.
+    """Return the context of a listener.
 
     Raises:
-        ConfigError: a file cannot be read, or is not what it should be; one line, no content of a key in it.
+        ConfigError: a file is unreadable or invalid; the message is one line and contains no part of a key.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.minimum_version]
@@ -53,12 +53,12 @@ def build_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 def files_of(settings: TlsSettings) -> tuple[str, ...]:
-    """Return the files that a context is made from."""
+    """Return the files from which a context is built."""
     return (settings.certificate, settings.key, *settings.client_cas)
 
 
 def tell_limits(settings: TlsSettings) -> Iterator[str]:
-    """Yield a line for each wish that cannot be met to the letter."""
+    """Yield a line for each setting that cannot be honored exactly."""
     if settings.client_cas and (stricter := _STRICTER.get(settings.client_auth)):
         yield (
             f"http.tls.clientauth {settings.client_auth} is taken as {stricter}: "
@@ -71,12 +71,12 @@ def tell_limits(settings: TlsSettings) -> Iterator[str]:
 
 
 def expiry_of(settings: TlsSettings) -> datetime:
-    """Return until when the certificate is good."""
+    """Return the end of the certificate's validity."""
     return x509.load_pem_x509_certificate(Path(settings.certificate).read_bytes()).not_valid_after_utc
 
 
 def log_expiry(settings: TlsSettings, now: Callable[[], datetime]) -> None:
-    """Say until when the certificate is good; a warning when that is soon or past."""
+    """Log the end of the certificate's validity, as a warning if it is near or past."""
     expires = expiry_of(settings)
     left = expires - now()
     level = logging.WARNING if left < EXPIRY_WARNING else logging.INFO
@@ -111,7 +111,7 @@ def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
     except ValueError:
         raise ConfigError([f"http.tls.certificate: {settings.certificate}: is no certificate in PEM form"]) from None
     try:
-        # The empty password makes an encrypted key an error, where OpenSSL would ask on the terminal.
+        # With an empty password, an encrypted key is an error; without one, OpenSSL would prompt on the terminal.
         context.load_cert_chain(settings.certificate, settings.key, password="")
     except ssl.SSLError as error:
         fault = (

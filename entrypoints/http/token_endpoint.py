@@ -1,4 +1,4 @@
-"""The registry's own token endpoint (distribution's token authentication specification), for the login of docker."""
+"""The registry's own token endpoint (distribution's token authentication specification), for `docker login`."""
 
 from aiohttp import web
 
@@ -13,9 +13,10 @@ _METHODS = ("GET", "HEAD")
 
 
 class TokenEndpoint:
-    """Answers `GET <prefix>auth/token`: a password, or nothing, against a token that says who comes.
+    """Handler of `GET <prefix>auth/token`: exchanges a password, or nothing, for a token that identifies the client.
 
-    What a client asks for (`scope`, `service`, `account`) is not looked at: what it may do is decided when it does it.
+    The parameters `scope`, `service` and `account` are ignored: permissions are checked on each request, not when the
+    token is issued.
     """
 
     def __init__(self, issuer: TokenIssuer) -> None:
@@ -25,10 +26,10 @@ class TokenEndpoint:
         """Answer a request.
 
         Raises:
-            UnauthenticatedError: user name or password are wrong.
+            UnauthenticatedError: user name or password is wrong.
         """
         if request.method not in _METHODS:
-            # Clients that try OAuth 2 first (POST) fall back to GET at 405.
+            # Clients that try OAuth 2 first (POST) fall back to GET after a 405.
             headers = {"Allow": ", ".join(_METHODS)}
             return respond(405, [envelope("UNSUPPORTED", "method not allowed")], headers)
         request[AUDIT_ACTION] = AuditAction.TOKEN_ISSUE

@@ -1,4 +1,4 @@
-"""A span for each request."""
+"""Traces: one span per request."""
 
 from typing import Final
 
@@ -23,7 +23,7 @@ ROUTES: Final = {
 
 
 def tracing(tracer: Tracer, prefix: str) -> Middleware:
-    """Return the middleware that records requests; the path is told, the query with its signed state never."""
+    """Return the middleware that records requests; spans contain the path, never the query with its signed state."""
     root = prefix.rstrip("/")
 
     @web.middleware
@@ -45,7 +45,7 @@ def tracing(tracer: Tracer, prefix: str) -> Middleware:
                 attributes["registry.repository"] = target.name
         with tracer.request(name, request.headers, attributes) as set_status:
             if trace_id := tracer.trace_id:
-                # For the lines of the request; it is the client's own, or one that begins here.
+                # For the log lines of the request; the id is the client's, or that of a new trace.
                 request[TRACE_ID] = trace_id
             response = await handler(request)
             set_status(response.status)

@@ -1,4 +1,4 @@
-"""What was deleted or collected is removed for good when its time is over, by one of all replicas."""
+"""Permanent removal of expired trash, by one of all replicas."""
 
 import json
 import logging
@@ -16,12 +16,12 @@ _LOOK_SECONDS_MIN: Final = 0.1
 
 
 def expiry_job(trash: TrashService, schedule: SharedSchedule, every_seconds: float) -> Job:
-    """Return the job; every replica has it, and each time one of them does it.
+    """Return the expiry job; every replica schedules it, and each run is done by one of them.
 
     Args:
-        trash: what ends.
+        trash: the trash.
         schedule: shared by all replicas.
-        every_seconds: how often it is looked whether it is time; the schedule's own interval.
+        every_seconds: interval at which a process checks whether a run is due; equal to the schedule's interval.
     """
     seconds = max(_LOOK_SECONDS_MIN, every_seconds)
 
@@ -39,7 +39,7 @@ def expiry_job(trash: TrashService, schedule: SharedSchedule, every_seconds: flo
         name="expired trash is removed",
         run=run,
         every=seconds,
-        # Replicas that start together do not all look at once.
+        # A random delay spreads the checks of replicas that start together.
         delay=lambda: secrets.randbelow(int(seconds * 1000)) / 1000,
         is_upkeep=True,
     )

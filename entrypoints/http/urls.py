@@ -1,4 +1,4 @@
-"""The URLs that the registry writes: absolute for distribution's clients, right behind any proxy."""
+"""URLs in responses: absolute, as distribution's clients require, and correct behind any proxy."""
 
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -12,42 +12,42 @@ from entrypoints.http.keys import CLIENT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UrlBuilder:
-    """Writes `Location` and `Link` (`http.host`, `http.prefix`, `http.relativeurls`); one per process."""
+    """Builds `Location` and `Link` URLs (`http.host`, `http.prefix`, `http.relativeurls`); one per process."""
 
     host: str | None = None
-    """Scheme and host of all links, whatever the request says; a path in it is kept."""
+    """Scheme and host of all links, regardless of the request; may include a path."""
     prefix: str = "/"
     relative: bool = False
 
     def manifest(self, request: web.BaseRequest, name: RepositoryName, digest: Digest) -> str:
-        """Where a manifest is."""
+        """Return the URL of a manifest."""
         return self._absolute(request, f"v2/{name}/manifests/{digest}")
 
     def blob(self, request: web.BaseRequest, name: RepositoryName, digest: Digest) -> str:
-        """Where a blob is."""
+        """Return the URL of a blob."""
         return self._absolute(request, f"v2/{name}/blobs/{digest}")
 
     def upload(self, request: web.BaseRequest, name: RepositoryName, upload_id: str, token: str | None = None) -> str:
-        """Where the next piece of an upload goes; without a token, where its status is asked for."""
-        # Base64 for URLs, of which only the padding means something else in a query.
+        """Return the URL for the next piece of an upload; without a token, the URL of its status."""
+        # The token is URL-safe Base64, whose padding is the only character that needs encoding in a query.
         query = f"?_state={token.replace('=', '%3D')}" if token else ""
         return self._absolute(request, f"v2/{name}/blobs/uploads/{upload_id}{query}")
 
     def next_page(self, request: web.BaseRequest, **query: str | int | None) -> str:
-        """Return the `Link` value of the page that follows (RFC 8288).
+        """Return the `Link` value of the next page (RFC 8288).
 
-        A relative path, which every client resolves; `query` is written in alphabetical order.
+        The URL is a relative path, which every client resolves; `query` is written in alphabetical order.
         """
         pairs = sorted((key, str(value)) for key, value in query.items() if value is not None)
-        # What the client wrote, encoded anew: it must not be able to end the header's <…>.
+        # Encode the client's path again: it must not be able to end the <…> of the header.
         return f'<{quote(request.path)}?{urlencode(pairs)}>; rel="next"'
 
     def root(self, request: web.BaseRequest) -> str:
-        """Where the registry is, ended by a slash; absolute wherever the client said at what host."""
+        """Return the URL of the registry, ending with a slash; absolute if the request has a valid host."""
         if self.host:
             return f"{self.host.rstrip('/')}/"
         client = request[CLIENT]
-        # A path alone is right wherever the client believes to be.
+        # A path without a host is correct whatever host the client used.
         return f"{client.scheme}://{client.host}{self.prefix}" if client.host else self.prefix
 
     def _absolute(self, request: web.BaseRequest, path: str) -> str:

@@ -1,4 +1,4 @@
-"""The store is verified by one of all replicas, again and again (`storage.maintenance.verify`)."""
+"""Periodic verification of the store by one of all replicas (`storage.maintenance.verify`)."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from entrypoints.observability.jobs import VerificationObserver
 _logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 600.0
-"""How often a process looks whether it is time, and how long after its start it does so first, at most."""
+"""Interval at which a process checks whether a run is due; also the maximum delay of its first check."""
 _LOOK_SECONDS_MIN: Final = 0.1
 
 
@@ -31,17 +31,17 @@ def verification_job(
     interval_seconds: float,
     observer: VerificationObserver | None = None,
 ) -> Job:
-    """Return the job; every replica has it, and each time one of them does it.
+    """Return the verification job; every replica schedules it, and each run is done by one of them.
 
-    What a stopped process left unfinished goes on where it was, by whichever replica looks next.
+    If a process stops during a run, the replica that checks next resumes the run.
 
     Args:
-        verifier: with the budget that it may use.
-        announcements: of what repairs take away.
-        schedule: shared by all replicas, and with the command of the same options.
-        options: how to verify.
-        interval_seconds: the schedule's own.
-        observer: is told how far it is, where that is measured.
+        verifier: verifier, with its budget.
+        announcements: announces the content that repairs remove.
+        schedule: shared by all replicas, and with the command for the same options.
+        options: options of the verification.
+        interval_seconds: interval of the schedule.
+        observer: receives the progress, if metrics are enabled.
     """
     every = max(_LOOK_SECONDS_MIN, min(interval_seconds, LOOK_SECONDS))
 
@@ -52,7 +52,7 @@ def verification_job(
         name="the store is verified",
         run=run,
         every=every,
-        # Replicas that start together do not all look at once.
+        # A random delay spreads the checks of replicas that start together.
         delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
         is_upkeep=options.repair,
     )

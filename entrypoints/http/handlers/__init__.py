@@ -1,1 +1,1 @@
-"""What each endpoint does: read the request, call the registry, write the response. No rules of the domain."""
+"""Endpoint handlers: read the request, call the registry, write the response. They contain no domain rules."""

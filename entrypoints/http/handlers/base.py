@@ -1,4 +1,4 @@
-"""What the handlers of all resources share."""
+"""Helpers shared by the handlers of all resources."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,11 +11,11 @@ from entrypoints.http.ranges import matches_etag
 from entrypoints.http.routes import Target
 
 Handler = Callable[[web.Request, Target], Awaitable[web.StreamResponse]]
-"""Answers one method on one resource."""
+"""Handler of one method on one resource."""
 
 
 async def get_base(_request: web.Request, _target: Target) -> web.StreamResponse:
-    """Say that this is a registry (end-1)."""
+    """Confirm that this is a registry (end-1)."""
     return json_response({}, newline=False)
 
 
@@ -26,25 +26,25 @@ def json_response(
     content_type: str = "application/json",
     newline: bool = True,
 ) -> web.Response:
-    """Return a JSON answer, ended by a newline as distribution's are."""
+    """Return a JSON response that ends with a newline, as distribution's do."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     return web.Response(body=body + b"\n" if newline else body, content_type=content_type, headers=headers)
 
 
 def content_headers(digest: Digest) -> dict[str, str]:
-    """Return the headers of content that is addressed by digest."""
+    """Return the headers of content addressed by digest."""
     return {"Docker-Content-Digest": digest, "ETag": f'"{digest}"'}
 
 
 def not_modified(
     request: web.Request, digest: Digest, headers: Mapping[str, str] = MappingProxyType({})
 ) -> web.Response | None:
-    """Return 304 if the client has the content already, else None.
+    """Return a 304 response if the client already has the content, otherwise None.
 
     Args:
-        request: whose `If-None-Match` is read.
-        digest: of the content.
-        headers: what the 304 repeats of the 200, beside `ETag` (RFC 9110, 15.4.5).
+        request: request whose `If-None-Match` is read.
+        digest: digest of the content.
+        headers: headers of the 200 response that a 304 must repeat, besides `ETag` (RFC 9110, 15.4.5).
     """
     if matches_etag(request.headers.get("If-None-Match"), digest):
         return web.Response(status=304, headers={**content_headers(digest), **headers})

@@ -25,7 +25,7 @@ _IMMUTABLE: Final = {"Accept-Ranges": "bytes", **_CACHED, "Content-Type": OCTET_
 
 
 class BlobHandlers:
-    """Answers for blobs."""
+    """Handlers for blobs."""
 
     def __init__(self, blobs: BlobService, *, announce: Announcements, redirects: bool) -> None:
         self._blobs = blobs
@@ -33,7 +33,7 @@ class BlobHandlers:
         self._redirects = redirects
 
     async def head(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Describe a blob; never a redirect, whose URL would be signed for another method."""
+        """Describe a blob; never redirect, because the redirect URL is signed for another method."""
         name, digest = RepositoryName(target.name), Digest(target.reference)
         descriptor = await self._blobs.stat(name, digest)
         await self._announce.blob(request, EventAction.PULL, name, descriptor)
@@ -44,14 +44,14 @@ class BlobHandlers:
         return response
 
     async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Send a blob or a part of it, or the way to it in the store."""
+        """Send a blob or a part of it, or redirect to the store."""
         name, digest = RepositoryName(target.name), Digest(target.reference)
         wanted = _wanted_ranges(request, digest)
-        # Object stores answer several ranges with the whole object.
+        # Object stores answer a request for several ranges with the whole object.
         is_redirected = self._redirects and (wanted is None or len(wanted) == 1)
         if is_redirected and (url := await self._blobs.redirect_url(name, digest)):
             if self._announce.wants_blob(EventAction.PULL):
-                # Only an event needs to know how large it is.
+                # Only the event needs the size.
                 await self._announce.blob(request, EventAction.PULL, name, await self._blobs.stat(name, digest))
             return web.Response(status=307, headers={"Location": url, "Docker-Content-Digest": digest})
         offset, length = _begin_and_length(wanted)
@@ -98,7 +98,7 @@ class BlobHandlers:
 
 
 def _begin_and_length(wanted: Sequence[ByteRange] | None) -> tuple[int, int | None]:
-    """Return what a single range names without the size of the blob; None is the length of all the rest."""
+    """Return offset and length of a single range, without the blob's size; a length of None means up to the end."""
     if wanted is None or wanted[0].start is None:
         return 0, None
     start, end = wanted[0].start, wanted[0].end

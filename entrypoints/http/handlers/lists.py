@@ -14,7 +14,7 @@ from entrypoints.http.urls import UrlBuilder
 
 
 class ListHandlers:
-    """Answers for lists."""
+    """Handlers for lists."""
 
     def __init__(self, registry: Registry, *, urls: UrlBuilder) -> None:
         self._registry = registry
@@ -40,7 +40,7 @@ class ListHandlers:
         return json_response({"repositories": page.items}, headers=headers)
 
     async def referrers(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """List what refers to a manifest, as an index."""
+        """List the referrers of a manifest, as an index."""
         name, subject = RepositoryName(target.name), Digest(target.reference)
         n, last = _page_query(request)
         artifact_type = request.query.get("artifactType")

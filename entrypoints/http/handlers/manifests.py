@@ -18,26 +18,26 @@ from entrypoints.http.streaming import read_body
 from entrypoints.http.urls import UrlBuilder
 
 TAGS_PER_PUSH_MAX: Final = 100
-"""More than the ten that end-7b wants, and a bound on what one request writes."""
+"""Maximum number of tags per push; more than the ten that end-7b requires, and a bound on the writes of one request."""
 
 
 OnPull = Callable[[RepositoryName, Digest], None]
-"""Is told of a manifest that was pulled; does not wait for anything."""
+"""Called with a manifest that was pulled; must not block."""
 
 
 def ignore_pull(_name: RepositoryName, _digest: Digest) -> None:
-    """Have nobody ask for pulls."""
+    """Ignore a pull."""
 
 
 class ManifestHandlers:
-    """Answers for manifests.
+    """Handlers for manifests.
 
     Args:
         registry: the domain.
-        urls: tells where things are.
-        announce: is told of what happened.
-        bytes_max: the longest manifest that is taken.
-        on_pull: is told of each manifest that was sent, or described.
+        urls: builds the URLs in responses.
+        announce: publishes events.
+        bytes_max: maximum size of a pushed manifest.
+        on_pull: called for each manifest that was sent or described.
     """
 
     def __init__(
@@ -56,10 +56,11 @@ class ManifestHandlers:
         self._bytes_max = bytes_max
 
     async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Send a manifest by its exact bytes and stored type, whatever the client accepts."""
+        """Send a manifest with its exact bytes and stored type, regardless of the `Accept` header."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
         manifests = self._registry.manifests
-        # Clients look before they push, and send nothing of an image whose manifest is there.
+        # Clients send HEAD before a push and upload nothing if the manifest exists, so HEAD must fail for a damaged
+        # image.
         find = manifests.describe if request.method == "HEAD" else manifests.get
         manifest = await find(name, reference)
         self._on_pull(name, manifest.digest)

@@ -1,7 +1,7 @@
-"""Repositories as a whole: `DELETE /v2/<name>/_sohu/registry/repository`, an extension of ours.
+"""Whole repositories: `DELETE /v2/<name>/_sohu/registry/repository`, an extension of this registry.
 
-Named as the OCI distribution-spec wants it ("Extensions": `_<extension>/<component>/<module>`); no component of a
-repository name begins with `_`, so the path can mean nothing else.
+The path follows the naming scheme of the OCI distribution-spec ("Extensions": `_<extension>/<component>/<module>`). No
+component of a repository name begins with `_`, so the path is unambiguous.
 """
 
 from aiohttp import web
@@ -15,14 +15,14 @@ from entrypoints.http.routes import Target
 
 
 class RepositoryHandlers:
-    """Answers for repositories."""
+    """Handlers for repositories."""
 
     def __init__(self, registry: Registry, *, announce: Announcements) -> None:
         self._registry = registry
         self._announce = announce
 
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Delete all tags and manifests, and tell how many those were."""
+        """Delete all tags and manifests, and return their numbers."""
         name, by = RepositoryName(target.name), request[CALLER].principal.name
         removal = await self._registry.delete_repository(name, by=by)
         await self._announce.repository_deleted(request, name)

@@ -20,7 +20,7 @@ from entrypoints.http.urls import UrlBuilder
 
 
 class UploadHandlers:
-    """Answers for upload sessions."""
+    """Handlers for upload sessions."""
 
     def __init__(
         self, registry: Registry, *, codec: UploadStateCodec, urls: UrlBuilder, announce: Announcements
@@ -32,13 +32,13 @@ class UploadHandlers:
         self._announce = announce
 
     async def post(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Mount a blob, take in a whole one, or begin a session, as the query says."""
+        """Mount a blob, store a complete one, or begin a session, depending on the query."""
         name = RepositoryName(target.name)
         if "mount" in request.query and (mounted := await self._mount(name, request)) is not None:
             return self._created(request, name, mounted)
         if "digest" in request.query:
             digest = Digest(request.query["digest"])
-            # A client may announce the digest and send the bytes later; without a body only the empty blob is whole.
+            # Clients may give the digest and send the bytes later; without a body, only the empty blob is complete.
             if request.body_exists or digest == Digest.of(b"", digest.algorithm):
                 blob = await self._uploads.put(name, digest, RequestBody(request))
                 await self._announce.blob(request, EventAction.PUSH, name, blob)
@@ -47,12 +47,12 @@ class UploadHandlers:
         return self._accepted(request, await self._uploads.start(name, algorithm=algorithm), status=202)
 
     async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Tell where a session stands."""
+        """Return the state of a session."""
         state = await self._uploads.status(RepositoryName(target.name), target.reference)
         return self._accepted(request, state, status=204)
 
     async def patch(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Take in the next piece."""
+        """Append a chunk to a session."""
         state = await self._state(request, target)
         check_chunk_range(
             request.headers.get("Content-Range"), offset=state.offset, content_length=request.content_length
@@ -62,7 +62,7 @@ class UploadHandlers:
         )
 
     async def put(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """Take in the last piece, which may be empty, and close the session."""
+        """Append the last chunk, which may be empty, and complete the session."""
         if "digest" not in request.query:
             raise DigestInvalidError("digest missing")
         digest = Digest(request.query["digest"])
@@ -80,14 +80,14 @@ class UploadHandlers:
         return web.Response(status=204, headers={"Docker-Upload-UUID": target.reference})
 
     async def _mount(self, name: RepositoryName, request: web.Request) -> Digest | None:
-        # Whatever is wrong with a mount, the client is offered a session instead (end-11).
+        # If a mount fails for any reason, the client gets a session instead (end-11).
         try:
             digest = Digest(request.query["mount"])
             source = RepositoryName(request.query["from"]) if request.query.get("from") else None
         except (DigestInvalidError, NameInvalidError):
             return None
         if source is None and not request[CALLER].pulls_everything:
-            # Somewhere in the registry the blob may lie where the caller must not read.
+            # The blob may exist only in repositories that the caller must not read.
             return None
         blob = await self._blobs.mount(name, digest, source=source)
         if blob is None:
@@ -100,12 +100,12 @@ class UploadHandlers:
         request[UPLOAD_LOCATION] = self._urls.upload(request, name, target.reference)
         token = request.query.get("_state")
         if token is None:
-            # The plain session URL, as a 416 gives it: the store knows where the session stands.
+            # The plain session URL, as in a 416 response: the offset is read from the store.
             return await self._uploads.status(name, target.reference)
         try:
             return self._codec.decode(token, name=name, upload_id=target.reference)
         except UploadInvalidError:
-            # A session that is gone is gone, whoever signed its state.
+            # If the session is gone, report that rather than the invalid signature.
             await self._uploads.status(name, target.reference)
             raise
 
