@@ -79,7 +79,7 @@ async def send_parts(
         StorageUnavailableError: the store failed; before the head was sent, if it failed at the first part.
         ConnectionError: the client disconnected.
     """
-    # Random, so that nobody can create a blob that contains the boundary.
+    # Random, so that no blob can be crafted to contain the boundary.
     boundary = secrets.token_hex(16)
     response = web.StreamResponse(status=206, headers=headers)
     response.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
