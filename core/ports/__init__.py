@@ -1,4 +1,4 @@
-"""What the domain needs from the world, as abstract classes whose docstrings are the contract.
+"""Interfaces to the outside, as abstract classes. Their docstrings are the contract.
 
-Each port has one contract suite in `tests/contracts/` that every adapter passes.
+Each port has one contract test suite in `tests/contracts/`, which every adapter passes.
 """

@@ -1,7 +1,7 @@
-"""The port for the audit log: who did what, where, and what came of it, for people who have to answer for it later.
+"""The port for the audit log: who did what, where, and with which result, for later accountability.
 
-It is not the access log: it tells of changes and refusals in the domain's words, is kept apart, and can be made a
-condition of changes. It never holds a secret: no token, no password, no query.
+The audit log differs from the access log. It records changes and refusals in the terms of the domain, is stored
+separately, and can be made a precondition of changes. It never contains a secret: no token, no password, no query.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from typing import Self
 
 
 class AuditAction(StrEnum):
-    """What was done, or asked for."""
+    """The audited action."""
 
     LOGIN = "login"
     TOKEN_ISSUE = "token.issue"  # noqa: S105 - a word, not a token
@@ -36,82 +36,82 @@ class AuditAction(StrEnum):
     READONLY_ON = "readonly.on"
     READONLY_OFF = "readonly.off"
     COMMAND = "command"
-    """A command of the `registry` program, run by somebody on the machine."""
+    """A command of the `registry` program, run on the machine."""
     OTHER = "other"
 
 
 class Stage(StrEnum):
-    """When an event was written."""
+    """The point at which an event was written."""
 
     ASKED = "asked"
-    """Before a change: if no second line follows, nobody knows what came of it."""
+    """Written before a change. If no second line follows, the result is unknown."""
     DONE = "done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """One line; texts that came from a client are as it wrote them, unchecked. Empty ones are left out."""
+    """One line of the log. Texts from the client are recorded as sent, unchecked; empty fields are omitted."""
 
     at: datetime
     """UTC-aware."""
     action: AuditAction
     stage: Stage = Stage.DONE
     allowed: bool | None = None
-    """Whether it was permitted; None where that was not decided yet."""
+    """Whether the action was permitted; None if this was not yet decided."""
     actor: str = ""
-    """Who, as far as it was proven; empty is anybody."""
+    """The authenticated user; empty for an anonymous caller."""
     claimed: str = ""
-    """The name that came with credentials which were refused."""
+    """The user name in credentials that were refused."""
     repository: str = ""
     tags: tuple[str, ...] = ()
     digest: str = ""
     source: str = ""
-    """The repository that a blob was mounted from."""
+    """The repository from which a blob was mounted."""
     client: str = ""
-    """The address, as far as proxies are believed."""
+    """The client's address, as reported by trusted proxies."""
     method: str = ""
     status: int = 0
-    """The status that was answered, or the exit code of a command."""
+    """The HTTP status of the response, or the exit code of a command."""
     error: str = ""
-    """OCI's code, or in an operator's words why."""
+    """The OCI error code, or an explanation for operators."""
     request_id: str = ""
     trace_id: str = ""
     command: str = ""
     """The command line, without credentials."""
     reason: str = ""
-    """What people were told about a switch."""
+    """The reason given to users for read-only mode."""
 
 
 class AuditLog(ABC):
-    """Where events go; one per process, safe for any number of tasks and beside other processes."""
+    """Destination of audit events. One per process; safe for concurrent tasks and other processes."""
 
     name: str
-    """Where it is, for messages."""
+    """The location of the log, for messages."""
 
     async def __aenter__(self) -> Self:
-        """Start what the adapter needs (a thread)."""
+        """Start the resources of the adapter (a thread)."""
         return self
 
     async def __aexit__(  # noqa: B027 - optional: some have nothing to close
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it again."""
+        """Close the log."""
 
     @abstractmethod
     async def record(self, event: AuditEvent) -> None:
-        """Write one line; whole and in the log when this returns, or not there at all.
+        """Write one line. When this returns, the whole line is in the log; if it raises, the line is absent.
 
-        Lines of one process are in the order of the calls. What another process wrote, and what a killed one left
-        unfinished, stays as it is.
+        Lines of one process appear in the order of the calls. Lines of other processes, and an incomplete line of a
+        killed one, are left unchanged.
 
         Raises:
-            AuditUnavailableError: it cannot be written.
+            AuditUnavailableError: the line cannot be written.
         """
 
     @abstractmethod
     def check(self) -> None:
-        """Find out whether lines can be written; before anything is served.
+        """Verify that lines can be written; called before the first request is served.
 
         Raises:
-            AuditUnavailableError: they cannot.
+            AuditUnavailableError: lines cannot be written.
         """

@@ -1,4 +1,4 @@
-"""The port for finding out who sends a request, and for asking them to say so."""
+"""The port for authentication: identifying callers, and challenging them to authenticate."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from typing import Final, Self
 from core.access import Access, Principal
 
 TOKEN_PATH: Final = "auth/token"  # noqa: S105 - a path
-"""Where, below the registry's root, a `TokenIssuer` is asked; distribution's default for a token server beside it."""
+"""Path of a `TokenIssuer` below the registry's root; distribution's default for a token server at the same host."""
 
 
 class Fault(StrEnum):
-    """What is wrong with a token, as a challenge tells it (RFC 6750, 3.1)."""
+    """The error code of a challenge (RFC 6750, 3.1)."""
 
     INVALID_TOKEN = "invalid_token"  # noqa: S105 - a word of the protocol, not a password
     INSUFFICIENT_SCOPE = "insufficient_scope"
@@ -23,21 +23,21 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """At what address a client asked, for challenges that name one."""
+    """The address that the client used, for challenges that contain it."""
 
     root: str
-    """Scheme, host and prefix of the registry as the client sees them, ended by a slash."""
+    """Scheme, host and path prefix of the registry as the client sees them, with a trailing slash."""
     host: str
     forwarded_scheme: str = ""
-    """What a proxy in front told of the scheme, or nothing."""
+    """The scheme reported by a proxy, or empty."""
 
 
 class CredentialsInvalidError(Exception):
-    """Credentials came and are not good; the text is for the log and tells no secret."""
+    """The credentials are invalid. The message is for the log and contains no secret."""
 
 
 class CredentialsExpiredError(CredentialsInvalidError):
-    """A token that is good in every respect but its age."""
+    """A token that is valid except for its age."""
 
     def __init__(self, principal: Principal, expired_at: datetime) -> None:
         super().__init__("the token has expired")
@@ -46,63 +46,63 @@ class CredentialsExpiredError(CredentialsInvalidError):
 
 
 class CredentialSourceError(Exception):
-    """What an authenticator is made from cannot be used; the text names file and line, never a line's content."""
+    """A file of users or keys cannot be used. The message names file and line, never the content of a line."""
 
 
 class Authenticator(ABC):
-    """Finds out who sends a request; one per process, safe for any number of tasks, opened as a context manager.
+    """Identifies the sender of a request. One per process, opened as a context manager; safe for concurrent tasks.
 
-    Opening raises `CredentialSourceError` when a file of users or keys is missing or cannot be used: a registry must
-    not start that lets nobody in, or everybody. What is read from files is read again when they change, at the latest
-    with the next request; a version that cannot be used is refused with a line in the log, and the one before stays.
+    Opening raises `CredentialSourceError` if a file of users or keys is missing or unusable, so that a misconfigured
+    registry does not start with everyone locked out or let in. Changed files are read again by the next request at the
+    latest. If a new version is unusable, an error is logged and the previous version stays in use.
     """
 
     name: str
     """The method's name in configuration and logs."""
 
     async def __aenter__(self) -> Self:
-        """Read files, start threads."""
+        """Read files and start threads."""
         return self
 
     async def __aexit__(  # noqa: B027 - optional: some have nothing to close
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop them again."""
+        """Stop the threads."""
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody is ever asked who they are."""
+        """Whether callers are never asked to authenticate."""
         return False
 
     @abstractmethod
     async def authenticate(self, authorization: str | None) -> Principal:
-        """Return who sends this `Authorization` header; somebody anonymous where there is none, or an empty one.
+        """Return the sender of this `Authorization` header; an anonymous principal if it is absent or empty.
 
-        Never blocks the event loop. How long it takes does not tell whether a user exists.
+        Never blocks the event loop. The duration does not reveal whether a user exists.
 
         Raises:
-            CredentialsInvalidError: they are malformed, of another scheme, unknown, wrong or expired.
-            TooManyRequestsError: too many credentials wait to be verified.
+            CredentialsInvalidError: the credentials are malformed, of another scheme, unknown, wrong or expired.
+            TooManyRequestsError: too many credentials are waiting for verification.
         """
 
     @abstractmethod
     def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
-        """Return the `WWW-Authenticate` value that tells a client how to come back with rights to `accesses`.
+        """Return the `WWW-Authenticate` value with which a client can obtain `accesses`.
 
-        One line of printable ASCII, whatever the client sent; the same for the same arguments.
+        One line of printable ASCII, whatever the client sent. Equal arguments give equal results.
         """
 
     async def reload(self) -> None:  # noqa: B027 - optional: some read nothing
-        """Read files again now, for an operator who asks.
+        """Read the files again now, at an operator's request.
 
         Raises:
-            CredentialSourceError: at least one cannot be used; what was read before stays.
+            CredentialSourceError: at least one file is unusable; the previous content stays in use.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedToken:
-    """A token as a client gets it."""
+    """A token, as returned to a client."""
 
     token: str
     issued_at: datetime
@@ -110,15 +110,15 @@ class IssuedToken:
 
 
 class TokenIssuer(ABC):
-    """Exchanges the credentials of a login for a token, where the registry is its own token server."""
+    """Exchanges login credentials for a token, if the registry is its own token server."""
 
     @abstractmethod
     async def exchange(self, authorization: str | None) -> IssuedToken:
-        """Return a token that stands for whoever sends this header, which may be nobody in particular.
+        """Return a token for the sender of this header, who may be anonymous.
 
-        A token is exchanged for no other: whoever holds one comes to an end with it.
+        A token cannot be exchanged for another one, so its bearer has access only until it expires.
 
         Raises:
-            CredentialsInvalidError: they are none that one logs in with.
-            TooManyRequestsError: too many credentials wait to be verified.
+            CredentialsInvalidError: the header contains no valid login credentials.
+            TooManyRequestsError: too many credentials are waiting for verification.
         """

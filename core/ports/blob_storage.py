@@ -1,9 +1,10 @@
 """The port for keyed byte storage: folders, object stores, memory.
 
-A *key* is an absolute slash path from `core.layout` (`/docker/registry/v2/…`): components of letters, digits, `.`,
-`_` and `-`, joined by single slashes, never `.` or `..`. Other programs may put other names into a store (`@eaDir`,
-`lost+found`): no listing yields them, nor what lies below them. A *prefix* is a key whose descendants are meant, never
-the keys that merely begin with the same characters: below `/a` lies `/a/b`, not `/ab`. `/` is the prefix of everything.
+A *key* is an absolute slash path from `core.layout` (`/docker/registry/v2/…`). Its components consist of letters,
+digits, `.`, `_` and `-`, are joined by single slashes, and are never `.` or `..`. Other programs may put other names
+into a store (`@eaDir`, `lost+found`): no listing yields these names or anything below them. A *prefix* is a key that
+stands for its descendants, not for all keys that begin with the same characters: `/a/b` is below `/a`, `/ab` is not.
+`/` is the prefix of every key.
 """
 
 from abc import ABC, abstractmethod
@@ -20,153 +21,155 @@ SmallObjects = Sequence[tuple[str, bytes]]
 """Keys with their contents, to be written in this order."""
 
 SMALL_OBJECT_BYTES_MAX: Final = 4 * 1024 * 1024
-"""The default limit of `read`: links take 71 bytes, manifests at most this."""
+"""The default limit of `read`: links have 71 bytes, pushed manifests at most this many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectStat:
-    """What a store knows of an object without reading it."""
+    """Metadata of an object, available without reading it."""
 
     size: int
     modified_at: datetime
-    """When it was last written, UTC-aware, by the store's clock."""
+    """Time of the last write, UTC-aware, by the store's clock."""
     md5: str | None = None
-    """Hex MD5 of the content where the store tells it for nothing, else None; it saves reading many small links."""
+    """Hex MD5 of the content if the store reports it without extra cost, else None; saves reading many small links."""
 
 
 class BlobReader(ABC):
-    """An open object, read once, from `offset` on, by one task; lives as long as its `open_reader` block."""
+    """An open object, read once from `offset` by one task; valid within its `open_reader` block."""
 
     size: int
-    """Bytes of the whole object."""
+    """Size of the whole object in bytes."""
     length: int
-    """Bytes that this reader yields."""
+    """Number of bytes that this reader yields."""
     committed_size: int | None = None
-    """Bytes that the object had when it was committed, where the store keeps their number apart from the content."""
+    """Size in bytes when the object was committed, if the store records it separately from the content."""
     version: str | None = None
-    """A text that differs after each write to the key, where the store shows one for nothing."""
+    """A text that changes with each write to the key, if the store reports one without extra cost."""
     file: BinaryIO | None = None
-    """The open file where the bytes lie plain in one and the kernel can copy them, beginning at `offset`."""
+    """The open file, positioned at `offset`, if the content is a plain file that the kernel can copy."""
     offset: int = 0
     offload: Offload | None = None
-    """Threads of the store for whoever reads `file`, which may wait for the disk; there where `file` is."""
+    """Runs reads of `file` in the store's threads, since they may wait for the disk; present if `file` is."""
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the content in pieces of a bounded size, `length` bytes together.
+        """Yield the content in chunks of bounded size, `length` bytes in total.
 
         Raises:
-            StorageUnavailableError: the store failed, or ended early: never a silently short answer.
+            StorageUnavailableError: the store failed, or the content ended early; the result is never silently short.
         """
 
 
 class BlobWriter(ABC):
-    """A staged object: bytes are appended across blocks, replicas and restarts, then committed to a key.
+    """A staged object: bytes are appended over several blocks, replicas and restarts, then committed to a key.
 
-    Used by one task at a time. Memory is bounded whatever the size.
+    Used by one task at a time. Memory use is bounded, whatever the size.
     """
 
     append_now: Callable[[memoryview], None] | None = None
-    """`write` for threads where the store is a local file: it blocks. Nothing else is called meanwhile."""
+    """Blocking variant of `write` for threads, if the store is a local file. No other method may run during a call."""
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """Bytes accepted so far, those of earlier blocks included."""
+        """Bytes accepted up to now, including those of earlier blocks."""
 
     @property
     def stamp(self) -> str | None:
-        """What tells the bytes that earlier blocks left from any others that were ever staged there.
+        """An identifier of the staged bytes, different for any other bytes ever staged at this key.
 
-        Once the block was left, it is that of what it left. None where `size` tells: of so many bytes there were never
-        any others. Bytes that a power cut may have replaced by others of the same number have another stamp after it.
+        Inside the block it identifies the bytes that earlier blocks left; after the block, those that the block left.
+        None if `size` alone identifies the bytes, because no others of that size were ever staged. If a power cut may
+        have replaced bytes by others of the same size, the identifier changes.
         """
         return None
 
     @abstractmethod
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Append `chunk`, which the caller does not change before this returns.
+        """Append `chunk`, which the caller must not change before this returns.
 
-        Small chunks may wait in memory until the block is left, which then fails if they cannot be kept.
+        Small chunks may be buffered until the block ends; leaving the block fails if they cannot be stored.
 
         Raises:
-            StorageUnavailableError: the store failed or is full. What earlier calls wrote is kept.
+            StorageUnavailableError: the store failed or is full. The bytes of earlier calls are kept.
         """
 
     @abstractmethod
     def content(self) -> AsyncIterator[bytes]:
-        """Yield all bytes accepted so far, from the first; after that only `commit` and `discard` are allowed."""
+        """Yield all bytes accepted up to now, from the first. Afterwards only `commit` and `discard` are allowed."""
 
     @abstractmethod
     async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
-        """Make the bytes readable at `target`, whole, durable and at once, replacing what was there.
+        """Make the bytes readable at `target`, atomically and durably, replacing an existing object.
 
-        Then the objects of `then` are written, as `write_all` does.
+        Then write the objects in `then`, like `write_all`.
 
-        A writer that resumes at the staged key afterwards begins at 0. If this raises, `target` holds what it held
-        before or all of the new bytes, and the staged bytes may be committed again in a later block. Costs at most
-        a rename or a server-side copy, never a transfer of all bytes through this process.
+        A writer that later resumes at the staged key starts at 0. If this raises, `target` holds either its previous
+        content or all of the new bytes, and a later block may commit the staged bytes again. Costs at most a rename or
+        a server-side copy, never a transfer of all bytes through this process.
         """
 
     @abstractmethod
     async def discard(self) -> None:
-        """Drop the staged bytes. Idempotent, also after `commit`, which it does not undo."""
+        """Delete the staged bytes. Idempotent. Allowed after `commit`, which it does not undo."""
 
 
 class BlobStorage(ABC):
-    """Keyed byte storage; one per process, safe for any number of tasks, opened and closed as a context manager.
+    """Keyed byte storage. One per process, opened as a context manager; safe for concurrent tasks.
 
-    Every method may raise `StorageUnavailableError`. Reads see every write that was answered before they began.
+    Every method may raise `StorageUnavailableError`. A read sees every write that completed before the read began.
     """
 
     name: str
     """The driver's name in configuration, metrics and logs."""
     creates_exclusively: bool = True
-    """Whether `create` holds against other processes too; not where a store has no conditional write."""
+    """Whether `create` is exclusive across processes; false for a store without conditional writes."""
 
     async def __aenter__(self) -> Self:
-        """Open what the adapter needs (pools, sessions)."""
+        """Open the resources of the adapter (pools, sessions)."""
         return self
 
     async def __aexit__(  # noqa: B027 - optional: memory has nothing to close
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it again."""
+        """Close the resources."""
 
     @abstractmethod
     async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:
-        """Return a small object whole. One request.
+        """Return the whole content of a small object. One request.
 
         Raises:
-            ObjectNotFoundError: nothing is there.
-            ObjectTooLargeError: it has more than `limit` bytes; nothing of it was held.
+            ObjectNotFoundError: there is no object at `key`.
+            ObjectTooLargeError: the object has more than `limit` bytes; none of them was kept in memory.
         """
 
     @abstractmethod
     async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
         """Store a small object. One request.
 
-        Atomic: a reader sees all of the old or all of the new content, and a key is listed only once its content
-        is readable, whenever the process is killed. Last writer wins. Survives a power cut as soon as this returns;
-        with `durable` false some time later, where that is cheaper.
+        Atomic, even if the process is killed: a reader sees either the whole old or the whole new content, and a key is
+        listed only once its content is readable. The last writer wins. The write survives a power cut when this
+        returns; with `durable=False` only some time later, if that is cheaper.
         """
 
     async def write_all(self, objects: SmallObjects) -> None:
-        """Store small objects one after the other, each as `write` does, durable before the next one appears.
+        """Store small objects one after the other, each like `write`, and each durable before the next one appears.
 
-        If this raises, or the process is killed, a beginning of them is stored. One request each; where a store lies
-        behind threads, one change of them for all.
+        If this raises or the process is killed, the first objects are stored and the rest are not. One request per
+        object; a store that works in threads switches threads once for all of them.
         """
         for key, content in objects:
             await self.write(key, content)
 
     @abstractmethod
     async def create(self, key: str, content: bytes) -> bool:
-        """Store a small object only where nothing is; return whether that was done. At most two requests.
+        """Store a small object only if the key does not exist; return whether it was stored. At most two requests.
 
-        As atomic and durable as `write`. Of any number of `create`s of a key at once, in any number of processes, one
-        returns True and its content stays; without `creates_exclusively` that is promised for those of one process
-        only. False may also be the answer where the store took our content and its own answer was lost: read the key.
+        As atomic and durable as `write`. Of any number of concurrent calls for a key, in any number of processes,
+        exactly one returns True, and its content stays. Without `creates_exclusively` this holds only within one
+        process. If the store's response was lost, the result may be False although the content was stored: read the key
+        to find out.
         """
 
     @abstractmethod
@@ -175,11 +178,12 @@ class BlobStorage(ABC):
     ) -> AbstractAsyncContextManager[BlobReader]:
         """Open an object for streaming. One request.
 
-        A missing key or an `offset` beyond the end fails on entering the block, before the first byte; `offset`
-        equal to the size is an empty read. `length` is cut at the end of the object; None means all of the rest.
+        A missing key, or an `offset` beyond the end, raises on entering the block, before the first byte. An `offset`
+        equal to the size yields nothing. `length` is limited to the end of the object; None means the rest of the
+        object.
 
         Raises:
-            ObjectNotFoundError: nothing is there.
+            ObjectNotFoundError: there is no object at `key`.
             RangeInvalidError: `offset` is greater than the size.
         """
 
@@ -187,17 +191,17 @@ class BlobStorage(ABC):
     def open_writer(
         self, key: str, *, resume: bool = False, is_first: bool = False, witness: str | None = None
     ) -> AbstractAsyncContextManager[BlobWriter]:
-        """Stage an object at `key`, anew or (`resume`) after what earlier blocks left there.
+        """Open a staged object at `key`: empty, or with `resume` continuing after the bytes of earlier blocks.
 
-        With `is_first` the caller believes that nothing is staged there. Then a store may look at the key as late as
-        bytes are to be kept, so that an object that waits in memory costs nothing but its commit. A store where bytes
-        that are staged then would have the `stamp` of earlier ones, or none, raises `ObjectBusyError` if something is
-        staged after all, and `ObjectNotFoundError` if the object `witness` is gone, which tells for how long anything
-        may be staged.
+        With `is_first` the caller expects that no bytes are staged at `key`. The store may then check the key only when
+        it has to store bytes, so that an object that fits in memory costs only its commit. If the store could not
+        distinguish the new bytes from earlier ones by their `stamp`, it raises `ObjectBusyError` if bytes are staged
+        after all, and `ObjectNotFoundError` if the object `witness` is gone. Bytes may be staged at `key` only while
+        `witness` exists.
 
-        Leaving the block, in whatever way, without `commit` or `discard` keeps the bytes written so far, across a
-        restart and for other replicas on the same store. Staged bytes are not promised to be readable at `key`,
-        nor to be hidden: stage only where nobody else reads. `resume` with nothing staged begins at 0.
+        Leaving the block without `commit` or `discard`, in any way, keeps the bytes written up to then. They survive a
+        restart and are available to other replicas on the same store. Staged bytes may or may not be readable at `key`,
+        so stage only where no other code reads. `resume` starts at 0 if nothing is staged.
 
         Raises:
             ObjectBusyError: another writer of this process or machine has the key open.
@@ -205,58 +209,59 @@ class BlobStorage(ABC):
 
     @abstractmethod
     async def staged_size(self, key: str) -> int:
-        """Return how many bytes are staged at `key`, 0 where nothing is; also while a writer has it open.
+        """Return the number of bytes staged at `key`, 0 if none; allowed while a writer has the key open.
 
-        What it tells is what a writer that resumes next would begin with. One or two requests.
+        The result is the size with which the next writer that resumes would start. One or two requests.
         """
 
     @abstractmethod
     async def stat(self, key: str) -> ObjectStat:
-        """Tell size and time of an object. One request.
+        """Return size and time of an object. One request.
 
         Raises:
-            ObjectNotFoundError: nothing is there (a mere prefix of other keys is nothing).
+            ObjectNotFoundError: there is no object at `key`, even if there are keys below it.
         """
 
     @abstractmethod
     def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        """Yield the names directly below `prefix`, objects and prefixes alike, ascending by code point.
+        """Yield the names directly below `prefix`, of objects and prefixes alike, ascending by code point.
 
         Only names greater than `after`. Empty for a missing prefix. One request per 1,000 names on object stores.
         """
 
     @abstractmethod
     def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        """Yield each path below `prefix` that directly holds a child whose name begins with `_`.
+        """Yield each path below `prefix` that directly contains a child whose name begins with `_`.
 
-        This is how repositories are found: `a/b` for the key `<prefix>/a/b/_layers/…`. Paths are relative to
-        `prefix`, ascending by code point as whole strings (`a`, `a-b`, `a.b`, `a/b`), only those greater than
-        `after`, each once. What lies below a `_…` child is not looked into. Costs about one request per 1,000
-        paths on object stores, and on folders the directories between `after` and where the caller stops.
+        Repositories are found this way: the key `<prefix>/a/b/_layers/…` yields `a/b`. Paths are relative to `prefix`,
+        unique, greater than `after`, and ascending by code point as whole strings (`a`, `a-b`, `a.b`, `a/b`). The
+        content of a `_…` child is not searched. Costs about one request per 1,000 paths on object stores. On folders it
+        costs the directories between `after` and the point where the caller stops.
         """
 
     @abstractmethod
     def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
-        """Yield every object below `prefix`, in no promised order, streamed in bounded memory.
+        """Yield every object below `prefix`, in no particular order, streamed in bounded memory.
 
-        Objects that come or go meanwhile may be seen or not. One request per 1,000 objects on object stores.
+        Objects that are added or removed during the walk may or may not be seen. One request per 1,000 objects on
+        object stores.
         """
 
     @abstractmethod
     def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
-        """Yield every object below `<prefix>/<path>/<directory>`, for each path that `list_marked` tells.
+        """Yield every object below `<prefix>/<path>/<directory>`, for each path that `list_marked` yields.
 
-        `directory` begins with `_`. What lies in one child of such a directory comes together, otherwise the order is
-        as little promised as that of `walk`. On object stores one request per 1,000 objects below `prefix`, and where
-        that is less, one for each path and one per 1,000 objects that are yielded.
+        `directory` begins with `_`. Objects within one child of such a directory are consecutive; otherwise the order
+        is unspecified, as for `walk`. On object stores this costs one request per 1,000 objects below `prefix`, or, if
+        that is less, one per path and one per 1,000 yielded objects.
         """
 
     @abstractmethod
     async def move(self, source: str, target: str) -> None:
-        """Give an object another key, replacing what was there; complete at `target` before gone from `source`.
+        """Rename an object, replacing an existing one; it is complete at `target` before it disappears from `source`.
 
         Raises:
-            ObjectNotFoundError: nothing is at `source`.
+            ObjectNotFoundError: there is no object at `source`.
         """
 
     @abstractmethod
@@ -264,44 +269,44 @@ class BlobStorage(ABC):
         """Remove these objects and nothing else. Idempotent. One request per 1,000 keys on object stores.
 
         Raises:
-            StorageUnavailableError: at least one could not be removed; others may be gone.
+            StorageUnavailableError: at least one object could not be removed; others may have been removed.
         """
 
     @abstractmethod
     async def delete_tree(self, *prefixes: str) -> None:
-        """Remove the objects at these prefixes and all below them, staged bytes included. Idempotent.
+        """Remove the objects at these prefixes and below them, including staged bytes. Idempotent.
 
-        Prefixes with one parent cost no more listings than the parent has pages, and their objects share the
-        requests that delete them. Where a tree does not vanish atomically, keys go in descending order, so that
-        `current/link` of a tag, which makes it listed and pullable, outlives what explains it.
+        Prefixes with a common parent share the listing of that parent and the delete requests. If a tree cannot be
+        removed atomically, keys are removed in descending order. So the `current/link` of a tag, which makes the tag
+        listed and pullable, is removed before the objects that belong to it.
         """
 
     @abstractmethod
     async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
-        """Remove empty folders at and below these prefixes, then those above them that are empty now, up to `below`.
+        """Remove empty folders at and below these prefixes, then folders above that became empty, up to `below`.
 
-        Never an object, nor `below` itself. Where there are no folders nothing is done, at no cost. Whoever writes at
-        the same moment succeeds.
+        Never removes an object, or `below` itself. Does nothing, without cost, if the store has no folders. Concurrent
+        writes succeed.
         """
 
     @abstractmethod
     async def drop_unfinished(
         self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
     ) -> Sequence[str]:
-        """Drop writes below `prefix` that were begun before `before`, never finished, and show in no listing.
+        """Discard writes below `prefix` that began before `before`, were never finished, and appear in no listing.
 
-        That is what a killed process may leave in an object store, which keeps the parts and asks to be paid for them.
-        Nothing where a store keeps no such thing, or cannot tell. Idempotent. One request per 1,000 of them, and one
-        for each that is dropped.
+        A killed process may leave such writes in an object store, which keeps their parts and charges for them. Does
+        nothing if the store has no such writes or cannot list them. Idempotent. One request per 1,000 of them, and one
+        per discarded write.
 
         Args:
-            prefix: where to look.
-            before: younger ones stay.
-            is_spared: tells of a key whether its write goes on.
-            dry_run: drop nothing, only tell.
+            prefix: the prefix to search.
+            before: younger writes are kept.
+            is_spared: whether the write at a key is still in progress.
+            dry_run: only report; discard nothing.
 
         Returns:
-            The keys, one for each that was dropped.
+            The key of each discarded write.
         """
 
     @abstractmethod
@@ -309,7 +314,7 @@ class BlobStorage(ABC):
         """Return a URL at which a client may `GET` the object for about 20 minutes, or None. No request."""
 
     async def check_space(self) -> None:  # noqa: B027 - most stores cannot tell, and do not override it
-        """Find out cheaply whether the store has room, where it can tell. No request.
+        """Check cheaply whether the store has free space, if it can tell. No request.
 
         Raises:
             StorageFullError: uploads fail until space is freed.
@@ -317,8 +322,8 @@ class BlobStorage(ABC):
 
     @abstractmethod
     async def check(self) -> None:
-        """Find out cheaply whether the store answers. At most one request.
+        """Check cheaply whether the store responds. At most one request.
 
         Raises:
-            StorageUnavailableError: it does not, or refuses us.
+            StorageUnavailableError: the store does not respond, or refuses access.
         """

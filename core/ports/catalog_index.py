@@ -1,6 +1,6 @@
-"""The port for the catalog's index: the sorted set of repository names.
+"""The port for the index of the catalog: the sorted set of repository names.
 
-An index never decides whether an image exists: storage does. Names are compared by code point everywhere.
+An index never decides whether an image exists; storage does. Names are compared by code point everywhere.
 """
 
 from abc import ABC, abstractmethod
@@ -13,57 +13,57 @@ from core.pagination import Page
 
 
 class CatalogIndex(ABC):
-    """A sorted set of repository names; one per process, safe for any number of tasks.
+    """A sorted set of repository names. One per process; safe for concurrent tasks.
 
-    Every method may raise `StorageUnavailableError`, or its child `CatalogLostError` when the whole set is lost;
-    nothing in their texts may tell a secret.
+    Every method may raise `StorageUnavailableError`, or its subclass `CatalogLostError` if the whole set is lost. Error
+    messages must not contain secrets.
     """
 
     name: str
     """The index's name in configuration, metrics and logs."""
 
     async def __aenter__(self) -> Self:
-        """Open what the adapter needs (pools, files)."""
+        """Open the resources of the adapter (pools, files)."""
         return self
 
     async def __aexit__(  # noqa: B027 - optional: memory has nothing to close
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it again."""
+        """Close the resources."""
 
     @abstractmethod
     async def add(self, name: RepositoryName) -> None:
-        """Have `name` in the set: paged when this returns. Idempotent. Called on every push of a manifest."""
+        """Add `name` to the set; pages contain it when this returns. Idempotent. Called on every push of a manifest."""
 
     @abstractmethod
     async def remove(self, name: RepositoryName) -> None:
-        """Have `name` out of the set. Idempotent. Called after the last manifest of a repository is deleted."""
+        """Remove `name` from the set. Idempotent. Called after the last manifest of a repository is deleted."""
 
     @abstractmethod
     async def page(self, *, after: str, limit: int) -> Page[RepositoryName]:
         """Return the first `limit` names strictly greater than `after`, ascending by code point.
 
-        `after` need not be a name that exists, nor a legal one; the empty text means from the start. A limit of 0
-        is an empty page that says nothing more follows. Never loads the whole set to return a page.
+        `after` need not exist or be valid; the empty text means from the start. A limit of 0 returns an empty page
+        without `has_more`. Never loads the whole set to return a page.
         """
 
     @abstractmethod
     async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
-        """Make the set exactly `names`, which come streamed, in any order, possibly more than once.
+        """Replace the set by exactly `names`, which are streamed, in any order, possibly with duplicates.
 
-        Readers see the old or the new set, never an empty or half-filled one; if `names` or the store fails, the
-        old set stays. A name added while this runs is not lost. Two processes may run it at once.
+        Readers see the old or the new set, never an empty or incomplete one. If `names` or the store fails, the old set
+        stays. A name that is added during the replacement is not lost. Two processes may run this concurrently.
         """
 
     @property
     @abstractmethod
     def is_derived(self) -> bool:
-        """Whether the index is read from storage each time, so that there is nothing to fill or to repair."""
+        """Whether the index is read from storage each time, so that it never has to be filled or repaired."""
 
     @abstractmethod
     async def check(self) -> None:
-        """Find out cheaply whether the index answers.
+        """Check cheaply whether the index responds.
 
         Raises:
-            StorageUnavailableError: it does not.
+            StorageUnavailableError: the index does not respond.
         """

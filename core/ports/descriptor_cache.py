@@ -1,8 +1,8 @@
-"""The port for the cache of blob descriptors: what was lately proven to be in a repository.
+"""The port for the cache of blob descriptors: blobs that were recently verified to be in a repository.
 
-It saves the requests of "does the repository have this blob" while an image is pushed or pulled. What it tells may be
-out of date for as long as it keeps entries, so adapters forget them after a time that is short beside the grace time
-of garbage collection; a failing cache is a miss, never an error.
+The cache saves the requests that check whether a repository has a blob during a push or pull. Entries may be outdated
+until they expire, so their time to live is short compared with the grace period of garbage collection. A failing cache
+is a miss, never an error.
 """
 
 from abc import ABC, abstractmethod
@@ -14,32 +14,32 @@ from core.names import RepositoryName
 
 
 class DescriptorCache(ABC):
-    """Remembers sizes of linked blobs; one per process, safe for any number of tasks. No method raises."""
+    """Cache of the sizes of linked blobs. One per process; safe for concurrent tasks. No method raises."""
 
     name: str
     """The cache's name in configuration, metrics and logs."""
 
     async def __aenter__(self) -> Self:
-        """Open what the adapter needs (pools)."""
+        """Open the resources of the adapter (pools)."""
         return self
 
     async def __aexit__(  # noqa: B027 - optional: memory has nothing to close
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it again."""
+        """Close the resources."""
 
     @abstractmethod
     async def get(self, name: RepositoryName, digest: Digest) -> int | None:
-        """Return the size in bytes of a blob that `name` linked under its own digest lately, or None."""
+        """Return the size in bytes of a blob that `name` recently linked under its own digest, or None."""
 
     @abstractmethod
     async def put(self, name: RepositoryName, digest: Digest, size: int) -> None:
-        """Remember that link and data of a blob were just written or seen in storage."""
+        """Record that link and data of a blob were just written or found in storage."""
 
     @abstractmethod
     async def forget(self, name: RepositoryName, digest: Digest) -> None:
-        """Forget a blob of this repository. Idempotent."""
+        """Remove a blob of this repository from the cache. Idempotent."""
 
     @abstractmethod
     async def forget_everywhere(self, digest: Digest) -> None:
-        """Forget a blob of every repository, since garbage collection is about to take it. Idempotent."""
+        """Remove a blob from the cache for every repository, before garbage collection deletes it. Idempotent."""

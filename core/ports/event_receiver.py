@@ -1,4 +1,4 @@
-"""The port for one receiver of events, on the other side of a network."""
+"""The port for one receiver of events, reached over a network."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -6,27 +6,27 @@ from typing import Self
 
 
 class ReceiverUnavailableError(Exception):
-    """No answer came; the message says why, in a line without secrets."""
+    """The receiver did not respond. The message gives the reason in one line, without secrets."""
 
 
 class EventReceiver(ABC):
-    """Takes in events; one per endpoint and process, opened and closed as a context manager."""
+    """Sends events to a receiver. One per endpoint and process, opened as a context manager."""
 
     async def __aenter__(self) -> Self:
-        """Open what the adapter needs."""
+        """Open the resources of the adapter."""
         return self
 
     async def __aexit__(  # noqa: B027 - optional
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it again."""
+        """Close the resources."""
 
     @abstractmethod
     async def post(self, body: bytes) -> int:
-        """Send an envelope, wait a bounded time for the answer, and return its status.
+        """Send an envelope, wait a bounded time for the response, and return its status.
 
-        Safe for any number of tasks. May be called again with the same body: receivers tell repeats by event ids.
+        Safe for concurrent tasks. The same body may be sent again: receivers recognise duplicates by event ids.
 
         Raises:
-            ReceiverUnavailableError: there was no answer.
+            ReceiverUnavailableError: there was no response.
         """

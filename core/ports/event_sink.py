@@ -1,4 +1,4 @@
-"""The port for where events go: whoever changes something tells it here, after it is done."""
+"""The port for publishing events, called after a change is complete."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,33 +9,34 @@ from core.typing import override
 
 
 class EventSink(ABC):
-    """Takes in what happened; one per process, safe for any number of tasks."""
+    """Destination of events. One per process; safe for concurrent tasks."""
 
     @abstractmethod
     def wants(self, action: EventAction, media_type: str = "") -> bool:
-        """Whether anybody would be told of this. Costs nothing, so ask before looking anything up for an event."""
+        """Whether any endpoint wants such an event. Free of cost; call before preparing an event."""
 
     @property
     @abstractmethod
     def wants_references(self) -> bool:
-        """Whether events shall list what a manifest refers to."""
+        """Whether events must list the references of a manifest."""
 
     @abstractmethod
     async def emit(self, occurrences: Sequence[Occurrence], origin: Origin) -> None:
-        """Tell what happened, in this order. What nobody wants costs nothing.
+        """Publish these events, in this order. Events that no endpoint wants cost nothing.
 
-        Pushes, mounts and deletes are durably recorded, and will be delivered at least once, when this returns: tell
-        them before the request is answered. Pulls are taken into a bounded memory and recorded within a second or so;
-        a kill in between loses them, and this returns at once.
+        When this returns, pushes, mounts and deletes are durably recorded and will be delivered at least once; publish
+        them before answering the request. Pulls are buffered in bounded memory and recorded within about a second; this
+        returns at once, and a kill in between loses them.
 
         Raises:
-            StorageUnavailableError: pushes, mounts or deletes could not be recorded, and the operator wants them
-                refused then. What happened has happened; asked for once more, it is told once more.
+            StorageUnavailableError: pushes, mounts or deletes could not be recorded, and the operator configured that
+                they are refused then. The change itself stands; if the request is repeated, its event is published
+                again.
         """
 
 
 class NoEvents(EventSink):
-    """Nobody is told anything."""
+    """Event sink that discards all events."""
 
     @override
     def wants(self, action: EventAction, media_type: str = "") -> bool:
@@ -52,4 +53,4 @@ class NoEvents(EventSink):
 
 
 NO_EVENTS: Final = NoEvents()
-"""Where nobody is told anything."""
+"""The shared instance of `NoEvents`."""

@@ -1,7 +1,7 @@
 """The port for an OCI image layout: a folder or an archive with files of fixed names (OCI image-spec 1.1).
 
-What the files mean is `core.transfer.layout_index`'s; an adapter keeps bytes under paths and nothing else. A *path* is
-`oci-layout`, `index.json`, or `blobs/<alg>/<hex>`; no other one is ever asked for.
+`core.transfer.layout_index` interprets the files; an adapter only stores bytes under paths. A *path* is `oci-layout`,
+`index.json`, or `blobs/<alg>/<hex>`; no other path is used.
 """
 
 from abc import ABC, abstractmethod
@@ -14,58 +14,57 @@ from core.ports.blob_storage import BlobReader
 
 
 class ImageLayout(ABC):
-    """A layout that is read; used by one task at a time, opened as a context manager.
+    """A layout opened for reading, as a context manager; used by one task at a time.
 
-    Where it comes from is not trusted: neither a path that leads out of it, nor a link, nor a device is followed, and
-    sizes are those of bytes that are really there. Opening raises `ImageLayoutError` for what is no layout at all.
+    The source is not trusted. Paths that lead outside, links and devices are not followed, and sizes are those of the
+    bytes actually present. Opening raises `ImageLayoutError` if the source is not a layout.
     """
 
     async def __aenter__(self) -> Self:
-        """Open it."""
+        """Open the layout."""
         return self
 
     async def __aexit__(  # noqa: B027 - optional: some have nothing to close
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it again."""
+        """Close the layout."""
 
     @abstractmethod
     async def read(self, path: str, *, limit: int) -> bytes:
-        """Return a small file whole.
+        """Return the whole content of a small file.
 
         Raises:
-            ObjectNotFoundError: there is none.
-            ObjectTooLargeError: it has more than `limit` bytes.
-            ImageLayoutError: it cannot be read, or is none of this layout.
+            ObjectNotFoundError: there is no file at `path`.
+            ObjectTooLargeError: the file has more than `limit` bytes.
+            ImageLayoutError: the file cannot be read, or is not a regular file of this layout.
         """
 
     @abstractmethod
     def open(self, path: str) -> AbstractAsyncContextManager[BlobReader]:
-        """Open a file for streaming; fails on entering the block.
+        """Open a file for streaming; errors are raised on entering the block.
 
         Raises:
-            ObjectNotFoundError: there is none.
-            ImageLayoutError: it cannot be read, or is none of this layout.
+            ObjectNotFoundError: there is no file at `path`.
+            ImageLayoutError: the file cannot be read, or is not a regular file of this layout.
         """
 
 
 class ImageLayoutWriter(ImageLayout):
-    """A layout that is written; what was there before can be read, what this writer added need not be.
+    """A layout opened for writing. Existing content is readable; content added by this writer may not be.
 
-    Leaving the block without `finish` leaves an archive as if nothing had been written, and a folder with the index
-    that it had.
+    Leaving the block without `finish` leaves an archive unchanged, and a folder with its previous index.
     """
 
     @abstractmethod
     async def add(self, path: str, size: int, pieces: AsyncIterable[bytes]) -> None:
-        """Write a file of exactly `size` bytes, replacing what was there; each path once.
+        """Write a file of exactly `size` bytes, replacing an existing one; at most once per path.
 
-        If `pieces` raises, no file of this path is new, and the writer may not be used any more.
+        If `pieces` raises, no file is added at this path, and the writer must not be used any more.
 
         Raises:
-            ImageLayoutError: the disk failed or is full, or there were more or fewer bytes.
+            ImageLayoutError: the disk failed or is full, or the number of bytes differs from `size`.
         """
 
     @abstractmethod
     async def finish(self) -> None:
-        """Make all that was added durable; an archive appears under its name only now."""
+        """Make all added files durable; an archive appears under its name only now."""

@@ -1,8 +1,8 @@
-"""The port for metrics: numbers about the running registry that a monitoring system collects.
+"""The port for metrics: measurements of the running registry that a monitoring system collects.
 
-Whoever counts something makes an instrument once, keeps it, and calls it. Names, units and suffixes follow
-Prometheus: seconds and bytes, `_total` for what only grows. Labels take few values, known beforehand (routes,
-methods, drivers): never the name of a repository, a path, or anything else that a client chooses.
+Code that counts something creates an instrument once, keeps it, and calls it. Names, units and suffixes follow
+Prometheus: seconds and bytes, `_total` for counters. Labels take few values that are known in advance (routes, methods,
+drivers): never a repository name, a path, or any other value chosen by a client.
 """
 
 from abc import ABC, abstractmethod
@@ -15,16 +15,18 @@ class Instrument(Protocol):
     """One metric of this process."""
 
     def __call__(self, value: float, *labels: str) -> None:
-        """Take in a value, in memory, without waiting: added by counters, shown by gauges, sorted in by histograms.
+        """Record a value, in memory, without blocking.
+
+        A counter adds the value, a gauge is set to it, and a histogram counts it in a bucket.
 
         Args:
-            value: in the unit that ends the metric's name.
-            labels: one text for each label, in the order in which they were declared.
+            value: in the unit at the end of the metric's name.
+            labels: one text per label, in the order of their declaration.
         """
 
 
 class Merge(Enum):
-    """What the gauges of several processes are together. A process that has ended does not count."""
+    """How the gauges of several processes are combined. Processes that have ended do not count."""
 
     SUM = "sum"
     LARGEST = "max"
@@ -32,28 +34,28 @@ class Merge(Enum):
 
 
 class Metrics(ABC):
-    """Makes instruments; one per process, whose numbers are read together with those of its sister processes.
+    """Creates instruments. One per process; the metrics of all sibling processes are read together.
 
-    What counters and histograms took in stays when the process dies, so that they never fall while the server runs.
+    The values of counters and histograms outlive their process, so that they never decrease while the server runs.
     """
 
     @abstractmethod
     def counter(self, name: str, description: str, labels: Sequence[str] = ()) -> Instrument:
-        """Make what only grows; `name` ends in `_total`."""
+        """Create a counter; `name` ends in `_total`."""
 
     @abstractmethod
     def gauge(self, name: str, description: str, labels: Sequence[str] = (), *, merge: Merge = Merge.SUM) -> Instrument:
-        """Make what goes up and down."""
+        """Create a gauge."""
 
     @abstractmethod
     def histogram(
         self, name: str, description: str, labels: Sequence[str] = (), *, buckets: Sequence[float]
     ) -> Instrument:
-        """Make what shows how values are spread; `buckets` are upper bounds, ascending."""
+        """Create a histogram; `buckets` are upper bounds, ascending."""
 
     @abstractmethod
     def render(self, accept: str) -> tuple[bytes, str]:
-        """Return the numbers of all processes in the format that the `Accept` header asks for, and its media type.
+        """Return the metrics of all processes in the format requested by the `Accept` header, and its media type.
 
         Blocks for some milliseconds per process.
         """

@@ -1,39 +1,39 @@
-"""The port for traces: what a request did, and when, as a part of what its client did."""
+"""The port for tracing: spans of requests and storage operations, connected to the client's trace."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 SetStatus = Callable[[int], None]
-"""Takes the status of the answer."""
+"""Sets the HTTP status of the response."""
 StorageObserver = Callable[[str, float, type[BaseException] | None], None]
-"""Takes an operation that has just ended: its name, its seconds, and what ended it."""
+"""Called after a storage operation with its name, its duration in seconds, and the error type if it failed."""
 
 
 class Tracer(ABC):
-    """Records spans; one per process, made after the fork, closed with the process. No method raises."""
+    """Records spans. One per process, created after the fork, closed with the process. No method raises."""
 
     @abstractmethod
     def request(
         self, name: str, headers: Mapping[str, str], attributes: Mapping[str, str]
     ) -> AbstractContextManager[SetStatus]:
-        """Record what happens inside the block as one span; what the same task does in it becomes its children.
+        """Record the block as one span; spans that the same task starts inside the block become its children.
 
         Args:
-            name: method and route; few values, no name of a repository.
-            headers: of the request; a `traceparent` in them (W3C Trace Context) is the parent.
-            attributes: what else to tell, under OpenTelemetry's names.
+            name: method and route; few values, without repository names.
+            headers: the request headers; a `traceparent` header (W3C Trace Context) gives the parent.
+            attributes: further attributes, with OpenTelemetry's names.
         """
 
     @property
     @abstractmethod
     def trace_id(self) -> str:
-        """The id of the trace that the running task's span belongs to, as 32 hexadecimal digits; empty outside."""
+        """The trace id of the current task's span, as 32 hexadecimal digits; empty outside a span."""
 
     @abstractmethod
     def storage_observer(self, driver: str) -> StorageObserver:
-        """Return what an instrumented storage is to call after each operation, inside of requests or not."""
+        """Return a callback that an instrumented storage calls after each operation, inside or outside of requests."""
 
     @abstractmethod
     def close(self) -> None:
-        """Send what is waiting, for some seconds at most. Blocks."""
+        """Send buffered spans, for some seconds at most. Blocks."""
