@@ -1,1 +1,1 @@
-"""What a registry does, one service per resource of the specification; `core.registry` joins them."""
+"""Operations of the registry, one service per resource of the specification; `core.registry` combines them."""

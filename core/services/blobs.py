@@ -1,4 +1,4 @@
-"""Blobs as a repository sees them: only those that it links."""
+"""Blobs of a repository: only blobs that the repository links are visible."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,13 +23,13 @@ class BlobService:
     """Reads, mounts and unlinks blobs; one per process.
 
     Args:
-        storage: where blobs are.
-        links: likewise.
-        cache: what pulls believe; it may tell what others proved.
-        guard: keeps apart from collection, and knows what this process proved.
-        trash: is told of links that are removed.
-        damage: knows which data is damaged.
-        immutable_images: refuse the removal of what they need.
+        storage: the store.
+        links: the links of the store.
+        cache: used for pulls; may contain entries of other processes.
+        guard: protects content from garbage collection, and caches the blobs that this process verified.
+        trash: records removed links.
+        damage: the known damage.
+        immutable_images: refuses the removal of content that immutable tags require.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class BlobService:
         self._immutable_images = immutable_images
 
     async def stat(self, name: RepositoryName, digest: Digest) -> Descriptor:
-        """Describe a blob. Two storage requests, or none for one that was proven to be there lately.
+        """Return the descriptor of a blob. Two storage requests, or none if the blob was recently verified.
 
-        Link and data are both looked at, since one may be there without the other.
+        Both link and data are checked, since either can exist without the other.
 
         Raises:
-            BlobUnknownError: the repository does not link it, or its data is gone.
-            ContentDamagedError: its data is known to be damaged.
+            BlobUnknownError: the repository does not link the blob, or its data is gone.
+            ContentDamagedError: the data is known to be damaged.
         """
         await self._guard.rely_on(digest)
         size = None if self._damage.is_suspected(digest) else await self._guard.recall(name, digest)
@@ -79,12 +79,14 @@ class BlobService:
     async def open(
         self, name: RepositoryName, digest: Digest, *, offset: int = 0, length: int | None = None
     ) -> AsyncIterator[BlobReader]:
-        """Open a blob for reading from `offset` on, at most `length` bytes. Two storage requests.
+        """Open a blob for reading `length` bytes at most, starting at `offset`. Two storage requests.
+
+        All errors are raised on entering the block, except that damage may be detected just before the last chunk.
 
         Raises:
-            BlobUnknownError: on entering the block: not linked, or its data is gone.
-            RangeInvalidError: on entering the block: `offset` lies beyond the end.
-            ContentDamagedError: on entering the block, or before the last piece: its data is damaged.
+            BlobUnknownError: the repository does not link the blob, or its data is gone.
+            RangeInvalidError: `offset` is beyond the end.
+            ContentDamagedError: the data is damaged.
         """
         self._guard.touch(digest)
         target, size = await self._target(name, digest)
@@ -94,12 +96,12 @@ class BlobService:
     async def open_parts(
         self, name: RepositoryName, digest: Digest, parts: Sequence[tuple[int, int]]
     ) -> AsyncGenerator[BlobReader, None]:
-        """Yield a reader for each part (offset, length), open until the next one. One storage request each, and one.
+        """Yield a reader for each part (offset, length), open until the next one. One request per part plus one.
 
         Raises:
-            BlobUnknownError: not linked, or its data is gone.
-            RangeInvalidError: an offset lies beyond the end.
-            ContentDamagedError: its data is known to be damaged.
+            BlobUnknownError: the repository does not link the blob, or its data is gone.
+            RangeInvalidError: an offset is beyond the end.
+            ContentDamagedError: the data is known to be damaged.
         """
         self._guard.touch(digest)
         target, size = await self._target(name, digest)
@@ -108,12 +110,12 @@ class BlobService:
                 yield reader
 
     async def redirect_url(self, name: RepositoryName, digest: Digest) -> str | None:
-        """Return a URL in the store at which a client may `GET` the blob, or None where the store has none.
+        """Return a URL in the store at which a client may `GET` the blob, or None if the store has none.
 
-        None also for a blob whose data is known to be damaged: then `open` decides.
+        Also None for a blob that is suspected of damage; `open` then checks it.
 
         Raises:
-            BlobUnknownError: the repository does not link it.
+            BlobUnknownError: the repository does not link the blob.
         """
         target, _ = await self._target(name, digest)
         if self._damage.is_suspected(target):
@@ -121,9 +123,10 @@ class BlobService:
         return await self._storage.redirect_url(layout.blob_data(target), method="GET")
 
     async def mount(self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None) -> Descriptor | None:
-        """Link a blob that `source`, or any repository where it is None, holds already.
+        """Link a blob that `source` links, or, if `source` is None, any blob in the store.
 
-        Idempotent. Returns the blob, which the client then need not send (end-11), or None if it did not work.
+        Idempotent. Returns the descriptor of the blob, which the client then need not send (end-11), or None if the
+        mount failed.
         """
         ticket = await self._guard.ticket()
         target = digest if source is None else await self._links.read(layout.layer_link(source, digest))
@@ -146,11 +149,12 @@ class BlobService:
     async def unlink(self, name: RepositoryName, digest: Digest, *, by: str = "") -> None:
         """Remove the repository's link; the data stays for other repositories and for garbage collection.
 
-        It is recorded in the trash first, with who asks (`by`), for one storage request more.
+        The removal is first recorded in the trash with the requesting user (`by`), which costs one more storage
+        request.
 
         Raises:
-            BlobUnknownError: the repository does not link it.
-            DeniedError: an immutable tag needs it.
+            BlobUnknownError: the repository does not link the blob.
+            DeniedError: an immutable tag requires the blob.
         """
         await self._cache.forget(name, digest)
         target = await self._linked(name, digest)
@@ -159,12 +163,12 @@ class BlobService:
         await self._trash.record(self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by), links=[link])
         await self._links.delete(link.key)
         try:
-            # Once more, for a push of an immutable tag that came in between.
+            # Check again: an immutable tag may have been pushed in between.
             await self._immutable_images.require_unneeded(name, digest)
         except DeniedError:
             await self._links.write(link.key, target)
             raise
-        # Again, for a request that looked while the link was still there.
+        # Again, for a request that cached the blob while the link still existed.
         await self._cache.forget(name, digest)
 
     @asynccontextmanager
@@ -181,17 +185,17 @@ class BlobService:
             yield reader
 
     async def _target(self, name: RepositoryName, digest: Digest) -> tuple[Digest, int | None]:
-        """Return what to read: as a cache has it, which may be wrong, for then there is nothing to read.
+        """Return the digest to read, and the size if it is cached.
 
-        Beside it stands the size, where the cache has it.
+        The cache may be outdated. This is harmless, because a removed blob has no data to read.
         """
         if (size := await self._cache.get(name, digest)) is not None:
             return digest, size
         return await self._linked(name, digest), None
 
     async def _linked(self, name: RepositoryName, digest: Digest) -> Digest:
-        """Return what storage says: whoever is told that a blob is there may rely on it and not send it again."""
-        # Distribution stores a sha512 push under sha256 and links the one digest to the other.
+        """Return the target of a link, from storage: a client that learns that a blob exists does not send it again."""
+        # Distribution stores a blob pushed by sha512 under its sha256, and links the sha512 digest to the sha256 one.
         target = await self._links.read(layout.layer_link(name, digest))
         if target is None:
             raise BlobUnknownError("blob unknown to registry", detail=digest)

@@ -1,8 +1,7 @@
-"""The catalog: which repositories there are, paged from an index that may fail without failing a push.
+"""The catalog: repository names, paged from an index whose failure does not fail a push.
 
-Storage decides whether a repository exists; the index only remembers names. What it misses while it is
-away is remembered here and written later; what is forgotten even so, a rebuild from storage repairs
-(docs/adr/0003).
+Storage decides whether a repository exists; the index only stores names. Changes that the index misses during an outage
+are kept in memory and written later. A rebuild from storage repairs changes that are lost even so (docs/adr/0003).
 """
 
 import asyncio
@@ -30,18 +29,18 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 PAGE_SIZE_DEFAULT: Final = 100
 PENDING_MAX: Final = 100_000
-"""How many missed changes are remembered, about 20 MB of names; what is beyond, a rebuild finds."""
+"""Maximum number of missed changes kept in memory, about 20 MB of names; a rebuild finds any others."""
 _BATCH_NAMES: Final = 256
 _INDEX_PAGE: Final = 1000
 
 
 class CatalogService:
-    """Pages of repository names, and the index's upkeep; one per process, belongs to one event loop.
+    """Pages of repository names, and the maintenance of the index. One per process; belongs to one event loop.
 
     Args:
-        index: where the names are remembered.
-        storage: what decides whether a repository has a manifest.
-        page_size_max: the largest page that a client may ask for.
+        index: the index of names.
+        storage: decides whether a repository holds a manifest.
+        page_size_max: the largest page that a client may request.
     """
 
     def __init__(self, index: CatalogIndex, *, storage: BlobStorage, page_size_max: int = 1000) -> None:
@@ -57,40 +56,40 @@ class CatalogService:
 
     @property
     def is_derived(self) -> bool:
-        """Whether the index is read from storage each time, so that there is nothing to fill or to repair."""
+        """Whether the index is read from storage each time, so that it never has to be filled or repaired."""
         return self._index.is_derived
 
     @property
     def pending(self) -> int:
-        """How many names the index still has to be told of."""
+        """Number of names whose change is not yet written to the index."""
         return len(self._pending)
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the index, in a few words; empty when nothing is."""
+        """A short description of the index's problem; empty if there is none."""
         if self._is_away:
             return "the index does not answer"
         return "the index is being filled" if self._is_lost or not self._is_filled else ""
 
     @property
     def forgotten(self) -> int:
-        """How many changes since the last rebuild came when no more could be remembered."""
+        """Number of changes since the last rebuild that were dropped because too many were pending."""
         return self._forgotten
 
     async def page(
         self, n: int | None, last: str | None, *, sees: Callable[[RepositoryName], bool] | None = None
     ) -> Page[RepositoryName]:
-        """Return the first `n` names after `last`, which may be any text; 100 unless told, 0 is an empty page.
+        """Return the first `n` names after `last`, which may be any text. The default is 100; 0 returns an empty page.
 
-        Names that `sees`, if given, refuses are as if they were not there: pages are full all the same, and whether
-        more follow is told of the others only. Then the index is read on until the page is full, 1,000 names a request.
+        Names for which `sees` returns false are treated as absent. Pages are full nevertheless, and `has_more`
+        considers visible names only. To fill a page, the index is read further, 1,000 names per request.
 
-        What the index missed is written first, so that no page is short of a push that was answered; an index that
-        lost its names has no pages until `catch_up` filled it again.
+        Pending changes are written first, so that a page includes every push that was answered. An index that lost its
+        names has no pages until `catch_up` has filled it.
 
         Raises:
             PaginationInvalidError: `n` is negative or beyond the maximum (as distribution since 2.8).
-            StorageUnavailableError: the index does not answer.
+            StorageUnavailableError: the index does not respond.
         """
         limit = min(PAGE_SIZE_DEFAULT, self._page_size_max) if n is None else n
         if not 0 <= limit <= self._page_size_max:
@@ -113,38 +112,37 @@ class CatalogService:
         if sees is None:
             return page
         visible = [name for name in page.items if sees(name)]
-        # One more than asked for tells whether anything visible follows.
+        # One name more than requested shows whether another visible name follows.
         while page.has_more and len(visible) <= limit:
             page = await self._index.page(after=page.items[-1], limit=_INDEX_PAGE)
             visible += [name for name in page.items if sees(name)]
         return Page(items=visible[:limit], has_more=len(visible) > limit)
 
     async def record_push(self, name: RepositoryName) -> None:
-        """Have a repository in the catalog; to be called when its manifest is durable.
+        """Add a repository to the catalog; called when its manifest is durable.
 
-        Never fails for the index's sake: what it misses is written by `flush_pending`.
+        Does not fail if the index does: `flush_pending` writes the change later.
         """
         if not self.is_derived:
             await self._record(name, has_manifest=True)
 
     async def record_removal(self, name: RepositoryName) -> None:
-        """Have a repository out of the catalog if it holds no manifest any more; called after deleting one.
+        """Remove a repository from the catalog if it holds no manifest; called after one was deleted.
 
-        Never fails for the index's or storage's sake. A push at the same moment wins, whoever writes
-        first: after the name is out, storage is looked at once more. Costs one request to storage, two
-        when it was the last.
+        Does not fail if the index or storage does. A concurrent push wins in any order of the writes, because storage
+        is checked again after the name was removed. Costs one storage request, or two if the manifest was the last.
         """
         if not self.is_derived:
             await self._record(name, has_manifest=False)
 
     async def catch_up(self, *, fills: bool = True) -> bool:
-        """Fill the index if that was not done yet or it was lost, write what it missed, and return whether all is done.
+        """Fill the index if it is empty or lost, write pending changes, and return whether all of this succeeded.
 
-        To be called at start and from time to time; an outage, of storage too, and its end are logged once.
+        Called at start and periodically. An outage of the index or storage, and its end, are logged once.
 
         Args:
-            fills: False where another process fills it first; an outage at start and a loss are repaired by each
-                process that noticed.
+            fills: False if another process fills the index first. An outage at start and a loss are repaired by each
+                process that noticed them.
         """
         try:
             if self._is_lost or (fills and not self._is_filled):
@@ -154,7 +152,7 @@ class CatalogService:
                 self._is_filled = True
             await self.flush_pending()
         except StorageError as error:
-            # One that was not there at start has the names of who knows when, if any.
+            # An index that was unavailable at start holds outdated names, or none.
             self._is_lost = self._is_lost or not self._is_filled
             self._say_away(error)
             return False
@@ -162,10 +160,10 @@ class CatalogService:
         return True
 
     async def flush_pending(self) -> int:
-        """Tell the index what it missed, and return of how many names; nothing pending costs nothing.
+        """Write pending changes to the index; return the number of names. Free of cost if there are none.
 
         Raises:
-            StorageUnavailableError: the index is still away; what was not written stays pending.
+            StorageUnavailableError: the index is still unavailable; unwritten changes stay pending.
         """
         written = await self._write_pending()
         if self._forgotten:
@@ -173,11 +171,10 @@ class CatalogService:
         return written
 
     async def rebuild(self) -> int:
-        """Make the index's set the repositories that hold a manifest, and return how many those are.
+        """Replace the names in the index by the repositories that hold a manifest; return their number.
 
-        Serving goes on: readers see the old or the new set, and pushes meanwhile are kept. Costs a
-        listing of all repositories and one request for each, 16 at a time. A derived index has nothing to
-        rebuild: 0, at no cost.
+        Serving continues: readers see the old or the new set, and concurrent pushes are kept. Costs a listing of all
+        repositories and one request for each, 16 at a time. For a derived index, returns 0 without any request.
 
         Raises:
             StorageUnavailableError: storage or the index failed; the old set stays.
@@ -207,17 +204,17 @@ class CatalogService:
     async def _write_pending(self) -> int:
         if not self._pending:
             return 0
-        # One at a time: a write that was overtaken by another task's would undo a newer change.
+        # One task at a time: a write that is overtaken by another task's write would undo a newer change.
         async with self._writing_pending:
             return await self._write_each_pending()
 
     async def _write_each_pending(self) -> int:
         written = 0
         for name in list(self._pending):
-            # Asked for here: it may have changed while the names before it were written.
+            # Read here: the value may have changed while earlier names were written.
             has_manifest = self._pending[name]
             await self._write(name, has_manifest=has_manifest)
-            # A newer change of this name, noted meanwhile, stays for the next round.
+            # A newer change of this name stays pending for the next pass.
             if self._pending.get(name) == has_manifest:
                 del self._pending[name]
                 written += 1
@@ -225,11 +222,11 @@ class CatalogService:
 
     async def _record(self, name: RepositoryName, *, has_manifest: bool) -> None:
         if self._is_lost:
-            # Written now, it would be the only name of an index that looks whole.
+            # Writing now would make this the only name of an index that looks complete.
             self._remember(name, has_manifest=has_manifest)
             return
         if name in self._pending:
-            # An older change is still to be written, perhaps right now; this one must not overtake it.
+            # An older change is still pending, perhaps being written; this change must not overtake it.
             self._pending[name] = has_manifest
             return
         try:
@@ -238,7 +235,7 @@ class CatalogService:
             self._remember(name, has_manifest=has_manifest)
             self._say_away(error)
         except BaseException:
-            # Cancelled half-way, so nobody knows whether the index has it.
+            # Cancelled during the write, so it is unknown whether the index has the change.
             self._remember(name, has_manifest=has_manifest)
             raise
 
@@ -253,7 +250,7 @@ class CatalogService:
         if await self._has_manifest(name):
             return
         await self._index.remove(name)
-        # A push may have come in between: its manifest, then its name, which we have just removed.
+        # A push may have stored its manifest and its name in between; the name is what was just removed.
         if await self._has_manifest(name):
             await self._index.add(name)
 
@@ -279,7 +276,7 @@ class CatalogService:
             _LOGGER.info("catalog index answers again", extra={"index": self._index.name, "pending": self.pending})
 
     async def _repositories(self) -> AsyncGenerator[RepositoryName, None]:
-        """Yield the repositories of storage that hold a manifest."""
+        """Yield the repositories in storage that hold a manifest."""
         batch: list[RepositoryName] = []
         async with closing(self._storage.list_marked(layout.REPOSITORIES)) as paths:
             async for path in paths:
@@ -294,10 +291,10 @@ class CatalogService:
             yield each
 
     async def _indexed_behind(self, seen: AbstractSet[RepositoryName]) -> AsyncGenerator[RepositoryName, None]:
-        """Yield names that the index has and the scan did not see, if they hold a manifest by now.
+        """Yield names in the index that the scan did not see, if their repositories hold a manifest now.
 
-        Such a name was a ghost and is pushed while the scan is elsewhere. Another replica's index adds nothing
-        then, because the name is there, so nothing else tells that it must not be dropped.
+        The index may contain the name of a repository without manifests. If that repository is pushed to after the scan
+        has passed it, the push changes nothing in the index, since the name is there. Only this check keeps the name.
         """
         after, has_more = "", True
         while has_more:
@@ -311,9 +308,9 @@ class CatalogService:
         return [name for name, has_manifest in zip(names, checks, strict=True) if has_manifest]
 
     async def _has_manifest(self, name: RepositoryName) -> bool:
-        """Tell whether a repository holds a manifest; one request to storage."""
+        """Return whether a repository holds a manifest; one request to storage."""
         async with closing(self._storage.walk(layout.revisions(name))) as objects:
-            # Folders of deleted manifests and signatures of schema 1 may be left; only a link counts.
+            # Folders of deleted manifests and schema 1 signatures may remain; only a link counts.
             async for key, _ in objects:
                 if key.endswith("/link") and "/signatures/" not in key:
                     return True
@@ -321,7 +318,7 @@ class CatalogService:
 
 
 def _as_name(path: str) -> RepositoryName | None:
-    """Return a path as a name, or None for somebody else's folder, which no request could ask for."""
+    """Parse a path as a name; return None for another program's folder, which no request can name."""
     try:
         return RepositoryName(path)
     except NameInvalidError:

@@ -41,38 +41,38 @@ from core.trash_entry import RemovedLink, TrashKind
 T = TypeVar("T")
 
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
-"""What a push may bring (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
+"""Maximum size of a pushed manifest (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
 _STORED_BYTES_MAX: Final = 16 * 1024 * 1024
-"""What is read back: old registries had no limit."""
+"""Maximum size of a stored manifest; old registries had no limit for pushes."""
 _INLINE_BYTES_MAX: Final = 64 * 1024
-"""A larger manifest is parsed and hashed in a thread: 4 MiB would stop the event loop for a tenth of a second."""
+"""A larger manifest is parsed and hashed in a thread: 4 MiB would block the event loop for a tenth of a second."""
 _LARGE_AT_ONCE: Final = 2
-"""How many large manifests are parsed at once: each takes about ten times its size of memory."""
+"""Maximum number of large manifests parsed concurrently; each needs about ten times its size in memory."""
 _MISSING_MAX: Final = 100
-"""How many missing blobs and manifests a refused push is answered with."""
+"""Maximum number of missing blobs and manifests listed in the error for a push."""
 _CHECKED_AT_ONCE: Final = 500
-"""After so many references the check ends if `_MISSING_MAX` are missing."""
+"""After this many references the check ends, if `_MISSING_MAX` are missing."""
 _DELETES_OUTLIVED: Final = 5
-"""How many deletes that meet it one after the other a push writes its tag anew for."""
+"""Number of times that a push writes its tag again because a delete removed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestPolicy:
-    """What a manifest may refer to."""
+    """Rules for the content that a manifest may refer to, and for its tags."""
 
     requires_blobs: bool = True
-    """Whether config and layers must be in the repository."""
+    """Whether the repository must hold config and layers."""
     requires_child: Callable[[Descriptor], bool] = lambda _child: True
-    """Whether this entry of an index must be in the repository."""
+    """Whether the repository must hold this entry of an index."""
     allows_url: Callable[[str], bool] = lambda _url: False
-    """Whether a layer may be fetched from elsewhere, from this URL."""
+    """Whether a layer may be stored elsewhere, at this URL."""
     keeps_tag: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
-    """Whether this tag stays with the manifest that it first pointed at."""
+    """Whether this tag is immutable, so that it keeps the first manifest it pointed at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushedManifest:
-    """What a push is answered with."""
+    """The result of a push."""
 
     digest: Digest
     media_type: str
@@ -82,13 +82,13 @@ class PushedManifest:
 
 @dataclass(frozen=True, slots=True)
 class _Needed:
-    """Something that a manifest needs in its repository."""
+    """Content that a manifest requires in its repository."""
 
     name: RepositoryName
     need: Need
     is_blob: bool = False
     may_be_manifest: bool = False
-    """Whether a manifest does as well, where the repository has no such blob."""
+    """Whether a manifest of this digest is sufficient if the repository has no such blob."""
 
     def as_manifest(self) -> "_Needed":
         return _Needed(self.name, Need(layout.revision_link(self.name, self.need.digest), self.need.digest))
@@ -125,10 +125,10 @@ class ManifestService:
         self._large = Semaphore(_LARGE_AT_ONCE)
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
-        """Return the digest that a tag points at; a digest is its own answer.
+        """Return the digest that a tag points at; a digest is returned unchanged.
 
         Raises:
-            ManifestUnknownError: no such tag.
+            ManifestUnknownError: the tag does not exist.
         """
         if isinstance(reference, Digest):
             return reference
@@ -138,13 +138,13 @@ class ManifestService:
         return digest
 
     async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
-        """Return a manifest by its exact bytes. Two storage requests by digest, three by tag.
+        """Return a manifest with its exact bytes. Two storage requests by digest, three by tag.
 
-        One less for a manifest in memory: what may be read is asked each time, what it is only once.
+        A cached manifest costs one request less: the cache saves reading the content, but access is checked each time.
 
         Raises:
-            ManifestUnknownError: the repository does not hold it, or its data is gone.
-            StorageCorruptError: the data is not what was pushed. Pushing it again repairs it.
+            ManifestUnknownError: the repository does not hold the manifest, or its data is gone.
+            StorageCorruptError: the data is not the pushed content. Pushing it again repairs it.
         """
         digest = await self.resolve(name, reference)
         if await self._guard.rely_on(digest):
@@ -169,10 +169,12 @@ class ManifestService:
         return manifest
 
     async def describe(self, name: RepositoryName, reference: Reference) -> StoredManifest:
-        """Return a manifest to a client that may mean to push it only if it is missing; otherwise as `get`.
+        """Return a manifest for a `HEAD` request, after which the client may push the image if it is missing.
+
+        Like `get`, except for damaged blobs.
 
         Raises:
-            ContentDamagedError: a blob of it is certainly damaged, and only a push of the image repairs that.
+            ContentDamagedError: a blob of the manifest is certainly damaged, and only a push of the image repairs it.
         """
         manifest = await self.get(name, reference)
         if self._damage.knows_any and manifest.media_type not in SCHEMA1:
@@ -193,22 +195,22 @@ class ManifestService:
     ) -> PushedManifest:
         """Check a manifest, store it, then point the tags at it.
 
-        Written in the order data, referrer, revision, tags, each whole: a tag is listed only when it can be
-        pulled, whenever the process is killed. Six storage requests with one tag, three for one that is there
-        already, and those of the checks.
+        The order of writes is data, referrer, revision, tags; each write is atomic. So a tag is never listed before it
+        can be pulled, even if the process is killed. Costs six storage requests with one tag, three if the tag is
+        already there, plus those of the checks.
 
         Args:
             name: the repository.
             content: the exact bytes.
             content_type: the request's `Content-Type`.
-            digest: what the bytes must hash to; None for a push by tag.
-            tags: what shall point at it.
+            digest: the expected digest; None for a push by tag.
+            tags: the tags that are to point at the manifest.
 
         Raises:
             ManifestInvalidError: see `core.manifest.parse_manifest`.
-            DigestMismatchError: the bytes are not those of `digest`.
-            ManifestBlobUnknownError: it refers to content that the repository does not have.
-            DeniedError: a tag that the policy keeps points at another manifest.
+            DigestMismatchError: the bytes do not match `digest`.
+            ManifestBlobUnknownError: the manifest refers to content that the repository does not have.
+            DeniedError: an immutable tag points at another manifest.
         """
         if len(content) > MANIFEST_BYTES_MAX:
             raise ManifestTooLargeError(MANIFEST_BYTES_MAX)
@@ -232,26 +234,26 @@ class ManifestService:
         return PushedManifest(digest=actual, media_type=manifest.media_type, subject=subject, tags=tags)
 
     async def delete(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Sequence[Tag]:
-        """Delete a tag alone, or a manifest by digest with all tags that point at it; never a layer.
+        """Delete a single tag, or a manifest by digest with all tags that point at it; never a layer.
 
-        What goes is recorded in the trash first, for one storage request more.
+        The removal is first recorded in the trash, which costs one more storage request.
 
         Args:
             name: the repository.
             reference: a tag or a digest.
-            by: who asks, for the record.
+            by: the requesting user, for the record.
 
         Returns:
-            The tags that went.
+            The deleted tags.
 
         Raises:
-            ManifestUnknownError: the repository does not have it.
-            DeniedError: the policy keeps the tag, or one whose image has the manifest.
+            ManifestUnknownError: the repository does not have the tag or manifest.
+            DeniedError: the tag is immutable, or the image of an immutable tag contains the manifest.
         """
         if isinstance(reference, Digest):
             return await self._delete_revision(name, reference, by)
         current = await self._tags.resolve(name, reference)
-        # A tag whose link was torn cannot be pulled, but it is listed: deleting it ends that.
+        # A tag with a torn link cannot be pulled but is listed; deleting it removes it from the list.
         leftovers = await self._tags.leftovers(name, reference) if current is None else None
         if current is None and leftovers is None:
             raise _unknown(name, reference)
@@ -266,16 +268,16 @@ class ManifestService:
     async def delete_tags(
         self, name: RepositoryName, tags: Mapping[Tag, Digest], *, by: str = "", reason: str = ""
     ) -> None:
-        """Delete several tags alone, recorded in one entry of the trash. Idempotent. Two requests, and one per 1,000.
+        """Delete several tags, recorded in one trash entry. Idempotent. Two requests, and one per 1,000 tags.
 
         Args:
             name: the repository.
-            tags: with what they are known to point at.
-            by: who asks, for the record.
-            reason: why, for the record.
+            tags: the tags, with the digests that they are known to point at.
+            by: the requesting user, for the record.
+            reason: the reason, for the record.
 
         Raises:
-            DeniedError: the policy keeps one of the tags; then none is deleted.
+            DeniedError: one of the tags is immutable; no tag is deleted.
         """
         for tag, digest in tags.items():
             if self._policy.keeps_tag(name, tag):
@@ -286,8 +288,8 @@ class ManifestService:
         await self._tags.remove(name, list(tags))
 
     async def _tags_to_move(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> Sequence[Tag]:
-        # A manifest that this process has served or taken in lately is likely pushed again, unchanged, by a CI: then
-        # one look saves four requests. For a new one the look would be in vain.
+        # A manifest that this process recently served or stored is often pushed again unchanged by CI. Then one read
+        # saves four requests. For a new manifest the read would be useless.
         if self._memory.get(digest) is None:
             return tags
         return [tag for tag in tags if await self._tags.resolve(name, tag) != digest]
@@ -302,9 +304,9 @@ class ManifestService:
                     raise _kept(tag, current)
             else:
                 await self._tags.point(name, tag, digest)
-            # A delete may have come in between: of the tag, whose history we have then written alone, or of the
-            # manifest by its digest. It looks for tags before and after it removes the revision; where it missed
-            # ours, this push is the later one and must stand.
+            # A delete may have come in between. It may have removed the tag, so that only history was written, or the
+            # manifest by digest. A delete by digest looks for tags before and after it removes the revision. If it
+            # missed this tag, this push is the later operation and must stand.
             is_tagged = await self._tags.resolve(name, tag) is not None
             if is_tagged and await self._links.read(layout.revision_link(name, digest)) is not None:
                 return
@@ -313,7 +315,7 @@ class ManifestService:
             try:
                 await self._confirm(name, digest, references, ticket)
             except ManifestBlobUnknownError:
-                # The delete took its images along: what we wrote meanwhile must not stand without them.
+                # The delete also removed images of the index; the index must not stay without them.
                 await self._tags.remove(name, [tag])
                 await self._links.delete(layout.revision_link(name, digest))
                 raise
@@ -338,15 +340,15 @@ class ManifestService:
         tags = await self._deletable_tags(name, digest)
         tag_links = [layout.tag_current_link(name, tag) for tag in tags]
         part = await self._trash.record(entry, links=[RemovedLink(key, digest) for key in (*links, *tag_links)])
-        # Tags go first: a tag without its manifest would be listed and could not be pulled.
+        # Tags go first: a tag without its manifest would be listed but could not be pulled.
         await self._tags.remove(name, tags)
         await self._links.delete(link)
-        # Once more, for a push that pointed a tag at it in between.
+        # Check again: a push may have pointed a tag at the manifest in between.
         try:
             late = await self._deletable_tags(name, digest)
             await self._immutable_images.require_unneeded(name, digest)
         except DeniedError:
-            # Such a push of a tag that nothing may take away; then neither may this.
+            # An immutable tag was pushed in between and requires the manifest, so the manifest stays.
             await self._links.write(link, digest)
             raise
         if late:
@@ -364,7 +366,7 @@ class ManifestService:
         return tags
 
     async def _require_movable(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> None:
-        # Before anything is stored, so that a refused push leaves nothing; `_point` decides.
+        # Checked before anything is stored, so that a refused push leaves nothing behind; `_point` decides.
         for tag in tags:
             if self._policy.keeps_tag(name, tag):
                 current = await self._tags.resolve(name, tag)
@@ -372,8 +374,8 @@ class ManifestService:
                     raise _kept(tag, current)
 
     async def _subject(self, digest: Digest) -> Digest | None:
-        # A manifest that cannot be read must still be deletable; what it was a referrer of is then unknown, and
-        # the list of referrers leaves out entries whose manifest is gone.
+        # An unreadable manifest must still be deletable. Its subject is then unknown, and the list of referrers omits
+        # entries whose manifest is gone.
         try:
             content = await self._content(digest)
             manifest = read_manifest(content) if content is not None else None
@@ -382,7 +384,7 @@ class ManifestService:
         return manifest.subject.digest if manifest and manifest.subject else None
 
     async def _store(self, name: RepositoryName, digest: Digest, manifest: Manifest) -> None:
-        # Written even where it is stored already: that repairs damaged data and shows that it is in use.
+        # Existing objects are overwritten too: this repairs damaged data and marks the content as in use.
         links = [layout.revision_link(name, digest)]
         if manifest.subject is not None:
             links.insert(0, layout.referrer_link(name, manifest.subject.digest, digest))
@@ -396,7 +398,7 @@ class ManifestService:
             content = await self._storage.read(key, limit=_STORED_BYTES_MAX)
             if await self._hashes_to(content, digest):
                 return content
-            # Once more, for a read that went wrong, or a push that came in between.
+            # Read again: the first read may have failed, or a push may have replaced the content in between.
             content = await self._storage.read(key, limit=_STORED_BYTES_MAX)
             size = len(content)
         except ObjectNotFoundError:
@@ -412,7 +414,7 @@ class ManifestService:
         return await self._large_aside(content, Digest.of, content, digest.algorithm) == digest
 
     async def _large_aside(self, content: bytes, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function that reads `content`, in a thread if that is long."""
+        """Call a function that processes `content`, in a thread if the content is large."""
         if len(content) <= _INLINE_BYTES_MAX:
             return function(*arguments)
         async with self._large:
@@ -422,17 +424,17 @@ class ManifestService:
     async def _confirm(
         self, name: RepositoryName, digest: Digest, references: Sequence[_Needed], ticket: float
     ) -> None:
-        """Make sure that collection leaves a manifest that was just stored, and all that it needs."""
+        """Ensure that garbage collection keeps a stored manifest and all content that it requires."""
         own = Need(layout.revision_link(name, digest), digest)
         needs = [own, *(needed.need for needed in references)]
         missing = await self._guard.confirm(ticket, needs, expand=self._expander(name))
-        # Images may also be deleted, alone or with their repository, while their index is pushed. Whoever deletes a
-        # repository looks for indexes afterwards: either of us sees the other.
+        # Images may also be deleted, alone or with their repository, while their index is pushed. A deletion of a
+        # repository looks for indexes afterwards, so one of the two operations sees the other.
         if not missing:
             _, missing = await self._look_for([needed for needed in references if not needed.is_blob])
         if not missing:
             return
-        # Where a tag points at it, the manifest was there before, and its tag must not be left alone.
+        # If a tag points at the manifest, it existed before this push; its tag must not lose it.
         if not await self._tags.pointing_at(name, digest):
             await self._links.delete(own.link)
         raise ManifestBlobUnknownError(missing)
@@ -445,7 +447,7 @@ class ManifestService:
         return expand
 
     async def _expand(self, name: RepositoryName, digest: Digest) -> Sequence[Need]:
-        """Return what a stored manifest leads to; nothing for one that is not there or cannot be read."""
+        """Return the content that a stored manifest refers to; empty if the manifest is gone or unreadable."""
         if await self._links.read(layout.revision_link(name, digest)) is None:
             return ()
         try:
@@ -456,7 +458,7 @@ class ManifestService:
             return ()
 
     def _references(self, name: RepositoryName, manifest: Manifest) -> Sequence[_Needed]:
-        """Return what the repository must have, each once, in document order."""
+        """Return the content that the repository must hold, without duplicates, in document order."""
         others = {other.digest for other in manifest.others}
         optional = {other.digest for other in manifest.others if not self._policy.requires_child(other)}
         needed = [
@@ -474,14 +476,14 @@ class ManifestService:
         return list(dict.fromkeys(needed))
 
     async def _check_references(self, references: Sequence[_Needed]) -> Sequence[_Needed]:
-        """Return the references as what they are: an entry of an index may be a blob or a manifest."""
+        """Return the references with their kind resolved: an entry of an index may be a blob or a manifest."""
         found, missing = await self._look_for(references)
         if missing:
             raise ManifestBlobUnknownError(missing)
         return found
 
     async def _look_for(self, references: Sequence[_Needed]) -> tuple[Sequence[_Needed], Sequence[Digest]]:
-        """Return what is there, and the digests of what is not."""
+        """Return the existing references, and the digests of the missing ones."""
         found: list[_Needed] = []
         missing: list[Digest] = []
         for batch in slices(references, _CHECKED_AT_ONCE):
@@ -500,7 +502,7 @@ class ManifestService:
         return None
 
     async def _as_held(self, needed: _Needed) -> _Needed:
-        """Return a reference as what the links of the repository make it."""
+        """Return a reference as a manifest if the repository links it as one, else unchanged."""
         if needed.may_be_manifest and await self._links.read((manifest := needed.as_manifest()).need.link) is not None:
             return manifest
         return needed
@@ -534,7 +536,7 @@ def _parse(content: bytes, content_type: str, algorithm: str) -> tuple[Manifest,
 
 
 def _interpret(content: bytes) -> tuple[str, Sequence[Descriptor]]:
-    """Return the media type under which a stored manifest is served, and the blobs that it is known to name."""
+    """Return the media type under which a stored manifest is served, and the blobs that it refers to, if readable."""
     try:
         manifest = read_manifest(content)
     except (ManifestInvalidError, DigestInvalidError):

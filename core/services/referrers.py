@@ -1,4 +1,4 @@
-"""Referrers: the manifests of a repository that name a given one as their subject."""
+"""Referrers: the manifests of a repository that have a given manifest as their subject."""
 
 import json
 from typing import Final
@@ -22,12 +22,12 @@ from core.tag_links import TagLinks
 
 PAGE_SIZE_MAX: Final = 500
 _PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Clients need not read a longer manifest, and a page is one (annotations can be of any length)."""
+"""Clients need not accept a larger manifest, and a page is a manifest; annotations can have any length."""
 _BATCH: Final = 16
 
 
 class ReferrerService:
-    """Lists referrers, also those that clients recorded under a fallback tag on registries without this API."""
+    """Lists referrers, including those that clients recorded under a fallback tag on registries without this API."""
 
     def __init__(self, storage: BlobStorage, links: Links, tag_links: TagLinks) -> None:
         self._storage = storage
@@ -43,15 +43,15 @@ class ReferrerService:
         n: int | None = None,
         last: str = "",
     ) -> Page[Descriptor]:
-        """Return the referrers of `subject` by ascending digest; empty for one that nobody knows (end-12a).
+        """Return the referrers of `subject` by ascending digest; empty for an unknown subject (end-12a).
 
-        Two storage requests to find them, and two for each that is looked at.
+        Costs two storage requests to find them, and two for each that is read.
 
         Args:
             name: the repository.
-            subject: what they refer to; it need not exist.
-            artifact_type: only those of this type.
-            n: how many at most; None or more than the maximum for the maximum.
+            subject: the digest of the subject, which need not exist.
+            artifact_type: only referrers of this type.
+            n: maximum number of referrers; None, or a larger number than the limit, means the limit.
             last: only digests greater than this.
         """
         limit = PAGE_SIZE_MAX if n is None else min(n, PAGE_SIZE_MAX)
@@ -64,7 +64,7 @@ class ReferrerService:
 
         found: list[Descriptor] = []
         page_bytes = 0
-        # In small batches: each manifest may be megabytes long, and a page is often full long before the end.
+        # Small batches: a manifest may have megabytes, and a page is often full long before the end.
         for start in range(0, len(candidates), _BATCH):
             for descriptor in await map_bounded(describe, candidates[start : start + _BATCH]):
                 if descriptor is None or artifact_type not in (None, descriptor.artifact_type):
@@ -87,13 +87,13 @@ class ReferrerService:
         return candidates
 
     async def _fallback(self, name: RepositoryName, subject: Digest) -> set[Digest]:
-        # OCI distribution-spec 1.1, "Referrers Tag Schema": the index that clients keep under a tag.
+        # OCI distribution-spec 1.1, "Referrers Tag Schema": clients keep the index under this tag.
         index = await self._tags.resolve(name, Tag(f"{subject.algorithm[:32]}-{subject.encoded[:64]}"))
         manifest = await self._manifest(name, index) if index is not None else None
         return {entry.digest for entry in (*manifest.manifests, *manifest.others)} if manifest else set()
 
     async def _describe(self, name: RepositoryName, subject: Digest, digest: Digest) -> Descriptor | None:
-        # A referrer that another registry deleted leaves our link behind: its revision decides.
+        # If another registry deletes a referrer, the link stays behind; the revision link decides.
         manifest = await self._manifest(name, digest)
         if manifest is None or manifest.subject is None or manifest.subject.digest != subject:
             return None
@@ -104,7 +104,7 @@ class ReferrerService:
             return None
         try:
             content = await self._storage.read(layout.blob_data(digest))
-            # A damaged one is listed no more: what it says cannot be believed.
+            # A damaged manifest is not listed, because its content cannot be trusted.
             return read_manifest(content) if Digest.of(content, digest.algorithm) == digest else None
         except (ObjectNotFoundError, ObjectTooLargeError, ManifestInvalidError, DigestInvalidError):
             return None

@@ -1,4 +1,4 @@
-"""Deleting whole repositories."""
+"""Deletion of whole repositories."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,24 +18,24 @@ from core.trash import Trash
 from core.trash_entry import RemovedLink, TrashKind
 
 _TAGS_TOLD_MAX = 10
-"""How many immutable tags a refusal names."""
+"""Maximum number of immutable tags listed in the error for a refused deletion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryRemoval:
-    """What went with a repository, or would go."""
+    """The content that a deletion of a repository removes, or would remove."""
 
     name: RepositoryName
     tags: Mapping[Tag, Digest | None]
-    """What each pointed at; None where its link could not be read."""
+    """The target of each tag; None if the link could not be read."""
     manifests: Sequence[Digest]
     entry: str | None = None
-    """The name of the entry in the trash; None where nothing was recorded."""
+    """The name of the trash entry; None if nothing was recorded."""
 
 
 @dataclass(slots=True)
 class _Contents:
-    """What a repository holds, as keys and what they point at."""
+    """The links of a repository: keys or tags with the digests that they hold."""
 
     revisions: dict[str, Digest] = field(default_factory=dict)
     signatures: dict[str, Digest] = field(default_factory=dict)
@@ -48,11 +48,11 @@ class RepositoryService:
 
     Args:
         storage: the store.
-        links: its links.
-        tag_links: those of tags.
-        trash: where the record goes.
-        guard: what keeps collection away from what a push in between relies on.
-        keeps_tag: tells which tags nobody may take away.
+        links: the links of the store.
+        tag_links: the tags of the store.
+        trash: records the deletion.
+        guard: protects content that a concurrent push requires from collection.
+        keeps_tag: whether a tag is immutable.
     """
 
     def __init__(
@@ -75,22 +75,22 @@ class RepositoryService:
     async def delete(
         self, name: RepositoryName, *, by: str = "", reason: str = "", dry_run: bool = False
     ) -> RepositoryRemoval:
-        """Remove all tags and manifests of a repository, and what tells which manifests refer to which.
+        """Remove all tags, manifests and referrer links of a repository.
 
-        Its links to blobs stay: a push may be about to refer to them, and collection takes them with the same care
-        as all others. A push that comes in between stands, with all that it refers to. Recorded in the trash before
-        anything goes; tags go before manifests, so that no tag is listed that cannot be pulled. Costs five listings of
-        the repository's part, and a read per tag where the store does not tell checksums.
+        Links to blobs stay, since a push may be about to refer to them; garbage collection removes them later. A
+        concurrent push stands, with all content that it refers to. The trash records the deletion before anything is
+        removed. Tags are removed before manifests, so that no listed tag lacks its manifest. Costs five listings within
+        the repository, and a read per tag if the store does not list checksums.
 
         Args:
             name: the repository.
-            by: who asks, for the record.
-            reason: why, for the record.
-            dry_run: only tell what would go.
+            by: the requesting user, for the record.
+            reason: the reason, for the record.
+            dry_run: only report; remove nothing.
 
         Raises:
-            NameUnknownError: there is no such repository.
-            DeniedError: it has tags that nobody may take away; nothing is removed then.
+            NameUnknownError: the repository does not exist.
+            DeniedError: the repository has immutable tags; nothing is removed.
         """
         contents = await self._contents(name)
         if not (contents.revisions or contents.tags):
@@ -143,14 +143,14 @@ class RepositoryService:
             )
 
     async def _let_pushes_stand(self, name: RepositoryName, removed: Mapping[str, Digest]) -> None:
-        """Bring back what a push that came in between relies on: its manifest, or an image of its index."""
+        """Restore the content that a concurrent push requires: its manifest, or an image of its index."""
         restorer = ImageRestorer(self._storage, self._links, self._trash, removed, guard=self._guard)
         pushed = await self._contents(name)
         for digest in [*pushed.revisions.values(), *(target for target in pushed.tags.values() if target)]:
             try:
                 await restorer.restore(name, digest)
             except UnknownError:
-                # It was pushed without something, which a registry that does not check manifests allows.
+                # The push lacks some content, which is allowed if the registry does not check manifests.
                 continue
 
 
@@ -160,7 +160,7 @@ def _removed_links(name: RepositoryName, contents: _Contents) -> dict[str, Diges
 
 
 def _target_of_key(key: str) -> Digest | None:
-    """Return the digest that the last folders of a link's key spell."""
+    """Return the digest in the last folders of a link's key."""
     *_, algorithm, encoded, _ = key.split("/")
     try:
         return Digest(f"{algorithm}:{encoded}")

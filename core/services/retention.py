@@ -1,4 +1,4 @@
-"""Retention on the store: what the rules say of each repository, and what still stands as it was judged."""
+"""Retention of stored tags: applies the rules to each repository, and checks whether tags are unchanged since."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from core.tag_links import TagLinks, TagTarget
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPlan:
-    """What becomes of the tags of one repository."""
+    """The decisions for the tags of one repository."""
 
     name: RepositoryName
     verdicts: Sequence[Verdict]
     removed: Sequence[TagState] = ()
-    """Those that were deleted; a tag that was pushed again in between is not among them."""
+    """The deleted tags. A tag that was pushed again in between is not included."""
 
     @property
     def going(self) -> list[TagState]:
@@ -31,15 +31,15 @@ class RetentionPlan:
 
 
 class RetentionService:
-    """Judges tags by the rules; one per process. Removes nothing itself.
+    """Applies the retention rules to tags; one per process. Does not remove anything.
 
     Args:
         storage: the store.
-        tag_links: its tags.
-        pulls: when manifests were pulled.
-        rules: those of the configuration.
-        keeps_tag: tells which tags nobody may take away.
-        store_clock: that of the process; without it, only what the store remembers tells of jumps.
+        tag_links: the tags of the store.
+        pulls: the history of pulls.
+        rules: the configured rules.
+        keeps_tag: whether a tag is immutable.
+        store_clock: the clock of the process; without it, only jumps recorded in the store are known.
     """
 
     def __init__(
@@ -60,13 +60,14 @@ class RetentionService:
         self._keeps_tag = keeps_tag
 
     async def plans(self, *, merges_pulls: bool) -> AsyncIterator[RetentionPlan]:
-        """Yield what the rules say of each repository that they speak of and that has tags, by ascending names.
+        """Yield the decisions for each repository with tags to which a rule applies, by ascending name.
 
-        Each is judged when it is asked for, so that what comes next is done on fresh knowledge. Costs a listing of all
-        repositories, two of each one that a rule speaks of, and a read per tag where the store tells no checksums.
+        Each repository is evaluated only when the iteration reaches it, so decisions are recent when the caller acts on
+        them. Costs a listing of all repositories, two listings per repository to which a rule applies, and a read per
+        tag if the store does not list checksums.
 
         Args:
-            merges_pulls: have few records of pulls instead of many, on the way.
+            merges_pulls: also merge the records of pulls into few objects.
         """
         if not self._rules:
             return
@@ -77,14 +78,14 @@ class RetentionService:
             try:
                 name = RepositoryName(path)
             except NameInvalidError:
-                # Somebody else's folder.
+                # A folder of another program.
                 continue
             if states := await self._states(name, pulls):
                 verdicts = judge(name, states, self._rules, await self._store_clock.look())
                 yield RetentionPlan(name=name, verdicts=verdicts)
 
     async def unchanged(self, name: RepositoryName, states: Sequence[TagState]) -> list[TagState]:
-        """Return the tags that have not been pushed again since they were judged. A request for each."""
+        """Return the tags that were not pushed again since the decision. One request per tag."""
 
         async def is_unchanged(state: TagState) -> bool:
             return await self._tags.stands(name, state.tag, TagTarget(state.digest, state.pushed_at))
@@ -102,7 +103,7 @@ class RetentionService:
         states = []
         for tag, target in (await self._tags.targets(name, held)).items():
             if target.digest is None or target.pushed_at is None:
-                # Nobody can pull it; collection sees to it.
+                # The tag cannot be pulled; garbage collection removes it.
                 continue
             pulled_at = pulls.last(name, target.digest) if pulls else None
             states.append(

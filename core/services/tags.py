@@ -19,15 +19,15 @@ class TagService:
     async def page(self, name: RepositoryName, *, n: int | None, last: str) -> Page[Tag]:
         """Return tags in ascending order of their code points (end-8a, end-8b).
 
-        One storage request per 1,000 tags passed over.
+        One storage request per 1,000 tags read.
 
         Args:
             name: the repository.
-            n: how many at most; None for all of them, a number beyond the maximum for the maximum.
+            n: maximum number of tags; None for all, a number beyond the limit for the limit.
             last: only tags greater than this, which need not exist; empty for all.
 
         Raises:
-            NameUnknownError: there is no such repository.
+            NameUnknownError: the repository does not exist.
         """
         if n == 0:
             await self._require(name)
@@ -43,7 +43,7 @@ class TagService:
         return Page(items=tags)
 
     async def _require(self, name: RepositoryName) -> None:
-        # A repository without tags exists all the same: it holds manifests, layers or uploads.
+        # A repository without tags can exist, with manifests, layers or uploads.
         async for child in self._storage.list_children(layout.repository(name)):
             if child.startswith("_"):
                 return

@@ -1,4 +1,4 @@
-"""The trash as an operator uses it: what is in it, what comes back, what ends."""
+"""Operations on the trash for operators: listing, restoring and ending entries."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -21,70 +21,70 @@ from core.trash_entry import TrashEntry, TrashKind, TrashPart, kind_of
 
 _OF_MANY: Final = frozenset({TrashKind.REPOSITORY, TrashKind.COLLECTION, TrashKind.QUARANTINE})
 _ATTEMPTS: Final = 3
-"""How often the history is read before what is in none of it is believed to be gone."""
+"""Attempts to find an item in the trash history before it is treated as lost."""
 _TagOf = tuple[RepositoryName, Tag, Digest]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """An entry and what it names."""
+    """A trash entry with a summary of the items that it names."""
 
     entry: TrashEntry
     tags: tuple[_TagOf, ...] = ()
     manifests: int = 0
     links: int = 0
-    """All links, those of tags and manifests included."""
+    """All links, including those of tags and manifests."""
     blobs: int = 0
     blob_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restoration:
-    """What came back."""
+    """The result of a restoration."""
 
     entry: TrashEntry
     tags: tuple[_TagOf, ...]
     manifests: int
     repositories: tuple[RepositoryName, ...]
-    """Those that hold a manifest which was brought back."""
+    """Repositories that hold a restored manifest."""
     missing: tuple[Digest, ...]
-    """Images of an index, and referrers, that are nowhere."""
+    """Images of an index, and referrers, that no longer exist anywhere."""
     lost: tuple[Digest, ...]
-    """Of many things that went together, those that could not come back; then the entry stays."""
+    """If many items were removed together: those that could not be restored. The entry then stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """What is to be brought back of an entry."""
+    """The part of an entry that is to be restored."""
 
     entry: TrashEntry
     links: Mapping[str, Digest]
     blobs: Sequence[Digest] = ()
     rest: Mapping[str, Digest] = field(default_factory=dict)
-    """The links that were not asked for."""
+    """The links of the entry that are not to be restored."""
     is_one: bool
-    """Whether it is one thing, which comes back or does not."""
+    """Whether this is a single item, which is restored completely or not at all."""
 
 
 @dataclass(slots=True)
 class _History:
-    """Links that were removed from some repositories."""
+    """Links that were removed from the repositories in question."""
 
     removed: dict[str, Digest] = field(default_factory=dict)
     collected: dict[str, Digest] = field(default_factory=dict)
-    """Those that nobody asked for: their subject or their manifest had gone."""
+    """Links that garbage collection removed because their subject or manifest was gone."""
 
 
 class TrashService:
-    """Lists, restores and ends entries of the trash; one per process.
+    """Lists, restores and ends trash entries; one per process.
 
     Args:
         storage: the store.
-        trash: its trash.
-        links: reads and writes links.
-        tag_links: those of tags.
-        guard: what keeps collection away from what was brought back.
-        keeps_tag: tells which tags stay with the manifest that they point at.
+        trash: the trash of the store.
+        links: the links of the store.
+        tag_links: the tags of the store.
+        guard: protects restored content from garbage collection.
+        keeps_tag: whether a tag is immutable.
     """
 
     def __init__(
@@ -105,9 +105,9 @@ class TrashService:
         self._keeps_tag = keeps_tag
 
     async def removals(self, repository: RepositoryName | None = None) -> AsyncIterator[Removal]:
-        """Yield what is in the trash, oldest first; of one repository only, if one is given.
+        """Yield the entries of the trash, oldest first; only those of `repository` if it is given.
 
-        One storage request for each part of an entry, 16 at once, and the listing.
+        One storage request per part of an entry, 16 concurrently, plus the listing.
         """
         removal: Removal | None = None
         async for part in self._trash.all_parts():
@@ -123,21 +123,20 @@ class TrashService:
             yield removal
 
     async def restore(self, name: str, *, force: bool = False) -> Restoration:
-        """Bring back what an entry names, with whole images, and end the entry.
+        """Restore the items of an entry, with whole images, and end the entry.
 
-        A tag comes back with its manifest, the images of an index, their blobs and links, and with the referrers that
-        were collected after it. Idempotent: what is there already is left alone; a kill in between leaves an entry that
-        can be restored again, and no tag that cannot be pulled. Reads the entries of the repository and of all
-        collections.
+        A tag is restored with its manifest, the images of an index, their blobs and links, and the referrers that were
+        collected later. Idempotent: existing objects are left alone. A kill in between leaves an entry that can be
+        restored again, and no tag that cannot be pulled. Reads the entries of the repository and of all collections.
 
         Args:
-            name: the entry's name; or `repository:tag` for this tag alone, as the youngest entry that has it knows it.
-            force: move tags that point at something else by now.
+            name: the entry's name, or `repository:tag` for this tag alone, in the state of its most recent entry.
+            force: move tags that point at another manifest now.
 
         Raises:
-            UnknownError: there is no such entry; or not all that a single tag, manifest or blob needs is still in the
-                trash. Then nothing points at what came back.
-            DeniedError: a tag points elsewhere by now, and is immutable or `force` was not given.
+            UnknownError: there is no such entry, or the trash no longer has all content of a single tag, manifest or
+                blob. Nothing then points at the content that was restored.
+            DeniedError: a tag points at another manifest now, and is immutable or `force` was not given.
         """
         wanted = await self._wanted(name)
         tags = [(key.name, key.tag, target) for key, target in _parsed(wanted.links) if isinstance(key, TagKey)]
@@ -150,7 +149,7 @@ class TrashService:
         restorer, history, lost = await self._bring_back(wanted)
         await self._restore_referrers(restorer, history.collected)
         lost += await self._restore_links(restorer, wanted)
-        # Tags come last, since they make all of it pullable.
+        # Tags come last, because they make the images pullable.
         restored = [tag for tag in tags if (tag[0], tag[2]) in restorer.manifests]
         for repository, tag, target in restored:
             if await self._tags.resolve(repository, tag) != target:
@@ -167,7 +166,7 @@ class TrashService:
         )
 
     async def _bring_back(self, wanted: _Wanted) -> tuple[ImageRestorer, _History, list[Digest]]:
-        """Restore the manifests that are wanted; return what was lost, too."""
+        """Restore the requested manifests; also return the history and the lost digests."""
         attempts_left = _ATTEMPTS
         while True:
             attempts_left -= 1
@@ -180,15 +179,15 @@ class TrashService:
                 if not attempts_left:
                     raise
                 continue
-            # A collection may just be at work, and have recorded what it took since the history was read.
+            # A running collection may have removed and recorded content after the history was read.
             if not attempts_left or not (lost or restorer.missing):
                 return restorer, history, lost
 
     async def discard(self, name: str) -> TrashSummary:
-        """End one entry: what it names can be brought back no more.
+        """End one entry, so that its items can no longer be restored.
 
         Raises:
-            UnknownError: there is none of this name.
+            UnknownError: there is no such entry.
         """
         return await self._trash.discard((await self._read(name))[0].id)
 
@@ -197,12 +196,12 @@ class TrashService:
         return await self._trash.empty()
 
     async def expire(self) -> TrashSummary:
-        """End the entries whose time is over (see `Trash.expire`)."""
+        """End the entries that are older than the configured time (see `Trash.expire`)."""
         return await self._trash.expire()
 
     async def _wanted(self, name: str) -> _Wanted:
         path, colon, _ = name.partition(":")
-        # Names of entries have no colon.
+        # Entry names contain no colon.
         if not colon:
             entry, links, blobs = await self._read(name)
             return _Wanted(entry=entry, links=links, blobs=blobs, is_one=entry.kind not in _OF_MANY)
@@ -226,7 +225,7 @@ class TrashService:
         return parts[0].entry, links, [digest for part in parts for digest in part.blobs]
 
     async def _is_back(self, links: Mapping[str, Digest]) -> bool:
-        """Whether all of these links are as they were recorded."""
+        """Whether all of these links exist as recorded."""
 
         async def is_back(link: tuple[str, Digest]) -> bool:
             return await self._links.read(link[0]) == link[1]
@@ -249,7 +248,7 @@ class TrashService:
                 raise DeniedError(f"the tag {name}:{tag} points at another manifest by now", detail=detail)
 
     async def _history(self, names: AbstractSet[RepositoryName]) -> _History:
-        """Return what else was removed from these repositories."""
+        """Return the other links that were removed from these repositories."""
         history = _History()
         async for part in self._trash.all_parts():
             is_collected = part.entry.kind is TrashKind.COLLECTION
@@ -267,14 +266,14 @@ class TrashService:
             try:
                 await restorer.restore(name, digest)
             except UnknownError:
-                # One image of many that was broken before must not keep the others away.
+                # One image that was incomplete before the removal must not prevent the restoration of the others.
                 if wanted.is_one:
                     raise
                 lost.append(digest)
         return lost
 
     async def _restore_referrers(self, restorer: ImageRestorer, collected: Mapping[str, Digest]) -> None:
-        """Bring back what was collected because its subject had gone."""
+        """Restore referrers that were collected because their subject was gone."""
         referrers: dict[tuple[RepositoryName, Digest], list[Digest]] = {}
         for key, _ in _parsed(collected):
             if isinstance(key, ReferrerKey):
@@ -287,7 +286,7 @@ class TrashService:
                 try:
                     await restorer.restore(name, digest)
                 except UnknownError:
-                    # A signature that is gone does not keep its image away.
+                    # A lost signature does not prevent the restoration of its image.
                     restorer.missing.add(digest)
                 pending += list(restorer.manifests)[known:]
 
@@ -305,7 +304,7 @@ class TrashService:
 
 
 def _with(removal: Removal, part: TrashPart) -> Removal:
-    """Return a removal with what one more part of it names."""
+    """Return a removal extended by the items of one more part."""
     keys = list(_parsed({link.key: link.target for link in part.links}))
     tags = tuple((key.name, key.tag, target) for key, target in keys if isinstance(key, TagKey))
     return replace(

@@ -1,7 +1,7 @@
-"""Upload sessions: blobs come in piece by piece, are verified, and only then become visible.
+"""Upload sessions: blobs arrive in chunks, are verified, and only then become visible.
 
-In storage a session is `startedat` and the staged `data` (see `core.layout`); between requests its state travels
-with the client (`core.upload_state`), so that any replica takes the next piece.
+In storage a session consists of `startedat` and the staged `data` (see `core.layout`). Between requests the client
+holds the session's state (`core.upload_state`), so any replica can receive the next chunk.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable
@@ -31,16 +31,16 @@ from core.ports.blob_storage import BlobStorage, BlobWriter
 from core.upload_state import UploadState, is_upload_id
 
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
-"""Below this, handing the work to a thread costs more than hashing on the spot."""
+"""Below this size, passing the work to a thread costs more than hashing inline."""
 
 _REMEMBERED_SESSIONS_MAX: Final = 10_000
-"""How many sessions are known as untouched, and as finished; what falls out costs requests or waits for the purge."""
+"""Maximum number of sessions remembered as unused, and as finished. Others cost requests, or wait for the purge."""
 
 T = TypeVar("T")
 
 
 class UploadService:
-    """Takes in blobs; one per process. Two sessions that bring the same blob both succeed."""
+    """Receives blobs; one per process. Two concurrent sessions for the same blob both succeed."""
 
     def __init__(
         self,
@@ -64,24 +64,24 @@ class UploadService:
         self._finished: dict[str, str] = {}
 
     async def start(self, name: RepositoryName, *, algorithm: str = CANONICAL) -> UploadState:
-        """Begin a session. One storage request.
+        """Start a session. One storage request.
 
         Args:
-            name: where the blob is to be linked.
-            algorithm: what the client means to address the blob by; another one at the end costs a second read.
+            name: the repository that will link the blob.
+            algorithm: the algorithm of the digest to expect; another one at the end costs a second read of the blob.
         """
         upload_id = self._new_id()
         started_at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        # A power cut may take a session that was just begun: its client begins another one, and nothing is lost.
+        # A power cut may lose a session that was just started. No data is lost: its client starts another session.
         await self._storage.write(layout.upload_started_at(name, upload_id), started_at.encode(), durable=False)
         _remember(self._untouched, upload_id, value=True)
         return UploadState(name=name, upload_id=upload_id, offset=0, started_at=started_at, algorithm=algorithm)
 
     async def status(self, name: RepositoryName, upload_id: str) -> UploadState:
-        """Tell where a session truly stands, also after a crash or a cut connection.
+        """Return the actual state of a session, also after a crash or an interrupted connection.
 
         Raises:
-            UploadUnknownError: it was never begun, or is finished, cancelled or purged.
+            UploadUnknownError: the session never existed, or is finished, cancelled or purged.
         """
         if not is_upload_id(upload_id) or upload_id in self._finished:
             raise _unknown(upload_id)
@@ -95,12 +95,13 @@ class UploadService:
         )
 
     async def append(self, state: UploadState, chunks: AsyncIterable[bytes]) -> UploadState:
-        """Append a piece to the session and return where it then stands.
+        """Append a chunk to the session and return the new state.
 
-        If `chunks` fails (a cut connection), what arrived is kept, and `status` tells how much that is.
+        If `chunks` raises (an interrupted connection), the bytes received up to then are kept, and `status` returns
+        their number.
 
         Raises:
-            UploadRangeError: the session does not stand at `state.offset`, or another request is writing to it.
+            UploadRangeError: the session's offset is not `state.offset`, or another request is writing to the session.
         """
         async with self._writer(state) as writer:
             hasher = self._hasher(state, writer)
@@ -115,14 +116,15 @@ class UploadService:
         )
 
     async def complete(self, state: UploadState, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
-        """Append the last piece, verify the digest, and make the blob readable in the repository.
+        """Append the last chunk, verify the digest, and make the blob readable in the repository.
 
-        The data is stored before the link, the link before the session is gone: whenever the process is killed,
-        nothing unverified was ever readable, and the client can send the blob again. The bytes replace those of
-        an earlier push of the same blob, which heals a damaged one and shows garbage collection that it is in use.
+        The data is stored before the link, and the link before the session is removed. Even if the process is killed,
+        no unverified content is ever readable, and the client can send the blob again. The bytes replace those of an
+        earlier push of the same blob. This repairs a damaged blob and shows garbage collection that the blob is in use.
 
         Raises:
-            DigestMismatchError: nothing becomes visible; the session stays, so that the digest can be corrected.
+            DigestMismatchError: the blob does not become visible; the session stays, so that the digest can be
+                corrected.
             UploadRangeError: as for `append`.
         """
         async with self._writer(state) as writer:
@@ -132,10 +134,10 @@ class UploadService:
         return blob
 
     async def put(self, name: RepositoryName, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
-        """Take in a whole blob in one go (end-4b): no session that anyone could come back to.
+        """Receive a whole blob in one request (end-4b), without a session that could be resumed.
 
         Raises:
-            DigestMismatchError: nothing becomes visible and nothing stays.
+            DigestMismatchError: the blob does not become visible, and its bytes are discarded.
         """
         upload_id = self._new_id()
         hasher = self._new_hasher(digest.algorithm, None)
@@ -151,20 +153,20 @@ class UploadService:
         return blob
 
     async def cancel(self, name: RepositoryName, upload_id: str) -> None:
-        """End a session and drop its bytes.
+        """Cancel a session and remove its bytes.
 
         Raises:
-            UploadUnknownError: there is none.
+            UploadUnknownError: the session does not exist.
         """
         await self.status(name, upload_id)
         self._untouched.pop(upload_id, None)
         await self._storage.delete_tree(layout.upload(name, upload_id))
 
     async def sweep(self) -> None:
-        """Remove what finished sessions left in storage; called every second or so, and before the process ends.
+        """Remove the stored objects of finished sessions; called about every second, and before the process ends.
 
-        Off the path of a push, and many sessions together: an object store takes two requests for all of a push.
-        A session that a kill leaves behind does no harm and is purged by its age.
+        This work is not part of a push, and covers many sessions at once: an object store needs two requests for all
+        sessions of one push. A session that remains after a kill is harmless, and is purged by age.
         """
         finished = dict(self._finished)
         if finished:
@@ -188,8 +190,8 @@ class UploadService:
         if not is_upload_id(upload_id) or upload_id in self._finished:
             raise _unknown(upload_id)
         key = layout.upload_data(state.name, upload_id)
-        # Nobody can have sent anything to a session that this process began and has not heard of since: its first
-        # piece costs the store no look at what is there.
+        # A session that this process started and has had no request for since is empty, so its first chunk costs no
+        # check of the stage.
         is_untouched = self._untouched.pop(upload_id, False) and state.offset == 0
         started_at = layout.upload_started_at(state.name, upload_id)
         try:
@@ -204,20 +206,20 @@ class UploadService:
         except ObjectBusyError as error:
             raise UploadRangeError(await self._storage.staged_size(key)) from error
         except ObjectNotFoundError:
-            # Cancelled or purged while the request was under way.
+            # Cancelled or purged during the request.
             raise _unknown(upload_id) from None
 
     async def _require_session(self, state: UploadState, writer: BlobWriter) -> None:
-        # An empty stage may belong to a finished or cancelled session, whose token is still validly signed.
+        # An empty stage may belong to a finished or cancelled session, whose token still has a valid signature.
         try:
             await self._storage.stat(layout.upload_started_at(state.name, state.upload_id))
         except ObjectNotFoundError:
-            # Opening may have made the stage that nobody will ever look for.
+            # Opening may have created a stage that no request will ever use.
             await writer.discard()
             raise _unknown(state.upload_id) from None
 
     def _hasher(self, state: UploadState, writer: BlobWriter) -> Hasher | None:
-        """Return a hasher that has taken in all bytes so far, or None where that would mean reading them."""
+        """Return a hasher of all bytes up to now, or None if this would require reading them again."""
         if state.offset == 0:
             return self._new_hasher(state.algorithm, None)
         if state.hash_state is None or not _is_of(state, writer):
@@ -225,7 +227,7 @@ class UploadService:
         try:
             return self._new_hasher(state.algorithm, state.hash_state)
         except ValueError:
-            # Exported by a replica whose library is another one.
+            # The state was exported by a replica with another library.
             return None
 
     async def _verify(
@@ -263,7 +265,7 @@ class UploadService:
             hasher.update(chunk)
             await writer.write(chunk)
         else:
-            # Hashing and writing take about as long as each other, and run side by side.
+            # Hashing and writing take about the same time, and run concurrently.
             hashing = self._offload(hasher.update, chunk)
             try:
                 await writer.write(chunk)
@@ -272,7 +274,7 @@ class UploadService:
 
 
 def _is_of(state: UploadState, writer: BlobWriter) -> bool:
-    """Whether what a token tells is of the bytes that are staged: another replica may have staged others since."""
+    """Whether a token describes the staged bytes; another replica may have staged other bytes since."""
     return writer.stamp == state.stamp
 
 
