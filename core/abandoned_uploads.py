@@ -1,4 +1,4 @@
-"""Upload sessions that nobody came back to: found in one listing, removed many at a time."""
+"""Removal of abandoned upload sessions: found in one listing, removed in batches."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,33 +14,33 @@ from core.upload_state import is_upload_id
 
 _BATCH_SESSIONS_MAX: Final = 100
 _PAGE_ENTRIES: Final = 1_000
-"""How many objects a store lists in one request."""
+"""Number of objects that a store lists in one request."""
 _REMOVAL_REQUESTS: Final = 3
-"""What a session costs to remove, about: a listing of its repository's sessions, a record, its share of a deletion."""
+"""Approximate requests to remove a session: a listing of its repository's sessions, a record, a share of a deletion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purged:
-    """What was removed, or would be."""
+    """Sessions and unfinished writes that were removed, or would be removed in a dry run."""
 
     sessions: list[str] = field(default_factory=list)
-    """Keys of sessions, `…/<repository>/_uploads/<uuid>`."""
+    """Keys of the sessions: `…/<repository>/_uploads/<uuid>`."""
     unfinished: list[str] = field(default_factory=list)
-    """Keys that multipart uploads were begun at, without a session that tells of them."""
+    """Keys of multipart uploads that belong to no session."""
 
 
 async def remove_abandoned(storage: BlobStorage, *, before: datetime, budget: Budget, dry_run: bool = False) -> Purged:
-    """Remove the sessions that nobody has written to since `before`, and what writers left that no listing shows.
+    """Remove sessions without a write since `before`, and unfinished writes that no listing shows.
 
-    A session counts by the youngest of its objects, so one that is still fed stays however long ago it began. Only
-    directories that are named as sessions are (UUIDs, in a repository) are ever touched. Of sessions that are young a
-    listing tells all there is to know; the keys of those stay in memory until the end.
+    The age of a session is that of its youngest object, so a session that still receives data stays, however long ago
+    it began. Only directories that are named like sessions (a UUID, within a repository) are touched. A
+    young session costs only its share of the listing; its key stays in memory until the end.
 
     Args:
-        storage: where to look.
+        storage: the store.
         before: by the store's clock.
-        budget: one request for each 1,000 objects that are listed, three for each session that is removed.
-        dry_run: remove nothing, only tell.
+        budget: charged one request for each 1,000 listed objects, and three for each removed session.
+        dry_run: only report; remove nothing.
     """
     purged = Purged()
     young: set[str] = set()
@@ -83,7 +83,7 @@ async def _sessions(storage: BlobStorage, budget: Budget) -> AsyncIterator[tuple
         if listed % _PAGE_ENTRIES == 0:
             await budget.take()
         session = session_of(key)
-        # What lies in one session comes together.
+        # The objects of one session are listed consecutively.
         if youngest is not None and session == youngest[0]:
             youngest = (session, max(youngest[1], stat.modified_at))
             continue
@@ -95,7 +95,7 @@ async def _sessions(storage: BlobStorage, budget: Budget) -> AsyncIterator[tuple
 
 
 def session_of(key: str) -> str | None:
-    """Return the key of the session that an object belongs to, or None where it belongs to none."""
+    """Return the key of the session that an object belongs to, or None."""
     path, _, rest = key.removeprefix(f"{layout.REPOSITORIES}/").partition(f"/{layout.UPLOADS_DIRECTORY}/")
     upload_id = rest.partition("/")[0]
     if not is_upload_id(upload_id):
@@ -103,5 +103,5 @@ def session_of(key: str) -> str | None:
     try:
         return layout.upload(RepositoryName(path), upload_id)
     except NameInvalidError:
-        # Somebody else's folder.
+        # A directory of another program.
         return None

@@ -1,7 +1,7 @@
-"""Who may do what: actions on resources, who asks, and the rules that decide. Pure, and the only place that decides.
+"""Access control: actions on resources, principals, and the rules. The only module that decides access; pure.
 
-The words are those of distribution's token scopes: a repository is pulled from, pushed to and deleted in; the catalog
-is the resource `registry:catalog` with the action `*`.
+The vocabulary is that of distribution's token scopes. A repository has the actions `pull`, `push` and `delete`. The
+catalog is the resource `registry:catalog` with the action `*`.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from core.globs import EVERYTHING, Globs
 
 
 class Action(StrEnum):
-    """What is done to a resource."""
+    """An action on a resource."""
 
     PULL = "pull"
     PUSH = "push"
@@ -23,33 +23,33 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One action on one resource, as a request needs it."""
+    """One action on one resource, as a request requires it."""
 
     kind: str
     name: str
-    """As the client wrote it, not yet checked: access is decided before a name is."""
+    """As the client sent it, not yet validated: access is checked before the name."""
     action: Action
 
 
 CATALOG: Final = Access("registry", "catalog", Action.EVERYTHING)
-"""Listing the repositories."""
+"""Access required to list the repositories."""
 
 
 def repository_access(name: str, *actions: Action) -> tuple[Access, ...]:
-    """Return what these actions on a repository need."""
+    """Return the access that these actions on a repository require."""
     return tuple(Access("repository", name, action) for action in actions)
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token allows on one resource."""
+    """The actions that a token allows on one resource."""
 
     kind: str
     name: str
     actions: frozenset[str]
 
     def covers(self, access: Access) -> bool:
-        """Whether the access is among what is granted; `*` grants every action and only `*` grants `*`."""
+        """Whether the grant includes `access`. `*` grants every action, and only `*` grants `*`."""
         if (self.kind, self.name) != (access.kind, access.name):
             return False
         return access.action in self.actions or Action.EVERYTHING in self.actions
@@ -57,28 +57,28 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks, as an authenticator found out."""
+    """The identity of a caller, as the authenticator established it."""
 
     name: str = ""
-    """Empty for somebody who did not say."""
+    """Empty for an anonymous caller."""
     groups: frozenset[str] = frozenset()
     grants: tuple[Grant, ...] | None = None
-    """What a token server allowed; None where the rules decide."""
+    """The grants of a token; None if the rules decide."""
     has_credentials: bool = False
-    """Whether valid credentials came along, be they those of nobody in particular."""
+    """Whether the caller sent valid credentials, possibly without a user name."""
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether nobody knows who it is."""
+        """Whether the caller has no user name."""
         return not self.name
 
 
 ANONYMOUS: Final = Principal()
-"""Somebody without credentials."""
+"""A caller without credentials."""
 
 
 class RuleAction(StrEnum):
-    """What a rule can allow; the words of the configuration."""
+    """Actions that a rule can allow, as spelled in the configuration."""
 
     PULL = "pull"
     PUSH = "push"
@@ -92,19 +92,19 @@ _ALLOWED_BY: Final = {
     Action.DELETE: RuleAction.DELETE,
 }
 EVERYBODY: Final = "anonymous"
-"""Means whoever comes, with a name or without: taking one's name off must never gain anything."""
+"""Matches every caller, with or without a user name: dropping credentials must never widen access."""
 AUTHENTICATED: Final = "authenticated"
-"""Means whoever has a name."""
+"""Matches every caller that has a user name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Allows these people these actions on these repositories; nothing forbids, so their order does not matter."""
+    """Allows these users these actions on these repositories. Rules only allow, so their order does not matter."""
 
     who: frozenset[str]
-    """Names of users, `@` and names of groups, `anonymous`, `authenticated`."""
+    """User names, group names with the prefix `@`, `anonymous` or `authenticated`."""
     repositories: tuple[str, ...] = (EVERYTHING,)
-    """Globs of names."""
+    """Globs of repository names."""
     actions: frozenset[RuleAction]
     _globs: Globs = field(init=False, repr=False, compare=False)
 
@@ -112,38 +112,38 @@ class Rule:
         object.__setattr__(self, "_globs", Globs(self.repositories))
 
     def speaks_of(self, principal: Principal) -> bool:
-        """Whether the principal is among those meant."""
+        """Whether the rule applies to the principal."""
         if EVERYBODY in self.who:
             return True
         if principal.is_anonymous:
             return False
         names = {AUTHENTICATED, *(f"@{group}" for group in principal.groups)}
-        # A user may be called `anonymous` or `@admins` for all we know, and must not gain by it.
+        # A user can be named `anonymous` or `@admins`, and must not gain access by such a name.
         if principal.name != EVERYBODY and not principal.name.startswith("@"):
             names.add(principal.name)
         return not self.who.isdisjoint(names)
 
     def covers(self, access: Access) -> bool:
-        """Whether the access is among what is allowed."""
+        """Whether the rule allows `access`."""
         if access.kind == "repository":
             return _ALLOWED_BY.get(access.action) in self.actions and self.matches(access.name)
         return access == CATALOG and RuleAction.CATALOG in self.actions
 
     def matches(self, name: str) -> bool:
-        """Whether a repository is among those meant."""
+        """Whether the rule applies to a repository."""
         return self._globs.match(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessPolicy:
-    """What decides about every request; immutable, replaced as a whole."""
+    """The access rules for all requests. Immutable; replaced as a whole."""
 
     rules: tuple[Rule, ...]
     blocked: frozenset[str] = frozenset()
-    """Users who may do nothing from now on, whatever their credentials or tokens say."""
+    """Users who are denied every request, whatever their credentials or tokens allow."""
 
     def allows(self, principal: Principal, access: Access) -> bool:
-        """Decide; a token's grants alone where there are some, else the rules."""
+        """Whether the principal has `access`. Grants of a token, if there are any, replace the rules."""
         if self.is_blocked(principal):
             return False
         if principal.grants is not None:
@@ -151,11 +151,11 @@ class AccessPolicy:
         return any(rule.covers(access) and rule.speaks_of(principal) for rule in self.rules)
 
     def allows_all(self, principal: Principal, accesses: Sequence[Access]) -> bool:
-        """Whether every one of them is allowed."""
+        """Whether every access is allowed."""
         return all(self.allows(principal, access) for access in accesses)
 
     def pulls_everything(self, principal: Principal) -> bool:
-        """Whether every repository, also one that is not known by name, may be pulled from."""
+        """Whether the principal may pull from every repository, whether it exists or not."""
         if principal.grants is not None or self.is_blocked(principal):
             return False
         return any(
@@ -164,33 +164,33 @@ class AccessPolicy:
         )
 
     def is_blocked(self, principal: Principal) -> bool:
-        """Whether the principal may do nothing, not even be greeted."""
+        """Whether every request of the principal is denied, including the version check (`GET /v2/`)."""
         return not principal.is_anonymous and principal.name in self.blocked
 
     @property
     def invites_anonymous(self) -> bool:
-        """Whether somebody without a name may do anything at all."""
+        """Whether any rule applies to anonymous callers."""
         return any(EVERYBODY in rule.who for rule in self.rules)
 
     def lets_anonymous(self, action: RuleAction) -> bool:
-        """Whether somebody without a name may do this anywhere."""
+        """Whether anonymous callers may perform this action on any repository."""
         return any(EVERYBODY in rule.who and action in rule.actions for rule in self.rules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who sends a request that was let in, and the policy of that moment."""
+    """The principal of an authorized request, and the policy at that moment."""
 
     principal: Principal
     policy: AccessPolicy
     may_push: bool = False
-    """Whether it was let in as a push: only then may an upload session remember who began it."""
+    """Whether the request was authorized as a push. Only then may an upload session record its creator."""
 
     @property
     def sees(self) -> Callable[[str], bool] | None:
-        """Tells whether the catalog shows a repository to the caller; None where it shows them all.
+        """Predicate for the repositories that the catalog shows to the caller; None if it shows all.
 
-        A token for the catalog names no repositories, so whoever got one sees them all.
+        A token for the catalog names no repositories, so its bearer sees all of them.
         """
         if self.principal.grants is not None or self.pulls_everything:
             return None
@@ -207,16 +207,16 @@ class Caller:
 
 _EVERY_ACTION: Final = frozenset(RuleAction)
 OPEN: Final = AccessPolicy(rules=(Rule(who=frozenset({EVERYBODY}), actions=_EVERY_ACTION),))
-"""Everybody may do everything."""
+"""Every caller may do everything."""
 MEMBERS_ONLY: Final = AccessPolicy(rules=(Rule(who=frozenset({AUTHENTICATED}), actions=_EVERY_ACTION),))
-"""Whoever has a name may do everything, as in distribution."""
+"""Every caller with a user name may do everything, as in distribution."""
 GRANTS_ONLY: Final = AccessPolicy(rules=())
-"""Only what a token allows."""
+"""Only the grants of a token allow anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImmutableTags:
-    """Tags that keep the manifest they first pointed at."""
+    """A selection of tags that cannot be moved to another manifest."""
 
     repositories: tuple[str, ...] = (EVERYTHING,)
     tags: tuple[str, ...]
@@ -228,9 +228,9 @@ class ImmutableTags:
         object.__setattr__(self, "_tags", Globs(self.tags))
 
     def covers(self, name: str, tag: str) -> bool:
-        """Whether this tag is among them."""
+        """Whether the tag is immutable."""
         return self._tags.match(tag) and self.covers_repository(name)
 
     def covers_repository(self, name: str) -> bool:
-        """Whether a repository may have such tags."""
+        """Whether a repository can have immutable tags."""
         return self._repositories.match(name)

@@ -1,4 +1,4 @@
-"""How fast a long job may go: requests and bytes per second, so that it leaves the store to those who serve."""
+"""Rate limits for long-running jobs, in requests and bytes per second, so that jobs do not slow down serving."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -6,23 +6,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What a job may use of a store; None for as much as it likes."""
+    """Limits of a job; None means unlimited."""
 
     requests_per_second: float | None = None
     bytes_per_second: float | None = None
 
 
 class Budget:
-    """Two buckets of tokens, one of requests and one of bytes; one per job, for any number of its tasks.
+    """Token buckets for requests and bytes. One per job, shared by its tasks.
 
-    Each bucket holds what may be used in one second, and is full at the start. Whoever takes more than there is waits
-    until it would be there, in the order in which they came; so a job never goes faster than its rates over any two
-    seconds, and one piece larger than a second's worth makes the next wait rather than never getting through.
+    Each bucket holds one second's worth of tokens and is full at the start. A caller that takes more than the bucket
+    holds waits until the tokens have accumulated; callers are served in order of arrival. So over any two seconds a job
+    does not exceed its rates. A request larger than one second's worth is not blocked forever: the next caller waits
+    instead.
 
     Args:
-        rates: how much of each a second; a rate that is not given costs nothing to keep.
-        clock: tells seconds, from any beginning; never goes back.
-        sleep: waits so many seconds.
+        rates: tokens per second; an absent rate means no limit.
+        clock: monotonic seconds from any origin.
+        sleep: suspends for a number of seconds.
     """
 
     def __init__(self, rates: Rates, *, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
@@ -31,14 +32,14 @@ class Budget:
         self._sleep = sleep
 
     async def take(self, *, requests: int = 1, size: int = 0) -> None:
-        """Use so many requests and `size` bytes, as soon as that keeps to the rates; call it before the work."""
+        """Take tokens for requests and `size` bytes, and wait until the rates allow them. Call before the work."""
         seconds = max(self._requests.take(requests), self._bytes.take(size))
         if seconds > 0:
             await self._sleep(seconds)
 
 
 class _Bucket:
-    """Tokens may be owed: the level falls below zero by what was promised to those who wait."""
+    """A token bucket whose level may be negative: the debt of the callers that are waiting."""
 
     def __init__(self, rate: float | None, clock: Callable[[], float]) -> None:
         self._rate = rate
@@ -47,7 +48,7 @@ class _Bucket:
         self._filled_at = clock()
 
     def take(self, count: int) -> float:
-        """Take `count` tokens and return for how many seconds they are not there yet."""
+        """Take `count` tokens and return the seconds until they are available."""
         if not self._rate or count == 0:
             return 0.0
         now = self._clock()

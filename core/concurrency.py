@@ -1,4 +1,4 @@
-"""Doing many small storage requests side by side, with a bound, and leaving listings early."""
+"""Bounded concurrency for many small storage requests, and prompt closing of listings."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -9,15 +9,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 REQUESTS_AT_ONCE = 16
-"""How many requests one operation has under way: object stores answer in 10 to 50 ms whatever the number."""
+"""Concurrent requests of one operation; object stores answer each in 10 to 50 ms, however many are sent."""
 
 
 async def map_bounded(
     function: Callable[[T], Awaitable[R]], items: Iterable[T], *, at_once: int = REQUESTS_AT_ONCE
 ) -> list[R]:
-    """Apply `function` to all items, at most `at_once` at a time; results in the order of the items.
+    """Apply `function` to all items, at most `at_once` at a time; return the results in the order of the items.
 
-    Raises the first error as it is (not in a group), after the other calls have been cancelled.
+    Raises the first error itself (not an exception group), after the other calls were cancelled.
     """
     work = list(enumerate(items))
     if len(work) <= 1:
@@ -40,7 +40,7 @@ async def map_bounded(
 
 @asynccontextmanager
 async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Close a listing that is left before its end, at once: it may hold a folder or a connection."""
+    """Close an iterator at the end of the block, since an unfinished listing may hold a folder or a connection open."""
     try:
         yield iterator
     finally:
@@ -49,6 +49,6 @@ async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]
 
 
 def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Yield the items in order, `size` at a time, the last ones fewer."""
+    """Yield consecutive slices of `size` items; the last one may be shorter."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

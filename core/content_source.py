@@ -1,35 +1,37 @@
-"""Content on its way in: pieces that arrive, or a source that threads may draw from."""
+"""Incoming content: an iterator of chunks, or a source that threads read from directly."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 Offload = Callable[..., Awaitable[Any]]
-"""Starts `function(*arguments)` in a thread at once and returns what to await for its result."""
+"""Start `function(*arguments)` in a thread at once and return an awaitable for its result."""
 
 
 class ContentSource(ABC):
-    """The bytes of a request, in order, read once, by one task."""
+    """The body of a request. The bytes are read in order, once, by one task."""
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield what has arrived, waiting for it, in pieces of a bounded size."""
+        """Yield received bytes in chunks of bounded size, waiting for more as needed."""
 
     @property
     @abstractmethod
     def is_pourable(self) -> bool:
-        """Whether much is still to come, and `pour` can fetch it; asked between two pieces."""
+        """Whether many bytes are still to come and `pour` can receive them; checked between two chunks."""
 
     @abstractmethod
     async def pour(self, take: Callable[[memoryview], None], offload: Offload) -> None:
-        """Hand all that is still to come to `take`, in order; afterwards iterating ends.
+        """Pass all remaining bytes to `take`, in order. Iteration ends afterwards.
 
-        Receiving and taking share a thread and a buffer, so the event loop and the interpreter are hardly needed.
+        The socket is read and `take` is called in one thread with one buffer, which bypasses the event loop and rarely
+        holds the interpreter's lock.
 
         Args:
-            take: called in threads, never twice at once; what it raises ends the pouring and is raised here.
-            offload: gives threads.
+            take: called in threads, never concurrently. An exception that it raises ends the transfer and is raised
+                here.
+            offload: runs functions in threads.
 
         Raises:
-            whatever iterating raises; all that arrived was taken before.
+            the errors of iteration, after all received bytes were passed to `take`.
         """

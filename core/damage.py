@@ -1,9 +1,9 @@
-"""Damaged content: what pulls find, where it is recorded, and what counts as damaged until it is pushed again.
+"""Damaged content: detection during pulls, records in the store, and handling until the content is pushed again.
 
-A record names a digest and the state (size, time) of the object that was found damaged. It counts as long as the object
-is in that state: a push, a repair or another registry that replaces the object ends it. Nothing here refuses a pull for
-a record alone, since the process that wrote it may have broken memory; the pull hashes what it sends. Pushes are told
-that the content is missing, and send it again.
+A record contains a digest and the state (size, time) of the damaged object. The record is valid while the object is in
+that state. A push, a repair, or another registry that replaces the object invalidates it. A pull is not refused because
+of a record alone, since the process that wrote the record may have had faulty memory; instead the pull hashes the
+content while sending it. A push is answered as if the content were missing, so the client sends it again.
 """
 
 import json
@@ -32,16 +32,16 @@ from core.ports.blob_storage import BlobReader, BlobStorage, ObjectStat
 _logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 30.0
-"""How often a process looks at what others recorded."""
+"""Interval at which a process reads the records of other processes."""
 RECORDS_MAX: Final = 10_000
-"""How many damaged objects, and sizes, a process remembers."""
+"""Maximum number of damaged objects, and of sizes, that a process keeps."""
 _RECORD_BYTES_MAX: Final = 1024
 HASH_TRUSTED_SECONDS: Final = 3600.0
-"""How long a process does not hash an object again that it hashed, as long as its version stays."""
+"""Time during which a process does not hash an unchanged object again."""
 _FAILURES_BELIEVED: Final = 2
-"""After so many failed hashes of one object, a process refuses it without another one."""
+"""After this many failed hashes of an object, a process refuses it without hashing it again."""
 EXAMINED_BYTES_MAX: Final = 1024 * 1024 * 1024
-"""How much one `poll` reads, beside one object of any size."""
+"""Maximum number of bytes that one `poll` reads, plus one object of any size."""
 
 V = TypeVar("V")
 
@@ -50,18 +50,18 @@ V = TypeVar("V")
 class _Suspect:
     stat: ObjectStat
     failures: int
-    """How often this process hashed the object to another digest."""
+    """Number of times this process hashed the object to another digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Size:
     size: int
     is_proven: bool
-    """Whether this process hashed so many bytes to the digest; else a manifest claims it."""
+    """Whether this process hashed this many bytes to the digest; otherwise the size is a manifest's claim."""
 
 
 class DamageRecords:
-    """Reads and writes the records; holds nothing, safe for any number of tasks."""
+    """Reads and writes the records of damage. Stateless; safe for concurrent tasks."""
 
     def __init__(self, storage: BlobStorage) -> None:
         self._storage = storage
@@ -72,7 +72,7 @@ class DamageRecords:
         await self._storage.write(layout.damage_record(digest), json.dumps(document).encode())
 
     async def read(self, digest: Digest) -> ObjectStat | None:
-        """Return the state that is recorded as damaged; None where there is no record. One storage request."""
+        """Return the state that is recorded as damaged, or None. One storage request."""
         try:
             document = json.loads(await self._storage.read(layout.damage_record(digest), limit=_RECORD_BYTES_MAX))
             modified_at = datetime.fromisoformat(document["modified_at"])
@@ -84,7 +84,7 @@ class DamageRecords:
             return None
 
     async def listed(self) -> Mapping[Digest, datetime]:
-        """Return which digests have a record, and the time of each record. One request per 1,000, 10,000 at most."""
+        """Return the digests that have a record, with the time of each; at most 10,000. One request per 1,000."""
         found: dict[Digest, datetime] = {}
         async for key, stat in self._storage.walk(layout.DAMAGED):
             algorithm, _, encoded = key.removeprefix(f"{layout.DAMAGED}/").partition("/")
@@ -103,11 +103,11 @@ class DamageRecords:
 
 
 class DamageWatch:
-    """What one process knows of damage; one per process, belongs to one event loop.
+    """The damage known to one process. One per process; belongs to one event loop.
 
     Args:
-        storage: where content and records are.
-        new_hasher: makes hashers.
+        storage: the store of the content and the records.
+        new_hasher: creates hashers.
         offload: runs hashing off the event loop.
         clock: monotonic seconds.
         on_damage: called once for each object that this process finds damaged.
@@ -131,29 +131,29 @@ class DamageWatch:
         self._suspects: OrderedDict[Digest, _Suspect] = OrderedDict()
         self._sizes: OrderedDict[Digest, _Size] = OrderedDict()
         self._hashed: OrderedDict[Digest, tuple[str, float]] = OrderedDict()
-        """The version of each object that was hashed lately and found sound, and when."""
+        """The version of each recently hashed intact object, and the time of the hash."""
         self._unwritten: dict[Digest, ObjectStat] = {}
         self._listed: dict[Digest, datetime] = {}
 
     def claim(self, descriptors: Iterable[Descriptor]) -> None:
-        """Take in the sizes that a manifest gives for its blobs. No storage request."""
+        """Record the sizes that a manifest claims for its blobs. No storage request."""
         for each in descriptors:
             known = self._sizes.get(each.digest)
             if known is None or not known.is_proven:
                 _put(self._sizes, each.digest, _Size(each.size, is_proven=False))
 
     async def prove(self, digest: Digest, size: int) -> None:
-        """Take in that `size` bytes with this digest are stored. A request only where damage was known."""
+        """Record that `size` bytes with this digest are stored. A storage request only if damage was known."""
         _put(self._sizes, digest, _Size(size, is_proven=True))
         if digest in self._suspects:
             await self._forget(digest)
 
     def is_suspected(self, digest: Digest) -> bool:
-        """Whether damage is known; then `is_damaged` decides. No storage request."""
+        """Whether damage of this digest was found or recorded; `is_damaged` checks the details. No storage request."""
         return digest in self._suspects
 
     async def is_damaged(self, digest: Digest, stat: ObjectStat) -> bool:
-        """Whether the object in this state is known to be damaged. A request only where damage was known."""
+        """Whether the object in this state is known to be damaged. A storage request only if damage was known."""
         known = self._sizes.get(digest)
         if known is not None and known.is_proven and known.size != stat.size:
             await self._note(digest, stat)
@@ -168,28 +168,28 @@ class DamageWatch:
 
     @property
     def knows_any(self) -> bool:
-        """Whether damage of anything is known."""
+        """Whether any damage is known."""
         return bool(self._suspects)
 
     def is_confirmed(self, digest: Digest) -> bool:
-        """Whether this process itself has found the damage twice. No storage request."""
+        """Whether this process has itself found the damage twice. No storage request."""
         suspect = self._suspects.get(digest)
         return suspect is not None and suspect.failures >= _FAILURES_BELIEVED
 
     async def checked(self, reader: BlobReader, digest: Digest, *, size: int | None = None) -> BlobReader:
-        """Return a reader of the same content that never yields a damaged blob to its end.
+        """Return a reader of the same content that never yields a damaged blob completely.
 
-        The whole of a blob is hashed where its pieces are iterated, unless this process did so lately. The last piece
-        is held back until the hash is right. Whoever copies from `file` gets no hash; there is no `file` where damage
-        is known or the size is in doubt. A storage request only in these cases.
+        A blob that is iterated as a whole is hashed, unless this process hashed it recently. The last chunk is withheld
+        until the digest is verified. Copying from `file` is not verified; `file` is None if damage is known or the size
+        is in doubt. Only in these two cases a storage request is made.
 
         Args:
-            reader: has just been opened.
-            digest: what the content must hash to.
-            size: what is known of the size from elsewhere.
+            reader: a newly opened reader.
+            digest: the expected digest.
+            size: the size, if known from another source.
 
         Raises:
-            ContentDamagedError: it is certain that the content is damaged, or a part is wanted where damage is known.
+            ContentDamagedError: the content is certainly damaged, or damage is known and only a part was requested.
             ObjectNotFoundError: the object was removed.
         """
         is_whole = reader.length == reader.size
@@ -229,23 +229,23 @@ class DamageWatch:
         return True
 
     async def report(self, digest: Digest, size: int) -> None:
-        """Take in that an object of `size` bytes is not what its digest says, and record it for all processes.
+        """Note that an object of `size` bytes does not match its digest, and record this for all processes.
 
-        A store that fails delays the record until `poll`. Two storage requests.
+        If the store fails, `poll` writes the record later. Two storage requests.
         """
         try:
             stat = await self._storage.stat(layout.blob_data(digest))
         except StorageError as error:
             _logger.error("%s is damaged, which cannot be recorded: %s", digest, error)  # noqa: TRY400 - the store's
             return
-        # Another size: replaced since it was read.
+        # Another size: the object was replaced after it was read.
         if stat.size == size:
             await self._note(digest, stat)
 
     async def poll(self) -> None:
-        """Look at what other processes recorded, and read what is suspected until that is confirmed or disproved.
+        """Read the records of other processes, and hash suspected objects until the damage is confirmed or disproved.
 
-        One storage request, one for each new record, and six for each object that is read.
+        One storage request, one per new record, and six per hashed object.
 
         Raises:
             StorageError: the store failed.
@@ -279,7 +279,7 @@ class DamageWatch:
                 async for _ in await self.checked(opened, digest):
                     pass
         except ContentDamagedError:
-            # Noted by the reader.
+            # The reader has recorded it.
             return
         except ObjectNotFoundError:
             self._suspects.pop(digest, None)
@@ -306,12 +306,12 @@ class DamageWatch:
         try:
             await self._records.remove([digest])
         except StorageError as error:
-            # The record does no harm: the object's state differs from it. A verification removes it.
+            # The stale record is harmless, because the object's state differs from it. A verification removes it.
             _logger.warning("the record of healed damage stays: %s", error, extra={"digest": digest})
 
 
 def _is_same(one: ObjectStat, other: ObjectStat) -> bool:
-    """Whether two states are of one object; a checksum counts where both have it."""
+    """Whether two states are of the same object; checksums are compared if both have one."""
     has_same_sum = one.md5 is None or other.md5 is None or one.md5 == other.md5
     return (one.size, one.modified_at) == (other.size, other.modified_at) and has_same_sum
 

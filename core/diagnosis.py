@@ -1,4 +1,4 @@
-"""What a check of the surroundings came to, and adapters that can tell how their own are."""
+"""Results of environment checks, and the interface of adapters that check their own environment."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -7,33 +7,33 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How bad it is."""
+    """The severity of a result."""
 
     OK = "ok"
     SKIPPED = "skipped"
-    """Could not be looked at; `detail` says why."""
+    """The check could not run; `detail` contains the reason."""
     WARNING = "warning"
-    """Works now, and will not always, or not for everybody."""
+    """Works now, but not permanently, or not for every client."""
     FAILURE = "failure"
-    """Pushes, pulls or deletes fail because of it."""
+    """Causes pushes, pulls or deletes to fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """One thing that was looked at. No text of it tells a secret."""
+    """The result of one check. Contains no secrets."""
 
     check: str
-    """What was looked at, in a few words that stay the same."""
+    """The name of the check: a few words that do not change."""
     verdict: Verdict
     detail: str = ""
-    """What was seen."""
+    """The observation."""
     remedy: str = ""
-    """What to do about it; for a warning or a failure."""
+    """The recommended action, for a warning or a failure."""
 
 
 class Diagnosable(ABC):
-    """An adapter that knows more of its surroundings than its port lets it tell."""
+    """An adapter that can check more of its environment than its port exposes."""
 
     @abstractmethod
     async def diagnose(self) -> Sequence[Diagnosis]:
-        """Look at everything that goes wrong in practice and leave nothing behind; never raises for what it finds."""
+        """Check all known causes of problems and clean up afterwards; a problem is a result, never an exception."""

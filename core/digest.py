@@ -1,7 +1,7 @@
-"""Digests: `algorithm:hex`, valid by existence, and the hashers that compute them.
+"""Digests of the form `algorithm:hex`, and the hashers that compute them. Every instance of `Digest` is valid.
 
-Only registered algorithms that the store can hold are known here; another one is refused by name (OCI image-spec,
-descriptor.md, "Digests").
+Only registered algorithms that the store supports are accepted (OCI image-spec, descriptor.md, "Digests"). The error
+for any other algorithm names it.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from core.typing import override
 SHA256: Final = "sha256"
 SHA512: Final = "sha512"
 CANONICAL: Final = SHA256
-"""The algorithm that content gets when nobody asks for another one."""
+"""The default algorithm for content."""
 
 _HEX_LENGTHS: Final = {SHA256: 64, SHA512: 128}
 _GRAMMAR: Final = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
@@ -24,16 +24,16 @@ _HEX: Final = re.compile(r"[0-9a-f]+")
 
 
 class Digest(str):
-    """A digest of a supported algorithm in its one spelling; equal and hashable as text.
+    """A digest of a supported algorithm in canonical spelling; compares and hashes as text.
 
     Raises:
-        DigestInvalidError: the text is no digest, or its algorithm is not supported.
+        DigestInvalidError: the text is not a digest, or its algorithm is not supported.
     """
 
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        """Check `value` and keep it as it is."""
+        """Validate `value`; the text is kept unchanged."""
         algorithm, _, encoded = value.partition(":")
         length = _HEX_LENGTHS.get(algorithm)
         if length is None:
@@ -56,13 +56,13 @@ class Digest(str):
 
     @classmethod
     def of(cls, content: bytes, algorithm: str = CANONICAL) -> Self:
-        """Hash `content`."""
+        """Return the digest of `content`."""
         require_algorithm(algorithm)
         return cls(f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
 
 
 def require_algorithm(name: str) -> str:
-    """Return `name` if content may be addressed by it.
+    """Return `name` if it is a supported algorithm.
 
     Raises:
         DigestInvalidError: the algorithm is not supported.
@@ -73,32 +73,32 @@ def require_algorithm(name: str) -> str:
 
 
 class Hasher(ABC):
-    """Hashes a stream piece by piece; used by one task at a time."""
+    """Incremental hash of a stream; one task at a time may use it."""
 
     algorithm: str
 
     @abstractmethod
     def update(self, data: bytes | bytearray | memoryview) -> None:
-        """Take in more bytes. Costs about a millisecond per 1.5 MiB: call it off the event loop."""
+        """Add bytes to the hash. Takes about a millisecond per 1.5 MiB: call it off the event loop."""
 
     @abstractmethod
     def digest(self) -> Digest:
-        """Return the digest of all bytes so far; more may follow."""
+        """Return the digest of all bytes added up to now; more may be added later."""
 
     @abstractmethod
     def export_state(self) -> bytes | None:
-        """Return what `HasherFactory` needs to go on elsewhere, or None where that cannot be done."""
+        """Return the state from which `HasherFactory` continues in another process, or None if unsupported."""
 
 
 HasherFactory = Callable[[str, bytes | None], Hasher]
-"""Makes a hasher for an algorithm, fresh or from an exported state.
+"""Create a hasher for an algorithm: new, or continuing from an exported state.
 
-A factory raises `ValueError` for a state it cannot take up; the caller then hashes from the first byte.
+A factory raises `ValueError` for a state that it cannot restore; the caller then hashes from the first byte.
 """
 
 
 class StandardHasher(Hasher):
-    """`hashlib`'s hashing, whose state cannot leave the process."""
+    """Hasher based on `hashlib`; its state cannot be exported."""
 
     def __init__(self, algorithm: str, state: bytes | None = None) -> None:
         if state is not None:

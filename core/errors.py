@@ -2,8 +2,8 @@
 
 Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that maps them to OCI codes.
 
-    RegistryError                       what a client did or asked for
-      InvalidInputError                 the request cannot be meant
+    RegistryError                       caused by the request of a client
+      InvalidInputError                 the request is malformed
         NameInvalidError
         TagInvalidError
         DigestInvalidError
@@ -11,34 +11,34 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
           ManifestTooLargeError
         PaginationInvalidError
         RangeInvalidError
-      UnknownError                      nothing there
+      UnknownError                      the resource does not exist
         NameUnknownError
         ManifestUnknownError
         BlobUnknownError
         UploadUnknownError
-      ContentError                      what was sent is not what was announced
+      ContentError                      the content differs from the announced content
         DigestMismatchError
         SizeMismatchError
         BlobTooLargeError
         UploadRangeError
         UploadInvalidError
         ManifestBlobUnknownError
-      PolicyError                       understood, and refused
+      PolicyError                       the request is valid and refused
         UnsupportedError
           ReadOnlyError
         DeniedError
         UnauthenticatedError
         TooManyRequestsError
-    StorageError                        what an adapter met (not the client's doing)
-      ObjectNotFoundError               translated by the services, never seen by a client
+    StorageError                        raised by adapters, not caused by the client
+      ObjectNotFoundError               services translate it; never reaches a client
       ObjectTooLargeError
       ObjectBusyError
       StorageUnavailableError
         StorageFullError
         CatalogLostError
       StorageCorruptError
-        ContentDamagedError             the bytes of a blob or manifest; a push of it repairs them
-      AuditUnavailableError             nobody could be held to account, so nothing is changed
+        ContentDamagedError             damaged blob or manifest; a push repairs it
+      AuditUnavailableError             no audit record can be written, so changes are refused
       ImageLayoutError
 """
 
@@ -46,12 +46,12 @@ from collections.abc import Sequence
 
 
 class RegistryError(Exception):
-    """The base of what a client is told."""
+    """Base class of errors that are reported to the client."""
 
     def __init__(self, message: str, *, detail: object = None) -> None:
         super().__init__(message)
         self.detail = detail
-        """What the client gets beside code and message: JSON-ready, without secrets."""
+        """Detail member of the error response: JSON-ready, without secrets."""
 
 
 class InvalidInputError(RegistryError):
@@ -83,7 +83,7 @@ class ManifestTooLargeError(ManifestInvalidError):
 
 
 class PaginationInvalidError(InvalidInputError):
-    """`n` is not a number, is negative, or is beyond the maximum."""
+    """The page size `n` is not a number, is negative, or exceeds the maximum."""
 
 
 class RangeInvalidError(InvalidInputError):
@@ -95,7 +95,7 @@ class RangeInvalidError(InvalidInputError):
 
 
 class UnknownError(RegistryError):
-    """Nothing is there."""
+    """The requested resource does not exist."""
 
 
 class NameUnknownError(UnknownError):
@@ -111,11 +111,11 @@ class BlobUnknownError(UnknownError):
 
 
 class UploadUnknownError(UnknownError):
-    """No such upload session."""
+    """The upload session does not exist."""
 
 
 class ContentError(RegistryError):
-    """The content differs from what was announced."""
+    """The content differs from the announced content."""
 
 
 class DigestMismatchError(ContentError):
@@ -123,11 +123,11 @@ class DigestMismatchError(ContentError):
 
 
 class SizeMismatchError(ContentError):
-    """The number of bytes differs from the announced one."""
+    """The number of bytes differs from the announced number."""
 
 
 class BlobTooLargeError(ContentError):
-    """A blob is longer than the `limit` bytes that this registry takes."""
+    """A blob is longer than `limit` bytes, the maximum of this registry."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"blob is larger than {limit} bytes", detail={"limit": limit})
@@ -135,7 +135,7 @@ class BlobTooLargeError(ContentError):
 
 
 class UploadRangeError(ContentError):
-    """A chunk does not start where the upload session stands, at `offset` bytes."""
+    """A chunk does not start at `offset`, the current offset of the upload session."""
 
     def __init__(self, offset: int) -> None:
         super().__init__(f"the upload stands at offset {offset}", detail={"offset": offset})
@@ -143,7 +143,7 @@ class UploadRangeError(ContentError):
 
 
 class UploadInvalidError(ContentError):
-    """The signed state of an upload is not ours, or belongs to another session."""
+    """The state of an upload has no valid signature, or belongs to another session."""
 
 
 class ManifestBlobUnknownError(ContentError):
@@ -155,28 +155,28 @@ class ManifestBlobUnknownError(ContentError):
 
 
 class PolicyError(RegistryError):
-    """The request is understood and refused."""
+    """The request is valid, but the registry refuses it."""
 
 
 class UnsupportedError(PolicyError):
-    """The operation is switched off or not offered."""
+    """The operation is disabled or not supported."""
 
 
 class ReadOnlyError(UnsupportedError):
-    """The registry takes nothing in for now."""
+    """The registry is read-only at the moment."""
 
     def __init__(self, reason: str, *, retry_after: int | None = None) -> None:
         super().__init__(reason, detail={"readonly": True, "seconds": retry_after})
         self.retry_after = retry_after
-        """After how many seconds it does again, where that is known."""
+        """Seconds until the registry accepts writes again, or None if unknown."""
 
 
 class DeniedError(PolicyError):
-    """The caller may not do this."""
+    """The caller is not allowed to perform the operation."""
 
 
 class UnauthenticatedError(PolicyError):
-    """The caller must say who it is; `challenge` is the `WWW-Authenticate` value."""
+    """The caller must authenticate; `challenge` is the `WWW-Authenticate` value."""
 
     def __init__(self, challenge: str, *, detail: object = None) -> None:
         super().__init__("authentication required", detail=detail)
@@ -184,7 +184,7 @@ class UnauthenticatedError(PolicyError):
 
 
 class TooManyRequestsError(PolicyError):
-    """The caller should come back after `retry_after` seconds."""
+    """The caller must wait `retry_after` seconds before the next request."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__("too many requests")
@@ -192,11 +192,11 @@ class TooManyRequestsError(PolicyError):
 
 
 class StorageError(Exception):
-    """The base of what a port's adapter raises."""
+    """Base class of errors raised by adapters of ports."""
 
 
 class ObjectNotFoundError(StorageError):
-    """Nothing is stored at `key`."""
+    """There is no object at `key`."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"no object at {key}")
@@ -204,7 +204,7 @@ class ObjectNotFoundError(StorageError):
 
 
 class ObjectTooLargeError(StorageError):
-    """The object at `key` is larger than the caller was ready to hold."""
+    """The object at `key` is larger than the limit that the caller gave."""
 
     def __init__(self, key: str, *, size: int, limit: int) -> None:
         super().__init__(f"object at {key} has {size} bytes, more than {limit}")
@@ -214,7 +214,7 @@ class ObjectTooLargeError(StorageError):
 
 
 class ObjectBusyError(StorageError):
-    """Another writer holds `key` right now."""
+    """Another writer has `key` open."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"another writer holds {key}")
@@ -222,23 +222,23 @@ class ObjectBusyError(StorageError):
 
 
 class StorageUnavailableError(StorageError):
-    """The backend cannot be reached, refuses, or is full; a later attempt may succeed."""
+    """The backend is unreachable, refuses the operation, or is full; a later attempt may succeed."""
 
 
 class StorageFullError(StorageUnavailableError):
-    """The backend has no room for what was to be written; reads and deletes go on."""
+    """The backend has no space for the write; reads and deletes still work."""
 
 
 class CatalogLostError(StorageUnavailableError):
-    """The catalog's index is there no more (dropped, removed), nor are its names: a rebuild makes it anew."""
+    """The index of the catalog was dropped or removed, with all names in it. A rebuild restores it."""
 
 
 class StorageCorruptError(StorageError):
-    """What is stored cannot be what was written."""
+    """A stored object is not in a form that a writer produces."""
 
 
 class ContentDamagedError(StorageCorruptError):
-    """The stored bytes of a blob or manifest are not those of its `digest`; a push of it repairs them."""
+    """The stored bytes of a blob or manifest do not match its `digest`. A push of the same content repairs them."""
 
     def __init__(self, digest: str) -> None:
         super().__init__(f"the stored data of {digest} is damaged")
@@ -250,4 +250,4 @@ class AuditUnavailableError(StorageError):
 
 
 class ImageLayoutError(StorageError):
-    """An OCI image layout cannot be read or written, or is none."""
+    """An OCI image layout is invalid, or cannot be read or written."""

@@ -1,4 +1,4 @@
-"""Events: what has happened in the registry, and who brought it about. What is sent of them is not decided here."""
+"""Events: changes and pulls in the registry, and their origin. `core.notifications` decides which are delivered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from core.digest import Digest
 
 
 class EventAction(StrEnum):
-    """What was done; the words are those of distribution's events."""
+    """The action of an event, in the words of distribution's events."""
 
     PULL = "pull"
     PUSH = "push"
@@ -18,9 +18,9 @@ class EventAction(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occurrence:
-    """One thing that happened, and cannot be undone by a failure any more, to a manifest, blob, tag or repository.
+    """A completed action on a manifest, blob, tag or repository, which no later failure can undo.
 
-    A delete names what went: a digest (manifest or blob), a tag, or with neither the repository as a whole.
+    A delete names a digest (manifest or blob), a tag, or neither; neither means the whole repository.
     """
 
     action: EventAction
@@ -29,29 +29,29 @@ class Occurrence:
     media_type: str = ""
     size: int = 0
     tag: str | None = None
-    """The tag that was pushed, pulled by or deleted."""
+    """The tag that was pushed, deleted, or used for a pull."""
     from_repository: str | None = None
-    """Where a blob was mounted from, if the client said so."""
+    """The repository from which a blob was mounted, if the client named one."""
     url: str = ""
-    """Where the content can be fetched; empty for what is gone."""
+    """The URL of the content; empty for deleted content."""
     references: tuple[Mapping[str, object], ...] = ()
-    """Descriptors of what a manifest refers to, in document order, where somebody wants them."""
+    """Descriptors of the content that a manifest refers to, in document order; filled in on demand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The request that brought something about; empty for what the registry did by itself or on a command."""
+    """The request that caused an event; empty for commands and the registry's own jobs."""
 
     request_id: str = ""
     address: str = ""
-    """The client's address, with its port where no proxy stands in between."""
+    """The client's address, with the port unless the client is behind a proxy."""
     host: str = ""
-    """The `Host` that the client asked for."""
+    """The `Host` header of the request."""
     method: str = ""
     user_agent: str = ""
     actor: str = ""
-    """The user's name, if they said who they are."""
+    """The user name, empty for an anonymous caller."""
 
 
 BY_THE_REGISTRY = Origin()
-"""Nobody asked: retention, garbage collection, a command."""
+"""Origin of events without a request: retention, garbage collection, commands."""

@@ -1,8 +1,9 @@
-"""Globs of repositories and tags: the one matcher for access rules, immutable tags, retention and copies.
+"""Globs for repositories and tags, shared by access rules, immutable tags, retention and copies.
 
-`*` is any text without a slash, `**` any text, `?` one character that is no slash. A match looks only at texts of
-bounded length and never tries a second place for what it has found: access is decided before a name is checked, so a
-stranger chooses the text.
+`*` matches any text without a slash, `**` any text, and `?` one character other than a slash.
+
+Matching takes bounded time. Text longer than a repository name is not searched, and atomic groups prevent backtracking
+over earlier wildcards. Access is checked before a name is validated, so an unauthenticated client chooses the text.
 """
 
 import re
@@ -18,28 +19,30 @@ _ANY_TEXT: Final = re.compile(r"\*{2,}")
 
 @dataclass(frozen=True, slots=True)
 class Globs:
-    """Matches whatever any of its globs does; immutable."""
+    """A set of globs; text matches if any glob matches it. Immutable."""
 
     globs: tuple[str, ...]
     _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         alternatives = "|".join(f"(?:{_expression(glob)})" for glob in self.globs)
-        # `**` is any text, line ends too: the check of names refuses such a name, in its own words.
+        # DOTALL: `**` also matches line ends, so that name validation rejects such a name with its own error.
         object.__setattr__(self, "_pattern", re.compile(alternatives or r"(?!)", re.DOTALL))
 
     def match(self, text: str) -> bool:
-        """Whether one of the globs matches all of `text`; a text too long for a name matches `**` alone."""
+        """Whether a glob matches all of `text`. Text longer than a repository name matches only `**`."""
         if len(text) > NAME_LENGTH_MAX:
             return EVERYTHING in self.globs
         return self._pattern.fullmatch(text) is not None
 
 
 def _expression(glob: str) -> str:
-    """Return the expression of one glob, for `fullmatch`.
+    """Return the regular expression of one glob, for `fullmatch`.
 
-    The first place where the text between two wildcards fits leaves the most for what follows, so an atomic group takes
-    it for good. Between two `*` this holds although `*` stops at a slash: a text that holds a slash fits in one place.
+    Each literal part between two wildcards matches at the first position where it fits. This position leaves the most
+    text for the parts that follow, so no other position has to be tried, and an atomic group rules out backtracking.
+    The same holds between two `*`, although `*` stops at a slash: a part that contains a slash fits at one position
+    only.
     """
     first, *others = _ANY_TEXT.split(glob)
     if not others:
@@ -50,7 +53,7 @@ def _expression(glob: str) -> str:
 
 
 def _segment(glob: str, *, is_last: bool) -> str:
-    """Return the expression of a glob without `**`; the end of the last one is the end of the text."""
+    """Return the expression of a glob without `**`. The last segment must end where the text ends."""
     first, *others = ("".join("[^/]" if each == "?" else re.escape(each) for each in part) for part in glob.split("*"))
     if not others:
         return first

@@ -1,4 +1,4 @@
-"""Reading content while it is hashed, so that damaged content never reaches its end."""
+"""Hashing of content while it is read, so that damaged content is never delivered completely."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -9,20 +9,21 @@ from core.ports.blob_storage import BlobReader
 from core.typing import override
 
 _HASH_INLINE_BYTES_MAX: Final = 256 * 1024
-"""Up to this, handing the work to a thread costs more processor time than hashing on the spot, which takes 0.2 ms."""
+"""Below this size, passing the work to a thread costs more CPU time than hashing inline, which takes 0.2 ms."""
 
 
 class HashedReader(BlobReader):
-    """A reader of a whole object that hashes what it yields, and holds back the last piece until the hash is known.
+    """Reader of a whole object that hashes each chunk and withholds the last one until the digest is known.
 
-    Each piece is hashed in a thread while the caller sends the one before. Holds one piece more than `inner`.
+    Each chunk is hashed in a thread while the caller sends the previous one. Memory holds one chunk more than with
+    `inner`.
 
     Args:
-        inner: yields the object from its first byte to its last.
-        hasher: has taken in nothing.
+        inner: yields the object from the first byte to the last.
+        hasher: a new hasher.
         offload: runs hashing off the event loop.
-        finish: called with the digest before the last piece is yielded; what it raises ends the reading.
-        keeps_file: whether callers may copy from the file of `inner`, past the hasher.
+        finish: called with the digest before the last chunk is yielded; an exception that it raises ends the iteration.
+        keeps_file: whether callers may copy from the file of `inner`, without hashing.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class HashedReader(BlobReader):
         """Yield the content as `inner` does.
 
         Raises:
-            what `inner` and `finish` raise.
+            the errors of `inner` and `finish`.
         """
         held = b""
         async for piece in self._inner:

@@ -1,7 +1,7 @@
-"""The content that the immutable tags of a repository need.
+"""Content that the immutable tags of a repository require.
 
-A tag that stays is worth nothing without its image, so no content of the image may be deleted either. No record names
-the manifests that refer to a blob, so each delete reads the images of all immutable tags of the repository.
+An immutable tag is useless without its image, so no content of that image may be deleted either. No record lists the
+manifests that refer to a blob. Therefore each delete reads the images of all immutable tags of the repository.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,17 +16,17 @@ from core.ports.blob_storage import BlobStorage
 from core.tag_links import TagLinks
 
 _BYTES_MAX = 16 * 1024 * 1024
-"""Of a stored manifest, as everywhere."""
+"""Maximum size of a stored manifest."""
 
 
 class ImmutableImages:
-    """Finds the immutable tag that needs some content; holds nothing, safe for any number of tasks.
+    """Finds the immutable tag that requires some content. Stateless; safe for concurrent tasks.
 
     Args:
         storage: the store.
-        tag_links: of the same store.
+        tag_links: the tags of the same store.
         keeps_tag: whether a tag is immutable.
-        covers: whether a repository may have immutable tags; where it may not, nothing is read.
+        covers: whether a repository can have immutable tags; if not, nothing is read.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class ImmutableImages:
         self._covers = covers
 
     async def require_unneeded(self, name: RepositoryName, digest: Digest) -> None:
-        """Refuse the deletion of a blob or manifest that an immutable tag of the repository needs.
+        """Refuse the deletion of a blob or manifest that an immutable tag of the repository requires.
 
-        Costs a listing of the tags, a request per immutable tag, one per manifest of their images, and one per entry of
-        an index that may be a blob or a manifest.
+        Costs a listing of the tags, one request per immutable tag, one per manifest of their images, and one per index
+        entry that may be a blob or a manifest.
 
         Raises:
-            DeniedError: the image of an immutable tag has it, or cannot be read and may have it.
+            DeniedError: the image of an immutable tag contains the content, or cannot be read and may contain it.
         """
         if not self._covers(name):
             return
@@ -82,7 +82,7 @@ class ImmutableImages:
         return None
 
     async def _images(self, name: RepositoryName, manifest: ReadManifest) -> Sequence[Digest]:
-        """Return the children that are manifests: a large layer must not be read as one."""
+        """Return the children that are manifests, so that a large layer is not read as a manifest."""
         blobs = set(manifest.blobs)
         return [child for child in manifest.children if child not in blobs or await self._holds(name, child)]
 
@@ -97,7 +97,7 @@ class ImmutableImages:
         try:
             content = await self._storage.read(layout.blob_data(digest), limit=_BYTES_MAX)
         except ObjectNotFoundError:
-            # Nothing can be pulled through it, so it needs nothing.
+            # A manifest without data cannot be pulled, so it requires nothing.
             return ReadManifest(digest=digest)
         except ObjectTooLargeError:
             return ReadManifest(digest=digest, problem=Problem.TOO_LARGE)

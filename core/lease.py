@@ -1,8 +1,9 @@
-"""One of several replicas does a job: a lease is an object in storage that its holder keeps rewriting.
+"""Leases: election of one replica for a job, by an object in storage that the holder keeps rewriting.
 
-No clock of one process is compared with that of another: a contender measures by its own monotonic clock how long the
-object has not changed. A lease saves work, and no safety rests on it: a store without a conditional write lets two
-hold one where a process stands still for longer than the lease lasts between looking at the object and removing it.
+Clocks of different processes are never compared: a contender measures with its own monotonic clock how long the object
+has not changed. A lease avoids duplicate work; correctness must not depend on it. On a store without conditional writes
+two processes may hold a lease at once, if one of them is suspended for longer than the time to live between reading the
+object and removing it.
 """
 
 import asyncio
@@ -20,26 +21,26 @@ _logger = logging.getLogger(__name__)
 
 _CONTENT_BYTES_MAX: Final = 4096
 _RENEWALS: Final = 3
-"""How many renewals fall into one time to live: two may fail."""
+"""Renewals per time to live; two of them may fail."""
 _PATIENCE: Final = 1.1
-"""Contenders wait this many times to live: clocks do not run equally fast."""
+"""Contenders wait this many times to live, because clocks run at different speeds."""
 _SETTLE_FREE: Final = 1 / 6
-"""How much of the time to live one waits for others that took the same free lease, before reading who was last."""
+"""Share of the time to live to wait for other contenders for a free lease, before reading which one wrote last."""
 _SETTLE_TAKEOVER: Final = 1 / 2
-"""The same after taking over, when the old holder may still write once: more than the time between renewals."""
+"""The same after a takeover. The old holder may write once more, so this exceeds the interval between renewals."""
 _NEVER: Final = float("-inf")
 
 
 class Lease:
-    """A lease as one holder or contender sees it; used by one task at a time, besides `keep` and `is_held`.
+    """A lease, as seen by one holder or contender. One task at a time may use it, except for `keep` and `is_held`.
 
     Args:
-        storage: what all replicas share.
+        storage: the store that all replicas share.
         key: the lease object (`core.layout.lease`).
-        owner_id: names this object among all others of all replicas; it is shown to people.
-        ttl: seconds after which a holder that is not heard of has lost the lease.
+        owner_id: unique among all lease objects of all replicas; shown to operators.
+        ttl: seconds without a renewal after which a holder has lost the lease.
         clock: monotonic seconds of this process.
-        sleep: suspends for so many seconds of that clock.
+        sleep: suspends for a number of seconds of that clock.
     """
 
     def __init__(
@@ -66,20 +67,20 @@ class Lease:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether another held the lease when `try_acquire` last looked."""
+        """Whether another process held the lease at the last call of `try_acquire`."""
         return self._seen is not None
 
     @property
     def is_held(self) -> bool:
-        """Whether the lease is ours right now; turns false by itself before anybody else may take over."""
+        """Whether this object holds the lease now; becomes false on its own before a contender can take over."""
         return self._clock() < self._renewed_at + self._ttl
 
     async def try_acquire(self) -> bool:
-        """Take the lease if it is free, or if its holder has not been heard of for longer than it lasts.
+        """Take the lease if it is free, or if its holder has not renewed it within the time to live.
 
-        Call it again and again to take over from a holder that died: it must have been looked at before. Costs one
-        request while another holds it. Taking it costs two, and where the store creates not exclusively or the lease
-        is taken over three, and a wait of up to half its time to live.
+        To take over from a dead holder, call this repeatedly: the lease must have been seen unchanged in earlier calls.
+        Costs one request while another process holds the lease. Taking it costs two requests. A takeover, or a store
+        that does not create exclusively, costs three requests and a wait of up to half the time to live.
 
         Raises:
             StorageError: the store failed; the lease is not held.
@@ -99,7 +100,7 @@ class Lease:
         return await self._claim(looked_at, _SETTLE_TAKEOVER)
 
     async def acquire(self, patience: float) -> bool:
-        """Call `try_acquire` for `patience` seconds, a few times per time to live; return whether it worked.
+        """Call `try_acquire` for up to `patience` seconds, several times per time to live; return whether it succeeded.
 
         Raises:
             StorageError: as for `try_acquire`.
@@ -112,15 +113,15 @@ class Lease:
         return True
 
     async def renew(self) -> bool:
-        """Extend a lease that is held; return whether it still is. Two requests.
+        """Extend a held lease; return whether it is still held. Two requests.
 
         Raises:
-            StorageError: the store failed; the lease goes on for as long as it had, and may be renewed again.
+            StorageError: the store failed; the lease keeps its remaining time and can be renewed again.
         """
         began_at = self._clock()
         if self.is_held and await self._look() not in self._ours:
             self._lose()
-        # Looked at again: the answer may have come late, and then others may have taken over since.
+        # Check again: the response may have been slow, and a contender may have taken over since.
         if not self.is_held:
             return False
         content = self._next_content()
@@ -130,7 +131,7 @@ class Lease:
         return self.is_held
 
     async def keep(self) -> None:
-        """Renew the lease in time, again and again, until it is lost."""
+        """Renew the lease in time until it is lost."""
         while self.is_held:
             await self._sleep(max(0.0, self._renewed_at + self._ttl / _RENEWALS - self._clock()))
             try:
@@ -141,9 +142,9 @@ class Lease:
 
     @asynccontextmanager
     async def keeping(self) -> AsyncIterator[None]:
-        """Keep a lease that is held for the length of the block, and give it back at its end.
+        """Renew a held lease during the block, and release it at the end.
 
-        Work of many steps looks at `is_held` between them, and ends when the lease is lost.
+        Work of many steps checks `is_held` between them and stops when the lease is lost.
         """
         keeper = asyncio.create_task(self.keep())
         try:
@@ -154,7 +155,7 @@ class Lease:
             await self.release()
 
     async def release(self) -> None:
-        """Give the lease back, so that others need not wait. Never fails: where the store does, it ends by itself."""
+        """Release the lease so that contenders need not wait. Never raises: if the store fails, the lease expires."""
         if self._clock() < self._renewed_at + self._ttl * _SETTLE_TAKEOVER:
             try:
                 if await self._look() in self._ours:
@@ -164,7 +165,7 @@ class Lease:
         self._lose()
 
     async def owner(self) -> str | None:
-        """Return the id of who holds the lease, or held it last; None where nobody does. One request.
+        """Return the id of the current or last holder; None if there is no lease object. One request.
 
         Raises:
             StorageError: the store failed.
@@ -178,28 +179,28 @@ class Lease:
             return "unknown"
 
     async def written_at(self) -> datetime:
-        """Return the store's own time at the last renewal: a moment ago where the lease was just acquired. One request.
+        """Return the store's time of the last renewal; directly after acquiring, this is the current time. One request.
 
         Raises:
-            StorageError: the store failed, or nobody holds the lease.
+            StorageError: the store failed, or there is no lease object.
         """
         return (await self._storage.stat(self._key)).modified_at
 
     async def _create(self) -> bool:
         began_at = self._clock()
         content = self._next_content()
-        # The store may have taken our content though its answer was another one.
+        # The store may have accepted the content although it reported a failure.
         if await self._storage.create(self._key, content) or await self._look() == content:
             self._hold(content, began_at)
         return self.is_held
 
     async def _claim(self, looked_at: float, settle: float) -> bool:
-        """Write over what was seen at `looked_at`, then wait and see whether others did so too."""
+        """Overwrite the content read at `looked_at`, then wait and check whether another contender wrote too."""
         began_at = self._clock()
         content = self._next_content()
         await self._storage.write(self._key, content)
         if self._clock() - looked_at > self._ttl * settle / 2:
-            # Too late: another may have written, waited and read before this was there.
+            # Too late: another contender may have written, waited and read before this write arrived.
             return False
         await self._sleep(self._ttl * settle)
         if await self._look() == content:

@@ -1,4 +1,4 @@
-"""What registries of 2015 and 2016 stored: schema 1 manifests, their signatures, and a link in the wrong place."""
+"""Formats of registries from 2015 and 2016: schema 1 manifests, their signatures, and manifests linked as layers."""
 
 from core import layout
 from core.digest import Digest
@@ -12,7 +12,7 @@ _SCHEMA1_BYTES_MAX = 1024 * 1024
 
 
 class LegacyManifests:
-    """Reads old manifests; holds nothing, safe for any number of tasks."""
+    """Reads legacy manifests. Stateless; safe for concurrent tasks."""
 
     def __init__(self, storage: BlobStorage, links: Links) -> None:
         self._storage = storage
@@ -29,10 +29,10 @@ class LegacyManifests:
         return content if is_schema1(content) and Digest.of(content, digest.algorithm) == digest else None
 
     async def sign(self, name: RepositoryName, digest: Digest, payload: bytes) -> bytes | None:
-        """Return the payload with the signatures that were stored beside it, or None where there are none.
+        """Return the payload joined with its stored signatures, or None if there are no signatures.
 
         Raises:
-            StorageCorruptError: a signature is not what a registry wrote.
+            StorageCorruptError: a signature cannot be read.
         """
         signatures: list[bytes] = []
         async for key, _ in self._storage.walk(layout.signatures(name, digest)):

@@ -1,4 +1,4 @@
-"""What the key of a link says: the other direction of `core.layout`."""
+"""Parsing of link keys, the inverse of `core.layout`."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +11,7 @@ from core.names import RepositoryName, Tag
 
 @dataclass(frozen=True, slots=True)
 class TagKey:
-    """The link that makes a tag."""
+    """The key of the link that makes a tag exist."""
 
     name: RepositoryName
     tag: Tag
@@ -19,7 +19,7 @@ class TagKey:
 
 @dataclass(frozen=True, slots=True)
 class RevisionKey:
-    """The link that makes a repository hold a manifest."""
+    """The key of the link that makes a repository hold a manifest."""
 
     name: RepositoryName
     digest: Digest
@@ -27,7 +27,7 @@ class RevisionKey:
 
 @dataclass(frozen=True, slots=True)
 class LayerKey:
-    """The link by which a repository may read a blob."""
+    """The key of the link that lets a repository read a blob."""
 
     name: RepositoryName
     digest: Digest
@@ -35,7 +35,7 @@ class LayerKey:
 
 @dataclass(frozen=True, slots=True)
 class ReferrerKey:
-    """The link from a subject to a manifest that names it."""
+    """The key of the link from a subject to one of its referrers."""
 
     name: RepositoryName
     subject: Digest
@@ -46,7 +46,7 @@ LinkKey = TagKey | RevisionKey | LayerKey | ReferrerKey
 
 
 def parse_link_key(key: str) -> LinkKey | None:
-    """Read a key, or return None for any other: history, signatures, uploads, and what no registry wrote."""
+    """Parse a link key. Return None for any other key: history, signatures, uploads, and foreign objects."""
     # No component of a name begins with `_`.
     path, mark, rest = key.removeprefix(f"{layout.REPOSITORIES}/").partition("/_")
     if not mark:
@@ -58,7 +58,7 @@ def parse_link_key(key: str) -> LinkKey | None:
 
 
 def digests_in(key: str) -> list[Digest]:
-    """Return the digests that a key, or a part of one, spells: of a manifest, then of its signature."""
+    """Return the digests in a key or part of a key, in order: that of a manifest, then that of its signature."""
     found = []
     for algorithm, encoded in pairwise(key.split("/")):
         try:

@@ -1,4 +1,4 @@
-"""Links: small objects that hold a digest, by which a repository points into the common store of content."""
+"""Links: small objects that hold a digest and refer from a repository to the shared content."""
 
 import logging
 
@@ -9,24 +9,24 @@ from core.ports.blob_storage import BlobStorage
 _logger = logging.getLogger(__name__)
 
 _LINK_BYTES_MAX = 1024
-"""A link is 71 or 135 bytes long; something longer is no link."""
+"""A link is 71 or 135 bytes long; a longer object is not a link."""
 
 
 def link_object(key: str, digest: Digest) -> tuple[str, bytes]:
-    """Return the link at `key` that points at `digest`, as it is stored."""
+    """Return the key and the stored bytes of the link at `key` to `digest`."""
     return key, digest.encode("ascii")
 
 
 class Links:
-    """Reads and writes links; holds nothing, safe for any number of tasks."""
+    """Reads and writes links. Stateless; safe for concurrent tasks."""
 
     def __init__(self, storage: BlobStorage) -> None:
         self._storage = storage
 
     async def read(self, key: str) -> Digest | None:
-        """Return what the link points at, or None where there is none. One storage request.
+        """Return the digest that the link points at, or None if there is no link. One storage request.
 
-        A link that holds no digest (a torn write of an old registry) counts as absent, and is logged.
+        A link that holds no digest (a torn write of an old registry) counts as absent, and a warning is logged.
         """
         try:
             content = await self._storage.read(key, limit=_LINK_BYTES_MAX)
@@ -36,16 +36,16 @@ class Links:
             _logger.warning("link is too long and counts as absent", extra={"key": key})
             return None
         try:
-            # Nobody writes the newline, but people who repair a store by hand do.
+            # Registries write no newline, but repairs by hand often add one.
             return Digest(content.decode("ascii").rstrip("\n"))
         except (UnicodeDecodeError, DigestInvalidError):
             _logger.warning("link holds no digest and counts as absent", extra={"key": key})
             return None
 
     async def stands(self, key: str, digest: Digest) -> bool:
-        """Whether a link is there that is named for `digest`. One storage request, and no bytes.
+        """Whether a complete link to `digest` exists at `key`. One storage request, which reads no content.
 
-        It is judged by its length: a torn one is shorter, and one with a line end is longer.
+        Only the length is checked: a torn link is shorter, and a link with a trailing newline is longer.
         """
         try:
             return (await self._storage.stat(key)).size >= len(digest)

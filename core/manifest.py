@@ -1,10 +1,11 @@
-"""Manifests: parsed and checked, kept as the exact bytes they came in.
+"""Manifests: parsed and checked, kept as the exact bytes that were pushed.
 
-`parse_manifest` is for what a client pushes, `read_manifest` for what a store holds, where the media type was never
-written down and is found in the document. Neither ever serialises a document again: its digest is of its bytes.
+`parse_manifest` reads a manifest that a client pushes. `read_manifest` reads a stored manifest: the store records no
+media type, so the document determines it. No function serialises a document again, because the digest covers the exact
+bytes.
 
-A store also holds manifests of types that no client may push here, because other registries took them. They are served
-under their own type, and read where their members are those of the known types.
+A store may also hold manifests of foreign media types, which other registries accepted but clients cannot push here.
+They are served under their own media type. Their members are read where they match those of the known types.
 """
 
 import json
@@ -19,18 +20,18 @@ from core.digest import Digest
 from core.errors import DigestInvalidError, ManifestInvalidError
 
 DESCRIPTORS_MAX: Final = 10_000
-"""How many layers or entries a pushed manifest may have; images have at most 127 layers."""
+"""Maximum number of layers or entries in a pushed manifest; images have at most 127 layers."""
 _PARTS_MAX: Final = 300_000
-"""How many lists, objects and commas a pushed manifest may have, those in its texts included.
+"""Maximum number of `[`, `{` and `,` bytes in a pushed manifest, including those inside strings.
 
-A parser holds the interpreter's lock, and makes 120 MiB of objects of 4 MiB of empty lists.
+Parsing holds the interpreter's lock, and turns 4 MiB of empty lists into 120 MiB of objects.
 """
 _SCHEMA_VERSION: Final = 2
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}", re.ASCII)
-"""RFC 6838, 4.2."""
+"""RFC 6838, section 4.2."""
 _ESCAPED_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _SNIFFED_CONTENT_TYPES: Final = frozenset({"", "application/json", media_types.OCTET_STREAM})
-"""Content types that say nothing; the document's own `mediaType` then decides."""
+"""Content types that carry no information; the document's own `mediaType` applies instead."""
 
 T = TypeVar("T")
 
@@ -43,22 +44,22 @@ class Manifest:
     media_type: str
     config: Descriptor | None = None
     layers: tuple[Descriptor, ...] = ()
-    """Those of an index are its `others`."""
+    """For an index, the same as `others`."""
     manifests: tuple[Descriptor, ...] = ()
-    """The entries of an index that are manifests for certain (`media_types.is_manifest`)."""
+    """The entries of an index that are certainly manifests (`media_types.is_manifest`)."""
     others: tuple[Descriptor, ...] = ()
-    """The entries of an index whose types decide nothing: each is a blob, or a manifest if the repository has one."""
+    """The other entries of an index: each is a manifest if the repository holds one of that digest, else a blob."""
     subject: Descriptor | None = None
     artifact_type: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_index(self) -> bool:
-        """Whether it lists manifests."""
+        """Whether this is an index."""
         return self.media_type in media_types.INDEXES
 
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Return config and layers, in document order."""
+        """Return the config and the layers, in document order."""
         return (self.config, *self.layers) if self.config else self.layers
 
     def describe(self, digest: Digest) -> Descriptor:
@@ -77,7 +78,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredManifest:
-    """A manifest as it is served."""
+    """A manifest in the form in which it is served."""
 
     content: bytes
     media_type: str
@@ -85,15 +86,15 @@ class StoredManifest:
 
 
 def parse_manifest(content: bytes, content_type: str) -> Manifest:
-    """Check a pushed manifest.
+    """Parse and check a pushed manifest.
 
     Args:
         content: the exact bytes.
         content_type: the request's `Content-Type`; parameters are ignored.
 
     Raises:
-        ManifestInvalidError: not JSON, not of a supported type, contradicting itself, with more than `DESCRIPTORS_MAX`
-            entries, of too many parts, or with text that cannot be sent again (half of a surrogate pair).
+        ManifestInvalidError: the content is not JSON, has an unsupported type or contradictory members, has more than
+            `DESCRIPTORS_MAX` entries or too many parts, or contains half of a surrogate pair, which cannot be encoded.
         DigestInvalidError: a descriptor's digest is malformed or of an unsupported algorithm.
     """
     announced = content_type.partition(";")[0].strip().lower()
@@ -114,10 +115,10 @@ def parse_manifest(content: bytes, content_type: str) -> Manifest:
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """Read a stored manifest, which is of the type that its document says or looks like.
+    """Read a stored manifest. The document's `mediaType`, or else its members, determine the type.
 
     Raises:
-        ManifestInvalidError: it cannot be read as a manifest.
+        ManifestInvalidError: the content cannot be read as a manifest.
         DigestInvalidError: a descriptor's digest is malformed.
     """
     document = _load(content)
@@ -131,7 +132,7 @@ def stored_media_type(content: bytes) -> str:
     """Return the media type under which a stored manifest is served.
 
     Raises:
-        ManifestInvalidError: it cannot be read as a manifest, and is of none of the types that are not pushed here.
+        ManifestInvalidError: the content is neither a manifest nor a JSON object of a foreign media type.
         DigestInvalidError: a descriptor's digest is malformed.
     """
     document = _load(content)
@@ -156,7 +157,7 @@ def _foreign_type(document: Mapping[str, object]) -> str | None:
 
 def _load(content: bytes) -> dict[str, object]:
     try:
-        # Decoded first: json.loads would also take UTF-16 and UTF-32, which no other client reads.
+        # Decode first: json.loads would also accept UTF-16 and UTF-32, which other clients cannot read.
         document = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ManifestInvalidError(f"manifest is not valid JSON: {type(error).__name__}") from error
@@ -186,7 +187,7 @@ def _build(content: bytes, document: Mapping[str, object], media_type: str) -> M
         )
     _check_media_type(document, media_type)
     is_index = media_type in media_types.INDEXES
-    # A document that is both could be read as one thing here and as another by a client (CVE-2021-41190).
+    # A document with the members of both could be read one way here and another way by a client (CVE-2021-41190).
     for foreign in ("config", "layers") if is_index else ("manifests",):
         if foreign in document:
             raise ManifestInvalidError(f"{media_type} must not have {foreign!r}")
@@ -231,7 +232,7 @@ def _optional(document: Mapping[str, object], member: str, read: Callable[[objec
 
 
 def _list(document: Mapping[str, object], member: str) -> tuple[Descriptor, ...]:
-    # Go writes an empty slice as null.
+    # Go serialises an empty slice as null.
     value = document.get(member)
     if value is None:
         return ()
@@ -279,9 +280,9 @@ def _text_map(value: object, where: str) -> Mapping[str, str]:
 
 
 def sendable(text: str) -> str:
-    """Return a text with U+FFFD in place of each half of a surrogate pair."""
-    # JSON may escape half of a surrogate pair, which no encoding has. A store may hold such text; it is listed with
-    # U+FFFD in its place, while the manifest itself is served by its exact bytes.
+    """Replace each half of a surrogate pair with U+FFFD."""
+    # JSON can escape half of a surrogate pair, which no encoding can represent. A store may hold such text. Listings
+    # show U+FFFD instead; the manifest itself is served by its exact bytes.
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -1,4 +1,4 @@
-"""Manifests in memory: they are addressed by their digest, so what was once verified never changes."""
+"""In-memory cache of manifests. Entries never become stale, because their key is the digest of their content."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from core.media_types import SCHEMA1
 
 BYTES_MAX: Final = 16 * 1024 * 1024
 _ENTRY_BYTES_MAX: Final = 256 * 1024
-"""Larger ones are rare, and would push out hundreds that are asked for all the time."""
+"""Larger manifests are rare, and one of them would evict hundreds of frequently pulled manifests."""
 
 
 class ManifestCache:
-    """The manifests used last, up to `bytes_max` of content; one per process, never asked whether one may be read."""
+    """The most recently used manifests, up to `bytes_max` of content. One per process; does not check access."""
 
     def __init__(self, bytes_max: int = BYTES_MAX) -> None:
         self._bytes_max = bytes_max
@@ -22,14 +22,14 @@ class ManifestCache:
         self._entries: OrderedDict[Digest, StoredManifest] = OrderedDict()
 
     def get(self, digest: Digest) -> StoredManifest | None:
-        """Return a manifest that was put, or None."""
+        """Return the cached manifest, or None."""
         manifest = self._entries.get(digest)
         if manifest is not None:
             self._entries.move_to_end(digest)
         return manifest
 
     def related(self, digest: Digest) -> Sequence[Digest]:
-        """Return what a manifest that was put refers to; nothing for another one."""
+        """Return the digests that a cached manifest refers to; empty for other manifests and for schema 1."""
         known = self._entries.get(digest)
         if known is None or known.media_type in SCHEMA1:
             return ()
@@ -37,7 +37,7 @@ class ManifestCache:
         return [each.digest for each in (*manifest.blobs(), *manifest.manifests)]
 
     def put(self, manifest: StoredManifest) -> None:
-        """Remember a manifest whose bytes were verified."""
+        """Add a manifest whose bytes were verified against its digest."""
         if manifest.digest in self._entries or len(manifest.content) > _ENTRY_BYTES_MAX:
             return
         self._entries[manifest.digest] = manifest

@@ -1,4 +1,4 @@
-"""The media types a registry has to know by name; every other one is content that it merely carries."""
+"""Media types that the registry handles by name. Content of any other type is stored without interpretation."""
 
 import re
 from typing import Final
@@ -17,7 +17,7 @@ SCHEMA1: Final = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 MANIFESTS: Final = IMAGE_MANIFESTS | INDEXES
 DOCKER: Final = frozenset({DOCKER_MANIFEST, DOCKER_MANIFEST_LIST})
 _FOREIGN_MANIFEST: Final = re.compile(r"application/[\w.+-]*\.(?:manifest|index)\.[\w.+-]*json", re.ASCII)
-"""As `application/vnd.oci.artifact.manifest.v1+json` of OCI 1.1's release candidates."""
+"""Matches, for example, `application/vnd.oci.artifact.manifest.v1+json` of OCI 1.1's release candidates."""
 
 NONDISTRIBUTABLE_LAYERS: Final = frozenset(
     {
@@ -27,14 +27,14 @@ NONDISTRIBUTABLE_LAYERS: Final = frozenset(
         "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
     }
 )
-"""Layers that a client may leave elsewhere: a manifest may name them without their being pushed."""
+"""Layers that a client need not push: a manifest may refer to them although the registry does not hold them."""
 
 
 def is_manifest(media_type: str) -> bool:
-    """Whether an entry of an index is a manifest for certain; BuildKit's registry cache lists blobs there too."""
+    """Whether an index entry of this media type is certainly a manifest; BuildKit caches list blobs in indexes too."""
     return not media_type or media_type in MANIFESTS | SCHEMA1
 
 
 def looks_like_manifest(media_type: str) -> bool:
-    """Whether a stored document of this type has the members of a manifest."""
+    """Whether a stored document of this media type has the members of a manifest."""
     return is_manifest(media_type) or _FOREIGN_MANIFEST.fullmatch(media_type) is not None

@@ -1,4 +1,4 @@
-"""Repository names and tags: valid by existence, so that no unchecked text ever becomes a path or a key.
+"""Repository names and tags. Every instance is valid, so unchecked text never becomes a path or a storage key.
 
 OCI distribution-spec 1.1, "Pull": `<name>` and `<reference>`.
 """
@@ -24,7 +24,7 @@ class RepositoryName(str):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        """Check `value` and keep it as it is."""
+        """Validate `value`; the text is kept unchanged."""
         if len(value) > NAME_LENGTH_MAX:
             raise NameInvalidError(f"a repository name has at most {NAME_LENGTH_MAX} characters")
         if not _NAME.fullmatch(value):
@@ -42,26 +42,26 @@ class Tag(str):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        """Check `value` and keep it as it is."""
+        """Validate `value`; the text is kept unchanged."""
         if not _TAG.fullmatch(value):
             raise TagInvalidError("invalid tag", detail={"tag": value[:256]})
         return super().__new__(cls, value)
 
 
 def just_before(tag: Tag) -> str:
-    """Return a text that sorts right before a tag: what a listing yields after it begins with the tag."""
+    """Return a text that sorts directly before `tag`, so that a listing after this text starts with the tag."""
     return f"{tag[:-1]}{chr(ord(tag[-1]) - 1)}~"
 
 
 Reference = Tag | Digest
-"""What stands after `/manifests/` in a URL."""
+"""The last path segment of `/v2/<name>/manifests/<reference>`."""
 
 
 def parse_reference(value: str) -> Reference:
-    """Read a tag or a digest; a colon, which no tag has, makes it a digest.
+    """Parse a tag or a digest. Text with a colon is a digest, because no tag contains a colon.
 
     Raises:
-        TagInvalidError: no colon, and not a tag.
-        DigestInvalidError: a colon, and not a supported digest.
+        TagInvalidError: the text has no colon and is not a tag.
+        DigestInvalidError: the text has a colon and is not a supported digest.
     """
     return Digest(value) if ":" in value else Tag(value)

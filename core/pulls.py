@@ -1,8 +1,8 @@
-"""When manifests were last pulled, as retention asks: gathered in memory, written now and then, merged when read.
+"""Times of the last pulls, for retention: collected in memory, written periodically, merged when read.
 
-A pull writes nothing. What a process saw is written in batches, each an object of its own that says how long before
-its writing each pull was: so all times are the store's, whatever clocks the replicas have. Who reads takes the latest
-of all batches. How long pulls have been recorded is known too, since before that nobody knows what was pulled.
+A pull writes nothing. Each process writes its pulls in batches. A batch is an object that contains the age of each pull
+at the time of writing, so all times are by the store's clock, independent of the clocks of replicas. A reader takes the
+latest time over all batches. The start of the recording is stored too, because earlier pulls are unknown.
 """
 
 import json
@@ -23,9 +23,9 @@ from core.store_time import store_time
 _logger = logging.getLogger(__name__)
 
 REMEMBERED_MAX: Final = 100_000
-"""How many manifests a process remembers as pulled between two writes, about 30 MB."""
+"""Maximum number of pulled manifests that a process keeps between two writes, about 30 MB."""
 GAP: Final = timedelta(days=1)
-"""After so long without a sign of any recording process, pulls may have been missed."""
+"""If no process recorded pulls for this long, pulls may have been missed."""
 _BATCH_PULLS: Final = 10_000
 _BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 
@@ -37,21 +37,21 @@ class Pulls:
     """The last known pull of each manifest, by the store's clock."""
 
     since: datetime
-    """From when on pulls are known; whatever is missing may have been pulled before."""
+    """Start of the records; a manifest without a known pull may have been pulled earlier."""
     times: Mapping[_Pull, datetime] = field(default_factory=dict)
 
     def last(self, name: RepositoryName, digest: Digest) -> datetime | None:
-        """Return when a manifest was last pulled, or None where no pull is known."""
+        """Return the time of the last known pull of a manifest, or None."""
         return self.times.get((name, digest))
 
 
 class PullRecorder:
-    """Remembers what one process served; belongs to one event loop.
+    """Collects the pulls that one process served; belongs to one event loop.
 
     Args:
-        storage: where batches go.
+        storage: the store for the batches.
         clock: monotonic seconds.
-        new_id: makes unique texts of letters, digits and `-`.
+        new_id: returns unique texts of letters, digits and `-`.
     """
 
     def __init__(self, storage: BlobStorage, *, clock: Callable[[], float], new_id: Callable[[], str]) -> None:
@@ -63,7 +63,7 @@ class PullRecorder:
         self._is_begun = False
 
     def note(self, name: RepositoryName, digest: Digest) -> None:
-        """Remember that a manifest was pulled just now; at no cost."""
+        """Record a pull of a manifest now. In memory; never blocks."""
         pull = (name, digest)
         if len(self._pulled) < REMEMBERED_MAX or pull in self._pulled:
             self._pulled[pull] = self._clock()
@@ -71,12 +71,12 @@ class PullRecorder:
             self._forgotten += 1
 
     async def flush(self) -> int:
-        """Write what was pulled since the last time, and return how many manifests that were.
+        """Write the pulls since the last call; return the number of manifests.
 
-        One request that shows that pulls are recorded, and one per 10,000 manifests.
+        Costs one request to show that pulls are being recorded, and one per 10,000 manifests.
 
         Raises:
-            StorageError: the store failed; what was not written is kept.
+            StorageError: the store failed; unwritten pulls are kept.
         """
         await self._show_life()
         if self._forgotten:
@@ -88,7 +88,7 @@ class PullRecorder:
             ages = {pull: now - noted_at for pull, noted_at in pulls}
             await self._storage.write(layout.pull_batch(self._new_id()), _encode(ages))
             for pull, noted_at in pulls:
-                # Pulled again while this was written: that is for the next time.
+                # A pull during the write is kept for the next one.
                 if self._pulled.get(pull) == noted_at:
                     del self._pulled[pull]
             written += len(pulls)
@@ -102,11 +102,11 @@ class PullRecorder:
 
 
 class PullHistory:
-    """Reads what all processes recorded; holds nothing.
+    """Reads the pulls that all processes recorded. Stateless.
 
     Args:
-        storage: where they recorded it.
-        new_id: makes unique texts of letters, digits and `-`.
+        storage: the store that contains the batches.
+        new_id: returns unique texts of letters, digits and `-`.
     """
 
     def __init__(self, storage: BlobStorage, *, new_id: Callable[[], str]) -> None:
@@ -114,12 +114,12 @@ class PullHistory:
         self._new_id = new_id
 
     async def read(self, *, oldest: timedelta, merges: bool) -> Pulls:
-        """Return the last known pulls. A listing, and a request per batch.
+        """Return the last known pulls. Costs a listing, and one request per batch.
 
         Args:
-            oldest: older pulls matter to nobody.
-            merges: have few batches instead of many, without what is older. Safe beside processes that record and
-                others that merge: a batch is removed only when what it says is written elsewhere.
+            oldest: pulls older than this are ignored.
+            merges: whether to merge the batches into few, without old pulls. Safe while other processes record or
+                merge: a batch is removed only after its content was written elsewhere.
         """
         now = await store_time(self._storage)
         since = await _modified_at(self._storage, layout.PULLS_SINCE)
@@ -164,7 +164,7 @@ async def _modified_at(storage: BlobStorage, key: str) -> datetime | None:
 
 
 async def _batch(storage: BlobStorage, key: str, stat: ObjectStat) -> list[tuple[_Pull, datetime]] | None:
-    """Return what a batch says; None for one that is gone, or that cannot be read and is left alone."""
+    """Return the content of a batch; None if the batch was removed, or cannot be read and is left in place."""
     try:
         content = await storage.read(key, limit=_BATCH_BYTES_MAX)
         return [(pull, stat.modified_at - timedelta(seconds=age)) for pull, age in _decode(content)]

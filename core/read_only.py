@@ -1,8 +1,8 @@
-"""The read-only mode that is switched on while the registry serves, for all replicas at once, and ends by itself.
+"""Read-only mode that an operator switches on at run time, for all replicas at once, with an optional duration.
 
-The switch is one object in storage. It says for how long it holds, and the store says when it was written: how much is
-left is the difference of two times by the store's clock, and from then on is measured by the process's own monotonic
-clock. So clocks that are wrong end nothing early or late, and a replica that starts later knows the end as well.
+The switch is one object in storage. The object contains the duration, and its modification time is the start. The
+remaining time is first computed from two times of the store's clock, then measured by the monotonic clock of the
+process. So a wrong clock does not end the mode early or late, and a replica that starts later computes the same end.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from core.store_time import store_time
 _logger = logging.getLogger(__name__)
 
 VIEW_SECONDS_MAX: Final = 3.0
-"""How old what a process knows of the switch may be when it takes in something new."""
+"""Maximum age of a process's last read of the switch when the process accepts a change."""
 REASON_LENGTH_MAX: Final = 1000
 _CONTENT_BYTES_MAX: Final = 64 * 1024
 _DEFAULT_REASON: Final = "the registry is read-only for now"
@@ -30,23 +30,23 @@ _DEFAULT_REASON: Final = "the registry is read-only for now"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOnly:
-    """The read-only mode, as it was switched on."""
+    """The read-only mode, with its reason and duration."""
 
     reason: str = _DEFAULT_REASON
     by: str = ""
-    """Where the command was given; for people."""
+    """Where the command was run; for operators."""
     seconds: float | None = None
-    """How long it holds from when it was written; None until somebody ends it."""
+    """Duration from the time of writing; None until the mode is switched off."""
     id: str = ""
-    """Tells this time from others with the same reason."""
+    """Distinguishes this activation from others with the same reason."""
 
     def encode(self) -> bytes:
-        """Return what is stored."""
+        """Return the stored form."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def decode(cls, content: bytes) -> "ReadOnly":
-        """Read what is stored; a text that is nothing of ours (`echo moving > readonly`) is a reason without an end."""
+        """Parse the stored form. Other text (`echo moving > readonly`) is a reason without an end."""
         text = content.decode(errors="replace").strip()
         try:
             fields = json.loads(text)
@@ -62,7 +62,7 @@ class ReadOnly:
 
 
 async def switch_on(storage: BlobStorage, mode: ReadOnly) -> None:
-    """Make all replicas read-only, in place of what was said before. They follow within `VIEW_SECONDS_MAX`.
+    """Make all replicas read-only, replacing an earlier mode. Replicas follow within `VIEW_SECONDS_MAX`.
 
     Raises:
         StorageError: the store failed.
@@ -80,12 +80,12 @@ async def switch_off(storage: BlobStorage) -> None:
 
 
 class ReadOnlySwitch:
-    """The switch as one process sees it; one per process, safe for any number of tasks.
+    """The read-only switch, as seen by one process. One per process; safe for concurrent tasks.
 
     Args:
-        storage: what all replicas share.
+        storage: the store that all replicas share.
         clock: monotonic seconds of this process.
-        now: tells the time; asked only where the store cannot be written to and so tells none.
+        now: the current time; called only if the store cannot be written to and so provides no time.
     """
 
     def __init__(self, storage: BlobStorage, *, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
@@ -100,28 +100,28 @@ class ReadOnlySwitch:
 
     @property
     def mode(self) -> ReadOnly | None:
-        """The mode in force, as far as this process knows; None while the registry may be written to."""
+        """The current mode, as seen by this process; None while the registry accepts writes."""
         return None if self._ends_at is not None and self._clock() >= self._ends_at else self._mode
 
     @property
     def is_on(self) -> bool:
-        """Whether the registry is read-only, as far as this process knows: for metrics and probes."""
+        """Whether the registry is read-only, as seen by this process; for metrics and probes."""
         return self.mode is not None
 
     @property
     def seconds_left(self) -> float | None:
-        """After how many seconds the mode ends by itself; None where it does not, or is not on."""
+        """Seconds until the mode ends; None if it has no end, or is off."""
         return None if self.mode is None or self._ends_at is None else self._ends_at - self._clock()
 
     async def require_writable(self) -> None:
-        """Let pass what may change the registry. No request for `VIEW_SECONDS_MAX` after the last look.
+        """Raise if the registry is read-only. No request within `VIEW_SECONDS_MAX` of the last check.
 
         Raises:
             ReadOnlyError: the registry is read-only.
         """
         if self._clock() - self._looked_at > VIEW_SECONDS_MAX:
             async with self._looking:
-                # Others may have looked while this one waited.
+                # Another task may have checked while this one waited.
                 if self._clock() - self._looked_at > VIEW_SECONDS_MAX:
                     await self.look()
         mode = self.mode
@@ -130,9 +130,9 @@ class ReadOnlySwitch:
             raise ReadOnlyError(mode.reason, retry_after=None if left is None else max(1, ceil(left)))
 
     async def look(self) -> None:
-        """See how the switch stands now. One request, four when it was switched on since the last look.
+        """Read the switch. One request, or four if the mode was switched on since the last call.
 
-        Where the store cannot be read, what was known before goes on to hold, its end included.
+        If the store cannot be read, the last known mode stays in force, including its end.
         """
         began_at = self._clock()
         try:
@@ -155,11 +155,11 @@ class ReadOnlySwitch:
             try:
                 ends_at = self._clock() + mode.seconds - await self._age()
             except ObjectNotFoundError:
-                # Ended while we looked.
+                # Switched off while it was read.
                 mode, content = None, None
             except StorageError as error:
                 _logger.warning("cannot see for how long the registry is read-only: %s", error)
-                # Read-only until the next look can tell.
+                # Stay read-only until the next call can determine the end.
                 content = None
         if (mode is None) != (self.mode is None):
             self._tell(mode)
@@ -170,7 +170,7 @@ class ReadOnlySwitch:
         try:
             now = await store_time(self._storage)
         except StorageError:
-            # A store that takes no writes at all; then pushes fail anyway, and this clock only dates the message.
+            # The store accepts no writes, so pushes fail anyway; the local clock only dates the message.
             now = self._now()
         return max(0.0, (now - written_at).total_seconds())
 

@@ -1,4 +1,4 @@
-"""The facade: the only object that entrypoints know of the domain."""
+"""The facade of the domain: the services of a process, and the operations that combine several services."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ from core.services.trash import Restoration, TrashService
 from core.services.uploads import UploadService
 
 _TAGS_AT_ONCE: Final = 50
-"""How many tags retention deletes between two looks whether they are as they were judged."""
+"""Number of tags that retention deletes between two checks that the tags are unchanged since the decision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """The services of one process, and what takes more than one of them."""
+    """The services of one process, and the operations that combine several of them."""
 
     blobs: BlobService
     uploads: UploadService
@@ -44,16 +44,19 @@ class Registry:
         digest: Digest | None = None,
         tags: Sequence[Tag] = (),
     ) -> PushedManifest:
-        """Store a manifest (see `ManifestService.put`), then have its repository in the catalog.
+        """Store a manifest (see `ManifestService.put`), then add its repository to the catalog.
 
-        A catalog index that fails does not fail the push, which is durable by then; the name is written later.
+        A failing catalog index does not fail the push, which is durable by then; the name is added later.
         """
         pushed = await self.manifests.put(name, content, content_type, digest=digest, tags=tags)
         await self.catalog.record_push(name)
         return pushed
 
     async def delete_manifest(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Sequence[Tag]:
-        """Delete a tag or a manifest (see `ManifestService.delete`); the last manifest takes the name along."""
+        """Delete a tag or a manifest; with its last manifest, a repository leaves the catalog.
+
+        See `ManifestService.delete`.
+        """
         removed = await self.manifests.delete(name, reference, by=by)
         if isinstance(reference, Digest):
             await self.catalog.record_removal(name)
@@ -69,13 +72,13 @@ class Registry:
         return removal
 
     async def apply_retention(self, *, by: str = "", dry_run: bool = False) -> AsyncIterator[RetentionPlan]:
-        """Delete the tags that no rule keeps, repository by repository, and yield what was done in each.
+        """Delete the tags that no rule keeps, one repository at a time, and yield the result for each repository.
 
-        A tag that is pushed between its judgement and its deletion stays, but for the time of a request or two.
+        A tag that is pushed between decision and deletion stays, except in a window of one or two requests.
 
         Args:
-            by: who asks, for the record.
-            dry_run: only tell what would go.
+            by: the requesting user, for the record.
+            dry_run: only report; delete nothing.
         """
         async for plan in self.retention.plans(merges_pulls=not dry_run):
             removed = list(plan.removed)
@@ -87,7 +90,7 @@ class Registry:
             yield replace(plan, removed=removed)
 
     async def restore(self, entry: str, *, force: bool = False) -> Restoration:
-        """Bring back what an entry of the trash names (see `TrashService.restore`), and its repositories' names."""
+        """Restore a trash entry (see `TrashService.restore`), and add its repositories to the catalog."""
         restoration = await self.trash.restore(entry, force=force)
         for name in restoration.repositories:
             await self.catalog.record_push(name)

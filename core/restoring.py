@@ -1,4 +1,4 @@
-"""Bringing manifests back with all that they refer to, from the trash and from what is still there."""
+"""Restoration of manifests with all content that they refer to, from the trash and from existing data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -26,19 +26,19 @@ _STORED_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 class ImageRestorer:
-    """Restores images; one per restoration, used by one task.
+    """Restores images. One per restoration; used by one task.
 
-    Everything is written in the order of a push (data, layer links, children, manifest), and what is there already is
-    left alone: a kill at any point leaves what the next restoration completes. A repository gets back only what it had:
-    a link that is neither there nor recorded is not written, however much of its content lies in the store. What came
-    back is confirmed as a push is, so that a collection at work does not take it again.
+    Objects are written in the order of a push (data, layer links, children, manifest), and existing objects are left
+    alone. After a kill at any point, the next restoration completes the work. A repository only gets back its own
+    content: a link that neither exists nor is recorded is not written, even if its content is in the store. Restored
+    content is confirmed like a push, so that a running collection does not remove it again.
 
     Args:
         storage: the store.
-        links: reads and writes its links.
-        trash: where data may have gone.
-        recorded: the links that were removed, by their keys.
-        guard: what keeps collection away from what was brought back.
+        links: the links of the store.
+        trash: the trash of the store.
+        recorded: the removed links, by key.
+        guard: protects the restored content from collection.
     """
 
     def __init__(
@@ -56,16 +56,17 @@ class ImageRestorer:
         self._recorded = recorded
         self._guard = guard
         self.manifests: dict[tuple[RepositoryName, Digest], None] = {}
-        """What was restored, or found to be whole."""
+        """Manifests that were restored, or found complete."""
         self.missing: set[Digest] = set()
-        """Images of an index that are nowhere; it may have been pushed without them."""
+        """Images of an index that no longer exist anywhere; the index may have been pushed without them."""
 
     async def restore(self, name: RepositoryName, digest: Digest) -> None:
-        """Have a manifest in a repository again, with its blobs, and the images of an index with theirs.
+        """Restore a manifest of a repository with its blobs, and for an index its images with their blobs.
 
         Raises:
-            ManifestUnknownError: the manifest is neither there nor in the trash.
-            BlobUnknownError: something that it cannot be pulled without is not; nothing refers to what came back.
+            ManifestUnknownError: the manifest exists neither in the store nor in the trash.
+            BlobUnknownError: content that the manifest requires no longer exists; nothing refers to the restored
+                content.
         """
         ticket = await self._guard.ticket()
         images = await self._images(name, digest)
@@ -74,14 +75,14 @@ class ImageRestorer:
             blobs = manifest.blobs() if manifest else ()
             others = [blob for blob in blobs if not (blob.digest in images or (name, blob.digest) in self.manifests)]
             needs += await self._restore_blobs(name, others)
-        # An index is written after its images: those come later in the order of reading.
+        # Images come later in reading order, and an index is written after its images.
         written = []
         for image, manifest in reversed(images.items()):
             if manifest is not None and manifest.subject is not None:
                 await self._restore_link(layout.referrer_link(name, manifest.subject.digest, image), image)
             if await self._restore_link(key := layout.revision_link(name, image), image):
                 written.append(key)
-        # Written even where it is there already: a collection at work knows the old one and holds it for garbage.
+        # Written even if it exists: a running collection may have listed the old link as garbage.
         await self._links.write(layout.revision_link(name, digest), digest)
         if lost := await self._guard.confirm(ticket, needs):
             await self._storage.delete(written)
@@ -89,14 +90,14 @@ class ImageRestorer:
         self.manifests |= dict.fromkeys((name, image) for image in images)
 
     async def restore_link(self, key: str, target: Digest) -> bool:
-        """Write a link that was removed if its data is there or comes back, and return whether it does."""
+        """Write a removed link if its data exists or can be restored; return whether the data is available."""
         if not await self._trash.return_blob(target):
             return False
         await self._restore_link(key, target)
         return True
 
     async def _images(self, name: RepositoryName, digest: Digest) -> dict[Digest, Manifest | None]:
-        """Return a manifest and those below it, the data of each brought back; None for what cannot be read."""
+        """Return a manifest and its descendants, with their data restored; None for unreadable manifests."""
         images: dict[Digest, Manifest | None] = {}
         pending = [digest]
         while pending:
@@ -123,26 +124,26 @@ class ImageRestorer:
         try:
             return read_manifest(await self._storage.read(layout.blob_data(digest), limit=_STORED_BYTES_MAX))
         except ObjectNotFoundError:
-            # A collection has taken it since.
+            # A collection has removed it in the meantime.
             raise _unknown(name, digest) from None
         except (ManifestInvalidError, DigestInvalidError):
-            # Schema 1, or what some old client pushed: its link comes back, and its layers as far as recorded.
+            # Schema 1, or an old client's manifest: its link is restored, and its layers as far as recorded.
             return None
 
     async def _restore_blobs(self, name: RepositoryName, blobs: Sequence[Descriptor]) -> list[Need]:
-        """Have these blobs readable in the repository, and return what that relies on."""
+        """Make the blobs readable in the repository; return the links and data that this relies on."""
 
         async def restore_blob(blob: Descriptor) -> Digest | None:
             key = layout.layer_link(name, blob.digest)
             target = await self._links.read(key) or self._recorded.get(key)
             return target if target is not None and await self.restore_link(key, target) else None
 
-        # Each once; layers that lie elsewhere need not be here.
+        # Each blob once; layers stored elsewhere need not be here.
         wanted = {blob.digest: blob for blob in blobs if not (blob.urls or blob.media_type in NONDISTRIBUTABLE_LAYERS)}
         targets = dict(zip(wanted, await map_bounded(restore_blob, wanted.values()), strict=True))
         if lost := [digest for digest, target in targets.items() if target is None]:
             raise _gone(lost)
-        # A link may hold another digest than its own (see `BlobService`); collection may mean either.
+        # A link may hold a digest other than its own (see `BlobService`); collection may remove either.
         pairs = [(digest, each) for digest, target in targets.items() for each in {digest, target} if each is not None]
         return [Need(layout.layer_link(name, digest), each) for digest, each in pairs]
 

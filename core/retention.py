@@ -1,7 +1,8 @@
-"""Retention: which tags stay and which may go. Pure, and the only place that decides.
+"""Retention rules: which tags are kept and which are deleted. The only module that decides; pure.
 
-A tag goes only if at least one rule speaks of it and none of those that do keeps it; what no rule speaks of stays.
-Rules only keep, so their order does not matter and a further rule never takes anything away from another one's tags.
+A tag is deleted only if at least one rule applies to it and none of the rules that apply keeps it. A tag to which no
+rule applies is kept. Rules only keep tags, so their order does not matter, and adding a rule never deletes a tag that
+another rule keeps.
 """
 
 import re
@@ -18,31 +19,31 @@ from core.timeline import Timeline
 from core.versions import Version
 
 _ATTACHMENT: Final = re.compile(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[a-z]+)?")
-"""Tags that clients keep for a digest: signatures of cosign (`….sig`), and OCI's fallback for referrers."""
+"""Tags that clients derive from a digest: cosign signatures (`….sig`) and OCI's fallback tags for referrers."""
 
 
 class Order(StrEnum):
-    """What "last" means to a rule."""
+    """The meaning of "last" in a rule."""
 
     PUSHED = "pushed"
-    """When the tag was last pushed."""
+    """By the time of the last push."""
     SEMVER = "semver"
-    """The precedence of versions; the rule then speaks only of tags that are versions."""
+    """By the precedence of versions; the rule then applies only to tags that are versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionRule:
-    """Keeps some of the tags that it speaks of: those of any of its conditions."""
+    """A rule that keeps those of its tags that meet any of its conditions."""
 
     repositories: tuple[str, ...] = (EVERYTHING,)
-    """Globs of names."""
+    """Globs of repository names."""
     tags: tuple[str, ...] = ("*",)
     keep_last: int = 0
-    """Of how many images the tags stay, in `order`; tags of one manifest count as one image."""
+    """Number of images whose tags are kept, in `order`; all tags of one manifest count as one image."""
     order: Order = Order.PUSHED
     pushed_within: timedelta | None = None
     pulled_within: timedelta | None = None
-    """Since the last pull, or the push where no pull is known."""
+    """Since the last pull, or since the push if no pull is known."""
     _repositories: Globs = field(init=False, repr=False, compare=False)
     _tags: Globs = field(init=False, repr=False, compare=False)
 
@@ -51,11 +52,11 @@ class RetentionRule:
         object.__setattr__(self, "_tags", Globs(self.tags))
 
     def covers(self, repository: str) -> bool:
-        """Whether the rule speaks of tags of this repository."""
+        """Whether the rule applies to tags of this repository."""
         return self._repositories.match(repository)
 
     def speaks_of(self, tag: str) -> bool:
-        """Whether the rule speaks of such a tag."""
+        """Whether the rule applies to this tag."""
         if not self._tags.match(tag):
             return False
         return self.order is Order.PUSHED or Version.parse(tag) is not None
@@ -63,44 +64,44 @@ class RetentionRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagState:
-    """A tag as retention looks at it."""
+    """The properties of a tag that retention considers."""
 
     tag: Tag
     digest: Digest
     pushed_at: datetime
-    """By the store's clock, as the other times."""
+    """By the store's clock, like the other times."""
     pulled_at: datetime | None = None
-    """When its manifest was last pulled, by whichever tag; None where that is not known."""
+    """Time of the last pull of the manifest, by any tag; None if unknown."""
     is_pull_assumed: bool = False
-    """Whether nobody knows of a pull, and `pulled_at` is when pulls began to be recorded."""
+    """Whether no pull is known, and `pulled_at` is the start of the pull records instead."""
     is_immutable: bool = False
 
     @property
     def used_at(self) -> datetime:
-        """When it was last pulled, or pushed."""
+        """Time of the last pull or push."""
         return max(self.pushed_at, self.pulled_at or self.pushed_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What becomes of a tag, and why."""
+    """The decision for a tag, with the reasons."""
 
     state: TagState
     goes: bool
     reasons: tuple[str, ...]
-    """For people: what keeps it, or that no rule does."""
+    """For operators: the conditions that keep the tag, or that no rule keeps it."""
 
 
 def judge(
     repository: str, tags: Sequence[TagState], rules: Sequence[RetentionRule], timeline: Timeline
 ) -> list[Verdict]:
-    """Decide about all tags of a repository, in the order in which they came.
+    """Decide for all tags of a repository; the order of the result is that of `tags`.
 
     Args:
-        repository: its name.
-        tags: all of them: what "last" means depends on the others.
-        rules: those of the configuration.
-        timeline: the store's time, and which of it does not count.
+        repository: the name of the repository.
+        tags: all tags, because the meaning of "last" depends on all of them.
+        rules: the configured rules.
+        timeline: the store's time and its gaps.
     """
     concerning = [(number, rule) for number, rule in enumerate(rules, 1) if rule.covers(repository)]
     kept: dict[Tag, list[str]] = {}
@@ -116,7 +117,7 @@ def judge(
 
 
 def _kept_by(rule: RetentionRule, tags: Sequence[TagState], timeline: Timeline) -> Iterable[tuple[TagState, str]]:
-    """Yield what a rule keeps of the tags that it speaks of, with the condition."""
+    """Yield the tags that a rule keeps, with the condition."""
     last: set[Digest] = set()
     for state in sorted(tags, key=lambda state: _rank(rule.order, state), reverse=True):
         if state.digest in last or len(last) < rule.keep_last:
@@ -150,10 +151,10 @@ def _verdict(state: TagState, reasons: Sequence[str], *, is_spoken_of: bool) -> 
 
 
 def _follow_subjects(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Let signatures and other attachments go with the last tag of what they are attached to, and not before."""
+    """Decide for attachments, such as signatures: each is deleted with the last tag of its subject, not earlier."""
     followed = [_attached(verdict, goes=False) for verdict in verdicts]
     while True:
-        # Attachments may have attachments: each round lets more go, never fewer.
+        # Attachments may have attachments: each iteration deletes more tags, never fewer.
         going = {verdict.state.digest for verdict in followed if verdict.goes}
         going -= {verdict.state.digest for verdict in followed if not verdict.goes}
         again = [_attached(verdict, goes=_subject(verdict.state.tag) in going) for verdict in followed]

@@ -1,4 +1,4 @@
-"""A job that all replicas together do once in a while, however often each of them starts."""
+"""A periodic job that one of several replicas runs, once per interval, regardless of restarts."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -9,16 +9,16 @@ from core.ports.blob_storage import BlobStorage
 
 
 class SharedSchedule:
-    """Lets one replica do a job, and none before `interval` has passed since any of them did it.
+    """Runs a job on one replica at a time, at most once per `interval` over all replicas.
 
-    When it was done last is told by an object in storage, and how long ago that is by the store's own time: that of the
-    lease, which was written a moment ago. One per process and job; used by one task.
+    An object in storage records the last run. Its age is measured by the store's own clock: the time of the lease
+    object, which was written just before. One per process and job; used by one task.
 
     Args:
-        storage: what all replicas share.
-        lease: held while the job is done.
-        key: remembers when that was (`core.layout.job`).
-        interval: how often.
+        storage: the store that all replicas share.
+        lease: held while the job runs.
+        key: the object that records the last run (`core.layout.job`).
+        interval: minimum time between two runs.
     """
 
     def __init__(self, storage: BlobStorage, lease: Lease, *, key: str, interval: timedelta) -> None:
@@ -29,22 +29,22 @@ class SharedSchedule:
 
     @property
     def is_held(self) -> bool:
-        """Whether this process may still do the job: work of many steps asks between them."""
+        """Whether this process still holds the lease; a job of many steps checks it between steps."""
         return self._lease.is_held
 
     @property
     def is_awaited(self) -> bool:
-        """Whether another replica was at work when `run_if_due` last looked."""
+        """Whether another replica held the lease at the last call of `run_if_due`."""
         return self._lease.is_awaited
 
     async def run_if_due(self, work: Callable[[datetime], Awaitable[str]]) -> bool:
-        """Do `work` if it is time and nobody else is at it; return whether that was so.
+        """Run `work` if it is due and no other replica runs it; return whether `work` ran.
 
-        Call it more often than `interval`: it costs five requests when nothing is due, and one while another replica
-        is at work. What raises is tried again at the next call.
+        Call this more often than `interval`. A call costs five requests when nothing is due, and one while another
+        replica runs the job. If `work` raises, the next call tries again.
 
         Args:
-            work: is given the store's time; what it returns is kept beside the time, for people.
+            work: receives the store's time; its result is stored with the time of the run, for information.
 
         Raises:
             StorageError: the store failed, here or in `work`.

@@ -1,7 +1,8 @@
-"""Docker's schema 1, which old registries stored: its payload as a blob, each signature as a blob of its own.
+"""Docker schema 1 manifests, as old registries stored them: the payload as one blob, each signature as another.
 
-It is served as they served it, with the signatures spliced into the payload (libtrust's "pretty" JWS), and is not
-accepted any more. Its digest is that of the payload, not of the text that a client gets.
+They are served in the form that those registries served: the signatures are spliced into the payload (libtrust's
+"pretty" JWS). New schema 1 manifests are not accepted. The digest is that of the payload, not of the signed text that a
+client receives.
 """
 
 import base64
@@ -17,7 +18,7 @@ _INDENT: Final = "   "
 
 
 def is_schema1(content: bytes) -> bool:
-    """Whether a stored document is a manifest of schema 1."""
+    """Whether a stored document is a schema 1 manifest."""
     try:
         document = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -26,7 +27,7 @@ def is_schema1(content: bytes) -> bool:
 
 
 def schema1_layers(content: bytes) -> Sequence[Digest]:
-    """Return the layers that a manifest of schema 1 names, as far as they can be read."""
+    """Return the layers of a schema 1 manifest; unreadable entries are skipped."""
     layers = json.loads(content).get("fsLayers")
     found = []
     for layer in layers if isinstance(layers, list) else ():
@@ -38,17 +39,17 @@ def schema1_layers(content: bytes) -> Sequence[Digest]:
 
 
 def join_signatures(payload: bytes, signatures: Sequence[bytes]) -> bytes:
-    """Return the signed text: the payload up to its closing brace, the signatures, the brace.
+    """Return the signed text: the payload up to its closing brace, then the signatures and the brace.
 
-    A client takes the text apart again at the `formatLength` that every signature protects, so the payload's bytes
-    before it come out as they are; the spaces between signatures mean nothing.
+    A client splits the text at the `formatLength` that every signature protects, so the payload bytes before that
+    position must be unchanged. The whitespace between signatures is not significant.
 
     Raises:
-        ValueError: a signature is not what libtrust writes.
+        ValueError: a signature is not in libtrust's format.
     """
     parsed = [json.loads(signature) for signature in signatures]
     head = payload[: _format_length(payload, parsed[0])]
-    # libtrust indents by what the payload is indented by, which distribution wrote with three spaces.
+    # libtrust uses the indentation of the payload, which distribution wrote with three spaces.
     text = json.dumps(parsed, indent=_INDENT).replace("\n", f"\n{_INDENT}")
     return head + f',\n{_INDENT}"signatures": {text}\n}}'.encode()
 

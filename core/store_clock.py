@@ -1,15 +1,15 @@
-"""The store's clock, watched: time that it jumped over makes nothing old.
+"""Observation of the store's clock, so that a clock jump does not make objects old.
 
-A machine whose clock is wrong, and with it the folder that it keeps, may jump ahead by a year. Everything looks old
-then: the layers of a push under way, the upload itself, and what came into the trash a minute ago. So the store keeps
-when it was last looked at, and which stretches of time are in doubt:
+If the machine's clock is wrong, the store's time may jump ahead, for example by a year. Then everything looks old: the
+layers of a push in progress, the upload itself, and objects that entered the trash a minute ago. Therefore the store
+records the time of the last observation and the gaps, which are intervals of doubtful time:
 
-- A process that looked before compares how far the store's clock and its own monotonic one went: what the former is
-  ahead is a gap, whatever its length beyond the tolerance.
-- Where no process lived from one look to the next, a stretch that is too long to be plausible is a gap. A registry that
-  was switched off for so long keeps things longer than it had to.
+- A process that observed the clock before compares the advance of the store's clock with that of its own monotonic
+  clock. If the store's clock is ahead by more than the tolerance, the difference is a gap.
+- If no process ran between two observations, an implausibly long interval is a gap. A registry that was switched off
+  for that long keeps objects longer than necessary.
 
-A clock that is put back is believed: nothing gets older by it, and gaps that then lie in the future are forgotten.
+A clock that is set back is trusted: no object becomes older, and gaps that then lie in the future are dropped.
 """
 
 import json
@@ -28,11 +28,11 @@ from core.timeline import Gap, Timeline
 _logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 600.0
-"""How often a server looks."""
+"""Interval of observations in a server."""
 PLAUSIBLE: Final = timedelta(days=7)
-"""A registry may be switched off for so long."""
+"""A registry may be switched off for this long without a gap."""
 _TOLERANCE: Final = timedelta(minutes=10)
-"""Two clocks may differ by so much between two looks."""
+"""Allowed difference between the two clocks between two observations."""
 _WRITE_AFTER: Final = timedelta(minutes=5)
 _GAPS_MAX: Final = 16
 _BYTES_MAX: Final = 64 * 1024
@@ -40,18 +40,18 @@ _BYTES_MAX: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What the store remembers."""
+    """The recorded state of the clock."""
 
     seen: datetime
     gaps: tuple[Gap, ...] = ()
 
 
 class StoreClock:
-    """Looks at the store's clock; one per process.
+    """Observes the store's clock; one per process.
 
     Args:
         storage: the store.
-        clock: monotonic seconds, which go on while the machine sleeps; None where no look follows another.
+        clock: monotonic seconds, including the time that the machine sleeps; None if `look` is called only once.
     """
 
     def __init__(self, storage: BlobStorage, *, clock: Callable[[], float] | None = None) -> None:
@@ -61,7 +61,7 @@ class StoreClock:
         self._told: set[Gap] = set()
 
     async def look(self) -> Timeline:
-        """Return the store's time and the gaps before it. Three storage requests, and one every five minutes.
+        """Return the store's time and the gaps before it. Three storage requests, and one more every five minutes.
 
         Raises:
             StorageError: the store failed.
@@ -78,13 +78,13 @@ class StoreClock:
             try:
                 await self._write(_Record(now, gaps))
             except StorageFullError:
-                # Who looks may free the space; the next look finds the same.
+                # The caller may be about to free space; the next observation finds the same.
                 _logger.warning("the store is full: when its clock was looked at is not recorded")
         self._tell(gap for gap in gaps if now - gap.until < PLAUSIBLE)
         return Timeline(now, gaps)
 
     async def trust(self) -> None:
-        """Believe the store's clock as it is, whatever was in doubt. Three storage requests.
+        """Drop all gaps and trust the store's clock as it is. Three storage requests.
 
         Raises:
             StorageError: the store failed.
@@ -94,7 +94,7 @@ class StoreClock:
     def _jump(self, record: _Record | None, gaps: tuple[Gap, ...], now: datetime) -> Gap | None:
         if self._last is not None and self._clock is not None:
             seen, seconds = self._last
-            # Another process may have noted it already.
+            # Another process may have recorded the jump already.
             noted = sum((gap.length for gap in gaps if gap.until > seen), timedelta(0))
             ahead = now - seen - noted - timedelta(seconds=self._clock() - seconds)
             return Gap(now - ahead, now) if ahead > _TOLERANCE else None

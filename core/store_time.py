@@ -1,4 +1,4 @@
-"""What time it is by the store's own clock: the only one by which the ages of objects may be told."""
+"""The store's clock, the only one against which object ages are compared."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from core.ports.blob_storage import BlobStorage
 
 
 async def store_time(storage: BlobStorage) -> datetime:
-    """Return the store's time of now, UTC-aware. Two requests: a small object is written, and looked at.
+    """Return the store's current time, UTC-aware. Two requests: a small object is written, then its time is read.
 
     Raises:
         StorageError: the store failed.

@@ -1,4 +1,4 @@
-"""What tags are in storage: `current/link`, which alone makes a tag, and `index/…`, its history."""
+"""Tags in storage: `current/link`, which makes a tag exist, and `index/…`, its history."""
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -19,21 +19,21 @@ from core.trash_entry import RemovedLink
 _CURRENT = "/current/link"
 
 _as_tag = lru_cache(maxsize=16_384)(Tag)
-"""Reading a name is most of what a list of thousands of tags costs, and lists are asked for again and again."""
+"""Validation of names dominates the cost of listing thousands of tags, and the same lists are requested repeatedly."""
 
 
 @dataclass(frozen=True, slots=True)
 class TagTarget:
-    """What a tag points at, and since when."""
+    """The target of a tag, and the time of its last push."""
 
     digest: Digest | None
-    """None where the link holds no digest, or the tag is history only."""
+    """None if the link holds no digest, or the tag has only history."""
     pushed_at: datetime | None
-    """When it was last pushed, by the store's clock; None for a tag that is history only."""
+    """The time of the last push, by the store's clock; None if the tag has only history."""
 
 
 class TagLinks:
-    """Points tags at manifests and finds them; holds nothing, safe for any number of tasks."""
+    """Reads and writes the links of tags. Stateless; safe for concurrent tasks."""
 
     def __init__(self, storage: BlobStorage, links: Links) -> None:
         self._storage = storage
@@ -46,28 +46,28 @@ class TagLinks:
     async def point(self, name: RepositoryName, tag: Tag, digest: Digest) -> None:
         """Point the tag at a manifest that is already stored. Two storage requests.
 
-        `current` comes first: a tag directory that holds only history would be listed and could not be pulled.
-        What a kill in between leaves is a tag without a line of history, which nothing needs.
+        `current` is written first, because a tag directory that holds only history would be listed but could not be
+        pulled. If the process is killed in between, the tag lacks an entry in its history, which nothing requires.
         """
         links = (layout.tag_current_link(name, tag), layout.tag_index_link(name, tag, digest))
         await self._storage.write_all([link_object(link, digest) for link in links])
 
     async def keep(self, name: RepositoryName, tag: Tag, digest: Digest) -> Digest:
-        """Point a tag at a manifest unless it points at one already; return what it points at then.
+        """Point a tag at a manifest unless the tag already points at one; return the resulting target.
 
-        Of several pushes at once one wins, as far as the store creates exclusively. Two or three storage requests.
+        Of several concurrent pushes one wins, if the store creates objects exclusively. Two or three storage requests.
         """
         if await self._storage.create(layout.tag_current_link(name, tag), digest.encode("ascii")):
             await self._links.write(layout.tag_index_link(name, tag, digest), digest)
             return digest
         current = await self.resolve(name, tag)
         if current is None:
-            # A link that holds no digest, which nobody could pull: it is repaired.
+            # The link holds no digest, so the tag cannot be pulled; repair it.
             await self.point(name, tag, digest)
         return current or digest
 
     async def leftovers(self, name: RepositoryName, tag: Tag) -> Sequence[RemovedLink] | None:
-        """Return the history of a tag that is listed and cannot be resolved, or None where no such tag is listed.
+        """Return the history of a tag that is listed but cannot be resolved, or None if no such tag is listed.
 
         Two storage requests.
         """
@@ -88,14 +88,14 @@ class TagLinks:
             try:
                 yield _as_tag(child)
             except TagInvalidError:
-                # Not written by a registry: a temporary file, or something a person put there.
+                # Not written by a registry: a temporary file, or a file added by hand.
                 continue
 
     async def targets(self, name: RepositoryName, held: Iterable[Digest]) -> dict[Tag, TagTarget]:
-        """Return every tag of a repository, one that is history only included, with what it points at.
+        """Return every tag of a repository with its target, including tags that have only history.
 
-        One listing, and a read per tag only where the store does not tell checksums in its listings, or the tag points
-        at none of the manifests that are `held`.
+        Costs one listing. A tag costs a read in addition if the store does not list checksums, or if the tag points at
+        none of the manifests in `held`.
         """
         by_md5 = {_md5_of(digest): digest for digest in held}
         targets: dict[Tag, TagTarget] = {}
@@ -117,10 +117,11 @@ class TagLinks:
         return targets | dict(zip(unknown, await map_bounded(resolve, unknown), strict=True))
 
     async def stands(self, name: RepositoryName, tag: Tag, target: TagTarget) -> bool:
-        """Whether a tag has not been pushed, moved or deleted since `targets` told of it. One storage request.
+        """Whether a tag was neither pushed, moved nor deleted since `targets` returned it. One storage request.
 
-        Some stores tell milliseconds in a listing and seconds elsewhere; then the checksum has to be the same too, and
-        a push of the same manifest in the second of the push before goes unnoticed.
+        Some stores report milliseconds in a listing and whole seconds elsewhere. If the store provides checksums, the
+        checksum must match and the times may differ by less than a second. A push of the same manifest within that
+        second goes unnoticed.
         """
         try:
             stat = await self._storage.stat(layout.tag_current_link(name, tag))
@@ -135,8 +136,8 @@ class TagLinks:
     async def pointing_at(self, name: RepositoryName, digest: Digest) -> list[Tag]:
         """Return the tags that point at a manifest.
 
-        One listing, and a read per tag only where the store does not tell checksums in its listings: 51 tags on
-        an object store cost one request instead of 52.
+        Costs one listing, and a read per tag only if the store does not list checksums: 51 tags on an object store cost
+        one request instead of 52.
         """
         link_md5 = _md5_of(digest)
         certain: list[Tag] = []
@@ -145,7 +146,7 @@ class TagLinks:
             tag = _tag_of_current_link(name, key)
             if tag is None:
                 continue
-            # Another length is another algorithm, or a link that a person wrote with a newline.
+            # Another length means another algorithm, or a link that was edited by hand and ends with a newline.
             if stat.md5 is None or stat.size != len(digest):
                 to_read.append(tag)
             elif stat.md5 == link_md5:
@@ -159,7 +160,7 @@ class TagLinks:
 
 
 def _md5_of(digest: Digest) -> str:
-    """Return the checksum of a link to `digest`, as stores tell it."""
+    """Return the MD5 of a link to `digest`, as stores report it."""
     return hashlib.md5(digest.encode("ascii"), usedforsecurity=False).hexdigest()
 
 

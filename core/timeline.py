@@ -1,4 +1,4 @@
-"""Ages by the store's clock, without the stretches of time that it only jumped over."""
+"""Ages by the store's clock, without the intervals that the clock may have skipped."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,26 +6,26 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch of the store's time that may never have passed."""
+    """An interval of the store's time that may not have elapsed in reality."""
 
     since: datetime
     until: datetime
 
     @property
     def length(self) -> timedelta:
-        """How long it is."""
+        """The duration of the gap."""
         return self.until - self.since
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The store's time of now, and the gaps before it: ascending, none within another."""
+    """The current store time and the gaps before it, ascending and disjoint."""
 
     now: datetime
     gaps: tuple[Gap, ...] = ()
 
     def before(self, age: timedelta) -> datetime:
-        """Return the time before which things are older than `age`; the time within gaps does not count."""
+        """Return the time before which an object is older than `age`; time within gaps does not count."""
         moment = self.now - age
         for gap in reversed(self.gaps):
             if gap.until <= moment:
@@ -34,5 +34,5 @@ class Timeline:
         return moment
 
     def skipped(self, age: timedelta) -> timedelta:
-        """Return how much longer than `age` ago `before` is."""
+        """Return the total length of the gaps that `before` excludes for `age`."""
         return self.now - age - self.before(age)

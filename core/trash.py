@@ -1,9 +1,9 @@
-"""The trash: what deletion and collection take away, kept for a time and brought back on demand.
+"""The trash: content removed by deletion and collection, kept for a period and restored on demand.
 
-An entry is written before anything that it names is removed, so a kill in between leaves an entry whose things are
-still there. Every copy of a blob in the trash has a key of its own entry: what one entry's end removes can never be
-what another one keeps, whoever moves, restores or empties at the same moment. Nothing of the trash is ever read by a
-registry that serves; distribution does not enter it.
+An entry is written before the items that it names are removed, so a kill in between leaves an entry whose items still
+exist. Every copy of a blob in the trash has a key that contains its entry. Ending one entry therefore never removes
+data of another, even while items are moved, restored or deleted concurrently. Serving a request never reads the trash,
+and distribution does not enter it.
 """
 
 import logging
@@ -36,21 +36,21 @@ from core.trash_entry import (
 _logger = logging.getLogger(__name__)
 
 _DATA_KEEP_MIN: Final = timedelta(hours=1)
-"""What holds data does not expire sooner, however short the time: its collector may just have begun."""
+"""Minimum time to live of entries that hold data, because their collection may still be running."""
 _KEYS_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrashSummary:
-    """What went when entries ended."""
+    """Number and size of the items that were removed when entries ended."""
 
     entries: int = 0
     blobs: int = 0
     blob_bytes: int = 0
-    """As far as it was known."""
+    """As far as known."""
 
     def __add__(self, other: "TrashSummary") -> "TrashSummary":
-        """Sum up."""
+        """Return the sum of both summaries."""
         return TrashSummary(
             entries=self.entries + other.entries,
             blobs=self.blobs + other.blobs,
@@ -59,14 +59,14 @@ class TrashSummary:
 
 
 class Trash:
-    """Records removals and keeps the data; one per process, holds nothing, safe for any number of tasks.
+    """Records removals and keeps the removed data. One per process; stateless, safe for concurrent tasks.
 
     Args:
-        storage: the store that things are removed from.
-        now: the time, UTC-aware; for people only.
-        new_id: makes unique texts of letters, digits and `-`.
-        keep: how long what was removed can be brought back; zero turns the recording of deletions off.
-        store_clock: that of the process; without it, only what the store remembers tells of jumps.
+        storage: the store from which items are removed.
+        now: the current time, UTC-aware; for information only.
+        new_id: returns unique texts of letters, digits and `-`.
+        keep: the time during which removed items can be restored; zero disables the recording of deletions.
+        store_clock: the clock of the process; without it, only jumps recorded in the store are known.
     """
 
     def __init__(
@@ -86,13 +86,13 @@ class Trash:
 
     @property
     def is_on(self) -> bool:
-        """Whether deletions are to be recorded."""
+        """Whether deletions are recorded."""
         return self.keep > timedelta(0)
 
     def new_entry(
         self, kind: TrashKind, *, repository: RepositoryName | None = None, by: str = "", reason: str = ""
     ) -> TrashEntry:
-        """Begin an entry; nothing is stored until `record`."""
+        """Create an entry; nothing is stored until `record`."""
         when = self._now()
         return TrashEntry(
             id=entry_id(when, kind, self._new_id()),
@@ -112,12 +112,12 @@ class Trash:
         blob_bytes: int = 0,
         first_part: int = 0,
     ) -> int:
-        """Write down what is about to be removed; call it before removing. One storage request per 4,000 items.
+        """Record items that are about to be removed; call before the removal. One storage request per 4,000 items.
 
-        With a time of zero the removal of mere links is not recorded, at no cost.
+        If `keep` is zero, the removal of links alone is not recorded and costs nothing.
 
         Returns:
-            The number of the next part, for more of the same entry.
+            The number of the next part, to add more items to the same entry.
         """
         if not self.is_on and not _holds_data(entry.id):
             return first_part
@@ -127,30 +127,30 @@ class Trash:
         return first_part
 
     async def move_blob(self, digest: Digest, entry: TrashEntry) -> bool:
-        """Move a blob's data to the trash, under an entry that names it; False where there is none (any more)."""
+        """Move a blob's data to the trash, under an entry that names the blob. Return False if there is no data."""
         return await self._move(layout.blob_data(digest), layout.trash_blob_copy(digest, entry.id))
 
     async def quarantine_blob(self, digest: Digest, entry: TrashEntry) -> bool:
-        """Move away what stands at a blob's key and is not that blob: `return_blob` never brings it back."""
+        """Move data that does not match its digest to quarantine; `return_blob` never restores it."""
         return await self._move(layout.blob_data(digest), layout.quarantined_copy(digest, entry.id))
 
     async def return_blob(self, digest: Digest) -> bool:
-        """Have a blob's data back from the trash, of whichever entry; False where it is neither there nor here.
+        """Restore a blob's data from any entry of the trash; return False if the data is neither there nor in place.
 
-        Idempotent. What is at its place already stays: it may be a push that healed the blob. Two or three requests.
+        Idempotent. Existing data is not replaced, because a push may have repaired the blob. Two or three requests.
         """
         if await self._is_at(layout.blob_data(digest)):
             return True
         for key in await self._copies(digest):
             if await self._move(key, layout.blob_data(digest)):
                 return True
-        # Somebody else may have been faster.
+        # Another process may have restored the blob first.
         return await self._is_at(layout.blob_data(digest))
 
     async def return_copy(self, digest: Digest, entry: TrashEntry) -> bool:
-        """Have back the very data that an entry took away, quarantined data too; False where that is gone.
+        """Restore exactly the data that an entry removed, including quarantined data; return False if it is gone.
 
-        What is at its place already stays. Idempotent. Two requests.
+        Existing data is not replaced. Idempotent. Two requests.
         """
         return await self._is_at(layout.blob_data(digest)) or await self._move(
             _copy_key(entry, digest), layout.blob_data(digest)
@@ -161,48 +161,48 @@ class Trash:
         return bool(await self._copies(digest))
 
     async def entries(self, kinds: Collection[TrashKind] = tuple(TrashKind)) -> AsyncIterator[TrashEntry]:
-        """Yield the entries of these kinds by ascending names: oldest first. One request each, and the listing.
+        """Yield the entries of these kinds by ascending name, so oldest first. One listing, and one request per entry.
 
-        An entry that cannot be read is logged and left out.
+        An unreadable entry is skipped, and a warning is logged.
         """
         async for name in self._names():
             if kind_of(name) in kinds and (part := await self._part(layout.trash_entry_part(name, 0))) is not None:
                 yield part.entry
 
     async def parts(self, name: str) -> AsyncIterator[TrashPart]:
-        """Yield what an entry's parts hold, in order; nothing for one that does not exist. A request per part, and one.
+        """Yield the parts of an entry, in order; nothing if there is no such entry.
 
-        A part that cannot be read is logged and left out.
+        One request per part plus a listing. An unreadable part is skipped, and a warning is logged.
         """
         async for _, part in self._stream({name}):
             if part is not None:
                 yield part
 
     async def all_parts(self) -> AsyncIterator[TrashPart]:
-        """Yield the parts of all entries, those of one after those of another, oldest first. As `parts`, 16 at once."""
+        """Yield the parts of all entries, entry by entry, oldest first. Like `parts`, with 16 concurrent requests."""
         async for _, part in self._stream(None):
             if part is not None:
                 yield part
 
     async def discard(self, name: str) -> TrashSummary:
-        """End an entry: remove the data that it holds, then its record. Idempotent.
+        """End an entry: remove its data, then its record. Idempotent.
 
-        Only this entry's own copies go: what was brought back, and what another entry holds, stays.
+        Only this entry's own copies are removed. Restored data and the data of other entries stay.
         """
         return await self._end({name})
 
     async def expire(self) -> TrashSummary:
-        """End the entries whose time is over, by the store's own clock.
+        """End the entries that are older than `keep`, by the store's clock.
 
-        An entry of a deletion outlives its time as long as the data of its manifests is in the trash under another
-        one: what was collected after it was deleted can be brought back for as long as what was collected. Costs a
-        listing of the entries, and two or three requests for each that is old.
+        An entry of a deletion outlives its time while another entry still holds the data of its manifests: data that
+        was collected after the deletion can be restored while the entry of the collection exists. Costs a
+        listing of the entries, and two or three requests for each old one.
         """
         timeline = await self._store_clock.look()
         held = await self._held()
         written = await self._written_at()
         old = [name for name, at in written.items() if name not in held and at < timeline.before(self._keep_of(name))]
-        # Those that hold data first: others may be kept by them only.
+        # Entries that hold data first: other entries may exist only because of them.
         summary = await self._end({name for name in old if _holds_data(name)})
         others = [name for name in old if not _holds_data(name)]
         needed = await map_bounded(self._is_needed, others)
@@ -210,7 +210,7 @@ class Trash:
         return summary + await self._end(over)
 
     async def empty(self) -> TrashSummary:
-        """End all entries, whatever their age, but those of collections that are at work right now."""
+        """End all entries regardless of age, except those of running collections."""
         held = await self._held()
         return await self._end({name async for name in self._names() if name not in held})
 
@@ -218,11 +218,11 @@ class Trash:
         summary, ended = TrashSummary(), set[str]()
         keys: list[str] = []
         async for key, part in self._stream(names):
-            # Data before the record: as long as there is a part, what it names can be ended again.
+            # Data before the record: while a part exists, the removal of its data can be repeated.
             if part is not None and part.blobs:
                 await self._storage.delete([_copy_key(part.entry, digest) for digest in part.blobs])
             if part is not None:
-                # The first part, which may hold links only, has the bytes of all.
+                # The first part, which may hold only links, contains the size of all parts.
                 summary += TrashSummary(blobs=len(part.blobs), blob_bytes=part.blob_bytes)
             ended.add(_stem(key))
             keys.append(key)
@@ -234,7 +234,7 @@ class Trash:
         return summary + TrashSummary(entries=len(ended))
 
     async def _stream(self, names: AbstractSet[str] | None) -> AsyncIterator[tuple[str, TrashPart | None]]:
-        """Yield the parts of these entries, or of all, with their keys, in order; None for one that cannot be read."""
+        """Yield the parts of the named entries, or of all, with their keys, in order; None for an unreadable part."""
         keys: list[str] = []
         async for key in self._keys(names):
             keys.append(key)
@@ -292,14 +292,14 @@ class Trash:
         try:
             return decode(await self._storage.read(key, limit=PART_BYTES_MAX))
         except ObjectNotFoundError:
-            # Ended by somebody else since it was listed.
+            # Another process ended the entry after it was listed.
             return None
         except StorageCorruptError as error:
             _logger.warning("part of an entry of the trash is left out: %s", error, extra={"key": key})
             return None
 
     async def _written_at(self) -> dict[str, datetime]:
-        """Return when each entry's youngest part was written."""
+        """Return the time at which each entry's youngest part was written."""
         youngest: dict[str, datetime] = {}
         async for key, stat in self._storage.walk(layout.TRASH_ENTRIES):
             if name := _stem(key):
@@ -307,7 +307,7 @@ class Trash:
         return youngest
 
     async def _held(self) -> set[str]:
-        # A round of collection has the name of its entry: what it moved may have to go back before it ends.
+        # A collection round has the name of its entry: moved data may have to be restored before the round ends.
         return {name async for name in self._storage.list_children(layout.COLLECTION_ROUNDS)}
 
     def _keep_of(self, name: str) -> timedelta:
@@ -323,7 +323,7 @@ class Trash:
 
 
 def _stem(key: str) -> str:
-    """Return the entry's name in the key of a part."""
+    """Return the entry's name from the key of a part."""
     return key.rpartition("/")[2].rpartition(".")[0]
 
 
@@ -332,7 +332,7 @@ def _holds_data(name: str) -> bool:
 
 
 def _decides(entry: TrashEntry, link: RemovedLink) -> bool:
-    """Whether the entry can be of use as long as what the link points at is in the trash."""
+    """Whether the entry is useful while the trash holds the data that the link points at."""
     return entry.kind is TrashKind.BLOB_LINK or layout.is_manifest_link(link.key)
 
 

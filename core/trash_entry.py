@@ -1,4 +1,4 @@
-"""Entries of the trash: what was removed together, when, by whom and why, in the words of its JSON."""
+"""Trash entries, which record a removal: the removed items, the time, the user and the reason; with their JSON form."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,13 +16,13 @@ from core.names import RepositoryName
 T = TypeVar("T")
 
 PART_ITEMS_MAX: Final = 4_000
-"""How many links and digests one part names: about a megabyte, far below what a store reads back in one piece."""
+"""Maximum number of links and digests in one part: about a megabyte, far below the limit for reading an object."""
 PART_BYTES_MAX: Final = 4 * 1024 * 1024
 _WHEN: Final = "%Y%m%dT%H%M%S.%fZ"
 
 
 class TrashKind(StrEnum):
-    """What was done; a word of the entry's name and of `registry trash list`."""
+    """The kind of removal; part of the entry's name and of the output of `registry trash list`."""
 
     TAG = "tag"
     MANIFEST = "manifest"
@@ -34,7 +34,7 @@ class TrashKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RemovedLink:
-    """A link that was removed: its key, and the digest that it held."""
+    """A removed link: its key, and the digest that it held."""
 
     key: str
     target: Digest
@@ -42,29 +42,29 @@ class RemovedLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrashEntry:
-    """What is known of a removal without the list of what went."""
+    """A removal, without the list of removed items."""
 
     id: str
-    """`<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`, unique; ascending by time as far as clocks agree."""
+    """`<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`; unique, and ascending by time as far as clocks agree."""
     kind: TrashKind
     when: datetime
-    """By the clock of who removed it: for people. What decides is the store's time."""
+    """By the clock of the process that removed the items; for information. Decisions use the store's time."""
     by: str = ""
-    """Who asked for it; empty for nobody in particular."""
+    """The requesting user; empty if unknown."""
     repository: RepositoryName | None = None
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrashPart:
-    """One object of an entry."""
+    """One stored object of an entry."""
 
     entry: TrashEntry
     links: Sequence[RemovedLink] = ()
     blobs: Sequence[Digest] = ()
-    """Whose data was moved to the trash (or to quarantine, by the entry's kind)."""
+    """Blobs whose data was moved to the trash, or to quarantine if that is the entry's kind."""
     blob_bytes: int = 0
-    """How many bytes those are together, as far as it was known."""
+    """Total size of those blobs in bytes, as far as known."""
 
 
 def entry_id(when: datetime, kind: TrashKind, unique: str) -> str:
@@ -73,7 +73,7 @@ def entry_id(when: datetime, kind: TrashKind, unique: str) -> str:
 
 
 def kind_of(name: str) -> TrashKind | None:
-    """Return what an entry's name says of its kind, or None for a name that is not one."""
+    """Return the kind in the name of an entry, or None if the name is not that of an entry."""
     _, _, rest = name.partition("-")
     return next((kind for kind in TrashKind if rest.startswith(f"{kind.value}-")), None)
 
@@ -81,7 +81,7 @@ def kind_of(name: str) -> TrashKind | None:
 def split(
     entry: TrashEntry, links: Iterable[RemovedLink] = (), blobs: Iterable[Digest] = (), blob_bytes: int = 0
 ) -> Iterator[TrashPart]:
-    """Yield parts of a bounded size that together hold all of it: at least one, the first with all of `blob_bytes`."""
+    """Split an entry into parts of bounded size: at least one, the first with the whole `blob_bytes`."""
     parts = chain(
         (TrashPart(entry=entry, links=batch) for batch in _batches(links)),
         (TrashPart(entry=entry, blobs=batch) for batch in _batches(blobs)),
@@ -97,7 +97,7 @@ def _batches(items: Iterable[T]) -> Iterator[tuple[T, ...]]:
 
 
 def encode(part: TrashPart) -> bytes:
-    """Write a part as JSON; keys lose the root that all have in common."""
+    """Serialise a part as JSON; keys omit the common root."""
     entry = part.entry
     document = {
         "id": entry.id,
@@ -114,10 +114,10 @@ def encode(part: TrashPart) -> bytes:
 
 
 def decode(content: bytes) -> TrashPart:
-    """Read a part.
+    """Parse a part.
 
     Raises:
-        StorageCorruptError: it is not one.
+        StorageCorruptError: the content is not a part of an entry.
     """
     try:
         document = json.loads(content)

@@ -1,7 +1,7 @@
-"""Typing marks that Python 3.11 lacks; the core imports the standard library only.
+"""Typing markers that Python 3.11 lacks; the core imports the standard library only.
 
-`override` marks a method that replaces a method of a base class (PEP 698). Type checkers read the mark of
-typing_extensions; at run time the mark changes nothing.
+`override` marks a method that replaces a method of a base class (PEP 698). Type checkers use the marker of
+typing_extensions; at run time the marker has no effect.
 """
 
 from typing import TYPE_CHECKING, TypeVar

@@ -1,14 +1,15 @@
-"""The signed state of an upload session, which travels in the client's `Location` from request to request.
+"""The signed state of an upload session, which the client returns with each request (in the URL from `Location`).
 
-The token is distribution's, so that a session begun on either registry goes on at the other:
-base64url(HMAC-SHA256(secret, message) ‖ message), the message a JSON object with `Name`, `UUID`, `Offset` and
-`StartedAt`. We add `Algorithm`, `Digest` and `HashState` of the bytes so far, which distribution skips: with them
-a final PUT completes without reading the blob again, on any replica, as long as `Stamp` tells that they are the same
-bytes. `GrantedTo` tells who was allowed to push into the session, so that it may outlive a token (docs/adr/0011).
+The token has distribution's format, so that a session started on either registry continues on the other:
+base64url(HMAC-SHA256(secret, message) ‖ message), where the message is a JSON object with `Name`, `UUID`, `Offset` and
+`StartedAt`. This registry adds `Algorithm`, `Digest` and `HashState` of the bytes received so far, which distribution
+ignores. With these members any replica completes a final PUT without reading the blob again, if `Stamp` shows that the
+staged bytes are the same. `GrantedTo` names the user who was allowed to push, so that a session can outlive a token
+(docs/adr/0011).
 
-What we add is believed only under a `Seal`, made with a key of its own: `http.secret` itself signs no more than
-distribution's members. A state without a seal (distribution's, or ours from before there were seals) still says where a
-session stands; its bytes are read once more at the end.
+The added members count only under a `Seal`, which is made with a key of its own: `http.secret` itself signs only the
+members of distribution. A state without a seal (from distribution, or from versions of this registry before seals) is
+still accepted for the offset of a session; the staged bytes are then read once more at the end.
 """
 
 import base64
@@ -27,43 +28,43 @@ from core.names import RepositoryName
 
 TOKEN_LENGTH_MAX: Final = 4096
 GRANTEE_LENGTH_MAX: Final = 256
-"""Longer names are not remembered: their owners need a fresh token for every piece."""
+"""Longer user names are not recorded; such a user needs a valid token for every chunk."""
 _MAC_BYTES: Final = hashlib.sha256().digest_size
 _SEAL: Final = "Seal"
 _SHARED_MEMBERS: Final = ("Name", "UUID", "Offset", "StartedAt")
-"""What distribution signs too, in its order."""
+"""The members that distribution signs too, in its order."""
 _UPLOAD_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def is_upload_id(text: str) -> bool:
-    """Whether `text` is a UUID in its usual spelling; distribution purges only sessions named so."""
+    """Whether `text` is a UUID in its usual spelling; distribution purges only sessions with such names."""
     return _UPLOAD_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadState:
-    """Where an upload session stands."""
+    """The state of an upload session after a request."""
 
     name: RepositoryName
     upload_id: str
     offset: int
-    """Bytes taken in so far."""
+    """Bytes received so far."""
     started_at: str
-    """RFC 3339, as it stands in storage."""
+    """RFC 3339, as stored."""
     algorithm: str = CANONICAL
-    """What the bytes are hashed with while they come in."""
+    """The algorithm that hashes the bytes as they arrive."""
     digest: Digest | None = None
-    """The digest of the first `offset` bytes, where it is known."""
+    """The digest of the first `offset` bytes, if known."""
     hash_state: bytes | None = None
-    """What a hasher of `algorithm` needs to go on after `offset` bytes, where it is known."""
+    """The exported state of a hasher of `algorithm` after `offset` bytes, if known."""
     stamp: str | None = None
-    """Tells which staged bytes `digest` and `hash_state` are of, where their number does not (`BlobWriter.stamp`)."""
+    """Identifies the staged bytes of `digest` and `hash_state`, if their number does not (`BlobWriter.stamp`)."""
     granted_to: str | None = None
-    """Who was allowed to push when this was signed, the empty text for somebody without a name; None for nobody."""
+    """The user who was allowed to push when the state was signed; empty for an anonymous user, None for no one."""
 
 
 class UploadStateCodec:
-    """Signs and verifies upload states with keys of one secret, which all replicas share."""
+    """Signs and verifies upload states with keys derived from one secret, which all replicas share."""
 
     def __init__(self, secret: bytes) -> None:
         if not secret:
@@ -72,7 +73,7 @@ class UploadStateCodec:
         self._seal_key = hmac.digest(secret, b"upload states", "sha256")
 
     def encode(self, state: UploadState) -> str:
-        """Return the token: URL-safe text, about 300 characters."""
+        """Return the token: URL-safe text of about 300 characters."""
         shared = (state.name, state.upload_id, state.offset, state.started_at)
         document: dict[str, object] = dict(zip(_SHARED_MEMBERS, shared, strict=True))
         if state.algorithm != CANONICAL:
@@ -91,10 +92,10 @@ class UploadStateCodec:
         return base64.urlsafe_b64encode(self._sign(message) + message).decode("ascii")
 
     def decode(self, token: str, *, name: RepositoryName, upload_id: str) -> UploadState:
-        """Verify a token that came back for this session.
+        """Verify a token that a client sent for this session.
 
         Raises:
-            UploadInvalidError: it was not signed with our secret, or belongs to another session.
+            UploadInvalidError: the token was not signed with this secret, or belongs to another session.
         """
         message = self._verified(token)
         try:
@@ -110,7 +111,7 @@ class UploadStateCodec:
                 stamp=str(document["Stamp"]) if "Stamp" in document else None,
                 granted_to=str(document["GrantedTo"]) if "GrantedTo" in document else None,
             )
-        # Signed by us, yet not of our form: another program that shares the secret.
+        # The signature is valid, but the form is not: another program uses the same secret.
         except (ValueError, KeyError, TypeError, NameInvalidError, DigestInvalidError) as error:
             raise UploadInvalidError("upload state cannot be read") from error
         if state.name != name or state.upload_id != upload_id or state.offset < 0:
@@ -130,7 +131,7 @@ class UploadStateCodec:
         return message
 
     def _believed(self, document: object) -> dict[str, Any]:
-        """Return the members that count: all of a sealed document, else those that distribution has too."""
+        """Return the trusted members: all if the seal is valid, otherwise only those that distribution has too."""
         if not isinstance(document, dict):
             raise TypeError("not an object")
         seal = str(document.pop(_SEAL, ""))

@@ -1,4 +1,4 @@
-"""Versions in tags, compared as Semantic Versioning 2.0.0 has it ("11. Precedence")."""
+"""Versions in tags, ordered by Semantic Versioning 2.0.0 ("11. Precedence")."""
 
 import re
 from functools import total_ordering
@@ -11,23 +11,23 @@ _VERSION: Final = re.compile(
     r"(?:-((?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*))*))?"
 )
 _NUMBER_LENGTH_MAX: Final = 18
-"""Longer numbers are dates at best, and slow to compare."""
+"""A text with a longer number is not a version: such numbers are at best dates, and slow to compare."""
 
 
 @total_ordering
 class Version:
-    """A version by its precedence; `v1.2.3` is `1.2.3`. Build metadata needs a `+`, which no tag has."""
+    """A version, compared by precedence; `v1.2.3` equals `1.2.3`. Build metadata cannot occur: tags have no `+`."""
 
     __slots__ = ("_key",)
 
     def __init__(self, release: tuple[int, int, int], prerelease: tuple[str, ...] = ()) -> None:
-        # A release comes after its pre-releases; numbers come before words, and fewer fields before more.
+        # A release sorts after its pre-releases, numbers before words, and fewer fields before more.
         fields = tuple((0, int(field), "") if field.isdecimal() else (1, 0, field) for field in prerelease)
         self._key = (release, not prerelease, fields)
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read a version with all three numbers, or return None."""
+        """Parse a version with all three numbers; return None if `text` is not one."""
         match = _VERSION.fullmatch(text)
         if match is None or any(len(digits) > _NUMBER_LENGTH_MAX for digits in re.findall("[0-9]+", text)):
             return None
@@ -39,7 +39,7 @@ class Version:
         return isinstance(other, Version) and self._key == other._key
 
     def __lt__(self, other: "Version") -> bool:
-        """Whether it has the lower precedence."""
+        """Whether this version has the lower precedence."""
         return self._key < other._key
 
     @override
