@@ -1,1 +1,1 @@
-"""Ways to find out who sends a request."""
+"""Authenticators: ways to establish who sends a request."""

@@ -1,4 +1,4 @@
-"""`Authorization` headers taken apart, and challenges put together (RFC 7235, 7617, 6750)."""
+"""Parsing of `Authorization` headers, and formatting of challenges (RFC 7235, 7617, 6750)."""
 
 import base64
 import binascii
@@ -9,16 +9,16 @@ from core.ports.authenticator import CredentialsInvalidError
 
 
 def split_header(authorization: str) -> tuple[str, str]:
-    """Return scheme, in lower case, and credentials."""
+    """Return the scheme, in lower case, and the credentials."""
     scheme, _, credentials = authorization.strip().partition(" ")
     return scheme.lower(), credentials.strip()
 
 
 def parse_basic(authorization: str) -> tuple[str, str]:
-    """Return user name and password of a `Basic` header.
+    """Return the user name and the password of a `Basic` header.
 
     Raises:
-        CredentialsInvalidError: it is of another scheme, or malformed.
+        CredentialsInvalidError: the scheme is not Basic, or the header is malformed.
     """
     scheme, credentials = split_header(authorization)
     if scheme != "basic":
@@ -37,7 +37,7 @@ def parse_bearer(authorization: str) -> str:
     """Return the token of a `Bearer` header.
 
     Raises:
-        CredentialsInvalidError: it is of another scheme, or empty.
+        CredentialsInvalidError: the scheme is not Bearer, or the token is empty.
     """
     scheme, token = split_header(authorization)
     if scheme != "bearer" or not token:
@@ -49,7 +49,7 @@ _UNQUOTABLE = re.compile(r"[^\x20-\x7e]")
 
 
 def format_challenge(scheme: str, parameters: Iterable[tuple[str, str]]) -> str:
-    """Return a challenge, its values as quoted strings; what no header may carry is left out."""
+    """Return a challenge with its values as quoted strings; characters that a header cannot carry are dropped."""
     quoted = (
         f'{name}="{_UNQUOTABLE.sub("", value).replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34))}"'
         for name, value in parameters

@@ -1,4 +1,4 @@
-"""Groups of users in a file, one line each: `group: user user …` (Apache's `AuthGroupFile`)."""
+"""Groups of users in a file, one group a line: `group: user user …` (Apache's `AuthGroupFile`)."""
 
 from collections.abc import Mapping
 
@@ -7,20 +7,20 @@ from core.ports.authenticator import CredentialSourceError
 
 
 class GroupFile:
-    """Who is in which group; read again when the file changes."""
+    """The members of each group, read again when the file changes."""
 
     def __init__(self, path: str) -> None:
         self._file = WatchedFile(path, "the group file", parse_groups)
 
     async def of(self, name: str) -> frozenset[str]:
-        """Return the groups of a user."""
+        """Return the groups of the user `name`."""
         return (await self._file.current()).get(name, frozenset())
 
     async def load(self) -> None:
         """Read the file unless it was read before.
 
         Raises:
-            CredentialSourceError: it cannot be used.
+            CredentialSourceError: the file cannot be used.
         """
         await self._file.current()
 
@@ -30,10 +30,10 @@ class GroupFile:
 
 
 def parse_groups(content: bytes) -> Mapping[str, frozenset[str]]:
-    """Return each user's groups; a group may stand on several lines.
+    """Return the groups of each user; a group may span several lines.
 
     Raises:
-        CredentialSourceError: a line is none of `group: users`.
+        CredentialSourceError: a line is not of the form `group: users`.
     """
     groups: dict[str, set[str]] = {}
     try:

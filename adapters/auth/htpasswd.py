@@ -22,14 +22,14 @@ from core.ports.authenticator import Asked, Authenticator, CredentialsInvalidErr
 
 _BCRYPT: Final = re.compile(rb"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _PASSWORD_BYTES_MAX: Final = 72
-"""What bcrypt looks at; the tools that write the file cut here too."""
+"""The bytes of a password that bcrypt uses; the tools that write the file truncate here too."""
 _THREADS: Final = 4
 _WAITING_MAX: Final = 256
-"""How many verifications may be under way or wait for a thread; more are sent away with 429, at no cost."""
+"""The most verifications that may run or wait for a thread; further requests get 429 without a verification."""
 RETRY_AFTER_SECONDS: Final = 2
 _COST_DEFAULT: Final = 10
 _NO_USERS: Final = b"#\n"
-"""What a folder in the place of the file counts as: Debian's own configuration names one, and distribution starts."""
+"""Content assumed for a folder at the path: Debian's own configuration names one, and distribution starts with it."""
 
 _logger = logging.getLogger(__name__)
 
@@ -38,20 +38,20 @@ _logger = logging.getLogger(__name__)
 class _Users:
     hashes: Mapping[str, bytes]
     stranger: bytes
-    """A hash of no password at all, as costly as those of the users."""
+    """A hash that no password matches, at the median cost of the users' hashes."""
 
 
 class HtpasswdAuthenticator(Authenticator):
     """Compares passwords with bcrypt hashes ($2a$, $2b$, $2y$), in a few threads.
 
-    Credentials that were verified a moment ago are compared by a keyed hash instead; that memory is dropped when the
-    file changes. A user who does not exist costs as much as one who does.
+    Recently verified credentials are compared by a keyed hash instead; that cache is cleared when the file changes.
+    Checking an unknown user takes as long as checking an existing one.
 
     Args:
-        realm: shown to people whom a browser asks.
-        path: the file.
-        clock: tells seconds, from any beginning.
-        groups: who is in which group, if anybody is.
+        realm: shown to users in the browser's login dialog.
+        path: path of the htpasswd file.
+        clock: returns seconds since an arbitrary start.
+        groups: the groups of the users; None for no groups.
     """
 
     name = "htpasswd"
@@ -67,7 +67,7 @@ class HtpasswdAuthenticator(Authenticator):
 
     @override
     async def __aenter__(self) -> Self:
-        # Not read anew where it was read before: a worker that takes another's place begins with what that one knew.
+        # `current`, not `reload`: a worker that replaces another one starts with the content its parent has read.
         await self._file.current()
         if self._groups:
             await self._groups.load()
@@ -88,11 +88,11 @@ class HtpasswdAuthenticator(Authenticator):
             return ANONYMOUS
         name, password = parse_basic(authorization)
         if not name and not password:
-            # What containers/image sends when it was challenged and knows nobody.
+            # containers/image sends empty credentials when it is challenged and has none.
             return ANONYMOUS
         users = await self._users()
         hashed = users.hashes.get(name)
-        # Both are done for a stranger too, in this order, so that only the result differs.
+        # An unknown user takes the same steps in the same order, so that only the result differs.
         is_right = await self._is_right(hashed or users.stranger, password)
         if hashed is None or not is_right:
             _logger.warning("wrong user name or password", extra={"auth.user.name": name[:128]})
@@ -104,7 +104,7 @@ class HtpasswdAuthenticator(Authenticator):
         return format_challenge("Basic", [("realm", self._realm)])
 
     async def recall(self, name: str) -> Principal | None:
-        """Return who a user is now, without asking for a password; None where there is no such user any more."""
+        """Return the current principal of a user, without a password; None if the user no longer exists."""
         if name not in (await self._users()).hashes:
             return None
         return Principal(name=name, groups=await self._groups_of(name), has_credentials=True)
@@ -152,11 +152,11 @@ def _matches(password: str, hashed: bytes) -> bool:
 
 
 def _parse(content: bytes) -> _Users:
-    """Read an htpasswd file; the last line of a user counts, as in distribution.
+    """Parse an htpasswd file; the last line of a user counts, as in distribution.
 
     Raises:
-        CredentialSourceError: a line has no colon, or nothing is there, as when somebody is just writing the file.
-            A file with nothing but a comment is a good one, and cuts everybody off.
+        CredentialSourceError: a line has no colon, or the file is empty, as it is while another program rewrites it. A
+            file with only a comment is valid and allows no user to log in.
     """
     if not content.strip():
         raise CredentialSourceError("is empty; add a user with `htpasswd -B`")
@@ -175,7 +175,7 @@ def _parse(content: bytes) -> _Users:
         if _BCRYPT.fullmatch(hashed):
             hashes[user] = hashed
         else:
-            # Never matches in distribution either; and an earlier line of this user must not come back to life.
+            # Distribution never matches it either; and an earlier line of this user must not take effect again.
             hashes.pop(user, None)
             _logger.warning("htpasswd: line %d holds no bcrypt hash, its user cannot log in (htpasswd -B)", number)
     if not hashes:
@@ -186,5 +186,5 @@ def _parse(content: bytes) -> _Users:
 def _stranger(hashes: Mapping[str, bytes]) -> bytes:
     costs = sorted(int(hashed[4:6]) for hashed in hashes.values())
     cost = costs[len(costs) // 2] if costs else _COST_DEFAULT
-    # The salt is a legal one; the hash part is one that no password has a chance to yield.
+    # The salt is valid; no password hashes to these 53 dots.
     return b"$2b$%02d$" % cost + b"." * 53

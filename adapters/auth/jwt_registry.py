@@ -1,4 +1,4 @@
-"""joserfc with the algorithms that count and the errors that it raises; in one place, so that no call forgets one."""
+"""joserfc restricted to the allowed algorithms, with all of its errors translated in one place."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -17,17 +17,18 @@ ALGORITHMS: Final = (
     *("ES256", "ES384", "ES512"),
     *("HS256", "HS384", "HS512"),
 )
-"""All that may ever be allowed. `none` is not among them; an HS algorithm needs an `oct` key, which joserfc checks."""
+"""All algorithms that can be allowed. `none` is not one of them. HS algorithms need an `oct` key; joserfc checks that.
+"""
 
 
 class SigningRegistry(JWSRegistry):
-    """The algorithms allowed, and nothing else.
+    """The allowed algorithms.
 
     Raises:
-        ValueError: one is unknown; the message lists those that are known.
+        ValueError: an algorithm is unknown; the message lists the known ones.
     """
 
-    # A header may bring a chain of certificates; that of the request as a whole is bounded by the server.
+    # A header may carry a certificate chain; the server already limits the headers of a request as a whole.
     max_header_length = 32 * 1024
 
     def __init__(self, algorithms: Sequence[str]) -> None:
@@ -38,26 +39,26 @@ class SigningRegistry(JWSRegistry):
 
     @override
     def get_alg(self, name: str) -> Any:
-        # joserfc's own warns of names that are out of fashion, with each token.
+        # joserfc's own method warns about discouraged algorithms, once for each token.
         if name not in (self.allowed or ()):
             raise UnsupportedAlgorithmError("the algorithm is not allowed")
         return self.algorithms[name]
 
 
 def decode_token(token: str, key: Any, registry: SigningRegistry) -> jwt.Token:
-    """Return a token whose signature is good; its claims are not looked at.
+    """Return a token whose signature is valid; the claims are not checked.
 
     Args:
-        token: any text of a stranger.
+        token: any text, from an untrusted client.
         key: the key, or a function that chooses one by the token's header.
-        registry: the algorithms that count.
+        registry: the allowed algorithms.
 
     Raises:
-        CredentialsInvalidError: the token is refused. Of joserfc's words only the kind of error is shown: the rest may
-            quote the token.
+        CredentialsInvalidError: the token is refused. The message contains only the type of joserfc's error: its text
+            may quote the token.
     """
     try:
         return jwt.decode(token, key, registry=registry)
     except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
-        # RecursionError: JSON that is nested a thousand times fits into a header.
+        # JSON nested a thousand levels deep fits into a header and raises RecursionError.
         raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}") from None

@@ -1,9 +1,9 @@
-"""The registry as its own token server, for users in a file and anonymous pulls beside them.
+"""The registry as its own token server, for users in a file combined with anonymous pulls.
 
-Docker does nothing without an answer 401 at `/v2/`, and gives up at a `Basic` challenge when it has no password. To a
-`Bearer` challenge it comes with whatever it has: so the challenge names the registry's own token endpoint, which
-exchanges a password, or nothing at all, for a short-lived token. Such a token says who, never what: rules are asked
-with every request.
+Docker sends no credentials without a 401 at `/v2/`, and gives up at a `Basic` challenge when it has no password. It
+answers a `Bearer` challenge with or without a password: so the challenge names the registry's own token endpoint, which
+exchanges a password, or no credentials at all, for a short-lived token. The token contains only the user name, no
+permissions: access rules are evaluated on every request.
 """
 
 import hmac
@@ -37,24 +37,24 @@ _ALGORITHM: Final = "HS256"
 _AUDIENCE: Final = "registry-login"
 
 Recall = Callable[[str], Awaitable[Principal | None]]
-"""Returns who a user of that name is now, or None where there is none."""
+"""Returns the current principal of the named user, or None if there is no such user."""
 
 
 class LoginTokenAuthenticator(Authenticator, TokenIssuer):
-    """Takes its own tokens, and whatever `inner` takes.
+    """Accepts its own tokens, and all credentials that `inner` accepts.
 
     Args:
-        inner: verifies what comes without a token; opened and closed with this.
-        recall: asked with every token, so that a user who is removed is cut off at once.
+        inner: verifies all other credentials; opened and closed with this authenticator.
+        recall: called for every token, so that a removed user loses access at once.
         secret: equal on all replicas.
-        now: tells the time, UTC-aware.
+        now: returns the current time, UTC-aware.
     """
 
     def __init__(self, inner: Authenticator, *, recall: Recall, secret: bytes, now: Callable[[], datetime]) -> None:
         self.name = inner.name
         self._inner = inner
         self._recall = recall
-        # A key of its own: what is signed with the secret for another purpose must never pass for a token.
+        # A derived key: nothing that is signed with the secret for another purpose may be valid as a token.
         self._key = OctKey.import_key(hmac.digest(secret, b"login tokens", "sha256"))
         self._now = now
         self._registry = SigningRegistry([_ALGORITHM])

@@ -1,4 +1,4 @@
-"""`auth: none`: nobody is asked who they are."""
+"""`auth: none`: no authentication."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from core.ports.authenticator import Asked, Authenticator, Fault
 
 
 class OpenAuthenticator(Authenticator):
-    """Takes everybody for nobody in particular, credentials or not: clients send what they have stored."""
+    """Treats every client as anonymous and ignores credentials, which clients send if they have them stored."""
 
     name = "none"
 
@@ -24,5 +24,5 @@ class OpenAuthenticator(Authenticator):
 
     @override
     def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
-        # Rules refuse something, and no credentials would help; a 401 has to carry a challenge all the same.
+        # A rule denies access, and no credentials would help; but a 401 must carry a challenge.
         return 'Basic realm="none"'

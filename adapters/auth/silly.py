@@ -1,4 +1,4 @@
-"""`auth: silly`: whoever sends any credentials is let in; for tests of clients."""
+"""`auth: silly`: accepts any credentials; for tests of clients."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from core.ports.authenticator import Asked, Authenticator, Fault
 
 
 class SillyAuthenticator(Authenticator):
-    """Takes any non-empty `Authorization` for that of the user `silly`."""
+    """Treats any non-empty `Authorization` header as that of the user `silly`."""
 
     name = "silly"
 
@@ -28,7 +28,7 @@ class SillyAuthenticator(Authenticator):
     def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
         parameters = [("realm", self._realm), ("service", self._service)]
         if accesses:
-            # One entry for each action, as distribution's.
+            # One scope for each action, as in distribution.
             scopes = " ".join(f"{access.kind}:{access.name}:{access.action}" for access in accesses)
             parameters.append(("scope", scopes))
         return format_challenge("Bearer", parameters)

@@ -1,4 +1,4 @@
-"""`auth: token`: a token server decides; its signed tokens are verified here (distribution's token specification)."""
+"""`auth: token`: verifies the signed tokens of an external token server (distribution's token specification)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,25 +22,25 @@ from core.ports.authenticator import (
 )
 
 LEEWAY_SECONDS: Final = 60
-"""How far the clocks of token server and registry may be apart."""
+"""The largest accepted difference between the clocks of the token server and the registry."""
 _DEFAULT_SCHEME: Final = "https"
 
 
 class TokenAuthenticator(Authenticator):
-    """Takes tokens of one issuer for one service, signed by a trusted key.
+    """Accepts the tokens of one issuer for one service, signed by a trusted key.
 
     Args:
         realm: URL of the token server.
-        issuer: whom tokens must name as theirs.
-        service: whom tokens must be for.
-        certificates_path: PEM file whose keys sign, and whose authorities vouch for others.
-        key_set_path: file with a JSON Web Key Set; with both, the keys of both count.
-        algorithms: which signatures count; empty for all that are known.
-        redirect_path: if not None, the realm is this path at the host that a client asked.
-        now: tells the time, UTC-aware.
+        issuer: the required `iss` claim.
+        service: the required `aud` claim.
+        certificates_path: PEM file of certificates; their keys are trusted, and they may certify other keys.
+        key_set_path: file with a JSON Web Key Set; if both paths are given, the keys of both files are trusted.
+        algorithms: the accepted signature algorithms; empty for all known ones.
+        redirect_path: if not None, the realm is this path on the host of the client's request.
+        now: returns the current time, UTC-aware.
 
     Raises:
-        ValueError: an algorithm is unknown, or there is no file of keys.
+        ValueError: an algorithm is unknown, or neither path is given.
     """
 
     name = "token"
@@ -73,7 +73,7 @@ class TokenAuthenticator(Authenticator):
 
     @override
     async def __aenter__(self) -> Self:
-        # As with users: a worker that takes the place of another begins with what that one knew.
+        # `current`, not `reload`: a worker that replaces another one starts with the content its parent has read.
         for file in self._files:
             await file.current()
         return self
@@ -112,7 +112,7 @@ class TokenAuthenticator(Authenticator):
         return f"{asked.forwarded_scheme or _DEFAULT_SCHEME}://{asked.host}/{self._redirect_path.lstrip('/')}"
 
     def _verified_claims(self, token: str, keys: TrustedKeys, now: datetime) -> Mapping[str, Any]:
-        """Return the claims of a token that is good, but for its age, which is not looked at."""
+        """Return the claims of a token that is valid in all but its expiry, which is not checked here."""
         expected = jwt.JWTClaimsRegistry(
             now=int(now.timestamp()),
             leeway=LEEWAY_SECONDS,
@@ -148,12 +148,12 @@ def _moment(seconds: float) -> datetime:
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
-        # It has expired, so it lies before all that a clock can say.
+        # The token has expired, but its `exp` is out of range; use the earliest time.
         return datetime.min.replace(tzinfo=UTC)
 
 
 def _grants(claims: Mapping[str, Any]) -> tuple[Grant, ...]:
-    """Read the claim `access`; what is not of its form grants nothing."""
+    """Parse the claim `access`; malformed entries grant nothing."""
     entries = claims.get("access") or []
     if not isinstance(entries, list):
         return ()

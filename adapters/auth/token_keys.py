@@ -1,4 +1,4 @@
-"""The keys whose signatures count: certificates in PEM, and JSON Web Key Sets."""
+"""Trusted signing keys: certificates in PEM, and JSON Web Key Sets."""
 
 import base64
 import binascii
@@ -28,7 +28,7 @@ _FINGERPRINT_BYTES: Final = 30
 _FINGERPRINT_GROUP: Final = 4
 _CHAIN_LENGTH_MAX: Final = 8
 _OCT_BYTES_MIN: Final = 32
-"""RFC 7518, 3.2: at least as many as the smallest hash has."""
+"""RFC 7518, 3.2: at least the output size of the smallest hash."""
 _RSA_BITS_MIN: Final = 2048
 """RFC 7518, 3.3."""
 
@@ -36,12 +36,12 @@ _logger = logging.getLogger(__name__)
 
 
 class _UnusableKeyError(ValueError):
-    """A key is of a kind or a length that verifies no tokens; the text shows no part of it."""
+    """The kind or the length of a key makes it unusable for tokens; the message contains no part of the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedKeys:
-    """Keys by every id that a token may call them by, and the certificates that may vouch for others."""
+    """Keys by each id that a token may use for them, and the root certificates that may certify other keys."""
 
     by_id: Mapping[str, Key]
     roots: tuple[x509.Certificate, ...] = ()
@@ -50,12 +50,12 @@ class TrustedKeys:
         return TrustedKeys({**self.by_id, **other.by_id}, self.roots + other.roots)
 
     def choose(self, header: Mapping[str, Any], *, now: datetime) -> Key:
-        """Return the key that a token's header means: by `x5c`, by `jwk`, or by `kid`, in this order.
+        """Return the key that a token's header identifies: by `x5c`, by `jwk`, or by `kid`, in this order.
 
-        A key that comes in the header counts only if it is trusted already, or certified by a trusted root.
+        A key in the header itself is accepted only if it is already trusted or certified by a trusted root.
 
         Raises:
-            CredentialsInvalidError: it means none that is trusted.
+            CredentialsInvalidError: the header identifies no trusted key.
         """
         if "x5c" in header:
             return self._certified(header["x5c"], now)
@@ -90,10 +90,10 @@ class TrustedKeys:
 
 
 def read_certificates(content: bytes) -> TrustedKeys:
-    """Read a PEM bundle.
+    """Parse a PEM bundle.
 
     Raises:
-        CredentialSourceError: it holds no certificate, a damaged one, or none whose key can be used.
+        CredentialSourceError: the bundle has no certificate, a damaged one, or none with a usable key.
     """
     try:
         certificates = x509.load_pem_x509_certificates(content)
@@ -104,13 +104,13 @@ def read_certificates(content: bytes) -> TrustedKeys:
 
 
 def read_key_set(content: bytes) -> TrustedKeys:
-    """Read a JSON Web Key Set; of a private key only its public half is kept.
+    """Parse a JSON Web Key Set; only the public half of a private key is kept.
 
-    Keys that cannot be used are left out with a warning (RFC 7517, section 5): a rotation may add a kind of key that
-    this version does not know.
+    Unusable keys are skipped with a warning (RFC 7517, section 5): a rotation may add a kind of key that this version
+    does not support.
 
     Raises:
-        CredentialSourceError: it is none, or no key of it can be used.
+        CredentialSourceError: `content` is not a key set, or no key of it is usable.
     """
     try:
         entries = list(json.loads(content)["keys"])
@@ -120,10 +120,10 @@ def read_key_set(content: bytes) -> TrustedKeys:
 
 
 def key_of(certificate: x509.Certificate) -> Key:
-    """Return the key that a certificate is about.
+    """Return the public key of a certificate.
 
     Raises:
-        ValueError: it is of a kind that signs no tokens, or too short.
+        ValueError: the key is too short, or of a kind that signs no tokens.
     """
     try:
         public = certificate.public_key()
@@ -141,24 +141,24 @@ def key_of(certificate: x509.Certificate) -> Key:
 
 
 def libtrust_fingerprint(key: RSAKey | ECKey | OKPKey) -> str:
-    """Return a key's id as distribution 2 writes it: `ABCD:EFGH:…`, twelve groups."""
+    """Return a key's id in the format of distribution 2: `ABCD:EFGH:…`, twelve groups."""
     der = key.as_der(private=False)
     text = base64.b32encode(hashlib.sha256(der).digest()[:_FINGERPRINT_BYTES]).decode("ascii")
     return ":".join(text[start : start + _FINGERPRINT_GROUP] for start in range(0, len(text), _FINGERPRINT_GROUP))
 
 
 def _usable(what: str, entries: Sequence[T], label: Callable[[T], str], read: Callable[[T], Key]) -> list[Key]:
-    """Return the keys of all entries that have one; name the others in the log.
+    """Return the keys of all entries with a usable key; log a warning for each other entry.
 
     Raises:
-        CredentialSourceError: no entry has one.
+        CredentialSourceError: no entry has a usable key.
     """
     keys = []
     for position, entry in enumerate(entries, start=1):
         try:
             keys.append(read(entry))
         except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
-            # The words of libraries may quote the key.
+            # The error texts of libraries may quote the key.
             reason = str(error) if isinstance(error, _UnusableKeyError) else type(error).__name__
             _logger.warning("%s %d (%s) is left out, it cannot verify tokens: %s", what, position, label(entry), reason)
     if not keys:
@@ -167,7 +167,7 @@ def _usable(what: str, entries: Sequence[T], label: Callable[[T], str], read: Ca
 
 
 def _label(jwk: object) -> str:
-    """Return the members of a key that name it and hold no part of it."""
+    """Return the members of a JWK that identify the key without revealing any of it."""
     if not isinstance(jwk, Mapping):
         return "not an object"
     return ", ".join(f"{member}: {str(jwk[member])[:64]}" for member in ("kid", "kty", "crv", "alg") if member in jwk)
@@ -179,7 +179,7 @@ def _require_bits(bits: int) -> None:
 
 
 def _import(jwk: Mapping[str, Any]) -> Key:
-    # Before the import, which would warn on stderr.
+    # Check the length before the import, which would warn on stderr.
     match jwk:
         case {"kty": "oct", "k": str(text)} if (length := len(_decoded(text))) < _OCT_BYTES_MIN:
             raise _UnusableKeyError(f"an oct key of {length} bytes, it must have at least {_OCT_BYTES_MIN}")
@@ -220,24 +220,24 @@ def _read_chain(x5c: Any) -> list[x509.Certificate]:
 def _verify_chain(
     leaf: x509.Certificate, rest: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], now: datetime
 ) -> None:
-    """Return if a root vouches for the leaf, through the rest, now.
+    """Return if a root certifies the leaf at the time `now`, directly or through `rest`.
 
     Raises:
         VerificationError: no chain leads to a root.
         ValueError: there are no roots, or the leaf is one of them and not valid now.
     """
     if leaf in roots:
-        # Distribution's guide makes one self-signed certificate that both signs and is trusted.
+        # Distribution's guide creates one self-signed certificate that both signs tokens and is trusted.
         if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
             raise ValueError("the certificate is not valid now")
         return
     builder = PolicyBuilder().store(Store(list(roots))).time(now).max_chain_depth(_CHAIN_LENGTH_MAX)
     verifier = builder.extension_policies(
         ca_policy=ExtensionPolicy.permit_all()
-        # What it says is checked in any case, but not that it is there.
+        # `require_present` does not check the value; the verifier does that in any case.
         .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
         .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _require_signing),
-        # Whatever the certificate was made for, as in distribution: token servers use those of web servers.
+        # Any extended key usage is accepted, as in distribution: token servers use the certificates of web servers.
         ee_policy=ExtensionPolicy.permit_all(),
     ).build_client_verifier()
     verifier.verify(leaf, list(rest))

@@ -1,4 +1,4 @@
-"""A file that is read again when it changes, in place, by an atomic replace, or by Kubernetes' exchange of a link."""
+"""A file that is read again when it changes: edited in place, replaced, or switched by Kubernetes' symbolic links."""
 
 import asyncio
 import logging
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 _BYTES_MAX: Final = 16 * 1024 * 1024
 _UNSETTLED_SECONDS: Final = 2.0
-"""A file that was changed less than this before it was read may change once more without its time telling."""
+"""A file modified less than this before it was read may change again without a change of its modification time."""
 
 _logger = logging.getLogger(__name__)
 
 
 class _Signature(NamedTuple):
-    """What tells one version of a file from another without reading it."""
+    """Identity of one version of a file, obtained without reading it."""
 
     device: int
     inode: int
@@ -32,13 +32,13 @@ _MISSING: Final = _Signature(0, 0, 0, 0)
 
 
 class WatchedFile(Generic[T]):
-    """What a small file holds, parsed; belongs to one event loop.
+    """The parsed content of a small file; belongs to one event loop.
 
     Args:
         path: may be a symbolic link, whose target counts.
-        what: what the file is, for messages: `the htpasswd file`.
-        parse: raises `CredentialSourceError` with what is wrong, without the path.
-        of_folder: what a folder at the path counts as when the file is read first; None refuses it.
+        what: a description of the file for messages: `the htpasswd file`.
+        parse: raises `CredentialSourceError` with the problem, without the path.
+        of_folder: the content assumed for a folder at the path when the file is first read; None refuses a folder.
     """
 
     def __init__(self, path: str, what: str, parse: Callable[[bytes], T], *, of_folder: bytes | None = None) -> None:
@@ -48,15 +48,15 @@ class WatchedFile(Generic[T]):
         self._of_folder = of_folder
         self._value: T | None = None
         self._signature: _Signature | None = None
-        """What the file looked like when it was read last; None while it must be read again in any case."""
+        """The signature at the last read; None if the file must be read again in any case."""
         self._content: bytes | None = None
         self._refused: bytes | str | None = None
         self._lock = asyncio.Lock()
 
     async def current(self) -> T:
-        """Return what the file holds now; what it held before where it has become useless.
+        """Return the current value; if the file has become unusable, return the last good one.
 
-        Costs a look at the file's state, which is in the kernel's memory; a thread only when it has changed.
+        Costs one `stat`, which the kernel answers from memory, and a thread only when the file has changed.
         """
         value = self._value
         if value is not None and self._state() == self._signature:
@@ -64,7 +64,7 @@ class WatchedFile(Generic[T]):
         try:
             return await self._load()
         except CredentialSourceError:
-            # Told in the log already, once for each broken version.
+            # `_refuse` has logged the problem, once for each broken version.
             if value is None:
                 raise
             return value
@@ -73,7 +73,7 @@ class WatchedFile(Generic[T]):
         """Read the file now.
 
         Raises:
-            CredentialSourceError: it cannot be used; what was read before stays.
+            CredentialSourceError: the file cannot be used; the last good value is kept.
         """
         await self._load()
 
