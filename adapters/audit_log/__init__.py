@@ -1,1 +1,1 @@
-"""Audit logs: a file, a stream, nowhere."""
+"""Audit logs: to a file, to a stream, or disabled."""

@@ -1,4 +1,4 @@
-"""An audit log in a file that several processes append to and logrotate moves away."""
+"""Audit log in a file that several processes append to and that logrotate may replace."""
 
 import asyncio
 import fcntl
@@ -21,29 +21,29 @@ from core.ports.audit_log import AuditEvent, AuditLog
 
 _MODE: Final = 0o640
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-"""Of files, pipes alone do not block: `/dev/stdout`, or a named pipe."""
+"""`O_NONBLOCK` has an effect on pipes only: `/dev/stdout`, or a named pipe."""
 PATIENCE_SECONDS: Final = 2.0
-"""How long lines wait for the reader of a pipe that takes nothing."""
+"""How long to wait for the reader of a full pipe."""
 
 
 class _Batch:
-    """Lines that are written together."""
+    """Lines that one write appends together."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.writing: asyncio.Future[None] | None = None
-        """Ends when they are written; None before that was begun."""
+        """The write in progress; None before it begins."""
 
 
 class FileAuditLog(AuditLog):
-    """Appends lines under a lock, so that none is torn, and opens the file anew when another lies at its path.
+    """Appends lines under a file lock, so that lines never interleave, and reopens the path after a rotation.
 
-    Lines that come while others are written go together, with one fsync for all.
+    Lines that arrive during a write are batched: one write and one fsync for all of them.
 
     Args:
-        path: of the file, which is made if it is not there, while its folder is not; or of a pipe.
-        sync: whether a line counts as written only once it is on disk.
-        patience_seconds: how long lines wait for the reader of a pipe that takes nothing.
+        path: path of a file or a pipe. A missing file is created, a missing folder is not.
+        sync: whether a line counts as written only after it is on disk.
+        patience_seconds: how long to wait for the reader of a full pipe.
     """
 
     def __init__(self, path: Path, *, sync: bool = False, patience_seconds: float = PATIENCE_SECONDS) -> None:
@@ -56,7 +56,7 @@ class FileAuditLog(AuditLog):
         self._descriptor = -1
         self._next = _Batch()
         self._turn = asyncio.Lock()
-        # One thread of its own: a disk that hangs must not take the threads that storage needs.
+        # A dedicated thread: a disk that hangs must not occupy the threads that storage needs.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit")
 
     @override
@@ -74,7 +74,7 @@ class FileAuditLog(AuditLog):
             if batch.writing is None:
                 self._next = _Batch()
                 batch.writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch.lines)
-            # Who gives up waiting does not end it for the others.
+            # Unlike awaiting the future, `wait` does not cancel the shared write when one caller is cancelled.
             await asyncio.wait([batch.writing])
         failure = batch.writing.exception()
         if failure is not None:
@@ -88,7 +88,7 @@ class FileAuditLog(AuditLog):
         except OSError as error:
             raise AuditUnavailableError(_explain(self._path, error)) from error
         finally:
-            # Processes that are forked later open it for themselves: a lock belongs to an open file.
+            # Close the file: a lock belongs to an open file, so processes that are forked later must open their own.
             self._close()
 
     def _write(self, lines: Sequence[bytes]) -> None:
@@ -101,15 +101,15 @@ class FileAuditLog(AuditLog):
                 self._pass_on(descriptor, b"".join(lines))
 
     def _pass_on(self, descriptor: int, content: bytes) -> None:
-        """Write to a pipe; while its reader takes nothing, later lines do not wait.
+        """Write to a pipe; once a write has timed out, later lines do not wait until one succeeds.
 
         Raises:
-            OSError: the reader takes nothing. The beginning that it took cannot be taken back.
+            OSError: the pipe stays full. A part of the content may already be in the pipe.
         """
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
         ends = time.monotonic() + (0 if self._is_stuck else self._patience_seconds)
-        # What was given up in its middle must not take the next line with it.
+        # End a line that was only partly written, so that the next line starts on its own.
         content = b"\n" + content if self._is_torn else content
         while content:
             try:
@@ -125,7 +125,7 @@ class FileAuditLog(AuditLog):
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        """Yield the locked file that lies at the path now."""
+        """Yield a descriptor of the file that is now at the path, locked."""
         while True:
             if self._descriptor < 0:
                 self._descriptor = os.open(self._path, _FLAGS, _MODE)
@@ -151,13 +151,13 @@ class FileAuditLog(AuditLog):
 
 
 def _append(descriptor: int, content: bytes) -> None:
-    """Write all of it, or nothing: what a full disk took is cut off again.
+    """Write all of `content` or nothing: a partial write, for example on a full disk, is truncated.
 
     Raises:
         OSError: nothing was written.
     """
     size = os.fstat(descriptor).st_size
-    # Somebody was killed in the middle of a line; it must not take the next one with it.
+    # A process may have been killed in the middle of a line; the next line must start on its own.
     if size and os.pread(descriptor, 1, size - 1) not in {b"\n", b""}:
         content = b"\n" + content
     written = 0

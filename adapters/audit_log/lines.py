@@ -1,4 +1,4 @@
-"""An event as a line of JSON."""
+"""Serialization of an audit event as a line of JSON."""
 
 import json
 from datetime import UTC
@@ -9,9 +9,9 @@ _LEFT_OUT = ("", (), 0, None)
 
 
 def format_event(event: AuditEvent) -> bytes:
-    """Return the line, its end included: ASCII without control characters, whatever stands in the event."""
+    """Return the line, including its end: ASCII without control characters, for any event."""
     document: dict[str, object] = {
-        # Tells it from the lines of other logs on the same stream.
+        # Distinguishes the line from those of other logs on the same stream.
         "log": "audit",
         "time": event.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "action": event.action.value,
@@ -37,5 +37,5 @@ def format_event(event: AuditEvent) -> bytes:
 
 
 def _encodable(value: object) -> object:
-    # Bytes of a path that are no UTF-8 would become half a surrogate pair, which is no JSON.
+    # Path bytes that are not UTF-8 decode to lone surrogates, which are not valid in JSON.
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Audit logs on an open descriptor, and nowhere."""
+"""Audit logs on an open descriptor, and the disabled one."""
 
 import asyncio
 from typing import Final, Protocol
@@ -10,28 +10,29 @@ from core.errors import AuditUnavailableError
 from core.ports.audit_log import AuditEvent, AuditLog
 
 PATIENCE_SECONDS: Final = 2.0
-"""How long a line waits for a reader that takes nothing; while it takes nothing, later lines do not wait."""
+"""How long a line waits for the reader of a full stream; after a timeout, later lines do not wait until one succeeds.
+"""
 
 
 class Stream(Protocol):
-    """A descriptor that does not wait for its reader."""
+    """A non-blocking descriptor."""
 
     def fileno(self) -> int:
-        """Return a descriptor to wait on."""
+        """Return a descriptor that can be polled."""
 
     def write(self, content: bytes) -> int:
-        """Write a beginning of `content`, and return its length; raise `BlockingIOError` if there is no room."""
+        """Write a prefix of `content` and return its length; raise `BlockingIOError` if there is no room."""
 
 
 class StreamAuditLog(AuditLog):
-    """Writes to standard output, whatever reads it there.
+    """Writes to standard output.
 
-    Lines of several processes do not mix: the kernel writes up to 4 KiB to a pipe in one piece, and only names of
-    absurd length make a line longer.
+    Lines of several processes do not interleave: the kernel writes up to 4 KiB to a pipe atomically, and only a name of
+    absurd length makes a line longer.
 
     Args:
-        stream: where lines go; stays open.
-        patience_seconds: how long a line waits for a reader that takes nothing.
+        stream: where lines are written; stays open.
+        patience_seconds: how long a line waits for the reader of a full stream.
     """
 
     name = "standard output"
@@ -58,7 +59,7 @@ class StreamAuditLog(AuditLog):
             raise self._unavailable(error.strerror) from error
 
     async def _write(self, line: bytes) -> None:
-        # What was given up in its middle must not take the next line with it.
+        # End a line that was only partly written, so that the next line starts on its own.
         left = b"\n" + line if self._is_torn else line
         while left:
             try:
@@ -90,7 +91,7 @@ class StreamAuditLog(AuditLog):
 
 
 class DisabledAuditLog(AuditLog):
-    """Keeps nothing."""
+    """Discards all events."""
 
     name = "nowhere"
 
