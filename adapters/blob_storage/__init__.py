@@ -1,1 +1,1 @@
-"""Adapters of `core.ports.blob_storage`, and the decorator that observes any of them."""
+"""Adapters of `core.ports.blob_storage`, and a decorator that observes any of them."""

@@ -1,6 +1,6 @@
 """A decorator that makes any blob storage observable.
 
-It does not check keys: each adapter does, so that a key is checked once, decorated or not.
+The decorator does not check keys: each adapter does, so a key is checked once, decorated or not.
 """
 
 import logging
@@ -28,17 +28,17 @@ _logger = logging.getLogger(__name__)
 
 
 class InstrumentedBlobStorage(BlobStorage):
-    """Tells how long each operation of `inner` took, failed ones included, and logs it for debugging.
+    """Reports the duration of each operation of `inner`, including failed ones, and logs it at debug level.
 
-    A listing's time is what the store took, without what the caller did between the items. Readers are handed
-    through as they are, so that the kernel can copy from their file; their pieces are not timed. Adds about a
+    The duration of a listing is the time spent in the store, without the caller's time between the items. Readers are
+    passed through unchanged, so that the kernel can copy from their file; their pieces are not timed. Adds about a
     microsecond.
 
     Args:
-        inner: opened and closed with this.
-        observe: called with the port method's name (for writers with `append`, `content`, `commit` or `discard`), the
-            seconds it took, and the kind of the exception that ended it, if one did.
-        clock: tells seconds, from any beginning.
+        inner: opened and closed with this storage.
+        observe: called with the port method's name (for writers `append`, `content`, `commit` or `discard`), the
+            duration in seconds, and the type of the exception that ended the operation, if any.
+        clock: returns seconds since an arbitrary start.
     """
 
     def __init__(self, inner: BlobStorage, *, observe: Observer, clock: Callable[[], float]) -> None:
@@ -78,7 +78,7 @@ class InstrumentedBlobStorage(BlobStorage):
     async def create(self, key: str, content: bytes) -> bool:
         with self._timed("create", key):
             is_created = await self._inner.create(key, content)
-        # A store may refuse conditional writes only when the first one comes.
+        # A store may refuse conditional writes only at the first attempt.
         self.creates_exclusively = self._inner.creates_exclusively
         return is_created
 
@@ -174,7 +174,7 @@ class InstrumentedBlobStorage(BlobStorage):
         return _Timer(self, operation, key)
 
     def seconds(self) -> float:
-        """Return the clock's reading."""
+        """Return the current reading of the clock."""
         return self._clock()
 
     def tell(self, operation: str, key: str, seconds: float, error: type[BaseException] | None) -> None:
@@ -201,12 +201,12 @@ class InstrumentedBlobStorage(BlobStorage):
         finally:
             self.tell(operation, key, seconds, failure)
             if isinstance(items, AsyncGenerator):
-                # Whoever stops early closes this one, and means that one.
+                # A caller that stops early closes only this generator, so close the inner one here.
                 await items.aclose()
 
 
 class _Timer:
-    """A plain class, for a generator would cost as much as all the rest."""
+    """A class instead of a generator, which would cost as much as all the rest."""
 
     __slots__ = ("_began", "_key", "_operation", "_storage")
 

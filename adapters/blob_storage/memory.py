@@ -1,7 +1,7 @@
-"""Blob storage in this process's memory: the trusted fake of the tests, and a registry that forgets.
+"""Blob storage in the memory of this process: a trusted fake for tests, and a registry without persistence.
 
-As strict as the strictest real store: a key cannot be an object and a prefix of others at once (a folder's
-rule), and staged bytes are not readable at their key (an object store's rule).
+As strict as the strictest real store: a key cannot be both an object and a prefix of others (as in a file system), and
+staged bytes are not readable at their key (as in an object store).
 """
 
 import hashlib
@@ -45,12 +45,12 @@ class _Object:
 
 
 class InMemoryBlobStorage(BlobStorage):
-    """Objects in a dictionary, gone with the process; every operation is atomic and ends without suspending.
+    """Objects in a dictionary, lost with the process; every operation is atomic and ends without suspending.
 
-    Keys are kept sorted, so that listing skips what it does not show as an object store's delimiter does.
+    Keys are kept sorted, so a listing skips hidden keys as cheaply as an object store's delimiter does.
 
     Args:
-        now: tells the time, UTC-aware.
+        now: returns the current time, UTC-aware.
     """
 
     name = "inmemory"
@@ -71,7 +71,7 @@ class InMemoryBlobStorage(BlobStorage):
 
     @override
     async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
-        # As on an object store, only what came in one piece has an MD5: callers must manage with and without.
+        # As on an object store, only objects written in one piece have an MD5: callers must handle both cases.
         self._put(key, bytes(content), md5=hashlib.md5(content, usedforsecurity=False).hexdigest())
 
     @override
@@ -168,12 +168,12 @@ class InMemoryBlobStorage(BlobStorage):
     async def drop_unfinished(
         self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
     ) -> Sequence[str]:
-        # Staged bytes are lost with the process, and those of this one may still be wanted.
+        # Staged bytes are lost with the process, and those of this process may still be in use.
         return ()
 
     @override
     async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
-        """Do nothing: there are no folders."""
+        """Do nothing: memory has no folders."""
 
     @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:
@@ -181,7 +181,7 @@ class InMemoryBlobStorage(BlobStorage):
 
     @override
     async def check(self) -> None:
-        """Memory always answers."""
+        """Do nothing: memory is always available."""
 
     def _object(self, key: str) -> _Object:
         stored = self._objects.get(require_key(key))
@@ -218,7 +218,7 @@ class InMemoryBlobStorage(BlobStorage):
         while position < len(keys):
             name, slash, _ = keys[position][len(below) :].partition("/")
             yield name
-            # Everything else below this child is skipped at once.
+            # Skip all other keys below this child at once.
             position = bisect_left(keys, below + name + _AFTER_SLASH, position) if slash else position + 1
 
     def _marked(self, below: str) -> Iterator[str]:
@@ -228,7 +228,7 @@ class InMemoryBlobStorage(BlobStorage):
             path, mark, _ = keys[position][len(below) - 1 :].partition("/_")
             if mark and path:
                 yield path[1:]
-            # The keys below this path's other `_…` children follow directly.
+            # The keys below other `_…` children of this path follow directly; skip them.
             position = bisect_left(keys, below[:-1] + path + "/" + _AFTER_MARK, position) if mark else position + 1
 
 
@@ -302,6 +302,6 @@ class _MemoryWriter(BlobWriter):
     def _buffer(self) -> bytearray:
         buffer = self._staged.get(self._key)
         if buffer is None:
-            # Committed, discarded, or removed by `delete_tree` meanwhile.
+            # Committed, discarded, or removed by `delete_tree` in between.
             raise ObjectNotFoundError(self._key)
         return buffer

@@ -1,4 +1,4 @@
-"""The identity of the kernel that holds written bytes until they are on the disk."""
+"""The identity of the running kernel, whose memory holds written bytes until they are on disk."""
 
 import uuid
 from typing import Final
@@ -9,7 +9,7 @@ _BOOT_ID_FILE: Final = "/proc/sys/kernel/random/boot_id"
 def read_boot_id(path: str = _BOOT_ID_FILE) -> str:
     """Return a text that differs after each start of this machine, and between machines.
 
-    Without the kernel's file the text is new on each call. Then no process believes what another one staged.
+    Without the kernel's file the text is new on each call. Then no process trusts the bytes that another one staged.
     """
     try:
         with open(path, encoding="ascii") as file:

@@ -1,7 +1,7 @@
-"""The number of bytes of a committed file, kept beside its content: a file that was cut or grew is seen by its length.
+"""The committed size of a file, stored with the file, so that a truncated or grown file is detected by its length.
 
-The number is an extended attribute, which other registries do not see. A copy without attributes, or a file system that
-has none, leaves it out; then nothing is known.
+The size is in an extended attribute, which other registries do not see. It is missing after a copy without attributes
+and on a file system without them; then the committed size is unknown.
 """
 
 import os
@@ -12,14 +12,14 @@ _ATTRIBUTE: Final = "user.registry.size"
 
 
 def keep_size(descriptor: int, size: int) -> None:
-    """Note that the open file has `size` bytes, where its file system can."""
-    # A full disk or a file system without attributes: the content is what counts.
+    """Record `size` as the committed size of the open file, if its file system supports attributes."""
+    # The disk may be full, or the file system may have no attributes; the content matters more.
     with suppress(OSError):
         os.setxattr(descriptor, _ATTRIBUTE, str(size).encode("ascii"))
 
 
 def read_size(descriptor: int) -> int | None:
-    """Return what was noted of the open file, or None. Takes about a microsecond."""
+    """Return the recorded size of the open file, or None. Takes about a microsecond."""
     try:
         return int(os.getxattr(descriptor, _ATTRIBUTE))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What goes wrong with folders: full disks, no more files, file systems that are mounted read-only."""
+"""Diagnosis of common problems with folders: full disks, no free inodes, file systems mounted read-only."""
 
 import os
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _SPACE_REMEDY: Final = (
 
 
 def diagnose_folder(root: str, private: str) -> Sequence[Diagnosis]:
-    """Look at the file system of the root folder, and at that of temporary files. Blocks for a few system calls."""
+    """Diagnose the file systems of the root folder and of temporary files. Blocks for a few system calls."""
     try:
         return [_space(root), _files(root), _one_file_system(root, private)]
     except OSError as error:
@@ -47,7 +47,7 @@ def _space(root: str) -> Diagnosis:
 
 def _files(root: str) -> Diagnosis:
     check, state = "disk: files", os.statvfs(root)
-    # Some file systems make inodes as they need them, and say that there are none.
+    # Some file systems allocate inodes dynamically and report a total of 0.
     if state.f_files and state.f_favail / state.f_files < _FILES_SHARE_MIN:
         detail = f"{state.f_favail} of {state.f_files} more files can be made"
         return Diagnosis(check=check, verdict=Verdict.FAILURE, detail=detail, remedy=_SPACE_REMEDY)

@@ -1,4 +1,4 @@
-"""The one place where what the operating system says becomes an error of the port."""
+"""The one place that translates errors of the operating system to errors of the port."""
 
 import errno
 import os
@@ -9,15 +9,15 @@ from adapters.blob_storage.filesystem.root import user
 from core.errors import ObjectNotFoundError, StorageError, StorageFullError, StorageUnavailableError
 
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
-"""What a look at a key that holds no object ends in."""
+"""Errors of a lookup of a key that holds no object."""
 _REFUSED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def translate(error: OSError, key: str, *, is_lookup: bool = False) -> StorageError:
-    """Return the error of the port for `error`, met at `key`.
+    """Return the error of the port for `error`, which occurred at `key`.
 
-    In a lookup a missing file, a folder where a file is wanted and the reverse mean that no object is there;
-    when something is to be stored they mean that it cannot be.
+    In a lookup, a missing file, a folder in the place of a file, or the reverse means that no object exists. In a
+    write, the same errors mean that the object cannot be stored.
     """
     if is_lookup and error.errno in _ABSENT:
         return ObjectNotFoundError(key)

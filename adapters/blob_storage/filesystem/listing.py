@@ -1,4 +1,4 @@
-"""What lies in the folder, in the port's order. All of this blocks, and raises `OSError`."""
+"""Listings of the folder, in the port's order. All functions block and raise `OSError`."""
 
 import heapq
 import os
@@ -15,17 +15,20 @@ from adapters.blob_storage.keys import is_foreign, without_foreign
 
 _AFTER_MARK: Final = chr(ord("_") + 1)
 _LARGE: Final = 1000
-"""From so many entries on, a listing is worth remembering."""
+"""The smallest number of names for which a listing is cached."""
 
 _REMEMBERED_NAMES_MAX: Final = 200_000
-"""About 20 MB at the length of digests, half of it at that of repository names."""
+"""About 20 MB at the length of digests, half of that at the length of repository names."""
 
 _SETTLED_SECONDS: Final = 2.0
-"""Longer than the steps in which any file system counts time: a younger folder may change unseen."""
+"""More than the timestamp granularity of any file system: a more recent change may hide another one."""
 
 
 _REMEMBERED_NATURES_MAX: Final = 20_000
-"""About 9 MB. Those that came first stay: repositories are many and change seldom, and all are asked for in turn."""
+"""About 9 MB. A full cache keeps its first entries.
+
+Repositories are many, change seldom, and are all listed in turn: an LRU cache would always miss.
+"""
 
 _Version = tuple[int, int]
 
@@ -38,19 +41,19 @@ class _Listing(NamedTuple):
 class _Nature(NamedTuple):
     version: _Version
     is_marked: bool
-    """Whether it holds a `_…` child."""
+    """Whether the folder has a child that begins with `_`."""
     is_parent: bool
-    """Whether it holds anything else."""
+    """Whether the folder has any other child."""
 
 
 _NOTHING: Final = _Nature((0, 0), is_marked=False, is_parent=False)
 
 
 class Listings:
-    """Sorted names of folders, remembered until a folder changes where that saves much. Used by many threads.
+    """Sorted names in folders; large listings are cached until the folder changes. Used by many threads.
 
-    A page of the catalog reads the one folder that holds all repositories, which takes 80 ms for 100,000
-    names, and looks into each repository's own, which takes 8 µs; a look at a folder's time takes 1.5 µs.
+    A page of the catalog reads the one folder that holds all repositories, which takes 80 ms for 100,000 names, and
+    then each repository's own folder, which takes 8 µs. Checking a folder's modification time takes 1.5 µs.
     """
 
     def __init__(self, root: str) -> None:
@@ -60,7 +63,7 @@ class Listings:
         self._lock = threading.Lock()
 
     def names(self, path: str) -> list[str]:
-        """Return the names in the folder at `path`, ascending, not to be changed; none where no folder is."""
+        """Return the names in the folder at `path`, ascending, not to be modified; empty if there is no folder."""
         known = self._listings.get(path)
         try:
             if known is not None and known.version == _version(path):
@@ -75,15 +78,15 @@ class Listings:
         return names
 
     def names_after(self, path: str, after: str) -> list[str]:
-        """Return those names in the folder at `path` that are greater than `after`."""
+        """Return the names in the folder at `path` that are greater than `after`."""
         names = self.names(path)
         return names[bisect_right(names, after) :]
 
     def marked(self, path: str, after: str) -> Generator[str, None, None]:
-        """Yield the paths below `path` that hold a `_…` child and are greater than `after`, ascending.
+        """Yield the paths below `path` that have a `_…` child and are greater than `after`, ascending.
 
-        A folder's own path and the paths below it are two places in the order: `a`, `a-b`, `a/b`, for `-`
-        sorts before `/`. So what lies below a folder waits, as the text `a/`, among the names that follow.
+        A folder's own path and the paths below it are not adjacent in this order: `a`, `a-b`, `a/b`, because `-` sorts
+        before `/`. So the content of a folder is queued under the text `a/` and merged with the names that follow.
         """
         names = self.names(path)
         if not names:
@@ -110,12 +113,12 @@ class Listings:
                     heapq.heappush(waiting, f"{name}/")
 
     def objects_within(self, path: str, directory: str) -> Generator[tuple[str, os.stat_result], None, None]:
-        """Yield path and state of every file below a folder named `directory` in each of the paths of `marked`."""
+        """Yield the path and state of every file below a folder named `directory` in each of the paths of `marked`."""
         for found in self.marked(path, ""):
             yield from self.objects(f"{path}/{found}/{directory}")
 
     def objects(self, path: str) -> Generator[tuple[str, os.stat_result], None, None]:
-        """Yield path and state of every file below the folder at `path`."""
+        """Yield the path and state of every file below the folder at `path`."""
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
             for entry in entries:
                 inner = f"{path}/{entry.name}"
@@ -132,13 +135,13 @@ class Listings:
     def _is_hidden(self, path: str, name: str) -> bool:
         if path == self._root and name == PRIVATE:
             return True
-        # A tag may well be called like this, but a tag is a folder.
+        # A tag may have such a name, but a tag is a folder.
         return is_stray(name) and not os.path.isdir(f"{path}/{name}")
 
     def _nature(self, path: str, name: str, folder: int | None) -> _Nature:
         known = self._natures.get(path)
         try:
-            # By its name in the open folder: finding the way from the root each time would take a third of a listing.
+            # By name relative to the open folder: resolving the path from the root would take a third of a listing.
             state = os.stat(name, dir_fd=folder) if folder is not None else os.stat(path)
             version = (state.st_ino, state.st_mtime_ns)
             if known is not None and known.version == version:
@@ -154,7 +157,7 @@ class Listings:
 
     def _remember(self, path: str, names: list[str]) -> None:
         version = _version(path)
-        # Had an entry come or gone while the names were read, the folder's time would now be young.
+        # If an entry had come or gone while the names were read, the folder's modification time would now be recent.
         if not _is_settled(version):
             return
         with self._lock:
@@ -167,7 +170,7 @@ class Listings:
 
 @contextmanager
 def _opened(path: str) -> Iterator[int | None]:
-    """Yield a descriptor of the folder, or None where it has just gone."""
+    """Yield a descriptor of the folder, or None if it has just been removed."""
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -180,7 +183,7 @@ def _opened(path: str) -> Iterator[int | None]:
 
 
 def _version(path: str) -> _Version:
-    """Return what changes when entries of the folder do: another folder's number, or another time."""
+    """Return a value that changes with the folder's entries: its inode number and modification time."""
     state = os.stat(path)
     return state.st_ino, state.st_mtime_ns
 
@@ -192,8 +195,8 @@ def _is_settled(version: _Version) -> bool:
 def _folders_reached_into(names: list[str], after: str) -> Iterator[str]:
     """Yield the names up to `after` below which paths greater than `after` may lie.
 
-    `name/…` is greater than `after`, or begins it, only if `name` begins `after` and what follows is at most
-    a slash.
+    `name/…` is greater than `after`, or begins it, only if `after` begins with `name` and the next character of
+    `after`, if any, is at most a slash.
     """
     component = after.partition("/")[0][:255]
     for end in range(1, len(component) + 1):

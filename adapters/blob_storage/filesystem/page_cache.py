@@ -1,8 +1,8 @@
-"""Reading without a thread what the kernel has in memory already.
+"""Reads from the kernel's page cache without a thread.
 
-A hop to a thread and back costs 60 to 100 µs, ten times what reading a link from the page cache does, and
-every pull and push reads links. `RWF_NOWAIT` refuses instead of waiting for the disk; only then a thread is
-worth it.
+A hop to a thread and back costs 60 to 100 µs, ten times as much as reading a link from the page cache, and every pull
+and push reads links. With `RWF_NOWAIT` a read fails instead of waiting for the disk; only then is a thread worth its
+cost.
 """
 
 import errno
@@ -10,18 +10,18 @@ import os
 from typing import Final
 
 INLINE_BYTES_MAX: Final = 256 * 1024
-"""The most that is copied at once on the event loop, which takes about 30 µs."""
+"""The most bytes copied at once on the event loop, which takes about 30 µs."""
 
 
 class PageCache:
-    """What is known of one file system's ability to answer from memory; one per adapter."""
+    """Reads from the page cache of one file system, and whether it supports them; one per adapter."""
 
     def __init__(self) -> None:
         self.is_usable = hasattr(os, "RWF_NOWAIT")
-        """Whether it is worth asking. Where not (NFS, some FUSE), opening alone may wait for a network."""
+        """Whether to try. If False (NFS, some FUSE), even opening a file may wait for a network."""
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes | None:
-        """Return the bytes at `offset` that are in memory, at most `size`, or None if there are none.
+        """Return at most `size` cached bytes at `offset`, or None if none are cached.
 
         Empty only at the end of the file.
         """

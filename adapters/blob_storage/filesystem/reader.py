@@ -1,4 +1,4 @@
-"""An open file as the port's reader."""
+"""Reader of an open file."""
 
 import os
 from collections.abc import AsyncIterator
@@ -14,13 +14,13 @@ from core.errors import StorageUnavailableError
 from core.ports.blob_storage import BlobReader
 
 THREAD_BYTES_MAX: Final = 1024 * 1024
-"""What one hop to a thread reads: the hop is then a tenth of the time that the copy takes."""
+"""The most bytes read per hop to a thread: the hop then takes a tenth of the time of the copy."""
 
 
 async def pieces(
     descriptor: int, key: str, start: int, end: int, *, calls: BlockingCalls, page_cache: PageCache
 ) -> AsyncIterator[bytes]:
-    """Yield the bytes of a file from `start` to `end`, from memory where they are there, else by a thread.
+    """Yield the bytes of a file from `start` to `end`, from the page cache if possible, else in a thread.
 
     Raises:
         StorageUnavailableError: reading failed, or the file ends before `end`.
@@ -41,7 +41,7 @@ async def pieces(
 
 
 class FileReader(BlobReader):
-    """Reads from an open file that somebody else closes."""
+    """Reads from an open file; the caller closes the file."""
 
     file: BinaryIO
 

@@ -1,8 +1,8 @@
-"""Space that is kept for deleting: a file that shrinks when the disk is full, and grows again when there is room.
+"""Disk space reserved for deletions: a file that shrinks when the disk is full and grows again when there is room.
 
-Deleting and collecting write before they free anything: leases, records of what goes, entries of the trash. As long as
-the file is smaller than it should be, no upload begins: it would take what was released. All processes on the folder
-share the file, and need not agree on more than its name and its size.
+Deletion and garbage collection write before they free space: leases, removal records, trash entries. While the file is
+smaller than its target size, no upload begins, because an upload would take the released space. All processes on the
+folder share the file; they only need to agree on its name and size.
 """
 
 import errno
@@ -13,22 +13,22 @@ from typing import Final
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 BYTES_MAX: Final = 16 * 1024 * 1024
-"""The largest round of collection (`OFFLINE_ITEMS_MAX`) takes 9 MiB."""
+"""The largest round of garbage collection (`OFFLINE_ITEMS_MAX`) writes 9 MiB."""
 _SHARE_OF_DISK: Final = 64
-"""A small disk gives no more than this part."""
+"""The reserve takes at most one part in this many of the disk."""
 _STEP_BYTES: Final = 64 * 1024
-"""What is released at once: a record and the folders above it. Others on the disk take the rest of it."""
+"""The space released in one step: a record, the folders above it, and a margin for other writers on the disk."""
 
 
 _logger = logging.getLogger(__name__)
 
 
 class Reserve:
-    """The file at `path` on the disk of the folder `root`; used by many threads. All of this blocks.
+    """The reserve file at `path` on the disk of the folder `root`; used by many threads. All methods block.
 
     Args:
-        root: the folder whose disk it is.
-        path: where the file lies.
+        root: a folder on the disk in question.
+        path: path of the reserve file.
     """
 
     def __init__(self, root: str, path: str) -> None:
@@ -40,18 +40,18 @@ class Reserve:
         self._is_in_use = False
 
     def keep(self, *, makes: bool) -> None:
-        """Use the file from now on; with `makes`, have it. A folder that cannot be written has none."""
+        """Enable the reserve; with `makes`, also create the file. A folder that is not writable has no reserve."""
         self._is_kept = True
         self._makes = makes
         self.fill()
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file is as large as `fill` found that it should be. One look at it, 2 µs."""
+        """Whether the file has the size that `fill` last computed. Costs one `stat`, 2 µs."""
         return not self._wanted or self._size() >= self._wanted
 
     def fill(self) -> bool:
-        """Make the file as large as it should be; return False where the disk has no room for that."""
+        """Grow the file to its target size; return False if the disk has no room for that."""
         if not self._makes:
             return True
         try:
@@ -59,7 +59,7 @@ class Reserve:
             if not self.is_whole:
                 self._grow()
         except OSError as error:
-            # A folder that cannot be written is none that is full.
+            # A folder that is not writable does not count as full.
             return not is_full(error)
         if self._is_in_use:
             _logger.info("the disk has room again: uploads are accepted")
@@ -67,14 +67,14 @@ class Reserve:
         return True
 
     def has_room(self) -> bool:
-        """Whether uploads find room: the file is whole, and more than a step of space is left beside it."""
+        """Whether uploads have room: the file is at its target size, and at least one more step of space is free."""
         if not self._makes:
             return True
         state = os.statvfs(self._root)
         return self.fill() and state.f_bavail * state.f_frsize >= _STEP_BYTES
 
     def release(self) -> bool:
-        """Make the file smaller; return False where there is nothing to release."""
+        """Shrink the file by one step; return False if there is nothing to release."""
         size = self._size()
         if not self._is_kept or not size:
             return False
@@ -93,7 +93,7 @@ class Reserve:
             try:
                 os.posix_fallocate(descriptor, size, self._size_wanted() - size)
             except OSError:
-                # What was allocated in part is not a reserve that can be relied on.
+                # A partial allocation is not a reliable reserve.
                 os.ftruncate(descriptor, size)
                 raise
         finally:
@@ -112,5 +112,5 @@ class Reserve:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether an error means that the disk, or the user's share of it, is full."""
+    """Whether `error` means that the disk, or the user's quota, is full."""
     return error.errno in _FULL

@@ -1,8 +1,8 @@
-"""Folders that are used again: what one upload session left becomes the next one's.
+"""Reuse of the folders of ended upload sessions for new sessions.
 
-A session is a folder with a small file in it, for a tenth of a second, for each blob of an image. Making and removing
-those two costs a sixth of the processor time of pushing a small image: a file system without a journal looks past every
-inode that was freed lately, one by one, whenever it makes a new one, and one with a journal writes all of it down.
+A session is a folder with a small file in it, which exists for a tenth of a second, for each blob of an image. Creating
+and removing both costs a sixth of the processor time of pushing a small image: when it allocates an inode, a file
+system without a journal skips recently freed inodes one by one, and a journaling one logs each change.
 """
 
 import os
@@ -14,9 +14,9 @@ from typing import Final
 _FOLDERS_MAX: Final = 512
 """About as many as pushes of small images free between two sweeps."""
 _NAMES_MAX: Final = 8
-"""How many names of files are known to be asked for."""
+"""The most file names for which folders are kept."""
 _CONTENT_BYTES_MAX: Final = 4096
-"""What a larger file occupies is worth freeing."""
+"""The space of a larger file is worth freeing."""
 
 
 class ReusedFolders:
@@ -24,15 +24,15 @@ class ReusedFolders:
 
     def __init__(self) -> None:
         self._folders: dict[str, deque[str]] = {}
-        """By the name of the file, as far as somebody asked for one that is called so."""
+        """By file name; only names that `take` was called with are present."""
 
     def keep(self, private: str) -> bool:
-        """Take over the folder at `private` if it is of use; return whether it was."""
+        """Take ownership of the folder at `private` if it can be reused; return whether it can."""
         try:
             (name,) = os.listdir(private)
             state = os.lstat(f"{private}/{name}")
         except (OSError, ValueError):
-            # Gone, a file, empty, or with more in it.
+            # Removed, a file, empty, or with several entries.
             return False
         folders = self._folders.get(name)
         is_plain = stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and state.st_size <= _CONTENT_BYTES_MAX
@@ -42,12 +42,12 @@ class ReusedFolders:
         return True
 
     def take(self, name: str, content: bytes) -> str | None:
-        """Return a private folder that holds the file `name` with this content, not yet durable, or None."""
+        """Return a kept folder that now holds the file `name` with `content`, not yet durable, or None."""
         folders = self._folders.get(name)
         if folders is None and len(self._folders) < _NAMES_MAX:
             self._folders[name] = deque()
         while folders:
-            # Another thread may have taken the last one; another process may have removed it as a leftover.
+            # Another thread may have taken the last folder; another process may have removed it as a leftover.
             with suppress(IndexError, FileNotFoundError):
                 private = folders.popleft()
                 _rewrite(f"{private}/{name}", content)
@@ -55,7 +55,7 @@ class ReusedFolders:
         return None
 
     def drain(self) -> list[str]:
-        """Give up all folders, and return them to be removed."""
+        """Give up all folders, and return them for removal."""
         return [folders.popleft() for folders in self._folders.values() for _ in range(len(folders))]
 
 

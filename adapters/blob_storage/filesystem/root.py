@@ -1,4 +1,4 @@
-"""The root folder: whether it can be used, in words that name the setting, the folder, the user and the remedy."""
+"""Checks of the root folder; error messages name the setting, the folder, the user and the remedy."""
 
 import errno
 import os
@@ -12,10 +12,10 @@ _REFUSED: Final = {errno.EACCES, errno.EPERM}
 
 
 def open_root(root: str, *, makes: bool) -> None:
-    """Require that the root is a folder; with `makes`, make it where it is missing, and require that it is writable.
+    """Require that the root is a folder; with `makes`, create it if it is missing, and require that it is writable.
 
     Raises:
-        StorageUnavailableError: it is not.
+        StorageUnavailableError: the root does not meet these requirements.
     """
     if makes:
         _make(root)
@@ -23,10 +23,10 @@ def open_root(root: str, *, makes: bool) -> None:
 
 
 def require_root(root: str, *, writable: bool) -> None:
-    """Require that the root is a folder, and that files can be made in it where it is to be `writable`.
+    """Require that the root is a folder, and with `writable` that files can be created in it.
 
     Raises:
-        StorageUnavailableError: it is not.
+        StorageUnavailableError: the root does not meet these requirements.
     """
     if not os.path.isdir(root):
         raise _unusable(root, *_obstacle(root))
@@ -36,7 +36,7 @@ def require_root(root: str, *, writable: bool) -> None:
 
 
 def user() -> str:
-    """Return the user that this process is for the file system."""
+    """Return the effective user of this process, for messages."""
     return f"user {os.geteuid()}"
 
 
@@ -44,7 +44,7 @@ def _make(root: str) -> None:
     try:
         os.makedirs(root, exist_ok=True)
     except FileExistsError:
-        # A file or a link without its target; `require_root` finds out which.
+        # A file, or a link without its target; `require_root` distinguishes the two.
         return
     except OSError as error:
         above = _nearest(root)
@@ -56,7 +56,7 @@ def _make(root: str) -> None:
 
 
 def _obstacle(root: str) -> tuple[str, str]:
-    """Return why the root is no folder, and the remedy."""
+    """Return why the root is not a folder, and the remedy."""
     if os.path.islink(root) and not os.path.exists(root):
         return f"is a link to {os.path.realpath(root)}, which is missing", "make that folder, or mount it"
     if os.path.exists(root):
@@ -80,7 +80,7 @@ def _handing_over(path: str) -> str:
 
 
 def _nearest(path: str) -> str:
-    """Return the lowest folder above `path` that exists."""
+    """Return the nearest existing folder above `path`."""
     above = os.path.dirname(path)
     while not os.path.isdir(above):
         above = os.path.dirname(above)

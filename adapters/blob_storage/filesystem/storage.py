@@ -1,6 +1,6 @@
-"""`FilesystemBlobStorage`: the port on a folder.
+"""`FilesystemBlobStorage`: blob storage in a folder.
 
-Which calls go to a thread, and how errors are told, is decided here.
+This module decides which calls run in a thread, and how errors are translated.
 """
 
 import os
@@ -36,28 +36,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _PAGE_BYTES: Final = 4096
-"""The kernel holds files in pages of at least this size."""
+"""The kernel caches files in pages of at least this size."""
 
 _FIRST_BATCH: Final = 128
-"""How many listed items the first hop to a thread fetches: a page, 100 by default, and whether more follow."""
+"""The number of listed items that the first hop to a thread fetches: a default page of 100 and the start of the next.
+"""
 
 _LAST_BATCH: Final = 2048
-"""How many the later hops come to fetch, each eight times as many as the one before."""
+"""The most items that a later hop fetches; each hop fetches eight times as many as the one before."""
 
 
 class FilesystemBlobStorage(BlobStorage, Diagnosable):
-    """Objects are the files below a root folder, where the key is the path; works only inside its context.
+    """Stores each object as a file below a root folder, with the key as its path; works only inside its context.
 
-    Several processes may use one folder at once, distribution among them. What is likely in the page cache
-    (links, manifests, states of files) is read on the event loop, everything else by a bounded number of
-    threads.
+    Several processes may use one folder at once, including distribution. Data that is probably in the page cache
+    (links, manifests, file states) is read on the event loop; all other calls run in a bounded number of threads.
 
     Args:
         root_directory: may be a symbolic link.
-        threads_max: how many calls may wait for the disk at once.
+        threads_max: the most calls that may wait for the disk at once.
         boot_id: a text that differs after each start of the machine; None for the kernel's own.
-        makes_root: whether the root is made where it is missing, and must be writable; otherwise it must be there.
-        reserved_for: prefixes below which a full disk takes more, out of a reserve; none for no reserve.
+        makes_root: whether to create a missing root and to require that it is writable; otherwise the root must exist.
+        reserved_for: prefixes below which writes may use a reserve when the disk is full; empty for no reserve.
     """
 
     name = "filesystem"
@@ -83,7 +83,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
         self._freeing: frozenset[Callable[..., object]] = frozenset(
             {tree.unlink, tree.remove_trees, tree.remove_all, tree.prune}
         )
-        """What may use the reserve whatever its key: some file systems need space to free more."""
+        """Operations that may use the reserve for any key: some file systems need space to free more."""
         self._reserve = Reserve(self._root, f"{self._root}/{PRIVATE}/{RESERVE}")
 
     @override
@@ -210,7 +210,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
 
     @override
     def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        # The generator itself, for one more around it would add a tenth to a page of the catalog.
+        # Return the generator itself: wrapping it in another one would add a tenth to a page of the catalog.
         return self._batched(prefix, self._listings.marked(self._prefix_path(prefix), after))
 
     @override
@@ -248,7 +248,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
     async def drop_unfinished(
         self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
     ) -> Sequence[str]:
-        # What is being built lies in `.tmp`, which every start cleans; staged bytes are files in plain sight.
+        # Unfinished changes lie in `.tmp`, which every start cleans; staged bytes are ordinary files.
         return ()
 
     @override
@@ -293,7 +293,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
                     raise translate(error, key) from error
 
     async def _require_room(self, key: str) -> None:
-        """Refuse what would take the space that was released for deleting."""
+        """Raise `StorageFullError` if an upload would take the space that the reserve has released."""
         if not self._reserved_for:
             return
         is_whole = self._page_cache.is_usable and self._reserve.is_whole
@@ -301,8 +301,8 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
             raise StorageFullError(f"the disk is full: no upload begins at {key}")
 
     async def _batched(self, key: str, items: Generator[T, None, None]) -> AsyncIterator[T]:
-        """Yield what blocks in being found, some at a time."""
-        # Whoever stops early leaves folders open in there.
+        """Yield the items of a blocking generator, fetched in batches by a thread."""
+        # A caller that stops early would otherwise leave folders open in the generator.
         with closing(items):
             size = _FIRST_BATCH
             while batch := await self._run(key, _take, items, size):
@@ -314,7 +314,8 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if limit < _PAGE_BYTES:
-                # A link: it lies in one page, so it is there whole or not at all, and its size need not be asked for.
+                # A link fits into one page, which is cached entirely or not at all, so this needs no `fstat` for the
+                # size.
                 content = self._page_cache.read(descriptor, limit + 1, 0)
                 if content is None or len(content) <= limit:
                     return content
@@ -322,7 +323,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
             if size > INLINE_BYTES_MAX:
                 return None
             content = self._page_cache.read(descriptor, size, 0)
-            # Less than all of it: the rest is on the disk.
+            # A short read means that the rest is not cached.
             return content if content is not None and len(content) == size else None
         finally:
             os.close(descriptor)
@@ -341,7 +342,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
         try:
             await self._calls.run(lambda: opened.append(FileIO(path)))
         except BaseException:
-            # A cancellation comes when the thread has ended, and may have opened the file.
+            # `run` raises a cancellation only after the thread has ended, and the thread may have opened the file.
             for file in opened:
                 file.close()
             raise

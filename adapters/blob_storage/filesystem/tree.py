@@ -1,12 +1,12 @@
-"""Changes of the folder that are whole or not there at all, and durable when they return.
+"""Atomic changes to the folder, durable when they return.
 
-All of this blocks, and raises `OSError`. What is being built or torn down lies under a private name in
-`<root>/.tmp`: distribution never looks there, and one rename makes it appear or vanish. What a crash leaves
-there is harmless and removed by a later start.
+All functions block and raise `OSError`. Files and folders that are being built or removed lie under a private name in
+`<root>/.tmp`: distribution never reads there, and one rename makes them appear or vanish. Leftovers of a crash are
+harmless and removed by a later start.
 
-A power cut: contents are synced before the rename that shows them, and the folder of that rename after it. Folders
-that were made on the way, by us or by another writer a moment ago, are not synced each: journals commit in order, so
-they are durable no later than what lies in them.
+Power cuts: a file is synced before the rename that makes it visible, and the parent folder after the rename. Folders
+created on the way, by this process or by another writer a moment ago, are not synced one by one: journals commit in
+order, so the folders are durable no later than their content.
 """
 
 import errno
@@ -24,10 +24,10 @@ from core.errors import ObjectNotFoundError
 
 PRIVATE: Final = ".tmp"
 RESERVE: Final = "reserve"
-"""The name of the file in there that crashes do not leave (see `reserve`)."""
+"""The name of the reserve's file in the private folder, which is not a leftover (see `reserve`)."""
 _LEFTOVER_AGE_SECONDS: Final = 24 * 3600
 _ATTEMPTS: Final = 1000
-"""How often a change starts again because its folder was deleted meanwhile, before that is an error."""
+"""How often a change is retried because its folder was deleted by another process, before this is an error."""
 
 _TAKEN: Final = {errno.ENOTEMPTY, errno.EEXIST}
 _STRAY: Final = re.compile(r".+\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp")
@@ -36,12 +36,12 @@ _logger = logging.getLogger(__name__)
 
 
 def is_stray(name: str) -> bool:
-    """Whether a file of this name is no object but what distribution 3 leaves when killed in a write."""
+    """Whether `name` is that of a temporary file that distribution 3 leaves when killed during a write."""
     return name.endswith(".tmp") and _STRAY.fullmatch(name) is not None
 
 
 class Tree:
-    """The folder `root`, changed by any number of threads and processes at once."""
+    """The folder `root`, which any number of threads and processes change at once."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -49,7 +49,7 @@ class Tree:
         self._reused = ReusedFolders()
 
     def prepare(self) -> None:
-        """Remove what crashes left: a day old, nobody works on it."""
+        """Remove leftovers of crashes: entries older than a day, which no process still uses."""
         oldest = time.time() - _LEFTOVER_AGE_SECONDS
         with suppress(FileNotFoundError), os.scandir(self._private) as entries:
             for entry in entries:
@@ -58,18 +58,19 @@ class Tree:
                         self._clean(entry.path)
 
     def write(self, path: str, content: bytes, *, durable: bool = True) -> None:
-        """Have `content` at `path`; without `durable`, a power cut soon after may take it away again."""
+        """Write `content` to `path`; without `durable`, a power cut soon after may undo the write."""
         self._put(path, content, os.rename, durable=durable)
 
     def write_all(self, files: Sequence[tuple[str, bytes]]) -> None:
-        """Have these contents at these paths, each durable before the next one is there."""
+        """Write these contents to these paths in order, each durable before the next one appears."""
         for path, content in files:
             self.write(path, content)
 
     def create(self, path: str, content: bytes) -> bool:
-        """Have `content` at `path` unless something is there; return whether that came about.
+        """Write `content` to `path` unless the path exists; return whether it was written.
 
-        By a hard link, which alone appears whole and never replaces anything; a folder that has none cannot do this.
+        Uses a hard link, the only operation that appears atomically and never replaces anything; file systems without
+        hard links cannot do this.
         """
         try:
             self._put(path, content, os.link, durable=True)
@@ -82,14 +83,14 @@ class Tree:
             try:
                 self._write(path, content, place, durable=durable)
             except FileNotFoundError:
-                # A folder above went in a `remove_trees` beside us, or the private one was never there.
+                # `remove_trees` removed a folder above at the same time, or the private folder does not exist yet.
                 os.makedirs(self._private, exist_ok=True)
             else:
                 return
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     def rename(self, source: str, target: str) -> None:
-        """Have the file at `source`, whose content is synced already, at `target`.
+        """Move the file at `source`, whose content is already synced, to `target`.
 
         Raises:
             ObjectNotFoundError: nothing is at `source`.
@@ -97,7 +98,7 @@ class Tree:
         folder = _parent(target)
         for _ in range(_ATTEMPTS):
             try:
-                # Most targets are new, and so is the lowest folder alone.
+                # Most targets are new, and usually only the lowest folder is missing.
                 with suppress(FileExistsError):
                     os.mkdir(folder)
                 os.rename(source, target)
@@ -111,7 +112,7 @@ class Tree:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     def unlink(self, paths: Sequence[str]) -> None:
-        """Have no files at `paths`; folders stay, and so do those that are now empty, as in distribution."""
+        """Remove the files at `paths`; folders stay, even if they are now empty, as in distribution."""
         changed = set()
         for path in paths:
             with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -121,7 +122,7 @@ class Tree:
             sync_folder(folder)
 
     def remove_trees(self, paths: Sequence[str]) -> None:
-        """Have nothing at `paths`: each vanishes at once, and then is taken apart out of sight."""
+        """Remove the trees at `paths`: each vanishes at once by a rename to a private name, then is deleted."""
         hidden, changed = [], set()
         for path in paths:
             private = self._hide(path)
@@ -135,14 +136,14 @@ class Tree:
                 remove(private)
 
     def clean_up(self) -> None:
-        """Remove what was kept to be used again."""
+        """Remove the folders kept for reuse."""
         for private in self._reused.drain():
             remove(private)
 
     def prune(self, paths: Sequence[str], top: str) -> None:
-        """Have no empty folders at, below and above `paths`, as far up as `top`, which stays.
+        """Remove empty folders at and below `paths`, then those above that became empty, up to `top`, which stays.
 
-        Only `rmdir` is used, which takes nothing that holds anything; writers make the folders again that they miss.
+        Only `rmdir` is used, which fails on a folder that is not empty; writers create missing folders again.
         """
         for path in paths:
             is_gone = _prune_below(path)
@@ -152,7 +153,7 @@ class Tree:
                 parent = _parent(parent)
 
     def remove_all(self) -> None:
-        """Have nothing in the root."""
+        """Remove everything in the root except the private folder."""
         with os.scandir(self.root) as entries:
             paths = [entry.path for entry in entries if entry.name != PRIVATE]
         self.remove_trees(paths)
@@ -160,7 +161,7 @@ class Tree:
     def _write(self, path: str, content: bytes, place: Callable[[str, str], None], *, durable: bool) -> None:
         top = _first_missing(path)
         relative = path[len(top) :]
-        # A folder of its own, with the file and nothing else: one that was used before will do.
+        # The file needs a folder with no other entry: a reused folder meets that.
         reused = self._reused.take(relative[1:], content) if relative.rfind("/") == 0 and not durable else None
         private = reused or self._new_name()
         try:
@@ -179,7 +180,7 @@ class Tree:
             sync_folder(_parent(shown))
 
     def _hide(self, path: str) -> str | None:
-        """Rename what is at `path` to a private name, and return that; None if there is nothing."""
+        """Rename the entry at `path` to a private name, and return that name; None if there is nothing."""
         private = self._new_name()
         while True:
             try:
@@ -189,7 +190,7 @@ class Tree:
             except FileNotFoundError:
                 if not os.path.lexists(path):
                     return None
-                # Then it is the private folder that is not there.
+                # `path` exists, so the private folder is missing.
                 os.makedirs(self._private, exist_ok=True)
             except OSError as error:
                 if error.errno != errno.EXDEV:
@@ -207,12 +208,12 @@ class Tree:
         try:
             remove(path)
         except OSError as error:
-            # A read-only folder still serves; leftovers are no reason not to start.
+            # A read-only folder can still be served; leftovers must not prevent a start.
             _logger.warning("cannot remove the leftover %s: %s", path, error.strerror)
 
 
 def sync_folder(path: str) -> None:
-    """Make the entries of a folder durable; if it is gone, so is what would have to be."""
+    """Make the entries of a folder durable; do nothing if the folder no longer exists."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -220,7 +221,7 @@ def sync_folder(path: str) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems cannot sync folders; they have nothing that could be lost.
+        # Some network file systems cannot sync folders; on them no folder entry can be lost.
         if error.errno != errno.EINVAL:
             raise
     finally:
@@ -228,8 +229,8 @@ def sync_folder(path: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove the file or the folder with all in it at `path`, last names first; links are not followed."""
-    # A writer that found the folder before it was hidden may still put something into it: then once more.
+    """Remove the file or the whole folder at `path`, names in descending order; links are not followed."""
+    # A writer that found the folder before it was hidden may still create an entry in it: then try again.
     while os.path.lexists(path):
         try:
             _remove_listed(path)
@@ -250,7 +251,7 @@ def _remove_listed(path: str) -> None:
 
 
 def _prune_below(path: str) -> bool:
-    """Remove the empty folders in the folder at `path`, then itself if it is empty; return whether it is gone."""
+    """Remove the empty folders in the folder at `path`, then the folder if it is empty; return whether it is gone."""
     try:
         with os.scandir(path) as entries:
             folders = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -294,7 +295,7 @@ def _first_missing(path: str) -> str:
 
 
 def _build(private: str, relative: str, content: bytes, *, durable: bool) -> None:
-    """Make the file `private + relative`, synced if `durable`, and the folders on the way to it."""
+    """Create the file `private + relative`, synced if `durable`, and the folders on the way to it."""
     folders = [private + relative[:end] for end, character in enumerate(relative) if character == "/"]
     for folder in folders:
         os.mkdir(folder)
@@ -316,13 +317,13 @@ def _write_new(path: str, content: bytes, *, durable: bool) -> None:
 def _show(private: str, top: str, path: str, place: Callable[[str, str], None]) -> str:
     """Rename what was built for `top` into place; return the folder or file that appeared.
 
-    Another writer may have made `top` in the meantime. Then only what lies deeper is put into it, and `place` puts the
-    file at last where it replaces the file, or finds one and fails.
+    Another writer may have created `top` after it was found missing. Then only the next deeper part is renamed into
+    that folder. `place` puts the file itself: it replaces an existing file, or fails if there is one.
     """
     origin = len(top)
     while True:
         try:
-            # A folder is renamed, which fails where one is that holds anything.
+            # Renaming a folder onto a folder that is not empty fails.
             (place if top == path else os.rename)(private + top[origin:], top)
         except OSError as error:
             if error.errno not in _TAKEN or top == path:
@@ -334,16 +335,16 @@ def _show(private: str, top: str, path: str, place: Callable[[str, str], None]) 
 
 
 def _make_parents(path: str) -> str:
-    """Make the folders above `path` in place; return the lowest."""
+    """Create the folders above `path` in place; return the lowest."""
     folder = _parent(path)
     os.makedirs(folder, exist_ok=True)
     return folder
 
 
 def _write_beside(path: str, content: bytes, place: Callable[[str, str], None]) -> None:
-    """Write where `.tmp` is on another file system: the temporary file lies beside, folders show early."""
+    """Write when `.tmp` is on another file system: the temporary file lies beside `path`, folders appear early."""
     folder = _make_parents(path)
-    # Distribution 3's own pattern, which both of us know not to be an object.
+    # The pattern of distribution 3's temporary files, which both programs exclude from listings.
     temporary = f"{path}.{uuid.uuid4()}.tmp"
     try:
         _write_new(temporary, content, durable=True)

@@ -1,4 +1,4 @@
-"""A staged file: distribution's `_uploads/<uuid>/data`, appended to in place."""
+"""Writer of a staged file: distribution's `_uploads/<uuid>/data`, appended to in place."""
 
 import fcntl
 import os
@@ -23,28 +23,30 @@ T = TypeVar("T")
 _NOT_OPEN: Final = -1
 
 _HELD_BYTES_MAX: Final = 256 * 1024
-"""How many bytes wait in memory for a hop to a thread: most manifests and many layers then take none but `commit`."""
+"""The most bytes buffered in memory before a hop to a thread: most manifests and many layers then need only `commit`.
+"""
 
 _WRITEBACK_BYTES: Final = 8 * 1024 * 1024
-"""After so many new bytes the kernel is asked to begin writing them to the disk.
+"""After this many new bytes, ask the kernel to start writing them to the disk.
 
-By itself it waits for seconds or gigabytes, and `commit` then waits for the whole blob: 240 ms per GiB on the
+By itself the kernel waits for seconds or gigabytes, and `commit` then waits for the whole blob: 240 ms per GiB on the
 disk where this was measured, 5 ms with the hint.
 """
 
 
 class FileWriter(BlobWriter):
-    """Appends to the file at `path`, held by a lock that other processes respect and that dies with ours.
+    """Appends to the file at `path`, under a lock that other processes respect and that ends with this process.
 
-    Small pieces gather in memory, and are in the file when the block is left. The first writer of a key makes the file
-    only then, or when it commits: most blobs of small images cost a single change of threads.
+    Small pieces are buffered in memory and written when the block is left. With `is_first`, the file is created only
+    then, or at the commit: most blobs of small images need a single hop to a thread.
 
-    While the machine runs, a file at one path never holds other bytes of the same number later: it only grows, under
-    the lock, and once it is gone it is made anew only as long as the witness is there.
+    Without a restart of the machine, the file at one path never has the same length with different bytes later: it only
+    grows, under the lock, and once it is removed it is created again only while the witness exists.
 
-    Leaving the block syncs nothing. A killed process loses nothing that the kernel has. After a power cut a session
-    tells the offset that is really there, and the client goes on from it; but the disk may hold zeros where bytes
-    were written. The stamp is therefore the boot of the machine. Only `commit` promises durability.
+    Leaving the block syncs nothing. If the process is killed, the kernel still has all written bytes. After a power
+    cut, a session reports the size that is really there, and the client continues from there; but the disk may contain
+    zeros instead of the written bytes. Therefore the stamp is the boot id of the machine. Only `commit` guarantees
+    durability.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class FileWriter(BlobWriter):
         self._witness: str | None = None
 
     async def open(self, *, resume: bool, is_first: bool, witness: str | None) -> None:
-        """Lock the file, made where it is missing, and emptied unless `resume`; that of the first writer later."""
+        """Lock the file, created if missing, and truncate it unless `resume`; with `is_first` this happens later."""
         self._is_first = is_first
         self._witness = witness
         if is_first:
@@ -82,17 +84,17 @@ class FileWriter(BlobWriter):
         try:
             await self._run(self._open, resume=resume)
         except BaseException:
-            # Also a cancellation: the thread has ended, and may have opened the file.
+            # This includes a cancellation: the thread has ended, and may have opened the file.
             self.close()
             raise
 
     async def leave(self) -> None:
-        """Put into the file what still waits in memory, unless it was committed or discarded."""
+        """Write the buffered bytes to the file, unless they were committed or discarded."""
         if self._held:
             await self._run(self._write_held)
 
     def close(self) -> None:
-        """Let go of the file and its lock. Idempotent."""
+        """Close the file, which releases its lock. Idempotent."""
         if self._descriptor != _NOT_OPEN:
             os.close(self._descriptor)
             self._descriptor = _NOT_OPEN
@@ -151,7 +153,7 @@ class FileWriter(BlobWriter):
 
     def _open(self, *, resume: bool) -> None:
         self._lock()
-        # Between opening and locking, the writer before us may have committed: then this is a finished blob.
+        # Between opening and locking, the previous writer may have committed: then the open file is a finished blob.
         while not self._is_at_path():
             self.close()
             self._lock()
@@ -171,15 +173,15 @@ class FileWriter(BlobWriter):
             try:
                 return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             except FileNotFoundError:
-                # The folder was never there, or somebody who removes empty ones was faster.
+                # The folder never existed, or another process has just removed it because it was empty.
                 os.makedirs(os.path.dirname(self._path), exist_ok=True)
 
     def _open_first(self) -> None:
-        """Make the file, if that was put off.
+        """Create the file, if `open` did not.
 
         Raises:
-            ObjectBusyError: another writer was there before, whose bytes are not ours to cut off.
-            ObjectNotFoundError: the witness is gone: nobody may come back to what is staged.
+            ObjectBusyError: another writer has staged bytes there, which must not be truncated.
+            ObjectNotFoundError: the witness is gone: no later request may resume this upload.
         """
         if not self._is_first or self._descriptor != _NOT_OPEN:
             return
@@ -190,7 +192,7 @@ class FileWriter(BlobWriter):
         if self._witness is not None and not os.path.exists(self._path_of(self._witness)):
             os.unlink(self._path)
             with suppress(OSError):
-                # Empty, unless somebody else makes the same mistake.
+                # The folder is empty, unless another writer makes the same mistake.
                 os.rmdir(os.path.dirname(self._path))
             self.close()
             raise ObjectNotFoundError(self._witness)
@@ -212,12 +214,12 @@ class FileWriter(BlobWriter):
             while written < len(view):
                 written += os.pwrite(self._descriptor, view[written:], self._size + written)
         except OSError:
-            # A chunk is taken whole or not at all, so that `size` and the caller's hash agree.
+            # A chunk is written completely or not at all, so that `size` and the caller's hash agree.
             os.ftruncate(self._descriptor, self._size)
             raise
         self._size += written
         if self._size - self._handed_on >= _WRITEBACK_BYTES:
-            # What is still to be written is written and kept, whatever the name says: pulls find it in
+            # The kernel writes the dirty pages and, despite the name of the flag, keeps them: pulls find them in
             # memory.
             new = self._size - self._handed_on
             os.posix_fadvise(self._descriptor, self._handed_on, new, os.POSIX_FADV_DONTNEED)
@@ -227,10 +229,10 @@ class FileWriter(BlobWriter):
         was_open = self._descriptor != _NOT_OPEN
         self._open_first()
         if was_open and not self._is_at_path():
-            # Deleted meanwhile, for instance by the client's cancellation of the upload.
+            # Deleted in between, for example because the client cancelled the upload.
             raise ObjectNotFoundError(self._key)
         self._write_held()
-        # The object is as old as its commit, not as its last byte: garbage collection spares what is young.
+        # The age of an object counts from its commit, not from its last byte: garbage collection spares young objects.
         os.utime(self._descriptor)
         keep_size(self._descriptor, self._size)
         os.fsync(self._descriptor)
@@ -242,7 +244,7 @@ class FileWriter(BlobWriter):
             os.unlink(self._path)
 
     def _is_at_path(self) -> bool:
-        """Whether the open file is still what the path leads to."""
+        """Whether the path still leads to the open file."""
         try:
             return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
         except (FileNotFoundError, NotADirectoryError):

@@ -1,19 +1,19 @@
-"""Blob storage in S3 and in stores that speak its REST API.
+"""Blob storage in S3 and in stores that implement its REST API.
 
-What is where:
+Modules:
 
-    storage     the port; everything below serves it
-      client    the open pool: every request, its retries, redirects and errors (errors, http_session, body)
-      reader    objects as streams, through broken connections
-      writer    staged objects: what is held, sent and kept when (staging, uploading, multipart, session_memory)
+    storage     the port; uses everything below
+      client    the connection pool: every request, its retries, redirects and errors (errors, http_session, body)
+      reader    objects as streams, resumed after broken connections
+      writer    staged objects: when bytes are buffered, sent and stored (staging, uploading, multipart, session_memory)
       moving    rename, or copy and delete
-      removal   keys in batches, trees
+      removal   removal of keys in batches, and of trees
       names     listings as names in the port's order (ordering, listing)
-    options     what an operator may set
-    dialect     in what a vendor differs
-    capabilities  requests that one store was found not to offer
+    options     settings of the operator
+    dialect     differences between vendors
+    capabilities  requests that the store turned out not to support
 
-SCS is such a vendor; its adapter stands beside this one.
+SCS is one of these vendors; its adapter is the package beside this one.
 """
 
 from adapters.blob_storage.s3.options import RetryOptions, S3Options

@@ -1,4 +1,4 @@
-"""Request bodies: bytes in memory that are sent without being copied and can be sent again."""
+"""Request bodies: bytes in memory that are sent without a copy and can be sent again."""
 
 import asyncio
 import hashlib
@@ -13,13 +13,13 @@ Buffer = bytes | bytearray
 
 _SLICE_BYTES: Final = 256 * 1024
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
-"""Below this, handing the work to a thread costs more than hashing on the spot."""
+"""Below this size, hashing on the event loop is cheaper than handing the work to a thread."""
 
 
 class Body:
-    """The bytes of some buffers, one after the other, which nobody changes while the body is in use.
+    """The concatenation of some buffers, which must not change while the body is in use.
 
-    botocore asks a body for its length and for `read`, and calls it blocking; what is sent are the slices.
+    botocore expects a blocking file with a length and a `read` method; the slices are sent instead.
     """
 
     def __init__(self, *buffers: Buffer) -> None:
@@ -29,24 +29,24 @@ class Body:
         return sum(map(len, self.buffers))
 
     def slices(self) -> Iterator[memoryview]:
-        """Yield the bytes in pieces small enough for the event loop to send in one go."""
+        """Yield the bytes in pieces small enough for the event loop to send at once."""
         for buffer in self.buffers:
             view = memoryview(buffer)
             for start in range(0, len(view), _SLICE_BYTES):
                 yield view[start : start + _SLICE_BYTES]
 
     def read(self, *_: Any) -> bytes:
-        """Be a file for botocore, which looks for this method and never calls it (payloads are not hashed)."""
+        """Return all bytes. botocore requires this method but never calls it, as payloads are not hashed."""
         return b"".join(self.buffers)
 
     async def md5(self) -> bytes:
-        """Return the MD5 of all bytes, hashed off the event loop where there are many."""
+        """Return the MD5 of all bytes; large bodies are hashed in a thread."""
         if len(self) <= _HASH_INLINE_BYTES_MAX:
             return self._md5()
         return await asyncio.to_thread(self._md5)
 
     def _md5(self) -> bytes:
-        # The store's own checksum: it guards against damage on the way, not against anybody.
+        # The MD5 is the store's checksum: it detects transmission errors, not tampering.
         digest = hashlib.md5(usedforsecurity=False)
         for buffer in self.buffers:
             digest.update(buffer)
@@ -54,7 +54,10 @@ class Body:
 
 
 class BodyPayload(Payload):
-    """Sends a `Body`. aiohttp's own payloads warn at a MiB of bytes, and read files in a thread, 64 KiB each."""
+    """Sends a `Body`.
+
+    aiohttp's own payloads warn above 1 MiB of bytes, and read files in a thread, 64 KiB at a time.
+    """
 
     _autoclose = True
 

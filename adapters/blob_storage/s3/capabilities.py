@@ -1,4 +1,4 @@
-"""What one store does not offer, found when it first refuses a request, and remembered."""
+"""Requests that the store does not support, remembered from its first refusal."""
 
 import logging
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Capability(StrEnum):
-    """A kind of request for which the adapter knows another way."""
+    """A kind of request for which the adapter has a fallback."""
 
     BATCH_DELETE = "DeleteObjects"
     PART_COPY = "UploadPartCopy"
@@ -28,21 +28,21 @@ _OTHER_WAYS: Final[Mapping[Capability, str]] = {
 
 
 class Capabilities:
-    """What the store lacks; one per open client, for any number of tasks."""
+    """The capabilities that the store lacks; one per open client, for any number of tasks."""
 
     def __init__(self) -> None:
         self._refusals: dict[Capability, str] = {}
 
     def has(self, capability: Capability) -> bool:
-        """Whether the store was never found to refuse it."""
+        """Whether the store has not refused `capability` so far."""
         return capability not in self._refusals
 
     def lacks(self, capability: Capability, refusal: StorageUnavailableError) -> None:
-        """Remember that the store refused it, and log the first refusal."""
+        """Record that the store refused `capability`, and log the first refusal."""
         if self.has(capability):
             self._refusals[capability] = str(refusal)
             _logger.warning("%s: so %s", refusal, _OTHER_WAYS[capability])
 
     def findings(self) -> Mapping[Capability, str]:
-        """Return for each request that the store refused its answer and the other way."""
+        """Return the store's refusal and the fallback for each refused request."""
         return {each: f"{refusal}: so {_OTHER_WAYS[each]}" for each, refusal in self._refusals.items()}

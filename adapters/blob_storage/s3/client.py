@@ -1,7 +1,7 @@
-"""One open connection pool to one bucket: every request to the store goes through `StoreClient.call`.
+"""Connection pool to one bucket: every request to the store goes through `StoreClient.call`.
 
-It is bounded in number (the pool), in time (each attempt, and all of them together) and in attempts; botocore's own
-retries are off, because they know nothing of redirects, budgets and lost answers.
+Requests are limited in number (the pool), in time (each attempt, and all attempts together) and in attempts. botocore's
+own retries are off, because they do not handle redirects, time budgets and lost answers.
 """
 
 import asyncio
@@ -35,19 +35,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """What is to be done to a request between botocore's building and signing it."""
+    """Changes to a request after botocore has built it and before it is signed."""
 
     host: str = ""
-    """`scheme://host` to send it to instead of the configured endpoint."""
+    """`scheme://host` to use instead of the configured endpoint."""
     query: tuple[tuple[str, str], ...] = ()
-    """Parameters that botocore's model of the operation does not know."""
+    """Parameters that are not in botocore's model of the operation."""
 
 
 _route: ContextVar[_Route] = ContextVar("route")
 
 
 class StoreClient:
-    """Sends requests to one bucket; one per storage, for any number of tasks, between `open` and the block's end."""
+    """Sends requests to one bucket; one per storage, for any number of tasks, inside the block of `open`."""
 
     def __init__(self, client: Any, presigner: Any, options: S3Options, dialect: Dialect) -> None:
         self._client = client
@@ -62,7 +62,7 @@ class StoreClient:
         """Open the pool and close it at the end of the block. Sends nothing.
 
         Raises:
-            StorageUnavailableError: botocore cannot make a client of the options.
+            StorageUnavailableError: botocore cannot create a client from the options.
         """
         async with AsyncExitStack() as stack:
             try:
@@ -91,22 +91,23 @@ class StoreClient:
         final: frozenset[str] = frozenset(),
         **parameters: Any,
     ) -> dict[str, Any]:
-        """Send one request, again and again while that may help, and return botocore's answer.
+        """Send one request, retried while a retry may help, and return botocore's response.
 
         Args:
             operation: botocore's method name, such as `get_object`.
-            key: the port's key that it is about; given to the store as `Key`.
-            query: parameters that botocore does not know.
-            transfer_bytes: how much it moves, which is what a slow network has time for.
-            attempts: fewer than configured.
-            final: error codes that are not asked again, whatever the dialect says.
-            parameters: what botocore's method takes, without the bucket.
+            key: the port's key of the object; sent to the store as `Key`.
+            query: parameters that are not in botocore's model of the operation.
+            transfer_bytes: the bytes that the request transfers; they extend the time limit of an attempt.
+            attempts: the most attempts, if fewer than configured.
+            final: error codes that are not retried, even if the dialect lists them.
+            parameters: arguments of botocore's method, without the bucket.
 
         Raises:
             ObjectNotFoundError: the store has nothing at `key`.
-            RangeInvalidError: the asked range lies outside; its size is -1 where the store does not tell it.
-            UploadGoneError: the store does not know the multipart upload.
-            StorageUnavailableError: everything else.
+            RangeInvalidError: the requested range is outside the object; the error's size is -1 if the store does not
+                report it.
+            UploadGoneError: the multipart upload does not exist.
+            StorageUnavailableError: any other failure.
         """
         if key:
             parameters["Key"] = self.store_key(key)
@@ -130,7 +131,7 @@ class StoreClient:
     async def _send(
         self, operation: str, query: tuple[tuple[str, str], ...], parameters: dict[str, Any]
     ) -> dict[str, Any]:
-        """Send a request once, and once more wherever the store redirects it to."""
+        """Send a request, and send it again to each host that the store redirects it to."""
         host = ""
         for _ in range(_REDIRECTS_MAX):
             _route.set(_Route(host, query))
@@ -146,15 +147,15 @@ class StoreClient:
         raise OSError("the store redirects in circles")
 
     def store_key(self, key: str) -> str:
-        """Return the bucket's key for one of the port's, as distribution maps it."""
+        """Return the key in the bucket for a key of the port, mapped as in distribution."""
         return f"{self.options.root_directory.rstrip('/')}{key}".lstrip("/")
 
     def port_key(self, store_key: str) -> str:
-        """Return the port's key for one of the bucket's."""
+        """Return the key of the port for a key in the bucket."""
         return "/" + store_key[len(self.store_key("/")) :]
 
     async def presign(self, key: str, *, seconds: int) -> str:
-        """Return a URL at which anyone may `GET` the object for so long. Sends nothing."""
+        """Return a URL that allows anyone to `GET` the object for this long. Sends nothing."""
         _route.set(_Route())
         url: str = await self._presigner.generate_presigned_url(
             "get_object",
@@ -183,7 +184,7 @@ def _definitions(data_path: str | None) -> Loader:
 
 
 def _before_sign(dialect: Dialect) -> Any:
-    """Return the handler that gives a request its last form, which is then signed."""
+    """Return the handler that completes a request before it is signed."""
 
     def prepare(request: Any, **_event: Any) -> None:
         route = _route.get()
@@ -194,7 +195,7 @@ def _before_sign(dialect: Dialect) -> Any:
         if route.query:
             parts = parts._replace(query="&".join(filter(None, (parts.query, urlencode(route.query)))))
         request.url = parts.geturl()
-        # Waiting for "100 Continue" costs a round trip for each body, and SCS does not know it.
+        # Waiting for "100 Continue" costs a round trip for each body, and SCS does not support it.
         del request.headers["Expect"]
         if request.method == "POST" and parts.query == "delete":
             _check_by_md5(request)
@@ -204,14 +205,14 @@ def _before_sign(dialect: Dialect) -> Any:
 
 
 def _check_by_md5(request: Any) -> None:
-    """Send a `Content-MD5` instead of botocore's CRC32: all stores know it here, and older ones want it."""
+    """Send `Content-MD5` instead of botocore's CRC32: all stores accept it here, and older ones require it."""
     for name in _CRC_HEADERS:
         del request.headers[name]
     request.headers["Content-MD5"] = md5_base64(hashlib.md5(request.data, usedforsecurity=False).digest())
 
 
 def _before_send(dialect: Dialect) -> Any:
-    """Return the handler that takes from a signed request what was added to it later."""
+    """Return the handler that removes headers that botocore adds after signing."""
 
     def strip(request: Any, **_event: Any) -> None:
         for name in dialect.unsent_headers:
@@ -221,7 +222,7 @@ def _before_send(dialect: Dialect) -> Any:
 
 
 def _client_arguments(options: S3Options, dialect: Dialect) -> dict[str, Any]:
-    """Return what botocore makes a client from."""
+    """Return the arguments with which botocore creates a client."""
     endpoint = options.url(options.region_endpoint)
     return {
         "region_name": options.region or ("us-east-1" if endpoint else None),
@@ -246,7 +247,7 @@ def _client_config(options: S3Options, dialect: Dialect) -> AioConfig:
         max_pool_connections=options.connections_max,
         retries={"total_max_attempts": 1},
         user_agent_extra=options.user_agent,
-        # Trailing checksums need chunked signing, which few stores but AWS understand.
+        # Trailing checksums need chunked signing, which few stores except AWS support.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         use_dualstack_endpoint=options.use_dualstack,
@@ -254,7 +255,7 @@ def _client_config(options: S3Options, dialect: Dialect) -> AioConfig:
         s3={
             "addressing_style": "path" if path_style else "auto",
             "use_accelerate_endpoint": options.accelerate,
-            # Hashing each body a second time would block the event loop; the signed Content-MD5 guards it.
+            # Hashing each body a second time would block the event loop; the signed Content-MD5 protects the body.
             "payload_signing_enabled": False,
         },
     )

@@ -1,6 +1,6 @@
-"""What went wrong at the store, in the port's words. The one place where SDK errors become `StorageError`s.
+"""Errors of the store. This is the one place that translates SDK errors to `StorageError`s.
 
-No message shows a secret: of the store's answer only its error code is used, which cannot hold one.
+No message contains a secret: only the error code of the store's answer is used, which cannot contain one.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from core.errors import (
 )
 
 SDK_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, aiohttp.ClientError, OSError)
-"""All that a request to the store can raise."""
+"""All exceptions that a request to the store can raise."""
 
 _CONNECTION_ERRORS: Final = (HTTPClientError, ConnectionError, ResponseParserError, aiohttp.ClientError, OSError)
 TRANSIENT_CODES: Final = frozenset(
@@ -42,11 +42,11 @@ TRANSIENT_CODES: Final = frozenset(
         "ThrottlingException",
     }
 )
-"""Error codes that pass when the same request is sent again."""
+"""Error codes after which the same request may succeed."""
 
 _TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_OFFERED_STATUSES: Final = frozenset({400, 405, 411, 501})
-"""What stores answer to a request that they do not know."""
+"""Answers of stores to a request that they do not support."""
 _REFUSED_STATUSES: Final = frozenset({401, 403, 404}) | _NOT_OFFERED_STATUSES
 _NOT_FOUND: Final = 404
 _PRECONDITION_FAILED: Final = 412
@@ -84,39 +84,39 @@ _REMEDIES: Final = (
         "access is refused ({code}): check the rights of storage.{driver}.accesskey on bucket {bucket!r}",
     ),
 )
-"""What to look at in the configuration, by the store's or botocore's name of the error."""
+"""Remedies in the configuration, by the error code of the store or the exception name of botocore."""
 
 
 class UploadGoneError(StorageUnavailableError):
-    """The store knows no such multipart upload: it was completed, aborted or never begun."""
+    """The multipart upload does not exist: it was completed, aborted or never begun."""
 
 
 class AlreadyThereError(StorageUnavailableError):
-    """What was to be written only where nothing is met something."""
+    """A conditional write found an existing object."""
 
 
 class RefusedError(StorageUnavailableError):
-    """The store answers, and does not do this: it does not offer it, or not to us."""
+    """The store answers but refuses the request: it does not support it, or denies access."""
 
 
 class ObjectAbsentError(RefusedError):
-    """The store has no object at the key of a request that names the bucket's own key."""
+    """The store has no object at the key, in a request that gives the bucket's own key."""
 
 
 class NotOfferedError(RefusedError):
-    """The store does not offer this request, or not in this form; its credentials are not the cause."""
+    """The store does not support this request, or not in this form; the credentials are not the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What can be told of a failed request."""
+    """The error code and status of a failed request."""
 
     code: str
     status: int
 
     @classmethod
     def of(cls, error: BaseException) -> "Answer":
-        """Read the store's error answer; an error before any answer has status 0."""
+        """Return the error code and status of `error`; an error without an answer has status 0."""
         if not isinstance(error, ClientError):
             return cls(type(error).__name__, 0)
         response: dict[str, Any] = error.response
@@ -125,7 +125,7 @@ class Answer:
 
 
 def is_transient(error: BaseException, retry_codes: frozenset[str]) -> bool:
-    """Tell whether the same request may succeed when it is sent again."""
+    """Whether the same request may succeed when it is sent again."""
     if isinstance(error, ClientError):
         answer = Answer.of(error)
         return answer.code in TRANSIENT_CODES | retry_codes or answer.status in _TRANSIENT_STATUSES
@@ -135,14 +135,14 @@ def is_transient(error: BaseException, retry_codes: frozenset[str]) -> bool:
 def translate(
     error: BaseException, *, driver: str, bucket: str, operation: str, key: str
 ) -> StorageError | RangeInvalidError:
-    """Return what the port raises for an SDK error.
+    """Return the error of the port for an SDK error.
 
     Args:
-        error: what botocore or aiohttp raised.
+        error: the exception that botocore or aiohttp raised.
         driver: the adapter's name, which is also its section in the configuration.
-        bucket: where the request went.
-        operation: botocore's name of what was asked for.
-        key: the port's key that it was about, or empty.
+        bucket: the bucket of the request.
+        operation: botocore's name of the operation.
+        key: the port's key in the request, or empty.
     """
     answer = Answer.of(error)
     message = f"{driver}: {operation}: {_explain(answer, driver=driver, bucket=bucket)}"
@@ -169,7 +169,7 @@ def _kind_of(answer: Answer, *, is_transient: bool) -> type[StorageUnavailableEr
 
 
 def _explain(answer: Answer, *, driver: str, bucket: str) -> str:
-    """Say what is wrong and what to look at, in one line."""
+    """Return the problem and the remedy in one line."""
     for codes, remedy in _REMEDIES:
         if answer.code in codes:
             return remedy.format(code=answer.code, driver=driver, bucket=bucket)
@@ -179,7 +179,7 @@ def _explain(answer: Answer, *, driver: str, bucket: str) -> str:
 
 
 def _size_of(error: BaseException) -> int:
-    """Return the object's size that a 416 answer tells as `bytes */SIZE`, or -1 where it tells none."""
+    """Return the object's size from the `bytes */SIZE` of a 416 answer, or -1 if the answer has none."""
     headers = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
     size = str(headers.get("content-range", "")).rpartition("/")[2]
     return int(size) if size.isdigit() else -1

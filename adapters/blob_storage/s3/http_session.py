@@ -1,4 +1,4 @@
-"""The HTTP session below botocore: kept connections, bodies from memory, redirects that are told, not followed."""
+"""HTTP session below botocore: keep-alive connections, bodies from memory, redirects raised instead of followed."""
 
 from typing import Any, Final
 
@@ -9,13 +9,13 @@ from typing_extensions import override
 from adapters.blob_storage.s3.body import Body, BodyPayload
 
 _READ_BUFFER_BYTES: Final = 512 * 1024
-"""aiohttp's default of 64 KiB makes a blob arrive in many more pieces."""
+"""aiohttp's default of 64 KiB splits a blob into many more pieces."""
 
 _TEMPORARY_REDIRECT: Final = 307
 
 
 class RedirectedError(Exception):
-    """The store names another host for this request, which has to be signed anew for it."""
+    """The store redirects this request to another host, for which it must be signed again."""
 
     def __init__(self, location: str) -> None:
         super().__init__("the store redirects the request")
@@ -23,7 +23,7 @@ class RedirectedError(Exception):
 
 
 class StoreHttpSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no types
-    """What aiobotocore is told to send requests with."""
+    """The session class that aiobotocore is configured to use."""
 
     @override
     async def send(self, request: Any) -> Any:
@@ -45,7 +45,7 @@ class StoreHttpSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has 
 
 
 class _Sender:
-    """Stands between aiobotocore and aiohttp where their one call meets."""
+    """Wraps aiohttp's session, on which aiobotocore calls `request` only."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -54,7 +54,7 @@ class _Sender:
         return await self._session.request(
             method,
             data=BodyPayload(data) if isinstance(data, Body) else data,
-            # aiohttp would follow a redirect without the signature, which it must not send to another host.
+            # aiohttp would follow a redirect without the signature: it drops `Authorization` for another host.
             allow_redirects=False,
             read_bufsize=_READ_BUFFER_BYTES,
             **arguments,

@@ -1,4 +1,4 @@
-"""Listings, page by page: version 1, which every store speaks."""
+"""Listings in pages, with version 1 of the API, which every store supports."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
@@ -12,21 +12,21 @@ _MD5_DIGITS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class ListedPage:
-    """A run of a listing, in the store's order: by the bytes of whole keys."""
+    """One page of a listing, in the store's order: by the bytes of whole keys."""
 
     objects: list[dict[str, Any]]
     prefixes: list[str]
-    """What keys that go on behind the delimiter have in common, the delimiter included."""
+    """The common prefixes of keys that contain the delimiter, each including the delimiter."""
     marker: str | None
-    """Where the next page begins, None after the last one."""
+    """The marker of the next page, None on the last page."""
 
     @property
     def last(self) -> str:
-        """The greatest entry, empty on a page without any."""
+        """The greatest entry, or an empty text if the page has none."""
         return max([*self.prefixes[-1:], *(entry["Key"] for entry in self.objects[-1:])], default="")
 
     def keys_below(self, store_prefix: str) -> set[str]:
-        """Return the keys of the objects that begin so."""
+        """Return the keys of the objects that begin with `store_prefix`."""
         return {entry["Key"] for entry in self.objects if entry["Key"].startswith(store_prefix)}
 
 
@@ -39,7 +39,7 @@ async def list_page(
     entries_max: int = PAGE_ENTRIES_MAX,
     attempts: int | None = None,
 ) -> ListedPage:
-    """Return the entries behind `marker`; prefix and marker are the bucket's own keys. One request."""
+    """Return the entries after `marker`; prefix and marker are keys in the bucket. One request."""
     answer = await client.call(
         "list_objects",
         attempts=attempts,
@@ -53,14 +53,14 @@ async def list_page(
     page = ListedPage(objects, prefixes, None)
     if not answer.get("IsTruncated"):
         return page
-    # Without a delimiter a store need not name the next marker: it is the last key.
+    # Without a delimiter a store may omit the next marker: the next marker is the last key.
     return replace(page, marker=answer.get("NextMarker") or page.last)
 
 
 async def list_pages(
     client: StoreClient, prefix: str, *, delimiter: str = "", marker: str = ""
 ) -> AsyncGenerator[ListedPage, None]:
-    """Yield page after page, each asked for when it is wanted."""
+    """Yield page after page, each requested on demand."""
     following: str | None = marker
     while following is not None:
         page = await list_page(client, prefix, delimiter=delimiter, marker=following)
@@ -69,6 +69,6 @@ async def list_pages(
 
 
 def plain_md5(etag: str | None) -> str | None:
-    """Return the MD5 that an ETag may be: not that of an object written in parts, which has a dash."""
+    """Return an ETag that may be an MD5, else None: the ETag of an object written in parts contains a dash."""
     text = (etag or "").strip('"').lower()
     return text if len(text) == _MD5_DIGITS and "-" not in text else None

@@ -1,4 +1,4 @@
-"""Giving an object another key inside the store, without its bytes coming here."""
+"""Moves and copies of objects inside the store, without a transfer of their bytes through this process."""
 
 from typing import Final
 
@@ -17,11 +17,11 @@ from core.concurrency import map_bounded
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 
 _COPY_BYTES_MAX: Final = 5 * 1024**3
-"""S3 refuses to copy more in one request."""
+"""S3's limit for a copy in one request."""
 
 
 class Mover:
-    """Moves objects by the store's rename where there is one that works, else by copying and deleting."""
+    """Moves objects with the store's rename if that works, else by copying and deleting."""
 
     def __init__(self, client: StoreClient) -> None:
         self._client = client
@@ -29,11 +29,12 @@ class Mover:
         self._rename_is_proven = False
 
     async def move(self, source: str, target: str, size: int) -> None:
-        """Move an object of `size` bytes; it is at `target`, whole, before it is gone from `source`.
+        """Move an object of `size` bytes; the object is complete at `target` before it is removed from `source`.
 
         Raises:
             ObjectNotFoundError: nothing is at `source`.
-            StorageUnavailableError: the store did not do it; where a rename went wrong, the message says so.
+            StorageUnavailableError: the store failed; after a destructive rename the message says that `source` is
+                lost.
         """
         if self._renames and await self._rename(source, target, size):
             return
@@ -41,7 +42,7 @@ class Mover:
         await delete_object(self._client, self._client.store_key(source))
 
     async def _rename(self, source: str, target: str, size: int) -> bool:
-        """Try the store's own rename; False if the object is still at `source` and must go another way."""
+        """Try the store's own rename; return False if the object is still at `source` and must be copied."""
         client = self._client
         query = ((client.dialect.rename_parameter or "", client.store_key(target)),)
         refusal: Exception | None = None
@@ -49,8 +50,8 @@ class Mover:
             await client.call("put_object", key=source, query=query)
         except (StorageUnavailableError, ObjectNotFoundError) as error:
             refusal = error
-        # What the store answers proves nothing: one that does not know the parameter takes the request for a
-        # plain write of nothing at the old key, and a lost answer makes a second rename find no source.
+        # The answer proves nothing: a store that does not support the parameter treats the request as a write of an
+        # empty object at the old key, and after a lost answer the retried rename finds no source.
         arrived = await size_of(client, target) == size
         if arrived and refusal is None and self._rename_is_proven:
             return True
@@ -69,11 +70,11 @@ class Mover:
         ) from refusal
 
     async def copy(self, source: str, target: str, size: int) -> None:
-        """Copy an object of `size` bytes inside the store, and see that it arrived.
+        """Copy an object of `size` bytes inside the store, and verify the size of the copy.
 
         Raises:
             ObjectNotFoundError: nothing is at `source`.
-            StorageUnavailableError: the store did not do it.
+            StorageUnavailableError: the store failed.
         """
         try:
             if self._goes_in_parts(size):
@@ -81,7 +82,7 @@ class Mover:
             else:
                 await self._copy_in_one(source, target, size)
         except ObjectNotFoundError:
-            # The request was one for the target.
+            # The request was for `target`, so the error names the wrong key.
             raise ObjectNotFoundError(source) from None
         if await size_of(self._client, target) != size:
             raise StorageUnavailableError(f"{self._client.dialect.name}: a copy came out short")
@@ -101,7 +102,7 @@ class Mover:
 
     async def _copy_in_one(self, source: str, target: str, size: int) -> None:
         parameters = object_parameters(self._client)
-        # A copy keeps the type of its source.
+        # A copy keeps the content type of its source.
         del parameters["ContentType"]
         await self._client.call(
             "copy_object", key=target, transfer_bytes=size, CopySource=self._source(source), **parameters

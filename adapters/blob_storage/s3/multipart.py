@@ -1,4 +1,4 @@
-"""Multipart uploads: begin, complete in spite of lost answers, abort, and find those that were abandoned."""
+"""Multipart uploads: begin, complete despite lost answers, abort, and list unfinished ones."""
 
 import asyncio
 import logging
@@ -20,17 +20,17 @@ CONTENT_TYPE: Final = "application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class OpenUpload:
-    """An upload that is neither completed nor aborted."""
+    """A multipart upload that is neither completed nor aborted."""
 
     store_key: str
-    """The bucket's own key."""
+    """The key in the bucket."""
     upload_id: str
     begun_at: datetime | None
-    """By the store's clock; None where it does not tell."""
+    """The start by the store's clock; None if the store does not report it."""
 
 
 def object_parameters(client: StoreClient) -> dict[str, Any]:
-    """Return what every new object is stored with."""
+    """Return the parameters with which every new object is stored."""
     options = client.options
     parameters: dict[str, Any] = {"ContentType": CONTENT_TYPE}
     if options.storage_class:
@@ -45,7 +45,7 @@ def object_parameters(client: StoreClient) -> dict[str, Any]:
 
 
 async def begin_upload(client: StoreClient, key: str) -> str:
-    """Begin a multipart upload at `key` and return its id; none that a lost answer left behind stays."""
+    """Begin a multipart upload at `key` and return its id; abort the uploads of attempts whose answer was lost."""
     answer = await client.call("create_multipart_upload", key=key, **object_parameters(client))
     upload_id: str = answer["UploadId"]
     if answer["Attempts"] > 1:
@@ -54,13 +54,13 @@ async def begin_upload(client: StoreClient, key: str) -> str:
 
 
 async def complete_upload(client: StoreClient, key: str, upload_id: str, etags: Sequence[str], size: int) -> None:
-    """Make the parts the object at `key`, `size` bytes together.
+    """Assemble the parts into the object at `key`, of `size` bytes.
 
-    A store may complete an upload and lose the answer; then asking again answers that there is no such upload. So
-    after each failure the object itself is asked for.
+    A store may complete an upload and lose the answer; then a retry fails because the upload no longer exists. So after
+    each failure the size of the object decides.
 
     Raises:
-        StorageUnavailableError: the object is not there, or has another size.
+        StorageUnavailableError: the object does not exist, or has another size.
     """
     parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
     pauses = client.options.retry.pauses()
@@ -86,7 +86,7 @@ async def complete_upload(client: StoreClient, key: str, upload_id: str, etags: 
 
 
 async def abort_upload(client: StoreClient, store_key: str, upload_id: str) -> None:
-    """Drop an upload and its parts, by the bucket's own key; one that is gone is no error."""
+    """Abort an upload at a key in the bucket and drop its parts; a missing upload is not an error."""
     try:
         await client.call(
             "abort_multipart_upload", Key=store_key, UploadId=upload_id, final=frozenset({"NoSuchUpload"})
@@ -96,7 +96,7 @@ async def abort_upload(client: StoreClient, store_key: str, upload_id: str) -> N
 
 
 async def abort_uploads(client: StoreClient, key: str, *, keep: str = "") -> None:
-    """Drop all uploads at `key` but one. One request, and one for each that is found."""
+    """Abort all uploads at `key` except `keep`. One request, and one for each upload found."""
     store_key = client.store_key(key)
     async for upload in list_uploads(client, store_key):
         if upload.store_key == store_key and upload.upload_id != keep:
@@ -104,7 +104,7 @@ async def abort_uploads(client: StoreClient, key: str, *, keep: str = "") -> Non
 
 
 async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncGenerator[OpenUpload, None]:
-    """Yield each open upload at a key that begins so; none where a store cannot tell. One request per 1,000."""
+    """Yield each open upload at a key with this prefix; none if the store cannot list them. One request per 1,000."""
     markers: dict[str, Any] = {}
     while client.capabilities.has(Capability.UPLOAD_LISTING):
         try:
@@ -113,24 +113,25 @@ async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncGenerator
             client.capabilities.lacks(Capability.UPLOAD_LISTING, refusal)
             return
         except RefusedError as error:
-            # A key may lack the right, until it is granted. Records name the uploads that are left.
+            # The credentials may lack this permission until it is granted. Records still identify this registry's
+            # uploads.
             logger.warning("%s", error)
             return
         for upload in answer.get("Uploads", []):
             yield OpenUpload(upload["Key"], upload["UploadId"], upload.get("Initiated"))
-        # A store that knows no such listing may answer with that of its objects.
+        # A store without this listing may answer with a listing of objects.
         if not answer.get("IsTruncated") or "NextKeyMarker" not in answer:
             return
         markers = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
 
 async def size_of(client: StoreClient, key: str) -> int | None:
-    """Return the size of the object at `key`, or None where there is none."""
+    """Return the size of the object at `key`, or None if there is none."""
     return (await head_of(client, key))[0]
 
 
 async def head_of(client: StoreClient, key: str) -> tuple[int | None, str | None]:
-    """Return size and ETag of the object at `key`, None where there is none."""
+    """Return the size and the ETag of the object at `key`, both None if there is none."""
     try:
         head = await client.call("head_object", key=key)
     except ObjectNotFoundError:

@@ -1,4 +1,4 @@
-"""The port's two listings of names, on top of pages and their order."""
+"""The port's two listings of names, built on listed pages in string order."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -11,7 +11,7 @@ from adapters.blob_storage.s3.ordering import NamesPage, in_string_order
 _SLASH: Final = "/"
 _MARK: Final = "/_"
 _BEHIND_MARK: Final = "/`"
-"""Sorts behind everything that begins with `/_`."""
+"""Sorts after everything that begins with `/_`."""
 
 
 async def children(client: StoreClient, below: str, after: str) -> AsyncGenerator[str, None]:
@@ -29,7 +29,7 @@ async def children(client: StoreClient, below: str, after: str) -> AsyncGenerato
 
 
 async def marked(client: StoreClient, below: str, after: str) -> AsyncGenerator[str, None]:
-    """Yield the paths below a prefix that hold a child with `_` in front, ascending, greater than `after`."""
+    """Yield the paths below a prefix that have a child beginning with `_`, ascending, greater than `after`."""
     prefix = client.store_key(below)
 
     async def is_listed(path: str) -> bool:
@@ -43,14 +43,14 @@ async def marked(client: StoreClient, below: str, after: str) -> AsyncGenerator[
 
 
 async def _children_pages(client: StoreClient, prefix: str, after: str) -> AsyncGenerator[NamesPage, None]:
-    # `after` itself is less than all that is listed for a name behind it; the order filters the rest.
+    # `after` sorts before the listed form of any name behind it; `in_string_order` filters the rest.
     marker: str | None = prefix + after if after else ""
     while marker is not None:
         page = await list_page(client, prefix, delimiter=_SLASH, marker=marker)
         marker = page.marker
         names = {entry["Key"][len(prefix) :] for entry in page.objects}
         names |= {name[len(prefix) : -len(_SLASH)] for name in page.prefixes}
-        # A console makes "folders": objects whose key is the prefix itself.
+        # The AWS console creates "folders": objects whose key is the prefix itself.
         yield NamesPage(frozenset(names - {""}), page.last[len(prefix) :], marker is None)
 
 
@@ -59,7 +59,7 @@ async def _marked_pages(client: StoreClient, prefix: str, after: str) -> AsyncGe
     while marker is not None:
         page = await list_page(client, prefix, delimiter=_MARK, marker=marker)
         marker = page.marker
-        # A store that knows only delimiters of one character lists the objects behind the mark one by one.
+        # A store that supports only delimiters of one character lists each object after the mark.
         objects = [entry["Key"][len(prefix) :] for entry in page.objects]
         rolled = [name[len(prefix) :] for name in page.prefixes]
         rolled += [path + _MARK for path, mark, _ in (name.partition(_MARK) for name in objects) if mark]

@@ -1,4 +1,4 @@
-"""What an S3 store is reached by, and how fast and how long it is asked."""
+"""Options of an S3 store: access, limits and retries."""
 
 import random
 from collections.abc import Iterator
@@ -7,43 +7,43 @@ from typing import Final
 
 MIB: Final = 1024 * 1024
 PART_BYTES_MIN: Final = 5 * MIB
-"""S3 refuses a smaller part, unless it is the last one."""
+"""S3 rejects smaller parts, except the last one."""
 
 _TRANSFER_BYTES_PER_SECOND_MIN: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOptions:
-    """How long a failing store is asked again: exponential pauses with full jitter, bounded in number and time."""
+    """Retries of a failing request: exponential pauses with full jitter, limited in number and time."""
 
     attempts: int = 8
-    """Of one request, the first included: a store that loses one request in seven fails once in six million."""
+    """Attempts per request, including the first: if one attempt in seven fails, one request in six million does."""
     budget_seconds: float = 45.0
-    """No attempt begins later than this after the first one."""
+    """The latest start of an attempt, measured from the first one."""
     pause_base_seconds: float = 0.1
     pause_seconds_max: float = 5.0
     connect_seconds: float = 5.0
     read_seconds: float = 30.0
-    """How long the store may say nothing while we wait for it."""
+    """The longest wait for data from the store."""
 
     def pauses(self) -> Iterator[float]:
-        """Yield how long to wait before each further attempt."""
+        """Yield the pause before each further attempt."""
         for attempt in range(self.attempts - 1):
             longest = min(self.pause_seconds_max, self.pause_base_seconds * 2**attempt)
             yield random.uniform(0, longest)  # noqa: S311 - jitter, not a secret
 
     def attempt_seconds(self, transfer_bytes: int) -> float:
-        """Return how long one attempt may take that moves so many bytes, whoever of both hangs."""
+        """Return the time limit of one attempt that transfers this many bytes in either direction."""
         transfer = transfer_bytes / _TRANSFER_BYTES_PER_SECOND_MIN
         return self.connect_seconds + self.read_seconds + transfer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Options:
-    """An S3 bucket. Without an access key the standard AWS credential chain is asked.
+    """Options of one S3 bucket. Without an access key, the standard AWS credential chain is used.
 
     Raises:
-        ValueError: a value that no store could work with.
+        ValueError: a value that cannot work with any store.
     """
 
     bucket: str
@@ -52,7 +52,7 @@ class S3Options:
     session_token: str | None = field(default=None, repr=False)
     region: str | None = None
     region_endpoint: str | None = None
-    """URL or `host[:port]` of a store that is not AWS."""
+    """URL or `host[:port]` of a store other than AWS."""
     root_directory: str = ""
     """Prefix of every key in the bucket, without a trailing slash."""
     secure: bool = True
@@ -64,12 +64,12 @@ class S3Options:
     use_fips_endpoint: bool = False
     encrypt: bool = False
     key_id: str | None = None
-    """The KMS key for `encrypt`; without one the store's own key encrypts."""
+    """The KMS key for `encrypt`; without one, the store encrypts with its own key."""
     storage_class: str | None = "STANDARD"
-    """None sends none, for stores that know none."""
+    """None omits the header, for stores without storage classes."""
     object_acl: str | None = None
     redirect_endpoint: str | None = None
-    """URL or `host[:port]` that presigned URLs name, where clients reach the store by another way."""
+    """URL or `host[:port]` in presigned URLs, if clients reach the store at another address."""
     user_agent: str | None = None
     chunk_bytes: int = 10 * MIB
     """Length of an uploaded part; an upload holds `parts_in_flight + 1` of them in memory."""
@@ -78,7 +78,7 @@ class S3Options:
     multipart_copy_concurrency_max: int = 100
     multipart_copy_threshold_bytes: int = 32 * MIB
     connections_max: int = 256
-    """The most connections, and so requests, at once; a client that reads slowly through us holds one."""
+    """The most simultaneous connections, and so requests; each slow download through the registry holds one."""
     retry: RetryOptions = field(default_factory=RetryOptions)
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class S3Options:
             raise ValueError("parts_in_flight, connections_max and multipart_copy_concurrency_max start at 1")
 
     def url(self, address: str | None) -> str | None:
-        """Return the URL of an endpoint that is given as one or as `host[:port]`."""
+        """Return the URL of an endpoint given as a URL or as `host[:port]`."""
         if not address or "://" in address:
             return address or None
         return f"{'https' if self.secure else 'http'}://{address}"

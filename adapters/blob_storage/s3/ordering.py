@@ -1,10 +1,10 @@
-"""Names in the order of whole strings, from a store that lists them by the bytes of what stands behind them.
+"""Conversion of a store's listing order to string order.
 
-A store lists the name `a` that other keys go on behind as `a/` (or `a/_`), so `a-b/` and `a.b/` come before it, and
-perhaps 100,000 more. As whole strings `a` is the first. Two names can only change places so when one of them is the
-beginning of the other: everything else is in order already. So before names are yielded, it must be known of each of
-their beginnings whether it will be listed later. For a page of the listing these can only be beginnings of its last
-entry, so they are few. They are found on the page that follows, or by one direct question each, asked once.
+A store compares a name including the text that follows it in the keys. If other keys continue the name `a`, the store
+lists it as `a/` (or `a/_`), after `a-b/` and `a.b/` and perhaps 100,000 more. As whole strings, `a` comes first. Two
+names can only be out of order like this if one is a prefix of the other. So before names are yielded, it must be known
+for each of their prefixes whether it will be listed later. For a page of the listing these can only be prefixes of its
+last entry, so they are few. They are found on the following page, or by one direct probe each, made once.
 """
 
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -15,28 +15,28 @@ from typing import Any
 from core.concurrency import map_bounded
 
 Probe = Callable[[str], Coroutine[Any, Any, bool]]
-"""Tells whether a name will be listed."""
+"""Returns whether a name will be listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamesPage:
-    """A run of a listing as names."""
+    """One page of a listing as names."""
 
     names: frozenset[str]
     last: str
-    """The last entry as the store compares it, without the listing's prefix."""
+    """The last entry in the form that the store compares, without the listing's prefix."""
     is_final: bool
 
     def joined(self, following: "NamesPage | None") -> "NamesPage":
-        """Return both as one page."""
+        """Return this page and the following one as one page."""
         if following is None:
             return self
         return NamesPage(self.names | following.names, following.last, following.is_final)
 
     def beginnings(self, tail: str) -> frozenset[str]:
-        """Return the names that may be listed on a later page though they are less than names on this one.
+        """Return the names that may be listed on a later page although they sort before names on this one.
 
-        With them comes the last name itself if it is an object: it is listed again if other keys go on behind it.
+        The last name itself is included if it is an object: it is listed again if other keys continue it.
         """
         if self.is_final:
             return frozenset()
@@ -50,15 +50,15 @@ async def in_string_order(
 ) -> AsyncGenerator[str, None]:
     """Yield all names greater than `after`, ascending by code point, each once.
 
-    Holds two pages at most. Asks `probe` only where a page and its successor leave a question open.
+    Holds at most two pages. Calls `probe` only for names that two consecutive pages leave undecided.
 
     Args:
-        pages: the listing, from `after` or before it on.
-        tail: what the store sees behind a name that goes on: `/`, or `/_`.
-        after: where to begin.
-        probe: answers for one name.
+        pages: the listing, starting at `after` or before.
+        tail: the text that follows a continued name in the store's order: `/`, or `/_`.
+        after: names up to this one are skipped.
+        probe: decides for one name.
     """
-    # Of the current page's beginnings: whether they are there; those that are were yielded already.
+    # Prefixes of the current page's last entry, with whether they are listed; the listed ones were yielded already.
     known: dict[str, bool] = {}
 
     def unknown(page: NamesPage) -> list[str]:

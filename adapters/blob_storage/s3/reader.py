@@ -1,4 +1,4 @@
-"""Streaming objects out of the store, through broken connections."""
+"""Streams of objects from the store, resumed after broken connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ _STREAM_ERRORS: Final = (aiohttp.ClientError, BotoCoreError, TimeoutError, OSErr
 
 
 class ObjectReader(BlobReader):
-    """An object's bytes from `offset` on; a body that breaks off is asked for again from where it broke."""
+    """An object's bytes from `offset` on; after a broken connection the rest is requested from the store."""
 
     def __init__(
         self, client: StoreClient, key: str, response: dict[str, Any], offset: int, length: int | None
@@ -34,12 +34,12 @@ class ObjectReader(BlobReader):
 
     @property
     def etag(self) -> str | None:
-        """The object's ETag, as the store tells it."""
+        """The object's ETag, if the store sends one."""
         return self._etag
 
     @property
     def response(self) -> dict[str, Any]:
-        """What the store answered first."""
+        """The response to the first request, or to the last one after a broken connection."""
         return self._response
 
     @override
@@ -65,7 +65,7 @@ class ObjectReader(BlobReader):
             yield piece
 
     async def _go_on(self, position: int, end: int, problem: str, pause: float | None) -> None:
-        """Open the rest of a body that broke off at `position`."""
+        """Open the rest of a body that ended early at `position`."""
         self.close()
         driver = self._client.dialect.name
         if pause is None:
@@ -79,7 +79,7 @@ class ObjectReader(BlobReader):
             raise StorageUnavailableError(f"{driver}: get_object: the object was replaced while it was read")
 
     def close(self) -> None:
-        """Give the connection back, or close it where bytes are still to come."""
+        """Return the connection to the pool, or close it if the body is not read to its end."""
         self._response["Body"].close()
 
 
@@ -87,7 +87,7 @@ class ObjectReader(BlobReader):
 async def open_object(
     client: StoreClient, key: str, *, offset: int = 0, length: int | None = None
 ) -> AsyncIterator[ObjectReader]:
-    """Open an object: one request, and a second one only for an empty range, which HTTP cannot ask for.
+    """Open an object: one request, and a second one only for an empty range, which HTTP cannot express.
 
     Raises:
         ObjectNotFoundError: nothing is there.
@@ -106,7 +106,7 @@ async def _open(client: StoreClient, key: str, offset: int, length: int | None) 
             response = await open_body(client, key, offset, length)
             return ObjectReader(client, key, response, offset, length)
         except RangeInvalidError:
-            # The range begins at the end, which is an empty read to us, or beyond it.
+            # The range begins at the end of the object, which is an empty read, or beyond it.
             pass
     response = await client.call("head_object", key=key)
     size = int(response["ContentLength"])
@@ -116,13 +116,13 @@ async def _open(client: StoreClient, key: str, offset: int, length: int | None) 
 
 
 async def open_body(client: StoreClient, key: str, offset: int, length: int | None) -> dict[str, Any]:
-    """Ask for a range; from the first byte on without a `Range`, so that any store answers 200."""
+    """Request a range; for the whole object send no `Range`, so that any store answers 200."""
     if offset == 0 and length is None:
         return await client.call("get_object", key=key)
     last = "" if length is None else str(offset + length - 1)
     response = await client.call("get_object", key=key, Range=f"bytes={offset}-{last}")
     is_range = response["ResponseMetadata"]["HTTPStatusCode"] == _PARTIAL_CONTENT
-    # All of the object will do from its first byte on; a range must tell what it is one of.
+    # A 200 with the whole object is acceptable only from the first byte on; a 206 must have a `Content-Range`.
     if is_range != ("ContentRange" in response) or (offset and not is_range):
         response["Body"].close()
         raise StorageUnavailableError(f"{client.dialect.name}: get_object: the store does not answer with the range")
@@ -130,13 +130,13 @@ async def open_body(client: StoreClient, key: str, offset: int, length: int | No
 
 
 def _whole_size(response: dict[str, Any]) -> int:
-    """Return the size of the object of which this is all or a range."""
+    """Return the size of the whole object from a response for all or part of it."""
     total = str(response.get("ContentRange", "")).rpartition("/")[2]
     return int(total) if total.isdigit() else int(response["ContentLength"])
 
 
 class _NoBody:
-    """The body of a range without bytes."""
+    """The body of an empty range."""
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""Removing keys in batches, and trees without touching what merely begins alike."""
+"""Removal of keys in batches, and of trees, sparing keys that only begin with the same characters."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -23,16 +23,17 @@ from core.errors import StorageCorruptError, StorageUnavailableError
 
 BATCH_KEYS_MAX: Final = 1_000
 _STAGING_DIRECTORY: Final = "/_uploads/"
-"""Where distribution stages, and leaves multipart uploads open without telling so in a listing."""
+"""Where distribution stages uploads, and leaves multipart uploads open without a trace in a listing of objects."""
 _BEFORE_SLASH: Final = ".~"
-"""Behind a key, this sorts before `key/`, and after all legal keys that do (`.` is the last letter before `/`)."""
+"""Appended to a key, this sorts before `key/` and after all valid keys that do (`.` is the last character before `/`).
+"""
 
 
 async def delete_keys(client: StoreClient, store_keys: Sequence[str]) -> None:
-    """Remove objects by the bucket's own keys, in order. One request per 1,000, or per key without DeleteObjects.
+    """Remove objects by their keys in the bucket, in order. One request per 1,000, or per key without DeleteObjects.
 
     Raises:
-        StorageUnavailableError: the store kept at least one; all batches were tried.
+        StorageUnavailableError: at least one object was not removed; all batches were tried.
     """
     refused: dict[str, str] = {}
     for start in range(0, len(store_keys), BATCH_KEYS_MAX):
@@ -45,7 +46,7 @@ async def delete_keys(client: StoreClient, store_keys: Sequence[str]) -> None:
 
 
 async def delete_object(client: StoreClient, store_key: str) -> None:
-    """Remove one object by the bucket's own key; one that is gone is no error, though Google's store answers 404."""
+    """Remove one object by its key in the bucket; a missing object is not an error (Google's store answers 404)."""
     try:
         await client.call("delete_object", Key=store_key)
     except ObjectAbsentError:
@@ -53,7 +54,7 @@ async def delete_object(client: StoreClient, store_key: str) -> None:
 
 
 async def _delete_batch(client: StoreClient, store_keys: Sequence[str]) -> dict[str, str]:
-    """Remove some objects; return the error code of each that stayed, however often it was asked for."""
+    """Remove some objects; return the error code of each object that stayed after all retries."""
     if len(store_keys) == 1:
         await delete_object(client, store_keys[0])
         return {}
@@ -62,7 +63,7 @@ async def _delete_batch(client: StoreClient, store_keys: Sequence[str]) -> dict[
     try:
         return await _delete_together(client, store_keys)
     except (NotOfferedError, AlreadyThereError) as refusal:
-        # A store may take the request for a form that lacks its fields, and answer 412.
+        # A store may treat the request as a form upload with missing fields, and answer 412.
         refused = await _delete_each(client, store_keys)
         client.capabilities.lacks(Capability.BATCH_DELETE, refusal)
         return refused
@@ -96,14 +97,15 @@ async def _delete_together(client: StoreClient, store_keys: Sequence[str]) -> di
 
 
 async def delete_trees(client: StoreClient, prefixes: Iterable[str], *, ended_here: bool) -> None:
-    """Remove the objects at these keys and all below them, and abort the multipart uploads there.
+    """Remove the objects at these prefixes and all below them, and abort the multipart uploads there.
 
-    Holds the keys of all trees in memory, because the highest goes first.
+    Holds the keys of all trees in memory, because they are deleted in descending order.
 
     Args:
         client: the open store.
-        prefixes: the port's prefixes, checked; `/` is everything.
-        ended_here: these are sessions that this process ended itself, which saves asking for what others left.
+        prefixes: valid prefixes of the port; `/` is everything.
+        ended_here: whether all prefixes are sessions that this process itself ended; this saves the search for open
+            uploads.
     """
     found: set[str] = set()
     for _, group in groupby(sorted(set(prefixes)), key=lambda prefix: prefix.rpartition("/")[0]):
@@ -117,11 +119,11 @@ async def delete_trees(client: StoreClient, prefixes: Iterable[str], *, ended_he
 
 
 async def _tree_keys(client: StoreClient, prefix: str) -> set[str]:
-    """Return the keys of one tree. One request per 1,000, and one more beside 1,000 keys that begin alike."""
+    """Return the keys of one tree. One request per 1,000, and one more if the first page is full."""
     key = client.store_key(prefix)
     if prefix == "/":
         return {entry["Key"] async for page in list_pages(client, key) for entry in page.objects}
-    # Without the slash, so that the key itself and its record are seen by the same request.
+    # Without the slash, so that one request also finds the key itself and its record.
     page = await list_page(client, key)
     if page.marker is None:
         found = {entry["Key"] for entry in page.objects}
@@ -133,7 +135,7 @@ async def _tree_keys(client: StoreClient, prefix: str) -> set[str]:
 
 
 async def _sibling_keys(client: StoreClient, prefixes: Sequence[str]) -> set[str]:
-    """Return the keys of trees with one parent, in one pass that leaves out what is far from all of them."""
+    """Return the keys of trees with one parent, in one pass that skips pages far from all of them."""
     found = {client.store_key(prefix) for prefix in prefixes}
     parent = client.store_key(f"{prefixes[0].rpartition('/')[0]}/")
     page: ListedPage | None = None
@@ -148,7 +150,7 @@ async def _sibling_keys(client: StoreClient, prefixes: Sequence[str]) -> set[str
 
 
 async def _abort_below(client: StoreClient, store_keys: Iterable[str], *, ended_here: bool) -> None:
-    """Abort the multipart uploads that stand beside records, and those that others left where they stage."""
+    """Abort the multipart uploads next to records, and those that other programs left in staging directories."""
     staged = {key for key in store_keys if key.endswith(RECORD_SUFFIX)}
     if not ended_here:
         staged |= {key for key in store_keys if _STAGING_DIRECTORY in f"/{key}"}
@@ -164,7 +166,7 @@ async def _abort_below(client: StoreClient, store_keys: Iterable[str], *, ended_
 
 
 async def _abort_recorded(client: StoreClient, store_key: str) -> None:
-    # Not every store lists its uploads.
+    # Not every store can list its uploads.
     record = await _record_beside(client, store_key)
     if record is not None and record.upload_id:
         await abort_upload(client, store_key, record.upload_id)
@@ -174,5 +176,5 @@ async def _record_beside(client: StoreClient, store_key: str) -> StagedRecord | 
     try:
         return await read_record(client, client.port_key(store_key))
     except StorageCorruptError:
-        # Somebody else's object that only has such a name.
+        # An object of another program that happens to have such a name.
         return None

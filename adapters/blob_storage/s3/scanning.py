@@ -1,4 +1,4 @@
-"""Finding what lies in directories of one name, wherever they are, in few requests."""
+"""Search for objects in directories of one name, wherever they are, in few requests."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Final
@@ -8,20 +8,21 @@ from adapters.blob_storage.s3.listing import list_page
 
 _MARK: Final = "/_"
 _BEHIND_MARK: Final = "/`"
-"""Sorts behind everything that begins with `/_`."""
+"""Sorts after everything that begins with `/_`."""
 
 
 async def entries_within(client: StoreClient, prefix: str, directory: str) -> AsyncGenerator[dict[str, Any], None]:
-    """Yield the entries of all objects in directories of this name, in the order of their keys.
+    """Yield the entries of all objects in directories of this name, in key order.
 
-    One plain listing, in which each page begins where the next object can be: a page shows whole small repositories at
-    once, and of large ones as many keys as it happens to hold before the next page leaps over the rest. So it never
-    costs more than listing everything, and never more than one page for each directory and for each 1,000 of its keys.
+    Uses one plain listing, in which each page begins where the next matching object can be. One page covers whole small
+    repositories at once; in a large one it covers as many keys as fit, and the next page skips the rest. So the cost is
+    never more than that of listing everything, and never more than one page for each directory and for each 1,000 of
+    its keys.
 
     Args:
         client: the open store.
-        prefix: the bucket's own, with its slash.
-        directory: `_uploads`.
+        prefix: a prefix in the bucket, with its slash.
+        directory: the name of the directories, for example `_uploads`.
     """
     marker: str | None = ""
     while marker is not None:
@@ -36,13 +37,13 @@ async def entries_within(client: StoreClient, prefix: str, directory: str) -> As
 
 def _is_within(key: str, directory: str) -> bool:
     path, mark, rest = key.partition(_MARK)
-    # A console makes "folders": empty objects whose key ends in a slash.
+    # The AWS console creates "folders": empty objects whose key ends in a slash.
     is_object = not key.endswith("/")
     return bool(mark) and not path.startswith("_") and is_object and f"_{rest}".startswith(f"{directory}/")
 
 
 def _leap(key: str, directory: str) -> str:
-    """Return behind which key the next object can be, `key` being the last that was listed."""
+    """Return the marker after which the next matching object can be, `key` being the last listed one."""
     if key.startswith("_"):
         return "`"
     path, mark, rest = key.partition(_MARK)

@@ -1,4 +1,4 @@
-"""What this process knows of upload sessions that it ended, which saves asking the store."""
+"""Knowledge about upload sessions that this process ended, which saves requests to the store."""
 
 from typing import Final
 
@@ -6,9 +6,10 @@ _REMEMBERED_MAX: Final = 1_000
 
 
 class SessionMemory:
-    """Staged keys that were committed or discarded here, until they are removed; the oldest are forgotten.
+    """Staged keys that were committed or discarded here, until they are removed; bounded, the oldest are dropped.
 
-    Only hints: a process that knows nothing finds bytes that it can commit again, or asks for open uploads in vain.
+    The entries are only hints: a process without them finds bytes that it can commit again, or searches for open
+    uploads without finding any.
     """
 
     def __init__(self) -> None:
@@ -17,32 +18,32 @@ class SessionMemory:
         self._long: dict[str, None] = {}
 
     def supersede(self, key: str) -> None:
-        """What is staged at `key` was committed from memory and counts for nothing any more."""
+        """Record that the content staged at `key` was committed from memory; the bytes in the store are obsolete."""
         _remember(self._superseded, key)
 
     def is_superseded(self, key: str) -> bool:
-        """Tell whether there may be bytes at `key` that count for nothing."""
+        """Whether the store may have obsolete bytes at `key`."""
         return key in self._superseded
 
     def forget(self, key: str) -> None:
-        """The key was removed, or staged anew."""
+        """Drop the hints for a key that was removed or is staged again."""
         self._superseded.pop(key, None)
         self._long.pop(key, None)
 
     def expect_long(self, key: str) -> None:
-        """The object staged at `key` is longer than a part."""
+        """Record that the object staged at `key` is longer than a part."""
         _remember(self._long, key)
 
     def is_long(self, key: str) -> bool:
-        """Tell whether asking for the object's bytes would mean to hang up on them."""
+        """Whether the staged object is longer than a part, so that a `get_object` would be broken off."""
         return key in self._long
 
     def end(self, key: str) -> None:
-        """Nothing is open at `key`, nor where it stands: one session stages one key."""
+        """Record that no upload is open at `key`, nor in its directory: one session stages one key."""
         _remember(self._ended, _directory(key))
 
     def take_end(self, prefix: str) -> bool:
-        """Tell once whether a session ended here whose key stood directly below `prefix`."""
+        """Return, only once, whether a session ended here whose key is directly below `prefix`."""
         return prefix in self._ended and self._ended.pop(prefix) is None
 
 

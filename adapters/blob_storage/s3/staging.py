@@ -1,16 +1,16 @@
-"""What is staged at a key, and how another replica finds it.
+"""The staged content of a key, and its form in the store, in which another replica finds it.
 
-Staged bytes have one of two forms, and where both are found the first is the truth:
+Staged bytes have one of two forms; if both are found, the first one counts:
 
-- A **plain object at the key itself** (`_uploads/<uuid>/data`), as distribution and the fork leave it: all bytes of
-  an upload that fits the memory of one block, or a completed multipart upload that is not committed yet.
-- A **multipart upload** of the key, and beside it the **record** `<key>.parts`: a line of JSON that names the upload
-  and its parts, then the tail: the bytes that do not fill a part, because S3 refuses a middle part under 5 MiB.
-  The record is written when a block ends and is the last word: parts that a killed process uploaded after it are
-  uploaded again under the same numbers, which replaces them.
+- A **plain object at the key itself** (`_uploads/<uuid>/data`), as distribution and the fork store it: all bytes of an
+  upload that fits into the memory of one block, or a completed multipart upload that is not committed yet.
+- A **multipart upload** of the key, with a **record** `<key>.parts` beside it: a line of JSON with the upload id and
+  the parts, then the tail: the bytes that do not fill a part, because S3 rejects a middle part under 5 MiB. The record
+  is written when a block ends and is authoritative: parts that a killed process uploaded after that are uploaded again
+  under the same numbers, which replaces them.
 
-A record without an upload stands there *before* the upload is begun. So wherever an upload may be open, there is a
-record in the listing that tells so, and removing a tree asks for open uploads only beside records.
+A record without an upload id is written *before* the upload is begun. So wherever an upload may be open, the listing
+contains a record, and removing a tree searches for open uploads only beside records.
 """
 
 import json
@@ -25,40 +25,40 @@ from core.errors import ObjectNotFoundError, StorageCorruptError
 
 RECORD_SUFFIX: Final = ".parts"
 _RECORD_BYTES_MAX: Final = 1024 * 1024
-"""Of the JSON line: 10,000 ETags of 34 characters fit."""
+"""The limit for the JSON line: 10,000 ETags of 34 characters fit."""
 
 
 def record_key(key: str) -> str:
-    """Return where the record of a multipart upload at `key` stands."""
+    """Return the key of the record of a multipart upload at `key`."""
     return key + RECORD_SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
 class StagedRecord:
-    """A multipart upload in progress; without an upload id it announces one."""
+    """A multipart upload in progress; without an upload id, one that is about to begin."""
 
     upload_id: str = ""
     etags: tuple[str, ...] = ()
     parts_size: int = 0
-    """Bytes in the parts."""
+    """The number of bytes in the parts."""
     tail: bytes | bytearray = b""
 
     @property
     def size(self) -> int:
-        """Bytes that are staged."""
+        """The number of staged bytes, in the parts and the tail."""
         return self.parts_size + len(self.tail)
 
     def header(self) -> bytes:
-        """Return what stands before the tail."""
+        """Return the serialized record without the tail."""
         fields = {"upload": self.upload_id, "etags": self.etags, "size": self.parts_size}
         return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
     def parse(cls, content: bytes, key: str) -> "StagedRecord":
-        """Read a record.
+        """Parse a record.
 
         Raises:
-            StorageCorruptError: it is none.
+            StorageCorruptError: `content` is not a record.
         """
         line, newline, tail = content.partition(b"\n")
         try:
@@ -72,7 +72,7 @@ class StagedRecord:
 
 
 class Form(Enum):
-    """How the bytes are staged."""
+    """The form of staged bytes."""
 
     NOTHING = "nothing"
     PLAIN = "plain"
@@ -81,7 +81,7 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What was found at a key."""
+    """The content found at a staged key."""
 
     form: Form = Form.NOTHING
     size: int = 0
@@ -93,13 +93,14 @@ class Staged:
 
 
 async def find_staged(client: StoreClient, key: str, *, keep_bytes_max: int, is_long: bool) -> Staged:
-    """Look what is staged at `key`: one request for a plain object, two for anything else.
+    """Find the bytes staged at `key`: one request for a plain object, two for anything else.
 
     Args:
         client: the open store.
-        key: where to look.
-        keep_bytes_max: a plain object up to this size comes with its bytes, which saves the request that reads them.
-        is_long: a longer one is expected, so ask for its size only: hanging up on a body costs the connection.
+        key: the staged key.
+        keep_bytes_max: a plain object up to this size is returned with its bytes, which saves a request to read them.
+        is_long: whether a longer object is expected. Then only its size is requested first: breaking off a body costs
+            the connection.
     """
     if is_long:
         size, etag = await head_of(client, key)
@@ -119,7 +120,7 @@ async def find_staged(client: StoreClient, key: str, *, keep_bytes_max: int, is_
 
 
 async def staged_size(client: StoreClient, key: str) -> int:
-    """Return how many bytes are staged: one request for a plain object, two for anything else."""
+    """Return the number of staged bytes: one request for a plain object, two for anything else."""
     plain = await size_of(client, key)
     if plain is not None:
         return plain
@@ -128,14 +129,14 @@ async def staged_size(client: StoreClient, key: str) -> int:
 
 
 async def read_record(client: StoreClient, key: str) -> StagedRecord | None:
-    """Return the record beside `key`, or None where there is none. One request."""
+    """Return the record beside `key`, or None if there is none. One request."""
     return (await _find_record(client, key))[0]
 
 
 async def _find_record(client: StoreClient, key: str) -> tuple[StagedRecord | None, str | None]:
     try:
         async with open_object(client, record_key(key)) as reader:
-            # Its length is bounded by the part size of whoever wrote it.
+            # The length is bounded by the part size of the process that wrote the record.
             content = b"".join([piece async for piece in reader])
             return StagedRecord.parse(content, record_key(key)), reader.etag
     except ObjectNotFoundError:

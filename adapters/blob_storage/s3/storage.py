@@ -41,11 +41,11 @@ logger = logging.getLogger(__name__)
 class S3BlobStorage(BlobStorage, Diagnosable):
     """Objects in one bucket, under one prefix; opened once per process, for any number of tasks.
 
-    Opening lists one key, so that a wrong key, bucket or region is told at start and not at the first push.
+    Opening lists one key, so that a wrong access key, bucket or region is reported at start and not at the first push.
 
     Args:
-        options: where the bucket is, and how it is spoken to.
-        dialect: in what the store differs from S3.
+        options: access to the bucket, limits and retries.
+        dialect: deviations of the store from S3.
     """
 
     name = "s3"
@@ -115,7 +115,7 @@ class S3BlobStorage(BlobStorage, Diagnosable):
                 refusal = error
             else:
                 return True
-        # Looking first is all that can be done, one task after the other.
+        # Without conditional writes, check for the object first; the lock allows one task at a time.
         async with self._creating:
             try:
                 await self.stat(key)
@@ -166,7 +166,7 @@ class S3BlobStorage(BlobStorage, Diagnosable):
         try:
             await writer.suspend()
         except StorageError as error:
-            # The block's own error is the one to raise; what could not be kept, the next block's size tells.
+            # The block's own error must be raised; the size in the next block shows how many bytes were kept.
             logger.warning("%s: staged bytes were not kept: %s", self.name, error)
 
     @override
@@ -182,8 +182,8 @@ class S3BlobStorage(BlobStorage, Diagnosable):
         return self._stat_of(answer, answer["ContentLength"], is_md5=not is_kms)
 
     def _stat_of(self, entry: dict[str, Any], size: int, *, is_md5: bool = True) -> ObjectStat:
-        # Where a bucket encrypts by KMS, an ETag looks like an MD5 and is none, and a listing does not tell. So it
-        # counts only once a write of ours has proved that this bucket's are what they seem.
+        # In a bucket with KMS encryption an ETag looks like an MD5 but is not one, and a listing does not show the
+        # encryption. So ETags count as MD5s only after a write has proved that this bucket's ETags are MD5s.
         md5 = plain_md5(entry.get("ETag")) if is_md5 and self._etag_is_md5 else None
         return ObjectStat(size=int(size), modified_at=entry["LastModified"], md5=md5)
 
@@ -207,7 +207,7 @@ class S3BlobStorage(BlobStorage, Diagnosable):
         async with aclosing(list_pages(client, client.store_key(require_prefix(prefix)))) as pages:
             async for page in pages:
                 for entry in page.objects:
-                    # A console makes "folders": empty objects whose key ends in a slash.
+                    # The AWS console creates "folders": empty objects whose key ends in a slash.
                     if is_key(key := client.port_key(entry["Key"])):
                         yield key, self._stat_of(entry, entry["Size"])
 
@@ -249,7 +249,7 @@ class S3BlobStorage(BlobStorage, Diagnosable):
         async with aclosing(list_uploads(client, client.store_key(require_prefix(prefix)))) as uploads:
             async for upload in uploads:
                 key = client.port_key(upload.store_key)
-                # A store that does not tell when it was begun keeps it.
+                # If the store does not report when an upload was begun, the upload is kept.
                 if upload.begun_at is None or upload.begun_at >= before or is_spared(key):
                     continue
                 if not dry_run:
@@ -259,11 +259,11 @@ class S3BlobStorage(BlobStorage, Diagnosable):
 
     @override
     async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
-        """Do nothing: there are no folders."""
+        """Do nothing: an object store has no folders."""
 
     @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:
-        # A URL that is signed for GET serves no other method.
+        # A URL that is signed for GET is not valid for any other method.
         if method != "GET":
             return None
         return await self._client.presign(require_key(key), seconds=_REDIRECT_LIFETIME_SECONDS)

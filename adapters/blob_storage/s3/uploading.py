@@ -1,4 +1,4 @@
-"""Bytes on their way into the store: whole objects, and parts side by side."""
+"""Uploads to the store: whole objects, and multipart parts in parallel."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from core.errors import StorageUnavailableError
 
 
 class Stored(NamedTuple):
-    """What a store tells of an object that it took."""
+    """The store's answer to an upload of an object."""
 
     etag: str | None
     etag_is_md5: bool | None
-    """Whether it turned out to be the MD5; None where it cannot be one."""
+    """Whether the ETag is the object's MD5; None if it cannot be one."""
 
 
 async def put_object(client: StoreClient, key: str, body: Body, *, if_absent: bool = False) -> Stored:
     """Store a whole object in one request.
 
     Raises:
-        AlreadyThereError: something is there, and it was to be stored only where nothing is.
-        StorageUnavailableError: the store failed, or tells an MD5 of something else.
+        AlreadyThereError: `if_absent` is set and an object exists.
+        StorageUnavailableError: the store failed, or reports the MD5 of other content.
     """
     digest = await body.md5()
     parameters = object_parameters(client)
@@ -52,7 +52,7 @@ class _Part:
 class PartsInFlight:
     """The parts of one multipart upload, uploaded in the background, a bounded number at once.
 
-    Used by one task. A part that failed for good keeps its bytes, and is sent again when all are waited for.
+    Used by one task. A part that failed after all retries keeps its bytes, and `settle` sends it again.
     """
 
     def __init__(self, client: StoreClient, key: str, upload_id: str, etags: tuple[str, ...], size: int) -> None:
@@ -60,21 +60,21 @@ class PartsInFlight:
         self._key = key
         self.upload_id = upload_id
         self.etags = list(etags)
-        """Of the parts that have arrived, without a gap."""
+        """ETags of the parts that have arrived, without a gap."""
         self.size = size
-        """Bytes of these parts."""
+        """The number of bytes in these parts."""
         self._running: list[_Part] = []
 
     @property
     def size_with_running(self) -> int:
-        """Bytes of all parts, those on their way included."""
+        """The number of bytes in all parts, including those in flight."""
         return self.size + sum(len(part.body) for part in self._running)
 
     async def add(self, buffer: Buffer) -> None:
-        """Begin to upload a part; wait first while as many as may be are on their way.
+        """Begin to upload a part; first wait while the maximum number of parts is in flight.
 
         Raises:
-            StorageUnavailableError: an earlier part failed, or the upload has all the parts there can be.
+            StorageUnavailableError: an earlier part failed, or the upload has the maximum number of parts.
         """
         if len(self._running) >= self._client.options.parts_in_flight:
             await self._settle_first()
@@ -88,10 +88,10 @@ class PartsInFlight:
         self._running.append(_Part(body, task))
 
     async def settle(self) -> None:
-        """Wait until all parts have arrived, and send those again that did not.
+        """Wait until all parts have arrived; send failed parts once more.
 
         Raises:
-            StorageUnavailableError: one did not arrive this time either; those before it count.
+            StorageUnavailableError: a part failed again; the parts before it are kept.
         """
         while self._running:
             await self._settle_first()
@@ -123,7 +123,7 @@ class PartsInFlight:
         return etag
 
     async def drop(self) -> None:
-        """Stop what is on its way, to abort the upload."""
+        """Cancel the parts in flight, before the upload is aborted."""
         for part in self._running:
             part.task.cancel()
         for part in self._running:
@@ -132,6 +132,6 @@ class PartsInFlight:
 
 
 def _acknowledge(task: "asyncio.Task[str]") -> None:
-    # A part's error is looked at when its turn comes, or never, if the upload is dropped before.
+    # Retrieve the exception, so that asyncio does not warn: `_settle_first` may never reach this part.
     if not task.cancelled():
         task.exception()

@@ -1,17 +1,17 @@
-"""The writer of staged objects: from memory in one request where it can be, in parts where it must be.
+"""Writer of staged objects: short ones are sent from memory in one request, long ones in parts.
 
-An upload holds at most `parts_in_flight + 1` parts in memory. Until that is full, nothing is sent at all: what fits
-is committed by **one** `PUT` at the target, or left staged by one `PUT` at the key when the block ends. What is
-longer becomes a multipart upload of the key, whose parts are sent side by side while the client still sends; when
-the block ends, the tail that fills no part is kept in the record (see `staging`).
+An upload holds at most `parts_in_flight + 1` parts in memory. Until these are full, nothing is sent: content that fits
+is committed by **one** `PUT` at the target, or left staged by one `PUT` at the key when the block ends. Longer content
+becomes a multipart upload of the key, whose parts are sent in parallel while the client still sends. When the block
+ends, the tail that does not fill a part is stored in the record (see `staging`).
 
-A block that resumes reads back at most one part: the small object or the tail. So an upload in many small pieces
-sends each of its bytes once as part of a part, and beside that less than one part for each piece. A plain object that
-is longer than a part (one long piece, or what another registry left) is moved when it is committed as it is, and
-read back and sent again in parts, once, when more is appended.
+A block that resumes reads back at most one part: the small object or the tail. So an upload in many small pieces sends
+each byte once as part of a part, plus less than one part for each piece. A plain object longer than a part (one long
+piece, or one left by another registry) is moved as it is on commit; if more is appended, it is read back and sent again
+in parts, once.
 
-A commit from memory leaves the staged small object where it is, because removing it would cost a request that the
-removal of the session includes anyway: `SessionMemory` remembers that it counts for nothing any more.
+A commit from memory leaves the small staged object in place: removing it would cost a request, and the removal of the
+session includes that anyway. `SessionMemory` records that the object is obsolete.
 """
 
 from collections.abc import AsyncIterator
@@ -33,15 +33,15 @@ from core.ports.blob_storage import BlobWriter, SmallObjects
 
 
 class StagedWriter(BlobWriter):
-    """Appends to what is staged at a key; made by the storage, which calls `suspend` when the block ends.
+    """Appends to the content staged at a key; created by the storage, which calls `suspend` when the block ends.
 
     Args:
         client: the open store.
-        key: where to stage.
-        staged: what is there already.
-        mover: moves what is too long to be sent again.
-        memory: the storage's memory of sessions that ended here.
-        is_fresh: begin anew, whatever is there.
+        key: the staged key.
+        staged: the content that is already staged.
+        mover: moves objects that are too long to be sent again.
+        memory: the storage's memory of sessions that ended in this process.
+        is_fresh: whether to start with no content, ignoring staged content.
     """
 
     def __init__(
@@ -59,12 +59,13 @@ class StagedWriter(BlobWriter):
         self._mover = mover
         self._memory = memory
         self._part_bytes = client.options.chunk_bytes
-        # A block that resumes sends parts as soon as there is one: it must not read back more than a part.
+        # A block that resumes sends each part as soon as it is full: the next block must not read back more than a
+        # part.
         self._held_max = client.options.parts_in_flight + 1 if is_fresh else 1
         self._buffers: list[bytearray] = []
         self._parts: PartsInFlight | None = None
         self._moved_size: int | None = None
-        """Of the plain object at the key, if it is committed as it is."""
+        """The size of the plain object at the key, if it is committed as it is."""
         self._plain_may_be_there = is_fresh or staged.form is Form.PLAIN
         self._record_is_there = staged.record is not None
         self._upload_may_be_open = self._record_is_there
@@ -116,7 +117,7 @@ class StagedWriter(BlobWriter):
             rest = rest[room:]
 
     async def _make_room(self) -> None:
-        """Send the full buffers as parts, unless all of the upload may still fit into memory."""
+        """Send the full buffers as parts, unless the whole upload may still fit into memory."""
         if self._parts is None:
             if len(self._buffers) < self._held_max:
                 return
@@ -130,7 +131,7 @@ class StagedWriter(BlobWriter):
         if earlier is None:
             await self._write_record(StagedRecord())
         else:
-            # A process was killed in the middle, or a cancelled block left open what it had begun.
+            # A process was killed during an upload, or a cancelled block left its upload open.
             self._record_is_there = True
             await self._abort(earlier.upload_id)
         self._upload_may_be_open = True
@@ -138,7 +139,7 @@ class StagedWriter(BlobWriter):
         return PartsInFlight(self._client, self._key, upload_id, (), 0)
 
     async def _read_back(self, size: int) -> None:
-        """Send a plain object again in parts; more can be appended to those."""
+        """Send a plain object again in parts, to which more can be appended."""
         self._held_max = 1
         self._moved_size = None
         try:
@@ -146,7 +147,7 @@ class StagedWriter(BlobWriter):
                 async for piece in reader:
                     await self._append(memoryview(piece))
         except BaseException:
-            # Only half of it is in parts: the object at the key stays the truth.
+            # Only some of the content is in parts: the object at the key remains valid.
             self._buffers.clear()
             self._moved_size = size
             await self._drop_parts()
@@ -165,11 +166,11 @@ class StagedWriter(BlobWriter):
                     yield piece
 
     async def _complete_at_key(self, parts: PartsInFlight) -> None:
-        """Make the parts and the tail a plain object at the staged key."""
+        """Assemble the parts and the tail into a plain object at the staged key."""
         await parts.settle()
         size = parts.size
         etags = list(parts.etags)
-        # The tail stays out of the parts until all is done: as a middle part it would be too short.
+        # The tail stays in the buffers until the upload is complete: as a middle part it would be too short.
         for number, buffer in enumerate(self._buffers, len(etags) + 1):
             etags.append(await parts.upload(number, Body(buffer)))
             size += len(buffer)
@@ -179,7 +180,7 @@ class StagedWriter(BlobWriter):
         self._moved_size = size
         self._plain_may_be_there = True
         self._upload_may_be_open = False
-        # Before the object is moved: a record without its upload and its object could not be resumed.
+        # Remove the record before the object is moved: a record without its upload and its object could not be resumed.
         await self._remove_record()
 
     @override
@@ -212,10 +213,10 @@ class StagedWriter(BlobWriter):
         self._memory.end(self._key)
 
     async def suspend(self) -> None:
-        """Keep what was written for the next block. At most two requests, beside what is still on its way.
+        """Store the written bytes for the next block. At most two requests, besides parts still in flight.
 
         Raises:
-            StorageUnavailableError: the store failed. What an earlier block kept is still there.
+            StorageUnavailableError: the store failed. The content stored by an earlier block is still there.
         """
         if self._is_closed or not self._is_changed:
             return
@@ -229,7 +230,7 @@ class StagedWriter(BlobWriter):
                 self._memory.expect_long(self._key)
 
     async def _keep_parts(self, parts: PartsInFlight) -> None:
-        """Write the record. If a part cannot be sent, what stands before it is kept."""
+        """Write the record. If a part cannot be sent, the parts before it are kept."""
         failure: StorageUnavailableError | None = None
         try:
             while self._buffers and len(self._buffers[0]) >= self._part_bytes:
@@ -257,14 +258,14 @@ class StagedWriter(BlobWriter):
         await self._remove_record()
 
     async def _abort(self, upload_id: str) -> None:
-        """Abort an upload that is known, and then those that are not: some stores do not list them."""
+        """Abort the given upload, then all others at the key: some stores do not list their uploads."""
         if upload_id:
             await abort_upload(self._client, self._client.store_key(self._key), upload_id)
         await abort_uploads(self._client, self._key)
 
     async def _write_record(self, record: StagedRecord) -> None:
         stored = await put_object(self._client, record_key(self._key), Body(record.header(), record.tail))
-        # It names the parts with their checksums, and holds what follows them.
+        # The record contains the parts' checksums and the bytes after them, so its ETag identifies the content.
         self._stamp = stored.etag
         self._record_is_there = True
 

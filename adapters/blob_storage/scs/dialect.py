@@ -1,4 +1,4 @@
-"""How SCS differs from S3: header names, escaping, what it refuses, what it calls a passing error."""
+"""Differences of SCS from S3: header names, escaping, unsupported requests, transient error codes."""
 
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -12,7 +12,7 @@ _UNKNOWN_PARAMETERS: Final = frozenset({"encoding-type"})
 
 
 def prepare_request(request: Any) -> None:
-    """Turn a request that botocore built for S3 into one of SCS, in place, before it is signed."""
+    """Convert a request that botocore built for S3 into one for SCS, in place, before it is signed."""
     source = request.headers.get(_AMAZON_PREFIX + _COPY_SOURCE)
     for name in set(request.headers.keys()):
         if name.lower().startswith(_AMAZON_PREFIX):
@@ -20,13 +20,13 @@ def prepare_request(request: Any) -> None:
     if source is not None:
         request.headers[HEADER_PREFIX + _COPY_SOURCE] = escape_path("/" + unquote(source).lstrip("/"))
     if request.method == "POST" and urlsplit(request.url).query == "delete":
-        # SCS's SDK sends none here, and spells those of parts in hex: Base64 might be refused.
+        # SCS's SDK sends no MD5 here, and encodes those of parts in hex: Base64 might be rejected.
         del request.headers["Content-MD5"]
     request.url = _as_scs_writes_it(request.url)
 
 
 def _as_scs_writes_it(url: str) -> str:
-    """Return the URL without parameters that SCS does not know, its path escaped as it is signed."""
+    """Return the URL without parameters that SCS does not support, its path escaped as in the signature."""
     parts = urlsplit(url)
     query = [
         (name, value)
@@ -35,7 +35,7 @@ def _as_scs_writes_it(url: str) -> str:
     ]
     path = escape_path(unquote(parts.path))
     if path.count("/") == 1:
-        # The slash behind a bucket's name is signed.
+        # The signature includes the slash after a bucket's name.
         path += "/"
     return parts._replace(path=path, query=urlencode(query)).geturl()
 

@@ -1,4 +1,4 @@
-"""Where SCS's regions are reached."""
+"""Regions of SCS and their hosts."""
 
 from typing import Final
 
@@ -6,14 +6,14 @@ _INTERNAL: Final = "-internal"
 _PLACES: Final = ("bjcnc", "bjctc", "shctc", "gzctc")
 
 REGIONS: Final = (*_PLACES, *(f"{place}{_INTERNAL}" for place in _PLACES))
-"""Every region; the `-internal` ones are reached from inside the data centre only."""
+"""All regions; the `-internal` ones are reachable from inside the data centre only."""
 
 
 def endpoint_host(region: str) -> str:
     """Return the host that serves a region.
 
     Raises:
-        ValueError: there is no such region; the message lists those that are.
+        ValueError: the region is unknown; the message lists the known ones.
     """
     if region not in REGIONS:
         raise ValueError(f"unknown SCS region {region!r}: use one of {', '.join(REGIONS)}")

@@ -1,8 +1,8 @@
-"""SCS's request signature, as signer classes that botocore can be told about.
+"""SCS's request signature, as signer classes that can be registered with botocore.
 
-The signature is S3's oldest one with changes: the method in lower case, `x-scs-*` headers, no scheme word in
-`Authorization`, and of the query only `acl` and `location`. The string functions are pure; the classes at the end
-only fit them to botocore. Nothing here may log or show a secret.
+The signature is S3's oldest one with changes: the method in lower case, `x-scs-*` headers, no scheme in
+`Authorization`, and only `acl` and `location` of the query. The string functions are pure; the classes at the end only
+adapt them to botocore. Code in this module must never log or show a secret.
 """
 
 import base64
@@ -19,7 +19,7 @@ from botocore.exceptions import NoCredentialsError
 from typing_extensions import override
 
 SIGNATURE_VERSION: Final = "scs"
-"""What a client's configuration names to be signed this way."""
+"""The signature version that selects this signer in a client's configuration."""
 
 HEADER_PREFIX: Final = "x-scs-"
 _SIGNED_PARAMETERS: Final = frozenset({"acl", "location"})
@@ -40,7 +40,7 @@ def canonical_resource(url: str) -> str:
 
 
 def string_to_sign(method: str, url: str, headers: Iterable[tuple[str, str]], *, expires: int | None = None) -> str:
-    """Return the text that is signed for a request, or with `expires` (unix seconds) for a presigned URL."""
+    """Return the text to sign for a request, or with `expires` (unix seconds) for a presigned URL."""
     values = {name.lower(): value.strip() for name, value in headers}
     date = "" if f"{HEADER_PREFIX}date" in values else values.get("date", "")
     vendor = (f"{name}:{values[name]}\n" for name in sorted(values) if name.startswith(HEADER_PREFIX))
@@ -56,12 +56,12 @@ def string_to_sign(method: str, url: str, headers: Iterable[tuple[str, str]], *,
 
 def sign_text(secret_key: str, text: str) -> str:
     """Return the signature of `text`."""
-    # SCS knows no other hash; HMAC does not suffer from SHA-1's collisions.
+    # SCS supports no other hash; HMAC is not affected by SHA-1's collisions.
     return base64.b64encode(hmac.digest(secret_key.encode(), text.encode(), hashlib.sha1)).decode()
 
 
 def presigned_url(url: str, *, method: str, access_key: str, secret_key: str, expires: int) -> str:
-    """Return `url` with what lets anyone send `method` to it until `expires` (unix seconds)."""
+    """Return `url` with a signature that allows anyone to send `method` to it until `expires` (unix seconds)."""
     parts = urlsplit(url)
     path = escape_path(unquote(parts.path))
     signature = sign_text(secret_key, string_to_sign(method, url, (), expires=expires))
@@ -71,7 +71,7 @@ def presigned_url(url: str, *, method: str, access_key: str, secret_key: str, ex
 
 
 class ScsAuth(BaseSigner):  # type: ignore[misc] # botocore has no types
-    """Signs a request by its `Authorization` header."""
+    """Signs a request in its `Authorization` header."""
 
     def __init__(self, credentials: Any, **_unused: Any) -> None:
         if credentials is None:
@@ -80,7 +80,7 @@ class ScsAuth(BaseSigner):  # type: ignore[misc] # botocore has no types
 
     @override
     def add_auth(self, request: Any) -> None:
-        """Sign a botocore request in place; one that was signed before is signed anew."""
+        """Sign a botocore request in place; an earlier signature is replaced."""
         del request.headers["Authorization"]
         if f"{HEADER_PREFIX}date" not in request.headers and "Date" not in request.headers:
             # RFC 1123 ends in GMT; SCS's SDK writes UTC.
@@ -91,7 +91,7 @@ class ScsAuth(BaseSigner):  # type: ignore[misc] # botocore has no types
 
 
 class ScsQueryAuth(ScsAuth):
-    """Signs a request by its query, to be sent by somebody else until it expires."""
+    """Signs a request in its query; any client can send it until it expires."""
 
     def __init__(self, credentials: Any, expires: int = 1200, **unused: Any) -> None:
         super().__init__(credentials, **unused)
@@ -109,6 +109,6 @@ class ScsQueryAuth(ScsAuth):
 
 
 def register_signers() -> None:
-    """Make botocore know the signature version; idempotent, once per process."""
+    """Register the signers with botocore; idempotent, once per process."""
     AUTH_TYPE_MAPS[SIGNATURE_VERSION] = ScsAuth
     AUTH_TYPE_MAPS[f"{SIGNATURE_VERSION}-query"] = ScsQueryAuth

@@ -1,4 +1,4 @@
-"""Blob storage in Sohu Cloud Storage: the S3 adapter, speaking SCS's dialect."""
+"""Blob storage in Sohu Cloud Storage: the S3 adapter with SCS's dialect."""
 
 from dataclasses import dataclass, field
 
@@ -11,15 +11,15 @@ from adapters.blob_storage.scs.signer import register_signers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScsOptions:
-    """An SCS bucket. Keys in it are those of the fork: there is no root directory."""
+    """Options of one SCS bucket. Its keys are those of the fork: there is no root directory."""
 
     access_key: str
     secret_key: str = field(repr=False)
     region: str
-    """One of `endpoints.REGIONS`; any name where `endpoint` is given."""
+    """One of `endpoints.REGIONS`; any name if `endpoint` is given."""
     bucket: str
     endpoint: str | None = None
-    """URL or `host[:port]` to speak to instead of the region's own host."""
+    """URL or `host[:port]` to use instead of the region's own host."""
     secure: bool = False
     chunk_bytes: int = 10 * MIB
     parts_in_flight: int = 3
@@ -28,10 +28,10 @@ class ScsOptions:
     retry: RetryOptions = field(default_factory=RetryOptions)
 
     def as_s3(self) -> S3Options:
-        """Return the same as the S3 adapter takes it.
+        """Return these options in the form of the S3 adapter.
 
         Raises:
-            ValueError: the region is unknown, or another value is of no use.
+            ValueError: the region is unknown, or another value is invalid.
         """
         return S3Options(
             bucket=self.bucket.lower(),
@@ -54,7 +54,7 @@ class ScsBlobStorage(S3BlobStorage):
     """Objects in one SCS bucket.
 
     Raises:
-        ValueError: the region is unknown; the message lists those that are.
+        ValueError: the region is unknown; the message lists the known ones.
     """
 
     name = "scs"
