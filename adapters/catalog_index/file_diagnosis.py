@@ -1,4 +1,4 @@
-"""What goes wrong with a catalog in one file: a folder in its place, no rights, a mount that others replace."""
+"""Diagnosis of common problems with a catalog in one file: a folder in its place, missing permissions, a mount."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _MOUNT_POINT_FIELD: Final = 4
 
 
 def diagnose_file(path: Path, *, mounts: Path = _MOUNTS) -> Sequence[Diagnosis]:
-    """Look at the file without changing it, and at the kernel's list of mounts. Blocks for a few system calls."""
+    """Diagnose the file, without changing it, and its mount. Blocks for a few system calls."""
     check = "catalog file: read and write"
     if path.is_dir():
         return [
@@ -50,6 +50,6 @@ def _is_mounted_alone(path: Path, mounts: Path) -> bool:
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        # Not Linux: then nothing is mounted on files either.
+        # Not Linux: then no file is a mount point either.
         return False
     return str(path.resolve()) in {line.split(" ")[_MOUNT_POINT_FIELD] for line in lines if line.count(" ") > 4}  # noqa: PLR2004 - as many as the field needs

@@ -1,10 +1,10 @@
-"""Reads the address of a MySQL server as the seed project wrote it: a DSN of Go's go-sql-driver/mysql.
+"""Parser of MySQL addresses in the seed project's format: a DSN of Go's go-sql-driver/mysql.
 
     [user[:password]@][network[(address)]]/database[?name=value&…]
 
-The last `/` ends the address and the last `@` before it the password, so a password may hold both, and
-`:` too. Values of parameters and the database are percent-encoded (`loc=Asia%2FShanghai`). No message
-here repeats a part of the DSN: where it is broken, nobody knows which part is the password.
+The last `/` ends the address, and the last `@` before it ends the password, so a password may contain both, and `:`
+too. Parameter values and the database are percent-encoded (`loc=Asia%2FShanghai`). No error message repeats a part of
+the DSN: in an invalid DSN, any part may be the password.
 """
 
 import difflib
@@ -45,7 +45,7 @@ _WITHOUT_EFFECT: Final = frozenset(
         "timeTruncate",
     }
 )
-"""Parameters of the Go driver that say nothing about names in ASCII and whole numbers."""
+"""Parameters of the Go driver that have no effect on ASCII names and whole numbers."""
 _TIMEOUTS: Final = frozenset({"timeout", "readTimeout", "writeTimeout"})
 _KNOWN: Final = sorted(_WITHOUT_EFFECT | _TIMEOUTS | {"tls"})
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
@@ -53,11 +53,11 @@ _UNIT_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.
 
 
 class DsnInvalidError(ValueError):
-    """The DSN cannot be read; the message says what is wrong and never repeats it."""
+    """The DSN is invalid; the message gives the reason and never quotes the DSN."""
 
 
 class TlsMode(Enum):
-    """What `tls=` asks for."""
+    """Values of the `tls` parameter."""
 
     OFF = "false"
     REQUIRED = "true"
@@ -78,7 +78,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MySqlAddress:
-    """Where a MySQL server is and how to log in; its repr tells neither user nor password."""
+    """Address and credentials of a MySQL server; the repr shows neither user nor password."""
 
     database: str = field(repr=False)
     user: str = field(default="", repr=False)
@@ -86,27 +86,27 @@ class MySqlAddress:
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     socket: str | None = None
-    """The path of a Unix socket, which then stands in for host and port."""
+    """The path of a Unix socket, which replaces host and port."""
     tls: TlsMode = TlsMode.OFF
     connect_seconds: float = DEFAULT_CONNECT_SECONDS
     statement_seconds: float = DEFAULT_STATEMENT_SECONDS
-    """How long one statement may take: the time to write and to read together."""
+    """The time limit of one statement, for writing and reading together."""
     warnings: tuple[str, ...] = ()
-    """What the DSN says in vain, one sentence each, without values."""
+    """Warnings about parameters without effect, one sentence each, without values."""
 
     @property
     def place(self) -> str:
-        """Host and port, or the socket: what an error may tell."""
+        """Host and port, or the socket, for error messages."""
         if self.socket is not None:
             return self.socket
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def parse_go_dsn(text: str) -> MySqlAddress:
-    """Read a DSN.
+    """Parse a DSN.
 
     Raises:
-        DsnInvalidError: it breaks the form, or asks for what is not offered.
+        DsnInvalidError: the DSN is malformed, or requests an unsupported feature.
     """
     left, slash, right = text.strip().rpartition("/")
     if not slash:
@@ -166,12 +166,12 @@ def _parse_tls(value: str) -> TlsMode:
     try:
         return TlsMode(lowered)
     except ValueError:
-        # The Go driver also takes names of settings registered in Go; to ignore one would switch TLS off.
+        # The Go driver also accepts names of configurations registered in Go; ignoring one would switch TLS off.
         raise DsnInvalidError("the DSN's tls must be true, false, skip-verify or preferred") from None
 
 
 def _parse_duration(parameters: dict[str, str], name: str) -> float:
-    """Read Go's notation (`1m30s`, `500ms`, `0`) as seconds; a missing one is 0."""
+    """Return a duration in Go's notation (`1m30s`, `500ms`, `0`) in seconds; 0 if the parameter is missing."""
     text = parameters.get(name, "0")
     parts = _DURATION_PART.findall(text)
     if text != "0" and (not parts or "".join(number + unit for number, unit in parts) != text):

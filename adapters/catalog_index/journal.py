@@ -1,4 +1,4 @@
-"""What several indexes need to replace their whole set while it goes on changing."""
+"""Concurrent changes during a replacement of all names, shared by several indexes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,16 +7,16 @@ from core.names import RepositoryName
 
 
 class ChangeJournal:
-    """Remembers the changes that are made while a replacement reads its names; belongs to one event loop.
+    """Records the changes that are made while a replacement reads its names; belongs to one event loop.
 
-    Such a change is newer than what the replacement read, so it wins.
+    Such a change is newer than the names that the replacement reads, so it takes precedence.
     """
 
     def __init__(self) -> None:
         self._open: list[dict[str, bool]] = []
 
     def note(self, name: RepositoryName, *, present: bool) -> None:
-        """Tell every replacement under way that `name` was added or removed; call it before doing so."""
+        """Record in every running replacement that `name` is added or removed; call this before the change."""
         for changes in self._open:
             changes[name] = present
 
@@ -28,5 +28,5 @@ class ChangeJournal:
         try:
             yield changes
         finally:
-            # By identity: two replacements may have noted the same changes.
+            # By identity: two replacements may have recorded equal changes.
             self._open = [other for other in self._open if other is not changes]

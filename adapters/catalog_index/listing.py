@@ -1,4 +1,4 @@
-"""No index at all: the repositories are what storage lists, page by page."""
+"""Catalog without an index: repositories are listed from storage, page by page."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
@@ -16,11 +16,11 @@ from core.ports.catalog_index import CatalogIndex
 
 
 class ListingCatalogIndex(CatalogIndex):
-    """Reads each page from storage; one per process, holds nothing, lives as long as the storage it is given.
+    """Reads each page from storage; one per process, without any state; lives as long as its storage.
 
-    A repository is listed as soon as it holds anything, an unfinished upload included: to tell those without
-    a manifest apart would cost a request each (docs/adr/0003). A page costs what `BlobStorage.list_marked`
-    does: about one request per 1,000 repositories on object stores.
+    A repository is listed as soon as it contains anything, including an unfinished upload: filtering those without a
+    manifest would cost a request each (docs/adr/0003). A page costs as much as `BlobStorage.list_marked`: about one
+    request per 1,000 repositories on object stores.
     """
 
     name = "listing"
@@ -74,15 +74,15 @@ class ListingCatalogIndex(CatalogIndex):
 
 @lru_cache(maxsize=16_384)
 def _as_name(path: str) -> RepositoryName | None:
-    # Remembered, for checking the same names again and again is a tenth of what a listing costs.
+    # Cached, because validating the same names again for each listing takes a tenth of its time.
     try:
         return RepositoryName(path)
     except NameInvalidError:
-        # Somebody else's folder: no request could ever name it.
+        # A folder of another program: no request could use this name.
         return None
 
 
 async def _close(iterator: AsyncIterator[str]) -> None:
-    # A page ends in the middle of the listing; the folder or connection behind it is given back now.
+    # A page ends in the middle of the listing; release the folder or connection of the listing at once.
     if isinstance(iterator, AsyncGenerator):
         await iterator.aclose()

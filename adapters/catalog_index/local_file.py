@@ -1,4 +1,4 @@
-"""The catalog in a text file, `SEARCH_BACKEND=LOCAL`: the same file that the seed project wrote."""
+"""The catalog in a text file, `SEARCH_BACKEND=LOCAL`, in the same format as the seed project's."""
 
 import asyncio
 import errno
@@ -25,7 +25,7 @@ from core.ports.catalog_index import CatalogIndex
 _LOGGER: Final = logging.getLogger(__name__)
 
 DEFAULT_PATH: Final = Path("/opt/registry/repositories")
-"""Where the seed project kept it."""
+"""The seed project's path."""
 
 T = TypeVar("T")
 
@@ -41,16 +41,16 @@ _REMEDIES: Final = {
 
 
 class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
-    """One name a line in one file, shared by the processes of a machine; one per process, opened once.
+    """Names in one file, one a line, shared by the processes of a machine; one per process, opened once.
 
-    The names are kept in memory, sorted, and read again when the file changed: a page costs a stat and a
-    binary search. Adding a new name costs an fsync, adding a known one a lock; removing and replacing write
-    the file twice. What a crash leaves, and why, tells `name_file`.
+    The names are kept in memory, sorted, and read again when the file has changed: a page costs a stat and a binary
+    search. Adding a new name costs an fsync, adding a known one a lock; removing and replacing write the file twice.
+    `name_file` describes the states that a crash can leave.
 
-    A file that cannot be used does not stop the start; every call then says what is wrong and what to do.
+    An unusable file does not prevent the start; instead every call raises an error with the reason and the remedy.
 
     Args:
-        path: the file; opening and `replace_all` make it, and say so, when only it is missing.
+        path: the file. Opening and `replace_all` create it, and log that, if its folder exists.
         lock_seconds_max: how long to wait for another process in the middle of a change.
     """
 
@@ -64,12 +64,12 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
 
     @override
     async def __aenter__(self) -> Self:
-        # One thread: the file's operations take turns anyway, and must not use up the threads of others.
+        # One thread: the file's operations run one after another anyway, and must not occupy other threads.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="catalog-file")
         try:
             await self._make()
         except StorageUnavailableError as error:
-            # The next call says it again, to somebody who can tell what it means for the catalog.
+            # The next call reports the error again, to a caller that knows the consequences for the catalog.
             _LOGGER.debug("catalog index: %s", error, extra={"index": self.name})
         except BaseException:
             self._thread.shutdown(wait=False)
@@ -112,9 +112,9 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
             wanted = {name async for name in names}
 
             def renew(present: Sequence[str]) -> Iterable[str]:
-                # What other processes added meanwhile is in the file now and was not before.
+                # Names that other processes added in between are in the file now and were not before.
                 kept = wanted.union(name for name in present if name not in before)
-                # A copy, because the event loop may note a change while this thread looks.
+                # A copy, because the event loop may record a change while this thread reads.
                 latest = changes.copy()
                 added = {name for name, is_present in latest.items() if is_present}
                 return (kept | added) - (latest.keys() - added)

@@ -1,4 +1,4 @@
-"""The catalog in memory: for tests, for the in-memory storage, and as the yardstick of the contract suite."""
+"""The catalog in memory: for tests, for the in-memory storage, and as the reference of the contract suite."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterable
@@ -12,9 +12,9 @@ from core.ports.catalog_index import CatalogIndex
 
 
 class InMemoryCatalogIndex(CatalogIndex):
-    """A sorted list of names; belongs to one event loop, forgets everything with the process.
+    """A sorted list of names; belongs to one event loop; not persistent.
 
-    A page costs a binary search, a change also the shift of the list's tail.
+    A page costs a binary search; a change also shifts the rest of the list.
     """
 
     name = "inmemory"

@@ -1,17 +1,17 @@
-"""The text file of repository names: one a line, each line ended by a newline, changed in place under a lock.
+"""Text file of repository names: one a line, each line ended by a newline, changed in place under a lock.
 
-The file is usually one file mounted from the host, where a rename fails and the folder cannot be written. So
-the file is its own journal: a new set is first appended behind the old one as
+The file is often a single file mounted from the host, so that a rename fails and the folder is not writable. So the
+file is its own journal: a new set is first appended after the old one as
 
     #replacement <length> <sha256 of the set>
     <the set, one name a line>
 
-and counts from the moment it is all there; only then does it overwrite the old set and is the rest cut off.
-A process killed in between leaves either the old set or the new one, never a mixture. A last line without a
-newline is half a line: it was never acknowledged, may be the head of a longer name, and is dropped. So are
-lines that are not names (comments of people who edit the file) and repetitions.
+and is valid as soon as it is complete; only then does it overwrite the old set, and the rest is truncated. A process
+killed in between leaves either the old set or the new one, never a mixture. A last line without a newline is
+incomplete: it was never acknowledged, may be the beginning of a longer name, and is ignored. Lines that are not names
+(such as comments) and duplicates are ignored too.
 
-Everything here blocks; `local_file` runs it in a thread.
+All functions block; `local_file` runs them in a thread.
 """
 
 import fcntl
@@ -35,13 +35,12 @@ _TICKS_MAX: Final = 1000
 
 
 class NameFile:
-    """The file, and in memory the sorted names it held when last seen; used by one thread at a time.
+    """The file, and a sorted copy of its names in memory; used by one thread at a time.
 
-    Several processes may use the same file: changes are made under an exclusive `flock`, reads under a
-    shared one.
+    Several processes may use the same file: changes hold an exclusive `flock`, reads a shared one.
 
     Args:
-        path: the file, which `create` makes when it is missing.
+        path: the file, which `create` creates when it is missing.
         lock_seconds_max: how long to wait for another process that holds the lock.
     """
 
@@ -54,10 +53,10 @@ class NameFile:
         self._is_clean = True
 
     def create(self) -> bool:
-        """Make sure that the file is there and can be written; return whether it had to be made.
+        """Ensure that the file exists and is writable; return whether it was created.
 
         Raises:
-            OSError: it cannot.
+            OSError: the file cannot be created or opened for writing.
         """
         is_missing = not self._path.exists()
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -65,10 +64,10 @@ class NameFile:
         return is_missing
 
     def names(self) -> Sequence[str]:
-        """Return the names, sorted; the file is read only when it changed.
+        """Return the names, sorted; the file is read only when it has changed.
 
         Raises:
-            OSError: it cannot be read, or not be written: then it misses names, and is no answer.
+            OSError: the file cannot be read, or is not writable: then names may be missing in it.
         """
         with self._opened(os.O_RDWR) as descriptor:
             if _signature(os.fstat(descriptor)) != self._seen:
@@ -77,21 +76,21 @@ class NameFile:
         return self._names
 
     def add(self, name: str) -> None:
-        """Append a name, durable when this returns, unless the file has it."""
+        """Append a name, durable when this returns, unless the file already has it."""
         with self._locked(os.O_RDWR | os.O_APPEND) as descriptor:
             self._refresh(descriptor)
             position = bisect_left(self._names, name)
             if self._names[position : position + 1] == [name]:
                 return
             if not self._is_clean:
-                # What was left by a crash must not swallow the line that comes now.
+                # The leftovers of a crash must not be joined with the new line.
                 self._rewrite(self._names)
             self._append(descriptor, f"{name}\n".encode())
             self._names.insert(position, name)
             self._seen = _signature(os.fstat(descriptor))
 
     def replace(self, renew: Callable[[Sequence[str]], Iterable[str]]) -> None:
-        """Exchange the set for what `renew` makes of the present one, under the lock; writes it all twice."""
+        """Replace the names by the result of `renew` for the present ones, under the lock; writes all names twice."""
         with self._locked(os.O_RDWR) as descriptor:
             self._refresh(descriptor)
             fresh = sorted(set(renew(self._names)))
@@ -110,7 +109,7 @@ class NameFile:
         try:
             yield descriptor
         finally:
-            # Closing gives the lock back.
+            # Closing releases the lock.
             os.close(descriptor)
 
     def _lock(self, descriptor: int, operation: int) -> None:
@@ -144,13 +143,13 @@ class NameFile:
             _write_all(descriptor, line)
             os.fsync(descriptor)
         except OSError:
-            # A full disk took half of the line.
+            # A full disk may have stored part of the line.
             os.ftruncate(descriptor, size)
             raise
 
     def _rewrite(self, names: Sequence[str]) -> None:
         content = "".join(f"{name}\n" for name in names).encode()
-        # A descriptor of its own, because one that appends cannot overwrite; the caller's holds the lock.
+        # A second descriptor, because one opened with O_APPEND cannot overwrite; the caller's holds the lock.
         descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         try:
             before = os.fstat(descriptor).st_mtime_ns
@@ -168,9 +167,9 @@ class NameFile:
             os.close(descriptor)
 
     def _write_replacement(self, descriptor: int, content: bytes) -> None:
-        # Half a line would be whole, and a name, with a newline behind it.
+        # An incomplete last line would become a name when a newline follows it.
         os.ftruncate(descriptor, self._whole_bytes)
-        # Blank lines keep the copy out of the way of what will be written in front of it.
+        # Blank lines place the copy beyond the area that is overwritten next.
         gap = b"\n" * max(1, len(content) - self._whole_bytes)
         digest = hashlib.sha256(content).hexdigest()
         try:
@@ -183,11 +182,11 @@ class NameFile:
 
 
 def _counted(data: bytes) -> bytes:
-    """Return what counts of a file: all behind its last complete replacement, else all before the first."""
+    """Return the valid part of a file: all after its last complete replacement, else all before the first one."""
     for marker in reversed(list(_REPLACEMENT.finditer(data))):
         content = data[marker.end() : marker.end() + int(marker[1])]
         if hashlib.sha256(content).hexdigest().encode() == marker[2]:
-            # Lines behind it were appended by a process that knows no locks.
+            # Lines after it were appended by a process that uses no locks.
             return data[marker.end() :]
         data = data[: marker.start()]
     return data
@@ -206,10 +205,10 @@ def _signature(stat: os.stat_result) -> tuple[int, ...]:
 
 
 def _truncate_visibly(descriptor: int, size: int, before: int) -> None:
-    """Cut the file so that its time of change moves on from `before`.
+    """Truncate the file so that its modification time differs from `before`.
 
-    File systems stamp by a tick of some milliseconds. Two sets of the same length within one tick would look
-    the same to other processes, whose names would then stay stale.
+    File systems record times in ticks of some milliseconds. Two sets of the same length within one tick would look the
+    same to other processes, whose names would then stay stale.
     """
     for _ in range(_TICKS_MAX):
         os.ftruncate(descriptor, size)

@@ -1,7 +1,7 @@
-"""Connections to the server: bounded, reused, replaced when they died, and quiet while the server is away.
+"""Connections to the server: bounded, reused, replaced when dead, and retried rarely while the server is down.
 
-The one place that turns MySQL's errors into the port's. What the server says of an error is not passed on: it
-repeats user names, values and hosts.
+This is the one place that translates MySQL's errors to the port's. The server's error messages are not passed on,
+because they contain user names, values and hosts.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 _FAILURES: Final = (pymysql.err.MySQLError, OSError)
 _STALE: Final = frozenset({0, 1053, 1927, 2006, 2013, 2055, 4031})
-"""The connection is dead: shut down, killed, gone away, lost, timed out for being idle."""
+"""Errors of a dead connection: shut down, killed, gone away, lost, or timed out when idle."""
 _CONFLICT: Final = frozenset({1020, 1205, 1213})
-"""Another transaction was in the way: changed row, lock wait timeout, deadlock."""
+"""Errors of a conflict with another transaction: changed row, lock wait timeout, deadlock."""
 _RETRY_DELAYS: Final = (0.0, 0.05, 0.2, 0.5)
 _GOODBYE_SECONDS: Final = 1.0
-"""How long a server may take to end its side of an encrypted connection; then the connection is cut off."""
+"""How long a server may take to close its side of a TLS connection, before the connection is aborted."""
 TABLE_MISSING: Final = 1146
 RIGHTS_MISSING: Final = frozenset({1044, 1142, 1143, 1227})
 _TEXTS: Final = {
@@ -47,34 +47,34 @@ def error_code(error: BaseException) -> int:
 
 
 class Session:
-    """A connection while it is lent: statements have a time limit, and values travel only as parameters."""
+    """A borrowed connection: statements have a time limit, and values are passed only as parameters."""
 
     def __init__(self, connection: Any, *, statement_seconds: float) -> None:
         self._connection = connection
         self._statement_seconds = statement_seconds
 
     async def rows(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement and return its rows, which are few: pages and batches."""
+        """Run one statement and return its rows; meant for few rows, such as pages and batches."""
         async with asyncio.timeout(self._statement_seconds), self._connection.cursor() as cursor:
             await cursor.execute(statement, tuple(values))
             return list(await cursor.fetchall())
 
     async def run(self, statement: str, values: Sequence[object] = ()) -> None:
-        """Run one statement that has no rows."""
+        """Run one statement that returns no rows."""
         await self.rows(statement, values)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """Make the block's statements one; when it fails, the connection is closed, which rolls back."""
+        """Run the block's statements in one transaction; if the block fails, closing the connection rolls back."""
         await self._connection.begin()
         yield
         await self._connection.commit()
 
 
 class _Gate:
-    """While the server is away, lets one caller at a time, and not too often, find out whether it is back.
+    """While the server is down, lets one caller at a time, at a limited rate, try to connect.
 
-    The others fail at once: a push does not wait for the connection timeout of a catalog.
+    All other callers fail at once: a push does not wait for the catalog's connection timeout.
     """
 
     def __init__(self, retry_seconds: float) -> None:
@@ -104,8 +104,8 @@ class _Gate:
 class Connections:
     """A bounded set of connections; one per index, belongs to one event loop.
 
-    aiomysql's own pool is not used: it connects while it holds the lock that giving back needs, so that one
-    unreachable address stops everybody, and it lends connections without noticing that the server restarted.
+    This replaces aiomysql's own pool, which connects while it holds the lock that releasing needs, so that one
+    unreachable address blocks all callers, and which lends connections without noticing a restart of the server.
     """
 
     def __init__(self, address: MySqlAddress, *, size: int, retry_seconds: float) -> None:
@@ -117,13 +117,12 @@ class Connections:
         self._tls = _tls_context(address.tls)
 
     async def work(self, do: Callable[[Session], Awaitable[T]]) -> T:
-        """Run `do` on a connection, again if the connection proves dead or another transaction is in the way.
+        """Run `do` on a connection; repeat if the connection is dead or another transaction conflicts.
 
         So `do` must be safe to repeat. A connection on which anything failed is never used again.
 
         Raises:
-            StorageUnavailableError: the server is away or refuses; the text tells host and port and no
-            secret.
+            StorageUnavailableError: the server is down or refuses; the message contains host and port but no secret.
         """
         for delay in _RETRY_DELAYS:
             try:
@@ -132,13 +131,13 @@ class Connections:
             except _FAILURES as error:
                 if error_code(error) not in _STALE | _CONFLICT:
                     raise self._translate(error) from None
-            # The others were opened to the same server and are as dead.
+            # The idle connections lead to the same server and are probably dead too.
             self._drop_idle()
             await asyncio.sleep(delay)
         raise StorageUnavailableError(f"MySQL at {self._address.place} keeps breaking off")
 
     async def aclose(self) -> None:
-        """End the connections that are not lent, and wait until they are closed; a lent one ends when it comes back."""
+        """Close the idle connections and wait until they are closed; a borrowed one is closed when it is returned."""
         self._is_closed = True
         while self._idle:
             await _leave(self._idle.pop())
@@ -153,7 +152,7 @@ class Connections:
                 yield Session(connection, statement_seconds=self._address.statement_seconds)
                 is_sound = True
             finally:
-                # Also when cancelled: half an answer may be waiting in the socket.
+                # This includes a cancellation: part of an answer may be waiting in the socket.
                 if not is_sound:
                     _cut_off(connection, writer)
                 elif self._is_closed:
@@ -176,7 +175,7 @@ class Connections:
             port=address.port,
             unix_socket=address.socket,
             user=address.user,
-            # aiomysql sends it in Latin-1; the server, and Go's driver, mean UTF-8.
+            # aiomysql encodes the password in Latin-1; the server, like Go's driver, expects UTF-8.
             password=address.password.reveal().encode().decode("latin-1"),
             db=address.database,
             charset="utf8mb4",
@@ -196,7 +195,7 @@ class Connections:
     async def _require_tls(self, connection: Any) -> None:
         if self._address.tls not in {TlsMode.REQUIRED, TlsMode.UNVERIFIED}:
             return
-        # aiomysql goes on in plain text, silently, when the server does not offer TLS.
+        # aiomysql silently continues in plain text if the server does not offer TLS.
         session = Session(connection, statement_seconds=self._address.statement_seconds)
         rows = await session.rows("SHOW SESSION STATUS LIKE 'Ssl_version'")
         if not rows or not rows[0][1]:
@@ -219,7 +218,7 @@ class Connections:
 
 
 class MySqlError(StorageUnavailableError):
-    """The server failed or refused, with MySQL's number of the error."""
+    """The server failed or refused; carries MySQL's error number."""
 
     def __init__(self, message: str, *, code: int) -> None:
         super().__init__(message)
@@ -227,25 +226,25 @@ class MySqlError(StorageUnavailableError):
 
 
 async def _leave(connection: Any) -> None:
-    """Say goodbye, and wait until the connection is closed: with TLS, that takes an answer of the server."""
+    """Close a connection cleanly and wait until it is closed, which with TLS requires an answer of the server."""
     writer = _writer(connection)
     try:
         async with asyncio.timeout(_GOODBYE_SECONDS):
             await connection.ensure_closed()
             await writer.wait_closed()
     except OSError:
-        # The server went first, or does not answer.
+        # The server has already closed the connection, or does not answer.
         _cut_off(connection, writer)
 
 
 def _cut_off(connection: Any, writer: asyncio.StreamWriter) -> None:
-    """Close a connection at once, also where the server does not answer."""
+    """Close a connection at once, even if the server does not answer."""
     connection.close()
     writer.transport.abort()
 
 
 def _writer(connection: Any) -> asyncio.StreamWriter:
-    # aiomysql offers no way to wait for the end of a connection, and forgets the writer of one that it closed itself.
+    # aiomysql cannot wait until a connection is closed, and drops the writer of a connection that it closes itself.
     writer: asyncio.StreamWriter = connection._writer  # noqa: SLF001
     return writer
 

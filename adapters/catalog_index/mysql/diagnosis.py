@@ -1,4 +1,4 @@
-"""What goes wrong with MySQL: rights that the user lacks, each found out by using it and taking it back."""
+"""Diagnosis of missing MySQL rights: each right is exercised and the change rolled back."""
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from core.diagnosis import Diagnosis, Verdict
 from core.errors import StorageUnavailableError
 
 _SCRATCH: Final = "registry-doctor/rights"
-"""No push has this name before the transaction that holds it is rolled back."""
+"""No push creates this name before the transaction is rolled back."""
 _NARROW_WIDTH: Final = 255
 _CHANGES: Final = {
     "INSERT": "INSERT INTO repositories (name, createTime) VALUES (%s, 0)",
@@ -29,7 +29,7 @@ _FIND_ENGINE: Final = (
 
 
 async def diagnose_rights(session: Session) -> Sequence[Diagnosis]:
-    """Use each right on the table once; what is written is rolled back."""
+    """Exercise each right on the table once; all changes are rolled back."""
     found = [await _create(session)]
     found.append(await _try("SELECT", session.run("SELECT name FROM repositories LIMIT 1")))
     for right, statement in _CHANGES.items():
@@ -42,9 +42,10 @@ async def _create(session: Session) -> Diagnosis:
         await ensure_table(session)
     except StorageUnavailableError as error:
         return Diagnosis(check="mysql: CREATE", verdict=Verdict.FAILURE, detail=str(error), remedy=_grant("CREATE"))
-    # A table that is there says nothing of the right; this statement needs it, and then changes nothing.
+    # An existing table does not prove the right; this statement requires the right and has no effect on an existing
+    # table.
     diagnosis = await _try("CREATE", session.run(create_statement(_NARROW_WIDTH)))
-    # It is needed once, and that once was.
+    # The right is needed only to create the table, which exists.
     return replace(diagnosis, verdict=Verdict.WARNING) if diagnosis.verdict is Verdict.FAILURE else diagnosis
 
 

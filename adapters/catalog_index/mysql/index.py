@@ -1,4 +1,4 @@
-"""The adapter: the port's methods in SQL."""
+"""The MySQL adapter: the port's methods in SQL."""
 
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
@@ -30,16 +30,16 @@ T = TypeVar("T")
 class MySqlCatalogIndex(CatalogIndex, Diagnosable):
     """The table `repositories`; one per process, opened as a context, shared by any number of replicas.
 
-    Nothing is asked of the server before the first call, so one that is away does not stop the start, and the
-    index heals by itself, table and all, when it is back. A page costs one statement on our own table
-    and about two on the seed's, whatever the number of rows; a change one; a rebuild reads all rows and
-    writes the difference.
+    The first call makes the first connection, so a server that is down does not prevent the start. The index recovers
+    by itself, including a missing table, when the server is back. A page costs one statement on this registry's own
+    table and about two on the seed's, for any number of rows; a change costs one; a rebuild reads all rows and writes
+    the difference.
 
     Args:
-        address: where the server is and how to log in.
-        now: tells the time, UTC-aware; `createTime` comes from it.
-        connections_max: how many connections are open at once.
-        retry_seconds: how often a server that is away is asked; meanwhile calls fail at once.
+        address: address and credentials of the server.
+        now: returns the current time, UTC-aware; used for `createTime`.
+        connections_max: the most open connections.
+        retry_seconds: the interval between connection attempts while the server is down; other calls fail at once.
     """
 
     name = "mysql"
@@ -76,7 +76,7 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
         now = self._unix_seconds()
 
         async def write(session: Session, _: NameOrder) -> None:
-            # The name too: where case does not count, the row may be another program's `Foo`.
+            # Update the name too: in a case-insensitive table, the row may be another program's `Foo`.
             await session.run(
                 "INSERT INTO repositories (name, createTime) VALUES (%s, %s)"
                 " ON DUPLICATE KEY UPDATE name = %s, createTime = %s",
@@ -152,7 +152,7 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
             return await self._connections.work(prepared)
         except MySqlError as error:
             if error.code == TABLE_MISSING:
-                # Somebody dropped it: made anew by the next call.
+                # Another program dropped the table; the next call creates it.
                 self._order = None
                 raise CatalogLostError(str(error)) from None
             raise

@@ -1,4 +1,4 @@
-"""Reads names from the table by code point, in the way that its key's order calls for."""
+"""Reads names from the table by code point, with a strategy that depends on the key's order."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -9,16 +9,17 @@ from adapters.catalog_index.mysql.schema import NameOrder
 from core.errors import NameInvalidError
 from core.names import RepositoryName
 
-# Rows of other programs may hold anything; only characters of names are sorted as `paging` reckons with.
+# Rows of other programs may hold any text; `paging` is correct for the characters of names only.
 _LEGAL: Final = "CONVERT(name USING utf8mb4) COLLATE utf8mb4_bin REGEXP '^[-./0-9_a-z]+$'"
 _BY_BYTES: Final = "CONVERT(name USING utf8mb4) COLLATE utf8mb4_bin"
 
 Reader = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the first so many texts greater than one, by code point, illegal ones included."""
+"""Returns the first texts greater than a given one, at most the given number, by code point, including invalid names.
+"""
 
 
 async def read_names(session: Session, order: NameOrder, *, after: str, count: int) -> list[RepositoryName]:
-    """Return the first `count` names greater than `after`, a text of legal characters, by code point."""
+    """Return the first `count` names greater than `after`, a text of valid characters, by code point."""
     read = _READERS[order](session)
     found: list[RepositoryName] = []
     while len(found) < count:

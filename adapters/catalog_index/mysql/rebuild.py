@@ -1,12 +1,11 @@
-"""Exchanges the whole set of names in one short transaction.
+"""Replacement of all names in one short transaction.
 
-Only the difference is written: rows that the new set lacks are deleted, names that the table lacks are
-inserted, all others are not touched and keep their createTime. What changes meanwhile is told by the rows
-themselves: a row is deleted only if its createTime is still the one from before the new names were
-gathered, so a push by whatever replica, which sets createTime anew or adds a row, is never undone. Locks
-are held on the difference alone, which after the first start is next to nothing, and in ascending order,
-so that two rebuilds at once queue up rather than block each other; where they still do, the whole is done
-again.
+Only the difference is written: rows that are not in the new set are deleted, names that are not in the table are
+inserted; all other rows are untouched and keep their createTime. Concurrent changes are detected by createTime: a row
+is deleted only if its createTime is the same as before the new names were gathered. So a push by any replica, which
+updates createTime or adds a row, is never undone. Only the difference is locked, which is small except at the first
+start, and in ascending order, so that two concurrent rebuilds queue up instead of deadlocking; if they still conflict,
+the transaction is repeated.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ _WRITE_ROWS: Final = 500
 
 
 async def read_rows(session: Session) -> dict[str, int]:
-    """Return every row, createTime by name, foreign ones included; in pieces, so that nothing is locked."""
+    """Return createTime by name for every row, including foreign ones; reads in batches, so nothing is locked."""
     found: dict[str, int] = {}
     after = ""
     while True:
@@ -38,19 +37,19 @@ async def read_rows(session: Session) -> dict[str, int]:
 async def write_difference(
     session: Session, *, before: Mapping[str, int], wanted: AbstractSet[str], keep: AbstractSet[str], now: int
 ) -> None:
-    """Delete and insert, in one transaction, what makes the set `wanted`.
+    """Delete and insert rows in one transaction, so that the table holds `wanted`.
 
     Args:
-        session: where to write.
+        session: the connection to use.
         before: the rows as they were before `wanted` was gathered.
         wanted: all names of the new set.
-        keep: names that are not to be deleted, although they are not wanted.
+        keep: names that must not be deleted, although they are not wanted.
         now: createTime of inserted rows, in unix seconds.
     """
     gone = sorted(before.keys() - wanted - keep)
     fresh = sorted(wanted - before.keys())
     async with session.transaction():
-        # First, because a foreign row (`FOO/bar`) may have the same key as a name, where case does not count.
+        # Delete first: in a case-insensitive table, a foreign row (`FOO/bar`) may have the same key as a name.
         for names in _batches(gone):
             condition = " OR ".join(["(name = %s AND createTime = %s)"] * len(names))
             values = [value for name in names for value in (name, before[name])]

@@ -1,10 +1,10 @@
-"""The table `repositories`: made when missing, used as it is when there, its order found out.
+"""The table `repositories`: created when missing, used as it is otherwise, and its sort order.
 
     name        VARCHAR(1024)  NOT NULL PRIMARY KEY
     createTime  BIGINT         NOT NULL DEFAULT 0      unix seconds of the last push
 
-The seed project made it in `utf8_general_ci`. Ours is in `ascii_bin`, which every name fits: compared
-byte by byte, and short enough for the key limits of all row formats but the oldest.
+The seed project created the table in `utf8_general_ci`. This registry creates it in `ascii_bin`, which can store every
+name, compares byte by byte, and stays within the key limits of all row formats but the oldest.
 """
 
 from enum import Enum
@@ -18,7 +18,7 @@ from core.errors import StorageUnavailableError
 _KEY_TOO_LONG: Final = frozenset({1071, 1709})
 _WIDTH: Final = 1024
 _NARROW_WIDTH: Final = 255
-"""For MySQL 5.5 and 5.6, which take keys of 767 bytes; no name is longer."""
+"""For MySQL 5.5 and 5.6, which limit keys to 767 bytes; no name is longer."""
 _FIND_COLLATION: Final = (
     "SELECT COALESCE(collation_name, 'binary') FROM information_schema.columns"
     " WHERE table_schema = DATABASE() AND table_name = 'repositories' AND column_name = 'name'"
@@ -35,21 +35,21 @@ _GENERAL: Final = frozenset(
 
 
 class NameOrder(Enum):
-    """How the primary key sorts the characters of names."""
+    """The order in which the primary key sorts the characters of names."""
 
     BYTES = "bytes"
-    """By code point, as the port wants it."""
+    """By code point, as the port requires."""
     UNDERSCORE_LAST = "underscore last"
-    """As capitals: letters before `_`, all else by code point."""
+    """As if in capitals: letters before `_`, all other characters by code point."""
     UNKNOWN = "unknown"
-    """Some other way (Unicode collations); pages then cost a sort of the whole table."""
+    """Any other order (Unicode collations); each page then sorts the whole table."""
 
 
 async def ensure_table(session: Session) -> NameOrder:
-    """Make the table unless it is there; return how it sorts. Two processes may do so at once.
+    """Create the table unless it exists; return its sort order. Safe for two processes at once.
 
     Raises:
-        StorageUnavailableError: it is missing and the user may not create it; the text has the statement.
+        StorageUnavailableError: the table is missing and the user may not create it; the message has the statement.
     """
     collation = await _find_collation(session)
     if collation is None:
@@ -61,14 +61,14 @@ async def ensure_table(session: Session) -> NameOrder:
 
 
 def order_of(collation: str) -> NameOrder:
-    """Tell how a collation sorts names."""
+    """Return the order in which a collation sorts names."""
     if collation == "binary" or collation.endswith("_bin"):
         return NameOrder.BYTES
     return NameOrder.UNDERSCORE_LAST if collation in _GENERAL else NameOrder.UNKNOWN
 
 
 def create_statement(width: int) -> str:
-    """Return the statement that makes the table."""
+    """Return the statement that creates the table."""
     return (
         "CREATE TABLE IF NOT EXISTS repositories"
         f" (name VARCHAR({width:d}) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,"
