@@ -1,4 +1,4 @@
-"""Leaving a server alone that does not answer."""
+"""Circuit breaker for a server that does not answer."""
 
 from collections.abc import Callable
 from typing import Final
@@ -8,10 +8,10 @@ PAUSE_SECONDS: Final = 5.0
 
 
 class CircuitBreaker:
-    """Says whether a server is worth asking: not for a while after some failures in a row, then by one at a time.
+    """Decides whether to send requests to a server: after some consecutive failures, only one per pause.
 
     Args:
-        clock: monotonic seconds.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -21,11 +21,11 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether the server counts as away."""
+        """Whether the server is considered down."""
         return self._failures >= FAILURES_MAX
 
     def allows(self) -> bool:
-        """Whether to ask now; where the server counts as away, one in `PAUSE_SECONDS` may find out."""
+        """Whether to send a request now; if the server is considered down, one request per `PAUSE_SECONDS`."""
         if not self.is_open:
             return True
         now = self._clock()
@@ -35,10 +35,10 @@ class CircuitBreaker:
         return True
 
     def succeed(self) -> None:
-        """Take in that the server answered."""
+        """Record that the server answered."""
         self._failures = 0
 
     def fail(self) -> None:
-        """Take in that it did not."""
+        """Record that the server did not answer."""
         self._failures += 1
         self._asks_again_at = self._clock() + PAUSE_SECONDS

@@ -11,17 +11,17 @@ from core.ports.descriptor_cache import DescriptorCache
 
 
 class CacheObserver(Protocol):
-    """Is told of each look-up."""
+    """Called for each lookup."""
 
     def __call__(self, *, hit: bool) -> None:
-        """Take in whether the cache knew."""
+        """Record whether the lookup was a hit."""
 
 
 class InstrumentedDescriptorCache(DescriptorCache):
-    """Tells whether each look-up in `inner` was a hit.
+    """Reports whether each lookup in `inner` was a hit.
 
     Args:
-        inner: opened and closed with this.
+        inner: opened and closed with this cache.
         observe: called after each `get`.
     """
 

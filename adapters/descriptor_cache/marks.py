@@ -1,4 +1,4 @@
-"""How the processes of one server tell one another what is no longer true: by memory that they share."""
+"""Cache invalidation between the processes of one server, through shared memory."""
 
 import mmap
 import secrets
@@ -12,29 +12,29 @@ _SLOT_BYTES: Final = 8
 
 
 class SharedMarks:
-    """Half a megabyte of random numbers, one for many blobs; made before processes fork, and then seen by all of them.
+    """A table of random numbers (0.5 MB), each shared by many blobs; created before the processes fork.
 
-    Forgetting a blob puts another number into its place, and whatever any process proved before then counts no more.
-    Now and then that hits a blob that shares the place; it costs a look at the storage.
+    Forgetting a blob replaces its number, which invalidates the entries that any process has made before. This
+    sometimes invalidates another blob with the same slot, which costs a lookup in storage.
     """
 
     def __init__(self) -> None:
-        # Anonymous and shared: it lives as long as one of the processes does.
+        # Anonymous shared memory: it exists as long as one of the processes.
         self._numbers = memoryview(mmap.mmap(-1, _SLOTS * _SLOT_BYTES)).cast("Q")
 
     def read(self, name: RepositoryName, digest: Digest) -> tuple[int, int]:
-        """Return the marks of a blob, in this repository and in all."""
+        """Return the marks of a blob: for this repository, and for all repositories."""
         return self._numbers[_slot((name, digest))], self._numbers[_slot(digest)]
 
     def change(self, name: RepositoryName, digest: Digest) -> None:
-        """Make void what was proven of a blob in this repository."""
+        """Invalidate all entries of a blob in this repository."""
         self._numbers[_slot((name, digest))] = secrets.randbits(64)
 
     def change_everywhere(self, digest: Digest) -> None:
-        """Make void what was proven of a blob in any repository."""
+        """Invalidate all entries of a blob in all repositories."""
         self._numbers[_slot(digest)] = secrets.randbits(64)
 
 
 def _slot(key: object) -> int:
-    # Forked processes have one seed of `hash`.
+    # Forked processes share the seed of `hash`.
     return hash(key) % _SLOTS

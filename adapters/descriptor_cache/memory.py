@@ -1,4 +1,4 @@
-"""Descriptors in this process's memory."""
+"""Descriptors in the memory of this process."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from core.ports.descriptor_cache import DescriptorCache
 
 ENTRIES_MAX: Final = 10_000
 TIME_TO_LIVE: Final = timedelta(minutes=5)
-"""Long enough for the blobs of one push, short enough that another replica's delete shows soon."""
+"""Long enough for the blobs of one push, short enough to notice deletions by other replicas soon."""
 
 
 class _Entry(NamedTuple):
@@ -24,13 +24,13 @@ class _Entry(NamedTuple):
 
 
 class InMemoryDescriptorCache(DescriptorCache):
-    """The entries used last, up to `entries_max`, each for at most `time_to_live` after it was put.
+    """The most recently used entries, up to `entries_max`, each for at most `time_to_live` after `put`.
 
     Args:
-        now: tells the time, UTC-aware.
-        marks: shared with the other processes of the server, so that what one forgets the others do not believe.
-        entries_max: how many are kept; each takes about 700 bytes at most.
-        time_to_live: how long one is believed.
+        now: returns the current time, UTC-aware.
+        marks: shared with the other processes of the server, so that forgetting a blob affects all of them.
+        entries_max: the most entries; each takes at most about 700 bytes.
+        time_to_live: the lifetime of an entry.
     """
 
     name = "inmemory"
@@ -90,7 +90,7 @@ class InMemoryDescriptorCache(DescriptorCache):
 
 
 class DisabledDescriptorCache(DescriptorCache):
-    """Remembers nothing: for folders, where asking storage costs microseconds."""
+    """Caches nothing: for folders, where a lookup in storage takes microseconds."""
 
     name = "disabled"
 

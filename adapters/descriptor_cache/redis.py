@@ -1,15 +1,15 @@
-"""Descriptors in Redis, under distribution's keys, so that both may share one.
+"""Descriptors in Redis, under distribution's keys, so that both programs may share one Redis.
 
     repository::<name>::blobs            set of the digests that the repository holds
     repository::<name>::blobs::<digest>  hash: mediatype
     blobs::<digest>                      hash: digest, size, mediatype
 
-Distribution believes that a repository holds a blob where all three say so, and no key ever ends by itself. We add a
-field `proof` to both hashes: a random text that `blobs::<digest>` gets anew whenever it is made anew. So when that one
-key is deleted, each entry that we wrote for the blob is void in every repository, also after the blob has come back in
-one of them. Our hashes end after `TIME_TO_LIVE_SECONDS`.
+Distribution considers a blob present in a repository if all three keys say so, and its keys never expire. This adapter
+adds a field `proof` to both hashes: a random text that is new each time `blobs::<digest>` is created. So deleting that
+one key invalidates this adapter's entries for the blob in all repositories, even after the blob has returned to one of
+them. The adapter's hashes expire after `TIME_TO_LIVE_SECONDS`.
 
-What is found here was proven by somebody at some time, and is a hint: whoever reads it must manage without the blob.
+An entry was correct when it was written, and is only a hint: its reader must handle a missing blob.
 """
 
 import asyncio
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 TIME_TO_LIVE_SECONDS: Final = 3600
-"""How long a deletion that Redis was not told of may go unnoticed; until then a pull spares one storage request."""
+"""The longest time for which a deletion that did not reach Redis may go unnoticed; each hit saves a storage request."""
 OPERATION_SECONDS_MAX: Final = 0.25
-"""A cache that is slower than the storage is none."""
+"""A cache that is slower than the storage is useless."""
 _UNTOLD_MAX: Final = 50_000
 _BATCH: Final = 1_000
 _GATHERING_SECONDS: Final = 0.05
 
 Command = tuple[str | int, ...]
 Forgotten = tuple[RepositoryName | None, Digest]
-"""What is to be forgotten: in one repository, or (None) in all."""
+"""An entry to forget: in one repository, or (None) in all."""
 
 
 def _ignore() -> None:
@@ -54,16 +54,16 @@ def _ignore() -> None:
 
 
 class RedisDescriptorCache(DescriptorCache):
-    """Entries that processes, replicas and distribution share; one per process.
+    """Entries shared by processes, replicas and distribution; one per process.
 
-    A Redis that fails or is slow is a miss, and is left alone for some seconds after a few failures. What could not be
-    forgotten meanwhile is forgotten before anything else is believed.
+    A failing or slow Redis counts as a miss, and after a few failures receives no requests for some seconds. Deletions
+    that could not be sent are sent before any entry is used again.
 
     Args:
-        options: where it is.
-        clock: monotonic seconds.
+        options: address and credentials of Redis.
+        clock: returns monotonic seconds.
         on_error: called for each operation that failed.
-        operation_seconds: how long one may take, a new connection included.
+        operation_seconds: the time limit of one operation, including a new connection.
     """
 
     name = "redis"
@@ -132,10 +132,11 @@ class RedisDescriptorCache(DescriptorCache):
         )
         if replies is None:
             return
-        # Distribution forgets by taking its own fields away: what it left of ours counts for none of the repositories.
+        # Distribution forgets a blob by deleting its own fields; a proof left over from before is then invalid for all
+        # repositories.
         is_left = replies[0] and not replies[2]
         proof = fresh if is_left else replies[-1]
-        # Where the blob is forgotten everywhere in this moment, this proof is void.
+        # If the blob is forgotten everywhere at this moment, this proof is already invalid.
         await self._carry_out(
             [
                 *([("HSET", everywhere, "proof", proof)] if is_left else []),
@@ -152,7 +153,7 @@ class RedisDescriptorCache(DescriptorCache):
 
     @override
     async def forget_everywhere(self, digest: Digest) -> None:
-        # Collection names thousands, one after the other, while requests wait: they are told together.
+        # Garbage collection forgets thousands of blobs, one after the other, while requests wait: send them in batches.
         self._note((None, digest))
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell_soon())
@@ -160,7 +161,7 @@ class RedisDescriptorCache(DescriptorCache):
     def _note(self, forgotten: Forgotten) -> None:
         self._untold[forgotten] = object()
         if len(self._untold) > _UNTOLD_MAX:
-            # By then, whatever was to be forgotten and was ours has ended by itself.
+            # After this time, all entries of this adapter that should have been forgotten have expired.
             self._believes_from = self._clock() + TIME_TO_LIVE_SECONDS
             self._untold.clear()
 
@@ -169,22 +170,22 @@ class RedisDescriptorCache(DescriptorCache):
         await self._tell_untold()
 
     async def _tell_untold(self) -> bool:
-        """Forget what is still to be forgotten; return whether Redis knows of all of it."""
+        """Send the pending deletions; return whether Redis has received all of them."""
         if not self._untold:
             return True
-        # One after the other: a command on its way must not take away what is put after another one was answered.
+        # One batch at a time: a deletion still in flight must not remove an entry that was put after another deletion.
         async with self._turn:
             while batch := list(islice(self._untold.items(), _BATCH)):
                 if await self._carry_out([command for each, _ in batch for command in _forgetting(*each)]) is None:
                     return False
                 for each, mark in batch:
-                    # What was to be forgotten once more meanwhile is still to be told.
+                    # A deletion that was requested again in between is still pending.
                     if self._untold.get(each) is mark:
                         del self._untold[each]
         return True
 
     async def _carry_out(self, commands: Sequence[Command], *, is_whole: bool = True) -> list[Any] | None:
-        """Send some commands together, as one if `is_whole`; return the replies, or None where Redis is away."""
+        """Send some commands together, atomically if `is_whole`; return the replies, or None if Redis is down."""
         if self._client is None or not self._breaker.allows():
             return None
         was_open = self._breaker.is_open
@@ -196,7 +197,7 @@ class RedisDescriptorCache(DescriptorCache):
         except (RedisError, OSError) as error:
             self._breaker.fail()
             self._on_error()
-            # Not the error's text: it may hold what was sent.
+            # The error's text is not logged: it may contain the data sent.
             level = logging.WARNING if self._breaker.is_open and not was_open else logging.DEBUG
             _logger.log(level, "redis fails, and descriptors are looked up in storage: %s", type(error).__name__)
             return None
@@ -207,7 +208,7 @@ class RedisDescriptorCache(DescriptorCache):
 
 
 def _size_told(digest: Digest, is_member: int, everywhere: list[bytes | None], here: list[bytes | None]) -> int | None:
-    """Return the size, where the replies say that the repository holds the blob under its own digest."""
+    """Return the size if the replies show that the repository holds the blob under its own digest, else None."""
     target, size, proof = everywhere
     media_type, own_proof = here
     if not is_member or media_type is None or target != digest.encode() or size is None or not size.isdigit():

@@ -1,4 +1,4 @@
-"""The connection to Redis: what the configuration says, in the words of redis-py."""
+"""The connection to Redis: options from the configuration, translated to redis-py's."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,17 +16,17 @@ _CONNECTIONS_MAX: Final = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisTlsOptions:
-    """TLS towards Redis; files are PEM."""
+    """TLS options for Redis; files are PEM."""
 
     certificate: str | None = None
     key: str | None = None
     root_certificates: str | None = None
-    """What the server's certificate is checked against, as text; None takes the system's authorities."""
+    """Certificates to verify the server with, as PEM text; None for the system's certificate authorities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisOptions:
-    """Where Redis is, and how it is spoken to."""
+    """Address, credentials and limits of the connection to Redis."""
 
     servers: tuple[tuple[str, int], ...]
     """One server, or the sentinels of `master_name`."""
@@ -50,7 +50,7 @@ class RedisOptions:
 
 @asynccontextmanager
 async def open_client(options: RedisOptions) -> AsyncIterator["Redis"]:
-    """Yield a client that connects when it is first used, and close what it opened."""
+    """Yield a client that connects on first use, and close its connections at the end."""
     async with AsyncExitStack() as stack:
         if options.master_name is None:
             client = _direct_client(options)

@@ -1,4 +1,4 @@
-"""What this process proved itself, beside what others say."""
+"""Combination of this process's own cache with a shared one."""
 
 from types import TracebackType
 from typing import Self
@@ -11,14 +11,15 @@ from core.ports.descriptor_cache import DescriptorCache
 
 
 class SharedDescriptorCache(DescriptorCache):
-    """A cache of this process and one that processes share; both are told everything.
+    """Combines a cache of this process with a shared one; every change goes to both.
 
     Args:
-        own: what this process proved, and garbage collection spoke to it about.
-        shared: what anybody said at some time, and nobody took back.
-        believes_others: whether `get` tells what either of them knows. Only for answers that need not be true: a blob
-            that is then not there when it is read. Never for "you need not send it", after which it would be missing
-            for good: that takes both of them to know it, so what one process takes back no other one tells any more.
+        own: entries that this process itself verified, and that garbage collection can invalidate in it.
+        shared: entries of all processes.
+        believes_others: whether a hit in one cache is enough for `get`, instead of a hit in both. True only for answers
+            that may be wrong, such as a blob that turns out to be missing when it is read. Never for an answer that
+            makes a client skip an upload, after which the blob would be missing for good: with False, an entry that one
+            process has deleted is a miss in all of them.
     """
 
     def __init__(self, own: DescriptorCache, shared: DescriptorCache, *, believes_others: bool) -> None:
