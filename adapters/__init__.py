@@ -1,1 +1,1 @@
-"""What the ports stand on: one technology per module, and none that knows another."""
+"""Adapters of the ports: one technology per module; adapters do not import each other."""

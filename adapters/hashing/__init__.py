@@ -1,1 +1,1 @@
-"""Hashers for content on its way in."""
+"""Hashers for uploaded content."""

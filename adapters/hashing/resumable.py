@@ -1,9 +1,9 @@
-"""SHA-2 whose state can leave the process, by libcrypto's own structures.
+"""SHA-2 hashes with exportable state, through libcrypto's own structures.
 
-`hashlib` hides the state of a hash that is under way, so that a blob sent in pieces to several replicas would have to
-be read again at the end. libcrypto's `SHA256_CTX` is plain memory: the state travels in the client's signed upload
-token instead. It is written in the form of Go's `crypto/sha256` and `crypto/sha512` (`MarshalBinary`), which is the
-same on every machine.
+`hashlib` does not expose the state of an unfinished hash, so that a blob sent in pieces to several replicas would have
+to be read again at the end. libcrypto's `SHA256_CTX` is plain memory, so the state can be sent in the client's signed
+upload token instead. The state is in the format of Go's `crypto/sha256` and `crypto/sha512` (`MarshalBinary`), which is
+the same on every machine.
 """
 
 import ctypes
@@ -40,7 +40,7 @@ class _Sha512Context(ctypes.Structure):
 
 
 class _Family:
-    """The functions of one algorithm, and how its state is written."""
+    """The functions of one algorithm, and the format of its state."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class _Family:
 
     def export_state(self, context: _Sha256Context | _Sha512Context) -> bytes:
         total_bytes = (context.bits_high << self.word_bits | context.bits_low) // 8
-        # What lies in the block behind the bytes that count is left over from earlier ones.
+        # The bytes in the block after `num` are left over from earlier blocks.
         block = bytes(context.block)[: context.num].ljust(self.block_bytes, b"\0")
         return self.layout.pack(self.magic, *context.h, block, total_bytes)
 
@@ -93,7 +93,7 @@ def _function(library: ctypes.CDLL, name: str, arguments: list[type]) -> "ctypes
 
 
 class ResumableHasher(Hasher):
-    """SHA-256 or SHA-512 that can be exported and taken up elsewhere; as fast as `hashlib`, which is the same code."""
+    """SHA-256 or SHA-512 with a state that can be exported and resumed elsewhere; as fast as `hashlib`."""
 
     def __init__(self, family: _Family, algorithm: str, state: bytes | None) -> None:
         self.algorithm = algorithm
@@ -106,7 +106,7 @@ class ResumableHasher(Hasher):
 
     @override
     def update(self, data: bytes | bytearray | memoryview) -> None:
-        # bytes and what can be written to go as they are; a read-only view is copied once.
+        # bytes and writable buffers are passed without a copy; a read-only view is copied once.
         if isinstance(data, memoryview) and data.readonly:
             data = bytes(data)
         content = data if isinstance(data, bytes) or not data else ctypes.byref(ctypes.c_char.from_buffer(data))
@@ -125,9 +125,9 @@ class ResumableHasher(Hasher):
 
 
 def hasher_factory() -> HasherFactory:
-    """Return the factory of resumable hashers, or of `hashlib`'s where there is no libcrypto 3.
+    """Return the factory of resumable hashers, or of `hashlib`'s if libcrypto 3 is not available.
 
-    Without it everything works as well; a blob that comes in several pieces is then read again at its end.
+    With `hashlib`, a blob that arrives in several pieces is read again at its end.
     """
     try:
         library = ctypes.CDLL(_LIBRARY)

@@ -1,4 +1,4 @@
-"""An image layout in a tar archive: skopeo's `oci-archive:`, and what `docker save` writes since Docker 25."""
+"""Image layout in a tar archive: skopeo's `oci-archive:`, and the output of `docker save` since Docker 25."""
 
 import contextlib
 import os
@@ -20,10 +20,10 @@ _NOT_OPEN: Final = -1
 
 
 class ArchiveImageLayout(ImageLayout):
-    """A layout in the archive `path`, read where it lies: nothing is unpacked.
+    """A layout in the archive `path`, read in place: nothing is unpacked.
 
-    Opening reads the headers, about one read for each file of the layout. Of several files of one name the last
-    counts, as for tar.
+    Opening reads the headers, about one read for each file of the layout. If several files have the same name, the last
+    one counts, as in tar.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,9 +74,9 @@ class ArchiveImageLayout(ImageLayout):
 
 
 class ArchiveImageLayoutWriter(ImageLayoutWriter):
-    """Writes the archive `path` anew, streamed; the same content gives the same bytes.
+    """Writes the archive `path`, streamed; the same content produces the same bytes.
 
-    It is written beside its place and renamed when it is whole, so that an archive of before stays until then.
+    The archive is written next to its final path and renamed when complete, so an existing archive stays until then.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Regular files, read and written in threads, whose errors are translated in one place."""
+"""Regular files, read and written in threads; errors are translated in one place."""
 
 import asyncio
 import os
@@ -17,11 +17,11 @@ PIECE_BYTES: Final = 1024 * 1024
 
 
 async def in_thread(path: str, function: Callable[..., T], *arguments: Any) -> T:
-    """Call a blocking function.
+    """Call a blocking function in a thread.
 
     Raises:
         ObjectNotFoundError: there is no such file.
-        ImageLayoutError: the disk failed, or refuses.
+        ImageLayoutError: the disk failed or refused the operation.
     """
     try:
         return await asyncio.to_thread(function, *arguments)
@@ -32,10 +32,10 @@ async def in_thread(path: str, function: Callable[..., T], *arguments: Any) -> T
 
 
 async def open_in_thread(path: str, function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function that opens the layout itself.
+    """Call in a thread a function that opens the layout itself.
 
     Raises:
-        ImageLayoutError: it is not there, or the disk failed, or refuses.
+        ImageLayoutError: the layout does not exist, or the disk failed or refused the operation.
     """
     try:
         return await in_thread(path, function, *arguments)
@@ -44,7 +44,7 @@ async def open_in_thread(path: str, function: Callable[..., T], *arguments: Any)
 
 
 class FileSection(BlobReader):
-    """So many bytes of an open file, from a place on."""
+    """A range of bytes of an open file."""
 
     def __init__(self, descriptor: int, path: str, *, start: int, size: int) -> None:
         self.size = self.length = size
@@ -64,10 +64,10 @@ class FileSection(BlobReader):
             yield piece
 
     async def whole(self, limit: int) -> bytes:
-        """Return all of it.
+        """Return all bytes.
 
         Raises:
-            ObjectTooLargeError: these are more than `limit` bytes; nothing of them was held.
+            ObjectTooLargeError: the section has more than `limit` bytes; nothing was read.
         """
         if self.size > limit:
             raise ObjectTooLargeError(self._path, size=self.size, limit=limit)
@@ -78,7 +78,7 @@ def require_regular(descriptor: int, path: str) -> int:
     """Return the size of an open file.
 
     Raises:
-        ImageLayoutError: it is no regular file.
+        ImageLayoutError: the file is not a regular file.
     """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
@@ -87,7 +87,7 @@ def require_regular(descriptor: int, path: str) -> int:
 
 
 def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
-    """Write every byte, however many calls it takes."""
+    """Write all bytes, with as many calls as necessary."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

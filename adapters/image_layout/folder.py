@@ -1,4 +1,4 @@
-"""An image layout in a folder, as skopeo, crane, oras and umoci write it."""
+"""Image layout in a folder, in the format of skopeo, crane, oras and umoci."""
 
 import contextlib
 import errno
@@ -17,20 +17,20 @@ from core.ports.blob_storage import BlobReader
 from core.ports.image_layout import ImageLayoutWriter
 
 _NOT_OPEN: Final = -1
-# A fifo must not block, and a link in the place of a folder or file must not lead anywhere.
+# Opening a FIFO must not block, and symbolic links must not be followed.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARTIAL_SUFFIX: Final = ".partial"
 
 
 class FolderImageLayout(ImageLayoutWriter):
-    """A layout in the folder `root`, which may itself be a link; nothing below it may be one.
+    """A layout in the folder `root`, which may be a symbolic link; links below it are rejected.
 
-    Each file appears under its name when all of it is written.
+    Each file appears under its name when it is complete.
 
     Args:
         root: the folder.
-        creates: make it where it is missing.
+        creates: whether to create a missing folder.
     """
 
     def __init__(self, root: Path, *, creates: bool = False) -> None:

@@ -1,6 +1,6 @@
-"""The headers of a tar archive, read one by one, in bounded memory whatever the archive says (POSIX pax, GNU, ustar).
+"""Headers of a tar archive (POSIX pax, GNU, ustar), read one by one, in bounded memory for any archive.
 
-`tarfile` is not used for reading: it keeps every entry, and holds a whole extended header of any announced size.
+`tarfile` is not used for reading: it keeps every entry, and reads a whole extended header of any announced size.
 """
 
 import re
@@ -27,7 +27,7 @@ _COMPRESSED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 @dataclass(frozen=True, slots=True)
 class TarEntry:
-    """A regular file of an archive: its path without `./`, and where its bytes are."""
+    """A regular file of an archive: its path without `./`, and the position of its bytes."""
 
     path: str
     start: int
@@ -35,11 +35,11 @@ class TarEntry:
 
 
 def read_entries(file: BinaryIO, size: int) -> Iterator[TarEntry]:
-    """Yield the regular files of an archive of `size` bytes, in their order.
+    """Yield the regular files of an archive of `size` bytes, in archive order.
 
     Raises:
-        ImageLayoutError: it is no tar archive, is compressed or cut, or holds what leads out of it: links, devices,
-            absolute paths, `..`.
+        ImageLayoutError: the file is not a tar archive, is compressed or truncated, or contains an unsafe entry: a
+            link, a device, an absolute path, or `..`.
     """
     position, count = 0, 0
     extended: dict[bytes, bytes] = {}
@@ -84,7 +84,7 @@ def _header(file: BinaryIO, position: int, size: int) -> bytes:
 
 def _number(field: bytes) -> int:
     if field[:1] == b"\x80":
-        # GNU's form for more than 8 GiB.
+        # GNU's format for more than 8 GiB.
         return int.from_bytes(field[1:], "big")
     text = field.split(b"\0")[0].strip() or b"0"
     try:
@@ -146,7 +146,7 @@ def _entry(kind: bytes, path: str, start: int, length: int) -> TarEntry | None:
 def render_header(path: str, size: int) -> bytes:
     """Return the header of a regular file: the same for the same arguments, on every machine.
 
-    Names of 100 bytes and sizes of 8 GiB fit into an ustar header; what is longer gets an extended one before it.
+    Names up to 100 bytes and sizes below 8 GiB fit into a ustar header; longer ones get an extended header before it.
     """
     records = b""
     name = path.encode()

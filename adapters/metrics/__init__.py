@@ -1,1 +1,1 @@
-"""Adapters of the port for metrics."""
+"""Adapters of the metrics port."""

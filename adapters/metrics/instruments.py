@@ -1,4 +1,4 @@
-"""Instruments over prometheus-client's metrics: what both ways of keeping the numbers share."""
+"""Instruments based on prometheus-client: code shared by the multi-process and single-process metrics."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -10,17 +10,17 @@ from typing_extensions import override
 from core.ports.metrics import Instrument, Merge, Metrics
 
 LABEL_SETS_MAX: Final = 500
-"""How many combinations of labels a metric may have in one process."""
+"""The most label combinations of a metric in one process."""
 OVERFLOW: Final = "other"
-"""The value of all labels of what comes after."""
+"""The value of all labels of further combinations."""
 
 
 class ClientMetrics(Metrics):
-    """Makes instruments, one for each name: whoever asks for a name again gets the same one.
+    """Creates instruments, one for each name: a second call with the same name returns the same instrument.
 
     Args:
-        collected: what is read when the numbers are rendered.
-        registered: where metrics are registered; None where the numbers are read from elsewhere.
+        collected: the registry that is read when metrics are rendered.
+        registered: the registry of new metrics; None if the values are collected in another way.
     """
 
     def __init__(self, collected: CollectorRegistry, registered: CollectorRegistry | None) -> None:
@@ -59,7 +59,7 @@ class ClientMetrics(Metrics):
 
 
 class _Labelled:
-    """Finds the number that belongs to a combination of labels; a dictionary beside the library's slower way."""
+    """Caches the child metric of each label combination in a dictionary, which is faster than the library's lookup."""
 
     __slots__ = ("_children", "_family", "_has_labels", "_method")
 
@@ -77,7 +77,7 @@ class _Labelled:
 
     def _open(self, labels: tuple[str, ...]) -> Callable[[float], None]:
         if len(self._children) >= LABEL_SETS_MAX:
-            # A defect somewhere else must not fill the memory of whoever collects.
+            # A defect elsewhere must not exhaust the memory of the monitoring system.
             labels = (OVERFLOW,) * len(labels)
         family = self._family.labels(*labels) if self._has_labels else self._family
         return self._children.setdefault(labels, getattr(family, self._method))

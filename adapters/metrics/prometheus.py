@@ -1,7 +1,7 @@
-"""Metrics in prometheus-client's multi-process mode: each process writes to mapped files of its own, any reads all.
+"""Metrics in prometheus-client's multi-process mode: each process writes its own mapped files, each can read all.
 
-The files are named after the worker's number instead of its process id: who takes the place of a dead worker goes on
-counting in that worker's files, so there are never more of them than workers, and no counter falls.
+The files are named after the worker's number instead of its process id: a process that replaces a dead worker continues
+its counters in the same files, so there are never more files than workers, and no counter decreases.
 """
 
 import os
@@ -15,18 +15,18 @@ from adapters.metrics.instruments import ClientMetrics
 
 
 class PrometheusMetrics(ClientMetrics):
-    """The metrics of one process, kept in a folder that its sister processes share; one per process.
+    """The metrics of one process, in a folder shared by the processes of the server; one per process.
 
     Args:
-        folder: private to the server, emptied before it starts.
-        worker: tells the number of this process, which no other living process of the server has.
+        folder: private to the server, emptied before the server starts.
+        worker: returns the number of this process, unique among the running processes of the server.
     """
 
     def __init__(self, folder: Path, worker: Callable[[], int]) -> None:
-        # The library takes the folder from nowhere else, and chooses its kind of values when it is imported.
+        # The library reads the folder from this variable only, and selects its value class on import.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # noqa: TID251 - written, not read
         values.ValueClass = values.MultiProcessValue(worker)  # type: ignore[no-untyped-call] # untyped there
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call] # likewise
-        # Not registered: the files are what is collected.
+        # Not registered: the collector reads the files instead.
         super().__init__(registry, None)

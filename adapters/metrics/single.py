@@ -1,4 +1,4 @@
-"""Metrics of a process that has no sisters and is asked by nobody: a command, which writes them to a file."""
+"""Metrics of a single process without an endpoint: a command, which writes them to a file."""
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, values
 
@@ -9,9 +9,9 @@ class SingleProcessMetrics(ClientMetrics):
     """Metrics in memory; one per process."""
 
     def __init__(self) -> None:
-        # The library chooses its kind of values by a variable that a parent process may have set.
+        # The library selects its value class by a variable that a parent process may have set.
         values.ValueClass = values.MutexValue
-        # A gauge beside each counter that tells when it was made, which nobody looks at and a server does not have.
+        # Disable the `_created` gauge beside each counter, which a server does not export either.
         disable_created_metrics()  # type: ignore[no-untyped-call] # untyped there
         registry = CollectorRegistry()
         super().__init__(registry, registry)

@@ -1,4 +1,4 @@
-"""What is counted of storage and descriptor cache, under distribution's names."""
+"""Metrics of storage and descriptor cache, under distribution's names."""
 
 from collections.abc import Callable
 from typing import Final
@@ -7,7 +7,7 @@ from core.errors import StorageUnavailableError
 from core.ports.metrics import Metrics
 
 SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-"""Those of Prometheus' Go library, which distribution takes."""
+"""The default buckets of Prometheus' Go library, as in distribution."""
 
 ACTIONS: Final = {
     "read": "GetContent",
@@ -34,11 +34,11 @@ ACTIONS: Final = {
     "redirect_url": "RedirectURL",
     "check": "Check",
 }
-"""The port's operations by distribution's names of the same, and by names in its manner where it has none."""
+"""The port's operations with distribution's names; operations that distribution lacks have names in the same style."""
 
 
 def storage_observer(metrics: Metrics, driver: str) -> Callable[[str, float, type[BaseException] | None], None]:
-    """Return what an instrumented storage is to call after each operation."""
+    """Return the observer for an instrumented storage."""
     seconds_of = metrics.histogram(
         "registry_storage_action_seconds",
         "Time that the storage took for an operation.",
@@ -61,7 +61,7 @@ def storage_observer(metrics: Metrics, driver: str) -> Callable[[str, float, typ
 
 
 class CacheCounts:
-    """Counts what the descriptor cache was asked and knew; misses are the difference."""
+    """Counts lookups and hits of the descriptor cache; misses are the difference."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._requests = metrics.counter("registry_storage_cache_requests_total", "Descriptors that were looked up.")
@@ -69,17 +69,17 @@ class CacheCounts:
         self._errors = metrics.counter(
             "registry_storage_cache_errors_total", "Operations that the cache failed at; they count as misses."
         )
-        # Seen before the first of each, so that a rate can be taken of them.
+        # Export zeros from the start, so that rates include the first increment.
         self._requests(0)
         self._hits(0)
         self._errors(0)
 
     def __call__(self, *, hit: bool) -> None:
-        """Count one look-up."""
+        """Count one lookup."""
         self._requests(1)
         if hit:
             self._hits(1)
 
     def failed(self) -> None:
-        """Count an operation that the cache failed at."""
+        """Count a failed cache operation."""
         self._errors(1)

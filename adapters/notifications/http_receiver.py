@@ -1,4 +1,4 @@
-"""`HttpEventReceiver`: an endpoint that takes envelopes by `POST`."""
+"""`HttpEventReceiver`: an endpoint that receives envelopes by `POST`."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,17 +17,17 @@ _KEEP_THE_METHOD: Final = frozenset({307, 308})
 
 
 class HttpEventReceiver(EventReceiver):
-    """Posts envelopes to a URL, whose answer's body it does not read.
+    """Posts envelopes to a URL; the body of the answer is not read.
 
-    A redirect is followed as long as it keeps scheme, host, port and method: a receiver must not send events, or the
-    credentials that come with them, wherever it likes, and one that makes a GET of it would lose the event.
+    A redirect is followed only if scheme, host, port and method stay the same: otherwise a receiver could send events
+    and their credentials to any host, and a redirect to GET would lose the event.
 
     Args:
-        url: may hold credentials, which no error shows; an `Authorization` among the headers takes their place.
-        media_type: of the envelopes.
-        headers: of each request; they take the place of what would be sent otherwise (distribution sends both, and
-            two of `Content-Type` are more than many servers take).
-        timeout_seconds: for a request and its answer.
+        url: may contain credentials, which no error shows; an `Authorization` header in `headers` replaces them.
+        media_type: media type of the envelopes.
+        headers: headers of each request; they replace the default ones. (distribution sends both, but many servers
+            reject two `Content-Type` headers.)
+        timeout_seconds: time limit of a request including its answer.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class HttpEventReceiver(EventReceiver):
         except TimeoutError:
             raise ReceiverUnavailableError(f"no answer within {self._timeout_seconds:g} s") from None
         except (ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
-            # Neither its text nor its cause: both may hold the URL with its credentials, or headers.
+            # Neither the error's text nor its cause: both may contain the URL with its credentials, or headers.
             raise ReceiverUnavailableError(f"no answer: {type(error).__name__}") from None
 
 
@@ -75,16 +75,16 @@ def _without_user(url: str) -> str:
     try:
         return str(URL(url).with_user(None))
     except ValueError:
-        # No URL at all, which the request finds out.
+        # Not a valid URL; the request reports that.
         return url
 
 
 def _refusing_redirects() -> TraceConfig:
-    """Return what aiohttp asks before it follows a redirect."""
+    """Return a trace config that rejects unsafe redirects before aiohttp follows them."""
 
     async def look(_session: ClientSession, _context: object, redirect: TraceRequestRedirectParams) -> None:
         answer = redirect.response
-        # aiohttp reads `URI` too.
+        # aiohttp also reads `URI`.
         location = answer.headers.get("Location") or answer.headers.get("URI") or ""
         if answer.status not in _KEEP_THE_METHOD:
             answer.close()

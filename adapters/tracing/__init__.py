@@ -1,1 +1,1 @@
-"""Adapters of the port for traces."""
+"""Adapters of the tracing port."""

@@ -1,6 +1,6 @@
-"""Traces by OpenTelemetry's SDK, which reads endpoint, headers, sampler and resource from `OTEL_*` itself.
+"""Traces through OpenTelemetry's SDK, which itself reads endpoint, headers, sampler and resource from `OTEL_*`.
 
-Imported only where tracing is asked for: `pip install 'sohu-registry[otel]'` brings the packages.
+Imported only if tracing is enabled: `pip install 'sohu-registry[otel]'` installs the packages.
 """
 
 import time
@@ -28,29 +28,29 @@ _FLUSH_MILLISECONDS: Final = 3000
 
 
 def make_exporters(names: Sequence[str]) -> list[SpanExporter]:
-    """Return the exporters by the names that `OTEL_TRACES_EXPORTER` has for them."""
+    """Return the exporters with these names, as in `OTEL_TRACES_EXPORTER`."""
     kinds: Mapping[str, Callable[[], SpanExporter]] = {"otlp": _otlp_exporter, "console": ConsoleSpanExporter}
     return [kinds[name]() for name in names]
 
 
 def _otlp_exporter() -> OTLPSpanExporter:
     session = Session()
-    # Spans, and the headers of OTEL_EXPORTER_OTLP_HEADERS, go to the operator's collector and nowhere else.
+    # Spans, and the headers of OTEL_EXPORTER_OTLP_HEADERS, must go to the operator's collector only.
     session.max_redirects = 0
     return OTLPSpanExporter(session=session)
 
 
 class OtelTracer(Tracer):
-    """Sends spans in batches, from a thread of its own; what cannot be sent is dropped and logged by the SDK.
+    """Sends spans in batches, from a thread; the SDK drops and logs spans that cannot be sent.
 
     Args:
-        exporters: where spans go.
-        version: of the registry.
+        exporters: the destinations of spans.
+        version: version of the registry.
     """
 
     def __init__(self, exporters: Sequence[SpanExporter], *, version: str) -> None:
         own = Resource({SERVICE_NAME: DEFAULT_SERVICE, "service.version": version})
-        # The variables win: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES.
+        # Environment variables take precedence: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES.
         self._provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
         for exporter in exporters:
             self._provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -82,7 +82,7 @@ class OtelTracer(Tracer):
     def storage_observer(self, driver: str) -> StorageObserver:
         def observe(operation: str, seconds: float, error: type[BaseException] | None) -> None:
             if not trace.get_current_span().is_recording():
-                # Upkeep, which belongs to nobody's request, or a request that was not sampled.
+                # A background operation outside of any request, or a request that is not sampled.
                 return
             ended = time.time_ns()
             span = self._tracer.start_span(
