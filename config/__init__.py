@@ -1,1 +1,1 @@
-"""Configuration: settings as plain data, the one loader that fills them, and the composition root."""
+"""Configuration: settings as plain data, the loader that creates them, and the composition root."""

@@ -1,4 +1,4 @@
-"""Cipher suites by the names that Go gives them, as `http.tls.ciphersuites` lists them."""
+"""Cipher suites by their Go names, as listed in `http.tls.ciphersuites`."""
 
 from typing import Final
 
@@ -25,21 +25,21 @@ OPENSSL_NAMES: Final[dict[str, str]] = {
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305": "ECDHE-ECDSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305": "ECDHE-RSA-CHACHA20-POLY1305",
 }
-"""Suites of TLS 1.2 and OpenSSL's names for them."""
+"""TLS 1.2 suites with OpenSSL's names."""
 
 TLS13_SUITES: Final = frozenset({"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"})
-"""Suites of TLS 1.3, which are always offered: neither Go nor Python lets them be chosen."""
+"""TLS 1.3 suites, which are always offered: neither Go nor Python allows a choice."""
 
 DEFAULT_SUITES: Final = tuple(
     f"TLS_ECDHE_{key}_WITH_{cipher}"
     for cipher in ("AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256", "AES_128_GCM_SHA256")
     for key in ("ECDSA", "RSA")
 )
-"""What distribution 3 offers for TLS 1.2."""
+"""The TLS 1.2 suites that distribution 3 offers."""
 
 
 def suite_problem(name: str) -> str | None:
-    """Say what is wrong with the name of a suite, or nothing."""
+    """Return the problem with the name of a suite, or None."""
     if name in OPENSSL_NAMES or name in TLS13_SUITES:
         return None
     return "must be Go's name of a cipher suite, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"

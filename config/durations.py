@@ -1,4 +1,4 @@
-"""Durations as Go writes them: `1h30m`, `10s`, `1.5s`, or a bare number of nanoseconds."""
+"""Durations in Go's notation: `1h30m`, `10s`, `1.5s`, or a bare number of nanoseconds."""
 
 import re
 from typing import Final
@@ -13,7 +13,7 @@ def parse_duration(text: str) -> float:
     """Return a duration in seconds.
 
     Raises:
-        ValueError: it is none, or longer than Go's 292 years.
+        ValueError: `text` is not a duration, or longer than Go's maximum of 292 years.
     """
     if _NANOSECONDS.fullmatch(text):
         return int(text) / 1e9
@@ -30,7 +30,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration so that `parse_duration` reads it back: `168h`, `90s`, `0.25s`."""
+    """Return a duration in the notation of `parse_duration`: `168h`, `90s`, `0.25s`."""
     if seconds and seconds % 3600 == 0:
         return f"{seconds / 3600:.0f}h"
     if seconds and seconds % 60 == 0:

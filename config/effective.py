@@ -1,4 +1,4 @@
-"""The effective configuration, key by key, each with its source: what `registry config check` prints."""
+"""The effective configuration, key by key, each with its source: the output of `registry config check`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,24 +18,24 @@ from config.settings.secret import HIDDEN
 from config.tree import Items, KeyPath, Node, Scalar, Section, dotted, hide_credentials
 
 DEFAULT_SOURCE: Final = "default"
-"""The source of what nobody set."""
+"""The source of a value that is not configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveValue:
-    """A key, its value as it is shown (secrets are not), and where it comes from."""
+    """A key, its value as displayed (secrets are hidden), and its source."""
 
     key: str
     shown: str
     source: str
 
     def line(self) -> str:
-        """Write it as a line of YAML with a comment."""
+        """Return the value as a line of YAML with a comment."""
         return f"{self.key}: {self.shown}  # {self.source}"
 
 
 def list_effective(root: Section, settings: Settings) -> Iterator[EffectiveValue]:
-    """Yield every key that counts, in the order of the file; sections that are not selected are left out."""
+    """Yield every key in effect, in the order of the file; sections that are not selected are left out."""
     yield from _in_section(RootSchema, root, settings, ())
 
 
@@ -84,7 +84,7 @@ def _show(field: Key[Any], value: Any) -> str:
         value = shown_url(value)
     if isinstance(field, HeaderMap):
         value = {name: tuple(HIDDEN for _ in values) for name, values in value.items()}
-    # Free parameters may hold passwords under any name, so only their names are shown.
+    # Free parameters may contain passwords under any name, so only their names are shown.
     plain = sorted(value) if isinstance(field, Anything) else _plain(value)
     return plain if isinstance(plain, str) and _is_plain(plain) else json.dumps(plain)
 
@@ -102,5 +102,5 @@ def _plain(value: Any) -> Any:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether YAML reads the text back as it stands; quotes are for the rest."""
+    """Whether YAML reads the unquoted text back unchanged."""
     return text.isprintable() and text[:1].isalpha() and not {":", "#", " "} & set(text)

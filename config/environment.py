@@ -1,9 +1,9 @@
-"""Variables laid over the tree of the file: distribution's `REGISTRY_A_B_C`, and what is broken there works.
+"""Environment variables that override the file: distribution's `REGISTRY_A_B_C`, without its defects.
 
-A name is followed through the schema, `_` by `_`: the upper-cased keys of the file, distribution's Go field
-names, indexes into lists, and any name in free maps. The value is YAML; where the key is a text, it is the
-text itself, so that passwords need no quoting. `…_FILE` reads the value from a file. Shorter names come
-before longer ones: `REGISTRY_STORAGE=s3` replaces the section, then `REGISTRY_STORAGE_S3_BUCKET` adds to it.
+A variable name is resolved against the schema, `_` by `_`: the upper-cased keys of the file, distribution's Go field
+names, indexes into lists, and any name in free maps. The value is YAML; if the key is a text, the value is taken
+literally, so that passwords need no quoting. `…_FILE` reads the value from a file. Shorter names are applied before
+longer ones: `REGISTRY_STORAGE=s3` replaces the section, then `REGISTRY_STORAGE_S3_BUCKET` adds to it.
 """
 
 import re
@@ -29,7 +29,7 @@ _SEARCH_VARIABLES: Final = {
     "SEARCH_BACKEND": ("CATALOG", "BACKEND"),
     "SEARCH_BACKEND_MYSQL": ("CATALOG", "MYSQL", "DSN"),
 }
-"""The two variables of the registry that this one replaces; they beat `REGISTRY_CATALOG_…`."""
+"""The two variables of the registry that this one replaces; they take precedence over `REGISTRY_CATALOG_…`."""
 _FILE_SUFFIX: Final = "_FILE"
 
 
@@ -41,19 +41,19 @@ class Side(StrEnum):
 
     @property
     def prefix(self) -> str:
-        """What the names of its variables begin with."""
+        """The prefix of the variables of this side."""
         return f"{PREFIX}{self.upper()}_"
 
 
 _KUBERNETES: Final = re.compile(
     r"(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
 )
-"""What Kubernetes and Docker links set in containers beside a service called `registry` or `registry-…`."""
+"""Variables that Kubernetes and Docker links set for a service called `registry` or `registry-…`."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What is to be said about the environment."""
+    """Messages about the environment."""
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -61,9 +61,9 @@ class Findings:
 
 
 def apply_environment(root: Section, environ: Mapping[str, str], *, read_file: Callable[[str], str]) -> Findings:
-    """Lay the variables of `environ` over `root`, which is changed, and return what was found wrong or odd.
+    """Apply the variables of `environ` to `root` in place, and return problems, warnings and notes.
 
-    No line of the findings tells the value of a variable.
+    No message contains the value of a variable.
     """
     overlay = _Overlay(root, environ, read_file)
     for name in sorted((name for name in environ if name.startswith(PREFIX)), key=_order):
@@ -77,12 +77,12 @@ def apply_environment(root: Section, environ: Mapping[str, str], *, read_file: C
 
 
 def variables_of_side(environ: Mapping[str, str], side: Side, *, with_plain: bool) -> dict[str, str]:
-    """Return the variables for one of two configurations, under the names that a single one would have.
+    """Return the variables of one of two configurations, under the names for a single configuration.
 
     Args:
         environ: all variables.
-        side: the configuration that is to be loaded.
-        with_plain: whether variables that name no side are meant for it; those of the side itself beat them.
+        side: the configuration to load.
+        with_plain: whether variables without a side apply to it; those of the side itself take precedence.
     """
     sides = tuple(each.prefix for each in Side)
     plain = {name: value for name, value in environ.items() if not name.startswith(sides)} if with_plain else {}
@@ -95,7 +95,7 @@ def variables_of_side(environ: Mapping[str, str], side: Side, *, with_plain: boo
 
 
 def plain_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return the names of the variables that say something of a configuration and of no side, sorted."""
+    """Return the names of the configuration variables that belong to neither side, sorted."""
     sides = tuple(each.prefix for each in Side)
     return sorted(
         name
@@ -114,13 +114,13 @@ def variable_of(path: KeyPath) -> str:
 
 
 def _order(name: str) -> list[tuple[int, int, str]]:
-    """Sort prefixes first, and indexes by their number, so that `…_10` follows `…_9`."""
+    """Return a sort key that puts prefixes first and orders indexes by number, so that `…_10` follows `…_9`."""
     parts = name.split("_")
     return [(0, int(part), "") if is_index(part) else (1, 0, part) for part in parts]
 
 
 class _Overlay:
-    """The tree that variables are laid over, and what was found on the way."""
+    """The tree that variables are applied to, with the messages so far."""
 
     def __init__(self, root: Section, environ: Mapping[str, str], read_file: Callable[[str], str]) -> None:
         self._root = root
@@ -142,7 +142,7 @@ class _Overlay:
         widen_bare(self._root)
 
     def _target(self, components: Sequence[str]) -> tuple[tuple[KeyPath, Key[Any]] | None, bool]:
-        """Find the key that a name means, and whether the value stands in a file that the variable names."""
+        """Return the key that a name means, and whether the variable names a file with the value."""
         if not all(components):
             return None, False
         found = resolve_in(RootSchema, components, self._root)
@@ -168,7 +168,7 @@ class _Overlay:
             text = self._read_file(self._environ[name])
         except ConfigError as error:
             raise ConfigError([f"{source}: {problem}" for problem in error.problems]) from None
-        # Editors and `echo` end a file with a line end that nobody means.
+        # Editors and `echo` end a file with a line break that is not part of the value.
         text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
         if not text:
             raise ConfigError([f"{source}: {printable(self._environ[name], limit=400)}: is empty"])
@@ -178,7 +178,7 @@ class _Overlay:
 
 
 def _set(root: Section, path: KeyPath, node: Node) -> None:
-    """Put `node` at `path`, making the sections and lists on the way."""
+    """Put `node` at `path`, creating missing sections and lists."""
     container: Node = root
     for position, step in enumerate(path):
         is_last = position == len(path) - 1
@@ -205,7 +205,7 @@ def _step_into_list(items: Items, index: int, path: KeyPath, node: Node, *, is_l
 
 
 def _container(present: Node | None, next_step: str | int, source: Source) -> Node:
-    """Return what stands there already if a value can be put into it, else a new section or list."""
+    """Return `present` if a value can be put into it, else a new section or list."""
     if present is None or (isinstance(present, Scalar) and present.is_empty):
         return Items(source) if isinstance(next_step, int) else Section(source)
     if isinstance(next_step, int) and isinstance(present, Scalar):

@@ -1,13 +1,13 @@
-"""What goes wrong with a configuration: one error that carries every problem, one line each."""
+"""The error of an invalid configuration, which carries every problem, one a line."""
 
 from collections.abc import Iterable
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used.
+    """The configuration is invalid.
 
-    Each of `problems` is one line that names the file or variable, the key, what is wrong and what to do. No
-    line holds a secret or a control character.
+    Each of `problems` is one line with the file or variable, the key, the problem and the remedy. No line contains a
+    secret or a control character.
     """
 
     def __init__(self, problems: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Reading the files of a configuration: bounded, UTF-8, and with errors that say what to do."""
+"""Reading of a configuration's files: bounded, UTF-8, with messages that name the remedy."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ def read_text_file(path: str, *, bytes_max: int) -> str:
     """Return the text of a file.
 
     Raises:
-        ConfigError: it cannot be read, is no UTF-8, or is larger than `bytes_max`; only the path is told.
+        ConfigError: the file cannot be read, is not UTF-8, or is larger than `bytes_max`; the message shows only the
+            path.
     """
     shown = printable(path, limit=400)
     try:

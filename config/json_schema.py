@@ -16,7 +16,7 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def describe_file() -> JsonObject:
-    """Return the schema of the whole file. Unknown keys are allowed, as the registry allows them."""
+    """Return the schema of the whole file. The schema allows unknown keys, as the registry does."""
     return {
         "$schema": _DIALECT,
         "title": "Configuration of the registry",
@@ -64,7 +64,7 @@ def _default(known: KnownKey) -> JsonObject:
 
 
 def _nullable(described: JsonObject) -> JsonObject:
-    """Allow a key without a value, which means the default."""
+    """Also allow a key without a value, which means the default."""
     if "enum" in described:
         return described | {"enum": [*described["enum"], None]}
     if "anyOf" in described:

@@ -1,6 +1,7 @@
-"""Where settings come from: defaults, the configuration file, the environment, in this order.
+"""Sources of settings: defaults, the configuration file and the environment, in this order.
 
-The one reader of the environment. What it returns is complete and checked; what is wrong comes all at once.
+This is the only module that reads the environment. The settings that it returns are complete and validated; all
+problems are reported at once.
 """
 
 import os
@@ -32,10 +33,10 @@ from config.tree import KeyPath, Section, Source, dotted, find_node
 from config.yaml_tree import parse_document
 
 CLASSIC_PATHS: Final = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
-"""Where the images of the registries before us keep the file."""
+"""The locations of the file in the images of earlier registries."""
 
 PATH_UNSPECIFIED: Final = "configuration path unspecified"
-"""The problem of having no file to read, in distribution's words."""
+"""The problem when there is no file to read, in distribution's words."""
 
 _FIRST_INHERITED: Final = 3
 """SD_LISTEN_FDS_START."""
@@ -45,25 +46,25 @@ _SECRET_FILE_BYTES_MAX: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Checked settings, and what is to be said about where they come from. No line holds a secret."""
+    """Validated settings, with messages about their sources. No message contains a secret."""
 
     settings: Settings
     path: str
     warnings: tuple[str, ...]
-    """To be logged at start: something has no effect, or not the one that was meant."""
+    """Messages to log at start: a setting has no effect, or not the intended one."""
     notes: tuple[str, ...]
-    """For the debug log."""
+    """Messages for the debug log."""
     effective: tuple[EffectiveValue, ...]
     """Every key with its value and source."""
     tracing: TracingSettings = field(default_factory=TracingSettings)
-    """What the variables of OpenTelemetry ask for."""
+    """Settings from the variables of OpenTelemetry."""
 
 
 def find_path(argument: str | None, *, environ: Mapping[str, str] | None = None) -> str:
     """Return the path of the configuration file: the argument, the variable, or a classic path that exists.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no path.
     """
     environ = os.environ if environ is None else environ
     named = argument or environ.get(PATH_VARIABLE)
@@ -84,16 +85,16 @@ def inherited_descriptors(*, pid: int, environ: Mapping[str, str] | None = None)
 
 @dataclass(frozen=True, slots=True)
 class ServiceEnvironment:
-    """How systemd wants to be told about its service (sd_notify(3), sd_watchdog_enabled(3))."""
+    """systemd's requests to its service (sd_notify(3), sd_watchdog_enabled(3))."""
 
     notify_address: str | None
     """A path, or `@` and a name in the abstract namespace."""
     watchdog_seconds: float | None
-    """After how long without a sign of life the service is restarted."""
+    """The time without a keep-alive message after which systemd restarts the service."""
 
 
 def service_environment(*, pid: int, environ: Mapping[str, str] | None = None) -> ServiceEnvironment:
-    """Return what systemd asked of the process `pid`; usually nothing."""
+    """Return systemd's requests to the process `pid`; usually none."""
     environ = os.environ if environ is None else environ
     address = environ.get("NOTIFY_SOCKET", "")
     microseconds = environ.get("WATCHDOG_USEC", "")
@@ -107,10 +108,10 @@ def service_environment(*, pid: int, environ: Mapping[str, str] | None = None) -
 
 
 def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
-    """Read the file at `path`, lay the environment over it, and return settings.
+    """Read the file at `path`, apply the environment, and return settings.
 
     Raises:
-        ConfigError: the file cannot be read or a value cannot be used; it lists every problem that was found.
+        ConfigError: the file cannot be read or a value is invalid; lists every problem found.
     """
     environ = os.environ if environ is None else environ
     text = read_text_file(path, bytes_max=_FILE_BYTES_MAX)
@@ -144,10 +145,10 @@ def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
 
 
 def load_side(path: str, side: Side, *, plain: Side | None, environ: Mapping[str, str] | None = None) -> Loaded:
-    """Read one of the two configurations of a copy, with only those variables that are meant for it.
+    """Read one of the two configurations of a copy, with only the variables that are meant for it.
 
-    A variable that silently applied to both would make one storage of the two, so `REGISTRY_…` applies to neither
-    unless `plain` says to which, and `REGISTRY_FROM_…` and `REGISTRY_TO_…` to the one that they name.
+    A variable that applied to both sides would make both use the same storage. So `REGISTRY_…` applies only to the side
+    named by `plain`, and `REGISTRY_FROM_…` and `REGISTRY_TO_…` to the side in their name.
 
     Raises:
         ConfigError: as for `load`.
@@ -157,7 +158,7 @@ def load_side(path: str, side: Side, *, plain: Side | None, environ: Mapping[str
 
 
 def find_plain_variables(*, environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return the names of the variables that no side of a copy is given by itself."""
+    """Return the names of the configuration variables that belong to neither side of a copy."""
     return plain_variables(os.environ if environ is None else environ)
 
 
@@ -166,7 +167,7 @@ def _read_secret_file(path: str) -> str:
 
 
 def _build(root: Section, path: str, problems: list[str]) -> Settings:
-    """Check the tree, adding to the problems that are known already, and raise them all if there are any."""
+    """Return settings from the tree; raise its problems together with the given ones, if there are any."""
     try:
         settings = cast("Settings", RootSchema().load(root))
     except ValidationError as error:
@@ -178,7 +179,7 @@ def _build(root: Section, path: str, problems: list[str]) -> Settings:
 
 
 def _flatten(messages: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
-    """Yield marshmallow's nested messages one by one, each with the key that it is about."""
+    """Yield marshmallow's nested messages one by one, each with its key."""
     if isinstance(messages, Mapping):
         for name, inner in messages.items():
             yield from _flatten(inner, key if name == "_schema" else (*key, name))
@@ -190,7 +191,7 @@ def _flatten(messages: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _tell(root: Section, path: str, key: KeyPath, message: str) -> str:
-    """Write one problem as one line: where, which key, what, and what to do if that is not said."""
+    """Return one problem as one line: source, key, message, and a remedy for a missing value."""
     node = next(found for length in range(len(key), -1, -1) if (found := find_node(root, key[:length])) is not None)
     source = node.source if key else Source(origin=path, line=1)
     remedy = f"; set it in the file or as {variable_of(key)}" if message.startswith(MISSING_VALUE) else ""

@@ -1,4 +1,4 @@
-"""How log lines look: logfmt-like text, JSON, logstash's JSON, and the combined access log of Apache."""
+"""Formats of log lines: logfmt-like text, JSON, logstash's JSON, and Apache's combined access log."""
 
 import json
 import logging
@@ -13,23 +13,23 @@ from typing_extensions import override
 _STANDARD_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 _LEVEL_NAMES: Final = {"WARNING": "warning", "CRITICAL": "fatal"}
 _BARE: Final = re.compile(r"[A-Za-z0-9._/@^+:-]+")
-"""What stands in the text format without quotes."""
+"""Values that need no quotes in the text format."""
 REQUEST_ID_FIELD: Final = "http.request.id"
 TRACE_ID_FIELD: Final = "trace_id"
-"""OpenTelemetry's name for it in logs of other formats than its own."""
+"""OpenTelemetry's name of the field in log formats other than its own."""
 
 
 class EventFormatter(logging.Formatter):
-    """What all formats of the application log share: which fields a line has.
+    """Base of all formats of the application log; decides which fields a line has.
 
     Args:
-        static_fields: in every line.
-        request_fields: tells what names the request that is being served, or nothing.
-        names_caller: whether lines tell the function that wrote them.
+        static_fields: fields of every line.
+        request_fields: returns fields that identify the current request, or none.
+        names_caller: whether lines contain the function that logged them.
     """
 
     reserved: ClassVar[frozenset[str]] = frozenset()
-    """Names of the format itself; a field of such a name is written as `fields.<name>`."""
+    """Names of the format itself; a field with such a name is written as `fields.<name>`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class EventFormatter(logging.Formatter):
         self._names_caller = names_caller
 
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return the fields of a line beside time, level and message."""
+        """Return the fields of a line besides time, level and message."""
         fields: dict[str, Any] = {**self._static_fields, **self._request_fields()}
         if self._names_caller:
             fields |= {"func": f"{record.module}.{record.funcName}", "file": f"{record.filename}:{record.lineno}"}
@@ -93,7 +93,7 @@ class LogstashFormatter(EventFormatter):
 
 
 class CombinedFormatter(logging.Formatter):
-    """Apache's combined format, then the id of the request and its seconds."""
+    """Apache's combined format, followed by the id of the request and its duration in seconds."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
@@ -117,7 +117,7 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 
 def _apache_time(record: logging.LogRecord) -> str:
-    # By hand, because strftime's month names follow the locale.
+    # Not `strftime`, whose month names depend on the locale.
     months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
     moment = time.gmtime(record.created)
     clock = time.strftime("%H:%M:%S", moment)
@@ -134,7 +134,7 @@ def _text(value: Any) -> str:
 
 
 def _escape(text: str) -> str:
-    r"""Write what does not print, and the backslash, as Python does: `\n`, `\x1b`, `\u2028`."""
+    r"""Escape unprintable characters and the backslash, as Python does: `\n`, `\x1b`, `\u2028`."""
     if text.isprintable() and "\\" not in text:
         return text
     return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -145,7 +145,7 @@ def _json(fields: Mapping[str, Any]) -> str:
 
 
 def _encodable(value: Any) -> Any:
-    """Escape the bytes of a header that are no UTF-8: Python would write half a surrogate pair, which is no JSON."""
+    """Escape header bytes that are not UTF-8: they would become lone surrogates, which are not valid in JSON."""
     if not isinstance(value, str) or value.isascii():
         return value
     return value.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""A handler of log records that never waits: neither requests nor a stop depend on what reads the log."""
+"""Non-blocking log handler: neither requests nor shutdown wait for the reader of the log."""
 
 import logging
 import os
@@ -13,20 +13,20 @@ from config.streams import UnblockedStream
 _logger = logging.getLogger(__name__)
 
 BUFFER_BYTES: Final = 1024 * 1024
-"""Lines that wait for a slow reader; beyond that they are counted and dropped."""
+"""The most bytes of lines that wait for a slow reader; further lines are counted and dropped."""
 _CLOSE_MILLISECONDS: Final = 500
 """How long the last lines wait for room in the pipe."""
 
 
 class DroppingHandler(logging.Handler):
-    """Writes lines to a stream; those that it does not take wait in memory, up to `BUFFER_BYTES`, or are dropped.
+    """Writes lines to a stream; while it is full, lines wait in memory, up to `BUFFER_BYTES`, or are dropped.
 
-    Lines that wait are written with the next line or by `flush`, which is called regularly. Once lines are written
-    again, a warning tells how many were dropped.
+    Waiting lines are written with the next line or by `flush`, which is called regularly. When all waiting lines are
+    written, a warning reports how many were dropped.
 
     Args:
-        stream: where lines go.
-        name: what the stream is, for that warning.
+        stream: where lines are written.
+        name: description of the stream, for the warning.
     """
 
     def __init__(self, stream: UnblockedStream, name: str) -> None:
@@ -74,7 +74,7 @@ class DroppingHandler(logging.Handler):
         super().close()
 
     def _forget_of_parent(self) -> None:
-        """Drop the lines that were copied by a fork: the parent writes them."""
+        """Drop the lines that a fork has copied: the parent writes them."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._waiting.clear()

@@ -1,7 +1,7 @@
-"""Logging set up from settings: the application log on stderr, the access log on stdout.
+"""Logging according to the settings: the application log on stderr, the access log on stdout.
 
-One event is one line, whatever a client sends: control characters, quotes and line ends leave escaped, so that no
-line can be forged. Every line carries the id of its request. Fields come from `extra=`; a `Secret` shows asterisks.
+One event is one line for any input of a client: control characters, quotes and line breaks are escaped, so that no line
+can be forged. Every line contains the id of its request. Fields come from `extra=`; a `Secret` is shown as asterisks.
 """
 
 import logging
@@ -25,12 +25,12 @@ from config.settings.log import TALKATIVE
 from config.streams import UnblockedStream
 
 ACCESS_LOGGER: Final = "registry.access"
-"""The logger whose records are requests: their fields are distribution's `http.request.*` and `http.response.*`."""
+"""The logger of requests; fields of its records are distribution's `http.request.*` and `http.response.*`."""
 
 request_id_variable: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that the running task serves; empty outside of requests."""
 trace_id_variable: ContextVar[str] = ContextVar("trace_id", default="")
-"""The W3C trace that the request belongs to, if its sender said so."""
+"""The W3C trace id of the request, if its sender supplied one."""
 
 _LEVELS: Final = {
     LogLevel.DEBUG: logging.DEBUG,
@@ -49,19 +49,19 @@ _ACCESS_FORMATS: Final = {
 }
 _OFF: Final = logging.CRITICAL + 1
 _single_levels: Final[set[str]] = set()
-"""Loggers that have a level of their own; logging is global, and so is the memory of what was done to it."""
+"""Loggers with a level set by `configure_logging`; global, as the loggers are."""
 
 
 def configure_logging(
     settings: LogSettings, *, waits: bool = True, stderr: TextIO | None = None, stdout: TextIO | None = None
 ) -> None:
-    """Set up both logs, replacing what was set up before; may be called again with new settings.
+    """Set up both logs, replacing an earlier setup; may be called again with new settings.
 
     Args:
         settings: levels, formats and static fields.
         waits: whether a line waits for the reader of a pipe; commands do, servers do not.
-        stderr: where the application log goes instead.
-        stdout: where the access log goes instead.
+        stderr: a stream for the application log instead of stderr.
+        stdout: a stream for the access log instead of stdout.
     """
     if waits or stderr or stdout:
         handler: logging.Handler = logging.StreamHandler(stderr or sys.stderr)
@@ -78,14 +78,14 @@ def configure_logging(
 
 
 def flush_logs() -> None:
-    """Write the lines that wait for a slow reader, as far as it has made room; to be called about once a second."""
+    """Write the waiting lines, as far as a slow reader has made room; to be called about once a second."""
     for logger in (logging.getLogger(), logging.getLogger(ACCESS_LOGGER)):
         for handler in logger.handlers:
             handler.flush()
 
 
 def request_fields() -> Mapping[str, str]:
-    """Return what names the request that the running task serves: the fields that each of its lines has."""
+    """Return the fields that identify the request of the running task, for each of its lines."""
     named = {REQUEST_ID_FIELD: request_id_variable.get(), TRACE_ID_FIELD: trace_id_variable.get()}
     return {name: value for name, value in named.items() if value}
 

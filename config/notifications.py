@@ -1,4 +1,4 @@
-"""What the settings of notifications mean to the core."""
+"""Conversion of notification settings to values of the core."""
 
 import socket
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from core.notifications.upkeep import Bounds
 
 
 def recorder_options(settings: NotificationSettings) -> RecorderOptions:
-    """Return what events look like, and whether they must be recorded."""
+    """Return the format of events, and whether their recording is required."""
     return RecorderOptions(
         envelope=EnvelopeType.V2 if settings.events_version is EventsVersion.V2 else EnvelopeType.V1,
         include_references=settings.include_references,
@@ -20,7 +20,7 @@ def recorder_options(settings: NotificationSettings) -> RecorderOptions:
 
 
 def outbox_bounds(settings: OutboxSettings) -> Bounds:
-    """Return how much the outbox may hold."""
+    """Return the limits of the outbox."""
     return Bounds(
         bytes_max=settings.bytes_max,
         age_max=timedelta(seconds=settings.age_max_seconds),
@@ -29,6 +29,6 @@ def outbox_bounds(settings: OutboxSettings) -> Bounds:
 
 
 def event_source(addr: str, new_id: Callable[[], str]) -> Mapping[str, str]:
-    """Return who events say has seen them: this machine with the port of `http.addr`, and an id of this process."""
+    """Return the `source` of events: this machine with the port of `http.addr`, and an id of this process."""
     host, port = socket.gethostname(), addr.rpartition(":")[2]
     return {"addr": f"{host}:{port}" if port.isdigit() else host, "instanceID": new_id()}

@@ -1,4 +1,4 @@
-"""Settings turned into the callables that the core asks: may this URL be named, must this image be there."""
+"""Conversion of settings to the policies of the core, such as allowed URLs and required content."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ _WITHOUT_RULES = {
 
 
 def access_policy(auth: AuthSettings, access: AccessSettings) -> AccessPolicy:
-    """Return who may do what: the rules, or without any what distribution does with this method."""
+    """Return the access policy: the configured rules, or distribution's behaviour for this authentication method."""
     rules = tuple(_rule(rule) for rule in access.rules) or _WITHOUT_RULES[auth.kind].rules
     return AccessPolicy(rules=rules, blocked=frozenset(access.blocked_users))
 
@@ -44,7 +44,7 @@ def _rule(settings: RuleSettings) -> Rule:
 
 
 def retention_rules(settings: RetentionSettings) -> Sequence[RetentionRule]:
-    """Return what keeps tags."""
+    """Return the rules of tags to keep."""
     return [
         RetentionRule(
             repositories=rule.repositories,
@@ -63,13 +63,13 @@ def _duration(seconds: float | None) -> timedelta | None:
 
 
 _URL_CHARS_MAX: Final = 2048
-"""Browsers and proxies take no longer ones either."""
+"""Browsers and proxies do not accept longer ones either."""
 
 
 def manifest_policy(settings: ValidationSettings, keeps_tag: Callable[[RepositoryName, Tag], bool]) -> ManifestPolicy:
-    """Return what pushed manifests may refer to, and which tags they may not move.
+    """Return the content that pushed manifests may refer to, and the tags that they may not move.
 
-    Switched off, validation lets any http(s) URL and any missing content pass, as distribution does.
+    With validation disabled, any http(s) URL and any missing content is accepted, as in distribution.
     """
     if settings.disabled:
         return ManifestPolicy(
@@ -86,7 +86,7 @@ def manifest_policy(settings: ValidationSettings, keeps_tag: Callable[[Repositor
 def verification_rules(
     settings: ValidationSettings, keeps_tag: Callable[[RepositoryName, Tag], bool]
 ) -> VerificationRules:
-    """Return what a stored image has to have: the same as a pushed one."""
+    """Return the requirements for a stored image: the same as for a pushed one."""
     policy = manifest_policy(settings, keeps_tag)
     return VerificationRules(
         requires_blobs=policy.requires_blobs, requires_child=policy.requires_child, keeps_tag=keeps_tag
@@ -94,21 +94,21 @@ def verification_rules(
 
 
 class KeptTags:
-    """Tells which tags stay with the manifest that they first pointed at; may be told otherwise while serving."""
+    """The tags that cannot be moved from their first manifest; reconfigurable while serving."""
 
     def __init__(self, settings: AccessSettings) -> None:
         self.apply(settings)
 
     def apply(self, settings: AccessSettings) -> None:
-        """Take over what these settings say."""
+        """Apply new settings."""
         self._kept = [ImmutableTags(repositories=each.repositories, tags=each.tags) for each in settings.immutable_tags]
 
     def __call__(self, name: RepositoryName, tag: Tag) -> bool:
-        """Whether this tag is among them."""
+        """Whether this tag is immutable."""
         return any(each.covers(name, tag) for each in self._kept)
 
     def covers(self, name: RepositoryName) -> bool:
-        """Whether a repository may have such tags."""
+        """Whether a repository may have immutable tags."""
         return any(each.covers_repository(name) for each in self._kept)
 
 
@@ -126,17 +126,17 @@ def _requires_child(settings: ValidationSettings) -> Callable[[Descriptor], bool
 
 
 def _allows_url(settings: ValidationSettings) -> Callable[[str], bool]:
-    """Allow what an `allow` matches and no `deny`; with neither of them, every http(s) URL.
+    """Return a predicate for URLs that match an `allow` and no `deny`; without both, all http(s) URLs.
 
-    Distribution allows none by default, which refuses the Windows images that are the only users of such layers. The
-    registry itself never fetches from these URLs, and a client checks what it gets there by digest.
+    Distribution allows none by default, which rejects Windows images, the only users of such layers. The registry
+    itself never fetches these URLs, and a client verifies the content by digest.
     """
     allow = [re.compile(pattern) for pattern in settings.url_allow]
     deny = [re.compile(pattern) for pattern in settings.url_deny]
     if not allow and not deny:
         return _is_web_url
     return lambda url: (
-        # A pusher chooses the URL, and the operator's expressions may backtrack.
+        # The URL comes from the client, and the operator's expressions may backtrack.
         len(url) <= _URL_CHARS_MAX
         and (not allow or any(each.search(url) for each in allow))
         and not any(each.search(url) for each in deny)

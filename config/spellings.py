@@ -1,4 +1,4 @@
-"""Names of keys: short forms and old spellings become one form, unknown keys are found and explained."""
+"""Names of keys: normalization of short forms and old spellings, and detection of unknown keys."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from config.tree import Items, KeyPath, Node, Scalar, Section, Source, dotted
 from config.typos import is_typo, nearest
 
 _GUARDING_KEYS: Final = frozenset({"access", "auth", "http.tls", "proxy"})
-"""Keys whose misspelling must not pass as an unknown key: without them everybody may push, or listen."""
+"""Keys whose misspelling must prevent the start: without them everyone could push, or eavesdrop."""
 _EXTENSION: Final = "x-"
-"""Begins keys that hold YAML anchors, as in compose files."""
+"""The prefix of keys that hold YAML anchors, as in compose files."""
 
 
 def widen_bare(root: Section) -> None:
-    """Write `storage: inmemory` as `storage: {inmemory: {}}`; likewise `auth`, whose `None` has any case."""
+    """Rewrite `storage: inmemory` as `storage: {inmemory: {}}`; the same for `auth`, whose `none` may have any case."""
     bare = (key.key for key in RootSchema.keys().values() if isinstance(key, Sub) and key.may_be_bare)
     for name in bare:
         node = root.get(name)
@@ -27,7 +27,7 @@ def widen_bare(root: Section) -> None:
 
 
 def respell(root: Section) -> list[str]:
-    """Move values from old keys to those that took their place; return a note for each."""
+    """Move values from old keys to their replacements; return a note for each."""
     notes: list[str] = []
     _respell_in(RootSchema, root, owner=root, notes=notes)
     return notes
@@ -57,14 +57,14 @@ def _put(owner: Section, steps: list[str], node: Node) -> None:
         if _is_absent(inner):
             inner = owner[step] = Section(node.source)
         if not isinstance(inner, Section):
-            # A wrong value stands there; it is told when the section is read.
+            # The key has a value of the wrong type, which is reported when the section is loaded.
             return
         owner = inner
     _merge(owner, steps[-1], node)
 
 
 def _merge(section: Section, key: str, old: Node) -> None:
-    """Give `key` the value of its old spelling, unless it has one that counts more."""
+    """Give `key` the value of its old spelling, unless `key` has a value that takes precedence."""
     present = section.get(key)
     if isinstance(present, Section) and isinstance(old, Section):
         for name, child in old.items():
@@ -87,17 +87,17 @@ def _negated(node: Node) -> Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownKey:
-    """A key of the file that nothing here knows."""
+    """A key of the file that no schema declares."""
 
     path: KeyPath
     source: Source
     nearest: str | None
     """The dotted name of the key that was probably meant."""
     must_stop: bool
-    """Whether leaving it out would open what it was to close, or lose a value that was misspelt."""
+    """Whether ignoring the key could leave open what it restricts, or lose the value of a misspelt key."""
 
     def explain(self) -> str:
-        """Say it in one line."""
+        """Return the message for the key, one line."""
         hint = f"; did you mean `{self.nearest}`?" if self.nearest else ""
         return f"{self.source}: `{dotted(self.path)}` is not a known key{hint}"
 
@@ -134,13 +134,13 @@ def _unknown_below(field: Key[Any], node: Node, path: KeyPath) -> Iterator[Unkno
 
 
 def _is_misspelt(name: str, siblings: Iterable[str], node: Section) -> bool:
-    """Whether a key is a typo of one that is not given; with both given, the value that was meant is there."""
+    """Whether a key is a typo of one that is not given; if both are given, the typo loses no value."""
     meant = nearest(name.lower(), siblings)
     return meant is not None and meant not in node and is_typo(name.lower(), meant) and not name.startswith(_EXTENSION)
 
 
 def _nearest_key(name: str, siblings: Iterable[str], path: KeyPath) -> str | None:
-    """Name a sibling that is spelt alike, else a key of that very name elsewhere."""
+    """Return a sibling with a similar spelling, else a key of exactly this name elsewhere."""
     alike = nearest(name.lower(), siblings)
     if alike is not None:
         return dotted((*path, alike))

@@ -1,4 +1,4 @@
-"""Standard output and standard error, written to without waiting for whatever reads them."""
+"""Non-blocking writers to standard output and standard error."""
 
 import os
 import socket
@@ -10,9 +10,9 @@ _FLAGS: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class UnblockedStream:
-    """An inherited descriptor; a pipe, terminal or socket whose reader takes nothing holds up no writer.
+    """An inherited descriptor; a writer never waits for the reader of a pipe, terminal or socket.
 
-    Files are written to as they are. Opened at the first use, which raises `OSError` if the descriptor is closed.
+    Regular files are written normally. Opened on first use, which raises `OSError` if the descriptor is closed.
 
     Args:
         descriptor: 1 or 2; stays open, and keeps its mode for the processes that share it.
@@ -22,24 +22,24 @@ class UnblockedStream:
         self._inherited = descriptor
 
     def fileno(self) -> int:
-        """Return a descriptor to wait on."""
+        """Return a descriptor that can be polled."""
         return self._own
 
     def write(self, content: bytes) -> int:
-        """Write a beginning of `content`, at best all of it, and return its length.
+        """Write a prefix of `content`, usually all of it, and return its length.
 
-        What has at most `select.PIPE_BUF` bytes goes to a pipe whole or not at all.
+        Content of at most `select.PIPE_BUF` bytes is written to a pipe completely or not at all.
 
         Raises:
             BlockingIOError: there is no room.
-            OSError: the reader is gone, the disk is full, …
+            OSError: the write failed, for example because the reader is gone or the disk is full.
         """
         if self._socket is not None:
             return self._socket.send(content, socket.MSG_DONTWAIT)
         return os.write(self._own, content)
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the descriptors that this object opened."""
         if (sock := vars(self).pop("_socket", None)) is not None:
             sock.close()
         if (own := vars(self).pop("_own", None)) is not None:
@@ -50,10 +50,11 @@ class UnblockedStream:
         mode = os.fstat(self._inherited).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
             try:
-                # A description of our own: O_NONBLOCK on the inherited one would hit every process that shares it.
+                # A separate open file description: O_NONBLOCK on the inherited one would affect every process that
+                # shares it.
                 return os.open(f"/proc/self/fd/{self._inherited}", _FLAGS)
             except OSError:
-                # Made by another user, who alone may open it again.
+                # The pipe or terminal belongs to another user, so this process cannot open it again.
                 os.set_blocking(self._inherited, False)
         return os.dup(self._inherited)
 

@@ -1,7 +1,7 @@
-"""What distribution's configuration can say and this version does not do: one table, said at start.
+"""Settings of distribution that this version does not support: one table, reported at start.
 
-A later version that learns something deletes its row. REFUSE is for what would leave the registry more open,
-or reachable in another way, than its operator believes; everything else is said and left out.
+When a later version adds support, its row is deleted. REFUSE is for settings without which the registry would be more
+open, or reachable in another way, than its operator expects; all others are reported and ignored.
 """
 
 import re
@@ -13,7 +13,7 @@ from config.tree import Node, Scalar, Section, find_node
 
 
 class Severity(Enum):
-    """What happens when something is configured that is not supported; a NOTE loses nothing."""
+    """The reaction to an unsupported setting; a NOTE loses nothing."""
 
     REFUSE = "the registry does not start"
     WARN = "a warning at start"
@@ -22,7 +22,7 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A key, what happens when it is given, and what to do instead."""
+    """An unsupported key, the reaction to it, and the alternative."""
 
     key: str
     severity: Severity
@@ -30,7 +30,7 @@ class Unsupported:
 
     @property
     def counts_when_empty(self) -> bool:
-        """Whether the key asks for something by its mere presence, as a driver or a method does."""
+        """Whether the presence of the key alone is significant, as for a driver or an authentication method."""
         return re.fullmatch(r"(?:auth|storage)\.[a-z0-9]+", self.key) is not None
 
 
@@ -74,7 +74,7 @@ UNSUPPORTED: Final = (
 
 
 def check_support(root: Section) -> dict[Severity, list[str]]:
-    """Return one line for each row of the table that the configuration meets."""
+    """Return one message for each row of the table that applies to the configuration."""
     found: dict[Severity, list[str]] = {severity: [] for severity in Severity}
     for row in UNSUPPORTED:
         node = find_node(root, tuple(row.key.split(".")))
@@ -84,7 +84,7 @@ def check_support(root: Section) -> dict[Severity, list[str]]:
 
 
 def _is_given(node: Node) -> bool:
-    """Whether a value asks for something: empty ones do not, nor does a switch that is off."""
+    """Whether a value has an effect: empty values and disabled switches have none."""
     if isinstance(node, Scalar):
         return not node.is_empty and node.value is not False
     children = node.values() if isinstance(node, Section) else node

@@ -1,6 +1,6 @@
-"""Whether traces are asked for, by the variables that OpenTelemetry defines for every program.
+"""Tracing settings, from the variables that OpenTelemetry defines for all programs.
 
-Distribution sends traces unless told not to; here somebody has to ask.
+Distribution sends traces by default; this registry only if the variables request them.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ _SPOKEN: Final = "http/protobuf"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracingSettings:
-    """Where spans go; nowhere while `exporters` is empty."""
+    """The exporters of spans; none while `exporters` is empty."""
 
     exporters: tuple[str, ...] = ()
     """`otlp`, `console`."""
 
 
 def read_tracing(environ: Mapping[str, str]) -> tuple[TracingSettings, list[str]]:
-    """Return what the variables ask for, and a warning for each wish that is not met."""
+    """Return the settings from the variables, and a warning for each unsupported value."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return TracingSettings(), []
     asked = [name.strip().lower() for name in environ.get("OTEL_TRACES_EXPORTER", "").split(",") if name.strip()]

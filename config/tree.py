@@ -1,7 +1,7 @@
-"""Configuration before it has types: sections, lists and scalars, each of which knows where it was written.
+"""The untyped configuration tree: sections, lists and scalars, each with its source.
 
-A scalar keeps its raw text beside what YAML makes of it, because a text key wants `012`, `yes` or `1e3` as
-they were written while a number or a switch wants their meaning.
+A scalar keeps its raw text beside the value that YAML resolves: a text key needs `012`, `yes` or `1e3` as written,
+while a number or a switch needs the value.
 """
 
 import re
@@ -17,14 +17,14 @@ _USERINFO: Final = re.compile(r"//[^/?#\s]*@")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where a value comes from: a line of a file, or a variable of the environment."""
+    """The source of a value: a line of a file, or an environment variable."""
 
     origin: str
     line: int | None = None
 
     @property
     def is_variable(self) -> bool:
-        """Whether it is a variable, which beats what a file says."""
+        """Whether the source is a variable; variables take precedence over files."""
         return self.line is None
 
     @override
@@ -35,16 +35,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scalar:
-    """A single value; its `repr` shows nothing of it, since it may be a secret."""
+    """A single value; the `repr` does not show it, since it may be a secret."""
 
     text: str = field(repr=False)
     value: bool | float | str | None = field(repr=False)
-    """What YAML 1.1 resolves it to; numbers and switches only when they were not quoted."""
+    """The value by the rules of YAML 1.1; a number or a switch only if the text is not quoted."""
     source: Source
 
     @property
     def is_empty(self) -> bool:
-        """Whether it is nothing, `~`, `null` or an empty text: all mean the default."""
+        """Whether the value is missing, `~`, `null` or an empty text: all mean the default."""
         return not self.text
 
 
@@ -69,7 +69,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 
 def find_node(root: Node, path: KeyPath) -> Node | None:
-    """Return what stands at `path`, or None."""
+    """Return the node at `path`, or None."""
     node: Node | None = root
     for step in path:
         if isinstance(node, Section) and isinstance(step, str):
@@ -82,7 +82,7 @@ def find_node(root: Node, path: KeyPath) -> Node | None:
 
 
 def dotted(path: KeyPath) -> str:
-    """Write a path as people do: `health.http[0].uri`."""
+    """Return a path in the usual notation: `health.http[0].uri`."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{printable(step)}"
@@ -90,12 +90,12 @@ def dotted(path: KeyPath) -> str:
 
 
 def hide_credentials(text: str) -> str:
-    """Blot out the user and password of URLs."""
+    """Replace the user and password of URLs by asterisks."""
     return _USERINFO.sub("//********@", text)
 
 
 def printable(text: str, *, limit: int = _SHOWN_CHARACTERS_MAX) -> str:
-    """Return `text` fit for one line that people see: cut, without control characters and credentials of URLs."""
+    """Return `text` for display on one line: truncated, without control characters and URL credentials."""
     text = hide_credentials(text)
     shown = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)

@@ -1,4 +1,4 @@
-"""Words that were probably meant: typing errors, and words that are written out or cut short."""
+"""Suggestions for misspelt words: typing errors, long forms and abbreviations."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,11 +8,11 @@ from config.tree import printable
 
 _WRITTEN_OUT: Final = {"addr": "address", "addrs": "addresses"}
 _LENGTH_OF_TWO: Final = 6
-"""Words of so many letters may have two typing errors, shorter ones have one."""
+"""The minimum length of words that may have two typing errors; shorter ones may have one."""
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that `word` was probably meant to be."""
+    """Return the candidate that `word` was probably meant to be, or None."""
     shown, among = printable(word), list(candidates)
     typos = [(_edits(shown, candidate), candidate) for candidate in among if is_typo(shown, candidate)]
     if typos:
@@ -21,7 +21,7 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def is_typo(word: str, meant: str) -> bool:
-    """Whether `word` is `meant`, or what it stands for, with one typing error, or two in a long word."""
+    """Whether `word` is `meant`, or its long form, with at most one typing error, or two in a long word."""
     allowed = 2 if len(word) >= _LENGTH_OF_TWO else 1
     return _edits(word, meant) <= allowed
 
@@ -32,7 +32,7 @@ def _edits(word: str, meant: str) -> int:
 
 
 def _distance(one: str, other: str) -> int:
-    """Count the letters to add, leave out, replace or swap with their neighbour (optimal string alignment)."""
+    """Return the number of letters to insert, delete, replace or transpose (optimal string alignment)."""
     rows = [list(range(len(other) + 1))]
     for i, letter in enumerate(one, start=1):
         row = [i]

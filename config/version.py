@@ -1,4 +1,4 @@
-"""Which version of the registry this is."""
+"""The version of the registry."""
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -7,7 +7,7 @@ DISTRIBUTION: Final = "sohu-registry"
 
 
 def installed_version() -> str:
-    """Return the version of the installed package; `unknown` where the sources run without being installed."""
+    """Return the version of the installed package; `unknown` if the sources run without installation."""
     try:
         return version(DISTRIBUTION)
     except PackageNotFoundError:

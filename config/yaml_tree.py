@@ -1,6 +1,6 @@
-"""YAML 1.1 text to a tree with sources, by PyYAML's safe loader and nothing that runs code.
+"""Conversion of YAML 1.1 text to a tree with sources, through PyYAML's safe loader, which runs no code.
 
-Only the shape is taken from YAML: scalars keep their text, tags other than YAML's own scalars are refused.
+Only the structure comes from YAML: scalars keep their text, and tags other than YAML's own scalar tags are rejected.
 Aliases are expanded under a budget, so that a small file cannot become a large tree.
 """
 
@@ -23,10 +23,10 @@ _QUOTED: Final = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
 
 
 def parse_document(text: str, *, origin: str) -> tuple[Section, list[str]]:
-    """Parse a configuration file into its root section and warnings about keys given twice.
+    """Parse a configuration file into its root section and warnings about duplicate keys.
 
     Raises:
-        ConfigError: it is not YAML, or not a mapping, or grows beyond what a configuration can be.
+        ConfigError: `text` is not YAML, is not a mapping, or exceeds the limits of a configuration.
     """
     converter = _Converter(origin=origin, counts_lines=True)
     root = converter.convert(text)
@@ -41,17 +41,17 @@ def parse_value(text: str, *, source: Source) -> Node:
     """Parse the value of a variable.
 
     Raises:
-        ConfigError: it is not YAML.
+        ConfigError: `text` is not YAML.
     """
     return _Converter(origin=source.origin, counts_lines=False).convert(text)
 
 
 def parse_text(text: str, *, source: Source) -> Scalar:
-    """Take the value of a variable whose key is a text.
+    """Return the value of a variable whose key is a text.
 
-    YAML quotes around all of it are undone, as distribution does, and `~`, `null` or nothing mean the
-    default; anything else is the text itself, also where YAML would see a list, a comment or an error.
-    Passwords need no quoting.
+    YAML quotes around the whole value are removed, as in distribution, and `~`, `null` or nothing mean the default. Any
+    other value is taken literally, even if YAML would see a list, a comment or an error in it. Passwords need no
+    quoting.
     """
     stripped = text.strip()
     is_quoted = stripped[:1] in {'"', "'"} or (stripped[:1] == "|" and "\n" in stripped)
@@ -148,5 +148,5 @@ class _Converter:
 
 
 def _harmless(problem: str | None) -> str:
-    """Drop what YAML's messages quote from the file, which may be a piece of a password."""
+    """Remove quotations from YAML's messages, since they may contain parts of a password."""
     return printable(_QUOTED.sub("…", problem or "unknown"), limit=200)

@@ -1,4 +1,4 @@
-"""The composition root: `Container`, and what others need of it."""
+"""The composition root: `Container`, and the functions that entry points need from it."""
 
 from config.container.checking import check_settings
 from config.container.events import event_endpoints

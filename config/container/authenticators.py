@@ -1,4 +1,4 @@
-"""Who finds out who sends a request, made of the settings."""
+"""Construction of authenticators from the settings."""
 
 import secrets
 from collections.abc import Callable as CallableType
@@ -16,8 +16,8 @@ from core.ports.authenticator import Authenticator
 
 
 def reveal_or_make_secret(configured: Secret | None) -> bytes:
-    """Return the secret that replicas share, or one that serves this process alone until it ends."""
-    # `serve` warns of the latter.
+    """Return the secret that replicas share, or a random one, valid for this process until it ends."""
+    # `serve` logs a warning about a random one.
     return configured.reveal().encode() if configured else secrets.token_bytes(32)
 
 
@@ -27,22 +27,22 @@ def group_file(path: str | None) -> GroupFile | None:
 
 
 def kind_of_authenticator(kind: AuthKind, policy: AccessPolicy) -> str:
-    """Return which authenticator is meant: with passwords, it depends on whom the policy lets in without one."""
-    # Where something is open to everybody, docker needs a token server to come without a password.
+    """Return which authenticator to use; for htpasswd it depends on whether the policy allows anonymous access."""
+    # If anonymous access is allowed, docker needs a token server to come without a password.
     return "login" if kind is AuthKind.HTPASSWD and policy.invites_anonymous else kind.value
 
 
 def login_authenticator(
     users: HtpasswdAuthenticator, *, secret: bytes, now: CallableType[[], datetime]
 ) -> Authenticator:
-    """Make what hands out tokens of its own for passwords."""
+    """Return an authenticator that issues its own tokens in exchange for passwords."""
     from adapters.auth.login_tokens import LoginTokenAuthenticator  # noqa: PLC0415
 
     return LoginTokenAuthenticator(users, recall=users.recall, secret=secret, now=now)
 
 
 def token_authenticator(settings: TokenSettings, *, now: CallableType[[], datetime]) -> Authenticator:
-    """Make what believes the tokens of a server elsewhere."""
+    """Return an authenticator that accepts the tokens of an external token server."""
     from adapters.auth.token import TokenAuthenticator  # noqa: PLC0415
 
     return TokenAuthenticator(

@@ -1,4 +1,4 @@
-"""Caches of descriptors, made of their settings."""
+"""Construction of descriptor caches from the settings."""
 
 import sys
 from collections.abc import Callable as CallableType
@@ -21,8 +21,8 @@ from core.ports.metrics import Metrics
 
 
 def observed_descriptor_cache(cache: DescriptorCachePort, metrics: Metrics | None) -> DescriptorCachePort:
-    """Return the cache, counted where somebody counts."""
-    # A cache that remembers nothing would be counted as one that always misses.
+    """Return the cache, with metrics if they are collected."""
+    # The metrics of a cache that stores nothing would look like those of a cache that always misses.
     if metrics is None or isinstance(cache, DisabledDescriptorCache):
         return cache
     return InstrumentedDescriptorCache(cache, observe=CacheCounts(metrics))
@@ -34,7 +34,7 @@ def kind_of_cache(configured: DescriptorCache | None) -> str:
 
 
 def redis_cache(settings: RedisSettings, metrics: Metrics | None) -> DescriptorCachePort:
-    """Make the cache that replicas share.
+    """Return the cache that replicas share.
 
     Raises:
         ConfigError: a certificate file cannot be read.
@@ -76,7 +76,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def _joined(paths: Sequence[str]) -> str | None:
-    """Return the content of PEM files, one after the other; None where there are none."""
+    """Return the contents of PEM files, one after the other; None if there are no files."""
     try:
         return "\n".join(Path(path).read_text(encoding="ascii") for path in paths) or None
     except (OSError, UnicodeDecodeError) as error:
@@ -84,16 +84,16 @@ def _joined(paths: Sequence[str]) -> str | None:
 
 
 def is_configured(cache: DescriptorCache | None) -> bool:
-    """Whether any cache is wanted."""
+    """Whether a cache is configured."""
     return cache is not None
 
 
 def entries_max(configured: int) -> int:
-    """Return the bound of a cache, for which 0 is none."""
+    """Return the limit of a cache; 0 in the settings means no limit."""
     return configured or sys.maxsize
 
 
 def related_of(cache: ManifestCache) -> CallableType[[Digest], Sequence[Digest]]:
-    """Return what tells the content that a remembered manifest refers to."""
-    # Not `provided.related`, which is a provider's own attribute.
+    """Return the function that lists the content a cached manifest refers to."""
+    # Not `provided.related`: that is an attribute of the provider itself.
     return cache.related

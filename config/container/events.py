@@ -1,4 +1,4 @@
-"""What tells others of events, made of the settings."""
+"""Construction of event recording and delivery from the settings."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from core.ports.blob_storage import BlobStorage
 
 
 def event_endpoints(settings: NotificationSettings) -> tuple[Endpoint, ...]:
-    """Make the endpoints that are told of events; again after a reload."""
+    """Return the endpoints that receive events; called again after a reload."""
     from adapters.notifications.http_receiver import HttpEventReceiver  # noqa: PLC0415
 
     media_type = recorder_options(settings).envelope.value
@@ -43,7 +43,7 @@ def event_endpoints(settings: NotificationSettings) -> tuple[Endpoint, ...]:
 
 
 def event_recorder(outbox: Outbox, settings: Settings) -> EventRecorder:
-    """Make what takes in events of this process."""
+    """Return the recorder of this process's events."""
     recorder = EventRecorder(
         outbox,
         recorder_options(settings.notifications),
@@ -58,14 +58,14 @@ def event_recorder(outbox: Outbox, settings: Settings) -> EventRecorder:
 def make_notifier(
     outbox: Outbox, recorder: EventRecorder, storage: BlobStorage, settings: NotificationSettings
 ) -> Notifier:
-    """Make what delivers events, in one process at a time."""
+    """Return the notifier, which delivers events in one process at a time."""
     notifier = Notifier(
         outbox,
         recorder,
         make_lease("notifications", storage=storage, ttl=settings.outbox.takeover_seconds),
         Upkeep(outbox, outbox_bounds(settings.outbox), now=utc_now),
         poll_seconds=settings.outbox.poll_seconds,
-        # Each look is a request, by every server that does not deliver.
+        # Each attempt costs a request, on every server that does not deliver.
         contend_seconds=settings.outbox.takeover_seconds / 2,
         clock=time.monotonic,
         sleep=asyncio.sleep,

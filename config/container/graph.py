@@ -1,7 +1,7 @@
-"""The composition root: which adapter stands behind each port, and who is given what.
+"""The composition root: the adapter behind each port, and the dependencies of each service.
 
-The graph is built without awaiting anything; whoever uses it enters `blob_storage` and `catalog_index`, in this
-order, as context managers, and leaves them in reverse.
+The graph is built synchronously. Its user enters `blob_storage` and `catalog_index`, in this order, as context
+managers, and leaves them in reverse order.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ from core.verification.verifier import VerificationOptions, Verifier
 
 
 class Container(DeclarativeContainer):
-    """One registry; `settings` must be given."""
+    """One registry; `settings` must be provided."""
 
     settings = Dependency(instance_of=Settings)
 
@@ -102,17 +102,17 @@ class Container(DeclarativeContainer):
     new_id = Object(new_id)
 
     makes_store: Object[bool] = Object(provides=True)
-    """Whether a store that is missing is made; commands that look at one set it to False."""
+    """Whether a missing store is created; commands that only inspect a store set this to False."""
 
     runtime_folder: Object[Path | None] = Object(None)
-    """The folder of the running server's metrics, and what tells the worker's number; the server sets them."""
+    """The folder of the running server's metrics; set by the server, together with `worker_number`."""
     worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
     can_trace = Callable(packages_can_trace)
     metrics = Singleton(make_metrics, runtime_folder, worker_number)
     job_metrics = Singleton(make_job_metrics)
-    """What a command counts, to write it to a file."""
+    """The metrics of a command, which writes them to a file."""
     tracing_exporters = Object(())
-    """Where spans go; the server sets it."""
+    """The exporters of spans; set by the server."""
     tracer = Singleton(make_tracer, tracing_exporters)
 
     plain_blob_storage = Selector(
@@ -169,7 +169,7 @@ class Container(DeclarativeContainer):
         login=Singleton(login_authenticator, htpasswd, secret=shared_secret, now=now),
         token=Singleton(token_authenticator, settings.provided.auth.token, now=now),
     )
-    # Made before a server forks.
+    # Created before a server forks.
     descriptor_marks = Singleton(SharedMarks)
     own_descriptors = Singleton(
         InMemoryDescriptorCache,
@@ -186,7 +186,7 @@ class Container(DeclarativeContainer):
         redis=Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=False),
     )
     descriptor_cache = Singleton(observed_descriptor_cache, plain_descriptor_cache, metrics)
-    # What a pull may believe: that it was wrong, it finds out by itself. Opened and closed with the one above.
+    # For pulls, which detect a wrong hint themselves. Opened and closed with `descriptor_cache`.
     believing_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True)
     descriptor_hints = Selector(
         descriptor_cache_kind,
@@ -376,7 +376,7 @@ class Container(DeclarativeContainer):
         trash=trash,
         cache=descriptor_cache,
     )
-    """Is given its budget, options and surroundings by whoever collects."""
+    """The caller provides budget, options and surroundings."""
     verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
     verification_schedule = Singleton(
         make_verification_schedule,
@@ -399,7 +399,7 @@ class Container(DeclarativeContainer):
         rebuild_catalog=catalog.provided.rebuild,
         store_clock=store_clock,
     )
-    """Is given its budget, and how it announces what it takes away, by whoever verifies."""
+    """The caller provides the budget, and the announcement of removals."""
     registry = Singleton(
         Registry,
         blobs=blobs,

@@ -1,4 +1,4 @@
-"""OCI image layouts, by what a path is."""
+"""OCI image layouts, by the kind of a path."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from core.ports.image_layout import ImageLayout, ImageLayoutWriter
 
 
 def read_image_layout(path: Path) -> ImageLayout:
-    """Return the OCI image layout that lies in a folder or in a tar archive."""
+    """Return the OCI image layout in a folder or in a tar archive."""
     return FolderImageLayout(path) if path.is_dir() else ArchiveImageLayout(path)
 
 
 def write_image_layout(path: Path) -> ImageLayoutWriter:
-    """Return a layout to write: an archive if it is to be called `.tar`, else a folder, which may hold one already."""
+    """Return a layout to write: an archive if the name ends in `.tar`, else a folder, which may contain a layout."""
     return ArchiveImageLayoutWriter(path) if path.suffix == ".tar" else FolderImageLayout(path, creates=True)

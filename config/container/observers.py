@@ -1,4 +1,4 @@
-"""Metrics and traces, where they are wanted."""
+"""Construction of metrics and traces, if enabled."""
 
 from collections.abc import Callable as CallableType
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from core.ports.tracing import Tracer
 
 
 def make_metrics(folder: Path | None, worker_number: CallableType[[], int]) -> Metrics | None:
-    """Return the metrics that workers share in a folder, or None where nobody collects any."""
+    """Return the metrics that workers share in a folder, or None without a folder."""
     if folder is None:
-        # Switched off, or a command that nobody collects from.
+        # Metrics are disabled, or this is a command without an endpoint for metrics.
         return None
     from adapters.metrics.prometheus import PrometheusMetrics  # noqa: PLC0415
 
@@ -21,7 +21,7 @@ def make_metrics(folder: Path | None, worker_number: CallableType[[], int]) -> M
 
 
 def damage_counter(metrics: Metrics | None) -> CallableType[[], None]:
-    """Return what counts damaged content, where anybody collects numbers."""
+    """Return the function that counts damaged content; it does nothing if metrics are disabled."""
     if metrics is None:
         return lambda: None
     count = metrics.counter(
@@ -31,7 +31,7 @@ def damage_counter(metrics: Metrics | None) -> CallableType[[], None]:
 
 
 def packages_can_trace() -> bool:
-    """Whether the packages of the extra `otel` are installed; all processes share what this imports."""
+    """Whether the packages of the extra `otel` are installed; imports them, before processes fork."""
     try:
         import_module("adapters.tracing.otel")
     except ImportError:
@@ -40,7 +40,7 @@ def packages_can_trace() -> bool:
 
 
 def make_tracer(exporters: Sequence[str]) -> Tracer | None:
-    """Return the tracer, or None where nobody wants traces."""
+    """Return the tracer, or None if tracing is disabled."""
     if not exporters:
         return None
     from adapters.tracing.otel import OtelTracer, make_exporters  # noqa: PLC0415

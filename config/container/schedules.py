@@ -1,4 +1,4 @@
-"""Leases, schedules and budgets of the jobs that one of all replicas does."""
+"""Leases, schedules and budgets of the jobs that run on one replica at a time."""
 
 import asyncio
 import time
@@ -18,28 +18,28 @@ from core.schedule import SharedSchedule
 from core.verification.verifier import VerificationOptions
 
 LEASE_SECONDS: Final = 30.0
-"""How long the job of a replica that died stays undone, about."""
+"""Approximately how long a job stays interrupted after its replica has died."""
 
 
 COLLECTION_LEASE_SECONDS: Final = 12.0
-"""The same for collection, which another replica takes over within half a minute."""
+"""The same for garbage collection, which another replica takes over within half a minute."""
 
 
 TRASH_INTERVAL_SECONDS: Final = 3600.0
-"""How often expired trash is looked for, at most."""
+"""The longest interval between searches for expired trash."""
 
 
 PURGE_REQUESTS_PER_SECOND: Final = 20.0
-"""What looking for abandoned uploads may ask of the store."""
+"""The rate limit of the search for abandoned uploads."""
 
 
 def make_lease(job: str, *, storage: BlobStorage, ttl: float = LEASE_SECONDS) -> Lease:
-    """Make this process's claim on a job."""
+    """Return this process's lease on a job."""
     return Lease(storage, layout.lease(job), owner_id=owner_id(), ttl=ttl, clock=boot_clock, sleep=asyncio.sleep)
 
 
 def make_schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:
-    """Make what tells whether a job is due, and whether this process is the one to do it."""
+    """Return the schedule that decides whether a job is due, and whether this process runs it."""
     interval = timedelta(seconds=interval_seconds)
     return SharedSchedule(storage, make_lease(job, storage=storage), key=layout.job(job), interval=interval)
 
@@ -47,28 +47,28 @@ def make_schedule(job: str, *, storage: BlobStorage, interval_seconds: float) ->
 def make_verification_schedule(
     options: VerificationOptions, *, storage: BlobStorage, interval_seconds: float
 ) -> SharedSchedule:
-    """Make the schedule of verifications; the command takes the same lease."""
+    """Return the schedule of verifications; the command takes the same lease."""
     return make_schedule(options.job, storage=storage, interval_seconds=interval_seconds)
 
 
 def make_verification_budget(settings: VerificationSettings) -> Budget:
-    """Return what verifying beside requests may ask of the store."""
+    """Return the budget of requests and bytes for verification by a running server."""
     rates = Rates(requests_per_second=settings.requests_per_second, bytes_per_second=settings.bytes_per_second)
     return Budget(rates, clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def make_budget(requests_per_second: float) -> Budget:
-    """Return so many requests a second."""
+    """Return a budget of this many requests per second."""
     return Budget(Rates(requests_per_second=requests_per_second), clock=time.monotonic, sleep=asyncio.sleep)
 
 
 def touch_seconds(grace_seconds: float) -> float:
-    """Return for how long something is spoken up for that a client was told to be there."""
-    # Whoever wants space back sooner also has pushes that take less time.
+    """Return how long content stays protected after a client was answered that it exists."""
+    # A shorter grace period implies that pushes take less time.
     return min(TOUCH_SECONDS, grace_seconds)
 
 
 def seconds_between_expiries(keep_seconds: float) -> float:
-    """Return how often expired trash is looked for."""
-    # A short time to keep is looked after as often; without any there is still what a killed collection left.
+    """Return the interval between searches for expired trash."""
+    # With a short retention, search as often. With no retention, still remove what a killed collection left.
     return min(keep_seconds or TRASH_INTERVAL_SECONDS, TRASH_INTERVAL_SECONDS)

@@ -1,4 +1,4 @@
-"""Stores and indexes, made of their settings, and watched where somebody watches."""
+"""Construction of stores and indexes from the settings, observed if metrics or traces are enabled."""
 
 import time
 from dataclasses import fields
@@ -21,31 +21,31 @@ T = TypeVar("T")
 
 
 def options_of(options: type[T], settings: S3Settings | ScsSettings) -> T:
-    """Make an adapter's options, whose fields have the names of ours; secrets go no further than this."""
+    """Return an adapter's options from settings with the same field names; secrets are revealed here."""
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     return options(**{name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()})
 
 
-# What is imported in the next two is large, and most registries do without it: the SDK of object stores takes longer
-# to import than all the rest, and 25 MB.
+# The next two functions import large modules only when needed: the SDK of object stores takes longer to import than
+# everything else together, and 25 MB of memory.
 
 
 def s3_blob_storage(settings: S3Settings) -> BlobStorage:
-    """Make the S3 adapter."""
+    """Return the S3 adapter."""
     from adapters.blob_storage.s3 import S3BlobStorage, S3Options  # noqa: PLC0415
 
     return S3BlobStorage(options_of(S3Options, settings))
 
 
 def scs_blob_storage(settings: ScsSettings) -> BlobStorage:
-    """Make the SCS adapter."""
+    """Return the SCS adapter."""
     from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
 
     return ScsBlobStorage(options_of(ScsOptions, settings))
 
 
 def observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer: Tracer | None) -> BlobStorage:
-    """Return the storage, watched where somebody measures or traces."""
+    """Return the storage, observed if metrics or traces are enabled."""
     observers: list[Observer] = []
     if metrics is not None:
         observers.append(storage_observer(metrics, storage.name))
@@ -64,10 +64,10 @@ def observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer:
 
 
 def mysql_address(dsn: Secret) -> MySqlAddress:
-    """Read the DSN.
+    """Parse the DSN.
 
     Raises:
-        ConfigError: it cannot be read; the text has nothing of it.
+        ConfigError: the DSN is invalid; the message contains no part of it.
     """
     try:
         return parse_go_dsn(dsn.reveal())

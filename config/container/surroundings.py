@@ -1,4 +1,4 @@
-"""What the core is given of the process that it runs in: clocks, names, threads."""
+"""Clocks, ids and threads of the process, which the core receives as dependencies."""
 
 import asyncio
 import os
@@ -13,33 +13,33 @@ from typing import Any
 
 
 def utc_now() -> datetime:
-    """Tell the time."""
+    """Return the current time, UTC-aware."""
     return datetime.now(UTC)  # noqa: TID251 - the one clock that the others are given
 
 
 def boot_clock() -> float:
-    """Tell seconds that go on while the machine is suspended, as those of `time.monotonic` do not."""
+    """Return monotonic seconds that, unlike those of `time.monotonic`, advance while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def new_id() -> str:
-    """Make the id of an upload session or an event."""
+    """Return a new id for an upload session or an event."""
     return str(uuid.uuid4())
 
 
 def entry_id() -> str:
-    """Make the id of an entry in the trash."""
-    # Short enough to be read aloud; the time and the kind stand beside it.
+    """Return a new id for an entry in the trash."""
+    # Short enough to be read aloud; the time and the kind are shown beside the id.
     return uuid.uuid4().hex[:16]
 
 
 def process_name() -> str:
-    """Name this process in the outbox."""
+    """Return a random name of this process for the outbox."""
     return secrets.token_hex(4)
 
 
 def owner_id() -> str:
-    """Name this process among those of all replicas, for people too."""
+    """Return a readable name of this process, unique among the processes of all replicas."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
 
 
@@ -49,11 +49,11 @@ def duration(seconds: float) -> timedelta:
 
 
 class HashingThreads:
-    """Hashes off the event loop, in as many threads as there are cores: hashing releases the interpreter lock."""
+    """Hashes in threads, as hashing releases the interpreter lock."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(thread_name_prefix="hashing")
 
     def __call__(self, function: CallableType[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
-        """Start `function(*arguments)` at once and return what to await for its result."""
+        """Start `function(*arguments)` at once and return a future for its result."""
         return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)

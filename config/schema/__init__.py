@@ -1,1 +1,1 @@
-"""The keys of the configuration file: names, types, rules; marshmallow schemas that become settings."""
+"""The keys of the configuration file: names, types and rules, as marshmallow schemas that load settings."""

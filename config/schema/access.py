@@ -1,4 +1,4 @@
-"""`access`: who may do what, without a token server; and tags that nobody may move."""
+"""`access`: access rules without a token server, and immutable tags."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from config.settings import (
 
 
 def glob_problem(text: str) -> str | None:
-    """Say what is wrong with a glob, if anything is."""
+    """Return the problem with a glob, or None."""
     return None if text and text.isprintable() and " " not in text else "must be a glob such as `team/**`"
 
 
@@ -45,7 +45,7 @@ class RuleSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a rule that allows nobody anything: somebody meant something else."""
+        """Reject a rule without users or actions, which allows nothing and cannot be intended."""
         missing = {key: [MISSING_VALUE] for key in ("who", "actions") if not values.get(key)}
         if missing:
             raise ValidationError(missing)
@@ -78,10 +78,10 @@ class AccessSchema(SectionSchema):
 
 
 def require_compatible(auth: AuthSettings, access: AccessSettings) -> None:
-    """Refuse rules that could not be asked, or whose groups would be empty.
+    """Reject rules that would never apply, or whose groups would be empty.
 
     Raises:
-        ValidationError: under the key that is wrong.
+        ValidationError: the rules are invalid; raised under their key.
     """
     if access.rules and auth.kind is AuthKind.TOKEN:
         raise ValidationError({"access": {"rules": ["do not go with `auth.token`: the token server decides"]}})

@@ -1,4 +1,4 @@
-"""`audit`: who did what."""
+"""`audit`: the audit log."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class AuditSchema(SectionSchema):
 
     @validates_schema
     def check_place(self, values: dict[str, Any], **_: Any) -> None:
-        """Refuse two places, and wishes without one: they would be taken for fulfilled."""
+        """Reject two destinations, and options without one, which would have no effect."""
         if values.get("file") and values.get("stdout"):
             raise ValidationError({"stdout": ["cannot be true beside `file`: keep one of both"]})
         wishes = [name for name in ("pulls", "required", "sync") if values.get(name)]

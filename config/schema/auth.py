@@ -1,4 +1,4 @@
-"""`auth`: exactly one method, or none."""
+"""`auth`: at most one method."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ class TokenSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a section that knows no key to verify tokens with."""
+        """Reject a section without a key to verify tokens with."""
         if not values.get("root_cert_bundle") and not values.get("jwks"):
             raise ValidationError({"rootcertbundle": [f"{MISSING_VALUE}, unless `jwks` is given"]})
         return values
@@ -73,7 +73,7 @@ class AuthSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Tell which method is selected."""
+        """Add the kind of the selected method; reject several methods."""
         kinds = [kind for kind in AuthKind if kind in values]
         if len(kinds) > 1:
             raise ValidationError(f"selects {len(kinds)} methods, {' and '.join(kinds)}: keep one")

@@ -1,4 +1,4 @@
-"""Sections: marshmallow schemas that become settings, and the walk over all keys that they declare."""
+"""Sections: marshmallow schemas that load settings, and iteration over all keys that they declare."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -13,20 +13,20 @@ from config.tree import Items, KeyPath, Node, Scalar, Section
 
 
 class SectionSchema(Schema):
-    """A mapping of the file.
+    """A mapping in the file.
 
-    `settings` is the dataclass that it becomes, filled with the keys that are given, so that defaults stand
-    only in the dataclass. None means that the keys belong to the dataclass of the enclosing section.
+    `settings` is the dataclass that the section loads. It receives only the configured keys, so that defaults are
+    defined in the dataclass alone. None means that the keys belong to the dataclass of the enclosing section.
     """
 
     settings: ClassVar[type[Any] | None] = None
     refuses_unknown: ClassVar[bool] = False
-    """Whether an unknown key stops the start, because leaving it out would open what it was to close."""
+    """Whether an unknown key prevents the start, because ignoring it could leave open what it restricts."""
     transparent: ClassVar[tuple[str, ...]] = ()
-    """Components of variables that mean this section itself: `OPTIONS` in `REGISTRY_REDIS_OPTIONS_DB`."""
+    """Components of variable names that mean this section itself: `OPTIONS` in `REGISTRY_REDIS_OPTIONS_DB`."""
 
     class Meta:
-        """Unknown keys are warned about elsewhere."""
+        """Ignore unknown keys; `config.spellings` reports them."""
 
         unknown = EXCLUDE
 
@@ -37,7 +37,7 @@ class SectionSchema(Schema):
 
     @pre_load
     def drop_empty(self, node: Node, **_: Any) -> Section:
-        """Leave out keys without a value: they mean the default, or, for drivers, no parameters."""
+        """Drop keys without a value: they mean the default, or, for drivers, no parameters."""
         if not isinstance(node, Section):
             raise ValidationError("must be a mapping of keys")
         kept = Section(node.source)
@@ -51,7 +51,7 @@ class SectionSchema(Schema):
 
     @post_load
     def build(self, values: dict[str, Any], **_: Any) -> Any:
-        """Make the settings, taking in the keys of sections that have no dataclass of their own."""
+        """Return the settings, including the keys of subsections without a dataclass of their own."""
         merged: dict[str, Any] = {}
         for name, value in values.items():
             field = self.keys()[name]
@@ -65,7 +65,7 @@ class SectionSchema(Schema):
         return completed if self.settings is None else self.settings(**completed)
 
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Adapt the values before they become settings, where file and settings differ."""
+        """Adapt the values to the settings, where the file has another form; reject invalid combinations."""
         return values
 
 
@@ -73,7 +73,7 @@ class Sub(Key[Any]):
     """A key that holds a section.
 
     Args:
-        may_be_empty: its mere presence counts, as that of `storage.inmemory:`.
+        may_be_empty: its presence alone is significant, as in `storage.inmemory:`.
         may_be_bare: a single word stands for a section with this key, as in `storage: inmemory`.
     """
 
@@ -131,7 +131,7 @@ class SubList(Key[tuple[Any, ...]]):
 def resolve_in(
     section: type[SectionSchema], components: Sequence[str], tree: Node | None
 ) -> tuple[KeyPath, Key[Any]] | None:
-    """Follow a variable's name from a section on; None if it names no key."""
+    """Resolve the rest of a variable's name in a section; return None if it names no key."""
     if components and components[0] in section.transparent:
         return resolve_in(section, components[1:], tree)
     for field in section.keys().values():
@@ -144,18 +144,18 @@ def resolve_in(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownKey:
-    """A key as the documentation lists it."""
+    """A key as listed in the documentation."""
 
     path: KeyPath
-    """Keys of the file from the root; the members of a list of sections are the step 0."""
+    """Keys of the file from the root; an element of a list of sections is the step 0."""
     field: Key[Any]
     owner: type[Any] | None
-    """The dataclass that has it."""
+    """The dataclass with the key's attribute."""
     attribute: str
 
     @property
     def default(self) -> object:
-        """The value when nothing is configured; `MISSING` when there is none."""
+        """The value when nothing is configured; `MISSING` if the key has no default."""
         declared = fields(self.owner) if self.owner is not None else ()
         found = next((each for each in declared if each.name == self.attribute), None)
         if found is None:

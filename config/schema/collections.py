@@ -46,7 +46,7 @@ class ListOf(Key[tuple[T, ...]], Generic[T]):
 
 
 class TextMap(Key[dict[str, str]]):
-    """Free keys with texts, as `log.fields`."""
+    """Free keys with texts, as in `log.fields`."""
 
     json_type: ClassVar[JsonObject] = {
         "type": "object",
@@ -76,7 +76,7 @@ class HeaderMap(Key[dict[str, tuple[T, ...]]], Generic[T]):
 
     @override
     def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, Key[Any]] | None:
-        """Take the components as one header name, `_` as `-` (shells export no `-`); an index may follow."""
+        """Resolve the components as one header name, `_` as `-` (shells do not export `-`); an index may follow."""
         if not components:
             return (), self
         if len(components) > 1 and is_index(components[-1]):
@@ -101,7 +101,7 @@ class HeaderMap(Key[dict[str, tuple[T, ...]]], Generic[T]):
 
 
 class Anything(Key[object]):
-    """Free YAML that is passed on as it is: options of middlewares, parameters of foreign drivers."""
+    """Free YAML that is passed on unchanged: options of middlewares, parameters of unsupported drivers."""
 
     @override
     def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, Key[Any]] | None:
@@ -139,4 +139,4 @@ def is_index(component: str) -> bool:
 
 
 class Unused(Anything):
-    """A key of distribution that has no meaning here; `config.support` says what to use instead."""
+    """A key of distribution that has no effect here; `config.support` names the alternative."""

@@ -52,7 +52,7 @@ class InMemorySchema(SectionSchema):
 
 
 class ScsSchema(SectionSchema):
-    """`storage.scs`; the first four are needed."""
+    """`storage.scs`; the first four keys are required."""
 
     settings = ScsSettings
 
@@ -72,7 +72,7 @@ class ScsSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a section that lacks one of the four, naming all that are missing."""
+        """Reject a section that lacks a required key, naming all missing ones."""
         missing: dict[Any, Any] = {
             self.keys()[name].key: [MISSING_VALUE]
             for name in ("access_key", "secret_key", "region", "bucket")
@@ -138,7 +138,7 @@ class S3Schema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a section without bucket or place, or with half a pair of keys."""
+        """Reject a section without bucket or region, or with only one of the two access keys."""
         problems: dict[Any, Any] = {}
         if not values.get("bucket"):
             problems["bucket"] = [MISSING_VALUE]

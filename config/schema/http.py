@@ -38,7 +38,7 @@ _SAMPLE_SECRETS: Final = frozenset(
         "<所有副本使用同一文本>",  # README.zh-CN.md
     }
 )
-"""Texts that everybody knows; `tests/deploy/test_sample_secrets.py` finds those of our own files."""
+"""Published sample secrets; `tests/deploy/test_sample_secrets.py` finds those in the files of this repository."""
 _WAY_OUT: Final = (
     "make one with `openssl rand -hex 32` and give it to all replicas at once; uploads that are under way then begin "
     "again, and clients log in again by themselves"
@@ -46,7 +46,7 @@ _WAY_OUT: Final = (
 
 
 def address_problem(text: str) -> str | None:
-    """Say what is wrong with a TCP address, or nothing."""
+    """Return the problem with a TCP address, or None."""
     match = _TCP_ADDRESS.fullmatch(text)
     if match is None or int(match[1]) > _PORT_MAX:
         return "must be `host:port`, `:port` or `[ipv6]:port`"
@@ -70,7 +70,7 @@ def _token_problem(text: str) -> str | None:
 
 
 def secret_problem(text: str) -> str | None:
-    """Return why a text is no secret, without the text, or None."""
+    """Return the problem with a secret, without its text, or None."""
     try:
         length = len(text.encode())
     except UnicodeEncodeError:
@@ -107,7 +107,7 @@ class TlsSchema(SectionSchema):
 
     @validates_schema
     def check_pair(self, values: dict[str, Any], **_: Any) -> None:
-        """Refuse a certificate without a key, and the reverse, and rules for clients without either."""
+        """Reject a certificate without a key, a key without a certificate, and client CAs without both."""
         problems: dict[Any, Any] = {key: [MISSING_VALUE] for key in ("certificate", "key") if key not in values}
         if problems and values.keys() & {"certificate", "key", "client_cas"}:
             raise ValidationError(problems)
@@ -128,7 +128,7 @@ class CorsSchema(SectionSchema):
 
     @validates_schema
     def check_credentials(self, values: dict[str, Any], **_: Any) -> None:
-        """Refuse credentials for everybody, as browsers do."""
+        """Reject credentials for all origins, as browsers do."""
         if "*" in values.get("origins", ()) and values.get("credentials"):
             raise ValidationError({"credentials": ["cannot be true while `origins` holds `*`: list the origins"]})
 
@@ -228,14 +228,14 @@ class HttpSchema(SectionSchema):
 
     @validates_schema
     def check_cors(self, values: dict[str, Any], **_: Any) -> None:
-        """Refuse two answers to one question: a browser takes neither."""
+        """Reject CORS headers in addition to `http.cors`: browsers accept neither of two answers."""
         rivals = [name for name in values.get("headers", ()) if name.lower().startswith("access-control-")]
         if rivals and "cors" in values and values["cors"].origins:
             raise ValidationError({"headers": {rivals[0]: ["cannot be given beside `http.cors`: keep one of them"]}})
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Give the prefix both slashes; without a certificate there is no TLS, as in distribution."""
+        """Normalize the slashes of the prefix; without a certificate, disable TLS, as in distribution."""
         if "prefix" in values:
             values["prefix"] = f"/{values['prefix'].strip('/')}/".replace("//", "/")
         if "tls" in values and not values["tls"].certificate:

@@ -1,7 +1,7 @@
-"""What a key of the configuration is: a marshmallow field over `config.tree` nodes.
+"""Keys of the configuration: marshmallow fields over `config.tree` nodes.
 
-A key knows four things: how to check and convert its value, which variables lead to it, how the text of a
-variable becomes a node, and how JSON Schema describes it. Messages never show the value of a secret.
+A key defines four things: how its value is checked and converted, which variables set it, how the text of a variable
+becomes a node, and how JSON Schema describes it. Messages never show the value of a secret.
 """
 
 from abc import abstractmethod
@@ -19,7 +19,7 @@ T = TypeVar("T")
 JsonObject: TypeAlias = dict[str, Any]
 
 MISSING_VALUE: Final = "is missing"
-"""The message for a key that is needed; the loader adds where to set it."""
+"""The message for a missing required key; the loader adds where to set it."""
 
 
 class Key(Field[T], Generic[T]):
@@ -27,11 +27,11 @@ class Key(Field[T], Generic[T]):
 
     Args:
         key: its name in the file.
-        doc: what it means, one sentence.
-        go: further names in variables, those of distribution's Go fields where they differ from `key`.
-        required: the message when it is missing.
-        replaced_by: the dotted path, within the same section, that took its place; set for old spellings.
-        is_negated: the replacement means the opposite.
+        doc: its meaning, in one sentence.
+        go: further names in variables: those of distribution's Go fields, where they differ from `key`.
+        required: the message when it is missing; None for an optional key.
+        replaced_by: for an old spelling, the dotted path of its replacement within the same section.
+        is_negated: whether the replacement has the opposite meaning.
     """
 
     json_type: ClassVar[JsonObject] = {}
@@ -58,23 +58,23 @@ class Key(Field[T], Generic[T]):
         self.is_negated = is_negated
 
     def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, "Key[Any]"] | None:
-        """Follow the rest of a variable's name from here; None if it leads nowhere.
+        """Resolve the rest of a variable's name from this key; return None if it names no key.
 
-        `tree` is what stands here already, in whose spelling free keys are continued.
+        `tree` is the existing node at this key; new free keys follow the spelling of its keys.
         """
         del tree
         return None if components else ((), self)
 
     def parse(self, text: str, source: Source) -> Node:
-        """Turn the text of a variable that names this key into a node.
+        """Return the node for the text of a variable that names this key.
 
         Raises:
-            ConfigError: the key needs YAML and this is none.
+            ConfigError: the key needs YAML and `text` is not YAML.
         """
         return parse_value(text, source=source)
 
     def json_schema(self) -> JsonObject:
-        """Describe the value, without its default."""
+        """Return the JSON Schema of the value, without its default."""
         return dict(self.json_type)
 
     @override
@@ -86,17 +86,17 @@ class Key(Field[T], Generic[T]):
         """Check a node and return its value.
 
         Raises:
-            ValidationError: it is none of this kind; the message says what it must be.
+            ValidationError: the value is invalid; the message says what is allowed.
         """
 
 
 def convert_each(nodes: Iterable[Any], convert: Callable[[Any], T]) -> tuple[T, ...]:
-    """Convert all of `nodes`; the errors of all are raised together, under their indexes."""
+    """Convert all of `nodes`; all errors are raised together, under their indexes."""
     return tuple(convert_entries(dict(enumerate(nodes)), convert).values())
 
 
 def convert_entries(entries: Mapping[Any, Any], convert: Callable[[Any], T]) -> dict[Any, T]:
-    """Convert all values of a mapping; the errors of all are raised together, under their keys."""
+    """Convert all values of a mapping; all errors are raised together, under their keys."""
     values: dict[Any, T] = {}
     errors: dict[Any, Any] = {}
     for name, entry in entries.items():
@@ -110,6 +110,6 @@ def convert_entries(entries: Mapping[Any, Any], convert: Callable[[Any], T]) -> 
 
 
 def existing_key(tree: Node | None, component: str) -> str:
-    """Return the key of `tree` that a component means in whatever case, else the component in lower case."""
+    """Return the key of `tree` that equals a component, ignoring case, else the component in lower case."""
     names = tree if isinstance(tree, Section) else ()
     return next((name for name in names if name.upper() == component.upper()), component.lower())

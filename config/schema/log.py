@@ -32,7 +32,7 @@ class LogSchema(SectionSchema):
 
     level = Choice("level", "The least severe level that is logged.", LogLevel, any_case=True)
     formatter = Choice("formatter", "How a line of the application log looks.", LogFormatter)
-    # marshmallow takes declared keys off the class, so this does not hide its own `fields`.
+    # marshmallow removes declared keys from the class, so this does not hide its own `fields`.
     fields = TextMap("fields", "Static fields in every line.")  # type: ignore[assignment]
     levels = TextMap("levels", "Levels of single loggers, by name, such as `core.services.catalog: debug`.")
     access_log = Sub("accesslog", "The access log, one line per request on stdout.", AccessLogSchema)
@@ -41,7 +41,7 @@ class LogSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse levels that are none, and those that would make a library show signatures and credentials."""
+        """Reject unknown levels, and levels at which a library would log signatures and credentials."""
         levels = values.get("levels", {})
         problems = {name: [problem] for name, text in levels.items() if (problem := _tell(name, text))}
         if problems:

@@ -33,7 +33,7 @@ _ENDPOINT_NAME_BYTES_MAX = 64
 
 
 def _name_problem(name: str) -> str | None:
-    # It becomes part of the names of files and objects.
+    # The name becomes part of the names of files and objects.
     return (
         None
         if len(name.encode()) <= _ENDPOINT_NAME_BYTES_MAX
@@ -98,7 +98,7 @@ class ReadinessSchema(SectionSchema):
 
 
 class HealthSchema(SectionSchema):
-    """`health`; distribution's variables know the lists by the names of its Go fields."""
+    """`health`; distribution's variables use the names of its Go fields for the lists."""
 
     settings = HealthSettings
 
@@ -110,7 +110,7 @@ class HealthSchema(SectionSchema):
 
     @validates_schema
     def check_names(self, values: dict[str, Any], **_: Any) -> None:
-        """Refuse two checks of one name, of which `/debug/health` could show one only (distribution panics)."""
+        """Reject two checks of one name, of which `/debug/health` could show one only (distribution panics)."""
         names = [
             *(check.file for check in values.get("files", ())),
             *(check.uri for check in values.get("http", ())),
@@ -151,7 +151,7 @@ class EndpointSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Take 0 for the default, as distribution does; a receiver that is not asked may have any URL."""
+        """Treat 0 as the default, as distribution does; do not check the URL of a disabled endpoint."""
         for name in ("timeout_seconds", "threshold", "backoff_seconds"):
             if not values.get(name, True):
                 del values[name]
@@ -185,7 +185,7 @@ class OutboxSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse `local` without a folder, and take a folder without a backend for `local`."""
+        """Reject `local` without a folder; a folder without a backend selects `local`."""
         if values.get("path"):
             values.setdefault("backend", OutboxBackend.LOCAL)
         elif values.get("backend") is OutboxBackend.LOCAL:
@@ -204,7 +204,7 @@ class NotificationsSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse two endpoints of one name, which would be one queue."""
+        """Reject two endpoints with the same name, which would share a queue."""
         names: set[str] = set()
         twice: dict[int, object] = {}
         for index, endpoint in enumerate(values.get("endpoints", ())):
@@ -249,7 +249,7 @@ class MiddlewareEntrySchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse parameters without names."""
+        """Reject options that are not a mapping."""
         if not isinstance(values.get("options", {}), dict):
             raise ValidationError({"options": ["must be a mapping of names to values"]})
         return values

@@ -1,4 +1,4 @@
-"""`redis`: the connection to Redis, in the spelling of distribution 3 and in that of 2."""
+"""`redis`: the connection to Redis, in the spellings of distribution 3 and 2."""
 
 from marshmallow import ValidationError
 
@@ -73,10 +73,10 @@ class RedisSchema(SectionSchema):
 
 
 def require_one_redis(redis: RedisSettings) -> None:
-    """Refuse a cache in a Redis that is not told, or that cannot be spoken to.
+    """Reject a descriptor cache in Redis without an address, or in a cluster, which is not supported.
 
     Raises:
-        ValidationError: under the key that is wrong.
+        ValidationError: raised under the key `redis.addrs`.
     """
     if not redis.addrs:
         problem = f"{MISSING_VALUE}: `storage.cache.blobdescriptor` says redis"

@@ -1,4 +1,4 @@
-"""`retention`: which tags stay."""
+"""`retention`: rules for the tags to keep."""
 
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ class RetentionRuleSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a rule that keeps nothing, which would take all tags that it speaks of."""
+        """Reject a rule without a condition, which would delete all tags that it covers."""
         if not any(values.get(condition) for condition in _CONDITIONS):
             raise ValidationError({"keeplast": [f"{MISSING_VALUE}, or `pushedwithin`, or `pulledwithin`"]})
         if values.get("order") is RetentionOrder.SEMVER and not values.get("keep_last"):

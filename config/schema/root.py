@@ -37,7 +37,7 @@ from config.settings import (
 
 
 def _regex_problem(text: str) -> str | None:
-    # Python warns where Go's expressions mean something else (`[[:alpha:]]`); guessing would open or close the
+    # Python warns about expressions that have another meaning in Go (`[[:alpha:]]`); a guess could allow or deny the
     # wrong URLs.
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
@@ -72,7 +72,7 @@ class CatalogSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse MYSQL without an address; there is no default, which would have to hold a password."""
+        """Reject MYSQL without an address; there is no default, which would have to contain a password."""
         if values.get("backend") is CatalogBackend.MYSQL and not values.get("mysql_dsn"):
             raise ValidationError({"mysql": {"dsn": [MISSING_VALUE]}})
         return values
@@ -87,7 +87,7 @@ class TagsSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Take 0 for the default."""
+        """Treat 0 as the default."""
         return {name: value for name, value in values.items() if value}
 
 
@@ -190,7 +190,7 @@ class RootSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Take a proxy without an upstream for none, as distribution does; refuse rules that do not fit `auth`."""
+        """Ignore a proxy without an upstream, as distribution does; reject rules that are incompatible with `auth`."""
         require_compatible(values.get("auth", AuthSettings()), values.get("access", AccessSettings()))
         if values["storage"].blob_descriptor_cache is DescriptorCache.REDIS:
             require_one_redis(values.get("redis", RedisSettings()))

@@ -41,8 +41,8 @@ class Text(Leaf[str]):
     """A text, exactly as written.
 
     Args:
-        check: returns what is wrong with a text, or None.
-        choices: the only texts allowed.
+        check: returns the problem with a text, or None.
+        choices: the only texts allowed; empty for any text.
     """
 
     json_type: ClassVar[JsonObject] = {"type": ["string", "number", "boolean"]}
@@ -75,7 +75,7 @@ class Text(Leaf[str]):
 
     @override
     def json_schema(self) -> JsonObject:
-        # YAML reads `0.1` as a number, which is as good as the text.
+        # YAML reads `0.1` as a number, which is equivalent to the text here.
         numbers = [float(choice) for choice in self.choices if choice[:1].isdigit()]
         return {"enum": [*self.choices, *numbers]} if self.choices else super().json_schema()
 
@@ -84,7 +84,7 @@ class SecretText(Leaf[Secret]):
     """A text that is never shown.
 
     Args:
-        check: returns the fault of a text, without a word of the text, or None.
+        check: returns the problem with a text, without quoting the text, or None.
     """
 
     json_type: ClassVar[JsonObject] = {"type": ["string", "number", "boolean"], "writeOnly": True}
@@ -106,7 +106,7 @@ class SecretText(Leaf[Secret]):
 
 
 class Bool(Leaf[bool]):
-    """A switch; the quoted words count too, which distribution silently takes for off."""
+    """A switch; quoted words are accepted too, which distribution silently treats as off."""
 
     json_type: ClassVar[JsonObject] = {"type": "boolean"}
 
@@ -119,7 +119,7 @@ class Bool(Leaf[bool]):
 
 
 class Integer(Leaf[int]):
-    """A whole number within limits; `fallback` stands in for numbers below `at_least`, if given."""
+    """A whole number within limits; `fallback`, if given, replaces numbers below `at_least`."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class Duration(Leaf[float]):
     """A Go duration, or a number of nanoseconds, as seconds; never negative.
 
     Args:
-        above_zero: nought is refused too.
+        above_zero: whether zero is rejected too.
     """
 
     json_type: ClassVar[JsonObject] = {
@@ -192,8 +192,8 @@ class Choice(Leaf[E], Generic[E]):
     """One word of an enumeration, exact.
 
     Args:
-        allows_lower: also takes all of it in lower case.
-        any_case: takes upper and lower case in any mixture.
+        allows_lower: whether the word may also be all in lower case.
+        any_case: whether the word may be in any mixture of cases.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class Choice(Leaf[E], Generic[E]):
 
     @override
     def json_schema(self) -> JsonObject:
-        # JSON Schema has no pattern that ignores case; these are the spellings that people use.
+        # JSON Schema patterns cannot ignore case; these are the common spellings.
         spellings = (str.lower, str.upper, str.capitalize) if self.any_case else (str,)
         return {"enum": [spell(word) for spell in spellings for word in self.words]}
 

@@ -1,4 +1,4 @@
-"""`storage`: exactly one driver, and the rules on top of it."""
+"""`storage`: exactly one driver, and the rules for its use."""
 
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from config.tree import Section
 
 FOREIGN_DRIVERS: Final = ("azure", "gcs", "oss", "rados", "swift")
 SETTLE_SECONDS_MIN: Final = 2.0
-"""Servers look four times in a settle time; much shorter, a slow store would make pushes fail."""
+"""Servers poll four times per settle time; with a much shorter one, a slow store would make pushes fail."""
 NO_DRIVER: Final = f"selects no driver: give one of {', '.join(StorageKind)} here, or in REGISTRY_STORAGE"
 
 
@@ -99,7 +99,7 @@ class GarbageCollectionSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a settle time that is over before those who serve have looked."""
+        """Reject a settle time that is too short for the servers to poll."""
         if values.get("settle_seconds", SETTLE_SECONDS_MIN) < SETTLE_SECONDS_MIN:
             raise ValidationError({"settletime": [f"must be at least {SETTLE_SECONDS_MIN:g}s"]})
         return values
@@ -161,7 +161,7 @@ class StorageSchema(SectionSchema):
 
     @pre_load
     def check_drivers(self, node: Any, **_: Any) -> Any:
-        """Refuse a section that selects no driver, or two."""
+        """Reject a section that selects no driver, or several."""
         if not isinstance(node, Section):
             return node
         known = (*StorageKind, *FOREIGN_DRIVERS)
@@ -179,7 +179,7 @@ class StorageSchema(SectionSchema):
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Tell which driver is selected."""
+        """Add the kind of the selected driver."""
         kind = next((kind for kind in StorageKind if kind in values), None)
         values.pop("inmemory", None)
         if values.get("tag_concurrency_limit") == 0:

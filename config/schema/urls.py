@@ -1,4 +1,4 @@
-"""Keys that hold URLs, and the checks of addresses that a worker would find broken only when it uses them."""
+"""Keys that hold URLs, and checks of addresses whose errors would otherwise appear only on use."""
 
 import re
 from typing import Final
@@ -12,11 +12,11 @@ from config.settings.secret import HIDDEN
 from config.tree import Scalar, hide_credentials, printable
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[^\s]+")
-"""What botocore takes."""
+"""The names that botocore accepts."""
 
 
 class WebUrl(Text):
-    """The URL of a web server, whose user, password and query are never shown: they may be credentials."""
+    """The URL of a web server; user, password and query are never shown, since they may be credentials."""
 
     @override
     def read(self, scalar: Scalar) -> str:
@@ -26,9 +26,9 @@ class WebUrl(Text):
 
 
 def web_url_problem(text: str) -> str | None:
-    """Return why a text is no URL that an HTTP client can ask, or None."""
+    """Return the problem with a text that should be an HTTP or HTTPS URL, or None."""
     try:
-        # As aiohttp reads it.
+        # aiohttp parses URLs with the same class.
         url = URL(text)
         is_one = url.scheme in {"http", "https"} and bool(url.host) and url.explicit_port != 0
     except ValueError:
@@ -39,7 +39,7 @@ def web_url_problem(text: str) -> str | None:
 
 
 def endpoint_problem(text: str) -> str | None:
-    """Return why a text is no address of a store, which may do without a scheme, or None."""
+    """Return the problem with a text that should be the address of a store, with or without a scheme, or None."""
     url = text if "://" in text else f"https://{text}"
     if web_url_problem(url) is None and "?" not in text:
         return None
@@ -47,14 +47,14 @@ def endpoint_problem(text: str) -> str | None:
 
 
 def bucket_problem(text: str) -> str | None:
-    """Return why a text is no name of a bucket, or None."""
+    """Return the problem with the name of a bucket, or None."""
     if _BUCKET.fullmatch(text):
         return None
     return "must be the name of a bucket alone: up to 255 letters, digits, `.`, `-` and `_`"
 
 
 def shown_url(text: str) -> str:
-    """Return a URL, or what was meant as one, without user, password and query."""
+    """Return a URL, valid or not, without user, password and query."""
     before, question, _ = text.partition("?")
     shown = hide_credentials(before) if "//" in before or "@" not in before else HIDDEN
     return shown + (question and f"?{HIDDEN}")

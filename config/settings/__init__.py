@@ -1,7 +1,7 @@
 """All settings as plain data: frozen dataclasses whose defaults are the registry's defaults.
 
-Nothing here reads a file or the environment (`config.loader` does) and nothing here knows YAML key names
-(`config.schema` does). Durations are seconds as float, sizes are bytes as int; the unit ends the name.
+This package does not read files or the environment (`config.loader` does) and does not contain YAML key names
+(`config.schema` does). Durations are seconds as float, sizes are bytes as int; names end in the unit.
 """
 
 from config.settings.access import AccessSettings, ImmutableTagSettings, RuleActionSetting, RuleSettings

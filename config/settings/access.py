@@ -1,11 +1,11 @@
-"""Settings of who may do what, for registries without a token server."""
+"""Settings of access rules, for registries without a token server."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 class RuleActionSetting(StrEnum):
-    """What a rule can allow."""
+    """The actions that a rule can allow."""
 
     PULL = "pull"
     PUSH = "push"
@@ -15,7 +15,7 @@ class RuleActionSetting(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSettings:
-    """Who may do what, where."""
+    """Users, repositories, and the actions allowed there."""
 
     who: tuple[str, ...] = ()
     """Users, `@groups`, `authenticated`, `anonymous`."""
@@ -34,12 +34,12 @@ class ImmutableTagSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSettings:
-    """Rules; without any, whoever has a name may do everything, as in distribution."""
+    """Access rules; without any, every authenticated user may do everything, as in distribution."""
 
     rules: tuple[RuleSettings, ...] = field(default_factory=tuple)
     group_file: str | None = None
     blocked_users: tuple[str, ...] = ()
-    """Users who are cut off at once, whatever their tokens say."""
+    """Users who are denied access at once, even with a valid token."""
     upload_lifetime_seconds: float = 6 * 3600.0
     """How long an upload session may outlive the token that began it; 0 for not at all."""
     immutable_tags: tuple[ImmutableTagSettings, ...] = field(default_factory=tuple)

@@ -5,22 +5,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSettings:
-    """Where it goes and what it tells; nothing is written without a place."""
+    """Destination and content of the audit log; without a destination nothing is written."""
 
     file: str = ""
-    """Path of the file that lines are appended to."""
+    """Path of the file to which lines are appended."""
     stdout: bool = False
     """Whether lines go to standard output instead."""
     pulls: bool = False
-    """Whether reading is recorded too."""
+    """Whether reads are recorded too."""
     required: bool = False
     """Whether changes are refused while they cannot be recorded."""
     sync: bool = False
-    """Whether a line counts only once it is on disk."""
+    """Whether a line counts as written only after it is on disk."""
 
     @property
     def kind(self) -> str:
-        """Which adapter: `file`, `stream` or `disabled`."""
+        """The kind of the adapter: `file`, `stream` or `disabled`."""
         if self.file:
             return "file"
         return "stream" if self.stdout else "disabled"

@@ -6,7 +6,7 @@ from typing import Final
 
 
 class AuthKind(StrEnum):
-    """How clients prove who they are; the values are the keys below `auth`."""
+    """Authentication methods; the values are the keys below `auth`."""
 
     NONE = "none"
     SILLY = "silly"
@@ -21,7 +21,7 @@ SIGNING_ALGORITHMS: Final = (
     *("ES256", "ES384", "ES512"),
     *("HS256", "HS384", "HS512"),
 )
-"""What may sign tokens; `none` is not among them."""
+"""Algorithms that may sign tokens; `none` is not one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class TokenSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SillySettings:
-    """Anybody who sends any credentials is let in; for tests of clients."""
+    """Accepts any credentials; for tests of clients."""
 
     realm: str = ""
     service: str = ""
@@ -59,7 +59,7 @@ class SillySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthSettings:
-    """The selected method (`kind`); only its own section matters."""
+    """The selected method (`kind`); only the section of that method is used."""
 
     kind: AuthKind = AuthKind.NONE
     htpasswd: HtpasswdSettings = field(default_factory=HtpasswdSettings)

@@ -8,21 +8,21 @@ from config.settings.secret import Secret
 
 
 class HttpNetwork(StrEnum):
-    """What `HttpSettings.addr` is an address of."""
+    """The kinds of address in `HttpSettings.addr`."""
 
     TCP = "tcp"
     UNIX = "unix"
 
 
 class TlsVersion(StrEnum):
-    """The lowest TLS version that is spoken."""
+    """The lowest accepted TLS version."""
 
     TLS12 = "tls1.2"
     TLS13 = "tls1.3"
 
 
 class ClientAuth(StrEnum):
-    """What is asked of TLS clients when `client_cas` is given."""
+    """The requirements for TLS clients when `client_cas` is given."""
 
     REQUEST = "request-client-cert"
     REQUIRE_ANY = "require-any-client-cert"
@@ -40,7 +40,7 @@ class TlsSettings:
     client_auth: ClientAuth = ClientAuth.REQUIRE_AND_VERIFY
     minimum_version: TlsVersion = TlsVersion.TLS12
     cipher_suites: tuple[str, ...] = ()
-    """IANA names; empty is the default list."""
+    """IANA names; empty for the default list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +54,14 @@ class DebugSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorsSettings:
-    """Which browser pages may call the API; none while `origins` is empty."""
+    """The browser pages that may call the API; none while `origins` is empty."""
 
     origins: tuple[str, ...] = ()
-    """`scheme://host[:port]`, exact, or the one word `*`."""
+    """`scheme://host[:port]`, exact, or the single entry `*`."""
     credentials: bool = False
-    """Whether pages may send `Authorization` kept by the browser, and cookies; never with `*`."""
+    """Whether pages may send cookies and `Authorization` stored by the browser; never with `*`."""
     max_age_seconds: float = 600.0
-    """How long a browser may remember what a preflight answered."""
+    """How long a browser may cache the answer to a preflight request."""
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     headers: tuple[str, ...] = (
         "Accept",
@@ -77,59 +77,59 @@ class CorsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
-    """What one client, and all together, may take of the process; 0 is no limit where it says so."""
+    """Limits for each client and for all together; 0 means no limit only where documented."""
 
     upload_bytes: int = 0
-    """Size of one blob; 0 is no limit."""
+    """Size of one blob; 0 for no limit."""
     manifest_bytes: int = 4 * 1024 * 1024
     header_bytes: int = 32 * 1024
-    """One header field, name and value; podman's `Range` may have 1,024 ranges, 22 KiB."""
+    """Size of one header field, name and value; podman's `Range` may have 1,024 ranges, 22 KiB."""
     url_bytes: int = 16 * 1024
     requests: int = 1000
-    """Requests under way at once; 0 is no limit."""
+    """The most simultaneous requests; 0 for no limit."""
     connections: int = 10_000
-    """Connections at once; 0 is no limit."""
+    """The most simultaneous connections; 0 for no limit."""
     rate: int = 0
-    """Requests per second of one client address, in the long run; 0 is no limit."""
+    """Long-term requests per second from one client address; 0 for no limit."""
     burst: int = 100
-    """Requests of one client address that may come at once after a pause."""
+    """Requests that one client address may send at once after a pause."""
     keepalive_seconds: float = 75.0
     """How long an idle connection stays open."""
     header_seconds: float = 30.0
-    """How long the head of a request may take to arrive; 0 is no limit."""
+    """How long the head of a request may take to arrive; 0 for no limit."""
     body_seconds: float = 60.0
-    """How long a body may make no progress; 0 is no limit."""
+    """How long a body may make no progress; 0 for no limit."""
     body_rate: int = 128
-    """Bytes per second below which a body counts as stalled, over `body_seconds` of waiting; 0 is no limit."""
+    """Bytes per second below which a body counts as stalled, over `body_seconds` of waiting; 0 for no limit."""
     send_seconds: float = 120.0
-    """How long a client may take nothing of an answer; 0 is no limit."""
+    """How long a client may receive nothing of an answer; 0 for no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """The main listener and the URLs that the registry writes."""
+    """The main listener, and the URLs that the registry generates."""
 
     addr: str = ":5000"
     """`host:port`, `:port`, `[ipv6]:port`, or the path of a socket when `net` is UNIX."""
     net: HttpNetwork = HttpNetwork.TCP
     host: str | None = None
-    """Base URL (scheme and host) of generated links; None takes it from the request."""
+    """Base URL (scheme and host) of generated links; None uses the request's."""
     prefix: str = "/"
     """Begins and ends with a slash."""
     secret: Secret | None = None
-    """Signs upload sessions; None is a random one for this process, so only one replica works."""
+    """Signs upload sessions and login tokens; None for a random one, with which only one replica works."""
     relative_urls: bool = False
     drain_timeout_seconds: float = 20.0
-    """How long requests in flight may go on after SIGTERM; 0 does not wait."""
+    """How long requests in flight may continue after SIGTERM; 0 does not wait."""
     workers: int = 0
-    """How many processes serve; 0 is one for each core that may be used."""
+    """The number of worker processes; 0 for one per usable core."""
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Added to every response."""
+    """Headers added to every response."""
     tls: TlsSettings | None = None
     trusted_proxies: tuple[str, ...] | None = None
-    """Networks whose `Forwarded` and `X-Forwarded-*` headers count; with None they shape links alone."""
+    """Proxies whose `Forwarded` and `X-Forwarded-*` headers are trusted; with None the headers affect only links."""
     proxy_hops: int = 1
-    """How many of those proxies a request passes one after the other."""
+    """The number of these proxies that a request passes, one after the other."""
     cors: CorsSettings = field(default_factory=CorsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     debug: DebugSettings = field(default_factory=DebugSettings)

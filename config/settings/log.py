@@ -19,7 +19,7 @@ class LogLevel(StrEnum):
 
 
 class LogFormatter(StrEnum):
-    """How a line of the application log looks."""
+    """The format of the application log."""
 
     TEXT = "text"
     JSON = "json"
@@ -27,7 +27,7 @@ class LogFormatter(StrEnum):
 
 
 class AccessLogFormat(StrEnum):
-    """How a line of the access log looks."""
+    """The format of the access log."""
 
     COMBINED = "combined"
     JSON = "json"
@@ -43,9 +43,9 @@ class LogSettings:
     fields: Mapping[str, str] = field(default_factory=dict)
     """Static fields in every line."""
     levels: Mapping[str, LogLevel] = field(default_factory=dict)
-    """Levels of single loggers (and of those below them), by name."""
+    """Levels of individual loggers (and their children), by name."""
     access_log_disabled: bool = False
     access_log_format: AccessLogFormat | None = None
-    """None follows `formatter`: combined beside text, else the same."""
+    """None follows `formatter`: combined for text, else the same format."""
     report_caller: bool = False
-    """Whether lines name the code that wrote them."""
+    """Whether lines contain the code location that logged them."""

@@ -1,4 +1,4 @@
-"""Settings of what surrounds serving: health checks, notifications, the pull-through proxy."""
+"""Settings of health checks, notifications, the pull-through proxy and middlewares."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class StorageCheckSettings:
     enabled: bool = False
     interval_seconds: float = 10.0
     threshold: int = 0
-    """How many failures in a row make it unhealthy; 0 and 1 mean the first."""
+    """The number of consecutive failures that make it unhealthy; 0 and 1 mean the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class FileCheckSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpCheckSettings:
-    """Unhealthy while a URL does not answer a HEAD with the wanted status."""
+    """Unhealthy while a HEAD request to a URL does not return the expected status."""
 
     uri: str = ""
     headers: Mapping[str, tuple[Secret, ...]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class HttpCheckSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcpCheckSettings:
-    """Unhealthy while nobody accepts connections at an address."""
+    """Unhealthy while an address refuses connections."""
 
     addr: str = ""
     timeout_seconds: float = 5.0
@@ -51,15 +51,15 @@ class TcpCheckSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadinessSettings:
-    """When `/readyz` says that this replica should be sent requests."""
+    """The conditions under which `/readyz` reports this replica as ready for requests."""
 
     interval_seconds: float = 10.0
     timeout_seconds: float = 5.0
-    """How long the storage may take to answer."""
+    """The time limit of the storage's answer."""
     failures: int = 3
-    """How many in a row make it not ready."""
+    """The number of consecutive failures after which the replica is not ready."""
     successes: int = 2
-    """How many in a row make it ready again."""
+    """The number of consecutive successes after which the replica is ready again."""
     needs_index: bool = False
 
 
@@ -91,7 +91,7 @@ class EndpointSettings:
 
 
 class OutboxBackend(StrEnum):
-    """Where events lie until they are delivered."""
+    """Where events are stored until they are delivered."""
 
     STORAGE = "storage"
     LOCAL = "local"
@@ -99,7 +99,7 @@ class OutboxBackend(StrEnum):
 
 
 class EventsVersion(StrEnum):
-    """Whose events are sent: those of distribution 2 or 3."""
+    """The format of events: that of distribution 2 or 3."""
 
     V1 = "v1"
     V2 = "v2"
@@ -107,27 +107,27 @@ class EventsVersion(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxSettings:
-    """Where events lie until they are delivered, and how many."""
+    """Where events are stored until they are delivered, and the limits."""
 
     backend: OutboxBackend = OutboxBackend.STORAGE
     path: str = ""
-    """The folder of the backend `local`; the loader guarantees it there."""
+    """The folder of the backend `local`; the loader guarantees it for that backend."""
     required: bool = True
     bytes_max: int = 64 * 1024 * 1024
-    """For each endpoint, dead letters included."""
+    """For each endpoint, including dead letters."""
     age_max_seconds: float = 72 * 3600.0
     dead_age_max_seconds: float = 720 * 3600.0
     poll_seconds: float = 2.0
     takeover_seconds: float = 15.0
-    """How long the process that delivers may be silent before another one takes over, which takes as long again."""
+    """The silence of the delivering process after which another one takes over, which takes as long again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationSettings:
-    """Who is told about pushes, pulls and deletes."""
+    """Receivers of events about pushes, pulls and deletes."""
 
     endpoints: tuple[EndpointSettings, ...] = ()
-    """With names of their own each."""
+    """Each with a unique name."""
     include_references: bool = False
     events_version: EventsVersion = EventsVersion.V1
     outbox: OutboxSettings = field(default_factory=OutboxSettings)
@@ -135,11 +135,11 @@ class NotificationSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyExecSettings:
-    """A Docker credential helper that is asked for the upstream's credentials."""
+    """A Docker credential helper that supplies the upstream's credentials."""
 
     command: str = ""
     lifetime_seconds: float | None = None
-    """How long an answer is used: None for ever, 0 not at all."""
+    """How long credentials are cached: None for ever, 0 not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Settings of the Redis connection; old (`addr`, `pool`) and new (`addrs`) spellings end here as one."""
+"""Settings of the Redis connection; the old (`addr`, `pool`) and new (`addrs`) spellings are unified here."""
 
 from dataclasses import dataclass, field
 
@@ -7,24 +7,24 @@ from config.settings.secret import Secret
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisTlsSettings:
-    """TLS towards Redis; files are PEM."""
+    """TLS options for Redis; files are PEM."""
 
     enabled: bool = False
-    """Needed only where no file is given."""
+    """Needed only if no file is given."""
     certificate: str | None = None
     key: str | None = None
     root_cas: tuple[str, ...] = ()
-    """Empty are the system's authorities."""
+    """Empty for the system's certificate authorities."""
 
     @property
     def is_used(self) -> bool:
-        """Whether TLS is spoken."""
+        """Whether TLS is used."""
         return self.enabled or bool(self.certificate or self.root_cas)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisSettings:
-    """One Redis, or the sentinels of a group (`master_name`); several `addrs` without one are a cluster."""
+    """One Redis, or the sentinels of a group (`master_name`); several `addrs` without a group are a cluster."""
 
     addrs: tuple[str, ...] = ()
     username: str | None = None
@@ -35,7 +35,7 @@ class RedisSettings:
     sentinel_password: Secret | None = None
     client_name: str | None = None
     protocol: int = 2
-    """That of servers before 6 too; nothing is asked that the other one does better."""
+    """Servers before version 6 support it too; the registry needs nothing that only version 3 offers."""
     retries_max: int = 3
     retry_backoff_seconds_min: float = 0.008
     retry_backoff_seconds_max: float = 0.512

@@ -1,11 +1,11 @@
-"""Settings of retention: which tags stay."""
+"""Settings of retention: rules for the tags to keep."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 class RetentionOrder(StrEnum):
-    """What "last" means to a rule."""
+    """The order of images that defines "last" in a rule."""
 
     PUSHED = "pushed"
     SEMVER = "semver"
@@ -13,13 +13,13 @@ class RetentionOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionRuleSettings:
-    """Which tags a rule speaks of, and which of these it keeps; the loader guarantees that there is a condition."""
+    """The tags that a rule covers, and those of them that it keeps; the loader guarantees a condition."""
 
     repositories: tuple[str, ...] = ("**",)
     """Globs; `*` stops at a slash, `**` does not."""
     tags: tuple[str, ...] = ("*",)
     keep_last: int = 0
-    """Of how many images the tags stay; 0 is no condition."""
+    """The number of latest images whose tags are kept; 0 is no condition."""
     order: RetentionOrder = RetentionOrder.PUSHED
     pushed_within_seconds: float | None = None
     pulled_within_seconds: float | None = None
@@ -27,8 +27,8 @@ class RetentionRuleSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionSettings:
-    """Rules; without any, all tags stay."""
+    """Retention rules; without any, all tags are kept."""
 
     rules: tuple[RetentionRuleSettings, ...] = field(default_factory=tuple)
     interval_seconds: float = 24 * 3600.0
-    """How often the server applies them; 0 for not by itself."""
+    """The interval at which the server applies the rules; 0 for never."""

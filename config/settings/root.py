@@ -1,4 +1,4 @@
-"""The root of the settings, and the small sections that need no file of their own."""
+"""The root of the settings, and small sections without a module of their own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from config.settings.storage import StorageSettings
 
 
 class CatalogBackend(StrEnum):
-    """Where `GET /v2/_catalog` reads from; the values are those of `SEARCH_BACKEND`."""
+    """The source of `GET /v2/_catalog`; the values are those of `SEARCH_BACKEND`."""
 
     LISTING = "LISTING"
     MYSQL = "MYSQL"
@@ -25,7 +25,7 @@ class CatalogBackend(StrEnum):
 
 
 class IndexPlatforms(StrEnum):
-    """Which children of an image index must exist when it is pushed."""
+    """The children of an image index that must exist when it is pushed."""
 
     ALL = "all"
     NONE = "none"
@@ -41,7 +41,7 @@ class CatalogSettings:
     """Go-style DSN; the loader guarantees it when `backend` is MYSQL."""
     local_path: str = "/opt/registry/repositories"
     entries_max: int = 1000
-    """The largest page, and the page of a request without `n`."""
+    """The largest page, and the page size of a request without `n`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class TagSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformSettings:
-    """A platform whose image an index must bring."""
+    """A platform whose image must exist when an index is pushed."""
 
     architecture: str = ""
     os: str = ""
@@ -61,20 +61,20 @@ class PlatformSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationSettings:
-    """What a pushed manifest must satisfy."""
+    """Requirements for a pushed manifest."""
 
     disabled: bool = False
     url_allow: tuple[str, ...] = ()
-    """Regular expressions, searched for in a layer's URL, of which one must match if there are any."""
+    """Regular expressions to search for in a layer's URL; if there are any, one must match."""
     url_deny: tuple[str, ...] = ()
-    """Regular expressions, none of which may match. With neither list every http(s) URL is allowed."""
+    """Regular expressions of which none may match. If both lists are empty, every http(s) URL is allowed."""
     index_platforms: IndexPlatforms = IndexPlatforms.ALL
     platform_list: tuple[PlatformSettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiddlewareEntry:
-    """One named middleware and its options as they stand in the file."""
+    """One named middleware, with its options as written in the file."""
 
     name: str = ""
     disabled: bool = False
@@ -83,7 +83,7 @@ class MiddlewareEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiddlewareSettings:
-    """Middlewares in the order in which they wrap."""
+    """Middlewares in the order of wrapping."""
 
     registry: tuple[MiddlewareEntry, ...] = ()
     repository: tuple[MiddlewareEntry, ...] = ()
@@ -92,7 +92,7 @@ class MiddlewareSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything an operator decides, validated, immutable, one per process start or reload."""
+    """All settings of the operator, validated and immutable; one instance per process start or reload."""
 
     version: str = "0.1"
     """The version of the configuration format."""

@@ -1,4 +1,4 @@
-"""The type of every value that must not be seen in a log, an error or a dump."""
+"""The type of every value that must not appear in a log, an error or a dump."""
 
 from typing import Final, final
 
@@ -9,10 +9,9 @@ HIDDEN: Final = "********"
 
 @final
 class Secret:
-    """A text that shows itself to nobody who does not ask: `repr`, `str` and formatting yield asterisks.
+    """A text that only `reveal` returns: `repr`, `str` and formatting yield asterisks.
 
-    Deliberately not a subclass of `str`, so that joining, encoding or JSON-dumping it by accident is a type
-    error.
+    Deliberately not a subclass of `str`, so that joining, encoding or JSON-dumping it by accident is a type error.
     """
 
     __slots__ = ("_text",)

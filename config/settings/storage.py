@@ -1,4 +1,4 @@
-"""Settings of the blob storage: the adapter, its parameters, and what is allowed on it."""
+"""Settings of the blob storage: the adapter, its parameters, and the rules for its use."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -38,11 +38,11 @@ class DescriptorCache(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesystemSettings:
-    """The folder that holds everything."""
+    """Options of the filesystem driver."""
 
     root_directory: str = "/var/lib/registry"
     max_threads: int = 100
-    """How many file operations run side by side."""
+    """The most file operations that run in parallel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +55,25 @@ class ScsSettings:
     """One of `SCS_REGIONS`, unless `endpoint` is given."""
     bucket: str = ""
     endpoint: str | None = None
-    """`host[:port]` or URL to speak to instead of the region's own."""
+    """`host[:port]` or URL to use instead of the region's own host."""
     secure: bool = False
-    """Whether to speak HTTPS."""
+    """Whether to use HTTPS."""
     chunk_bytes: int = 10 * MIB
     parts_in_flight: int = 3
-    """How many parts of one upload are sent at once; it holds one more in memory."""
+    """The parts of one upload that are sent in parallel; an upload holds one more in memory."""
     connections_max: int = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Settings:
-    """An S3 bucket; without keys the standard AWS credential chain is asked."""
+    """An S3 bucket; without access keys, the standard AWS credential chain is used."""
 
     access_key: str | None = None
     secret_key: Secret | None = None
     session_token: Secret | None = None
     region: str | None = None
     region_endpoint: str | None = None
-    """URL or `host[:port]` of a store that is not AWS."""
+    """URL or `host[:port]` of a store other than AWS."""
     bucket: str = ""
     root_directory: str = ""
     """Key prefix in the bucket."""
@@ -88,14 +88,14 @@ class S3Settings:
     key_id: str | None = None
     """KMS key for `encrypt`."""
     storage_class: str | None = "STANDARD"
-    """None sends no storage class, for stores that do not know them (`NONE` in the file)."""
+    """None omits the header, for stores without storage classes (`NONE` in the file)."""
     object_acl: str | None = None
-    """None sends no ACL, for buckets that refuse them."""
+    """None omits the header, for buckets that reject ACLs."""
     redirect_endpoint: str | None = None
-    """The endpoint that presigned URLs name, when clients reach the store by another way."""
+    """The endpoint in presigned URLs, if clients reach the store at another address."""
     chunk_bytes: int = 10 * MIB
     parts_in_flight: int = 3
-    """How many parts of one upload are sent at once; it holds one more in memory."""
+    """The parts of one upload that are sent in parallel; an upload holds one more in memory."""
     connections_max: int = 256
     multipart_copy_chunk_bytes: int = 32 * MIB
     multipart_copy_concurrency_max: int = 100
@@ -105,7 +105,7 @@ class S3Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadPurgingSettings:
-    """How abandoned upload sessions go away."""
+    """Removal of abandoned upload sessions."""
 
     enabled: bool = True
     age_seconds: float = 168 * 3600.0
@@ -115,26 +115,26 @@ class UploadPurgingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GarbageCollectionSettings:
-    """How garbage is collected; `settle_seconds` concerns every server, whether it collects or not."""
+    """Garbage collection; `settle_seconds` affects every server, whether it collects or not."""
 
     enabled: bool = False
-    """Whether servers collect by themselves."""
+    """Whether servers collect garbage on a schedule."""
     interval_seconds: float = 24 * 3600.0
     grace_seconds: float = 24 * 3600.0
-    """What was written less than this ago counts as needed."""
+    """Content written less than this ago is kept."""
     settle_seconds: float = 60.0
-    """How long a collector waits between telling what it will remove and removing it."""
+    """How long a collector waits between announcing removals and removing."""
     deletes_untagged: bool = False
     requests_per_second: int = 100
-    """0 is no limit."""
+    """0 for no limit."""
     bytes_per_second: int = 0
-    """0 is no limit."""
+    """0 for no limit."""
     dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationSettings:
-    """How the store is verified while it is served."""
+    """Verification of the store by running servers."""
 
     enabled: bool = False
     interval_seconds: float = 30 * 24 * 3600.0
@@ -145,7 +145,7 @@ class VerificationSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
-    """The selected adapter (`kind`) and the rules on top of it; only that adapter's own section matters."""
+    """The selected adapter (`kind`) and the rules for its use; only the section of that adapter is used."""
 
     kind: StorageKind = StorageKind.INMEMORY
     filesystem: FilesystemSettings = field(default_factory=FilesystemSettings)
@@ -155,16 +155,16 @@ class StorageSettings:
     redirect_disabled: bool = False
     readonly_enabled: bool = False
     readonly_reason: str | None = None
-    """What a refused client is told."""
+    """The reason given to a refused client."""
     readonly_upkeep: bool = True
-    """Whether garbage collection, retention and the removal of abandoned uploads go on while read-only."""
+    """Whether garbage collection, retention and the removal of abandoned uploads continue while read-only."""
     trash_keep_seconds: float = 168 * 3600.0
-    """How long what was deleted or collected can be brought back; 0 does not record deletions."""
+    """How long deleted or collected content can be restored; 0 does not record deletions."""
     upload_purging: UploadPurgingSettings = field(default_factory=UploadPurgingSettings)
     garbage_collection: GarbageCollectionSettings = field(default_factory=GarbageCollectionSettings)
     verification: VerificationSettings = field(default_factory=VerificationSettings)
     blob_descriptor_cache: DescriptorCache | None = None
     blob_descriptor_cache_entries_max: int = 10_000
-    """0 is no limit."""
+    """0 for no limit."""
     tag_concurrency_limit: int | None = None
-    """Storage requests at once for one tag lookup; None is the number of cores."""
+    """Simultaneous storage requests for one tag lookup; None for the number of cores."""
