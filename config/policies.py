@@ -44,7 +44,7 @@ def _rule(settings: RuleSettings) -> Rule:
 
 
 def retention_rules(settings: RetentionSettings) -> Sequence[RetentionRule]:
-    """Return the rules of tags to keep."""
+    """Return the rules that select the tags to keep."""
     return [
         RetentionRule(
             repositories=rule.repositories,

@@ -134,7 +134,7 @@ def _unknown_below(field: Key[Any], node: Node, path: KeyPath) -> Iterator[Unkno
 
 
 def _is_misspelt(name: str, siblings: Iterable[str], node: Section) -> bool:
-    """Whether a key is a typo of one that is not given; if both are given, the typo loses no value."""
+    """Whether a key is a typo of a sibling that is not given; if both are given, no value is lost."""
     meant = nearest(name.lower(), siblings)
     return meant is not None and meant not in node and is_typo(name.lower(), meant) and not name.startswith(_EXTENSION)
 

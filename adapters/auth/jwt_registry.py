@@ -22,7 +22,7 @@ ALGORITHMS: Final = (
 
 
 class SigningRegistry(JWSRegistry):
-    """The allowed algorithms.
+    """joserfc's registry, restricted to the allowed algorithms.
 
     Raises:
         ValueError: an algorithm is unknown; the message lists the known ones.

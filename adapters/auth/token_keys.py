@@ -220,7 +220,7 @@ def _read_chain(x5c: Any) -> list[x509.Certificate]:
 def _verify_chain(
     leaf: x509.Certificate, rest: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], now: datetime
 ) -> None:
-    """Return if a root certifies the leaf at the time `now`, directly or through `rest`.
+    """Require that a root certifies the leaf at the time `now`, directly or through `rest`.
 
     Raises:
         VerificationError: no chain leads to a root.
@@ -234,7 +234,7 @@ def _verify_chain(
     builder = PolicyBuilder().store(Store(list(roots))).time(now).max_chain_depth(_CHAIN_LENGTH_MAX)
     verifier = builder.extension_policies(
         ca_policy=ExtensionPolicy.permit_all()
-        # `require_present` does not check the value; the verifier does that in any case.
+        # The verifier checks the value of this extension in any case, but not its presence.
         .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
         .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _require_signing),
         # Any extended key usage is accepted, as in distribution: token servers use the certificates of web servers.

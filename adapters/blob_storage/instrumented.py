@@ -206,7 +206,7 @@ class InstrumentedBlobStorage(BlobStorage):
 
 
 class _Timer:
-    """A class instead of a generator, which would cost as much as all the rest."""
+    """Context manager that times one operation; a generator would cost as much as all the rest."""
 
     __slots__ = ("_began", "_key", "_operation", "_storage")
 

@@ -302,6 +302,6 @@ class _MemoryWriter(BlobWriter):
     def _buffer(self) -> bytearray:
         buffer = self._staged.get(self._key)
         if buffer is None:
-            # Committed, discarded, or removed by `delete_tree` in between.
+            # Committed, discarded, or removed by `delete_tree` in the meantime.
             raise ObjectNotFoundError(self._key)
         return buffer

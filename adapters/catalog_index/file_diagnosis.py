@@ -52,4 +52,4 @@ def _is_mounted_alone(path: Path, mounts: Path) -> bool:
     except OSError:
         # Not Linux: then no file is a mount point either.
         return False
-    return str(path.resolve()) in {line.split(" ")[_MOUNT_POINT_FIELD] for line in lines if line.count(" ") > 4}  # noqa: PLR2004 - as many as the field needs
+    return str(path.resolve()) in {line.split(" ")[_MOUNT_POINT_FIELD] for line in lines if line.count(" ") > 4}  # noqa: PLR2004 - enough for that field

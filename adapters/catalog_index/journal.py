@@ -1,4 +1,4 @@
-"""Concurrent changes during a replacement of all names, shared by several indexes."""
+"""Journal of the changes during a replacement of all names; used by several indexes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -112,7 +112,7 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
             wanted = {name async for name in names}
 
             def renew(present: Sequence[str]) -> Iterable[str]:
-                # Names that other processes added in between are in the file now and were not before.
+                # Names that other processes added in the meantime are in the file now and were not before.
                 kept = wanted.union(name for name in present if name not in before)
                 # A copy, because the event loop may record a change while this thread reads.
                 latest = changes.copy()

@@ -179,7 +179,7 @@ class RedisDescriptorCache(DescriptorCache):
                 if await self._carry_out([command for each, _ in batch for command in _forgetting(*each)]) is None:
                     return False
                 for each, mark in batch:
-                    # A deletion that was requested again in between is still pending.
+                    # A deletion that was requested again in the meantime is still pending.
                     if self._untold.get(each) is mark:
                         del self._untold[each]
         return True

@@ -25,7 +25,7 @@ class HttpEventReceiver(EventReceiver):
     Args:
         url: may contain credentials, which no error shows; an `Authorization` header in `headers` replaces them.
         media_type: media type of the envelopes.
-        headers: headers of each request; they replace the default ones. (distribution sends both, but many servers
+        headers: headers of each request; they replace the default ones. (Distribution sends both, but many servers
             reject two `Content-Type` headers.)
         timeout_seconds: time limit of a request including its answer.
     """

@@ -63,7 +63,7 @@ def make_budget(requests_per_second: float) -> Budget:
 
 
 def touch_seconds(grace_seconds: float) -> float:
-    """Return how long content stays protected after a client was answered that it exists."""
+    """Return how long content is protected after a client was answered that the content exists."""
     # A shorter grace period implies that pushes take less time.
     return min(TOUCH_SECONDS, grace_seconds)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 def utc_now() -> datetime:
     """Return the current time, UTC-aware."""
-    return datetime.now(UTC)  # noqa: TID251 - the one clock that the others are given
+    return datetime.now(UTC)  # noqa: TID251 - the only wall clock; all other code receives it
 
 
 def boot_clock() -> float:

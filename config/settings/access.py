@@ -15,7 +15,7 @@ class RuleActionSetting(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSettings:
-    """Users, repositories, and the actions allowed there."""
+    """The actions that some users may perform on some repositories."""
 
     who: tuple[str, ...] = ()
     """Users, `@groups`, `authenticated`, `anonymous`."""
@@ -34,7 +34,7 @@ class ImmutableTagSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSettings:
-    """Access rules; without any, every authenticated user may do everything, as in distribution."""
+    """Access rules; without any, access depends on the authentication method, as in distribution."""
 
     rules: tuple[RuleSettings, ...] = field(default_factory=tuple)
     group_file: str | None = None

@@ -127,7 +127,7 @@ class HttpSettings:
     """Headers added to every response."""
     tls: TlsSettings | None = None
     trusted_proxies: tuple[str, ...] | None = None
-    """Proxies whose `Forwarded` and `X-Forwarded-*` headers are trusted; with None the headers affect only links."""
+    """Networks of proxies with trusted `Forwarded` and `X-Forwarded-*` headers; with None these affect only links."""
     proxy_hops: int = 1
     """The number of these proxies that a request passes, one after the other."""
     cors: CorsSettings = field(default_factory=CorsSettings)

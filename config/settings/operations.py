@@ -14,7 +14,7 @@ class StorageCheckSettings:
     enabled: bool = False
     interval_seconds: float = 10.0
     threshold: int = 0
-    """The number of consecutive failures that make it unhealthy; 0 and 1 mean the first."""
+    """The number of consecutive failures that make the storage unhealthy; 0 and 1 mean the first failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class HttpCheckSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcpCheckSettings:
-    """Unhealthy while an address refuses connections."""
+    """Unhealthy while an address does not accept connections."""
 
     addr: str = ""
     timeout_seconds: float = 5.0

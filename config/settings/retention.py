@@ -13,7 +13,7 @@ class RetentionOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionRuleSettings:
-    """The tags that a rule covers, and those of them that it keeps; the loader guarantees a condition."""
+    """The tags that a rule covers, and the conditions under which it keeps them; the loader guarantees one."""
 
     repositories: tuple[str, ...] = ("**",)
     """Globs; `*` stops at a slash, `**` does not."""

@@ -21,7 +21,7 @@ _REMEMBERED_NAMES_MAX: Final = 200_000
 """About 20 MB at the length of digests, half of that at the length of repository names."""
 
 _SETTLED_SECONDS: Final = 2.0
-"""More than the timestamp granularity of any file system: a more recent change may hide another one."""
+"""More than any file system's timestamp granularity: a folder changed later may change again with the same time."""
 
 
 _REMEMBERED_NATURES_MAX: Final = 20_000

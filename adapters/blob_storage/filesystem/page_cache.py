@@ -14,11 +14,11 @@ INLINE_BYTES_MAX: Final = 256 * 1024
 
 
 class PageCache:
-    """Reads from the page cache of one file system, and whether it supports them; one per adapter."""
+    """Non-blocking reads from the page cache of one file system; one per adapter."""
 
     def __init__(self) -> None:
         self.is_usable = hasattr(os, "RWF_NOWAIT")
-        """Whether to try. If False (NFS, some FUSE), even opening a file may wait for a network."""
+        """Whether such reads work. If not (NFS, some FUSE), even opening a file may wait for a network."""
 
     def read(self, descriptor: int, size: int, offset: int) -> bytes | None:
         """Return at most `size` cached bytes at `offset`, or None if none are cached.

@@ -39,7 +39,7 @@ class _Call:
         self._tokens = [None]
 
     def claim(self) -> bool:
-        """Return True to the first claimant only: a thread then makes the call; a cancelled caller prevents it."""
+        """Return True only once: to the thread that then makes the call, or to a caller that cancels it."""
         try:
             self._tokens.pop()
         except IndexError:

@@ -161,7 +161,7 @@ class Tree:
     def _write(self, path: str, content: bytes, place: Callable[[str, str], None], *, durable: bool) -> None:
         top = _first_missing(path)
         relative = path[len(top) :]
-        # The file needs a folder with no other entry: a reused folder meets that.
+        # The file needs a new folder with no other entry; a reused folder is as good.
         reused = self._reused.take(relative[1:], content) if relative.rfind("/") == 0 and not durable else None
         private = reused or self._new_name()
         try:
@@ -344,7 +344,7 @@ def _make_parents(path: str) -> str:
 def _write_beside(path: str, content: bytes, place: Callable[[str, str], None]) -> None:
     """Write when `.tmp` is on another file system: the temporary file lies beside `path`, folders appear early."""
     folder = _make_parents(path)
-    # The pattern of distribution 3's temporary files, which both programs exclude from listings.
+    # The pattern of distribution 3's temporary files, which neither program treats as objects.
     temporary = f"{path}.{uuid.uuid4()}.tmp"
     try:
         _write_new(temporary, content, durable=True)

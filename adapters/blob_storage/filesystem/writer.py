@@ -192,7 +192,7 @@ class FileWriter(BlobWriter):
         if self._witness is not None and not os.path.exists(self._path_of(self._witness)):
             os.unlink(self._path)
             with suppress(OSError):
-                # The folder is empty, unless another writer makes the same mistake.
+                # The folder is empty, unless another late writer has just created a file in it.
                 os.rmdir(os.path.dirname(self._path))
             self.close()
             raise ObjectNotFoundError(self._witness)
@@ -229,7 +229,7 @@ class FileWriter(BlobWriter):
         was_open = self._descriptor != _NOT_OPEN
         self._open_first()
         if was_open and not self._is_at_path():
-            # Deleted in between, for example because the client cancelled the upload.
+            # Deleted in the meantime, for example because the client cancelled the upload.
             raise ObjectNotFoundError(self._key)
         self._write_held()
         # The age of an object counts from its commit, not from its last byte: garbage collection spares young objects.

@@ -170,10 +170,10 @@ class StoreClient:
 
 
 def _session() -> aioboto3.Session:
-    """Return a session whose service definitions are read from files once for all storages of the process."""
+    """Return a session; all sessions of the process share botocore's service definitions, read from files once."""
     inner = get_session()
     session = aioboto3.Session(botocore_session=inner)
-    # After aioboto3 added its own folder to the loader that the session brings.
+    # Registered last, because aioboto3 adds its own folder to the loader that the session has at first.
     inner.register_component("data_loader", _definitions(inner.get_config_variable("data_path")))
     return session
 

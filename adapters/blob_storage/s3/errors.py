@@ -96,7 +96,7 @@ class AlreadyThereError(StorageUnavailableError):
 
 
 class RefusedError(StorageUnavailableError):
-    """The store answers but refuses the request: it does not support it, or denies access."""
+    """The store answers but refuses the request, as unsupported or unauthorized."""
 
 
 class ObjectAbsentError(RefusedError):

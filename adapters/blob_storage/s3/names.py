@@ -43,14 +43,14 @@ async def marked(client: StoreClient, below: str, after: str) -> AsyncGenerator[
 
 
 async def _children_pages(client: StoreClient, prefix: str, after: str) -> AsyncGenerator[NamesPage, None]:
-    # `after` sorts before the listed form of any name behind it; `in_string_order` filters the rest.
+    # `after` sorts before the listed form of every greater name; `in_string_order` drops the others.
     marker: str | None = prefix + after if after else ""
     while marker is not None:
         page = await list_page(client, prefix, delimiter=_SLASH, marker=marker)
         marker = page.marker
         names = {entry["Key"][len(prefix) :] for entry in page.objects}
         names |= {name[len(prefix) : -len(_SLASH)] for name in page.prefixes}
-        # The AWS console creates "folders": objects whose key is the prefix itself.
+        # Web consoles create "folders": objects whose key is the prefix itself.
         yield NamesPage(frozenset(names - {""}), page.last[len(prefix) :], marker is None)
 
 
@@ -59,7 +59,7 @@ async def _marked_pages(client: StoreClient, prefix: str, after: str) -> AsyncGe
     while marker is not None:
         page = await list_page(client, prefix, delimiter=_MARK, marker=marker)
         marker = page.marker
-        # A store that supports only delimiters of one character lists each object after the mark.
+        # A store that supports only delimiters of one character lists the objects below the mark one by one.
         objects = [entry["Key"][len(prefix) :] for entry in page.objects]
         rolled = [name[len(prefix) :] for name in page.prefixes]
         rolled += [path + _MARK for path, mark, _ in (name.partition(_MARK) for name in objects) if mark]

@@ -37,7 +37,7 @@ async def entries_within(client: StoreClient, prefix: str, directory: str) -> As
 
 def _is_within(key: str, directory: str) -> bool:
     path, mark, rest = key.partition(_MARK)
-    # The AWS console creates "folders": empty objects whose key ends in a slash.
+    # Web consoles create "folders": empty objects whose key ends in a slash.
     is_object = not key.endswith("/")
     return bool(mark) and not path.startswith("_") and is_object and f"_{rest}".startswith(f"{directory}/")
 

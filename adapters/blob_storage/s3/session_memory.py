@@ -1,4 +1,4 @@
-"""Knowledge about upload sessions that this process ended, which saves requests to the store."""
+"""Hints about the upload sessions that this process ended, which save requests to the store."""
 
 from typing import Final
 
@@ -43,7 +43,7 @@ class SessionMemory:
         _remember(self._ended, _directory(key))
 
     def take_end(self, prefix: str) -> bool:
-        """Return, only once, whether a session ended here whose key is directly below `prefix`."""
+        """Return whether a session ended here whose key is directly below `prefix`; True only once."""
         return prefix in self._ended and self._ended.pop(prefix) is None
 
 

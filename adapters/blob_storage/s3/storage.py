@@ -207,7 +207,7 @@ class S3BlobStorage(BlobStorage, Diagnosable):
         async with aclosing(list_pages(client, client.store_key(require_prefix(prefix)))) as pages:
             async for page in pages:
                 for entry in page.objects:
-                    # The AWS console creates "folders": empty objects whose key ends in a slash.
+                    # Web consoles create "folders": empty objects whose key ends in a slash.
                     if is_key(key := client.port_key(entry["Key"])):
                         yield key, self._stat_of(entry, entry["Size"])
 

@@ -12,7 +12,7 @@ from core.diagnosis import Diagnosis, Verdict
 from core.errors import StorageUnavailableError
 
 _SCRATCH: Final = "registry-doctor/rights"
-"""No push creates this name before the transaction is rolled back."""
+"""A repository name that no push is likely to use before the test transaction is rolled back."""
 _NARROW_WIDTH: Final = 255
 _CHANGES: Final = {
     "INSERT": "INSERT INTO repositories (name, createTime) VALUES (%s, 0)",

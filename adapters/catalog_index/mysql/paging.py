@@ -5,11 +5,12 @@ letters, `_`. In bytes, `_` comes before the letters. Both orders sort a prefix 
 every other pair of characters. So the orders of two names differ only if, at the first different position, one has `_`
 and the other a letter. The first n names greater than x, by bytes, are read through the key as follows:
 
-* Given a prefix P and a bound without `_` after P, read n rows below P in the key's order; z is the last one. * The
-missing names that sort before z by bytes begin, for some letter of z, with the part of z before that letter, followed
-by `_`. This is one small range of the key per letter; all are read in one statement. A range with n or more names is
-the same problem again. * All names up to z are then known. If they are fewer than n, continue after z. * A bound with
-`_` is split at each `_`, from the right: first the names below that prefix, then those after it.
+* Given a prefix P and a bound without `_` after P, read n rows below P in the key's order; z is the last one.
+* The missing names that sort before z by bytes begin, for some letter of z, with the part of z before that letter,
+  followed by `_`. This is one small range of the key per letter; all are read in one statement. A range with n or more
+  names is the same problem again.
+* All names up to z are then known. If they are fewer than n, continue after z.
+* A bound with `_` is split at each `_`, from the right: first the names below that prefix, then those after it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
