@@ -1,5 +1,6 @@
-"""Garbage collection while everybody goes on pushing: what is found, told, waited for, looked at again, and removed.
+"""Garbage collection while the registry serves pushes and pulls.
 
-`guard` is the side of those who serve, `collector` the side of the one that collects; they meet in `rounds` and
-`spares`, which are objects in the store. docs/adr/0007 has the argument why nothing is lost.
+A run marks, publishes the items it is about to remove, waits, marks again, and removes those that are still garbage.
+`guard` runs in each serving process, `collector` in the process that collects. The two communicate through `rounds` and
+`spares`, which are objects in the store. docs/adr/0007 explains why no acknowledged content is lost.
 """

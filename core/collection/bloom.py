@@ -1,22 +1,25 @@
-"""A set that never forgets a member, in a fixed amount of memory, and sometimes takes another for one."""
+"""Bloom filter: a set of fixed size with false positives but no false negatives."""
 
 import hashlib
 import zlib
 from typing import Final, Self
 
 BYTES_DEFAULT: Final = 32 * 1024 * 1024
-"""Ten million members with one false one in a million; fuller, it only keeps more garbage until the next run."""
+"""Default size. Ten million members cause one false positive in a million lookups.
+
+A fuller filter only keeps more garbage until the next run.
+"""
 _PROBES: Final = 7
 
 
 class BloomFilter:
-    """Members are texts, found by their keyed hashes.
+    """Set of texts, stored as keyed hashes.
 
-    What is falsely found depends on the key: with another one in the next run, other garbage is kept.
+    The false positives depend on the key, so a run with another key keeps other garbage.
 
     Args:
         key: up to 64 bytes, different for each run.
-        size: how many bytes it takes.
+        size: memory in bytes.
     """
 
     def __init__(self, key: bytes, *, size: int = BYTES_DEFAULT) -> None:
@@ -24,7 +27,7 @@ class BloomFilter:
         self._bits = bytearray(size)
 
     def add(self, member: str) -> None:
-        """Have `member` in the set. About three microseconds."""
+        """Add `member`. Takes about three microseconds."""
         bits = self._bits
         first, step = self._hash(member)
         for _ in range(_PROBES):
@@ -33,7 +36,7 @@ class BloomFilter:
             first += step
 
     def __contains__(self, member: str) -> bool:
-        """Whether `member` is in the set: False is certain."""
+        """Whether `member` may be in the set. False is certain."""
         bits = self._bits
         first, step = self._hash(member)
         for _ in range(_PROBES):
@@ -44,15 +47,15 @@ class BloomFilter:
         return True
 
     def dump(self) -> bytes:
-        """Return what `load` makes the same set of: small while the set is."""
+        """Return the set as compressed bytes for `load`."""
         return zlib.compress(bytes(self._bits), 1)
 
     @classmethod
     def load(cls, key: bytes, content: bytes) -> Self:
-        """Return the set that was dumped with this key.
+        """Return the set that `dump` returned under the same key.
 
         Raises:
-            zlib.error: it was not.
+            zlib.error: `content` does not come from `dump`.
         """
         loaded = cls(key, size=0)
         loaded._bits = bytearray(zlib.decompress(content))
@@ -60,5 +63,5 @@ class BloomFilter:
 
     def _hash(self, member: str) -> tuple[int, int]:
         digest = hashlib.blake2b(member.encode(), digest_size=16, key=self._key).digest()
-        # An odd step meets all bits of a size that is a power of two.
+        # An odd step reaches all bits if the size is a power of two.
         return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big") | 1

@@ -1,4 +1,4 @@
-"""Candidates: what the marks leave, in an order in which whatever leads to something goes before it."""
+"""Candidates for removal, ordered so that a parent comes before the content it refers to."""
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -13,10 +13,10 @@ from core.names import RepositoryName
 
 
 class Candidates:
-    """Finds what may go in a store that was marked; used by one task.
+    """Finds removal candidates in a marked store; used by one task.
 
-    An index comes before the manifests in it, a manifest before its layers, and data last: somebody who finds one of
-    them can rely on what it leads to, and a spare for it keeps that too.
+    An index comes before its manifests, a manifest before its layers, and blob data last. A client that finds a parent
+    can therefore rely on its content, and a spare for the parent protects the content too.
     """
 
     def __init__(
@@ -37,7 +37,10 @@ class Candidates:
         self._holds_data = holds_data
 
     async def all(self) -> AsyncIterator[Item]:
-        """Yield what may go. Listings of what is not clean and of all data, and a read for each manifest that goes."""
+        """Yield all candidates.
+
+        Costs listings of the dirty repositories and of all blob data, plus one read for each garbage manifest.
+        """
         for name in self._marks.dirty():
             async for item in self.of_repository(name):
                 yield item
@@ -56,7 +59,7 @@ class Candidates:
             yield Item(ItemKind.DATA, digest, size=stat.size)
 
     async def of_repository(self, name: RepositoryName) -> AsyncIterator[Item]:
-        """Yield the links of a repository that may go."""
+        """Yield the links of a repository that may be removed."""
         listing = await self._lister.manifests(name)
         referrers = await self._lister.referrers(name)
         for item in await self._manifests(name, listing, referrers):
@@ -121,13 +124,13 @@ class Candidates:
         return Item(ItemKind.LAYER, found.digest, name, target=target)
 
     def _is_old(self, name: RepositoryName, found: FoundLink) -> bool:
-        """Whether a link was there at the first look, and not young."""
+        """Whether marking has seen the link unchanged, and the link is older than the grace period."""
         is_seen = self._marks.repository(name).has_seen(found.key, found.modified_at)
         return is_seen and found.modified_at <= self._young_after
 
 
 def _visit(digest: Digest, children: Mapping[Digest, Collection[Digest]], ordered: dict[Digest, None]) -> None:
-    """Put `digest` into `ordered` after all that it leads to."""
+    """Add `digest` to `ordered`, after everything it leads to."""
     stack = [(digest, iter(children[digest]))]
     on_path = {digest}
     while stack:

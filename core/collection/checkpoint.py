@@ -1,7 +1,7 @@
-"""Checkpoints: what a run goes on from that was killed while it read the store.
+"""Checkpoints: the saved state from which a run continues if an earlier one was killed while marking.
 
-A checkpoint is three objects of one generation: the filter, the links that were seen, and the state, which is written
-last and names the generation. It may be of any age: what has come since is found when the store is looked at again.
+A checkpoint is three objects of one generation: the filter, the links that were seen, and the state. The state is
+written last and names the generation. A checkpoint may be of any age: the run finds later changes when it marks again.
 """
 
 import json
@@ -25,30 +25,30 @@ COUNTS: Final = (
     *("repositories", "manifests", "tags", "unreadable", "kept_young", "kept_pinned", "kept_untagged"),
     "problem_count",
 )
-"""The numbers of a report that marking makes."""
+"""The counts of a report that marking computes."""
 _SAVED: Final = (*COUNTS, "problems")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is."""
+    """Progress of a run."""
 
     began_at: datetime
-    """By the store's clock."""
+    """Start of the run, by the store's clock."""
     cursor: str
-    """The last repository that was read; those up to it were."""
+    """The last repository that was marked. All repositories before it are marked too."""
     is_marked: bool
-    """Whether all were."""
+    """Whether all repositories are marked."""
     terms: str
-    """What the run was asked for: one that was asked for something else does not go on from it."""
+    """The options of the run. A run with other options does not continue from this checkpoint."""
 
 
 class Checkpoints:
-    """Keeps the one checkpoint of a store; used by the one that collects.
+    """Reads and writes the only checkpoint of a store; used by the process that collects.
 
     Args:
-        storage: where it is.
-        offload: runs `function(*arguments)` in a thread: compressing the filter takes a tenth of a second.
+        storage: where the checkpoint is stored.
+        offload: runs `function(*arguments)` in a thread, because compressing the filter takes 0.1 s.
     """
 
     def __init__(self, storage: BlobStorage, *, offload: Callable[..., Awaitable[Any]] | None = None) -> None:
@@ -57,7 +57,7 @@ class Checkpoints:
         self._generation = 0
 
     async def save(self, progress: Progress, marks: Marks, report: CollectionReport) -> None:
-        """Replace the checkpoint. Four storage requests, and as many bytes as the filter and the links take."""
+        """Replace the checkpoint. Four storage requests; writes the compressed filter and eight bytes per link."""
         old, self._generation = self._generation, self._generation + 1
         needed = await self._offload(marks.needed.dump) if self._offload else marks.needed.dump()
         await self._storage.write(self._key("filter"), needed)
@@ -72,7 +72,10 @@ class Checkpoints:
         await self._storage.delete([layout.collection_checkpoint(f"{part}.{old}") for part in ("filter", "links")])
 
     async def load(self, report: CollectionReport) -> tuple[Progress, Marks] | None:
-        """Return what was saved last, or None where there is nothing that one can go on from."""
+        """Return the saved progress and marks, or None if there is no usable checkpoint.
+
+        Sets the counts and problems of `report` to the saved values.
+        """
         try:
             content = await self._storage.read(layout.collection_checkpoint(_STATE), limit=_BYTES_MAX)
             state = json.loads(content)
@@ -84,14 +87,14 @@ class Checkpoints:
             _load_links(marks, links)
             counts = {name: state["report"][name] for name in _SAVED}
         except (ObjectNotFoundError, ValueError, KeyError, TypeError, zlib.error, NameInvalidError):
-            # Of another version, or torn: the run begins anew.
+            # Written by another version, or incomplete: the run starts from the beginning.
             return None
         for name, count in counts.items():
             setattr(report, name, count)
         return _progress(state), marks
 
     async def clear(self) -> None:
-        """Have no checkpoint. Two storage requests."""
+        """Delete the checkpoint. Two storage requests."""
         await self._storage.delete_tree(layout.COLLECTION)
 
     def _key(self, part: str) -> str:
@@ -108,7 +111,7 @@ def _progress(state: dict[str, Any]) -> Progress:
 
 
 def _dump_links(marks: Marks) -> bytes:
-    """Write for each repository a line that says how long its parts are, and the parts."""
+    """Return, for each repository, a header line with the lengths of its parts, followed by the parts."""
     pieces: list[bytes] = []
     for repository in marks.repositories():
         seen, garbage = repository.dump()

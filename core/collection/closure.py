@@ -1,4 +1,4 @@
-"""Following manifests to all that they need."""
+"""Closure of manifests: everything that kept manifests need."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
@@ -11,19 +11,19 @@ from core.concurrency import map_bounded, slices
 from core.digest import Digest
 
 _HELD_MAX: Final = 256
-"""How many manifests are in memory at once."""
+"""Maximum number of manifests in memory."""
 
 
 class Closure:
-    """Keeps manifests of one repository with all that they refer to; used by one task.
+    """Keeps manifests of one repository, with everything they refer to; used by one task.
 
     Args:
         reader: reads manifests.
-        marks: where what is needed is noted.
-        repository: what is known of this repository.
-        report: where problems are noted.
+        marks: receives the digests that are needed.
+        repository: the marks of this repository.
+        report: receives the problems.
         referrers: the links of referrers, by their subjects.
-        is_open: whether a manifest of this repository is still to be followed.
+        is_open: whether a digest is a manifest of this repository that is to be followed.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class Closure:
         self._referrers = referrers
         self._is_open = is_open
         self.kept: set[Digest] = set()
-        """What was followed so far."""
+        """The manifests that have been followed."""
         self.keeps_all_blobs = False
-        """Whether something is kept of which nobody knows what it refers to."""
+        """Whether the references of a kept manifest are unknown, so that all blobs must stay."""
 
     async def keep(self, manifests: Iterable[Digest]) -> None:
-        """Keep these manifests, and follow them. One storage request for each that is kept."""
+        """Keep these manifests, and follow their references. One storage request for each manifest that is kept."""
         wave = list(dict.fromkeys(manifests))
         while wave:
             found: list[Digest] = []
@@ -58,10 +58,10 @@ class Closure:
             wave = list(dict.fromkeys(found))
 
     def note(self, manifest: ReadManifest, *, is_wanted: bool = True) -> Sequence[Digest]:
-        """Keep a manifest that has been read, and return what is to be followed next.
+        """Keep a manifest that has been read, and return the digests to follow next.
 
-        One that nobody knows what it refers to makes all blobs of the repository stay; not where merely a link is left
-        of a manifest that nothing wants, as distribution's collection leaves them.
+        A manifest whose references are unknown keeps all blobs of the repository. The exception is a link to missing
+        data that no tag or reference needs: distribution's collection leaves such links behind.
         """
         name, digest = self._repository.name, manifest.digest
         self.kept.add(digest)

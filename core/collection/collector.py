@@ -1,4 +1,4 @@
-"""A run of garbage collection: mark, then remove in rounds, while everybody goes on pushing and pulling."""
+"""One run of garbage collection: mark, then remove in rounds, while clients push and pull."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,73 +33,73 @@ _logger = logging.getLogger(__name__)
 
 _REPOSITORIES_AT_ONCE: Final = 4
 _REPOSITORIES_PER_STEP: Final = 64
-"""How many are read between two looks at whether to go on, and to save."""
+"""Repositories marked between two checks of `goes_on` and of the age of the checkpoint."""
 _SAVE_SECONDS: Final = 60.0
 _CHECKPOINT_AGE_MAX: Final = timedelta(days=1)
-"""An older one is good too, but knows nothing of what became garbage since."""
+"""An older checkpoint is safe too, but misses everything that became garbage since."""
 
 GRACE_MIN: Final = timedelta(seconds=2)
-"""Less would not tell a link from one that was written in its place in the same second, as coarse as stores date."""
+"""Shortest grace period. Stores date objects in whole seconds: a link rewritten in the same second looks unchanged."""
 JOB: Final = "collect-garbage"
-"""The name of the lease and of the record of when garbage was collected last."""
+"""Name of the lease, and of the record of the last run."""
 
 Hook = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionOptions:
-    """What a run is asked for."""
+    """Options of a run."""
 
     grace: timedelta = timedelta(hours=24)
-    """What was written less than this ago is needed: it may belong to a push that is under way."""
+    """Content younger than this counts as needed: it may belong to a push in progress."""
     deletes_untagged: bool = False
     is_dry_run: bool = False
     is_offline: bool = False
-    """Whether nobody serves the store meanwhile, so that nobody need be waited for."""
+    """Whether no server uses the store during the run. The run then does not wait for servers to see a round."""
     is_daring: bool = False
-    """Whether data goes although something cannot be read that may need it: an operator decided so."""
+    """Whether to remove data although unreadable objects may need it. An operator decides this."""
     settle_seconds: float = 60.0
     filter_bytes: int = BYTES_DEFAULT
-    """The memory for what is needed; with little, more garbage is kept by mistake."""
+    """Memory for the filter of needed digests. A smaller filter keeps more garbage by mistake."""
 
     @property
     def effective_grace(self) -> timedelta:
-        """The grace that is given."""
+        """The grace period in effect: at least `GRACE_MIN`, unless the run is offline."""
         return self.grace if self.is_offline else max(self.grace, GRACE_MIN)
 
     @property
     def terms(self) -> str:
-        """What a checkpoint must agree in."""
+        """The options that must match for a run to continue from a checkpoint."""
         return f"grace={self.effective_grace.total_seconds()} untagged={self.deletes_untagged}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a run touches besides the store, and what it is called back with."""
+    """Dependencies of a run other than the store, and its callbacks."""
 
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     new_key: Callable[[], bytes]
-    """Makes 16 random bytes."""
+    """Returns 16 random bytes."""
     observe: Observer = ignore
     goes_on: Callable[[], bool] = lambda: True
-    """Asked between steps; once it is False, the run ends where it is, and the next one goes on from there."""
+    """Called between steps. Once this returns False, the run stops; the next run continues from the last checkpoint."""
     before: Sequence[Hook] = field(default=())
-    """What is done before marking: retention takes tags away that are then garbage."""
+    """Called before marking. Retention removes tags here, so that this run can collect their manifests."""
     forget_repository: Callable[[RepositoryName], Awaitable[None]] | None = None
-    """Called for a repository that lost manifests: it may have none left."""
+    """Called for each repository that lost manifests; the repository may have none left."""
     vigil: Vigil | None = None
-    """What was seen of rounds while this process waited to collect."""
+    """Observations of rounds that this process made while it waited to collect."""
     store_clock: StoreClock | None = None
-    """That of the process; without it, only what the store remembers tells of jumps."""
+    """The clock of the process. Without it, clock jumps are known only from the records in the store."""
     offload: Callable[..., Awaitable[Any]] | None = None
-    """Runs `function(*arguments)` in a thread, where the event loop has others to serve."""
+    """Runs `function(*arguments)` in a thread. Set if the event loop also serves requests."""
 
 
 class Collector:
-    """Collects the garbage of one store; used by one task, for one run.
+    """Collects the garbage of one store. One instance per run, used by one task.
 
-    Several at once, in any number of processes, do no harm; they do the work twice.
+    Concurrent runs are safe in any number of processes; they only repeat the same work.
     """
 
     def __init__(
@@ -125,19 +125,19 @@ class Collector:
         self._reader = ManifestReader(storage, budget)
         self._checkpoints = Checkpoints(storage, offload=surroundings.offload)
         self.report = CollectionReport(is_dry_run=options.is_dry_run)
-        """How far the run is."""
+        """The progress of the run."""
 
     async def run(self) -> CollectionReport:
-        """Collect, or with `is_dry_run` tell what would go.
+        """Collect garbage, or with `is_dry_run` only count the items to remove.
 
         Raises:
-            StorageError: the store failed; nothing is lost, and the next run goes on from the last checkpoint.
+            StorageError: the store failed. Nothing is lost, and the next run continues from the last checkpoint.
         """
         began_at = self._around.clock()
         if not self._options.is_dry_run:
             await self._recover()
             if self._options.is_offline:
-                # Nobody who wrote them serves any more.
+                # The servers that wrote the spares no longer run.
                 await self._spares.remove(list(await self._spares.all()))
             for hook in self._around.before:
                 await hook()
@@ -159,11 +159,11 @@ class Collector:
         await recovery.end_abandoned(waits=not self._options.is_offline)
 
     async def _collect(self) -> bool:
-        """Return whether the run came to its end."""
+        """Mark and remove. Return whether the run completed."""
         timeline = await (self._around.store_clock or StoreClock(self._storage)).look()
         progress, marks = await self._begin(timeline.now)
         grace = self._options.effective_grace
-        # The run may have begun earlier, and the clock may have jumped since.
+        # A continued run began earlier, and the clock may have jumped since.
         young_after = min(progress.began_at - grace, timeline.before(grace))
         self.report.clock_jump_seconds = timeline.skipped(grace).total_seconds()
         marker = Marker(
@@ -229,7 +229,7 @@ class Collector:
         return self._around.goes_on()
 
     async def _survey(self, progress: Progress, marker: Marker) -> None:
-        """Count the repositories that are still to be marked, and mark what lies among them under other names."""
+        """Count the repositories that remain to be marked, and mark the paths that are not valid repository names."""
         if not progress.cursor:
             async for path in self._lister.unnamed():
                 await marker.mark_unnamed(path)
@@ -250,7 +250,7 @@ class Collector:
             try:
                 await self._checkpoints.save(now, marks, self.report)
             except StorageFullError:
-                # It only saves time after a kill, and this run may free the space.
+                # A checkpoint only saves time after a kill, and this run may free space.
                 _logger.warning("the store is full: this collection keeps no checkpoint")
 
     def _remover(self, marks: Marks, marker: Marker) -> Remover:
@@ -276,7 +276,7 @@ class Collector:
 
     async def _tidy(self, young_after: datetime) -> None:
         await self._checkpoints.clear()
-        # While any round is under way, its collector may still have to see a spare, however old it is.
+        # The collector of a running round may still need a spare, however old the spare is.
         if not await self._rounds.states():
             old = [digest for digest, since in (await self._spares.all()).items() if since <= young_after]
             await self._spares.remove(old)

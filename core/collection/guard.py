@@ -1,8 +1,8 @@
-"""What a process that serves does so that collection takes nothing that it answered for.
+"""Protection of acknowledged content from garbage collection, in each serving process.
 
-Three things, of which only the last is needed for safety: it forgets cached descriptors of condemned blobs, it speaks
-up for what it lately told clients to be there, and it confirms every reference that it wrote before it answers
-(docs/adr/0007).
+The guard does three things. It drops cached descriptors of blobs that a round lists for removal. It writes spares for
+digests that clients recently checked, read or pushed. It confirms every reference that a request wrote before the
+response is sent. Only the last is required for safety (docs/adr/0007).
 """
 
 import logging
@@ -24,21 +24,21 @@ from core.trash import Trash
 _logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS: Final = 60.0
-"""How long a collector waits after it condemned; the guards' views must be younger than half of it."""
+"""Seconds a collector waits after publishing a round. A guard's view of the rounds expires after half that time."""
 TOUCH_SECONDS: Final = 6 * 3600.0
-"""How long a push may take from when it was told that a layer is there to its manifest."""
+"""Seconds a client has from finding that a layer exists to pushing its manifest."""
 _TOUCHES_MAX: Final = 50_000
 SILENCE_SECONDS: Final = 9.0
-"""After so long without a sign of life of its collector, nobody waits for a round any more: three signs are missing.
+"""Seconds without a heartbeat after which requests stop waiting for a round: three heartbeats are missing.
 
-A collector that lives and is only slow puts back what was spared, so a push that goes on too early loses nothing.
+A collector that is only slow restores the content that was spared, so a push that continues too early loses nothing.
 """
 _ROUND_MEMORY_SECONDS: Final = 600.0
-"""How long a round is remembered after its end; a request that takes longer looks at everything again."""
+"""Seconds a round is remembered after it was last seen. A request that takes longer checks everything again."""
 _CACHE_SECONDS: Final = 3600.0
-"""Longer than any cache of descriptors keeps an entry."""
+"""Longer than any descriptor cache keeps an entry."""
 _PATIENCE_SECONDS: Final = 60.0
-"""How long a push waits for a batch: most take a second or two."""
+"""Longest wait of a push for a batch. Most batches take one or two seconds."""
 _WAIT_SECONDS: Final = 0.5
 _ATTEMPTS: Final = 3
 _NEVER: Final = float("-inf")
@@ -46,14 +46,14 @@ _NEVER: Final = float("-inf")
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that an answer relies on: a link, and the blob behind it."""
+    """A link and its blob that a response relies on."""
 
     link: str
     digest: Digest
 
 
 Expand = Callable[[Need], Awaitable[Sequence[Need]]]
-"""Returns what a manifest leads to; nothing for a blob."""
+"""Callback that returns the references of a manifest, and nothing for a blob."""
 
 
 @dataclass(slots=True)
@@ -61,9 +61,9 @@ class _KnownRound:
     condemned: Condemned
     state: RoundState
     seen_at: float
-    """When the last listing that showed it began."""
+    """Start of the last listing that contained the round."""
     changed_at: float
-    """When its collector was last heard of."""
+    """Start of the listing that showed the last change of the round. A round changes while its collector is alive."""
 
     def see(self, state: RoundState, at: float) -> None:
         if state.signs != self.state.signs:
@@ -75,16 +75,16 @@ class CollectionGuard:
     """Watches the rounds for one process; safe for any number of tasks, belongs to one event loop.
 
     Args:
-        rounds: what collectors tell.
-        spares: what collectors are told.
-        links: to look at and to write what a reference needs.
-        trash: where blobs come back from.
-        cache: from which condemned blobs are dropped.
-        clock: monotonic seconds, which go on while the machine sleeps.
-        sleep: suspends for so many of them.
-        settle_seconds: what the collectors of this store wait; the same for all processes.
-        touch_seconds: for how long something is spoken up for that a client was told to be there.
-        related: returns what a digest that was touched refers to, as far as this process knows without asking.
+        rounds: written by collectors, read here.
+        spares: written here, read by collectors.
+        links: reads links, and writes back those that were removed.
+        trash: restores removed blobs.
+        cache: the descriptor cache from which blobs listed for removal are dropped.
+        clock: monotonic seconds, including the time while the machine is suspended.
+        sleep: suspends the task for the given number of seconds.
+        settle_seconds: how long the collectors of this store wait; the same for all processes.
+        touch_seconds: how long a digest stays protected after a client checked or read it.
+        related: returns the digests that a touched digest refers to, as far as this process has them in memory.
     """
 
     def __init__(
@@ -121,22 +121,23 @@ class CollectionGuard:
 
     @property
     def poll_seconds(self) -> float:
-        """How often `poll` wants to be called."""
+        """Interval at which `poll` should be called."""
         return self._settle_seconds / 4
 
     async def poll(self) -> None:
-        """Look at the rounds, if anything was asked or touched lately. One storage request, or none.
+        """List the rounds if a request relied on content recently. At most one storage request, unless a round is new.
 
         Raises:
-            StorageError: the store failed; the next request that needs a view looks for itself.
+            StorageError: the store failed. The next request that needs a view lists the rounds itself.
         """
         if self._clock() - self._asked_at <= max(self._touch_seconds, _CACHE_SECONDS):
             await self._look()
 
     async def ticket(self) -> float:
-        """Begin to rely on what is in storage; to be called before looking, and given to `confirm`.
+        """Return a ticket for `confirm`. Call this before checking what exists in storage.
 
-        No storage request, or one where `poll` has not looked lately.
+        The ticket is the start of a view of the rounds that is fresh enough. Costs no storage request, or one if `poll`
+        has not run recently.
         """
         self._asked_at = self._clock()
         if not self._is_fresh():
@@ -144,16 +145,17 @@ class CollectionGuard:
         return self._viewed_at
 
     async def rely_on(self, digest: Digest) -> bool:
-        """Speak up for a digest that a client will be told of; to be called before looking whether it is there.
+        """Protect a digest that a response is about to report as existing. Call this before checking that it exists.
 
-        What is there afterwards stays, so that the client need not send it again. No storage request in the common
-        case, two for a digest that is condemned; where a batch is removing it right now, its end is waited for.
+        A digest found after this call stays, so the client need not push it again. Costs no storage request in the
+        common case, and two if a round lists the digest for removal. Waits for the end of a batch that is removing the
+        digest.
 
-        Pulls must go on where only listings fail: then nothing is raised, nothing is spoken up for, and a push that
-        relies on the answer finds out by itself.
+        Pulls must continue when only listings fail. In that case this method raises nothing and protects nothing, and a
+        push that relies on the response detects a loss in `confirm`.
 
         Returns:
-            Whether it was condemned: then what it leads to may have to be rescued.
+            Whether a round lists the digest for removal. If so, the content it refers to may need `rescue`.
         """
         self.touch(digest)
         try:
@@ -169,7 +171,7 @@ class CollectionGuard:
         return True
 
     def touch(self, digest: Digest) -> None:
-        """Speak up for a digest that a client is reading, should a round condemn it."""
+        """Record that a client uses a digest. The guard spares the digest if a round lists it for removal."""
         self._touched[digest] = self._asked_at = self._clock()
         self._touched.move_to_end(digest)
         if len(self._touched) > _TOUCHES_MAX:
@@ -178,21 +180,21 @@ class CollectionGuard:
     async def confirm(
         self, ticket: float, references: Sequence[Need], *, expand: Expand | None = None
     ) -> Sequence[Digest]:
-        """Make sure that what was looked at or written since `ticket` stays; call it before answering.
+        """Protect everything that was checked or written since `ticket`. Call this before responding.
 
-        No storage request in the common case. Where a round condemned something of it: a spare is written, a batch
-        that is being removed is waited for, and what it took is brought back.
+        Costs no storage request in the common case. If a round lists some of the references for removal, this method
+        writes spares, waits for the batch that is removing them, and restores the content that the batch removed.
 
         Args:
-            ticket: from before the first look.
-            references: what the answer relies on.
-            expand: tells what a manifest among them leads to, which is then rescued too.
+            ticket: from before the first check.
+            references: the links and blobs that the response relies on.
+            expand: returns the references of a manifest, which are rescued too.
 
         Returns:
-            What is gone and cannot be brought back: then the answer must not be given.
+            The digests that are gone and cannot be restored. If there are any, the request must fail.
 
         Raises:
-            StorageUnavailableError: the store is too slow to tell.
+            StorageUnavailableError: the store is too slow to provide a fresh view of the rounds.
         """
         for each in references:
             self.touch(each.digest)
@@ -203,14 +205,17 @@ class CollectionGuard:
             if self._unbroken_since <= ticket and self._clock() - ticket < _ROUND_MEMORY_SECONDS:
                 endangered = [each for each in references if self._was_condemned(each.digest, ticket)]
                 return await self.rescue(endangered, expand) if endangered else ()
-            # This process stood still, and a whole round may have come and gone: what was seen before counts no more.
+            # Views are missing since the ticket, so a whole round may have passed unseen. Earlier checks do not count.
             ticket = await self._look()
             if missing := await self.rescue(references, expand):
                 return missing
         raise StorageUnavailableError("the store is too slow to tell what garbage collection does")
 
     async def rescue(self, needs: Sequence[Need], expand: Expand | None = None) -> Sequence[Digest]:
-        """Spare these, wait for batches that are removing them, and have back what was taken; return what is lost."""
+        """Protect these references and everything they lead to, and return the digests that are lost.
+
+        Writes spares, waits for batches that are removing the references, and restores the content that they removed.
+        """
         met: set[Need] = set()
         lost: list[Digest] = []
         while needs:
@@ -222,18 +227,21 @@ class CollectionGuard:
         return lost
 
     async def recall(self, name: RepositoryName, digest: Digest) -> int | None:
-        """Return what the cache knows of a blob, if it can be believed; called after `ticket` or `rely_on`."""
+        """Return the cached size of a blob, or None if the cache has none or is not reliable.
+
+        Call this after `ticket` or `rely_on`.
+        """
         if self._clock() - self._broken_at < _CACHE_SECONDS or not self._is_fresh():
-            # A round that nobody here saw may have taken the blob.
+            # A round that this process missed may have removed the blob.
             return None
         return await self._cache.get(name, digest)
 
     async def remember(self, name: RepositoryName, digest: Digest, size: int) -> None:
-        """Have the cache know a blob that was seen in storage, unless a round is about to take it."""
+        """Cache the size of a blob that was seen in storage, unless a round lists the blob for removal."""
         if self._is_condemned(digest):
             return
         await self._cache.put(name, digest, size)
-        # Again, for a round that was met while the cache was written.
+        # Check again: a round may have appeared while the cache was being written.
         if self._is_condemned(digest):
             await self._cache.forget(name, digest)
 
@@ -259,7 +267,7 @@ class CollectionGuard:
             await self._look()
 
     async def _look(self) -> float:
-        """Have a new view of the rounds, and return when it began."""
+        """List the rounds, and return when the listing began."""
         began_at = self._clock()
         states = {round_id: state for round_id, state in (await self._rounds.states()).items() if state.exists}
         is_whole = True
@@ -275,10 +283,10 @@ class CollectionGuard:
 
     def _take_view(self, began_at: float, *, is_whole: bool) -> None:
         now = self._clock()
-        # A round lasts longer than a settle time: with a longer gap between two looks one may have been missed.
+        # A round lasts at least the settle time. If two views are further apart, a round may have been missed.
         if now - self._viewed_at >= self._settle_seconds or not is_whole:
             self._unbroken_since = began_at
-            # Before its first view, a process has remembered nothing.
+            # Before its first view, this process has put nothing into the cache.
             self._broken_at = _NEVER if self._viewed_at == _NEVER else now
         self._viewed_at = began_at
         for round_id, known in list(self._known.items()):
@@ -286,7 +294,7 @@ class CollectionGuard:
                 del self._known[round_id]
 
     async def _meet(self, round_id: str, state: RoundState, began_at: float) -> bool:
-        """Take in a new round; False where it ended before it could be read."""
+        """Read a new round. Return False if the round ended before it was read."""
         found = await self._rounds.read(round_id)
         if found is None:
             return False
@@ -296,7 +304,7 @@ class CollectionGuard:
                 "a collector waits less than this server expects: `settletime` must be the same everywhere",
                 extra={"round": round_id, "seconds": condemned.settle_seconds},
             )
-        # Another look may have met it meanwhile, and have seen it later than this one.
+        # A concurrent call may have recorded the round already, with a later `seen_at`.
         if round_id not in self._known:
             self._known[round_id] = _KnownRound(condemned, state, seen_at=began_at, changed_at=began_at)
         await self._spares.write(self._endangered_touches(condemned))
@@ -311,18 +319,18 @@ class CollectionGuard:
         return [digest for digest in dict.fromkeys([*recent, *related]) if condemned.get(digest)]
 
     async def _spare(self, digests: Sequence[Digest]) -> None:
-        """Write spares, and wait for a batch that may have begun before they were there."""
+        """Write spares, and wait for batches that may have begun before the spares existed."""
         await self._spares.write(set(digests))
         await self._look()
         gives_up_at = self._clock() + _PATIENCE_SECONDS
         waited_for = self._under_way(digests)
-        # A later batch honours the spares that were written before it, and an earlier one is over.
+        # Wait only for the current batches: later ones honour the spares, and earlier ones are complete.
         while waited_for & self._under_way(digests) and self._clock() < gives_up_at:
             await self._sleep(_WAIT_SECONDS)
             await self._look()
 
     def _under_way(self, digests: Sequence[Digest]) -> set[tuple[str, int]]:
-        """Return the batches that are removing something of these right now, by collectors that are alive."""
+        """Return the batches that are removing any of these digests, and whose collectors are alive."""
         oldest = self._clock() - SILENCE_SECONDS
         return {
             (round_id, known.state.batch)
@@ -331,7 +339,7 @@ class CollectionGuard:
         }
 
     async def _restore_all(self, references: Sequence[Need]) -> Sequence[Digest]:
-        """Have all references there, from the trash where need be, and return what is lost."""
+        """Restore all references, from the trash if needed, and return the digests that are lost."""
         verdicts = await map_bounded(self._restore, references)
         return [each.digest for each, is_there in zip(references, verdicts, strict=True) if not is_there]
 

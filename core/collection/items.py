@@ -1,4 +1,4 @@
-"""What a run may remove: one link, or the data of one blob."""
+"""Removal candidates: a link, or the data of a blob."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,32 +12,32 @@ from core.trash_entry import RemovedLink
 
 
 class ItemKind(Enum):
-    """What an item is, by which it is decided whether it is still garbage."""
+    """Kind of a removal candidate; selects how it is re-checked."""
 
     MANIFEST = auto()
-    """A repository's link to a manifest that nothing needs."""
+    """A repository's link to an unneeded manifest."""
     COMPANION = auto()
-    """A link that goes with such a manifest: as a referrer, of a signature, of what a tag once pointed at."""
+    """A link that is removed with such a manifest: a referrer link, a signature link, or a link in a tag's history."""
     REMNANT = auto()
-    """Such a link whose manifest has been gone for long."""
+    """A referrer link or a link in a tag's history whose manifest link no longer exists."""
     LAYER = auto()
-    """A repository's link to a blob that none of its manifests needs."""
+    """A repository's link to a blob that none of the repository's kept manifests needs."""
     DATA = auto()
-    """The data of a blob or a manifest that nobody needs."""
+    """The data of an unneeded blob or manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to remove; small, for a round holds a hundred thousand."""
+    """One removal candidate. Kept small: a round holds up to 100,000 of them."""
 
     kind: ItemKind
     digest: Digest
-    """What those who serve would speak of."""
+    """The digest by which clients request the content. Spares name this digest."""
     name: RepositoryName | None = None
     key: str = ""
-    """The key of a link; empty for the data, and for a link to a layer, whose key follows from its digest."""
+    """The key of the link. Empty for data, and for a layer link, whose key follows from its digest."""
     target: Digest | None = None
-    """What the link holds, where that is not its digest."""
+    """The digest stored in the link, if it differs from `digest`."""
     size: int = 0
 
     def link(self) -> RemovedLink | None:
@@ -48,7 +48,7 @@ class Item:
         return RemovedLink(key, self.target or self.digest)
 
     def is_garbage(self, marks: Marks) -> bool:
-        """Whether nothing has come to need it, as far as is known."""
+        """Whether the item is still unneeded according to `marks`."""
         if self.name is None:
             return not marks.needs_data(self.digest)
         if self.kind is ItemKind.LAYER:
@@ -59,10 +59,10 @@ class Item:
 
 
 def links_of(items: Iterable[Item]) -> Sequence[RemovedLink]:
-    """Return the links among items."""
+    """Return the links of these items, without the data items."""
     return [link for item in items if (link := item.link())]
 
 
 def data_of(items: Iterable[Item]) -> Sequence[Item]:
-    """Return the data among items."""
+    """Return the items that are data."""
     return [item for item in items if item.name is None]

@@ -1,4 +1,4 @@
-"""What is stored of a repository, as its listings tell it: links, not yet what they mean."""
+"""Listings of the links and blobs in a store. Manifests are not read here."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -23,36 +23,36 @@ def _ignore(_key: str) -> None:
 
 
 class FoundLink(NamedTuple):
-    """A link as a listing tells it."""
+    """A link found in a listing."""
 
     key: str
     digest: Digest
-    """What its name says; what it holds is asked for where that may differ."""
+    """The digest in the key. If the content may differ, callers read the link."""
     modified_at: datetime
 
 
 @dataclass(slots=True)
 class ManifestListing:
-    """The `_manifests` of a repository."""
+    """The contents of `_manifests` in a repository."""
 
     revisions: dict[Digest, FoundLink] = field(default_factory=dict)
     signatures: dict[Digest, list[FoundLink]] = field(default_factory=dict)
-    """Schema 1 signatures, by their manifest."""
+    """Links of schema 1 signatures, by manifest."""
     tags: dict[str, Digest | None] = field(default_factory=dict)
-    """What each tag points at; None where its link holds no digest or is missing."""
+    """The digest each tag points to; None if the tag's link is missing or holds no digest."""
     history: list[FoundLink] = field(default_factory=list)
-    """What tags have pointed at, each with the manifest's digest."""
+    """Links to the manifests that tags have pointed to."""
     unreadable: list[str] = field(default_factory=list)
-    """The keys of links among revisions and tags that no rule of ours can read."""
+    """Keys of links among revisions and tags that cannot be parsed."""
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether a tag may need any manifest of the repository."""
+        """Whether a tag may need any manifest of the repository, because a link or tag cannot be read."""
         return bool(self.unreadable) or None in self.tags.values()
 
 
 class Lister:
-    """Lists repositories within a budget; holds nothing, safe for any number of tasks."""
+    """Lists repositories within a budget. Stateless, safe for any number of tasks."""
 
     def __init__(self, storage: BlobStorage, links: Links, budget: Budget) -> None:
         self._storage = storage
@@ -60,19 +60,19 @@ class Lister:
         self._budget = budget
 
     async def repositories(self, *, after: str = "") -> AsyncIterator[RepositoryName]:
-        """Yield the repositories by ascending names, without those of `unnamed`."""
+        """Yield the repositories in ascending order of names, without the paths of `unnamed`."""
         async for path in self._storage.list_marked(layout.REPOSITORIES, after=after):
             if name := _name(path):
                 yield name
 
     async def unnamed(self) -> AsyncIterator[str]:
-        """Yield the paths where a repository may lie whose name our rules refuse (`Team/app`), ascending."""
+        """Yield the paths that look like repositories but are not valid names (`Team/app`), in ascending order."""
         async for path in self._storage.list_marked(layout.REPOSITORIES):
             if not _name(path):
                 yield path
 
     async def links_at(self, path: str) -> AsyncIterator[str]:
-        """Yield the keys of all links that lie at such a path, as in a repository."""
+        """Yield the keys of all links at a path that `unnamed` yields."""
         async for child in self._storage.list_children(layout.repository_path(path)):
             if child.startswith("_"):
                 async for key, _ in self.walk(f"{layout.repository_path(path)}/{child}"):
@@ -82,7 +82,7 @@ class Lister:
     async def layers(
         self, name: RepositoryName, unreadable: Callable[[str], None] = _ignore
     ) -> AsyncIterator[FoundLink]:
-        """Yield the links of blobs; `unreadable` is called with the key of each that our rules cannot read."""
+        """Yield the links of blobs. Call `unreadable` with the key of each link that cannot be parsed."""
         prefix = layout.layers(name)
         async for key, stat in self.walk(prefix):
             if found := _link(prefix, key, stat):
@@ -91,35 +91,35 @@ class Lister:
                 unreadable(key)
 
     async def has_empty_tags(self, name: RepositoryName, tags: Collection[str]) -> bool:
-        """Whether a tag's folder holds no link at all, as a power cut leaves it; `tags` are those that hold one."""
+        """Whether any tag's folder holds no link, as after a power cut. `tags` are the tags that have a link."""
         await self._budget.take()
         return any(
             [child not in tags and _is_tag(child) async for child in self._storage.list_children(layout.tags(name))]
         )
 
     async def all_revisions(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
-        """Yield the links of manifests of all repositories, in any order."""
+        """Yield the manifest links of all repositories, in any order."""
         async for key, stat in self._walk_within("_manifests"):
             path, _, rest = key.partition("/_manifests/revisions/")
             if rest and "/signatures/" not in rest and (found := _found(path, key, rest, stat)):
                 yield found
 
     async def all_layers(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
-        """Yield the links of blobs of all repositories, in any order."""
+        """Yield the blob links of all repositories, in any order."""
         async for key, stat in self._walk_within("_layers"):
             path, _, rest = key.partition("/_layers/")
             if found := _found(path, key, rest, stat):
                 yield found
 
     async def blobs(self) -> AsyncIterator[tuple[Digest, ObjectStat]]:
-        """Yield all data of blobs and manifests; what is no such data is left out."""
+        """Yield the digest and the state of all stored blobs and manifests; skip other objects."""
         async for key, stat in self.walk(layout.BLOBS):
             parts = key.removeprefix(f"{layout.BLOBS}/").split("/")
             if len(parts) == 4 and parts[3] == "data" and (digest := _digest(parts[0], parts[2])):  # noqa: PLR2004
                 yield digest, stat
 
     async def referrers(self, name: RepositoryName) -> Mapping[Digest, Mapping[Digest, FoundLink]]:
-        """Return the links of referrers, by their subjects."""
+        """Return the links of referrers, by subject and referrer."""
         prefix = layout.all_referrers(name)
         found: dict[Digest, dict[Digest, FoundLink]] = {}
         async for key, stat in self.walk(prefix):
@@ -131,9 +131,9 @@ class Lister:
         return found
 
     async def manifests(self, name: RepositoryName) -> ManifestListing:
-        """Return the manifests and the tags of a repository.
+        """Return the manifests and tags of a repository.
 
-        One listing, and a read for each tag whose link the listing's checksum does not tell.
+        Costs one listing, plus one read for each tag whose digest cannot be inferred from a checksum in the listing.
         """
         listing = ManifestListing()
         revisions, tags = f"{layout.revisions(name)}/", f"{layout.tags(name)}/"
@@ -152,12 +152,12 @@ class Lister:
         return listing
 
     async def target(self, link: str) -> Digest | None:
-        """Return what a link holds."""
+        """Return the digest a link holds, or None if there is none."""
         await self._budget.take()
         return await self._links.read(link)
 
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
-        """Yield every object below `prefix`, and take from the budget what that costs on an object store."""
+        """Yield every object below `prefix`, and charge the budget for the listing as on an object store."""
         async for item in self._paced(self._storage.walk(prefix)):
             yield item
 
@@ -175,7 +175,7 @@ class Lister:
 
 
 def _found(path: str, key: str, rest: str, stat: ObjectStat) -> tuple[RepositoryName, FoundLink] | None:
-    """Read the key of a link below the path of a repository, `rest` being `<alg>/<hex>/link`."""
+    """Parse the key of a link. `rest` is the part `<alg>/<hex>/link`, `path` the repository's path."""
     parts = rest.split("/")
     digest = _digest(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
     name = _name(path.removeprefix(f"{layout.REPOSITORIES}/"))

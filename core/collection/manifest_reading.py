@@ -1,4 +1,7 @@
-"""What a stored manifest refers to, also where it cannot be read as one: then all digests that its text holds."""
+"""References of stored manifests.
+
+If a manifest cannot be parsed, every digest in its text counts as a reference.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -20,7 +23,7 @@ _DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
 class Problem(StrEnum):
-    """Why a manifest is not what a registry serves today; the report counts and names them."""
+    """Reason why a stored manifest is not one that the registry serves today. Reports count and name the reasons."""
 
     MISSING = "its data is missing"
     TOO_LARGE = "it is too large to be a manifest"
@@ -31,7 +34,7 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadManifest:
-    """A manifest, as far as collection cares."""
+    """The references of a manifest that collection follows."""
 
     digest: Digest
     blobs: Sequence[Digest] = ()
@@ -41,19 +44,23 @@ class ReadManifest:
 
     @property
     def is_opaque(self) -> bool:
-        """Whether nobody knows what it refers to."""
+        """Whether the references of the manifest are unknown."""
         return self.problem in {Problem.MISSING, Problem.TOO_LARGE, Problem.CORRUPT}
 
 
 class ManifestReader:
-    """Reads manifests within a budget; holds nothing, safe for any number of tasks."""
+    """Reads manifests within a budget. Stateless, safe for any number of tasks."""
 
     def __init__(self, storage: BlobStorage, budget: Budget) -> None:
         self._storage = storage
         self._budget = budget
 
     async def read(self, digest: Digest) -> ReadManifest:
-        """Read a manifest. One storage request; a store that fails raises, what is stored never does."""
+        """Read a manifest. One storage request.
+
+        Raises:
+            StorageError: the store failed. Faulty content does not raise; the result names the problem.
+        """
         await self._budget.take()
         try:
             content = await self._storage.read(layout.blob_data(digest), limit=_BYTES_MAX)
@@ -66,7 +73,7 @@ class ManifestReader:
 
 
 def interpret(digest: Digest, content: bytes) -> ReadManifest:
-    """Return what the stored bytes of a manifest refer to."""
+    """Return the references in the stored bytes of a manifest."""
     if Digest.of(content, digest.algorithm) != digest:
         return ReadManifest(digest=digest, problem=Problem.CORRUPT)
     try:
@@ -74,16 +81,16 @@ def interpret(digest: Digest, content: bytes) -> ReadManifest:
     except (ManifestInvalidError, DigestInvalidError):
         found = tuple(dict.fromkeys(_digests(content)))
         problem = Problem.SCHEMA1 if is_schema1(content) else Problem.UNREADABLE
-        # Each may be a blob, and each may be a manifest.
+        # Each digest may be a blob or a manifest.
         return ReadManifest(digest=digest, blobs=found, children=found, problem=problem)
     blobs = [blob.digest for blob in manifest.blobs()]
     if manifest.media_type not in MANIFESTS:
-        # The members of its type are not all known: whatever the text names is kept.
+        # A manifest of this type may have fields that we do not parse, so every digest in the text is kept.
         blobs = list(dict.fromkeys([*blobs, *_digests(content)]))
     return ReadManifest(
         digest=digest,
         blobs=blobs,
-        # What the others are is for the repository to say.
+        # `others` are listed as blobs too: the repository's links decide which of them are manifests.
         children=[child.digest for child in (*manifest.manifests, *manifest.others)],
         subject=manifest.subject.digest if manifest.subject else None,
     )

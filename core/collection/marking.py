@@ -1,7 +1,8 @@
-"""Marking: reading repositories for what they need, first all of it, then what has come since.
+"""Marking: finds the content that repositories need, first all of it, later the content added since.
 
-What is needed: the manifests that tags point at, and, unless untagged ones are to go, the others too; what is young;
-what was spared; then what those refer to, and what names a needed manifest as its subject.
+Marking begins with the manifests that tags point to, and with untagged manifests too unless those are to be deleted;
+with content younger than the grace period; and with spared content. From there marking follows references, and adds the
+referrers of every needed manifest.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,19 +21,19 @@ from core.link_keys import digests_in
 from core.names import RepositoryName
 
 _HELD_MAX: Final = 256
-"""How many manifests are in memory at once."""
+"""Maximum number of manifests in memory."""
 
 
 class Marker:
-    """Marks one store for one run; several repositories may be looked at side by side.
+    """Marks one store for one run. Several repositories may be marked concurrently.
 
     Args:
-        lister: lists.
+        lister: lists the store.
         reader: reads manifests.
-        marks: where what is found out is noted.
-        report: where it is counted.
-        young_after: what was written later than this, by the store's clock, is needed.
-        spared: what somebody has lately come to rely on.
+        marks: receives the results.
+        report: receives the counts and problems.
+        young_after: content written after this time, by the store's clock, is needed.
+        spared: digests that clients recently relied on.
         deletes_untagged: whether manifests without a tag are garbage.
     """
 
@@ -58,7 +59,7 @@ class Marker:
             marks.need_data(digest)
 
     async def mark(self, name: RepositoryName) -> None:
-        """Read a repository. One storage request per manifest, and one per 1,000 links."""
+        """Mark a repository. One storage request per manifest, and one per 1,000 links."""
         listing = await self._lister.manifests(name)
         repository = self._marks.repository(name)
         for found in listing.revisions.values():
@@ -89,7 +90,7 @@ class Marker:
         self._count(name, listing)
 
     async def mark_unnamed(self, path: str) -> None:
-        """Keep the data that may be needed at a path where a repository lies whose name our rules refuse.
+        """Keep all data that may be needed by links at a path that is not a valid repository name.
 
         One storage request per manifest and tag, and one per 1,000 links.
         """
@@ -110,9 +111,9 @@ class Marker:
                     self._marks.need_data(digest)
 
     async def mark_new(self) -> None:
-        """Read what has come to the store since repositories were looked at: whoever wrote it needs it.
+        """Mark everything written since the repositories were marked: new content counts as needed.
 
-        Two listings of the store, and one storage request for each new manifest.
+        Costs two listings of the store, and one storage request for each new manifest.
         """
         manifests: dict[RepositoryName, list[Digest]] = {}
         async for name, found in self._lister.all_revisions():
@@ -135,7 +136,7 @@ class Marker:
             await self._follow_alias(name, found)
 
     async def keep_again(self, repository: RepositoryMarks, manifests: Sequence[Digest]) -> None:
-        """Keep manifests that are new, or seemed to be garbage, with all that they need."""
+        """Keep manifests that are new or counted as garbage, with everything they need."""
         for digest in manifests:
             repository.note_return(digest)
         some = set(manifests)
@@ -152,7 +153,7 @@ class Marker:
             await self._mark_layers(repository, keeps_all=True)
 
     async def _has_empty_tags(self, name: RepositoryName, listing: ManifestListing) -> bool:
-        # Only where an untagged manifest may go is this worth a request.
+        # The request is worthwhile only if untagged manifests may be removed.
         if not self._deletes_untagged or not await self._lister.has_empty_tags(name, listing.tags):
             return False
         self._report.note_problem(f"{name}: the folder of a tag holds no link; all manifests are kept")
@@ -165,7 +166,7 @@ class Marker:
                 self._marks.need_data(digest)
 
     async def _named_by(self, link: str) -> Sequence[Digest]:
-        """Return what a link may point at: what its key spells, and what it holds where that may be another digest."""
+        """Return the digests a link may point to: those in its key, and its content if that may be another digest."""
         digests = digests_in(link)
         is_plain = link.split("/")[-4] in {"_layers", "revisions"} and bool(digests)
         if not is_plain or digests[-1].algorithm != CANONICAL:
@@ -181,7 +182,7 @@ class Marker:
         return True
 
     def _recent(self, listing: ManifestListing, kept: Collection[Digest]) -> Sequence[Digest]:
-        """Return the manifests that stay for being young, or because somebody lately relied on them."""
+        """Return the manifests that stay because they are young or spared."""
         others = [found for digest, found in listing.revisions.items() if digest not in kept]
         young = [found.digest for found in others if found.modified_at > self._young_after]
         pinned = [found.digest for found in others if found.digest in self._spared.difference(young)]
@@ -191,7 +192,7 @@ class Marker:
         return young + pinned
 
     async def _judge_others(self, listing: ManifestListing, closure: Closure) -> None:
-        """Decide on manifests that nothing led to: by their subjects, and by what untagged ones are worth."""
+        """Decide on manifests that nothing refers to, by their subjects and by the policy for untagged manifests."""
         waiting: dict[Digest, Digest] = {}
         others = [digest for digest in listing.revisions if digest not in closure.kept]
         for some in slices(others, _HELD_MAX):
@@ -201,7 +202,7 @@ class Marker:
                     await closure.keep(closure.note(manifest, is_wanted=False))
                 elif manifest.subject is not None:
                     waiting[manifest.digest] = manifest.subject
-        # A referrer may itself be a subject.
+        # A referrer may be the subject of another referrer.
         while ready := [each for each, subject in waiting.items() if subject in closure.kept]:
             for each in ready:
                 del waiting[each]
@@ -214,7 +215,7 @@ class Marker:
                     self._marks.need_blob(name, signature.digest)
 
     async def _check_tags(self, name: RepositoryName, listing: ManifestListing, closure: Closure) -> bool:
-        """Look at tags whose manifest is not among the revisions; return whether all blobs must stay."""
+        """Check the tags whose manifest is not among the revisions. Return whether all blobs must stay."""
         for tag, digest in listing.tags.items():
             if digest is None:
                 self._report.note_problem(
@@ -252,7 +253,7 @@ class Marker:
         await self._need_named(unreadable)
 
     async def _follow_alias(self, name: RepositoryName, found: FoundLink) -> None:
-        # Distribution stores what was pushed by sha512 under sha256, and links the one to the other.
+        # Distribution stores content pushed by sha512 under its sha256 digest; the sha512 link holds the sha256 digest.
         if self._marks.needs_link(name, found.digest) and (target := await self._lister.target(found.key)):
             self._marks.need_blob(name, target)
 

@@ -1,7 +1,7 @@
-"""What a run has found out: what is needed, which links it has seen, and which manifests are garbage.
+"""Results of marking: the digests that are needed, the links that were seen, and the manifests that are garbage.
 
-Bounded however large the store is: what is needed goes into a filter of fixed size, and each link that was seen takes
-eight bytes. A link counts as seen only as it was: written again, it has another time and is new.
+Memory stays small for large stores: needed digests go into a filter of fixed size, and each link that was seen takes
+eight bytes. A link is recorded with its time. A link that is written again has another time and counts as new.
 """
 
 import hashlib
@@ -17,21 +17,21 @@ from core.names import RepositoryName
 
 _HASH_BYTES: Final = 8
 _HASHES: Final = "Q"
-"""The type of an array whose numbers take as many bytes as a hash."""
+"""Array type code whose items are `_HASH_BYTES` long."""
 
 
 class RepositoryMarks:
-    """What is known of one repository; lives as long as the run.
+    """The marks of one repository, for the duration of the run.
 
     Args:
         name: the repository.
-        key: makes the hashes of this run.
+        key: the key of this run's hashes.
     """
 
     def __init__(self, name: RepositoryName, key: bytes) -> None:
         self.name = name
         self.is_dirty = False
-        """Whether something in it may have to go."""
+        """Whether the repository may contain garbage."""
         self._key = key
         self._seen = array(_HASHES)
         self._new: set[int] = set()
@@ -39,54 +39,54 @@ class RepositoryMarks:
         self._returned: set[int] = set()
 
     def has_seen(self, link: str, modified_at: datetime) -> bool:
-        """Whether this link was met before, just as old."""
+        """Whether this link was seen before with the same time."""
         link_hash = self._hash(link, modified_at)
         position = bisect_left(self._seen, link_hash)
         return (position < len(self._seen) and self._seen[position] == link_hash) or link_hash in self._new
 
     def see(self, link: str, modified_at: datetime) -> None:
-        """Note a link."""
+        """Record a link."""
         self._new.add(self._hash(link, modified_at))
 
     def pack(self) -> None:
-        """Have what is known take little room."""
+        """Compact the recorded links in memory."""
         if self._new:
             self._seen = array(_HASHES, sorted(self._new.union(self._seen)))
             self._new = set()
 
     @property
     def is_empty(self) -> bool:
-        """Whether no link was seen here."""
+        """Whether no link was seen."""
         return not self._seen and not self._new
 
     def condemn(self, manifest: Digest) -> None:
-        """Note that nothing needs a manifest."""
+        """Record that a manifest is garbage."""
         self._garbage.add(_short(manifest))
         self.is_dirty = True
 
     def keep(self, manifest: Digest) -> None:
-        """Note that something needs a manifest, even if nothing seemed to."""
+        """Record that a manifest is needed, even if it was recorded as garbage."""
         self._garbage.discard(_short(manifest))
 
     def is_garbage(self, manifest: Digest) -> bool:
-        """Whether nothing needs a manifest that was seen here."""
+        """Whether a manifest of this repository is garbage."""
         return _short(manifest) in self._garbage
 
     def note_return(self, manifest: Digest) -> None:
-        """Note that a manifest came, or came back, after the first look."""
+        """Record that a manifest appeared, or reappeared, after the first marking."""
         self._returned.add(_short(manifest))
 
     def has_returned(self, manifest: Digest) -> bool:
-        """Whether a manifest came after the first look."""
+        """Whether a manifest appeared after the first marking."""
         return _short(manifest) in self._returned
 
     def dump(self) -> tuple[bytes, bytes]:
-        """Return the links that were seen and the garbage, for `load`."""
+        """Return the links that were seen, and the garbage, for `load`."""
         self.pack()
         return self._seen.tobytes(), array(_HASHES, self._garbage).tobytes()
 
     def load(self, seen: bytes, garbage: bytes) -> None:
-        """Take up what was dumped."""
+        """Restore the state that `dump` returned."""
         self._seen = array(_HASHES, seen)
         self._garbage = set(array(_HASHES, garbage))
 
@@ -96,11 +96,12 @@ class RepositoryMarks:
 
 
 class Marks:
-    """What is known of the whole store.
+    """The marks of the whole store.
 
     Args:
-        key: makes hashes and the filter's mistakes different from those of other runs.
-        needed: what is needed so far; nothing unless given.
+        key: makes hashes and false positives differ from those of other runs.
+        needed: the filter of needed digests; empty by default.
+        filter_bytes: the size of an empty filter.
     """
 
     def __init__(self, key: bytes, *, needed: BloomFilter | None = None, filter_bytes: int = BYTES_DEFAULT) -> None:
@@ -109,31 +110,31 @@ class Marks:
         self._repositories: dict[RepositoryName, RepositoryMarks] = {}
 
     def repository(self, name: RepositoryName) -> RepositoryMarks:
-        """Return what is known of a repository; nothing for one that was not looked at."""
+        """Return the marks of a repository; empty if the repository was not marked."""
         found = self._repositories.get(name)
         if found is None:
             found = self._repositories[name] = RepositoryMarks(name, self.key)
         return found
 
     def repositories(self) -> Iterable[RepositoryMarks]:
-        """Return what is known of each repository."""
+        """Return the marks of all repositories."""
         return self._repositories.values()
 
     def empty(self) -> list[RepositoryName]:
-        """Return the repositories that hold no link at all."""
+        """Return the repositories without any link."""
         return [name for name, known in self._repositories.items() if known.is_empty]
 
     def dirty(self) -> list[RepositoryName]:
-        """Return the repositories in which something may have to go, in ascending order."""
+        """Return the repositories that may contain garbage, in ascending order."""
         return sorted(name for name, known in self._repositories.items() if known.is_dirty)
 
     def need_blob(self, name: RepositoryName, digest: Digest) -> None:
-        """Note that a repository needs a blob: the data, and the repository's link to it."""
+        """Record that a repository needs a blob: the data, and the repository's link to it."""
         self.needed.add(digest)
         self.needed.add(f"{name}@{digest}")
 
     def need_data(self, digest: Digest) -> None:
-        """Note that the data of a blob or a manifest is needed."""
+        """Record that the data of a blob or a manifest is needed."""
         self.needed.add(digest)
 
     def needs_data(self, digest: Digest) -> bool:

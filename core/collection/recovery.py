@@ -1,4 +1,4 @@
-"""Ending the rounds of collectors that died: what was spared comes back, the rest stays where it was put."""
+"""Recovery from collectors that died: ends their rounds and restores spared content. The rest stays in the trash."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,16 +14,16 @@ from core.trash import Trash
 _logger = logging.getLogger(__name__)
 
 DEAD_SECONDS: Final = 20.0
-"""After so long without a sign of life, measured by our own clock, a collector counts as dead."""
+"""Seconds without a heartbeat, by this process's clock, after which a collector counts as dead."""
 _STILL_SECONDS: Final = 120.0
-"""The same for a round that has no pulse: that of a verification must last for a settle time."""
+"""The same for a round without heartbeats: the round of a verification must last for a settle time."""
 _LOOK_SECONDS: Final = 2.5
 
 
 class Vigil:
-    """Remembers how long rounds have shown no sign of life, as one process saw it; used by one task.
+    """Tracks how long each round has been without a heartbeat, as observed by one process; used by one task.
 
-    A replica that waits for the lease of a collector keeps one, so that its wait does not begin with the lease.
+    A replica that waits for a collector's lease keeps a vigil, so that the time before it obtains the lease counts too.
     """
 
     def __init__(self, rounds: Rounds, *, clock: Callable[[], float]) -> None:
@@ -32,7 +32,7 @@ class Vigil:
         self._seen: dict[str, tuple[RoundState, float]] = {}
 
     async def look(self) -> Mapping[str, float]:
-        """Return by how many seconds each round is nearer to its end, 0 or more where it is abandoned. One request."""
+        """Return how many seconds each round is overdue; negative until the round is abandoned. One storage request."""
         began_at = self._clock()
         states = await self._rounds.states()
         ended_at = self._clock()
@@ -68,16 +68,16 @@ class Recovery:
         self._vigil = vigil
 
     async def end_abandoned(self, *, waits: bool = True) -> int:
-        """End the rounds that nobody works on, and return how many those were.
+        """End the abandoned rounds, and return their number.
 
-        Costs one request where there is none; otherwise it looks until each has ended, moved, or stood still for long
-        enough. Without `waits` all count as abandoned.
+        Costs one storage request if there are no rounds. Otherwise this method lists the rounds until each one has
+        ended, has changed, or has been unchanged for long enough. Without `waits`, all rounds count as abandoned.
         """
         waiting = await self._vigil.look()
         while waits and any(overdue < 0 for overdue in waiting.values()):
             await self._sleep(_LOOK_SECONDS)
             now = await self._vigil.look()
-            # One that is less overdue than before has moved.
+            # A round that is less overdue than before has changed.
             waiting = {each: now[each] for each in waiting if each in now and now[each] > waiting[each]}
         for round_id in waiting:
             await self._end(round_id)

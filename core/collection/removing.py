@@ -1,4 +1,4 @@
-"""A round: condemning, waiting, looking again, and removing batch by batch what is garbage even then."""
+"""Rounds of removal: publish candidates, wait, mark again, and remove the remaining garbage in batches."""
 
 import asyncio
 import logging
@@ -25,31 +25,31 @@ from core.trash_entry import RemovedLink, TrashEntry, TrashKind
 
 _KEYS_PER_REQUEST: Final = 1_000
 _PROOF_SECONDS: Final = 5.0
-"""How long it counts that the round was seen: far less than another collector waits before it ends a round."""
+"""How long a check that the round exists stays valid. Another collector waits far longer before it ends a round."""
 _REQUESTS_PER_MOVE: Final = 2
-"""What a move takes on an object store, about: a copy or a rename, and a delete or a look."""
+"""Approximate requests for a move on an object store: a copy or rename, and a delete or stat."""
 _logger = logging.getLogger(__name__)
 
 BATCH_ITEMS: Final = 1_000
-"""How many things are removed between two looks at the spares: a second or two of work."""
+"""Items removed between two listings of the spares: one or two seconds of work."""
 PULSE_SECONDS: Final = 3.0
-"""How often a collector shows that it is alive; guards believe it dead after three times that."""
+"""Interval of a collector's heartbeat. Guards treat the collector as dead after three missing heartbeats."""
 
 
 class RoundLostError(StorageUnavailableError):
-    """Another collector believed this one dead and ended its round; what it was just removing has been put back."""
+    """Another collector ended this round as abandoned. The items of the current batch have been restored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What removing needs; one set per run."""
+    """Dependencies of the removal. One instance per run."""
 
     storage: BlobStorage
     rounds: Rounds
     spares: Spares
     trash: Trash
     cache: DescriptorCache
-    """Where removed blobs are forgotten: processes may share one."""
+    """The cache from which removed blobs are dropped. Processes may share it."""
     budget: Budget
     marker: Marker
     marks: Marks
@@ -58,21 +58,21 @@ class Tools:
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     settle_seconds: float
-    """How long those who push have to see what is condemned; 0 where nobody does."""
+    """Time for servers to notice the round; 0 if no server runs."""
     round_items_max: int
 
 
 class Remover:
-    """Carries out rounds, one after the other."""
+    """Runs rounds one after another."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
     async def remove_all(self, items: AsyncIterator[Item], *, goes_on: Callable[[], bool]) -> bool:
-        """Remove everything that comes, in rounds of a bounded size; return False where `goes_on` ended it.
+        """Remove all items, in rounds of bounded size. Return False if `goes_on` stopped the removal.
 
         Raises:
-            RoundLostError: another collector took this one for dead.
+            RoundLostError: another collector treated this one as dead.
             StorageError: the store failed; the next collector ends the round.
         """
         some: list[Item] = []
@@ -88,10 +88,10 @@ class Remover:
         return True
 
     async def remove(self, items: Sequence[Item]) -> None:
-        """Remove what of these is still garbage when everybody has been told.
+        """Publish the items as a round, wait, and remove those that are still garbage.
 
         Raises:
-            RoundLostError: another collector took this one for dead.
+            RoundLostError: another collector treated this one as dead.
             StorageError: the store failed; the next collector ends the round.
         """
         tools = self._tools
@@ -106,7 +106,7 @@ class Remover:
                 self._enter(Phase.LOOKING_AGAIN)
                 await tools.marker.mark_new()
             except BaseException:
-                # Also a cancellation: nothing has been removed, so nobody need find out that this collector is gone.
+                # Also on cancellation. Nothing has been removed yet, so the round can end now, without recovery.
                 await self._abandon(entry.id)
                 raise
             self._enter(Phase.REMOVING)
@@ -142,12 +142,12 @@ class Remover:
             try:
                 await self._tools.rounds.beat(round_id, count)
             except StorageError as error:
-                # The next one may get through; the work itself tells when the store is gone.
+                # The next heartbeat may succeed. If the store is down, the removal itself fails.
                 _logger.info("a sign of life was not written: %s", error, extra={"round": round_id})
 
 
 class _Execution:
-    """The removing part of one round."""
+    """The removal phase of one round."""
 
     def __init__(self, tools: Tools, entry: TrashEntry, items: Sequence[Item]) -> None:
         self._tools = tools
@@ -160,11 +160,11 @@ class _Execution:
     async def run(self) -> None:
         tools = self._tools
         for number, batch in enumerate(slices(self._items, BATCH_ITEMS)):
-            # In this order: a spare that was there before the batch began is honoured; whoever writes one later waits.
+            # The order matters: spares written before the batch began are honoured; requests that write one later wait.
             await tools.rounds.enter(self._entry.id, number)
             await self._honour(await tools.spares.all())
             garbage = [item for item in batch if item.digest not in self._spared and item.is_garbage(tools.marks)]
-            # What was removed of a lost round is put back below, which finds that out too.
+            # `_give_back` restores the items of a lost round, and detects the loss itself.
             with suppress(RoundLostError):
                 await self._remove(garbage)
             await self._give_back(garbage)
@@ -173,7 +173,7 @@ class _Execution:
             tools.observe(tools.report)
 
     async def _prove(self, requests: int) -> None:
-        """Take from the budget, and make sure as late as can be that those who serve can still see the round."""
+        """Charge the budget, then check as late as possible that servers can still see the round."""
         tools = self._tools
         await tools.budget.take(requests=requests)
         now = tools.clock()
@@ -183,7 +183,7 @@ class _Execution:
             self._proven_at = now
 
     async def _honour(self, spared: Collection[Digest]) -> None:
-        """Have what somebody came to rely on needed, with all that it leads to."""
+        """Mark the spared digests as needed, with everything they refer to."""
         new = set(spared) - self._spared
         if not new:
             return
@@ -229,7 +229,7 @@ class _Execution:
         await storage.prune([layout.blob_directory(item.digest) for item in data], below=layout.BLOBS)
 
     async def _give_back(self, removed: Sequence[Item]) -> None:
-        """Put back what was spared while it was removed, or all of it if nobody could see the round any more."""
+        """Restore the items that were spared during the batch, or the whole batch if the round was ended."""
         tools = self._tools
         spared = await tools.spares.all()
         is_lost = not await tools.rounds.exists(self._entry.id)
@@ -237,7 +237,7 @@ class _Execution:
         back = dict.fromkeys(item for item in removed if is_lost or item.digest in new)
         await self._restore(list(back))
         await self._honour(spared)
-        # What a manifest needs that has just come back.
+        # Also restore the content that a restored manifest needs.
         await self._restore([item for item in removed if item not in back and not item.is_garbage(tools.marks)])
         if is_lost:
             raise RoundLostError("another collector ended this round")

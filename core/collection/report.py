@@ -1,4 +1,4 @@
-"""What a run tells of itself: numbers for people, logs, metrics and `--json`."""
+"""Report of a run: counts for operators, logs, metrics and `--json`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -8,7 +8,7 @@ from typing import Any, Final
 from core.collection.items import Item, ItemKind
 
 PROBLEMS_MAX: Final = 1_000
-"""How many problems are told in words; all are counted."""
+"""Maximum number of problems kept as text. All are counted."""
 
 
 _COUNTERS: Final = {
@@ -20,12 +20,12 @@ _COUNTERS: Final = {
 
 
 class Phase(StrEnum):
-    """What a run is doing."""
+    """Phase of a run."""
 
     MARKING = "marking"
-    """It reads what is needed."""
+    """Reading the content that repositories need."""
     SETTLING = "settling"
-    """It has condemned something and waits for those who push."""
+    """Waiting after a round was published, so that servers can spare its digests."""
     LOOKING_AGAIN = "looking again"
     REMOVING = "removing"
     DONE = "done"
@@ -33,27 +33,27 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class RepositoryReport:
-    """What a run found in one repository."""
+    """Items removed from one repository."""
 
     manifests_removed: int = 0
     layer_links_removed: int = 0
     other_links_removed: int = 0
-    """Of referrers, signatures, and what tags once pointed at."""
+    """Referrer links, signature links, and links in tag histories."""
 
 
 @dataclass(slots=True)
 class CollectionReport:
-    """What a run has done so far; with `is_dry_run`, what it would do."""
+    """Counts of a run; with `is_dry_run`, of the items to remove."""
 
     is_dry_run: bool = False
     phase: Phase = Phase.MARKING
     repositories: int = 0
     repositories_total: int = 0
-    """How many there were when the run began."""
+    """Repositories in the store when the run began."""
     manifests: int = 0
     tags: int = 0
     blobs: int = 0
-    """Data that was looked at, of blobs and manifests."""
+    """Blobs and manifests whose data was examined."""
     blob_bytes: int = 0
     manifests_removed: int = 0
     layer_links_removed: int = 0
@@ -61,35 +61,35 @@ class CollectionReport:
     blobs_removed: int = 0
     bytes_removed: int = 0
     spared: int = 0
-    """What was condemned and stayed, because somebody came to rely on it."""
+    """Candidates that stayed because a client relied on them."""
     kept_young: int = 0
-    """What nothing needs and stays because it is younger than the grace period."""
+    """Unneeded items that stay because they are younger than the grace period."""
     clock_jump_seconds: float = 0.0
-    """How much of the time since the grace period is in doubt and makes nothing old."""
+    """Seconds of the grace period that are in doubt. Such time makes nothing older."""
     kept_pinned: int = 0
-    """What nothing needs and stays because a spare was there before the run."""
+    """Unneeded items that stay because a spare existed before the run."""
     kept_untagged: int = 0
-    """Manifests that stay although no tag leads to them: the run was not asked to remove these."""
+    """Untagged manifests that stay because the run was not asked to delete them."""
     rounds: int = 0
     round_items: int = 0
-    """How many things the present round is about."""
+    """Items in the current round."""
     round_done: int = 0
-    """How many of them it has decided on."""
+    """Items of the current round that have been removed or spared."""
     unreadable: int = 0
-    """What lies where repositories, tags or revisions lie and cannot be read; then no data is removed unless asked."""
+    """Links and paths of repositories that cannot be read. If there are any, the run removes no data by default."""
     blobs_held: int = 0
-    """Data that stays because of it and would go otherwise."""
+    """Data that stays only because of `unreadable`."""
     bytes_held: int = 0
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
     current: str = ""
-    """The repository that was looked at last."""
+    """The repository that was marked last."""
     by_repository: dict[str, RepositoryReport] = field(default_factory=dict)
-    """Only those with garbage."""
+    """Only the repositories with garbage."""
 
     def count_removal(self, item: Item, sign: int) -> None:
-        """Count something that was removed, or, with a `sign` of -1, put back."""
+        """Count a removed item or, with a `sign` of -1, a restored one."""
         if item.name is None:
             self.blobs_removed += sign
             self.bytes_removed += sign * item.size
@@ -100,23 +100,23 @@ class CollectionReport:
             setattr(where, counter, getattr(where, counter) + sign)
 
     def note_problem(self, text: str) -> None:
-        """Count something that is not as a registry leaves it, and tell it if there is room."""
+        """Count a problem, and keep its text unless there are too many."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_MAX:
             self.problems.append(text)
 
     def note_unreadable(self, text: str) -> None:
-        """Count something of which nobody can tell all that it needs."""
+        """Count a link or path that cannot be read, also as a problem."""
         self.unreadable += 1
         self.note_problem(text)
 
     def as_json(self) -> Mapping[str, Any]:
-        """Return it ready for JSON."""
+        """Return the report as JSON-compatible values."""
         return asdict(self)
 
 
 Observer = Callable[[CollectionReport], None]
-"""Called again and again while a run goes on, with the same report; it only looks, and returns soon."""
+"""Called repeatedly during a run, with the same report. Must not change the report, and must return quickly."""
 
 
 def ignore(_report: CollectionReport) -> None:

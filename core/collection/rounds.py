@@ -1,9 +1,9 @@
-"""Rounds: what a collector tells everybody that it is about to remove, and how far it is.
+"""Rounds: published lists of digests that a collector is about to remove, with the collector's progress.
 
-A round is a folder of `_control/rounds`. Its `digests` are written once, whole, and say what is condemned; then the
-collector waits. Before it removes a batch it writes the batch's number, and a listing of the folder therefore tells
-which batch is being removed. A digest may be in several batches (as a link here, as data there): the first and the
-last of them stand beside it.
+A round is a folder of `_control/rounds`. Its object `digests` is written once, as a whole, and lists the digests to be
+removed. The collector then waits. Before the collector removes a batch, it writes the batch's number, so one listing of
+the folder shows which batch is being removed. A digest may be in several batches (as a link in one, as data in
+another); `digests` records the first and the last of them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,9 +16,9 @@ from core.errors import DigestInvalidError, ObjectNotFoundError, StorageCorruptE
 from core.ports.blob_storage import BlobStorage
 
 ITEMS_MAX: Final = 20_000
-"""How many things a round removes at most: those who serve read its digests in a tenth of a second, and hold 4 MB."""
+"""Maximum number of items in a round. A server reads the digests of such a round in 0.1 s and holds them in 4 MB."""
 OFFLINE_ITEMS_MAX: Final = 100_000
-"""The same where nobody serves; the collector holds 30 MB."""
+"""The same if no server runs. The collector holds 30 MB."""
 _BYTES_MAX: Final = 64 * 1024 * 1024
 _DIGESTS: Final = "digests"
 _PULSE: Final = "pulse"
@@ -26,21 +26,21 @@ _PULSE: Final = "pulse"
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """Which batches of a round have to do with a digest."""
+    """The first and the last batch of a round that contain a digest."""
 
     first: int
     last: int
 
 
 class Condemned:
-    """The digests of one round, kept small: the first 64 bits of a digest stand for it.
+    """The digests that one round lists for removal, kept small: the first 64 bits stand for a digest.
 
-    Two that begin alike would be taken for one another: then something is spared for nothing.
+    Two digests that begin with the same 64 bits are confused. The only effect is a spare that was not needed.
     """
 
     def __init__(self, digests: Iterable[tuple[Digest, Batches]], *, settle_seconds: float) -> None:
         self.settle_seconds = settle_seconds
-        """How long the collector waits between condemning and removing."""
+        """Seconds the collector waits between publishing the round and removing."""
         self._batches: dict[int, Batches] = {}
         shared: dict[Batches, Batches] = {}
         for digest, batches in digests:
@@ -50,32 +50,32 @@ class Condemned:
         return len(self._batches)
 
     def get(self, digest: Digest) -> Batches | None:
-        """Return the batches of a digest, or None where it is not condemned."""
+        """Return the batches of a digest, or None if the round does not list it."""
         return self._batches.get(_short(digest))
 
 
 @dataclass(frozen=True, slots=True)
 class RoundState:
-    """How far a round is, as one listing tells."""
+    """Progress of a round, as seen in one listing."""
 
     batch: int = -1
-    """Which batch is being removed; -1 before the first."""
+    """The batch that is being removed; -1 before the first."""
     signs: tuple[tuple[str, str], ...] = ()
-    """What the folder looks like: it changes as long as its collector is alive."""
+    """Names and times of the objects in the folder. They change while the collector is alive."""
     has_pulse: bool = False
-    """Whether its collector ever showed that it is alive; the rounds of verifications have none."""
+    """Whether the collector ever wrote a heartbeat. The rounds of verifications have none."""
     exists: bool = True
-    """False for what is left of one whose end was interrupted."""
+    """False for the remains of a round whose end was interrupted."""
 
 
 class Rounds:
-    """Reads and writes rounds; holds nothing, safe for any number of tasks."""
+    """Reads and writes rounds. Stateless, safe for any number of tasks."""
 
     def __init__(self, storage: BlobStorage) -> None:
         self._storage = storage
 
     async def states(self) -> Mapping[str, RoundState]:
-        """Return every round by its id. One storage request."""
+        """Return the state of every round, by id. One storage request."""
         batches: dict[str, int] = {}
         signs: dict[str, list[tuple[str, str]]] = {}
         existing: set[str] = set()
@@ -97,7 +97,7 @@ class Rounds:
         }
 
     async def exists(self, round_id: str) -> bool:
-        """Whether the round is still there to be seen. One storage request."""
+        """Whether the round still exists. One storage request."""
         try:
             await self._storage.stat(layout.collection_round_digests(round_id))
         except ObjectNotFoundError:
@@ -105,10 +105,13 @@ class Rounds:
         return True
 
     async def read(self, round_id: str) -> tuple[Condemned, Sequence[Digest]] | None:
-        """Return what a round condemns, also as a list, or None where it has ended. One storage request.
+        """Return the digests a round lists for removal, or None if the round has ended. One storage request.
+
+        Returns:
+            The digests with their batches, and the same digests as a list.
 
         Raises:
-            StorageCorruptError: it is not what a collector wrote.
+            StorageCorruptError: the object was not written by a collector.
         """
         try:
             content = await self._storage.read(layout.collection_round_digests(round_id), limit=_BYTES_MAX)
@@ -122,22 +125,22 @@ class Rounds:
             raise StorageCorruptError(f"the digests of round {round_id} cannot be read") from error
 
     async def begin(self, round_id: str, digests: Mapping[Digest, Batches], *, settle_seconds: float) -> None:
-        """Condemn digests: from when this returns, everybody who looks sees it. One storage request."""
+        """Publish digests for removal. Every listing that begins afterwards shows the round. One storage request."""
         lines = [f"{digest} {batches.first} {batches.last}" for digest, batches in digests.items()]
         content = "\n".join([str(settle_seconds), *lines]).encode("ascii")
         await self._storage.write(layout.collection_round_digests(round_id), content)
 
     async def enter(self, round_id: str, batch: int) -> None:
-        """Tell that a batch is being removed, and that those before it are done with. One storage request."""
+        """Record that a batch is being removed, and that the batches before it are complete. One storage request."""
         await self._storage.write(layout.collection_round_batch(round_id, batch), b"")
 
     async def beat(self, round_id: str, count: int) -> None:
-        """Show that the collector is alive. One storage request."""
+        """Write a heartbeat: the collector is alive. One storage request."""
         await self._storage.write(layout.collection_round_pulse(round_id), str(count).encode(), durable=False)
 
     async def end(self, round_id: str) -> None:
-        """Have the round no more. Two storage requests."""
-        # Alone and first: what is left of a round that is not whole is no round.
+        """Delete the round. Two storage requests."""
+        # Delete this object first, in a request of its own: the rest of a folder without it is not a round.
         await self._storage.delete([layout.collection_round_digests(round_id)])
         await self._storage.delete_tree(layout.collection_round(round_id))
 
