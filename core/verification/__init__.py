@@ -1,7 +1,7 @@
-"""Finding out whether a store still holds what was answered 201, and repairing what can be repaired.
+"""Verification of a store: checks that all acknowledged content is intact, and repairs it where possible.
 
-A verification has three phases, each with a cursor that survives a kill: the data of every blob, every repository
-with its links, manifests and place in the catalog, and data that nobody links. It works beside servers that push,
-delete and collect: what looks damaged is looked at again, after a while and in the order in which writers write,
-before anybody is told (docs/adr/0009).
+A verification has three phases: the data of every blob; every repository with its links, manifests and catalog entry;
+and data that no repository links. Each phase has a cursor that survives a kill. A verification runs beside servers that
+push, delete and collect. Anything that looks damaged is checked again after a pause, in the order in which writers
+write, before it is reported (docs/adr/0009).
 """

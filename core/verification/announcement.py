@@ -1,7 +1,7 @@
-"""Telling servers that blobs were set aside, so that none says from its memory that they are there.
+"""Announcement of quarantined blobs, so that no server reports them as existing from its cache.
 
-It is done as garbage collection does it: a round names the digests, and whoever serves drops what it remembers of them
-as soon as it sees the round. Nothing is removed under it, so no push waits for it.
+As in garbage collection, a round lists the digests, and each server drops its cached entries when it sees the round.
+Nothing is removed under such a round, so no push waits for it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,15 +12,15 @@ from core.digest import Digest
 
 
 class Announcements:
-    """The rounds of one verification, which stay until all servers have seen them.
+    """The rounds of one verification. They last until all servers have seen them.
 
     Args:
-        rounds: where they are written.
+        rounds: writes the rounds.
         clock: monotonic seconds.
-        sleep: waits.
-        new_id: makes unique texts of letters, digits and `-`.
-        settle_seconds: what servers of this store count on that a round lasts; the same for all processes.
-        is_needed: whether servers remember what is in storage at all.
+        sleep: suspends the task for the given number of seconds.
+        new_id: returns unique texts of letters, digits and `-`.
+        settle_seconds: how long servers of this store expect a round to last; the same for all processes.
+        is_needed: whether servers cache anything about the store.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Announcements:
         self._last_at = 0.0
 
     async def announce(self, digests: Sequence[Digest]) -> None:
-        """Tell that these blobs are gone. One storage request; returns before everybody knows."""
+        """Announce that these blobs are gone. One storage request; returns before all servers have seen the round."""
         if not self._is_needed:
             return
         round_id = f"verification-{self._new_id()}"
@@ -52,7 +52,7 @@ class Announcements:
         self._last_at = self._clock()
 
     async def finish(self) -> None:
-        """Wait until every server has looked since the last announcement, then take all of them back."""
+        """Wait until every server has seen the last announcement, then end all rounds."""
         if not self._open:
             return
         await self._sleep(max(0.0, self._last_at + self._settle_seconds - self._clock()))

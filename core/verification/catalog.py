@@ -1,4 +1,4 @@
-"""The catalog's index beside the repositories of storage, both read in order and compared name by name."""
+"""Comparison of the catalog index with the repositories in storage, name by name in ascending order."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -15,15 +15,15 @@ _PAGE: Final = 1000
 
 
 class CatalogComparison:
-    """Walks through the index as repositories come, ascending; used by one task.
+    """Compares the index with repositories that are given in ascending order; used by one task.
 
-    An index that fails is one finding, and then left alone: it stops nothing, as everywhere.
+    If the index fails, the comparison reports one finding and stops. The verification continues.
 
     Args:
-        index: what is compared; nothing is where it is read from storage itself.
+        index: the index to compare. An index that is derived from storage is not compared.
         context: the verification.
-        rebuild: fills an index that was lost.
-        after: where the comparison goes on.
+        rebuild: fills a lost index from storage.
+        after: the name after which the comparison begins.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class CatalogComparison:
         self._is_compared = not index.is_derived
 
     async def compare(self, name: RepositoryName, *, holds_manifest: bool) -> list[Finding]:
-        """Return what the index says otherwise of `name`, and of all names before it that storage does not have."""
+        """Return findings about `name` in the index, and about entries before it that storage does not have."""
         return await self._guarded(lambda: self._compare(name, holds_manifest=holds_manifest))
 
     async def finish(self) -> list[Finding]:
-        """Return what the index has behind the last repository of storage."""
+        """Return findings about index entries after the last repository in storage."""
         return await self._guarded(lambda: self._compare(None, holds_manifest=False))
 
     async def _guarded(self, compare: Callable[[], Awaitable[list[Suspicion]]]) -> list[Finding]:
@@ -105,7 +105,7 @@ class CatalogComparison:
 
         async def repair() -> Outcome | None:
             await self._index.remove(name)
-            # A push may have come in between: its manifest, then its name, which we have just removed.
+            # A concurrent push may have written its manifest and then the name, which has just been removed.
             if await self._context.holds_manifest(name):
                 await self._index.add(name)
                 return None
@@ -129,7 +129,7 @@ class CatalogComparison:
         return Finding(kind=kind, key=layout.repository(name), repository=name, detail=detail)
 
     async def _is_indexed(self, name: RepositoryName) -> bool:
-        # Nothing lies between a name without its last character and the name but what begins with the former.
+        # Start just before `name`: only names that begin with `name[:-1]` lie in between.
         after, has_more = name[:-1], True
         while has_more and after < name:
             page = await self._index.page(after=after, limit=_PAGE)

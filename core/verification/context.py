@@ -1,4 +1,4 @@
-"""What all parts of one verification share."""
+"""State shared by all parts of one verification."""
 
 from collections.abc import Callable
 from contextlib import aclosing
@@ -20,59 +20,60 @@ from core.verification.suspicion import Judge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationRules:
-    """What this registry's configuration asks of manifests and tags."""
+    """Rules for manifests and tags, from the configuration of the registry."""
 
     requires_blobs: bool = True
-    """Whether a manifest could only be pushed with all its blobs: only then may a lost link be rebuilt, since it proves
-    that the repository had the blob."""
+    """Whether a manifest can only be pushed after all its blobs. Only then does a manifest prove that the repository
+    had a blob, so that a lost link may be rebuilt.
+    """
     requires_child: Callable[[Descriptor], bool] = lambda _child: True
     keeps_tag: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
 
     def must_have(self, blob: Descriptor) -> bool:
-        """Whether the store has to hold a blob that a manifest names."""
+        """Whether the store must hold a blob that a manifest refers to."""
         return self.requires_blobs and not (blob.urls or blob.media_type in NONDISTRIBUTABLE_LAYERS)
 
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """One verification: how it reads, judges and repairs, and what it knows of blobs so far."""
+    """The tools, limits and shared results of one verification."""
 
     reader: StoreReader
     judge: Judge
     repairer: Repairer
     rules: VerificationRules
     timeline: Timeline
-    """The store's own time at the start, and which of it does not count."""
+    """The store's time at the start of the verification, and the stretches of time that do not count."""
     grace: timedelta
-    """What is younger may be half of something that is being written."""
+    """Objects younger than this may belong to a write in progress."""
     forget_after: timedelta
-    """How old the record of a manifest that was set aside is, and that nobody names, when it is given up."""
+    """Age at which the record of a manifest that was set aside is removed, if no tag or index refers to it."""
     inventory: DigestTable
-    """The sizes of all blobs, as far as they are known."""
+    """The known sizes of blobs."""
     damaged: set[Digest] = field(default_factory=set)
-    """Blobs whose data is in its place and is not what it should be."""
+    """Blobs whose data exists and is damaged."""
 
     def is_settled(self, stat: ObjectStat) -> bool:
-        """Whether an object is older than what may be in the making, by the store's time."""
+        """Whether an object is too old to belong to a write in progress, by the store's time."""
         return stat.modified_at <= self.timeline.before(self.grace)
 
     def is_given_up(self, stat: ObjectStat) -> bool:
-        """Whether a manifest that was set aside has waited for its push for long enough, by the store's time."""
+        """Whether a manifest that was set aside has waited too long for a push, by the store's time."""
         return stat.modified_at <= self.timeline.before(self.forget_after)
 
     async def blob_size(self, digest: Digest) -> int | None:
-        """Return the size of a blob's data, or None where it is gone; at most one request."""
+        """Return the size of a blob, from the inventory if known, or None if its data is gone. At most one request."""
         size = self.inventory.get(digest)
         return await self.reader.size(layout.blob_data(digest)) if size is None else size
 
     async def size_now(self, digest: Digest) -> int | None:
-        """Return the size of a blob's data as it is in this moment. One request."""
+        """Return the current size of a blob in storage, or None if its data is gone. One request."""
         return await self.reader.size(layout.blob_data(digest))
 
     async def holds_manifest(self, name: RepositoryName) -> bool:
-        """Whether a repository holds a manifest in this moment. One request."""
+        """Whether a repository currently holds a manifest. One request."""
         async with aclosing(self.reader.walk(layout.revisions(name))) as objects:
-            # Signatures of schema 1 may be left of deleted manifests.
+            # Deleted schema 1 manifests may leave signatures behind.
             async for key, _ in objects:
                 if "/signatures/" not in key:
                     return True

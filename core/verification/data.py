@@ -1,4 +1,4 @@
-"""The first phase: every blob's bytes hash to its digest."""
+"""First phase: checks that the bytes of every blob hash to its digest."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
@@ -17,26 +17,26 @@ from core.verification.steps import Step
 from core.verification.suspects import suspect_data, suspect_leftover
 
 _AT_ONCE: Final = 4
-"""Hashing takes a core each; more at once would only spread the budget over more blobs."""
+"""Blobs hashed at once. Each takes a core; more would only spread the budget over more blobs."""
 _BATCH_BLOBS_MAX: Final = 64
 _BATCH_BYTES_MAX: Final = 256 * 1024 * 1024
-"""What a kill makes a verification read again, beside one blob of any size."""
+"""Maximum bytes of a batch, which are read again after a kill. A larger blob is a batch of its own."""
 _PREFIX_DIGITS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A blob as a listing tells it."""
+    """A blob found in a listing."""
 
     digest: Digest
     stat: ObjectStat
 
 
 class DataCheck:
-    """Reads blobs in the order of their digests; with `fast` it only looks at what a listing tells.
+    """Reads blobs in ascending order of digests. With `fast`, checks only the sizes in the listing.
 
-    Blobs that a pull found damaged (`core.damage`) are read in any case. The records of those that are sound, repaired
-    or gone are removed.
+    Blobs that a pull found damaged (`core.damage`) are always read. The check removes the records of blobs that are
+    sound, repaired or gone.
     """
 
     def __init__(self, context: Context, records: DamageRecords, *, fast: bool) -> None:
@@ -46,11 +46,11 @@ class DataCheck:
         self._recorded: set[Digest] = set()
 
     async def steps(self, *, after: str) -> AsyncGenerator[Step, None]:
-        """Check all blobs greater than `after`, a batch at a time."""
+        """Check all blobs greater than `after`, one batch per step."""
         self._recorded = set(await self._records.listed())
         async for algorithm, shard in self._shards(after):
             prefix = f"{layout.BLOBS}/{algorithm}/{shard}"
-            # A shard is a 256th of all: its names fit into memory, and a listing has no promised order.
+            # Listings have no guaranteed order, so each shard is sorted. A shard is 1/256 of all and fits into memory.
             blobs, strays = [], []
             async for key, stat in self._context.reader.walk(prefix):
                 digest = read_blob_key(key)
@@ -129,7 +129,7 @@ def _batches(blobs: Sequence[StoredBlob], *, bytes_max: int) -> list[list[Stored
 
 
 def read_blob_key(key: str) -> Digest | None:
-    """Return whose data lies at a key, or None for an object that is no blob."""
+    """Return the digest whose data has this key, or None if the object is not a blob."""
     parts = key.removeprefix(f"{layout.BLOBS}/").split("/")
     try:
         digest = Digest(f"{parts[0]}:{parts[2]}")
@@ -139,5 +139,5 @@ def read_blob_key(key: str) -> Digest | None:
 
 
 def _fraction(digest: Digest) -> float:
-    # Digests are spread evenly, so how far one is among all of them tells how much is done.
+    # Digests are evenly distributed, so the position of a digest among all possible ones is the completed fraction.
     return int(digest.encoded[:_PREFIX_DIGITS], 16) / float(16**_PREFIX_DIGITS)

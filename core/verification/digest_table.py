@@ -1,4 +1,4 @@
-"""Millions of digests in a few megabytes."""
+"""Compact hash table for millions of digests."""
 
 from array import array
 from hashlib import blake2b
@@ -9,10 +9,10 @@ _FREE: Final = 0
 
 
 class DigestTable:
-    """Maps texts (digests, mostly) to numbers, up to `entries_max`, by 64-bit fingerprints; 27 to 54 bytes for each.
+    """Maps up to `entries_max` texts (mostly digests) to numbers, by 64-bit fingerprints; 27 to 54 bytes per entry.
 
-    Two texts have one fingerprint once in 10^13 pairs: whoever finds nothing here looks in storage, and whoever finds
-    something may be wrong about one blob in a billion.
+    A lookup may find the entry of another text with the same fingerprint: in a table of a million entries, about once
+    in 10^13 lookups. A lookup that finds nothing is correct unless the table is full; callers then check storage.
     """
 
     def __init__(self, entries_max: int) -> None:
@@ -26,11 +26,11 @@ class DigestTable:
 
     @property
     def is_full(self) -> bool:
-        """Whether it takes no more, so that what is not found may still have been given."""
+        """Whether the table accepts no more entries. A text that is not found may then have been rejected."""
         return self._count >= self._entries_max
 
     def put(self, text: str, number: int = 0) -> None:
-        """Remember a number for `text`, unless the table is full."""
+        """Store a number for `text`, unless the table is full."""
         fingerprint = fingerprint_of(text)
         slot = self._slot(fingerprint)
         if self._fingerprints[slot] == _FREE:
@@ -43,7 +43,7 @@ class DigestTable:
             self._grow()
 
     def get(self, text: str) -> int | None:
-        """Return the number of `text`, or None if it was not put."""
+        """Return the number of `text`, or None if there is none."""
         fingerprint = fingerprint_of(text)
         slot = self._slot(fingerprint)
         return self._numbers[slot] if self._fingerprints[slot] == fingerprint else None

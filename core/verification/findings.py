@@ -1,4 +1,4 @@
-"""What a verification can find, how bad each is, and what may be done about it."""
+"""Kinds of findings, their severity, and the outcomes of repairs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,75 +7,75 @@ from typing import Any, Final, Self
 
 
 class Kind(StrEnum):
-    """What is wrong; the values are what `--json` says, and stay."""
+    """Kind of a finding. The values are part of the `--json` output and do not change."""
 
     CORRUPT_DATA = "corrupt-data"
     """The bytes of a blob do not hash to its digest."""
     BROKEN_LINK = "broken-link"
-    """A link holds no digest, or another one than its place says."""
+    """A link holds no digest, or a digest that does not match its key."""
     LAYER_WITHOUT_DATA = "layer-without-data"
-    """A repository links a blob whose data is gone, and no manifest of it needs the blob."""
+    """A repository links a blob whose data is gone and that none of its manifests needs."""
     MANIFEST_LOST = "manifest-lost"
     """A repository holds a manifest whose data is gone or damaged."""
     MANIFEST_UNREADABLE = "manifest-unreadable"
-    """What is stored as a manifest cannot be parsed, is of an unknown type, or contradicts itself."""
+    """A stored manifest cannot be parsed, has an unknown media type, or contradicts itself."""
     BLOB_LOST = "blob-lost"
-    """A manifest names a blob whose data is gone or damaged."""
+    """A manifest refers to a blob whose data is gone or damaged."""
     BLOB_UNLINKED = "blob-unlinked"
-    """A manifest names a blob whose data is there, and which its repository does not link."""
+    """A manifest refers to a blob that exists but that its repository does not link."""
     WRONG_SIZE = "wrong-size"
-    """A manifest says another size of a blob or a manifest than it has."""
+    """A manifest states a wrong size for a blob or a manifest."""
     WRONG_MEDIA_TYPE = "wrong-media-type"
-    """An index says another media type of a manifest than it has."""
+    """An index states a wrong media type for a manifest."""
     CHILD_MISSING = "child-missing"
-    """An index names a manifest that its repository does not hold."""
+    """An index refers to a manifest that its repository does not hold."""
     TAG_WITHOUT_MANIFEST = "tag-without-manifest"
-    """A tag points at a manifest that its repository does not hold."""
+    """A tag points to a manifest that its repository does not hold."""
     TAG_WITHOUT_TARGET = "tag-without-target"
-    """A tag has no link: it is listed, and points at nothing."""
+    """A tag has no link: the tag is listed but points to nothing."""
     UNREADABLE_NAME = "unreadable-name"
-    """Links lie where a repository lies, at a path that is no repository's name: its images cannot be pulled."""
+    """A path that is not a valid repository name holds links of a repository. Its images cannot be pulled."""
     REFERRER_UNLISTED = "referrer-unlisted"
-    """A manifest names a subject, whose list of referrers lacks it."""
+    """A manifest is missing from the list of referrers of its subject."""
     CATALOG_LACKS = "catalog-lacks"
-    """The catalog's index does not know a repository that holds manifests."""
+    """The catalog index lacks a repository that holds manifests."""
     CATALOG_GHOST = "catalog-ghost"
-    """The catalog's index knows a repository that holds no manifest."""
+    """The catalog index contains a repository that holds no manifest."""
     CATALOG_UNREADABLE = "catalog-unreadable"
-    """The catalog's index does not answer, or has lost its names."""
+    """The catalog index does not respond, or has lost its entries."""
     REFERRER_STALE = "referrer-stale"
-    """A list of referrers names a manifest that is gone or has another subject."""
+    """A list of referrers contains a manifest that is gone or has another subject."""
     HISTORY_STALE = "history-stale"
-    """A tag's history names a manifest that is gone."""
+    """A tag's history contains a manifest that is gone."""
     WHOLE_AGAIN = "whole-again"
-    """A manifest that a repair set aside, because it lacked something, lacks nothing any more."""
+    """A manifest that a repair set aside as incomplete is complete again."""
     ORPHAN = "orphan"
-    """Data that no repository links; garbage collection takes it away."""
+    """Data that no repository links. Garbage collection removes it."""
     LEFTOVER = "leftover"
-    """An object that no registry reads: of a writer that was killed, or put there by hand."""
+    """An object that no registry reads: left by a killed writer, or put there by hand."""
 
 
 NOTES: Final = frozenset({Kind.REFERRER_STALE, Kind.HISTORY_STALE, Kind.WHOLE_AGAIN, Kind.ORPHAN, Kind.LEFTOVER})
-"""What costs space at most, and nobody sees."""
+"""Kinds that clients do not notice, and that at most waste space."""
 
 
 class Outcome(StrEnum):
-    """What came of a finding."""
+    """Outcome of a finding."""
 
     FOUND = "found"
     """Only reported."""
     REMOVED = "removed"
-    """The broken or useless object is gone."""
+    """The broken or useless object was removed."""
     REBUILT = "rebuilt"
-    """The object was written anew, from what the rest of the store says."""
+    """The object was rewritten from other data in the store."""
     QUARANTINED = "quarantined"
-    """The damaged data was set aside: the next push of the blob heals it."""
+    """The damaged data was moved away. The next push of the blob restores it."""
     RESTORED = "restored"
-    """A sound copy was in the trash and lies in its place again."""
+    """A sound copy was moved back from the trash."""
     LOST = "lost"
-    """A tag or link of an image that was gone already is gone too; a push of the image brings all back."""
+    """A tag or link was removed because its image was already lost. A push of the image restores it."""
     NEEDS_PUSH = "needs-push"
-    """Nothing in the store can heal it; a push of the image does."""
+    """The store cannot repair this; a push of the image does."""
 
 
 _UNHEALED: Final = frozenset({Outcome.FOUND, Outcome.QUARANTINED, Outcome.LOST, Outcome.NEEDS_PUSH})
@@ -83,10 +83,10 @@ _UNHEALED: Final = frozenset({Outcome.FOUND, Outcome.QUARANTINED, Outcome.LOST, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is wrong at one place.
+    """One defect at one place.
 
-    `key` is the object in question; `images` are the images that cannot be pulled because of it, as people and
-    clients name them: `repository:tag` for each tag, `repository@digest` for each manifest.
+    `key` is the affected object. `images` are the images that cannot be pulled because of the defect:
+    `repository:tag` for each tag, `repository@digest` for each manifest.
     """
 
     kind: Kind
@@ -94,28 +94,28 @@ class Finding:
     detail: str
     repository: str = ""
     digest: str = ""
-    """The blob or manifest that is damaged, missing or left over, where there is one."""
+    """The blob or manifest that is damaged, missing or left over, if any."""
     images: tuple[str, ...] = ()
     outcome: Outcome = Outcome.FOUND
 
     @property
     def is_damage(self) -> bool:
-        """Whether somebody can notice it."""
+        """Whether clients can notice the defect."""
         return self.kind not in NOTES
 
     @property
     def is_left(self) -> bool:
-        """Whether it is damage that somebody has still to look after."""
+        """Whether the defect is damage that is not repaired."""
         return self.is_damage and self.outcome in _UNHEALED
 
     @property
     def is_damaged_data(self) -> bool:
-        """Whether damaged data lies in its place still."""
+        """Whether damaged data is still in its place."""
         return self.kind is Kind.CORRUPT_DATA and self.outcome is Outcome.FOUND
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """What two sightings of one thing have in common."""
+        """The fields that are equal in two findings of the same defect."""
         return (self.kind, self.key, self.digest)
 
     def as_json(self) -> dict[str, Any]:
@@ -128,10 +128,10 @@ class Finding:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read what `as_json` returned.
+        """Return the finding encoded in `document` by `as_json`.
 
         Raises:
-            ValueError, KeyError: it is something else.
+            ValueError, KeyError: `document` is not a finding.
         """
         return cls(
             kind=Kind(document["kind"]),

@@ -1,4 +1,4 @@
-"""What looks wrong with images: looked at again, named as people name images, repaired as far as the store can."""
+"""Suspicions about images: re-checked, reported with image names, and repaired as far as the store allows."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -15,16 +15,16 @@ from core.verification.repository_view import RepositoryView
 from core.verification.suspicion import Look, Repair, Suspicion
 
 _Detail = Callable[[], Awaitable[str | None]]
-"""Returns what is wrong in this moment, or None."""
+"""Returns a description of the current defect, or None if there is none."""
 
 
 class ImageSuspects:
-    """Makes suspicions about the manifests of one repository.
+    """Creates suspicions about the manifests of one repository.
 
     Args:
         context: the verification.
-        view: the repository.
-        above: the indexes above each manifest in question.
+        view: the state of the repository.
+        above: the indexes that contain each manifest in question, directly or through other indexes.
     """
 
     def __init__(self, context: Context, view: RepositoryView, above: Mapping[Digest, AbstractSet[Digest]]) -> None:
@@ -33,7 +33,7 @@ class ImageSuspects:
         self._above = above
 
     def suspect(self, kind: Kind, manifest: Digest, subject: Descriptor | None) -> Suspicion:
-        """Suspect a manifest of something, concerning what it names where `subject` is given."""
+        """Return a suspicion about a manifest or, if `subject` is given, about the manifest's reference to it."""
         if subject is None:
             if kind is Kind.MANIFEST_UNREADABLE:
                 return Suspicion(self._looking(kind, manifest, None, lambda: self._unreadable(manifest)))
@@ -42,7 +42,7 @@ class ImageSuspects:
         return self._suspect_reference(kind, manifest, subject)
 
     def suspect_whole(self, manifest: Digest) -> Suspicion:
-        """Suspect a manifest that was set aside to lack nothing any more."""
+        """Return a suspicion that a manifest that was set aside is complete again."""
         name, reader = self._view.name, self._context.reader
         key = layout.incomplete_link(name, manifest)
 
@@ -87,7 +87,7 @@ class ImageSuspects:
 
         async def look() -> Finding | None:
             text = await detail()
-            # Last, since links go first: a manifest that was deleted meanwhile lacks nothing.
+            # Check the link last: a delete removes links first, and a deleted manifest has no defect.
             if text is None or not await self._is_held(manifest):
                 return None
             harmless = kind is Kind.REFERRER_UNLISTED
@@ -110,11 +110,11 @@ class ImageSuspects:
         return tuple(names)
 
     def _is_named(self, manifest: Digest) -> bool:
-        """Whether a tag or an index leads to a manifest."""
+        """Whether a tag or an index refers to a manifest."""
         return bool(self._above.get(manifest) or self._view.tags_of(manifest))
 
     async def _is_held(self, manifest: Digest) -> bool:
-        """Whether the repository holds a manifest, or will as soon as it is whole."""
+        """Whether the repository holds a manifest, or has set it aside."""
         name, reader = self._view.name, self._context.reader
         if (await reader.link(layout.revision_link(name, manifest))).is_there:
             return True
@@ -201,13 +201,13 @@ class ImageSuspects:
 
         async def repair() -> Outcome | None:
             if named.digest in self._context.damaged:
-                # It lies in its place, cannot be read, and is left there.
+                # The data cannot be read and stays in its place.
                 return Outcome.FOUND
             if await self._context.repairer.bring_back(named.digest):
                 return Outcome.RESTORED
             record = self._view.set_aside.get(manifest)
             if record is not None and not self._is_named(manifest) and self._context.is_given_up(record):
-                # Its tags were deleted: whoever did so does not mean to push it.
+                # Its tags were deleted, so a push of this manifest is unlikely.
                 await self._context.repairer.remove_link(layout.incomplete_link(self._view.name, manifest), manifest)
                 return Outcome.LOST
             return await self._context.repairer.set_manifest_aside(self._view.name, manifest, is_whole=is_whole)

@@ -1,4 +1,4 @@
-"""What a verification remembers in storage, so that one that is killed goes on where it was."""
+"""Saved state of a verification, from which another one continues after a kill."""
 
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -17,7 +17,7 @@ _PART_FINDINGS_MAX: Final = 2_000
 
 @dataclass(slots=True, kw_only=True)
 class Checkpoint:
-    """How far a verification has come, and what it counted."""
+    """Progress and counts of a verification."""
 
     phase: Phase = Phase.DATA
     cursor: str = ""
@@ -26,34 +26,34 @@ class Checkpoint:
     repositories: int = 0
     manifests: int = 0
     damage: int = 0
-    """Findings that somebody can notice."""
+    """Findings that clients can notice."""
     left: int = 0
-    """Of these, the ones that are not repaired."""
+    """Findings counted in `damage` that are not repaired."""
     notes: int = 0
     parts: int = 0
-    """How many parts of findings are written."""
+    """Number of stored parts, each with up to 2,000 findings."""
 
 
 class Journal:
-    """Checkpoint and findings of one scope: what is looked at, and how; one verification at a time."""
+    """Checkpoint and findings of one scope, which is a set of options. One verification of a scope runs at a time."""
 
     def __init__(self, storage: BlobStorage, scope: str) -> None:
         self._storage = storage
         self._scope = scope
 
     async def load(self) -> Checkpoint | None:
-        """Return where an earlier verification of this scope was ended, or None."""
+        """Return the checkpoint of an earlier verification of this scope, or None."""
         try:
             document = json.loads(await self._storage.read(layout.verification_checkpoint(self._scope)))
             if document.pop("version") != _VERSION:
                 return None
             return Checkpoint(**document | {"phase": Phase(document["phase"])})
         except (ObjectNotFoundError, ObjectTooLargeError, ValueError, KeyError, TypeError, AttributeError):
-            # None, or of another version: one begins anew.
+            # No checkpoint, or one of another version: the verification starts from the beginning.
             return None
 
     async def save(self, checkpoint: Checkpoint, findings: Iterable[Finding] = ()) -> None:
-        """Write findings, then the checkpoint that lies behind them."""
+        """Write findings, then the checkpoint that counts them."""
         batch = [finding.as_json() for finding in findings]
         for start in range(0, len(batch), _PART_FINDINGS_MAX):
             content = json.dumps(batch[start : start + _PART_FINDINGS_MAX]).encode()
@@ -63,12 +63,12 @@ class Journal:
         await self._storage.write(layout.verification_checkpoint(self._scope), json.dumps(document).encode())
 
     async def findings(self, checkpoint: Checkpoint) -> AsyncIterator[Finding]:
-        """Yield what was found up to a checkpoint."""
+        """Yield the findings up to a checkpoint."""
         for part in range(checkpoint.parts):
             for document in json.loads(await self._storage.read(layout.verification_findings(self._scope, part))):
                 yield Finding.from_json(document)
 
     async def clear(self) -> None:
-        """Forget all, first of it that there is anything."""
+        """Delete the saved state, the checkpoint first."""
         await self._storage.delete([layout.verification_checkpoint(self._scope)])
         await self._storage.delete_tree(layout.verification(self._scope))

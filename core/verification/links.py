@@ -1,4 +1,4 @@
-"""A repository's links to blobs: each holds the digest of its place, and leads to data."""
+"""Check of a repository's blob links: each holds the digest in its key, and its data exists."""
 
 from collections.abc import Sequence
 from hashlib import md5
@@ -16,11 +16,11 @@ from core.verification.suspects import is_place_of, suspect_leftover, suspect_li
 from core.verification.suspicion import Suspicion
 
 BATCH: Final = 256
-"""How many links or manifests are in memory at a time, while as many as the store takes are asked for."""
+"""Links or manifests in memory at a time. The requests for a batch run concurrently."""
 
 
 class LayerLinkCheck:
-    """Looks at every `_layers` link of a repository."""
+    """Checks every `_layers` link of a repository."""
 
     def __init__(self, context: Context, view: RepositoryView) -> None:
         self._context = context
@@ -28,7 +28,10 @@ class LayerLinkCheck:
         self._dangling: list[tuple[str, Digest]] = []
 
     async def run(self) -> list[Suspicion]:
-        """Remember what is linked, and return what looks broken. A request for each link that a listing cannot tell."""
+        """Record the linked digests in the view, and return suspicions.
+
+        One request for each link whose content cannot be inferred from the listing.
+        """
         suspicions: list[Suspicion] = []
         prefix = layout.layers(self._view.name)
         batch: list[tuple[str, ObjectStat]] = []
@@ -40,7 +43,7 @@ class LayerLinkCheck:
         return suspicions + await self._check_all(batch)
 
     def dangling(self) -> list[Suspicion]:
-        """Return the links whose data is gone and which no manifest needs: one that is needed waits for its push."""
+        """Return suspicions about links whose data is gone and that no manifest needs. Other links wait for a push."""
         return [
             self._suspect_dangling(key, target)
             for key, target in self._dangling
@@ -61,7 +64,7 @@ class LayerLinkCheck:
             target = (await self._context.reader.link(key)).target
             if not is_place_of(digest, target):
                 return suspect_link(self._context, key, digest)
-        # Distribution stores a sha512 push under sha256 and links the one digest to the other.
+        # Distribution stores content pushed by sha512 under its sha256 digest; the sha512 link holds the sha256 digest.
         self._view.layers.put(digest, number=int(target != digest))
         if target is not None and await self._context.blob_size(target) is None:
             self._dangling.append((key, target))
@@ -69,7 +72,7 @@ class LayerLinkCheck:
 
     def _suspect_dangling(self, key: str, target: Digest) -> Suspicion:
         async def look() -> Finding | None:
-            # Data before link: a push writes in that order, and a collector removes in the other.
+            # Check the data, then the link: a push writes in this order, and collection removes in the reverse order.
             if await self._context.size_now(target) is not None:
                 return None
             if (await self._context.reader.link(key)).target != target:
@@ -92,7 +95,7 @@ class LayerLinkCheck:
 
 
 def digest_of_link(key: str) -> Digest | None:
-    """Return the digest of the place of a link `…/<alg>/<hex>/link`, or None if it is none."""
+    """Return the digest in the key of a link, `…/<alg>/<hex>/link`, or None for any other key."""
     parts = key.rsplit("/", 3)
     if parts[-1] != "link" or len(parts) < len(("…", "alg", "hex", "link")):
         return None
@@ -103,7 +106,7 @@ def digest_of_link(key: str) -> Digest | None:
 
 
 def holds_digest(stat: ObjectStat, digest: Digest) -> bool:
-    """Whether a listing tells already that a link holds this digest."""
+    """Whether the checksum in a listing proves that a link holds this digest."""
     if stat.md5 is None or stat.size != len(digest):
         return False
     return stat.md5 == md5(digest.encode("ascii"), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""A repository's manifests: each is there, can be read, and has all that it names."""
+"""Check of a repository's manifests: each exists and can be parsed, and everything it refers to exists."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ from core.verification.suspicion import Suspicion
 
 _AT_ONCE: Final = 16
 _MEDIA_TYPES: Final = (None, *sorted(MANIFESTS))
-"""What a number in the table of manifests means."""
+"""The media type for each number in `RepositoryView.revisions`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a manifest that makes it, and the indexes above it, impossible to pull."""
+    """A defect of a manifest. It also affects the indexes that contain the manifest."""
 
     kind: Kind
     manifest: Digest
     named: Descriptor | None = None
-    """What it names, where that is the trouble."""
+    """The reference that is defective, if the defect is not in the manifest itself."""
 
 
 class ManifestCheck:
-    """Looks at every manifest of a repository, and at what each of them names."""
+    """Checks every manifest of a repository, and everything each manifest refers to."""
 
     def __init__(self, context: Context, view: RepositoryView) -> None:
         self._context = context
@@ -45,7 +45,7 @@ class ManifestCheck:
         self._damaged_blobs: set[Digest] = set()
 
     async def find(self) -> list[Suspicion]:
-        """Remember which manifests the repository holds; a listing. Returns what lies among them and is none."""
+        """Record the manifests of the repository in the view; return suspicions about other objects. Two listings."""
         suspicions = []
         prefix = layout.revisions(self._view.name)
         async for key, _ in self._context.reader.walk(prefix):
@@ -65,7 +65,7 @@ class ManifestCheck:
         return suspicions
 
     async def run(self) -> list[Suspicion]:
-        """Read every manifest and look at what it names. Two requests each, and those for what is not known yet."""
+        """Read every manifest and check its references. Two requests each, plus those for unknown references."""
         suspicions: list[Suspicion] = []
         batch: list[Digest] = []
         async for key, _ in self._context.reader.walk(layout.revisions(self._view.name)):
@@ -77,7 +77,7 @@ class ManifestCheck:
                 batch = []
         suspicions += await self._check_all(batch)
         suspicions += await self._check_all(sorted(self._view.set_aside))
-        # Before the images that they are in, which are told by what is left of them then.
+        # Judge damaged data first: its repair decides which images are still incomplete.
         suspicions += [suspect_data(self._context, digest) for digest in sorted(self._damaged_blobs)]
         suspects = ImageSuspects(self._context, self._view, await self._lost_through_indexes())
         troubled = {problem.manifest for problem in self._problems}
@@ -99,7 +99,7 @@ class ManifestCheck:
         if content is None or digest in self._context.damaged:
             self._problems.append(Problem(Kind.MANIFEST_LOST, digest))
         elif Digest.of(content, digest.algorithm) != digest:
-            # Of a verification that does not read all data, or damaged since.
+            # The data phase did not read this manifest (`fast`), or it was damaged since.
             suspicions.append(suspect_data(self._context, digest))
             self._problems.append(Problem(Kind.MANIFEST_LOST, digest))
         else:
@@ -121,7 +121,7 @@ class ManifestCheck:
 
     async def _check_schema1(self, digest: Digest, content: bytes) -> None:
         for layer in dict.fromkeys(schema1_layers(content)):
-            # It does not say sizes; what is there has the right one.
+            # Schema 1 states no sizes, so the size in storage is correct.
             size = await self._context.blob_size(layer)
             blob = Descriptor(media_type=OCTET_STREAM, digest=layer, size=size or 0)
             if self._context.rules.must_have(blob) and (kind := await self._blob_problem(blob)):
@@ -149,7 +149,7 @@ class ManifestCheck:
         target = blob.digest
         linked = self._view.layers.get(blob.digest)
         if linked:
-            # An alias: the data lies under another algorithm.
+            # The link may be an alias: the data is stored under a digest of another algorithm.
             state = await self._context.reader.link(layout.layer_link(self._view.name, blob.digest))
             target = state.target or target
         size = await self._context.blob_size(target)
@@ -178,7 +178,7 @@ class ManifestCheck:
             return Kind.CHILD_MISSING
         size = await self._context.blob_size(child.digest)
         if size is None:
-            # It is told by itself, with the images above it.
+            # The child has a finding of its own, which names the images above it.
             return None
         if size != child.size:
             return Kind.WRONG_SIZE
@@ -186,7 +186,7 @@ class ManifestCheck:
         return Kind.WRONG_MEDIA_TYPE if media_type not in {None, child.media_type} else None
 
     async def _media_type(self, digest: Digest) -> str | None:
-        """Return what a manifest is, read at most twice whatever names it; None for what cannot be told."""
+        """Return the media type of a manifest, or None if unknown. Reads a manifest at most twice in all."""
         number = self._view.revisions.get(digest)
         if not number:
             content = await self._context.reader.manifest(digest)
@@ -198,14 +198,14 @@ class ManifestCheck:
             media_type = read_manifest(content).media_type if content is not None else None
         except (ManifestInvalidError, DigestInvalidError):
             media_type = None
-        # A type that is not pushed here is told from no other one.
+        # All media types that cannot be pushed here share the number 0.
         number = _MEDIA_TYPES.index(media_type) if media_type in MANIFESTS else 0
         if digest in self._view.revisions:
             self._view.revisions.put(digest, number)
         return number
 
     async def _lost_through_indexes(self) -> dict[Digest, set[Digest]]:
-        """Return the indexes above each manifest with a problem; only if there is one, indexes are read again."""
+        """Return the indexes above each manifest with a problem. Reads indexes again only if there is a problem."""
         above: dict[Digest, set[Digest]] = {problem.manifest: set() for problem in self._problems}
         has_grown = bool(above)
         while has_grown:

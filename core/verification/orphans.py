@@ -1,4 +1,4 @@
-"""The last phase: data that no repository links. It is reported only; taking it away is garbage collection's."""
+"""Last phase: finds data that no repository links. This data is only reported; garbage collection removes it."""
 
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -15,15 +15,15 @@ from core.verification.findings import Finding, Kind
 from core.verification.steps import Step
 
 LINKED_MAX: Final = 4_000_000
-"""How many linked blobs are remembered at a time: 200 MB at most, 50 MB for a million."""
+"""Linked blobs in memory at a time: at most 200 MB, and 50 MB for a million."""
 _REPORTED_AT_ONCE: Final = 1000
 
 
 class OrphanSearch:
-    """Compares two listings: what all repositories link, and what there is; parts of it at a time where it is much.
+    """Compares the links of all repositories with all stored blobs. Large stores are compared in parts.
 
-    A blob that is younger than the grace time may be in the middle of a push. What was linked between the listings
-    is found by listing the links once more, if anything looks like an orphan at all.
+    A blob younger than the grace period may belong to a push in progress. If any blob looks like an orphan, the links
+    are listed once more, to find those written between the two listings.
     """
 
     def __init__(self, context: Context, *, blobs: int, linked_max: int = LINKED_MAX) -> None:
@@ -32,7 +32,7 @@ class OrphanSearch:
         self._linked_max = linked_max * 2
 
     async def steps(self, *, after: str) -> AsyncGenerator[Step, None]:
-        """Report orphans, one part of all digests at a time; `after` is the number of parts that are done."""
+        """Report orphans, one part of all digests at a time. `after` is the number of completed parts."""
         for part in range(int(after or 0), self._parts):
             linked = await self._linked(part)
             candidates: dict[Digest, int] = {}
@@ -79,7 +79,7 @@ class OrphanSearch:
         try:
             name = RepositoryName(path)
         except NameInvalidError:
-            # What cannot be served may be needed all the same.
+            # Such a repository cannot be served, but its content may still be needed.
             async for key in self._context.reader.links_at(path):
                 yield key
             return

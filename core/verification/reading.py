@@ -1,4 +1,4 @@
-"""Reading a store by budget: every request and byte of a verification is asked for here first."""
+"""Access to a store within a budget: every request and byte of a verification is charged here first."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.typing import override
 
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
-"""What servers read back: old registries had no limit."""
+"""Largest manifest that servers read. Old registries had no limit."""
 _LINK_BYTES_MAX: Final = 1024
 _LISTED_PER_REQUEST: Final = 1000
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """What lies at a link's key: nothing, something that is no link, or a digest."""
+    """Content of a link's key: nothing, an invalid link, or a digest."""
 
     is_there: bool
     target: Digest | None = None
@@ -31,7 +31,7 @@ class LinkState:
 
 @dataclass(frozen=True, slots=True)
 class DataState:
-    """What the bytes at a key are: how many, and what they hash to; no digest for what the store cannot read."""
+    """Size and digest of the bytes at a key. The digest is None if the store cannot read them all."""
 
     size: int
     digest: Digest | None
@@ -44,7 +44,7 @@ class DataState:
 
 
 class StoreReader:
-    """Reads links, data and listings within a budget; one per verification, safe for any number of tasks."""
+    """Reads links, data and listings within a budget. One per verification, safe for any number of tasks."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class StoreReader:
             return LinkState(is_there=True)
 
     async def size(self, key: str) -> int | None:
-        """Return the size of an object, or None where nothing is. One request."""
+        """Return the size of an object, or None if there is none. One request."""
         await self._budget.take()
         try:
             return (await self._storage.stat(key)).size
@@ -82,7 +82,7 @@ class StoreReader:
             return None
 
     async def stat(self, key: str) -> ObjectStat | None:
-        """Return size and time of an object, or None where nothing is. One request."""
+        """Return size and time of an object, or None if there is none. One request."""
         await self._budget.take()
         try:
             return await self._storage.stat(key)
@@ -90,7 +90,7 @@ class StoreReader:
             return None
 
     async def manifest(self, digest: Digest) -> bytes | None:
-        """Return a manifest's bytes; None where they are gone, or too many to be one. One request."""
+        """Return a manifest's bytes, or None if they are missing or too large for a manifest. One request."""
         await self._budget.take()
         try:
             content = await self._storage.read(layout.blob_data(digest), limit=MANIFEST_BYTES_MAX)
@@ -100,12 +100,12 @@ class StoreReader:
         return content
 
     async def data(self, key: str, algorithm: str) -> DataState | None:
-        """Read an object whole and hash it; None where nothing is. One request.
+        """Read and hash a whole object; return None if there is none. One request.
 
-        An object that cannot be read to its end while the store answers otherwise (a bad sector) has no digest.
+        If the object cannot be read to its end although the store responds (a bad sector), the result has no digest.
 
         Raises:
-            StorageUnavailableError: the store does not answer.
+            StorageUnavailableError: the store does not respond.
         """
         hasher = self._new_hasher(algorithm, None)
         size = 0
@@ -120,7 +120,7 @@ class StoreReader:
             return None
         except StorageUnavailableError:
             await self._storage.check()
-            # Readers end so too when the object is removed meanwhile.
+            # Reading also fails this way if the object is removed during the read.
             return None if await self.size(key) is None else DataState(size=size, digest=None)
         return DataState(size=size, digest=hasher.digest())
 
@@ -131,15 +131,15 @@ class StoreReader:
             await self._offload(hasher.update, piece)
 
     def walk(self, prefix: str) -> AsyncGenerator[tuple[str, ObjectStat], None]:
-        """Yield every object below `prefix`; a request for each thousand."""
+        """Yield every object below `prefix`. One request per 1,000."""
         return self._paced(self._storage.walk(prefix))
 
     def children(self, prefix: str, *, after: str = "") -> AsyncGenerator[str, None]:
-        """Yield the names below `prefix`, ascending; a request for each thousand."""
+        """Yield the names below `prefix` in ascending order. One request per 1,000."""
         return self._paced(self._storage.list_children(prefix, after=after))
 
     async def links_at(self, path: str) -> AsyncGenerator[str, None]:
-        """Yield the keys of all links of a repository, or of what lies at a path that is no repository's name."""
+        """Yield the keys of all links of a repository, or of a path that is not a valid repository name."""
         async for child in self.children(layout.repository_path(path)):
             if child.startswith("_"):
                 async for key, _ in self.walk(f"{layout.repository_path(path)}/{child}"):
@@ -147,12 +147,12 @@ class StoreReader:
                         yield key
 
     def repositories(self, *, after: str = "") -> AsyncGenerator[str, None]:
-        """Yield the paths of repositories, ascending; a request for each thousand."""
+        """Yield the paths of repositories in ascending order. One request per 1,000."""
         return self._paced(self._storage.list_marked(layout.REPOSITORIES, after=after))
 
     async def _paced(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         count = 0
-        # A listing that is left before its end may hold a folder or a connection.
+        # An abandoned listing would keep a folder or a connection open.
         async with closing(items) as listed:
             async for item in listed:
                 if count % _LISTED_PER_REQUEST == 0:

@@ -1,4 +1,4 @@
-"""A repository's lists of referrers: each entry is a manifest that is there and names that subject."""
+"""Check of a repository's lists of referrers: each entry is an existing manifest with that subject."""
 
 from core import layout
 from core.digest import Digest
@@ -12,14 +12,14 @@ from core.verification.suspicion import Suspicion
 
 
 class ReferrerCheck:
-    """Looks at the `_referrers` of a repository; `find` before its manifests are read, `run` after."""
+    """Checks the `_referrers` of a repository. Call `find` before its manifests are read, `run` afterwards."""
 
     def __init__(self, context: Context, view: RepositoryView) -> None:
         self._context = context
         self._view = view
 
     async def find(self) -> list[Suspicion]:
-        """Remember which manifests are listed under which subject; a listing."""
+        """Record the listed referrers in the view; return suspicions about other objects. One listing."""
         suspicions = []
         async for key, _ in self._context.reader.walk(layout.all_referrers(self._view.name)):
             pair = self._pair(key)
@@ -30,7 +30,7 @@ class ReferrerCheck:
         return suspicions
 
     async def run(self) -> list[Suspicion]:
-        """Return the entries that no manifest accounts for; another listing, if there are any."""
+        """Return suspicions about entries without a matching manifest. One more listing, if there are entries."""
         if len(self._view.listed_referrers) == 0:
             return []
         suspicions = []
@@ -71,7 +71,7 @@ class ReferrerCheck:
         return Suspicion(look, repair)
 
     async def _names_subject(self, subject: Digest, digest: Digest) -> bool:
-        """Whether it may be a referrer: what is held and cannot be read gets the benefit of the doubt."""
+        """Whether a manifest may have this subject. A linked manifest whose data is missing or damaged may have any."""
         link = layout.revision_link(self._view.name, digest)
         if not (await self._context.reader.link(link)).is_there:
             return False

@@ -1,6 +1,7 @@
-"""What a verification may change: never a byte that is sound, and nothing without a way back.
+"""Repairs of a verification.
 
-Whoever removes something looks again afterwards: a push may have written it in the moment between, and gets it back.
+A repair never changes sound data. It moves damaged data to the trash and records removed links there. After a removal,
+the repairer checks the store again: if a concurrent push wrote the removed object, the object is restored.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,7 +22,7 @@ _BY = "registry verify"
 _COPIES_TRIED_MAX = 3
 
 Announce = Callable[[Sequence[Digest]], Awaitable[None]]
-"""Tells all servers to believe no longer that these blobs are there; returns when they know."""
+"""Announces to all servers that these blobs are gone. May return before the servers have seen the announcement."""
 
 
 async def _never() -> bool:
@@ -29,7 +30,7 @@ async def _never() -> bool:
 
 
 class Repairer:
-    """Repairs one thing at a time; one per verification."""
+    """Performs repairs, one at a time. One instance per verification."""
 
     def __init__(
         self, storage: BlobStorage, links: Links, reader: StoreReader, trash: Trash, *, announce: Announce
@@ -41,10 +42,10 @@ class Repairer:
         self._announce = announce
 
     async def set_aside(self, digest: Digest) -> Outcome | None:
-        """Take damaged data away so that the next push heals the blob, or heal it with a copy from the trash.
+        """Quarantine damaged data so that the next push restores the blob, or replace it with a copy from the trash.
 
-        What was moved is read once more: if a push replaced the data in that very moment, it goes back and nothing
-        was wrong (None). While that takes, clients are told that the blob is not there, and send it again.
+        The moved data is read once more. If a push replaced the data at that moment, the data is moved back and the
+        result is None. While the data is being read, clients find that the blob does not exist, and push it again.
         """
         if not await self._move_away(digest):
             return None
@@ -54,7 +55,7 @@ class Repairer:
         return Outcome.QUARANTINED
 
     async def bring_back(self, digest: Digest) -> bool:
-        """Put a sound copy from the trash into a blob's place; False where there is none."""
+        """Restore a sound copy of a blob from the quarantine or the trash. Return False if there is none."""
         if await self._quarantined(digest):
             return True
         key = layout.blob_data(digest)
@@ -64,7 +65,7 @@ class Repairer:
             state = await self._reader.data(key, digest.algorithm)
             if state is not None and state.digest == digest:
                 return True
-            # What lay in the trash was damaged as well; or a push has brought the blob meanwhile.
+            # The copy was damaged too, or a push has written the blob since.
             if not await self._move_away(digest):
                 state = await self._reader.data(key, digest.algorithm)
                 return state is not None and state.digest == digest
@@ -78,7 +79,7 @@ class Repairer:
     async def remove_link(
         self, key: str, target: Digest | None, *, is_wanted: Callable[[], Awaitable[bool]] = _never
     ) -> Outcome | None:
-        """Remove a link that leads nowhere; `is_wanted` tells afterwards whether it leads somewhere by now."""
+        """Remove a link without a valid target. If `is_wanted` returns True afterwards, restore it and return None."""
         if target is not None:
             await self._record([RemovedLink(key, target)], f"led nowhere: {key}")
         await self._storage.delete([key])
@@ -90,27 +91,27 @@ class Repairer:
     async def set_manifest_aside(
         self, name: RepositoryName, digest: Digest, *, is_whole: Callable[[], Awaitable[bool]]
     ) -> Outcome | None:
-        """Have a manifest answered as unknown that cannot be pulled whole, since some clients push only what is.
+        """Unlink an incomplete manifest, since some clients only push manifests that do not exist.
 
-        Its tags stay, so that they all work again after one push; None where a push was faster.
+        The tags stay, so one push restores all of them. Returns None if a push was faster.
         """
         link, record = layout.revision_link(name, digest), layout.incomplete_link(name, digest)
         await self._links.write(record, digest)
         await self._storage.delete([link])
-        # A push looks for what a manifest names before it links it.
+        # A push checks the references of a manifest before it links the manifest.
         if await is_whole():
             await self.return_manifest(name, digest)
             return None
         return Outcome.NEEDS_PUSH
 
     async def return_manifest(self, name: RepositoryName, digest: Digest) -> Outcome:
-        """Have the repository hold a manifest again that was set aside."""
+        """Link a manifest again that was set aside."""
         await self._links.write(layout.revision_link(name, digest), digest)
         await self._links.delete(layout.incomplete_link(name, digest))
         return Outcome.REBUILT
 
     async def point_tag(self, name: RepositoryName, tag: Tag, digest: Digest) -> Outcome | None:
-        """Point a tag without a target at a manifest; None where a push was faster."""
+        """Point a tag without a target to a manifest. Return None if a push was faster."""
         key = layout.tag_current_link(name, tag)
         if not await self._storage.create(key, digest.encode("ascii")):
             if await self._links.read(key) is not None:
@@ -119,13 +120,13 @@ class Repairer:
         return Outcome.REBUILT
 
     async def remove_tag(self, links: Sequence[RemovedLink], prefix: str) -> Outcome:
-        """Remove a tag with its history, which is recorded first."""
+        """Record a tag and its history in the trash, then remove them."""
         await self._record(links, f"a tag without a manifest: {prefix}")
         await self._storage.delete_tree(prefix)
         return Outcome.LOST
 
     async def remove_empty_tag(self, prefix: str) -> Outcome:
-        """Remove the folder of a tag that holds nothing; a push at the same moment stands."""
+        """Remove the empty folder of a tag. A concurrent push is not affected."""
         await self._storage.prune([prefix], below=layout.REPOSITORIES)
         return Outcome.LOST
 
@@ -134,7 +135,7 @@ class Repairer:
             await self._trash.record(self._trash.new_entry(TrashKind.QUARANTINE, by=_BY, reason=reason), links=links)
 
     async def _quarantined(self, digest: Digest) -> bool:
-        """Put back what was set aside and is sound: its verification was killed before it had looked once more."""
+        """Move back a quarantined copy that is sound: a verification was killed before it read the copy again."""
         folder, _, name = layout.quarantined_copy(digest, "").rpartition("/")
         async with closing(self._storage.list_children(folder, after=name)) as copies:
             async for copy in copies:
@@ -147,7 +148,7 @@ class Repairer:
         return False
 
     async def _move_away(self, digest: Digest) -> bool:
-        """Move a blob's data to the quarantine; False where it is gone, or not certainly damaged."""
+        """Move a blob's data to the quarantine. Return False if the data is gone or not proven damaged."""
         entry = self._trash.new_entry(
             TrashKind.QUARANTINE, by=_BY, reason=f"the data of {digest} is not what its digest says"
         )
@@ -161,7 +162,7 @@ class Repairer:
         return False
 
     async def _is_certainly_damaged(self, key: str, digest: Digest) -> bool:
-        """Whether an object was read whole and is not the blob; a store that fails proves nothing."""
+        """Whether an object was read to its end and is not the blob. A store that fails proves nothing."""
         try:
             state = await self._reader.data(key, digest.algorithm)
         except StorageUnavailableError:

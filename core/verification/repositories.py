@@ -1,4 +1,4 @@
-"""The second phase: all repositories in the order of their names, each with its place in the catalog."""
+"""Second phase: checks all repositories in ascending order of names, and their catalog entries."""
 
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -14,11 +14,11 @@ from core.verification.repository import check_repository
 from core.verification.steps import Step
 
 _END: Final = "\x7f"
-"""Greater than every name."""
+"""Cursor that is greater than every name."""
 
 
 class RepositoriesCheck:
-    """Looks at repositories one by one, and compares the catalog's index with them."""
+    """Checks repositories one by one, and compares the catalog index with them."""
 
     def __init__(self, context: Context, comparison: CatalogComparison) -> None:
         self._context = context

@@ -1,4 +1,4 @@
-"""One repository: its tags, links, manifests and lists of referrers, looked at together."""
+"""Check of one repository: its tags, links, manifests and lists of referrers together."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,12 +18,15 @@ from core.verification.tags import TagCheck
 _KNOWN_CHILDREN: Final = frozenset({"_layers", "_manifests", "_uploads", "_referrers", "_incomplete"})
 _FAR_REACHING: Final = frozenset({Outcome.REMOVED, Outcome.LOST, Outcome.RESTORED})
 _ROUNDS_MAX: Final = 3
-"""What a repair takes or brings may make something else useless or whole; two more rounds find all of it."""
+"""Maximum number of checks of one repository.
+
+A repair may make other objects useless or complete. Two more checks find all of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryVerdict:
-    """What came of looking at a repository."""
+    """Result of checking a repository."""
 
     findings: tuple[Finding, ...]
     manifests: int
@@ -31,9 +34,9 @@ class RepositoryVerdict:
 
 
 async def check_repository(context: Context, name: RepositoryName) -> RepositoryVerdict:
-    """Look at a repository, and again for as long as repairs took something away.
+    """Check a repository, and check it again while repairs remove or restore content.
 
-    Memory grows with its tags and with what is wrong; of links and manifests only fingerprints are kept.
+    Memory grows with the number of tags and defects. Links and manifests are kept only as fingerprints.
     """
     found: dict[tuple[str, str, str], Finding] = {}
     manifests = 0

@@ -1,4 +1,4 @@
-"""What a verification knows of the repository that it is looking at."""
+"""State of the repository that a verification is checking."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,37 +17,37 @@ def _table() -> DigestTable:
 
 @dataclass(slots=True)
 class RepositoryView:
-    """The links of one repository: sets of fingerprints, besides its tags and what is wrong."""
+    """The links of one repository: fingerprints only, except for its tags, indexes and defects."""
 
     name: RepositoryName
     tags: dict[Tag, Digest] = field(default_factory=dict)
-    """What each tag points at."""
+    """The digest each tag points to."""
     layers: DigestTable = field(default_factory=_table)
-    """The digests that it links."""
+    """Digests the repository links. The number is 1 for an alias of another digest, else 0."""
     revisions: DigestTable = field(default_factory=_table)
-    """The manifests that it holds."""
+    """Manifests the repository holds, with the number of their media type; 0 if unknown."""
     listed_referrers: DigestTable = field(default_factory=_table)
-    """The pairs of subject and manifest in its lists of referrers."""
+    """Pairs of subject and manifest in the lists of referrers."""
     true_referrers: DigestTable = field(default_factory=_table)
-    """The pairs that its manifests say."""
+    """Pairs of subject and manifest according to the manifests."""
     set_aside: dict[Digest, ObjectStat] = field(default_factory=dict)
-    """Manifests that it is to hold again as soon as they are whole, with their records."""
+    """Manifests that were set aside until they are complete, with the state of their records."""
     indexes: list[Digest] = field(default_factory=list)
-    """The manifests that list others."""
+    """Manifests that are indexes."""
     needed_lost: set[Digest] = field(default_factory=set)
-    """Blobs that manifests name and whose data is gone."""
+    """Blobs that manifests refer to and whose data is gone or damaged."""
     manifests: int = 0
-    """How many manifests were read."""
+    """Number of manifests that were read."""
 
     def holds(self, digest: Digest) -> bool:
-        """Whether it holds a manifest, or will."""
+        """Whether the repository holds a manifest, or has set it aside."""
         return digest in self.revisions or digest in self.set_aside
 
     def tags_of(self, digest: Digest) -> list[Tag]:
-        """Return the tags that point at a manifest, sorted."""
+        """Return the tags that point to a manifest, sorted."""
         return sorted(tag for tag, target in self.tags.items() if target == digest)
 
 
 def referrer_pair(subject: Digest, digest: Digest) -> str:
-    """Return the text by which a pair of subject and manifest is remembered."""
+    """Return the text that represents a pair of subject and manifest in a table."""
     return f"{subject}<{digest}"

@@ -1,4 +1,4 @@
-"""What phases are made of: pieces of work after each of which a verification can be interrupted."""
+"""Phases and steps of a verification. A verification can be interrupted after each step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from core.verification.findings import Finding
 
 
 class Phase(StrEnum):
-    """The parts of a verification, in their order."""
+    """The phases of a verification, in order."""
 
     DATA = "data"
     REPOSITORIES = "repositories"
@@ -17,15 +17,15 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A piece of work that is done."""
+    """A completed piece of work."""
 
     cursor: str
-    """Where to go on after it."""
+    """The cursor from which the phase continues after this step."""
     findings: Sequence[Finding] = ()
     blobs: int = 0
     blob_bytes: int = 0
-    """Bytes that were read and hashed."""
+    """Bytes read and hashed."""
     repositories: int = 0
     manifests: int = 0
     fraction: float | None = None
-    """How much of the phase is done, where one can know."""
+    """The completed fraction of the phase, if known."""

@@ -1,4 +1,4 @@
-"""What any part of a verification may suspect: data, links and objects that lie where they should not."""
+"""Suspicions common to all phases: damaged data, broken links and leftover objects."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from core.verification.suspicion import Suspicion
 
 
 def suspect_data(context: Context, digest: Digest) -> Suspicion:
-    """Suspect the data of a blob: it is read once more, and set aside if it is damaged.
+    """Return a suspicion about the data of a blob: it is read again, and quarantined if it is damaged.
 
-    What cannot be read is left where it is: the trouble may be on the way.
+    Data that cannot be read stays in its place, because the connection to the store may be the cause.
     """
     case = _DataCase(context, digest)
     return Suspicion(case.look, case.repair)
@@ -24,7 +24,7 @@ class _DataCase:
     context: Context
     digest: Digest
     seen: ObjectStat | None = None
-    """What the data was when it was read last."""
+    """Size and time of the data, from just before it was last read."""
     is_readable: bool = False
 
     async def look(self) -> Finding | None:
@@ -40,7 +40,7 @@ class _DataCase:
     async def repair(self) -> Outcome | None:
         is_unchanged = await self.context.reader.stat(layout.blob_data(self.digest)) == self.seen
         if not is_unchanged and await self.look() is None:
-            # Pushed anew since it was read.
+            # A push has replaced the data since it was read.
             self.context.damaged.discard(self.digest)
             return None
         if not self.is_readable:
@@ -51,10 +51,10 @@ class _DataCase:
 
 
 def suspect_link(context: Context, key: str, digest: Digest) -> Suspicion:
-    """Suspect a link at the place of `digest`, of a blob or of a manifest, to hold something else.
+    """Return a suspicion that a blob or manifest link does not hold `digest`, the digest in its key.
 
-    It is written anew where the data of its place is there, since a link lies where it does for no other digest; else
-    it is removed.
+    The repair rewrites the link if the data of `digest` exists, since a link has this key for no other digest.
+    Otherwise the repair removes the link.
     """
 
     async def look() -> Finding | None:
@@ -67,7 +67,7 @@ def suspect_link(context: Context, key: str, digest: Digest) -> Suspicion:
     async def repair() -> Outcome | None:
         if digest not in context.damaged and await context.size_now(digest) is not None:
             return await context.repairer.rebuild_link(key, digest)
-        # What a push writes here meanwhile is a link that holds its digest.
+        # A concurrent push may have written a valid link.
         state = await context.reader.link(key)
         if is_place_of(digest, state.target):
             return None
@@ -77,7 +77,7 @@ def suspect_link(context: Context, key: str, digest: Digest) -> Suspicion:
 
 
 def suspect_leftover(context: Context, key: str) -> Suspicion:
-    """Suspect an object to be none that a registry reads."""
+    """Return a suspicion that no registry reads this object."""
 
     async def look() -> Finding | None:
         stat = await context.reader.stat(key)
@@ -94,10 +94,10 @@ def suspect_leftover(context: Context, key: str) -> Suspicion:
 
 
 def is_place_of(digest: Digest, target: Digest | None) -> bool:
-    """Whether a link may hold `target` at the place of `digest`: the same, or the alias of another algorithm."""
+    """Whether a link with the key of `digest` may hold `target`: the same digest, or one of another algorithm."""
     return target == digest or (target is not None and target.algorithm != digest.algorithm)
 
 
 def repository_of(key: str) -> str:
-    """Return the repository that a key lies in."""
+    """Return the repository a key belongs to."""
     return key.removeprefix(f"{layout.REPOSITORIES}/").partition("/_")[0]

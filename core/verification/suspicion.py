@@ -1,4 +1,4 @@
-"""What looks wrong, and how it is looked at once more before it is told and repaired."""
+"""Suspicions: possible defects that are checked again before they are reported and repaired."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
@@ -7,27 +7,27 @@ from typing import Final
 from core.verification.findings import Finding, Outcome
 
 SETTLE_SECONDS: Final = 2.0
-"""How long what looks wrong is left alone before it is looked at again; writers take milliseconds between writes."""
+"""Seconds between the first and the second check. Writers take milliseconds between two writes."""
 
 Look = Callable[[], Awaitable[Finding | None]]
-"""Looks at something again and returns what is wrong with it now, if anything."""
+"""Checks for the defect again, and returns the finding if it still exists."""
 Repair = Callable[[], Awaitable[Outcome | None]]
-"""Repairs something and returns what came of it; None where it turned out to be sound after all."""
+"""Repairs the defect and returns the outcome, or None if there was no defect after all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """Something that looked wrong once, which may be a write under way."""
+    """A possible defect. It may also be a write in progress."""
 
     look: Look
     repair: Repair | None = None
-    """Nothing can be done about it in storage where there is none."""
+    """The repair; None if the store cannot repair this defect."""
     otherwise: Outcome = Outcome.FOUND
-    """What comes of it without a repair of its own, when repairs are wanted."""
+    """The outcome to report if there is no `repair` and repairs were requested."""
 
 
 class Judge:
-    """Looks at suspicions again, all together after one wait, and repairs what stays if that is wanted."""
+    """Checks suspicions again, all after one pause, and repairs the confirmed ones if requested."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]], *, repairs: bool, settle_seconds: float) -> None:
         self._sleep = sleep
@@ -35,7 +35,7 @@ class Judge:
         self._settle_seconds = settle_seconds
 
     async def judge(self, suspicions: Iterable[Suspicion]) -> list[Finding]:
-        """Return what is still wrong, with what came of it. Costs nothing but its requests where nothing is."""
+        """Return the confirmed findings with their outcomes. Does not pause if there are no suspicions."""
         open_cases = list(suspicions)
         if not open_cases:
             return []

@@ -1,4 +1,4 @@
-"""A repository's tags: each points at a manifest that the repository holds, and so does its history."""
+"""Check of a repository's tags: each tag, and each entry of its history, points to a manifest of the repository."""
 
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -22,14 +22,14 @@ _CURRENT: Final = ["current", "link"]
 
 @dataclass(slots=True)
 class _TagObjects:
-    """What a listing shows of a tag."""
+    """The objects of one tag in a listing."""
 
     has_current: bool = False
     history: list[Digest] = field(default_factory=list)
 
 
 class TagCheck:
-    """Looks at every tag of a repository; `find` before the manifests are known, `run` after."""
+    """Checks every tag of a repository. Call `find` before the manifests are known, `run` afterwards."""
 
     def __init__(self, context: Context, view: RepositoryView) -> None:
         self._context = context
@@ -38,12 +38,12 @@ class TagCheck:
         self._strays: list[str] = []
 
     async def find(self) -> None:
-        """Read all tags: a listing, and a request for each."""
+        """Read all tags. Two listings, and one request per tag."""
         prefix = f"{layout.tags(self._view.name)}/"
         async for key, _ in self._context.reader.walk(prefix.rstrip("/")):
             self._note(key, key.removeprefix(prefix).split("/"))
         async for child in self._context.reader.children(prefix.rstrip("/")):
-            # A power cut may leave the folder of a tag without a link in it, which is listed all the same.
+            # A power cut may leave a tag's folder without a link. Such a tag is listed all the same.
             if (tag := _as_tag(child)) is not None:
                 self._objects.setdefault(tag, _TagObjects())
 
@@ -56,7 +56,7 @@ class TagCheck:
                 self._view.tags[tag] = digest
 
     async def run(self) -> list[Suspicion]:
-        """Return what looks wrong with tags, now that the view knows the manifests."""
+        """Return suspicions about tags. The view must already contain the manifests."""
         suspicions = [suspect_leftover(self._context, key) for key in self._strays]
         for tag, objects in self._objects.items():
             target = self._view.tags.get(tag)
@@ -87,7 +87,7 @@ class TagCheck:
             self._strays.append(key)
 
     def _suspect_untargeted(self, tag: Tag) -> Suspicion:
-        """Suspect a tag to be listed and to point at nothing: its link is broken, or it has a history only."""
+        """Return a suspicion that a listed tag points to nothing: its link is broken or missing."""
         name, reader = self._view.name, self._context.reader
         key = layout.tag_current_link(name, tag)
 
@@ -110,7 +110,7 @@ class TagCheck:
             if (await reader.link(key)).target is not None:
                 return None
             if len(live) == 1:
-                # Created, where nothing is: a push at this moment knows better what the tag is to point at.
+                # `point_tag` keeps the link of a concurrent push, which is more recent.
                 return await self._context.repairer.point_tag(name, tag, live[0])
             if live or self._context.rules.keeps_tag(name, tag):
                 return Outcome.NEEDS_PUSH
@@ -123,7 +123,8 @@ class TagCheck:
         key = layout.tag_current_link(name, tag)
 
         async def look() -> Finding | None:
-            # Read anew: the tag may have moved. Then the manifest, then the tag: a delete removes tags first.
+            # Read the tag again, since it may have moved. Then check the manifest, then the tag once more: deletes
+            # remove tags first.
             target = (await self._context.reader.link(key)).target
             if target is None or await self._can_be_read(target):
                 return None
@@ -140,13 +141,13 @@ class TagCheck:
 
         async def repair() -> Outcome | None:
             if self._context.rules.keeps_tag(name, tag):
-                # Removed, an immutable tag could be pushed with another image.
+                # If an immutable tag were removed, another image could be pushed under it.
                 return Outcome.NEEDS_PUSH
             finding = await look()
             if finding is None:
                 return None
             if await self._is_sound(Digest(finding.digest)):
-                # Deleted by a registry that leaves tags, or lost? Who knows may push it, or delete the tag.
+                # Another registry deleted the manifest but not the tag, or the link was lost. An operator decides.
                 return Outcome.NEEDS_PUSH
             return await self._remove(tag)
 
@@ -161,7 +162,7 @@ class TagCheck:
                 return None
             current = (await self._context.reader.link(layout.tag_current_link(name, tag))).target
             if current in {None, digest}:
-                # What has no target, or a lost one, is told as such, and its history may be needed to mend it.
+                # A tag without a valid target has a finding of its own, and its repair may need the history.
                 return None
             return Finding(
                 kind=Kind.HISTORY_STALE,
@@ -191,7 +192,7 @@ class TagCheck:
         return await self._is_held(digest) or await self._is_among_layers(digest)
 
     async def _is_among_layers(self, digest: Digest) -> bool:
-        """Whether a manifest is one of schema 1 that registry 2.1.0 linked as a layer: servers find it there."""
+        """Whether this is a schema 1 manifest that registry 2.1.0 linked as a layer. Servers find such a manifest."""
         if not (await self._context.reader.link(layout.layer_link(self._view.name, digest))).is_there:
             return False
         content = await self._context.reader.manifest(digest)
@@ -204,7 +205,7 @@ class TagCheck:
             return await anext(names, None) == tag
 
     async def _live_history(self, tag: Tag) -> list[Digest]:
-        """Return what of a tag's history the repository still holds."""
+        """Return the manifests in a tag's history that the repository still holds."""
         history = self._objects[tag].history
         held = await map_bounded(self._is_held, history)
         return sorted(digest for digest, is_held in zip(history, held, strict=True) if is_held)

@@ -1,4 +1,4 @@
-"""A whole verification: its phases in order, its checkpoints, what it tells."""
+"""A complete verification: its phases in order, its checkpoints and its reports."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -30,35 +30,35 @@ from core.verification.steps import Phase, Step
 from core.verification.suspicion import SETTLE_SECONDS, Judge
 
 GRACE: Final = timedelta(hours=1)
-"""How old an object is, by the store's time, before its being useless counts."""
+"""Age, by the store's time, from which an object can count as useless."""
 FORGET_AFTER: Final = timedelta(days=7)
-"""How long a manifest that was set aside, and that neither a tag nor an index names, waits for its push."""
+"""How long a manifest that was set aside waits for a push if neither a tag nor an index refers to it."""
 CHECKPOINT_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationOptions:
-    """What is looked at, and how."""
+    """Options of a verification."""
 
     repository: RepositoryName | None = None
-    """Only this one, with the blobs that it links; None for the whole store."""
+    """Only this repository, with the blobs it links; None for the whole store."""
     fast: bool = False
-    """Whether data is not read but judged by its size."""
+    """Whether to check data by its size instead of reading it."""
     repair: bool = False
     restart: bool = False
-    """Whether an earlier verification that was killed is forgotten, not continued."""
+    """Whether to discard the state of a killed verification instead of continuing from it."""
     settle_seconds: float = SETTLE_SECONDS
     grace: timedelta = GRACE
     forget_after: timedelta = FORGET_AFTER
 
     @property
     def job(self) -> str:
-        """The name of the lease that one of several verifications of this scope holds."""
+        """The name of the lease. One verification of this scope holds it at a time."""
         return f"verification-{self.scope}"
 
     @property
     def scope(self) -> str:
-        """A name for all that decides whether one verification can go on where another was ended."""
+        """A name for the options that must match for one verification to continue another."""
         words = ["fast" if self.fast else "full", *(["repair"] if self.repair else [])]
         if self.repository is not None:
             words.append(sha256(self.repository.encode()).hexdigest()[:16])
@@ -67,32 +67,32 @@ class VerificationOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a verification has come."""
+    """Progress of a verification."""
 
     phase: Phase
     fraction: float | None
-    """How much of the phase is done, where one can know."""
+    """The completed fraction of the phase, if known."""
     counted: Checkpoint
     is_resumed: bool = False
 
 
 class Verifier:
-    """Verifies a store; one per verification.
+    """Verifies a store. One instance per verification.
 
     Args:
-        storage: what is verified; servers may go on serving it.
-        links: reads and writes links of it.
-        index: the catalog's index, which is compared.
-        trash: keeps what repairs take away.
-        rules: what the configuration asks of manifests and tags.
-        budget: how fast it may go.
-        new_hasher: makes hashers.
+        storage: the store to verify; servers may use it.
+        links: reads and writes links in the store.
+        index: the catalog index to compare.
+        trash: receives the links and data that repairs remove.
+        rules: the registry's configuration for manifests and tags.
+        budget: limits requests and bytes per second.
+        new_hasher: creates hashers.
         offload: runs hashing off the event loop.
         clock: monotonic seconds, for the time between checkpoints.
-        sleep: waits, before a second look.
+        sleep: suspends the task before a second check.
         rebuild_catalog: fills the index from storage.
-        announce: tells servers that blobs were taken away.
-        store_clock: that of the process; without it, only what the store remembers tells of jumps.
+        announce: announces to servers that blobs were removed.
+        store_clock: the clock of the process. Without it, clock jumps are known only from the records in the store.
     """
 
     def __init__(
@@ -129,12 +129,12 @@ class Verifier:
         on_finding: Callable[[Finding], None],
         on_progress: Callable[[Progress], None],
     ) -> Checkpoint:
-        """Verify, and return what was counted; go on where an earlier one with the same options was killed.
+        """Verify the store and return the counts. Continues a killed verification with the same options.
 
-        `on_finding` is called with every finding, those of the earlier run first; the same thing may come twice.
+        `on_finding` is called with every finding, first with those of the earlier run. A finding may be repeated.
 
         Raises:
-            StorageUnavailableError: the store does not answer; what was done so far is remembered.
+            StorageUnavailableError: the store does not respond. The progress is saved.
         """
         journal = Journal(self._storage, options.scope)
         done = None if options.restart else await journal.load()
@@ -184,7 +184,7 @@ class Verifier:
 
 @dataclass(slots=True)
 class _Run:
-    """What belongs to one call of `Verifier.run`."""
+    """State of one call of `Verifier.run`."""
 
     options: VerificationOptions
     context: Context
@@ -194,7 +194,7 @@ class _Run:
     on_progress: Callable[[Progress], None]
 
     async def recall(self, *, is_resumed: bool) -> None:
-        """Take up what an earlier run found."""
+        """Load and report the findings of the earlier run."""
         async for finding in self.journal.findings(self.counted):
             if finding.is_damaged_data:
                 self.context.damaged.add(Digest(finding.digest))
@@ -204,17 +204,17 @@ class _Run:
         )
 
     def phases(self) -> list[Phase]:
-        """Return the phases that are still to be run; one repository has no orphans of its own."""
+        """Return the remaining phases. A single repository has no orphan phase."""
         phases = [phase for phase in Phase if self.options.repository is None or phase is not Phase.ORPHANS]
         return phases[phases.index(self.counted.phase) :]
 
     def begin(self, phase: Phase) -> None:
-        """Start a phase from its beginning, unless it is the one that was interrupted."""
+        """Start a phase from its beginning, unless this phase was interrupted."""
         if phase is not self.counted.phase:
             self.counted.phase, self.counted.cursor = phase, ""
 
     def count(self, step: Step) -> None:
-        """Add up what a step did."""
+        """Add a step to the counts."""
         counted = self.counted
         counted.cursor = step.cursor
         counted.blobs += step.blobs
@@ -227,7 +227,7 @@ class _Run:
         counted.notes += len(step.findings) - len(damage)
 
     def tell(self, step: Step) -> None:
-        """Report a step that is remembered."""
+        """Report a step whose findings are saved."""
         for finding in step.findings:
             self.on_finding(finding)
         self.on_progress(Progress(phase=self.counted.phase, fraction=step.fraction, counted=replace(self.counted)))
