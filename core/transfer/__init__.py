@@ -1,6 +1,6 @@
-"""Moving images: from one storage to another, and out to a file and back.
+"""Transfer of images: from one storage to another, and to and from image layout files.
 
-`copy` joins the parts of a copy between storages: `comparison` finds what differs in a repository, `blobs` brings the
-data (and `staging` what of it is under way), `repository` writes the links in the one order that keeps the target
-sound, `removal` follows deletions. `exporting` and `importing` write and read OCI image layouts.
+`copy` runs a copy between storages: `comparison` finds the differences in a repository, `blobs` copies the data (with
+`staging` for partial data), `repository` writes the links in an order that keeps the target consistent, and `removal`
+follows deletions. `exporting` and `importing` write and read OCI image layouts.
 """

@@ -1,4 +1,4 @@
-"""Brings the data of blobs from one storage to another, each verified by its digest before it can be read there."""
+"""Copy of blob data between storages. Each blob is verified by its digest before it can be read at the target."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,68 +16,68 @@ from core.transfer.tally import Tally
 from core.trash import Trash
 
 SMALL_BYTES_MAX: Final = 1024 * 1024
-"""Up to this a blob is held whole and written in one request."""
+"""Largest blob that is held in memory and written in one request."""
 CHECKPOINT_BYTES: Final = 256 * 1024 * 1024
-"""A longer blob goes on where it was after a kill; so often is written down how far it is.
+"""Bytes between two checkpoints. After a kill, a longer blob continues from its last checkpoint.
 
-An object store then keeps a record and reads up to one part back, which is less than 4 % of so many bytes.
+At a checkpoint, an object store writes a record and reads back up to one part, less than 4 % of these bytes.
 """
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 _PAUSES_SECONDS: Final = (1.0, 5.0, 25.0)
-"""Before a blob is tried once more; the adapters have tried each request several times by then."""
+"""Pauses before a blob is retried. The adapters have already retried each request by then."""
 _STUCK_ATTEMPTS: Final = 3
 
 Offload = Callable[..., Awaitable[Any]]
-"""Starts `function(*arguments)` in a thread at once and returns what to await for its result."""
+"""Starts `function(*arguments)` in a thread at once and returns an awaitable for its result."""
 
 
 class Outcome(Enum):
-    """What became of a blob."""
+    """Outcome for one blob."""
 
     SENT = "sent"
     PRESENT = "present"
-    """The target has it already."""
+    """The target already has the blob."""
     MISSING = "missing"
-    """Neither storage has it."""
+    """Neither storage has the blob."""
     DAMAGED = "damaged"
-    """The bytes of the source do not hash to the digest; the target was left as it was."""
+    """The bytes at the source do not hash to the digest. The target is unchanged."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the target has the blob now."""
+        """Whether the target now has the blob."""
         return self in {Outcome.SENT, Outcome.PRESENT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What the parts of a copy share; it is handed through the layers of a copy as one."""
+    """Dependencies and options that all parts of a copy share."""
 
     source: BlobStorage
-    """Is only read."""
+    """The storage to copy from; only read."""
     target: BlobStorage
     transfer_id: str
-    """Names the copy at the target, the same one when it is started again."""
+    """Name of the copy at the target; the same when the copy is started again."""
     new_hasher: HasherFactory
     offload: Offload
     budget: Budget
     sleep: Callable[[float], Awaitable[None]]
     tally: Tally
     guard: CollectionGuard
-    """Keeps collection at the target from taking what is copied there."""
+    """Protects the copied content from garbage collection at the target."""
     trash: Trash
-    """Of the target, where deletions that are followed are recorded."""
+    """The trash of the target. It records the links that the copy removes."""
     is_dry: bool = False
-    """Whether nothing is written."""
+    """Whether to write nothing."""
     rereads_target: bool = False
-    """Whether what the target has is read and hashed before it counts as being there."""
+    """Whether to re-hash blobs that already exist at the target."""
     blobs_at_once: int = 4
-    """How many of more than `SMALL_BYTES_MAX` are under way: each may hold the parts of an upload in memory."""
+    """Blobs above `SMALL_BYTES_MAX` in progress at once. Each may hold the parts of an upload in memory."""
 
 
 class BlobTransfer:
-    """Brings blobs, each one once however many tasks ask for it; one per pass.
+    """Copies blobs to the target, each at most once per pass. One instance per pass.
 
-    Memory: `blobs_at_once` times what a writer of the target holds, and `SMALL_BYTES_MAX` for each task that asks.
+    Memory: `blobs_at_once` times the memory of a writer of the target, and `SMALL_BYTES_MAX` for each concurrent call.
     """
 
     def __init__(self, work: Work) -> None:
@@ -88,16 +88,18 @@ class BlobTransfer:
         self._running: dict[Digest, asyncio.Event] = {}
         self._defects: dict[Digest, Outcome] = {}
         self._stages: dict[Digest, list[int]] = {}
-        """How much was staged at each attempt so far, for blobs under way."""
+        """Bytes staged at each attempt, for the blobs in progress."""
         self._reread: set[Digest] = set()
-        """Which blobs of the target this pass has read, with `rereads_target` only."""
+        """Blobs of the target that this pass has re-hashed; used only with `rereads_target`."""
 
     async def bring(self, digest: Digest) -> Outcome:
-        """Have a blob at the target. One storage request if it is there, and one more to compare the sizes.
+        """Copy a blob to the target unless it exists there.
+
+        If the blob exists, costs one storage request, and one more to compare the sizes.
 
         Raises:
-            StorageUnavailableError: a storage failed, and again after pauses.
-            ObjectBusyError: another copy is bringing it, and does not come to an end.
+            StorageUnavailableError: a storage failed, and failed again after every pause.
+            ObjectBusyError: another process with the same `transfer_id` is writing the blob and does not finish.
         """
         while (other := self._running.get(digest)) is not None:
             await other.wait()
@@ -111,12 +113,12 @@ class BlobTransfer:
             del self._running[digest]
             ended.set()
         if not outcome.is_whole:
-            # So that a damaged layer of many gigabytes is read once and not for each repository.
+            # Remember the defect, so that a damaged layer of many gigabytes is not read again for each repository.
             self._defects[digest] = outcome
         return outcome
 
     async def size(self, digest: Digest) -> int | None:
-        """Return how many bytes a blob has at the source, or None. One storage request."""
+        """Return the size of a blob at the source, or None if there is none. One storage request."""
         return await self._size(self._source, digest)
 
     async def _bring(self, digest: Digest) -> Outcome:
@@ -165,12 +167,12 @@ class BlobTransfer:
                 size = reader.size
                 if size <= SMALL_BYTES_MAX:
                     return await self._send_small(digest, reader)
-            # Opened again when it is its turn: a connection that waits for hours is cut.
+            # Reopen the blob when a slot is free: a connection that waits for hours is closed.
             async with self._slots:
                 return await self._send_large(digest, size)
         except ObjectNotFoundError as error:
             if error.key != layout.blob_data(digest):
-                # Not the blob, but what was staged: the same copy, started twice, has come to its end elsewhere.
+                # The staged data is missing, not the blob: another process with this `transfer_id` has finished it.
                 raise ObjectBusyError(error.key) from None
             return Outcome.MISSING
 
@@ -180,7 +182,7 @@ class BlobTransfer:
         async with self._source.open_reader(layout.blob_data(digest), offset=staged) as reader:
             outcome = await self._send_from(digest, reader, staged)
         if outcome is Outcome.DAMAGED and staged:
-            # What an earlier run staged may be at fault; it is gone now.
+            # The data that an earlier run staged may be at fault. It has been discarded.
             return await self._send_large(digest, size)
         return outcome
 
@@ -190,7 +192,7 @@ class BlobTransfer:
         staged = await self._target.staged_size(layout.transfer_data(self._work.transfer_id, digest))
         attempts = self._stages.setdefault(digest, [])
         attempts.append(staged)
-        # What does not grow cannot be gone on with: its multipart upload was purged at the store, for instance.
+        # Staged data that does not grow cannot be continued, for instance after the store purged a multipart upload.
         is_stuck = attempts[-_STUCK_ATTEMPTS:] == [staged] * _STUCK_ATTEMPTS
         return 0 if is_stuck or staged > size else staged
 
@@ -210,14 +212,14 @@ class BlobTransfer:
         while True:
             async with self._target.open_writer(key, resume=position > 0) as writer:
                 if writer.size != position:
-                    # Somebody else writes here, or removed it.
+                    # Another process has written or removed the staged data.
                     raise ObjectBusyError(key)
                 if await self._absorb(writer, hasher, pieces):
                     return await self._finish(writer, hasher, digest)
                 position = writer.size
 
     async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, pieces: AsyncIterator[bytes]) -> bool:
-        """Write up to the next checkpoint, and return whether the pieces are at their end."""
+        """Write up to the next checkpoint. Return True if the pieces are exhausted."""
         end = writer.size + CHECKPOINT_BYTES
         async for piece in pieces:
             if hasher is None:
@@ -226,7 +228,7 @@ class BlobTransfer:
                 hasher.update(piece)
                 await writer.write(piece)
             else:
-                # Hashing and writing take about as long as each other, and run side by side.
+                # Hashing and writing take about equally long, so they run concurrently.
                 hashing = self._work.offload(hasher.update, piece)
                 try:
                     await writer.write(piece)
@@ -237,7 +239,7 @@ class BlobTransfer:
         return True
 
     async def _finish(self, writer: BlobWriter, hasher: Hasher | None, digest: Digest) -> Outcome:
-        # What was staged before a kill was hashed by a process that is gone: all is read back from the target.
+        # The hash state of data staged before a kill is lost. All data is read back from the target.
         actual = hasher.digest() if hasher else await self._hash(digest, writer.content())
         if actual != digest:
             await writer.discard()

@@ -1,7 +1,7 @@
-"""What differs in one repository between two storages, found by listing both.
+"""Differences in one repository between two storages, found by listing both.
 
-The source is listed in the order tags, revisions, referrers, and only then layers: a push writes in the opposite
-order, so whatever was pushed meanwhile, a list holds all that the lists before it depend on.
+The source is listed in the order tags, revisions, referrers, layers. A push writes in the opposite order, so each list
+contains everything that the lists before it depend on, even if clients push during the comparison.
 """
 
 import hashlib
@@ -19,62 +19,65 @@ from core.transfer.blobs import Work
 from core.transfer.tasks import for_each, stream
 
 LINK_BYTES_MAX: Final = 1024
-"""A link is 71 or 135 bytes long; something longer is no link."""
+"""A link is 71 or 135 bytes long. Anything longer is not a link."""
 _PAGE: Final = 1000
-"""How many objects one request of a listing tells."""
+"""Objects per listing request."""
 _LINK: Final = "/link"
 _CURRENT: Final = "/current/link"
 
 
 @dataclass(slots=True, kw_only=True)
 class TagChange:
-    """What a tag lacks at the target."""
+    """The parts of a tag that the target lacks."""
 
     current: bytes | None = None
-    """What its link holds at the source, or None where the target's holds the same."""
+    """Content of the source's link, or None if the target's link has the same content."""
     history: list[str] = field(default_factory=list)
-    """Links of `index/`, relative to the tags of the repository."""
+    """Links of `index/` that the target lacks, relative to the tags of the repository."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Differences:
-    """What one repository lacks at the target, and what it has there beyond the source.
+    """Content of one repository that the target lacks, and content that only the target has.
 
-    Held whole: about 200 bytes for each tag, manifest and layer link of the repository.
+    Held in memory: about 200 bytes for each tag, manifest and layer link of the repository.
     """
 
     tags: dict[Tag, TagChange] = field(default_factory=dict)
     revisions: list[Digest] = field(default_factory=list)
     """Manifests whose link the target lacks."""
     signatures: list[str] = field(default_factory=list)
-    """Links of schema 1 signatures that it lacks, relative to the revisions."""
+    """Links of schema 1 signatures that the target lacks, relative to the revisions."""
     referrers: list[str] = field(default_factory=list)
     present_revisions: set[Digest] = field(default_factory=set)
-    """Manifests that both have."""
+    """Manifests that both storages have."""
     present_layers: set[str] = field(default_factory=set)
-    """The target's links of layers, relative, before the copy."""
+    """The layer links of the target before the copy, as relative keys.
+
+    `RepositoryTransfer` drops those that the source has; the rest are extra links.
+    """
     phantoms: set[Tag] = field(default_factory=set)
-    """Tags of the source with history and no link that could be read: nobody can pull them."""
+    """Tags of the source that have a history but no readable link. Clients cannot pull them."""
     extra_tags: set[str] = field(default_factory=set)
     extra_revisions: set[str] = field(default_factory=set)
     extra_referrers: set[str] = field(default_factory=set)
-    """What the target alone has, relative keys."""
+    """Relative keys that only the target has, as in `extra_tags` and `extra_revisions`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Doubt:
-    """A tag's link of which the listings do not tell whether both storages hold the same."""
+    """A tag link for which the listings do not show whether both storages hold the same digest."""
 
     tag: Tag
     key: str
     source_md5: str | None
     target_md5: str | None
     is_known: bool
-    """Whether the target has such a link."""
+    """Whether the target has this link."""
 
 
 class Comparison:
-    """Compares repositories; holds nothing between them."""
+    """Compares repositories. Keeps no state between them."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -84,8 +87,8 @@ class Comparison:
     async def differences(self, name: RepositoryName) -> Differences:
         """List tags, manifests and referrers of both storages, and the layers of the target.
 
-        One request per 1,000 objects on object stores, and a read of a tag's link where the listing does not tell its
-        checksum: none between two object stores, one of a file between a folder and an object store.
+        Costs one request per 1,000 objects on object stores. An unchanged tag costs no read between two object stores,
+        and one read of a file between a folder and an object store. A changed tag costs one more read.
         """
         found = Differences()
         await self._compare_tags(name, found)
@@ -100,7 +103,7 @@ class Comparison:
         return found
 
     async def layers(self, name: RepositoryName) -> AsyncIterator[str]:
-        """Yield the source's links of layers, relative to the repository's layers; to be listed last."""
+        """Yield the source's layer links, relative to the repository's layers. Must be listed last."""
         async for key, _ in self._links(self._source, layout.layers(name)):
             yield key
 
@@ -112,7 +115,7 @@ class Comparison:
                 yield digest
 
     async def read(self, storage: BlobStorage, key: str) -> bytes | None:
-        """Return what a link holds, or None where there is none or nothing that a link could hold."""
+        """Return the content of a link, or None if there is none or it is too long for a link."""
         return await read_link(storage, key, self._work.budget)
 
     async def _compare_tags(self, name: RepositoryName, found: Differences) -> None:
@@ -139,7 +142,7 @@ class Comparison:
 
     async def _settle(self, doubtful: list[_Doubt], found: Differences) -> None:
         async def settle(doubt: _Doubt) -> None:
-            # Where one store tells a checksum, reading the other's link is enough: a folder's costs next to nothing.
+            # If the source lists a checksum, reading the target's link is enough. On a folder this is cheap.
             if doubt.source_md5 is not None and doubt.is_known and doubt.target_md5 is None:
                 held = await self.read(self._target, doubt.key)
                 if held is not None and _md5(held) == doubt.source_md5:
@@ -153,7 +156,7 @@ class Comparison:
         await for_each(settle, stream(doubtful))
 
     async def _holds(self, doubt: _Doubt, content: bytes) -> bool:
-        """Whether the target's link holds this."""
+        """Whether the target's link has this content."""
         if not doubt.is_known:
             return False
         if doubt.target_md5 is not None:
@@ -168,7 +171,7 @@ class Comparison:
             is_known = key in found.extra_revisions
             found.extra_revisions.discard(key)
             if digest is None:
-                # `<alg>/<hex>/signatures/<alg>/<hex>/link`, of schema 1.
+                # A signature of schema 1: `<alg>/<hex>/signatures/<alg>/<hex>/link`.
                 if not is_known:
                     found.signatures.append(key)
             elif is_known:
@@ -180,7 +183,7 @@ class Comparison:
         return {key async for key, _ in self._links(storage, prefix)}
 
     async def _links(self, storage: BlobStorage, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
-        """Yield the links below `prefix` by their relative keys; what else lies there is no registry's."""
+        """Yield the links below `prefix` by their relative keys. Other objects do not belong to a registry."""
         count = 0
         await self._work.budget.take()
         async for key, stat in storage.walk(prefix):
@@ -197,7 +200,7 @@ class Comparison:
         try:
             return Tag(key.partition("/")[0])
         except TagInvalidError:
-            # Not written by a registry: something that a person put there.
+            # Not written by a registry but put there by hand.
             self._work.tally.add(ignored=1)
             return None
 
@@ -207,7 +210,7 @@ def _md5(content: bytes) -> str:
 
 
 def digest_of_link(key: str) -> Digest | None:
-    """Return the digest of a relative key `<alg>/<hex>/link`, or None for another one."""
+    """Return the digest in a relative key `<alg>/<hex>/link`, or None for any other key."""
     algorithm, _, rest = key.partition("/")
     try:
         return Digest(f"{algorithm}:{rest.removesuffix(_LINK)}")
@@ -216,7 +219,7 @@ def digest_of_link(key: str) -> Digest | None:
 
 
 def digest_in(content: bytes) -> Digest | None:
-    """Return the digest that a link holds, or None; people who repair a store by hand leave a newline."""
+    """Return the digest a link holds, or None. Accepts the trailing newline of a link that was edited by hand."""
     try:
         return Digest(content.decode("ascii").rstrip("\n"))
     except (UnicodeDecodeError, DigestInvalidError):
@@ -224,7 +227,7 @@ def digest_in(content: bytes) -> Digest | None:
 
 
 async def read_link(storage: BlobStorage, key: str, budget: Budget) -> bytes | None:
-    """Return what a link holds, byte for byte, or None where there is none or something too long for one."""
+    """Return the exact content of a link, or None if there is none or it is too long for a link."""
     await budget.take()
     try:
         return await storage.read(key, limit=LINK_BYTES_MAX)

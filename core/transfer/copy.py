@@ -1,4 +1,4 @@
-"""Copies all or some repositories from one storage to another while both are served."""
+"""Copy of all or some repositories from one storage to another, while servers use both."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -21,17 +21,17 @@ from core.transfer.target import Target
 from core.transfer.tasks import for_each
 
 REPOSITORIES_AT_ONCE: Final = 4
-"""How many repositories are compared side by side, since that is waiting for listings most of the time."""
+"""Repositories compared at once. Most of the time is spent waiting for listings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which repositories are copied, and whether deletions are."""
+    """The repositories to copy, and whether to follow deletions."""
 
     patterns: Sequence[str] = ()
-    """Globs as in access rules; none for all repositories."""
+    """Globs as in access rules; empty for all repositories."""
     follows_deletions: bool = False
-    """Whether what the target has beyond the source is removed there."""
+    """Whether to remove content that only the target has."""
     _globs: Globs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -43,16 +43,16 @@ class Selection:
 
 
 class StorageCopy:
-    """One pass of a copy: afterwards the target has what the source had when the pass began, and perhaps more.
+    """One pass of a copy. Afterwards the target has at least everything that the source had when the pass began.
 
-    A pass that is killed is simply started again: what is there is not sent again, and blobs longer than
-    `CHECKPOINT_BYTES` go on where they were. A pass over equal storages only lists them. Several passes at once, of
-    different `transfer_id`, do no harm.
+    A killed pass can be started again: it does not send existing content again, and it continues blobs longer than
+    `CHECKPOINT_BYTES` from their last checkpoint. A pass over equal storages only lists them. Concurrent passes are
+    safe if their `transfer_id`s differ.
 
     Args:
-        work: the storages and how they are used.
-        selection: what to copy.
-        record: told of each repository that came or went at the target, and whether it holds a manifest there.
+        work: the storages, and how to use them.
+        selection: the repositories to copy.
+        record: called with each repository that changed at the target, and whether it holds a manifest there.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class StorageCopy:
         self._removal = Removal(work, self._comparison, target)
 
     async def run(self) -> TransferProgress:
-        """Make one pass and return what it did.
+        """Run one pass and return its counts.
 
         Raises:
-            UnsupportedError: both storages are one, or deletions are to be followed from an empty source.
-            StorageUnavailableError: a storage failed for longer than it was waited for; start again.
+            UnsupportedError: source and target are the same storage, or the source is empty and deletions are followed.
+            StorageUnavailableError: a storage kept failing; start the pass again.
         """
         if self._selection.follows_deletions:
             await self._require_repositories()
@@ -84,10 +84,11 @@ class StorageCopy:
         return self._work.tally.progress
 
     async def expect(self) -> None:
-        """Find out about how many bytes there are to send; meant to run beside `run`, for the display alone.
+        """Estimate the bytes to send. Meant to run beside `run`, for progress displays only.
 
-        For everything that is what all blobs of the source have more than the target's, at one request per 1,000 blobs
-        on object stores; for some repositories what they do not link there, at a request for each such blob.
+        For all repositories, the estimate is the size of all blobs at the source minus those at the target, at one
+        request per 1,000 blobs on object stores. For selected repositories, the estimate is the size of the blobs they
+        do not link at the target, at one request for each such blob.
         """
         if self._selection.patterns:
             await expect_some(self._work, self._listed(self._work.source), self._comparison, self._blobs)
@@ -105,8 +106,9 @@ class StorageCopy:
     async def _copy(self, name: RepositoryName) -> None:
         self._work.tally.begin(name)
         found = await self._comparison.differences(name)
-        # Told before the first manifest is there: a copy that is killed in between is told of again, and one that was
-        # killed after it would not be. After that only changes are told, since an index may note when the last was.
+        # Record the repository before its first manifest is written. If the copy is killed in between, the next pass
+        # records it again; if the record came afterwards, a kill would lose it. Later passes record changes only, since
+        # an index may keep the time of the last change.
         copied = await self._repositories.copy(name, found, announce=lambda: self._tell(name, has_manifest=True))
         if copied.has_manifest and copied.is_changed and not copied.is_new:
             await self._tell(name, has_manifest=True)
@@ -122,7 +124,7 @@ class StorageCopy:
             await self._record(name, has_manifest)
 
     async def _names(self) -> AsyncIterator[RepositoryName]:
-        """Yield the repositories to look at, ascending; with deletions also those that the target alone has."""
+        """Yield the repositories to compare, ascending. With deletions, also yield those that only the target has."""
         async with (
             aclosing(self._listed(self._work.source)) as source,
             aclosing(self._listed(self._work.target)) as target,
@@ -153,7 +155,7 @@ class StorageCopy:
 
 
 def _as_name(path: str) -> RepositoryName | None:
-    """Return a path as a name, or None for somebody else's folder, which no request could ask for."""
+    """Return a path as a name, or None for a foreign folder that no request can address."""
     try:
         return RepositoryName(path)
     except NameInvalidError:

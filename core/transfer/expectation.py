@@ -1,4 +1,4 @@
-"""About how much a pass will send, for those who look at its progress."""
+"""Estimate of the bytes that a pass sends, for progress displays."""
 
 from collections.abc import AsyncIterable
 from typing import Final
@@ -13,11 +13,11 @@ from core.transfer.comparison import Comparison
 from core.transfer.tasks import for_each
 
 _PAGE: Final = 1000
-"""How many objects one request of a listing tells."""
+"""Objects per listing request."""
 
 
 async def expect_all(work: Work) -> None:
-    """Expect what all blobs of the source have more than the target's. One request per 1,000 blobs of object stores."""
+    """Expect the size of all blobs at the source minus those at the target. One request per 1,000 on object stores."""
     sent = work.tally.progress.bytes_sent
     missing = await _stored_bytes(work.source, work.budget) - await _stored_bytes(work.target, work.budget)
     work.tally.expect(max(0, sent + missing))

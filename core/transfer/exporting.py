@@ -1,4 +1,4 @@
-"""Writes images of a registry into an OCI image layout, verified as they are read."""
+"""Export of images from a registry to an OCI image layout. All content is verified as it is read."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,7 @@ _PAGE: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
-    """One repository, and what of it: a tag, a digest, or (None) all tags."""
+    """One repository, with the tag or digest to export, or None for all its tags."""
 
     name: RepositoryName
     reference: Reference | None = None
@@ -47,19 +47,19 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportProgress:
-    """How far an export is."""
+    """Progress of an export."""
 
     images: int = 0
-    """Entries of the index, referrers among them."""
+    """Entries of the index, including referrers."""
     blobs: int = 0
-    """Written so far, manifests included."""
+    """Blobs and manifests that are in the layout."""
     bytes_done: int = 0
     bytes_expected: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
 class _Plan:
-    """What is to be written: about 300 bytes for each blob."""
+    """The content to write; about 300 bytes for each blob."""
 
     images: list[LayoutImage] = field(default_factory=list)
     blobs: dict[Digest, tuple[RepositoryName, int]] = field(default_factory=dict)
@@ -70,12 +70,12 @@ class ImageExport:
     """Writes one layout; used once.
 
     Args:
-        registry: where the images are.
-        layout: an open one; entries that it has are kept, unless one of the same name takes their place.
-        new_hasher: makes hashers, which are fed in threads by `offload`.
+        registry: the registry that holds the images.
+        layout: an open layout. Its entries are kept, unless a new entry replaces them.
+        new_hasher: creates hashers, which `offload` feeds in threads.
         offload: starts a function in a thread.
         observe: called with each new state.
-        with_referrers: whether signatures and the like of the images come along.
+        with_referrers: whether to export referrers of the images too, for example signatures.
     """
 
     def __init__(
@@ -97,16 +97,15 @@ class ImageExport:
         self._progress = ExportProgress()
 
     async def run(self, requests: Sequence[ExportRequest]) -> ExportProgress:
-        """Write the images with all that they refer to; blobs first, the index last.
+        """Write the images and everything they refer to: blobs first, the index last.
 
-        Memory is bounded whatever the size of a blob. A blob that a folder has already is hashed and not written
-        again.
+        Memory is bounded for blobs of any size. A blob that a layout folder already has is hashed, not written again.
 
         Raises:
-            ManifestUnknownError: there is no such image.
+            ManifestUnknownError: an image does not exist.
             BlobUnknownError: an image refers to a blob that its repository does not have.
             ContentDamagedError: a blob of the registry is damaged.
-            DigestMismatchError: a blob of the registry is linked under a digest that its bytes do not have.
+            DigestMismatchError: the bytes of a blob of the registry do not hash to its digest.
             UnsupportedError: an image is of schema 1, which a layout cannot hold.
             ImageLayoutError: the layout cannot be written.
         """
@@ -168,7 +167,7 @@ class ImageExport:
         try:
             child = await self._registry.manifests.get(name, digest)
         except ManifestUnknownError:
-            # An index may list platforms that were never pushed or are deleted; it is exported as it is served.
+            # An index may list platforms that were never pushed or were deleted. The index is exported unchanged.
             return
         await self._add_manifest(plan, name, child)
 
@@ -256,7 +255,7 @@ def _image(name: RepositoryName, manifest: StoredManifest, tag: Tag | None, *, i
 
 
 def _merge(present: Sequence[LayoutImage], new: Sequence[LayoutImage]) -> list[LayoutImage]:
-    """Return the entries of both; a new one takes the place of those of its name, or of its content without a name."""
+    """Return all entries. A new entry replaces one with the same name, or, if unnamed, one with the same digest."""
 
     def identity(image: LayoutImage) -> tuple[str, str]:
         annotations = image.descriptor.annotations

@@ -1,4 +1,4 @@
-"""Takes the images of an OCI image layout into a registry, by the same services that take pushes."""
+"""Import of images from an OCI image layout, through the same services that accept pushes."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,21 +25,21 @@ from core.services.manifests import MANIFEST_BYTES_MAX
 from core.transfer.layout_index import LayoutImage, blob_path, read_images
 
 _DEPTH_MAX: Final = 8
-"""How deep indexes may stand in indexes; two is what anybody makes."""
+"""Maximum depth of nested indexes. Build tools use at most two levels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportTarget:
-    """Where images go, if the layout is not to say it itself."""
+    """Destination of the images, instead of the one in the layout."""
 
     name: RepositoryName | None = None
     tag: Tag | None = None
-    """For the one image of a layout, whatever it is called there."""
+    """Tag for the only image of a layout, whatever its tag is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedImage:
-    """An image that is in the registry now."""
+    """An image that was imported."""
 
     name: RepositoryName
     digest: Digest
@@ -48,24 +48,24 @@ class ImportedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportProgress:
-    """How far an import is."""
+    """Progress of an import."""
 
     images: tuple[ImportedImage, ...] = ()
     manifests: int = 0
     blobs_sent: int = 0
     blobs_present: int = 0
-    """That the repository had, or another one of the same storage."""
+    """Blobs that the repository, or another repository of the same storage, already had."""
     bytes_sent: int = 0
 
 
 class ImageImport:
     """Reads one layout; used once.
 
-    Nothing of the layout is believed: every blob and manifest is hashed on its way, as a push is.
+    The layout is not trusted: every blob and manifest is hashed, as in a push.
 
     Args:
-        registry: where the images go; its policies hold (immutable tags, what a manifest may refer to).
-        layout: an open one.
+        registry: the destination of the images. Its policies apply (immutable tags, references a manifest may have).
+        layout: an open layout.
         observe: called with each new state.
     """
 
@@ -77,16 +77,16 @@ class ImageImport:
         self._done: set[tuple[RepositoryName, Digest]] = set()
 
     async def run(self, target: ImportTarget) -> ImportProgress:
-        """Take in all images of the layout: for each its blobs, then its children, its manifest, and its tag last.
+        """Import all images of the layout. For each image: its children, its blobs, its manifest, and its tag last.
 
-        What was taken in before an error stays; running it again sends only what is missing.
+        Content that was imported before an error stays. Another run sends only the rest.
 
         Raises:
-            ImageLayoutError: it is no layout, is malformed, lacks a file, or does not say where an image belongs.
-            DigestMismatchError: a file's content is not what its name says.
-            SizeMismatchError: it has another size than its descriptor says.
-            ManifestInvalidError: something is no manifest, or nested too deep.
-            ManifestBlobUnknownError: a manifest refers to what neither layout nor repository has.
+            ImageLayoutError: the layout is malformed, lacks a file, or does not name the repository of an image.
+            DigestMismatchError: the content of a file does not match its name.
+            SizeMismatchError: the size of a file differs from the size in its descriptor.
+            ManifestInvalidError: a manifest is invalid or nested too deeply.
+            ManifestBlobUnknownError: a manifest refers to content that neither the layout nor the repository has.
             DeniedError: a tag is immutable and points elsewhere.
         """
         images = await read_images(self._layout)
@@ -135,7 +135,7 @@ class ImageImport:
                 self._tell(blobs_present=self._progress.blobs_present + 1)
             elif await self._is_there(blob.digest):
                 await self._blob(name, blob)
-            # Else it may be one that lies elsewhere; whether it must be there is the registry's to say.
+            # Otherwise the blob may be stored elsewhere. The registry decides whether a manifest needs the blob.
 
     async def _has(self, name: RepositoryName, digest: Digest) -> bool:
         try:
@@ -163,7 +163,7 @@ class ImageImport:
             yield piece
 
     def _tell(self, **changes: object) -> None:
-        self._progress = replace(self._progress, **changes)  # type: ignore[arg-type]  # names and types are the fields'
+        self._progress = replace(self._progress, **changes)  # type: ignore[arg-type]  # the caller passes fields
         self._observe(self._progress)
 
 
@@ -177,10 +177,10 @@ def _require_size(descriptor: Descriptor, size: int) -> None:
 def _resolve(
     images: Sequence[LayoutImage], target: ImportTarget
 ) -> list[tuple[LayoutImage, RepositoryName, Tag | None]]:
-    """Return where each image goes, all of them before any is taken in.
+    """Return the destination of each image, before any image is imported.
 
     Raises:
-        ImageLayoutError: one belongs nowhere, or two would be the same tag.
+        ImageLayoutError: an image has no repository, or two images would have the same tag.
     """
     named = [image for image in images if image.tag is not None] or list(images)
     if target.tag is not None and len(named) != 1:

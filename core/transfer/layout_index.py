@@ -1,4 +1,4 @@
-"""What the files of an OCI image layout mean (OCI image-spec 1.1, image-layout): their names, version and index."""
+"""Files of an OCI image layout: their names, version and index (OCI image-spec 1.1, image-layout)."""
 
 import json
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ INDEX_PATH: Final = "index.json"
 VERSION_CONTENT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
 REF_NAME: Final = "org.opencontainers.image.ref.name"
-"""Names an image of the layout: a tag, or `repository:tag` where one layout holds several repositories."""
+"""Name of an image in the layout: a tag, or `repository:tag` if the layout holds several repositories."""
 IMAGE_NAME: Final = "io.containerd.image.name"
-"""The full name of an image, as containerd, BuildKit and `docker load` know it."""
+"""Full name of an image, as used by containerd, BuildKit and `docker load`."""
 REPOSITORY: Final = "com.sohu.registry.repository"
-"""Where an image came from; ours, so that content without a tag finds its way back."""
+"""Repository of an image. An annotation of our own, which lets content without a tag return to its repository."""
 
 _VERSION_BYTES_MAX: Final = 64 * 1024
 _INDEX_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -30,26 +30,26 @@ _LOCALHOST: Final = "localhost"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayoutImage:
-    """An entry of `index.json`: where its content is, and what it is called."""
+    """An entry of `index.json`: the descriptor of an image, with the image's name in its annotations."""
 
     descriptor: Descriptor
 
     @property
     def tag(self) -> Tag | None:
-        """The tag that it is called by, or None.
+        """The tag in the name of the image, or None if the image has no name.
 
         Raises:
-            TagInvalidError: its name cannot be a tag.
+            TagInvalidError: the name does not contain a valid tag.
         """
         name = self.descriptor.annotations.get(REF_NAME) or self.descriptor.annotations.get(IMAGE_NAME)
         return Tag(name.rpartition("/")[2].rpartition(":")[2]) if name else None
 
     @property
     def repository(self) -> RepositoryName | None:
-        """The repository that it says to be of, or None.
+        """The repository in the annotations of the image, or None.
 
         Raises:
-            NameInvalidError: its name cannot be one.
+            NameInvalidError: the annotation is not a valid repository name.
         """
         annotations = self.descriptor.annotations
         if own := annotations.get(REPOSITORY):
@@ -61,15 +61,15 @@ class LayoutImage:
 
 
 def blob_path(digest: Digest) -> str:
-    """Return the path of a blob."""
+    """Return the path of a blob in a layout."""
     return f"blobs/{digest.algorithm}/{digest.encoded}"
 
 
 async def read_images(layout: ImageLayout) -> list[LayoutImage]:
-    """Return the entries of a layout's index, in its order.
+    """Return the entries of a layout's index, in their order.
 
     Raises:
-        ImageLayoutError: it is no layout of a version that is known, or its index is malformed.
+        ImageLayoutError: the layout has no known version, or its index is malformed.
     """
     await _require_version(layout)
     try:
@@ -133,7 +133,7 @@ def _image(entry: object) -> LayoutImage:
 
 
 def _without_host(name: str) -> str:
-    """Return a full name without the registry that it was pulled from, as docker tells one."""
+    """Return a full image name without its registry host, by docker's rules."""
     host, slash, rest = name.partition("/")
     is_host = bool(slash) and ("." in host or ":" in host or host == _LOCALHOST)
     return rest if is_host else name

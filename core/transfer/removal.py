@@ -1,4 +1,4 @@
-"""Follows deletions: removes from one repository of the target what the source has no more."""
+"""Removal of content from one repository of the target that the source no longer has."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,19 +18,19 @@ _CURRENT: Final = "/current/link"
 
 @dataclass(slots=True, kw_only=True)
 class _Doomed:
-    """What the source does not have, asked once more."""
+    """Content that the source does not have, confirmed by a second check."""
 
     tags: list[Tag] = field(default_factory=list)
     links: list[list[str]] = field(default_factory=list)
-    """Keys, group by group in the order in which they go: within a group a store may take any order."""
+    """Groups of keys in the order of their removal. Within a group, a store may use any order."""
     recorded: list[RemovedLink] = field(default_factory=list)
 
 
 class Removal:
-    """Removes links and tags, never data: what nobody links any more, garbage collection takes.
+    """Removes links and tags, never data. Garbage collection removes data without links.
 
-    Nothing is removed on the word of a listing alone: the source is asked for each thing once more. What goes is
-    recorded in the target's trash, an entry for each repository.
+    A listing alone is not enough for a removal: each link is checked at the source once more. The removed links are
+    recorded in the target's trash, in one entry for each repository.
     """
 
     def __init__(self, work: Work, comparison: Comparison, target: Target) -> None:
@@ -40,9 +40,9 @@ class Removal:
         self._trash = work.trash
 
     async def remove(self, name: RepositoryName, found: Differences) -> None:
-        """Remove what the target has beyond the source: tags, then manifests, referrer links, layer links.
+        """Remove content that only the target has: tags, then manifests, referrer links, layer links.
 
-        A tag goes before its manifest, and a manifest before its layers, so that the target is sound at every moment.
+        A tag is removed before its manifest, and a manifest before its layers, so that the target is always consistent.
         """
         doomed = _Doomed()
         deleted = _deleted_tags(found)
@@ -96,14 +96,14 @@ class Removal:
 
 
 def count_extra(found: Differences) -> int:
-    """Return how many links and tags the target has beyond the source."""
+    """Return the number of links and tags that only the target has."""
     return (
         len(_deleted_tags(found)) + len(found.extra_revisions) + len(found.extra_referrers) + len(found.present_layers)
     )
 
 
 def _deleted_tags(found: Differences) -> set[Tag]:
-    """Return the tags that the target alone has."""
+    """Return the tags that only the target has."""
     tags: set[Tag] = set()
     for key in found.extra_tags:
         name, _, rest = key.partition("/")
@@ -112,6 +112,6 @@ def _deleted_tags(found: Differences) -> set[Tag]:
         try:
             tags.add(Tag(name))
         except TagInvalidError:
-            # Nobody's tag; the key goes with nothing.
+            # Not a valid tag. This key is not removed.
             continue
     return tags

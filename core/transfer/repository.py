@@ -1,8 +1,8 @@
-"""Copies one repository so that its target is sound at every moment, whenever the copy is killed.
+"""Copy of one repository that keeps the target consistent at every moment, even if the copy is killed.
 
-The order of docs/adr/0002: a blob's data, then its layer link; signatures and referrer links; a manifest's data, then
-its revision link, children before the index that lists them; tags last, `current` before the history. What the source
-cannot give whole is reported and left out, with everything that refers to it.
+The order is that of docs/adr/0002: a blob's data, then its layer link; signatures and referrer links; a manifest's
+data, then its revision link, children before the index that lists them; tags last, `current` before the history.
+Content that the source does not have intact is reported and left out, with everything that refers to it.
 """
 
 import json
@@ -30,7 +30,7 @@ from core.transfer.target import ATTEMPTS, Target
 from core.transfer.tasks import for_each, stream
 
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Old registries had no limit."""
+"""Largest manifest to copy. Old registries had no limit."""
 
 _TROUBLES: Final = {
     Outcome.MISSING: (Trouble.MISSING, "its data is not in the source"),
@@ -40,34 +40,34 @@ _TROUBLES: Final = {
 
 @dataclass(slots=True, kw_only=True)
 class _State:
-    """How far the copy of one repository is."""
+    """Progress of the copy of one repository."""
 
     name: RepositoryName
     found: Differences
     lost: set[Digest] = field(default_factory=set)
-    """What the target cannot have: damaged, missing or incomplete."""
+    """Content that cannot be copied: damaged, missing or incomplete."""
     whole: set[Digest] = field(default_factory=set)
-    """Manifests that the target has."""
+    """Manifests that are complete at the target."""
     linked: set[Digest] = field(default_factory=set)
     """Blobs that the source links."""
     waiting: list[Digest] = field(default_factory=list)
-    """Indexes whose children have to be there first."""
+    """Indexes whose children must be copied first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """What became of a repository."""
+    """Outcome for one repository."""
 
     has_manifest: bool
     """Whether the target holds a manifest of the source."""
     is_new: bool
-    """Whether it held none before, and was to."""
+    """Whether the target held no manifest before, and the source has some."""
     is_changed: bool
-    """Whether a manifest or a tag came."""
+    """Whether a manifest or a tag was copied."""
 
 
 class RepositoryTransfer:
-    """Copies repositories; one per pass."""
+    """Copies repositories. One instance per pass."""
 
     def __init__(self, work: Work, comparison: Comparison, blobs: BlobTransfer, target: Target) -> None:
         self._work = work
@@ -79,15 +79,15 @@ class RepositoryTransfer:
     async def copy(
         self, name: RepositoryName, found: Differences, *, announce: Callable[[], Awaitable[None]]
     ) -> Copied:
-        """Bring what the target lacks.
+        """Copy everything that the target lacks.
 
         Args:
             name: the repository.
-            found: what differs.
-            announce: called when all blobs are there, before the first manifest is written where the target has none.
+            found: its differences.
+            announce: called if the target holds no manifest yet, after all blobs are copied and before any manifest.
 
         Raises:
-            StorageUnavailableError: a storage failed; what was copied so far is sound, and another copy goes on there.
+            StorageUnavailableError: a storage failed. The target is consistent, and another copy continues from there.
         """
         state = _State(name=name, found=found, whole=set(found.present_revisions))
         await for_each(lambda key: self._layer(state, key), self._comparison.layers(name))
@@ -124,7 +124,7 @@ class RepositoryTransfer:
         await self._linked_blob(state, f"{layout.revisions(state.name)}/{key}", key, is_present=False)
 
     async def _linked_blob(self, state: _State, link: str, key: str, *, is_present: bool) -> Outcome | None:
-        """Bring the blob that a link of the source points at, then the link; None if there is no such link now."""
+        """Copy the blob of a source link, then the link. Return None if there is no valid link."""
         content = await self._comparison.read(self._source, link)
         if content is None:
             # Deleted since it was listed.
@@ -135,7 +135,7 @@ class RepositoryTransfer:
             self._work.tally.complain(Trouble.NO_LINK, state.name, key, "the link holds no digest")
             return None
         outcome = await self._bring_linked(Need(link, digest), content, is_present=is_present)
-        # Deleted and collected at the source meanwhile, perhaps: then nothing is wrong.
+        # A blob whose link was deleted since may have been collected at the source. That is not a problem.
         if not outcome.is_whole and await self._comparison.read(self._source, link) is not None:
             state.lost.update({digest, named or digest})
             trouble, text = _TROUBLES[outcome]
@@ -160,8 +160,7 @@ class RepositoryTransfer:
             state.waiting = []
             listed = set(pending)
             await for_each(lambda digest: self._manifest(state, digest, listed), stream(pending))  # noqa: B023 - awaited here
-            # Each round brings what stands lowest among the rest: an index names its children by their hashes, so
-            # they cannot name each other in a circle.
+            # Each round copies the lowest remaining manifests. An index refers to its children by digest: no cycles.
             pending = state.waiting
 
     async def _manifest(self, state: _State, digest: Digest, pending: set[Digest]) -> None:
@@ -185,7 +184,7 @@ class RepositoryTransfer:
             self._work.tally.add(manifests_copied=1)
 
     async def _store_manifest(self, state: _State, digest: Digest, content: bytes, needs: Sequence[Need]) -> bool:
-        """Write a manifest and its link; return whether the source still had that link."""
+        """Write a manifest and its link. Return whether the source still had that link."""
         link = layout.revision_link(state.name, digest)
         for _ in range(ATTEMPTS):
             ticket = await self._target.ticket()
@@ -194,7 +193,7 @@ class RepositoryTransfer:
                 return False
             if await self._target.keeps(ticket, [Need(link, digest), *needs]):
                 return True
-            # A collection took what was there before. No tag points here yet, so it can be undone and done again.
+            # Garbage collection removed some of the content. No tag points here yet: undo the link and try again.
             await self._target.delete([link])
             for need in needs:
                 await self._bring_again(need.link)
@@ -206,7 +205,7 @@ class RepositoryTransfer:
             await self._bring_linked(Need(link, digest), content, is_present=True)
 
     async def _late_children(self, state: _State, children: Iterable[Digest]) -> None:
-        """Bring children that were pushed, before their index, while the manifests were being listed."""
+        """Copy children that were pushed, before their index, while the manifests were being listed."""
         for child in children:
             if child in state.whole | state.lost:
                 continue
@@ -248,14 +247,14 @@ class RepositoryTransfer:
             ticket = await self._target.ticket()
             await self._target.write(layout.tag_current_link(state.name, tag), change.current)
             if not await self._target.keeps(ticket, [Need(layout.revision_link(state.name, digest), digest)]):
-                # It had no tag and was collected just now.
+                # The manifest had no tag and has just been collected.
                 await self._manifest(state, digest, set())
         for key in change.history:
             await self._write_link(f"{layout.tags(state.name)}/{key}")
         self._work.tally.add(tags_copied=1)
 
     async def _report_tag(self, state: _State, tag: Tag, content: bytes) -> None:
-        # One that was moved or deleted meanwhile is for the next pass.
+        # A tag that was moved or deleted since is left to the next pass.
         if await self._comparison.read(self._source, layout.tag_current_link(state.name, tag)) == content:
             text = f"it points at {content.decode('ascii').strip()}, which could not be copied"
             self._work.tally.complain(Trouble.INCOMPLETE, state.name, tag, text)
@@ -267,7 +266,7 @@ class RepositoryTransfer:
             return
 
     async def _write_link(self, key: str) -> bool:
-        """Copy a link as it is; return whether the source still had it."""
+        """Copy a link unchanged. Return whether the source still had it."""
         content = await self._comparison.read(self._source, key)
         if content is None:
             return False
@@ -280,9 +279,9 @@ def _collected(digest: Digest) -> StorageUnavailableError:
 
 
 def _references(content: bytes) -> tuple[Sequence[Digest], Sequence[Digest]]:
-    """Return the blobs and the manifests that a manifest names; nothing for one that is not understood.
+    """Return the blobs and the manifests a manifest refers to; nothing if the manifest cannot be parsed.
 
-    An entry of an index that may be either is among both.
+    An entry of an index that may be either is in both lists.
     """
     try:
         manifest: Manifest = read_manifest(content)

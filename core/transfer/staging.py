@@ -1,4 +1,4 @@
-"""What copies keep at the target while they run, and what those left there that nobody started again."""
+"""Staged data that copies keep at the target while they run, and removal of data that was left there."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -8,29 +8,30 @@ from core.errors import ObjectNotFoundError, UnsupportedError
 from core.transfer.blobs import Work
 
 ABANDONED_AFTER: Final = timedelta(days=7)
-"""After so long without a write, what a copy staged is removed by the next one."""
+"""The next copy removes staged data whose last write is older than this."""
 
 
 async def begin_staging(work: Work) -> None:
-    """Make sure that both storages are not one, and remove what copies of long ago staged at the target.
+    """Check that the storages differ, and remove old staged data from the target.
 
     Raises:
-        UnsupportedError: what is written to the target is seen in the source.
+        UnsupportedError: source and target are the same storage.
     """
     marker = layout.transfer_marker(work.transfer_id)
     await work.target.write(marker, b"", durable=False)
     if await _is_there(work, marker):
-        # One may also be left from a copy into what is the source now; only in one storage it goes with ours.
+        # The marker at the source may be left from an earlier copy into that storage. Only if the two storages are the
+        # same does the marker at the source disappear with the one at the target.
         await work.target.delete([marker])
         if not await _is_there(work, marker):
             raise UnsupportedError("source and target are one and the same storage")
         await work.target.write(marker, b"", durable=False)
-    # The store's own time, by which it dates objects.
+    # Compare with the store's own clock, which also dates the staged objects.
     await _remove_abandoned(work, (await work.target.stat(marker)).modified_at - ABANDONED_AFTER)
 
 
 async def end_staging(work: Work) -> None:
-    """Remove what the copy staged; it has come to its end."""
+    """Remove the staged data of a finished copy."""
     await work.target.delete_tree(layout.transfer(work.transfer_id))
 
 

@@ -1,4 +1,4 @@
-"""What a copy tells of itself: how far it is, and what it could not copy."""
+"""Progress and problems of a copy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,71 +8,71 @@ from core.names import RepositoryName
 
 
 class Trouble(StrEnum):
-    """Why something of the source is not at the target."""
+    """Reason why content of the source is not at the target."""
 
     DAMAGED = "damaged"
     """The data does not hash to its digest."""
     MISSING = "missing"
-    """A link is there, and what it points at is not."""
+    """A link exists, but the content it points to does not."""
     NO_LINK = "no-link"
     """A link holds no digest."""
     INCOMPLETE = "incomplete"
-    """It is whole itself, and refers to what could not be copied."""
+    """The content itself is intact but refers to content that could not be copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that the source cannot give, which the target therefore does not have."""
+    """Content that the source does not have intact, and that the target therefore lacks."""
 
     trouble: Trouble
     repository: RepositoryName
     subject: str
-    """A digest, a tag, or a key where neither can be read."""
+    """A digest, a tag, or a key if neither can be read."""
     text: str
 
     def line(self) -> str:
-        """Return it as a line of text."""
+        """Return the problem as a line of text."""
         return f"{self.repository}: {self.subject}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferProgress:
-    """How far one pass of a copy is; in a dry run, what a pass would do."""
+    """Counts of one pass of a copy; in a dry run, of the changes a pass would make."""
 
     repositories: int = 0
-    """That were compared so far."""
+    """Repositories whose comparison has begun."""
     repository: str = ""
-    """The one that was begun last."""
+    """The repository that was begun last."""
     bytes_expected: int | None = None
-    """About how many bytes have to be sent, or None where that is not known."""
+    """Approximate bytes to send, or None if unknown."""
     bytes_sent: int = 0
     blobs_sent: int = 0
-    """Layers, configs and other blobs; manifests are counted as such."""
+    """Layers, configs and other blobs, but not manifests."""
     blobs_present: int = 0
-    """That a repository did not link yet and whose data the target had."""
+    """Blobs that a repository newly links and whose data the target already had."""
     layers_linked: int = 0
     manifests_copied: int = 0
     tags_copied: int = 0
-    """New ones, moved ones, and ones of which only the history differed."""
+    """New tags, moved tags, and tags of which only the history differed."""
     deleted: int = 0
-    """Links and tags that were removed at the target."""
+    """Links and tags removed at the target."""
     extra: int = 0
-    """Links, tags and repositories of the target that the source does not have and that were left there."""
+    """Links, tags and repositories that only the target has and that were kept."""
     ignored: int = 0
-    """Objects of the source that are none of a registry."""
+    """Objects of the source that do not belong to a registry."""
     problems: int = 0
 
     @property
     def changes(self) -> int:
-        """How many things were not at the target as they are at the source; 0 when nothing was to do."""
+        """Number of changes at the target; 0 if there was nothing to do."""
         return self.layers_linked + self.manifests_copied + self.tags_copied + self.deleted + self.blobs_sent
 
 
 class Tally:
-    """Counts, and tells the two listeners; one per pass.
+    """Counts the work of a pass, and notifies two callbacks. One per pass.
 
     Args:
-        observe: called with each new state, thousands of times a second at most.
+        observe: called with each new state, up to thousands of times a second.
         report: called with each problem when it is found.
     """
 
@@ -82,11 +82,11 @@ class Tally:
         self.progress = TransferProgress()
 
     def expect(self, size: int) -> None:
-        """Set about how many bytes there are to send."""
+        """Set the approximate number of bytes to send."""
         self._set(replace(self.progress, bytes_expected=size))
 
     def begin(self, name: RepositoryName) -> None:
-        """Note that a repository is being compared."""
+        """Record that the comparison of a repository begins."""
         self._set(replace(self.progress, repository=name, repositories=self.progress.repositories + 1))
 
     def add(self, **counts: int) -> None:

@@ -1,4 +1,4 @@
-"""Writes to the target of a copy, in the way that garbage collection there asks of whoever writes references."""
+"""Writes to the target of a copy, confirmed with the guard against garbage collection."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,21 +8,21 @@ from core.transfer.blobs import Work
 
 _DELETED_AT_ONCE: Final = 1000
 ATTEMPTS: Final = 3
-"""How often something is brought anew that a collection took meanwhile; once is what happens."""
+"""Attempts to copy content that garbage collection removes during the copy. One retry is usually enough."""
 
 
 class Target:
-    """Links and small objects of the target; in a dry run nothing is written, and all succeeds."""
+    """Links and small objects of the target. In a dry run nothing is written, and every call succeeds."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
 
     async def ticket(self) -> float:
-        """Begin to rely on what the target has (`CollectionGuard.ticket`)."""
+        """Return a ticket for `keeps` (see `CollectionGuard.ticket`)."""
         return 0.0 if self._work.is_dry else await self._work.guard.ticket()
 
     async def keeps(self, ticket: float, needs: Sequence[Need]) -> bool:
-        """Tell whether collection leaves these, which were seen or written since `ticket`; else they are gone."""
+        """Return whether garbage collection keeps these references, which were checked or written since `ticket`."""
         return self._work.is_dry or not await self._work.guard.confirm(ticket, needs)
 
     async def write(self, key: str, content: bytes) -> None:
@@ -32,7 +32,7 @@ class Target:
             await self._work.target.write(key, content)
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Remove objects in this order, 1,000 with one request where the store can."""
+        """Remove objects in this order, up to 1,000 per request if the store can."""
         for start in range(0, len(keys), _DELETED_AT_ONCE):
             batch = keys[start : start + _DELETED_AT_ONCE]
             if not self._work.is_dry:

@@ -1,4 +1,4 @@
-"""Many small pieces of work side by side, from a stream that is never held whole."""
+"""Concurrent work on the items of a stream that is never held in memory as a whole."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
@@ -12,9 +12,9 @@ T = TypeVar("T")
 async def for_each(
     function: Callable[[T], Awaitable[object]], items: AsyncIterable[T], *, at_once: int = REQUESTS_AT_ONCE
 ) -> None:
-    """Apply `function` to all items, at most `at_once` at a time; only so many items are taken as can be worked on.
+    """Apply `function` to all items, at most `at_once` at a time. Takes an item only when it can be processed.
 
-    Raises the first error as it is (not in a group), after the other calls have been cancelled.
+    Raises the first error itself (not a group), after cancelling the other calls.
     """
     slots = asyncio.Semaphore(at_once)
 
@@ -34,6 +34,6 @@ async def for_each(
 
 
 async def stream(items: Iterable[T]) -> AsyncIterator[T]:
-    """Yield the items, for `for_each`."""
+    """Yield the items as an async iterator, for `for_each`."""
     for item in items:
         yield item
