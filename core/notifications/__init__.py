@@ -1,11 +1,11 @@
 """Notifications: events are recorded durably, then delivered to each endpoint at least once, in order per repository.
 
-    recorder   takes events in (`EventSink`), drops what nobody wants, and records many together
-    outbox     what is still to be delivered, and dead letters: objects in a `BlobStorage`
-    courier    delivers to one endpoint: order, retries, backoff, what becomes a dead letter
-    notifier   one of several processes delivers: the lease, the couriers, upkeep, the numbers
-    envelope   what is sent, to the byte
+    recorder   accepts events (`EventSink`), drops those that no endpoint wants, and records them in groups
+    outbox     undelivered events and dead letters: objects in a `BlobStorage`
+    courier    delivery to one endpoint: order, retries, backoff, dead letters
+    notifier   delivery by one of several processes: the lease, the couriers, upkeep, statistics
+    envelope   the exact bytes that are sent
 
-The outbox is objects in some `BlobStorage` (the registry's own, or a folder of this machine): so there is one way to
-record, and every storage that keeps its promises is a place for it.
+The outbox lies in a `BlobStorage`: the registry's own, or a folder on the same machine. There is thus one way to record
+events, and every storage that fulfils the port's contract can hold them.
 """

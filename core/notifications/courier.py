@@ -1,4 +1,4 @@
-"""Delivering to one endpoint: in order per repository, side by side for several, as long and as often as it takes."""
+"""Delivery to one endpoint: in order per repository, concurrently for several repositories, with retries."""
 
 import asyncio
 import logging
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _WINDOW_EVENTS: Final = 256
-"""How many events are held in memory."""
+"""Events held in memory."""
 _REPOSITORIES_AT_ONCE: Final = 8
 _SETTLED_AT_ONCE: Final = 50
-"""How many batches may be delivered and still in the outbox: what a kill has delivered twice."""
+"""Batches that may be delivered but still in the outbox. After a kill, these are delivered twice."""
 _RETRY_SECONDS: Final = 0.1
-"""The pause after a failure of an endpoint that does not count as down; distribution makes none."""
+"""Pause after a failure of an endpoint that does not count as down. Distribution makes no pause."""
 _TRIES_OF_A_ROUND: Final = 20
-"""How often an event is tried before one looks at what else there is, and whether that gets through."""
+"""Attempts to deliver an event before the queue is read again and the other events are tried."""
 _TRIES_OF_A_REFUSED: Final = 5
 _REFUSALS: Final = frozenset({400, 406, 410, 411, 413, 414, 415, 422, 431})
-"""Answers that speak of the event: sent again, it would be answered the same."""
+"""Statuses that refer to the event itself: sending it again would have the same result."""
 
 
 @dataclass(slots=True)
 class _History:
-    """The tries of an event that has not got through yet."""
+    """Failed attempts to deliver an event."""
 
     others_before: int
-    """How many deliveries there had been when it failed first."""
+    """Number of deliveries before this event failed first."""
     attempts: int = 0
     refusals: int = 0
     answered: int = 0
@@ -45,11 +45,11 @@ class _History:
 
 
 class Courier:
-    """Delivers what the outbox holds for one endpoint; one per endpoint in the process that delivers.
+    """Delivers the events that the outbox holds for one endpoint. One per endpoint, in the process that delivers.
 
-    What is held up by an endpoint that does not answer waits, in order, until it does. An event becomes a dead letter
-    when the endpoint has refused that very event five times, or has failed twenty times on it, answering, while it took
-    others. Repeats have the same id.
+    While an endpoint does not respond, its events wait in order. An event becomes a dead letter if the endpoint has
+    refused that event five times, or has answered twenty attempts with an error while accepting other events. Repeats
+    have the same id.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class Courier:
         self._histories: dict[str, _History] = {}
 
     def wake(self) -> None:
-        """Have it look at once whether there is something to deliver."""
+        """Make `run` check for events at once."""
         self._wake.set()
 
     async def run(self, poll_seconds: float) -> None:
-        """Deliver for ever; look that often, besides being woken.
+        """Deliver forever. Check for events every `poll_seconds`, and after each call of `wake`.
 
         Raises:
             StorageError: the outbox failed; nothing is lost.
@@ -96,7 +96,7 @@ class Courier:
                     sleeping.cancel()
 
     async def deliver_some(self, *, tries: int = _TRIES_OF_A_ROUND) -> bool:
-        """Try each of the oldest events so often, where need be; return whether any left the queue.
+        """Try to deliver the oldest events, each up to `tries` times. Return whether any left the queue.
 
         Raises:
             StorageError: the outbox failed; nothing is lost.
@@ -115,7 +115,7 @@ class Courier:
         return any(moved)
 
     async def _window(self) -> list[QueuedEvent]:
-        """Return the oldest events that are not done, whole batches, in order."""
+        """Return the oldest undelivered events in order, in whole batches."""
         wanted: list[BatchName] = []
         count = 0
         for batch in await self._outbox.queued(self._endpoint.name, limit=_WINDOW_EVENTS):
@@ -126,7 +126,7 @@ class Courier:
         fresh = [batch for batch in wanted if batch not in self._held]
         contents = await map_bounded(lambda batch: self._outbox.read(self._endpoint.name, batch), fresh)
         self._held |= dict(zip(fresh, contents, strict=True))
-        # What somebody else took out of the outbox meanwhile is not sent.
+        # Batches that were removed from the outbox by another process are not sent.
         self._held = {batch: self._held[batch] for batch in wanted}
         self._finished += [batch for batch, events in self._held.items() if not events]
         window = [event for events in self._held.values() for event in events]
@@ -134,7 +134,7 @@ class Courier:
         return window
 
     async def _deliver_lane(self, events: Sequence[QueuedEvent], tries: int) -> bool:
-        """Deliver events of one repository, in order; return whether the first one is done with."""
+        """Deliver events of one repository, in order. Return whether the first one has left the queue."""
         for position, event in enumerate(events):
             if not await self._deliver(event, tries):
                 return position > 0
@@ -154,13 +154,13 @@ class Courier:
         return False
 
     async def _attempt(self, event: QueuedEvent) -> bool:
-        """Send an event once; return whether it was taken."""
+        """Send an event once. Return whether the endpoint accepted it."""
         body = render_envelope(event.document)
         if not self._is_down:
             if event.id in self._histories:
                 await self._sleep(min(_RETRY_SECONDS, self._endpoint.backoff_seconds))
             return self._judge(event, await self._post(body))
-        # Nothing is gained by several repositories trying at once.
+        # While the endpoint is down, trying several repositories at once has no benefit.
         async with self._turn:
             if self._is_down:
                 await self._settle()
@@ -172,7 +172,7 @@ class Courier:
         return self._failures_in_a_row >= self._endpoint.threshold
 
     async def _post(self, body: bytes) -> int | str:
-        """Return the status, or why there is none."""
+        """Return the status, or the reason why there is none."""
         try:
             status = await self._endpoint.receiver.post(body)
         except ReceiverUnavailableError as error:
@@ -181,7 +181,7 @@ class Courier:
         return status
 
     def _judge(self, event: QueuedEvent, answer: int | str) -> bool:
-        if isinstance(answer, int) and 200 <= answer < 400:  # noqa: PLR2004 - as distribution judges
+        if isinstance(answer, int) and 200 <= answer < 400:  # noqa: PLR2004 - as in distribution
             if self._counts.is_down:
                 _logger.info("endpoint answers again", extra={"endpoint": self._endpoint.name})
             self._failures_in_a_row = 0
@@ -204,7 +204,7 @@ class Courier:
             _logger.warning("endpoint is down: %s", reason, extra={"endpoint": self._endpoint.name})
 
     def _hopeless(self, event: QueuedEvent) -> str | None:
-        """Return why an event that failed should not be tried again, or None."""
+        """Return the reason to give up an event that failed, or None to try again."""
         history = self._histories[event.id]
         if history.refusals >= _TRIES_OF_A_REFUSED:
             return f"refused {history.refusals} times: {history.reason}"

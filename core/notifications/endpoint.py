@@ -1,4 +1,4 @@
-"""An endpoint: who is told, what of, and with how much patience."""
+"""Endpoint: a receiver of events, with its filters and retry settings."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from core.ports.event_receiver import EventReceiver
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One receiver of events, as an operator has described it."""
+    """One receiver of events, as an operator has configured it."""
 
     name: str
-    """Unique; it names the queue, so another endpoint of that name later gets what is left of this one's events."""
+    """Unique. Also names the queue: a later endpoint of this name receives the events left in the queue."""
     receiver: EventReceiver
     ignored_media_types: frozenset[str] = frozenset()
     ignored_actions: frozenset[str] = frozenset()
     threshold: int = 10
-    """How many failures in a row make it count as down."""
+    """Consecutive failures after which the endpoint counts as down."""
     backoff_seconds: float = 1.0
-    """How long one waits after a failure, before the next try of one event, while it is down."""
+    """Pause after a failure before the next attempt, while the endpoint is down."""
 
     def wants(self, action: EventAction, media_type: str) -> bool:
-        """Whether it is told of this; what has no media type, as a deleted tag, is decided on by the action alone."""
+        """Whether the endpoint wants an event. Without a media type (deleted tags), only the action counts."""
         return action not in self.ignored_actions and (not media_type or media_type not in self.ignored_media_types)

@@ -1,4 +1,4 @@
-"""The JSON that receivers get, as distribution writes it: order of members, what is left out, indentation, escapes."""
+"""JSON that receivers get, as distribution writes it: order of members, omitted members, indentation, escapes."""
 
 import json
 from collections.abc import Mapping
@@ -10,22 +10,22 @@ from core.events import Occurrence, Origin
 from core.manifest import sendable
 
 EventDocument = Mapping[str, Any]
-"""One event, its members in the order in which they are written."""
+"""One event, with its members in the order of output."""
 
 _INDENT: Final = 3
 _ESCAPES: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029\ufffd"}
-"""What Go's encoder escapes beyond JSON's own rules; none of these is ever part of JSON outside of a text."""
+"""Characters that Go's encoder escapes beyond JSON's own rules. In JSON they occur only inside strings."""
 _DESCRIPTOR_MEMBERS: Final = ("mediaType", "size", "digest", "urls", "annotations", "platform")
 _PLATFORM_MEMBERS: Final = ("architecture", "os", "os.version", "os.features", "variant")
 
 
 class EnvelopeType(StrEnum):
-    """The media type of the envelope, which also names its dialect."""
+    """Media type of the envelope, which also identifies its dialect."""
 
     V1 = "application/vnd.docker.distribution.events.v1+json"
-    """Distribution 2.x: members that say nothing are left out."""
+    """Distribution 2.x: empty members are omitted."""
     V2 = "application/vnd.docker.distribution.events.v2+json"
-    """Distribution 3: media type, digest and size are always there, in this order."""
+    """Distribution 3: media type, digest and size are always present, in this order."""
 
 
 def event_document(
@@ -40,12 +40,12 @@ def event_document(
     """Return an event as it is recorded and sent.
 
     Args:
-        occurrence: what happened.
-        origin: by which request.
-        event_id: unique; the same when the event is delivered once more.
+        occurrence: the push, pull, mount or delete.
+        origin: the request that caused it.
+        event_id: unique; the same when the event is delivered again.
         happened_at: UTC-aware.
         source: `addr` and `instanceID` of this process.
-        envelope: for whom.
+        envelope: the dialect.
     """
     request = {
         "id": origin.request_id,
@@ -65,7 +65,7 @@ def event_document(
 
 
 def render_envelope(event: EventDocument) -> bytes:
-    """Return the body of a request: an envelope with this one event, as distribution sends one at a time."""
+    """Return the body of a request: an envelope with this single event, as distribution sends it."""
     text = json.dumps({"events": [event]}, indent=_INDENT, ensure_ascii=False)
     return sendable(text).translate(_ESCAPES).encode()
 
@@ -74,8 +74,8 @@ def references_of(manifest: bytes) -> tuple[Mapping[str, object], ...]:
     """Return the descriptors of a manifest's config and layers, or of an index's manifests, as events list them.
 
     Args:
-        manifest: content that was served or accepted, so it is a JSON object. A store also holds types that no client
-            may push; members that are no descriptors are left out.
+        manifest: content that was served or accepted, and is therefore a JSON object. A store may hold media types that
+            no client can push, so members that are not descriptors are omitted.
     """
     document = json.loads(manifest)
     config = document.get("config")
@@ -126,11 +126,11 @@ def _without_empty(members: Mapping[str, object], *, keep: tuple[str, ...] = ())
 
 
 def _timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC, the fraction without noughts at its end, as Go writes it."""
+    """Return a time as Go formats it: RFC 3339 in UTC, without trailing zeros in the fraction."""
     text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     return text.rstrip("0").rstrip(".") + "Z"
 
 
 def _readable(text: str) -> str:
-    """Replace bytes of a header that are not UTF-8, and half of a surrogate pair in a token's name."""
+    """Replace header bytes that are not UTF-8, and lone surrogates in a token's name."""
     return sendable(text)

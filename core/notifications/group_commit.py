@@ -1,4 +1,4 @@
-"""Writing many small things together: what comes while a write is under way shares the next one."""
+"""Group commit: items that arrive during a write share the next write."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,14 +7,14 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 GROUP_ITEMS_MAX: Final = 500
-"""How many items share one write, where no one caller brings more."""
+"""Maximum number of items in one write, unless a single caller adds more."""
 
 
 class GroupCommit(Generic[T]):
-    """Writes items in the order in which they come, one write at a time; one per place they are written to.
+    """Writes items in the order of their arrival, one write at a time. One per destination.
 
     Args:
-        write: makes a group of items durable, all or none of them.
+        write: makes a group of items durable, either all or none of them.
     """
 
     def __init__(self, write: Callable[[Sequence[T]], Awaitable[None]]) -> None:
@@ -23,10 +23,10 @@ class GroupCommit(Generic[T]):
         self._writer: asyncio.Task[None] | None = None
 
     async def add(self, items: Sequence[T]) -> None:
-        """Return when these items are durable. A caller that is cancelled leaves them to be written all the same.
+        """Add items, and return when they are durable. If the caller is cancelled, the items are still written.
 
         Raises:
-            Exception: what the write of their group raised; others may have been in it.
+            Exception: the error from writing the group, which may include items of other callers.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((items, done))
@@ -39,7 +39,7 @@ class GroupCommit(Generic[T]):
             group = self._take_group()
             try:
                 await self._write([item for items, _ in group for item in items])
-            except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+            except Exception as error:  # noqa: BLE001 - every waiting caller gets the error
                 for _, done in group:
                     if not done.done():
                         done.set_exception(error)
@@ -47,7 +47,7 @@ class GroupCommit(Generic[T]):
                 for _, done in group:
                     if not done.done():
                         done.set_result(None)
-        # No await lies between this and the test above, so nobody's items are left waiting.
+        # No await separates this line from the loop condition, so no items are left waiting.
         self._writer = None
 
     def _take_group(self) -> list[tuple[Sequence[T], "asyncio.Future[None]"]]:

@@ -1,4 +1,7 @@
-"""What the objects of the outbox are called: their names tell order, number, size and age, so counting reads none."""
+"""Names of the objects in the outbox.
+
+A name contains the order, number, size and age of the events, so counting them reads no objects.
+"""
 
 import re
 from dataclasses import dataclass
@@ -12,20 +15,20 @@ _NAME: Final = re.compile(r"([0-9]{17})-([0-9a-z]{1,32})-([0-9]{5})-([0-9]{1,12}
 
 @dataclass(frozen=True, slots=True, order=True)
 class BatchName:
-    """The name of a batch of events that were recorded together; names sort as the batches were recorded.
+    """Name of a batch of events that were recorded together. Names sort in the order of recording.
 
-    Of two processes on one machine the one that began to record later has the greater name, of two machines as far as
-    their clocks agree. No safety rests on that, only the order in which a receiver hears of things.
+    Of two processes on one machine, the one that began to record later has the greater name. Between machines this
+    holds as far as their clocks agree. Only the order in which a receiver gets events depends on that, not safety.
     """
 
     recorded_at: int
-    """Microseconds since 1970, greater than those of all earlier batches of the process."""
+    """Microseconds since 1970, greater than in all earlier batches of the process."""
     process: str
-    """Which process recorded it."""
+    """The process that recorded the batch."""
     number: int
-    """How many events a batch has; of a dead letter, which one of its batch it was."""
+    """Number of events in the batch; for a dead letter, its position in the batch."""
     size: int
-    """Bytes of the events."""
+    """Size of the events in bytes."""
 
     @override
     def __str__(self) -> str:
@@ -33,16 +36,16 @@ class BatchName:
 
     @property
     def moment(self) -> datetime:
-        """When it was recorded, by the clock of who did."""
+        """Time of recording, by the clock of the recording process."""
         return datetime.fromtimestamp(self.recorded_at / 1e6, UTC)
 
 
 def parse_name(text: str) -> BatchName | None:
-    """Return the name of a batch, or None for anything else that lies there."""
+    """Return the name of a batch, or None for any other text."""
     found = _NAME.fullmatch(text)
     return BatchName(int(found[1]), found[2], int(found[3]), int(found[4])) if found else None
 
 
 def microseconds(moment: datetime) -> int:
-    """Return a moment as names have it."""
+    """Return a moment in microseconds since 1970, as in names."""
     return int(moment.timestamp() * 1e6)

@@ -1,4 +1,4 @@
-"""Who delivers: one of all processes on one outbox, by a lease, for all endpoints side by side."""
+"""Delivery to all endpoints, by one of the processes that share an outbox. A lease selects the process."""
 
 import asyncio
 import logging
@@ -19,32 +19,32 @@ from core.notifications.upkeep import Upkeep
 _logger = logging.getLogger(__name__)
 
 _UPKEEP_SECONDS: Final = 30.0
-"""How often the outbox is counted and kept within bounds."""
+"""Interval at which the outbox is counted and kept within bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationStats:
-    """The numbers of one process."""
+    """Statistics of one process."""
 
     is_delivering: bool
-    """Whether it is the process that delivers."""
+    """Whether this process delivers."""
     lost: int
-    """Events that found no room in memory before they were recorded."""
+    """Events that were dropped before they were recorded, because the buffer was full."""
     endpoints: Sequence[EndpointStats]
 
 
 class Notifier:
-    """Delivers events as long as it holds the lease; one per process, `run` by one task.
+    """Delivers events while it holds the lease. One per process; one task calls `run`.
 
     Args:
-        outbox: what there is to deliver.
-        recorder: that of this process; told who the endpoints are.
+        outbox: the events to deliver.
+        recorder: the recorder of this process, which receives the endpoints.
         lease: held by the process that delivers.
         upkeep: keeps the outbox within bounds.
-        poll_seconds: how often one looks for what other processes have recorded.
-        contend_seconds: how often one looks whether the lease is to be had.
+        poll_seconds: interval of checks for events that other processes recorded.
+        contend_seconds: interval of attempts to acquire the lease.
         clock: monotonic seconds.
-        sleep: suspends for so many seconds.
+        sleep: suspends the task for the given number of seconds.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class Notifier:
         recorder.tell(self._wake)
 
     def use(self, endpoints: Sequence[Endpoint], options: RecorderOptions) -> None:
-        """Have these endpoints from now on; those of a name that was there before go on where the others stopped."""
+        """Use these endpoints from now on. An endpoint with the name of an earlier one continues its queue."""
         self._endpoints = endpoints
-        # Numbers that only grow go on where they were, also for an endpoint that was away for a while.
+        # Counters must never decrease, so an endpoint that was removed for a while continues its old ones.
         self._counts = {each.name: self._known.setdefault(each.name, EndpointCounts()) for each in endpoints}
         self._recorder.configure(options)
         self._recorder.use(endpoints, self._counts)
         self._changed.set()
 
     def stats(self) -> NotificationStats:
-        """Return the numbers as they are now; costs no request."""
+        """Return the current statistics. Makes no request."""
         return NotificationStats(
             is_delivering=self._lease.is_held,
             lost=self._recorder.lost,
@@ -92,10 +92,10 @@ class Notifier:
         )
 
     async def run(self) -> None:
-        """Deliver for ever, whenever the lease is to be had; without endpoints do nothing and cost nothing.
+        """Acquire the lease and deliver, forever. Without endpoints, wait and make no requests.
 
         Raises:
-            StorageError: the outbox failed; call again after a while.
+            StorageError: the outbox failed; call again after a pause.
         """
         while True:
             self._changed.clear()
@@ -108,14 +108,14 @@ class Notifier:
                 await self._sleep(self._contend_seconds)
 
     async def finish(self, grace_seconds: float) -> None:
-        """Deliver what can be delivered within the grace; what cannot stays in the outbox.
+        """Deliver as many events as possible within the grace period; the rest stays in the outbox.
 
-        Called after the last request, when `run` has ended.
+        Call this after the last request, when `run` has ended.
 
         Raises:
             StorageError: the outbox failed.
         """
-        # Looked at first: taking a lease lasts seconds where the store does not create exclusively.
+        # Check for events first: acquiring a lease takes seconds if the store does not support exclusive creation.
         if not await self._has_queued() or not await self._lease.try_acquire():
             return
         try:
@@ -132,7 +132,7 @@ class Notifier:
         return False
 
     async def _deliver(self) -> None:
-        """Deliver until the lease is lost or there are other endpoints."""
+        """Deliver until the lease is lost or the endpoints change."""
         async with AsyncExitStack() as stack:
             self._couriers = await self._open(stack)
             tasks = [asyncio.create_task(courier.run(self._poll_seconds)) for courier in self._couriers]
@@ -163,7 +163,7 @@ class Notifier:
             for name, counts in self._counts.items():
                 await self._upkeep.look(name, counts)
             for name in await self._outbox.endpoints() - self._counts.keys():
-                # Nobody will ever take them unless the endpoint comes back: they grow old, then they go.
+                # These events are only delivered if the endpoint returns. Otherwise they expire.
                 await self._upkeep.look(name, EndpointCounts())
             await self._sleep(_UPKEEP_SECONDS)
 

@@ -1,7 +1,8 @@
-"""The outbox: events that are still to be delivered, and dead letters, as objects in a storage.
+"""Outbox: undelivered events and dead letters, as objects in a storage.
 
-A batch is one object of each endpoint that wants any of its events, one event a line. It is written once and deleted
-when all of its events are delivered or dead; so what a kill leaves is delivered once more, never lost.
+A batch is one object for each endpoint that wants any of its events, with one event per line. The object is written
+once, and deleted when all of its events are delivered or dead. After a kill, events may be delivered again, but none is
+lost.
 """
 
 import asyncio
@@ -24,51 +25,51 @@ from core.ports.blob_storage import BlobStorage
 _logger = logging.getLogger(__name__)
 
 _BATCH_BYTES_MAX: Final = 64 * 1024 * 1024
-"""What is read back; an event with the references of the largest manifest takes 4 MiB."""
+"""Largest batch that is read. An event with the references of the largest manifest takes 4 MiB."""
 _NAMES_AT_ONCE: Final = 500
-"""How many names are read before others have a turn."""
+"""Names to list before other tasks get a turn."""
 _REMEMBERED_BYTES_MAX: Final = 4 * 1024 * 1024
-"""How much of what was recorded is kept in memory, so that whoever recorded it need not read it to deliver it."""
+"""Bytes of recorded events kept in memory, so that the recording process need not read them to deliver them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedEvent:
-    """An event on its way to one endpoint."""
+    """An event in the queue of one endpoint."""
 
     batch: BatchName
     index: int
-    """Which one of its batch, from 0."""
+    """Position in the batch, from 0."""
     document: EventDocument
 
     @property
     def id(self) -> str:
-        """What receivers tell repeats by."""
+        """Identifier by which receivers recognize repeats."""
         return str(self.document["id"])
 
     @property
     def repository(self) -> str:
-        """What its order is kept with."""
+        """Repository of the event. Events of one repository are delivered in order."""
         return str(self.document["target"]["repository"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """An event that was given up."""
+    """An event that the courier or upkeep gave up."""
 
     name: BatchName
     document: EventDocument
     reason: str
     attempts: int
-    """How often it was sent by the process that gave it up."""
+    """Attempts by the process that gave up the event."""
 
 
 class Outbox:
-    """The events of all endpoints; one per process, for any number of tasks. Every method may raise `StorageError`.
+    """Events of all endpoints. One per process, safe for any number of tasks. Every method may raise `StorageError`.
 
     Args:
-        storage: where they lie; open as long as this is used.
-        process: names this process among all others, in lower-case letters and digits.
-        now: UTC-aware; the order between processes is as good as their clocks agree.
+        storage: holds the events; must stay open while the outbox is used.
+        process: unique name of this process, in lower-case letters and digits.
+        now: UTC-aware; the order between processes depends on how well their clocks agree.
     """
 
     def __init__(self, storage: BlobStorage, *, process: str, now: Callable[[], datetime]) -> None:
@@ -80,15 +81,15 @@ class Outbox:
         self._remembered_bytes = 0
 
     async def record(self, events: Mapping[str, Sequence[EventDocument]]) -> None:
-        """Have these events delivered: durable when this returns. One request per endpoint, side by side.
+        """Record events for delivery. They are durable on return. One request per endpoint, made concurrently.
 
-        Those of one call, and of calls one after the other, keep their order. If this raises, some endpoints may have
-        theirs.
+        The events of one call, and of successive calls, keep their order. If this method raises, the events of some
+        endpoints may be recorded.
 
         Args:
             events: by endpoint, none of them empty.
         """
-        # Not the time alone, which may stand still or go back.
+        # The time alone is not sufficient: the clock may stand still or go back.
         self._stamp = max(self._stamp + 1, microseconds(self._now()))
         stamp = self._stamp
 
@@ -102,11 +103,11 @@ class Outbox:
         await map_bounded(write, events.items())
 
     async def queued(self, endpoint: str, *, limit: int | None = None) -> list[BatchName]:
-        """List the batches that are still to be delivered, oldest first, at most `limit`. One request per 1,000."""
+        """List the undelivered batches, oldest first, at most `limit`. One request per 1,000."""
         return await self._names(f"{layout.NOTIFICATIONS_QUEUED}/{layout.endpoint_component(endpoint)}", limit)
 
     async def read(self, endpoint: str, batch: BatchName) -> list[QueuedEvent]:
-        """Return the events of a batch; none where it is gone. One request, or none right after it was recorded."""
+        """Return the events of a batch; empty if the batch is gone. One request, or none right after recording."""
         key = _queued(endpoint, batch)
         content = self._remembered.pop(key, None)
         if content is not None:
@@ -126,7 +127,7 @@ class Outbox:
         ]
 
     async def settle(self, endpoint: str, batches: Iterable[BatchName]) -> None:
-        """Take batches out whose events are delivered or dead. Idempotent. One request per 1,000."""
+        """Remove batches whose events are delivered or dead. Idempotent. One request per 1,000."""
         keys = [_queued(endpoint, batch) for batch in batches]
         for key in keys:
             self._remembered_bytes -= len(self._remembered.pop(key, b""))
@@ -134,7 +135,10 @@ class Outbox:
             await self._storage.delete(keys)
 
     async def take_out(self, endpoint: str, batch: BatchName, ids: Collection[str]) -> None:
-        """Forget events of a batch for good; the rest keeps its place. Whoever is about to send them still may."""
+        """Remove events of a batch permanently; the rest keeps its place.
+
+        A courier that holds the events in memory may still send them.
+        """
         documents = [event.document for event in await self.read(endpoint, batch) if event.id not in ids]
         if documents:
             content = _content(documents)
@@ -143,11 +147,11 @@ class Outbox:
         await self.settle(endpoint, [batch])
 
     async def bury(self, endpoint: str, events: Iterable[QueuedEvent], *, reason: str, attempts: int = 0) -> None:
-        """Make dead letters of events, each of which takes a request; their batch is settled by the caller, later."""
+        """Turn events into dead letters, with one request each. The caller settles their batch later."""
 
         async def write(event: QueuedEvent) -> None:
             content = json.dumps({"reason": reason, "attempts": attempts, "event": event.document}, ensure_ascii=False)
-            # The same whenever it is done: where a kill comes in between, it is done once more.
+            # The name depends only on the event: after a kill, a repeat writes the same object.
             size = len(_line(event.document))
             name = BatchName(event.batch.recorded_at, event.batch.process, event.index, size)
             await self._storage.write(_dead(endpoint, name), sendable(content).encode())
@@ -176,19 +180,19 @@ class Outbox:
             return None
 
     async def replay(self, endpoint: str, letters: Sequence[DeadLetter]) -> None:
-        """Have dead letters delivered again, after what is queued now; a kill in between leaves some to be both."""
+        """Queue dead letters for delivery after all queued events. A kill may leave some both queued and dead."""
         if letters:
             await self.record({endpoint: [letter.document for letter in letters]})
             await self.drop(endpoint, [letter.name for letter in letters])
 
     async def drop(self, endpoint: str, names: Iterable[BatchName]) -> None:
-        """Forget dead letters for good. Idempotent. One request per 1,000."""
+        """Delete dead letters permanently. Idempotent. One request per 1,000."""
         keys = [_dead(endpoint, name) for name in names]
         if keys:
             await self._storage.delete(keys)
 
     async def endpoints(self) -> set[str]:
-        """Return all endpoints that have events to come or dead letters, configured or not. Two requests."""
+        """Return all endpoints with queued events or dead letters, configured or not. Two requests."""
         found: set[str] = set()
         for prefix in (layout.NOTIFICATIONS_QUEUED, layout.NOTIFICATIONS_DEAD):
             found |= {layout.endpoint_of(component) async for component in self._storage.list_children(prefix)}
@@ -202,7 +206,7 @@ class Outbox:
                 if len(names) == limit:
                     break
                 if len(names) % _NAMES_AT_ONCE == 0:
-                    # A folder tells all of its names without a pause; requests must not wait for that.
+                    # Listing a folder never suspends the task, but requests must be served in between.
                     await asyncio.sleep(0)
         return names
 
@@ -227,7 +231,7 @@ def _content(documents: Sequence[EventDocument]) -> bytes:
 
 
 def _line(document: EventDocument) -> bytes:
-    # One event that cannot be encoded would hold back all events that are written with it.
+    # Without `sendable`, an event that cannot be encoded would block all events written with it.
     return sendable(json.dumps(document, ensure_ascii=False, separators=(",", ":"))).encode()
 
 
@@ -239,6 +243,6 @@ def _parse(line: bytes) -> EventDocument | None:
 
 
 def _checked(document: EventDocument) -> EventDocument:
-    """Return an event that has what everything behind this counts on, or raise what comes of its lacking it."""
+    """Return an event if it has the members that delivery requires, else raise `LookupError` or `TypeError`."""
     document["id"], document["action"], document["target"]["repository"]
     return document

@@ -1,4 +1,8 @@
-"""Taking events in: what somebody wants is made durable before the request that brought it about is answered."""
+"""Recording of events.
+
+By default, events of pushes, mounts and deletes are durable before the request is answered. Events of pulls wait in
+memory and are recorded in groups.
+"""
 
 import logging
 from collections import deque
@@ -20,18 +24,19 @@ from core.typing import override
 _logger = logging.getLogger(__name__)
 
 _BUFFERED_MAX: Final = 10_000
-"""How many events wait in memory to be recorded; about a kilobyte each."""
+"""Maximum number of events that wait in memory to be recorded; about a kilobyte each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecorderOptions:
-    """What an operator decides about events, besides who receives them."""
+    """Options for events, other than the endpoints."""
 
     envelope: EnvelopeType = EnvelopeType.V1
     include_references: bool = False
     is_required: bool = True
-    """Whether a push, mount or delete whose event cannot be recorded is refused; else it is answered, and its event
-    waits in memory for the outbox to work again."""
+    """Whether to refuse a push, mount or delete whose event cannot be recorded. If not, the request succeeds, and its
+    event waits in memory until the outbox works again.
+    """
 
 
 _Addressed = tuple[EventDocument, frozenset[str]]
@@ -39,14 +44,14 @@ _Addressed = tuple[EventDocument, frozenset[str]]
 
 
 class EventRecorder(EventSink):
-    """The sink of a process that has endpoints; one per process.
+    """Event sink of a process that has endpoints. One per process.
 
     Args:
         outbox: where events are recorded.
-        options: what an operator decides.
+        options: the operator's options.
         source: `addr` and `instanceID` of this process.
         now: UTC-aware.
-        new_id: makes the ids of events.
+        new_id: returns the ids of events.
     """
 
     def __init__(
@@ -69,19 +74,19 @@ class EventRecorder(EventSink):
         self._buffer: deque[_Addressed] = deque()
         self._on_recorded: Callable[[], None] = lambda: None
         self.lost = 0
-        """Events that found no room in memory, and are not delivered to anybody."""
+        """Events that were dropped because the buffer was full."""
 
     def use(self, endpoints: Sequence[Endpoint], counts: Mapping[str, EndpointCounts] | None = None) -> None:
-        """Record for these endpoints, whose names differ, from now on; count what is recorded by their names."""
+        """Record events for these endpoints from now on, and count them in `counts` by name. The names must differ."""
         self._endpoints = endpoints
         self._counts = counts or {}
 
     def tell(self, on_recorded: Callable[[], None]) -> None:
-        """Call this, from now on, when there is something to deliver."""
+        """Call `on_recorded` from now on when there are events to deliver."""
         self._on_recorded = on_recorded
 
     def configure(self, options: RecorderOptions) -> None:
-        """Go by other options from now on."""
+        """Use these options from now on."""
         self._options = options
 
     @override
@@ -111,10 +116,10 @@ class EventRecorder(EventSink):
             await self._record_now(urgent)
 
     async def flush(self) -> None:
-        """Record what waits in memory: called every second or so, and before the process ends.
+        """Record the events that wait in memory. Called about once a second, and before the process ends.
 
         Raises:
-            StorageError: the outbox failed; what was not recorded waits on.
+            StorageError: the outbox failed; the events that were not recorded keep waiting.
         """
         while self._buffer:
             group = [self._buffer.popleft() for _ in range(min(len(self._buffer), GROUP_ITEMS_MAX))]
@@ -140,7 +145,7 @@ class EventRecorder(EventSink):
         except StorageError as error:
             if self._options.is_required:
                 raise
-            _logger.error("events are not durable for now: %s", error)  # noqa: TRY400 - a line for people
+            _logger.error("events are not durable for now: %s", error)  # noqa: TRY400 - no traceback for a storage error
             for event in events:
                 self._keep(event)
 

@@ -1,4 +1,4 @@
-"""The numbers of notifications, for metrics: counted by this process, or seen by it in the outbox."""
+"""Statistics of notifications, for metrics: counted by this process, or read from the outbox."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,38 +7,38 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointStats:
-    """What a process knows of an endpoint; the numbers of all processes add up.
+    """Statistics of an endpoint in one process. The values of all processes add up.
 
-    Only the process that delivers looks into the outbox: the others say nought for what lies there.
+    Only the process that delivers reads the outbox. The others report 0 for its contents.
     """
 
     name: str
     queued: int
-    """Events that are still to be delivered, as of the last look."""
+    """Undelivered events at the last check."""
     queued_bytes: int
     lag_seconds: float
-    """How old the oldest of them was then."""
+    """Age of the oldest undelivered event at the last check."""
     dead: int
-    """Dead letters, as of the last look."""
+    """Dead letters at the last check."""
     dead_bytes: int
     recorded: int
-    """Events that this process recorded for it."""
+    """Events that this process recorded for the endpoint."""
     delivered: int
     failures: int
-    """Tries that were not answered, or not with 2xx or 3xx."""
+    """Attempts without a response, or with a status other than 2xx or 3xx."""
     buried: int
     """Events that became dead letters."""
     dropped: int
-    """Events and dead letters that were given up for good, because there were too many bytes or they were too old."""
+    """Events and dead letters that were deleted because they took too many bytes or were too old."""
     statuses: Mapping[int, int]
-    """How often each status was answered."""
+    """Number of responses with each status."""
     is_down: bool
-    """Whether its last tries, as many as its threshold or more, all failed."""
+    """Whether the endpoint counts as down: at least `threshold` consecutive attempts have failed."""
 
 
 @dataclass(slots=True)
 class EndpointCounts:
-    """The numbers behind `EndpointStats`, counted up by the recorder and the courier of one endpoint."""
+    """Counters behind `EndpointStats`, updated by the recorder, the courier and upkeep."""
 
     queued: int = 0
     queued_bytes: int = 0
@@ -54,13 +54,13 @@ class EndpointCounts:
     is_down: bool = False
 
     def forget_outbox(self) -> None:
-        """Say nought for what lies in the outbox, which another process looks after now."""
+        """Set the values read from the outbox to 0. Another process delivers now."""
         self.queued = self.queued_bytes = self.dead = self.dead_bytes = 0
         self.lag_seconds = 0.0
         self.is_down = False
 
     def snapshot(self, name: str) -> EndpointStats:
-        """Return the numbers as they are now."""
+        """Return the current values."""
         return EndpointStats(
             name=name,
             queued=self.queued,

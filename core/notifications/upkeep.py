@@ -1,4 +1,4 @@
-"""Keeping the outbox within its bounds: what is too old or too much is given up, and never without a word."""
+"""Upkeep of the outbox: events that are too old or too many are given up. Every loss is logged."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -15,18 +15,18 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How much the outbox may hold for each endpoint."""
+    """Limits of the outbox for each endpoint."""
 
     bytes_max: int
-    """Of events and dead letters together; dead letters go first, then events, the oldest first."""
+    """Bytes of events and dead letters together. Dead letters are dropped first, then events, the oldest first."""
     age_max: timedelta
-    """After which an event that is still to be delivered becomes a dead letter."""
+    """Age at which an undelivered event becomes a dead letter."""
     dead_age_max: timedelta
-    """After which a dead letter is dropped, from when its event was recorded."""
+    """Age at which a dead letter is dropped, counted from the recording of its event."""
 
 
 class Upkeep:
-    """Looks after what the outbox holds for all endpoints; one in the process that delivers."""
+    """Keeps the outbox of all endpoints within bounds. One instance, in the process that delivers."""
 
     def __init__(self, outbox: Outbox, bounds: Bounds, *, now: Callable[[], datetime]) -> None:
         self._outbox = outbox
@@ -34,7 +34,9 @@ class Upkeep:
         self._now = now
 
     async def look(self, endpoint: str, counts: EndpointCounts) -> None:
-        """Count what there is, and bring it within bounds. One listing request per 1,000 batches and dead letters.
+        """Count the events and dead letters of an endpoint, and enforce the bounds.
+
+        One listing request per 1,000 batches and dead letters.
 
         Raises:
             StorageError: the outbox failed.
@@ -56,7 +58,7 @@ class Upkeep:
     async def _bury(
         self, endpoint: str, old: Sequence[BatchName], queued: list[BatchName], counts: EndpointCounts
     ) -> list[BatchName]:
-        """Make dead letters of the oldest batches; return the others."""
+        """Turn the oldest batches into dead letters. Return the others."""
         for batch in old:
             events = await self._outbox.read(endpoint, batch)
             await self._outbox.bury(endpoint, events, reason="not delivered in time")
@@ -79,13 +81,13 @@ class Upkeep:
 
 
 def _before(names: Sequence[BatchName], moment: datetime) -> list[BatchName]:
-    """Return those that were recorded before a moment; names come oldest first."""
+    """Return the names recorded before a moment. `names` must be sorted, the oldest first."""
     limit = microseconds(moment)
     return list(takewhile(lambda name: name.recorded_at < limit, names))
 
 
 def _oldest(names: Sequence[BatchName], excess: int) -> tuple[Sequence[BatchName], int]:
-    """Return the oldest names that together have at least `excess` bytes, or all, and how much is still too much."""
+    """Return the oldest names whose sizes add up to `excess`, or all names, and the excess that remains."""
     taken = 0
     while excess > 0 and taken < len(names):
         excess -= names[taken].size
