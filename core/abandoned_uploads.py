@@ -33,8 +33,8 @@ async def remove_abandoned(storage: BlobStorage, *, before: datetime, budget: Bu
     """Remove sessions without a write since `before`, and unfinished writes that no listing shows.
 
     The age of a session is that of its youngest object, so a session that still receives data stays, however long ago
-    it began. Only directories that are named like sessions (a UUID, within a repository) are touched. A
-    young session costs only its share of the listing; its key stays in memory until the end.
+    it began. Only directories that are named like sessions (a UUID, within a repository) are touched. A young session
+    costs only its share of the listing; its key stays in memory until the end.
 
     Args:
         storage: the store.

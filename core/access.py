@@ -99,7 +99,7 @@ AUTHENTICATED: Final = "authenticated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Allows these users these actions on these repositories. Rules only allow, so their order does not matter."""
+    """Allows some users some actions on some repositories. Rules only allow, so their order does not matter."""
 
     who: frozenset[str]
     """User names, group names with the prefix `@`, `anonymous` or `authenticated`."""
@@ -216,7 +216,7 @@ GRANTS_ONLY: Final = AccessPolicy(rules=())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImmutableTags:
-    """A selection of tags that cannot be moved to another manifest."""
+    """Selects the tags that cannot be moved to another manifest or deleted."""
 
     repositories: tuple[str, ...] = (EVERYTHING,)
     tags: tuple[str, ...]

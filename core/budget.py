@@ -17,8 +17,8 @@ class Budget:
 
     Each bucket holds one second's worth of tokens and is full at the start. A caller that takes more than the bucket
     holds waits until the tokens have accumulated; callers are served in order of arrival. So over any two seconds a job
-    does not exceed its rates. A request larger than one second's worth is not blocked forever: the next caller waits
-    instead.
+    does not exceed its rates. A single request may exceed one second's worth; it waits longer, as do the requests after
+    it.
 
     Args:
         rates: tokens per second; an absent rate means no limit.

@@ -23,6 +23,7 @@ async def map_bounded(
     if len(work) <= 1:
         return [await function(item) for _, item in work]
     results: dict[int, R] = {}
+    # All workers share this iterator, so each item is processed once.
     remaining = iter(work)
 
     async def worker() -> None:

@@ -143,7 +143,7 @@ class DamageWatch:
                 _put(self._sizes, each.digest, _Size(each.size, is_proven=False))
 
     async def prove(self, digest: Digest, size: int) -> None:
-        """Record that `size` bytes with this digest are stored. A storage request only if damage was known."""
+        """Record that `size` bytes with this digest are stored. Costs a storage request only if damage was known."""
         _put(self._sizes, digest, _Size(size, is_proven=True))
         if digest in self._suspects:
             await self._forget(digest)
@@ -153,7 +153,7 @@ class DamageWatch:
         return digest in self._suspects
 
     async def is_damaged(self, digest: Digest, stat: ObjectStat) -> bool:
-        """Whether the object in this state is known to be damaged. A storage request only if damage was known."""
+        """Whether the object in this state is known to be damaged. Costs a storage request only if damage was known."""
         known = self._sizes.get(digest)
         if known is not None and known.is_proven and known.size != stat.size:
             await self._note(digest, stat)
@@ -181,7 +181,7 @@ class DamageWatch:
 
         A blob that is iterated as a whole is hashed, unless this process hashed it recently. The last chunk is withheld
         until the digest is verified. Copying from `file` is not verified; `file` is None if damage is known or the size
-        is in doubt. Only in these two cases a storage request is made.
+        is in doubt. A storage request is made only in these two cases.
 
         Args:
             reader: a newly opened reader.
@@ -231,7 +231,8 @@ class DamageWatch:
     async def report(self, digest: Digest, size: int) -> None:
         """Note that an object of `size` bytes does not match its digest, and record this for all processes.
 
-        If the store fails, `poll` writes the record later. Two storage requests.
+        If the record cannot be written, `poll` tries again. If the object's state cannot be read, an error is logged
+        and nothing is recorded. Two storage requests.
         """
         try:
             stat = await self._storage.stat(layout.blob_data(digest))

@@ -26,7 +26,7 @@ class Diagnosis:
     """The name of the check: a few words that do not change."""
     verdict: Verdict
     detail: str = ""
-    """The observation."""
+    """The observed state."""
     remedy: str = ""
     """The recommended action, for a warning or a failure."""
 

@@ -234,7 +234,7 @@ class CatalogLostError(StorageUnavailableError):
 
 
 class StorageCorruptError(StorageError):
-    """A stored object is not in a form that a writer produces."""
+    """A stored object cannot be the content that was written."""
 
 
 class ContentDamagedError(StorageCorruptError):

@@ -27,6 +27,7 @@ class Globs:
     def __post_init__(self) -> None:
         alternatives = "|".join(f"(?:{_expression(glob)})" for glob in self.globs)
         # DOTALL: `**` also matches line ends, so that name validation rejects such a name with its own error.
+        # An empty pattern would match the empty text; `(?!)` matches nothing.
         object.__setattr__(self, "_pattern", re.compile(alternatives or r"(?!)", re.DOTALL))
 
     def match(self, text: str) -> bool:

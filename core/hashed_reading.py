@@ -60,6 +60,7 @@ class HashedReader(BlobReader):
                 if held:
                     yield held
             finally:
+                # Even if the caller stops here, no thread may use the hasher afterwards.
                 if hashing is not None:
                     await hashing
             held = piece

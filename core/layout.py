@@ -35,7 +35,7 @@ places that distribution ignores.
         │       ├── current/link                          the manifest that the tag points at
         │       └── index/<alg>/<hex>/link                a manifest that the tag has pointed at
         ├── _uploads/<uuid>
-        │   ├── data                                      bytes received up to now
+        │   ├── data                                      staged bytes
         │   ├── startedat                                 RFC 3339, UTC, whole seconds
       + │   └── data.parts                                a multipart upload in progress (object stores)
       + ├── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then its referrer
@@ -187,7 +187,7 @@ def upload_data(name: RepositoryName, upload_id: str) -> str:
 
 
 def upload_started_at(name: RepositoryName, upload_id: str) -> str:
-    """Return the key of a session's start time; the session exists as long as this object."""
+    """Return the key of a session's start time; the session exists while this object does."""
     return f"{upload(name, upload_id)}/startedat"
 
 
@@ -245,7 +245,7 @@ def quarantined_copy(digest: Digest, entry_id: str) -> str:
 
 
 def is_manifest_link(key: str) -> bool:
-    """Whether a key is that of a revision link or of a link of a tag."""
+    """Whether a key is that of a revision link or a tag link."""
     return key.startswith(f"{REPOSITORIES}/") and "/_manifests/" in key and "/signatures/" not in key
 
 
@@ -300,7 +300,7 @@ def collection_round(round_id: str) -> str:
 
 
 def collection_round_digests(round_id: str) -> str:
-    """Return the key of the digests that a round is about to remove; the round exists as long as this object."""
+    """Return the key of the digests that a round is about to remove; the round exists while this object does."""
     return f"{collection_round(round_id)}/digests"
 
 

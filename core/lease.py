@@ -25,7 +25,7 @@ _RENEWALS: Final = 3
 _PATIENCE: Final = 1.1
 """Contenders wait this many times to live, because clocks run at different speeds."""
 _SETTLE_FREE: Final = 1 / 6
-"""Share of the time to live to wait for other contenders for a free lease, before reading which one wrote last."""
+"""Fraction of the time to live that a contender for a free lease waits, before it reads which contender wrote last."""
 _SETTLE_TAKEOVER: Final = 1 / 2
 """The same after a takeover. The old holder may write once more, so this exceeds the interval between renewals."""
 _NEVER: Final = float("-inf")
@@ -131,7 +131,7 @@ class Lease:
         return self.is_held
 
     async def keep(self) -> None:
-        """Renew the lease in time until it is lost."""
+        """Renew the lease periodically until it is lost."""
         while self.is_held:
             await self._sleep(max(0.0, self._renewed_at + self._ttl / _RENEWALS - self._clock()))
             try:
@@ -195,7 +195,7 @@ class Lease:
         return self.is_held
 
     async def _claim(self, looked_at: float, settle: float) -> bool:
-        """Overwrite the content read at `looked_at`, then wait and check whether another contender wrote too."""
+        """Write the lease object read at `looked_at`; then wait and check whether another contender wrote too."""
         began_at = self._clock()
         content = self._next_content()
         await self._storage.write(self._key, content)

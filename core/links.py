@@ -13,7 +13,7 @@ _LINK_BYTES_MAX = 1024
 
 
 def link_object(key: str, digest: Digest) -> tuple[str, bytes]:
-    """Return the key and the stored bytes of the link at `key` to `digest`."""
+    """Return a link to `digest` as it is stored: key and content."""
     return key, digest.encode("ascii")
 
 

@@ -78,7 +78,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredManifest:
-    """A manifest in the form in which it is served."""
+    """A manifest as it is served: exact bytes, media type and digest."""
 
     content: bytes
     media_type: str
@@ -94,7 +94,7 @@ def parse_manifest(content: bytes, content_type: str) -> Manifest:
 
     Raises:
         ManifestInvalidError: the content is not JSON, has an unsupported type or contradictory members, has more than
-            `DESCRIPTORS_MAX` entries or too many parts, or contains half of a surrogate pair, which cannot be encoded.
+            `DESCRIPTORS_MAX` entries or too many parts, or contains an unpaired surrogate, which cannot be encoded.
         DigestInvalidError: a descriptor's digest is malformed or of an unsupported algorithm.
     """
     announced = content_type.partition(";")[0].strip().lower()
@@ -280,9 +280,9 @@ def _text_map(value: object, where: str) -> Mapping[str, str]:
 
 
 def sendable(text: str) -> str:
-    """Replace each half of a surrogate pair with U+FFFD."""
-    # JSON can escape half of a surrogate pair, which no encoding can represent. A store may hold such text. Listings
-    # show U+FFFD instead; the manifest itself is served by its exact bytes.
+    """Replace each unpaired surrogate with U+FFFD."""
+    # JSON can escape an unpaired surrogate, which no encoding can represent. A store may hold such text. Listings show
+    # U+FFFD instead; the manifest itself is served by its exact bytes.
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

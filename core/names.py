@@ -54,7 +54,7 @@ def just_before(tag: Tag) -> str:
 
 
 Reference = Tag | Digest
-"""The last path segment of `/v2/<name>/manifests/<reference>`."""
+"""A tag or a digest, as in `/v2/<name>/manifests/<reference>`."""
 
 
 def parse_reference(value: str) -> Reference:

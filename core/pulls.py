@@ -118,8 +118,8 @@ class PullHistory:
 
         Args:
             oldest: pulls older than this are ignored.
-            merges: whether to merge the batches into few, without old pulls. Safe while other processes record or
-                merge: a batch is removed only after its content was written elsewhere.
+            merges: whether to merge the batches into fewer ones, dropping old pulls. Safe while other processes record
+                or merge: a batch is removed only after its content was written elsewhere.
         """
         now = await store_time(self._storage)
         since = await _modified_at(self._storage, layout.PULLS_SINCE)

@@ -140,6 +140,7 @@ class ReadOnlySwitch:
         except ObjectNotFoundError:
             content = None
         except ObjectTooLargeError:
+            # Too large for a switch: read-only, with the default reason.
             content = b""
         except StorageError as error:
             _logger.warning("cannot see whether the registry is read-only: %s", error)

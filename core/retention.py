@@ -33,7 +33,7 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionRule:
-    """A rule that keeps those of its tags that meet any of its conditions."""
+    """A retention rule. Keeps each matching tag that meets at least one of the conditions."""
 
     repositories: tuple[str, ...] = (EVERYTHING,)
     """Globs of repository names."""

@@ -34,6 +34,7 @@ PLAUSIBLE: Final = timedelta(days=7)
 _TOLERANCE: Final = timedelta(minutes=10)
 """Allowed difference between the two clocks between two observations."""
 _WRITE_AFTER: Final = timedelta(minutes=5)
+"""The record is written again when it is this old."""
 _GAPS_MAX: Final = 16
 _BYTES_MAX: Final = 64 * 1024
 

@@ -47,7 +47,7 @@ class TagLinks:
         """Point the tag at a manifest that is already stored. Two storage requests.
 
         `current` is written first, because a tag directory that holds only history would be listed but could not be
-        pulled. If the process is killed in between, the tag lacks an entry in its history, which nothing requires.
+        pulled. If the process is killed in between, the tag lacks a history entry, which is harmless.
         """
         links = (layout.tag_current_link(name, tag), layout.tag_index_link(name, tag, digest))
         await self._storage.write_all([link_object(link, digest) for link in links])

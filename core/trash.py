@@ -195,8 +195,8 @@ class Trash:
         """End the entries that are older than `keep`, by the store's clock.
 
         An entry of a deletion outlives its time while another entry still holds the data of its manifests: data that
-        was collected after the deletion can be restored while the entry of the collection exists. Costs a
-        listing of the entries, and two or three requests for each old one.
+        was collected after the deletion can be restored while the entry of the collection exists. Costs a listing of
+        the entries, and two or three requests for each old one.
         """
         timeline = await self._store_clock.look()
         held = await self._held()
@@ -251,6 +251,7 @@ class Trash:
         first, last = (min(names), max(names)) if names else ("", None)
         async with closing(self._storage.list_children(layout.TRASH_ENTRIES, after=first)) as children:
             async for child in children:
+                # The keys of an entry's parts begin with its name, and sort after it.
                 if last is not None and not child.startswith(last) and child > last:
                     break
                 if "." in child and (names is None or _stem(child) in names):

@@ -57,7 +57,7 @@ class TrashEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrashPart:
-    """One stored object of an entry."""
+    """One part of an entry, stored as one object."""
 
     entry: TrashEntry
     links: Sequence[RemovedLink] = ()

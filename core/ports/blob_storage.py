@@ -62,9 +62,9 @@ class BlobReader(ABC):
 
 
 class BlobWriter(ABC):
-    """A staged object: bytes are appended over several blocks, replicas and restarts, then committed to a key.
+    """A staged object: bytes are appended in several `with` blocks, also after restarts, then committed to a key.
 
-    Used by one task at a time. Memory use is bounded, whatever the size.
+    The blocks may be on different replicas. Used by one task at a time. Memory use is bounded, whatever the size.
     """
 
     append_now: Callable[[memoryview], None] | None = None
@@ -278,7 +278,7 @@ class BlobStorage(ABC):
 
         Prefixes with a common parent share the listing of that parent and the delete requests. If a tree cannot be
         removed atomically, keys are removed in descending order. So the `current/link` of a tag, which makes the tag
-        listed and pullable, is removed before the objects that belong to it.
+        listed and pullable, is removed after the tag's history.
         """
 
     @abstractmethod

@@ -194,7 +194,10 @@ class BlobService:
         return await self._linked(name, digest), None
 
     async def _linked(self, name: RepositoryName, digest: Digest) -> Digest:
-        """Return the target of a link, from storage: a client that learns that a blob exists does not send it again."""
+        """Return the target of a link, read from storage.
+
+        No cache is used: a client that learns that a blob exists does not send it, so the answer must be current.
+        """
         # Distribution stores a blob pushed by sha512 under its sha256, and links the sha512 digest to the sha256 one.
         target = await self._links.read(layout.layer_link(name, digest))
         if target is None:

@@ -136,9 +136,10 @@ class CatalogService:
             await self._record(name, has_manifest=False)
 
     async def catch_up(self, *, fills: bool = True) -> bool:
-        """Fill the index if it is empty or lost, write pending changes, and return whether all of this succeeded.
+        """Fill the index if necessary, write pending changes, and return whether all of this succeeded.
 
-        Called at start and periodically. An outage of the index or storage, and its end, are logged once.
+        Filling is necessary if it was not done yet, or if the index lost its names. Called at start and periodically.
+        An outage of the index or storage, and its end, are logged once.
 
         Args:
             fills: False if another process fills the index first. An outage at start and a loss are repaired by each
@@ -152,7 +153,7 @@ class CatalogService:
                 self._is_filled = True
             await self.flush_pending()
         except StorageError as error:
-            # An index that was unavailable at start holds outdated names, or none.
+            # An index that was unavailable at start may hold outdated names, or none.
             self._is_lost = self._is_lost or not self._is_filled
             self._say_away(error)
             return False

@@ -53,7 +53,7 @@ _MISSING_MAX: Final = 100
 _CHECKED_AT_ONCE: Final = 500
 """After this many references the check ends, if `_MISSING_MAX` are missing."""
 _DELETES_OUTLIVED: Final = 5
-"""Number of times that a push writes its tag again because a delete removed it."""
+"""Maximum number of attempts of a push to write its tag while concurrent deletes remove it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +169,7 @@ class ManifestService:
         return manifest
 
     async def describe(self, name: RepositoryName, reference: Reference) -> StoredManifest:
-        """Return a manifest for a `HEAD` request, after which the client may push the image if it is missing.
+        """Return a manifest for a `HEAD` request, with which clients check whether they must push the image.
 
         Like `get`, except for damaged blobs.
 

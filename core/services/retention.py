@@ -1,4 +1,4 @@
-"""Retention of stored tags: applies the rules to each repository, and checks whether tags are unchanged since."""
+"""Retention of stored tags: applies the rules to each repository, and detects tags that changed afterwards."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ class TagService:
 
         Args:
             name: the repository.
-            n: maximum number of tags; None for all, a number beyond the limit for the limit.
+            n: maximum number of tags; None for all. A number beyond the limit means the limit.
             last: only tags greater than this, which need not exist; empty for all.
 
         Raises:

@@ -34,7 +34,7 @@ _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 """Below this size, passing the work to a thread costs more than hashing inline."""
 
 _REMEMBERED_SESSIONS_MAX: Final = 10_000
-"""Maximum number of sessions remembered as unused, and as finished. Others cost requests, or wait for the purge."""
+"""Maximum number of unused and of finished sessions kept. A dropped one costs requests, or stays until the purge."""
 
 T = TypeVar("T")
 
@@ -255,6 +255,7 @@ class UploadService:
     async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, chunks: AsyncIterable[bytes]) -> None:
         async for chunk in chunks:
             await self._take_in(writer, hasher, chunk)
+            # Receive the rest of a large body in a thread, if store and connection support it.
             if writer.append_now is not None and isinstance(chunks, ContentSource) and chunks.is_pourable:
                 await chunks.pour(_taker(writer.append_now, hasher), self._offload)
 
