@@ -1,4 +1,4 @@
-"""What each operation costs, counted by the endpoint. The numbers are promises (issue 5)."""
+"""Requests of each SCS operation, counted by the endpoint. A higher number makes every push or pull slower."""
 
 import asyncio
 

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.storage_requests`: how many requests to SCS each piece of work costs, as a table.
 
-A whole server of ours on the strict SCS endpoint, driven as docker drives a registry. The second column is what Sohu's
-fork needs for the same, the third what issue 5 allows.
+A server of this registry runs on the strict SCS endpoint and receives the requests of docker. The columns are the
+measured number, the number that Sohu's fork needs, and the limit that this project sets itself.
 """
 
 import os
