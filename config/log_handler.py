@@ -13,7 +13,7 @@ from config.streams import UnblockedStream
 _logger = logging.getLogger(__name__)
 
 BUFFER_BYTES: Final = 1024 * 1024
-"""The most bytes of lines that wait for a slow reader; further lines are counted and dropped."""
+"""Maximum size of the lines that wait for a slow reader; further lines are counted and dropped."""
 _CLOSE_MILLISECONDS: Final = 500
 """How long the last lines wait for room in the pipe."""
 

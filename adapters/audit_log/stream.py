@@ -10,7 +10,9 @@ from core.errors import AuditUnavailableError
 from core.ports.audit_log import AuditEvent, AuditLog
 
 PATIENCE_SECONDS: Final = 2.0
-"""How long a line waits for the reader of a full stream; after a timeout, later lines do not wait until one succeeds.
+"""How long a line waits for the reader of a full stream.
+
+After a timeout, later lines do not wait until one succeeds.
 """
 
 

@@ -25,7 +25,7 @@ _PASSWORD_BYTES_MAX: Final = 72
 """The bytes of a password that bcrypt uses; the tools that write the file truncate here too."""
 _THREADS: Final = 4
 _WAITING_MAX: Final = 256
-"""The most verifications that may run or wait for a thread; further requests get 429 without a verification."""
+"""Maximum number of verifications that run or wait for a thread; further requests are answered with 429."""
 RETRY_AFTER_SECONDS: Final = 2
 _COST_DEFAULT: Final = 10
 _NO_USERS: Final = b"#\n"
@@ -67,7 +67,8 @@ class HtpasswdAuthenticator(Authenticator):
 
     @override
     async def __aenter__(self) -> Self:
-        # `current`, not `reload`: a worker that replaces another one starts with the content its parent has read.
+        # `current`, not `reload`: a replacement worker starts with the content that the supervisor has read before,
+        # even if the file is invalid now.
         await self._file.current()
         if self._groups:
             await self._groups.load()

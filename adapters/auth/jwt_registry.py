@@ -17,8 +17,7 @@ ALGORITHMS: Final = (
     *("ES256", "ES384", "ES512"),
     *("HS256", "HS384", "HS512"),
 )
-"""All algorithms that can be allowed. `none` is not one of them. HS algorithms need an `oct` key; joserfc checks that.
-"""
+"""All algorithms that can be allowed, without `none`. HS algorithms need an `oct` key, which joserfc checks."""
 
 
 class SigningRegistry(JWSRegistry):

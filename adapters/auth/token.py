@@ -73,7 +73,8 @@ class TokenAuthenticator(Authenticator):
 
     @override
     async def __aenter__(self) -> Self:
-        # `current`, not `reload`: a worker that replaces another one starts with the content its parent has read.
+        # `current`, not `reload`: a replacement worker starts with the content that the supervisor has read before,
+        # even if the file is invalid now.
         for file in self._files:
             await file.current()
         return self

@@ -78,7 +78,7 @@ class InstrumentedBlobStorage(BlobStorage):
     async def create(self, key: str, content: bytes) -> bool:
         with self._timed("create", key):
             is_created = await self._inner.create(key, content)
-        # A store may refuse conditional writes only at the first attempt.
+        # The first conditional write may reveal that the store does not support them.
         self.creates_exclusively = self._inner.creates_exclusively
         return is_created
 

@@ -169,7 +169,7 @@ class NameFile:
     def _write_replacement(self, descriptor: int, content: bytes) -> None:
         # An incomplete last line would become a name when a newline follows it.
         os.ftruncate(descriptor, self._whole_bytes)
-        # Blank lines place the copy beyond the area that is overwritten next.
+        # Blank lines move the copy out of the area that is overwritten next.
         gap = b"\n" * max(1, len(content) - self._whole_bytes)
         digest = hashlib.sha256(content).hexdigest()
         try:

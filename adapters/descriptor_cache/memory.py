@@ -29,7 +29,7 @@ class InMemoryDescriptorCache(DescriptorCache):
     Args:
         now: returns the current time, UTC-aware.
         marks: shared with the other processes of the server, so that forgetting a blob affects all of them.
-        entries_max: the most entries; each takes at most about 700 bytes.
+        entries_max: maximum number of entries; each takes at most about 700 bytes.
         time_to_live: the lifetime of an entry.
     """
 

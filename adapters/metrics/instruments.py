@@ -10,9 +10,9 @@ from typing_extensions import override
 from core.ports.metrics import Instrument, Merge, Metrics
 
 LABEL_SETS_MAX: Final = 500
-"""The most label combinations of a metric in one process."""
+"""Maximum number of label combinations of a metric in one process."""
 OVERFLOW: Final = "other"
-"""The value of all labels of further combinations."""
+"""The value of all labels when that number is exceeded."""
 
 
 class ClientMetrics(Metrics):

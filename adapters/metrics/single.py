@@ -11,7 +11,7 @@ class SingleProcessMetrics(ClientMetrics):
     def __init__(self) -> None:
         # The library selects its value class by a variable that a parent process may have set.
         values.ValueClass = values.MutexValue
-        # Disable the `_created` gauge beside each counter, which a server does not export either.
+        # Disable the `_created` gauge of each counter; servers do not export it either.
         disable_created_metrics()  # type: ignore[no-untyped-call] # untyped there
         registry = CollectorRegistry()
         super().__init__(registry, registry)

@@ -31,7 +31,7 @@ def damage_counter(metrics: Metrics | None) -> CallableType[[], None]:
 
 
 def packages_can_trace() -> bool:
-    """Whether the packages of the extra `otel` are installed; imports them, before processes fork."""
+    """Whether the packages of the extra `otel` are installed; all processes share the modules that this imports."""
     try:
         import_module("adapters.tracing.otel")
     except ImportError:

@@ -70,5 +70,5 @@ def touch_seconds(grace_seconds: float) -> float:
 
 def seconds_between_expiries(keep_seconds: float) -> float:
     """Return the interval between searches for expired trash."""
-    # With a short retention, search as often. With no retention, still remove what a killed collection left.
+    # With a short lifetime, search at that interval. With 0, still remove the leftovers of killed collections.
     return min(keep_seconds or TRASH_INTERVAL_SECONDS, TRASH_INTERVAL_SECONDS)

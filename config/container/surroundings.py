@@ -29,7 +29,7 @@ def new_id() -> str:
 
 def entry_id() -> str:
     """Return a new id for an entry in the trash."""
-    # Short enough to be read aloud; the time and the kind are shown beside the id.
+    # Short enough to be read aloud; listings also show the time and the kind of an entry.
     return uuid.uuid4().hex[:16]
 
 
@@ -49,7 +49,7 @@ def duration(seconds: float) -> timedelta:
 
 
 class HashingThreads:
-    """Hashes in threads, as hashing releases the interpreter lock."""
+    """Hashes in a thread pool, off the event loop; hashing releases the interpreter lock."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(thread_name_prefix="hashing")

@@ -86,9 +86,9 @@ class LimitSettings:
     """Size of one header field, name and value; podman's `Range` may have 1,024 ranges, 22 KiB."""
     url_bytes: int = 16 * 1024
     requests: int = 1000
-    """The most simultaneous requests; 0 for no limit."""
+    """Maximum number of simultaneous requests; 0 for no limit."""
     connections: int = 10_000
-    """The most simultaneous connections; 0 for no limit."""
+    """Maximum number of simultaneous connections; 0 for no limit."""
     rate: int = 0
     """Long-term requests per second from one client address; 0 for no limit."""
     burst: int = 100
@@ -98,11 +98,11 @@ class LimitSettings:
     header_seconds: float = 30.0
     """How long the head of a request may take to arrive; 0 for no limit."""
     body_seconds: float = 60.0
-    """How long a body may make no progress; 0 for no limit."""
+    """How long a request body may make no progress; 0 for no limit."""
     body_rate: int = 128
     """Bytes per second below which a body counts as stalled, over `body_seconds` of waiting; 0 for no limit."""
     send_seconds: float = 120.0
-    """How long a client may receive nothing of an answer; 0 for no limit."""
+    """How long a client may accept no data of a response; 0 for no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

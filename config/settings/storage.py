@@ -42,7 +42,7 @@ class FilesystemSettings:
 
     root_directory: str = "/var/lib/registry"
     max_threads: int = 100
-    """The most file operations that run in parallel."""
+    """Maximum number of parallel file operations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class GarbageCollectionSettings:
     grace_seconds: float = 24 * 3600.0
     """Content written less than this ago is kept."""
     settle_seconds: float = 60.0
-    """How long a collector waits between announcing removals and removing."""
+    """How long a collector waits between the announcement of removals and the removals."""
     deletes_untagged: bool = False
     requests_per_second: int = 100
     """0 for no limit."""
@@ -159,7 +159,7 @@ class StorageSettings:
     readonly_upkeep: bool = True
     """Whether garbage collection, retention and the removal of abandoned uploads continue while read-only."""
     trash_keep_seconds: float = 168 * 3600.0
-    """How long deleted or collected content can be restored; 0 does not record deletions."""
+    """How long deleted or collected content can be restored; with 0, deletions are not recorded."""
     upload_purging: UploadPurgingSettings = field(default_factory=UploadPurgingSettings)
     garbage_collection: GarbageCollectionSettings = field(default_factory=GarbageCollectionSettings)
     verification: VerificationSettings = field(default_factory=VerificationSettings)

@@ -13,7 +13,7 @@ _ATTRIBUTE: Final = "user.registry.size"
 
 def keep_size(descriptor: int, size: int) -> None:
     """Record `size` as the committed size of the open file, if its file system supports attributes."""
-    # The disk may be full, or the file system may have no attributes; the content matters more.
+    # Not an error: the disk may be full or the file system may have no attributes, and the size is optional.
     with suppress(OSError):
         os.setxattr(descriptor, _ATTRIBUTE, str(size).encode("ascii"))
 

@@ -16,7 +16,7 @@ _REFUSED: Final = {errno.EACCES, errno.EPERM, errno.EROFS}
 def translate(error: OSError, key: str, *, is_lookup: bool = False) -> StorageError:
     """Return the error of the port for `error`, which occurred at `key`.
 
-    In a lookup, a missing file, a folder in the place of a file, or the reverse means that no object exists. In a
+    In a lookup, a missing file, a folder instead of a file, or the reverse means that no object exists. In a
     write, the same errors mean that the object cannot be stored.
     """
     if is_lookup and error.errno in _ABSENT:

@@ -21,7 +21,10 @@ _REMEMBERED_NAMES_MAX: Final = 200_000
 """About 20 MB at the length of digests, half of that at the length of repository names."""
 
 _SETTLED_SECONDS: Final = 2.0
-"""More than any file system's timestamp granularity: a folder changed later may change again with the same time."""
+"""More than the timestamp granularity of any file system.
+
+A folder that was changed more recently may change again without a new modification time.
+"""
 
 
 _REMEMBERED_NATURES_MAX: Final = 20_000

@@ -10,7 +10,7 @@ import os
 from typing import Final
 
 INLINE_BYTES_MAX: Final = 256 * 1024
-"""The most bytes copied at once on the event loop, which takes about 30 µs."""
+"""Maximum number of bytes copied at once on the event loop, which takes about 30 µs."""
 
 
 class PageCache:

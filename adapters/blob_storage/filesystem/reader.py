@@ -14,7 +14,7 @@ from core.errors import StorageUnavailableError
 from core.ports.blob_storage import BlobReader
 
 THREAD_BYTES_MAX: Final = 1024 * 1024
-"""The most bytes read per hop to a thread: the hop then takes a tenth of the time of the copy."""
+"""Maximum number of bytes read per hop to a thread: the hop then takes a tenth of the time of the copy."""
 
 
 async def pieces(

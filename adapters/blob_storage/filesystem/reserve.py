@@ -15,7 +15,7 @@ _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 BYTES_MAX: Final = 16 * 1024 * 1024
 """The largest round of garbage collection (`OFFLINE_ITEMS_MAX`) writes 9 MiB."""
 _SHARE_OF_DISK: Final = 64
-"""The reserve takes at most one part in this many of the disk."""
+"""The reserve takes at most 1/64 of the disk."""
 _STEP_BYTES: Final = 64 * 1024
 """The space released in one step: a record, the folders above it, and a margin for other writers on the disk."""
 

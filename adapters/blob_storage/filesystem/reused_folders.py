@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import Final
 
 _FOLDERS_MAX: Final = 512
-"""About as many as pushes of small images free between two sweeps."""
+"""About the number of folders that pushes of small images free between two sweeps."""
 _NAMES_MAX: Final = 8
-"""The most file names for which folders are kept."""
+"""Maximum number of file names for which folders are kept."""
 _CONTENT_BYTES_MAX: Final = 4096
 """The space of a larger file is worth freeing."""
 

@@ -39,11 +39,10 @@ _PAGE_BYTES: Final = 4096
 """The kernel caches files in pages of at least this size."""
 
 _FIRST_BATCH: Final = 128
-"""The number of listed items that the first hop to a thread fetches: a default page of 100 and the start of the next.
-"""
+"""Number of listed items that the first hop to a thread fetches: more than a default page of 100."""
 
 _LAST_BATCH: Final = 2048
-"""The most items that a later hop fetches; each hop fetches eight times as many as the one before."""
+"""Maximum number of items that a later hop fetches; each hop fetches eight times as many as the one before."""
 
 
 class FilesystemBlobStorage(BlobStorage, Diagnosable):
@@ -54,7 +53,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
 
     Args:
         root_directory: may be a symbolic link.
-        threads_max: the most calls that may wait for the disk at once.
+        threads_max: maximum number of calls that wait for the disk at once.
         boot_id: a text that differs after each start of the machine; None for the kernel's own.
         makes_root: whether to create a missing root and to require that it is writable; otherwise the root must exist.
         reserved_for: prefixes below which writes may use a reserve when the disk is full; empty for no reserve.

@@ -342,7 +342,7 @@ def _make_parents(path: str) -> str:
 
 
 def _write_beside(path: str, content: bytes, place: Callable[[str, str], None]) -> None:
-    """Write when `.tmp` is on another file system: the temporary file lies beside `path`, folders appear early."""
+    """Write with a temporary file next to `path`, for a `.tmp` on another file system; folders appear early."""
     folder = _make_parents(path)
     # The pattern of distribution 3's temporary files, which neither program treats as objects.
     temporary = f"{path}.{uuid.uuid4()}.tmp"

@@ -23,8 +23,7 @@ T = TypeVar("T")
 _NOT_OPEN: Final = -1
 
 _HELD_BYTES_MAX: Final = 256 * 1024
-"""The most bytes buffered in memory before a hop to a thread: most manifests and many layers then need only `commit`.
-"""
+"""Maximum number of bytes buffered before a hop to a thread: most manifests and many layers need only `commit`."""
 
 _WRITEBACK_BYTES: Final = 8 * 1024 * 1024
 """After this many new bytes, ask the kernel to start writing them to the disk.

@@ -2,7 +2,7 @@
 
 Modules:
 
-    storage     the port; uses everything below
+    storage     the adapter; uses everything below
       client    the connection pool: every request, its retries, redirects and errors (errors, http_session, body)
       reader    objects as streams, resumed after broken connections
       writer    staged objects: when bytes are buffered, sent and stored (staging, uploading, multipart, session_memory)

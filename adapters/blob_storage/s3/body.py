@@ -19,7 +19,7 @@ _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 class Body:
     """The concatenation of some buffers, which must not change while the body is in use.
 
-    botocore expects a blocking file with a length and a `read` method; the slices are sent instead.
+    botocore requires a length and a `read` method; aiohttp sends the slices instead.
     """
 
     def __init__(self, *buffers: Buffer) -> None:

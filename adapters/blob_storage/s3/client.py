@@ -98,7 +98,7 @@ class StoreClient:
             key: the port's key of the object; sent to the store as `Key`.
             query: parameters that are not in botocore's model of the operation.
             transfer_bytes: the bytes that the request transfers; they extend the time limit of an attempt.
-            attempts: the most attempts, if fewer than configured.
+            attempts: maximum number of attempts, if lower than the configured one.
             final: error codes that are not retried, even if the dialect lists them.
             parameters: arguments of botocore's method, without the bucket.
 

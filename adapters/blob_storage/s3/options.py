@@ -78,7 +78,7 @@ class S3Options:
     multipart_copy_concurrency_max: int = 100
     multipart_copy_threshold_bytes: int = 32 * MIB
     connections_max: int = 256
-    """The most simultaneous connections, and so requests; each slow download through the registry holds one."""
+    """Maximum number of connections, and so of parallel requests; a slow download through the registry holds one."""
     retry: RetryOptions = field(default_factory=RetryOptions)
 
     def __post_init__(self) -> None:

@@ -25,8 +25,7 @@ BATCH_KEYS_MAX: Final = 1_000
 _STAGING_DIRECTORY: Final = "/_uploads/"
 """Where distribution stages uploads, and leaves multipart uploads open without a trace in a listing of objects."""
 _BEFORE_SLASH: Final = ".~"
-"""Appended to a key, this sorts before `key/` and after all valid keys that do (`.` is the last character before `/`).
-"""
+"""Appended to a key, sorts before `key/` and after all valid keys that do (`.` is the last character before `/`)."""
 
 
 async def delete_keys(client: StoreClient, store_keys: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ class SessionMemory:
         _remember(self._long, key)
 
     def is_long(self, key: str) -> bool:
-        """Whether the staged object is longer than a part, so that a `get_object` would be broken off."""
+        """Whether the staged object is longer than a part, too long to be read into memory."""
         return key in self._long
 
     def end(self, key: str) -> None:

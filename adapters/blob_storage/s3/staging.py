@@ -99,8 +99,8 @@ async def find_staged(client: StoreClient, key: str, *, keep_bytes_max: int, is_
         client: the open store.
         key: the staged key.
         keep_bytes_max: a plain object up to this size is returned with its bytes, which saves a request to read them.
-        is_long: whether a longer object is expected. Then only its size is requested first: breaking off a body costs
-            the connection.
+        is_long: whether a longer object is expected. Then the size is requested first, because aborting a download
+            costs the connection.
     """
     if is_long:
         size, etag = await head_of(client, key)

@@ -38,7 +38,7 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
     Args:
         address: address and credentials of the server.
         now: returns the current time, UTC-aware; used for `createTime`.
-        connections_max: the most open connections.
+        connections_max: maximum number of open connections.
         retry_seconds: the interval between connection attempts while the server is down; other calls fail at once.
     """
 

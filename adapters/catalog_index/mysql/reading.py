@@ -14,8 +14,7 @@ _LEGAL: Final = "CONVERT(name USING utf8mb4) COLLATE utf8mb4_bin REGEXP '^[-./0-
 _BY_BYTES: Final = "CONVERT(name USING utf8mb4) COLLATE utf8mb4_bin"
 
 Reader = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the first texts greater than a given one, at most the given number, by code point, including invalid names.
-"""
+"""Returns the first texts greater than a given one by code point, at most the given number, with invalid names."""
 
 
 async def read_names(session: Session, order: NameOrder, *, after: str, count: int) -> list[RepositoryName]:
