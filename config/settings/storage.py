@@ -60,7 +60,7 @@ class ScsSettings:
     """Whether to use HTTPS."""
     chunk_bytes: int = 10 * MIB
     parts_in_flight: int = 3
-    """The parts of one upload that are sent in parallel; an upload holds one more in memory."""
+    """Maximum number of parts of one upload sent in parallel; an upload holds one more in memory."""
     connections_max: int = 256
 
 
@@ -95,7 +95,7 @@ class S3Settings:
     """The endpoint in presigned URLs, if clients reach the store at another address."""
     chunk_bytes: int = 10 * MIB
     parts_in_flight: int = 3
-    """The parts of one upload that are sent in parallel; an upload holds one more in memory."""
+    """Maximum number of parts of one upload sent in parallel; an upload holds one more in memory."""
     connections_max: int = 256
     multipart_copy_chunk_bytes: int = 32 * MIB
     multipart_copy_concurrency_max: int = 100
