@@ -1,5 +1,6 @@
 """Suggestions for misspelt words: typing errors, long forms and abbreviations."""
 
+from collections import Counter
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
@@ -9,6 +10,8 @@ from config.tree import printable
 _WRITTEN_OUT: Final = {"addr": "address", "addrs": "addresses"}
 _LENGTH_OF_TWO: Final = 6
 """The minimum length of words that may have two typing errors; shorter ones may have one."""
+
+_EDITS_MAX: Final = 2
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
@@ -22,13 +25,24 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
 
 def is_typo(word: str, meant: str) -> bool:
     """Whether `word` is `meant`, or its long form, with at most one typing error, or two in a long word."""
-    allowed = 2 if len(word) >= _LENGTH_OF_TWO else 1
-    return _edits(word, meant) <= allowed
+    allowed = _EDITS_MAX if len(word) >= _LENGTH_OF_TWO else 1
+    return any(_edits_min(word, each) <= allowed and _distance(word, each) <= allowed for each in _spellings(meant))
 
 
 def _edits(word: str, meant: str) -> int:
-    spellings = [meant, *([_WRITTEN_OUT[meant]] if meant in _WRITTEN_OUT else [])]
-    return min(_distance(word, each) for each in spellings)
+    return min(_distance(word, each) for each in _spellings(meant))
+
+
+def _spellings(meant: str) -> list[str]:
+    return [meant, *([_WRITTEN_OUT[meant]] if meant in _WRITTEN_OUT else [])]
+
+
+def _edits_min(one: str, other: str) -> int:
+    """Return a lower bound of the distance, at a small part of its cost: letters that the other word lacks."""
+    longer = max(len(one), len(other))
+    if abs(len(one) - len(other)) > _EDITS_MAX:
+        return longer
+    return longer - (Counter(one) & Counter(other)).total()
 
 
 def _distance(one: str, other: str) -> int:
