@@ -22,7 +22,6 @@ from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
-from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
@@ -55,7 +54,13 @@ from config.container.schedules import (
     seconds_between_expiries,
     touch_seconds,
 )
-from config.container.storages import mysql_address, observed_blob_storage, s3_blob_storage, scs_blob_storage
+from config.container.storages import (
+    mysql_address,
+    mysql_catalog_index,
+    observed_blob_storage,
+    s3_blob_storage,
+    scs_blob_storage,
+)
 from config.container.surroundings import HashingThreads, boot_clock, duration, entry_id, new_id, process_name, utc_now
 from config.policies import KeptTags, access_policy, manifest_policy, retention_rules, verification_rules
 from config.settings import (
@@ -132,11 +137,7 @@ class Container(DeclarativeContainer):
     catalog_index = Selector(
         settings.provided.catalog.backend,
         LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
-        MYSQL=Singleton(
-            MySqlCatalogIndex,
-            address=Callable(mysql_address, settings.provided.catalog.mysql_dsn),
-            now=now,
-        ),
+        MYSQL=Singleton(mysql_catalog_index, Callable(mysql_address, settings.provided.catalog.mysql_dsn), now=now),
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
     )
 

@@ -1,7 +1,9 @@
 """Construction of stores and indexes from the settings, observed if metrics or traces are enabled."""
 
 import time
+from collections.abc import Callable
 from dataclasses import fields
+from datetime import datetime
 from typing import TypeVar
 
 from adapters.blob_storage.instrumented import InstrumentedBlobStorage, Observer
@@ -14,6 +16,7 @@ from config.settings import (
     Secret,
 )
 from core.ports.blob_storage import BlobStorage
+from core.ports.catalog_index import CatalogIndex
 from core.ports.metrics import Metrics
 from core.ports.tracing import Tracer
 
@@ -26,7 +29,7 @@ def options_of(options: type[T], settings: S3Settings | ScsSettings) -> T:
     return options(**{name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()})
 
 
-# The next two functions import large modules only when needed: the SDK of object stores takes longer to import than
+# The next three functions import large modules only when needed: the SDK of object stores takes longer to import than
 # everything else together, and 25 MB of memory.
 
 
@@ -42,6 +45,13 @@ def scs_blob_storage(settings: ScsSettings) -> BlobStorage:
     from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
 
     return ScsBlobStorage(options_of(ScsOptions, settings))
+
+
+def mysql_catalog_index(address: MySqlAddress, *, now: Callable[[], datetime]) -> CatalogIndex:
+    """Return the index in MySQL."""
+    from adapters.catalog_index.mysql import MySqlCatalogIndex  # noqa: PLC0415
+
+    return MySqlCatalogIndex(address, now=now)
 
 
 def observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer: Tracer | None) -> BlobStorage:

@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-
 from config.cipher_suites import DEFAULT_SUITES, OPENSSL_NAMES
 from config.errors import ConfigError
 from config.settings import ClientAuth, TlsSettings, TlsVersion
@@ -72,6 +70,9 @@ def tell_limits(settings: TlsSettings) -> Iterator[str]:
 
 def expiry_of(settings: TlsSettings) -> datetime:
     """Return the end of the certificate's validity."""
+    # Here and in `_load_pair`, because most registries stand behind a proxy that speaks TLS.
+    from cryptography import x509  # noqa: PLC0415
+
     return x509.load_pem_x509_certificate(Path(settings.certificate).read_bytes()).not_valid_after_utc
 
 
@@ -104,6 +105,8 @@ def _choose_suites(context: ssl.SSLContext, settings: TlsSettings) -> None:
 
 
 def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    from cryptography import x509  # noqa: PLC0415
+
     certificate = _require_file("certificate", settings.certificate)
     _require_file("key", settings.key)
     try:
