@@ -1,5 +1,6 @@
 """Options and fixtures that every folder of tests shares."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -26,8 +27,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that wait longest for others, so that no process is left with one of these at the end."""
-    items.sort(key=lambda item: (item.get_closest_marker("image") is None, item.get_closest_marker("e2e") is None))
+    """Deal the files that wait for servers among the others, so that the processors work while these wait.
+
+    The file of the image, the longest, begins. Of the others those with most tests come first, so that the last files
+    are short ones.
+    """
+    sizes = Counter(item.path for item in items)
+    waiting = {item.path for item in items if item.get_closest_marker("e2e")}
+    images = {item.path for item in items if item.get_closest_marker("image")}
+    slow = sorted(waiting, key=lambda path: (path not in images, path))
+    quick = sorted(sizes.keys() - waiting, key=lambda path: (-sizes[path], path))
+    places = {path: 0.8 * number / len(slow) for number, path in enumerate(slow)}
+    places |= {path: number / len(quick) for number, path in enumerate(quick)}
+    items.sort(key=lambda item: (places[item.path], item.path))
 
 
 @pytest.fixture(scope="session", autouse=True)
