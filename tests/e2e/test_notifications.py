@@ -120,7 +120,7 @@ def test_acknowledged_changes_are_told_across_kills(
     for _ in range(KILL_ROUNDS):
         with ThreadPoolExecutor(PUSHERS) as pool:
             done = [pool.submit(pusher.work_until_killed) for pusher in pushers]
-            time.sleep(chance.uniform(0.3, 3.0))
+            time.sleep(chance.uniform(0.3, 1.5))
             server.kill()
         for future in done:
             future.result()
