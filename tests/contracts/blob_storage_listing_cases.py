@@ -11,6 +11,8 @@ from tests.support.streams import collect
 # `-` and `.` sort before `/`, digits and letters after it: a folder's order is not the order of whole paths.
 TRICKY_NAMES = ["a", "a-b", "a.b", "a/b", "a/b/c", "a0", "ab", "b"]
 
+WRITES_AT_ONCE = 100
+
 AFTERS = [
     "", "!", "-", "0", "A", "a", "a!", "a-", "a-a", "a-b", "a-b/c", "a.", "a.b", "a.c", "a/", "a/a", "a/b",
     "a/b-", "a/b/", "a/b/b", "a/b/c", "a/b/d", "a/c", "a0", "a1", "aa", "ab", "ab/x", "b", "b/x", "c", "~",
@@ -19,9 +21,11 @@ AFTERS = [
 
 
 async def mark(storage, prefix: str, *names: str) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for name in names:
-            tasks.create_task(storage.write(f"{prefix}/{name}/_layers/sha256/00/link", b"link"))
+    # Not all at once: the time in the queue of a connection pool counts as time of the request.
+    for start in range(0, len(names), WRITES_AT_ONCE):
+        async with asyncio.TaskGroup() as tasks:
+            for name in names[start : start + WRITES_AT_ONCE]:
+                tasks.create_task(storage.write(f"{prefix}/{name}/_layers/sha256/00/link", b"link"))
 
 
 class ListingCases:
