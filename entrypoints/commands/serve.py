@@ -1,5 +1,6 @@
 """`registry serve [config.yml]`: load the configuration, set up logging, and serve until stopped."""
 
+import gc
 import logging
 from argparse import Namespace
 from typing import Final
@@ -16,9 +17,16 @@ def _run(arguments: Namespace) -> int:
     loaded = load(path)
     configure_logging(loaded.settings.log, waits=False)
     _report(loaded)
-    # Imported here, so that the other commands start without a web server and storage SDKs.
-    from config.container import Container, check_settings  # noqa: PLC0415
-    from entrypoints.http.server import serve  # noqa: PLC0415
+    # Scans of all modules during their import take a quarter of the start. Frozen objects are never scanned, and their
+    # memory stays shared with the workers.
+    gc.disable()
+    try:
+        # Imported here, so that the other commands start without a web server and storage SDKs.
+        from config.container import Container, check_settings  # noqa: PLC0415
+        from entrypoints.http.server import serve  # noqa: PLC0415
+    finally:
+        gc.freeze()
+        gc.enable()
 
     check_settings(loaded.settings)
     # A read-only registry may lie on a file system that is mounted read-only.
