@@ -201,6 +201,7 @@ class Collector:
             saved = await self._checkpoints.load(self.report)
             if saved and saved[0].terms == self._options.terms and now - saved[0].began_at < _CHECKPOINT_AGE_MAX:
                 return saved
+        # `load` may have filled the report from a checkpoint that does not apply.
         for name in COUNTS:
             setattr(self.report, name, 0)
         self.report.problems.clear()

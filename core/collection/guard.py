@@ -201,6 +201,7 @@ class CollectionGuard:
         for _ in range(_ATTEMPTS):
             await self.ticket()
             if not self._is_fresh():
+                # The listing took so long that the view has expired already.
                 continue
             if self._unbroken_since <= ticket and self._clock() - ticket < _ROUND_MEMORY_SECONDS:
                 endangered = [each for each in references if self._was_condemned(each.digest, ticket)]

@@ -21,7 +21,7 @@ _LOOK_SECONDS: Final = 2.5
 
 
 class Vigil:
-    """Tracks how long each round has been without a heartbeat, as observed by one process; used by one task.
+    """Tracks how long each round has been unchanged, as observed by one process; used by one task.
 
     A replica that waits for a collector's lease keeps a vigil, so that the time before it obtains the lease counts too.
     """
@@ -43,6 +43,7 @@ class Vigil:
             if known is None or known.signs != state.signs:
                 since = ended_at
             self._seen[round_id] = state, since
+            # A lower bound: from the end of the first listing with this state to the start of the latest one.
             overdue[round_id] = began_at - since - (DEAD_SECONDS if state.has_pulse else _STILL_SECONDS)
         return overdue
 

@@ -96,6 +96,7 @@ class Remover:
         """
         tools = self._tools
         entry = tools.trash.new_entry(TrashKind.COLLECTION, reason="garbage collection")
+        # The round shares the id of its trash entry, so that recovery finds the removed items.
         await tools.rounds.begin(entry.id, _batches_of(items), settle_seconds=tools.settle_seconds)
         tools.report.rounds += 1
         tools.report.round_items, tools.report.round_done = len(items), 0

@@ -65,7 +65,7 @@ class CollectionReport:
     kept_young: int = 0
     """Unneeded items that stay because they are younger than the grace period."""
     clock_jump_seconds: float = 0.0
-    """Seconds of the grace period that are in doubt. Such time makes nothing older."""
+    """Seconds that the store's clock may have jumped over and that therefore do not count as age."""
     kept_pinned: int = 0
     """Unneeded items that stay because a spare existed before the run."""
     kept_untagged: int = 0

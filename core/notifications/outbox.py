@@ -143,6 +143,7 @@ class Outbox:
         if documents:
             content = _content(documents)
             rest = replace(batch, number=len(documents), size=len(content))
+            # Written before the old batch is removed: a kill in between repeats events but loses none.
             await self._storage.write(_queued(endpoint, rest), content)
         await self.settle(endpoint, [batch])
 

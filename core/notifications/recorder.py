@@ -82,7 +82,7 @@ class EventRecorder(EventSink):
         self._counts = counts or {}
 
     def tell(self, on_recorded: Callable[[], None]) -> None:
-        """Call `on_recorded` from now on when there are events to deliver."""
+        """Set the callback that is called after events were recorded."""
         self._on_recorded = on_recorded
 
     def configure(self, options: RecorderOptions) -> None:

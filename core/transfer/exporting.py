@@ -255,7 +255,7 @@ def _image(name: RepositoryName, manifest: StoredManifest, tag: Tag | None, *, i
 
 
 def _merge(present: Sequence[LayoutImage], new: Sequence[LayoutImage]) -> list[LayoutImage]:
-    """Return all entries. A new entry replaces one with the same name, or, if unnamed, one with the same digest."""
+    """Return the entries of both. A new entry replaces one with the same name or, if unnamed, the same digest."""
 
     def identity(image: LayoutImage) -> tuple[str, str]:
         annotations = image.descriptor.annotations

@@ -69,7 +69,7 @@ async def read_images(layout: ImageLayout) -> list[LayoutImage]:
     """Return the entries of a layout's index, in their order.
 
     Raises:
-        ImageLayoutError: the layout has no known version, or its index is malformed.
+        ImageLayoutError: the layout's version is missing or unknown, or its index is missing or malformed.
     """
     await _require_version(layout)
     try:

@@ -53,7 +53,7 @@ class TransferProgress:
     layers_linked: int = 0
     manifests_copied: int = 0
     tags_copied: int = 0
-    """New tags, moved tags, and tags of which only the history differed."""
+    """New tags, moved tags, and tags that differ only in their history."""
     deleted: int = 0
     """Links and tags removed at the target."""
     extra: int = 0

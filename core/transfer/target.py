@@ -1,4 +1,4 @@
-"""Writes to the target of a copy, confirmed with the guard against garbage collection."""
+"""Writes to the target of a copy, protected against garbage collection there."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -51,7 +51,7 @@ class Context:
     inventory: DigestTable
     """The known sizes of blobs."""
     damaged: set[Digest] = field(default_factory=set)
-    """Blobs whose data exists and is damaged."""
+    """Blobs whose data exists but is damaged."""
 
     def is_settled(self, stat: ObjectStat) -> bool:
         """Whether an object is too old to belong to a write in progress, by the store's time."""

@@ -9,10 +9,10 @@ _FREE: Final = 0
 
 
 class DigestTable:
-    """Maps up to `entries_max` texts (mostly digests) to numbers, by 64-bit fingerprints; 27 to 54 bytes per entry.
+    """Maps up to `entries_max` texts (mostly digests) to numbers, by 64-bit fingerprints; 25 to 51 bytes per entry.
 
     A lookup may find the entry of another text with the same fingerprint: in a table of a million entries, about once
-    in 10^13 lookups. A lookup that finds nothing is correct unless the table is full; callers then check storage.
+    in 10^13 lookups. A lookup that finds nothing is correct unless the table is full.
     """
 
     def __init__(self, entries_max: int) -> None:

@@ -65,7 +65,10 @@ class ManifestCheck:
         return suspicions
 
     async def run(self) -> list[Suspicion]:
-        """Read every manifest and check its references. Two requests each, plus those for unknown references."""
+        """Read every manifest and check its references.
+
+        Costs two requests per manifest, and more for references whose size or media type is not known yet.
+        """
         suspicions: list[Suspicion] = []
         batch: list[Digest] = []
         async for key, _ in self._context.reader.walk(layout.revisions(self._view.name)):

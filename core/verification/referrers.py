@@ -71,7 +71,7 @@ class ReferrerCheck:
         return Suspicion(look, repair)
 
     async def _names_subject(self, subject: Digest, digest: Digest) -> bool:
-        """Whether a manifest may have this subject. A linked manifest whose data is missing or damaged may have any."""
+        """Whether a manifest may have this subject. True for a linked manifest whose data is missing or damaged."""
         link = layout.revision_link(self._view.name, digest)
         if not (await self._context.reader.link(link)).is_there:
             return False

@@ -57,6 +57,7 @@ async def _suspicions(context: Context, view: RepositoryView) -> list[Suspicion]
     layer_links = LayerLinkCheck(context, view)
     manifests = ManifestCheck(context, view)
     referrers = ReferrerCheck(context, view)
+    # The order matters: each check reads the entries that earlier ones recorded in the view.
     await tags.find()
     suspicions = await referrers.find()
     suspicions += await layer_links.run()

@@ -31,7 +31,7 @@ class RepositoryView:
     true_referrers: DigestTable = field(default_factory=_table)
     """Pairs of subject and manifest according to the manifests."""
     set_aside: dict[Digest, ObjectStat] = field(default_factory=dict)
-    """Manifests that were set aside until they are complete, with the state of their records."""
+    """Manifests that were set aside as incomplete, each with the state of its record."""
     indexes: list[Digest] = field(default_factory=list)
     """Manifests that are indexes."""
     needed_lost: set[Digest] = field(default_factory=set)
