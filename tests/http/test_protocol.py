@@ -241,7 +241,9 @@ async def test_half_closed_client_gets_its_answers(guarded, count):
     writer.write_eof()
     answer = await asyncio.wait_for(reader.read(), 10)
     assert answer.count(b"repositories") == count
-    assert answer.count(b"Connection: close") == 1
+    # Python 3.12 and later answer at once, before the server sees the end. The last answer announces it otherwise.
+    assert answer.count(b"Connection: close") <= 1
+    assert b"Connection: close" not in answer.rpartition(b"HTTP/1.1")[0]
     writer.close()
 
 

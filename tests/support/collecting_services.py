@@ -22,7 +22,7 @@ from core.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.trash import Trash
 from tests.support.content import image_manifest
-from tests.support.core_services import CoreServices, counting_ids
+from tests.support.core_services import CoreServices, counting_ids, in_turn
 from tests.support.simulated_time import SimulatedTime
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Store:
             cache=InMemoryDescriptorCache(now=self.time.now),
             memory=ManifestCache(),
             new_id=self.new_id,
+            offload=in_turn,
         )
 
     def trash(self, storage: BlobStorage | None = None, *, keep: timedelta = timedelta(days=7)) -> Trash:

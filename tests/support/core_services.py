@@ -45,8 +45,13 @@ def counting_ids(first: int = 1) -> Callable[[], str]:
     return lambda: f"00000000-0000-4000-8000-{next(numbers):012x}"
 
 
-async def offload(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function after other tasks had a turn. The server has a thread call it; a run must be repeatable here."""
+def in_a_thread(function: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
+    """Call a function in a thread, as the server does."""
+    return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+
+
+async def in_turn(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function after other tasks had a turn, for runs that must be repeatable."""
     await asyncio.sleep(0)
     return function(*arguments)
 
@@ -69,6 +74,7 @@ class CoreServices:
     trash_keep: timedelta = timedelta(days=7)
     retention_rules: Sequence[RetentionRule] = ()
     new_id: Callable[[], str] = field(default_factory=counting_ids)
+    offload: Callable[..., Awaitable[Any]] = in_a_thread
     new_trash_id: Callable[[], str] = field(default_factory=counting_ids)
 
     rounds_storage: BlobStorage | None = None
@@ -98,7 +104,7 @@ class CoreServices:
             settle_seconds=self.settle_seconds,
             related=self.memory.related,
         )
-        self.damage = DamageWatch(self.storage, new_hasher=self.new_hasher, offload=offload, clock=self.clock)
+        self.damage = DamageWatch(self.storage, new_hasher=self.new_hasher, offload=self.offload, clock=self.clock)
         self.immutable_images = ImmutableImages(
             self.storage, self.tag_links, keeps_tag=self.policy.keeps_tag, covers=lambda _name: self.has_immutable_tags
         )
@@ -118,7 +124,7 @@ class CoreServices:
             now=lambda: NOW,
             new_id=self.new_id,
             new_hasher=self.new_hasher,
-            offload=offload,
+            offload=self.offload,
         )
         self.manifests = ManifestService(
             self.storage,
@@ -130,7 +136,7 @@ class CoreServices:
             trash=self.trash,
             damage=self.damage,
             immutable_images=self.immutable_images,
-            offload=offload,
+            offload=self.offload,
         )
         self.trash_service = TrashService(
             self.storage, self.trash, self.links, self.tag_links, guard=self.guard, keeps_tag=self.policy.keeps_tag

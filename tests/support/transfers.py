@@ -13,7 +13,7 @@ from core.ports.blob_storage import BlobStorage
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
-from tests.support.core_services import CoreServices, offload
+from tests.support.core_services import CoreServices, in_turn
 from tests.support.streams import read_stream
 
 
@@ -41,7 +41,7 @@ class CopyRun:
                 "target": self.target,
                 "transfer_id": "test",
                 "new_hasher": StandardHasher,
-                "offload": offload,
+                "offload": in_turn,
                 "budget": Budget(Rates(), clock=lambda: 0.0, sleep=asyncio.sleep),
                 "sleep": lambda _seconds: asyncio.sleep(0),
                 "guard": services.guard,

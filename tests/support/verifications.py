@@ -14,7 +14,7 @@ from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind
 from core.verification.journal import Checkpoint
 from core.verification.verifier import Progress, VerificationOptions, Verifier
-from tests.support.core_services import NOW, CoreServices, offload
+from tests.support.core_services import NOW, CoreServices, in_turn
 
 OPTIONS = VerificationOptions(settle_seconds=0, grace=timedelta(0))
 REPAIR = VerificationOptions(settle_seconds=0, grace=timedelta(0), repair=True)
@@ -58,7 +58,7 @@ class Verifications:
             rules=self.rules,
             budget=Budget(Rates(), clock=self._clock, sleep=self._sleep),
             new_hasher=self.services.new_hasher,
-            offload=offload,
+            offload=in_turn,
             clock=self._clock,
             sleep=self._sleep,
             rebuild_catalog=self.catalog.rebuild,

@@ -16,7 +16,7 @@ from core.media_types import OCI_INDEX, OCI_MANIFEST
 from core.names import RepositoryName
 from core.ports.blob_storage import ObjectStat
 from tests.support.content import image_index, image_manifest
-from tests.support.core_services import NOW, CoreServices, offload
+from tests.support.core_services import NOW, CoreServices, in_turn
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.streams import payload
 
@@ -221,7 +221,7 @@ class _FileReader:
         self.version = version
         self.offset = 0
         self.file = object()
-        self.offload = offload
+        self.offload = in_turn
 
     async def __aiter__(self):
         yield CONTENT[: self.size]
@@ -304,7 +304,7 @@ def faulty(storage):
 
 @pytest.fixture
 def watch(faulty):
-    return DamageWatch(faulty, new_hasher=StandardHasher, offload=offload, clock=lambda: 0.0)
+    return DamageWatch(faulty, new_hasher=StandardHasher, offload=in_turn, clock=lambda: 0.0)
 
 
 @pytest.fixture
@@ -353,7 +353,7 @@ async def test_record_that_cannot_be_removed_does_no_harm(faulty, watch, damaged
 async def test_damage_is_counted_once_for_each_object(storage, damaged):
     counted = []
     watch = DamageWatch(
-        storage, new_hasher=StandardHasher, offload=offload, clock=lambda: 0.0, on_damage=lambda: counted.append(1)
+        storage, new_hasher=StandardHasher, offload=in_turn, clock=lambda: 0.0, on_damage=lambda: counted.append(1)
     )
     for _ in range(3):
         await watch.report(DIGEST, damaged.size)
@@ -427,7 +427,7 @@ async def test_reader_that_is_left_early_ends_its_hashing(services):
 async def test_object_that_was_hashed_lately_is_not_hashed_again(storage):
     """Hashing takes as long as encrypting: a layer that everybody pulls is hashed once an hour."""
     seconds = [0.0]
-    watch = DamageWatch(storage, new_hasher=StandardHasher, offload=offload, clock=lambda: seconds[0])
+    watch = DamageWatch(storage, new_hasher=StandardHasher, offload=in_turn, clock=lambda: seconds[0])
 
     async def is_hashed(version):
         reader = _FileReader(len(CONTENT), version)

@@ -22,7 +22,7 @@ from core.verification.findings import Kind
 from tests.support.collecting import collect
 from tests.support.collecting_services import Store
 from tests.support.content import descriptor, image_manifest
-from tests.support.core_services import NOW, CoreServices, offload
+from tests.support.core_services import NOW, CoreServices, in_turn
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.transfers import CopyRun, registry_tree
 from tests.support.verifications import Verifications
@@ -195,7 +195,7 @@ async def export(services, path):
     registry = services.registry(InMemoryCatalogIndex())
     async with FolderImageLayout(path, creates=True) as folder:
         exporting = ImageExport(
-            registry, folder, new_hasher=StandardHasher, offload=offload, observe=lambda _progress: None
+            registry, folder, new_hasher=StandardHasher, offload=in_turn, observe=lambda _progress: None
         )
         await exporting.run([ExportRequest(name=NAME, reference=V1)])
 

@@ -30,7 +30,7 @@ from core.transfer.exporting import ExportRequest, ImageExport
 from core.transfer.importing import ImageImport, ImportTarget
 from core.transfer.layout_index import blob_path
 from tests.support.content import LAYER_MEDIA_TYPE, descriptor, image_index, image_manifest
-from tests.support.core_services import NOW, CoreServices, offload
+from tests.support.core_services import NOW, CoreServices, in_turn
 from tests.support.invariants import broken_invariants
 from tests.support.transfers import registry_tree
 
@@ -61,7 +61,7 @@ class Registries:
                 self.registry,
                 folder,
                 new_hasher=StandardHasher,
-                offload=offload,
+                offload=in_turn,
                 observe=self.seen.append,
                 with_referrers=with_referrers,
             )
