@@ -1,4 +1,4 @@
-"""What the end-to-end tests of the catalog share: servers with an index, repositories in bulk, patience."""
+"""Helpers for the end-to-end tests of the catalog: servers with an index, repositories in bulk, waiting."""
 
 import json
 import os
@@ -18,17 +18,17 @@ from tests.support.registry_client import Answer, RegistryClient
 DEGRADED = "the catalog is degraded until its index is back"
 TINY = make_tiny_image()
 HEAL_SECONDS = 20.0
-"""The registry looks every five seconds whether an index is back; the rest is for a busy machine."""
+"""The registry checks every five seconds whether an index is back; the rest is margin for a busy machine."""
 
 
 def push(client: RegistryClient, *names: str) -> None:
-    """Push the smallest image there is to each repository."""
+    """Push the smallest possible image to each repository."""
     for name in names:
         client.push(name, "v1", TINY)
 
 
 def make_repositories(storage: Path, names: Iterable[str]) -> None:
-    """Lay down what a registry sees of repositories that hold a manifest each, without asking one."""
+    """Create the files of repositories that hold one manifest each, without a registry."""
     root = storage / "docker/registry/v2/repositories"
     algorithm, _, encoded = TINY.digest.partition(":")
     for name in names:
@@ -39,7 +39,7 @@ def make_repositories(storage: Path, names: Iterable[str]) -> None:
 
 
 def pages(client: RegistryClient, target: str) -> Iterator[list[str]]:
-    """Follow the Links of the catalog and yield each page."""
+    """Follow the `Link` headers of the catalog and yield each page."""
     following: str | None = target
     while following is not None:
         answer = client.request("GET", following).expect(200)
@@ -49,7 +49,7 @@ def pages(client: RegistryClient, target: str) -> Iterator[list[str]]:
 
 
 def catalog_when_back(client: RegistryClient) -> list[str]:
-    """Return the first list of names that is answered instead of 503."""
+    """Return the first list of names, after the catalog has stopped answering 503."""
     answers: list[Answer] = []
 
     def is_back() -> bool:
@@ -62,7 +62,7 @@ def catalog_when_back(client: RegistryClient) -> list[str]:
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = HEAL_SECONDS) -> None:
-    """Return as soon as a condition holds; fail when it does not in time."""
+    """Return as soon as a condition holds; fail if it does not hold in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -71,13 +71,13 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = HEAL_SECONDS) 
 
 
 def assert_said_once(server: RegistryServer, text: str) -> None:
-    """Each worker process of a server says it for itself, and only once."""
+    """Assert that each worker process of a server logged `text` at most once, and at least one did."""
     assert 1 <= server.log().count(text) <= usable_cores()
 
 
 @contextmanager
 def mysql_registries(folder: Path, database: Database, *, count: int = 1) -> Iterator[list[RegistryServer]]:
-    """Start replicas on one folder and one table, all at once; afterwards look for secrets in their logs."""
+    """Start replicas on one folder and one table, all at once; afterwards check their logs for secrets."""
     environment = {"SEARCH_BACKEND": "MYSQL", "SEARCH_BACKEND_MYSQL": f"{database.dsn}?loc=Local&parseTime=true"}
     with registries(folder, environment, count=count) as servers:
         yield servers
@@ -91,7 +91,7 @@ def mysql_registries(folder: Path, database: Database, *, count: int = 1) -> Ite
 def registries(
     folder: Path, environment: dict[str, str], *, count: int = 1, config: dict[str, Any] | None = None
 ) -> Iterator[list[RegistryServer]]:
-    """Start replicas on one folder at once, and end them."""
+    """Start replicas on one folder at once, and stop them at the end."""
     servers = [
         RegistryServer(folder / f"replica-{number}", folder / "storage", environment=environment, config=config)
         for number in range(count)

@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, and what it signs, as PEM files."""
+"""Certificates for tests: an authority and the certificates it signs, as PEM files."""
 
 import datetime as dt
 import ssl
@@ -16,7 +16,7 @@ _NOW = dt.datetime.now(dt.UTC)
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of a certificate and its key."""
+    """Files of a certificate and its key."""
 
     certificate: Path
     key: Path
@@ -24,15 +24,15 @@ class Pair:
 
     @property
     def serial(self) -> int:
-        """The number by which a test tells certificates apart."""
+        """Serial number, by which tests distinguish certificates."""
         return x509.load_pem_x509_certificate(self.certificate.read_bytes()).serial_number
 
     def trusting_context(self) -> ssl.SSLContext:
-        """Return a client's context that takes what the same authority signed, and nothing else."""
+        """Return a client context that trusts only certificates of the same authority."""
         return ssl.create_default_context(cadata=self.authority.read_text())
 
     def replace_by(self, other: "Pair") -> None:
-        """Put another pair in these places, each file at once."""
+        """Replace the files by those of another pair, each file atomically."""
         for target, source in ((self.certificate, other.certificate), (self.key, other.key)):
             fresh = target.with_suffix(".new")
             fresh.write_bytes(source.read_bytes())
@@ -40,7 +40,7 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates for 127.0.0.1, ::1 and localhost into a folder."""
+    """Certificate authority that signs certificates for 127.0.0.1, ::1 and localhost, and writes them to a folder."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._folder = folder
@@ -70,7 +70,7 @@ class Authority:
         self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str, *, days: float = 30) -> Pair:
-        """Make a certificate that ends in so many days."""
+        """Create a certificate that expires in `days` days."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         addresses = [x509.IPAddress(ip_address(text)) for text in ("127.0.0.1", "::1")]

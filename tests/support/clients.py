@@ -1,7 +1,7 @@
-"""The command-line clients behind the same two verbs: push an OCI layout, and pull back into a fresh place.
+"""Command-line clients behind two operations: push an OCI layout, and pull an image into an empty place.
 
-Each client keeps its state in a folder of its own, so that neither the user's credentials nor an image that
-was pulled before can make a test pass.
+Each client keeps its state in its own folder, so that neither the user's credentials nor a previously pulled image can
+make a test pass.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from tests.support.tools import find_tool
 
 
 class CommandError(Exception):
-    """A command failed; the message holds its line, exit code and output."""
+    """A command failed; the message contains the command line, exit code and output."""
 
 
 def run(*command: str, environment: Mapping[str, str], folder: Path, timeout: float) -> str:
@@ -40,14 +40,14 @@ def run(*command: str, environment: Mapping[str, str], folder: Path, timeout: fl
 
 
 class CommandLineClient(ABC):
-    """One client program with a home of its own, talking to one registry over plain HTTP."""
+    """Client program with its own home folder, connected to one registry over plain HTTP."""
 
     program: ClassVar[str]
     timeout_seconds: ClassVar[float] = 60
 
     def __init__(self, home: Path, host: str) -> None:
         (home / ".docker").mkdir(parents=True)
-        # podman and buildah refuse to start when DOCKER_CONFIG names a folder without this file.
+        # podman and buildah refuse to start if DOCKER_CONFIG names a folder without this file.
         (home / ".docker" / "config.json").write_text("{}")
         self.home = home
         self.host = host
@@ -67,16 +67,16 @@ class CommandLineClient(ABC):
         return run(*command, environment=self.environment, folder=self.home, timeout=self.timeout_seconds)
 
     def reference(self, name: str) -> str:
-        """The full name of an image, from `repository:tag` or `repository@digest`."""
+        """Return the full name of an image, from `repository:tag` or `repository@digest`."""
         return f"{self.host}/{name}"
 
     @abstractmethod
     def push(self, layout: Path, tag: str, name: str) -> None:
-        """Push what the OCI layout holds under `tag` to the registry as `name`."""
+        """Push the content that the OCI layout holds under `tag` to the registry as `name`."""
 
     @abstractmethod
     def pull(self, name: str) -> str:
-        """Pull an image into an empty place and return the digest of its config, which names its content."""
+        """Pull an image into an empty place and return the digest of its config, which identifies its content."""
 
 
 class Skopeo(CommandLineClient):
@@ -98,10 +98,10 @@ class Skopeo(CommandLineClient):
 
 
 class _EngineClient(CommandLineClient):
-    """The part that podman and buildah share: a local image store."""
+    """Base of podman and buildah: clients with a local image store."""
 
     storage_driver = "vfs"
-    """Copies of whole folders, which work on every file system."""
+    """Storage driver that copies whole folders and works on every file system."""
 
     def __init__(self, home: Path, host: str) -> None:
         super().__init__(home, host)

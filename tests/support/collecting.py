@@ -1,4 +1,4 @@
-"""Collection in one breath, for tests of what comes after it: all that no tag leads to goes to the trash."""
+"""Simplified garbage collection for tests of the trash: everything untagged moves to the trash in one step."""
 
 from core import layout
 from core.digest import Digest
@@ -11,7 +11,7 @@ from tests.support.core_services import CoreServices
 
 
 async def collect(services: CoreServices) -> TrashEntry:
-    """Move to the trash what no tag leads to, untagged manifests included, under one entry."""
+    """Move all content that no tag leads to, untagged manifests included, to the trash as one entry."""
     links = {key: parse_link_key(key) for key in await services.keys(layout.REPOSITORIES)}
     kept: set[tuple[RepositoryName, Digest]] = set()
     for link in links.values():

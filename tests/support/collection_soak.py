@@ -1,4 +1,4 @@
-"""Clients that push, pull and delete all the time while garbage is collected all the time, and what they met."""
+"""Soak test: clients push, pull and delete continuously while garbage is collected continuously."""
 
 import http.client
 import random
@@ -20,7 +20,7 @@ COLLECTING: Mapping[str, str] = {
     "REGISTRY_STORAGE_CACHE": "{blobdescriptor: inmemory}",
     "REGISTRY_STORAGE_DELETE": "{enabled: true}",
 }
-"""What makes a server collect without a pause, far more eagerly than anybody would."""
+"""Environment of a server that collects garbage without a pause, far more often than in production."""
 
 _REPOSITORIES: Sequence[str] = ("soak/a", "soak/b", "soak/b/c")
 _IMAGES = 60
@@ -28,19 +28,19 @@ _IMAGES = 60
 
 @dataclass
 class SoakReport:
-    """What clients did, and what went wrong."""
+    """Actions of the clients, and the errors they met."""
 
     done: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
 
 
 class Soak:
-    """Runs clients side by side, each with tags of its own and all with the same few images.
+    """Runs clients in parallel, each with its own tags; all clients use the same few images.
 
     Args:
-        hosts: the replicas; each request goes to any of them.
-        seed: decides what clients do.
-        programs: a push and a pull by a command-line client, each given a repository and a tag; called now and then.
+        hosts: the replicas; each request goes to a random one.
+        seed: determines the actions of the clients.
+        programs: push and pull by a command-line client, called occasionally with a repository and a tag.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Soak:
         self._lock = threading.Lock()
 
     def run(self, *, seconds: float, clients: int) -> SoakReport:
-        """Let `clients` work for so long, and return what they met."""
+        """Run `clients` clients for `seconds` seconds and return the report."""
         ends_at = time.monotonic() + seconds
         threads = [threading.Thread(target=self._work, args=(number, ends_at)) for number in range(clients)]
         for thread in threads:
@@ -99,7 +99,7 @@ class Soak:
 
 
 class _AnyReplica(RegistryClient):
-    """Sends each request to any of several replicas."""
+    """Client that sends each request to one of several replicas."""
 
     def __init__(self, hosts: Sequence[str], chooser: random.Random) -> None:
         super().__init__(hosts[0])

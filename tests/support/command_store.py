@@ -1,4 +1,4 @@
-"""A folder's registry as tests of the command line fill it and look at it, without a server."""
+"""Access to a registry on a folder without a server, for tests of the command line."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""What tests of the configuration share."""
+"""Helpers shared by the tests of the configuration."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,7 +12,7 @@ SCS = "version: 0.1\nstorage: {scs: {accesskey: AK, secretkey: SK, region: bjcnc
 
 
 def problems_of(load_text: LoadText, text: str, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Load what must be refused and return the lines that say why."""
+    """Load an invalid configuration and return the lines of the error."""
     try:
         load_text(text, environ)
     except ConfigError as error:
@@ -21,10 +21,10 @@ def problems_of(load_text: LoadText, text: str, environ: Mapping[str, str] | Non
 
 
 def sources(loaded: Loaded) -> dict[str, str]:
-    """Return where each key comes from."""
+    """Return the source of each key."""
     return {value.key: value.source.rsplit("/", 1)[-1] for value in loaded.effective}
 
 
 def shown(loaded: Loaded) -> dict[str, str]:
-    """Return how each key is shown."""
+    """Return the displayed value of each key."""
     return {value.key: value.shown for value in loaded.effective}

@@ -1,4 +1,4 @@
-"""The rows that `docs/configuration.md` must have: one for each key, from the schemas that load the file."""
+"""Expected rows of `docs/configuration.md`: one for each key of the schemas that load the file."""
 
 from collections.abc import Iterator
 from dataclasses import MISSING
@@ -43,7 +43,7 @@ def expected_rows() -> Iterator[tuple[str, str]]:
 
 
 def expected_unsupported_rows() -> Iterator[str]:
-    """Yield a row for each key that is accepted and does nothing."""
+    """Yield a row for each key that is accepted and has no effect."""
     for row in UNSUPPORTED:
         yield f"| `{row.key}` | {row.severity.value} | {row.instead} |"
 

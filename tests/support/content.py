@@ -1,4 +1,4 @@
-"""Content to push: manifests and indexes built from what they refer to."""
+"""Content for pushes: manifests and indexes, built from the content they refer to."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the files below `deploy/` say, read as the programs that they are for would."""
+"""Readers for the files below `deploy/`, which interpret them like the programs that use them."""
 
 import re
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ _VARIABLE = re.compile(r"\$\$|\$\{([A-Z_]+)(?::([-?])([^}]*))?\}")
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    """All documents of a file of manifests."""
+    """Return all documents of a manifest file."""
     return [document for document in yaml.safe_load_all(path.read_text()) if document]
 
 
 def of_kind(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """The one manifest of a kind."""
+    """Return the only manifest of a kind."""
     [found] = [each for each in manifests if each["kind"] == kind]
     return found
 
 
 def read_compose(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
-    """A compose file with its variables filled in.
+    """Return a compose file with its variables substituted.
 
     Raises:
-        KeyError: a variable that is required (`:?`) is missing or empty; its text is in the message.
+        KeyError: a required variable (`:?`) is missing or empty; the message contains its error text.
     """
 
     def fill(match: re.Match[str]) -> str:
@@ -40,7 +40,7 @@ def read_compose(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
             raise KeyError(f"{name}: {text}")
         return value or (text if kind == "-" else "")
 
-    # Comments may show variables too.
+    # Comments may contain variables too.
     lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     filled: dict[str, Any] = yaml.safe_load(_VARIABLE.sub(fill, "\n".join(lines)))
     return filled

@@ -1,4 +1,4 @@
-"""A real endpoint for events: an aiohttp server in a thread of its own, which can be slow, wrong or away."""
+"""Real endpoint for events: an aiohttp server in its own thread, which can be slow, broken or unreachable."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.support.processes import free_port
 
 @dataclass(frozen=True)
 class Delivery:
-    """One request to the endpoint, and what it was answered."""
+    """One request to the endpoint, and the status of the response."""
 
     path: str
     headers: Mapping[str, str]
@@ -26,29 +26,30 @@ class Delivery:
 
     @property
     def repository(self) -> str:
-        """The repository that the event speaks of."""
+        """Repository that the event is about."""
         name: str = self.event["target"]["repository"]
         return name
 
 
 class EventEndpoint:
-    """Keeps what it is sent, in order; `answer` decides on the status, told the path and the event.
+    """Endpoint that keeps the received events, in order; `answer` returns the status for a path and an event.
 
-    A status of 0 is no answer at all. Runs within its context; `close` and `open` by hand are an outage.
+    Status 0 means no response at all. The endpoint runs within its context; call `close` and `open` to simulate an
+    outage.
     """
 
     def __init__(self, answer: Callable[[str, Mapping[str, Any]], int] = lambda _path, _event: 200) -> None:
         self.answer = answer
         self.port = free_port()
         self.delay_seconds = 0.0
-        """How long an answer takes."""
+        """Delay of each response."""
         self.deliveries: list[Delivery] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._runner: web.AppRunner | None = None
 
     def url(self, path: str = "/events") -> str:
-        """Where events go."""
+        """Return the URL for events."""
         return f"http://127.0.0.1:{self.port}{path}"
 
     def __enter__(self) -> Self:
@@ -65,15 +66,15 @@ class EventEndpoint:
         self._loop.close()
 
     def open(self) -> None:
-        """Listen."""
+        """Start listening."""
         asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
 
     def close(self) -> None:
-        """Listen no more. Idempotent."""
+        """Stop listening. Idempotent."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
 
     def taken(self, *, path: str = "/events", repository: str | None = None) -> Sequence[Delivery]:
-        """What was answered with success, in order."""
+        """Return the deliveries that were answered with success, in order."""
         return [
             each
             for each in list(self.deliveries)
@@ -90,7 +91,7 @@ class EventEndpoint:
     async def _close(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
-            # Connections that were cut are closed by the loop a little later.
+            # The loop closes aborted connections a little later.
             await asyncio.sleep(0.1)
             self._runner = None
 
@@ -108,6 +109,6 @@ class EventEndpoint:
 
 
 def unreliable(seed: int, rate: float) -> Callable[[str, Mapping[str, Any]], int]:
-    """Fail so often, in one of several ways."""
+    """Return an `answer` function that fails at this rate, in one of several ways."""
     chance = random.Random(seed)
     return lambda _path, _event: chance.choice([0, 500, 503, 404]) if chance.random() < rate else 200

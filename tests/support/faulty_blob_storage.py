@@ -1,4 +1,4 @@
-"""A blob storage that fails as real ones do: at random by a seed, at the k-th operation, or for good (killed)."""
+"""Blob storage that fails like a real one: at random by a seed, at the k-th operation, or permanently (killed)."""
 
 import asyncio
 import random
@@ -36,18 +36,17 @@ MUTATIONS: Final = {
 
 
 class FaultyBlobStorage(BlobStorage):
-    """Passes operations on to `inner` until it is time to fail.
+    """Passes operations on to `inner` until one is chosen to fail.
 
     Args:
-        inner: the store; opened and closed with this.
-        seed: decides which operations fail; print it when a test does.
-        error_rate: share of operations that raise; half of these mutations were carried out, and only the
-        answer was
-            lost, which is what a client of a real store cannot tell apart.
+        inner: the store; opened and closed with this one.
+        seed: determines which operations fail; print the seed when a test fails.
+        error_rate: share of operations that raise. Half of the failing mutations are carried out and only their answer
+            is lost, which a client of a real store cannot distinguish from a failure.
         cut_rate: share of streams that end in an error after some pieces.
         delay_rate: share of operations before which other tasks run.
-        splits_trees: delete trees as an object store does: key by key, in descending order, and any of these
-            deletions can be the last one.
+        splits_trees: whether trees are deleted as in an object store: key by key, in descending order, and each
+            deletion can be the last one.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class FaultyBlobStorage(BlobStorage):
         self.inner = inner
         self.seed = seed
         self.operations: list[str] = []
-        """What was asked for so far, as `write /a/b`: the length is what `fail_at` and `stop_after` count to."""
+        """Operations so far, as `write /a/b`; `fail_at` counts positions in this list."""
         self._random = random.Random(seed)
         self._error_rate = error_rate
         self._cut_rate = cut_rate
@@ -79,15 +78,15 @@ class FaultyBlobStorage(BlobStorage):
         return [operation for operation in self.operations if operation.partition(" ")[0] in MUTATIONS]
 
     def fail_at(self, number: int) -> None:
-        """Let the operation `number`, counted from 1 and from now, raise without being carried out."""
+        """Make the operation `number`, counted from 1 and from now, raise without being carried out."""
         self._fail_at = len(self.operations) + number
 
     def stop_after(self, mutations: int) -> None:
-        """Carry out so many more mutations; from the next one on everything raises, as if the process were dead."""
+        """Carry out `mutations` more mutations; then every operation raises, as if the process were dead."""
         self._mutations_left = mutations
 
     def heal(self) -> None:
-        """Fail no more."""
+        """Stop failing."""
         self._fail_at = self._mutations_left = None
         self._error_rate = self._cut_rate = 0.0
 
@@ -201,13 +200,13 @@ class FaultyBlobStorage(BlobStorage):
         await self.carry_out("check", "/", self.inner.check)
 
     async def begin(self, operation: str, key: str) -> None:
-        """Count an operation that changes nothing, and raise if its time has come."""
+        """Count an operation that changes nothing, and raise if it is chosen to fail."""
         await self._wait_and_count(operation, key)
         if self._random.random() < self._error_rate:
             raise self._error(operation, key)
 
     async def carry_out(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Count an operation and call it, and raise before or after that if its time has come."""
+        """Count an operation and call it; raise before or after the call if it is chosen to fail."""
         await self._wait_and_count(operation, key)
         if self._random.random() >= self._error_rate:
             return await call()
@@ -216,7 +215,7 @@ class FaultyBlobStorage(BlobStorage):
         raise self._error(operation, key)
 
     async def cut(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
-        """Yield the items, or only some of them before an error."""
+        """Yield all items, or some of them and then raise an error."""
         left = self._random.randrange(3) if self._random.random() < self._cut_rate else None
         async for item in items:
             if left == 0:
@@ -238,7 +237,7 @@ class FaultyBlobStorage(BlobStorage):
 
     def _is_stopped(self, operation: str) -> bool:
         if self._mutations_left == 0 and operation in MUTATIONS:
-            # The process dies before this one: nothing after it is answered either.
+            # The process dies before this mutation, so all later operations fail too.
             self._mutations_left = -1
         if self._mutations_left is not None and self._mutations_left > 0 and operation in MUTATIONS:
             self._mutations_left -= 1
@@ -251,7 +250,7 @@ class FaultyBlobStorage(BlobStorage):
 
 
 class _FaultyReader(BlobReader):
-    # No `file`: the kernel's copy could not be cut.
+    # No `file`: a copy by the kernel could not be cut.
     def __init__(self, inner: BlobReader, cut: Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]) -> None:
         self.size = inner.size
         self.length = inner.length
@@ -293,7 +292,7 @@ class _FaultyWriter(BlobWriter):
     @override
     async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
         await self._storage.carry_out("commit", target, lambda: self._inner.commit(target))
-        # Each a step of its own, before which a process can be killed.
+        # Each write is a separate step, before which a process can be killed.
         await self._storage.write_all(then)
 
     @override

@@ -1,4 +1,4 @@
-"""The application behind the listener and the protocol that production uses, in the test's own event loop."""
+"""The application behind the listener and protocol of production, in the test's own event loop."""
 
 import asyncio
 import ssl
@@ -18,7 +18,7 @@ READ_TIMEOUT_SECONDS = 10
 
 @dataclass(frozen=True)
 class GuardedServer:
-    """A server that listens, as raw clients reach it."""
+    """Listening server for raw clients."""
 
     listener: Listener
     port: int
@@ -29,7 +29,7 @@ class GuardedServer:
         return await asyncio.open_connection("127.0.0.1", self.port, ssl=context, server_hostname=name)
 
     async def exchange(self, request: bytes) -> bytes:
-        """Send bytes, and return all that comes back until the server closes or is silent for a second."""
+        """Send bytes; return everything received until the server closes or is silent for a second."""
         reader, writer = await self.connect()
         writer.write(request)
         answer = b""
@@ -44,7 +44,7 @@ class GuardedServer:
 
 
 def with_limits(**limits: Any) -> Settings:
-    """Return settings that differ from the default in these limits."""
+    """Return settings with these limits, and defaults otherwise."""
     http = Settings().http
     return replace(Settings(), http=replace(http, limits=replace(LimitSettings(), **limits)))
 

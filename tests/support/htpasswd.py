@@ -1,4 +1,4 @@
-"""Files of users with cheap hashes, so that tests do not wait for bcrypt."""
+"""Htpasswd files with cheap hashes, so that tests do not wait for bcrypt."""
 
 import base64
 from pathlib import Path
@@ -7,7 +7,7 @@ import bcrypt
 
 
 def write_htpasswd(path: Path, *, rounds: int = 4, **passwords: str) -> Path:
-    """Write a file of users, replacing what was there at once."""
+    """Write an htpasswd file, replacing an existing one atomically."""
     lines = [f"{name}:{hash_of(password, rounds=rounds)}\n" for name, password in passwords.items()]
     fresh = path.with_suffix(".new")
     fresh.write_text("".join(lines) or "# nobody\n")
@@ -20,5 +20,5 @@ def hash_of(password: str, *, rounds: int = 4, prefix: str = "2y") -> str:
 
 
 def basic(name: str, password: str) -> str:
-    """Return the `Authorization` of a user."""
+    """Return the `Authorization` value of a user."""
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()

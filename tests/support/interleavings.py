@@ -1,8 +1,8 @@
-"""Runs replicas step by step in every order that their storage requests can come in.
+"""Runs replicas step by step, in every possible order of their storage requests.
 
-An order is followed only as far as it leads to a state that no other order led to. A state is the content of the store,
-how far each replica is, and what it saw of the store. A replica sees nothing but the store, so equal states go on
-equally.
+An order is followed only until it reaches a state that another order has reached. A state consists of the content of
+the store, the position of each replica, and the answers that the replica got from the store. A replica depends on
+nothing else, so equal states have equal futures.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterator, Sequence
@@ -18,30 +18,30 @@ T = TypeVar("T")
 
 
 class Step:
-    """Awaited once: ends the turn of the coroutine."""
+    """Awaitable that ends the turn of the coroutine once."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield
 
 
 class SteppingBlobStorage(FaultyBlobStorage):
-    """The store as one replica sees it: a turn ends before every request for a key that holds `marker`.
+    """View of one replica on the store; a turn ends before every request for a key that contains `marker`.
 
-    Requests for other keys, which the replicas do not contend for, would only multiply the orders.
+    Replicas do not contend for other keys, so turns for their requests would only multiply the orders.
     """
 
     def __init__(self, inner: BlobStorage, *, marker: str) -> None:
         super().__init__(inner)
         self._marker = marker
         self.seen: list[Hashable] = []
-        """What the replica knows of the store: each request so far, with its answer."""
+        """Each request so far, with its answer."""
 
     @override
     async def begin(self, operation: str, key: str) -> None:
         if self._marker in key:
             await Step()
         await super().begin(operation, key)
-        # The answer comes in pieces. The whole store stands for it.
+        # The answer comes in pieces, so the content of the whole store stands for it.
         self.seen.append((operation, key, await content_of(self.inner)))
 
     @override
@@ -59,7 +59,7 @@ class SteppingBlobStorage(FaultyBlobStorage):
 
 @dataclass(frozen=True)
 class Replica:
-    """A replica and what it is about to do."""
+    """A replica, and the work that it is about to do."""
 
     storage: SteppingBlobStorage
     work: Coroutine[Any, Any, Any]
@@ -67,7 +67,7 @@ class Replica:
 
 @dataclass
 class Interleaving:
-    """Two replicas on one store; `turns` are the replicas that went so far, as their numbers 0 and 1."""
+    """Two replicas on one store; `turns` lists the replicas that have run so far, by number, 0 or 1."""
 
     store: BlobStorage
     replicas: Sequence[Replica]
@@ -82,11 +82,11 @@ class Interleaving:
 
     @property
     def choices(self) -> Sequence[int]:
-        """The replicas that can go next."""
+        """The replicas that can run next."""
         return tuple(self._alive)
 
     def go(self, number: int) -> None:
-        """Let a replica go until its turn ends."""
+        """Run a replica until its turn ends."""
         self.turns.append(number)
         try:
             self.replicas[number].work.send(None)
@@ -94,37 +94,37 @@ class Interleaving:
             self._alive.remove(number)
 
     def state(self) -> Hashable:
-        """Return what decides how this goes on."""
+        """Return the state that determines the rest of the run."""
         return run_alone(content_of(self.store)), *(
             (self.turns.count(number), tuple(replica.storage.seen)) for number, replica in enumerate(self.replicas)
         )
 
     def finish(self) -> None:
-        """Let the replicas go to their ends, in any order."""
+        """Run the replicas to their ends, in any order."""
         while not self.is_over:
             self.go(self.choices[0])
 
 
 def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that waits for nothing but steps to its end."""
+    """Run a coroutine that awaits only steps to its end, and return its result."""
     while True:
         try:
             coroutine.send(None)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # what the coroutine returned
+            return end.value  # type: ignore[no-any-return]  # the coroutine's result
 
 
 async def content_of(store: BlobStorage) -> Hashable:
-    """Return all that a store holds."""
+    """Return the complete content of a store."""
     return tuple([(key, await store.read(key)) async for key, _ in store.walk("/")])
 
 
 def interleavings(begin: Callable[[], Interleaving], *, prunes: bool = True) -> Iterator[Interleaving]:
-    """Yield finished interleavings that lead to every state that there is.
+    """Yield finished interleavings that cover every reachable state.
 
     Args:
-        begin: makes the store and the replicas afresh, always the same.
-        prunes: whether orders that lead to a known state are given up; otherwise every order is yielded.
+        begin: creates a new store and the replicas, always the same.
+        prunes: whether to abandon orders that lead to a known state; otherwise every order is yielded.
     """
     known: set[Hashable] = set()
     pending: list[list[int]] = [[]]

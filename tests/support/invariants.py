@@ -1,4 +1,4 @@
-"""What holds in storage at every moment, whatever was killed or ran at the same time."""
+"""Invariants of the storage, which hold at every moment, after kills and under concurrency."""
 
 from core import layout
 from core.digest import Digest
@@ -9,7 +9,7 @@ from tests.support.core_services import CoreServices
 
 
 async def broken_invariants(services: CoreServices, *names: RepositoryName) -> list[str]:
-    """Say which promises the storage breaks; an empty list is a sound store."""
+    """Return descriptions of the invariants that the storage violates; an empty list means a sound store."""
     broken: list[str] = []
     for name in names:
         broken += await _unpullable_tags(services, name)

@@ -1,4 +1,4 @@
-"""A proxy before an S3 server that refuses what Google's store and older MinIO and Ceph refuse."""
+"""Proxy for an S3 server that refuses the requests that Google's store and older MinIO and Ceph refuse."""
 
 import http.client
 import re
@@ -17,15 +17,15 @@ ALL_REFUSALS = frozenset({"DeleteObjects", "UploadPartCopy", "If-None-Match", "L
 
 
 class LimitedS3(ThreadingHTTPServer):
-    """Relays to `upstream` what it does not refuse; counts requests by their names.
+    """Forwards accepted requests to `upstream`, and counts requests by name.
 
     Args:
-        upstream: the `host:port` of the server behind it.
-        refused: names of requests, as in `ALL_REFUSALS`; or `DeleteObjects without Content-MD5`.
-        status: the status of a refusal.
-        code: its error code.
-        page_entries_max: the most entries on a page of a listing, even if the client asks for more. `upstream` must
-            not check signatures, because the signature covers the number that the client asks for.
+        upstream: `host:port` of the server behind the proxy.
+        refused: names of refused requests, as in `ALL_REFUSALS`, or `DeleteObjects without Content-MD5`.
+        status: status of a refusal.
+        code: error code of a refusal.
+        page_entries_max: maximum number of entries on a page of a listing, even if the client requests more. `upstream`
+            must not check signatures, because the signature covers the requested number.
     """
 
     daemon_threads = True
@@ -54,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @override
     def log_message(self, *_: object) -> None:
-        """Print nothing."""
+        """Suppress logging."""
 
     def _relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(self.server.status, {}, f"<Error><Code>{self.server.code}</Code></Error>".encode())
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
-        # Closed also where the client has gone before the answer.
+        # Close the connection even if the client disconnects before the response.
         with closing(http.client.HTTPConnection(self.server.upstream, timeout=30)) as upstream:
             upstream.request(self.command, self._path_upstream(), body or None, headers)
             answer = upstream.getresponse()
@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _relay  # noqa: N815 - the names that http.server calls
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _relay  # noqa: N815 - names that http.server calls
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def limited_s3(
     code: str = "NotImplemented",
     page_entries_max: int | None = None,
 ) -> Iterator[tuple[str, LimitedS3]]:
-    """Run the proxy before an endpoint; yield its URL and itself."""
+    """Run the proxy in front of an endpoint; yield its URL and the proxy."""
     server = LimitedS3(urlsplit(endpoint).netloc, refused, status=status, code=code, page_entries_max=page_entries_max)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

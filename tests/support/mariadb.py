@@ -1,6 +1,6 @@
-"""A private MariaDB for the tests: own data folder, own port, killed and started again at will.
+"""Private MariaDB server for tests, with its own data folder and port, which can be killed and restarted.
 
-Debian's `mariadb-server` gives the programs; nothing of the machine's own server is touched.
+The programs come from Debian's `mariadb-server`; the machine's own server is not affected.
 """
 
 import itertools
@@ -22,21 +22,21 @@ _START_SECONDS_MAX: Final = 60.0
 _POLL_SECONDS: Final = 0.05
 _ADMIN: Final = "root"
 _PASSWORD: Final = "p@ss:w/rd?ü"
-"""Holds all that a DSN is hard to read for; tests look for it in logs and errors."""
+"""Contains the characters that are hard to parse in a DSN; tests search logs and errors for it."""
 
 SEED_TABLE: Final = (
     "CREATE TABLE IF NOT EXISTS repositories (name VARCHAR(1024) NOT NULL PRIMARY KEY,"
     " createTime BIGINT(20) NOT NULL DEFAULT 0)"
     " ENGINE=InnoDB DEFAULT CHARACTER SET utf8 COLLATE utf8_general_ci"
 )
-"""The statement of the project we replace; DomeOS has tables made by it."""
+"""The statement of the project that this registry replaces; DomeOS has tables created by it."""
 
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Database:
-    """One empty database of a server, and the user who may do everything in it."""
+    """An empty database of a server, and a user with all rights in it."""
 
     name: str
     user: str
@@ -45,21 +45,21 @@ class Database:
 
     @property
     def dsn(self) -> str:
-        """Its address, as `SEARCH_BACKEND_MYSQL` takes it."""
+        """DSN of the database, as in `SEARCH_BACKEND_MYSQL`."""
         return f"{self.user}:{self.password}@tcp(127.0.0.1:{self.server.port})/{self.name}"
 
     @property
     def socket_dsn(self) -> str:
-        """The same through the socket file."""
+        """DSN of the database that uses the socket file."""
         return f"{self.user}:{self.password}@unix({self.server.socket})/{self.name}"
 
     def sql(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        """Run one statement in it as the administrator, and return the rows."""
+        """Run one statement in the database as the administrator, and return the rows."""
         return self.server.sql(statement, *values, database=self.name)
 
 
 class MariaDbServer:
-    """A server process; `start`, `kill` and `stop` may follow each other, the data stays until `remove`."""
+    """Server process; `start`, `kill` and `stop` can be called repeatedly, and the data stays until `remove`."""
 
     def __init__(self, *, server: str, installer: str, options: Sequence[str] = ()) -> None:
         self._options = options
@@ -72,7 +72,7 @@ class MariaDbServer:
         self.socket = self._folder / "sock"
 
     def install(self) -> None:
-        """Make the system tables."""
+        """Create the system tables."""
         subprocess.run(
             [
                 self._installer,
@@ -88,7 +88,7 @@ class MariaDbServer:
         )
 
     def start(self) -> None:
-        """Start the process and return when it answers."""
+        """Start the process and return when it accepts connections."""
         log = (self._folder / "log").open("ab")
         with log:
             self._process = subprocess.Popen(
@@ -113,32 +113,32 @@ class MariaDbServer:
         self._wait_until_it_answers()
 
     def ensure_running(self) -> None:
-        """Start it if a test ended it."""
+        """Start the server if a test ended it."""
         if self._process is None:
             self.start()
 
     def kill(self) -> None:
-        """End it by SIGKILL, as the kernel does when memory runs out."""
+        """End the server by SIGKILL, as the kernel does when memory runs out."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(timeout=30)
             self._process = None
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal, for example SIGSTOP, to let it accept connections and answer nothing."""
+        """Send the server a signal; after SIGSTOP, for example, it accepts connections and answers nothing."""
         if self._process is None:
             raise RuntimeError("not running")
         self._process.send_signal(number)
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Shut the server down cleanly."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(timeout=30)
             self._process = None
 
     def remove(self) -> None:
-        """Kill it and remove its data."""
+        """Kill the server and remove its data."""
         self.kill()
         shutil.rmtree(self._folder)
 
@@ -152,7 +152,7 @@ class MariaDbServer:
             return list(cursor.fetchall())
 
     def create_database(self) -> Database:
-        """Make an empty database, and a user of the same name who has all rights in it."""
+        """Create an empty database, and a user of the same name with all rights in it."""
         name = f"registry_{next(_numbers)}"
         self.sql(f"CREATE DATABASE {name} CHARACTER SET utf8 COLLATE utf8_general_ci")
         self.sql(f"CREATE USER {name}@'%%' IDENTIFIED BY %s", _PASSWORD)
@@ -160,20 +160,20 @@ class MariaDbServer:
         return Database(name=name, user=name, password=_PASSWORD, server=self)
 
     def create_user(self, database: Database, name: str, rights: str) -> Database:
-        """Return `database` as another user sees it, who has only these rights in it."""
+        """Create a user with only these rights in `database`; return the database as that user accesses it."""
         self.sql(f"CREATE USER {name}@'%%' IDENTIFIED BY %s", _PASSWORD)
         self.sql(f"GRANT {rights} ON {database.name}.* TO {name}@'%'")
         return Database(name=database.name, user=name, password=_PASSWORD, server=self)
 
     def _user_option(self) -> list[str]:
-        # The server refuses to run as root without being told to.
+        # As root, the server refuses to run without this option.
         return ["--user=root"] if os.geteuid() == 0 else []
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + _START_SECONDS_MAX
         while True:
             try:
-                # By hand: pymysql leaves its socket open when nobody listens.
+                # Probe the socket first: pymysql leaves its own socket open if the connection is refused.
                 with socket.socket(socket.AF_UNIX) as probe:
                     probe.connect(str(self.socket))
                 self.sql("SELECT 1")

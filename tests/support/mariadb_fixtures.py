@@ -1,4 +1,4 @@
-"""The fixtures that lend a running MariaDB to tests; `tests/conftest.py` loads them for all folders."""
+"""Fixtures that provide a running MariaDB; `tests/conftest.py` loads them for all folders."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ _REMEDY = "MariaDB is not installed: apt-get install mariadb-server"
 
 @pytest.fixture(scope="session")
 def mariadb_programs(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Return server and installer; missing ones skip the test, or fail it with --require-live."""
+    """Return server and installer; if they are missing, skip the test, or fail it with --require-live."""
     try:
         return find_tool("mariadbd"), find_tool("mariadb-install-db")
     except ToolMissingError:
@@ -23,12 +23,12 @@ def mariadb_programs(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 @pytest.fixture(scope="session")
 def mariadb(mariadb_programs: tuple[str, str]) -> Iterator[MariaDbServer]:
-    """Return the one server of a test run."""
+    """Yield the single server of a test run."""
     yield from run_server(*mariadb_programs)
 
 
 def run_server(program: str, installer: str, *options: str) -> Iterator[MariaDbServer]:
-    """Yield a running server, and remove it and its data afterwards."""
+    """Yield a running server, and remove the server and its data afterwards."""
     server = MariaDbServer(server=program, installer=installer, options=options)
     try:
         server.install()
@@ -40,7 +40,7 @@ def run_server(program: str, installer: str, *options: str) -> Iterator[MariaDbS
 
 @pytest.fixture
 def database(mariadb: MariaDbServer) -> Iterator[Database]:
-    """Return an empty database; the server runs before and after the test, whatever it did to it."""
+    """Yield an empty database; the server runs before and after the test, whatever the test does to the server."""
     mariadb.ensure_running()
     yield mariadb.create_database()
     mariadb.ensure_running()

@@ -1,4 +1,4 @@
-"""What a scrape says, read by Prometheus' own parser."""
+"""Metrics of a scrape, parsed by Prometheus' own parser."""
 
 from collections.abc import Mapping
 from urllib.request import urlopen
@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 class Scrape:
-    """The samples of one scrape, by name and labels."""
+    """Samples of one scrape, by name and labels."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -20,12 +20,12 @@ class Scrape:
 
     @classmethod
     def of(cls, url: str) -> "Scrape":
-        """Fetch and parse."""
+        """Fetch and parse the metrics at `url`."""
         with urlopen(url, timeout=30) as response:  # noqa: S310 - the test's own server
             return cls(response.read().decode())
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of the samples that have these labels, among others; 0 when there is none."""
+        """Return the sum of the samples that include these labels; 0 if there are none."""
         return sum(
             sample.value
             for sample in self._samples
@@ -33,7 +33,7 @@ class Scrape:
         )
 
     def values(self, name: str) -> Mapping[tuple[tuple[str, str], ...], float]:
-        """All samples of a name, by their labels."""
+        """Return all samples of a name, by their labels."""
         return {
             tuple(sorted(dict(sample.labels).items())): sample.value for sample in self._samples if sample.name == name
         }

@@ -1,4 +1,4 @@
-"""Small file systems for tests: full, read-only or mounted in place; only root can mount them."""
+"""Small file systems for tests: full, read-only or mounted over a folder. Only root can mount them."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from typing import NoReturn
 
 @contextmanager
 def mounted(unavailable: Callable[[str], NoReturn], target: Path, *options: str) -> Iterator[None]:
-    """Mount something at `target`, or end the test where that is not allowed."""
+    """Mount a file system at `target`, or end the test if mounting is not allowed."""
     done = subprocess.run(["mount", *options, str(target)], capture_output=True, text=True, timeout=10, check=False)
     if done.returncode:
         unavailable(f"nothing can be mounted here: {done.stderr.strip()}")
@@ -22,7 +22,7 @@ def mounted(unavailable: Callable[[str], NoReturn], target: Path, *options: str)
 
 @contextmanager
 def small_disk(unavailable: Callable[[str], NoReturn], target: Path, size: str) -> Iterator[None]:
-    """Mount a disk of that size at `target`."""
+    """Mount a disk of this size at `target`."""
     target.mkdir(exist_ok=True)
     with mounted(unavailable, target, "-t", "tmpfs", "-o", f"size={size}", "tmpfs"):
         yield

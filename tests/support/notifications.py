@@ -1,4 +1,4 @@
-"""Events, and receivers that do as a test says."""
+"""Events, and event receivers that tests control."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,11 +12,11 @@ from core.notifications.envelope import EnvelopeType, EventDocument, event_docum
 from core.ports.event_receiver import EventReceiver, ReceiverUnavailableError
 
 Answer = int | str
-"""A status, or why there is none."""
+"""A status, or the reason why there is none."""
 
 
 def make_event(event_id: str, repository: str = "a", **occurrence: Any) -> EventDocument:
-    """An event as it is recorded."""
+    """Return an event in its recorded form."""
     return event_document(
         Occurrence(action=EventAction.PUSH, repository=repository, **occurrence),
         BY_THE_REGISTRY,
@@ -28,7 +28,7 @@ def make_event(event_id: str, repository: str = "a", **occurrence: Any) -> Event
 
 
 class ScriptedReceiver(EventReceiver):
-    """Remembers every event that it was sent, in order, and answers as `answer` says, told the event."""
+    """Receiver that keeps every received event, in order; `answer` returns the status for an event."""
 
     def __init__(self, answer: Callable[[Any], Answer] = lambda _event: 200) -> None:
         self.answer = answer
@@ -47,11 +47,11 @@ class ScriptedReceiver(EventReceiver):
         return answer
 
     def taken_ids(self, repository: str | None = None) -> list[str]:
-        """Ids of what was taken, in order, of one repository or all."""
+        """Return the ids of the accepted events, in order, for one repository or for all."""
         return [each["id"] for each in self.taken if repository in {None, each["target"]["repository"]}]
 
 
 def each_in_turn(*answers: Answer) -> Callable[[Any], Answer]:
-    """Answer so, then as the last one for ever."""
+    """Return an `answer` function that returns these answers in turn, and repeats the last one."""
     left: Iterator[Answer] = iter(answers)
     return lambda _event: next(left, answers[-1])

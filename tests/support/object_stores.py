@@ -1,4 +1,4 @@
-"""Object stores as processes, and the settings that make a registry keep its images there."""
+"""Object stores as processes, and the settings that make a registry use them."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ BUCKET = "images"
 
 
 class ScsEndpoint(ServerProcess):
-    """The strict SCS endpoint as a process, which prints each request that it answers."""
+    """Strict SCS endpoint as a process, which prints each request that it answers."""
 
     def __init__(self, folder: Path, *, fault_rate: float = 0.0, seed: int = 0) -> None:
         port = free_port()
@@ -23,17 +23,17 @@ class ScsEndpoint(ServerProcess):
 
     @property
     def requests(self) -> list[str]:
-        """The requests that were answered so far, as `PUT /images/…`."""
+        """Requests answered so far, as `PUT /images/…`."""
         return [line for line in self.log().splitlines() if f" /{BUCKET}" in line]
 
     def settings(self, *, redirects: bool = True, **changes: str) -> Mapping[str, str]:
-        """The environment of a registry that uses it; `changes` are other parameters of the driver."""
+        """Return the environment of a registry that uses the endpoint; `changes` sets more driver parameters."""
         scs = {"accesskey": "key", "secretkey": "secret", "region": "bjcnc", "bucket": BUCKET, "endpoint": self.url}
         return _storage({"scs": {**scs, **changes}}, redirects=redirects)
 
 
 def s3_environment(url: str) -> Mapping[str, str]:
-    """What a registry, ours or Debian's, is started with to use the S3 server at `url`."""
+    """Return the environment of a registry, ours or Debian's, that uses the S3 server at `url`."""
     s3 = {
         "accesskey": "key",
         "secretkey": "secret",
@@ -53,5 +53,5 @@ def _storage(driver: Mapping[str, object], *, redirects: bool = True) -> Mapping
         "cache": {"blobdescriptor": "inmemory"},
         "redirect": {"disable": not redirects},
     }
-    # The variable takes the place of the whole section of the file.
+    # The variable replaces the whole section of the file.
     return {"REGISTRY_STORAGE": json.dumps(section)}

@@ -1,7 +1,7 @@
-"""Builds container images offline: the same bytes for the same arguments, small, but real enough to run.
+"""Offline builder of small container images, deterministic by its arguments, real enough to run.
 
-An image is a config, gzip layers with one file each, and a manifest over them; an index joins manifests. They
-are plain values: `write_layout` lays them down as an OCI image layout for the command-line clients, and
+An image consists of a config, gzip layers with one file each, and a manifest; an index lists manifests. All are plain
+values: `write_layout` writes them as an OCI image layout for the command-line clients, and
 `tests.support.registry_client` pushes them request by request.
 """
 
@@ -32,7 +32,7 @@ Descriptor = dict[str, Any]
 
 @dataclass(frozen=True)
 class Content:
-    """Bytes with the media type under which a descriptor names them."""
+    """Bytes with the media type used in their descriptor."""
 
     media_type: str
     data: bytes
@@ -43,13 +43,13 @@ class Content:
         return digest_of(self.data)
 
     def descriptor(self, **fields: Any) -> Descriptor:
-        """A descriptor of the bytes, with further fields such as `platform`."""
+        """Return a descriptor of the bytes, with additional fields such as `platform`."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.data), **fields}
 
 
 @dataclass(frozen=True)
 class Image:
-    """A manifest and the blobs it names."""
+    """A manifest and the blobs that it refers to."""
 
     manifest: Content
     blobs: tuple[Content, ...]
@@ -63,7 +63,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Index:
-    """An index and the images it lists."""
+    """An index and the images that it lists."""
 
     manifest: Content
     images: tuple[Image, ...]
@@ -75,7 +75,7 @@ class Index:
 
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> str:
-    """The digest of some bytes, spelled as the specifications do."""
+    """Return the digest of `data` in the notation of the specifications."""
     return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
@@ -87,7 +87,7 @@ def make_image(
     subject: Content | None = None,
     docker: bool = False,
 ) -> Image:
-    """Build an image that a container engine accepts; each seed has bytes of its own."""
+    """Build an image that a container engine accepts; each seed yields different bytes."""
     generator = random.Random(seed)
     tars = [_tar(f"layer-{number}", generator.randbytes(size)) for number, size in enumerate(layer_sizes)]
     layers = [
@@ -114,7 +114,7 @@ def make_image(
 
 
 def make_artifact(payload: bytes, *, artifact_type: str, subject: Content | None = None) -> Image:
-    """Build an artifact manifest as signing tools push it: an empty config, one layer, and a subject."""
+    """Build an artifact manifest like those of signing tools: an empty config, one layer, and a subject."""
     empty = Content(OCI_EMPTY, b"{}")
     layer = Content("application/octet-stream", payload)
     document: dict[str, Any] = {
@@ -131,7 +131,7 @@ def make_artifact(payload: bytes, *, artifact_type: str, subject: Content | None
 
 
 def make_tiny_image() -> Image:
-    """Build the smallest manifest there is, over one empty blob, for tests that need thousands of them."""
+    """Build the smallest possible manifest, over one empty blob, for tests that need thousands of repositories."""
     empty = Content(OCI_EMPTY, b"{}")
     document = {
         "schemaVersion": 2,
@@ -143,7 +143,7 @@ def make_tiny_image() -> Image:
 
 
 def make_index(images: Sequence[Image], *, docker: bool = False) -> Index:
-    """Join images of several platforms."""
+    """Build an index of images for several platforms."""
     media_type = DOCKER_MANIFEST_LIST if docker else OCI_INDEX
     manifests = [image.manifest.descriptor(platform=dict(image.platform)) for image in images]
     document = {"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}
@@ -151,7 +151,7 @@ def make_index(images: Sequence[Image], *, docker: bool = False) -> Index:
 
 
 def make_multi_platform_index(seed: int, *, docker: bool = False) -> Index:
-    """An index over an amd64 and an arm64 image."""
+    """Build an index of an amd64 and an arm64 image."""
     architectures = ("amd64", "arm64")
     images = [
         make_image(seed * 100 + number, architecture=architecture, docker=docker)
@@ -161,7 +161,7 @@ def make_multi_platform_index(seed: int, *, docker: bool = False) -> Index:
 
 
 def contents_of(root: Image | Index) -> Iterator[Content]:
-    """Every piece of content below an image or index, blobs before the manifests that name them."""
+    """Yield all content below an image or index, blobs before the manifests that refer to them."""
     images = root.images if isinstance(root, Index) else (root,)
     for image in images:
         yield from image.blobs

@@ -1,4 +1,4 @@
-"""`docs/openapi.yaml`, as tests read it."""
+"""Access to `docs/openapi.yaml`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -32,7 +32,7 @@ def references(node: Any) -> Iterator[str]:
 
 
 def resolve(reference: str) -> Any:
-    """Return what a `$ref` leads to, or raise `KeyError`."""
+    """Return the node that a `$ref` points to, or raise `KeyError`."""
     node: Any = DOCUMENT
     for step in reference.removeprefix("#/").split("/"):
         node = node[step]

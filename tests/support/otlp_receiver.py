@@ -1,4 +1,4 @@
-"""A collector of traces: takes OTLP over HTTP as OpenTelemetry's own does, in a thread of the test."""
+"""Trace collector that receives OTLP over HTTP, like OpenTelemetry's own, in a thread of the test."""
 
 import gzip
 import threading
@@ -16,7 +16,7 @@ from typing_extensions import override
 
 
 class OtlpReceiver:
-    """Listens on a free port and keeps the spans that come."""
+    """Server on a free port that keeps the received spans."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
@@ -39,7 +39,7 @@ class OtlpReceiver:
 
             @override
             def log_message(self, *_arguments: object) -> None:
-                """Say nothing."""
+                """Suppress logging."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -57,7 +57,7 @@ class OtlpReceiver:
         self._thread.join()
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
-        """Keep what one request brought."""
+        """Keep the spans of one request."""
         if path != "/v1/traces":
             raise ValueError(f"{path} is not where traces go")
         self.headers.append(headers)
@@ -67,7 +67,7 @@ class OtlpReceiver:
                 self.spans.extend(of_scope.spans)
 
     def wait_for(self, condition: Callable[[list[Any]], bool], seconds: float = 15) -> list[Any]:
-        """Return the spans once they are as wanted."""
+        """Return the spans once the condition holds."""
         ends = time.monotonic() + seconds
         while not condition(self.spans):
             if time.monotonic() > ends:
@@ -77,7 +77,7 @@ class OtlpReceiver:
 
 
 def attributes_of(holder: Any) -> dict[str, str]:
-    """The attributes of a span or a resource, as texts."""
+    """Return the attributes of a span or a resource as strings."""
     found = {}
     for attribute in holder.attributes:
         kind = attribute.value.WhichOneof("value")

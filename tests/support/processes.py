@@ -1,7 +1,7 @@
-"""Starts real servers for a test: ours, Debian's docker-registry and nginx, each on a free port of its own.
+"""Real servers for tests: ours, Debian's docker-registry and nginx, each on its own free port.
 
-Every server is a context manager. It runs in a process group of its own with its output in a file, and the
-group is killed on leaving the block, so nothing outlives a test.
+Every server is a context manager. The server runs in its own process group with its output in a file, and the group is
+killed on leaving the block, so that no process outlives a test.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ SERVE_OUR_REGISTRY = (sys.executable, "-m", "entrypoints.cli", "serve")
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    """Return a TCP port of 127.0.0.1 that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -37,11 +37,11 @@ def free_port() -> int:
 
 
 class ServerError(Exception):
-    """A server ended, or did not answer in time; the message ends with its last output."""
+    """A server ended, or did not answer in time; the message contains its last output."""
 
 
 class ServerProcess:
-    """A server on 127.0.0.1 that can be stopped, killed and started again on the same folder and port."""
+    """Server on 127.0.0.1 that can be stopped, killed and restarted on the same folder and port."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class ServerProcess:
         self.folder = folder
         self._command = list(command)
         self.environment = {**os.environ, **(environment or {})}
-        # It makes Debian's docker-registry panic, and an ambient proxy or token has no place in a test.
+        # The variable makes Debian's docker-registry panic, and an ambient proxy or token has no place in a test.
         self.environment.pop("AWS_CA_BUNDLE", None)
         self._log_path = folder / f"server-{port}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,7 +79,7 @@ class ServerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # An orderly end lets the server write what it gathered, as its part of the coverage report.
+        # An orderly end lets the server write its data, such as its part of the coverage report.
         if self._process is not None and self._process.poll() is None:
             self.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -88,18 +88,18 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of the running server."""
+        """Process id of the running server."""
         if self._process is None:
             raise ServerError("the server was not started")
         return self._process.pid
 
     def start(self) -> None:
-        """Start the server and wait until it answers; one that ran before must have ended."""
+        """Start the server and wait until it answers; a previous run must have ended."""
         self.launch()
         self.wait_until_ready()
 
     def launch(self) -> None:
-        """Start the server and return at once, so that several can start together."""
+        """Start the server and return at once, so that several servers can start in parallel."""
         if self._process is not None and self._process.poll() is None:
             raise ServerError(f"process {self._process.pid} still runs")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ class ServerProcess:
             )
 
     def wait_until_ready(self) -> None:
-        """Return when the server answers; raise `ServerError` when it ends or takes too long."""
+        """Return when the server answers; raise `ServerError` if it ends or takes too long."""
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not self.answers():
             if self._process is not None and self._process.poll() is not None:
@@ -126,7 +126,7 @@ class ServerProcess:
             time.sleep(0.05)
 
     def answers(self) -> bool:
-        """Whether a request to `ready_path` is answered below 500."""
+        """Return whether a request to `ready_path` gets a status below 500."""
         connection = http.client.HTTPConnection(self._ip, self.port, timeout=5)
         try:
             connection.request("GET", self._ready_path)
@@ -156,7 +156,7 @@ class ServerProcess:
         return self.wait()
 
     def kill(self) -> None:
-        """SIGKILL the server and all its children. Idempotent."""
+        """Kill the server and all its children with SIGKILL. Idempotent."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -164,12 +164,12 @@ class ServerProcess:
         self._process.wait(STOP_TIMEOUT_SECONDS)
 
     def log(self) -> str:
-        """All that the server printed so far, over all its starts."""
+        """Return everything that the server has printed so far, over all its runs."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
 
 
 class RegistryServer(ServerProcess):
-    """A registry on a folder: ours, or another one that reads the same configuration file."""
+    """Registry on a folder: ours, or another one that reads the same configuration file."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class RegistryServer(ServerProcess):
             },
             config or {},
         )
-        # JSON is YAML too, and both registries read it.
+        # JSON is valid YAML, and both registries read it.
         self.config_path.write_text(json.dumps(document))
         super().__init__(
             [*command, str(self.config_path)],
@@ -210,12 +210,12 @@ class RegistryServer(ServerProcess):
 
     @classmethod
     def reference(cls, folder: Path, storage: Path, *, config: Mapping[str, Any] | None = None) -> Self:
-        """Debian's docker-registry (distribution 2.8)."""
+        """Return a server of Debian's docker-registry (distribution 2.8)."""
         return cls(folder, storage, command=(find_tool("docker-registry"), "serve"), config=config)
 
 
 class RoundRobinProxy(ServerProcess):
-    """nginx in front of several servers, one request each in turn."""
+    """nginx as a load balancer that distributes requests among servers in turn."""
 
     def __init__(self, folder: Path, backends: Sequence[ServerProcess]) -> None:
         port = free_port()

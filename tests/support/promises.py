@@ -1,4 +1,4 @@
-"""What clients were told, and whether the store keeps it."""
+"""Promises to clients, and the check that the store keeps them."""
 
 from dataclasses import dataclass, field
 
@@ -12,28 +12,28 @@ from core.ports.blob_storage import BlobStorage
 
 @dataclass
 class Promises:
-    """The images that were answered 200 or 201 and not deleted since; `storage` is looked at behind all backs."""
+    """Images that were acknowledged with 200 or 201 and not deleted since; checked directly in `storage`."""
 
     storage: BlobStorage
     looks_at_once: bool = True
-    """Whether what is promised must be there from then on, and not only at the end."""
+    """Whether a promised image must exist from then on, and not only at the end."""
     broken: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._images: set[tuple[RepositoryName, Digest]] = set()
 
     async def give(self, name: RepositoryName, digest: Digest) -> None:
-        """Note that a client was told that an image is there; it must be there right now."""
+        """Record that an image was acknowledged to a client; with `looks_at_once`, check it now."""
         self._images.add((name, digest))
         if self.looks_at_once:
             self.broken += [f"when answered: {each}" for each in await self._missing(name, digest)]
 
     def take_back(self, name: RepositoryName, digest: Digest) -> None:
-        """Note that somebody is about to delete an image."""
+        """Record that an image is about to be deleted."""
         self._images.discard((name, digest))
 
     async def check(self) -> list[str]:
-        """Return what was broken, now or when it was given."""
+        """Return all promises that were broken, now or when they were given."""
         for name, digest in sorted(self._images):
             self.broken += [f"at the end: {each}" for each in await self._missing(name, digest)]
         return self.broken

@@ -1,4 +1,4 @@
-"""The proxies of `docs/proxies.md`, run as the document has them but for ports and paths."""
+"""The proxies of `docs/proxies.md`, run with the documented configuration except for ports and paths."""
 
 import re
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ _REGISTRY = "127.0.0.1:5000"
 
 
 def snippet(language: str) -> str:
-    """Return the one block of the document that is in a language."""
+    """Return the only block of the document in a language."""
     [block] = re.findall(rf"^```{language}\n(.*?)^```", _DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
     return str(block)
 
 
 class DocumentedProxy(ServerProcess):
-    """A proxy that ends TLS in front of a registry, by the words of the document."""
+    """Proxy that terminates TLS in front of a registry, with the configuration from the document."""
 
     program: ClassVar[str]
 
@@ -46,7 +46,7 @@ class DocumentedProxy(ServerProcess):
         super().__init__(self.command(folder), port=port, folder=folder, environment=environment)
 
     def complete(self, text: str, folder: Path, port: int) -> str:
-        """Put the port of the test into the snippet, and around it what the program needs besides."""
+        """Insert the test's port into the snippet, and add the configuration that the program also needs."""
         raise NotImplementedError
 
     def command(self, folder: Path) -> list[str]:
@@ -113,13 +113,13 @@ DOCUMENTED: tuple[type[DocumentedProxy], ...] = (Nginx, Caddy, HaProxy)
 
 
 class BrokenNginx(Nginx):
-    """nginx with lines of the document replaced by what people write instead.
+    """nginx whose documented configuration is replaced in parts by common mistakes.
 
     Args:
-        folder: for its files.
-        registry: `host:port` behind it.
-        pair: its certificate.
-        edits: what stands instead of which text.
+        folder: folder for its files.
+        registry: `host:port` of the registry.
+        pair: certificate of the proxy.
+        edits: documented texts and their replacements.
     """
 
     def __init__(self, folder: Path, registry: str, pair: Pair, *, edits: Mapping[str, str]) -> None:

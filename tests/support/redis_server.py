@@ -1,4 +1,4 @@
-"""A private Redis for the tests: own port, own folder, killed and started again at will, and hung."""
+"""Private Redis server for tests, with its own port and folder, which can be killed, restarted and suspended."""
 
 import os
 import shutil
@@ -17,13 +17,13 @@ _START_SECONDS_MAX: Final = 20.0
 
 
 class RedisServer:
-    """A server process without persistence; `start`, `kill`, `hang` and `wake` may follow each other.
+    """Server process without persistence; `start`, `kill`, `hang` and `wake` can be called repeatedly.
 
     Args:
-        program: redis-server.
-        options: more of its options, as words.
-        plain: whether it speaks without TLS.
-        sentinel: what it watches, as lines of a sentinel's configuration; then it is a sentinel.
+        program: path of redis-server.
+        options: additional options, as words.
+        plain: whether to listen without TLS.
+        sentinel: lines of a sentinel's configuration; if given, the process is a sentinel.
     """
 
     def __init__(self, program: str, *options: str, plain: bool = True, sentinel: str = "") -> None:
@@ -48,15 +48,15 @@ class RedisServer:
 
     @property
     def address(self) -> str:
-        """As `redis.addr` takes it."""
+        """Address as in `redis.addr`."""
         return f"127.0.0.1:{self.port}"
 
     def client(self, **options: Any) -> "redis.Redis":
-        """A client of the test's own."""
+        """Return a client for the test."""
         return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5, **options)
 
     def start(self) -> None:
-        """Start it, empty, and return when it answers."""
+        """Start the server, empty, and return when it answers."""
         ports = ["--port", str(self.port)] if self._plain else ["--port", "0", "--tls-port", str(self.port)]
         command = [self._program, "--bind", "127.0.0.1", "--dir", str(self._folder), *ports, *self._options]
         if self._sentinel:
@@ -87,18 +87,18 @@ class RedisServer:
         return True
 
     def kill(self) -> None:
-        """End it by SIGKILL; what it held is gone."""
+        """End the server by SIGKILL; its data is gone."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(timeout=10)
             self._process = None
 
     def hang(self) -> None:
-        """Let it accept connections and answer nothing."""
+        """Suspend the server: it accepts connections and answers nothing."""
         self._send(signal.SIGSTOP)
 
     def wake(self) -> None:
-        """End that."""
+        """Resume the server after `hang`."""
         self._send(signal.SIGCONT)
 
     def _send(self, number: signal.Signals) -> None:
@@ -107,6 +107,6 @@ class RedisServer:
         os.kill(self._process.pid, number)
 
     def remove(self) -> None:
-        """Kill it and remove its folder."""
+        """Kill the server and remove its folder."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)

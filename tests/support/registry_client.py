@@ -1,7 +1,7 @@
-"""A plain HTTP client of the distribution API, for what the command-line clients cannot be told to do.
+"""Plain HTTP client of the distribution API, for requests that the command-line clients cannot send.
 
-It checks every digest that it reads and raises `UnexpectedAnswerError` with the exact exchange, so a failing
-test shows the request that went wrong.
+The client checks every digest that it reads and raises `UnexpectedAnswerError` with the exact exchange, so that a
+failing test shows the request that went wrong.
 """
 
 import http.client
@@ -17,12 +17,12 @@ Body = bytes | Iterable[bytes] | None
 
 
 class UnexpectedAnswerError(AssertionError):
-    """The registry answered something else than the test counts on."""
+    """The registry's answer differs from the one that the test expects."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: the status, the headers (any spelling of a name finds them) and the whole body."""
+    """Response: status, headers (with case-insensitive names) and complete body."""
 
     request: str
     status: int
@@ -30,7 +30,7 @@ class Answer:
     body: bytes
 
     def expect(self, *statuses: int) -> "Answer":
-        """Return this answer if its status is one of `statuses`."""
+        """Return this answer if its status is one of `statuses`; raise `UnexpectedAnswerError` otherwise."""
         if self.status not in statuses:
             raise UnexpectedAnswerError(
                 f"{self.request}: {self.status} instead of {statuses}\n{self.headers}{self.body[:2000]!r}"
@@ -38,7 +38,7 @@ class Answer:
         return self
 
     def header(self, name: str) -> str:
-        """A header that has to be there."""
+        """Return the value of a required header."""
         value: str | None = self.headers.get(name)
         if value is None:
             raise UnexpectedAnswerError(f"{self.request}: {self.status} has no {name}\n{self.headers}")
@@ -46,7 +46,7 @@ class Answer:
 
 
 class RegistryClient:
-    """Talks to one registry, each request on a connection of its own."""
+    """Client of one registry; each request uses its own connection."""
 
     def __init__(self, host: str, *, timeout: float = 30, context: ssl.SSLContext | None = None) -> None:
         self._host = host
@@ -56,7 +56,7 @@ class RegistryClient:
     def request(
         self, method: str, target: str, *, body: Body = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Send one request; `target` is a path or a URL, whose host is ignored; iterables go chunked."""
+        """Send one request; `target` is a path, or a URL whose host is ignored; iterables are sent chunked."""
         parts = urlsplit(target)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
         connection = self._connection()
@@ -81,7 +81,7 @@ class RegistryClient:
         return self.request("POST", f"/v2/{repository}/blobs/uploads/").expect(202)
 
     def push_blob(self, repository: str, data: bytes, *, digest: str | None = None) -> str:
-        """Push a blob with POST and PUT unless the repository holds it, and return its digest."""
+        """Push a blob with POST and PUT unless the repository has it, and return its digest."""
         digest = digest or digest_of(data)
         if self.request("HEAD", f"/v2/{repository}/blobs/{digest}").expect(200, 404).status == 404:
             location = self.start_upload(repository).header("Location")
@@ -100,13 +100,13 @@ class RegistryClient:
         return self.request("PATCH", location, body=data, headers=all_headers)
 
     def push_manifest(self, repository: str, reference: str, manifest: Content) -> Answer:
-        """Push a manifest whose references are there."""
+        """Push a manifest whose referenced content exists."""
         headers = {"Content-Type": manifest.media_type}
         target = f"/v2/{repository}/manifests/{reference}"
         return self.request("PUT", target, body=manifest.data, headers=headers).expect(201)
 
     def push(self, repository: str, tag: str, root: Image | Index) -> None:
-        """Push an image or index with all that it names; only its own manifest gets the tag."""
+        """Push an image or index with all its content; only its own manifest gets the tag."""
         for content in contents_of(root):
             if content == root.manifest:
                 self.push_manifest(repository, tag, content)
@@ -119,7 +119,7 @@ class RegistryClient:
         """Read a blob and check its digest."""
         answer = self.request("GET", f"/v2/{repository}/blobs/{digest}").expect(200, 307)
         if answer.status == 307:
-            # The store itself has it; no header of ours goes there.
+            # The store serves the content; send none of our headers there.
             store = urlsplit(answer.header("Location"))
             connection = http.client.HTTPConnection(store.netloc, timeout=30)
             connection.request("GET", f"{store.path}?{store.query}")
@@ -148,17 +148,17 @@ class RegistryClient:
         return found
 
     def tags(self, repository: str) -> list[str]:
-        """The tags of a repository, in the order answered; none for an unknown repository."""
+        """Return the tags of a repository, in the order of the answer; none for an unknown repository."""
         answer = self.request("GET", f"/v2/{repository}/tags/list").expect(200, 404)
         return [] if answer.status == 404 else json.loads(answer.body)["tags"] or []
 
     def catalog(self) -> list[str]:
-        """The first page of the catalog."""
+        """Return the first page of the catalog."""
         names: list[str] = json.loads(self.request("GET", "/v2/_catalog?n=1000").expect(200).body)["repositories"]
         return names
 
     def referrers(self, repository: str, digest: str) -> list[dict[str, str]]:
-        """The descriptors of the manifests whose subject is `digest`."""
+        """Return the descriptors of the manifests whose subject is `digest`."""
         answer = self.request("GET", f"/v2/{repository}/referrers/{digest}").expect(200)
         descriptors: list[dict[str, str]] = json.loads(answer.body)["manifests"]
         return descriptors

@@ -1,4 +1,4 @@
-"""S3 servers for the tests, and what is in a bucket behind an adapter's back."""
+"""S3 servers for tests, and direct access to the content of a bucket."""
 
 import socket
 import subprocess
@@ -38,7 +38,7 @@ def moto_endpoint(bucket: str) -> Iterator[str]:
 
 
 async def stored_in(storage: S3BlobStorage) -> list[str]:
-    """Return the keys of all objects in the bucket, and of all multipart uploads that are open."""
+    """Return the keys of all objects in the bucket, and of all open multipart uploads."""
     client = storage._client
     objects = [entry["Key"] async for page in list_pages(client, "") for entry in page.objects]
     return objects + [f"upload of {upload.store_key}" async for upload in list_uploads(client, "")]

@@ -1,4 +1,4 @@
-"""The SCS adapter on a strict endpoint of its own, as tests want it: quick to retry, with small parts."""
+"""The SCS adapter on a strict endpoint, with options for tests: quick retries and small parts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ QUICK = RetryOptions(pause_base_seconds=0.001, pause_seconds_max=0.01, connect_s
 
 
 def scs_options(server: FakeScsServer, **changes: Any) -> ScsOptions:
-    """Return options that reach `server`."""
+    """Return options that connect to `server`."""
     settings: dict[str, Any] = {
         "access_key": "AKTEST",
         "secret_key": "SKTEST",
@@ -29,7 +29,7 @@ def scs_options(server: FakeScsServer, **changes: Any) -> ScsOptions:
 
 @asynccontextmanager
 async def scs_storage(server: FakeScsServer, **changes: Any) -> AsyncIterator[ScsBlobStorage]:
-    """Open an adapter on `server`, and forget the request that opening costs."""
+    """Open an adapter on `server`, and clear the request of the opening from the log."""
     async with ScsBlobStorage(scs_options(server, **changes)) as storage:
         server.log.clear()
         yield storage

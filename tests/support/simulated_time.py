@@ -1,4 +1,4 @@
-"""Time that passes only when a test says so, for code that is given its `clock` and its `sleep`."""
+"""Simulated time that passes only when a test advances it, for code with injected `clock` and `sleep`."""
 
 import asyncio
 import heapq
@@ -12,7 +12,7 @@ _START: Final = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 class SimulatedTime:
-    """A monotonic clock, a wall clock beside it, and who sleeps on them."""
+    """Monotonic clock and wall clock, with the tasks that sleep on them."""
 
     def __init__(self) -> None:
         self._seconds = 1000.0
@@ -21,31 +21,31 @@ class SimulatedTime:
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def clock(self) -> float:
-        """Monotonic seconds."""
+        """Return monotonic seconds."""
         return self._seconds
 
     def now(self) -> datetime:
-        """UTC, moving with the clock."""
+        """Return the UTC time, which advances with the monotonic clock."""
         return _START + self._jumped + timedelta(seconds=self._seconds - 1000)
 
     def jump(self, time: timedelta) -> None:
-        """Have the wall clock jump ahead; no time passes."""
+        """Move the wall clock ahead; no time passes."""
         self._jumped += time
 
     async def sleep(self, seconds: float) -> None:
-        """Suspend until the test has let so many seconds pass."""
+        """Suspend until the test has advanced the time by `seconds`."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._seconds + seconds, next(self._numbers), waiting))
         await waiting
 
     def until_next(self) -> float | None:
-        """Return in how many seconds somebody's sleep ends, or None where nobody sleeps."""
+        """Return the seconds until the next sleeper wakes, or None without a sleeper."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         return self._sleepers[0][0] - self._seconds if self._sleepers else None
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, waking each sleeper at its moment and letting all run before time goes on."""
+        """Advance the time; wake each sleeper at its moment, and let all tasks run before the time advances further."""
         ends_at = self._seconds + seconds
         await quiet()
         while self._sleepers and self._sleepers[0][0] <= ends_at:

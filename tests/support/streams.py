@@ -1,4 +1,4 @@
-"""Small helpers for whatever yields bytes or names."""
+"""Helpers for streams of bytes and names."""
 
 import random
 from collections.abc import AsyncIterable
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @lru_cache(maxsize=4)
 def payload(size: int, seed: int = 0) -> bytes:
-    """Bytes that no text codec takes and that repeat nowhere."""
+    """Return pseudo-random bytes, which are not valid text and do not repeat."""
     return random.Random(seed).randbytes(size)
 
 
@@ -26,7 +26,7 @@ async def read_stream(storage: BlobStorage, key: str, *, offset: int = 0, length
 
 
 async def stage(storage: BlobStorage, key: str, *chunks: bytes, resume: bool = False) -> int:
-    """Append `chunks` in a block of its own; return the size it ends with."""
+    """Append `chunks` in a separate writer block; return the resulting size."""
     async with storage.open_writer(key, resume=resume) as writer:
         for chunk in chunks:
             await writer.write(chunk)
@@ -34,6 +34,6 @@ async def stage(storage: BlobStorage, key: str, *chunks: bytes, resume: bool = F
 
 
 async def commit(storage: BlobStorage, key: str, target: str) -> None:
-    """Commit what is staged at `key`, in a block of its own."""
+    """Commit the bytes staged at `key`, in a separate writer block."""
     async with storage.open_writer(key, resume=True) as writer:
         await writer.commit(target)

@@ -1,4 +1,4 @@
-"""Plays systemd for a service: listens for its word, and hands it an open socket."""
+"""Simulation of systemd for a service: receives its notifications, and passes it an open socket."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ os.execv(sys.executable, [sys.executable, "-m", "entrypoints.cli", "serve", sys.
 
 
 class NotifySocket:
-    """The socket of `NOTIFY_SOCKET`, and what came to it, in order."""
+    """Socket of `NOTIFY_SOCKET`, and the received messages, in order."""
 
     def __init__(self, path: Path) -> None:
         self.environment = {"NOTIFY_SOCKET": str(path)}
@@ -28,11 +28,11 @@ class NotifySocket:
         self._socket.bind(str(path))
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket."""
         self._socket.close()
 
     def wait_for(self, wanted: Callable[[dict[str, str]], bool]) -> dict[str, str]:
-        """Receive until a wanted message comes, and return it."""
+        """Receive until a wanted message arrives, and return that message."""
         ends = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < ends:
             self._socket.settimeout(max(0.01, ends - time.monotonic()))
@@ -43,7 +43,7 @@ class NotifySocket:
         raise TimeoutError(f"did not come: {self.messages}")
 
     def drain(self) -> list[dict[str, str]]:
-        """Return what has come, without waiting, and forget it."""
+        """Return and clear the received messages, without waiting."""
         self._socket.settimeout(0)
         while True:
             try:
@@ -55,9 +55,9 @@ class NotifySocket:
 
 
 def socket_activated(given: socket.socket) -> tuple[str, ...]:
-    """The command that serves at a socket that is handed over as systemd does it; the configuration file follows.
+    """Return a command that serves on a socket passed in the manner of systemd; append the configuration file.
 
-    The socket must be inheritable.
+    The function makes the socket inheritable.
     """
-    os.set_inheritable(given.fileno(), True)  # noqa: FBT003 - it takes no keyword
+    os.set_inheritable(given.fileno(), True)  # noqa: FBT003 - the function accepts no keyword
     return (SERVE_OUR_REGISTRY[0], "-c", _HANDOVER, str(given.fileno()))

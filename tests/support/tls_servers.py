@@ -1,4 +1,4 @@
-"""Servers of a test that speak TLS, or listen elsewhere than at a port of IPv4."""
+"""Test servers that use TLS or a Unix socket."""
 
 import http.client
 import socket
@@ -17,7 +17,7 @@ _ANSWER_TIMEOUT_SECONDS = 5
 
 
 def answers_over_tls(port: int) -> bool:
-    """Whether a request to the API's root is answered below 500, whoever signed the certificate."""
+    """Return whether a request to the API's root gets a status below 500; the certificate is not verified."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -32,7 +32,7 @@ def answers_over_tls(port: int) -> bool:
 
 
 class TlsRegistryServer(RegistryServer):
-    """Our registry with a certificate of its own."""
+    """Our registry with its own certificate."""
 
     def __init__(self, folder: Path, storage: Path, pair: Pair, *, config: Mapping[str, Any] | None = None) -> None:
         tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
@@ -45,7 +45,7 @@ class TlsRegistryServer(RegistryServer):
 
 
 class UnixRegistryServer(RegistryServer):
-    """Our registry at a Unix socket."""
+    """Our registry on a Unix socket."""
 
     def __init__(self, folder: Path, storage: Path, path: Path) -> None:
         self.path = path
@@ -64,13 +64,13 @@ class UnixRegistryServer(RegistryServer):
 
 
 class TlsProxy(ServerProcess):
-    """nginx that ends TLS in front of a registry.
+    """nginx that terminates TLS in front of a registry.
 
     Args:
-        folder: for its files.
-        target: where it passes requests on, as `proxy_pass` says it.
-        pair: its certificate.
-        location: the path below which it does so, with both slashes.
+        folder: folder for its files.
+        target: destination of the requests, as in `proxy_pass`.
+        pair: certificate of the proxy.
+        location: path prefix of the proxied requests, with both slashes.
     """
 
     def __init__(self, folder: Path, target: str, pair: Pair, *, location: str = "/") -> None:

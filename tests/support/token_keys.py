@@ -1,4 +1,4 @@
-"""Keys, certificates and tokens as a token server makes them."""
+"""Keys, certificates and tokens like those of a token server."""
 
 import base64
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 
 def make_key(algorithm: str) -> Key:
-    """Make a key that signs with this algorithm."""
+    """Create a key for this signature algorithm."""
     if algorithm.startswith(("RS", "PS")):
         return RSAKey.generate_key(2048, auto_kid=False)
     if algorithm.startswith("ES"):
@@ -38,14 +38,14 @@ def make_key(algorithm: str) -> Key:
 
 
 def sign(header: dict[str, Any], claims: dict[str, Any], key: Key) -> str:
-    """Sign a token, whatever its header says."""
+    """Sign a token, regardless of the content of its header."""
     return jwt.encode(header, claims, key, registry=SigningRegistry(ALGORITHMS))
 
 
 def claims(
     *, access: list[dict[str, Any]] | None = None, subject: str = "alice", now: datetime = NOW, **changes: Any
 ) -> dict[str, Any]:
-    """Return the claims of a good token; `changes` replaces some, None removes one."""
+    """Return the claims of a valid token; `changes` replaces some of them, and None removes one."""
     whole = {
         "iss": ISSUER,
         "sub": subject,
@@ -79,13 +79,13 @@ _ENCIPHERS = x509.KeyUsage(
 
 @dataclass
 class Authority:
-    """A certificate with its key, which signs others or, being self-signed, tokens."""
+    """Certificate with its key, which signs other certificates or, if self-signed, tokens."""
 
     name: str = "root"
     issuer: "Authority | None" = None
     is_authority: bool = True
     signs: bool = True
-    """Whether its key usage, where there is one, lets it sign certificates."""
+    """Whether its key usage, if present, allows signing certificates."""
     valid_from: datetime = NOW - timedelta(days=1)
     key: CertificateIssuerPrivateKeyTypes = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
@@ -105,7 +105,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=self.is_authority, path_length=None), critical=True)
         )
         if not self.is_authority:
-            # A web server's, as token servers use.
+            # A certificate of a web server, as token servers use.
             usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
             builder = builder.add_extension(usage, critical=False)
         if not self.signs:
@@ -115,20 +115,20 @@ class Authority:
 
     @property
     def jwk(self) -> Key:
-        """The key as it signs tokens."""
+        """The key for signing tokens."""
         return ECKey.import_key(self.private_pem)
 
     @property
     def private_pem(self) -> bytes:
-        """The key itself."""
+        """The key in PEM format."""
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     @property
     def pem(self) -> bytes:
-        """The certificate as it stands in a bundle."""
+        """The certificate as it appears in a bundle."""
         return self.certificate.public_bytes(Encoding.PEM)
 
     @property
     def der_base64(self) -> str:
-        """The certificate as it stands in `x5c`."""
+        """The certificate as it appears in `x5c`."""
         return base64.b64encode(self.certificate.public_bytes(Encoding.DER)).decode()

@@ -1,6 +1,6 @@
-"""A token server for the tests: distribution's token specification over aiohttp, in a thread of its own.
+"""Token server for tests: distribution's token specification on aiohttp, in its own thread.
 
-It lets users in by password, and gives each what a table says they may do, out of what they ask for.
+The server authenticates users by password, and grants each user the requested scopes that a table allows.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from joserfc.jwk import KeySet
 from tests.support.token_keys import ISSUER, SERVICE, claims, grant, make_key, sign
 
 Table = Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]]
-"""User name to password and, by name of repository, actions; `*` means every repository; the user "" is anybody."""
+"""User name to password and actions by repository name; `*` means every repository, the user "" is anonymous."""
 
 
 class TokenServer:
-    """Listens on a free port of 127.0.0.1 for as long as its block lasts."""
+    """Server on a free port of 127.0.0.1, running inside its block."""
 
     def __init__(self, folder: Path, users: Table, *, lifetime_seconds: int = 300) -> None:
         self._users = users
@@ -32,14 +32,14 @@ class TokenServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.asked: list[str] = []
-        """The scopes that clients asked for, in order."""
+        """Scopes that clients requested, in order."""
         self.key_set = folder / "token-server-keys.json"
         self.key_set.write_text(json.dumps(KeySet([self._key]).as_dict(private=False)))
         self.realm = ""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The section `auth.token` of a registry that believes this server."""
+        """Section `auth.token` of a registry that trusts this server."""
         return {"realm": self.realm, "issuer": ISSUER, "service": SERVICE, "jwks": str(self.key_set)}
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
-"""Runs actors on one event loop and one store, one storage request at a time, in an order that somebody chooses.
+"""Runs actors on one event loop and one store, one storage request at a time, in a chosen order.
 
-Every request of an actor waits for its turn. When all that can go on has gone on, the chooser says whose request is
-carried out next, or that time passes until somebody's sleep ends. The same choices give the same run.
+Every request of an actor waits for its turn. When no task can proceed any more, the chooser selects the actor whose
+request is carried out next, or lets time pass until the next sleeper wakes. The same choices produce the same run.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 TIME: Final = "time"
 AT_ONCE: Final = ContextVar("at_once", default=False)
-"""Whether requests of this task are carried out at once: those of a process that does not stand still."""
+"""Whether requests of this task are carried out at once, because its process is assumed never to stall."""
 
 
 class Chooser(Protocol):
-    """Says who is next."""
+    """Selects the next actor."""
 
     def __call__(self, waiting: Sequence[str], *, can_wait: bool) -> str:
         """Return one of the actors in `waiting`, or `TIME` if `can_wait`."""
@@ -42,14 +42,14 @@ class _Request:
 
 @dataclass
 class Stage:
-    """Where actors take their turns."""
+    """Scheduler of the turns of actors."""
 
     time: SimulatedTime
     choose: Chooser
     patience: Mapping[str, float] = field(default_factory=dict)
-    """For how many seconds a request of an actor is under way at most; as long as the chooser likes unless given."""
+    """Maximum duration of an actor's requests in seconds; unlimited without an entry."""
     taken: list[str] = field(default_factory=list)
-    """Who had each turn."""
+    """Holder of each turn so far: an actor, or `TIME`."""
 
     def __post_init__(self) -> None:
         self._waiting: list[_Request] = []
@@ -65,13 +65,13 @@ class Stage:
         await future
 
     def stand_by(self, daemon: Coroutine[Any, Any, Any]) -> None:
-        """Run something beside the actors until they have ended; its requests need no turns."""
+        """Run a coroutine beside the actors until they have ended; its requests need no turns."""
         context = copy_context()
-        context.run(AT_ONCE.set, True)  # noqa: FBT003 - the value of a variable
+        context.run(AT_ONCE.set, True)  # noqa: FBT003 - value of the variable
         self._daemons.append(asyncio.get_running_loop().create_task(daemon, context=context))
 
     async def play(self, actors: Sequence[Coroutine[Any, Any, Any]]) -> None:
-        """Run the actors to their ends; the first error of one ends all."""
+        """Run the actors to their ends; the first error of an actor ends the run."""
         tasks = [asyncio.ensure_future(actor) for actor in actors]
         try:
             while True:
@@ -109,7 +109,7 @@ class Stage:
 
 
 class ActingBlobStorage(FaultyBlobStorage):
-    """The store as one actor sees it: each request waits for the actor's turn."""
+    """View of one actor on the store; each request waits for the actor's turn."""
 
     def __init__(self, inner: BlobStorage, stage: Stage, actor: str) -> None:
         super().__init__(inner)
@@ -128,10 +128,10 @@ class ActingBlobStorage(FaultyBlobStorage):
 
 
 class RandomChooser:
-    """Chooses by a seed: sometimes anybody, sometimes by priorities that change now and then.
+    """Chooser by a seed: sometimes uniformly, sometimes by priorities that change occasionally.
 
-    In half of the runs one actor stands still from some request of its own on, while others do a number of things and
-    time passes: what is rare in a fair order and what breaks protocols.
+    In half of the runs, one actor stalls after some number of its requests, while others proceed and time passes. A
+    uniform order rarely produces such runs, and they are the ones that break protocols.
     """
 
     def __init__(self, seed: int) -> None:
@@ -172,15 +172,15 @@ class RandomChooser:
 
 
 class PlannedChooser:
-    """Lets one actor run, after so many turns another, and so on; the last one to its end, then the others.
+    """Chooser by a plan: one actor for a number of turns, then the next; after the plan, any waiting actor.
 
-    Time passes only when the actor whose turn it is waits for it, or is done.
+    Time passes only when the actor whose turn it is waits for time, or is done.
     """
 
     def __init__(self, plan: Sequence[tuple[str, int]]) -> None:
         self._plan = list(plan)
         self.ended_early: set[str] = set()
-        """The actors that had turns left in a part of the plan that other parts follow."""
+        """Actors that ended with turns left, in any part of the plan but the last."""
 
     def __call__(self, waiting: Sequence[str], *, can_wait: bool) -> str:
         while self._plan and self._plan[0][1] == 0:
@@ -200,6 +200,6 @@ class PlannedChooser:
 
     def _patience(self) -> bool:
         actor, turns = self._plan[0]
-        # One that is done never waits again: a turn is used up for each wait, so that this ends.
+        # An actor that is done never waits again. Each wait uses up a turn, so that this ends.
         self._plan[0] = (actor, turns - 1)
         return turns > 0

@@ -1,4 +1,4 @@
-"""A strict SCS endpoint, written from the protocol and not from the adapter: it shares no code with it."""
+"""Strict SCS endpoint, written from the protocol; it shares no code with the adapter."""
 
 from tests.support.scs_server.faults import Faults
 from tests.support.scs_server.server import FakeScsServer, Rename

@@ -1,4 +1,4 @@
-"""SCS's XML, without a namespace."""
+"""XML responses of SCS, without a namespace."""
 
 from collections.abc import Iterable
 from xml.etree import ElementTree as ET
@@ -10,7 +10,7 @@ from tests.support.scs_server.store import Bucket
 
 
 def xml(tag: str, *children: ET.Element, **texts: str) -> ET.Element:
-    """Build an element: children by name and text first, then elements."""
+    """Build an element: first children with name and text, then elements."""
     element = ET.Element(tag)
     for name, text in texts.items():
         ET.SubElement(element, name).text = text
@@ -42,7 +42,7 @@ def listing(bucket: Bucket, name: str, parameters: dict[str, str], entries_max: 
         Delimiter=delimiter,
         IsTruncated=str(has_more).lower(),
     )
-    # As in S3, version 1 names the next marker only where there is a delimiter.
+    # As in S3, version 1 names the next marker only if a delimiter is given.
     if has_more and delimiter:
         ET.SubElement(element, "NextMarker").text = max([*keys[-1:], *prefixes[-1:]])
     for key in keys:
@@ -80,8 +80,8 @@ def parts(bucket: Bucket, key: str, upload_id: str) -> ET.Element:
 
 
 def texts(body: bytes, path: str, *names: str) -> Iterable[tuple[str, ...]]:
-    """Read what stands at `path` in a request's XML, whatever its namespace."""
-    root = ET.fromstring(body)  # noqa: S314 - written by the code under test
+    """Yield the texts of the elements at `path` in a request's XML, regardless of the namespace."""
+    root = ET.fromstring(body)  # noqa: S314 - input comes from the code under test
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     for element in root.iter(path):

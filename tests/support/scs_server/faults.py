@@ -1,4 +1,4 @@
-"""Faults that a store may have, drawn from a seed so that a failing run can be repeated."""
+"""Faults of a store, drawn from a seed so that a failing run can be repeated."""
 
 import random
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Fault(Enum):
-    """What goes wrong with one request."""
+    """Fault of one request."""
 
     NONE = "none"
     ERROR_500 = "500"
@@ -19,13 +19,13 @@ class Fault(Enum):
 
 @dataclass
 class Faults:
-    """Meets each request with a fault at `rate`, or exactly those operations that are armed.
+    """Source of faults: random ones at `rate`, and those armed for particular operations.
 
     Args:
-        seed: decides everything.
+        seed: determines all faults.
         rate: between 0 (never) and 1 (always).
-        kinds: which faults are drawn.
-        slow_seconds: how late a slow answer is.
+        kinds: faults to draw from.
+        slow_seconds: delay of a slow response.
     """
 
     seed: int = 0
@@ -39,11 +39,11 @@ class Faults:
         self._random = random.Random(self.seed)
 
     def arm(self, operation: str, *faults: Fault) -> None:
-        """Let the next requests of `operation` meet these faults."""
+        """Assign these faults to the next requests of `operation`."""
         self.armed.setdefault(operation, []).extend(faults)
 
     def draw(self, operation: str) -> Fault:
-        """Decide about one request."""
+        """Return the fault of one request."""
         if self.armed.get(operation):
             return self.armed[operation].pop(0)
         if self._random.random() >= self.rate:

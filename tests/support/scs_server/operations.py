@@ -23,19 +23,19 @@ _LAST_MODIFIED = "%a, %d %b %Y %H:%M:%S GMT"
 
 
 class Operations:
-    """Serves requests that were found to be well-formed and signed."""
+    """Handlers of requests that are well-formed and signed."""
 
     def __init__(self, server: "FakeScsServer", folder: Path) -> None:
         self._server = server
         self._folder = folder
 
     async def serve(self, asked: ScsRequest, request: web.BaseRequest, *, cut_body: bool) -> web.StreamResponse:
-        """Do what is asked.
+        """Carry out a request.
 
         Args:
-            asked: the request, understood.
-            request: where its body comes from and the answer goes.
-            cut_body: end the answer's body early.
+            asked: the parsed request.
+            request: source of its body and destination of the response.
+            cut_body: end the body of the response early.
         """
         bucket = self._server.buckets[asked.bucket]
         if asked.operation == "get_object":
@@ -62,7 +62,7 @@ class Operations:
         for piece in stored.pieces(start, start + (end - start) // 2 if cut_body else end):
             await response.write(piece)
         if cut_body and request.transport is not None:
-            # What was written must leave before the connection is cut.
+            # The written data must be sent before the connection is cut.
             await asyncio.sleep(0.01)
             request.transport.abort()
             return response
@@ -74,7 +74,7 @@ class Operations:
         return web.Response(headers={**_headers(stored), "Content-Length": str(stored.size)})
 
     async def _receive(self, asked: ScsRequest, request: web.BaseRequest) -> tuple[Segment, str]:
-        """Take in a body whole and check it; one that breaks off leaves nothing."""
+        """Receive a complete body and check it; an incomplete body leaves nothing behind."""
         writer = SegmentWriter(self._folder)
         try:
             async for piece in request.content.iter_any():
@@ -106,7 +106,7 @@ class Operations:
         if len(md5) != 32 or md5 != md5.lower():
             raise Refusal(400, "InvalidDigest", "the SDK sends each part's Content-MD5 in hex")
         segment, md5 = await self._receive(asked, request)
-        # Looked up again: the upload may have been aborted while the body came in.
+        # Look the upload up again: it may have been aborted while the body was received.
         bucket.upload(asked.key, asked.parameters["uploadId"]).parts[number] = (segment, md5)
         return web.Response(headers={"ETag": f'"{md5}"'})
 
@@ -192,7 +192,7 @@ def _headers(stored: StoredObject) -> dict[str, str]:
 
 
 def _range(header: str | None, size: int) -> tuple[int, int]:
-    """Return where a range begins and ends."""
+    """Return start and end of a range."""
     if header is None:
         return 0, size
     first, _, last = header.removeprefix("bytes=").partition("-")

@@ -1,4 +1,4 @@
-"""What a request asks for, and everything for which SCS refuses it before looking at a bucket."""
+"""Parsing of requests, and all refusals by SCS that do not depend on a bucket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,15 +39,15 @@ class ScsRequest:
     key: str
     parameters: Mapping[str, str]
     headers: Mapping[str, str]
-    """By lower-case name."""
+    """Headers by lower-case name."""
     operation: str
 
 
 def understand(request: web.BaseRequest) -> ScsRequest:
-    """Read a request.
+    """Parse a request.
 
     Raises:
-        Refusal: SCS would not take it.
+        Refusal: SCS would reject the request.
     """
     headers = {name.lower(): value for name, value in request.headers.items()}
     path, _, query = request.raw_path.partition("?")
@@ -73,7 +73,7 @@ def _operation(method: str, has_key: bool, parameters: Mapping[str, str], header
 
 
 def refuse_what_scs_does_not_know(request: ScsRequest) -> None:
-    """Be strict about the form of a request.
+    """Check the form of a request strictly.
 
     Raises:
         Refusal: a header, an encoding or an escape that SCS's SDK never sends.

@@ -1,4 +1,4 @@
-"""The endpoint itself: a server in this process that is as strict as SCS, counts, logs and misbehaves on demand."""
+"""SCS endpoint in this process: as strict as SCS, with counters, a log, and faults on demand."""
 
 import asyncio
 import tempfile
@@ -32,7 +32,7 @@ _ERRORS = {
 
 
 class Rename(Enum):
-    """What the store makes of a rename."""
+    """Behavior of the store on a rename."""
 
     MOVES = "it gives the object the new key"
     WRITES = "as any store that does not know it: it writes nothing at the old key"
@@ -42,13 +42,13 @@ class Rename(Enum):
 
 @dataclass(frozen=True)
 class LogEntry:
-    """One request and how it went."""
+    """One request and its outcome."""
 
     operation: str
     method: str
     target: str
     status: int
-    """0 where the connection was cut."""
+    """Status of the response; 0 if the connection was cut."""
 
     @override
     def __str__(self) -> str:
@@ -56,14 +56,14 @@ class LogEntry:
 
 
 class FakeScsServer:
-    """SCS on the loopback, on a free port unless told otherwise; use it as an async context manager.
+    """SCS on the loopback interface, by default on a free port; use it as an async context manager.
 
     Args:
-        buckets: those that there are.
+        buckets: names of the existing buckets.
         keys: secret keys by access key.
-        faults: what goes wrong, and when.
-        folder: where contents over a MiB lie; a temporary one by default.
-        port: where to listen.
+        faults: faults of requests.
+        folder: folder for contents above 1 MiB; a temporary one by default.
+        port: port to listen on.
     """
 
     def __init__(
@@ -80,26 +80,26 @@ class FakeScsServer:
         self.faults = faults or Faults()
         self.log: list[LogEntry] = []
         self.redirect_to: str | None = None
-        """Where each request is sent with 307 instead of being served."""
+        """If set, each request is redirected there with 307 instead of being served."""
         self.rename = Rename.MOVES
         self.lists_uploads = True
-        """Otherwise `?uploads` of a bucket is refused: the protocol does not name it."""
+        """Whether `?uploads` of a bucket is accepted; the protocol does not mention it."""
         self.undeletable: set[str] = set()
         self.flaky: set[str] = set()
-        """Keys that one batch of deletions answers with an error that passes."""
+        """Keys that the next batch deletion answers with a transient error."""
         self.on_log: Callable[[LogEntry], None] | None = None
         self._port = port
         self._folder = folder
         self._stack = AsyncExitStack()
         self._connections: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
         self.connections = 0
-        """Connections that clients opened so far."""
+        """Number of connections that clients have opened so far."""
         self.url = ""
 
     async def __aenter__(self) -> Self:
         folder = self._folder or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="scs-")))
         self._operations = Operations(self, folder)
-        # Contents hold files in the folder.
+        # The contents hold files in the folder.
         self._stack.callback(self.buckets.clear)
         runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=1)
         self._stack.push_async_callback(runner.cleanup)
@@ -116,15 +116,15 @@ class FakeScsServer:
 
     @property
     def counts(self) -> Counter[str]:
-        """Requests by operation, refused ones included."""
+        """Number of requests by operation, including refused ones."""
         return Counter(entry.operation for entry in self.log)
 
     def objects(self, bucket: str = "images") -> list[str]:
-        """Return the keys that are stored."""
+        """Return the keys of the stored objects."""
         return sorted(self.buckets[bucket].objects)
 
     def leftovers(self, bucket: str = "images") -> list[str]:
-        """Return all that takes up space: objects and open uploads."""
+        """Return everything that takes up space: objects and open uploads."""
         uploads = self.buckets[bucket].uploads.values()
         return self.objects(bucket) + [f"upload of {upload.key}" for upload in uploads]
 
@@ -145,7 +145,7 @@ class FakeScsServer:
         except Refusal as refusal:
             response = answers.refused(refusal, without_body=request.method == "HEAD")
         except ConnectionError:
-            # The client left in the middle; aiohttp would log a fault of the server.
+            # The client disconnected during the request; otherwise aiohttp would log a server error.
             response = web.Response()
         cut = request.transport is None or request.transport.is_closing()
         self._write_log(operation, request, 0 if cut else response.status)
@@ -171,7 +171,7 @@ class FakeScsServer:
         fault = self.faults.draw(asked.operation)
         if fault in _ERRORS:
             async for _ in request.content.iter_any():
-                pass  # Taken in, as a server does that answers after it.
+                pass  # Read the body, as a server does that answers after it.
             raise _ERRORS[fault]
         if fault is Fault.RESET_BEFORE:
             return _cut(request)

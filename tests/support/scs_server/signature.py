@@ -1,4 +1,4 @@
-"""Verification of SCS signatures from the raw request; knows the protocol only."""
+"""Verification of SCS signatures from the raw request, based on the protocol only."""
 
 import base64
 import hashlib
@@ -15,21 +15,21 @@ _CLOCK_SKEW_SECONDS = 15 * 60
 
 
 def escaped(path: bytes) -> str:
-    """Write a path as SCS signs it."""
+    """Return a path escaped as SCS signs it."""
     return "".join(chr(byte) if byte in _KEPT else f"%{byte:02X}" for byte in path)
 
 
 def parameters_of(query: str) -> dict[str, str]:
-    """Read a query; a parameter without a value has an empty one."""
+    """Parse a query; a parameter without a value gets an empty one."""
     pairs = [item.partition("=") for item in query.split("&") if item]
     return {unquote_plus(name): unquote_plus(value) for name, _, value in pairs}
 
 
 def verify(method: str, target: str, headers: Mapping[str, str], keys: Mapping[str, str]) -> None:
-    """Check who sent a request.
+    """Verify the signature of a request.
 
     Raises:
-        Refusal: nobody we know, or something was changed on the way.
+        Refusal: the sender is unknown, or the request was modified on the way.
     """
     path, _, query = target.partition("?")
     parameters = parameters_of(query)

@@ -1,4 +1,4 @@
-"""What the endpoint stores: contents in memory or spooled to files, never joined, so that 6 GiB fit."""
+"""Content of the endpoint, in memory or spooled to files; parts are never joined, so that 6 GiB fit."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ PART_BYTES_MIN = 5 * 1024 * 1024
 
 
 class Segment:
-    """A run of bytes that never changes; its file goes when nothing refers to it any more."""
+    """Immutable run of bytes; its file is removed when nothing refers to the segment any more."""
 
     def __init__(self, content: bytes | Path, size: int) -> None:
         self._content = content
@@ -41,7 +41,7 @@ class Segment:
 
 
 class SegmentWriter:
-    """Takes in a body piece by piece."""
+    """Receives a body piece by piece."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -77,7 +77,7 @@ class SegmentWriter:
         return Segment(self._path, self.size)
 
     def drop(self) -> None:
-        """Forget a body that did not arrive whole."""
+        """Discard a body that did not arrive completely."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
@@ -110,7 +110,7 @@ class Upload:
 
 
 class Bucket:
-    """Objects by key, sorted, and the uploads that are open."""
+    """Objects by key, sorted, and the open uploads."""
 
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
@@ -170,7 +170,7 @@ class Bucket:
         return stored
 
     def listing(self, prefix: str, delimiter: str, marker: str, entries_max: int) -> tuple[list[str], list[str], bool]:
-        """Return keys, common prefixes, and whether there are more, in the order of bytes."""
+        """Return keys, common prefixes, and whether there are more, in byte order."""
         keys: list[str] = []
         prefixes: list[str] = []
         position = max(bisect_left(self._keys, prefix), bisect_right(self._keys, marker))
