@@ -1,4 +1,4 @@
-"""Options and fixtures that every folder of tests shares."""
+"""Options and fixtures for all test folders."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.certificates import Authority
 from tests.support.tools import ToolMissingError, find_tool
 
-# How fast this machine makes examples is no property of the code.
+# The speed of this machine at generating examples is not a property of the code.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
 
@@ -27,10 +27,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal the files that wait for servers among the others, so that the processors work while these wait.
+    """Spread the files that wait for servers among the others, so that the processors are busy while they wait.
 
-    The file of the image, the longest, begins. Of the others those with most tests come first, so that the last files
-    are short ones.
+    The longest file, that of the image, comes first. The other files are sorted by their number of tests, descending,
+    so that short files come last.
     """
     sizes = Counter(item.path for item in items)
     waiting = {item.path for item in items if item.get_closest_marker("e2e")}
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let botocore trust one authority: reading those of the machine takes longer than most tests of a bucket."""
+    """Make botocore trust a single authority: loading the system's takes longer than most bucket tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_CA_BUNDLE", str(Authority(tmp_path_factory.mktemp("authority")).path))
         yield
@@ -52,7 +52,7 @@ def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def unavailable(request: pytest.FixtureRequest) -> Callable[[str], NoReturn]:
-    """Ends a test that this machine cannot run: skips it, or fails it with --require-live."""
+    """Return a function that skips a test that this machine cannot run, or fails it with --require-live."""
 
     def end(reason: str) -> NoReturn:
         if request.config.getoption("--require-live"):
@@ -64,7 +64,7 @@ def unavailable(request: pytest.FixtureRequest) -> Callable[[str], NoReturn]:
 
 @pytest.fixture(scope="session")
 def tool(unavailable: Callable[[str], NoReturn]) -> Callable[[str], str]:
-    """Finds a program, or ends the test with the text how to get it."""
+    """Return a function that finds a program, or ends the test with instructions for installing it."""
 
     def find(name: str) -> str:
         try:

@@ -1,10 +1,10 @@
-"""One suite per port, run on every adapter of it."""
+"""Contract tests: one suite per port, run on every adapter of the port."""
 
 import pkgutil
 
 import pytest
 
-# Without this, the asserts of the shared suites would fail without showing values.
+# Without this, failed asserts in the shared suites would not show the compared values.
 pytest.register_assert_rewrite(
     *(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__) if "test_" not in module.name)
 )

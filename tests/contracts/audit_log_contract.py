@@ -1,4 +1,4 @@
-"""What every audit log promises; subclasses provide `log` and, where lines can be read back, `lines`."""
+"""Contract of every audit log; subclasses provide `log` and, where lines can be read back, `lines`."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What every `Authenticator` promises, as tests; an adapter's file subclasses `AuthenticatorContract`."""
+"""Contract of every `Authenticator`; test classes of adapters inherit from `AuthenticatorContract`."""
 
 import asyncio
 import base64
@@ -35,27 +35,27 @@ ALGORITHMS = st.sampled_from(["HS256", "ES256", "RS256", "EdDSA", "none"])
 
 
 def token_of(*parts: str) -> str:
-    """Return a `Bearer` header of three parts in base64."""
+    """Return a `Bearer` header with these parts, base64-encoded."""
     return "Bearer " + ".".join(base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts)
 
 
 class AuthenticatorContract:
-    """Subclass as `TestXAuthenticator`, define the two fixtures."""
+    """Subclass as `TestXAuthenticator` and define the two fixtures."""
 
     REFUSES = True
-    """Whether there are credentials that are not good."""
+    """Whether the authenticator rejects invalid credentials."""
 
     KNOWS_USERS = True
-    """Whether good credentials tell a name."""
+    """Whether valid credentials yield a user name."""
 
     @pytest.fixture
     async def authenticator(self) -> Authenticator:
-        """An open authenticator."""
+        """Return an open authenticator."""
         raise NotImplementedError
 
     @pytest.fixture
     async def good(self) -> Good:
-        """Makes an `Authorization` that is good now, that of `alice`."""
+        """Return a function that creates a currently valid `Authorization` for `alice`."""
         raise NotImplementedError
 
     @pytest.mark.parametrize("authorization", [None, ""])
@@ -116,7 +116,7 @@ class AuthenticatorContract:
         challenge = authenticator.challenge(accesses, ASKED, fault)
         assert challenge.isascii()
         assert challenge.isprintable()
-        # What a client wrote cannot end a quoted string, and so add a parameter of its own.
+        # A client's input must not be able to end a quoted string and thereby add a parameter.
         outside = challenge.replace("\\\\", "").replace('\\"', "").split('"')[::2]
         assert "b" not in "".join(outside).removeprefix("Basic").removeprefix("Bearer").replace("nobody", "")
         assert challenge == authenticator.challenge(accesses, ASKED, fault)

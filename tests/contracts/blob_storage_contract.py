@@ -1,7 +1,7 @@
-"""What every `BlobStorage` promises, as tests; an adapter's file subclasses `BlobStorageContract`.
+"""Contract of every `BlobStorage`; test classes of adapters inherit from `BlobStorageContract`.
 
-The cases are grouped as the port is: objects, readers, writers, listing, deletion. Nothing here knows an
-adapter: differences are class attributes, closed unless opened, each with an outcome asserted either way.
+The cases are grouped like the port: objects, readers, writers, listing, deletion. The suite refers to no particular
+adapter: differences are class attributes, off by default, and the tests assert an outcome for either value.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,45 +21,47 @@ Plant = Callable[[str], Awaitable[None]]
 
 
 class BlobStorageContract(ObjectCases, ReaderCases, WriterCases, ListingCases, DeletionCases):
-    """Subclass as `TestXBlobStorage`, define the three fixtures, and open the capabilities that there are."""
+    """Subclass as `TestXBlobStorage`, define the three required fixtures, and enable the supported capabilities."""
 
     TELLS_MD5 = False
-    """Whether `stat` of an object that `write` stored tells its MD5."""
+    """Whether `stat` returns the MD5 of an object stored by `write`."""
 
     LOCKS_ACROSS_INSTANCES = False
+    """Whether an adapter refuses to stage at a key at which another adapter on the same store is staging."""
+
     TAKES_FROM_THREADS = False
-    """Whether two adapters on one store keep each other from staging at the same key."""
+    """Whether writers accept pieces from threads: `append_now` is not None."""
 
     HAS_REDIRECTS = False
-    """Whether `redirect_url` answers for GET."""
+    """Whether `redirect_url` returns a URL for GET."""
 
     SHARES_STORE = True
-    """Whether `reopen` gives adapters of their own on the same store."""
+    """Whether `reopen` returns separate adapters on the same store."""
 
     MANY = 1_100
-    """More entries than one page of a listing or one batch of a deletion holds."""
+    """More entries than fit in one page of a listing or in one batch of a deletion."""
 
     LISTS_READABLE_ONLY = True
-    """Whether a name is listed only once its object can be read, also in the moment of its first write."""
+    """Whether a name is listed only once its object is readable, even during its first write."""
 
     @pytest.fixture
     async def storage(self) -> BlobStorage:
-        """An open adapter on an empty store."""
+        """Return an open adapter on an empty store."""
         raise NotImplementedError
 
     @pytest.fixture
     async def reopen(self) -> Reopen:
-        """Opens one more adapter on the store of `storage`; closed at the end of the test."""
+        """Return a function that opens another adapter on the store of `storage`; closed at the end of the test."""
         raise NotImplementedError
 
     @pytest.fixture
     async def leftovers(self) -> Leftovers:
-        """Tells what the store physically holds: objects, staged bytes, temporary files, multiparts."""
+        """Return a function that lists the physical content: objects, staged bytes, temporary files, multiparts."""
         raise NotImplementedError
 
     @pytest.fixture
     async def plant(self) -> Plant:
-        """Puts an object into the store as another program does; a store in memory has no other programs."""
+        """Return a function that stores an object as another program would; it does nothing for a store in memory."""
 
         async def do_nothing(_key: str) -> None:
             """Do nothing."""

@@ -1,4 +1,4 @@
-"""Removal: `delete` of exactly these keys, `delete_tree` of exactly this subtree."""
+"""Removal: `delete` removes exactly the given keys, `delete_tree` exactly the given subtrees."""
 
 import asyncio
 from datetime import timedelta
@@ -48,7 +48,7 @@ class DeletionCases:
         assert await storage.read("/p/a/link") == b"3"
 
     async def test_nothing_young_or_spared_is_dropped_as_unfinished(self, storage):
-        """And what is written small shows in listings: it is not what this is for."""
+        """Young or spared uploads stay. Listings show small writes, so `drop_unfinished` does not handle those."""
         now = await _store_time(storage)
         await stage(storage, "/r/_uploads/u/data", b"staged")
         await storage.drop_unfinished("/r", before=now - timedelta(hours=1), is_spared=lambda _key: False)
@@ -140,7 +140,7 @@ class DeletionCases:
         assert await keys(storage) == []
 
     async def test_writes_beside_deletes_hold(self, storage):
-        """A write into a tree that is being deleted is either gone whole or there whole, and never fails."""
+        """A write into a tree that is being deleted never fails; afterwards its object is complete or absent."""
         async with asyncio.TaskGroup() as tasks:
             for number in range(30):
                 tasks.create_task(storage.write(f"/p/a/{number}/link", b"content"))

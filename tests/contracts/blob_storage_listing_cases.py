@@ -1,4 +1,4 @@
-"""What lies below a prefix: `list_children`, `list_marked`, `walk`, `walk_within`."""
+"""Listing below a prefix: `list_children`, `list_marked`, `walk`, `walk_within`."""
 
 import asyncio
 from contextlib import aclosing
@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.streams import collect
 
-# `-` and `.` sort before `/`, digits and letters after it: a folder's order is not the order of whole paths.
+# `-` and `.` sort before `/`, digits and letters after it: the order within a folder differs from that of whole paths.
 TRICKY_NAMES = ["a", "a-b", "a.b", "a/b", "a/b/c", "a0", "ab", "b"]
 
 WRITES_AT_ONCE = 100
@@ -63,7 +63,7 @@ class ListingCases:
 
     @pytest.mark.parametrize("name", ["@eaDir", "lost+found", "#recycle", "a b", "\u00e9", "_layers@SynoEAStream"])
     async def test_names_that_are_no_keys_are_left_out(self, storage, plant, name):
-        """A listing that yields them leads its caller to a key that no other method takes."""
+        """A listing that yielded them would lead its caller to a key that all other methods reject."""
         await mark(storage, "/p", "a", "b/c")
         for folder in ("/p", "/p/a", "/p/a/_layers", "/p/b/c/_layers/sha256"):
             await plant(f"{folder}/{name}/_layers/x/link")
@@ -205,7 +205,7 @@ class ListingCases:
         assert [key async for key, _ in storage.walk("/p")] == keys[-1:]
 
     async def test_listing_runs_beside_writes(self, storage):
-        """Concurrent writers neither break a listing nor show a name whose content is not there."""
+        """Concurrent writers neither break a listing nor make it show a name whose content is missing."""
         done = asyncio.Event()
 
         async def look() -> None:

@@ -1,4 +1,4 @@
-"""Small objects: `read`, `write`, `stat`, `move`, `redirect_url`, `check`, and which keys are refused."""
+"""Small objects: `read`, `write`, `stat`, `move`, `redirect_url`, `check`, and refused keys."""
 
 import asyncio
 import hashlib
@@ -57,7 +57,7 @@ class ObjectCases:
         assert await storage.read("/object") == b"fourth"
 
     async def test_one_of_many_creates_wins(self, storage, reopen):
-        """Of one process everywhere; of several where the store can do it."""
+        """Exactly one create succeeds: in one process on every store, across processes where the store supports it."""
         others = [await reopen() for _ in range(2)] if storage.creates_exclusively and self.SHARES_STORE else []
         creators = [storage, *others] * 6
         async with asyncio.TaskGroup() as group:

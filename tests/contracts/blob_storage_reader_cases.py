@@ -1,4 +1,4 @@
-"""Streams out of the store: `open_reader`."""
+"""Streams from the store: `open_reader`."""
 
 import asyncio
 
@@ -63,7 +63,7 @@ class ReaderCases:
             assert caught.value.key == key
 
     async def test_file_begins_at_offset(self, storage):
-        """Where there is a file to copy from, it tells the same bytes as the iteration."""
+        """If the reader has a file, the file yields the same bytes as the iteration."""
         await storage.write("/object", b"0123456789")
         async with storage.open_reader("/object", offset=3, length=4) as reader:
             copied = None

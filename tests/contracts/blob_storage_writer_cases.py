@@ -1,4 +1,4 @@
-"""Staged objects: `open_writer`, resumed, committed, discarded, cut."""
+"""Staged objects: `open_writer`, with resume, commit, discard and interruption."""
 
 import asyncio
 from contextlib import nullcontext
@@ -287,7 +287,7 @@ class WriterCases:
 
     @pytest.mark.parametrize("pauses", range(6))
     async def test_cancelled_write_keeps_start(self, storage, pauses):
-        """Wherever it strikes, what is kept is a beginning of what was sent, and the key is free."""
+        """Whenever the cancellation occurs, the kept bytes are a prefix of the sent ones, and the key is not locked."""
         chunks = [payload(700_000, seed) for seed in range(12)]
 
         async def upload() -> None:

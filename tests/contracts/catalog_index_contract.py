@@ -1,8 +1,8 @@
-"""The promises of `CatalogIndex`, as tests that every adapter runs.
+"""Contract of `CatalogIndex`, run on every adapter.
 
-Three classes, each a superset of the one before: what every index does, what one does that keeps its own
-set (not derived from storage), and what one does whose set several processes share. An adapter's test class
-inherits from the widest that fits and gives the fixtures.
+There are three classes, each a superset of the previous one: for every index, for an index that stores its own set (not
+derived from storage), and for an index whose set is shared by several processes. The test class of an adapter inherits
+from the largest class that applies and defines the fixtures.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from core.names import RepositoryName
 from core.ports.catalog_index import CatalogIndex
 
 TRICKY = ("a", "a--b", "a-b", "a-b/c", "a.b", "a/b", "a/b-c", "a/b_c", "a/bc", "a0", "a_b", "a__b", "ab", "b")
-"""Every character that may stand in a name, in places where collations and tree walks sort it differently."""
+"""Every character allowed in a name, at positions where collations and tree walks sort it differently."""
 
 BOUNDS = (
     "",
@@ -42,7 +42,7 @@ BOUNDS = (
     "a" * 255,
     "a" * 5000,
 )
-"""What a client may send as `last`: legal, illegal, and hostile."""
+"""Values that a client may send as `last`: legal, illegal and hostile."""
 
 
 def as_names(texts: Iterable[str]) -> list[RepositoryName]:
@@ -57,7 +57,7 @@ async def stream(texts: Iterable[str], *, pause: bool = False) -> AsyncIterator[
 
 
 async def all_names(index: CatalogIndex, *, limit: int = 1000) -> list[str]:
-    """Walk the pages from first to last, as a client does."""
+    """Return all names by following the pages, as a client does."""
     found: list[str] = []
     after, has_more = "", True
     while has_more:
@@ -70,10 +70,10 @@ async def all_names(index: CatalogIndex, *, limit: int = 1000) -> list[str]:
 
 
 class CatalogIndexContract:
-    """What every index does."""
+    """Contract of every index."""
 
     MANY = 10_000
-    """How many names the largest test holds."""
+    """Number of names in the largest test."""
 
     @pytest.fixture
     def index(self) -> CatalogIndex:
@@ -81,12 +81,12 @@ class CatalogIndexContract:
         raise NotImplementedError
 
     async def put(self, index: CatalogIndex, texts: Iterable[str]) -> None:
-        """Do what a push does: a derived index has storage filled first."""
+        """Add names as a push does; for a derived index, fill the storage first."""
         for name in as_names(texts):
             await index.add(name)
 
     async def take(self, index: CatalogIndex, text: str) -> None:
-        """Do what the deletion of a repository does."""
+        """Remove a name as the deletion of a repository does."""
         await index.remove(RepositoryName(text))
 
     async def test_empty_index_has_empty_page(self, index):
@@ -180,7 +180,7 @@ class CatalogIndexContract:
         assert await all_names(index) == sorted(many)
 
     async def fill(self, index: CatalogIndex, texts: Sequence[str]) -> None:
-        """Bring many names in, by the fastest way the adapter offers."""
+        """Add many names by the fastest method of the adapter."""
         await self.put(index, texts)
 
     async def test_check_of_a_working_index_passes(self, index):
@@ -192,7 +192,7 @@ class CatalogIndexContract:
 
 
 class StoredCatalogIndexContract(CatalogIndexContract):
-    """What an index does that keeps its own set: it can be filled anew."""
+    """Contract of an index that stores its own set, which can be rebuilt."""
 
     OLD = tuple(f"old/{number:03}" for number in range(150))
     NEW = tuple(f"new/{number:03}" for number in range(220))
@@ -299,7 +299,7 @@ class StoredCatalogIndexContract(CatalogIndexContract):
 
 
 class SharedCatalogIndexContract(StoredCatalogIndexContract):
-    """What an index does whose set several processes share: here two instances, as if in two processes."""
+    """Contract of an index whose set several processes share; two instances stand for two processes."""
 
     @pytest.fixture
     def second(self, index: CatalogIndex) -> CatalogIndex:

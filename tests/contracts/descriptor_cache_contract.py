@@ -1,4 +1,4 @@
-"""What every cache of descriptors promises."""
+"""Contract of every descriptor cache."""
 
 import pytest
 
@@ -12,7 +12,7 @@ DIGEST = Digest.of(b"x")
 
 
 class DescriptorCacheContract:
-    """Subclasses provide `cache`; REMEMBERS is whether what was put may be found again."""
+    """Subclasses provide `cache`; REMEMBERS is whether a stored entry can be found."""
 
     REMEMBERS = True
 

@@ -1,4 +1,4 @@
-"""What every image layout keeps to: what is written is read back, and nothing half-written is there."""
+"""Contract of every image layout: written content is read back, and no partially written file remains."""
 
 import pytest
 
@@ -27,7 +27,7 @@ async def read_all(layout, path):
 
 
 class ImageLayoutContract:
-    """A subclass says how a layout at `path` is written and read."""
+    """Subclasses define how a layout at `path` is written and read."""
 
     @pytest.fixture
     def path(self, tmp_path):

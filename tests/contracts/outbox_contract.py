@@ -1,4 +1,4 @@
-"""What the outbox promises, on whatever storage it lies."""
+"""Contract of the outbox on every storage."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""The audit logs keep the port's promises."""
+"""Contract tests of the audit logs."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Every way to authenticate keeps the port's promises."""
+"""Contract tests of all authenticators."""
 
 import json
 import time

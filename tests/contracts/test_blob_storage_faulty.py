@@ -1,4 +1,4 @@
-"""Without faults the faulty storage keeps the port's promises; with them it fails as it says."""
+"""Tests of the faulty storage: the contract without faults, and the injected failures."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The filesystem adapter keeps the port's promises, whether or not the kernel can answer from its page cache."""
+"""Contract tests of the filesystem adapter, with and without reads from the kernel's page cache."""
 
 from contextlib import AsyncExitStack
 
@@ -11,7 +11,7 @@ from tests.contracts.blob_storage_contract import BlobStorageContract
 class TestFilesystemBlobStorage(BlobStorageContract):
     LOCKS_ACROSS_INSTANCES = True
     TAKES_FROM_THREADS = True
-    MANY = 300  # The first hop to a thread fetches 128; creating files is what takes the time here.
+    MANY = 300  # Listings fetch 128 entries per thread call; creating more files would dominate the run time.
 
     @pytest.fixture
     async def storage(self, tmp_path):
@@ -45,7 +45,7 @@ class TestFilesystemBlobStorage(BlobStorageContract):
 
 
 class TestFilesystemBlobStorageByThreads(TestFilesystemBlobStorage):
-    """As on NFS: every call that may block is made by a thread, of which there are few."""
+    """Like NFS: threads make every call that may block, and there are only few threads."""
 
     @pytest.fixture
     async def storage(self, tmp_path):

@@ -1,4 +1,4 @@
-"""The observing decorator keeps the promises of what it decorates, and tells what was done."""
+"""Contract tests of the observing decorator, and tests of its observations."""
 
 import itertools
 import logging
@@ -33,7 +33,7 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
         def observe(operation: str, seconds: float, error: type[BaseException] | None) -> None:
             observed.append((operation, seconds, error))
 
-        # Each reading of this clock is a second later than the one before.
+        # Each reading of this clock is one second later than the previous one.
         clock = itertools.count().__next__
         async with InstrumentedBlobStorage(inner, observe=observe, clock=clock) as storage:
             yield storage
@@ -93,7 +93,7 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
         await collect(storage.walk("/p"))
         async with aclosing(storage.list_marked("/p")) as marked:
             assert await anext(marked) == "a"
-        # Two items and the end; a second each. The last one was left after its first item.
+        # Two items and the end, one second each; the last listing was left after its first item.
         assert observed == [("list_children", 3, None), ("walk", 3, None), ("list_marked", 1, None)]
 
     async def test_operations_are_logged_for_debugging(self, storage, caplog):

@@ -1,4 +1,4 @@
-"""The in-memory adapter keeps the port's promises."""
+"""Contract tests of the in-memory adapter."""
 
 from datetime import UTC, datetime
 
@@ -23,7 +23,7 @@ class TestInMemoryBlobStorage(BlobStorageContract):
     @pytest.fixture
     async def reopen(self, storage):
         async def same() -> InMemoryBlobStorage:
-            # The store lives in the instance: there is no other way to it.
+            # The store is the instance itself, so no second adapter can share it.
             return storage
 
         return same
@@ -36,7 +36,7 @@ class TestInMemoryBlobStorage(BlobStorageContract):
         return look
 
     async def test_key_is_object_or_prefix(self, storage):
-        """A folder could not hold both, so the fake must not either."""
+        """A folder cannot contain a file and a folder of one name, so the fake must refuse both, too."""
         await storage.write("/a/b", b"")
         with pytest.raises(StorageUnavailableError, match="objects lie below it"):
             await storage.write("/a", b"")

@@ -1,4 +1,4 @@
-"""The S3 adapter keeps the port's promises, towards moto's server."""
+"""Contract tests of the S3 adapter on moto's server."""
 
 from contextlib import AsyncExitStack
 
@@ -12,7 +12,7 @@ from tests.support.s3_servers import moto_endpoint, stored_in
 
 BUCKET = "contract"
 PAGE_ENTRIES = 100
-"""On a page of the limited store, which answers with fewer entries than the 1,000 that it is asked for."""
+"""Page size of the limited store, which returns fewer entries than the 1,000 requested."""
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ class TestS3BlobStorage(BlobStorageContract):
 
 
 class TestS3BlobStorageOnLimitedStore(BlobStorageContract):
-    """Without DeleteObjects, conditional writes, copies of parts and listings of uploads, and with short pages."""
+    """Store without DeleteObjects, conditional writes, copies of parts and listings of uploads; with short pages."""
 
-    MANY = PAGE_ENTRIES + 10  # Each key costs a request of its own to write and another to delete.
+    MANY = PAGE_ENTRIES + 10  # Each key costs one request to write and another to delete.
     TELLS_MD5 = True
     HAS_REDIRECTS = True
 
@@ -99,7 +99,7 @@ class TestS3BlobStorageOnLimitedStore(BlobStorageContract):
     @pytest.fixture
     async def storage(self, reopen):
         storage = await reopen()
-        # What one process creates exclusively is known from its first try.
+        # An adapter learns on its first attempt that only its own process can create exclusively.
         await storage.create("/first", b"")
         await storage.delete(["/first"])
         return storage

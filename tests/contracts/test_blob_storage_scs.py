@@ -1,4 +1,4 @@
-"""The SCS adapter keeps the port's promises, towards the strict endpoint."""
+"""Contract tests of the SCS adapter on the strict endpoint."""
 
 from contextlib import AsyncExitStack
 

@@ -36,6 +36,6 @@ class TestListingCatalogIndex(CatalogIndexContract):
 
     async def take(self, index: CatalogIndex, text: str) -> None:
         name = RepositoryName(text)
-        # Only what is the repository's own: a repository may lie below another one's path.
+        # Delete only the repository's own content: another repository may lie below its path.
         await self.storage.delete([layout.layer_link(name, DIGEST)])
         await index.remove(name)

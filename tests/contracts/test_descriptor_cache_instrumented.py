@@ -1,4 +1,4 @@
-"""The counting decorator keeps the promises of what it decorates, and tells hits from misses."""
+"""Contract tests of the counting decorator, and tests of its hits and misses."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The in-memory caches keep the port's promises, and their bounds."""
+"""Contract tests of the in-memory caches, and tests of their limits."""
 
 import multiprocessing
 import warnings
@@ -40,7 +40,7 @@ class TestInMemoryDescriptorCache(DescriptorCacheContract):
         assert [await cache.get(NAME, digest) for digest in (first, second, third)] == [1, None, 3]
 
     async def test_what_another_process_forgets_is_not_believed(self, clock):
-        """They share the marks and nothing else."""
+        """The two caches share only the marks."""
         marks = SharedMarks()
         one, two = (InMemoryDescriptorCache(now=lambda: clock[0], marks=marks) for _ in range(2))
         for cache in (one, two):
@@ -56,7 +56,7 @@ class TestInMemoryDescriptorCache(DescriptorCacheContract):
 
     async def test_forked_process_shares_the_marks(self, cache):
         await cache.put(NAME, DIGEST, 5)
-        # A child of os.fork in a process with threads may hang; this one only writes into memory.
+        # A child of os.fork in a process with threads may hang; this child only writes to memory.
         child = multiprocessing.get_context("fork").Process(target=cache._marks.change, args=(NAME, DIGEST))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)

@@ -1,4 +1,4 @@
-"""The cache in Redis, and the pair of caches, keep the port's promises, towards a real server."""
+"""Contract tests of the Redis cache, and of the pair of caches, on a real server."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Image layouts in folders and archives keep the port's contract."""
+"""Contract tests of image layouts in folders and archives."""
 
 import tarfile
 
@@ -38,7 +38,7 @@ class TestArchiveImageLayout(ArchiveImageLayoutContract):
 
 
 class TestArchiveImageLayoutWriter(ArchiveImageLayoutContract):
-    """What it writes is read by another reader of archives."""
+    """Reads the written archive with another tar reader."""
 
     def reader(self, path):
         unpacked = path.parent.parent / f"{path.parent.name}-unpacked"

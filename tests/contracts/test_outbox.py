@@ -1,4 +1,4 @@
-"""The outbox keeps its promises in memory, in a folder, in S3 and in SCS."""
+"""Contract tests of the outbox in memory, in a folder, in S3 and in SCS."""
 
 from datetime import UTC, datetime
 
