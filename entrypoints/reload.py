@@ -59,7 +59,7 @@ class Reloader:
     appliers: list[Callable[[Settings], None]] = field(default_factory=list)
     """Functions that apply new settings; they must not fail."""
     watch: FileWatch = field(default_factory=FileWatch)
-    """Content of the files, if the watch saw them when `loaded` was read."""
+    """Detects changed files, including changes since `loaded` was read if the watch recorded the files then."""
     speaks: bool = True
     """Whether to log events that all processes of a server share; true in one of the processes."""
     reloaded: Callable[[], None] = lambda: None

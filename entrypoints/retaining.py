@@ -1,4 +1,4 @@
-"""Application of the retention rules: delete, log and publish, for the server, collections and commands."""
+"""Application of the retention rules: deletions, log lines, events and audit records."""
 
 import logging
 from collections.abc import Mapping

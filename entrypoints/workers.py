@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 _FAILED: Final = 1
 _RESTART_SECONDS: Final = 1.0
-"""Delay before a worker that died young is replaced, so that a broken worker does not restart in a tight loop."""
+"""Delay before the replacement of a worker that ended right after its start, to avoid a tight loop of restarts."""
 _FIRST_SECONDS: Final = 10.0
 """Maximum time that the other workers wait for the first one to serve."""
 _SOON_SECONDS: Final = 0.1

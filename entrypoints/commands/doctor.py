@@ -1,4 +1,4 @@
-"""`registry doctor [config.yml] [--url https://registry.example.com]`: check for problems common in practice."""
+"""`registry doctor [config.yml] [--url https://registry.example.com]`: check for common problems."""
 
 import asyncio
 import json

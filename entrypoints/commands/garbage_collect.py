@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from config.container import Container
 
 _PATIENCE_SECONDS: Final = 45.0
-"""Longer than the lease of a collector that died remains valid."""
+"""Time to wait for the lease; longer than the lease of a dead collector remains valid."""
 
 
 def _add_arguments(parser: ArgumentParser) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OPERATOR: Final = "the command line"
-"""Actor in records: anyone who can read the configuration file."""
+"""Actor in the records of commands; it stands for anyone who can read the configuration file."""
 
 
 def run_on_store(file: str | None, work: Callable[["Container"], Awaitable[T]], *, makes_store: bool = False) -> T:

@@ -36,7 +36,7 @@ LEASE_SECONDS: Final = 10.0
 """Time that the lease of a killed verification blocks the next one."""
 _PATIENCE_SECONDS: Final = 3 * LEASE_SECONDS
 _IMAGES_MAX: Final = 10_000
-"""Maximum number of images in the summary; findings list all of theirs."""
+"""Maximum number of images listed in the summary; each finding lists all images that it affects."""
 _PARTS_PER_PHASE: Final = 1000
 
 

@@ -153,7 +153,7 @@ class ScratchPush:
         place = f"{urlsplit(answer.location).scheme}://{urlsplit(answer.location).netloc}"
         remedy = "let clients reach the store, set storage.s3.redirectendpoint, or storage.redirect.disable"
         try:
-            # The scope keeps our credentials out of the request: the URL is signed.
+            # A scope without a token, so that no credentials are sent: the URL is signed.
             followed = await self._registry.request("GET", answer.location, scope="the store")
         except UnreachableError:
             return failure(check, f"{place} cannot be reached from here", remedy)

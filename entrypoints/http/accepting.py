@@ -1,4 +1,4 @@
-"""Acceptance of connections from a listening socket, including the case that no file descriptor is left.
+"""Connection acceptor for a listening socket, which handles a shortage of file descriptors.
 
 When accept() fails for lack of descriptors, asyncio's own loop tries all `backlog` connections, logs each failure and
 schedules a timer for each: 800,000 log lines in ten seconds. That loop cannot close idle connections either.
@@ -28,7 +28,7 @@ _PLAIN_HTTP: Final = (
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
     b"Client sent an HTTP request to an HTTPS server.\n"
 )
-"""The same bytes as Go's answer, and therefore distribution's."""
+"""Response to plain HTTP on a TLS port: the same bytes as Go's, and therefore distribution's."""
 _LOG_SECONDS: Final = 60.0
 """Minimum interval between two log lines about scarce descriptors."""
 

@@ -69,7 +69,7 @@ def create_app(
         audit_log: receives the audit records.
         read_only: read-only mode shared by all replicas.
         on_pull: called for each pulled manifest.
-        lifetimes: adapters that live as long as the application; entered in this order, left in reverse.
+        lifetimes: adapters opened and closed with the application; entered in this order, left in reverse.
         is_first: whether this process does the jobs that one worker does for all; it fills the catalog index at start.
         jobs: background jobs in addition to the standard ones.
         observation: observes the application (metrics, health, traces).

@@ -93,7 +93,7 @@ class Auditor:
         return tell
 
     async def permit(self, request: web.Request) -> None:
-        """Return when a change may proceed; with `audit.required`, only after the request for the change was recorded.
+        """With `audit.required`, record the request for a change before the change is made.
 
         Raises:
             AuditUnavailableError: the request cannot be recorded.

@@ -106,11 +106,11 @@ class Gatekeeper:
         self._admits_all = self._authenticator.is_open and policy == OPEN
 
     async def admit(self, request: web.Request, target: Target) -> None:
-        """Return if the request may proceed, after setting its `CALLER`.
+        """Authenticate and authorize a request, and set its `CALLER`.
 
         Raises:
             UnauthenticatedError: the client must authenticate, or get a token with more scope.
-            DeniedError: the client is authenticated and not allowed to do this.
+            DeniedError: the request is not allowed, and authenticating again would not help.
             TooManyRequestsError: too many credentials wait for verification.
         """
         accesses = accesses_of(target, request.method, request.query.get("from"))

@@ -1,8 +1,8 @@
 """The only mapping from domain errors to HTTP responses.
 
 A response body is OCI's envelope: `{"errors": [{"code", "message", "detail"}]}` (OCI distribution-spec 1.1, "Error
-Codes"). Errors that the client did not cause are logged with their traceback, and the response reveals none of their
-text.
+Codes"). Errors that the client did not cause are logged, unexpected ones with their traceback; the response reveals
+none of their text.
 """
 
 import http

@@ -24,7 +24,7 @@ READ_ONLY_SECONDS: Final = 15.0
 
 
 def jobs_of(container: Container, settings: Settings, worker: Worker, observation: WorkerObservation) -> Sequence[Job]:
-    """Return the background jobs of a server process; the first process also gets the jobs that one does for all."""
+    """Return the background jobs of a server process; only the first process gets the shared jobs."""
     jobs = [
         # Requests read the switch themselves; the job serves processes without requests, and the metrics.
         Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),

@@ -1,4 +1,4 @@
-"""Loan of a connection's socket to a thread, to read the rest of a request body or to write a response body."""
+"""Socket access for threads, to read the rest of a request body or to write a response body."""
 
 import asyncio
 import os

@@ -22,7 +22,7 @@ _FLUSH_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
 """Delay before delivery restarts after a failure of the outbox."""
 _GRACE_SECONDS_MAX: Final = 5.0
-"""Maximum delay of a process's end for the delivery of remaining events."""
+"""Maximum time by which the delivery of remaining events delays the end of the process."""
 
 
 def notification_jobs(

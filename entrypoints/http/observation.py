@@ -1,4 +1,4 @@
-"""Assembly of metrics, health and traces: in the parent before the fork, and in each process after the fork."""
+"""Setup of metrics, health and traces, in the parent before the fork and in each process after the fork."""
 
 import logging
 import socket
@@ -232,7 +232,7 @@ class WorkerObservation:
         private = await stack.enter_async_context(_running(private_app()))
         await Listener(private, bind_unix(place.folder.socket_of(self._number))).start()
         shared = await stack.enter_async_context(_running(public))
-        # A duplicate: the listener closes it, and the original belongs to the parent or, with one process, to `close`.
+        # Use a duplicate: the listener closes its socket, and `ServerObservation.close` closes the original.
         await Listener(shared, place.sock.dup()).start()
 
 

@@ -1,4 +1,4 @@
-"""Reception of large bodies by a thread, directly from the socket into a buffer for hashing and writing.
+"""Receiver of large bodies: a thread reads from the socket directly into a buffer for hashing and writing.
 
 The usual path of a chunk (event loop, parser, buffer, two thread switches) costs more CPU time than hashing it: over
 four connections, 256 MiB cost 690 ms of CPU time on that path and half as much on this one. `tests.benchmarks` has the

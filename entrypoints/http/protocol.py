@@ -1,4 +1,4 @@
-"""HTTP/1.1 connection: aiohttp's, with limits on the resources of a client, and OCI's envelope for every refusal.
+"""HTTP/1.1 connection based on aiohttp's, with resource limits per client and OCI's envelope for every refusal.
 
 aiohttp itself answers requests that cannot be parsed, since they never reach the application. Those responses are
 rendered here.
@@ -164,7 +164,7 @@ class GuardedProtocol(RequestHandler):
         self._hold(partial=self._partial_bytes + size, queued=self._queued_bytes)
 
     def _hold(self, *, partial: int, queued: int) -> None:
-        """Record the bytes of heads that are not under way, for this connection and for all connections together."""
+        """Update the byte counts of pending heads, for this connection and for all connections together."""
         if partial == self._partial_bytes and queued == self._queued_bytes:
             return
         self._guard.held_bytes += partial - self._partial_bytes + queued - self._queued_bytes
@@ -177,7 +177,7 @@ class GuardedProtocol(RequestHandler):
             self._refuse_connection(Refusal(503, "too many unfinished requests"))
 
     def _refuse_connection(self, refusal: Refusal) -> None:
-        """Send one more response, and stop reading."""
+        """Queue the refusal as the last response, and stop reading."""
         self._stop_timer()
         self._is_spoiled = True
         if self._messages and not self._messages[-1][1].is_eof():

@@ -9,7 +9,7 @@ from typing import Final
 from core.errors import RangeInvalidError, SizeMismatchError, UploadRangeError
 
 RANGES_MAX: Final = 1024
-"""Maximum number of ranges in one request; podman requests at most as many (`maxNumberMissingChunks`)."""
+"""Maximum number of ranges in one request; podman requests at most this many (`maxNumberMissingChunks`)."""
 _SINGLE: Final = re.compile(r"\s*([0-9]{0,18})-([0-9]{0,18})\s*", re.ASCII)
 _UNIT: Final = re.compile(r"bytes\s*=", re.IGNORECASE)
 _CHUNK: Final = re.compile(r"(?:bytes[ =])?\s*([0-9]{1,18})-([0-9]{1,18})(?:/(?:[0-9]+|\*))?", re.ASCII)

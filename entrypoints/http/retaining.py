@@ -19,7 +19,7 @@ FLUSH_SECONDS: Final = 900.0
 """Interval at which pulls are written; a killed process loses those since the last write."""
 _SECONDS_MIN: Final = 0.1
 SERVER: Final = "the server"
-"""Actor of deletions in records."""
+"""Actor in the records of deletions."""
 
 
 def retention_job(

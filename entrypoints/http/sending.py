@@ -1,8 +1,8 @@
-"""Transmission of blobs to clients.
+"""Sends blobs to clients.
 
 A small blob is sent together with its head: one `open`, one read from memory, one `send`. For a large blob, a thread
 lets the kernel copy the file to the socket, or copies it itself for a client on this machine. The event loop could do
-this without a thread switch, but `sendfile` continues as long as the client keeps up and also waits for the disk, which
+this without a thread switch, but `sendfile` continues while the client keeps up and also waits for the disk, which
 would block all other requests: `tests.benchmarks.latency_under_pulls` has the figures.
 """
 
@@ -129,8 +129,8 @@ async def _send_large(request: web.BaseRequest, response: web.StreamResponse, re
     else:
         async for chunk in reader:
             await response.write(chunk)
-            # Reads from memory never suspend, nor do writes to a closed connection. Without this, the loop would not
-            # get to notice that the connection is closed.
+            # Reads from memory never suspend, nor do writes to a closed connection. Without this
+            # pause, the event loop could not detect a closed connection.
             await asyncio.sleep(0)
 
 

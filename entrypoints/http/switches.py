@@ -24,7 +24,7 @@ class Switches:
         self.apply(settings)
 
     async def require(self, right: Right) -> None:
-        """Return if an operation with this right is currently allowed.
+        """Require that operations with this right are currently allowed.
 
         Raises:
             UnsupportedError: the operation is disabled, by the configuration or by the read-only mode of all replicas.

@@ -18,7 +18,7 @@ from config.settings import ClientAuth, TlsSettings, TlsVersion
 _logger = logging.getLogger(__name__)
 
 EXPIRY_WARNING: Final = timedelta(days=14)
-"""Remaining validity of a certificate below which a warning is logged."""
+"""A certificate that expires sooner than this is logged as a warning."""
 
 _VERSIONS: Final = {TlsVersion.TLS12: ssl.TLSVersion.TLSv1_2, TlsVersion.TLS13: ssl.TLSVersion.TLSv1_3}
 _VERIFY_MODES: Final = {

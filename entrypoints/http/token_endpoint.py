@@ -13,7 +13,7 @@ _METHODS = ("GET", "HEAD")
 
 
 class TokenEndpoint:
-    """Handler of `GET <prefix>auth/token`: exchanges a password, or nothing, for a token that identifies the client.
+    """Handler of `GET <prefix>auth/token`: issues a token for a password, or for an anonymous client.
 
     The parameters `scope`, `service` and `account` are ignored: permissions are checked on each request, not when the
     token is issued.
