@@ -70,7 +70,7 @@ def tell_limits(settings: TlsSettings) -> Iterator[str]:
 
 def expiry_of(settings: TlsSettings) -> datetime:
     """Return the end of the certificate's validity."""
-    # Here and in `_load_pair`, because most registries stand behind a proxy that speaks TLS.
+    # Imported here and in `_load_pair`, because most registries run behind a proxy that terminates TLS.
     from cryptography import x509  # noqa: PLC0415
 
     return x509.load_pem_x509_certificate(Path(settings.certificate).read_bytes()).not_valid_after_utc

@@ -21,7 +21,7 @@ AFTERS = [
 
 
 async def mark(storage, prefix: str, *names: str) -> None:
-    # Not all at once: the time in the queue of a connection pool counts as time of the request.
+    # In batches: the time that a request waits for a pooled connection counts as time of the request.
     for start in range(0, len(names), WRITES_AT_ONCE):
         async with asyncio.TaskGroup() as tasks:
             for name in names[start : start + WRITES_AT_ONCE]:
