@@ -35,7 +35,8 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       ObjectBusyError
       StorageUnavailableError
         StorageFullError
-        CatalogLostError
+        CatalogUnavailableError           the catalog's index; images are not affected
+          CatalogLostError
       StorageCorruptError
         ContentDamagedError             damaged blob or manifest; a push repairs it
       AuditUnavailableError             no audit record can be written, so changes are refused
@@ -229,7 +230,11 @@ class StorageFullError(StorageUnavailableError):
     """The backend has no space for the write; reads and deletes still work."""
 
 
-class CatalogLostError(StorageUnavailableError):
+class CatalogUnavailableError(StorageUnavailableError):
+    """The index of the catalog does not respond or refuses a request. Pushes and pulls still work."""
+
+
+class CatalogLostError(CatalogUnavailableError):
     """The index of the catalog was dropped or removed, with all names in it. A rebuild restores it."""
 
 

@@ -29,8 +29,8 @@ class ListingCatalogIndex(CatalogIndex):
         self._storage = storage
 
     @override
-    async def add(self, name: RepositoryName) -> None:
-        return
+    async def add(self, name: RepositoryName) -> bool:
+        return False
 
     @override
     async def remove(self, name: RepositoryName) -> None:

@@ -17,7 +17,7 @@ from adapters.catalog_index.file_diagnosis import diagnose_file
 from adapters.catalog_index.journal import ChangeJournal
 from adapters.catalog_index.name_file import NameFile
 from core.diagnosis import Diagnosable, Diagnosis
-from core.errors import CatalogLostError, StorageUnavailableError
+from core.errors import CatalogLostError, CatalogUnavailableError
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.catalog_index import CatalogIndex
@@ -68,7 +68,7 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="catalog-file")
         try:
             await self._make()
-        except StorageUnavailableError as error:
+        except CatalogUnavailableError as error:
             # The next call reports the error again, to a caller that knows the consequences for the catalog.
             _LOGGER.debug("catalog index: %s", error, extra={"index": self.name})
         except BaseException:
@@ -85,9 +85,9 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
             self._thread = None
 
     @override
-    async def add(self, name: RepositoryName) -> None:
+    async def add(self, name: RepositoryName) -> bool:
         self._journal.note(name, present=True)
-        await self._run(lambda: self._file.add(name))
+        return await self._run(lambda: self._file.add(name))
 
     @override
     async def remove(self, name: RepositoryName) -> None:
@@ -144,13 +144,13 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._thread is None:
-            raise StorageUnavailableError(f"the catalog file {self._path} is not open")
+            raise CatalogUnavailableError(f"the catalog file {self._path} is not open")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except FileNotFoundError as error:
             raise CatalogLostError(self._explain(error)) from error
         except OSError as error:
-            raise StorageUnavailableError(self._explain(error)) from error
+            raise CatalogUnavailableError(self._explain(error)) from error
 
     def _explain(self, error: OSError) -> str:
         remedy = _REMEDIES.get(error.errno or 0, error.strerror or type(error).__name__)

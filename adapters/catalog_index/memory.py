@@ -24,11 +24,13 @@ class InMemoryCatalogIndex(CatalogIndex):
         self._journal = ChangeJournal()
 
     @override
-    async def add(self, name: RepositoryName) -> None:
+    async def add(self, name: RepositoryName) -> bool:
         self._journal.note(name, present=True)
         position = bisect_left(self._names, name)
-        if self._names[position : position + 1] != [name]:
+        is_new = self._names[position : position + 1] != [name]
+        if is_new:
             self._names.insert(position, name)
+        return is_new
 
     @override
     async def remove(self, name: RepositoryName) -> None:

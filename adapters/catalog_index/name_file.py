@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from core.errors import NameInvalidError, StorageUnavailableError
+from core.errors import CatalogUnavailableError, NameInvalidError
 from core.names import RepositoryName
 
 _REPLACEMENT: Final = re.compile(rb"^#replacement (\d{1,18}) ([0-9a-f]{64})\n", re.MULTILINE)
@@ -51,6 +51,7 @@ class NameFile:
         self._seen: tuple[int, ...] | None = None
         self._whole_bytes = 0
         self._is_clean = True
+        self._is_tidy = True
 
     def create(self) -> bool:
         """Ensure that the file exists and is writable; return whether it was created.
@@ -75,26 +76,30 @@ class NameFile:
                 self._refresh(descriptor)
         return self._names
 
-    def add(self, name: str) -> None:
-        """Append a name, durable when this returns, unless the file already has it."""
+    def add(self, name: str) -> bool:
+        """Append a name, durable when this returns, unless the file has it; return whether the file lacked the name."""
         with self._locked(os.O_RDWR | os.O_APPEND) as descriptor:
             self._refresh(descriptor)
             position = bisect_left(self._names, name)
             if self._names[position : position + 1] == [name]:
-                return
+                return False
             if not self._is_clean:
                 # The leftovers of a crash must not be joined with the new line.
                 self._rewrite(self._names)
             self._append(descriptor, f"{name}\n".encode())
             self._names.insert(position, name)
             self._seen = _signature(os.fstat(descriptor))
+            return True
 
     def replace(self, renew: Callable[[Sequence[str]], Iterable[str]]) -> None:
-        """Replace the names by the result of `renew` for the present ones, under the lock; writes all names twice."""
+        """Replace the names by the result of `renew` for the present ones, under the lock; writes all names twice.
+
+        Removes lines that are no names, and repetitions, even if the names stay the same.
+        """
         with self._locked(os.O_RDWR) as descriptor:
             self._refresh(descriptor)
             fresh = sorted(set(renew(self._names)))
-            if fresh != self._names or not self._is_clean:
+            if fresh != self._names or not (self._is_clean and self._is_tidy):
                 self._rewrite(fresh)
 
     @contextmanager
@@ -120,7 +125,7 @@ class NameFile:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     message = f"the catalog file {self._path} stays locked by another process"
-                    raise StorageUnavailableError(message) from None
+                    raise CatalogUnavailableError(message) from None
                 time.sleep(_LOCK_POLL_SECONDS)
             else:
                 return
@@ -135,6 +140,7 @@ class NameFile:
         self._names = sorted({line.decode() for line in lines[:-1] if _is_name(line)})
         self._whole_bytes = data.rfind(b"\n") + 1
         self._is_clean = counted == data and not lines[-1]
+        self._is_tidy = len(lines) - 1 == len(self._names)
         self._seen = signature
 
     def _append(self, descriptor: int, line: bytes) -> None:
@@ -162,6 +168,7 @@ class NameFile:
             self._names = list(names)
             self._whole_bytes = len(content)
             self._is_clean = True
+            self._is_tidy = True
             self._seen = _signature(os.fstat(descriptor))
         finally:
             os.close(descriptor)

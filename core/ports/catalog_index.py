@@ -32,8 +32,12 @@ class CatalogIndex(ABC):
         """Close the resources."""
 
     @abstractmethod
-    async def add(self, name: RepositoryName) -> None:
-        """Add `name` to the set; pages contain it when this returns. Idempotent. Called on every push of a manifest."""
+    async def add(self, name: RepositoryName) -> bool:
+        """Add `name` to the set; pages contain it when this returns. Idempotent. Called on every push of a manifest.
+
+        Returns:
+            Whether the set may have lacked the name before. False only if the set certainly contained the name.
+        """
 
     @abstractmethod
     async def remove(self, name: RepositoryName) -> None:

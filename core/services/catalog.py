@@ -6,7 +6,7 @@ are kept in memory and written later. A rebuild from storage repairs changes tha
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from typing import Final
@@ -15,6 +15,7 @@ from core import layout
 from core.concurrency import closing, map_bounded
 from core.errors import (
     CatalogLostError,
+    CatalogUnavailableError,
     NameInvalidError,
     PaginationInvalidError,
     StorageError,
@@ -47,7 +48,8 @@ class CatalogService:
         self._index = index
         self._storage = storage
         self._page_size_max = page_size_max
-        self._pending: dict[RepositoryName, bool] = {}
+        self._pending: dict[RepositoryName, int] = {}
+        self._changes = 0
         self._writing_pending = asyncio.Lock()
         self._forgotten = 0
         self._is_filled = index.is_derived
@@ -89,7 +91,8 @@ class CatalogService:
 
         Raises:
             PaginationInvalidError: `n` is negative or beyond the maximum (as distribution since 2.8).
-            StorageUnavailableError: the index does not respond.
+            CatalogUnavailableError: the index does not respond.
+            StorageUnavailableError: storage does not respond, and a pending change must be compared with storage.
         """
         limit = min(PAGE_SIZE_DEFAULT, self._page_size_max) if n is None else n
         if not 0 <= limit <= self._page_size_max:
@@ -97,7 +100,7 @@ class CatalogService:
         if limit == 0:
             return Page(items=())
         if self._is_lost:
-            raise StorageUnavailableError("the catalog's index lost its names and is being filled again")
+            raise CatalogUnavailableError("the catalog's index lost its names and is being filled again")
         try:
             await self._write_pending()
             return await self._visible_page(last or "", limit, sees)
@@ -118,13 +121,24 @@ class CatalogService:
             visible += [name for name in page.items if sees(name)]
         return Page(items=visible[:limit], has_more=len(visible) > limit)
 
+    async def announce(self, name: RepositoryName) -> None:
+        """Add a repository to the catalog before its first manifest is stored, without a look at storage.
+
+        For writers whose next run does not find out that they were killed between manifest and index. The caller calls
+        `record_push` or `record_removal` afterwards. A failing index fails no write, as in `record_push`.
+        """
+        if not self.is_derived:
+            await self._record(name, lambda: self._write(name, is_present=True))
+
     async def record_push(self, name: RepositoryName) -> None:
         """Add a repository to the catalog; called when its manifest is durable.
 
-        Does not fail if the index does: `flush_pending` writes the change later.
+        Does not fail if the index does: `flush_pending` writes the change later. Costs no storage request, except if
+        the name was not in the index: another process may have deleted the manifest and removed the name before this
+        process adds it.
         """
         if not self.is_derived:
-            await self._record(name, has_manifest=True)
+            await self._record(name, lambda: self._add(name))
 
     async def record_removal(self, name: RepositoryName) -> None:
         """Remove a repository from the catalog if it holds no manifest; called after one was deleted.
@@ -133,7 +147,7 @@ class CatalogService:
         is checked again after the name was removed. Costs one storage request, or two if the manifest was the last.
         """
         if not self.is_derived:
-            await self._record(name, has_manifest=False)
+            await self._record(name, lambda: self._settle(name, indexed=True))
 
     async def catch_up(self, *, fills: bool = True) -> bool:
         """Fill the index if necessary, write pending changes, and return whether all of this succeeded.
@@ -175,7 +189,9 @@ class CatalogService:
         """Replace the names in the index by the repositories that hold a manifest; return their number.
 
         Serving continues: readers see the old or the new set, and concurrent pushes are kept. Costs a listing of all
-        repositories and one request for each, 16 at a time. For a derived index, returns 0 without any request.
+        repositories and one request for each, 16 at a time, and one more request for each name that the index gains or
+        loses: another process may have changed that repository after the scan. For a derived index, returns 0 without
+        any request.
 
         Raises:
             StorageUnavailableError: storage or the index failed; the old set stays.
@@ -183,83 +199,107 @@ class CatalogService:
         if self.is_derived:
             return 0
         forgotten = self._forgotten
-        count = 0
+        seen: set[RepositoryName] = set()
+        indexed: set[RepositoryName] = set()
 
-        async def counted() -> AsyncIterator[RepositoryName]:
-            nonlocal count
-            seen: set[RepositoryName] = set()
-            for source in (self._repositories(), self._indexed_behind(seen)):
+        async def scanned() -> AsyncIterator[RepositoryName]:
+            for source in (self._repositories(), self._indexed_behind(seen, indexed)):
                 async with aclosing(source) as names:
                     async for name in names:
                         seen.add(name)
-                        count += 1
                         yield name
 
-        await self._index.replace_all(counted())
+        await self._index.replace_all(scanned())
         self._forgotten -= forgotten
         self._is_filled = True
         self._is_lost = False
+        count = len(seen)
         _LOGGER.info("catalog index rebuilt", extra={"index": self._index.name, "repositories": count})
+        changed = sorted(seen ^ indexed)
+        try:
+            await self._check_again(changed, indexed=seen)
+        except StorageError:
+            # Another rebuild compares these names, as it does those that could not be remembered.
+            self._forgotten += len(changed)
+            raise
         return count
+
+    async def _check_again(self, changed: Sequence[RepositoryName], *, indexed: AbstractSet[RepositoryName]) -> None:
+        """Look at the names that a rebuild added or removed: another process may have changed them after the scan."""
+        for names in (changed[at : at + _BATCH_NAMES] for at in range(0, len(changed), _BATCH_NAMES)):
+            held = set(await self._with_manifest(names))
+            for name in names:
+                if (name in held) != (name in indexed):
+                    await self._settle(name)
 
     async def _write_pending(self) -> int:
         if not self._pending:
             return 0
         # One task at a time: a write that is overtaken by another task's write would undo a newer change.
         async with self._writing_pending:
-            return await self._write_each_pending()
+            return sum(await map_bounded(self._write_one_pending, list(self._pending)))
 
-    async def _write_each_pending(self) -> int:
-        written = 0
-        for name in list(self._pending):
-            # Read here: the value may have changed while earlier names were written.
-            has_manifest = self._pending[name]
-            await self._write(name, has_manifest=has_manifest)
-            # A newer change of this name stays pending for the next pass.
-            if self._pending.get(name) == has_manifest:
-                del self._pending[name]
-                written += 1
-        return written
+    async def _write_one_pending(self, name: RepositoryName) -> bool:
+        change = self._pending[name]
+        await self._settle(name)
+        if self._pending[name] != change:
+            # A newer change came during the write and stays pending for the next pass.
+            return False
+        del self._pending[name]
+        return True
 
-    async def _record(self, name: RepositoryName, *, has_manifest: bool) -> None:
-        if self._is_lost:
-            # Writing now would make this the only name of an index that looks complete.
-            self._remember(name, has_manifest=has_manifest)
-            return
-        if name in self._pending:
-            # An older change is still pending, perhaps being written; this change must not overtake it.
-            self._pending[name] = has_manifest
+    async def _record(self, name: RepositoryName, write: Callable[[], Awaitable[object]]) -> None:
+        # In a lost index, this would be the only name of an index that looks complete. A pending name is perhaps being
+        # written, and this change must not overtake the older one.
+        if self._is_lost or name in self._pending:
+            self._remember(name)
             return
         try:
-            await self._write(name, has_manifest=has_manifest)
+            await write()
         except StorageUnavailableError as error:
-            self._remember(name, has_manifest=has_manifest)
+            self._remember(name)
             self._say_away(error)
         except BaseException:
             # Cancelled during the write, so it is unknown whether the index has the change.
-            self._remember(name, has_manifest=has_manifest)
+            self._remember(name)
             raise
 
-    async def _write(self, name: RepositoryName, *, has_manifest: bool) -> None:
-        if has_manifest:
-            await self._index.add(name)
+    async def _add(self, name: RepositoryName) -> None:
+        if await self._write(name, is_present=True):
+            await self._settle(name, indexed=True)
+
+    async def _settle(self, name: RepositoryName, *, indexed: bool | None = None) -> None:
+        """Make the index agree with storage on one name, whatever other processes do at the same time.
+
+        Ends when storage, looked at after the last change of the index, still agrees with that change: a process that
+        changes storage later also writes to the index later.
+
+        Args:
+            name: the repository.
+            indexed: whether the index has the name; None where this process does not know.
+        """
+        while (has_manifest := await self._has_manifest(name)) is not indexed:
+            if not await self._write(name, is_present=has_manifest):
+                return
+            indexed = has_manifest
+
+    async def _write(self, name: RepositoryName, *, is_present: bool) -> bool:
+        """Add a name to the index or remove it; return False only if the index certainly had an added name."""
+        if is_present:
+            is_changed = await self._index.add(name)
         else:
-            await self._remove_if_empty(name)
+            await self._index.remove(name)
+            is_changed = True
         self._say_back()
+        return is_changed
 
-    async def _remove_if_empty(self, name: RepositoryName) -> None:
-        if await self._has_manifest(name):
-            return
-        await self._index.remove(name)
-        # A push may have stored its manifest and its name in between; the name is what was just removed.
-        if await self._has_manifest(name):
-            await self._index.add(name)
-
-    def _remember(self, name: RepositoryName, *, has_manifest: bool) -> None:
-        if len(self._pending) < PENDING_MAX:
-            self._pending[name] = has_manifest
-        else:
+    def _remember(self, name: RepositoryName) -> None:
+        """Note that the index may differ from storage on this name; a later `_settle` decides by storage."""
+        if name not in self._pending and len(self._pending) >= PENDING_MAX:
             self._forgotten += 1
+            return
+        self._changes += 1
+        self._pending[name] = self._changes
 
     def _say_away(self, error: StorageError) -> None:
         self._is_lost = self._is_lost or isinstance(error, CatalogLostError)
@@ -291,8 +331,12 @@ class CatalogService:
         for each in await self._with_manifest(batch):
             yield each
 
-    async def _indexed_behind(self, seen: AbstractSet[RepositoryName]) -> AsyncGenerator[RepositoryName, None]:
+    async def _indexed_behind(
+        self, seen: AbstractSet[RepositoryName], indexed: set[RepositoryName]
+    ) -> AsyncGenerator[RepositoryName, None]:
         """Yield names in the index that the scan did not see, if their repositories hold a manifest now.
+
+        Adds all names of the index to `indexed`.
 
         The index may contain the name of a repository without manifests. If that repository is pushed to after the scan
         has passed it, the push changes nothing in the index, since the name is there. Only this check keeps the name.
@@ -300,11 +344,12 @@ class CatalogService:
         after, has_more = "", True
         while has_more:
             page = await self._index.page(after=after, limit=_INDEX_PAGE)
+            indexed.update(page.items)
             for name in await self._with_manifest([name for name in page.items if name not in seen]):
                 yield name
             after, has_more = (page.items[-1] if page.items else after), page.has_more
 
-    async def _with_manifest(self, names: list[RepositoryName]) -> list[RepositoryName]:
+    async def _with_manifest(self, names: Sequence[RepositoryName]) -> list[RepositoryName]:
         checks = await map_bounded(self._has_manifest, names)
         return [name for name, has_manifest in zip(names, checks, strict=True) if has_manifest]
 

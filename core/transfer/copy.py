@@ -1,6 +1,6 @@
 """Copy of all or some repositories from one storage to another, while servers use both."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +10,7 @@ from core.errors import NameInvalidError, UnsupportedError
 from core.globs import Globs
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.services.catalog import CatalogService
 from core.transfer.blobs import BlobTransfer, Work
 from core.transfer.comparison import Comparison
 from core.transfer.expectation import expect_all, expect_some
@@ -52,15 +53,13 @@ class StorageCopy:
     Args:
         work: the storages, and how to use them.
         selection: the repositories to copy.
-        record: called with each repository that changed at the target, and whether it holds a manifest there.
+        catalog: the target's catalog, which gets each repository that came and loses each that went.
     """
 
-    def __init__(
-        self, work: Work, selection: Selection, *, record: Callable[[RepositoryName, bool], Awaitable[None]]
-    ) -> None:
+    def __init__(self, work: Work, selection: Selection, *, catalog: CatalogService) -> None:
         self._work = work
         self._selection = selection
-        self._record = record
+        self._catalog = catalog
         self._comparison = Comparison(work)
         target = Target(work)
         self._blobs = BlobTransfer(work)
@@ -106,22 +105,26 @@ class StorageCopy:
     async def _copy(self, name: RepositoryName) -> None:
         self._work.tally.begin(name)
         found = await self._comparison.differences(name)
-        # Record the repository before its first manifest is written. If the copy is killed in between, the next pass
-        # records it again; if the record came afterwards, a kill would lose it. Later passes record changes only, since
-        # an index may keep the time of the last change.
-        copied = await self._repositories.copy(name, found, announce=lambda: self._tell(name, has_manifest=True))
-        if copied.has_manifest and copied.is_changed and not copied.is_new:
-            await self._tell(name, has_manifest=True)
+        # Add the name before the first manifest is written: after a kill, the next pass finds that manifest and
+        # records nothing. Record the push as well, because a rebuild by another process may have removed a name
+        # without a manifest. Record changes only, since an index may keep the time of the last change.
+        copied = await self._repositories.copy(name, found, announce=lambda: self._announce(name))
+        if copied.has_manifest and copied.is_changed:
+            await self._record(name, has_manifest=True)
         if self._selection.follows_deletions:
             await self._removal.remove(name, found)
         else:
             self._work.tally.add(extra=count_extra(found))
         if not copied.has_manifest and (copied.is_new or self._selection.follows_deletions):
-            await self._tell(name, has_manifest=False)
+            await self._record(name, has_manifest=False)
 
-    async def _tell(self, name: RepositoryName, *, has_manifest: bool) -> None:
+    async def _announce(self, name: RepositoryName) -> None:
         if not self._work.is_dry:
-            await self._record(name, has_manifest)
+            await self._catalog.announce(name)
+
+    async def _record(self, name: RepositoryName, *, has_manifest: bool) -> None:
+        if not self._work.is_dry:
+            await (self._catalog.record_push(name) if has_manifest else self._catalog.record_removal(name))
 
     async def _names(self) -> AsyncIterator[RepositoryName]:
         """Yield the repositories to compare, ascending. With deletions, also yield those that only the target has."""

@@ -19,7 +19,6 @@ from config.loader import Loaded, find_plain_variables, load_side
 from config.logging import configure_logging
 from core.budget import Budget, Rates
 from core.errors import StorageError
-from core.names import RepositoryName
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
@@ -176,7 +175,7 @@ class _Copier:
         await require_store(self._source)
         self._problems.clear()
         began = time.monotonic()
-        copy = StorageCopy(self._work(), self._selection(), record=self._record)
+        copy = StorageCopy(self._work(), self._selection(), catalog=self._target.catalog())
         measuring = asyncio.ensure_future(self._expect(copy))
         try:
             done = await copy.run()
@@ -217,10 +216,6 @@ class _Copier:
 
     def _selection(self) -> Selection:
         return Selection(patterns=self._arguments.repository, follows_deletions=self._arguments.delete)
-
-    async def _record(self, name: RepositoryName, has_manifest: bool) -> None:  # noqa: FBT001 - callback signature
-        catalog = self._target.catalog()
-        await (catalog.record_push(name) if has_manifest else catalog.record_removal(name))
 
     def _observe(self, progress: TransferProgress) -> None:
         # A watching copy is idle most of the time, so there is no progress to show.

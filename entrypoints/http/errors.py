@@ -50,6 +50,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.UnauthenticatedError: ("UNAUTHORIZED", 401),
     errors.TooManyRequestsError: ("TOOMANYREQUESTS", 429),
     errors.PolicyError: ("DENIED", 403),
+    errors.CatalogUnavailableError: ("UNAVAILABLE", 503),
     errors.StorageUnavailableError: ("UNAVAILABLE", 503),
     errors.StorageFullError: ("UNAVAILABLE", 507),
     errors.StorageCorruptError: ("DATA_DAMAGED", 500),
@@ -96,8 +97,9 @@ def _render_outage(code: str, status: int, error: errors.StorageError) -> web.Re
         # A full storage does not recover by itself, so there is no Retry-After.
         return respond(status, [envelope(code, "the storage is full, and an operator must free space")])
     if isinstance(error, errors.StorageUnavailableError):
-        _logger.error("storage unavailable: %s", error)
-        message = "the storage is unavailable, try again later"
+        part = "catalog" if isinstance(error, errors.CatalogUnavailableError) else "storage"
+        _logger.error("%s unavailable: %s", part, error)
+        message = f"the {part} is unavailable, try again later"
     else:
         _logger.error("change refused: %s", error)
         message = "changes cannot be recorded now, and are refused; try again later"

@@ -60,6 +60,15 @@ async def test_lines_that_are_no_names_are_skipped(path):
     assert await read(path) == ["also-ok", "ok"]
 
 
+@pytest.mark.parametrize("text", [b"a\r\nb\r\n", b"# mine\na\nUPPER/x\n", b"a\n\na\n", b"\xff\na\n"])
+async def test_rebuild_drops_lines_that_are_no_names(path, text):
+    """Also where the names are right already."""
+    path.write_bytes(text)
+    async with LocalFileCatalogIndex(path) as index:
+        await index.replace_all(stream(["a"]))
+    assert path.read_bytes() == b"a\n"
+
+
 async def test_torn_last_line_is_no_name(path):
     """`library/red` may be the head of `library/redis`, whose push was never answered."""
     path.write_bytes(b"a\nlibrary/red")

@@ -265,7 +265,7 @@ class TestRights:
         user = mariadb.create_user(database, f"{database.name}_r", "SELECT")
         async with open_index(user) as index:
             assert await all_names(index) == []
-            with pytest.raises(StorageUnavailableError, match="denies a right") as caught:
+            with pytest.raises(StorageUnavailableError, match="denies the user the right to INSERT, UPDATE") as caught:
                 await index.add(NAME)
         assert user.user not in str(caught.value)
 
@@ -297,3 +297,17 @@ async def test_unknown_parameter_is_warned_about_at_start(database, caplog):
     address = parse_go_dsn(f"{database.dsn}?time_out=5s")
     async with MySqlCatalogIndex(address, now=Clock()):
         assert "did you mean timeout?" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("granted", "missing"), [("SELECT, UPDATE", "INSERT"), ("SELECT, INSERT", "UPDATE"), ("SELECT", "INSERT")]
+)
+async def test_error_names_the_right_that_the_user_lacks(database, mariadb, granted, missing):
+    database.sql(SEED_TABLE)
+    user = mariadb.create_user(database, f"{database.name}_r", granted)
+    async with MySqlCatalogIndex(parse_go_dsn(user.dsn), now=lambda: datetime.now(UTC)) as index:
+        with pytest.raises(StorageUnavailableError, match=f"denies the user the right to [A-Z, ]*{missing}") as caught:
+            await index.add(RepositoryName("a"))
+        assert user.user not in str(caught.value)
+        with pytest.raises(StorageUnavailableError, match="grant DELETE on the database"):
+            await index.remove(RepositoryName("a"))

@@ -14,6 +14,8 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.go_dsn import MySqlAddress, Secret, parse_go_dsn
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.catalog_index.mysql.connections import Connections, Session
+from core import layout
+from core.digest import Digest
 from core.errors import StorageUnavailableError
 from core.names import RepositoryName
 from core.services.catalog import CatalogService
@@ -21,6 +23,7 @@ from tests.contracts.catalog_index_contract import all_names, stream
 from tests.support.mariadb import Database
 
 NAME = RepositoryName("library/redis")
+DIGEST = Digest("sha256:" + "a" * 64)
 
 
 def now() -> datetime:
@@ -239,7 +242,8 @@ async def test_working_server_tells_no_secret_either(address, database, caplog):
 
 async def test_every_push_is_in_the_catalog_after_three_kills(index, mariadb):
     """Pushes go on, as the registry records them, while the server is killed and started again."""
-    service = CatalogService(index, storage=InMemoryBlobStorage(now=now))
+    storage = InMemoryBlobStorage(now=now)
+    service = CatalogService(index, storage=storage)
     pushed: list[str] = []
     is_over = asyncio.Event()
 
@@ -247,6 +251,7 @@ async def test_every_push_is_in_the_catalog_after_three_kills(index, mariadb):
         number = 0
         while not is_over.is_set():
             name = RepositoryName(f"team-{team}/app-{number}")
+            await storage.write(layout.revision_link(name, DIGEST), DIGEST.encode())
             await service.record_push(name)
             pushed.append(name)
             number += 1

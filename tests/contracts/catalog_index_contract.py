@@ -218,6 +218,14 @@ class StoredCatalogIndexContract(CatalogIndexContract):
         await index.replace_all(stream(TRICKY))
         assert await all_names(index) == sorted(TRICKY)
 
+    async def test_add_returns_whether_the_name_was_new(self, index):
+        assert await index.add(RepositoryName("a/b")) is True
+        assert await index.add(RepositoryName("a/b")) is False
+        await self.take(index, "a/b")
+        assert await index.add(RepositoryName("a/b")) is True
+        await index.replace_all(stream(["a/b"]))
+        assert await index.add(RepositoryName("a/b")) is False
+
     async def test_names_can_change_after_replace_all(self, index):
         await index.replace_all(stream(["b", "d"]))
         await self.put(index, ["c", "b"])

@@ -41,6 +41,7 @@ def catalog(server: RegistryServer) -> Answer:
 def assert_unavailable(answer: Answer) -> None:
     answer.expect(503)
     assert b'"UNAVAILABLE"' in answer.body
+    assert b"the catalog is unavailable" in answer.body
     assert answer.header("Retry-After") == "5"
 
 

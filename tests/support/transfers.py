@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core import layout
 from core.budget import Budget, Rates
 from core.digest import StandardHasher
 from core.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.services.catalog import CatalogService
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
@@ -25,13 +27,25 @@ class CopyRun:
     target: BlobStorage
     problems: list[Problem] = field(default_factory=list)
     states: list[TransferProgress] = field(default_factory=list)
-    catalog: dict[RepositoryName, bool] = field(default_factory=dict)
+    index: InMemoryCatalogIndex = field(default_factory=InMemoryCatalogIndex)
+    """The target's, which outlives each pass as a table does."""
 
     async def once(self, *patterns: str, follows_deletions: bool = False, **options: Any) -> TransferProgress:
         """Make one pass, of which only the problems are kept."""
         self.problems.clear()
         selection = Selection(patterns=patterns, follows_deletions=follows_deletions)
-        return await StorageCopy(self.work(**options), selection, record=self._record).run()
+        catalog = self.catalog()
+        progress = await StorageCopy(self.work(**options), selection, catalog=catalog).run()
+        await catalog.flush_pending()
+        return progress
+
+    def catalog(self) -> CatalogService:
+        """The target's catalog in a process of its own."""
+        return CatalogService(self.index, storage=self.target)
+
+    async def names(self) -> list[RepositoryName]:
+        """Return the names in the target's catalog."""
+        return list((await self.index.page(after="", limit=1000)).items)
 
     def work(self, **options: Any) -> Work:
         services = CoreServices(storage=self.target)
@@ -50,9 +64,6 @@ class CopyRun:
                 **options,
             }
         )
-
-    async def _record(self, name: RepositoryName, has_manifest: bool) -> None:  # noqa: FBT001 - the callback's form
-        self.catalog[name] = has_manifest
 
 
 async def registry_tree(storage: BlobStorage) -> Mapping[str, bytes]:

@@ -5,6 +5,7 @@ because they contain user names, values and hosts.
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import aiomysql
 import pymysql.err
 
 from adapters.catalog_index.go_dsn import MySqlAddress, TlsMode
-from core.errors import StorageUnavailableError
+from core.errors import CatalogUnavailableError
 
 T = TypeVar("T")
 
@@ -40,6 +41,10 @@ _TEXTS: Final = {
 }
 
 
+_DENIED: Final = re.compile(r"([A-Z]+(?:, ?[A-Z]+)*) command denied ")
+_RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE")
+
+
 def error_code(error: BaseException) -> int:
     """Return MySQL's number of an error, or -1."""
     code = error.args[0] if isinstance(error, pymysql.err.MySQLError) and error.args else -1
@@ -59,9 +64,10 @@ class Session:
             await cursor.execute(statement, tuple(values))
             return list(await cursor.fetchall())
 
-    async def run(self, statement: str, values: Sequence[object] = ()) -> None:
-        """Run one statement that returns no rows."""
-        await self.rows(statement, values)
+    async def run(self, statement: str, values: Sequence[object] = ()) -> int:
+        """Run one statement that returns no rows; return MySQL's number of affected rows."""
+        async with asyncio.timeout(self._statement_seconds), self._connection.cursor() as cursor:
+            return int(await cursor.execute(statement, tuple(values)))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
@@ -87,11 +93,11 @@ class _Gate:
     async def attempt(self) -> AsyncIterator[None]:
         if self._failure is not None:
             if self._is_probing or asyncio.get_running_loop().time() < self._next_attempt:
-                raise StorageUnavailableError(self._failure)
+                raise CatalogUnavailableError(self._failure)
             self._is_probing = True
         try:
             yield
-        except StorageUnavailableError as error:
+        except CatalogUnavailableError as error:
             self._failure = str(error)
             self._next_attempt = asyncio.get_running_loop().time() + self._retry_seconds
             raise
@@ -122,7 +128,7 @@ class Connections:
         So `do` must be safe to repeat. A connection on which anything failed is never used again.
 
         Raises:
-            StorageUnavailableError: the server is down or refuses; the message contains host and port but no secret.
+            CatalogUnavailableError: the server is down or refuses; the message contains host and port but no secret.
         """
         for delay in _RETRY_DELAYS:
             try:
@@ -134,7 +140,7 @@ class Connections:
             # The idle connections lead to the same server and are probably dead too.
             self._drop_idle()
             await asyncio.sleep(delay)
-        raise StorageUnavailableError(f"MySQL at {self._address.place} keeps breaking off")
+        raise CatalogUnavailableError(f"MySQL at {self._address.place} keeps breaking off")
 
     async def aclose(self) -> None:
         """Close the idle connections and wait until they are closed; a borrowed one is closed when it is returned."""
@@ -199,17 +205,19 @@ class Connections:
         session = Session(connection, statement_seconds=self._address.statement_seconds)
         rows = await session.rows("SHOW SESSION STATUS LIKE 'Ssl_version'")
         if not rows or not rows[0][1]:
-            raise StorageUnavailableError(f"MySQL at {self._address.place} offers no TLS, which the DSN demands")
+            raise CatalogUnavailableError(f"MySQL at {self._address.place} offers no TLS, which the DSN demands")
 
     def _drop_idle(self) -> None:
         while self._idle:
             connection = self._idle.pop()
             _cut_off(connection, _writer(connection))
 
-    def _translate(self, error: BaseException) -> StorageUnavailableError:
+    def _translate(self, error: BaseException) -> CatalogUnavailableError:
         code = error_code(error)
         if isinstance(error, TimeoutError):
             text = "does not answer in time"
+        elif code in RIGHTS_MISSING and (rights := _rights_denied(error)):
+            text = f"denies the user the right to {rights}: grant {rights} on the database to the registry's user"
         elif code in _TEXTS:
             text = _TEXTS[code]
         else:
@@ -217,7 +225,14 @@ class Connections:
         return MySqlError(f"MySQL at {self._address.place} {text}", code=code)
 
 
-class MySqlError(StorageUnavailableError):
+def _rights_denied(error: BaseException) -> str:
+    """Return the rights that MySQL's message names, "INSERT, UPDATE"; empty for messages that are not in English."""
+    found = _DENIED.match(str(error.args[1])) if len(error.args) > 1 else None
+    denied = found[1].replace(" ", "").split(",") if found else []
+    return ", ".join(right for right in _RIGHTS if right in denied)
+
+
+class MySqlError(CatalogUnavailableError):
     """The server failed or refused; carries MySQL's error number."""
 
     def __init__(self, message: str, *, code: int) -> None:

@@ -9,7 +9,7 @@ import pymysql.err
 from adapters.catalog_index.mysql.connections import RIGHTS_MISSING, Session, error_code
 from adapters.catalog_index.mysql.schema import NameOrder, create_statement, ensure_table, order_of
 from core.diagnosis import Diagnosis, Verdict
-from core.errors import StorageUnavailableError
+from core.errors import CatalogUnavailableError
 
 _SCRATCH: Final = "registry-doctor/rights"
 """A repository name that no push is likely to use before the test transaction is rolled back."""
@@ -40,7 +40,7 @@ async def diagnose_rights(session: Session) -> Sequence[Diagnosis]:
 async def _create(session: Session) -> Diagnosis:
     try:
         await ensure_table(session)
-    except StorageUnavailableError as error:
+    except CatalogUnavailableError as error:
         return Diagnosis(check="mysql: CREATE", verdict=Verdict.FAILURE, detail=str(error), remedy=_grant("CREATE"))
     # An existing table does not prove the right; this statement requires the right and has no effect on an existing
     # table.
@@ -57,7 +57,7 @@ async def _rolled_back(session: Session, statement: str) -> None:
         await session.run("ROLLBACK")
 
 
-async def _try(right: str, use: Awaitable[None]) -> Diagnosis:
+async def _try(right: str, use: Awaitable[object]) -> Diagnosis:
     check = f"mysql: {right}"
     try:
         await use

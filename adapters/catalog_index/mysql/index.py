@@ -17,7 +17,7 @@ from adapters.catalog_index.mysql.reading import read_names
 from adapters.catalog_index.mysql.rebuild import read_rows, write_difference
 from adapters.catalog_index.mysql.schema import NameOrder, ensure_table
 from core.diagnosis import Diagnosable, Diagnosis, Verdict
-from core.errors import CatalogLostError, StorageUnavailableError
+from core.errors import CatalogLostError, CatalogUnavailableError
 from core.names import RepositoryName
 from core.pagination import Page
 from core.ports.catalog_index import CatalogIndex
@@ -71,24 +71,34 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
         await self._connections.aclose()
 
     @override
-    async def add(self, name: RepositoryName) -> None:
+    async def add(self, name: RepositoryName) -> bool:
         self._journal.note(name, present=True)
         now = self._unix_seconds()
+        attempts = 0
 
-        async def write(session: Session, _: NameOrder) -> None:
+        async def write(session: Session, _: NameOrder) -> bool:
+            nonlocal attempts
+            attempts += 1
             # Update the name too: in a case-insensitive table, the row may be another program's `Foo`.
-            await session.run(
+            affected = await session.run(
                 "INSERT INTO repositories (name, createTime) VALUES (%s, %s)"
                 " ON DUPLICATE KEY UPDATE name = %s, createTime = %s",
                 (name, now, name, now),
             )
+            # MySQL counts 1 for an inserted row, 2 or 0 for one that was there. An earlier attempt whose connection
+            # broke may have inserted it.
+            return affected == 1 or attempts > 1
 
-        await self._work(write)
+        return await self._work(write)
 
     @override
     async def remove(self, name: RepositoryName) -> None:
         self._journal.note(name, present=False)
-        await self._work(lambda session, _: session.run("DELETE FROM repositories WHERE name = %s", (name,)))
+
+        async def write(session: Session, _: NameOrder) -> None:
+            await session.run("DELETE FROM repositories WHERE name = %s", (name,))
+
+        await self._work(write)
 
     @override
     async def page(self, *, after: str, limit: int) -> Page[RepositoryName]:
@@ -126,13 +136,13 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
 
     @override
     async def check(self) -> None:
-        await self._work(lambda session, _: session.run("SELECT name FROM repositories LIMIT 1"))
+        await self._work(lambda session, _: session.rows("SELECT name FROM repositories LIMIT 1"))
 
     @override
     async def diagnose(self) -> Sequence[Diagnosis]:
         try:
             return await self._connections.work(diagnose_rights)
-        except StorageUnavailableError as error:
+        except CatalogUnavailableError as error:
             remedy = "look at SEARCH_BACKEND_MYSQL, the server, and the firewall between"
             return [Diagnosis(check="mysql: connection", verdict=Verdict.FAILURE, detail=str(error), remedy=remedy)]
 

@@ -13,7 +13,7 @@ from typing import Final
 import pymysql.err
 
 from adapters.catalog_index.mysql.connections import RIGHTS_MISSING, Session, error_code
-from core.errors import StorageUnavailableError
+from core.errors import CatalogUnavailableError
 
 _KEY_TOO_LONG: Final = frozenset({1071, 1709})
 _WIDTH: Final = 1024
@@ -49,14 +49,14 @@ async def ensure_table(session: Session) -> NameOrder:
     """Create the table unless it exists; return its sort order. Safe for two processes at once.
 
     Raises:
-        StorageUnavailableError: the table is missing and the user may not create it; the message has the statement.
+        CatalogUnavailableError: the table is missing and the user may not create it; the message has the statement.
     """
     collation = await _find_collation(session)
     if collation is None:
         await _create(session)
         collation = await _find_collation(session)
     if collation is None:
-        raise StorageUnavailableError("the table `repositories` has no column `name` that the user may see")
+        raise CatalogUnavailableError("the table `repositories` has no column `name` that the user may see")
     return order_of(collation)
 
 
@@ -86,7 +86,7 @@ async def _create(session: Session) -> None:
         await session.run(create_statement(_WIDTH))
     except pymysql.err.MySQLError as error:
         if error_code(error) in RIGHTS_MISSING:
-            raise StorageUnavailableError(
+            raise CatalogUnavailableError(
                 "the table `repositories` is missing in MySQL and the user may not create it;"
                 f" grant CREATE, or run as another user: {create_statement(_WIDTH)}"
             ) from None

@@ -20,6 +20,7 @@ from core.pagination import Page
 from core.ports.blob_storage import ObjectStat
 from core.services import catalog
 from core.services.catalog import CatalogService
+from tests.contracts.catalog_index_contract import stream
 
 DIGEST = Digest("sha256:" + "a" * 64)
 NAME = RepositoryName("library/redis")
@@ -35,9 +36,9 @@ class SwitchedIndex(InMemoryCatalogIndex):
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
-    async def add(self, name: RepositoryName) -> None:
+    async def add(self, name: RepositoryName) -> bool:
         await self._answer()
-        await super().add(name)
+        return await super().add(name)
 
     async def remove(self, name: RepositoryName) -> None:
         await self._answer()
@@ -62,8 +63,10 @@ class SwitchedIndex(InMemoryCatalogIndex):
 
 class SwitchedStorage(InMemoryBlobStorage):
     is_away = False
+    walks = 0
 
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        self.walks += 1
         if self.is_away:
             raise StorageUnavailableError("the bucket does not answer")
         async for item in super().walk(prefix):
@@ -147,8 +150,8 @@ class TestPage:
 
 
 class TestRecord:
-    async def test_push_is_paged_when_recorded(self, service):
-        await service.record_push(NAME)
+    async def test_push_is_paged_when_recorded(self, service, storage):
+        await service.record_push(await push(storage, NAME))
         assert await names(service) == [NAME]
 
     async def test_removal_of_the_last_manifest_takes_the_name(self, service, storage):
@@ -160,6 +163,13 @@ class TestRecord:
         await service.record_push(await push(storage, NAME))
         await service.record_removal(NAME)
         assert await names(service) == [NAME]
+
+    async def test_removal_with_manifests_left_does_not_reach_the_index(self, service, index, storage):
+        """A change of the index would renew the time of the last push."""
+        await push(storage, NAME)
+        index.is_away = True
+        await service.record_removal(NAME)
+        assert service.pending == 0
 
     async def test_push_during_removal_wins(self, storage):
         class PushedInBetween(SwitchedIndex):
@@ -181,43 +191,100 @@ class TestRecord:
         assert await names(service) == []
 
 
-class TestOutage:
-    async def test_push_goes_on_and_is_written_later(self, service, index):
+class TestAnnouncement:
+    async def test_announced_name_is_paged_before_its_manifest_is_stored(self, service, storage):
+        await service.announce(NAME)
+        assert (await names(service), storage.walks) == ([NAME], 0)
+
+    async def test_announced_name_goes_when_no_manifest_came(self, service):
+        await service.announce(NAME)
+        await service.record_removal(NAME)
+        assert await names(service) == []
+
+    async def test_announcement_during_an_outage_is_written_later(self, service, index, storage):
+        index.is_away = True
+        await service.announce(NAME)
+        await service.record_push(await push(storage, NAME))
+        index.is_away = False
+        assert await names(service) == [NAME]
+
+    async def test_announcement_without_a_manifest_is_dropped_after_an_outage(self, service, index):
+        index.is_away = True
+        await service.announce(NAME)
+        index.is_away = False
+        assert await names(service) == []
+
+
+class TestRequestsToStorage:
+    async def test_push_of_a_known_name_costs_none(self, service, storage):
+        await service.record_push(await push(storage, NAME))
+        storage.walks = 0
+        await service.record_push(NAME)
+        assert storage.walks == 0
+
+    async def test_first_push_costs_one(self, service, storage):
+        await service.record_push(await push(storage, NAME))
+        assert storage.walks == 1
+
+    @pytest.mark.parametrize(("is_last", "cost"), [(False, 1), (True, 2)])
+    async def test_removal_costs_one_and_two_for_the_last_manifest(self, service, storage, is_last, cost):
+        await service.record_push(await push(storage, NAME))
+        if is_last:
+            await delete(storage, NAME)
+        storage.walks = 0
+        await service.record_removal(NAME)
+        assert storage.walks == cost
+
+    @pytest.mark.parametrize(("is_known", "cost"), [(True, 1), (False, 2)])
+    async def test_missed_push_costs_one_or_two(self, service, index, storage, is_known, cost):
+        await push(storage, NAME)
+        if is_known:
+            await index.add(NAME)
         index.is_away = True
         await service.record_push(NAME)
+        index.is_away = False
+        storage.walks = 0
+        await service.flush_pending()
+        assert storage.walks == cost
+
+
+class TestOutage:
+    async def test_push_goes_on_and_is_written_later(self, service, index, storage):
+        index.is_away = True
+        await service.record_push(await push(storage, NAME))
         assert service.pending == 1
         index.is_away = False
         assert await service.flush_pending() == 1
         assert (await names(service), service.pending) == ([NAME], 0)
 
-    async def test_removal_goes_on_and_is_written_later(self, service, index):
-        await service.record_push(NAME)
+    async def test_removal_goes_on_and_is_written_later(self, service, index, storage):
+        await service.record_push(await push(storage, NAME))
         index.is_away = True
-        await service.record_removal(NAME)
+        await service.record_removal(await delete(storage, NAME))
         index.is_away = False
         await service.flush_pending()
         assert await names(service) == []
 
     async def test_removal_goes_on_while_storage_is_away(self, service, storage):
-        await service.record_push(NAME)
+        await service.record_push(await push(storage, NAME))
         storage.is_away = True
-        await service.record_removal(NAME)
+        await service.record_removal(await delete(storage, NAME))
         storage.is_away = False
         await service.flush_pending()
         assert await names(service) == []
 
     async def test_pending_removal_of_a_pushed_repository_keeps_it(self, service, index, storage):
-        await service.record_push(NAME)
+        await service.record_push(await push(storage, NAME))
         index.is_away = True
-        await service.record_removal(NAME)
+        await service.record_removal(await delete(storage, NAME))
         await push(storage, NAME)
         index.is_away = False
         await service.flush_pending()
         assert await names(service) == [NAME]
 
-    async def test_flush_during_the_outage_keeps_what_is_pending(self, service, index):
+    async def test_flush_during_the_outage_keeps_what_is_pending(self, service, index, storage):
         index.is_away = True
-        await service.record_push(NAME)
+        await service.record_push(await push(storage, NAME))
         with pytest.raises(StorageUnavailableError):
             await service.flush_pending()
         assert service.pending == 1
@@ -248,10 +315,10 @@ class TestOutage:
         await service.flush_pending()
         assert (await names(service), service.pending) == ([], 0)
 
-    async def test_two_flushes_at_once_write_all(self, service, index):
+    async def test_two_flushes_at_once_write_all(self, service, index, storage):
         index.is_away = True
         for number in range(5):
-            await service.record_push(RepositoryName(f"a{number}"))
+            await service.record_push(await push(storage, f"a{number}"))
         index.is_away = False
         index.may_go_on.clear()
         async with asyncio.TaskGroup() as group:
@@ -261,9 +328,9 @@ class TestOutage:
             index.may_go_on.set()
         assert (len(await names(service)), service.pending) == (5, 0)
 
-    async def test_cancelled_push_is_remembered(self, service, index):
+    async def test_cancelled_push_is_remembered(self, service, index, storage):
         index.may_go_on.clear()
-        task = asyncio.create_task(service.record_push(NAME))
+        task = asyncio.create_task(service.record_push(await push(storage, NAME)))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -283,9 +350,9 @@ class TestOutage:
         assert await names(service) == ["a", "b", "c", "d"]
         assert (service.pending, service.forgotten) == (0, 0)
 
-    async def test_page_has_what_was_missed_and_is_never_short_of_it(self, service, index):
+    async def test_page_has_what_was_missed_and_is_never_short_of_it(self, service, index, storage):
         index.is_away = True
-        await service.record_push(NAME)
+        await service.record_push(await push(storage, NAME))
         with pytest.raises(StorageUnavailableError):
             await service.page(None, None)
         index.is_away = False
@@ -392,6 +459,41 @@ class TestRebuild:
         assert await service.rebuild() == 2
         assert await names(service) == ["aaa/ghost", "b"]
 
+    @pytest.mark.parametrize("is_pushed", [True, False])
+    async def test_change_by_another_process_behind_the_scan_wins(self, storage, is_pushed):
+        class ChangedBehindTheScan(SwitchedIndex):
+            async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
+                scanned = [name async for name in names]
+                # By a process whose index has the name already, or removes a name that is not there yet.
+                await (push(storage, NAME) if is_pushed else delete(storage, NAME))
+                await super().replace_all(stream(scanned))
+
+        index = ChangedBehindTheScan()
+        await (index.add(NAME) if is_pushed else push(storage, NAME))
+        service = CatalogService(index, storage=storage)
+        await service.rebuild()
+        assert await names(service) == ([NAME] if is_pushed else [])
+
+    async def test_rebuild_whose_second_look_fails_is_repeated(self, storage):
+        class DeletedBehindTheScan(SwitchedIndex):
+            rebuilds = 0
+
+            async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
+                await super().replace_all(stream([name async for name in names]))
+                self.rebuilds += 1
+                if self.rebuilds == 1:
+                    await delete(storage, NAME)
+                    storage.is_away = True
+
+        await push(storage, NAME)
+        await push(storage, "b")
+        service = CatalogService(DeletedBehindTheScan(), storage=storage)
+        assert not await service.catch_up()
+        assert service.forgotten == 2
+        storage.is_away = False
+        assert await service.catch_up()
+        assert (await names(service), service.forgotten) == (["b"], 0)
+
     async def test_failing_storage_keeps_the_old_set(self, service, index, storage):
         await index.add(NAME)
         await push(storage, "b")
@@ -412,6 +514,7 @@ class TestDerivedIndex:
         storage.is_away = True
         await service.record_push(RepositoryName("a"))
         await service.record_removal(RepositoryName("a"))
+        await service.announce(RepositoryName("b"))
         assert await service.rebuild() == 0
         assert (await names(service), service.pending, service.is_derived) == (["a"], 0, True)
 
@@ -461,6 +564,15 @@ async def test_trouble_is_told_while_it_lasts() -> None:
     index.is_away = False
     assert await service.catch_up()
     assert service.trouble == ""
+
+
+async def test_trouble_lasts_while_a_removal_does_not_reach_the_index(service, index, storage) -> None:
+    await service.catch_up()
+    await push(storage, NAME)
+    index.is_away = True
+    await service.record_push(RepositoryName("other"))
+    await service.record_removal(NAME)
+    assert service.trouble == "the index does not answer"
 
 
 async def test_derived_index_has_no_trouble() -> None:

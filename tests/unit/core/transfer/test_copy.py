@@ -69,7 +69,7 @@ async def test_everything_arrives_byte_for_byte(services, run, target):
     assert await registry_tree(run.target) == await registry_tree(services.storage)
     assert await target.keys(layout.TRANSFERS) == set()
     assert await target.keys(layout.uploads(APP)) == set()
-    assert run.catalog == {APP: True, NESTED: True}
+    assert await run.names() == [APP, NESTED]
     assert (done.repositories, done.problems, done.tags_copied) == (2, 0, 3)
     assert await broken_invariants(target, APP, NESTED) == []
 
@@ -89,7 +89,7 @@ async def test_what_is_to_be_sent_is_about_known(services, run, patterns, expect
     await push(services, APP, V1, b"b" * 298)
     await push(services, NESTED, V1, b"c" * 300)
     work = run.work()
-    await StorageCopy(work, Selection(patterns=patterns), record=run._record).expect()
+    await StorageCopy(work, Selection(patterns=patterns), catalog=run.catalog()).expect()
     known = work.tally.progress.bytes_expected
     # Manifests are among all blobs, and not among the layers that are looked at.
     assert expected - 2 <= known <= (expected + 1000 if not patterns else expected)
@@ -100,7 +100,7 @@ async def test_layer_that_two_repositories_lack_is_expected_once_and_a_lost_one_
         await push(services, name, V1, b"shared" * 100, b"lost" * 100)
     await services.storage.delete([layout.blob_data(Digest.of(b"lost" * 100))])
     work = run.work()
-    await StorageCopy(work, Selection(patterns=["team/**"]), record=run._record).expect()
+    await StorageCopy(work, Selection(patterns=["team/**"]), catalog=run.catalog()).expect()
     assert work.tally.progress.bytes_expected == len(b"shared" * 100 + b"{}")
 
 
@@ -126,7 +126,7 @@ async def test_only_selected_repositories_are_copied(services, run, target):
     await push(services, APP, V1, b"a")
     await push(services, NESTED, V1, b"b")
     await run.once("team/*")
-    assert run.catalog == {APP: True}
+    assert await run.names() == [APP]
     assert await target.keys(layout.repository(NESTED)) == set()
 
 
@@ -140,11 +140,12 @@ async def test_deletions_stay_unless_they_are_followed(services, run, target):
 
     kept = await run.once()
     assert (kept.deleted, kept.extra) == (0, 3)
+    assert await run.names() == [APP, NESTED]
     assert (await target.manifests.get(APP, V1)).digest == gone
 
     followed = await run.once(follows_deletions=True)
     assert followed.deleted > 0
-    assert run.catalog == {APP: True, NESTED: False}
+    assert await run.names() == [APP]
     links = {key for key in await registry_tree(services.storage) if not key.startswith(layout.BLOBS)}
     assert {key for key in await registry_tree(run.target) if not key.startswith(layout.BLOBS)} == links
     # Data is for garbage collection, and the trash of the target knows what went.
@@ -193,11 +194,30 @@ async def test_one_storage_is_not_copied_to_itself(services):
     assert await services.keys(layout.TRANSFERS) == set()
 
 
+class RebuiltBeforeTheFirstManifest(InMemoryBlobStorage):
+    """A target whose catalog another process rebuilds after the copy added the name."""
+
+    rebuild = None
+
+    async def write(self, key, content, *, durable=True):
+        if "/_manifests/revisions/" in key:
+            await self.rebuild()
+        await super().write(key, content, durable=durable)
+
+
+async def test_rebuild_before_the_first_manifest_leaves_no_repository_out_of_the_catalog(services, run):
+    await push(services, APP, V1, b"a")
+    run.target = RebuiltBeforeTheFirstManifest(now=lambda: NOW)
+    run.target.rebuild = run.catalog().rebuild
+    await run.once()
+    assert await run.names() == [APP]
+
+
 async def test_dry_run_writes_nothing_and_tells_all(services, run, target):
     await push(services, APP, V1, b"a" * 100)
     would = await run.once(is_dry=True)
     assert await target.keys() == set()
-    assert run.catalog == {}
+    assert await run.names() == []
     done = await run.once()
     assert (would.blobs_sent, would.bytes_sent, would.tags_copied, would.manifests_copied) == (
         done.blobs_sent,

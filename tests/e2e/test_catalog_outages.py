@@ -1,0 +1,116 @@
+"""A push at one process and a deletion at another while the catalog's index is away leave no ghost."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.catalogs import TINY, catalog_when_back, push, registries, wait_until
+from tests.support.mariadb import Database, MariaDbServer
+from tests.support.processes import RegistryServer
+from tests.support.registry_client import RegistryClient
+
+pytestmark = pytest.mark.e2e
+
+_UPKEEP_SECONDS = 6.0
+
+
+@contextmanager
+def killed(mariadb: MariaDbServer, _database: Database) -> Iterator[None]:
+    mariadb.kill()
+    yield
+    mariadb.start()
+
+
+@contextmanager
+def frozen(mariadb: MariaDbServer, _database: Database) -> Iterator[None]:
+    """What was asked of it is carried out when it goes on, though the asker gave up long ago."""
+    mariadb.send(signal.SIGSTOP)
+    yield
+    mariadb.send(signal.SIGCONT)
+
+
+@contextmanager
+def read_only(mariadb: MariaDbServer, _database: Database) -> Iterator[None]:
+    mariadb.sql("SET GLOBAL read_only = 1")
+    yield
+    mariadb.sql("SET GLOBAL read_only = 0")
+
+
+@contextmanager
+def dropped(_mariadb: MariaDbServer, database: Database) -> Iterator[None]:
+    database.sql("RENAME TABLE repositories TO hidden")
+    yield
+    # Made again by whichever registry came first, or not yet.
+    database.sql("DROP TABLE hidden")
+
+
+@contextmanager
+def without_rights(mariadb: MariaDbServer, database: Database) -> Iterator[None]:
+    mariadb.sql(f"REVOKE INSERT, DELETE ON {database.name}.* FROM {database.user}@'%'")
+    for (number,) in database.sql("SELECT id FROM information_schema.processlist WHERE user = %s", database.user):
+        database.sql("KILL %s", number)
+    yield
+    mariadb.sql(f"GRANT ALL ON {database.name}.* TO {database.user}@'%'")
+    for (number,) in database.sql("SELECT id FROM information_schema.processlist WHERE user = %s", database.user):
+        database.sql("KILL %s", number)
+
+
+@contextmanager
+def folder_in_place(path: Path) -> Iterator[None]:
+    path.rename(path.with_suffix(".away"))
+    path.mkdir()
+    yield
+    path.rmdir()
+    path.with_suffix(".away").rename(path)
+
+
+@contextmanager
+def removed(path: Path) -> Iterator[None]:
+    path.unlink()
+    yield
+
+
+def check(servers: list[RegistryServer], outage: AbstractContextManager[None]) -> None:
+    """Push and delete at both processes during the outage; afterwards both list what storage holds."""
+    one, other = (RegistryClient(server.host) for server in servers)
+    push(one, "kept", "gone", "again")
+    with outage:
+        push(one, "ghost/one")
+        other.delete_manifest("ghost/one", TINY.digest)
+        push(other, "ghost/other")
+        one.delete_manifest("ghost/other", TINY.digest)
+        one.delete_manifest("gone", TINY.digest)
+        other.delete_manifest("again", TINY.digest)
+        push(one, "again")
+    for client in (other, one):
+        catalog_when_back(client)
+    # Every worker process writes what it missed; the last one does so at its next upkeep.
+    time.sleep(_UPKEEP_SECONDS)
+    for client in (other, one):
+        wait_until(lambda client=client: catalog_when_back(client) == ["again", "kept"])
+
+
+@pytest.mark.parametrize("outage", [killed, frozen, read_only, dropped, without_rights])
+def test_no_ghost_after_an_outage_of_mysql(
+    tmp_path: Path,
+    database: Database,
+    mariadb: MariaDbServer,
+    outage: Callable[[MariaDbServer, Database], AbstractContextManager[None]],
+) -> None:
+    dsn = f"{database.dsn}?timeout=1s&readTimeout=500ms&writeTimeout=500ms"
+    with registries(tmp_path, {"SEARCH_BACKEND": "MYSQL", "SEARCH_BACKEND_MYSQL": dsn}, count=2) as servers:
+        check(servers, outage(mariadb, database))
+
+
+@pytest.mark.parametrize("outage", [folder_in_place, removed])
+def test_no_ghost_after_an_outage_of_the_file(
+    tmp_path: Path, outage: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    path = tmp_path / "repositories"
+    environment = {"SEARCH_BACKEND": "LOCAL", "REGISTRY_CATALOG_LOCAL_PATH": str(path)}
+    with registries(tmp_path, environment, count=2) as servers:
+        check(servers, outage(path))
