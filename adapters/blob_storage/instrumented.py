@@ -44,6 +44,7 @@ class InstrumentedBlobStorage(BlobStorage):
     def __init__(self, inner: BlobStorage, *, observe: Observer, clock: Callable[[], float]) -> None:
         self.name = inner.name
         self.creates_exclusively = inner.creates_exclusively
+        self.passes_over = inner.passes_over
         self._inner = inner
         self._observe = observe
         self._clock = clock
@@ -117,8 +118,10 @@ class InstrumentedBlobStorage(BlobStorage):
         return self._timed_items("list_children", prefix, self._inner.list_children(prefix, after=after))
 
     @override
-    def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        return self._timed_items("list_marked", prefix, self._inner.list_marked(prefix, after=after))
+    def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
+        return self._timed_items(
+            "list_marked", prefix, self._inner.list_marked(prefix, after=after, passing_over=passing_over)
+        )
 
     @override
     def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:

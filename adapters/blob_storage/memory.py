@@ -125,8 +125,8 @@ class InMemoryBlobStorage(BlobStorage):
                 yield name
 
     @override
-    async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        for path in sorted(set(self._marked(require_prefix(prefix)))):
+    async def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
+        for path in sorted(set(self._marked(require_prefix(prefix), passing_over=passing_over))):
             if path > after:
                 yield path
 
@@ -221,15 +221,17 @@ class InMemoryBlobStorage(BlobStorage):
             # Skip all other keys below this child at once.
             position = bisect_left(keys, below + name + _AFTER_SLASH, position) if slash else position + 1
 
-    def _marked(self, below: str) -> Iterator[str]:
+    def _marked(self, below: str, *, passing_over: str = "") -> Iterator[str]:
         keys = self._keys_below(below)
         position = 0
         while position < len(keys):
             path, mark, _ = keys[position][len(below) - 1 :].partition("/_")
-            if mark and path:
-                yield path[1:]
             # The keys below other `_…` children of this path follow directly; skip them.
-            position = bisect_left(keys, below[:-1] + path + "/" + _AFTER_MARK, position) if mark else position + 1
+            end = bisect_left(keys, below[:-1] + path + "/" + _AFTER_MARK, position) if mark else position + 1
+            passed_over = f"{below[:-1]}{path}/{passing_over}/" if passing_over else None
+            if mark and path and not (passed_over and all(key.startswith(passed_over) for key in keys[position:end])):
+                yield path[1:]
+            position = end
 
 
 class _MemoryReader(BlobReader):

@@ -18,9 +18,9 @@ from core.ports.catalog_index import CatalogIndex
 class ListingCatalogIndex(CatalogIndex):
     """Reads each page from storage; one per process, without any state; lives as long as its storage.
 
-    A repository is listed as soon as it contains anything, including an unfinished upload: filtering those without a
-    manifest would cost a request each (docs/adr/0003). A page costs as much as `BlobStorage.list_marked`: about one
-    request per 1,000 repositories on object stores.
+    A repository is listed as soon as it contains a blob. On object stores it is listed from its first upload session
+    on: filtering those without a blob would cost a request each (docs/adr/0003). A page costs as much as
+    `BlobStorage.list_marked`: about one request per 1,000 repositories on object stores.
     """
 
     name = "listing"
@@ -62,7 +62,7 @@ class ListingCatalogIndex(CatalogIndex):
         await self._storage.check()
 
     async def _names(self, after: str) -> AsyncGenerator[RepositoryName, None]:
-        paths = self._storage.list_marked(layout.REPOSITORIES, after=after)
+        paths = self._storage.list_marked(layout.REPOSITORIES, after=after, passing_over=layout.UPLOADS_DIRECTORY)
         try:
             async for path in paths:
                 name = _as_name(path)

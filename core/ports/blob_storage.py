@@ -125,6 +125,8 @@ class BlobStorage(ABC):
     """The driver's name in configuration, metrics and logs."""
     creates_exclusively: bool = True
     """Whether `create` is exclusive across processes; false for a store without conditional writes."""
+    passes_over: bool = True
+    """Whether `list_marked` honours `passing_over`; false for a store where that would cost a request for each path."""
 
     async def __aenter__(self) -> Self:
         """Open the resources of the adapter (pools, sessions)."""
@@ -230,13 +232,19 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
-    def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+    def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
         """Yield each path below `prefix` that directly contains a child whose name begins with `_`.
 
         Repositories are found this way: the key `<prefix>/a/b/_layers/…` yields `a/b`. Paths are relative to `prefix`,
         unique, greater than `after`, and ascending by code point as whole strings (`a`, `a-b`, `a.b`, `a/b`). The
         content of a `_…` child is not searched. Costs about one request per 1,000 paths on object stores. On folders it
         costs the directories between `after` and the point where the caller stops.
+
+        Args:
+            prefix: the parent of all paths.
+            after: any text; the empty text means from the start.
+            passing_over: a name that begins with `_`. With `passes_over`, a path whose only `_…` child has this name is
+                left out.
         """
 
     @abstractmethod

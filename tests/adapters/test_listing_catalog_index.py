@@ -19,9 +19,9 @@ class CountingStorage(InMemoryBlobStorage):
     yielded = 0
     closed = False
 
-    async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+    async def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
         try:
-            async for path in super().list_marked(prefix, after=after):
+            async for path in super().list_marked(prefix, after=after, passing_over=passing_over):
                 self.yielded += 1
                 yield path
         finally:
@@ -54,9 +54,11 @@ async def test_listing_is_derived(storage):
     assert ListingCatalogIndex(storage).is_derived is True
 
 
-async def test_repository_with_only_an_upload_is_listed(storage):
-    """As distribution does; ADR 3 tells why no request is spent on finding out."""
+async def test_repository_is_listed_from_its_first_blob_not_from_its_first_upload(storage):
+    """As distribution does; on object stores the upload is listed (ADR 3)."""
     await start_upload(storage, "a/b")
+    assert await all_names(ListingCatalogIndex(storage)) == []
+    await storage.write(f"{layout.REPOSITORIES}/a/b/_layers/sha256/{'a' * 64}/link", b"x")
     assert await all_names(ListingCatalogIndex(storage)) == ["a/b"]
 
 
@@ -69,7 +71,7 @@ async def test_illegal_names_are_skipped_and_pages_stay_full(storage):
 
 async def test_page_reads_one_name_beyond_itself(storage):
     for number in range(50):
-        await start_upload(storage, f"team/app-{number:02}")
+        await storage.write(f"{layout.REPOSITORIES}/team/app-{number:02}/_layers/x", b"")
     await ListingCatalogIndex(storage).page(after="team/app-09", limit=3)
     assert storage.yielded == 4
     assert storage.closed

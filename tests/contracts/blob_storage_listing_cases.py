@@ -56,6 +56,26 @@ class ListingCases:
             assert await collect(storage.list_marked(prefix)) == []
             assert await collect(storage.walk(prefix)) == []
 
+    async def test_marked_passes_over_paths_that_hold_one_child_only(self, storage):
+        for key in (
+            "a/_x/1",
+            "a/_x/2",
+            "a/b/_x/1",
+            "a/b/_y/1",
+            "a/c/_w/1",
+            "a/c/_x/1",
+            "d/_xx/1",
+            "e/_x/1",
+            "e/f/_y/1",
+        ):
+            await storage.write(f"/p/{key}", b"")
+        everything = ["a", "a/b", "a/c", "d", "e", "e/f"]
+        assert await collect(storage.list_marked("/p")) == everything
+        passed = await collect(storage.list_marked("/p", passing_over="_x"))
+        assert passed == (["a/b", "a/c", "d", "e/f"] if storage.passes_over else everything)
+        await storage.write("/p/a/_y/1", b"")
+        assert "a" in await collect(storage.list_marked("/p", passing_over="_x"))
+
     async def test_empty_store_lists_nothing(self, storage):
         assert await collect(storage.list_children("/")) == []
         assert await collect(storage.list_marked("/")) == []

@@ -77,6 +77,12 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
         ]  # fmt: skip
         assert {seconds for operation, seconds, _ in observed if operation != "content"} == {1}
 
+    @pytest.mark.parametrize("passes_over", [True, False])
+    async def test_capabilities_are_those_of_the_inner_storage(self, inner, passes_over):
+        inner.creates_exclusively = inner.passes_over = passes_over
+        storage = InstrumentedBlobStorage(inner, observe=lambda *_: None, clock=lambda: 0.0)
+        assert (storage.creates_exclusively, storage.passes_over) == (passes_over, passes_over)
+
     async def test_failed_operation_is_told(self, storage, observed):
         with pytest.raises(ObjectNotFoundError):
             await storage.read("/missing")

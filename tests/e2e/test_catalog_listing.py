@@ -36,6 +36,15 @@ def test_pages_of_any_size_join_to_the_names_in_order(listed: RegistryClient, n:
     assert all(len(page) == n for page in found[:-1])
 
 
+def test_repository_is_listed_from_its_first_blob_not_from_its_first_upload(tmp_path: Path) -> None:
+    with registries(tmp_path, {"SEARCH_BACKEND": ""}) as [server]:
+        client = RegistryClient(server.host)
+        client.start_upload("team/app").expect(202)
+        assert client.catalog() == []
+        client.push_blob("team/app", b"layer")
+        assert client.catalog() == ["team/app"]
+
+
 def test_link_is_exact(listed: RegistryClient) -> None:
     answer = listed.request("GET", "/v2/_catalog?n=4").expect(200)
     assert answer.header("Link") == '</v2/_catalog?last=a%2Fb&n=4>; rel="next"'

@@ -60,6 +60,7 @@ class FaultyBlobStorage(BlobStorage):
         splits_trees: bool = False,
     ) -> None:
         self.name = inner.name
+        self.passes_over = inner.passes_over
         self.inner = inner
         self.seed = seed
         self.operations: list[str] = []
@@ -144,9 +145,9 @@ class FaultyBlobStorage(BlobStorage):
             yield name
 
     @override
-    async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+    async def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
         await self.begin("list_marked", prefix)
-        async for path in self.cut(self.inner.list_marked(prefix, after=after)):
+        async for path in self.cut(self.inner.list_marked(prefix, after=after, passing_over=passing_over)):
             yield path
 
     @override

@@ -2,6 +2,7 @@
 
 import heapq
 import os
+import sys
 import threading
 import time
 from bisect import bisect_left, bisect_right
@@ -45,11 +46,13 @@ class _Nature(NamedTuple):
     version: _Version
     is_marked: bool
     """Whether the folder has a child that begins with `_`."""
+    only_mark: str
+    """The only child that begins with `_`; empty if there is none or more than one."""
     is_parent: bool
     """Whether the folder has any other child."""
 
 
-_NOTHING: Final = _Nature((0, 0), is_marked=False, is_parent=False)
+_NOTHING: Final = _Nature((0, 0), is_marked=False, only_mark="", is_parent=False)
 
 
 class Listings:
@@ -85,8 +88,10 @@ class Listings:
         names = self.names(path)
         return names[bisect_right(names, after) :]
 
-    def marked(self, path: str, after: str) -> Generator[str, None, None]:
+    def marked(self, path: str, after: str, passing_over: str = "") -> Generator[str, None, None]:
         """Yield the paths below `path` that have a `_…` child and are greater than `after`, ascending.
+
+        A path whose only such child is `passing_over` is left out.
 
         A folder's own path and the paths below it are not adjacent in this order: `a`, `a-b`, `a/b`, because `-` sorts
         before `/`. So the content of a folder is queued under the text `a/` and merged with the names that follow.
@@ -102,7 +107,7 @@ class Listings:
                 if waiting and (position == len(names) or waiting[0] < names[position]):
                     inner = heapq.heappop(waiting)
                     rest = after.removeprefix(inner) if after.startswith(inner) else ""
-                    for found in self.marked(f"{path}/{inner[:-1]}", rest):
+                    for found in self.marked(f"{path}/{inner[:-1]}", rest, passing_over):
                         yield inner + found
                     continue
                 name = names[position]
@@ -110,7 +115,7 @@ class Listings:
                 if name.startswith("_"):
                     continue
                 nature = self._nature(f"{path}/{name}", name, folder)
-                if nature.is_marked:
+                if nature.is_marked and not (passing_over and nature.only_mark == passing_over):
                     yield name
                 if nature.is_parent:
                     heapq.heappush(waiting, f"{name}/")
@@ -152,8 +157,11 @@ class Listings:
             names = self.names(path)
         except (FileNotFoundError, NotADirectoryError):
             return _NOTHING
-        marks = bisect_left(names, _AFTER_MARK) - bisect_left(names, "_")
-        nature = _Nature(version, is_marked=marks > 0, is_parent=len(names) > marks)
+        first = bisect_left(names, "_")
+        marks = bisect_left(names, _AFTER_MARK) - first
+        # Interned: most are the same name, and thousands of natures are remembered.
+        only_mark = sys.intern(names[first]) if marks == 1 else ""
+        nature = _Nature(version, is_marked=marks > 0, only_mark=only_mark, is_parent=len(names) > marks)
         if (known is not None or len(self._natures) < _REMEMBERED_NATURES_MAX) and _is_settled(version):
             self._natures[path] = nature
         return nature

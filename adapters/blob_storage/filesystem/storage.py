@@ -208,9 +208,9 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
             yield name
 
     @override
-    def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+    def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
         # Return the generator itself: wrapping it in another one would add a tenth to a page of the catalog.
-        return self._batched(prefix, self._listings.marked(self._prefix_path(prefix), after))
+        return self._batched(prefix, self._listings.marked(self._prefix_path(prefix), after, passing_over))
 
     @override
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:

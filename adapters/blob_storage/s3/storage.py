@@ -49,6 +49,7 @@ class S3BlobStorage(BlobStorage, Diagnosable):
     """
 
     name = "s3"
+    passes_over = False
 
     def __init__(self, options: S3Options, *, dialect: Dialect = S3) -> None:
         self._options = options
@@ -195,7 +196,7 @@ class S3BlobStorage(BlobStorage, Diagnosable):
                     yield name
 
     @override
-    async def list_marked(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+    async def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
         async with aclosing(names.marked(self._client, require_prefix(prefix), after)) as found:
             async for path in found:
                 if is_key(f"/{path}"):
