@@ -1,4 +1,4 @@
-"""The domain's services and a collector of their garbage, on one in-memory store and on time that the test moves."""
+"""The domain's services and a garbage collector on one in-memory store and on simulated time."""
 
 import asyncio
 import itertools
@@ -33,7 +33,7 @@ FILTER_BYTES = 16 * 1024
 
 @dataclass
 class Store:
-    """A store, the time that it dates things by, and who collects in it."""
+    """In-memory store with simulated time, shared by replicas and collectors."""
 
     time: SimulatedTime = field(default_factory=SimulatedTime)
 
@@ -43,7 +43,7 @@ class Store:
         self._keys = itertools.count(1)
 
     def services(self, storage: BlobStorage | None = None) -> CoreServices:
-        """Return one replica."""
+        """Return the services of one replica."""
         seen = storage or self.storage
         return CoreServices(
             storage=seen,
@@ -95,7 +95,7 @@ class Store:
     async def finish(
         self, work: Coroutine[Any, Any, T] | asyncio.Future[T], *, seconds: float = 3600.0, step: float = 5.0
     ) -> T:
-        """Run something to its end, letting time pass as it needs."""
+        """Run a coroutine to its end while advancing the simulated time."""
         task = asyncio.ensure_future(work)
         passed = 0.0
         while passed < seconds and not task.done():
@@ -130,7 +130,7 @@ async def push_image(
 
 
 async def is_complete(services: CoreServices, name: RepositoryName, digest: Digest) -> bool:
-    """Whether a manifest can be pulled with all that it refers to."""
+    """Return whether a manifest can be pulled with everything it refers to."""
     try:
         manifest = read_manifest((await services.manifests.get(name, digest)).content)
         for blob in manifest.blobs():

@@ -1,4 +1,4 @@
-"""The domain's services on in-memory adapters, with a clock that stands still and ids that count."""
+"""The domain's services on in-memory adapters, with a stopped clock and sequential ids."""
 
 import asyncio
 import itertools
@@ -51,7 +51,7 @@ def in_a_thread(function: Callable[..., Any], *arguments: Any) -> "asyncio.Futur
 
 
 async def in_turn(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function after other tasks had a turn, for runs that must be repeatable."""
+    """Call a function after other tasks had a turn, and without a thread, so that runs are repeatable."""
     await asyncio.sleep(0)
     return function(*arguments)
 
@@ -69,7 +69,7 @@ class CoreServices:
     policy: ManifestPolicy = field(default_factory=ManifestPolicy)
     cache: DescriptorCache = field(default_factory=DisabledDescriptorCache)
     memory: ManifestCache = field(default_factory=lambda: ManifestCache(bytes_max=0))
-    """Off unless a test turns it on, so that tests see what storage holds."""
+    """Disabled by default, so that tests see the content of storage."""
     new_hasher: HasherFactory = StandardHasher
     trash_keep: timedelta = timedelta(days=7)
     retention_rules: Sequence[RetentionRule] = ()
@@ -78,12 +78,12 @@ class CoreServices:
     new_trash_id: Callable[[], str] = field(default_factory=counting_ids)
 
     rounds_storage: BlobStorage | None = None
-    """Where collectors tell what they do. None for a store of its own, so that tests see no requests but their own."""
+    """Storage for the records of collectors; None means a separate store, so that tests see only their own requests."""
     clock: Callable[[], float] = lambda: 0.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     settle_seconds: float = 60.0
     has_immutable_tags: bool = False
-    """Whether deletes look for immutable tags, as they do where the configuration has a rule."""
+    """Whether deletes check for immutable tags, as with a configured rule."""
 
     def __post_init__(self) -> None:
         self.links = Links(self.storage)
@@ -152,7 +152,7 @@ class CoreServices:
         self.referrers = ReferrerService(self.storage, self.links, self.tag_links)
 
     def registry(self, index: CatalogIndex) -> Registry:
-        """The facade over these services."""
+        """Return the facade over these services."""
         return Registry(
             blobs=self.blobs,
             uploads=self.uploads,

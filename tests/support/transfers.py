@@ -1,4 +1,4 @@
-"""Copies between storages as tests want them: no waiting, everything told kept, trees that can be compared."""
+"""Copies between storages for tests: without waiting, with all reports kept, and with comparable trees."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ from tests.support.streams import read_stream
 
 @dataclass
 class CopyRun:
-    """Passes from one storage to another, and all that they told."""
+    """Passes from one storage to another, and all their reports."""
 
     source: BlobStorage
     target: BlobStorage
     problems: list[Problem] = field(default_factory=list)
     states: list[TransferProgress] = field(default_factory=list)
     index: InMemoryCatalogIndex = field(default_factory=InMemoryCatalogIndex)
-    """The target's, which outlives each pass as a table does."""
+    """Catalog index of the target; like a table, it persists across passes."""
 
     async def once(self, *patterns: str, follows_deletions: bool = False, **options: Any) -> TransferProgress:
-        """Make one pass, of which only the problems are kept."""
+        """Make one pass and return its result; problems of earlier passes are dropped."""
         self.problems.clear()
         selection = Selection(patterns=patterns, follows_deletions=follows_deletions)
         catalog = self.catalog()
@@ -40,7 +40,7 @@ class CopyRun:
         return progress
 
     def catalog(self) -> CatalogService:
-        """The target's catalog in a process of its own."""
+        """Return a new catalog service of the target, as in another process."""
         return CatalogService(self.index, storage=self.target)
 
     async def names(self) -> list[RepositoryName]:
@@ -67,7 +67,7 @@ class CopyRun:
 
 
 async def registry_tree(storage: BlobStorage) -> Mapping[str, bytes]:
-    """Return what a registry keeps, key by key, byte for byte, without upload sessions and what is ours alone."""
+    """Return the content of a registry by key, without upload sessions and objects outside distribution's layout."""
     found: dict[str, bytes] = {}
     for prefix in (layout.BLOBS, layout.REPOSITORIES):
         async for key, _ in storage.walk(prefix):

@@ -1,4 +1,4 @@
-"""Verifies the storage of a test, with no time passing."""
+"""Verification of a test's storage, with no time passing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ REPAIR = VerificationOptions(settle_seconds=0, grace=timedelta(0), repair=True)
 
 @dataclass
 class Verifications:
-    """Verifies what `services` stored, as often as a test likes."""
+    """Verifies the content stored by `services`, any number of times."""
 
     services: CoreServices
     index: CatalogIndex = field(default_factory=InMemoryCatalogIndex)
     rules: VerificationRules = field(default_factory=VerificationRules)
     before_second_look: Callable[[], object] = lambda: None
-    """Called while a suspicion is left alone; may return an awaitable."""
+    """Called while the verifier waits before it rechecks a suspect; may return an awaitable."""
     announced: list[Digest] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     counted: Checkpoint = field(default_factory=Checkpoint)
@@ -39,17 +39,17 @@ class Verifications:
         self.trash = Trash(self.services.storage, now=lambda: NOW, new_id=self.services.new_id, keep=timedelta(days=7))
 
     async def run(self, options: VerificationOptions = OPTIONS) -> list[Finding]:
-        """Verify, and return what was found."""
+        """Verify, and return the findings."""
         found: list[Finding] = []
         self.counted = await self.verifier().run(options, on_finding=found.append, on_progress=self.progress.append)
         return found
 
     async def kinds(self, options: VerificationOptions = OPTIONS) -> list[Kind]:
-        """Verify, and return only the kinds of what was found, sorted."""
+        """Verify, and return only the kinds of the findings, sorted."""
         return sorted(finding.kind for finding in await self.run(options))
 
     def verifier(self) -> Verifier:
-        """Make a verifier of the store."""
+        """Return a verifier of the store."""
         return Verifier(
             self.services.storage,
             links=self.services.links,
