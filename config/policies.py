@@ -14,11 +14,11 @@ from config.settings import (
     RuleSettings,
     ValidationSettings,
 )
-from core.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, AccessPolicy, ImmutableTags, Rule, RuleAction
-from core.descriptor import Descriptor
-from core.names import RepositoryName, Tag
-from core.retention import Order, RetentionRule
-from core.services.manifests import ManifestPolicy
+from core.model.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, AccessPolicy, ImmutableTags, Rule, RuleAction
+from core.model.descriptor import Descriptor
+from core.model.names import RepositoryName, Tag
+from core.registry.manifests import ManifestPolicy
+from core.retention.rules import Order, RetentionRule
 from core.verification.context import VerificationRules
 
 _WITHOUT_RULES = {

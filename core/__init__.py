@@ -7,6 +7,6 @@ once for all repositories. An *upload session* receives a blob in pieces; a *mou
 holds. A manifest may name another manifest as its *subject*, and is then a *referrer* of that subject. The *catalog* is
 the sorted list of repositories.
 
-`core.layout` defines the storage keys, `core.ports` the interfaces to the outside, and `core.services` the operations.
-`core.registry` combines the services.
+`core.model` holds these values, `core.store` their records in storage (`core.store.layout` defines the keys),
+`core.ports` the interfaces to the outside, and `core.registry` the operations, which its module `facade` combines.
 """

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from core.errors import AuditUnavailableError
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog
-from core.services.retention import RetentionPlan
+from core.retention.service import RetentionPlan
 
 _logger = logging.getLogger(__name__)
 

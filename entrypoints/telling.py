@@ -3,12 +3,12 @@
 `by` names the actor, as in trash records.
 """
 
-from core.events import EventAction, Occurrence, Origin
+from core.model.events import EventAction, Occurrence, Origin
 from core.ports.event_sink import EventSink
-from core.registry import Registry
-from core.services.repositories import RepositoryRemoval
-from core.services.retention import RetentionPlan
-from core.services.trash import Restoration
+from core.registry.facade import Registry
+from core.registry.repositories import RepositoryRemoval
+from core.restoration.service import Restoration
+from core.retention.service import RetentionPlan
 
 
 async def tell_retention(events: EventSink, plan: RetentionPlan, *, by: str) -> None:

@@ -16,8 +16,8 @@ from adapters.auth.basic import format_challenge, parse_basic
 from adapters.auth.credential_cache import CredentialCache
 from adapters.auth.groups import GroupFile
 from adapters.auth.watched_file import WatchedFile
-from core.access import ANONYMOUS, Access, Principal
 from core.errors import TooManyRequestsError
+from core.model.access import ANONYMOUS, Access, Principal
 from core.ports.authenticator import Asked, Authenticator, CredentialsInvalidError, CredentialSourceError, Fault
 
 _BCRYPT: Final = re.compile(rb"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")

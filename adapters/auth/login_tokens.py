@@ -20,7 +20,7 @@ from typing_extensions import override
 from adapters.auth.basic import format_challenge, parse_bearer, split_header
 from adapters.auth.jwt_registry import SigningRegistry, decode_token
 from adapters.auth.token import format_scopes
-from core.access import Access, Principal
+from core.model.access import Access, Principal
 from core.ports.authenticator import (
     TOKEN_PATH,
     Asked,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from core.access import ANONYMOUS, Access, Principal
+from core.model.access import ANONYMOUS, Access, Principal
 from core.ports.authenticator import Asked, Authenticator, Fault
 
 

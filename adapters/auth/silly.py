@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from adapters.auth.basic import format_challenge
-from core.access import ANONYMOUS, Access, Principal
+from core.model.access import ANONYMOUS, Access, Principal
 from core.ports.authenticator import Asked, Authenticator, Fault
 
 

@@ -12,7 +12,7 @@ from adapters.auth.basic import format_challenge, parse_bearer
 from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry, decode_token
 from adapters.auth.token_keys import TrustedKeys, read_certificates, read_key_set
 from adapters.auth.watched_file import WatchedFile
-from core.access import ANONYMOUS, Access, Grant, Principal
+from core.model.access import ANONYMOUS, Access, Grant, Principal
 from core.ports.authenticator import (
     Asked,
     Authenticator,

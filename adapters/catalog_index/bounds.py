@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from core.names import NAME_LENGTH_MAX
+from core.model.names import NAME_LENGTH_MAX
 
 ALPHABET: Final = "-./0123456789_abcdefghijklmnopqrstuvwxyz"
 """Every character of a repository name, ascending."""

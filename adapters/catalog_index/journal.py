@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 
 
 class ChangeJournal:

@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing_extensions import override
 
 from adapters.catalog_index.bounds import legal_bound
-from core import layout
 from core.errors import NameInvalidError
-from core.names import RepositoryName
-from core.pagination import Page
+from core.model.names import RepositoryName
+from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
+from core.store import layout
 
 
 class ListingCatalogIndex(CatalogIndex):

@@ -18,8 +18,8 @@ from adapters.catalog_index.journal import ChangeJournal
 from adapters.catalog_index.name_file import NameFile
 from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import CatalogLostError, CatalogUnavailableError
-from core.names import RepositoryName
-from core.pagination import Page
+from core.model.names import RepositoryName
+from core.model.pagination import Page
 from core.ports.catalog_index import CatalogIndex
 
 _LOGGER: Final = logging.getLogger(__name__)

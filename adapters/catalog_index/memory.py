@@ -6,8 +6,8 @@ from collections.abc import AsyncIterable
 from typing_extensions import override
 
 from adapters.catalog_index.journal import ChangeJournal
-from core.names import RepositoryName
-from core.pagination import Page
+from core.model.names import RepositoryName
+from core.model.pagination import Page
 from core.ports.catalog_index import CatalogIndex
 
 

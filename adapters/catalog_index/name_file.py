@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import CatalogUnavailableError, NameInvalidError
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 
 _REPLACEMENT: Final = re.compile(rb"^#replacement (\d{1,18}) ([0-9a-f]{64})\n", re.MULTILINE)
 _LOCK_POLL_SECONDS: Final = 0.01

@@ -5,8 +5,8 @@ from typing import Protocol, Self
 
 from typing_extensions import override
 
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from core.ports.descriptor_cache import DescriptorCache
 
 

@@ -4,8 +4,8 @@ import mmap
 import secrets
 from typing import Final
 
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 
 _SLOTS: Final = 65_536
 _SLOT_BYTES: Final = 8

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from typing_extensions import override
 
 from adapters.descriptor_cache.marks import SharedMarks
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from core.ports.descriptor_cache import DescriptorCache
 
 ENTRIES_MAX: Final = 10_000

@@ -26,9 +26,9 @@ from typing_extensions import override
 
 from adapters.descriptor_cache.breaker import CircuitBreaker
 from adapters.descriptor_cache.redis_client import RedisOptions, open_client
-from core.digest import Digest
-from core.media_types import OCTET_STREAM
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.media_types import OCTET_STREAM
+from core.model.names import RepositoryName
 from core.ports.descriptor_cache import DescriptorCache
 
 if TYPE_CHECKING:

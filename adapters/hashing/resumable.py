@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from typing_extensions import override
 
-from core.digest import SHA256, SHA512, Digest, Hasher, HasherFactory, StandardHasher, require_algorithm
+from core.model.digest import SHA256, SHA512, Digest, Hasher, HasherFactory, StandardHasher, require_algorithm
 
 _LIBRARY: Final = "libcrypto.so.3"
 

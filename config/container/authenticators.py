@@ -11,7 +11,7 @@ from config.settings import (
     Secret,
     TokenSettings,
 )
-from core.access import AccessPolicy
+from core.model.access import AccessPolicy
 from core.ports.authenticator import Authenticator
 
 

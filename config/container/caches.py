@@ -14,10 +14,10 @@ from config.settings import (
     DescriptorCache,
     RedisSettings,
 )
-from core.digest import Digest
-from core.manifest_cache import ManifestCache
+from core.model.digest import Digest
 from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
 from core.ports.metrics import Metrics
+from core.store.manifest_cache import ManifestCache
 
 
 def observed_descriptor_cache(cache: DescriptorCachePort, metrics: Metrics | None) -> DescriptorCachePort:

@@ -67,33 +67,33 @@ from config.settings import (
     Settings,
 )
 from config.streams import UnblockedStream
-from core import layout
 from core.collection.collector import JOB, Collector
 from core.collection.guard import CollectionGuard
 from core.collection.recovery import Vigil
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
-from core.damage import DamageWatch
-from core.immutable_images import ImmutableImages
-from core.links import Links
-from core.manifest_cache import ManifestCache
+from core.coordination.read_only import ReadOnlySwitch
+from core.coordination.schedule import SharedSchedule
 from core.notifications.outbox import Outbox
-from core.pulls import PullHistory, PullRecorder
-from core.read_only import ReadOnlySwitch
-from core.registry import Registry
-from core.schedule import SharedSchedule
-from core.services.blobs import BlobService
-from core.services.catalog import CatalogService
-from core.services.manifests import ManifestService
-from core.services.referrers import ReferrerService
-from core.services.repositories import RepositoryService
-from core.services.retention import RetentionService
-from core.services.tags import TagService
-from core.services.trash import TrashService
-from core.services.uploads import UploadService
-from core.store_clock import StoreClock
-from core.tag_links import TagLinks
-from core.trash import Trash
+from core.registry.blobs import BlobService
+from core.registry.catalog import CatalogService
+from core.registry.facade import Registry
+from core.registry.immutable_images import ImmutableImages
+from core.registry.manifests import ManifestService
+from core.registry.referrers import ReferrerService
+from core.registry.repositories import RepositoryService
+from core.registry.tags import TagService
+from core.registry.uploads import UploadService
+from core.restoration.service import TrashService
+from core.retention.pulls import PullHistory, PullRecorder
+from core.retention.service import RetentionService
+from core.store import layout
+from core.store.clock import StoreClock
+from core.store.damage import DamageWatch
+from core.store.links import Links
+from core.store.manifest_cache import ManifestCache
+from core.store.tag_links import TagLinks
+from core.trash.store import Trash
 from core.verification.announcement import Announcements
 from core.verification.verifier import VerificationOptions, Verifier
 

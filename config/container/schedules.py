@@ -9,12 +9,12 @@ from config.container.surroundings import boot_clock, owner_id
 from config.settings import (
     VerificationSettings,
 )
-from core import layout
-from core.budget import Budget, Rates
 from core.collection.guard import TOUCH_SECONDS
-from core.lease import Lease
+from core.coordination.budget import Budget, Rates
+from core.coordination.lease import Lease
+from core.coordination.schedule import SharedSchedule
 from core.ports.blob_storage import BlobStorage
-from core.schedule import SharedSchedule
+from core.store import layout
 from core.verification.verifier import VerificationOptions
 
 LEASE_SECONDS: Final = 30.0

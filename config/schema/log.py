@@ -34,7 +34,7 @@ class LogSchema(SectionSchema):
     formatter = Choice("formatter", "How a line of the application log looks.", LogFormatter)
     # marshmallow removes declared keys from the class, so this does not hide its own `fields`.
     fields = TextMap("fields", "Static fields in every line.")  # type: ignore[assignment]
-    levels = TextMap("levels", "Levels of single loggers, by name, such as `core.services.catalog: debug`.")
+    levels = TextMap("levels", "Levels of single loggers, by name, such as `core.registry.catalog: debug`.")
     access_log = Sub("accesslog", "The access log, one line per request on stdout.", AccessLogSchema)
     report_caller = Bool("reportcaller", "Whether lines name the function that wrote them.")
     hooks = Unused("hooks", "Mails for log lines.")

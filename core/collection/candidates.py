@@ -8,8 +8,8 @@ from core.collection.listing import FoundLink, Lister, ManifestListing
 from core.collection.manifest_reading import ManifestReader
 from core.collection.marks import Marks
 from core.collection.report import CollectionReport
-from core.digest import CANONICAL, Digest
-from core.names import RepositoryName
+from core.model.digest import CANONICAL, Digest
+from core.model.names import RepositoryName
 
 
 class Candidates:

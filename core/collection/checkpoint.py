@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from core import layout
 from core.collection.bloom import BloomFilter
 from core.collection.marks import Marks
 from core.collection.report import CollectionReport
 from core.errors import NameInvalidError, ObjectNotFoundError
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.store import layout
 
 _BYTES_MAX: Final = 1024 * 1024 * 1024
 _STATE: Final = "state"

@@ -8,7 +8,7 @@ from core.collection.manifest_reading import ManifestReader, Problem, ReadManife
 from core.collection.marks import Marks, RepositoryMarks
 from core.collection.report import CollectionReport
 from core.concurrency import map_bounded, slices
-from core.digest import Digest
+from core.model.digest import Digest
 
 _HELD_MAX: Final = 256
 """Maximum number of manifests in memory."""

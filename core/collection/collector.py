@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from core import layout
-from core.budget import Budget
 from core.collection.bloom import BYTES_DEFAULT
 from core.collection.candidates import Candidates
 from core.collection.checkpoint import COUNTS, Checkpoints, Progress
@@ -21,13 +19,15 @@ from core.collection.report import CollectionReport, Observer, Phase, ignore
 from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX, Rounds
 from core.collection.spares import Spares
 from core.concurrency import map_bounded
+from core.coordination.budget import Budget
 from core.errors import StorageFullError
-from core.links import Links
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
-from core.store_clock import StoreClock
-from core.trash import Trash
+from core.store import layout
+from core.store.clock import StoreClock
+from core.store.links import Links
+from core.trash.store import Trash
 
 _logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from typing import Final
 from core.collection.rounds import Condemned, Rounds, RoundState
 from core.collection.spares import Spares
 from core.concurrency import map_bounded
-from core.digest import Digest
 from core.errors import StorageUnavailableError
-from core.links import Links
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from core.ports.descriptor_cache import DescriptorCache
-from core.trash import Trash
+from core.store.links import Links
+from core.trash.store import Trash
 
 _logger = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from core import layout
 from core.collection.marks import Marks
-from core.digest import Digest
-from core.names import RepositoryName
-from core.trash_entry import RemovedLink
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.store import layout
+from core.store.links import RemovedLink
 
 
 class ItemKind(Enum):

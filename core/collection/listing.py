@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from core import layout
-from core.budget import Budget
-from core.digest import Digest
+from core.coordination.budget import Budget
 from core.errors import DigestInvalidError, NameInvalidError, TagInvalidError
-from core.links import Links
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage, ObjectStat
+from core.store import layout
+from core.store.links import Links
 
 _KEYS_PER_REQUEST: Final = 1000
 _LINK: Final = "/link"

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from core import layout
-from core.budget import Budget
-from core.digest import Digest
+from core.coordination.budget import Budget
 from core.errors import DigestInvalidError, ManifestInvalidError, ObjectNotFoundError, ObjectTooLargeError
-from core.manifest import read_manifest
-from core.media_types import MANIFESTS
+from core.model.digest import Digest
+from core.model.manifest import read_manifest
+from core.model.media_types import MANIFESTS
+from core.model.schema1 import is_schema1
 from core.ports.blob_storage import BlobStorage
-from core.schema1 import is_schema1
+from core.store import layout
 
 _BYTES_MAX: Final = 16 * 1024 * 1024
 _DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")

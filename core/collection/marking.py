@@ -9,16 +9,16 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from core import layout
 from core.collection.closure import Closure
 from core.collection.listing import FoundLink, Lister, ManifestListing
 from core.collection.manifest_reading import ManifestReader
 from core.collection.marks import Marks, RepositoryMarks
 from core.collection.report import CollectionReport
 from core.concurrency import map_bounded, slices
-from core.digest import CANONICAL, Digest
-from core.link_keys import digests_in
-from core.names import RepositoryName
+from core.model.digest import CANONICAL, Digest
+from core.model.names import RepositoryName
+from core.store import layout
+from core.store.link_keys import digests_in
 
 _HELD_MAX: Final = 256
 """Maximum number of manifests in memory."""

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Final
 
 from core.collection.bloom import BYTES_DEFAULT, BloomFilter
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 
 _HASH_BYTES: Final = 8
 _HASHES: Final = "Q"

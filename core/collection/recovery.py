@@ -9,7 +9,7 @@ from core.collection.spares import Spares
 from core.concurrency import map_bounded
 from core.errors import ObjectNotFoundError
 from core.ports.blob_storage import BlobStorage
-from core.trash import Trash
+from core.trash.store import Trash
 
 _logger = logging.getLogger(__name__)
 

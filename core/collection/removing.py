@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from core import layout
-from core.budget import Budget
 from core.collection.items import Item, ItemKind, data_of, links_of
 from core.collection.marking import Marker
 from core.collection.marks import Marks
@@ -16,12 +14,15 @@ from core.collection.report import CollectionReport, Observer, Phase
 from core.collection.rounds import Batches, Rounds
 from core.collection.spares import Spares
 from core.concurrency import map_bounded, slices
-from core.digest import Digest
+from core.coordination.budget import Budget
 from core.errors import StorageError, StorageUnavailableError
+from core.model.digest import Digest
 from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
-from core.trash import Trash
-from core.trash_entry import RemovedLink, TrashEntry, TrashKind
+from core.store import layout
+from core.store.links import RemovedLink
+from core.trash.entry import TrashEntry, TrashKind
+from core.trash.store import Trash
 
 _KEYS_PER_REQUEST: Final = 1_000
 _PROOF_SECONDS: Final = 5.0

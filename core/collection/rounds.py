@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from core import layout
-from core.digest import Digest
 from core.errors import DigestInvalidError, ObjectNotFoundError, StorageCorruptError
+from core.model.digest import Digest
 from core.ports.blob_storage import BlobStorage
+from core.store import layout
 
 ITEMS_MAX: Final = 20_000
 """Maximum number of items in a round. A server reads the digests of such a round in 0.1 s and holds them in 4 MB."""

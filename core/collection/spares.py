@@ -6,11 +6,11 @@ A server writes a spare when a client relies on a digest that a round lists for 
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from core import layout
 from core.concurrency import map_bounded
-from core.digest import Digest
 from core.errors import DigestInvalidError
+from core.model.digest import Digest
 from core.ports.blob_storage import BlobStorage
+from core.store import layout
 
 
 class Spares:

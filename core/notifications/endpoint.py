@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.events import EventAction
+from core.model.events import EventAction
 from core.ports.event_receiver import EventReceiver
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from core.events import Occurrence, Origin
-from core.manifest import sendable
+from core.model.events import Occurrence, Origin
+from core.model.manifest import sendable
 
 EventDocument = Mapping[str, Any]
 """One event, with its members in the order of output."""

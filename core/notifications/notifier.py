@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.concurrency import map_bounded
-from core.lease import Lease
+from core.coordination.lease import Lease
 from core.notifications.courier import Courier
 from core.notifications.endpoint import Endpoint
 from core.notifications.outbox import Outbox

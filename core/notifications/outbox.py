@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from core import layout
 from core.concurrency import map_bounded
 from core.errors import ObjectNotFoundError
-from core.manifest import sendable
+from core.model.manifest import sendable
 from core.notifications.envelope import EventDocument
 from core.notifications.names import BatchName, microseconds, parse_name
 from core.ports.blob_storage import BlobStorage
+from core.store import layout
 
 _logger = logging.getLogger(__name__)
 

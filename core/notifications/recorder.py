@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from core.errors import StorageError
-from core.events import EventAction, Occurrence, Origin
+from core.model.events import EventAction, Occurrence, Origin
 from core.notifications.endpoint import Endpoint
 from core.notifications.envelope import EnvelopeType, EventDocument, event_document
 from core.notifications.group_commit import GROUP_ITEMS_MAX, GroupCommit

@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
 
-from core.access import Access, Principal
+from core.model.access import Access, Principal
 
 TOKEN_PATH: Final = "auth/token"  # noqa: S105 - a path
 """Path of a `TokenIssuer` below the registry's root; distribution's default for a token server at the same host."""

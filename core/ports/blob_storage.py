@@ -1,6 +1,6 @@
 """The port for keyed byte storage: folders, object stores, memory.
 
-A *key* is an absolute slash path from `core.layout` (`/docker/registry/v2/…`). Its components consist of letters,
+A *key* is an absolute slash path from `core.store.layout` (`/docker/registry/v2/…`). Its components consist of letters,
 digits, `.`, `_` and `-`, are joined by single slashes, and are never `.` or `..`. Other programs may put other names
 into a store (`@eaDir`, `lost+found`): no listing yields these names or anything below them. A *prefix* is a key that
 stands for its descendants, not for all keys that begin with the same characters: `/a/b` is below `/a`, `/ab` is not.

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterable
 from types import TracebackType
 from typing import Self
 
-from core.names import RepositoryName
-from core.pagination import Page
+from core.model.names import RepositoryName
+from core.model.pagination import Page
 
 
 class CatalogIndex(ABC):

@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 
 
 class DescriptorCache(ABC):

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
-from core.events import EventAction, Occurrence, Origin
+from core.model.events import EventAction, Occurrence, Origin
 from core.typing import override
 
 

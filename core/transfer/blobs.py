@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from core import layout
-from core.budget import Budget
 from core.collection.guard import CollectionGuard
-from core.digest import Digest, Hasher, HasherFactory
+from core.coordination.budget import Budget
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
+from core.model.digest import Digest, Hasher, HasherFactory
 from core.ports.blob_storage import BlobReader, BlobStorage, BlobWriter
+from core.store import layout
 from core.transfer.tally import Tally
-from core.trash import Trash
+from core.trash.store import Trash
 
 SMALL_BYTES_MAX: Final = 1024 * 1024
 """Largest blob that is held in memory and written in one request."""

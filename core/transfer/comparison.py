@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from core import layout
-from core.budget import Budget
-from core.digest import Digest
+from core.coordination.budget import Budget
 from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError, TagInvalidError
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage, ObjectStat
+from core.store import layout
 from core.transfer.blobs import Work
 from core.transfer.tasks import for_each, stream
 

@@ -5,12 +5,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from core import layout
 from core.errors import NameInvalidError, UnsupportedError
-from core.globs import Globs
-from core.names import RepositoryName
+from core.model.globs import Globs
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
-from core.services.catalog import CatalogService
+from core.registry.catalog import CatalogService
+from core.store import layout
 from core.transfer.blobs import BlobTransfer, Work
 from core.transfer.comparison import Comparison
 from core.transfer.expectation import expect_all, expect_some

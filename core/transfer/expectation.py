@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterable
 from typing import Final
 
-from core import layout
-from core.budget import Budget
-from core.digest import Digest
-from core.names import RepositoryName
+from core.coordination.budget import Budget
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.store import layout
 from core.transfer.blobs import BlobTransfer, Work
 from core.transfer.comparison import Comparison
 from core.transfer.tasks import for_each

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from core.descriptor import Descriptor
-from core.digest import Digest, HasherFactory
 from core.errors import (
     BlobUnknownError,
     DigestMismatchError,
@@ -14,12 +12,14 @@ from core.errors import (
     ObjectNotFoundError,
     UnsupportedError,
 )
-from core.manifest import StoredManifest, read_manifest
-from core.media_types import NONDISTRIBUTABLE_LAYERS, SCHEMA1
-from core.names import Reference, RepositoryName, Tag
+from core.model.descriptor import Descriptor
+from core.model.digest import Digest, HasherFactory
+from core.model.manifest import StoredManifest, read_manifest
+from core.model.media_types import NONDISTRIBUTABLE_LAYERS, SCHEMA1
+from core.model.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobReader
 from core.ports.image_layout import ImageLayoutWriter
-from core.registry import Registry
+from core.registry.facade import Registry
 from core.transfer.blobs import Offload
 from core.transfer.layout_index import (
     IMAGE_NAME,

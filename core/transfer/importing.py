@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from core.descriptor import Descriptor
-from core.digest import Digest
 from core.errors import (
     BlobUnknownError,
     ContentDamagedError,
@@ -16,12 +14,14 @@ from core.errors import (
     ObjectTooLargeError,
     SizeMismatchError,
 )
-from core.manifest import Manifest, parse_manifest
-from core.names import RepositoryName, Tag
+from core.model.descriptor import Descriptor
+from core.model.digest import Digest
+from core.model.manifest import Manifest, parse_manifest
+from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobReader
 from core.ports.image_layout import ImageLayout
-from core.registry import Registry
-from core.services.manifests import MANIFEST_BYTES_MAX
+from core.registry.facade import Registry
+from core.registry.manifests import MANIFEST_BYTES_MAX
 from core.transfer.layout_index import LayoutImage, blob_path, read_images
 
 _DEPTH_MAX: Final = 8

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from core.descriptor import Descriptor
-from core.digest import Digest
 from core.errors import DigestInvalidError, ImageLayoutError, ObjectNotFoundError, ObjectTooLargeError
-from core.media_types import OCI_INDEX
-from core.names import RepositoryName, Tag
+from core.model.descriptor import Descriptor
+from core.model.digest import Digest
+from core.model.media_types import OCI_INDEX
+from core.model.names import RepositoryName, Tag
 from core.ports.image_layout import ImageLayout
 
 VERSION_PATH: Final = "oci-layout"

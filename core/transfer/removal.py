@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from core import layout
 from core.errors import TagInvalidError
-from core.names import RepositoryName, Tag
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+from core.store.links import RemovedLink
 from core.transfer.blobs import Work
 from core.transfer.comparison import Comparison, Differences, digest_in
 from core.transfer.target import Target
 from core.transfer.tasks import for_each, stream
-from core.trash_entry import RemovedLink, TrashKind
+from core.trash.entry import TrashKind
 
 _CURRENT: Final = "/current/link"
 

@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from core import layout
 from core.collection.guard import Need
-from core.digest import Digest
 from core.errors import (
     DigestInvalidError,
     ManifestInvalidError,
@@ -20,9 +18,11 @@ from core.errors import (
     ObjectTooLargeError,
     StorageUnavailableError,
 )
-from core.manifest import Manifest, read_manifest
-from core.names import RepositoryName, Tag
-from core.schema1 import is_schema1
+from core.model.digest import Digest
+from core.model.manifest import Manifest, read_manifest
+from core.model.names import RepositoryName, Tag
+from core.model.schema1 import is_schema1
+from core.store import layout
 from core.transfer.blobs import BlobTransfer, Outcome, Work
 from core.transfer.comparison import Comparison, Differences, TagChange, digest_in, digest_of_link
 from core.transfer.tally import Trouble

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from core import layout
 from core.errors import ObjectNotFoundError, UnsupportedError
+from core.store import layout
 from core.transfer.blobs import Work
 
 ABANDONED_AFTER: Final = timedelta(days=7)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 
 
 class Trouble(StrEnum):

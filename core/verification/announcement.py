@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from core.collection.guard import SETTLE_SECONDS
 from core.collection.rounds import Batches, Rounds
-from core.digest import Digest
+from core.model.digest import Digest
 
 
 class Announcements:

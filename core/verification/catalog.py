@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from core import layout
 from core.errors import StorageUnavailableError
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 from core.ports.catalog_index import CatalogIndex
+from core.store import layout
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.suspicion import Suspicion

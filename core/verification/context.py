@@ -5,13 +5,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from core import layout
-from core.descriptor import Descriptor
-from core.digest import Digest
-from core.media_types import NONDISTRIBUTABLE_LAYERS
-from core.names import RepositoryName, Tag
+from core.model.descriptor import Descriptor
+from core.model.digest import Digest
+from core.model.media_types import NONDISTRIBUTABLE_LAYERS
+from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import ObjectStat
-from core.timeline import Timeline
+from core.store import layout
+from core.store.timeline import Timeline
 from core.verification.digest_table import DigestTable
 from core.verification.reading import StoreReader
 from core.verification.repairs import Repairer

@@ -4,14 +4,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from core import layout
 from core.concurrency import map_bounded
-from core.damage import DamageRecords
-from core.digest import Digest
 from core.errors import DigestInvalidError
-from core.link_keys import digests_in
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from core.ports.blob_storage import ObjectStat
+from core.store import layout
+from core.store.damage import DamageRecords
+from core.store.link_keys import digests_in
 from core.verification.context import Context
 from core.verification.steps import Step
 from core.verification.suspects import suspect_data, suspect_leftover
@@ -35,8 +35,8 @@ class StoredBlob:
 class DataCheck:
     """Reads blobs in ascending order of digests. With `fast`, checks only the sizes in the listing.
 
-    Blobs that a pull found damaged (`core.damage`) are always read. The check removes the records of blobs that are
-    sound, repaired or gone.
+    Blobs that a pull found damaged (`core.store.damage`) are always read. The check removes the records of blobs that
+    are sound, repaired or gone.
     """
 
     def __init__(self, context: Context, records: DamageRecords, *, fast: bool) -> None:

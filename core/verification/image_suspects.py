@@ -3,12 +3,12 @@
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 
-from core import layout
-from core.descriptor import Descriptor
-from core.digest import Digest
 from core.errors import DigestInvalidError, ManifestInvalidError
-from core.manifest import read_manifest, stored_media_type
-from core.schema1 import is_schema1
+from core.model.descriptor import Descriptor
+from core.model.digest import Digest
+from core.model.manifest import read_manifest, stored_media_type
+from core.model.schema1 import is_schema1
+from core.store import layout
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.repository_view import RepositoryView

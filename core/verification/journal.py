@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from core import layout
 from core.errors import ObjectNotFoundError, ObjectTooLargeError
 from core.ports.blob_storage import BlobStorage
+from core.store import layout
 from core.verification.findings import Finding
 from core.verification.steps import Phase
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from hashlib import md5
 from typing import Final
 
-from core import layout
 from core.concurrency import map_bounded
-from core.digest import Digest
 from core.errors import DigestInvalidError
+from core.model.digest import Digest
 from core.ports.blob_storage import ObjectStat
+from core.store import layout
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.repository_view import RepositoryView

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from core import layout
 from core.concurrency import map_bounded
-from core.descriptor import Descriptor
-from core.digest import Digest
 from core.errors import DigestInvalidError, ManifestInvalidError
-from core.manifest import Manifest, is_served, read_manifest
-from core.media_types import MANIFESTS, OCTET_STREAM
-from core.schema1 import is_schema1, schema1_layers
+from core.model.descriptor import Descriptor
+from core.model.digest import Digest
+from core.model.manifest import Manifest, is_served, read_manifest
+from core.model.media_types import MANIFESTS, OCTET_STREAM
+from core.model.schema1 import is_schema1, schema1_layers
+from core.store import layout
 from core.verification.context import Context
 from core.verification.findings import Kind
 from core.verification.image_suspects import ImageSuspects

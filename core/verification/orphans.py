@@ -3,11 +3,11 @@
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from core import layout
-from core.digest import Digest
 from core.errors import NameInvalidError
-from core.link_keys import digests_in
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.store import layout
+from core.store.link_keys import digests_in
 from core.verification.context import Context
 from core.verification.data import read_blob_key
 from core.verification.digest_table import DigestTable, fingerprint_of

@@ -4,12 +4,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from core import layout
-from core.budget import Budget
 from core.concurrency import closing
-from core.digest import Digest, Hasher, HasherFactory
+from core.coordination.budget import Budget
 from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError, StorageUnavailableError
+from core.model.digest import Digest, Hasher, HasherFactory
 from core.ports.blob_storage import BlobStorage, ObjectStat
+from core.store import layout
 from core.typing import override
 
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024

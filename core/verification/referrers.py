@@ -1,9 +1,9 @@
 """Check of a repository's lists of referrers: each entry is an existing manifest with that subject."""
 
-from core import layout
-from core.digest import Digest
 from core.errors import DigestInvalidError, ManifestInvalidError
-from core.manifest import read_manifest
+from core.model.digest import Digest
+from core.model.manifest import read_manifest
+from core.store import layout
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.repository_view import RepositoryView, referrer_pair

@@ -6,15 +6,15 @@ the repairer checks the store again: if a concurrent push wrote the removed obje
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from core import layout
 from core.concurrency import closing
-from core.digest import Digest
 from core.errors import StorageUnavailableError
-from core.links import Links
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
-from core.trash import Trash
-from core.trash_entry import RemovedLink, TrashKind
+from core.store import layout
+from core.store.links import Links, RemovedLink
+from core.trash.entry import TrashKind
+from core.trash.store import Trash
 from core.verification.findings import Outcome
 from core.verification.reading import StoreReader
 

@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from core import layout
 from core.errors import NameInvalidError
-from core.names import RepositoryName
+from core.model.names import RepositoryName
+from core.store import layout
 from core.verification.catalog import CatalogComparison
 from core.verification.context import Context
 from core.verification.data import read_blob_key

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from core import layout
-from core.names import RepositoryName
+from core.model.names import RepositoryName
+from core.store import layout
 from core.verification.context import Context
 from core.verification.findings import Finding, Outcome
 from core.verification.links import LayerLinkCheck

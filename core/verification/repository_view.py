@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from core.digest import Digest
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import ObjectStat
 from core.verification.digest_table import DigestTable
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from core import layout
-from core.digest import Digest
+from core.model.digest import Digest
 from core.ports.blob_storage import ObjectStat
+from core.store import layout
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.suspicion import Suspicion

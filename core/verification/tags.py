@@ -4,13 +4,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from core import layout
 from core.concurrency import map_bounded
-from core.digest import Digest
 from core.errors import DigestInvalidError, TagInvalidError
-from core.names import Tag, just_before
-from core.schema1 import is_schema1
-from core.trash_entry import RemovedLink
+from core.model.digest import Digest
+from core.model.names import Tag, just_before
+from core.model.schema1 import is_schema1
+from core.store import layout
+from core.store.links import RemovedLink
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.repository_view import RepositoryView

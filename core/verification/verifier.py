@@ -7,15 +7,15 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Final
 
-from core.budget import Budget
-from core.damage import DamageRecords
-from core.digest import Digest, HasherFactory
-from core.links import Links
-from core.names import RepositoryName
+from core.coordination.budget import Budget
+from core.model.digest import Digest, HasherFactory
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
-from core.store_clock import StoreClock
-from core.trash import Trash
+from core.store.clock import StoreClock
+from core.store.damage import DamageRecords
+from core.store.links import Links
+from core.trash.store import Trash
 from core.verification.catalog import CatalogComparison
 from core.verification.context import Context, VerificationRules
 from core.verification.data import DataCheck

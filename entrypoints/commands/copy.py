@@ -17,7 +17,7 @@ from config.environment import Side
 from config.errors import ConfigError
 from config.loader import Loaded, find_plain_variables, load_side
 from config.logging import configure_logging
-from core.budget import Budget, Rates
+from core.coordination.budget import Budget, Rates
 from core.errors import StorageError
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy

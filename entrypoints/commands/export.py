@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from core.digest import Digest
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
 from core.transfer.exporting import ExportProgress, ExportRequest, ImageExport
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command

@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from config.durations import format_duration, parse_duration
-from core import layout
-from core.budget import Rates
 from core.collection.collector import JOB, CollectionOptions
 from core.collection.report import CollectionReport, Observer, Phase, RepositoryReport
-from core.lease import Lease
+from core.coordination.budget import Rates
+from core.coordination.lease import Lease
+from core.store import layout
 from entrypoints.audit_trail import AuditTrail
-from entrypoints.collecting import new_collector
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
+from entrypoints.jobs.collecting import new_collector
+from entrypoints.jobs.retaining import retention_hooks
 from entrypoints.observability.jobs import MetricsFile, collection_observer
 from entrypoints.progress import Measure, ProgressDisplay, format_bytes
-from entrypoints.retaining import retention_hooks
 
 if TYPE_CHECKING:
     from config.container import Container

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from core.names import RepositoryName, Tag
+from core.model.names import RepositoryName, Tag
 from core.transfer.importing import ImageImport, ImportedImage, ImportProgress, ImportTarget
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from config.loader import find_path, load
 from config.logging import configure_logging
 from config.settings import Settings, StorageKind
-from core import layout
 from core.concurrency import closing
 from core.errors import StorageUnavailableError
+from core.store import layout
 
 if TYPE_CHECKING:
     from config.container import Container

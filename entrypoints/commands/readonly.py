@@ -14,7 +14,14 @@ from config.errors import ConfigError
 from config.loader import find_path, load
 from config.logging import configure_logging
 from config.settings import Settings, StorageKind
-from core.read_only import REASON_LENGTH_MAX, VIEW_SECONDS_MAX, ReadOnly, ReadOnlySwitch, switch_off, switch_on
+from core.coordination.read_only import (
+    REASON_LENGTH_MAX,
+    VIEW_SECONDS_MAX,
+    ReadOnly,
+    ReadOnlySwitch,
+    switch_off,
+    switch_on,
+)
 from entrypoints.commands.base import Command, add_file_argument
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
 
-from core.names import RepositoryName
-from core.services.repositories import RepositoryRemoval
+from core.model.names import RepositoryName
+from core.registry.repositories import RepositoryRemoval
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store

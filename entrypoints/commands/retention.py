@@ -5,8 +5,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
 
-from core.retention import Verdict
-from core.services.retention import RetentionPlan
+from core.retention.rules import Verdict
+from core.retention.service import RetentionPlan
 from entrypoints.audit_trail import AuditTrail
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument

@@ -23,7 +23,7 @@ def _run(arguments: Namespace) -> int:
     try:
         # Imported here, so that the other commands start without a web server and storage SDKs.
         from config.container import Container, check_settings  # noqa: PLC0415
-        from entrypoints.http.server import serve  # noqa: PLC0415
+        from entrypoints.process.server import serve  # noqa: PLC0415
     finally:
         gc.freeze()
         gc.enable()

@@ -5,9 +5,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
 
-from core.names import RepositoryName
-from core.services.trash import Removal, Restoration
-from core.trash import TrashSummary
+from core.model.names import RepositoryName
+from core.restoration.service import Removal, Restoration
+from core.trash.store import TrashSummary
 from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store

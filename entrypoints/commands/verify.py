@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from config.loader import find_path, load
 from config.logging import configure_logging
-from core import layout
-from core.budget import Budget, Rates
-from core.lease import Lease
-from core.names import RepositoryName
+from core.coordination.budget import Budget, Rates
+from core.coordination.lease import Lease
+from core.model.names import RepositoryName
 from core.ports.metrics import Metrics
+from core.store import layout
 from core.verification.findings import Finding
 from core.verification.journal import Checkpoint
 from core.verification.verifier import Progress, VerificationOptions

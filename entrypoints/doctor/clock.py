@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from core import layout
 from core.diagnosis import Diagnosis
 from core.errors import StorageError
+from core.store import layout
 from entrypoints.doctor.client import UnreachableError
 from entrypoints.doctor.findings import failure, ok, skipped, warning
 from entrypoints.doctor.patient import Patient

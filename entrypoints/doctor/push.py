@@ -8,13 +8,13 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from core import layout
 from core.diagnosis import Diagnosis
-from core.digest import Digest
 from core.errors import StorageError
-from core.media_types import OCI_MANIFEST
-from core.names import RepositoryName
-from core.trash_entry import TrashKind
+from core.model.digest import Digest
+from core.model.media_types import OCI_MANIFEST
+from core.model.names import RepositoryName
+from core.store import layout
+from core.trash.entry import TrashKind
 from entrypoints.doctor.client import Answer, PublicRegistry, UnreachableError
 from entrypoints.doctor.findings import failure, ok, skipped, warning
 from entrypoints.doctor.patient import Patient

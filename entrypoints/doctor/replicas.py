@@ -7,8 +7,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from core.diagnosis import Diagnosis
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from entrypoints.doctor.client import Answer, PublicRegistry, UnreachableError
 from entrypoints.doctor.findings import failure, ok, skipped
 from entrypoints.doctor.patient import Patient

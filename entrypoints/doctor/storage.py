@@ -5,11 +5,11 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from core import layout
 from core.concurrency import map_bounded
 from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import ObjectNotFoundError, StorageError, StorageFullError
 from core.ports.blob_storage import BlobStorage
+from core.store import layout
 from entrypoints.doctor.findings import failure, ok, skipped, warning
 from entrypoints.doctor.patient import MIB, Patient
 

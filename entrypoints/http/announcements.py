@@ -5,15 +5,15 @@ from dataclasses import replace
 
 from aiohttp import BasicAuth, web
 
-from core.descriptor import Descriptor
-from core.digest import Digest
-from core.events import EventAction, Occurrence, Origin
-from core.manifest import StoredManifest
-from core.media_types import OCTET_STREAM
-from core.names import Reference, RepositoryName, Tag
+from core.model.descriptor import Descriptor
+from core.model.digest import Digest
+from core.model.events import EventAction, Occurrence, Origin
+from core.model.manifest import StoredManifest
+from core.model.media_types import OCTET_STREAM
+from core.model.names import Reference, RepositoryName, Tag
 from core.notifications.envelope import references_of
 from core.ports.event_sink import EventSink
-from core.services.manifests import PushedManifest
+from core.registry.manifests import PushedManifest
 from entrypoints.http.keys import CALLER, CLIENT, REQUEST_ID
 from entrypoints.http.urls import UrlBuilder
 

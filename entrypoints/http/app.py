@@ -9,18 +9,16 @@ from typing import Any
 from aiohttp import web
 
 from config.settings import Settings
-from core.access import AccessPolicy
+from core.coordination.read_only import ReadOnlySwitch
+from core.model.access import AccessPolicy
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
 from core.ports.event_sink import NO_EVENTS, EventSink
-from core.read_only import ReadOnlySwitch
-from core.registry import Registry
-from core.upload_state import UploadStateCodec
+from core.registry.facade import Registry
+from core.registry.upload_state import UploadStateCodec
 from entrypoints.http.announcements import Announcements
 from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
-from entrypoints.http.background import Job, background, standard_jobs
-from entrypoints.http.cors import Cors
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
@@ -30,14 +28,16 @@ from entrypoints.http.handlers.manifests import ManifestHandlers, OnPull, ignore
 from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, SWITCHES
-from entrypoints.http.limits import gate
-from entrypoints.http.middlewares import common_headers, error_middleware
+from entrypoints.http.middleware.cors import Cors
+from entrypoints.http.middleware.limits import gate
+from entrypoints.http.middleware.middlewares import common_headers, error_middleware
 from entrypoints.http.observation import Observation
 from entrypoints.http.request_names import new_request_id
 from entrypoints.http.routes import Resource
 from entrypoints.http.switches import Switches
 from entrypoints.http.token_endpoint import TokenEndpoint
 from entrypoints.http.urls import UrlBuilder
+from entrypoints.jobs.background import Job, background, standard_jobs
 
 
 def create_app(

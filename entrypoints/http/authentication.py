@@ -8,9 +8,9 @@ from typing import Final
 
 from aiohttp import web
 
-from core.access import CATALOG, OPEN, Access, AccessPolicy, Action, Caller, Principal, repository_access
 from core.errors import DeniedError, NameInvalidError, UnauthenticatedError, UploadInvalidError
-from core.names import RepositoryName
+from core.model.access import CATALOG, OPEN, Access, AccessPolicy, Action, Caller, Principal, repository_access
+from core.model.names import RepositoryName
 from core.ports.authenticator import (
     Asked,
     Authenticator,
@@ -18,7 +18,7 @@ from core.ports.authenticator import (
     CredentialsInvalidError,
     Fault,
 )
-from core.upload_state import UploadState, UploadStateCodec
+from core.registry.upload_state import UploadState, UploadStateCodec
 from entrypoints.http.keys import CALLER, CLIENT
 from entrypoints.http.routes import Resource, Target
 from entrypoints.http.urls import UrlBuilder

@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from config.settings import LimitSettings
-from core.access import Caller
+from core.model.access import Caller
 from core.ports.audit_log import AuditAction
 from entrypoints.http.draining import InFlight
 from entrypoints.http.forwarding import Client

@@ -15,16 +15,16 @@ from aiohttp.typedefs import Middleware
 from config.container import Container
 from config.loader import Loaded
 from config.settings import HttpNetwork, ReadinessSettings, Settings
-from core.abandoned_uploads import Purged
 from core.collection.report import Observer as CollectionObserver
 from core.collection.report import ignore
 from core.errors import StorageFullError
-from core.services.catalog import CatalogService
+from core.registry.abandoned_uploads import Purged
+from core.registry.catalog import CatalogService
+from entrypoints.http.connection.listener import Listener, bind_unix, open_socket
 from entrypoints.http.draining import InFlight
-from entrypoints.http.listener import Listener, bind_unix, open_socket
-from entrypoints.http.metering import RequestMeter
+from entrypoints.http.middleware.metering import RequestMeter
+from entrypoints.http.middleware.tracing import tracing
 from entrypoints.http.probes import Probes
-from entrypoints.http.tracing import tracing
 from entrypoints.observability.checks import check_storage, configured_checks
 from entrypoints.observability.debug import is_public, private_app, public_app
 from entrypoints.observability.health import CheckFailedError, Health

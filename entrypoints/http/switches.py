@@ -5,8 +5,8 @@ from functools import partial
 from typing import Final
 
 from config.settings import Settings
+from core.coordination.read_only import ReadOnlySwitch
 from core.errors import ReadOnlyError, UnsupportedError
-from core.read_only import ReadOnlySwitch
 from entrypoints.http.routes import Right
 
 DEFAULT_HEADERS: Final = {"Server": "registry", "X-Content-Type-Options": "nosniff"}

@@ -5,8 +5,8 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from entrypoints.http.keys import CLIENT
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from config.version import installed_version
-from core.abandoned_uploads import Purged
 from core.ports.metrics import Merge, Metrics
-from core.services.catalog import CatalogService
+from core.registry.abandoned_uploads import Purged
+from core.registry.catalog import CatalogService
 from entrypoints.observability.health import Health
 from entrypoints.observability.readiness import Readiness
 

@@ -8,8 +8,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
-from core import layout
-from core.lease import Lease
+from core.coordination.lease import Lease
+from core.store import layout
 
 
 async def main(root: str, owner_id: str, ttl: float) -> None:

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
-from core import layout
-from core.digest import Digest
 from core.errors import ContentDamagedError
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.store import layout
 from tests.support.core_services import CoreServices
 from tests.support.scs_server import FakeScsServer
 from tests.support.scs_storage import scs_storage

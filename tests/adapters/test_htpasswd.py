@@ -11,8 +11,8 @@ import pytest
 from adapters.auth.credential_cache import ENTRIES_MAX, LIFETIME_SECONDS, CredentialCache
 from adapters.auth.groups import GroupFile, parse_groups
 from adapters.auth.htpasswd import _WAITING_MAX, HtpasswdAuthenticator
-from core.access import ANONYMOUS
 from core.errors import TooManyRequestsError
+from core.model.access import ANONYMOUS
 from core.ports.authenticator import CredentialsInvalidError, CredentialSourceError
 from tests.support.htpasswd import basic, hash_of, write_htpasswd
 

@@ -7,9 +7,9 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.listing import ListingCatalogIndex
-from core import layout
 from core.errors import StorageUnavailableError
-from core.names import RepositoryName
+from core.model.names import RepositoryName
+from core.store import layout
 from tests.contracts.catalog_index_contract import all_names, stream
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from core.errors import CatalogLostError, StorageUnavailableError
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 from tests.contracts.catalog_index_contract import all_names, stream
 
 ROOT = Path(__file__).parents[2]
@@ -199,7 +199,7 @@ PUSHER = """
 import asyncio, sys
 from pathlib import Path
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 
 async def main(path):
     async with LocalFileCatalogIndex(Path(path)) as index:
@@ -213,7 +213,7 @@ REPLACER = """
 import asyncio, sys
 from pathlib import Path
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 
 async def names(team):
     for number in range(2000):

@@ -9,7 +9,7 @@ import pytest
 from adapters.catalog_index.go_dsn import parse_go_dsn
 from adapters.catalog_index.mysql import MySqlCatalogIndex, rebuild
 from core.errors import CatalogLostError, StorageUnavailableError
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 from tests.contracts.catalog_index_contract import all_names, stream
 from tests.support.mariadb import SEED_TABLE, Database, MariaDbServer
 

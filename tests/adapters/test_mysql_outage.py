@@ -14,11 +14,11 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.go_dsn import MySqlAddress, Secret, parse_go_dsn
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.catalog_index.mysql.connections import Connections, Session
-from core import layout
-from core.digest import Digest
 from core.errors import StorageUnavailableError
-from core.names import RepositoryName
-from core.services.catalog import CatalogService
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.registry.catalog import CatalogService
+from core.store import layout
 from tests.contracts.catalog_index_contract import all_names, stream
 from tests.support.mariadb import Database
 

@@ -13,8 +13,8 @@ from adapters.descriptor_cache import redis as module
 from adapters.descriptor_cache.breaker import FAILURES_MAX, PAUSE_SECONDS, CircuitBreaker
 from adapters.descriptor_cache.redis import TIME_TO_LIVE_SECONDS, RedisDescriptorCache
 from adapters.descriptor_cache.redis_client import RedisOptions, RedisTlsOptions
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from tests.support.certificates import Authority
 from tests.support.redis_server import RedisServer
 from tests.support.simulated_time import SimulatedTime

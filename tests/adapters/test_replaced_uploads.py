@@ -10,10 +10,10 @@ import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
-from core.digest import Digest
 from core.errors import DigestMismatchError, ObjectNotFoundError, RegistryError, UploadRangeError, UploadUnknownError
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.store import layout
 from tests.support.core_services import NOW, CoreServices, chunks, counting_ids
 from tests.support.scs_server import FakeScsServer
 from tests.support.scs_storage import scs_storage

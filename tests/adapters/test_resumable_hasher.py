@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.hashing import resumable
 from adapters.hashing.resumable import ResumableHasher, hasher_factory
-from core.digest import SHA256, SHA512, StandardHasher
+from core.model.digest import SHA256, SHA512, StandardHasher
 
 new_hasher = hasher_factory()
 

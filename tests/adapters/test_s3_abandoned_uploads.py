@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.blob_storage.s3.scanning import entries_within
-from core import layout
-from core.abandoned_uploads import remove_abandoned
-from core.budget import Budget, Rates
-from core.names import RepositoryName
+from core.coordination.budget import Budget, Rates
+from core.model.names import RepositoryName
+from core.registry.abandoned_uploads import remove_abandoned
+from core.store import layout
 from tests.adapters.test_s3_listing import PlainStore
 from tests.support.scs_server import FakeScsServer
 from tests.support.scs_server.store import Segment, StoredObject

@@ -4,8 +4,8 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 
-from core import layout
-from core.lease import Lease
+from core.coordination.lease import Lease
+from core.store import layout
 from tests.support.scs_server import FakeScsServer
 from tests.support.scs_storage import scs_storage
 

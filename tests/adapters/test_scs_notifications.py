@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from core.events import BY_THE_REGISTRY, EventAction, Occurrence
-from core.media_types import OCI_MANIFEST, OCTET_STREAM
+from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.model.media_types import OCI_MANIFEST, OCTET_STREAM
 from core.notifications.courier import Courier
 from core.notifications.endpoint import Endpoint
 from core.notifications.outbox import Outbox

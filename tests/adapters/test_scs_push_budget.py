@@ -12,11 +12,11 @@ from adapters.blob_storage.s3.options import MIB
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
 from adapters.hashing.resumable import hasher_factory
-from core.digest import Digest
 from core.errors import BlobUnknownError
-from core.names import RepositoryName, Tag
-from core.retention import RetentionRule
-from core.services.catalog import CatalogService
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.registry.catalog import CatalogService
+from core.retention.rules import RetentionRule
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices, chunks
 from tests.support.scs_server import FakeScsServer

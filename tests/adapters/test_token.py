@@ -16,7 +16,7 @@ from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry
 from adapters.auth.token import TokenAuthenticator, _grants, _moment, format_scopes
 from adapters.auth.token_keys import libtrust_fingerprint, read_certificates, read_key_set
 from config.settings import SIGNING_ALGORITHMS
-from core.access import CATALOG, Action, Grant, repository_access
+from core.model.access import CATALOG, Action, Grant, repository_access
 from core.ports.authenticator import (
     Asked,
     CredentialsExpiredError,

@@ -25,15 +25,16 @@ from pathlib import Path
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.descriptor_cache.memory import DisabledDescriptorCache
 from config.container import new_id, utc_now
-from core import layout, media_types
-from core.budget import Budget, Rates
 from core.collection.collector import CollectionOptions, Collector, Surroundings
 from core.collection.report import CollectionReport, Phase
-from core.digest import Digest
-from core.links import Links
-from core.names import RepositoryName, Tag
+from core.coordination.budget import Budget, Rates
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
-from core.trash import Trash
+from core.store import layout
+from core.store.links import Links
+from core.trash.store import Trash
 from tests.support.scs_server import FakeScsServer
 from tests.support.scs_server.store import Segment, StoredObject
 from tests.support.scs_storage import scs_storage

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
-from core import layout
 from core.notifications.outbox import Outbox
+from core.store import layout
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
 from tests.support.notifications import make_event

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.digest import Digest
-from core.names import Tag
+from core.model.digest import Digest
+from core.model.names import Tag
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
 from tests.support.command_store import DIGEST, OTHER, V1, lines, push, target

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.digest import Digest
-from core.names import Tag
+from core.model.digest import Digest
+from core.model.names import Tag
 from entrypoints.cli import main
 from entrypoints.commands.amounts import plural
 from entrypoints.exit_codes import ExitCode

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
-from core import layout
-from core.digest import Digest
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
 from entrypoints.cli import main
 from entrypoints.commands import verify
 from entrypoints.exit_codes import ExitCode

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.access import ANONYMOUS, CATALOG, Action, repository_access
+from core.model.access import ANONYMOUS, CATALOG, Action, repository_access
 from core.ports.authenticator import Asked, Authenticator, CredentialsInvalidError, Fault
 
 Good = Callable[[], Awaitable[str]]

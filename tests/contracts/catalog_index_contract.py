@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 import pytest
 
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 from core.ports.catalog_index import CatalogIndex
 
 TRICKY = ("a", "a--b", "a-b", "a-b/c", "a.b", "a/b", "a/b-c", "a/b_c", "a/bc", "a0", "a_b", "a__b", "ab", "b")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from core.ports.descriptor_cache import DescriptorCache
 
 NAME = RepositoryName("a/b")

@@ -5,10 +5,10 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.listing import ListingCatalogIndex
-from core import layout
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from core.ports.catalog_index import CatalogIndex
+from core.store import layout
 from tests.contracts.catalog_index_contract import CatalogIndexContract, as_names
 
 DIGEST = Digest("sha256:" + "a" * 64)

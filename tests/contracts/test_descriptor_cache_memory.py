@@ -8,7 +8,7 @@ import pytest
 
 from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
-from core.digest import Digest
+from core.model.digest import Digest
 from tests.contracts.descriptor_cache_contract import DIGEST, NAME, OTHER, DescriptorCacheContract
 
 START = datetime(2026, 11, 24, tzinfo=UTC)

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
-from core import layout
-from core.digest import Digest
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
 from entrypoints.exit_codes import ExitCode
 from tests.support.clients import CommandLineClient, Crane, Skopeo
 from tests.support.object_stores import BUCKET, ScsEndpoint

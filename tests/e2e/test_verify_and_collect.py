@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core import layout
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.store import layout
 from tests.support.clients import Crane
 from tests.support.oci import make_image, write_layout
 from tests.support.processes import RegistryServer

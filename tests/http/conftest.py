@@ -16,17 +16,17 @@ from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from config.settings import Settings
-from core.access import OPEN, AccessPolicy
-from core.digest import Digest
+from core.coordination.read_only import ReadOnlySwitch
+from core.model.access import OPEN, AccessPolicy
+from core.model.digest import Digest
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
 from core.ports.event_sink import NO_EVENTS, EventSink
-from core.read_only import ReadOnlySwitch
-from core.registry import Registry
+from core.registry.facade import Registry
 from entrypoints.http.app import create_app
-from entrypoints.http.background import Job
 from entrypoints.http.handlers.manifests import OnPull, ignore_pull
 from entrypoints.http.observation import Observation
+from entrypoints.jobs.background import Job
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from config.logging import ACCESS_LOGGER, configure_logging
 from config.settings import LogFormatter, LogSettings
-from entrypoints.http.access_log import scrub_referer, scrub_uri
+from entrypoints.http.connection.access_log import scrub_referer, scrub_uri
 from entrypoints.http.request_names import trace_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -16,10 +16,10 @@ from config.settings import (
     RuleSettings,
     Settings,
 )
-from core.access import MEMBERS_ONLY
-from core.names import RepositoryName, Tag
+from core.model.access import MEMBERS_ONLY
+from core.model.names import RepositoryName, Tag
 from core.ports.authenticator import CredentialSourceError
-from entrypoints.http.access_part import AccessPart
+from entrypoints.process.access_part import AccessPart
 
 
 class Gatekeeper:

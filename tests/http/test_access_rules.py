@@ -9,9 +9,9 @@ from joserfc.jwk import OctKey
 
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.login_tokens import LIFETIME, LoginTokenAuthenticator
-from core import media_types
-from core.access import AccessPolicy, Rule, RuleAction
-from core.digest import Digest
+from core.model import media_types
+from core.model.access import AccessPolicy, Rule, RuleAction
+from core.model.digest import Digest
 from tests.http.conftest import SECRET, error_codes
 from tests.support.content import image_manifest
 from tests.support.htpasswd import basic, write_htpasswd

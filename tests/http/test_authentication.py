@@ -14,8 +14,8 @@ from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.auth.token import TokenAuthenticator
 from config.settings import HttpSettings, Settings, StorageSettings
-from core.access import GRANTS_ONLY, MEMBERS_ONLY, AccessPolicy, Rule, RuleAction
-from core.digest import Digest
+from core.model.access import GRANTS_ONLY, MEMBERS_ONLY, AccessPolicy, Rule, RuleAction
+from core.model.digest import Digest
 from tests.http.conftest import error_codes
 from tests.support.htpasswd import basic, write_htpasswd
 from tests.support.token_keys import ISSUER, REALM, SERVICE, claims, grant, make_key, sign

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.login_tokens import LoginTokenAuthenticator
-from core.access import AccessPolicy, Rule, RuleAction
-from core.digest import Digest
+from core.model.access import AccessPolicy, Rule, RuleAction
+from core.model.digest import Digest
 from tests.http.conftest import SECRET
 from tests.support.core_services import NOW
 from tests.support.htpasswd import write_htpasswd

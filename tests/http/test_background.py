@@ -8,15 +8,15 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from config.settings import UploadPurgingSettings
-from core import layout
-from core.budget import Budget, Rates
+from core.coordination.budget import Budget, Rates
+from core.coordination.lease import Lease
+from core.coordination.schedule import SharedSchedule
 from core.errors import StorageUnavailableError
-from core.lease import Lease
-from core.names import RepositoryName
-from core.schedule import SharedSchedule
-from core.store_clock import StoreClock
-from entrypoints.http.background import Job
-from entrypoints.http.purging import LOOK_SECONDS, purge_job
+from core.model.names import RepositoryName
+from core.store import layout
+from core.store.clock import StoreClock
+from entrypoints.jobs.background import Job
+from entrypoints.jobs.purging import LOOK_SECONDS, purge_job
 from tests.support.core_services import CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.simulated_time import SimulatedTime

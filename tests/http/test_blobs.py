@@ -3,10 +3,10 @@ import email
 import pytest
 from aiohttp import ClientError
 
-from core import layout
-from core.digest import Digest
 from core.errors import StorageUnavailableError
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.store import layout
 from tests.http.conftest import error_codes
 from tests.support.streams import payload
 

@@ -10,11 +10,11 @@ import pytest
 
 from config.container import Container
 from config.settings import GarbageCollectionSettings, Settings
-from core import layout
 from core.collection.collector import GRACE_MIN, JOB
-from core.digest import Digest
-from core.names import RepositoryName, Tag
-from entrypoints.http.collection import LOOK_SECONDS, collection_job, options_of, watch_job
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+from entrypoints.jobs.collection import LOOK_SECONDS, collection_job, options_of, watch_job
 
 NAME = RepositoryName("a")
 

@@ -5,9 +5,9 @@ from aiohttp import ClientError
 
 from adapters.metrics.single import SingleProcessMetrics
 from config.container.observers import damage_counter
-from core import layout
-from core.digest import Digest
-from core.media_types import OCI_MANIFEST
+from core.model.digest import Digest
+from core.model.media_types import OCI_MANIFEST
+from core.store import layout
 from tests.http.conftest import error_codes
 from tests.support.content import image_manifest
 from tests.support.metrics import Scrape

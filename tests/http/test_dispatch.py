@@ -12,10 +12,10 @@ from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from config.settings import Settings
-from core.access import OPEN
-from core.digest import Digest
-from core.read_only import ReadOnlySwitch
-from core.upload_state import UploadStateCodec
+from core.coordination.read_only import ReadOnlySwitch
+from core.model.access import OPEN
+from core.model.digest import Digest
+from core.registry.upload_state import UploadStateCodec
 from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import Gatekeeper
 from entrypoints.http.dispatch import Dispatcher

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from core.digest import Digest
 from core.errors import StorageCorruptError, StorageFullError, StorageUnavailableError
+from core.model.digest import Digest
 from tests.http.conftest import error_codes
 
 BLOB = f"/v2/a/blobs/{Digest.of(b'x')}"

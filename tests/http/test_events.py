@@ -5,11 +5,11 @@ from base64 import b64encode
 import pytest
 from typing_extensions import override
 
-from core.digest import Digest
 from core.errors import StorageUnavailableError
-from core.events import EventAction
-from core.media_types import OCI_MANIFEST, OCTET_STREAM
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.events import EventAction
+from core.model.media_types import OCI_MANIFEST, OCTET_STREAM
+from core.model.names import RepositoryName, Tag
 from core.ports.event_sink import EventSink
 from tests.http.conftest import Api, error_codes
 from tests.support.content import image_manifest

@@ -20,8 +20,8 @@ from config.settings import (
     StorageCheckSettings,
     TcpCheckSettings,
 )
-from core.access import MEMBERS_ONLY
 from core.errors import StorageUnavailableError
+from core.model.access import MEMBERS_ONLY
 from entrypoints.http.draining import InFlight
 from entrypoints.http.observation import Observation
 from entrypoints.observability.checks import configured_checks

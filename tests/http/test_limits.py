@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.digest import Digest
-from entrypoints.http.limits import TokenBuckets
+from core.model.digest import Digest
+from entrypoints.http.middleware.limits import TokenBuckets
 from tests.http.conftest import error_codes
 from tests.support.guarded_server import with_limits
 

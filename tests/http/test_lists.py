@@ -1,7 +1,7 @@
 import pytest
 
-from core import media_types
-from core.digest import Digest
+from core.model import media_types
+from core.model.digest import Digest
 from tests.http.conftest import error_codes
 from tests.support.content import descriptor, image_manifest
 

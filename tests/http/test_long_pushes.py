@@ -10,10 +10,10 @@ from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.login_tokens import LoginTokenAuthenticator
 from adapters.auth.token import TokenAuthenticator
 from config.settings import AccessSettings, Settings
-from core.access import GRANTS_ONLY, AccessPolicy, Rule, RuleAction
-from core.digest import Digest
-from core.names import RepositoryName
-from core.upload_state import GRANTEE_LENGTH_MAX, UploadState, UploadStateCodec
+from core.model.access import GRANTS_ONLY, AccessPolicy, Rule, RuleAction
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.registry.upload_state import GRANTEE_LENGTH_MAX, UploadState, UploadStateCodec
 from tests.http.conftest import SECRET
 from tests.support.core_services import NOW
 from tests.support.htpasswd import basic, write_htpasswd

@@ -4,10 +4,11 @@ from io import BytesIO
 import pytest
 from aiohttp import ClientError
 
-from core import layout, media_types
-from core.digest import Digest
-from core.names import RepositoryName
-from core.services.manifests import MANIFEST_BYTES_MAX
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.registry.manifests import MANIFEST_BYTES_MAX
+from core.store import layout
 from tests.http.conftest import error_codes
 from tests.support.content import descriptor, image_index, image_manifest
 

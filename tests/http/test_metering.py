@@ -6,9 +6,9 @@ import pytest
 from aiohttp import ServerDisconnectedError
 
 from config.settings import Settings
-from core.digest import Digest
+from core.model.digest import Digest
 from core.ports.metrics import Metrics
-from entrypoints.http.metering import RequestMeter
+from entrypoints.http.middleware.metering import RequestMeter
 from entrypoints.http.observation import Observation
 
 BLOB = b"content of a layer"

@@ -6,8 +6,8 @@ import pytest
 
 from config.container import Container, event_endpoints
 from config.settings import EndpointSettings, NotificationSettings, OutboxBackend, OutboxSettings, Settings
-from core.events import EventAction
-from entrypoints.http.notifications_part import NotificationsPart, notification_jobs
+from core.model.events import EventAction
+from entrypoints.jobs.notifications import NotificationsPart, notification_jobs
 
 
 def settings(*names):

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from core.digest import Digest
 from core.errors import InvalidInputError
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
 from core.ports.authenticator import TOKEN_PATH
 from entrypoints.http.errors import TABLE
 from entrypoints.http.routes import ENDPOINTS, match

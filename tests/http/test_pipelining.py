@@ -8,11 +8,11 @@ import re
 import pytest
 
 from config.settings import Settings
-from core.digest import Digest
 from core.errors import StorageUnavailableError
-from core.names import RepositoryName
-from entrypoints.http import protocol
-from entrypoints.http.protocol import GuardedRunner
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from entrypoints.http.connection import protocol
+from entrypoints.http.connection.protocol import GuardedRunner
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded
 from tests.support.streams import payload

@@ -9,11 +9,11 @@ import threading
 import pytest
 
 from config.settings import Settings
-from core.digest import Digest
 from core.errors import StorageUnavailableError
-from core.names import RepositoryName
-from entrypoints.http import pouring
-from entrypoints.http.lending import outlast
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from entrypoints.http.connection import pouring
+from entrypoints.http.connection.lending import outlast
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded, with_limits
 from tests.support.streams import payload

@@ -8,9 +8,9 @@ import ssl
 
 import pytest
 
-from core.digest import Digest
-from core.names import RepositoryName
-from entrypoints.http import protocol
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from entrypoints.http.connection import protocol
 from tests.support.guarded_server import with_limits
 from tests.support.streams import payload
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from config.settings import Settings
-from core import read_only
-from core.digest import Digest
-from core.read_only import ReadOnly, ReadOnlySwitch, switch_off, switch_on
-from entrypoints.http.background import Job
+from core.coordination import read_only
+from core.coordination.read_only import ReadOnly, ReadOnlySwitch, switch_off, switch_on
+from core.model.digest import Digest
 from entrypoints.http.routes import Right
 from entrypoints.http.switches import Switches
+from entrypoints.jobs.background import Job
 from tests.http.conftest import error_codes
 
 

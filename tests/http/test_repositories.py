@@ -3,13 +3,14 @@
 import pytest
 
 from config.settings import Settings, StorageSettings
-from core import layout, media_types
-from core.access import AccessPolicy, Action, Rule, RuleAction
-from core.digest import Digest
 from core.errors import NameInvalidError
-from core.events import EventAction, Occurrence
-from core.names import RepositoryName
-from core.services.manifests import ManifestPolicy
+from core.model import media_types
+from core.model.access import AccessPolicy, Action, Rule, RuleAction
+from core.model.digest import Digest
+from core.model.events import EventAction, Occurrence
+from core.model.names import RepositoryName
+from core.registry.manifests import ManifestPolicy
+from core.store import layout
 from entrypoints.http.authentication import accesses_of
 from entrypoints.http.routes import Resource, match
 from tests.http.conftest import error_codes

@@ -9,18 +9,19 @@ import pytest
 from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.stream import DisabledAuditLog
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout, media_types
-from core.digest import Digest
-from core.events import EventAction, Occurrence, Origin
-from core.lease import Lease
-from core.names import RepositoryName, Tag
+from core.coordination.lease import Lease
+from core.coordination.schedule import SharedSchedule
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.events import EventAction, Occurrence, Origin
+from core.model.names import RepositoryName, Tag
 from core.ports.event_sink import NO_EVENTS
-from core.pulls import PullRecorder
-from core.retention import RetentionRule
-from core.schedule import SharedSchedule
+from core.retention.pulls import PullRecorder
+from core.retention.rules import RetentionRule
+from core.store import layout
 from entrypoints.audit_trail import AuditTrail
-from entrypoints.http.retaining import FLUSH_SECONDS, LOOK_SECONDS, pull_recording_job, retention_job
-from entrypoints.retaining import retention_hooks
+from entrypoints.jobs.retaining import retention_hooks
+from entrypoints.jobs.retention import FLUSH_SECONDS, LOOK_SECONDS, pull_recording_job, retention_job
 from entrypoints.telling import tell_removal, tell_restoration
 from tests.http.conftest import build_registry
 from tests.http.test_events import CollectingSink

@@ -12,9 +12,9 @@ from aiohttp import web
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from config.settings import Settings
-from core.digest import Digest
-from core.names import RepositoryName
-from entrypoints.http import sending
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from entrypoints.http.connection import sending
 from tests.http.conftest import open_app
 from tests.support.core_services import CoreServices, chunks
 from tests.support.guarded_server import run_guarded, with_limits

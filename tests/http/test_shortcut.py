@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 
 from config.settings import Settings
-from entrypoints.http.shortcut import shortcut
+from entrypoints.http.connection.shortcut import shortcut
 from tests.support.guarded_server import run_guarded
 
 

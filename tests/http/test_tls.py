@@ -8,7 +8,7 @@ import pytest
 
 from config.errors import ConfigError
 from config.settings import ClientAuth, TlsSettings, TlsVersion
-from entrypoints.http.tls import build_context, files_of, log_expiry, tell_limits
+from entrypoints.http.connection.tls import build_context, files_of, log_expiry, tell_limits
 from tests.support.certificates import Authority
 
 REQUEST = b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

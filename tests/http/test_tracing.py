@@ -10,11 +10,11 @@ from typing_extensions import override
 from config.logging import trace_id_variable
 from core.ports.tracing import Tracer
 from entrypoints.http.keys import TRACE_ID
-from entrypoints.http.metering import HANDLER_NAMES
+from entrypoints.http.middleware.metering import HANDLER_NAMES
+from entrypoints.http.middleware.tracing import ROUTES, tracing
 from entrypoints.http.observation import Observation
 from entrypoints.http.request_names import name_request
 from entrypoints.http.routes import Resource
-from entrypoints.http.tracing import ROUTES, tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 

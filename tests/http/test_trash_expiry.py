@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
-from core.lease import Lease
-from core.names import RepositoryName
-from core.schedule import SharedSchedule
-from entrypoints.http.trash_expiry import expiry_job
+from core.coordination.lease import Lease
+from core.coordination.schedule import SharedSchedule
+from core.model.names import RepositoryName
+from core.store import layout
+from entrypoints.jobs.trash_expiry import expiry_job
 from tests.support.core_services import CoreServices
 from tests.support.simulated_time import SimulatedTime
 

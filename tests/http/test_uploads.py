@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from core import layout
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.store import layout
 from tests.http.conftest import error_codes
 from tests.support.streams import payload
 

@@ -9,16 +9,16 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.metrics.single import SingleProcessMetrics
-from core import layout
 from core.collection.guard import SETTLE_SECONDS
 from core.collection.rounds import Rounds
-from core.digest import Digest
-from core.lease import Lease
-from core.names import RepositoryName
-from core.schedule import SharedSchedule
+from core.coordination.lease import Lease
+from core.coordination.schedule import SharedSchedule
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.store import layout
 from core.verification.announcement import Announcements
 from core.verification.verifier import VerificationOptions
-from entrypoints.http.verifying import LOOK_SECONDS, verification_job
+from entrypoints.jobs.verifying import LOOK_SECONDS, verification_job
 from entrypoints.observability.jobs import VerificationObserver
 from tests.support.core_services import CoreServices
 from tests.support.metrics import Scrape

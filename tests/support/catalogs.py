@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from entrypoints.workers import usable_cores
+from entrypoints.process.workers import usable_cores
 from tests.support.mariadb import Database
 from tests.support.oci import make_tiny_image
 from tests.support.processes import RegistryServer, ServerError

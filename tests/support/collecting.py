@@ -1,12 +1,13 @@
 """Simplified garbage collection for tests of the trash: everything untagged moves to the trash in one step."""
 
-from core import layout
-from core.digest import Digest
 from core.errors import ObjectNotFoundError
-from core.link_keys import LayerKey, ReferrerKey, RevisionKey, TagKey, parse_link_key
-from core.manifest import read_manifest
-from core.names import RepositoryName
-from core.trash_entry import RemovedLink, TrashEntry, TrashKind
+from core.model.digest import Digest
+from core.model.manifest import read_manifest
+from core.model.names import RepositoryName
+from core.store import layout
+from core.store.link_keys import LayerKey, ReferrerKey, RevisionKey, TagKey, parse_link_key
+from core.store.links import RemovedLink
+from core.trash.entry import TrashEntry, TrashKind
 from tests.support.core_services import CoreServices
 
 

@@ -9,18 +9,18 @@ from typing import Any, TypeVar
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
-from core import media_types
-from core.budget import Budget, Rates
 from core.collection.collector import CollectionOptions, Collector, Surroundings
 from core.collection.report import CollectionReport
-from core.digest import Digest
+from core.coordination.budget import Budget, Rates
 from core.errors import BlobUnknownError, ManifestUnknownError
-from core.links import Links
-from core.manifest import read_manifest
-from core.manifest_cache import ManifestCache
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.manifest import read_manifest
+from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
-from core.trash import Trash
+from core.store.links import Links
+from core.store.manifest_cache import ManifestCache
+from core.trash.store import Trash
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices, counting_ids, in_turn
 from tests.support.simulated_time import SimulatedTime

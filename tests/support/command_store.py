@@ -8,10 +8,10 @@ import pytest
 
 from config.container import Container
 from config.loader import load
-from core import media_types
-from core.digest import Digest
-from core.names import RepositoryName, Tag
-from core.registry import Registry
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.registry.facade import Registry
 from tests.support.content import image_manifest
 from tests.support.core_services import chunks
 

@@ -12,30 +12,30 @@ from adapters.descriptor_cache.memory import DisabledDescriptorCache
 from core.collection.guard import CollectionGuard
 from core.collection.rounds import Rounds
 from core.collection.spares import Spares
-from core.damage import DamageWatch
-from core.digest import Digest, HasherFactory, StandardHasher
-from core.immutable_images import ImmutableImages
-from core.links import Links
-from core.manifest_cache import ManifestCache
-from core.names import RepositoryName
+from core.model.digest import Digest, HasherFactory, StandardHasher
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
 from core.ports.descriptor_cache import DescriptorCache
-from core.pulls import PullHistory
-from core.registry import Registry
-from core.retention import RetentionRule
-from core.services.blobs import BlobService
-from core.services.catalog import CatalogService
-from core.services.manifests import ManifestPolicy, ManifestService
-from core.services.referrers import ReferrerService
-from core.services.repositories import RepositoryService
-from core.services.retention import RetentionService
-from core.services.tags import TagService
-from core.services.trash import TrashService
-from core.services.uploads import UploadService
-from core.store_clock import StoreClock
-from core.tag_links import TagLinks
-from core.trash import Trash
+from core.registry.blobs import BlobService
+from core.registry.catalog import CatalogService
+from core.registry.facade import Registry
+from core.registry.immutable_images import ImmutableImages
+from core.registry.manifests import ManifestPolicy, ManifestService
+from core.registry.referrers import ReferrerService
+from core.registry.repositories import RepositoryService
+from core.registry.tags import TagService
+from core.registry.uploads import UploadService
+from core.restoration.service import TrashService
+from core.retention.pulls import PullHistory
+from core.retention.rules import RetentionRule
+from core.retention.service import RetentionService
+from core.store.clock import StoreClock
+from core.store.damage import DamageWatch
+from core.store.links import Links
+from core.store.manifest_cache import ManifestCache
+from core.store.tag_links import TagLinks
+from core.trash.store import Trash
 
 NOW = datetime(2026, 11, 24, 3, 47, 56, 123456, tzinfo=UTC)
 

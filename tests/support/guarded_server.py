@@ -10,8 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from config.settings import LimitSettings, Settings
-from entrypoints.http.listener import Listener, open_socket
-from entrypoints.http.protocol import GuardedRunner
+from entrypoints.http.connection.listener import Listener, open_socket
+from entrypoints.http.connection.protocol import GuardedRunner
 
 READ_TIMEOUT_SECONDS = 10
 

@@ -1,10 +1,10 @@
 """Invariants of the storage, which hold at every moment, after kills and under concurrency."""
 
-from core import layout
-from core.digest import Digest
 from core.errors import BlobUnknownError, ManifestUnknownError, NameUnknownError
-from core.manifest import read_manifest
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.manifest import read_manifest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
 from tests.support.core_services import CoreServices
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from core.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
 from core.notifications.envelope import EnvelopeType, EventDocument, event_document
 from core.ports.event_receiver import EventReceiver, ReceiverUnavailableError
 

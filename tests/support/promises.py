@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from core import layout
-from core.digest import Digest
 from core.errors import ObjectNotFoundError
-from core.manifest import read_manifest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.manifest import read_manifest
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.store import layout
 
 
 @dataclass

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core import layout
-from core.budget import Budget, Rates
-from core.digest import StandardHasher
-from core.names import RepositoryName
+from core.coordination.budget import Budget, Rates
+from core.model.digest import StandardHasher
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
-from core.services.catalog import CatalogService
+from core.registry.catalog import CatalogService
+from core.store import layout
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core.budget import Budget, Rates
-from core.digest import Digest
+from core.coordination.budget import Budget, Rates
+from core.model.digest import Digest
 from core.ports.catalog_index import CatalogIndex
-from core.services.catalog import CatalogService
-from core.trash import Trash
+from core.registry.catalog import CatalogService
+from core.trash.store import Trash
 from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind
 from core.verification.journal import Checkpoint

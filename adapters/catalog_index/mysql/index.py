@@ -18,8 +18,8 @@ from adapters.catalog_index.mysql.rebuild import read_rows, write_difference
 from adapters.catalog_index.mysql.schema import NameOrder, ensure_table
 from core.diagnosis import Diagnosable, Diagnosis, Verdict
 from core.errors import CatalogLostError, CatalogUnavailableError
-from core.names import RepositoryName
-from core.pagination import Page
+from core.model.names import RepositoryName
+from core.model.pagination import Page
 from core.ports.catalog_index import CatalogIndex
 
 _LOGGER: Final = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from adapters.catalog_index.mysql.connections import Session
 from adapters.catalog_index.mysql.paging import END, KeyRange, first_names
 from adapters.catalog_index.mysql.schema import NameOrder
 from core.errors import NameInvalidError
-from core.names import RepositoryName
+from core.model.names import RepositoryName
 
 # Rows of other programs may hold any text; `paging` is correct for the characters of names only.
 _LEGAL: Final = "CONVERT(name USING utf8mb4) COLLATE utf8mb4_bin REGEXP '^[-./0-9_a-z]+$'"

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from aiohttp import web
 
-from core.digest import Digest
+from core.model.digest import Digest
 from entrypoints.http.ranges import matches_etag
 from entrypoints.http.routes import Target
 

@@ -6,19 +6,19 @@ from typing import Final
 
 from aiohttp import web
 
-from core.descriptor import Descriptor
-from core.digest import Digest
 from core.errors import RangeInvalidError
-from core.events import EventAction
-from core.media_types import OCTET_STREAM
-from core.names import RepositoryName
-from core.services.blobs import BlobService
+from core.model.descriptor import Descriptor
+from core.model.digest import Digest
+from core.model.events import EventAction
+from core.model.media_types import OCTET_STREAM
+from core.model.names import RepositoryName
+from core.registry.blobs import BlobService
 from entrypoints.http.announcements import Announcements
+from entrypoints.http.connection.sending import send_blob, send_parts
 from entrypoints.http.handlers.base import content_headers, not_modified
 from entrypoints.http.keys import CALLER
 from entrypoints.http.ranges import ByteRange, matches_etag, parse_ranges, resolve_ranges
 from entrypoints.http.routes import Target
-from entrypoints.http.sending import send_blob, send_parts
 
 _CACHED: Final = {"Cache-Control": "max-age=31536000"}
 _IMMUTABLE: Final = {"Accept-Ranges": "bytes", **_CACHED, "Content-Type": OCTET_STREAM}

@@ -2,11 +2,11 @@
 
 from aiohttp import web
 
-from core.digest import Digest
-from core.media_types import OCI_INDEX
-from core.names import RepositoryName
-from core.pagination import parse_page_size
-from core.registry import Registry
+from core.model.digest import Digest
+from core.model.media_types import OCI_INDEX
+from core.model.names import RepositoryName
+from core.model.pagination import parse_page_size
+from core.registry.facade import Registry
 from entrypoints.http.handlers.base import json_response
 from entrypoints.http.keys import CALLER
 from entrypoints.http.routes import Target

@@ -5,16 +5,16 @@ from typing import Final
 
 from aiohttp import web
 
-from core.digest import Digest
 from core.errors import TagInvalidError
-from core.names import RepositoryName, Tag, parse_reference
-from core.registry import Registry
-from core.services.manifests import MANIFEST_BYTES_MAX
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag, parse_reference
+from core.registry.facade import Registry
+from core.registry.manifests import MANIFEST_BYTES_MAX
 from entrypoints.http.announcements import Announcements
+from entrypoints.http.connection.streaming import read_body
 from entrypoints.http.handlers.base import content_headers, not_modified
 from entrypoints.http.keys import CALLER
 from entrypoints.http.routes import Target
-from entrypoints.http.streaming import read_body
 from entrypoints.http.urls import UrlBuilder
 
 TAGS_PER_PUSH_MAX: Final = 100

@@ -6,8 +6,8 @@ component of a repository name begins with `_`, so the path is unambiguous.
 
 from aiohttp import web
 
-from core.names import RepositoryName
-from core.registry import Registry
+from core.model.names import RepositoryName
+from core.registry.facade import Registry
 from entrypoints.http.announcements import Announcements
 from entrypoints.http.handlers.base import json_response
 from entrypoints.http.keys import CALLER

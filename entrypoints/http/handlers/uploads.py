@@ -4,18 +4,18 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from core.digest import CANONICAL, Digest, require_algorithm
 from core.errors import DigestInvalidError, NameInvalidError, UploadInvalidError
-from core.events import EventAction
-from core.names import RepositoryName
-from core.registry import Registry
-from core.upload_state import UploadState, UploadStateCodec
+from core.model.digest import CANONICAL, Digest, require_algorithm
+from core.model.events import EventAction
+from core.model.names import RepositoryName
+from core.registry.facade import Registry
+from core.registry.upload_state import UploadState, UploadStateCodec
 from entrypoints.http.announcements import Announcements
+from entrypoints.http.connection.streaming import RequestBody
 from entrypoints.http.errors import format_upload_range
 from entrypoints.http.keys import CALLER, UPLOAD_LOCATION
 from entrypoints.http.ranges import check_chunk_range
 from entrypoints.http.routes import Target
-from entrypoints.http.streaming import RequestBody
 from entrypoints.http.urls import UrlBuilder
 
 

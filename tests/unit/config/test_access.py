@@ -10,10 +10,10 @@ from adapters.auth.token import TokenAuthenticator
 from config.container import Container
 from config.policies import KeptTags, access_policy
 from config.settings import AccessSettings, AuthKind, AuthSettings, ImmutableTagSettings, RuleActionSetting
-from core.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, Principal, RuleAction, repository_access
-from core.access import Action as Doing
-from core.names import RepositoryName, Tag
-from entrypoints.http.start_warnings import warn_at_start
+from core.model.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, Principal, RuleAction, repository_access
+from core.model.access import Action as Doing
+from core.model.names import RepositoryName, Tag
+from entrypoints.process.start_warnings import warn_at_start
 from tests.support.configuration import MINIMAL, SCS, LoadText, problems_of
 
 HTPASSWD = "auth: {htpasswd: {realm: r, path: /p}}\n"

@@ -28,7 +28,7 @@ from config.settings import (
 )
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
-from core.registry import Registry
+from core.registry.facade import Registry
 
 
 def settings_for(kind: StorageKind, backend: CatalogBackend, cache: DescriptorCache | None) -> Settings:

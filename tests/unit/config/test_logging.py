@@ -143,9 +143,9 @@ def test_levels_are_read_in_any_case_from_json_too() -> None:
 
 
 def test_levels_of_loggers_are_read(load_text: LoadText) -> None:
-    text = MINIMAL + "log: {levels: {core.services.catalog: debug}, accesslog: {format: json}}\n"
+    text = MINIMAL + "log: {levels: {core.registry.catalog: debug}, accesslog: {format: json}}\n"
     loaded = load_text(text, {"REGISTRY_LOG_LEVELS_ENTRYPOINTS": "error"})
-    assert loaded.settings.log.levels == {"core.services.catalog": LogLevel.DEBUG, "entrypoints": LogLevel.ERROR}
+    assert loaded.settings.log.levels == {"core.registry.catalog": LogLevel.DEBUG, "entrypoints": LogLevel.ERROR}
     assert loaded.settings.log.access_log_format is AccessLogFormat.JSON
 
 

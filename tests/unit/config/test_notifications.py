@@ -5,7 +5,7 @@ import pytest
 from config.container import Container, event_endpoints
 from config.notifications import event_source, outbox_bounds, recorder_options
 from config.settings import OutboxBackend
-from core.events import EventAction
+from core.model.events import EventAction
 from core.notifications.envelope import EnvelopeType
 from tests.support.configuration import MINIMAL, problems_of
 

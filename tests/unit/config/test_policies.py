@@ -4,8 +4,8 @@ import pytest
 
 from config.policies import KeptTags, manifest_policy
 from config.settings import AccessSettings, IndexPlatforms, PlatformSettings, ValidationSettings
-from core.descriptor import Descriptor
-from core.digest import Digest
+from core.model.descriptor import Descriptor
+from core.model.digest import Digest
 
 NO_TAGS = KeptTags(AccessSettings())
 

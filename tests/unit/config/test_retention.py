@@ -9,7 +9,7 @@ from config.errors import ConfigError
 from config.loader import load
 from config.policies import retention_rules
 from config.settings import RetentionSettings
-from core.retention import Order, RetentionRule
+from core.retention.rules import Order, RetentionRule
 
 
 def load_retention(tmp_path: Path, text: str) -> RetentionSettings:

@@ -6,11 +6,11 @@ import pytest
 from typing_extensions import override
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
-from core.abandoned_uploads import remove_abandoned, session_of
-from core.budget import Budget, Rates
+from core.coordination.budget import Budget, Rates
 from core.errors import UploadUnknownError
-from core.names import RepositoryName
+from core.model.names import RepositoryName
+from core.registry.abandoned_uploads import remove_abandoned, session_of
+from core.store import layout
 from tests.support.core_services import NOW, CoreServices
 from tests.support.simulated_time import SimulatedTime
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.access import (
+from core.model.access import (
     ANONYMOUS,
     CATALOG,
     GRANTS_ONLY,

@@ -1,12 +1,12 @@
 import pytest
 
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
-from core import layout
-from core.digest import Digest
 from core.errors import BlobUnknownError, RangeInvalidError
-from core.media_types import OCI_MANIFEST
-from core.names import RepositoryName
-from core.services.blobs import BlobService
+from core.model.digest import Digest
+from core.model.media_types import OCI_MANIFEST
+from core.model.names import RepositoryName
+from core.registry.blobs import BlobService
+from core.store import layout
 from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices, chunks
 

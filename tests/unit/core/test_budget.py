@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.budget import Budget, Rates
+from core.coordination.budget import Budget, Rates
 
 
 class Time:

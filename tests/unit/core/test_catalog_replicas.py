@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core import layout
-from core.digest import Digest
 from core.errors import CatalogUnavailableError
-from core.names import RepositoryName
-from core.pagination import Page
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
-from core.services.catalog import CatalogService
+from core.registry.catalog import CatalogService
+from core.store import layout
 from tests.support.interleavings import Interleaving, Replica, Step, SteppingBlobStorage, interleavings, run_alone
 
 DIGESTS = [Digest("sha256:" + digit * 64) for digit in "ab"]

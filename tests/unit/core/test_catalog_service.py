@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core import layout
-from core.digest import Digest
 from core.errors import CatalogLostError, PaginationInvalidError, StorageUnavailableError
-from core.names import RepositoryName
-from core.pagination import Page
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.model.pagination import Page
 from core.ports.blob_storage import ObjectStat
-from core.services import catalog
-from core.services.catalog import CatalogService
+from core.registry import catalog
+from core.registry.catalog import CatalogService
+from core.store import layout
 from tests.contracts.catalog_index_contract import stream
 
 DIGEST = Digest("sha256:" + "a" * 64)
@@ -359,7 +359,7 @@ class TestOutage:
         assert await names(service) == [NAME]
 
     async def test_fill_at_start_is_tried_again_and_its_failure_logged_once(self, service, index, storage, caplog):
-        caplog.set_level(logging.INFO, logger="core.services.catalog")
+        caplog.set_level(logging.INFO, logger="core.registry.catalog")
         await push(storage, NAME)
         index.is_away = True
         assert not await service.catch_up()
@@ -389,7 +389,7 @@ class TestOutage:
         assert await names(service) == [NAME]
 
     async def test_outage_is_logged_once_and_its_end_too(self, service, index, caplog):
-        caplog.set_level(logging.INFO, logger="core.services.catalog")
+        caplog.set_level(logging.INFO, logger="core.registry.catalog")
         for _ in range(2):
             caplog.clear()
             index.is_away = True

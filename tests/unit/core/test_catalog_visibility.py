@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core.names import RepositoryName
-from core.services.catalog import CatalogService
+from core.model.names import RepositoryName
+from core.registry.catalog import CatalogService
 from tests.support.core_services import CoreServices
 
 NAMES = [RepositoryName(f"{kind}/{number:03}") for number in range(40) for kind in ("hidden", "shown")]

@@ -7,10 +7,10 @@ readable, and what was answered before is still there. The store deletes trees k
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import media_types
-from core.digest import Digest
 from core.errors import StorageUnavailableError
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
 from tests.support.content import descriptor, image_manifest
 from tests.support.core_services import NOW, CoreServices, chunks
 from tests.support.faulty_blob_storage import FaultyBlobStorage

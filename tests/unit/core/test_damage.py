@@ -8,13 +8,13 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
-from core import layout
-from core.damage import EXAMINED_BYTES_MAX, HASH_TRUSTED_SECONDS, RECORDS_MAX, DamageRecords, DamageWatch
-from core.digest import Digest, StandardHasher
 from core.errors import ContentDamagedError, ManifestBlobUnknownError, ObjectNotFoundError, StorageUnavailableError
-from core.media_types import OCI_INDEX, OCI_MANIFEST
-from core.names import RepositoryName
+from core.model.digest import Digest, StandardHasher
+from core.model.media_types import OCI_INDEX, OCI_MANIFEST
+from core.model.names import RepositoryName
 from core.ports.blob_storage import ObjectStat
+from core.store import layout
+from core.store.damage import EXAMINED_BYTES_MAX, HASH_TRUSTED_SECONDS, RECORDS_MAX, DamageRecords, DamageWatch
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices, in_turn
 from tests.support.faulty_blob_storage import FaultyBlobStorage

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.digest import Digest, StandardHasher, require_algorithm
 from core.errors import DigestInvalidError
+from core.model.digest import Digest, StandardHasher, require_algorithm
 
 HEX64 = "0123456789abcdef" * 4
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.access import Access, Action, ImmutableTags, Rule, RuleAction
-from core.globs import Globs
-from core.names import NAME_LENGTH_MAX, RepositoryName
-from core.retention import RetentionRule
+from core.model.access import Access, Action, ImmutableTags, Rule, RuleAction
+from core.model.globs import Globs
+from core.model.names import NAME_LENGTH_MAX, RepositoryName
+from core.retention.rules import RetentionRule
 from core.transfer.copy import Selection
 
 _PART = re.compile(r"\*{2,}|[^*]|\*", re.DOTALL)

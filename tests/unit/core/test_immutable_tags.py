@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from core import layout
-from core.digest import Digest
 from core.errors import BlobUnknownError, DeniedError, ManifestUnknownError
-from core.media_types import OCI_INDEX, OCI_MANIFEST
-from core.names import RepositoryName, Tag
-from core.services.manifests import ManifestPolicy
+from core.model.digest import Digest
+from core.model.media_types import OCI_INDEX, OCI_MANIFEST
+from core.model.names import RepositoryName, Tag
+from core.registry.manifests import ManifestPolicy
+from core.store import layout
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage

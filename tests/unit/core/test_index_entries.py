@@ -8,15 +8,16 @@ import pytest
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from adapters.image_layout.folder import FolderImageLayout
-from core import layout, media_types
 from core.collection.rounds import Batches, Rounds
-from core.digest import Digest, StandardHasher
 from core.errors import BlobUnknownError, DeniedError, ManifestBlobUnknownError
-from core.names import RepositoryName, Tag
-from core.services.manifests import ManifestPolicy
+from core.model import media_types
+from core.model.digest import Digest, StandardHasher
+from core.model.names import RepositoryName, Tag
+from core.registry.manifests import ManifestPolicy
+from core.store import layout
 from core.transfer.exporting import ExportRequest, ImageExport
 from core.transfer.importing import ImageImport, ImportTarget
-from core.trash_entry import TrashKind
+from core.trash.entry import TrashKind
 from core.verification.context import VerificationRules
 from core.verification.findings import Kind
 from tests.support.collecting import collect

@@ -6,10 +6,11 @@ Whoever is later wins, both are answered, and the store is sound: no tag that ca
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout, media_types
-from core.digest import Digest
 from core.errors import ManifestUnknownError
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
 from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices, counting_ids
 from tests.support.interleavings import (

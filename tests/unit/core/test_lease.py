@@ -7,10 +7,10 @@ import pytest
 from typing_extensions import override
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
+from core.coordination.lease import Lease
 from core.errors import StorageUnavailableError
-from core.lease import Lease
 from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX
+from core.store import layout
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.simulated_time import SimulatedTime
 

@@ -5,11 +5,12 @@ import json
 
 import pytest
 
-from core import layout, media_types
-from core.digest import Digest
 from core.errors import ManifestUnknownError, StorageCorruptError
-from core.names import RepositoryName, Tag
-from core.schema1 import is_schema1, join_signatures
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.model.schema1 import is_schema1, join_signatures
+from core.store import layout
 from tests.support.streams import payload as random_bytes
 
 NAME = RepositoryName("team/old")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from core import layout
-from core.digest import Digest
-from core.link_keys import LayerKey, ReferrerKey, RevisionKey, TagKey, parse_link_key
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+from core.store.link_keys import LayerKey, ReferrerKey, RevisionKey, TagKey, parse_link_key
 
 NAME = RepositoryName("team/app")
 FIRST, SECOND = Digest.of(b"first"), Digest.of(b"second", "sha512")

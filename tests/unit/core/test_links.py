@@ -2,9 +2,9 @@ import logging
 
 import pytest
 
-from core import layout
-from core.digest import Digest
-from core.names import RepositoryName
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.store import layout
 
 NAME = RepositoryName("a/b")
 DIGEST = Digest.of(b"x")

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import media_types
-from core.digest import Digest
 from core.errors import DigestInvalidError, ManifestInvalidError
-from core.manifest import DESCRIPTORS_MAX, is_served, parse_manifest, read_manifest, stored_media_type
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.manifest import DESCRIPTORS_MAX, is_served, parse_manifest, read_manifest, stored_media_type
 from tests.support.content import CONFIG_MEDIA_TYPE, descriptor, image_index, image_manifest
 
 SUBJECT = descriptor(b"subject", media_types.OCI_MANIFEST)

@@ -1,7 +1,7 @@
-from core.digest import Digest
-from core.manifest import StoredManifest
-from core.manifest_cache import ManifestCache
-from core.media_types import OCI_MANIFEST
+from core.model.digest import Digest
+from core.model.manifest import StoredManifest
+from core.model.media_types import OCI_MANIFEST
+from core.store.manifest_cache import ManifestCache
 
 
 def manifest(content):

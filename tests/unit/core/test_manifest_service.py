@@ -2,8 +2,6 @@ import json
 
 import pytest
 
-from core import layout, media_types
-from core.digest import Digest
 from core.errors import (
     DeniedError,
     DigestMismatchError,
@@ -13,9 +11,12 @@ from core.errors import (
     ManifestUnknownError,
     StorageCorruptError,
 )
-from core.manifest_cache import ManifestCache
-from core.names import RepositoryName, Tag
-from core.services.manifests import MANIFEST_BYTES_MAX, ManifestPolicy
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.registry.manifests import MANIFEST_BYTES_MAX, ManifestPolicy
+from core.store import layout
+from core.store.manifest_cache import ManifestCache
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices
 

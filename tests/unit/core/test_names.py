@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.digest import Digest
 from core.errors import DigestInvalidError, NameInvalidError, TagInvalidError
-from core.names import RepositoryName, Tag, parse_reference
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag, parse_reference
 
 
 @pytest.mark.parametrize("name", ["a", "a/b", "library/ubuntu", "a.b_c__d-e---f/0", "a" * 255, "/".join(["a"] * 128)])

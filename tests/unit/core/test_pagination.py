@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import PaginationInvalidError
-from core.pagination import parse_page_size
+from core.model.pagination import parse_page_size
 
 
 @pytest.mark.parametrize(("text", "size"), [(None, None), ("", None), ("0", 0), ("007", 7), ("1" * 400, int("1" * 18))])

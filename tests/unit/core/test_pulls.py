@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
-from core.digest import Digest
 from core.errors import StorageFullError, StorageUnavailableError
-from core.names import RepositoryName
-from core.pulls import REMEMBERED_MAX, PullHistory, PullRecorder
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.retention.pulls import REMEMBERED_MAX, PullHistory, PullRecorder
+from core.store import layout
 from tests.support.core_services import counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.simulated_time import SimulatedTime

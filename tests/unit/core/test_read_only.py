@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
+from core.coordination.read_only import VIEW_SECONDS_MAX, ReadOnly, ReadOnlySwitch, switch_off, switch_on
 from core.errors import ReadOnlyError, StorageUnavailableError
-from core.read_only import VIEW_SECONDS_MAX, ReadOnly, ReadOnlySwitch, switch_off, switch_on
+from core.store import layout
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.simulated_time import SimulatedTime
 

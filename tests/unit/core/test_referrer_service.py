@@ -2,10 +2,11 @@ import json
 
 import pytest
 
-from core import layout, media_types
-from core.digest import Digest
-from core.names import RepositoryName, Tag
-from core.services import referrers
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.registry import referrers
+from core.store import layout
 from tests.support.content import descriptor, image_index, image_manifest
 
 NAME = RepositoryName("a/b")

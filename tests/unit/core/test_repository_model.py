@@ -6,11 +6,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from core import media_types
-from core.digest import Digest
 from core.errors import BlobUnknownError, ManifestBlobUnknownError, ManifestUnknownError
-from core.manifest_cache import ManifestCache
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store.manifest_cache import ManifestCache
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices
 from tests.support.invariants import revisions_of, tags_of

@@ -5,12 +5,13 @@ import asyncio
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout, media_types
-from core.digest import Digest
 from core.errors import DeniedError, NameUnknownError, StorageUnavailableError
-from core.names import RepositoryName, Tag
-from core.services.manifests import ManifestPolicy
-from core.trash_entry import TrashKind
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.registry.manifests import ManifestPolicy
+from core.store import layout
+from core.trash.entry import TrashKind
 from tests.support.collecting import collect
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices

@@ -4,12 +4,13 @@ import contextlib
 
 import pytest
 
-from core import layout, media_types
 from core.collection.removing import RoundLostError
-from core.digest import Digest
 from core.errors import ManifestBlobUnknownError, StorageUnavailableError, UnknownError
-from core.link_keys import RevisionKey, parse_link_key
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+from core.store.link_keys import RevisionKey, parse_link_key
 from tests.support.collecting_services import Store, push_image
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import chunks

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.digest import Digest
-from core.names import Tag
-from core.retention import Order, RetentionRule, TagState, judge
-from core.timeline import Timeline
-from core.versions import Version
+from core.model.digest import Digest
+from core.model.names import Tag
+from core.model.versions import Version
+from core.retention.rules import Order, RetentionRule, TagState, judge
+from core.store.timeline import Timeline
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 TIMELINE = Timeline(NOW)

@@ -8,18 +8,19 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core import layout, media_types
-from core.digest import Digest
 from core.errors import DeniedError, StorageUnavailableError
-from core.names import RepositoryName, Tag
-from core.pulls import PullRecorder
-from core.registry import Registry
-from core.retention import RetentionRule
-from core.services.catalog import CatalogService
-from core.services.manifests import ManifestPolicy
-from core.store_clock import StoreClock
-from core.tag_links import TagTarget
-from core.trash_entry import TrashKind
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.registry.catalog import CatalogService
+from core.registry.facade import Registry
+from core.registry.manifests import ManifestPolicy
+from core.retention.pulls import PullRecorder
+from core.retention.rules import RetentionRule
+from core.store import layout
+from core.store.clock import StoreClock
+from core.store.tag_links import TagTarget
+from core.trash.entry import TrashKind
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices, counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage

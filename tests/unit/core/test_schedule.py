@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
+from core.coordination.lease import Lease
+from core.coordination.schedule import SharedSchedule
 from core.errors import StorageUnavailableError
-from core.lease import Lease
-from core.schedule import SharedSchedule
+from core.store import layout
 from tests.support.simulated_time import SimulatedTime
 
 INTERVAL = timedelta(hours=24)

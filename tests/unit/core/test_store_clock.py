@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
-from core.abandoned_uploads import remove_abandoned
-from core.budget import Budget, Rates
-from core.digest import Digest
+from core.coordination.budget import Budget, Rates
 from core.errors import StorageFullError
-from core.names import RepositoryName, Tag
-from core.retention import RetentionRule
-from core.store_clock import PLAUSIBLE, StoreClock
-from core.timeline import Gap, Timeline
-from core.trash import Trash
-from core.trash_entry import TrashKind
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.registry.abandoned_uploads import remove_abandoned
+from core.retention.rules import RetentionRule
+from core.store import layout
+from core.store.clock import PLAUSIBLE, StoreClock
+from core.store.timeline import Gap, Timeline
+from core.trash.entry import TrashKind
+from core.trash.store import Trash
 from tests.support.collecting_services import Store, push_image
 from tests.support.core_services import CoreServices, counting_ids
 

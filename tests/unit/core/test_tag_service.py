@@ -2,11 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from core import layout, media_types
-from core.digest import Digest
 from core.errors import NameUnknownError
-from core.names import RepositoryName, Tag
-from core.services.tags import TagService
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.registry.tags import TagService
+from core.store import layout
 from tests.support.content import image_manifest
 
 NAME = RepositoryName("a/b")

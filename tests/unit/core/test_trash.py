@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
-from core.digest import Digest
 from core.errors import StorageCorruptError, StorageUnavailableError
-from core.names import RepositoryName, Tag
-from core.trash import Trash
-from core.trash_entry import PART_ITEMS_MAX, RemovedLink, TrashKind, decode, encode, kind_of, split
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+from core.store.links import RemovedLink
+from core.trash.entry import PART_ITEMS_MAX, TrashKind, decode, encode, kind_of, split
+from core.trash.store import Trash
 from tests.support.core_services import counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 
@@ -284,7 +285,7 @@ async def test_many_entries_end_with_few_requests(trash, storage, clock):
 
 
 async def test_many_entries_end_in_steps(trash, storage, monkeypatch):
-    monkeypatch.setattr("core.trash._KEYS_AT_ONCE", 16)
+    monkeypatch.setattr("core.trash.store._KEYS_AT_ONCE", 16)
     for number in range(40):
         await trash.record(trash.new_entry(TrashKind.TAG, repository=NAME), links=[tag_link(f"t{number}")])
     assert (await trash.empty()).entries == 40

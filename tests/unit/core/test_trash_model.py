@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import media_types
-from core.digest import Digest
 from core.errors import ManifestUnknownError, NameUnknownError
-from core.names import RepositoryName, Tag
-from core.trash_entry import TrashKind
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.trash.entry import TrashKind
 from tests.support.collecting import collect
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices

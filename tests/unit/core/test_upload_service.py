@@ -7,13 +7,13 @@ import pytest
 from typing_extensions import override
 
 from adapters.hashing.resumable import hasher_factory
-from core import layout
 from core.content_source import ContentSource
-from core.digest import Digest, StandardHasher
 from core.errors import DigestMismatchError, StorageUnavailableError, UploadRangeError, UploadUnknownError
-from core.names import RepositoryName
+from core.model.digest import Digest, StandardHasher
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobWriter
-from core.services import uploads
+from core.registry import uploads
+from core.store import layout
 from tests.support.core_services import CoreServices, chunks
 from tests.support.streams import payload
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.digest import Digest
 from core.errors import UploadInvalidError
-from core.names import RepositoryName
-from core.upload_state import UploadState, UploadStateCodec, is_upload_id
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.registry.upload_state import UploadState, UploadStateCodec, is_upload_id
 
 ID = "01234567-89ab-4def-8123-456789abcdef"
 NAME = RepositoryName("a/b")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.versions import Version
+from core.model.versions import Version
 
 ASCENDING = [
     "0.0.1",

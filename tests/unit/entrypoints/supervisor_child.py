@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from entrypoints.workers import Supervisor, Worker
+from entrypoints.process.workers import Supervisor, Worker
 
 
 def work(worker: Worker) -> int:

@@ -10,7 +10,7 @@ import pytest
 from config.errors import ConfigError
 from config.loader import load
 from config.settings import LogLevel, Settings
-from entrypoints.reload import Reloader
+from entrypoints.process.reload import Reloader
 from tests.support.configuration import MINIMAL
 
 INTERVAL_SECONDS = 0.02
@@ -93,7 +93,9 @@ async def test_one_process_speaks_for_all(running: Reloader, path: Path, caplog:
     caplog.set_level(logging.DEBUG)
     write(path, MINIMAL + "log: {level: loud}\n")
     await until(lambda: any("not reloaded" in record.message for record in caplog.records))
-    assert {record.levelno for record in caplog.records if record.name == "entrypoints.reload"} == {logging.DEBUG}
+    assert {record.levelno for record in caplog.records if record.name == "entrypoints.process.reload"} == {
+        logging.DEBUG
+    }
 
 
 async def test_wrong_configuration_is_refused_once(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.loader import ServiceEnvironment, service_environment
-from entrypoints.service_manager import NOBODY, ServiceManager
+from entrypoints.process.service_manager import NOBODY, ServiceManager
 from tests.support.systemd import NotifySocket
 
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from entrypoints.watch import FileWatch
+from entrypoints.process.watch import FileWatch
 
 
 def test_only_new_content_counts(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from entrypoints.workers import PipeReports
+from entrypoints.process.workers import PipeReports
 
 CHILD = Path(__file__).with_name("supervisor_child.py")
 PATIENCE_SECONDS = 30

@@ -9,13 +9,14 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
-from core import layout, media_types
 from core.collection.removing import RoundLostError
 from core.collection.report import CollectionReport, Phase
-from core.digest import Digest
 from core.errors import StorageFullError, StorageUnavailableError
-from core.names import RepositoryName, Tag
-from core.trash_entry import TrashKind
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+from core.trash.entry import TrashKind
 from tests.support.collecting_services import Store, is_complete, push_image
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.faulty_blob_storage import FaultyBlobStorage

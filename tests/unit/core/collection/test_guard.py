@@ -8,10 +8,8 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
-from core import layout
 from core.collection.guard import Need
 from core.collection.rounds import Batches, Rounds
-from core.digest import Digest
 from core.errors import (
     BlobUnknownError,
     ManifestBlobUnknownError,
@@ -19,11 +17,13 @@ from core.errors import (
     StorageCorruptError,
     StorageUnavailableError,
 )
-from core.manifest_cache import ManifestCache
-from core.media_types import OCI_INDEX, OCI_MANIFEST
-from core.names import RepositoryName, Tag
-from core.trash import Trash
-from core.trash_entry import TrashKind
+from core.model.digest import Digest
+from core.model.media_types import OCI_INDEX, OCI_MANIFEST
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+from core.store.manifest_cache import ManifestCache
+from core.trash.entry import TrashKind
+from core.trash.store import Trash
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import CoreServices, chunks, counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage

@@ -12,13 +12,13 @@ from enum import Enum, auto
 
 import pytest
 
-from core import media_types
 from core.collection.guard import CollectionGuard
 from core.collection.marking import Marker
 from core.collection.removing import RoundLostError
-from core.digest import Digest
 from core.errors import BlobUnknownError, ManifestBlobUnknownError, ManifestUnknownError
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
 from tests.support.collecting_services import Store, push_image
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import chunks

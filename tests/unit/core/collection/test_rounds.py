@@ -6,17 +6,18 @@ from datetime import timedelta
 import pytest
 
 from config.container.schedules import COLLECTION_LEASE_SECONDS
-from core import layout
 from core.collection import collector
 from core.collection.recovery import Recovery, Vigil
 from core.collection.removing import BATCH_ITEMS
 from core.collection.rounds import Batches, Rounds
 from core.collection.spares import Spares
-from core.digest import Digest
-from core.lease import Lease
-from core.names import RepositoryName
-from core.trash_entry import RemovedLink, TrashKind
-from entrypoints.http.collection import WAIT_SECONDS
+from core.coordination.lease import Lease
+from core.model.digest import Digest
+from core.model.names import RepositoryName
+from core.store import layout
+from core.store.links import RemovedLink
+from core.trash.entry import TrashKind
+from entrypoints.jobs.collection import WAIT_SECONDS
 from tests.support.collecting_services import Store, push_image
 
 NAME = RepositoryName("a")

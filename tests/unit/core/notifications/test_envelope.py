@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from core.digest import Digest
-from core.events import BY_THE_REGISTRY, EventAction, Occurrence, Origin
-from core.media_types import OCI_MANIFEST
+from core.model.digest import Digest
+from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence, Origin
+from core.model.media_types import OCI_MANIFEST
 from core.notifications.envelope import EnvelopeType, event_document, references_of, render_envelope
 
 # Captured from Debian's docker-registry; ids, times and addresses are made round.

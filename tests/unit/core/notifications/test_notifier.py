@@ -7,15 +7,15 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
+from core.coordination.lease import Lease
 from core.errors import StorageUnavailableError
-from core.events import BY_THE_REGISTRY, EventAction, Occurrence
-from core.lease import Lease
+from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
 from core.notifications.endpoint import Endpoint
 from core.notifications.notifier import Notifier
 from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder, RecorderOptions
 from core.notifications.upkeep import Bounds, Upkeep
+from core.store import layout
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.notifications import ScriptedReceiver
 from tests.support.simulated_time import SimulatedTime

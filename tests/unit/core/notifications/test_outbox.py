@@ -6,12 +6,12 @@ import json
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout
-from core.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
 from core.notifications import outbox as outbox_module
 from core.notifications.names import BatchName, parse_name
 from core.notifications.outbox import Outbox
 from core.ports.event_sink import NO_EVENTS
+from core.store import layout
 from tests.support.notifications import make_event
 from tests.support.simulated_time import SimulatedTime
 

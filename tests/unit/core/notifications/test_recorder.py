@@ -7,8 +7,8 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import StorageUnavailableError
-from core.events import BY_THE_REGISTRY, EventAction, Occurrence
-from core.media_types import OCI_MANIFEST, OCTET_STREAM
+from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.model.media_types import OCI_MANIFEST, OCTET_STREAM
 from core.notifications import recorder as recorder_module
 from core.notifications.endpoint import Endpoint
 from core.notifications.envelope import EnvelopeType

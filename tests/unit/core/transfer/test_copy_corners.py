@@ -7,10 +7,11 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout, media_types
-from core.digest import Digest
 from core.errors import ObjectBusyError, UnsupportedError
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
 from core.transfer import blobs, comparison
 from core.transfer.blobs import BlobTransfer, Outcome
 from core.transfer.tally import Trouble

@@ -8,10 +8,11 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core import layout, media_types
-from core.digest import Digest
 from core.errors import StorageUnavailableError
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
 from core.transfer import blobs
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices

@@ -4,10 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core import layout, media_types
-from core.digest import Digest
 from core.errors import ManifestUnknownError, StorageUnavailableError
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage

@@ -8,8 +8,6 @@ import pytest
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from adapters.image_layout.folder import FolderImageLayout
-from core import layout, media_types
-from core.digest import Digest, StandardHasher
 from core.errors import (
     BlobUnknownError,
     ContentDamagedError,
@@ -23,9 +21,12 @@ from core.errors import (
     SizeMismatchError,
     UnsupportedError,
 )
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest, StandardHasher
+from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobReader
 from core.ports.image_layout import ImageLayout
+from core.store import layout
 from core.transfer.exporting import ExportRequest, ImageExport
 from core.transfer.importing import ImageImport, ImportTarget
 from core.transfer.layout_index import blob_path

@@ -8,9 +8,9 @@ from typing import TypeVar
 import pytest
 from typing_extensions import override
 
-from core import media_types
-from core.digest import Digest
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices

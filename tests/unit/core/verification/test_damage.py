@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
-from core import layout, media_types
-from core.damage import DamageRecords
-from core.digest import Digest
 from core.errors import BlobUnknownError, ContentDamagedError, ManifestUnknownError
-from core.names import RepositoryName, Tag
-from core.trash_entry import TrashKind
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+from core.store.damage import DamageRecords
+from core.trash.entry import TrashKind
 from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.verifier import VerificationOptions

@@ -8,11 +8,11 @@ from typing import TypeVar
 import pytest
 from typing_extensions import override
 
-from core import layout
-from core.digest import Digest
 from core.errors import StorageUnavailableError
-from core.names import RepositoryName, Tag
-from core.trash_entry import TrashKind
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+from core.trash.entry import TrashKind
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.steps import Phase
 from tests.support.core_services import CoreServices

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import layout, media_types
-from core.digest import Digest
-from core.names import RepositoryName, Tag
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
 from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.links import digest_of_link

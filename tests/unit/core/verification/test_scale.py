@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core import layout
-from core.digest import Digest
 from core.errors import CatalogLostError
-from core.names import RepositoryName, Tag
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
 from core.verification.digest_table import DigestTable, fingerprint_of
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.journal import Journal

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from core import layout, media_types
-from core.digest import Digest
-from core.names import RepositoryName, Tag
-from core.trash_entry import TrashKind
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+from core.trash.entry import TrashKind
 from core.verification.context import VerificationRules
 from core.verification.findings import Kind, Outcome
 from core.verification.manifests import ManifestCheck

@@ -1,0 +1,1 @@
+"""Value objects of the OCI specifications: names, digests, descriptors, manifests, events."""

@@ -1,0 +1,236 @@
+"""Access control: actions on resources, principals, and the rules. The only module that decides access; pure.
+
+The vocabulary is that of distribution's token scopes. A repository has the actions `pull`, `push` and `delete`. The
+catalog is the resource `registry:catalog` with the action `*`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from core.model.globs import EVERYTHING, Globs
+
+
+class Action(StrEnum):
+    """An action on a resource."""
+
+    PULL = "pull"
+    PUSH = "push"
+    DELETE = "delete"
+    EVERYTHING = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One action on one resource, as a request requires it."""
+
+    kind: str
+    name: str
+    """As the client sent it, not yet validated: access is checked before the name."""
+    action: Action
+
+
+CATALOG: Final = Access("registry", "catalog", Action.EVERYTHING)
+"""Access required to list the repositories."""
+
+
+def repository_access(name: str, *actions: Action) -> tuple[Access, ...]:
+    """Return the access that these actions on a repository require."""
+    return tuple(Access("repository", name, action) for action in actions)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The actions that a token allows on one resource."""
+
+    kind: str
+    name: str
+    actions: frozenset[str]
+
+    def covers(self, access: Access) -> bool:
+        """Whether the grant includes `access`. `*` grants every action, and only `*` grants `*`."""
+        if (self.kind, self.name) != (access.kind, access.name):
+            return False
+        return access.action in self.actions or Action.EVERYTHING in self.actions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """The identity of a caller, as the authenticator established it."""
+
+    name: str = ""
+    """Empty for an anonymous caller."""
+    groups: frozenset[str] = frozenset()
+    grants: tuple[Grant, ...] | None = None
+    """The grants of a token; None if the rules decide."""
+    has_credentials: bool = False
+    """Whether the caller sent valid credentials, possibly without a user name."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the caller has no user name."""
+        return not self.name
+
+
+ANONYMOUS: Final = Principal()
+"""A caller without credentials."""
+
+
+class RuleAction(StrEnum):
+    """Actions that a rule can allow, as spelled in the configuration."""
+
+    PULL = "pull"
+    PUSH = "push"
+    DELETE = "delete"
+    CATALOG = "catalog"
+
+
+_ALLOWED_BY: Final = {
+    Action.PULL: RuleAction.PULL,
+    Action.PUSH: RuleAction.PUSH,
+    Action.DELETE: RuleAction.DELETE,
+}
+EVERYBODY: Final = "anonymous"
+"""Matches every caller, with or without a user name: dropping credentials must never widen access."""
+AUTHENTICATED: Final = "authenticated"
+"""Matches every caller that has a user name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Allows some users some actions on some repositories. Rules only allow, so their order does not matter."""
+
+    who: frozenset[str]
+    """User names, group names with the prefix `@`, `anonymous` or `authenticated`."""
+    repositories: tuple[str, ...] = (EVERYTHING,)
+    """Globs of repository names."""
+    actions: frozenset[RuleAction]
+    _globs: Globs = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_globs", Globs(self.repositories))
+
+    def speaks_of(self, principal: Principal) -> bool:
+        """Whether the rule applies to the principal."""
+        if EVERYBODY in self.who:
+            return True
+        if principal.is_anonymous:
+            return False
+        names = {AUTHENTICATED, *(f"@{group}" for group in principal.groups)}
+        # A user can be named `anonymous` or `@admins`, and must not gain access by such a name.
+        if principal.name != EVERYBODY and not principal.name.startswith("@"):
+            names.add(principal.name)
+        return not self.who.isdisjoint(names)
+
+    def covers(self, access: Access) -> bool:
+        """Whether the rule allows `access`."""
+        if access.kind == "repository":
+            return _ALLOWED_BY.get(access.action) in self.actions and self.matches(access.name)
+        return access == CATALOG and RuleAction.CATALOG in self.actions
+
+    def matches(self, name: str) -> bool:
+        """Whether the rule applies to a repository."""
+        return self._globs.match(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessPolicy:
+    """The access rules for all requests. Immutable; replaced as a whole."""
+
+    rules: tuple[Rule, ...]
+    blocked: frozenset[str] = frozenset()
+    """Users who are denied every request, whatever their credentials or tokens allow."""
+
+    def allows(self, principal: Principal, access: Access) -> bool:
+        """Whether the principal has `access`. Grants of a token, if there are any, replace the rules."""
+        if self.is_blocked(principal):
+            return False
+        if principal.grants is not None:
+            return any(grant.covers(access) for grant in principal.grants)
+        return any(rule.covers(access) and rule.speaks_of(principal) for rule in self.rules)
+
+    def allows_all(self, principal: Principal, accesses: Sequence[Access]) -> bool:
+        """Whether every access is allowed."""
+        return all(self.allows(principal, access) for access in accesses)
+
+    def pulls_everything(self, principal: Principal) -> bool:
+        """Whether the principal may pull from every repository, whether it exists or not."""
+        if principal.grants is not None or self.is_blocked(principal):
+            return False
+        return any(
+            RuleAction.PULL in rule.actions and EVERYTHING in rule.repositories and rule.speaks_of(principal)
+            for rule in self.rules
+        )
+
+    def is_blocked(self, principal: Principal) -> bool:
+        """Whether every request of the principal is denied, including the version check (`GET /v2/`)."""
+        return not principal.is_anonymous and principal.name in self.blocked
+
+    @property
+    def invites_anonymous(self) -> bool:
+        """Whether any rule applies to anonymous callers."""
+        return any(EVERYBODY in rule.who for rule in self.rules)
+
+    def lets_anonymous(self, action: RuleAction) -> bool:
+        """Whether anonymous callers may perform this action on any repository."""
+        return any(EVERYBODY in rule.who and action in rule.actions for rule in self.rules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """The principal of an authorized request, and the policy at that moment."""
+
+    principal: Principal
+    policy: AccessPolicy
+    may_push: bool = False
+    """Whether the request was authorized as a push. Only then may an upload session record its creator."""
+
+    @property
+    def sees(self) -> Callable[[str], bool] | None:
+        """Predicate for the repositories that the catalog shows to the caller; None if it shows all.
+
+        A token for the catalog names no repositories, so its bearer sees all of them.
+        """
+        if self.principal.grants is not None or self.pulls_everything:
+            return None
+        pulls = [
+            rule for rule in self.policy.rules if RuleAction.PULL in rule.actions and rule.speaks_of(self.principal)
+        ]
+        return lambda name: any(rule.matches(name) for rule in pulls)
+
+    @property
+    def pulls_everything(self) -> bool:
+        """Whether the caller may pull from every repository."""
+        return self.policy.pulls_everything(self.principal)
+
+
+_EVERY_ACTION: Final = frozenset(RuleAction)
+OPEN: Final = AccessPolicy(rules=(Rule(who=frozenset({EVERYBODY}), actions=_EVERY_ACTION),))
+"""Every caller may do everything."""
+MEMBERS_ONLY: Final = AccessPolicy(rules=(Rule(who=frozenset({AUTHENTICATED}), actions=_EVERY_ACTION),))
+"""Every caller with a user name may do everything, as in distribution."""
+GRANTS_ONLY: Final = AccessPolicy(rules=())
+"""Only the grants of a token allow anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImmutableTags:
+    """Selects the tags that cannot be moved to another manifest or deleted."""
+
+    repositories: tuple[str, ...] = (EVERYTHING,)
+    tags: tuple[str, ...]
+    _repositories: Globs = field(init=False, repr=False, compare=False)
+    _tags: Globs = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_repositories", Globs(self.repositories))
+        object.__setattr__(self, "_tags", Globs(self.tags))
+
+    def covers(self, name: str, tag: str) -> bool:
+        """Whether the tag is immutable."""
+        return self._tags.match(tag) and self.covers_repository(name)
+
+    def covers_repository(self, name: str) -> bool:
+        """Whether a repository can have immutable tags."""
+        return self._repositories.match(name)

@@ -1,0 +1,1 @@
+"""Operations of the registry: blobs, uploads, manifests, tags, referrers, the catalog."""

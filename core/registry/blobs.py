@@ -1,0 +1,205 @@
+"""Blobs of a repository: only blobs that the repository links are visible."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from core.collection.guard import CollectionGuard, Need
+from core.errors import BlobUnknownError, ContentDamagedError, DeniedError, ObjectNotFoundError
+from core.model.descriptor import Descriptor
+from core.model.digest import Digest
+from core.model.media_types import OCTET_STREAM
+from core.model.names import RepositoryName
+from core.ports.blob_storage import BlobReader, BlobStorage
+from core.ports.descriptor_cache import DescriptorCache
+from core.registry.immutable_images import ImmutableImages
+from core.store import layout
+from core.store.damage import DamageWatch
+from core.store.links import Links, RemovedLink
+from core.trash.entry import TrashKind
+from core.trash.store import Trash
+
+
+class BlobService:
+    """Reads, mounts and unlinks blobs; one per process.
+
+    Args:
+        storage: the store.
+        links: the links of the store.
+        cache: used for pulls; may contain entries of other processes.
+        guard: protects content from garbage collection, and caches the blobs that this process verified.
+        trash: records removed links.
+        damage: the known damage.
+        immutable_images: refuses the removal of content that immutable tags require.
+    """
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        links: Links,
+        cache: DescriptorCache,
+        *,
+        guard: CollectionGuard,
+        trash: Trash,
+        damage: DamageWatch,
+        immutable_images: ImmutableImages,
+    ) -> None:
+        self._storage = storage
+        self._links = links
+        self._cache = cache
+        self._guard = guard
+        self._trash = trash
+        self._damage = damage
+        self._immutable_images = immutable_images
+
+    async def stat(self, name: RepositoryName, digest: Digest) -> Descriptor:
+        """Return the descriptor of a blob. Two storage requests, or none if the blob was recently verified.
+
+        Both link and data are checked, since either can exist without the other.
+
+        Raises:
+            BlobUnknownError: the repository does not link the blob, or its data is gone.
+            ContentDamagedError: the data is known to be damaged.
+        """
+        await self._guard.rely_on(digest)
+        size = None if self._damage.is_suspected(digest) else await self._guard.recall(name, digest)
+        if size is None:
+            target = await self._linked(name, digest)
+            try:
+                stat = await self._storage.stat(layout.blob_data(target))
+            except ObjectNotFoundError:
+                raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+            if await self._damage.is_damaged(target, stat):
+                raise ContentDamagedError(digest)
+            size = stat.size
+            if target == digest:
+                await self._guard.remember(name, digest, size)
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
+
+    @asynccontextmanager
+    async def open(
+        self, name: RepositoryName, digest: Digest, *, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[BlobReader]:
+        """Open a blob for reading `length` bytes at most, starting at `offset`. Two storage requests.
+
+        All errors are raised on entering the block, except that damage may be detected just before the last chunk.
+
+        Raises:
+            BlobUnknownError: the repository does not link the blob, or its data is gone.
+            RangeInvalidError: `offset` is beyond the end.
+            ContentDamagedError: the data is damaged.
+        """
+        self._guard.touch(digest)
+        target, size = await self._target(name, digest)
+        async with self._opened(name, digest, target, size, offset=offset, length=length) as reader:
+            yield reader
+
+    async def open_parts(
+        self, name: RepositoryName, digest: Digest, parts: Sequence[tuple[int, int]]
+    ) -> AsyncGenerator[BlobReader, None]:
+        """Yield a reader for each part (offset, length), open until the next one. One request per part plus one.
+
+        Raises:
+            BlobUnknownError: the repository does not link the blob, or its data is gone.
+            RangeInvalidError: an offset is beyond the end.
+            ContentDamagedError: the data is known to be damaged.
+        """
+        self._guard.touch(digest)
+        target, size = await self._target(name, digest)
+        for offset, length in parts:
+            async with self._opened(name, digest, target, size, offset=offset, length=length) as reader:
+                yield reader
+
+    async def redirect_url(self, name: RepositoryName, digest: Digest) -> str | None:
+        """Return a URL in the store at which a client may `GET` the blob, or None if the store has none.
+
+        Also None for a blob that is suspected of damage; `open` then checks it.
+
+        Raises:
+            BlobUnknownError: the repository does not link the blob.
+        """
+        target, _ = await self._target(name, digest)
+        if self._damage.is_suspected(target):
+            return None
+        return await self._storage.redirect_url(layout.blob_data(target), method="GET")
+
+    async def mount(self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None) -> Descriptor | None:
+        """Link a blob that `source` links, or, if `source` is None, any blob in the store.
+
+        Idempotent. Returns the descriptor of the blob, which the client then need not send (end-11), or None if the
+        mount failed.
+        """
+        ticket = await self._guard.ticket()
+        target = digest if source is None else await self._links.read(layout.layer_link(source, digest))
+        if target is None:
+            return None
+        try:
+            stat = await self._storage.stat(layout.blob_data(target))
+        except ObjectNotFoundError:
+            return None
+        if await self._damage.is_damaged(target, stat):
+            return None
+        link = layout.layer_link(name, digest)
+        await self._links.write(link, target)
+        if await self._guard.confirm(ticket, [Need(link, digest), Need(link, target)]):
+            return None
+        if target == digest:
+            await self._guard.remember(name, digest, stat.size)
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=stat.size)
+
+    async def unlink(self, name: RepositoryName, digest: Digest, *, by: str = "") -> None:
+        """Remove the repository's link; the data stays for other repositories and for garbage collection.
+
+        The removal is first recorded in the trash with the requesting user (`by`), which costs one more storage
+        request.
+
+        Raises:
+            BlobUnknownError: the repository does not link the blob.
+            DeniedError: an immutable tag requires the blob.
+        """
+        await self._cache.forget(name, digest)
+        target = await self._linked(name, digest)
+        await self._immutable_images.require_unneeded(name, digest)
+        link = RemovedLink(layout.layer_link(name, digest), target)
+        await self._trash.record(self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by), links=[link])
+        await self._links.delete(link.key)
+        try:
+            # Check again: an immutable tag may have been pushed in between.
+            await self._immutable_images.require_unneeded(name, digest)
+        except DeniedError:
+            await self._links.write(link.key, target)
+            raise
+        # Again, for a request that cached the blob while the link still existed.
+        await self._cache.forget(name, digest)
+
+    @asynccontextmanager
+    async def _opened(
+        self, name: RepositoryName, digest: Digest, target: Digest, size: int | None, *, offset: int, length: int | None
+    ) -> AsyncIterator[BlobReader]:
+        opening = self._storage.open_reader(layout.blob_data(target), offset=offset, length=length)
+        async with AsyncExitStack() as stack:
+            try:
+                reader = await self._damage.checked(await stack.enter_async_context(opening), target, size=size)
+            except ObjectNotFoundError:
+                await self._cache.forget(name, digest)
+                raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+            yield reader
+
+    async def _target(self, name: RepositoryName, digest: Digest) -> tuple[Digest, int | None]:
+        """Return the digest to read, and the size if it is cached.
+
+        The cache may be outdated. This is harmless, because a removed blob has no data to read.
+        """
+        if (size := await self._cache.get(name, digest)) is not None:
+            return digest, size
+        return await self._linked(name, digest), None
+
+    async def _linked(self, name: RepositoryName, digest: Digest) -> Digest:
+        """Return the target of a link, read from storage.
+
+        No cache is used: a client that learns that a blob exists does not send it, so the answer must be current.
+        """
+        # Distribution stores a blob pushed by sha512 under its sha256, and links the sha512 digest to the sha256 one.
+        target = await self._links.read(layout.layer_link(name, digest))
+        if target is None:
+            raise BlobUnknownError("blob unknown to registry", detail=digest)
+        return target

@@ -1,0 +1,371 @@
+"""The catalog: repository names, paged from an index whose failure does not fail a push.
+
+Storage decides whether a repository exists; the index only stores names. Changes that the index misses during an outage
+are kept in memory and written later. A rebuild from storage repairs changes that are lost even so (docs/adr/0003).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import aclosing
+from typing import Final
+
+from core.concurrency import closing, map_bounded
+from core.errors import (
+    CatalogLostError,
+    CatalogUnavailableError,
+    NameInvalidError,
+    PaginationInvalidError,
+    StorageError,
+    StorageUnavailableError,
+)
+from core.model.names import RepositoryName
+from core.model.pagination import Page
+from core.ports.blob_storage import BlobStorage
+from core.ports.catalog_index import CatalogIndex
+from core.store import layout
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+PAGE_SIZE_DEFAULT: Final = 100
+PENDING_MAX: Final = 100_000
+"""Maximum number of missed changes kept in memory, about 20 MB of names; a rebuild finds any others."""
+_BATCH_NAMES: Final = 256
+_INDEX_PAGE: Final = 1000
+
+
+class CatalogService:
+    """Pages of repository names, and the maintenance of the index. One per process; belongs to one event loop.
+
+    Args:
+        index: the index of names.
+        storage: decides whether a repository holds a manifest.
+        page_size_max: the largest page that a client may request.
+    """
+
+    def __init__(self, index: CatalogIndex, *, storage: BlobStorage, page_size_max: int = 1000) -> None:
+        self._index = index
+        self._storage = storage
+        self._page_size_max = page_size_max
+        self._pending: dict[RepositoryName, int] = {}
+        self._changes = 0
+        self._writing_pending = asyncio.Lock()
+        self._forgotten = 0
+        self._is_filled = index.is_derived
+        self._is_lost = False
+        self._is_away = False
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether the index is read from storage each time, so that it never has to be filled or repaired."""
+        return self._index.is_derived
+
+    @property
+    def pending(self) -> int:
+        """Number of names whose change is not yet written to the index."""
+        return len(self._pending)
+
+    @property
+    def trouble(self) -> str:
+        """A short description of the index's problem; empty if there is none."""
+        if self._is_away:
+            return "the index does not answer"
+        return "the index is being filled" if self._is_lost or not self._is_filled else ""
+
+    @property
+    def forgotten(self) -> int:
+        """Number of changes since the last rebuild that were dropped because too many were pending."""
+        return self._forgotten
+
+    async def page(
+        self, n: int | None, last: str | None, *, sees: Callable[[RepositoryName], bool] | None = None
+    ) -> Page[RepositoryName]:
+        """Return the first `n` names after `last`, which may be any text. The default is 100; 0 returns an empty page.
+
+        Names for which `sees` returns false are treated as absent. Pages are full nevertheless, and `has_more`
+        considers visible names only. To fill a page, the index is read further, 1,000 names per request.
+
+        Pending changes are written first, so that a page includes every push that was answered. An index that lost its
+        names has no pages until `catch_up` has filled it.
+
+        Raises:
+            PaginationInvalidError: `n` is negative or beyond the maximum (as distribution since 2.8).
+            CatalogUnavailableError: the index does not respond.
+            StorageUnavailableError: storage does not respond, and a pending change must be compared with storage.
+        """
+        limit = min(PAGE_SIZE_DEFAULT, self._page_size_max) if n is None else n
+        if not 0 <= limit <= self._page_size_max:
+            raise PaginationInvalidError(f"n must be between 0 and {self._page_size_max}", detail={"n": limit})
+        if limit == 0:
+            return Page(items=())
+        if self._is_lost:
+            raise CatalogUnavailableError("the catalog's index lost its names and is being filled again")
+        try:
+            await self._write_pending()
+            return await self._visible_page(last or "", limit, sees)
+        except CatalogLostError as error:
+            self._say_away(error)
+            raise
+
+    async def _visible_page(
+        self, last: str, limit: int, sees: Callable[[RepositoryName], bool] | None
+    ) -> Page[RepositoryName]:
+        page = await self._index.page(after=last, limit=limit)
+        if sees is None:
+            return page
+        visible = [name for name in page.items if sees(name)]
+        # One name more than requested shows whether another visible name follows.
+        while page.has_more and len(visible) <= limit:
+            page = await self._index.page(after=page.items[-1], limit=_INDEX_PAGE)
+            visible += [name for name in page.items if sees(name)]
+        return Page(items=visible[:limit], has_more=len(visible) > limit)
+
+    async def announce(self, name: RepositoryName) -> None:
+        """Add a repository to the catalog before its first manifest is stored, without a look at storage.
+
+        For writers whose next run does not find out that they were killed between manifest and index. The caller calls
+        `record_push` or `record_removal` afterwards. A failing index fails no write, as in `record_push`.
+        """
+        if not self.is_derived:
+            await self._record(name, lambda: self._write(name, is_present=True))
+
+    async def record_push(self, name: RepositoryName) -> None:
+        """Add a repository to the catalog; called when its manifest is durable.
+
+        Does not fail if the index does: `flush_pending` writes the change later. Costs no storage request, except if
+        the name was not in the index: another process may have deleted the manifest and removed the name before this
+        process adds it.
+        """
+        if not self.is_derived:
+            await self._record(name, lambda: self._add(name))
+
+    async def record_removal(self, name: RepositoryName) -> None:
+        """Remove a repository from the catalog if it holds no manifest; called after one was deleted.
+
+        Does not fail if the index or storage does. A concurrent push wins in any order of the writes, because storage
+        is checked again after the name was removed. Costs one storage request, or two if the manifest was the last.
+        """
+        if not self.is_derived:
+            await self._record(name, lambda: self._settle(name, indexed=True))
+
+    async def catch_up(self, *, fills: bool = True) -> bool:
+        """Fill the index if necessary, write pending changes, and return whether all of this succeeded.
+
+        Filling is necessary if it was not done yet, or if the index lost its names. Called at start and periodically.
+        An outage of the index or storage, and its end, are logged once.
+
+        Args:
+            fills: False if another process fills the index first. An outage at start and a loss are repaired by each
+                process that noticed them.
+        """
+        try:
+            if self._is_lost or (fills and not self._is_filled):
+                await self.rebuild()
+            elif not self.is_derived:
+                await self._index.check()
+                self._is_filled = True
+            await self.flush_pending()
+        except StorageError as error:
+            # An index that was unavailable at start may hold outdated names, or none.
+            self._is_lost = self._is_lost or not self._is_filled
+            self._say_away(error)
+            return False
+        self._say_back()
+        return True
+
+    async def flush_pending(self) -> int:
+        """Write pending changes to the index; return the number of names. Free of cost if there are none.
+
+        Raises:
+            StorageUnavailableError: the index is still unavailable; unwritten changes stay pending.
+        """
+        written = await self._write_pending()
+        if self._forgotten:
+            await self.rebuild()
+        return written
+
+    async def rebuild(self) -> int:
+        """Replace the names in the index by the repositories that hold a manifest; return their number.
+
+        Serving continues: readers see the old or the new set, and concurrent pushes are kept. Costs a listing of all
+        repositories and one request for each, 16 at a time, and one more request for each name that the index gains or
+        loses: another process may have changed that repository after the scan. For a derived index, returns 0 without
+        any request.
+
+        Raises:
+            StorageUnavailableError: storage or the index failed; the old set stays.
+        """
+        if self.is_derived:
+            return 0
+        forgotten = self._forgotten
+        seen: set[RepositoryName] = set()
+        indexed: set[RepositoryName] = set()
+
+        async def scanned() -> AsyncIterator[RepositoryName]:
+            for source in (self._repositories(), self._indexed_behind(seen, indexed)):
+                async with aclosing(source) as names:
+                    async for name in names:
+                        seen.add(name)
+                        yield name
+
+        await self._index.replace_all(scanned())
+        self._forgotten -= forgotten
+        self._is_filled = True
+        self._is_lost = False
+        count = len(seen)
+        _LOGGER.info("catalog index rebuilt", extra={"index": self._index.name, "repositories": count})
+        changed = sorted(seen ^ indexed)
+        try:
+            await self._check_again(changed, indexed=seen)
+        except StorageError:
+            # Another rebuild compares these names, as it does those that could not be remembered.
+            self._forgotten += len(changed)
+            raise
+        return count
+
+    async def _check_again(self, changed: Sequence[RepositoryName], *, indexed: AbstractSet[RepositoryName]) -> None:
+        """Look at the names that a rebuild added or removed: another process may have changed them after the scan."""
+        for names in (changed[at : at + _BATCH_NAMES] for at in range(0, len(changed), _BATCH_NAMES)):
+            held = set(await self._with_manifest(names))
+            for name in names:
+                if (name in held) != (name in indexed):
+                    await self._settle(name)
+
+    async def _write_pending(self) -> int:
+        if not self._pending:
+            return 0
+        # One task at a time: a write that is overtaken by another task's write would undo a newer change.
+        async with self._writing_pending:
+            return sum(await map_bounded(self._write_one_pending, list(self._pending)))
+
+    async def _write_one_pending(self, name: RepositoryName) -> bool:
+        change = self._pending[name]
+        await self._settle(name)
+        if self._pending[name] != change:
+            # A newer change came during the write and stays pending for the next pass.
+            return False
+        del self._pending[name]
+        return True
+
+    async def _record(self, name: RepositoryName, write: Callable[[], Awaitable[object]]) -> None:
+        # In a lost index, this would be the only name of an index that looks complete. A pending name is perhaps being
+        # written, and this change must not overtake the older one.
+        if self._is_lost or name in self._pending:
+            self._remember(name)
+            return
+        try:
+            await write()
+        except StorageUnavailableError as error:
+            self._remember(name)
+            self._say_away(error)
+        except BaseException:
+            # Cancelled during the write, so it is unknown whether the index has the change.
+            self._remember(name)
+            raise
+
+    async def _add(self, name: RepositoryName) -> None:
+        if await self._write(name, is_present=True):
+            await self._settle(name, indexed=True)
+
+    async def _settle(self, name: RepositoryName, *, indexed: bool | None = None) -> None:
+        """Make the index agree with storage on one name, whatever other processes do at the same time.
+
+        Ends when storage, looked at after the last change of the index, still agrees with that change: a process that
+        changes storage later also writes to the index later.
+
+        Args:
+            name: the repository.
+            indexed: whether the index has the name; None where this process does not know.
+        """
+        while (has_manifest := await self._has_manifest(name)) is not indexed:
+            if not await self._write(name, is_present=has_manifest):
+                return
+            indexed = has_manifest
+
+    async def _write(self, name: RepositoryName, *, is_present: bool) -> bool:
+        """Add a name to the index or remove it; return False only if the index certainly had an added name."""
+        if is_present:
+            is_changed = await self._index.add(name)
+        else:
+            await self._index.remove(name)
+            is_changed = True
+        self._say_back()
+        return is_changed
+
+    def _remember(self, name: RepositoryName) -> None:
+        """Note that the index may differ from storage on this name; a later `_settle` decides by storage."""
+        if name not in self._pending and len(self._pending) >= PENDING_MAX:
+            self._forgotten += 1
+            return
+        self._changes += 1
+        self._pending[name] = self._changes
+
+    def _say_away(self, error: StorageError) -> None:
+        self._is_lost = self._is_lost or isinstance(error, CatalogLostError)
+        if not self._is_away:
+            self._is_away = True
+            _LOGGER.warning(
+                "the catalog is degraded until its index is back; pushes and pulls go on: %s",
+                error,
+                extra={"index": self._index.name},
+            )
+
+    def _say_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            _LOGGER.info("catalog index answers again", extra={"index": self._index.name, "pending": self.pending})
+
+    async def _repositories(self) -> AsyncGenerator[RepositoryName, None]:
+        """Yield the repositories in storage that hold a manifest."""
+        batch: list[RepositoryName] = []
+        async with closing(self._storage.list_marked(layout.REPOSITORIES)) as paths:
+            async for path in paths:
+                name = _as_name(path)
+                if name is not None:
+                    batch.append(name)
+                if len(batch) == _BATCH_NAMES:
+                    for each in await self._with_manifest(batch):
+                        yield each
+                    batch = []
+        for each in await self._with_manifest(batch):
+            yield each
+
+    async def _indexed_behind(
+        self, seen: AbstractSet[RepositoryName], indexed: set[RepositoryName]
+    ) -> AsyncGenerator[RepositoryName, None]:
+        """Yield names in the index that the scan did not see, if their repositories hold a manifest now.
+
+        Adds all names of the index to `indexed`.
+
+        The index may contain the name of a repository without manifests. If that repository is pushed to after the scan
+        has passed it, the push changes nothing in the index, since the name is there. Only this check keeps the name.
+        """
+        after, has_more = "", True
+        while has_more:
+            page = await self._index.page(after=after, limit=_INDEX_PAGE)
+            indexed.update(page.items)
+            for name in await self._with_manifest([name for name in page.items if name not in seen]):
+                yield name
+            after, has_more = (page.items[-1] if page.items else after), page.has_more
+
+    async def _with_manifest(self, names: Sequence[RepositoryName]) -> list[RepositoryName]:
+        checks = await map_bounded(self._has_manifest, names)
+        return [name for name, has_manifest in zip(names, checks, strict=True) if has_manifest]
+
+    async def _has_manifest(self, name: RepositoryName) -> bool:
+        """Return whether a repository holds a manifest; one request to storage."""
+        async with closing(self._storage.walk(layout.revisions(name))) as objects:
+            # Folders of deleted manifests and schema 1 signatures may remain; only a link counts.
+            async for key, _ in objects:
+                if key.endswith("/link") and "/signatures/" not in key:
+                    return True
+        return False
+
+
+def _as_name(path: str) -> RepositoryName | None:
+    """Parse a path as a name; return None for another program's folder, which no request can name."""
+    try:
+        return RepositoryName(path)
+    except NameInvalidError:
+        return None

@@ -1,0 +1,554 @@
+"""Manifests and the tags that point at them."""
+
+from asyncio import Semaphore
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from core.collection.guard import CollectionGuard, Expand, Need
+from core.concurrency import map_bounded, slices
+from core.content_source import Offload
+from core.errors import (
+    ContentDamagedError,
+    DeniedError,
+    DigestInvalidError,
+    DigestMismatchError,
+    ManifestBlobUnknownError,
+    ManifestInvalidError,
+    ManifestTooLargeError,
+    ManifestUnknownError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    StorageCorruptError,
+)
+from core.model.descriptor import Descriptor
+from core.model.digest import CANONICAL, Digest
+from core.model.manifest import Manifest, StoredManifest, parse_manifest, read_manifest, stored_media_type
+from core.model.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS, SCHEMA1
+from core.model.names import Reference, RepositoryName, Tag
+from core.model.schema1 import is_schema1
+from core.ports.blob_storage import BlobStorage
+from core.registry.immutable_images import ImmutableImages
+from core.store import layout
+from core.store.damage import DamageWatch
+from core.store.legacy import LegacyManifests
+from core.store.links import Links, RemovedLink, link_object
+from core.store.manifest_cache import ManifestCache
+from core.store.tag_links import TagLinks
+from core.trash.entry import TrashKind
+from core.trash.store import Trash
+
+T = TypeVar("T")
+
+MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Maximum size of a pushed manifest (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
+_STORED_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Maximum size of a stored manifest; old registries had no limit for pushes."""
+_INLINE_BYTES_MAX: Final = 64 * 1024
+"""A larger manifest is parsed and hashed in a thread: 4 MiB would block the event loop for a tenth of a second."""
+_LARGE_AT_ONCE: Final = 2
+"""Maximum number of large manifests parsed concurrently; each needs about ten times its size in memory."""
+_MISSING_MAX: Final = 100
+"""Maximum number of missing blobs and manifests listed in the error for a push."""
+_CHECKED_AT_ONCE: Final = 500
+"""After this many references the check ends, if `_MISSING_MAX` are missing."""
+_DELETES_OUTLIVED: Final = 5
+"""Maximum number of attempts of a push to write its tag while concurrent deletes remove it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestPolicy:
+    """Rules for the content that a manifest may refer to, and for its tags."""
+
+    requires_blobs: bool = True
+    """Whether the repository must hold config and layers."""
+    requires_child: Callable[[Descriptor], bool] = lambda _child: True
+    """Whether the repository must hold this entry of an index."""
+    allows_url: Callable[[str], bool] = lambda _url: False
+    """Whether a layer may be stored elsewhere, at this URL."""
+    keeps_tag: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
+    """Whether this tag is immutable, so that it keeps the first manifest it pointed at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushedManifest:
+    """The result of a push."""
+
+    digest: Digest
+    media_type: str
+    subject: Digest | None
+    tags: Sequence[Tag]
+
+
+@dataclass(frozen=True, slots=True)
+class _Needed:
+    """Content that a manifest requires in its repository."""
+
+    name: RepositoryName
+    need: Need
+    is_blob: bool = False
+    may_be_manifest: bool = False
+    """Whether a manifest of this digest is sufficient if the repository has no such blob."""
+
+    def as_manifest(self) -> "_Needed":
+        return _Needed(self.name, Need(layout.revision_link(self.name, self.need.digest), self.need.digest))
+
+
+class ManifestService:
+    """Stores, serves and deletes manifests; one per process."""
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        links: Links,
+        tag_links: TagLinks,
+        *,
+        guard: CollectionGuard,
+        policy: ManifestPolicy,
+        memory: ManifestCache,
+        trash: Trash,
+        damage: DamageWatch,
+        immutable_images: ImmutableImages,
+        offload: Offload,
+    ) -> None:
+        self._storage = storage
+        self._links = links
+        self._tags = tag_links
+        self._guard = guard
+        self._legacy = LegacyManifests(storage, links)
+        self._memory = memory
+        self._policy = policy
+        self._trash = trash
+        self._damage = damage
+        self._immutable_images = immutable_images
+        self._offload = offload
+        self._large = Semaphore(_LARGE_AT_ONCE)
+
+    async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
+        """Return the digest that a tag points at; a digest is returned unchanged.
+
+        Raises:
+            ManifestUnknownError: the tag does not exist.
+        """
+        if isinstance(reference, Digest):
+            return reference
+        digest = await self._tags.resolve(name, reference)
+        if digest is None:
+            raise _unknown(name, reference)
+        return digest
+
+    async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
+        """Return a manifest with its exact bytes. Two storage requests by digest, three by tag.
+
+        A cached manifest costs one request less: the cache saves reading the content, but access is checked each time.
+
+        Raises:
+            ManifestUnknownError: the repository does not hold the manifest, or its data is gone.
+            StorageCorruptError: the data is not the pushed content. Pushing it again repairs it.
+        """
+        digest = await self.resolve(name, reference)
+        if await self._guard.rely_on(digest):
+            await self._guard.rescue(await self._expand(name, digest), self._expander(name))
+        if await self._links.stands(layout.revision_link(name, digest), digest):
+            if (known := self._memory.get(digest)) is not None:
+                return known
+            content = await self._content(digest)
+        else:
+            content = await self._legacy.find_among_layers(name, digest)
+        if content is None:
+            raise _unknown(name, reference)
+        try:
+            media_type, blobs = await self._large_aside(content, _interpret, content)
+        except (ManifestInvalidError, DigestInvalidError) as error:
+            if is_schema1(content):
+                return await self._schema1(name, digest, content)
+            raise StorageCorruptError(f"{digest} in {name} is not a manifest that can be served") from error
+        self._damage.claim(blobs)
+        manifest = StoredManifest(content=content, media_type=media_type, digest=digest)
+        self._memory.put(manifest)
+        return manifest
+
+    async def describe(self, name: RepositoryName, reference: Reference) -> StoredManifest:
+        """Return a manifest for a `HEAD` request, with which clients check whether they must push the image.
+
+        Like `get`, except for damaged blobs.
+
+        Raises:
+            ContentDamagedError: a blob of the manifest is certainly damaged, and only a push of the image repairs it.
+        """
+        manifest = await self.get(name, reference)
+        if self._damage.knows_any and manifest.media_type not in SCHEMA1:
+            _, blobs = await self._large_aside(manifest.content, _interpret, manifest.content)
+            for blob in blobs:
+                if self._damage.is_confirmed(blob.digest):
+                    raise ContentDamagedError(blob.digest)
+        return manifest
+
+    async def put(
+        self,
+        name: RepositoryName,
+        content: bytes,
+        content_type: str,
+        *,
+        digest: Digest | None = None,
+        tags: Sequence[Tag] = (),
+    ) -> PushedManifest:
+        """Check a manifest, store it, then point the tags at it.
+
+        The order of writes is data, referrer, revision, tags; each write is atomic. So a tag is never listed before it
+        can be pulled, even if the process is killed. Costs six storage requests with one tag, three if the tag is
+        already there, plus those of the checks.
+
+        Args:
+            name: the repository.
+            content: the exact bytes.
+            content_type: the request's `Content-Type`.
+            digest: the expected digest; None for a push by tag.
+            tags: the tags that are to point at the manifest.
+
+        Raises:
+            ManifestInvalidError: see `core.manifest.parse_manifest`.
+            DigestMismatchError: the bytes do not match `digest`.
+            ManifestBlobUnknownError: the manifest refers to content that the repository does not have.
+            DeniedError: an immutable tag points at another manifest.
+        """
+        if len(content) > MANIFEST_BYTES_MAX:
+            raise ManifestTooLargeError(MANIFEST_BYTES_MAX)
+        algorithm = digest.algorithm if digest else CANONICAL
+        manifest, actual = await self._large_aside(content, _parse, content, content_type, algorithm)
+        if digest is not None and actual != digest:
+            raise DigestMismatchError(
+                "manifest does not match its digest", detail={"expected": digest, "actual": actual}
+            )
+        references = self._references(name, manifest)
+        ticket = await self._guard.ticket()
+        references = await self._check_references(references)
+        await self._require_movable(name, tags, actual)
+        await self._store(name, actual, manifest)
+        await self._confirm(name, actual, references, ticket)
+        for tag in await self._tags_to_move(name, tags, actual):
+            await self._point(name, tag, actual, manifest, references)
+        self._damage.claim(manifest.blobs())
+        self._memory.put(StoredManifest(content=content, media_type=manifest.media_type, digest=actual))
+        subject = manifest.subject.digest if manifest.subject else None
+        return PushedManifest(digest=actual, media_type=manifest.media_type, subject=subject, tags=tags)
+
+    async def delete(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Sequence[Tag]:
+        """Delete a single tag, or a manifest by digest with all tags that point at it; never a layer.
+
+        The removal is first recorded in the trash, which costs one more storage request.
+
+        Args:
+            name: the repository.
+            reference: a tag or a digest.
+            by: the requesting user, for the record.
+
+        Returns:
+            The deleted tags.
+
+        Raises:
+            ManifestUnknownError: the repository does not have the tag or manifest.
+            DeniedError: the tag is immutable, or the image of an immutable tag contains the manifest.
+        """
+        if isinstance(reference, Digest):
+            return await self._delete_revision(name, reference, by)
+        current = await self._tags.resolve(name, reference)
+        # A tag with a torn link cannot be pulled but is listed; deleting it removes it from the list.
+        leftovers = await self._tags.leftovers(name, reference) if current is None else None
+        if current is None and leftovers is None:
+            raise _unknown(name, reference)
+        if self._policy.keeps_tag(name, reference):
+            raise _kept(reference, current)
+        removed = [RemovedLink(layout.tag_current_link(name, reference), current)] if current else leftovers or ()
+        entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by)
+        await self._trash.record(entry, links=removed)
+        await self._tags.remove(name, [reference])
+        return [reference]
+
+    async def delete_tags(
+        self, name: RepositoryName, tags: Mapping[Tag, Digest], *, by: str = "", reason: str = ""
+    ) -> None:
+        """Delete several tags, recorded in one trash entry. Idempotent. Two requests, and one per 1,000 tags.
+
+        Args:
+            name: the repository.
+            tags: the tags, with the digests that they are known to point at.
+            by: the requesting user, for the record.
+            reason: the reason, for the record.
+
+        Raises:
+            DeniedError: one of the tags is immutable; no tag is deleted.
+        """
+        for tag, digest in tags.items():
+            if self._policy.keeps_tag(name, tag):
+                raise _kept(tag, digest)
+        entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by, reason=reason)
+        links = [RemovedLink(layout.tag_current_link(name, tag), digest) for tag, digest in tags.items()]
+        await self._trash.record(entry, links=links)
+        await self._tags.remove(name, list(tags))
+
+    async def _tags_to_move(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> Sequence[Tag]:
+        # A manifest that this process recently served or stored is often pushed again unchanged by CI. Then one read
+        # saves four requests. For a new manifest the read would be useless.
+        if self._memory.get(digest) is None:
+            return tags
+        return [tag for tag in tags if await self._tags.resolve(name, tag) != digest]
+
+    async def _point(
+        self, name: RepositoryName, tag: Tag, digest: Digest, manifest: Manifest, references: Sequence[_Needed]
+    ) -> None:
+        for _ in range(_DELETES_OUTLIVED):
+            if self._policy.keeps_tag(name, tag):
+                current = await self._tags.keep(name, tag, digest)
+                if current != digest:
+                    raise _kept(tag, current)
+            else:
+                await self._tags.point(name, tag, digest)
+            # A delete may have come in between. It may have removed the tag, so that only history was written, or the
+            # manifest by digest. A delete by digest looks for tags before and after it removes the revision. If it
+            # missed this tag, this push is the later operation and must stand.
+            is_tagged = await self._tags.resolve(name, tag) is not None
+            if is_tagged and await self._links.read(layout.revision_link(name, digest)) is not None:
+                return
+            ticket = await self._guard.ticket()
+            await self._store(name, digest, manifest)
+            try:
+                await self._confirm(name, digest, references, ticket)
+            except ManifestBlobUnknownError:
+                # The delete also removed images of the index; the index must not stay without them.
+                await self._tags.remove(name, [tag])
+                await self._links.delete(layout.revision_link(name, digest))
+                raise
+
+    async def _schema1(self, name: RepositoryName, digest: Digest, payload: bytes) -> StoredManifest:
+        signed = await self._legacy.sign(name, digest, payload)
+        if signed is None:
+            return StoredManifest(content=payload, media_type=DOCKER_SCHEMA1, digest=digest)
+        return StoredManifest(content=signed, media_type=DOCKER_SCHEMA1_SIGNED, digest=digest)
+
+    async def _delete_revision(self, name: RepositoryName, digest: Digest, by: str) -> Sequence[Tag]:
+        link = layout.revision_link(name, digest)
+        if await self._links.read(link) is None:
+            if await self._legacy.find_among_layers(name, digest) is None:
+                raise _unknown(name, digest)
+            link = layout.layer_link(name, digest)
+        links = [link]
+        if (subject := await self._subject(digest)) is not None:
+            links.append(layout.referrer_link(name, subject, digest))
+        await self._immutable_images.require_unneeded(name, digest)
+        entry = self._trash.new_entry(TrashKind.MANIFEST, repository=name, by=by)
+        tags = await self._deletable_tags(name, digest)
+        tag_links = [layout.tag_current_link(name, tag) for tag in tags]
+        part = await self._trash.record(entry, links=[RemovedLink(key, digest) for key in (*links, *tag_links)])
+        # Tags go first: a tag without its manifest would be listed but could not be pulled.
+        await self._tags.remove(name, tags)
+        await self._links.delete(link)
+        # Check again: a push may have pointed a tag at the manifest in between.
+        try:
+            late = await self._deletable_tags(name, digest)
+            await self._immutable_images.require_unneeded(name, digest)
+        except DeniedError:
+            # An immutable tag was pushed in between and requires the manifest, so the manifest stays.
+            await self._links.write(link, digest)
+            raise
+        if late:
+            late_links = [RemovedLink(layout.tag_current_link(name, tag), digest) for tag in late]
+            await self._trash.record(entry, links=late_links, first_part=part)
+            await self._tags.remove(name, late)
+        await self._storage.delete(links[1:])
+        return tags + late
+
+    async def _deletable_tags(self, name: RepositoryName, digest: Digest) -> list[Tag]:
+        tags = await self._tags.pointing_at(name, digest)
+        for tag in tags:
+            if self._policy.keeps_tag(name, tag):
+                raise _kept(tag, digest)
+        return tags
+
+    async def _require_movable(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> None:
+        # Checked before anything is stored, so that a refused push leaves nothing behind; `_point` decides.
+        for tag in tags:
+            if self._policy.keeps_tag(name, tag):
+                current = await self._tags.resolve(name, tag)
+                if current not in {None, digest}:
+                    raise _kept(tag, current)
+
+    async def _subject(self, digest: Digest) -> Digest | None:
+        # An unreadable manifest must still be deletable. Its subject is then unknown, and the list of referrers omits
+        # entries whose manifest is gone.
+        try:
+            content = await self._content(digest)
+            manifest = read_manifest(content) if content is not None else None
+        except (ManifestInvalidError, DigestInvalidError, StorageCorruptError):
+            return None
+        return manifest.subject.digest if manifest and manifest.subject else None
+
+    async def _store(self, name: RepositoryName, digest: Digest, manifest: Manifest) -> None:
+        # Existing objects are overwritten too: this repairs damaged data and marks the content as in use.
+        links = [layout.revision_link(name, digest)]
+        if manifest.subject is not None:
+            links.insert(0, layout.referrer_link(name, manifest.subject.digest, digest))
+        data = (layout.blob_data(digest), manifest.content)
+        await self._storage.write_all([data, *(link_object(link, digest) for link in links)])
+        await self._damage.prove(digest, len(manifest.content))
+
+    async def _content(self, digest: Digest) -> bytes | None:
+        key = layout.blob_data(digest)
+        try:
+            content = await self._storage.read(key, limit=_STORED_BYTES_MAX)
+            if await self._hashes_to(content, digest):
+                return content
+            # Read again: the first read may have failed, or a push may have replaced the content in between.
+            content = await self._storage.read(key, limit=_STORED_BYTES_MAX)
+            size = len(content)
+        except ObjectNotFoundError:
+            return None
+        except ObjectTooLargeError as error:
+            content, size = b"", error.size
+        if await self._hashes_to(content, digest):
+            return content
+        await self._damage.report(digest, size)
+        raise ContentDamagedError(digest)
+
+    async def _hashes_to(self, content: bytes, digest: Digest) -> bool:
+        return await self._large_aside(content, Digest.of, content, digest.algorithm) == digest
+
+    async def _large_aside(self, content: bytes, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function that processes `content`, in a thread if the content is large."""
+        if len(content) <= _INLINE_BYTES_MAX:
+            return function(*arguments)
+        async with self._large:
+            result: T = await self._offload(function, *arguments)
+            return result
+
+    async def _confirm(
+        self, name: RepositoryName, digest: Digest, references: Sequence[_Needed], ticket: float
+    ) -> None:
+        """Ensure that garbage collection keeps a stored manifest and all content that it requires."""
+        own = Need(layout.revision_link(name, digest), digest)
+        needs = [own, *(needed.need for needed in references)]
+        missing = await self._guard.confirm(ticket, needs, expand=self._expander(name))
+        # Images may also be deleted, alone or with their repository, while their index is pushed. A deletion of a
+        # repository looks for indexes afterwards, so one of the two operations sees the other.
+        if not missing:
+            _, missing = await self._look_for([needed for needed in references if not needed.is_blob])
+        if not missing:
+            return
+        # If a tag points at the manifest, it existed before this push; its tag must not lose it.
+        if not await self._tags.pointing_at(name, digest):
+            await self._links.delete(own.link)
+        raise ManifestBlobUnknownError(missing)
+
+    def _expander(self, name: RepositoryName) -> Expand:
+        async def expand(need: Need) -> Sequence[Need]:
+            is_manifest = need.link == layout.revision_link(name, need.digest)
+            return await self._expand(name, need.digest) if is_manifest else ()
+
+        return expand
+
+    async def _expand(self, name: RepositoryName, digest: Digest) -> Sequence[Need]:
+        """Return the content that a stored manifest refers to; empty if the manifest is gone or unreadable."""
+        if await self._links.read(layout.revision_link(name, digest)) is None:
+            return ()
+        try:
+            content = await self._content(digest)
+            references = self._references(name, read_manifest(content)) if content else ()
+            return [(await self._as_held(each)).need for each in references]
+        except (ManifestInvalidError, DigestInvalidError, StorageCorruptError):
+            return ()
+
+    def _references(self, name: RepositoryName, manifest: Manifest) -> Sequence[_Needed]:
+        """Return the content that the repository must hold, without duplicates, in document order."""
+        others = {other.digest for other in manifest.others}
+        optional = {other.digest for other in manifest.others if not self._policy.requires_child(other)}
+        needed = [
+            _Needed(
+                name,
+                Need(layout.layer_link(name, blob.digest), blob.digest),
+                is_blob=True,
+                may_be_manifest=blob.digest in others,
+            )
+            for blob in manifest.blobs()
+            if self._must_have(blob) and blob.digest not in optional
+        ]
+        children = [child for child in manifest.manifests if self._policy.requires_child(child)]
+        needed += [_Needed(name, Need(layout.revision_link(name, each.digest), each.digest)) for each in children]
+        return list(dict.fromkeys(needed))
+
+    async def _check_references(self, references: Sequence[_Needed]) -> Sequence[_Needed]:
+        """Return the references with their kind resolved: an entry of an index may be a blob or a manifest."""
+        found, missing = await self._look_for(references)
+        if missing:
+            raise ManifestBlobUnknownError(missing)
+        return found
+
+    async def _look_for(self, references: Sequence[_Needed]) -> tuple[Sequence[_Needed], Sequence[Digest]]:
+        """Return the existing references, and the digests of the missing ones."""
+        found: list[_Needed] = []
+        missing: list[Digest] = []
+        for batch in slices(references, _CHECKED_AT_ONCE):
+            verdicts = await map_bounded(self._find, batch)
+            found += [each for each in verdicts if each is not None]
+            missing += [needed.need.digest for needed, each in zip(batch, verdicts, strict=True) if each is None]
+            if len(missing) >= _MISSING_MAX:
+                break
+        return found, missing[:_MISSING_MAX]
+
+    async def _find(self, needed: _Needed) -> _Needed | None:
+        if await self._is_there(needed):
+            return needed
+        if needed.may_be_manifest and await self._is_there(manifest := needed.as_manifest()):
+            return manifest
+        return None
+
+    async def _as_held(self, needed: _Needed) -> _Needed:
+        """Return a reference as a manifest if the repository links it as one, else unchanged."""
+        if needed.may_be_manifest and await self._links.read((manifest := needed.as_manifest()).need.link) is not None:
+            return manifest
+        return needed
+
+    async def _is_there(self, needed: _Needed) -> bool:
+        digest = needed.need.digest
+        is_suspected = self._damage.is_suspected(digest)
+        if needed.is_blob and not is_suspected and await self._guard.recall(needed.name, digest) is not None:
+            return True
+        target = await self._links.read(needed.need.link)
+        return target is not None and await self._exists(target)
+
+    def _must_have(self, blob: Descriptor) -> bool:
+        if not self._policy.requires_blobs:
+            return False
+        for url in blob.urls:
+            if not self._policy.allows_url(url):
+                raise ManifestInvalidError("invalid URL on layer", detail={"digest": blob.digest})
+        return not (blob.urls or blob.media_type in NONDISTRIBUTABLE_LAYERS)
+
+    async def _exists(self, digest: Digest) -> bool:
+        try:
+            stat = await self._storage.stat(layout.blob_data(digest))
+        except ObjectNotFoundError:
+            return False
+        return not await self._damage.is_damaged(digest, stat)
+
+
+def _parse(content: bytes, content_type: str, algorithm: str) -> tuple[Manifest, Digest]:
+    return parse_manifest(content, content_type), Digest.of(content, algorithm)
+
+
+def _interpret(content: bytes) -> tuple[str, Sequence[Descriptor]]:
+    """Return the media type under which a stored manifest is served, and the blobs that it refers to, if readable."""
+    try:
+        manifest = read_manifest(content)
+    except (ManifestInvalidError, DigestInvalidError):
+        return stored_media_type(content), ()
+    return manifest.media_type, manifest.blobs()
+
+
+def _kept(tag: Tag, current: Digest | None) -> DeniedError:
+    return DeniedError(
+        "the tag is immutable: it can be neither moved nor deleted", detail={"tag": tag, "digest": current}
+    )
+
+
+def _unknown(name: RepositoryName, reference: Reference) -> ManifestUnknownError:
+    return ManifestUnknownError("manifest unknown", detail={"name": name, "reference": reference})

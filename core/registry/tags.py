@@ -1,0 +1,50 @@
+"""The list of a repository's tags."""
+
+from core.errors import NameUnknownError
+from core.model.names import RepositoryName, Tag
+from core.model.pagination import Page
+from core.ports.blob_storage import BlobStorage
+from core.store import layout
+from core.store.tag_links import TagLinks
+
+
+class TagService:
+    """Lists tags; one per process."""
+
+    def __init__(self, storage: BlobStorage, tag_links: TagLinks, *, page_size_max: int) -> None:
+        self._storage = storage
+        self._tags = tag_links
+        self._page_size_max = page_size_max
+
+    async def page(self, name: RepositoryName, *, n: int | None, last: str) -> Page[Tag]:
+        """Return tags in ascending order of their code points (end-8a, end-8b).
+
+        One storage request per 1,000 tags read.
+
+        Args:
+            name: the repository.
+            n: maximum number of tags; None for all. A number beyond the limit means the limit.
+            last: only tags greater than this, which need not exist; empty for all.
+
+        Raises:
+            NameUnknownError: the repository does not exist.
+        """
+        if n == 0:
+            await self._require(name)
+            return Page(items=[])
+        limit = None if n is None else min(n, self._page_size_max)
+        tags: list[Tag] = []
+        async for tag in self._tags.names(name, after=last):
+            if len(tags) == limit:
+                return Page(items=tags, has_more=True)
+            tags.append(tag)
+        if not tags:
+            await self._require(name)
+        return Page(items=tags)
+
+    async def _require(self, name: RepositoryName) -> None:
+        # A repository without tags can exist, with manifests, layers or uploads.
+        async for child in self._storage.list_children(layout.repository(name)):
+            if child.startswith("_"):
+                return
+        raise NameUnknownError("repository name not known to registry", detail={"name": name})

@@ -1,0 +1,307 @@
+"""Upload sessions: blobs arrive in chunks, are verified, and only then become visible.
+
+In storage a session consists of `startedat` and the staged `data` (see `core.store.layout`). Between requests the
+client holds the session's state (`core.registry.upload_state`), so any replica can receive the next chunk.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, TypeVar
+
+from core.collection.guard import CollectionGuard, Need
+from core.content_source import ContentSource, Offload
+from core.errors import (
+    DigestMismatchError,
+    ObjectBusyError,
+    ObjectNotFoundError,
+    StorageUnavailableError,
+    UploadRangeError,
+    UploadUnknownError,
+)
+from core.model.descriptor import Descriptor
+from core.model.digest import CANONICAL, Digest, Hasher, HasherFactory
+from core.model.media_types import OCTET_STREAM
+from core.model.names import RepositoryName
+from core.ports.blob_storage import BlobStorage, BlobWriter
+from core.registry.upload_state import UploadState, is_upload_id
+from core.store import layout
+from core.store.damage import DamageWatch
+from core.store.links import link_object
+
+_HASH_INLINE_BYTES_MAX: Final = 64 * 1024
+"""Below this size, passing the work to a thread costs more than hashing inline."""
+
+_REMEMBERED_SESSIONS_MAX: Final = 10_000
+"""Maximum number of unused and of finished sessions kept. A dropped one costs requests, or stays until the purge."""
+
+T = TypeVar("T")
+
+
+class UploadService:
+    """Receives blobs; one per process. Two concurrent sessions for the same blob both succeed."""
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        *,
+        guard: CollectionGuard,
+        damage: DamageWatch,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        new_hasher: HasherFactory,
+        offload: Offload,
+    ) -> None:
+        self._storage = storage
+        self._guard = guard
+        self._damage = damage
+        self._now = now
+        self._new_id = new_id
+        self._new_hasher = new_hasher
+        self._offload = offload
+        self._untouched: dict[str, bool] = {}
+        self._finished: dict[str, str] = {}
+
+    async def start(self, name: RepositoryName, *, algorithm: str = CANONICAL) -> UploadState:
+        """Start a session. One storage request.
+
+        Args:
+            name: the repository that will link the blob.
+            algorithm: the algorithm of the digest to expect; another one at the end costs a second read of the blob.
+        """
+        upload_id = self._new_id()
+        started_at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        # A power cut may lose a session that was just started. No data is lost: its client starts another session.
+        await self._storage.write(layout.upload_started_at(name, upload_id), started_at.encode(), durable=False)
+        _remember(self._untouched, upload_id, value=True)
+        return UploadState(name=name, upload_id=upload_id, offset=0, started_at=started_at, algorithm=algorithm)
+
+    async def status(self, name: RepositoryName, upload_id: str) -> UploadState:
+        """Return the actual state of a session, also after a crash or an interrupted connection.
+
+        Raises:
+            UploadUnknownError: the session never existed, or is finished, cancelled or purged.
+        """
+        if not is_upload_id(upload_id) or upload_id in self._finished:
+            raise _unknown(upload_id)
+        try:
+            started_at = await self._storage.read(layout.upload_started_at(name, upload_id), limit=64)
+        except ObjectNotFoundError:
+            raise _unknown(upload_id) from None
+        size = await self._storage.staged_size(layout.upload_data(name, upload_id))
+        return UploadState(
+            name=name, upload_id=upload_id, offset=size, started_at=started_at.decode("ascii", "replace")
+        )
+
+    async def append(self, state: UploadState, chunks: AsyncIterable[bytes]) -> UploadState:
+        """Append a chunk to the session and return the new state.
+
+        If `chunks` raises (an interrupted connection), the bytes received up to then are kept, and `status` returns
+        their number.
+
+        Raises:
+            UploadRangeError: the session's offset is not `state.offset`, or another request is writing to the session.
+        """
+        async with self._writer(state) as writer:
+            hasher = self._hasher(state, writer)
+            await self._absorb(writer, hasher, chunks)
+            offset = writer.size
+        return replace(
+            state,
+            offset=offset,
+            digest=hasher.digest() if hasher else None,
+            hash_state=hasher.export_state() if hasher else None,
+            stamp=writer.stamp,
+        )
+
+    async def complete(self, state: UploadState, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
+        """Append the last chunk, verify the digest, and make the blob readable in the repository.
+
+        The data is stored before the link, and the link before the session is removed. Even if the process is killed,
+        no unverified content is ever readable, and the client can send the blob again. The bytes replace those of an
+        earlier push of the same blob. This repairs a damaged blob and shows garbage collection that the blob is in use.
+
+        Raises:
+            DigestMismatchError: the blob does not become visible; the session stays, so that the digest can be
+                corrected.
+            UploadRangeError: as for `append`.
+        """
+        async with self._writer(state) as writer:
+            size = await self._verify(writer, state, digest, chunks)
+            blob = await self._commit(writer, state.name, digest, size)
+        _remember(self._finished, state.upload_id, value=layout.upload(state.name, state.upload_id))
+        return blob
+
+    async def put(self, name: RepositoryName, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
+        """Receive a whole blob in one request (end-4b), without a session that could be resumed.
+
+        Raises:
+            DigestMismatchError: the blob does not become visible, and its bytes are discarded.
+        """
+        upload_id = self._new_id()
+        hasher = self._new_hasher(digest.algorithm, None)
+        async with self._storage.open_writer(layout.upload_data(name, upload_id), is_first=True) as writer:
+            try:
+                await self._absorb(writer, hasher, chunks)
+                _require(digest, hasher.digest())
+                blob = await self._commit(writer, name, digest, writer.size)
+            except BaseException:
+                await writer.discard()
+                raise
+        _remember(self._finished, upload_id, value=layout.upload(name, upload_id))
+        return blob
+
+    async def cancel(self, name: RepositoryName, upload_id: str) -> None:
+        """Cancel a session and remove its bytes.
+
+        Raises:
+            UploadUnknownError: the session does not exist.
+        """
+        await self.status(name, upload_id)
+        self._untouched.pop(upload_id, None)
+        await self._storage.delete_tree(layout.upload(name, upload_id))
+
+    async def sweep(self) -> None:
+        """Remove the stored objects of finished sessions; called about every second, and before the process ends.
+
+        This work is not part of a push, and covers many sessions at once: an object store needs two requests for all
+        sessions of one push. A session that remains after a kill is harmless, and is purged by age.
+        """
+        finished = dict(self._finished)
+        if finished:
+            await self._storage.delete_tree(*finished.values())
+        for upload_id in finished:
+            self._finished.pop(upload_id, None)
+
+    async def _commit(self, writer: BlobWriter, name: RepositoryName, digest: Digest, size: int) -> Descriptor:
+        link = layout.layer_link(name, digest)
+        ticket = await self._guard.ticket()
+        await writer.commit(layout.blob_data(digest), then=[link_object(link, digest)])
+        if await self._guard.confirm(ticket, [Need(link, digest)]):
+            raise StorageUnavailableError(f"{digest} was removed while it was pushed; it can be pushed again")
+        await self._damage.prove(digest, size)
+        await self._guard.remember(name, digest, size)
+        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
+
+    @asynccontextmanager
+    async def _writer(self, state: UploadState) -> AsyncIterator[BlobWriter]:
+        upload_id = state.upload_id
+        if not is_upload_id(upload_id) or upload_id in self._finished:
+            raise _unknown(upload_id)
+        key = layout.upload_data(state.name, upload_id)
+        # A session that this process started and has had no request for since is empty, so its first chunk costs no
+        # check of the stage.
+        is_untouched = self._untouched.pop(upload_id, False) and state.offset == 0
+        started_at = layout.upload_started_at(state.name, upload_id)
+        try:
+            async with self._storage.open_writer(
+                key, resume=not is_untouched, is_first=is_untouched, witness=started_at
+            ) as writer:
+                if writer.size == 0 and not is_untouched:
+                    await self._require_session(state, writer)
+                if writer.size != state.offset:
+                    raise UploadRangeError(writer.size)
+                yield writer
+        except ObjectBusyError as error:
+            raise UploadRangeError(await self._storage.staged_size(key)) from error
+        except ObjectNotFoundError:
+            # Cancelled or purged during the request.
+            raise _unknown(upload_id) from None
+
+    async def _require_session(self, state: UploadState, writer: BlobWriter) -> None:
+        # An empty stage may belong to a finished or cancelled session, whose token still has a valid signature.
+        try:
+            await self._storage.stat(layout.upload_started_at(state.name, state.upload_id))
+        except ObjectNotFoundError:
+            # Opening may have created a stage that no request will ever use.
+            await writer.discard()
+            raise _unknown(state.upload_id) from None
+
+    def _hasher(self, state: UploadState, writer: BlobWriter) -> Hasher | None:
+        """Return a hasher of all bytes up to now, or None if this would require reading them again."""
+        if state.offset == 0:
+            return self._new_hasher(state.algorithm, None)
+        if state.hash_state is None or not _is_of(state, writer):
+            return None
+        try:
+            return self._new_hasher(state.algorithm, state.hash_state)
+        except ValueError:
+            # The state was exported by a replica with another library.
+            return None
+
+    async def _verify(
+        self, writer: BlobWriter, state: UploadState, digest: Digest, chunks: AsyncIterable[bytes]
+    ) -> int:
+        hasher, is_same = self._hasher(state, writer), _is_of(state, writer)
+        await self._absorb(writer, hasher, chunks)
+        size = writer.size
+        known = state.digest if is_same and size == state.offset else None
+        if hasher is not None and hasher.algorithm == digest.algorithm:
+            actual = hasher.digest()
+        elif known is not None and known.algorithm == digest.algorithm:
+            actual = known
+        else:
+            actual = await self._reread(writer, digest.algorithm)
+        _require(digest, actual)
+        return size
+
+    async def _reread(self, writer: BlobWriter, algorithm: str) -> Digest:
+        hasher = self._new_hasher(algorithm, None)
+        async for chunk in writer.content():
+            await self._offload(hasher.update, chunk)
+        return hasher.digest()
+
+    async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, chunks: AsyncIterable[bytes]) -> None:
+        async for chunk in chunks:
+            await self._take_in(writer, hasher, chunk)
+            # Receive the rest of a large body in a thread, if store and connection support it.
+            if writer.append_now is not None and isinstance(chunks, ContentSource) and chunks.is_pourable:
+                await chunks.pour(_taker(writer.append_now, hasher), self._offload)
+
+    async def _take_in(self, writer: BlobWriter, hasher: Hasher | None, chunk: bytes) -> None:
+        if hasher is None:
+            await writer.write(chunk)
+        elif len(chunk) <= _HASH_INLINE_BYTES_MAX:
+            hasher.update(chunk)
+            await writer.write(chunk)
+        else:
+            # Hashing and writing take about the same time, and run concurrently.
+            hashing = self._offload(hasher.update, chunk)
+            try:
+                await writer.write(chunk)
+            finally:
+                await hashing
+
+
+def _is_of(state: UploadState, writer: BlobWriter) -> bool:
+    """Whether a token describes the staged bytes; another replica may have staged other bytes since."""
+    return writer.stamp == state.stamp
+
+
+def _taker(append: Callable[[memoryview], None], hasher: Hasher | None) -> Callable[[memoryview], None]:
+    if hasher is None:
+        return append
+
+    def take(piece: memoryview) -> None:
+        append(piece)
+        hasher.update(piece)
+
+    return take
+
+
+def _remember(sessions: dict[str, T], upload_id: str, *, value: T) -> None:
+    sessions[upload_id] = value
+    if len(sessions) > _REMEMBERED_SESSIONS_MAX:
+        del sessions[next(iter(sessions))]
+
+
+def _require(expected: Digest, actual: Digest) -> None:
+    if actual != expected:
+        raise DigestMismatchError(
+            "provided digest did not match uploaded content", detail={"expected": expected, "actual": actual}
+        )
+
+
+def _unknown(upload_id: str) -> UploadUnknownError:
+    return UploadUnknownError("blob upload unknown to registry", detail={"uuid": upload_id[:64]})

@@ -1,0 +1,1 @@
+"""Restoration of deleted content from the trash."""

@@ -1,0 +1,1 @@
+"""Retention rules, pull times, and the service that applies the rules."""

@@ -1,0 +1,176 @@
+"""Retention rules: which tags are kept and which are deleted. The only module that decides; pure.
+
+A tag is deleted only if at least one rule applies to it and none of the rules that apply keeps it. A tag to which no
+rule applies is kept. Rules only keep tags, so their order does not matter, and adding a rule never deletes a tag that
+another rule keeps.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from core.model.digest import Digest
+from core.model.globs import EVERYTHING, Globs
+from core.model.names import Tag
+from core.model.versions import Version
+from core.store.timeline import Timeline
+
+_ATTACHMENT: Final = re.compile(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[a-z]+)?")
+"""Tags that clients derive from a digest: cosign signatures (`….sig`) and OCI's fallback tags for referrers."""
+
+
+class Order(StrEnum):
+    """The meaning of "last" in a rule."""
+
+    PUSHED = "pushed"
+    """By the time of the last push."""
+    SEMVER = "semver"
+    """By the precedence of versions; the rule then applies only to tags that are versions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionRule:
+    """A retention rule. Keeps each matching tag that meets at least one of the conditions."""
+
+    repositories: tuple[str, ...] = (EVERYTHING,)
+    """Globs of repository names."""
+    tags: tuple[str, ...] = ("*",)
+    keep_last: int = 0
+    """Number of images whose tags are kept, in `order`; all tags of one manifest count as one image."""
+    order: Order = Order.PUSHED
+    pushed_within: timedelta | None = None
+    pulled_within: timedelta | None = None
+    """Since the last pull, or since the push if no pull is known."""
+    _repositories: Globs = field(init=False, repr=False, compare=False)
+    _tags: Globs = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_repositories", Globs(self.repositories))
+        object.__setattr__(self, "_tags", Globs(self.tags))
+
+    def covers(self, repository: str) -> bool:
+        """Whether the rule applies to tags of this repository."""
+        return self._repositories.match(repository)
+
+    def speaks_of(self, tag: str) -> bool:
+        """Whether the rule applies to this tag."""
+        if not self._tags.match(tag):
+            return False
+        return self.order is Order.PUSHED or Version.parse(tag) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagState:
+    """The properties of a tag that retention considers."""
+
+    tag: Tag
+    digest: Digest
+    pushed_at: datetime
+    """By the store's clock, like the other times."""
+    pulled_at: datetime | None = None
+    """Time of the last pull of the manifest, by any tag; None if unknown."""
+    is_pull_assumed: bool = False
+    """Whether no pull is known, and `pulled_at` is the start of the pull records instead."""
+    is_immutable: bool = False
+
+    @property
+    def used_at(self) -> datetime:
+        """Time of the last pull or push."""
+        return max(self.pushed_at, self.pulled_at or self.pushed_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The decision for a tag, with the reasons."""
+
+    state: TagState
+    goes: bool
+    reasons: tuple[str, ...]
+    """For operators: the conditions that keep the tag, or that no rule keeps it."""
+
+
+def judge(
+    repository: str, tags: Sequence[TagState], rules: Sequence[RetentionRule], timeline: Timeline
+) -> list[Verdict]:
+    """Decide for all tags of a repository; the order of the result is that of `tags`.
+
+    Args:
+        repository: the name of the repository.
+        tags: all tags, because the meaning of "last" depends on all of them.
+        rules: the configured rules.
+        timeline: the store's time and its gaps.
+    """
+    concerning = [(number, rule) for number, rule in enumerate(rules, 1) if rule.covers(repository)]
+    kept: dict[Tag, list[str]] = {}
+    spoken_of: set[Tag] = set()
+    ordinary = [state for state in tags if _subject(state.tag) is None]
+    for number, rule in concerning:
+        matching = [state for state in ordinary if rule.speaks_of(state.tag)]
+        spoken_of |= {state.tag for state in matching}
+        for state, reason in _kept_by(rule, matching, timeline):
+            kept.setdefault(state.tag, []).append(f"rule {number}: {reason}")
+    verdicts = [_verdict(state, kept.get(state.tag, []), is_spoken_of=state.tag in spoken_of) for state in tags]
+    return _follow_subjects(verdicts)
+
+
+def _kept_by(rule: RetentionRule, tags: Sequence[TagState], timeline: Timeline) -> Iterable[tuple[TagState, str]]:
+    """Yield the tags that a rule keeps, with the condition."""
+    last: set[Digest] = set()
+    for state in sorted(tags, key=lambda state: _rank(rule.order, state), reverse=True):
+        if state.digest in last or len(last) < rule.keep_last:
+            last.add(state.digest)
+            yield state, f"among the last {rule.keep_last}"
+        if rule.pushed_within is not None and state.pushed_at >= timeline.before(rule.pushed_within):
+            yield state, "pushed lately"
+        if rule.pulled_within is not None and state.used_at >= timeline.before(rule.pulled_within):
+            yield state, _kind_of_use(state)
+
+
+def _kind_of_use(state: TagState) -> str:
+    if state.used_at != state.pulled_at:
+        return "pushed lately and perhaps not yet pulled"
+    return "pulls are not known for that long" if state.is_pull_assumed else "pulled lately"
+
+
+def _rank(order: Order, state: TagState) -> tuple[Version | datetime, datetime, str]:
+    version = Version.parse(state.tag) if order is Order.SEMVER else None
+    return (version or state.pushed_at, state.pushed_at, state.tag)
+
+
+def _verdict(state: TagState, reasons: Sequence[str], *, is_spoken_of: bool) -> Verdict:
+    if state.is_immutable:
+        return Verdict(state=state, goes=False, reasons=("immutable",))
+    if not is_spoken_of:
+        return Verdict(state=state, goes=False, reasons=("no rule speaks of it",))
+    if reasons:
+        return Verdict(state=state, goes=False, reasons=tuple(reasons))
+    return Verdict(state=state, goes=True, reasons=("no rule keeps it",))
+
+
+def _follow_subjects(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Decide for attachments, such as signatures: each is deleted with the last tag of its subject, not earlier."""
+    followed = [_attached(verdict, goes=False) for verdict in verdicts]
+    while True:
+        # Attachments may have attachments: each iteration deletes more tags, never fewer.
+        going = {verdict.state.digest for verdict in followed if verdict.goes}
+        going -= {verdict.state.digest for verdict in followed if not verdict.goes}
+        again = [_attached(verdict, goes=_subject(verdict.state.tag) in going) for verdict in followed]
+        if again == followed:
+            return followed
+        followed = again
+
+
+def _attached(verdict: Verdict, *, goes: bool) -> Verdict:
+    subject = _subject(verdict.state.tag)
+    if subject is None or verdict.state.is_immutable:
+        return verdict
+    reason = f"attached to {subject}, which {'goes' if goes else 'stays'}"
+    return replace(verdict, goes=goes, reasons=(reason,))
+
+
+def _subject(tag: str) -> str | None:
+    match = _ATTACHMENT.fullmatch(tag)
+    return f"{match[1]}:{match[2]}" if match else None

@@ -1,0 +1,119 @@
+"""Retention of stored tags: applies the rules to each repository, and detects tags that changed afterwards."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from core.concurrency import map_bounded
+from core.errors import NameInvalidError
+from core.model.names import RepositoryName, Tag
+from core.ports.blob_storage import BlobStorage
+from core.retention.pulls import PullHistory, Pulls
+from core.retention.rules import RetentionRule, TagState, Verdict, judge
+from core.store import layout
+from core.store.clock import StoreClock
+from core.store.link_keys import RevisionKey, parse_link_key
+from core.store.tag_links import TagLinks, TagTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionPlan:
+    """The decisions for the tags of one repository."""
+
+    name: RepositoryName
+    verdicts: Sequence[Verdict]
+    removed: Sequence[TagState] = ()
+    """The deleted tags. A tag that was pushed again in between is not included."""
+
+    @property
+    def going(self) -> list[TagState]:
+        """The tags that no rule keeps."""
+        return [verdict.state for verdict in self.verdicts if verdict.goes]
+
+
+class RetentionService:
+    """Applies the retention rules to tags; one per process. Does not remove anything.
+
+    Args:
+        storage: the store.
+        tag_links: the tags of the store.
+        pulls: the history of pulls.
+        rules: the configured rules.
+        keeps_tag: whether a tag is immutable.
+        store_clock: the clock of the process; without it, only jumps recorded in the store are known.
+    """
+
+    def __init__(
+        self,
+        storage: BlobStorage,
+        tag_links: TagLinks,
+        pulls: PullHistory,
+        *,
+        rules: Sequence[RetentionRule],
+        keeps_tag: Callable[[RepositoryName, Tag], bool],
+        store_clock: StoreClock | None = None,
+    ) -> None:
+        self._storage = storage
+        self._store_clock = store_clock or StoreClock(storage)
+        self._tags = tag_links
+        self._pulls = pulls
+        self._rules = rules
+        self._keeps_tag = keeps_tag
+
+    async def plans(self, *, merges_pulls: bool) -> AsyncIterator[RetentionPlan]:
+        """Yield the decisions for each repository with tags to which a rule applies, by ascending name.
+
+        Each repository is evaluated only when the iteration reaches it, so decisions are recent when the caller acts on
+        them. Costs a listing of all repositories, two listings per repository to which a rule applies, and a read per
+        tag if the store does not list checksums.
+
+        Args:
+            merges_pulls: also merge the records of pulls into few objects.
+        """
+        if not self._rules:
+            return
+        pulls = await self._known_pulls(merges=merges_pulls)
+        async for path in self._storage.list_marked(layout.REPOSITORIES):
+            if not any(rule.covers(path) for rule in self._rules):
+                continue
+            try:
+                name = RepositoryName(path)
+            except NameInvalidError:
+                # A folder of another program.
+                continue
+            if states := await self._states(name, pulls):
+                verdicts = judge(name, states, self._rules, await self._store_clock.look())
+                yield RetentionPlan(name=name, verdicts=verdicts)
+
+    async def unchanged(self, name: RepositoryName, states: Sequence[TagState]) -> list[TagState]:
+        """Return the tags that were not pushed again since the decision. One request per tag."""
+
+        async def is_unchanged(state: TagState) -> bool:
+            return await self._tags.stands(name, state.tag, TagTarget(state.digest, state.pushed_at))
+
+        verdicts = await map_bounded(is_unchanged, states)
+        return [state for state, stands in zip(states, verdicts, strict=True) if stands]
+
+    async def _known_pulls(self, *, merges: bool) -> Pulls | None:
+        asked = [rule.pulled_within for rule in self._rules if rule.pulled_within is not None]
+        return await self._pulls.read(oldest=max(asked), merges=merges) if asked else None
+
+    async def _states(self, name: RepositoryName, pulls: Pulls | None) -> list[TagState]:
+        keys = [key async for key, _ in self._storage.walk(layout.revisions(name))]
+        held = [link.digest for link in map(parse_link_key, keys) if isinstance(link, RevisionKey)]
+        states = []
+        for tag, target in (await self._tags.targets(name, held)).items():
+            if target.digest is None or target.pushed_at is None:
+                # The tag cannot be pulled; garbage collection removes it.
+                continue
+            pulled_at = pulls.last(name, target.digest) if pulls else None
+            states.append(
+                TagState(
+                    tag=tag,
+                    digest=target.digest,
+                    pushed_at=target.pushed_at,
+                    pulled_at=pulled_at or (pulls.since if pulls else None),
+                    is_pull_assumed=pulled_at is None,
+                    is_immutable=self._keeps_tag(name, tag),
+                )
+            )
+        return states

@@ -1,0 +1,1 @@
+"""Records of the registry in storage: keys, links, tags, the clock, damage."""

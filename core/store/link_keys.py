@@ -1,0 +1,82 @@
+"""Parsing of link keys, the inverse of `core.store.layout`."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from core.errors import DigestInvalidError, NameInvalidError, TagInvalidError
+from core.model.digest import Digest
+from core.model.names import RepositoryName, Tag
+from core.store import layout
+
+
+@dataclass(frozen=True, slots=True)
+class TagKey:
+    """The key of the link that makes a tag exist."""
+
+    name: RepositoryName
+    tag: Tag
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionKey:
+    """The key of the link that makes a repository hold a manifest."""
+
+    name: RepositoryName
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class LayerKey:
+    """The key of the link that lets a repository read a blob."""
+
+    name: RepositoryName
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerKey:
+    """The key of the link from a subject to one of its referrers."""
+
+    name: RepositoryName
+    subject: Digest
+    digest: Digest
+
+
+LinkKey = TagKey | RevisionKey | LayerKey | ReferrerKey
+
+
+def parse_link_key(key: str) -> LinkKey | None:
+    """Parse a link key. Return None for any other key: history, signatures, uploads, and foreign objects."""
+    # No component of a name begins with `_`.
+    path, mark, rest = key.removeprefix(f"{layout.REPOSITORIES}/").partition("/_")
+    if not mark:
+        return None
+    try:
+        return _parse(path, rest.split("/"))
+    except (NameInvalidError, TagInvalidError, DigestInvalidError):
+        return None
+
+
+def digests_in(key: str) -> list[Digest]:
+    """Return the digests in a key or part of a key, in order: that of a manifest, then that of its signature."""
+    found = []
+    for algorithm, encoded in pairwise(key.split("/")):
+        try:
+            found.append(Digest(f"{algorithm}:{encoded}"))
+        except DigestInvalidError:
+            continue
+    return found
+
+
+def _parse(path: str, parts: list[str]) -> LinkKey | None:
+    match parts:
+        case ["manifests", "tags", tag, "current", "link"]:
+            return TagKey(RepositoryName(path), Tag(tag))
+        case ["manifests", "revisions", algorithm, encoded, "link"]:
+            return RevisionKey(RepositoryName(path), Digest(f"{algorithm}:{encoded}"))
+        case ["layers", algorithm, encoded, "link"]:
+            return LayerKey(RepositoryName(path), Digest(f"{algorithm}:{encoded}"))
+        case ["referrers", of, subject, algorithm, encoded, "link"]:
+            return ReferrerKey(RepositoryName(path), Digest(f"{of}:{subject}"), Digest(f"{algorithm}:{encoded}"))
+        case _:
+            return None

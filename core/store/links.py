@@ -1,0 +1,70 @@
+"""Links: small objects that hold a digest and refer from a repository to the shared content."""
+
+import logging
+from dataclasses import dataclass
+
+from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError
+from core.model.digest import Digest
+from core.ports.blob_storage import BlobStorage
+
+_logger = logging.getLogger(__name__)
+
+_LINK_BYTES_MAX = 1024
+"""A link is 71 or 135 bytes long; a longer object is not a link."""
+
+
+def link_object(key: str, digest: Digest) -> tuple[str, bytes]:
+    """Return a link to `digest` as it is stored: key and content."""
+    return key, digest.encode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedLink:
+    """A removed link: its key, and the digest that it held."""
+
+    key: str
+    target: Digest
+
+
+class Links:
+    """Reads and writes links. Stateless; safe for concurrent tasks."""
+
+    def __init__(self, storage: BlobStorage) -> None:
+        self._storage = storage
+
+    async def read(self, key: str) -> Digest | None:
+        """Return the digest that the link points at, or None if there is no link. One storage request.
+
+        A link that holds no digest (a torn write of an old registry) counts as absent, and a warning is logged.
+        """
+        try:
+            content = await self._storage.read(key, limit=_LINK_BYTES_MAX)
+        except ObjectNotFoundError:
+            return None
+        except ObjectTooLargeError:
+            _logger.warning("link is too long and counts as absent", extra={"key": key})
+            return None
+        try:
+            # Registries write no newline, but repairs by hand often add one.
+            return Digest(content.decode("ascii").rstrip("\n"))
+        except (UnicodeDecodeError, DigestInvalidError):
+            _logger.warning("link holds no digest and counts as absent", extra={"key": key})
+            return None
+
+    async def stands(self, key: str, digest: Digest) -> bool:
+        """Whether a complete link to `digest` exists at `key`. One storage request, which reads no content.
+
+        Only the length is checked: a torn link is shorter, and a link with a trailing newline is longer.
+        """
+        try:
+            return (await self._storage.stat(key)).size >= len(digest)
+        except ObjectNotFoundError:
+            return False
+
+    async def write(self, key: str, digest: Digest) -> None:
+        """Point the link at `digest`, durably and atomically. Idempotent. One storage request."""
+        await self._storage.write(key, digest.encode("ascii"))
+
+    async def delete(self, key: str) -> None:
+        """Remove the link. Idempotent. One storage request."""
+        await self._storage.delete([key])

@@ -1,0 +1,1 @@
+"""Deleted content that can be restored."""

@@ -1,0 +1,1 @@
+"""Everything that uses sockets or private parts of aiohttp."""

@@ -1,0 +1,402 @@
+"""HTTP/1.1 connection based on aiohttp's, with resource limits per client and OCI's envelope for every refusal.
+
+aiohttp itself answers requests that cannot be parsed, since they never reach the application. Those responses are
+rendered here.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from operator import itemgetter
+from typing import Any, Final
+
+from aiohttp import StreamReader, web
+from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+from typing_extensions import override
+
+from config.settings import LimitSettings
+from entrypoints.http.connection.access_log import AccessLogger
+from entrypoints.http.connection.framing import (
+    BUSY,
+    END_OF_HEAD,
+    HEAD_BYTES_MAX,
+    UNFINISHED_BYTES_MAX,
+    Refusal,
+    examine,
+    head_too_large,
+    part_of_head_bytes,
+    queue_bytes,
+)
+from entrypoints.http.connection.lending import duplicate
+from entrypoints.http.connection.shortcut import shortcut
+from entrypoints.http.connection.streaming import READ_BUFFER_BYTES, ClientGoneError
+from entrypoints.http.draining import CUT_SECONDS
+from entrypoints.http.errors import envelope, render, respond
+from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request, new_request_id
+from entrypoints.http.switches import DEFAULT_HEADERS
+
+_logger = logging.getLogger(__name__)
+
+HEADERS_MAX: Final = 128
+_IDLE_SECONDS: Final = 1.0
+"""Minimum waiting time of an idle connection; on a newer one, a request may be on its way."""
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+"""Type and major version of the first record (RFC 8446, 5.1)."""
+_TOO_MANY_HEADERS: Final = "Too many headers received"
+
+
+class GuardedProtocol(RequestHandler):
+    """One connection."""
+
+    __slots__ = (
+        "_body",
+        "_guard",
+        "_head_timer",
+        "_is_chunked",
+        "_is_final",
+        "_is_half_closed",
+        "_is_spoiled",
+        "_partial_bytes",
+        "_queued_bytes",
+    )
+
+    def __init__(self, server: "GuardedServer", **options: Any) -> None:
+        super().__init__(server, **options)
+        self._guard = server
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
+        """Body of the newest request that the parser has read."""
+        self._is_chunked = False
+        """Whether that body is chunked."""
+        self._partial_bytes = 0
+        """Bytes received of the unfinished head."""
+        self._queued_bytes = 0
+        """Bytes of heads that wait behind another request."""
+        self._is_half_closed = False
+        """Whether the client has finished sending and still waits for responses."""
+        self._is_final = False
+        """Whether the newest request is the last one; the rest of its body is still read."""
+        self._is_spoiled = False
+        """Whether the parser's position in the stream is lost: no further request may be read."""
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._guard.is_over_full and isinstance(transport, asyncio.Transport):
+            transport.write(BUSY)
+            self.force_close()
+        else:
+            self._start_timer()
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_timer()
+        self._hold(partial=0, queued=0)
+        super().connection_lost(exc)
+
+    @property
+    def idle_since(self) -> float | None:
+        """Time at which the connection began to wait for a request, by the loop's clock; None during a request."""
+        if self._waiter is None or self._waiter.done():
+            return None
+        return self._next_keepalive_close_time - self._keepalive_timeout
+
+    @override
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's signature
+        """Keep the connection open for the responses to complete requests (TCP half-close).
+
+        TLS has no half-closed state, so asyncio closes the connection.
+        """
+        super().eof_received()
+        transport = self.transport
+        is_idle = self._waiter is not None and not self._messages
+        if is_idle or not self._request_count or not self._body.is_eof():
+            return None
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return None
+        self._is_half_closed = True
+        return True
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._is_spoiled or (self._is_final and self._body.is_eof()):
+            return
+        requests_before = self._request_count
+        if not requests_before and data.startswith(_TLS_HANDSHAKE) and not self._partial_bytes:
+            self._refuse_connection(Refusal(400, "the client began TLS on a port for plain HTTP"))
+            return
+        was_body, fed_before = not self._body.is_eof(), self._body.total_bytes
+        super().data_received(data)
+        count = self._request_count - requests_before
+        if count:
+            self._stop_timer()
+            self._receive_requests(data, count)
+            fed_before = 0
+        if self._upgraded:
+            self._decline_upgrade()
+        if count or was_body:
+            partial = 0
+            if self._body.is_eof():
+                body_bytes = None if self._is_chunked else self._body.total_bytes - fed_before
+                partial = part_of_head_bytes(data, body_bytes, has_head=bool(count))
+            self._hold(partial=partial, queued=queue_bytes(self._messages))
+        elif data:
+            self._receive_part_of_head(len(data))
+
+    def _receive_requests(self, data: bytes, count: int) -> None:
+        message, self._body = self._messages[-1]
+        self._is_chunked = isinstance(message, RawRequestMessage) and message.chunked
+        if isinstance(message, RawRequestMessage) and message.upgrade:
+            # The parser drops bytes that follow such a request in the same piece of data.
+            has_no_more = self._body.is_eof() and data.endswith(END_OF_HEAD) and data.count(END_OF_HEAD) == count
+            self._is_final = not has_no_more
+        self._refuse_messages(measure=self._partial_bytes + len(data) > HEAD_BYTES_MAX)
+
+    def _receive_part_of_head(self, size: int) -> None:
+        if self._head_timer is None and self._waiter is not None and not self._waiter.done():
+            # No request is under way, so this is the start of a head.
+            self._start_timer()
+        self._hold(partial=self._partial_bytes + size, queued=self._queued_bytes)
+
+    def _hold(self, *, partial: int, queued: int) -> None:
+        """Update the byte counts of pending heads, for this connection and for all connections together."""
+        if partial == self._partial_bytes and queued == self._queued_bytes:
+            return
+        self._guard.held_bytes += partial - self._partial_bytes + queued - self._queued_bytes
+        self._partial_bytes, self._queued_bytes = partial, queued
+        if self._is_spoiled:
+            return
+        if partial > HEAD_BYTES_MAX:
+            self._refuse_connection(head_too_large())
+        elif self._guard.held_bytes > UNFINISHED_BYTES_MAX:
+            self._refuse_connection(Refusal(503, "too many unfinished requests"))
+
+    def _refuse_connection(self, refusal: Refusal) -> None:
+        """Queue the refusal as the last response, and stop reading."""
+        self._stop_timer()
+        self._is_spoiled = True
+        if self._messages and not self._messages[-1][1].is_eof():
+            # The rest of its body is no longer read.
+            self._messages.pop()
+        self._messages.append((_ErrInfo(refusal.status, refusal, refusal.message), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _decline_upgrade(self) -> None:
+        """Continue with HTTP/1.1, as a server without support for `Upgrade` may (RFC 9110, 7.8)."""
+        self._upgraded = False
+        self._message_tail = b""
+        if self._parser is not None:
+            self._parser.set_upgraded(False)
+
+    def can_lend(self, payload: StreamReader) -> bool:
+        """Return whether `lend` works: the bytes on the wire are those of the body, and the body is not complete."""
+        transport = self.transport
+        return (
+            transport is not None
+            and not transport.is_closing()
+            # aiohttp would not parse the part of the body that it holds back.
+            and not self._close
+            and not self._force_close
+            and transport.get_extra_info("sslcontext") is None
+            and transport.get_extra_info("socket") is not None
+            and not payload.is_eof()
+        )
+
+    @contextmanager
+    def lend(self, payload: StreamReader) -> Iterator[int]:
+        """Lend a descriptor for a block that reads the rest of a body from the socket (see `SocketLender`)."""
+        if self.transport is None:
+            raise ClientGoneError("the connection was closed before the rest of the body was read")
+        self.transport.pause_reading()
+        try:
+            with duplicate(self.transport.get_extra_info("socket").fileno()) as descriptor:
+                yield descriptor
+        except BaseException:
+            # The thread consumed bytes that the parser still expects, so the parser would read the next request as
+            # body.
+            self._is_spoiled = True
+            self._resume_transport_reading()
+            raise
+        # The parser did not see the end of the body and never will.
+        self._parser = self._new_parser()
+        payload.feed_eof()
+
+    @asynccontextmanager
+    async def lend_output(self) -> AsyncIterator[int]:
+        """Lend a descriptor for a block that writes to the socket (see `SocketLender`)."""
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            # With a limit of 0, writing pauses at once and resumes when the write buffer is empty.
+            self.transport.set_write_buffer_limits(high=0)
+            await self._drain_helper()
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the connection was closed before the answer")
+        transport.set_write_buffer_limits()
+        with duplicate(transport.get_extra_info("socket").fileno()) as descriptor:
+            yield descriptor
+
+    def _new_parser(self) -> HttpRequestParser:
+        # Same arguments as aiohttp's first parser.
+        return HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
+
+    def _refuse_messages(self, *, measure: bool) -> None:
+        for index, (message, _) in enumerate(self._messages):
+            if isinstance(message, _ErrInfo):
+                self._is_spoiled = True
+            elif (refusal := examine(message, measure=measure)) is not None:
+                self._messages[index] = (_ErrInfo(refusal.status, refusal, refusal.message), EMPTY_PAYLOAD)
+                self._is_spoiled = True
+
+    @override
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that did not reach the application, and close the connection."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer is under way already")
+        # The request did not pass the middleware that assigns the id.
+        request_id = name_request(request, new_request_id)
+        if isinstance(exc, BadHttpMessage):
+            status, text = self._judge(exc)
+            # Do not use aiohttp's message, which quotes the header: it may be the one with the password.
+            _logger.info("refused a request from %s: %s (%s)", request.remote, text, type(exc).__name__)
+            response = respond(status, [envelope("UNSUPPORTED", text)])
+        else:
+            _logger.error("request failed outside of the application", exc_info=exc)
+            response = respond(500, [envelope("UNKNOWN", "unknown error")])
+        response.force_close()
+        # The version of an unparsable request is unknown, so aiohttp omits this header.
+        response.headers["Connection"] = "close"
+        response.headers.update(DEFAULT_HEADERS)
+        response.headers[REQUEST_ID_HEADER] = request_id
+        return response
+
+    @override
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send a response; render errors that aiohttp raised outside of the middlewares (417) first."""
+        if isinstance(resp, web.HTTPException):
+            resp = render(request, resp)
+            resp.headers[REQUEST_ID_HEADER] = name_request(request, new_request_id)
+        if self._is_last:
+            resp.force_close()
+        finished = await super().finish_response(request, resp, start_time)
+        if self._is_last:
+            resp.force_close()
+        if self._queued_bytes:
+            self._hold(partial=self._partial_bytes, queued=queue_bytes(self._messages))
+        return finished
+
+    @property
+    def _is_last(self) -> bool:  # no request follows the current one
+        return (self._is_spoiled or self._is_final or self._is_half_closed) and not self._messages
+
+    def _judge(self, error: BadHttpMessage) -> tuple[int, str]:
+        if isinstance(error, Refusal):
+            return error.status, error.message
+        if isinstance(error, LineTooLong):
+            # aiohttp reports only the limit that was exceeded; the two limits always differ (see `GuardedRunner`).
+            if error.args[1] == self.max_line_size:
+                return 414, "URL too long"
+            return 431, "header field too large"
+        if error.message == _TOO_MANY_HEADERS:
+            return 431, "too many header fields"
+        return 400, "malformed request"
+
+    def _start_timer(self) -> None:
+        if self._guard.limits.header_seconds:
+            self._head_timer = self._loop.call_later(self._guard.limits.header_seconds, self._close_late)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _close_late(self) -> None:
+        _logger.info("closed a connection whose request did not arrive")
+        self.force_close()
+
+
+class GuardedServer(web.Server):
+    """Creates the protocol of each connection and counts the connections."""
+
+    def __init__(self, base: web.Server, app: web.Application, limits: LimitSettings, **options: Any) -> None:
+        super().__init__(shortcut(app), request_factory=base.request_factory, **options)
+        self.limits = limits
+        self.held_bytes = 0
+        """Bytes of heads that are unfinished or wait behind another request, over all connections."""
+
+    @property
+    def is_over_full(self) -> bool:
+        """Whether there are more connections than allowed, including the newest."""
+        return 0 < self.limits.connections < len(self._connections)
+
+    def close_idle(self) -> int:
+        """Close up to an eighth of the connections, those that have been idle longest; return the number closed."""
+        before = self._loop.time() - _IDLE_SECONDS
+        idle = [
+            (since, connection)
+            for connection in self.connections
+            if isinstance(connection, GuardedProtocol)
+            and (since := connection.idle_since) is not None
+            and since <= before
+        ]
+        longest = heapq.nsmallest(max(1, len(self._connections) // 8), idle, key=itemgetter(0))
+        for _, connection in longest:
+            connection.force_close()
+        return len(longest)
+
+    @override
+    def __call__(self) -> RequestHandler:
+        return GuardedProtocol(self, loop=self._loop, **self._kwargs)
+
+
+class GuardedRunner(web.AppRunner):
+    """Runs the application on guarded connections."""
+
+    def __init__(self, app: web.Application, limits: LimitSettings) -> None:
+        url_bytes, header_bytes = limits.url_bytes, limits.header_bytes
+        super().__init__(
+            app,
+            access_log_class=AccessLogger,
+            keepalive_timeout=limits.keepalive_seconds,
+            max_line_size=url_bytes,
+            # The limits must differ, so that an error reveals by its limit which part was too long.
+            max_field_size=header_bytes + 1 if header_bytes == url_bytes else header_bytes,
+            max_headers=HEADERS_MAX,
+            read_bufsize=READ_BUFFER_BYTES,
+            # The digest of a body covers the bytes as sent: a Content-Encoding must not be decoded.
+            auto_decompress=False,
+            shutdown_timeout=CUT_SECONDS,
+        )
+        self._limits = limits
+
+    def close_idle(self) -> int:
+        """Close some idle connections; return the number closed."""
+        return self.server.close_idle() if isinstance(self.server, GuardedServer) else 0
+
+    @override
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        return GuardedServer(server, self.app, self._limits, **server._kwargs)  # noqa: SLF001 - not public in aiohttp

@@ -1,0 +1,191 @@
+"""Incoming request bodies, read in pieces with back-pressure and bounded memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+from typing_extensions import override
+
+from config.settings import LimitSettings
+from core.content_source import ContentSource, Offload
+from core.errors import BlobTooLargeError, ManifestTooLargeError
+from entrypoints.http.connection.lending import SocketLender, outlast, readable
+from entrypoints.http.connection.pouring import POURED_BYTES_MIN, BodyEndedError, Pump, run_turn
+from entrypoints.http.keys import BODY_LIMITS
+
+T = TypeVar("T")
+
+READ_BUFFER_BYTES: Final = 512 * 1024
+"""Amount of a body buffered per connection while earlier bytes are hashed and written."""
+
+
+NO_LIMITS: Final = LimitSettings(body_seconds=0)
+
+
+class ClientGoneError(Exception):
+    """The body ended early: the client closed the connection or violated the framing."""
+
+
+class BodyStalledError(ClientGoneError):
+    """The body arrives too slowly or not at all."""
+
+
+class _Pace:
+    """Measures the time spent waiting for a body; time spent on processing its bytes does not count."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self._seconds = limits.body_seconds
+        self._rate = limits.body_rate
+        self._clock = asyncio.get_running_loop().time
+        self._waited_seconds = 0.0
+        self._received = 0
+
+    async def wait(self, arrival: Awaitable[T]) -> T:
+        """Wait for data.
+
+        Raises:
+            BodyStalledError: no data arrived for `body_seconds`.
+        """
+        if not self._seconds:
+            return await arrival
+        begun = self._clock()
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await arrival
+        except TimeoutError:
+            raise BodyStalledError("the body made no progress") from None
+        finally:
+            self._waited_seconds += self._clock() - begun
+
+    def count(self, received: int, *, waited_seconds: float = 0.0) -> None:
+        """Record the amount of data received, and any time spent waiting for it elsewhere.
+
+        Raises:
+            BodyStalledError: too little data arrived in `body_seconds`.
+        """
+        self._waited_seconds += waited_seconds
+        self._received += received
+        if self._seconds and self._waited_seconds >= self._seconds:
+            if received and self._received < self._rate * self._waited_seconds:
+                raise BodyStalledError("the body arrived too slowly")
+            self._waited_seconds, self._received = 0.0, 0
+
+
+class RequestBody(ContentSource):
+    """Body of a request; while one piece is processed, the next accumulates in the buffer.
+
+    Reading it raises:
+        ClientGoneError: the connection ended before the body did, or stalled; all received data was passed on before.
+        BlobTooLargeError: the blob would be larger than `http.limits.uploadsize`.
+
+    Args:
+        request: request whose body is read.
+        offset: number of bytes of the blob received in earlier requests.
+    """
+
+    def __init__(self, request: web.BaseRequest, *, offset: int = 0) -> None:
+        self._content = request.content
+        self._protocol = request.protocol
+        self._left = request.content_length
+        self._offset = offset
+        self._limits = request.get(BODY_LIMITS, NO_LIMITS)
+        self._pace = _Pace(self._limits)
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._require_size(self._offset + (self._left or 0))
+        try:
+            while chunk := await self._next():
+                self._count(len(chunk))
+                yield chunk
+        except (RequestPayloadError, ConnectionError, asyncio.IncompleteReadError) as error:
+            # aiohttp's public methods raise as soon as the connection is lost, even if the buffer still holds data.
+            if rest := self._content._read_nowait(-1):  # noqa: SLF001
+                yield rest
+            raise ClientGoneError("the body ended early") from error
+
+    async def _next(self) -> bytes:
+        """Return available data, waiting only if there is none; an empty result means the end of the body."""
+        arrived = self._content.read_nowait()
+        if arrived or self._content.at_eof():
+            return arrived
+        return await self._pace.wait(self._content.readany())
+
+    @property
+    @override
+    def is_pourable(self) -> bool:
+        if self._left is None or self._left < POURED_BYTES_MIN:
+            return False
+        return isinstance(self._protocol, SocketLender) and self._protocol.can_lend(self._content)
+
+    @override
+    async def pour(self, take: Callable[[memoryview], None], offload: Offload) -> None:
+        if not isinstance(self._protocol, SocketLender):
+            raise TypeError("the connection lends no socket")
+        arrived = self._take_arrived()
+        if self._content.is_eof() or not self._protocol.can_lend(self._content):
+            # The parser is past the end of the body, perhaps within the next request, so the socket must not be read
+            # here.
+            await self._hand_on(arrived, take, offload)
+            async for chunk in self:
+                await outlast(offload(take, memoryview(chunk)))
+            return
+        with self._protocol.lend(self._content) as descriptor:
+            await self._hand_on(arrived, take, offload)
+            if self._left:
+                await self._pump(Pump(descriptor, take, self._left), descriptor, offload)
+
+    def _take_arrived(self) -> list[bytes]:
+        """Return the buffered data; emptying the buffer lets the parser process data that it held back."""
+        arrived = []
+        while piece := self._content._read_nowait(-1):  # noqa: SLF001 - public method raises once the client left
+            arrived.append(piece)
+        return arrived
+
+    async def _hand_on(self, pieces: Sequence[bytes], take: Callable[[memoryview], None], offload: Offload) -> None:
+        for piece in pieces:
+            self._count(len(piece))
+            await outlast(offload(take, memoryview(piece)))
+
+    async def _pump(self, pump: Pump, descriptor: int, offload: Offload) -> None:
+        while pump.left:
+            left, waited_seconds = pump.left, pump.waited_seconds
+            try:
+                await run_turn(pump, offload)
+            except BodyEndedError as error:
+                raise ClientGoneError("the body ended early") from error
+            # Keep aiohttp's count of received bytes correct, as if the parser had read them.
+            self._content.total_bytes += left - pump.left
+            self._count(left - pump.left, waited_seconds=pump.waited_seconds - waited_seconds)
+            if pump.is_idle:
+                await self._pace.wait(readable(descriptor))
+
+    def _count(self, size: int, *, waited_seconds: float = 0.0) -> None:
+        self._pace.count(size, waited_seconds=waited_seconds)
+        self._offset += size
+        if self._left is not None:
+            self._left -= size
+        self._require_size(self._offset)
+
+    def _require_size(self, size: int) -> None:
+        if self._limits.upload_bytes and size > self._limits.upload_bytes:
+            raise BlobTooLargeError(self._limits.upload_bytes)
+
+
+async def read_body(request: web.BaseRequest, *, limit: int) -> bytes:
+    """Return a body of at most `limit` bytes.
+
+    Raises:
+        ManifestTooLargeError: the body is longer; at most one piece beyond the limit was kept in memory.
+        ClientGoneError: the connection ended before the body did.
+    """
+    if request.content_length is not None and request.content_length > limit:
+        raise ManifestTooLargeError(limit)
+    body = bytearray()
+    async for chunk in RequestBody(request):
+        body += chunk
+        if len(body) > limit:
+            raise ManifestTooLargeError(limit)
+    return bytes(body)

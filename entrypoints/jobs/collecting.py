@@ -1,0 +1,67 @@
+"""Construction of a garbage collector, shared by the command and the server."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from core.collection.collector import CollectionOptions, Collector, Hook, Surroundings
+from core.collection.recovery import Vigil
+from core.collection.report import CollectionReport, Observer
+from core.coordination.budget import Budget, Rates
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+_KEY_BYTES: Final = 16
+
+
+def new_collector(
+    container: "Container",
+    options: CollectionOptions,
+    *,
+    rates: Rates,
+    observe: Observer,
+    goes_on: Callable[[], bool],
+    before: Sequence[Hook] = (),
+    vigil: Vigil | None = None,
+) -> Collector:
+    """Return a collector for one run over the store of `container`, whose adapters are open.
+
+    Args:
+        container: the registry.
+        options: the requested kind of collection.
+        rates: limits on requests to the store and on bytes read.
+        observe: called with the progress of the run.
+        goes_on: called regularly; False ends the run early.
+        before: hooks that run before the search for garbage.
+        vigil: observations of another collector's rounds, made while this process waited for the lease.
+    """
+    return container.collector(
+        budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep),
+        options=options,
+        surroundings=Surroundings(
+            clock=time.monotonic,
+            sleep=asyncio.sleep,
+            new_key=lambda: secrets.token_bytes(_KEY_BYTES),
+            observe=observe,
+            goes_on=goes_on,
+            before=before,
+            forget_repository=container.catalog().record_removal,
+            vigil=vigil,
+            store_clock=container.store_clock(),
+            offload=container.offload(),
+        ),
+    )
+
+
+def numbers_of(report: CollectionReport) -> dict[str, float | str]:
+    """Return the numbers of a report as fields for a log line."""
+    names = (
+        *("repositories", "manifests", "tags", "blobs", "manifests_removed", "layer_links_removed"),
+        *("other_links_removed", "blobs_removed", "bytes_removed", "spared", "blobs_held", "problem_count"),
+    )
+    return {"phase": report.phase.value, "seconds": round(report.seconds, 1)} | {
+        name: getattr(report, name) for name in names
+    }

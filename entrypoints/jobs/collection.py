@@ -1,0 +1,105 @@
+"""Garbage collection in the server: observation of other collectors, and scheduled collections."""
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from config.settings import GarbageCollectionSettings
+from core.collection.collector import CollectionOptions, Hook
+from core.collection.guard import CollectionGuard
+from core.collection.report import CollectionReport, ignore
+from core.coordination.budget import Rates
+from entrypoints.jobs.background import Job
+from entrypoints.jobs.collecting import new_collector, numbers_of
+
+if TYPE_CHECKING:
+    from config.container import Container
+
+_logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 60.0
+"""Interval at which a process checks whether a run is due; `registry garbage-collect --in-server` makes one due."""
+WAIT_SECONDS: Final = 3.0
+"""Interval of the checks while another replica collects; if that one dies, this one takes over within 30 seconds."""
+_LOOK_SECONDS_MIN: Final = 0.1
+
+
+def watch_job(guard: CollectionGuard) -> Job:
+    """Return the job, run by every process, that reads which content collectors are about to remove."""
+    return Job(name="the rounds of garbage collection are watched", run=guard.poll, every=guard.poll_seconds)
+
+
+def collection_job(
+    container: "Container",
+    settings: GarbageCollectionSettings,
+    *,
+    before: Sequence[Hook] = (),
+    observe: Callable[[CollectionReport], None] = ignore,
+) -> Job:
+    """Return the collection job; every replica schedules it, and each run is done by one of them.
+
+    Args:
+        container: the registry.
+        settings: interval, limits and options of the runs.
+        before: hooks that run before the search for garbage.
+        observe: called with the progress of a run, for metrics.
+    """
+    every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
+    schedule, vigil = container.collection_schedule(), container.collection_vigil()
+
+    async def work(_now: datetime) -> str:
+        collector = new_collector(
+            container,
+            options_of(settings),
+            rates=Rates(
+                requests_per_second=settings.requests_per_second or None,
+                bytes_per_second=settings.bytes_per_second or None,
+            ),
+            observe=observe,
+            goes_on=lambda: schedule.is_held,
+            before=before,
+            vigil=vigil,
+        )
+        report = await collector.run()
+        _tell(report)
+        return json.dumps(numbers_of(report))
+
+    async def run() -> None:
+        while not await schedule.run_if_due(work) and schedule.is_awaited:
+            await vigil.look()
+            await asyncio.sleep(WAIT_SECONDS)
+
+    return Job(
+        name="garbage is collected",
+        run=run,
+        every=every,
+        is_upkeep=True,
+        # A random delay spreads the checks of replicas that start together.
+        delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
+    )
+
+
+def options_of(settings: GarbageCollectionSettings) -> CollectionOptions:
+    """Return the options of a run from the settings."""
+    return CollectionOptions(
+        grace=timedelta(seconds=settings.grace_seconds),
+        deletes_untagged=settings.deletes_untagged,
+        is_dry_run=settings.dry_run,
+        settle_seconds=settings.settle_seconds,
+    )
+
+
+def _tell(report: CollectionReport) -> None:
+    for problem in report.problems:
+        _logger.warning("garbage collection met %s", problem)
+    if report.blobs_held:
+        _logger.warning(
+            "blobs stay because names in the store cannot be read and may need them: see `registry garbage-collect`",
+            extra={"names": report.unreadable, "blobs": report.blobs_held, "bytes": report.bytes_held},
+        )
+    text = "garbage would be removed" if report.is_dry_run else "garbage collected"
+    _logger.info(text, extra=numbers_of(report))

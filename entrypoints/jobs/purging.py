@@ -1,0 +1,85 @@
+"""Removal of abandoned uploads by one of all replicas (`storage.maintenance.uploadpurging`)."""
+
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from config.settings import UploadPurgingSettings
+from core.coordination.budget import Budget
+from core.coordination.schedule import SharedSchedule
+from core.ports.blob_storage import BlobStorage
+from core.registry.abandoned_uploads import Purged, remove_abandoned
+from core.store.clock import StoreClock
+from entrypoints.jobs.background import Job
+
+_logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 600.0
+"""Interval at which a process checks whether a run is due; also the maximum delay of its first check."""
+_LOOK_SECONDS_MIN: Final = 0.1
+_NAMED_MAX: Final = 1_000
+"""Maximum number of removed uploads named in the log."""
+
+
+def _ignore(_purged: Purged) -> None:
+    """Do nothing."""
+
+
+def purge_job(
+    storage: BlobStorage,
+    store_clock: StoreClock,
+    schedule: SharedSchedule,
+    settings: UploadPurgingSettings,
+    budget: Budget,
+    *,
+    observe: Callable[[Purged], None] = _ignore,
+) -> Job:
+    """Return the purge job; every replica schedules it, and each run is done by one of them.
+
+    Args:
+        storage: storage that holds the uploads.
+        store_clock: clock by which their age is measured.
+        schedule: shared by all replicas, created with the interval of `settings`.
+        settings: age of abandoned uploads, and whether to log them only.
+        budget: limits on the use of the store.
+        observe: called with the removed uploads.
+    """
+    every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
+
+    async def run() -> None:
+        await schedule.run_if_due(_work(storage, store_clock, settings, budget, observe))
+
+    return Job(
+        name="abandoned uploads are removed",
+        run=run,
+        every=every,
+        is_upkeep=True,
+        # A random delay spreads the checks of replicas that start together.
+        delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
+    )
+
+
+def _work(
+    storage: BlobStorage,
+    store_clock: StoreClock,
+    settings: UploadPurgingSettings,
+    budget: Budget,
+    observe: Callable[[Purged], None],
+) -> Callable[[datetime], Awaitable[str]]:
+    async def work(_now: datetime) -> str:
+        before = (await store_clock.look()).before(timedelta(seconds=settings.age_seconds))
+        purged = await remove_abandoned(storage, before=before, budget=budget, dry_run=settings.dry_run)
+        is_removed = not settings.dry_run
+        observe(purged if is_removed else Purged())
+        for session in purged.sessions[:_NAMED_MAX]:
+            _logger.info("abandoned upload", extra={"session": session, "removed": is_removed})
+        for key in purged.unfinished[:_NAMED_MAX]:
+            _logger.info("abandoned multipart upload", extra={"key": key, "removed": is_removed})
+        counts = {"sessions": len(purged.sessions), "multiparts": len(purged.unfinished), "removed": is_removed}
+        _logger.info("looked for abandoned uploads", extra=counts)
+        return json.dumps(counts)
+
+    return work

@@ -1,0 +1,67 @@
+"""Retention in the server: one of all replicas applies the rules, and every process records pulls."""
+
+import json
+import secrets
+from datetime import datetime
+from typing import Final
+
+from core.coordination.schedule import SharedSchedule
+from core.ports.event_sink import EventSink
+from core.registry.facade import Registry
+from core.retention.pulls import PullRecorder
+from entrypoints.audit_trail import AuditTrail
+from entrypoints.jobs.background import Job
+from entrypoints.jobs.retaining import apply_rules
+
+LOOK_SECONDS: Final = 600.0
+"""Maximum interval at which a process checks whether the rules are due."""
+FLUSH_SECONDS: Final = 900.0
+"""Interval at which pulls are written; a killed process loses those since the last write."""
+_SECONDS_MIN: Final = 0.1
+SERVER: Final = "the server"
+"""Actor in the records of deletions."""
+
+
+def retention_job(
+    registry: Registry, schedule: SharedSchedule, events: EventSink, *, audit: AuditTrail, interval_seconds: float
+) -> Job:
+    """Return the job that applies the rules; every replica schedules it, and each run is done by one of them.
+
+    Args:
+        registry: holds the rules and the tags.
+        schedule: shared by all replicas, created with the same interval.
+        events: receives an event for each deleted tag.
+        audit: receives an audit record for each deleted tag.
+        interval_seconds: interval between two runs.
+    """
+    every = max(_SECONDS_MIN, min(interval_seconds, LOOK_SECONDS))
+
+    async def work(_now: datetime) -> str:
+        return json.dumps(dict(await apply_rules(registry, events, by=SERVER, audit=audit)))
+
+    async def run() -> None:
+        await schedule.run_if_due(work)
+
+    return Job(
+        name="retention rules are applied",
+        run=run,
+        every=every,
+        # A random delay spreads the checks of replicas that start together.
+        delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
+        is_upkeep=True,
+    )
+
+
+def pull_recording_job(recorder: PullRecorder) -> Job:
+    """Return the job that writes the pulls served by this process; every process runs it."""
+
+    async def flush() -> None:
+        await recorder.flush()
+
+    return Job(
+        name="pulls are recorded",
+        run=flush,
+        every=FLUSH_SECONDS,
+        # The first run shows immediately that pulls are recorded from now on.
+        finish=flush,
+    )

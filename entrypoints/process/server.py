@@ -1,0 +1,373 @@
+"""The server process: sockets, signals, reloads, and a graceful stop."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from aiohttp import web
+
+from config.container import Container, event_endpoints, utc_now
+from config.errors import ConfigError
+from config.loader import Loaded, inherited_descriptors, service_environment
+from config.logging import configure_logging, flush_logs
+from config.settings import HttpSettings, Settings, StorageKind
+from core.errors import AuditUnavailableError, StorageError
+from core.ports.authenticator import CredentialSourceError
+from entrypoints.http.app import create_app
+from entrypoints.http.auditing import SwitchAudit
+from entrypoints.http.authentication import GATEKEEPER
+from entrypoints.http.connection.accepting import raise_descriptor_limit
+from entrypoints.http.connection.listener import Listener, close_sockets, open_sockets
+from entrypoints.http.connection.protocol import GuardedRunner
+from entrypoints.http.connection.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
+from entrypoints.http.draining import InFlight
+from entrypoints.http.handlers.manifests import ignore_pull
+from entrypoints.http.keys import IN_FLIGHT, SWITCHES
+from entrypoints.http.observation import ServerObservation, WorkerObservation
+from entrypoints.jobs.notifications import LIVE_NOTIFICATION_KEYS, NotificationsPart
+from entrypoints.process.access_part import LIVE_ACCESS_KEYS, AccessPart
+from entrypoints.process.jobs import jobs_of, records_pulls
+from entrypoints.process.reload import Reloader
+from entrypoints.process.service_manager import Reports, ServiceManager
+from entrypoints.process.start_warnings import warn_at_start
+from entrypoints.process.watch import FileWatch
+from entrypoints.process.workers import Supervisor, Worker, usable_cores
+
+_logger = logging.getLogger(__name__)
+
+_FLUSH_SECONDS: Final = 1.0
+"""Interval at which log lines are retried that a slow log reader left no room for."""
+
+
+def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        loaded: initial configuration.
+        container: container built from its settings.
+        load: reads the configuration again, after SIGHUP and when the file changes.
+
+    Returns:
+        0 after a stop, 4 if the storage could not be opened, 1 if the address or a file could not.
+
+    Raises:
+        ConfigError: a file that the settings name is invalid.
+    """
+    settings = loaded.settings
+    raise_descriptor_limit()
+    count = _worker_count(settings)
+    watch = FileWatch()
+    watch.changed([loaded.path, *(files_of(settings.http.tls) if settings.http.tls else ())])
+    # Before the fork, so that an invalid file is reported once and all workers sign with the same secret.
+    context, secret = _first_context(settings), container.shared_secret()
+    # Before the fork, so that the workers share it.
+    container.descriptor_marks()
+    asyncio.run(_check_credentials(container))
+    _check_audit_log(container)
+    warn_at_start(settings, container)
+    service = _service_manager()
+    with ExitStack() as stack:
+        try:
+            sockets = stack.enter_context(_sockets(settings.http, count))
+            observation = stack.enter_context(_observation(loaded, container, count))
+        except _UnavailableError as error:
+            _logger.error("cannot listen on %s", error)  # noqa: TRY400 - one line, no traceback
+            return 1
+
+        def start(worker: Worker) -> int:
+            reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
+            watched = observation.in_worker(worker.number)
+            serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret, watched)
+            try:
+                return asyncio.run(serving.run())
+            finally:
+                watched.close()
+
+        if count == 1:
+            return start(Worker(service))
+        supervisor = Supervisor(
+            start,
+            count,
+            service=service,
+            status=f"{count} workers serve {settings.http.addr}",
+            drain_seconds=settings.http.drain_timeout_seconds,
+            on_end=observation.worker_ended,
+        )
+        return supervisor.run()
+
+
+class _UnavailableError(Exception):
+    """An address is not available; the message contains the address and the reason."""
+
+    def __init__(self, address: str, error: OSError) -> None:
+        # Python adds the address to some messages in its own format; errors of name lookups have no positive errno.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        super().__init__(f"{address}: {reason}")
+
+
+@contextmanager
+def _sockets(settings: HttpSettings, count: int) -> Iterator[Sequence[socket.socket]]:
+    inherited = inherited_descriptors(pid=os.getpid())
+    try:
+        sockets = open_sockets(settings, inherited, count)
+    except OSError as error:
+        raise _UnavailableError(settings.addr, error) from error
+    try:
+        yield sockets
+    finally:
+        close_sockets(settings, inherited, sockets)
+
+
+@contextmanager
+def _observation(loaded: Loaded, container: Container, count: int) -> Iterator[ServerObservation]:
+    try:
+        observation = ServerObservation.open(loaded, container, count)
+    except OSError as error:
+        raise _UnavailableError(f"the debug address {loaded.settings.http.debug.addr}", error) from error
+    try:
+        yield observation
+    finally:
+        observation.close()
+
+
+def _service_manager() -> ServiceManager:
+    asked = service_environment(pid=os.getpid())
+    return ServiceManager(asked.notify_address, watchdog_seconds=asked.watchdog_seconds)
+
+
+def _worker_count(settings: Settings) -> int:
+    if settings.storage.kind is StorageKind.INMEMORY:
+        # Each process would have its own images.
+        return 1
+    return settings.http.workers or usable_cores()
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """One serving process."""
+
+    reloader: Reloader
+    container: Container
+    worker: Worker
+    sock: socket.socket
+    context: ssl.SSLContext | None
+    secret: bytes
+    observation: WorkerObservation
+
+    async def run(self) -> int:
+        """Serve until stopped; return the exit code."""
+        settings = self.reloader.settings
+        app = create_app(
+            self.container.registry(),
+            settings,
+            authenticator=self.container.authenticator(),
+            policy=self.container.access_policy(),
+            upload_secret=self.secret,
+            now=utc_now,
+            audit_log=self.container.audit_log(),
+            read_only=self.container.read_only(),
+            on_pull=self.container.pull_recorder().note if records_pulls(settings) else ignore_pull,
+            lifetimes=[
+                self.container.audit_log(),
+                self.container.authenticator(),
+                self.container.blob_storage(),
+                self.container.catalog_index(),
+                self.container.descriptor_cache(),
+                self.container.outbox_lifetime(),
+            ],
+            events=self.container.events(),
+            is_first=self.worker.is_first,
+            observation=self.observation.of_application,
+            jobs=jobs_of(self.container, settings, self.worker, self.observation),
+        )
+        runner = GuardedRunner(app, settings.http.limits)
+        stopping = _on_signals(self.reloader, self.worker)
+        try:
+            await runner.setup()
+            async with self.observation.listening():
+                await self._serve(app, runner, stopping)
+        except CredentialSourceError as error:
+            _logger.error("%s", error)  # noqa: TRY400 - one line, no traceback
+            return 1
+        except StorageError as error:
+            _logger.error("cannot open the storage: %s", error)  # noqa: TRY400 - one line, no traceback
+            return 4
+        finally:
+            await runner.cleanup()
+        return 0
+
+    async def _serve(self, app: web.Application, runner: GuardedRunner, stopping: asyncio.Event) -> None:
+        settings = self.reloader.settings
+        listener = Listener(
+            runner,
+            self.sock,
+            context=self.context,
+            handshake_seconds=settings.http.limits.header_seconds,
+            make_room=runner.close_idle,
+        )
+        await listener.start()
+        self.worker.reports.ready(f"serving {listener.name}")
+        if self.worker.is_first:
+            _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
+        _prepare_reloads(self.reloader, app, listener, self.container, self.observation)
+        if self.worker.is_first:
+            switch_audit = SwitchAudit(self.container.audit_log(), settings, now=utc_now)
+            self.reloader.appliers.append(switch_audit.apply)
+        async with _running(self.reloader.run()), _running(_beat(self.worker.reports)), _running(_flush_logs()):
+            await stopping.wait()
+        if self.worker.is_alone:
+            _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
+        self.worker.reports.stopping(settings.http.drain_timeout_seconds)
+        await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
+
+
+def _first_context(settings: Settings) -> ssl.SSLContext | None:
+    tls = settings.http.tls
+    if tls is None:
+        return None
+    context = build_context(tls)
+    for line in tell_limits(tls):
+        _logger.warning("configuration: %s", line)
+    log_expiry(tls, utc_now)
+    return context
+
+
+class TlsPart:
+    """The certificates of a listener, as a reloadable part."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        settings: Callable[[], Settings],
+        *,
+        speaks: bool,
+        on_change: Callable[[datetime], None] = lambda _expires: None,
+    ) -> None:
+        self._listener = listener
+        self._on_change = on_change
+        self._speaks = speaks
+        self._settings = settings
+
+    def files(self) -> tuple[str, ...]:
+        """Return the files to watch."""
+        tls = self._settings().http.tls
+        return () if tls is None else files_of(tls)
+
+    async def reload(self) -> None:
+        """Use the current content of the files for new connections.
+
+        Raises:
+            ConfigError: the files are invalid; the previous certificates stay in use.
+        """
+        tls = self._settings().http.tls
+        if tls is None:
+            raise ConfigError(["http.tls cannot be left out while serving"])
+        context = await asyncio.to_thread(build_context, tls)
+        self._listener.exchange(context)
+        self._on_change(expiry_of(tls))
+        if self._speaks:
+            log_expiry(tls, utc_now)
+
+
+def _prepare_reloads(
+    reloader: Reloader, app: web.Application, listener: Listener, container: Container, observation: WorkerObservation
+) -> None:
+    reloader.appliers.append(lambda settings: configure_logging(settings.log, waits=False))
+    switches = app[SWITCHES]
+    reloader.appliers.append(switches.apply)
+    observation.watch_read_only(lambda: switches.is_read_only)
+    access = AccessPart(app[GATEKEEPER], container.kept_tags(), reloader.settings)
+    reloader.appliers.append(access.apply)
+    notifications = NotificationsPart(container.notifier(), reloader.settings.notifications, event_endpoints)
+    reloader.appliers.append(notifications.apply)
+    reloader.live_keys += [*LIVE_ACCESS_KEYS, *LIVE_NOTIFICATION_KEYS]
+    # No files to watch: each request checks these files itself.
+    reloader.register("users, groups and keys", access, files=tuple)
+    if reloader.settings.http.tls is not None:
+        observation.certificate_changed(expiry_of(reloader.settings.http.tls))
+        tls = TlsPart(
+            listener, lambda: reloader.settings, speaks=reloader.speaks, on_change=observation.certificate_changed
+        )
+        reloader.register("certificate", tls, files=tls.files)
+
+
+@asynccontextmanager
+async def _running(job: Coroutine[Any, Any, None]) -> Any:
+    task = asyncio.create_task(job)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _beat(reports: Reports) -> None:
+    """Report regularly that the event loop is not blocked."""
+    while reports.beat_seconds:
+        reports.alive()
+        await asyncio.sleep(reports.beat_seconds)
+
+
+async def _flush_logs() -> None:
+    while True:
+        await asyncio.sleep(_FLUSH_SECONDS)
+        flush_logs()
+
+
+async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: float) -> None:
+    for site in list(runner.sites):
+        await site.stop()
+    if not await in_flight.drain(timeout_seconds):
+        _logger.warning("requests are cut off: they did not finish within http.draintimeout")
+
+
+async def _check_credentials(container: Container) -> None:
+    """Check that the files of users and keys are valid.
+
+    Raises:
+        ConfigError: a file is invalid.
+    """
+    try:
+        async with container.authenticator():
+            return
+    except CredentialSourceError as error:
+        raise ConfigError([str(error)]) from error
+
+
+def _check_audit_log(container: Container) -> None:
+    """Check that the audit log is writable.
+
+    Raises:
+        ConfigError: the audit log is not writable.
+    """
+    try:
+        container.audit_log().check()
+    except AuditUnavailableError as error:
+        raise ConfigError([f"`audit`: {error}"]) from error
+
+
+def _on_signals(reloader: Reloader, worker: Worker) -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if worker.lifeline is not None:
+        # Readable once the parent is gone; a parent that was killed cannot send a signal.
+        loop.add_reader(worker.lifeline, stopping.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+
+    def reload() -> None:
+        worker.reports.reloading()
+        reloader.ask()
+
+    reloader.reloaded = worker.reports.reloaded
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    return stopping

@@ -1,0 +1,38 @@
+"""Warnings at start for settings that work but are probably not intended."""
+
+import logging
+
+from config.container import Container
+from config.settings import HttpNetwork, Settings
+from core.model.access import AccessPolicy, RuleAction
+from entrypoints.observability.debug import is_public
+
+_logger = logging.getLogger(__name__)
+
+
+def warn_at_start(settings: Settings, container: Container) -> None:
+    """Log one line for each setting that works but is probably not intended."""
+    if settings.http.secret is None:
+        _logger.warning(
+            "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "
+            "set REGISTRY_HTTP_SECRET to the same text on all replicas"
+        )
+    if settings.access.immutable_tags and not container.plain_blob_storage().creates_exclusively:
+        _logger.warning(
+            "access.immutabletags: this storage cannot create exclusively; of two first pushes of a tag at the same "
+            "moment, by two processes, the later one wins"
+        )
+    if _lets_anybody_delete(settings, container.access_policy()):
+        _logger.warning(
+            "%s may be reached from other machines, and whoever does may delete images without a password; "
+            "set auth and access.rules, or storage.delete.enabled to false",
+            settings.http.addr,
+        )
+
+
+def _lets_anybody_delete(settings: Settings, policy: AccessPolicy) -> bool:
+    http = settings.http
+    is_reachable = http.net is HttpNetwork.TCP and is_public(http.addr)
+    has_client_certificates = http.tls is not None and bool(http.tls.client_cas)
+    may_delete = settings.storage.delete_enabled and policy.lets_anonymous(RuleAction.DELETE)
+    return is_reachable and may_delete and not has_client_certificates
