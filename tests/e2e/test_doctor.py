@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -53,7 +54,8 @@ def tree(folder: Path) -> set[str]:
 
     A running server keeps emptied session folders in `.tmp` for reuse, and removes them when it ends.
     """
-    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    # A running server may remove folders at the same time; os.walk passes over them.
+    files = {str((Path(at) / name).relative_to(folder)) for at, _, names in os.walk(folder) for name in names}
     # A server records the store's clock in these two, with or without a doctor.
     clock = {f"docker/registry/v2/_control/{name}" for name in ("clock", "time")}
     objects = {path for path in files if not path.startswith(".tmp/")} - clock

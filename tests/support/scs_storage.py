@@ -9,7 +9,8 @@ from adapters.blob_storage.s3.options import MIB
 from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
 from tests.support.scs_server import FakeScsServer
 
-QUICK = RetryOptions(pause_base_seconds=0.001, pause_seconds_max=0.01, connect_seconds=2, read_seconds=2)
+QUICK = RetryOptions(pause_base_seconds=0.001, pause_seconds_max=0.01, connect_seconds=30, read_seconds=30)
+"""Retries without long pauses. On a busy machine a request must not time out: its retry would be counted, too."""
 
 
 def scs_options(server: FakeScsServer, **changes: Any) -> ScsOptions:
