@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Final
 
 from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError
 from core.model.digest import Digest
@@ -9,8 +10,39 @@ from core.ports.blob_storage import BlobStorage
 
 _logger = logging.getLogger(__name__)
 
-_LINK_BYTES_MAX = 1024
+_BYTES_MAX: Final = 1024
 """A link is 71 or 135 bytes long; a longer object is not a link."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """The object at a link's key: none, an object that is not a link, or a link."""
+
+    is_there: bool
+    content: bytes | None = None
+    """The exact bytes; None if there is no object, or one that is too long for a link."""
+    target: Digest | None = None
+    """The digest that the link holds; None if there is none."""
+
+
+async def read_link(storage: BlobStorage, key: str) -> LinkState:
+    """Read the object at a link's key. One storage request."""
+    try:
+        content = await storage.read(key, limit=_BYTES_MAX)
+    except ObjectNotFoundError:
+        return LinkState(is_there=False)
+    except ObjectTooLargeError:
+        return LinkState(is_there=True)
+    return LinkState(is_there=True, content=content, target=parse_link(content))
+
+
+def parse_link(content: bytes) -> Digest | None:
+    """Return the digest that a link with this content holds, or None."""
+    try:
+        # Registries write no newline, but repairs by hand often add one.
+        return Digest(content.decode("ascii").rstrip("\n"))
+    except (UnicodeDecodeError, DigestInvalidError):
+        return None
 
 
 def link_object(key: str, digest: Digest) -> tuple[str, bytes]:
@@ -37,19 +69,12 @@ class Links:
 
         A link that holds no digest (a torn write of an old registry) counts as absent, and a warning is logged.
         """
-        try:
-            content = await self._storage.read(key, limit=_LINK_BYTES_MAX)
-        except ObjectNotFoundError:
-            return None
-        except ObjectTooLargeError:
+        state = await read_link(self._storage, key)
+        if state.is_there and state.content is None:
             _logger.warning("link is too long and counts as absent", extra={"key": key})
-            return None
-        try:
-            # Registries write no newline, but repairs by hand often add one.
-            return Digest(content.decode("ascii").rstrip("\n"))
-        except (UnicodeDecodeError, DigestInvalidError):
+        elif state.is_there and state.target is None:
             _logger.warning("link holds no digest and counts as absent", extra={"key": key})
-            return None
+        return state.target
 
     async def stands(self, key: str, digest: Digest) -> bool:
         """Whether a complete link to `digest` exists at `key`. One storage request, which reads no content.

@@ -9,17 +9,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from core.coordination.budget import Budget
-from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError, TagInvalidError
+from core.errors import DigestInvalidError, TagInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
+from core.store.links import parse_link, read_link
 from core.transfer.blobs import Work
 from core.transfer.tasks import for_each, stream
 
-LINK_BYTES_MAX: Final = 1024
-"""A link is 71 or 135 bytes long. Anything longer is not a link."""
 _PAGE: Final = 1000
 """Objects per listing request."""
 _LINK: Final = "/link"
@@ -116,7 +114,8 @@ class Comparison:
 
     async def read(self, storage: BlobStorage, key: str) -> bytes | None:
         """Return the content of a link, or None if there is none or it is too long for a link."""
-        return await read_link(storage, key, self._work.budget)
+        await self._work.budget.take()
+        return (await read_link(storage, key)).content
 
     async def _compare_tags(self, name: RepositoryName, found: Differences) -> None:
         prefix = layout.tags(name)
@@ -148,7 +147,7 @@ class Comparison:
                 if held is not None and _md5(held) == doubt.source_md5:
                     return
             content = await self.read(self._source, doubt.key)
-            if content is None or digest_in(content) is None:
+            if content is None or parse_link(content) is None:
                 found.phantoms.add(doubt.tag)
             elif not await self._holds(doubt, content):
                 found.tags.setdefault(doubt.tag, TagChange()).current = content
@@ -215,21 +214,4 @@ def digest_of_link(key: str) -> Digest | None:
     try:
         return Digest(f"{algorithm}:{rest.removesuffix(_LINK)}")
     except DigestInvalidError:
-        return None
-
-
-def digest_in(content: bytes) -> Digest | None:
-    """Return the digest a link holds, or None. Accepts the trailing newline of a link that was edited by hand."""
-    try:
-        return Digest(content.decode("ascii").rstrip("\n"))
-    except (UnicodeDecodeError, DigestInvalidError):
-        return None
-
-
-async def read_link(storage: BlobStorage, key: str, budget: Budget) -> bytes | None:
-    """Return the exact content of a link, or None if there is none or it is too long for a link."""
-    await budget.take()
-    try:
-        return await storage.read(key, limit=LINK_BYTES_MAX)
-    except (ObjectNotFoundError, ObjectTooLargeError):
         return None

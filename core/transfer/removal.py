@@ -7,9 +7,9 @@ from typing import Final
 from core.errors import TagInvalidError
 from core.model.names import RepositoryName, Tag
 from core.store import layout
-from core.store.links import RemovedLink
+from core.store.links import RemovedLink, parse_link
 from core.transfer.blobs import Work
-from core.transfer.comparison import Comparison, Differences, digest_in
+from core.transfer.comparison import Comparison, Differences
 from core.transfer.target import Target
 from core.transfer.tasks import for_each, stream
 from core.trash.entry import TrashKind
@@ -92,7 +92,7 @@ class Removal:
 
     async def _remember(self, link: str, doomed: _Doomed) -> None:
         content = await self._comparison.read(self._work.target, link)
-        if content is not None and (digest := digest_in(content)) is not None:
+        if content is not None and (digest := parse_link(content)) is not None:
             doomed.recorded.append(RemovedLink(link, digest))
 
 

@@ -23,8 +23,9 @@ from core.model.manifest import Manifest, read_manifest
 from core.model.names import RepositoryName, Tag
 from core.model.schema1 import is_schema1
 from core.store import layout
+from core.store.links import parse_link
 from core.transfer.blobs import BlobTransfer, Outcome, Work
-from core.transfer.comparison import Comparison, Differences, TagChange, digest_in, digest_of_link
+from core.transfer.comparison import Comparison, Differences, TagChange, digest_of_link
 from core.transfer.tally import Trouble
 from core.transfer.target import ATTEMPTS, Target
 from core.transfer.tasks import for_each, stream
@@ -129,7 +130,7 @@ class RepositoryTransfer:
         if content is None:
             # Deleted since it was listed.
             return None
-        digest = digest_in(content)
+        digest = parse_link(content)
         named = digest_of_link(key)
         if digest is None:
             self._work.tally.complain(Trouble.NO_LINK, state.name, key, "the link holds no digest")
@@ -201,7 +202,7 @@ class RepositoryTransfer:
 
     async def _bring_again(self, link: str) -> None:
         content = await self._comparison.read(self._source, link)
-        if content is not None and (digest := digest_in(content)) is not None:
+        if content is not None and (digest := parse_link(content)) is not None:
             await self._bring_linked(Need(link, digest), content, is_present=True)
 
     async def _late_children(self, state: _State, children: Iterable[Digest]) -> None:
@@ -240,7 +241,7 @@ class RepositoryTransfer:
         if tag in state.found.phantoms:
             return
         if change.current is not None:
-            digest = digest_in(change.current)
+            digest = parse_link(change.current)
             if digest is None or digest not in state.whole:
                 await self._report_tag(state, tag, change.current)
                 return

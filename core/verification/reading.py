@@ -6,27 +6,19 @@ from typing import Any, Final, TypeVar
 
 from core.concurrency import closing
 from core.coordination.budget import Budget
-from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError, StorageUnavailableError
+from core.errors import ObjectNotFoundError, ObjectTooLargeError, StorageUnavailableError
 from core.model.digest import Digest, Hasher, HasherFactory
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
+from core.store.links import LinkState, read_link
 from core.typing import override
 
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
 """Largest manifest that servers read. Old registries had no limit."""
-_LINK_BYTES_MAX: Final = 1024
 _LISTED_PER_REQUEST: Final = 1000
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class LinkState:
-    """Content of a link's key: nothing, an invalid link, or a digest."""
-
-    is_there: bool
-    target: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +54,7 @@ class StoreReader:
     async def link(self, key: str) -> LinkState:
         """Read a link. One request."""
         await self._budget.take()
-        try:
-            content = await self._storage.read(key, limit=_LINK_BYTES_MAX)
-        except ObjectNotFoundError:
-            return LinkState(is_there=False)
-        except ObjectTooLargeError:
-            return LinkState(is_there=True)
-        try:
-            return LinkState(is_there=True, target=Digest(content.decode("ascii").rstrip("\n")))
-        except (UnicodeDecodeError, DigestInvalidError):
-            return LinkState(is_there=True)
+        return await read_link(self._storage, key)
 
     async def size(self, key: str) -> int | None:
         """Return the size of an object, or None if there is none. One request."""

@@ -5,6 +5,7 @@ import pytest
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.store import layout
+from core.store.links import LinkState, read_link
 
 NAME = RepositoryName("a/b")
 DIGEST = Digest.of(b"x")
@@ -39,3 +40,18 @@ async def test_broken_link_counts_as_absent_and_is_logged(services, content, cap
     with caplog.at_level(logging.WARNING):
         assert await services.links.read(KEY) is None
     assert "counts as absent" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "state"),
+    [
+        (None, LinkState(is_there=False)),
+        (b"x" * 1025, LinkState(is_there=True)),
+        (b"sha256:", LinkState(is_there=True, content=b"sha256:")),
+        (DIGEST.encode() + b"\n", LinkState(is_there=True, content=DIGEST.encode() + b"\n", target=DIGEST)),
+    ],
+)
+async def test_missing_invalid_and_valid_links_differ(services, content, state):
+    if content is not None:
+        await services.storage.write(KEY, content)
+    assert await read_link(services.storage, KEY) == state
