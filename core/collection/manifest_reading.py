@@ -12,13 +12,12 @@ from typing import Final
 from core.coordination.budget import Budget
 from core.errors import DigestInvalidError, ManifestInvalidError, ObjectNotFoundError, ObjectTooLargeError
 from core.model.digest import Digest
-from core.model.manifest import read_manifest
+from core.model.manifest import STORED_MANIFEST_BYTES_MAX, read_manifest
 from core.model.media_types import MANIFESTS
 from core.model.schema1 import is_schema1
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
 
-_BYTES_MAX: Final = 16 * 1024 * 1024
 _DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
@@ -63,7 +62,7 @@ class ManifestReader:
         """
         await self._budget.take()
         try:
-            content = await self._storage.read(layout.blob_data(digest), limit=_BYTES_MAX)
+            content = await self._storage.read(layout.blob_data(digest), limit=STORED_MANIFEST_BYTES_MAX)
         except ObjectNotFoundError:
             return ReadManifest(digest=digest, problem=Problem.MISSING)
         except ObjectTooLargeError:

@@ -19,6 +19,10 @@ from core.model import media_types
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 
+PUSHED_MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Maximum size of a pushed manifest (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
+STORED_MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Maximum size of a stored manifest; old registries had no limit for pushes."""
 DESCRIPTORS_MAX: Final = 10_000
 """Maximum number of layers or entries in a pushed manifest; images have at most 127 layers."""
 _PARTS_MAX: Final = 300_000

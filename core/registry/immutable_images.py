@@ -10,13 +10,11 @@ from core.collection.manifest_reading import Problem, ReadManifest, interpret
 from core.concurrency import map_bounded
 from core.errors import DeniedError, ObjectNotFoundError, ObjectTooLargeError
 from core.model.digest import Digest
+from core.model.manifest import STORED_MANIFEST_BYTES_MAX
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
 from core.store.tag_links import TagLinks
-
-_BYTES_MAX = 16 * 1024 * 1024
-"""Maximum size of a stored manifest."""
 
 
 class ImmutableImages:
@@ -95,7 +93,7 @@ class ImmutableImages:
 
     async def _read(self, digest: Digest) -> ReadManifest:
         try:
-            content = await self._storage.read(layout.blob_data(digest), limit=_BYTES_MAX)
+            content = await self._storage.read(layout.blob_data(digest), limit=STORED_MANIFEST_BYTES_MAX)
         except ObjectNotFoundError:
             # A manifest without data cannot be pulled, so it requires nothing.
             return ReadManifest(digest=digest)

@@ -23,7 +23,15 @@ from core.errors import (
 )
 from core.model.descriptor import Descriptor
 from core.model.digest import CANONICAL, Digest
-from core.model.manifest import Manifest, StoredManifest, parse_manifest, read_manifest, stored_media_type
+from core.model.manifest import (
+    PUSHED_MANIFEST_BYTES_MAX,
+    STORED_MANIFEST_BYTES_MAX,
+    Manifest,
+    StoredManifest,
+    parse_manifest,
+    read_manifest,
+    stored_media_type,
+)
 from core.model.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS, SCHEMA1
 from core.model.names import Reference, RepositoryName, Tag
 from core.model.schema1 import is_schema1
@@ -40,10 +48,6 @@ from core.trash.store import Trash
 
 T = TypeVar("T")
 
-MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Maximum size of a pushed manifest (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
-_STORED_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Maximum size of a stored manifest; old registries had no limit for pushes."""
 _INLINE_BYTES_MAX: Final = 64 * 1024
 """A larger manifest is parsed and hashed in a thread: 4 MiB would block the event loop for a tenth of a second."""
 _LARGE_AT_ONCE: Final = 2
@@ -212,8 +216,8 @@ class ManifestService:
             ManifestBlobUnknownError: the manifest refers to content that the repository does not have.
             DeniedError: an immutable tag points at another manifest.
         """
-        if len(content) > MANIFEST_BYTES_MAX:
-            raise ManifestTooLargeError(MANIFEST_BYTES_MAX)
+        if len(content) > PUSHED_MANIFEST_BYTES_MAX:
+            raise ManifestTooLargeError(PUSHED_MANIFEST_BYTES_MAX)
         algorithm = digest.algorithm if digest else CANONICAL
         manifest, actual = await self._large_aside(content, _parse, content, content_type, algorithm)
         if digest is not None and actual != digest:
@@ -395,11 +399,11 @@ class ManifestService:
     async def _content(self, digest: Digest) -> bytes | None:
         key = layout.blob_data(digest)
         try:
-            content = await self._storage.read(key, limit=_STORED_BYTES_MAX)
+            content = await self._storage.read(key, limit=STORED_MANIFEST_BYTES_MAX)
             if await self._hashes_to(content, digest):
                 return content
             # Read again: the first read may have failed, or a push may have replaced the content in between.
-            content = await self._storage.read(key, limit=_STORED_BYTES_MAX)
+            content = await self._storage.read(key, limit=STORED_MANIFEST_BYTES_MAX)
             size = len(content)
         except ObjectNotFoundError:
             return None

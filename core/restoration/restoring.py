@@ -1,7 +1,6 @@
 """Restoration of manifests with all content that they refer to, from the trash and from existing data."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from core.collection.guard import CollectionGuard, Need
 from core.concurrency import map_bounded
@@ -14,15 +13,13 @@ from core.errors import (
 )
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
-from core.model.manifest import Manifest, read_manifest
+from core.model.manifest import STORED_MANIFEST_BYTES_MAX, Manifest, read_manifest
 from core.model.media_types import NONDISTRIBUTABLE_LAYERS
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
 from core.store.links import Links
 from core.trash.store import Trash
-
-_STORED_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 class ImageRestorer:
@@ -122,7 +119,7 @@ class ImageRestorer:
 
     async def _read(self, name: RepositoryName, digest: Digest) -> Manifest | None:
         try:
-            return read_manifest(await self._storage.read(layout.blob_data(digest), limit=_STORED_BYTES_MAX))
+            return read_manifest(await self._storage.read(layout.blob_data(digest), limit=STORED_MANIFEST_BYTES_MAX))
         except ObjectNotFoundError:
             # A collection has removed it in the meantime.
             raise _unknown(name, digest) from None

@@ -16,12 +16,11 @@ from core.errors import (
 )
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
-from core.model.manifest import Manifest, parse_manifest
+from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX, Manifest, parse_manifest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobReader
 from core.ports.image_layout import ImageLayout
 from core.registry.facade import Registry
-from core.registry.manifests import MANIFEST_BYTES_MAX
 from core.transfer.layout_index import LayoutImage, blob_path, read_images
 
 _DEPTH_MAX: Final = 8
@@ -116,7 +115,7 @@ class ImageImport:
 
     async def _content(self, descriptor: Descriptor) -> bytes:
         try:
-            content = await self._layout.read(blob_path(descriptor.digest), limit=MANIFEST_BYTES_MAX)
+            content = await self._layout.read(blob_path(descriptor.digest), limit=PUSHED_MANIFEST_BYTES_MAX)
         except ObjectNotFoundError:
             raise ImageLayoutError(f"the layout lacks the manifest {descriptor.digest}") from None
         except ObjectTooLargeError as error:

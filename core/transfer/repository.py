@@ -19,7 +19,7 @@ from core.errors import (
     StorageUnavailableError,
 )
 from core.model.digest import Digest
-from core.model.manifest import Manifest, read_manifest
+from core.model.manifest import STORED_MANIFEST_BYTES_MAX, Manifest, read_manifest
 from core.model.names import RepositoryName, Tag
 from core.model.schema1 import is_schema1
 from core.store import layout
@@ -29,9 +29,6 @@ from core.transfer.comparison import Comparison, Differences, TagChange, digest_
 from core.transfer.tally import Trouble
 from core.transfer.target import ATTEMPTS, Target
 from core.transfer.tasks import for_each, stream
-
-MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Largest manifest to copy. Old registries had no limit."""
 
 _TROUBLES: Final = {
     Outcome.MISSING: (Trouble.MISSING, "its data is not in the source"),
@@ -224,7 +221,7 @@ class RepositoryTransfer:
     async def _manifest_content(self, state: _State, digest: Digest) -> bytes | None:
         await self._work.budget.take()
         try:
-            content = await self._source.read(layout.blob_data(digest), limit=MANIFEST_BYTES_MAX)
+            content = await self._source.read(layout.blob_data(digest), limit=STORED_MANIFEST_BYTES_MAX)
             if Digest.of(content, digest.algorithm) == digest:
                 return content
             trouble, text = _TROUBLES[Outcome.DAMAGED]

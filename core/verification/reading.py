@@ -8,13 +8,12 @@ from core.concurrency import closing
 from core.coordination.budget import Budget
 from core.errors import ObjectNotFoundError, ObjectTooLargeError, StorageUnavailableError
 from core.model.digest import Digest, Hasher, HasherFactory
+from core.model.manifest import STORED_MANIFEST_BYTES_MAX
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
 from core.store.links import LinkState, read_link
 from core.typing import override
 
-MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Largest manifest that servers read. Old registries had no limit."""
 _LISTED_PER_REQUEST: Final = 1000
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 
@@ -76,7 +75,7 @@ class StoreReader:
         """Return a manifest's bytes, or None if they are missing or too large for a manifest. One request."""
         await self._budget.take()
         try:
-            content = await self._storage.read(layout.blob_data(digest), limit=MANIFEST_BYTES_MAX)
+            content = await self._storage.read(layout.blob_data(digest), limit=STORED_MANIFEST_BYTES_MAX)
         except (ObjectNotFoundError, ObjectTooLargeError):
             return None
         await self._budget.take(requests=0, size=len(content))

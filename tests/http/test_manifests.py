@@ -6,8 +6,8 @@ from aiohttp import ClientError
 
 from core.model import media_types
 from core.model.digest import Digest
+from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX
 from core.model.names import RepositoryName
-from core.registry.manifests import MANIFEST_BYTES_MAX
 from core.store import layout
 from tests.http.conftest import error_codes
 from tests.support.content import descriptor, image_index, image_manifest
@@ -89,7 +89,7 @@ async def test_subject_is_named_in_the_answer(api):
         ("x", b"no json", OCI, 400, "MANIFEST_INVALID"),
         ("x", IMAGE, "application/vnd.docker.distribution.manifest.v1+prettyjws", 400, "MANIFEST_INVALID"),
         ("x", IMAGE, media_types.DOCKER_MANIFEST, 400, "MANIFEST_INVALID"),
-        ("x", b" " * (MANIFEST_BYTES_MAX + 1), OCI, 413, "MANIFEST_INVALID"),
+        ("x", b" " * (PUSHED_MANIFEST_BYTES_MAX + 1), OCI, 413, "MANIFEST_INVALID"),
         (Digest.of(b""), IMAGE, OCI, 400, "DIGEST_INVALID"),
         ("x", image_manifest(b"absent"), OCI, 400, "MANIFEST_BLOB_UNKNOWN"),
         ("x", image_index([b"absent"]), media_types.OCI_INDEX, 400, "MANIFEST_BLOB_UNKNOWN"),
@@ -176,8 +176,10 @@ async def test_index_may_list_blobs_and_manifests_under_any_type(api, media_type
 @pytest.mark.usefixtures("blobs")
 async def test_manifest_of_four_mebibytes_is_taken(api):
     content = json.dumps(json.loads(IMAGE) | {"annotations": {"filler": ""}}).encode()
-    content = content.replace(b'"filler": ""', b'"filler": "' + b"x" * (MANIFEST_BYTES_MAX - len(content)) + b'"')
-    assert len(content) == MANIFEST_BYTES_MAX
+    content = content.replace(
+        b'"filler": ""', b'"filler": "' + b"x" * (PUSHED_MANIFEST_BYTES_MAX - len(content)) + b'"'
+    )
+    assert len(content) == PUSHED_MANIFEST_BYTES_MAX
     await api.push_manifest("a/b", "big", content, OCI)
     async with api.request("GET", "/v2/a/b/manifests/big") as response:
         assert await response.read() == content

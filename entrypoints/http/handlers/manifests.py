@@ -7,9 +7,9 @@ from aiohttp import web
 
 from core.errors import TagInvalidError
 from core.model.digest import Digest
+from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX
 from core.model.names import RepositoryName, Tag, parse_reference
 from core.registry.facade import Registry
-from core.registry.manifests import MANIFEST_BYTES_MAX
 from entrypoints.http.announcements import Announcements
 from entrypoints.http.connection.streaming import read_body
 from entrypoints.http.handlers.base import content_headers, not_modified
@@ -46,7 +46,7 @@ class ManifestHandlers:
         *,
         urls: UrlBuilder,
         announce: Announcements,
-        bytes_max: int = MANIFEST_BYTES_MAX,
+        bytes_max: int = PUSHED_MANIFEST_BYTES_MAX,
         on_pull: OnPull = ignore_pull,
     ) -> None:
         self._registry = registry

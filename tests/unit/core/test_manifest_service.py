@@ -13,8 +13,9 @@ from core.errors import (
 )
 from core.model import media_types
 from core.model.digest import Digest
+from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX
 from core.model.names import RepositoryName, Tag
-from core.registry.manifests import MANIFEST_BYTES_MAX, ManifestPolicy
+from core.registry.manifests import ManifestPolicy
 from core.store import layout
 from core.store.manifest_cache import ManifestCache
 from tests.support.content import descriptor, image_index, image_manifest
@@ -68,8 +69,8 @@ async def test_push_under_another_digest_is_refused(services, image):
 
 async def test_oversized_manifest_is_refused(services):
     with pytest.raises(ManifestTooLargeError) as caught:
-        await services.manifests.put(NAME, b" " * (MANIFEST_BYTES_MAX + 1), OCI)
-    assert caught.value.limit == MANIFEST_BYTES_MAX
+        await services.manifests.put(NAME, b" " * (PUSHED_MANIFEST_BYTES_MAX + 1), OCI)
+    assert caught.value.limit == PUSHED_MANIFEST_BYTES_MAX
 
 
 async def test_missing_content_is_named_once_each(services):
