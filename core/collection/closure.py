@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from core.collection.listing import FoundLink
-from core.collection.manifest_reading import ManifestReader, Problem, ReadManifest
+from core.collection.manifest_reading import ManifestReader, ReadManifest
 from core.collection.marks import Marks, RepositoryMarks
 from core.collection.report import CollectionReport
 from core.concurrency import map_bounded, slices
 from core.model.digest import Digest
+from core.store.stored_manifests import ManifestProblem
 
 _HELD_MAX: Final = 256
 """Maximum number of manifests in memory."""
@@ -69,7 +70,8 @@ class Closure:
         self._marks.need_data(digest)
         if manifest.problem:
             self._report.note_problem(f"{name}@{digest}: {manifest.problem}; kept")
-            self.keeps_all_blobs |= manifest.is_opaque and (is_wanted or manifest.problem is not Problem.MISSING)
+            is_needed = is_wanted or manifest.problem is not ManifestProblem.MISSING
+            self.keeps_all_blobs |= manifest.is_opaque and is_needed
         # Build caches are indexes that list layers, so each child may be a blob too.
         for blob in (*manifest.blobs, *manifest.children):
             self._marks.need_blob(name, blob)

@@ -132,6 +132,14 @@ def read_manifest(content: bytes) -> Manifest:
     return _build(content, document, _sniff(document))
 
 
+def read_if_manifest(content: bytes) -> Manifest | None:
+    """Read a stored manifest like `read_manifest`; return None for schema 1 and for content that is no manifest."""
+    try:
+        return read_manifest(content)
+    except (ManifestInvalidError, DigestInvalidError):
+        return None
+
+
 def stored_media_type(content: bytes) -> str:
     """Return the media type under which a stored manifest is served.
 

@@ -6,14 +6,14 @@ manifests that refer to a blob. Therefore each delete reads the images of all im
 
 from collections.abc import Callable, Sequence
 
-from core.collection.manifest_reading import Problem, ReadManifest, interpret
+from core.collection.manifest_reading import ReadManifest, references_of
 from core.concurrency import map_bounded
-from core.errors import DeniedError, ObjectNotFoundError, ObjectTooLargeError
+from core.errors import DeniedError, ObjectNotFoundError
 from core.model.digest import Digest
-from core.model.manifest import STORED_MANIFEST_BYTES_MAX
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
+from core.store.stored_manifests import ManifestProblem, read_stored_manifest
 from core.store.tag_links import TagLinks
 
 
@@ -92,11 +92,6 @@ class ImmutableImages:
         return True
 
     async def _read(self, digest: Digest) -> ReadManifest:
-        try:
-            content = await self._storage.read(layout.blob_data(digest), limit=STORED_MANIFEST_BYTES_MAX)
-        except ObjectNotFoundError:
-            # A manifest without data cannot be pulled, so it requires nothing.
-            return ReadManifest(digest=digest)
-        except ObjectTooLargeError:
-            return ReadManifest(digest=digest, problem=Problem.TOO_LARGE)
-        return interpret(digest, content)
+        found = await read_stored_manifest(self._storage, digest)
+        # A manifest without data cannot be pulled, so it requires nothing.
+        return ReadManifest(digest=digest) if found.problem is ManifestProblem.MISSING else references_of(found)

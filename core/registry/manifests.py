@@ -29,7 +29,7 @@ from core.model.manifest import (
     Manifest,
     StoredManifest,
     parse_manifest,
-    read_manifest,
+    read_if_manifest,
     stored_media_type,
 )
 from core.model.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS, SCHEMA1
@@ -382,9 +382,9 @@ class ManifestService:
         # entries whose manifest is gone.
         try:
             content = await self._content(digest)
-            manifest = read_manifest(content) if content is not None else None
-        except (ManifestInvalidError, DigestInvalidError, StorageCorruptError):
+        except StorageCorruptError:
             return None
+        manifest = read_if_manifest(content) if content is not None else None
         return manifest.subject.digest if manifest and manifest.subject else None
 
     async def _store(self, name: RepositoryName, digest: Digest, manifest: Manifest) -> None:
@@ -456,9 +456,10 @@ class ManifestService:
             return ()
         try:
             content = await self._content(digest)
-            references = self._references(name, read_manifest(content)) if content else ()
+            manifest = read_if_manifest(content) if content is not None else None
+            references = self._references(name, manifest) if manifest else ()
             return [(await self._as_held(each)).need for each in references]
-        except (ManifestInvalidError, DigestInvalidError, StorageCorruptError):
+        except (ManifestInvalidError, StorageCorruptError):
             return ()
 
     def _references(self, name: RepositoryName, manifest: Manifest) -> Sequence[_Needed]:
@@ -541,11 +542,8 @@ def _parse(content: bytes, content_type: str, algorithm: str) -> tuple[Manifest,
 
 def _interpret(content: bytes) -> tuple[str, Sequence[Descriptor]]:
     """Return the media type under which a stored manifest is served, and the blobs that it refers to, if readable."""
-    try:
-        manifest = read_manifest(content)
-    except (ManifestInvalidError, DigestInvalidError):
-        return stored_media_type(content), ()
-    return manifest.media_type, manifest.blobs()
+    manifest = read_if_manifest(content)
+    return (manifest.media_type, manifest.blobs()) if manifest else (stored_media_type(content), ())
 
 
 def _kept(tag: Tag, current: Digest | None) -> DeniedError:

@@ -4,20 +4,16 @@ import json
 from typing import Final
 
 from core.concurrency import map_bounded
-from core.errors import (
-    DigestInvalidError,
-    ManifestInvalidError,
-    ObjectNotFoundError,
-    ObjectTooLargeError,
-)
+from core.errors import DigestInvalidError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
-from core.model.manifest import Manifest, read_manifest
+from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX, Manifest
 from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
 from core.store.links import Links
+from core.store.stored_manifests import read_stored_manifest
 from core.store.tag_links import TagLinks
 
 PAGE_SIZE_MAX: Final = 500
@@ -102,9 +98,5 @@ class ReferrerService:
     async def _manifest(self, name: RepositoryName, digest: Digest) -> Manifest | None:
         if await self._links.read(layout.revision_link(name, digest)) is None:
             return None
-        try:
-            content = await self._storage.read(layout.blob_data(digest))
-            # A damaged manifest is not listed, because its content cannot be trusted.
-            return read_manifest(content) if Digest.of(content, digest.algorithm) == digest else None
-        except (ObjectNotFoundError, ObjectTooLargeError, ManifestInvalidError, DigestInvalidError):
-            return None
+        # A damaged manifest is not listed, because its content cannot be trusted.
+        return (await read_stored_manifest(self._storage, digest, limit=PUSHED_MANIFEST_BYTES_MAX)).manifest

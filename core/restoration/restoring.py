@@ -4,16 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from core.collection.guard import CollectionGuard, Need
 from core.concurrency import map_bounded
-from core.errors import (
-    BlobUnknownError,
-    DigestInvalidError,
-    ManifestInvalidError,
-    ManifestUnknownError,
-    ObjectNotFoundError,
-)
+from core.errors import BlobUnknownError, ManifestUnknownError, ObjectNotFoundError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
-from core.model.manifest import STORED_MANIFEST_BYTES_MAX, Manifest, read_manifest
+from core.model.manifest import STORED_MANIFEST_BYTES_MAX, Manifest, read_if_manifest
 from core.model.media_types import NONDISTRIBUTABLE_LAYERS
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
@@ -119,13 +113,12 @@ class ImageRestorer:
 
     async def _read(self, name: RepositoryName, digest: Digest) -> Manifest | None:
         try:
-            return read_manifest(await self._storage.read(layout.blob_data(digest), limit=STORED_MANIFEST_BYTES_MAX))
+            content = await self._storage.read(layout.blob_data(digest), limit=STORED_MANIFEST_BYTES_MAX)
         except ObjectNotFoundError:
             # A collection has removed it in the meantime.
             raise _unknown(name, digest) from None
-        except (ManifestInvalidError, DigestInvalidError):
-            # Schema 1, or an old client's manifest: its link is restored, and its layers as far as recorded.
-            return None
+        # None for schema 1, or an old client's manifest: its link is restored, and its layers as far as recorded.
+        return read_if_manifest(content)
 
     async def _restore_blobs(self, name: RepositoryName, blobs: Sequence[Descriptor]) -> list[Need]:
         """Make the blobs readable in the repository; return the links and data that this relies on."""

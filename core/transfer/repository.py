@@ -5,25 +5,18 @@ data, then its revision link, children before the index that lists them; tags la
 Content that the source does not have intact is reported and left out, with everything that refers to it.
 """
 
-import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from core.collection.guard import Need
-from core.errors import (
-    DigestInvalidError,
-    ManifestInvalidError,
-    ObjectNotFoundError,
-    ObjectTooLargeError,
-    StorageUnavailableError,
-)
+from core.errors import StorageUnavailableError
 from core.model.digest import Digest
-from core.model.manifest import STORED_MANIFEST_BYTES_MAX, Manifest, read_manifest
 from core.model.names import RepositoryName, Tag
-from core.model.schema1 import is_schema1
+from core.model.schema1 import schema1_layers
 from core.store import layout
 from core.store.links import parse_link
+from core.store.stored_manifests import ManifestProblem, ManifestState, read_stored_manifest
 from core.transfer.blobs import BlobTransfer, Outcome, Work
 from core.transfer.comparison import Comparison, Differences, TagChange, digest_of_link
 from core.transfer.tally import Trouble
@@ -34,6 +27,12 @@ _TROUBLES: Final = {
     Outcome.MISSING: (Trouble.MISSING, "its data is not in the source"),
     Outcome.DAMAGED: (Trouble.DAMAGED, "its data in the source hashes to something else"),
 }
+_DEFECTS: Final[Mapping[ManifestProblem | None, tuple[Trouble, str]]] = {
+    ManifestProblem.MISSING: _TROUBLES[Outcome.MISSING],
+    ManifestProblem.CORRUPT: _TROUBLES[Outcome.DAMAGED],
+    ManifestProblem.TOO_LARGE: (Trouble.DAMAGED, "it is larger than a manifest can be"),
+}
+"""Problems of a manifest that cannot be copied."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -162,10 +161,10 @@ class RepositoryTransfer:
             pending = state.waiting
 
     async def _manifest(self, state: _State, digest: Digest, pending: set[Digest]) -> None:
-        content = await self._manifest_content(state, digest)
-        if content is None:
+        found = await self._read(state, digest)
+        if found is None:
             return
-        blobs, children = _references(content)
+        blobs, children = _references(found)
         await self._late_children(state, [child for child in children if child not in pending])
         if any(child in pending and child not in state.whole | state.lost for child in children):
             state.waiting.append(digest)
@@ -177,7 +176,7 @@ class RepositoryTransfer:
             return
         needs = [Need(layout.layer_link(state.name, blob), blob) for blob in blobs if blob in state.linked]
         needs += [Need(layout.revision_link(state.name, child), child) for child in children if child in state.whole]
-        if await self._store_manifest(state, digest, content, needs):
+        if await self._store_manifest(state, digest, found.content, needs):
             state.whole.add(digest)
             self._work.tally.add(manifests_copied=1)
 
@@ -218,19 +217,15 @@ class RepositoryTransfer:
             trouble, text = _TROUBLES[outcome]
             self._work.tally.complain(trouble, state.name, digest, text)
 
-    async def _manifest_content(self, state: _State, digest: Digest) -> bytes | None:
+    async def _read(self, state: _State, digest: Digest) -> ManifestState | None:
+        """Return an intact manifest of the source; report one that is not, unless it was deleted, and return None."""
         await self._work.budget.take()
-        try:
-            content = await self._source.read(layout.blob_data(digest), limit=STORED_MANIFEST_BYTES_MAX)
-            if Digest.of(content, digest.algorithm) == digest:
-                return content
-            trouble, text = _TROUBLES[Outcome.DAMAGED]
-        except ObjectNotFoundError:
-            trouble, text = _TROUBLES[Outcome.MISSING]
-        except ObjectTooLargeError:
-            trouble, text = Trouble.DAMAGED, "it is larger than a manifest can be"
+        found = await read_stored_manifest(self._source, digest)
+        if not found.is_opaque:
+            return found
         state.lost.add(digest)
         if await self._comparison.read(self._source, layout.revision_link(state.name, digest)) is not None:
+            trouble, text = _DEFECTS[found.problem]
             self._work.tally.complain(trouble, state.name, digest, text)
         return None
 
@@ -276,23 +271,13 @@ def _collected(digest: Digest) -> StorageUnavailableError:
     return StorageUnavailableError(f"garbage collection at the target takes {digest} again and again")
 
 
-def _references(content: bytes) -> tuple[Sequence[Digest], Sequence[Digest]]:
+def _references(found: ManifestState) -> tuple[Sequence[Digest], Sequence[Digest]]:
     """Return the blobs and the manifests a manifest refers to; nothing if the manifest cannot be parsed.
 
     An entry of an index that may be either is in both lists.
     """
-    try:
-        manifest: Manifest = read_manifest(content)
-    except (ManifestInvalidError, DigestInvalidError):
-        return (list(_schema1_layers(content)) if is_schema1(content) else []), []
+    manifest = found.manifest
+    if manifest is None:
+        return (schema1_layers(found.content) if found.problem is ManifestProblem.SCHEMA1 else []), []
     children = [child.digest for child in (*manifest.manifests, *manifest.others)]
     return [blob.digest for blob in manifest.blobs()], children
-
-
-def _schema1_layers(content: bytes) -> Iterable[Digest]:
-    layers = json.loads(content).get("fsLayers")
-    for layer in layers if isinstance(layers, list) else ():
-        try:
-            yield Digest(layer["blobSum"])
-        except (TypeError, KeyError, AttributeError, DigestInvalidError):
-            continue

@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from core.errors import DigestInvalidError, ManifestInvalidError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
-from core.model.manifest import read_manifest, stored_media_type
+from core.model.manifest import stored_media_type
 from core.model.schema1 import is_schema1
 from core.store import layout
 from core.verification.context import Context
@@ -129,11 +129,11 @@ class ImageSuspects:
         return None if state.digest == manifest else "its data is damaged"
 
     async def _unreadable(self, manifest: Digest) -> str | None:
-        content = await self._context.reader.manifest(manifest)
-        if content is None or is_schema1(content):
+        found = await self._context.reader.manifest(manifest)
+        if found.is_absent or is_schema1(found.content):
             return None
         try:
-            stored_media_type(content)
+            stored_media_type(found.content)
         except (ManifestInvalidError, DigestInvalidError) as error:
             return f"cannot be served: {error}"
         return None
@@ -154,11 +154,8 @@ class ImageSuspects:
         return f"says that {named.digest} has {named.size} bytes; it has {size}"
 
     async def _wrong_media_type(self, named: Descriptor) -> str | None:
-        content = await self._context.reader.manifest(named.digest)
-        try:
-            actual = read_manifest(content).media_type if content is not None else None
-        except (ManifestInvalidError, DigestInvalidError):
-            return None
+        manifest = (await self._context.reader.manifest(named.digest)).manifest
+        actual = manifest.media_type if manifest else None
         if actual in {None, named.media_type}:
             return None
         return f"says that {named.digest} is {named.media_type or 'of no type'}; it is {actual}"

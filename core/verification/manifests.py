@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.concurrency import map_bounded
-from core.errors import DigestInvalidError, ManifestInvalidError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
-from core.model.manifest import Manifest, is_served, read_manifest
+from core.model.manifest import Manifest, is_served
 from core.model.media_types import MANIFESTS, OCTET_STREAM
-from core.model.schema1 import is_schema1, schema1_layers
+from core.model.schema1 import schema1_layers
 from core.store import layout
+from core.store.stored_manifests import ManifestProblem, ManifestState
 from core.verification.context import Context
 from core.verification.findings import Kind
 from core.verification.image_suspects import ImageSuspects
@@ -98,29 +98,27 @@ class ManifestCheck:
         suspicions = []
         if state.is_there and state.target != digest:
             suspicions.append(suspect_link(self._context, link, digest))
-        content = await self._context.reader.manifest(digest)
-        if content is None or digest in self._context.damaged:
+        found = await self._context.reader.manifest(digest)
+        if found.is_absent or digest in self._context.damaged:
             self._problems.append(Problem(Kind.MANIFEST_LOST, digest))
-        elif Digest.of(content, digest.algorithm) != digest:
+        elif found.problem is ManifestProblem.CORRUPT:
             # The data phase did not read this manifest (`fast`), or it was damaged since.
             suspicions.append(suspect_data(self._context, digest))
             self._problems.append(Problem(Kind.MANIFEST_LOST, digest))
         else:
-            await self._check_content(digest, content)
+            await self._check_content(found)
         return suspicions
 
-    async def _check_content(self, digest: Digest, content: bytes) -> None:
-        try:
-            manifest = read_manifest(content)
-        except (ManifestInvalidError, DigestInvalidError):
-            if is_schema1(content):
-                await self._check_schema1(digest, content)
-            elif not is_served(content):
-                self._problems.append(Problem(Kind.MANIFEST_UNREADABLE, digest))
-            return
-        if manifest.is_index:
-            self._view.indexes.append(digest)
-        await self._check_references(digest, manifest)
+    async def _check_content(self, found: ManifestState) -> None:
+        digest, manifest = found.digest, found.manifest
+        if manifest is not None:
+            if manifest.is_index:
+                self._view.indexes.append(digest)
+            await self._check_references(digest, manifest)
+        elif found.problem is ManifestProblem.SCHEMA1:
+            await self._check_schema1(digest, found.content)
+        elif not is_served(found.content):
+            self._problems.append(Problem(Kind.MANIFEST_UNREADABLE, digest))
 
     async def _check_schema1(self, digest: Digest, content: bytes) -> None:
         for layer in dict.fromkeys(schema1_layers(content)):
@@ -192,19 +190,15 @@ class ManifestCheck:
         """Return the media type of a manifest, or None if unknown. Reads a manifest at most twice in all."""
         number = self._view.revisions.get(digest)
         if not number:
-            content = await self._context.reader.manifest(digest)
-            number = self._note_media_type(digest, content)
+            number = self._note_media_type(await self._context.reader.manifest(digest))
         return _MEDIA_TYPES[number]
 
-    def _note_media_type(self, digest: Digest, content: bytes | None) -> int:
-        try:
-            media_type = read_manifest(content).media_type if content is not None else None
-        except (ManifestInvalidError, DigestInvalidError):
-            media_type = None
+    def _note_media_type(self, found: ManifestState) -> int:
+        media_type = found.manifest.media_type if found.manifest else None
         # All media types that cannot be pushed here share the number 0.
         number = _MEDIA_TYPES.index(media_type) if media_type in MANIFESTS else 0
-        if digest in self._view.revisions:
-            self._view.revisions.put(digest, number)
+        if found.digest in self._view.revisions:
+            self._view.revisions.put(found.digest, number)
         return number
 
     async def _lost_through_indexes(self) -> dict[Digest, set[Digest]]:
@@ -222,9 +216,5 @@ class ManifestCheck:
         return above
 
     async def _children(self, index: Digest) -> list[Digest]:
-        content = await self._context.reader.manifest(index)
-        try:
-            manifest = read_manifest(content) if content else None
-        except (ManifestInvalidError, DigestInvalidError):
-            return []
+        manifest = (await self._context.reader.manifest(index)).manifest
         return [child.digest for child in (*manifest.manifests, *manifest.others)] if manifest else []

@@ -6,12 +6,12 @@ from typing import Any, Final, TypeVar
 
 from core.concurrency import closing
 from core.coordination.budget import Budget
-from core.errors import ObjectNotFoundError, ObjectTooLargeError, StorageUnavailableError
+from core.errors import ObjectNotFoundError, StorageUnavailableError
 from core.model.digest import Digest, Hasher, HasherFactory
-from core.model.manifest import STORED_MANIFEST_BYTES_MAX
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
 from core.store.links import LinkState, read_link
+from core.store.stored_manifests import ManifestState, read_stored_manifest
 from core.typing import override
 
 _LISTED_PER_REQUEST: Final = 1000
@@ -71,15 +71,12 @@ class StoreReader:
         except ObjectNotFoundError:
             return None
 
-    async def manifest(self, digest: Digest) -> bytes | None:
-        """Return a manifest's bytes, or None if they are missing or too large for a manifest. One request."""
+    async def manifest(self, digest: Digest) -> ManifestState:
+        """Read the data of a manifest and verify its digest. One request."""
         await self._budget.take()
-        try:
-            content = await self._storage.read(layout.blob_data(digest), limit=STORED_MANIFEST_BYTES_MAX)
-        except (ObjectNotFoundError, ObjectTooLargeError):
-            return None
-        await self._budget.take(requests=0, size=len(content))
-        return content
+        found = await read_stored_manifest(self._storage, digest)
+        await self._budget.take(requests=0, size=len(found.content))
+        return found
 
     async def data(self, key: str, algorithm: str) -> DataState | None:
         """Read and hash a whole object; return None if there is none. One request.

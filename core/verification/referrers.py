@@ -1,8 +1,7 @@
 """Check of a repository's lists of referrers: each entry is an existing manifest with that subject."""
 
-from core.errors import DigestInvalidError, ManifestInvalidError
+from core.errors import DigestInvalidError
 from core.model.digest import Digest
-from core.model.manifest import read_manifest
 from core.store import layout
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
@@ -75,11 +74,6 @@ class ReferrerCheck:
         link = layout.revision_link(self._view.name, digest)
         if not (await self._context.reader.link(link)).is_there:
             return False
-        content = await self._context.reader.manifest(digest)
-        if content is None or Digest.of(content, digest.algorithm) != digest:
-            return True
-        try:
-            manifest = read_manifest(content)
-        except (ManifestInvalidError, DigestInvalidError):
-            return False
-        return manifest.subject is not None and manifest.subject.digest == subject
+        found = await self._context.reader.manifest(digest)
+        named = found.manifest.subject if found.manifest else None
+        return found.is_opaque or (named is not None and named.digest == subject)

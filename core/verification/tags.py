@@ -185,8 +185,7 @@ class TagCheck:
         return digest in self._view.set_aside or (await self._context.reader.link(link)).is_there
 
     async def _is_sound(self, digest: Digest) -> bool:
-        content = await self._context.reader.manifest(digest)
-        return content is not None and Digest.of(content, digest.algorithm) == digest
+        return not (await self._context.reader.manifest(digest)).is_opaque
 
     async def _can_be_read(self, digest: Digest) -> bool:
         return await self._is_held(digest) or await self._is_among_layers(digest)
@@ -195,8 +194,7 @@ class TagCheck:
         """Whether this is a schema 1 manifest that registry 2.1.0 linked as a layer. Servers find such a manifest."""
         if not (await self._context.reader.link(layout.layer_link(self._view.name, digest))).is_there:
             return False
-        content = await self._context.reader.manifest(digest)
-        return content is not None and is_schema1(content)
+        return is_schema1((await self._context.reader.manifest(digest)).content)
 
     async def _is_listed(self, tag: Tag) -> bool:
         async with aclosing(
