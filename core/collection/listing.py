@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from core.coordination.budget import Budget
-from core.errors import DigestInvalidError, NameInvalidError, TagInvalidError
+from core.errors import NameInvalidError, TagInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
+from core.store.link_keys import digest_at, parse_blob_key
 from core.store.links import Links
 
 _KEYS_PER_REQUEST: Final = 1000
-_LINK: Final = "/link"
 
 
 def _ignore(_key: str) -> None:
@@ -76,7 +76,7 @@ class Lister:
         async for child in self._storage.list_children(layout.repository_path(path)):
             if child.startswith("_"):
                 async for key, _ in self.walk(f"{layout.repository_path(path)}/{child}"):
-                    if key.endswith(_LINK):
+                    if key.endswith(layout.LINK):
                         yield key
 
     async def layers(
@@ -87,7 +87,7 @@ class Lister:
         async for key, stat in self.walk(prefix):
             if found := _link(prefix, key, stat):
                 yield found
-            elif key.endswith(_LINK):
+            elif key.endswith(layout.LINK):
                 unreadable(key)
 
     async def has_empty_tags(self, name: RepositoryName, tags: Collection[str]) -> bool:
@@ -99,23 +99,22 @@ class Lister:
 
     async def all_revisions(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
         """Yield the manifest links of all repositories, in any order."""
-        async for key, stat in self._walk_within("_manifests"):
-            path, _, rest = key.partition("/_manifests/revisions/")
-            if rest and "/signatures/" not in rest and (found := _found(path, key, rest, stat)):
+        async for key, stat in self._walk_within(layout.MANIFESTS_DIRECTORY):
+            path, _, rest = key.partition(f"/{layout.REVISIONS_DIRECTORY}/")
+            if rest and (found := _found(path, key, rest, stat)):
                 yield found
 
     async def all_layers(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
         """Yield the blob links of all repositories, in any order."""
-        async for key, stat in self._walk_within("_layers"):
-            path, _, rest = key.partition("/_layers/")
+        async for key, stat in self._walk_within(layout.LAYERS_DIRECTORY):
+            path, _, rest = key.partition(f"/{layout.LAYERS_DIRECTORY}/")
             if found := _found(path, key, rest, stat):
                 yield found
 
     async def blobs(self) -> AsyncIterator[tuple[Digest, ObjectStat]]:
         """Yield the digest and the state of all stored blobs and manifests; skip other objects."""
         async for key, stat in self.walk(layout.BLOBS):
-            parts = key.removeprefix(f"{layout.BLOBS}/").split("/")
-            if len(parts) == 4 and parts[3] == "data" and (digest := _digest(parts[0], parts[2])):  # noqa: PLR2004
+            if (digest := parse_blob_key(key)) is not None:
                 yield digest, stat
 
     async def referrers(self, name: RepositoryName) -> Mapping[Digest, Mapping[Digest, FoundLink]]:
@@ -124,8 +123,8 @@ class Lister:
         found: dict[Digest, dict[Digest, FoundLink]] = {}
         async for key, stat in self.walk(prefix):
             parts = key.removeprefix(f"{prefix}/").split("/")
-            subject = _digest(parts[0], parts[1]) if len(parts) == 5 else None  # noqa: PLR2004
-            referrer = _digest(parts[2], parts[3]) if subject else None
+            subject = digest_at(parts[0], parts[1]) if len(parts) == 5 else None  # noqa: PLR2004
+            referrer = digest_at(parts[2], parts[3]) if subject else None
             if subject and referrer:
                 found.setdefault(subject, {})[referrer] = FoundLink(key, referrer, stat.modified_at)
         return found
@@ -148,7 +147,7 @@ class Lister:
             listing.tags.setdefault(found.key.removeprefix(tags).partition("/")[0], None)
         for tag, stat in current.items():
             known = by_md5.get(stat.md5) if stat.md5 else None
-            listing.tags[tag] = known or await self.target(f"{tags}{tag}/current/link")
+            listing.tags[tag] = known or await self.target(f"{tags}{tag}{layout.CURRENT_LINK}")
         return listing
 
     async def target(self, link: str) -> Digest | None:
@@ -177,19 +176,19 @@ class Lister:
 def _found(path: str, key: str, rest: str, stat: ObjectStat) -> tuple[RepositoryName, FoundLink] | None:
     """Parse the key of a link. `rest` is the part `<alg>/<hex>/link`, `path` the repository's path."""
     parts = rest.split("/")
-    digest = _digest(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
+    digest = digest_at(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
     name = _name(path.removeprefix(f"{layout.REPOSITORIES}/"))
     return (name, FoundLink(key, digest, stat.modified_at)) if name and digest else None
 
 
 def _note_revision(listing: ManifestListing, prefix: str, key: str, stat: ObjectStat) -> None:
     parts = key.removeprefix(prefix).split("/")
-    digest = _digest(parts[0], parts[1]) if len(parts) > 2 else None  # noqa: PLR2004
+    digest = digest_at(parts[0], parts[1]) if len(parts) > 2 else None  # noqa: PLR2004
     if digest and len(parts) == 3 and parts[2] == "link":  # noqa: PLR2004
         listing.revisions[digest] = FoundLink(key, digest, stat.modified_at)
-    elif digest and parts[2] == "signatures" and parts[-1] == "link" and (signature := _digest(*parts[3:5])):
+    elif digest and parts[2] == "signatures" and parts[-1] == "link" and (signature := digest_at(*parts[3:5])):
         listing.signatures.setdefault(digest, []).append(FoundLink(key, signature, stat.modified_at))
-    elif key.endswith(_LINK):
+    elif key.endswith(layout.LINK):
         listing.unreadable.append(key)
 
 
@@ -198,18 +197,19 @@ def _note_tag(
 ) -> None:
     tag, _, rest = key.removeprefix(prefix).partition("/")
     parts = rest.split("/")
-    digest = _digest(parts[1], parts[2]) if len(parts) == 4 and parts[0] == "index" else None  # noqa: PLR2004
-    if rest == "current/link":
+    digest = digest_at(parts[1], parts[2]) if len(parts) == 4 and parts[0] == "index" else None  # noqa: PLR2004
+    is_current = f"/{rest}" == layout.CURRENT_LINK
+    if is_current:
         current[tag] = stat
     elif digest and parts[3] == "link":
         listing.history.append(FoundLink(key, digest, stat.modified_at))
-    if key.endswith(_LINK) and not (_is_tag(tag) and (digest or rest == "current/link")):
+    if key.endswith(layout.LINK) and not (_is_tag(tag) and (digest or is_current)):
         listing.unreadable.append(key)
 
 
 def _link(prefix: str, key: str, stat: ObjectStat) -> FoundLink | None:
     parts = key[len(prefix) + 1 :].split("/")
-    digest = _digest(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
+    digest = digest_at(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
     return FoundLink(key, digest, stat.modified_at) if digest else None
 
 
@@ -226,13 +226,6 @@ def _is_tag(text: str) -> bool:
     except TagInvalidError:
         return False
     return True
-
-
-def _digest(algorithm: str, encoded: str = "") -> Digest | None:
-    try:
-        return Digest(f"{algorithm}:{encoded}")
-    except DigestInvalidError:
-        return None
 
 
 def _md5(digest: Digest) -> str:

@@ -103,7 +103,7 @@ class Marker:
             digests = await self._named_by(key)
             for digest in digests:
                 self._marks.need_data(digest)
-            if "/_manifests/" in key and "/signatures/" not in key:
+            if layout.is_manifest_link(key):
                 manifests |= dict.fromkeys(digests)
         for some in slices(list(manifests), _HELD_MAX):
             for manifest in await map_bounded(self._reader.read, some):

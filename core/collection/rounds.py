@@ -20,8 +20,6 @@ ITEMS_MAX: Final = 20_000
 OFFLINE_ITEMS_MAX: Final = 100_000
 """The same if no server runs. The collector holds 30 MB."""
 _BYTES_MAX: Final = 64 * 1024 * 1024
-_DIGESTS: Final = "digests"
-_PULSE: Final = "pulse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class Rounds:
         async for key, stat in self._storage.walk(layout.COLLECTION_ROUNDS):
             round_id, _, name = key.removeprefix(f"{layout.COLLECTION_ROUNDS}/").rpartition("/")
             signs.setdefault(round_id, []).append((name, stat.modified_at.isoformat()))
-            if name == _DIGESTS:
+            if name == layout.ROUND_DIGESTS:
                 existing.add(round_id)
             elif name.isdecimal():
                 batches[round_id] = max(int(name), batches.get(round_id, -1))
@@ -90,7 +88,7 @@ class Rounds:
             round_id: RoundState(
                 batch=batches.get(round_id, -1),
                 signs=tuple(sorted(seen)),
-                has_pulse=any(name == _PULSE for name, _ in seen),
+                has_pulse=any(name == layout.ROUND_PULSE for name, _ in seen),
                 exists=round_id in existing,
             )
             for round_id, seen in signs.items()

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from core.concurrency import map_bounded
-from core.errors import DigestInvalidError
 from core.model.digest import Digest
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
+from core.store.link_keys import digest_at
 
 
 class Spares:
@@ -32,11 +32,9 @@ class Spares:
         found: dict[Digest, datetime] = {}
         async for key, stat in self._storage.walk(layout.SPARES):
             algorithm, _, encoded = key.removeprefix(f"{layout.SPARES}/").partition("/")
-            try:
-                found[Digest(f"{algorithm}:{encoded}")] = stat.modified_at
-            except DigestInvalidError:
-                # No server writes such a key, but an operator may have.
-                continue
+            # No server writes a key without a digest, but an operator may have.
+            if (digest := digest_at(algorithm, encoded)) is not None:
+                found[digest] = stat.modified_at
         return found
 
     async def remove(self, digests: Collection[Digest]) -> None:

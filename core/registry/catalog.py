@@ -25,6 +25,7 @@ from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
 from core.store import layout
+from core.store.repositories import holds_manifest
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -278,7 +279,7 @@ class CatalogService:
             name: the repository.
             indexed: whether the index has the name; None where this process does not know.
         """
-        while (has_manifest := await self._has_manifest(name)) is not indexed:
+        while (has_manifest := await holds_manifest(self._storage, name)) is not indexed:
             if not await self._write(name, is_present=has_manifest):
                 return
             indexed = has_manifest
@@ -350,17 +351,8 @@ class CatalogService:
             after, has_more = (page.items[-1] if page.items else after), page.has_more
 
     async def _with_manifest(self, names: Sequence[RepositoryName]) -> list[RepositoryName]:
-        checks = await map_bounded(self._has_manifest, names)
+        checks = await map_bounded(lambda name: holds_manifest(self._storage, name), names)
         return [name for name, has_manifest in zip(names, checks, strict=True) if has_manifest]
-
-    async def _has_manifest(self, name: RepositoryName) -> bool:
-        """Return whether a repository holds a manifest; one request to storage."""
-        async with closing(self._storage.walk(layout.revisions(name))) as objects:
-            # Folders of deleted manifests and schema 1 signatures may remain; only a link counts.
-            async for key, _ in objects:
-                if key.endswith("/link") and "/signatures/" not in key:
-                    return True
-        return False
 
 
 def _as_name(path: str) -> RepositoryName | None:

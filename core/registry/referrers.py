@@ -4,7 +4,6 @@ import json
 from typing import Final
 
 from core.concurrency import map_bounded
-from core.errors import DigestInvalidError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX, Manifest
@@ -12,6 +11,7 @@ from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
+from core.store.link_keys import digest_at
 from core.store.links import Links
 from core.store.stored_manifests import read_stored_manifest
 from core.store.tag_links import TagLinks
@@ -76,10 +76,8 @@ class ReferrerService:
         candidates = await self._fallback(name, subject)
         async for key, _ in self._storage.walk(prefix.rstrip("/")):
             algorithm, _, rest = key.removeprefix(prefix).partition("/")
-            try:
-                candidates.add(Digest(f"{algorithm}:{rest.removesuffix('/link')}"))
-            except DigestInvalidError:
-                continue
+            if (digest := digest_at(algorithm, rest.removesuffix(layout.LINK))) is not None:
+                candidates.add(digest)
         return candidates
 
     async def _fallback(self, name: RepositoryName, subject: Digest) -> set[Digest]:

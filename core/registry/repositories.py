@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.collection.guard import CollectionGuard
-from core.concurrency import closing
-from core.errors import DeniedError, DigestInvalidError, NameUnknownError, UnknownError
+from core.errors import DeniedError, UnknownError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.restoration.restoring import ImageRestorer
 from core.store import layout
-from core.store.link_keys import ReferrerKey, RevisionKey, parse_link_key
+from core.store.link_keys import ReferrerKey, RevisionKey, digest_at, parse_link_key
 from core.store.links import Links, RemovedLink
+from core.store.repositories import require_repository
 from core.store.tag_links import TagLinks
 from core.trash.entry import TrashKind
 from core.trash.store import Trash
@@ -94,7 +94,7 @@ class RepositoryService:
         """
         contents = await self._contents(name)
         if not (contents.revisions or contents.tags):
-            await self._require(name)
+            await require_repository(self._storage, name)
         self._require_mutable(name, contents.tags)
         removal = RepositoryRemoval(
             name=name, tags=contents.tags, manifests=tuple(dict.fromkeys(contents.revisions.values()))
@@ -118,7 +118,7 @@ class RepositoryService:
         async for key, _ in self._storage.walk(layout.revisions(name)):
             if isinstance(link := parse_link_key(key), RevisionKey):
                 contents.revisions[key] = link.digest
-            elif (target := _target_of_key(key)) is not None:
+            elif (target := digest_at(*key.split("/")[-3:-1])) is not None:
                 contents.signatures[key] = target
         held = set(contents.revisions.values())
         async for key, _ in self._storage.walk(layout.all_referrers(name)):
@@ -126,13 +126,6 @@ class RepositoryService:
                 contents.referrers[key] = link.digest
         contents.tags = {tag: target.digest for tag, target in (await self._tags.targets(name, held)).items()}
         return contents
-
-    async def _require(self, name: RepositoryName) -> None:
-        async with closing(self._storage.list_children(layout.repository(name))) as children:
-            async for child in children:
-                if child.startswith("_"):
-                    return
-        raise NameUnknownError("repository name not known to registry", detail={"name": name})
 
     def _require_mutable(self, name: RepositoryName, tags: Mapping[Tag, Digest | None]) -> None:
         kept = [tag for tag in tags if self._keeps_tag(name, tag)]
@@ -157,12 +150,3 @@ class RepositoryService:
 def _removed_links(name: RepositoryName, contents: _Contents) -> dict[str, Digest]:
     tags = {layout.tag_current_link(name, tag): target for tag, target in contents.tags.items() if target is not None}
     return contents.revisions | contents.signatures | contents.referrers | tags
-
-
-def _target_of_key(key: str) -> Digest | None:
-    """Return the digest in the last folders of a link's key."""
-    *_, algorithm, encoded, _ = key.split("/")
-    try:
-        return Digest(f"{algorithm}:{encoded}")
-    except DigestInvalidError:
-        return None

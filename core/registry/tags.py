@@ -1,10 +1,9 @@
 """The list of a repository's tags."""
 
-from core.errors import NameUnknownError
 from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
-from core.store import layout
+from core.store.repositories import require_repository
 from core.store.tag_links import TagLinks
 
 
@@ -30,7 +29,7 @@ class TagService:
             NameUnknownError: the repository does not exist.
         """
         if n == 0:
-            await self._require(name)
+            await require_repository(self._storage, name)
             return Page(items=[])
         limit = None if n is None else min(n, self._page_size_max)
         tags: list[Tag] = []
@@ -39,12 +38,5 @@ class TagService:
                 return Page(items=tags, has_more=True)
             tags.append(tag)
         if not tags:
-            await self._require(name)
+            await require_repository(self._storage, name)
         return Page(items=tags)
-
-    async def _require(self, name: RepositoryName) -> None:
-        # A repository without tags can exist, with manifests, layers or uploads.
-        async for child in self._storage.list_children(layout.repository(name)):
-            if child.startswith("_"):
-                return
-        raise NameUnknownError("repository name not known to registry", detail={"name": name})

@@ -18,7 +18,6 @@ from core.concurrency import map_bounded
 from core.content_source import Offload
 from core.errors import (
     ContentDamagedError,
-    DigestInvalidError,
     ObjectNotFoundError,
     StorageError,
     StorageUnavailableError,
@@ -28,6 +27,7 @@ from core.model.digest import Digest, HasherFactory
 from core.ports.blob_storage import BlobReader, BlobStorage, ObjectStat
 from core.store import layout
 from core.store.hashed_reading import HashedReader
+from core.store.link_keys import digest_at
 
 _logger = logging.getLogger(__name__)
 
@@ -88,10 +88,8 @@ class DamageRecords:
         found: dict[Digest, datetime] = {}
         async for key, stat in self._storage.walk(layout.DAMAGED):
             algorithm, _, encoded = key.removeprefix(f"{layout.DAMAGED}/").partition("/")
-            try:
-                found[Digest(f"{algorithm}:{encoded}")] = stat.modified_at
-            except DigestInvalidError:
-                continue
+            if (digest := digest_at(algorithm, encoded)) is not None:
+                found[digest] = stat.modified_at
             if len(found) == RECORDS_MAX:
                 break
         return found

@@ -55,7 +55,21 @@ from core.model.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
+LAYERS_DIRECTORY: Final = "_layers"
+MANIFESTS_DIRECTORY: Final = "_manifests"
+REVISIONS_DIRECTORY: Final = f"{MANIFESTS_DIRECTORY}/revisions"
 UPLOADS_DIRECTORY: Final = "_uploads"
+_REFERRERS_DIRECTORY: Final = "_referrers"
+_INCOMPLETE_DIRECTORY: Final = "_incomplete"
+REPOSITORY_DIRECTORIES: Final = frozenset(
+    {LAYERS_DIRECTORY, MANIFESTS_DIRECTORY, UPLOADS_DIRECTORY, _REFERRERS_DIRECTORY, _INCOMPLETE_DIRECTORY}
+)
+"""The directories that a registry creates in a repository."""
+LINK: Final = "/link"
+"""The end of the key of every link."""
+CURRENT_LINK: Final = f"/current{LINK}"
+"""The end of the key of the link that makes a tag exist."""
+_SIGNATURES: Final = "/signatures/"
 TRANSFERS: Final = f"{ROOT}/_transfers"
 CONTROL: Final = f"{ROOT}/_control"
 """Coordination of the processes on one store."""
@@ -65,13 +79,19 @@ STORE_TIME: Final = f"{CONTROL}/time"
 """A process writes this object and reads its modification time to obtain the store's time."""
 CLOCK: Final = f"{CONTROL}/clock"
 """The last observed store time, and the gaps in it."""
-NOTIFICATIONS_QUEUED: Final = f"{ROOT}/_notifications/queued"
+_LEASES: Final = f"{CONTROL}/leases"
+_JOBS: Final = f"{CONTROL}/jobs"
+_VERIFICATIONS: Final = f"{CONTROL}/verifications"
+_NOTIFICATIONS: Final = f"{ROOT}/_notifications"
+NOTIFICATIONS_QUEUED: Final = f"{_NOTIFICATIONS}/queued"
 """Its children are the endpoints that have events to deliver."""
-NOTIFICATIONS_DEAD: Final = f"{ROOT}/_notifications/dead"
+NOTIFICATIONS_DEAD: Final = f"{_NOTIFICATIONS}/dead"
 """Its children are the endpoints that have dead letters."""
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 """Bytes of an endpoint's name that are not escaped in a key."""
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
+ROUND_DIGESTS: Final = "digests"
+ROUND_PULSE: Final = "pulse"
 SPARES: Final = f"{CONTROL}/spares"
 DAMAGED: Final = f"{CONTROL}/damaged"
 COLLECTION: Final = f"{CONTROL}/collection"
@@ -87,10 +107,10 @@ HOUSEKEEPING: Final = (
     STORE_TIME,
     COLLECTION_ROUNDS,
     SPARES,
-    f"{CONTROL}/leases",
-    f"{CONTROL}/jobs",
-    f"{CONTROL}/verifications",
-    f"{ROOT}/_notifications",
+    _LEASES,
+    _JOBS,
+    _VERIFICATIONS,
+    _NOTIFICATIONS,
     TRASH,
 )
 """Keys that deletion, collection and verification must write even if the store is full. Checkpoints are optional."""
@@ -118,7 +138,7 @@ def repository_path(path: str) -> str:
 
 def layers(name: RepositoryName) -> str:
     """Return the prefix of the links to all blobs that a repository may read."""
-    return f"{REPOSITORIES}/{name}/_layers"
+    return f"{REPOSITORIES}/{name}/{LAYERS_DIRECTORY}"
 
 
 def layer_link(name: RepositoryName, digest: Digest) -> str:
@@ -128,12 +148,12 @@ def layer_link(name: RepositoryName, digest: Digest) -> str:
 
 def manifests(name: RepositoryName) -> str:
     """Return the prefix of a repository's manifests and tags."""
-    return f"{REPOSITORIES}/{name}/_manifests"
+    return f"{REPOSITORIES}/{name}/{MANIFESTS_DIRECTORY}"
 
 
 def revisions(name: RepositoryName) -> str:
     """Return the prefix of the links to all manifests of a repository."""
-    return f"{REPOSITORIES}/{name}/_manifests/revisions"
+    return f"{REPOSITORIES}/{name}/{REVISIONS_DIRECTORY}"
 
 
 def revision(name: RepositoryName, digest: Digest) -> str:
@@ -153,7 +173,7 @@ def signatures(name: RepositoryName, digest: Digest) -> str:
 
 def tags(name: RepositoryName) -> str:
     """Return the directory whose children are the tags of a repository."""
-    return f"{REPOSITORIES}/{name}/_manifests/tags"
+    return f"{manifests(name)}/tags"
 
 
 def tag(name: RepositoryName, tag: Tag) -> str:
@@ -163,7 +183,7 @@ def tag(name: RepositoryName, tag: Tag) -> str:
 
 def tag_current_link(name: RepositoryName, tag: Tag) -> str:
     """Return the key of the link to the manifest that a tag points at."""
-    return f"{tags(name)}/{tag}/current/link"
+    return f"{tags(name)}/{tag}{CURRENT_LINK}"
 
 
 def tag_index_link(name: RepositoryName, tag: Tag, digest: Digest) -> str:
@@ -191,9 +211,9 @@ def upload_started_at(name: RepositoryName, upload_id: str) -> str:
     return f"{upload(name, upload_id)}/startedat"
 
 
-def subjects(name: RepositoryName) -> str:
-    """Return the prefix of the links to all referrers in a repository."""
-    return f"{REPOSITORIES}/{name}/_referrers"
+def all_referrers(name: RepositoryName) -> str:
+    """Return the prefix of the links to all referrers in a repository, grouped by subject."""
+    return f"{REPOSITORIES}/{name}/{_REFERRERS_DIRECTORY}"
 
 
 def referrers(name: RepositoryName, subject: Digest) -> str:
@@ -203,7 +223,7 @@ def referrers(name: RepositoryName, subject: Digest) -> str:
 
 def incomplete(name: RepositoryName) -> str:
     """Return the prefix of the links to manifests that a repair removed from the revisions; they cannot be pulled."""
-    return f"{REPOSITORIES}/{name}/_incomplete"
+    return f"{REPOSITORIES}/{name}/{_INCOMPLETE_DIRECTORY}"
 
 
 def incomplete_link(name: RepositoryName, digest: Digest) -> str:
@@ -246,12 +266,22 @@ def quarantined_copy(digest: Digest, entry_id: str) -> str:
 
 def is_manifest_link(key: str) -> bool:
     """Whether a key is that of a revision link or a tag link."""
-    return key.startswith(f"{REPOSITORIES}/") and "/_manifests/" in key and "/signatures/" not in key
+    return key.startswith(f"{REPOSITORIES}/") and f"/{MANIFESTS_DIRECTORY}/" in key and not is_signature(key)
+
+
+def is_revision_link(key: str) -> bool:
+    """Whether a key below the revisions is that of a manifest's link."""
+    return key.endswith(LINK) and not is_signature(key)
+
+
+def is_signature(key: str) -> bool:
+    """Whether a key belongs to a schema 1 signature."""
+    return _SIGNATURES in key
 
 
 def lease(job: str) -> str:
     """Return the key of the lease for a job, whose name consists of letters, digits and dashes."""
-    return f"{CONTROL}/leases/{job}"
+    return f"{_LEASES}/{job}"
 
 
 def endpoint_component(endpoint: str) -> str:
@@ -271,7 +301,7 @@ def doctor(scratch_id: str) -> str:
 
 def verification(scope: str) -> str:
     """Return the prefix of a verification's state; the scope consists of letters, digits and dashes."""
-    return f"{CONTROL}/verifications/{scope}"
+    return f"{_VERIFICATIONS}/{scope}"
 
 
 def verification_checkpoint(scope: str) -> str:
@@ -286,12 +316,7 @@ def verification_findings(scope: str, part: int) -> str:
 
 def job(job: str) -> str:
     """Return the key of the object that records the time and result of a job's last run."""
-    return f"{CONTROL}/jobs/{job}"
-
-
-def all_referrers(name: RepositoryName) -> str:
-    """Return the prefix of the links to all referrers in a repository, grouped by subject."""
-    return f"{REPOSITORIES}/{name}/_referrers"
+    return f"{_JOBS}/{job}"
 
 
 def collection_round(round_id: str) -> str:
@@ -301,7 +326,7 @@ def collection_round(round_id: str) -> str:
 
 def collection_round_digests(round_id: str) -> str:
     """Return the key of the digests that a round is about to remove; the round exists while this object does."""
-    return f"{collection_round(round_id)}/digests"
+    return f"{collection_round(round_id)}/{ROUND_DIGESTS}"
 
 
 def collection_round_batch(round_id: str, batch: int) -> str:
@@ -311,7 +336,7 @@ def collection_round_batch(round_id: str, batch: int) -> str:
 
 def collection_round_pulse(round_id: str) -> str:
     """Return the key of a collector's heartbeat, which a running collector rewrites continuously."""
-    return f"{collection_round(round_id)}/pulse"
+    return f"{collection_round(round_id)}/{ROUND_PULSE}"
 
 
 def damage_record(digest: Digest) -> str:

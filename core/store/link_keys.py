@@ -1,4 +1,4 @@
-"""Parsing of link keys, the inverse of `core.store.layout`."""
+"""Parsing of keys, the inverse of `core.store.layout`."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -59,13 +59,25 @@ def parse_link_key(key: str) -> LinkKey | None:
 
 def digests_in(key: str) -> list[Digest]:
     """Return the digests in a key or part of a key, in order: that of a manifest, then that of its signature."""
-    found = []
-    for algorithm, encoded in pairwise(key.split("/")):
-        try:
-            found.append(Digest(f"{algorithm}:{encoded}"))
-        except DigestInvalidError:
-            continue
-    return found
+    return [digest for pair in pairwise(key.split("/")) if (digest := digest_at(*pair)) is not None]
+
+
+def digest_at(algorithm: str, encoded: str) -> Digest | None:
+    """Return the digest in two successive parts of a key, or None."""
+    try:
+        return Digest(f"{algorithm}:{encoded}")
+    except DigestInvalidError:
+        return None
+
+
+def parse_blob_key(key: str) -> Digest | None:
+    """Return the digest whose data has this key, or None if the object is not a blob."""
+    match key.removeprefix(f"{layout.BLOBS}/").split("/"):
+        case [algorithm, _, encoded, "data"]:
+            digest = digest_at(algorithm, encoded)
+            return digest if digest is not None and layout.blob_data(digest) == key else None
+        case _:
+            return None
 
 
 def _parse(path: str, parts: list[str]) -> LinkKey | None:

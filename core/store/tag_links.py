@@ -15,8 +15,6 @@ from core.store import layout
 from core.store.link_keys import digests_in
 from core.store.links import Links, RemovedLink, link_object
 
-_CURRENT = "/current/link"
-
 _as_tag = lru_cache(maxsize=16_384)(Tag)
 """Validation of names dominates the cost of listing thousands of tags, and the same lists are requested repeatedly."""
 
@@ -104,7 +102,7 @@ class TagLinks:
                 tag = _as_tag(tag_name)
             except TagInvalidError:
                 continue
-            if f"/{rest}" == _CURRENT:
+            if f"/{rest}" == layout.CURRENT_LINK:
                 targets[tag] = TagTarget(by_md5.get(stat.md5 or ""), stat.modified_at)
             else:
                 targets.setdefault(tag, TagTarget(None, None))
@@ -165,9 +163,9 @@ def _md5_of(digest: Digest) -> str:
 
 def _tag_of_current_link(name: RepositoryName, key: str) -> Tag | None:
     relative = key.removeprefix(layout.tags(name) + "/")
-    if not relative.endswith(_CURRENT):
+    if not relative.endswith(layout.CURRENT_LINK):
         return None
     try:
-        return Tag(relative.removesuffix(_CURRENT))
+        return Tag(relative.removesuffix(layout.CURRENT_LINK))
     except TagInvalidError:
         return None

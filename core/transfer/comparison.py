@@ -9,19 +9,18 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from core.errors import DigestInvalidError, TagInvalidError
+from core.errors import TagInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
+from core.store.link_keys import digest_at
 from core.store.links import parse_link, read_link
 from core.transfer.blobs import Work
 from core.transfer.tasks import for_each, stream
 
 _PAGE: Final = 1000
 """Objects per listing request."""
-_LINK: Final = "/link"
-_CURRENT: Final = "/current/link"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,8 +90,8 @@ class Comparison:
         found = Differences()
         await self._compare_tags(name, found)
         await self._compare_revisions(name, found)
-        found.extra_referrers = await self._keys(self._target, layout.subjects(name))
-        async for key, _ in self._links(self._source, layout.subjects(name)):
+        found.extra_referrers = await self._keys(self._target, layout.all_referrers(name))
+        async for key, _ in self._links(self._source, layout.all_referrers(name)):
             if key in found.extra_referrers:
                 found.extra_referrers.discard(key)
             else:
@@ -128,7 +127,7 @@ class Comparison:
             if tag is None:
                 continue
             found.extra_tags.discard(key)
-            if not key.endswith(_CURRENT):
+            if not key.endswith(layout.CURRENT_LINK):
                 found.phantoms.add(tag)
                 if key not in target:
                     found.tags.setdefault(tag, TagChange()).history.append(key)
@@ -190,7 +189,7 @@ class Comparison:
             if count % _PAGE == 0:
                 await self._work.budget.take()
             relative = key.removeprefix(f"{prefix}/")
-            if relative.endswith(_LINK):
+            if relative.endswith(layout.LINK):
                 yield relative, stat
             elif storage is self._source:
                 self._work.tally.add(ignored=1)
@@ -211,7 +210,4 @@ def _md5(content: bytes) -> str:
 def digest_of_link(key: str) -> Digest | None:
     """Return the digest in a relative key `<alg>/<hex>/link`, or None for any other key."""
     algorithm, _, rest = key.partition("/")
-    try:
-        return Digest(f"{algorithm}:{rest.removesuffix(_LINK)}")
-    except DigestInvalidError:
-        return None
+    return digest_at(algorithm, rest.removesuffix(layout.LINK))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
 from core.errors import TagInvalidError
 from core.model.names import RepositoryName, Tag
@@ -13,8 +12,6 @@ from core.transfer.comparison import Comparison, Differences
 from core.transfer.target import Target
 from core.transfer.tasks import for_each, stream
 from core.trash.entry import TrashKind
-
-_CURRENT: Final = "/current/link"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +48,7 @@ class Removal:
         history = [key for key in found.extra_tags if key.partition("/")[0] not in deleted and "/index/" in key]
         await self._doom_links(layout.tags(name), history, doomed, is_recorded=False)
         await self._doom_links(layout.revisions(name), found.extra_revisions, doomed)
-        await self._doom_links(layout.subjects(name), found.extra_referrers, doomed)
+        await self._doom_links(layout.all_referrers(name), found.extra_referrers, doomed)
         await self._doom_links(layout.layers(name), found.present_layers, doomed)
         count = len(doomed.tags) + sum(map(len, doomed.links))
         if count:
@@ -108,7 +105,7 @@ def _deleted_tags(found: Differences) -> set[Tag]:
     tags: set[Tag] = set()
     for key in found.extra_tags:
         name, _, rest = key.partition("/")
-        if f"/{rest}" != _CURRENT:
+        if f"/{rest}" != layout.CURRENT_LINK:
             continue
         try:
             tags.add(Tag(name))

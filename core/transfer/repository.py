@@ -89,7 +89,7 @@ class RepositoryTransfer:
         state = _State(name=name, found=found, whole=set(found.present_revisions))
         await for_each(lambda key: self._layer(state, key), self._comparison.layers(name))
         await for_each(lambda key: self._signature(state, key), stream(found.signatures))
-        await for_each(lambda key: self._write_link(f"{layout.subjects(name)}/{key}"), stream(found.referrers))
+        await for_each(lambda key: self._write_link(f"{layout.all_referrers(name)}/{key}"), stream(found.referrers))
         is_new = bool(found.revisions) and not (found.present_revisions or found.extra_revisions)
         if is_new:
             await announce()

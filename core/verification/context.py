@@ -75,6 +75,6 @@ class Context:
         async with aclosing(self.reader.walk(layout.revisions(name))) as objects:
             # Deleted schema 1 manifests may leave signatures behind.
             async for key, _ in objects:
-                if "/signatures/" not in key:
+                if layout.is_revision_link(key):
                     return True
         return False

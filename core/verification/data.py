@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.concurrency import map_bounded
-from core.errors import DigestInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.ports.blob_storage import ObjectStat
 from core.store import layout
 from core.store.damage import DamageRecords
-from core.store.link_keys import digests_in
+from core.store.link_keys import digests_in, parse_blob_key
 from core.verification.context import Context
 from core.verification.steps import Step
 from core.verification.suspects import suspect_data, suspect_leftover
@@ -53,7 +52,7 @@ class DataCheck:
             # Listings have no guaranteed order, so each shard is sorted. A shard is 1/256 of all and fits into memory.
             blobs, strays = [], []
             async for key, stat in self._context.reader.walk(prefix):
-                digest = read_blob_key(key)
+                digest = parse_blob_key(key)
                 if digest is None:
                     strays.append(key)
                 elif digest > after:
@@ -126,16 +125,6 @@ def _batches(blobs: Sequence[StoredBlob], *, bytes_max: int) -> list[list[Stored
         batches[-1].append(blob)
         size += blob.stat.size
     return batches
-
-
-def read_blob_key(key: str) -> Digest | None:
-    """Return the digest whose data has this key, or None if the object is not a blob."""
-    parts = key.removeprefix(f"{layout.BLOBS}/").split("/")
-    try:
-        digest = Digest(f"{parts[0]}:{parts[2]}")
-    except (DigestInvalidError, IndexError):
-        return None
-    return digest if layout.blob_data(digest) == key else None
 
 
 def _fraction(digest: Digest) -> float:

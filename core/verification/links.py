@@ -5,10 +5,10 @@ from hashlib import md5
 from typing import Final
 
 from core.concurrency import map_bounded
-from core.errors import DigestInvalidError
 from core.model.digest import Digest
 from core.ports.blob_storage import ObjectStat
 from core.store import layout
+from core.store.link_keys import digest_at
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.repository_view import RepositoryView
@@ -96,13 +96,11 @@ class LayerLinkCheck:
 
 def digest_of_link(key: str) -> Digest | None:
     """Return the digest in the key of a link, `…/<alg>/<hex>/link`, or None for any other key."""
-    parts = key.rsplit("/", 3)
-    if parts[-1] != "link" or len(parts) < len(("…", "alg", "hex", "link")):
-        return None
-    try:
-        return Digest(f"{parts[1]}:{parts[2]}")
-    except DigestInvalidError:
-        return None
+    match key.rsplit("/", 3):
+        case [_, algorithm, encoded, "link"]:
+            return digest_at(algorithm, encoded)
+        case _:
+            return None
 
 
 def holds_digest(stat: ObjectStat, digest: Digest) -> bool:

@@ -49,7 +49,7 @@ class ManifestCheck:
         suspicions = []
         prefix = layout.revisions(self._view.name)
         async for key, _ in self._context.reader.walk(prefix):
-            if "/signatures/" in key:
+            if layout.is_signature(key):
                 continue
             digest = digest_of_link(key)
             if digest is None or key != layout.revision_link(self._view.name, digest):
@@ -72,7 +72,7 @@ class ManifestCheck:
         suspicions: list[Suspicion] = []
         batch: list[Digest] = []
         async for key, _ in self._context.reader.walk(layout.revisions(self._view.name)):
-            digest = digest_of_link(key) if "/signatures/" not in key else None
+            digest = None if layout.is_signature(key) else digest_of_link(key)
             if digest is not None:
                 batch.append(digest)
             if len(batch) == BATCH:

@@ -7,9 +7,8 @@ from core.errors import NameInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.store import layout
-from core.store.link_keys import digests_in
+from core.store.link_keys import digests_in, parse_blob_key
 from core.verification.context import Context
-from core.verification.data import read_blob_key
 from core.verification.digest_table import DigestTable, fingerprint_of
 from core.verification.findings import Finding, Kind
 from core.verification.steps import Step
@@ -37,7 +36,7 @@ class OrphanSearch:
             linked = await self._linked(part)
             candidates: dict[Digest, int] = {}
             async for key, stat in self._context.reader.walk(layout.BLOBS):
-                digest = read_blob_key(key)
+                digest = parse_blob_key(key)
                 if digest is None or not self._is_in(part, digest) or digest in linked:
                     continue
                 if self._context.is_settled(stat):

@@ -122,7 +122,7 @@ class StoreReader:
         async for child in self.children(layout.repository_path(path)):
             if child.startswith("_"):
                 async for key, _ in self.walk(f"{layout.repository_path(path)}/{child}"):
-                    if key.endswith("/link"):
+                    if key.endswith(layout.LINK):
                         yield key
 
     def repositories(self, *, after: str = "") -> AsyncGenerator[str, None]:

@@ -1,8 +1,8 @@
 """Check of a repository's lists of referrers: each entry is an existing manifest with that subject."""
 
-from core.errors import DigestInvalidError
 from core.model.digest import Digest
 from core.store import layout
+from core.store.link_keys import ReferrerKey, parse_link_key
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.repository_view import RepositoryView, referrer_pair
@@ -42,12 +42,8 @@ class ReferrerCheck:
         return suspicions
 
     def _pair(self, key: str) -> tuple[Digest, Digest] | None:
-        parts = key.removeprefix(layout.all_referrers(self._view.name) + "/").split("/")
-        try:
-            subject, digest = Digest(":".join(parts[0:2])), Digest(":".join(parts[2:4]))
-        except DigestInvalidError:
-            return None
-        return (subject, digest) if key == layout.referrer_link(self._view.name, subject, digest) else None
+        link = parse_link_key(key)
+        return (link.subject, link.digest) if isinstance(link, ReferrerKey) else None
 
     def _suspect_stale(self, key: str, subject: Digest, digest: Digest) -> Suspicion:
         async def is_true() -> bool:

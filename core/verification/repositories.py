@@ -6,9 +6,9 @@ from typing import Final
 from core.errors import NameInvalidError
 from core.model.names import RepositoryName
 from core.store import layout
+from core.store.link_keys import parse_blob_key
 from core.verification.catalog import CatalogComparison
 from core.verification.context import Context
-from core.verification.data import read_blob_key
 from core.verification.findings import Finding, Kind
 from core.verification.repository import check_repository
 from core.verification.steps import Step
@@ -27,7 +27,7 @@ class RepositoriesCheck:
     async def steps(self, *, after: str) -> AsyncGenerator[Step, None]:
         """Check all repositories greater than `after`."""
         async for key, stat in self._context.reader.walk(layout.BLOBS):
-            digest = read_blob_key(key)
+            digest = parse_blob_key(key)
             if digest is not None:
                 self._context.inventory.put(digest, stat.size)
         async for path in self._context.reader.repositories(after=after):

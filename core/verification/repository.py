@@ -15,7 +15,6 @@ from core.verification.suspects import suspect_leftover
 from core.verification.suspicion import Suspicion
 from core.verification.tags import TagCheck
 
-_KNOWN_CHILDREN: Final = frozenset({"_layers", "_manifests", "_uploads", "_referrers", "_incomplete"})
 _FAR_REACHING: Final = frozenset({Outcome.REMOVED, Outcome.LOST, Outcome.RESTORED})
 _ROUNDS_MAX: Final = 3
 """Maximum number of checks of one repository.
@@ -67,7 +66,7 @@ async def _suspicions(context: Context, view: RepositoryView) -> list[Suspicion]
     suspicions += await tags.run()
     suspicions += await referrers.run()
     async for child in context.reader.children(layout.repository(view.name)):
-        if child.startswith("_") and child not in _KNOWN_CHILDREN:
+        if child.startswith("_") and child not in layout.REPOSITORY_DIRECTORIES:
             suspicions += await _strays(context, f"{layout.repository(view.name)}/{child}")
     return suspicions
 

@@ -2,7 +2,6 @@
 
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final
 
 from core.concurrency import map_bounded
 from core.errors import DigestInvalidError, TagInvalidError
@@ -16,8 +15,6 @@ from core.verification.findings import Finding, Kind, Outcome
 from core.verification.repository_view import RepositoryView
 from core.verification.suspects import suspect_leftover
 from core.verification.suspicion import Suspicion
-
-_CURRENT: Final = ["current", "link"]
 
 
 @dataclass(slots=True)
@@ -74,7 +71,7 @@ class TagCheck:
     def _note(self, key: str, parts: list[str]) -> None:
         try:
             tag = Tag(parts[0])
-            if parts[1:] == _CURRENT:
+            if key == layout.tag_current_link(self._view.name, tag):
                 self._objects.setdefault(tag, _TagObjects()).has_current = True
                 return
             digest = Digest(f"{parts[-3]}:{parts[-2]}")

@@ -20,6 +20,7 @@ from core.ports.blob_storage import ObjectStat
 from core.registry import catalog
 from core.registry.catalog import CatalogService
 from core.store import layout
+from core.store.repositories import holds_manifest
 from tests.contracts.catalog_index_contract import stream
 
 DIGEST = Digest("sha256:" + "a" * 64)
@@ -546,7 +547,7 @@ def test_index_is_what_storage_holds_after_any_history(steps):
                 index.is_away = step == "away"
             elif not index.is_away:
                 await (service.flush_pending() if step == "flush" else service.rebuild())
-        held = [name for name in ("a", "a-b", "a/b") if await service._has_manifest(RepositoryName(name))]
+        held = [name for name in ("a", "a-b", "a/b") if await holds_manifest(storage, RepositoryName(name))]
         assert await names(service) == held
 
     asyncio.run(play())

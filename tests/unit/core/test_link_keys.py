@@ -5,7 +5,7 @@ import pytest
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
-from core.store.link_keys import LayerKey, ReferrerKey, RevisionKey, TagKey, parse_link_key
+from core.store.link_keys import LayerKey, ReferrerKey, RevisionKey, TagKey, parse_blob_key, parse_link_key
 
 NAME = RepositoryName("team/app")
 FIRST, SECOND = Digest.of(b"first"), Digest.of(b"second", "sha512")
@@ -31,3 +31,25 @@ FIRST, SECOND = Digest.of(b"first"), Digest.of(b"second", "sha512")
 )
 def test_key_is_read_as_it_is_spelled(key, meant):
     assert parse_link_key(key) == meant
+
+
+@pytest.mark.parametrize(
+    ("key", "digest"),
+    [
+        (layout.blob_data(FIRST), FIRST),
+        (layout.blob_data(SECOND), SECOND),
+        (f"{layout.blob_directory(FIRST)}/other", None),
+        (f"{layout.BLOBS}/sha256/00/{SECOND.encoded}/data", None),
+        (f"{layout.BLOBS}/sha256/zz/{FIRST.encoded}/data", None),
+        (layout.layer_link(NAME, FIRST), None),
+    ],
+)
+def test_blob_key_holds_the_digest(key, digest):
+    assert parse_blob_key(key) == digest
+
+
+def test_revision_links_and_signatures_differ():
+    link, signature = layout.revision_link(NAME, FIRST), f"{layout.signatures(NAME, FIRST)}/sha256/{FIRST.encoded}/link"
+    assert (layout.is_revision_link(link), layout.is_signature(link)) == (True, False)
+    assert (layout.is_revision_link(signature), layout.is_signature(signature)) == (False, True)
+    assert not layout.is_revision_link(f"{layout.revision(NAME, FIRST)}/other")
