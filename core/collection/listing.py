@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from core.coordination.budget import Budget
 from core.errors import NameInvalidError, TagInvalidError
@@ -14,8 +14,6 @@ from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
 from core.store.link_keys import digest_at, parse_blob_key
 from core.store.links import Links
-
-_KEYS_PER_REQUEST: Final = 1000
 
 
 def _ignore(_key: str) -> None:
@@ -155,22 +153,12 @@ class Lister:
         await self._budget.take()
         return await self._links.read(link)
 
-    async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+    def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
         """Yield every object below `prefix`, and charge the budget for the listing as on an object store."""
-        async for item in self._paced(self._storage.walk(prefix)):
-            yield item
+        return self._budget.pace(self._storage.walk(prefix))
 
-    async def _walk_within(self, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
-        async for item in self._paced(self._storage.walk_within(layout.REPOSITORIES, directory)):
-            yield item
-
-    async def _paced(self, items: AsyncIterator[tuple[str, ObjectStat]]) -> AsyncIterator[tuple[str, ObjectStat]]:
-        count = 0
-        async for item in items:
-            if count % _KEYS_PER_REQUEST == 0:
-                await self._budget.take()
-            count += 1
-            yield item
+    def _walk_within(self, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
+        return self._budget.pace(self._storage.walk_within(layout.REPOSITORIES, directory))
 
 
 def _found(path: str, key: str, rest: str, stat: ObjectStat) -> tuple[RepositoryName, FoundLink] | None:

@@ -17,14 +17,13 @@ from core.concurrency import map_bounded, slices
 from core.coordination.budget import Budget
 from core.errors import StorageError, StorageUnavailableError
 from core.model.digest import Digest
-from core.ports.blob_storage import BlobStorage
+from core.ports.blob_storage import KEYS_PER_REQUEST, BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
 from core.store import layout
 from core.store.links import RemovedLink
 from core.trash.entry import TrashEntry, TrashKind
 from core.trash.store import Trash
 
-_KEYS_PER_REQUEST: Final = 1_000
 _PROOF_SECONDS: Final = 5.0
 """How long a check that the round exists stays valid. Another collector waits far longer before it ends a round."""
 _REQUESTS_PER_MOVE: Final = 2
@@ -214,7 +213,7 @@ class _Execution:
             blob_bytes=sum(item.size for item in data),
             first_part=self._next_part,
         )
-        for some in slices(links, _KEYS_PER_REQUEST):
+        for some in slices(links, KEYS_PER_REQUEST):
             await self._prove(1)
             await tools.storage.delete([link.key for link in some])
         await map_bounded(self._move, data)

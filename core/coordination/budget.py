@@ -1,7 +1,13 @@
 """Rate limits for long-running jobs, in requests and bytes per second, so that jobs do not slow down serving."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+from core.concurrency import closing
+from core.ports.blob_storage import KEYS_PER_REQUEST
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,18 @@ class Budget:
         seconds = max(self._requests.take(requests), self._bytes.take(size))
         if seconds > 0:
             await self._sleep(seconds)
+
+    async def pace(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+        """Yield the items of a listing, and take tokens for the requests that an object store needs for it."""
+        await self.take()
+        count = 0
+        # An abandoned listing would keep a folder or a connection open.
+        async with closing(items) as listed:
+            async for item in listed:
+                if count and count % KEYS_PER_REQUEST == 0:
+                    await self.take()
+                count += 1
+                yield item
 
 
 class _Bucket:

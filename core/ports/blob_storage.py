@@ -24,6 +24,10 @@ SMALL_OBJECT_BYTES_MAX: Final = 4 * 1024 * 1024
 """The default limit of `read`: links have 71 bytes, pushed manifests at most this many."""
 
 
+KEYS_PER_REQUEST: Final = 1_000
+"""Number of keys that an object store lists or deletes in one request."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectStat:
     """Metadata of an object, available without reading it."""

@@ -13,8 +13,6 @@ from core.registry.upload_state import is_upload_id
 from core.store import layout
 
 _BATCH_SESSIONS_MAX: Final = 100
-_PAGE_ENTRIES: Final = 1_000
-"""Number of objects that a store lists in one request."""
 _REMOVAL_REQUESTS: Final = 3
 """Approximate requests to remove a session: a listing of its repository's sessions, a record, a share of a deletion."""
 
@@ -45,7 +43,6 @@ async def remove_abandoned(storage: BlobStorage, *, before: datetime, budget: Bu
     purged = Purged()
     young: set[str] = set()
     batch: list[str] = []
-    await budget.take()
     async for session, modified_at in _sessions(storage, budget):
         if modified_at >= before:
             young.add(session)
@@ -76,12 +73,8 @@ async def _remove(storage: BlobStorage, sessions: list[str], budget: Budget, *, 
 
 async def _sessions(storage: BlobStorage, budget: Budget) -> AsyncIterator[tuple[str, datetime]]:
     """Yield each session with the time of its youngest object."""
-    listed = 0
     youngest: tuple[str, datetime] | None = None
-    async for key, stat in storage.walk_within(layout.REPOSITORIES, layout.UPLOADS_DIRECTORY):
-        listed += 1
-        if listed % _PAGE_ENTRIES == 0:
-            await budget.take()
+    async for key, stat in budget.pace(storage.walk_within(layout.REPOSITORIES, layout.UPLOADS_DIRECTORY)):
         session = session_of(key)
         # The objects of one session are listed consecutively.
         if youngest is not None and session == youngest[0]:

@@ -7,7 +7,6 @@ contains everything that the lists before it depend on, even if clients push dur
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Final
 
 from core.errors import TagInvalidError
 from core.model.digest import Digest
@@ -18,9 +17,6 @@ from core.store.link_keys import digest_at
 from core.store.links import parse_link, read_link
 from core.transfer.blobs import Work
 from core.transfer.tasks import for_each, stream
-
-_PAGE: Final = 1000
-"""Objects per listing request."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -182,12 +178,7 @@ class Comparison:
 
     async def _links(self, storage: BlobStorage, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
         """Yield the links below `prefix` by their relative keys. Other objects do not belong to a registry."""
-        count = 0
-        await self._work.budget.take()
-        async for key, stat in storage.walk(prefix):
-            count += 1
-            if count % _PAGE == 0:
-                await self._work.budget.take()
+        async for key, stat in self._work.budget.pace(storage.walk(prefix)):
             relative = key.removeprefix(f"{prefix}/")
             if relative.endswith(layout.LINK):
                 yield relative, stat

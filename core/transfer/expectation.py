@@ -1,7 +1,6 @@
 """Estimate of the bytes that a pass sends, for progress displays."""
 
 from collections.abc import AsyncIterable
-from typing import Final
 
 from core.coordination.budget import Budget
 from core.model.digest import Digest
@@ -11,9 +10,6 @@ from core.store import layout
 from core.transfer.blobs import BlobTransfer, Work
 from core.transfer.comparison import Comparison
 from core.transfer.tasks import for_each
-
-_PAGE: Final = 1000
-"""Objects per listing request."""
 
 
 async def expect_all(work: Work) -> None:
@@ -40,10 +36,7 @@ async def expect_some(
 
 
 async def _stored_bytes(storage: BlobStorage, budget: Budget) -> int:
-    total, count = 0, 0
-    async for _, stat in storage.walk(layout.BLOBS):
-        if count % _PAGE == 0:
-            await budget.take()
-        count += 1
+    total = 0
+    async for _, stat in budget.pace(storage.walk(layout.BLOBS)):
         total += stat.size
     return total

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.collection.guard import Need
+from core.concurrency import slices
+from core.ports.blob_storage import KEYS_PER_REQUEST
 from core.transfer.blobs import Work
 
-_DELETED_AT_ONCE: Final = 1000
 ATTEMPTS: Final = 3
 """Attempts to copy content that garbage collection removes during the copy. One retry is usually enough."""
 
@@ -33,8 +34,7 @@ class Target:
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects in this order, up to 1,000 per request if the store can."""
-        for start in range(0, len(keys), _DELETED_AT_ONCE):
-            batch = keys[start : start + _DELETED_AT_ONCE]
+        for batch in slices(keys, KEYS_PER_REQUEST):
             if not self._work.is_dry:
                 await self._work.budget.take(requests=1)
                 await self._work.target.delete(batch)

@@ -17,7 +17,7 @@ from core.concurrency import REQUESTS_AT_ONCE, closing, map_bounded
 from core.errors import ObjectNotFoundError, StorageCorruptError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
-from core.ports.blob_storage import BlobStorage
+from core.ports.blob_storage import KEYS_PER_REQUEST, BlobStorage
 from core.store import layout
 from core.store.clock import StoreClock
 from core.store.links import RemovedLink
@@ -27,7 +27,6 @@ _logger = logging.getLogger(__name__)
 
 _DATA_KEEP_MIN: Final = timedelta(hours=1)
 """Minimum time to live of entries that hold data, because their collection may still be running."""
-_KEYS_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +215,7 @@ class Trash:
                 summary += TrashSummary(blobs=len(part.blobs), blob_bytes=part.blob_bytes)
             ended.add(_stem(key))
             keys.append(key)
-            if len(keys) == _KEYS_AT_ONCE:
+            if len(keys) == KEYS_PER_REQUEST:
                 await self._storage.delete(keys)
                 keys = []
         if keys:

@@ -1,10 +1,9 @@
 """Access to a store within a budget: every request and byte of a verification is charged here first."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from core.concurrency import closing
 from core.coordination.budget import Budget
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 from core.model.digest import Digest, Hasher, HasherFactory
@@ -14,10 +13,7 @@ from core.store.links import LinkState, read_link
 from core.store.stored_manifests import ManifestState, read_stored_manifest
 from core.typing import override
 
-_LISTED_PER_REQUEST: Final = 1000
 _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +107,11 @@ class StoreReader:
 
     def walk(self, prefix: str) -> AsyncGenerator[tuple[str, ObjectStat], None]:
         """Yield every object below `prefix`. One request per 1,000."""
-        return self._paced(self._storage.walk(prefix))
+        return self._budget.pace(self._storage.walk(prefix))
 
     def children(self, prefix: str, *, after: str = "") -> AsyncGenerator[str, None]:
         """Yield the names below `prefix` in ascending order. One request per 1,000."""
-        return self._paced(self._storage.list_children(prefix, after=after))
+        return self._budget.pace(self._storage.list_children(prefix, after=after))
 
     async def links_at(self, path: str) -> AsyncGenerator[str, None]:
         """Yield the keys of all links of a repository, or of a path that is not a valid repository name."""
@@ -127,14 +123,4 @@ class StoreReader:
 
     def repositories(self, *, after: str = "") -> AsyncGenerator[str, None]:
         """Yield the paths of repositories in ascending order. One request per 1,000."""
-        return self._paced(self._storage.list_marked(layout.REPOSITORIES, after=after))
-
-    async def _paced(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-        count = 0
-        # An abandoned listing would keep a folder or a connection open.
-        async with closing(items) as listed:
-            async for item in listed:
-                if count % _LISTED_PER_REQUEST == 0:
-                    await self._budget.take()
-                count += 1
-                yield item
+        return self._budget.pace(self._storage.list_marked(layout.REPOSITORIES, after=after))

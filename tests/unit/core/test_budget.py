@@ -1,5 +1,7 @@
 """A job keeps to its rates, on a clock of the test's own."""
 
+from contextlib import aclosing
+
 import pytest
 
 from core.coordination.budget import Budget, Rates
@@ -87,3 +89,30 @@ async def test_those_who_wait_are_served_one_after_the_other(time):
     for _ in range(4):
         await slow.take()
     assert waits == [pytest.approx(seconds) for seconds in (1.0, 2.0, 3.0)]
+
+
+@pytest.mark.parametrize(("count", "requests"), [(0, 1), (1, 1), (1000, 1), (1001, 2), (2500, 3)])
+async def test_listing_costs_a_request_for_each_thousand_items(time, count, requests):
+    async def items():
+        for number in range(count):
+            yield number
+
+    slow = budget(time, requests_per_second=1)
+    await slow.take()
+    assert [item async for item in slow.pace(items())] == list(range(count))
+    assert time.now - 100.0 == pytest.approx(requests)
+
+
+async def test_listing_that_is_abandoned_is_closed(time):
+    ends = []
+
+    async def items():
+        try:
+            yield 1
+            yield 2
+        finally:
+            ends.append("closed")
+
+    async with aclosing(budget(time).pace(items())) as paced:
+        assert await anext(paced) == 1
+    assert ends == ["closed"]

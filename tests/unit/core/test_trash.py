@@ -285,7 +285,7 @@ async def test_many_entries_end_with_few_requests(trash, storage, clock):
 
 
 async def test_many_entries_end_in_steps(trash, storage, monkeypatch):
-    monkeypatch.setattr("core.trash.store._KEYS_AT_ONCE", 16)
+    monkeypatch.setattr("core.trash.store.KEYS_PER_REQUEST", 16)
     for number in range(40):
         await trash.record(trash.new_entry(TrashKind.TAG, repository=NAME), links=[tag_link(f"t{number}")])
     assert (await trash.empty()).entries == 40

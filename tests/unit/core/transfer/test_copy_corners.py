@@ -12,7 +12,7 @@ from core.model import media_types
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
-from core.transfer import blobs, comparison
+from core.transfer import blobs
 from core.transfer.blobs import BlobTransfer, Outcome
 from core.transfer.tally import Trouble
 from tests.support.content import image_index, image_manifest
@@ -147,8 +147,7 @@ class Listing(FaultyBlobStorage):
                 await self.inner.delete([key])
 
 
-async def test_link_that_is_deleted_after_it_was_listed_is_no_problem(services, run, monkeypatch):
-    monkeypatch.setattr(comparison, "_PAGE", 1)
+async def test_link_that_is_deleted_after_it_was_listed_is_no_problem(services, run):
     await services.push_blob(APP, b"layer")
     await services.push_blob(APP, b"another")
     run.source = Listing(services.storage)
