@@ -6,7 +6,6 @@ written last and names the generation. A checkpoint may be of any age: the run f
 
 import json
 import zlib
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +13,7 @@ from typing import Any, Final
 from core.collection.bloom import BloomFilter
 from core.collection.marks import Marks
 from core.collection.report import CollectionReport
+from core.content_source import Offload
 from core.errors import NameInvalidError, ObjectNotFoundError
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
@@ -51,7 +51,7 @@ class Checkpoints:
         offload: runs `function(*arguments)` in a thread, because compressing the filter takes 0.1 s.
     """
 
-    def __init__(self, storage: BlobStorage, *, offload: Callable[..., Awaitable[Any]] | None = None) -> None:
+    def __init__(self, storage: BlobStorage, *, offload: Offload | None = None) -> None:
         self._storage = storage
         self._offload = offload
         self._generation = 0

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from core.collection.bloom import BYTES_DEFAULT
 from core.collection.candidates import Candidates
@@ -19,6 +19,7 @@ from core.collection.report import CollectionReport, Observer, Phase, ignore
 from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX, Rounds
 from core.collection.spares import Spares
 from core.concurrency import map_bounded
+from core.content_source import Offload
 from core.coordination.budget import Budget
 from core.errors import StorageFullError
 from core.model.names import RepositoryName
@@ -92,7 +93,7 @@ class Surroundings:
     """Observations of rounds that this process made while it waited to collect."""
     store_clock: StoreClock | None = None
     """The clock of the process. Without it, clock jumps are known only from the records in the store."""
-    offload: Callable[..., Awaitable[Any]] | None = None
+    offload: Offload | None = None
     """Runs `function(*arguments)` in a thread. Set if the event loop also serves requests."""
 
 

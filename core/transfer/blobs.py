@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 from core.collection.guard import CollectionGuard
+from core.content_source import Offload
 from core.coordination.budget import Budget
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
 from core.model.digest import Digest, Hasher, HasherFactory
@@ -26,9 +27,6 @@ _HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 _PAUSES_SECONDS: Final = (1.0, 5.0, 25.0)
 """Pauses before a blob is retried. The adapters have already retried each request by then."""
 _STUCK_ATTEMPTS: Final = 3
-
-Offload = Callable[..., Awaitable[Any]]
-"""Starts `function(*arguments)` in a thread at once and returns an awaitable for its result."""
 
 
 class Outcome(Enum):

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from core.content_source import Offload
 from core.errors import (
     BlobUnknownError,
     DigestMismatchError,
@@ -20,7 +21,6 @@ from core.model.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobReader
 from core.ports.image_layout import ImageLayoutWriter
 from core.registry.facade import Registry
-from core.transfer.blobs import Offload
 from core.transfer.layout_index import (
     IMAGE_NAME,
     INDEX_PATH,

@@ -1,9 +1,10 @@
 """Access to a store within a budget: every request and byte of a verification is charged here first."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from core.content_source import Offload
 from core.coordination.budget import Budget
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 from core.model.digest import Digest, Hasher, HasherFactory
@@ -39,7 +40,7 @@ class StoreReader:
         budget: Budget,
         *,
         new_hasher: HasherFactory,
-        offload: Callable[..., Awaitable[Any]],
+        offload: Offload,
     ) -> None:
         self._storage = storage
         self._budget = budget

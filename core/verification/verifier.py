@@ -5,8 +5,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
+from core.content_source import Offload
 from core.coordination.budget import Budget
 from core.model.digest import Digest, HasherFactory
 from core.model.names import RepositoryName
@@ -105,7 +106,7 @@ class Verifier:
         rules: VerificationRules,
         budget: Budget,
         new_hasher: HasherFactory,
-        offload: Callable[..., Awaitable[Any]],
+        offload: Offload,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         rebuild_catalog: Callable[[], Awaitable[int]],
