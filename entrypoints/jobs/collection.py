@@ -1,11 +1,9 @@
 """Garbage collection in the server: observation of other collectors, and scheduled collections."""
 
 import asyncio
-import json
 import logging
-import secrets
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from config.settings import GarbageCollectionSettings
@@ -15,6 +13,7 @@ from core.collection.report import CollectionReport, ignore
 from core.coordination.budget import Rates
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.collecting import new_collector, numbers_of
+from entrypoints.jobs.shared import shared_job
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -25,7 +24,6 @@ LOOK_SECONDS: Final = 60.0
 """Interval at which a process checks whether a run is due; `registry garbage-collect --in-server` makes one due."""
 WAIT_SECONDS: Final = 3.0
 """Interval of the checks while another replica collects; if that one dies, this one takes over within 30 seconds."""
-_LOOK_SECONDS_MIN: Final = 0.1
 
 
 def watch_job(guard: CollectionGuard) -> Job:
@@ -48,10 +46,9 @@ def collection_job(
         before: hooks that run before the search for garbage.
         observe: called with the progress of a run, for metrics.
     """
-    every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
     schedule, vigil = container.collection_schedule(), container.collection_vigil()
 
-    async def work(_now: datetime) -> str:
+    async def work() -> Mapping[str, object]:
         collector = new_collector(
             container,
             options_of(settings),
@@ -66,20 +63,19 @@ def collection_job(
         )
         report = await collector.run()
         _tell(report)
-        return json.dumps(numbers_of(report))
+        return numbers_of(report)
 
-    async def run() -> None:
-        while not await schedule.run_if_due(work) and schedule.is_awaited:
-            await vigil.look()
-            await asyncio.sleep(WAIT_SECONDS)
+    async def wait() -> None:
+        await vigil.look()
+        await asyncio.sleep(WAIT_SECONDS)
 
-    return Job(
+    return shared_job(
+        schedule,
+        work,
         name="garbage is collected",
-        run=run,
-        every=every,
-        is_upkeep=True,
-        # A random delay spreads the checks of replicas that start together.
-        delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
+        interval_seconds=settings.interval_seconds,
+        look_seconds=LOOK_SECONDS,
+        wait=wait,
     )
 
 

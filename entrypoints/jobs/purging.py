@@ -1,10 +1,8 @@
 """Removal of abandoned uploads by one of all replicas (`storage.maintenance.uploadpurging`)."""
 
-import json
 import logging
-import secrets
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Final
 
 from config.settings import UploadPurgingSettings
@@ -14,12 +12,10 @@ from core.ports.blob_storage import BlobStorage
 from core.registry.abandoned_uploads import Purged, remove_abandoned
 from core.store.clock import StoreClock
 from entrypoints.jobs.background import Job
+from entrypoints.jobs.shared import shared_job
 
 _logger = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 600.0
-"""Interval at which a process checks whether a run is due; also the maximum delay of its first check."""
-_LOOK_SECONDS_MIN: Final = 0.1
 _NAMED_MAX: Final = 1_000
 """Maximum number of removed uploads named in the log."""
 
@@ -47,29 +43,8 @@ def purge_job(
         budget: limits on the use of the store.
         observe: called with the removed uploads.
     """
-    every = max(_LOOK_SECONDS_MIN, min(settings.interval_seconds, LOOK_SECONDS))
 
-    async def run() -> None:
-        await schedule.run_if_due(_work(storage, store_clock, settings, budget, observe))
-
-    return Job(
-        name="abandoned uploads are removed",
-        run=run,
-        every=every,
-        is_upkeep=True,
-        # A random delay spreads the checks of replicas that start together.
-        delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
-    )
-
-
-def _work(
-    storage: BlobStorage,
-    store_clock: StoreClock,
-    settings: UploadPurgingSettings,
-    budget: Budget,
-    observe: Callable[[Purged], None],
-) -> Callable[[datetime], Awaitable[str]]:
-    async def work(_now: datetime) -> str:
+    async def work() -> Mapping[str, object]:
         before = (await store_clock.look()).before(timedelta(seconds=settings.age_seconds))
         purged = await remove_abandoned(storage, before=before, budget=budget, dry_run=settings.dry_run)
         is_removed = not settings.dry_run
@@ -80,6 +55,11 @@ def _work(
             _logger.info("abandoned multipart upload", extra={"key": key, "removed": is_removed})
         counts = {"sessions": len(purged.sessions), "multiparts": len(purged.unfinished), "removed": is_removed}
         _logger.info("looked for abandoned uploads", extra=counts)
-        return json.dumps(counts)
+        return counts
 
-    return work
+    return shared_job(
+        schedule,
+        work,
+        name="abandoned uploads are removed",
+        interval_seconds=settings.interval_seconds,
+    )

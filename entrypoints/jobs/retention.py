@@ -1,8 +1,6 @@
 """Retention in the server: one of all replicas applies the rules, and every process records pulls."""
 
-import json
-import secrets
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Final
 
 from core.coordination.schedule import SharedSchedule
@@ -12,12 +10,10 @@ from core.retention.pulls import PullRecorder
 from entrypoints.audit_trail import AuditTrail
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.retaining import apply_rules
+from entrypoints.jobs.shared import shared_job
 
-LOOK_SECONDS: Final = 600.0
-"""Maximum interval at which a process checks whether the rules are due."""
 FLUSH_SECONDS: Final = 900.0
 """Interval at which pulls are written; a killed process loses those since the last write."""
-_SECONDS_MIN: Final = 0.1
 SERVER: Final = "the server"
 """Actor in the records of deletions."""
 
@@ -34,21 +30,15 @@ def retention_job(
         audit: receives an audit record for each deleted tag.
         interval_seconds: interval between two runs.
     """
-    every = max(_SECONDS_MIN, min(interval_seconds, LOOK_SECONDS))
 
-    async def work(_now: datetime) -> str:
-        return json.dumps(dict(await apply_rules(registry, events, by=SERVER, audit=audit)))
+    async def work() -> Mapping[str, object]:
+        return await apply_rules(registry, events, by=SERVER, audit=audit)
 
-    async def run() -> None:
-        await schedule.run_if_due(work)
-
-    return Job(
+    return shared_job(
+        schedule,
+        work,
         name="retention rules are applied",
-        run=run,
-        every=every,
-        # A random delay spreads the checks of replicas that start together.
-        delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
-        is_upkeep=True,
+        interval_seconds=interval_seconds,
     )
 
 

@@ -1,18 +1,14 @@
 """Permanent removal of expired trash, by one of all replicas."""
 
-import json
 import logging
-import secrets
-from datetime import datetime
-from typing import Final
+from collections.abc import Mapping
 
 from core.coordination.schedule import SharedSchedule
 from core.restoration.service import TrashService
 from entrypoints.jobs.background import Job
+from entrypoints.jobs.shared import shared_job
 
 _logger = logging.getLogger(__name__)
-
-_LOOK_SECONDS_MIN: Final = 0.1
 
 
 def expiry_job(trash: TrashService, schedule: SharedSchedule, every_seconds: float) -> Job:
@@ -23,23 +19,18 @@ def expiry_job(trash: TrashService, schedule: SharedSchedule, every_seconds: flo
         schedule: shared by all replicas.
         every_seconds: interval at which a process checks whether a run is due; equal to the schedule's interval.
     """
-    seconds = max(_LOOK_SECONDS_MIN, every_seconds)
 
-    async def work(_now: datetime) -> str:
+    async def work() -> Mapping[str, object]:
         ended = await trash.expire()
         counts = {"entries": ended.entries, "blobs": ended.blobs, "bytes": ended.blob_bytes}
         if ended.entries:
             _logger.info("trash removed for good", extra=counts)
-        return json.dumps(counts)
+        return counts
 
-    async def run() -> None:
-        await schedule.run_if_due(work)
-
-    return Job(
+    return shared_job(
+        schedule,
+        work,
         name="expired trash is removed",
-        run=run,
-        every=seconds,
-        # A random delay spreads the checks of replicas that start together.
-        delay=lambda: secrets.randbelow(int(seconds * 1000)) / 1000,
-        is_upkeep=True,
+        interval_seconds=every_seconds,
+        look_seconds=every_seconds,
     )

@@ -16,7 +16,8 @@ from core.model.names import RepositoryName
 from core.store import layout
 from core.store.clock import StoreClock
 from entrypoints.jobs.background import Job
-from entrypoints.jobs.purging import LOOK_SECONDS, purge_job
+from entrypoints.jobs.purging import purge_job
+from entrypoints.jobs.shared import LOOK_SECONDS
 from tests.support.core_services import CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.simulated_time import SimulatedTime

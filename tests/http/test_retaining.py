@@ -21,7 +21,8 @@ from core.retention.rules import RetentionRule
 from core.store import layout
 from entrypoints.audit_trail import AuditTrail
 from entrypoints.jobs.retaining import retention_hooks
-from entrypoints.jobs.retention import FLUSH_SECONDS, LOOK_SECONDS, pull_recording_job, retention_job
+from entrypoints.jobs.retention import FLUSH_SECONDS, pull_recording_job, retention_job
+from entrypoints.jobs.shared import LOOK_SECONDS
 from entrypoints.telling import tell_removal, tell_restoration
 from tests.http.conftest import build_registry
 from tests.http.test_events import CollectingSink

@@ -18,7 +18,8 @@ from core.model.names import RepositoryName
 from core.store import layout
 from core.verification.announcement import Announcements
 from core.verification.verifier import VerificationOptions
-from entrypoints.jobs.verifying import LOOK_SECONDS, verification_job
+from entrypoints.jobs.shared import LOOK_SECONDS
+from entrypoints.jobs.verifying import verification_job
 from entrypoints.observability.jobs import VerificationObserver
 from tests.support.core_services import CoreServices
 from tests.support.metrics import Scrape
