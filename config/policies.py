@@ -17,7 +17,7 @@ from config.settings import (
 from core.model.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, AccessPolicy, ImmutableTags, Rule, RuleAction
 from core.model.descriptor import Descriptor
 from core.model.names import RepositoryName, Tag
-from core.registry.manifests import ManifestPolicy
+from core.registry.manifest_references import ManifestPolicy
 from core.retention.rules import Order, RetentionRule
 from core.verification.context import VerificationRules
 

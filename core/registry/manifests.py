@@ -1,12 +1,10 @@
 """Manifests and the tags that point at them."""
 
-from asyncio import Semaphore
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from core.collection.guard import CollectionGuard, Expand, Need
-from core.concurrency import map_bounded, slices
+from core.collection.guard import CollectionGuard, Need
 from core.content_source import Offload
 from core.errors import (
     ContentDamagedError,
@@ -17,26 +15,25 @@ from core.errors import (
     ManifestInvalidError,
     ManifestTooLargeError,
     ManifestUnknownError,
-    ObjectNotFoundError,
-    ObjectTooLargeError,
     StorageCorruptError,
 )
 from core.model.descriptor import Descriptor
 from core.model.digest import CANONICAL, Digest
 from core.model.manifest import (
     PUSHED_MANIFEST_BYTES_MAX,
-    STORED_MANIFEST_BYTES_MAX,
     Manifest,
     StoredManifest,
     parse_manifest,
     read_if_manifest,
     stored_media_type,
 )
-from core.model.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, NONDISTRIBUTABLE_LAYERS, SCHEMA1
+from core.model.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, SCHEMA1
 from core.model.names import Reference, RepositoryName, Tag
 from core.model.schema1 import is_schema1
 from core.ports.blob_storage import BlobStorage
 from core.registry.immutable_images import ImmutableImages
+from core.registry.manifest_contents import ManifestContents
+from core.registry.manifest_references import ManifestPolicy, ManifestReferences, Needed
 from core.store import layout
 from core.store.damage import DamageWatch
 from core.store.legacy import LegacyManifests
@@ -46,32 +43,8 @@ from core.store.tag_links import TagLinks
 from core.trash.entry import TrashKind
 from core.trash.store import Trash
 
-T = TypeVar("T")
-
-_INLINE_BYTES_MAX: Final = 64 * 1024
-"""A larger manifest is parsed and hashed in a thread: 4 MiB would block the event loop for a tenth of a second."""
-_LARGE_AT_ONCE: Final = 2
-"""Maximum number of large manifests parsed concurrently; each needs about ten times its size in memory."""
-_MISSING_MAX: Final = 100
-"""Maximum number of missing blobs and manifests listed in the error for a push."""
-_CHECKED_AT_ONCE: Final = 500
-"""After this many references the check ends, if `_MISSING_MAX` are missing."""
 _DELETES_OUTLIVED: Final = 5
 """Maximum number of attempts of a push to write its tag while concurrent deletes remove it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManifestPolicy:
-    """Rules for the content that a manifest may refer to, and for its tags."""
-
-    requires_blobs: bool = True
-    """Whether the repository must hold config and layers."""
-    requires_child: Callable[[Descriptor], bool] = lambda _child: True
-    """Whether the repository must hold this entry of an index."""
-    allows_url: Callable[[str], bool] = lambda _url: False
-    """Whether a layer may be stored elsewhere, at this URL."""
-    keeps_tag: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
-    """Whether this tag is immutable, so that it keeps the first manifest it pointed at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,20 +55,6 @@ class PushedManifest:
     media_type: str
     subject: Digest | None
     tags: Sequence[Tag]
-
-
-@dataclass(frozen=True, slots=True)
-class _Needed:
-    """Content that a manifest requires in its repository."""
-
-    name: RepositoryName
-    need: Need
-    is_blob: bool = False
-    may_be_manifest: bool = False
-    """Whether a manifest of this digest is sufficient if the repository has no such blob."""
-
-    def as_manifest(self) -> "_Needed":
-        return _Needed(self.name, Need(layout.revision_link(self.name, self.need.digest), self.need.digest))
 
 
 class ManifestService:
@@ -125,8 +84,8 @@ class ManifestService:
         self._trash = trash
         self._damage = damage
         self._immutable_images = immutable_images
-        self._offload = offload
-        self._large = Semaphore(_LARGE_AT_ONCE)
+        self._contents = ManifestContents(storage, damage=damage, offload=offload)
+        self._references = ManifestReferences(storage, links, self._contents, guard=guard, policy=policy, damage=damage)
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
         """Return the digest that a tag points at; a digest is returned unchanged.
@@ -152,17 +111,17 @@ class ManifestService:
         """
         digest = await self.resolve(name, reference)
         if await self._guard.rely_on(digest):
-            await self._guard.rescue(await self._expand(name, digest), self._expander(name))
+            await self._guard.rescue(await self._references.expand(name, digest), self._references.expander(name))
         if await self._links.stands(layout.revision_link(name, digest), digest):
             if (known := self._memory.get(digest)) is not None:
                 return known
-            content = await self._content(digest)
+            content = await self._contents.read(digest)
         else:
             content = await self._legacy.find_among_layers(name, digest)
         if content is None:
             raise _unknown(name, reference)
         try:
-            media_type, blobs = await self._large_aside(content, _interpret, content)
+            media_type, blobs = await self._contents.process(content, _interpret, content)
         except (ManifestInvalidError, DigestInvalidError) as error:
             if is_schema1(content):
                 return await self._schema1(name, digest, content)
@@ -182,7 +141,7 @@ class ManifestService:
         """
         manifest = await self.get(name, reference)
         if self._damage.knows_any and manifest.media_type not in SCHEMA1:
-            _, blobs = await self._large_aside(manifest.content, _interpret, manifest.content)
+            _, blobs = await self._contents.process(manifest.content, _interpret, manifest.content)
             for blob in blobs:
                 if self._damage.is_confirmed(blob.digest):
                     raise ContentDamagedError(blob.digest)
@@ -219,14 +178,14 @@ class ManifestService:
         if len(content) > PUSHED_MANIFEST_BYTES_MAX:
             raise ManifestTooLargeError(PUSHED_MANIFEST_BYTES_MAX)
         algorithm = digest.algorithm if digest else CANONICAL
-        manifest, actual = await self._large_aside(content, _parse, content, content_type, algorithm)
+        manifest, actual = await self._contents.process(content, _parse, content, content_type, algorithm)
         if digest is not None and actual != digest:
             raise DigestMismatchError(
                 "manifest does not match its digest", detail={"expected": digest, "actual": actual}
             )
-        references = self._references(name, manifest)
+        references = self._references.of(name, manifest)
         ticket = await self._guard.ticket()
-        references = await self._check_references(references)
+        references = await self._references.require(references)
         await self._require_movable(name, tags, actual)
         await self._store(name, actual, manifest)
         await self._confirm(name, actual, references, ticket)
@@ -299,7 +258,7 @@ class ManifestService:
         return [tag for tag in tags if await self._tags.resolve(name, tag) != digest]
 
     async def _point(
-        self, name: RepositoryName, tag: Tag, digest: Digest, manifest: Manifest, references: Sequence[_Needed]
+        self, name: RepositoryName, tag: Tag, digest: Digest, manifest: Manifest, references: Sequence[Needed]
     ) -> None:
         for _ in range(_DELETES_OUTLIVED):
             if self._policy.keeps_tag(name, tag):
@@ -381,7 +340,7 @@ class ManifestService:
         # An unreadable manifest must still be deletable. Its subject is then unknown, and the list of referrers omits
         # entries whose manifest is gone.
         try:
-            content = await self._content(digest)
+            content = await self._contents.read(digest)
         except StorageCorruptError:
             return None
         manifest = read_if_manifest(content) if content is not None else None
@@ -396,144 +355,21 @@ class ManifestService:
         await self._storage.write_all([data, *(link_object(link, digest) for link in links)])
         await self._damage.prove(digest, len(manifest.content))
 
-    async def _content(self, digest: Digest) -> bytes | None:
-        key = layout.blob_data(digest)
-        try:
-            content = await self._storage.read(key, limit=STORED_MANIFEST_BYTES_MAX)
-            if await self._hashes_to(content, digest):
-                return content
-            # Read again: the first read may have failed, or a push may have replaced the content in between.
-            content = await self._storage.read(key, limit=STORED_MANIFEST_BYTES_MAX)
-            size = len(content)
-        except ObjectNotFoundError:
-            return None
-        except ObjectTooLargeError as error:
-            content, size = b"", error.size
-        if await self._hashes_to(content, digest):
-            return content
-        await self._damage.report(digest, size)
-        raise ContentDamagedError(digest)
-
-    async def _hashes_to(self, content: bytes, digest: Digest) -> bool:
-        return await self._large_aside(content, Digest.of, content, digest.algorithm) == digest
-
-    async def _large_aside(self, content: bytes, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function that processes `content`, in a thread if the content is large."""
-        if len(content) <= _INLINE_BYTES_MAX:
-            return function(*arguments)
-        async with self._large:
-            result: T = await self._offload(function, *arguments)
-            return result
-
-    async def _confirm(
-        self, name: RepositoryName, digest: Digest, references: Sequence[_Needed], ticket: float
-    ) -> None:
+    async def _confirm(self, name: RepositoryName, digest: Digest, references: Sequence[Needed], ticket: float) -> None:
         """Ensure that garbage collection keeps a stored manifest and all content that it requires."""
         own = Need(layout.revision_link(name, digest), digest)
         needs = [own, *(needed.need for needed in references)]
-        missing = await self._guard.confirm(ticket, needs, expand=self._expander(name))
+        missing = await self._guard.confirm(ticket, needs, expand=self._references.expander(name))
         # Images may also be deleted, alone or with their repository, while their index is pushed. A deletion of a
         # repository looks for indexes afterwards, so one of the two operations sees the other.
         if not missing:
-            _, missing = await self._look_for([needed for needed in references if not needed.is_blob])
+            _, missing = await self._references.look_for([needed for needed in references if not needed.is_blob])
         if not missing:
             return
         # If a tag points at the manifest, it existed before this push; its tag must not lose it.
         if not await self._tags.pointing_at(name, digest):
             await self._links.delete(own.link)
         raise ManifestBlobUnknownError(missing)
-
-    def _expander(self, name: RepositoryName) -> Expand:
-        async def expand(need: Need) -> Sequence[Need]:
-            is_manifest = need.link == layout.revision_link(name, need.digest)
-            return await self._expand(name, need.digest) if is_manifest else ()
-
-        return expand
-
-    async def _expand(self, name: RepositoryName, digest: Digest) -> Sequence[Need]:
-        """Return the content that a stored manifest refers to; empty if the manifest is gone or unreadable."""
-        if await self._links.read(layout.revision_link(name, digest)) is None:
-            return ()
-        try:
-            content = await self._content(digest)
-            manifest = read_if_manifest(content) if content is not None else None
-            references = self._references(name, manifest) if manifest else ()
-            return [(await self._as_held(each)).need for each in references]
-        except (ManifestInvalidError, StorageCorruptError):
-            return ()
-
-    def _references(self, name: RepositoryName, manifest: Manifest) -> Sequence[_Needed]:
-        """Return the content that the repository must hold, without duplicates, in document order."""
-        others = {other.digest for other in manifest.others}
-        optional = {other.digest for other in manifest.others if not self._policy.requires_child(other)}
-        needed = [
-            _Needed(
-                name,
-                Need(layout.layer_link(name, blob.digest), blob.digest),
-                is_blob=True,
-                may_be_manifest=blob.digest in others,
-            )
-            for blob in manifest.blobs()
-            if self._must_have(blob) and blob.digest not in optional
-        ]
-        children = [child for child in manifest.manifests if self._policy.requires_child(child)]
-        needed += [_Needed(name, Need(layout.revision_link(name, each.digest), each.digest)) for each in children]
-        return list(dict.fromkeys(needed))
-
-    async def _check_references(self, references: Sequence[_Needed]) -> Sequence[_Needed]:
-        """Return the references with their kind resolved: an entry of an index may be a blob or a manifest."""
-        found, missing = await self._look_for(references)
-        if missing:
-            raise ManifestBlobUnknownError(missing)
-        return found
-
-    async def _look_for(self, references: Sequence[_Needed]) -> tuple[Sequence[_Needed], Sequence[Digest]]:
-        """Return the existing references, and the digests of the missing ones."""
-        found: list[_Needed] = []
-        missing: list[Digest] = []
-        for batch in slices(references, _CHECKED_AT_ONCE):
-            verdicts = await map_bounded(self._find, batch)
-            found += [each for each in verdicts if each is not None]
-            missing += [needed.need.digest for needed, each in zip(batch, verdicts, strict=True) if each is None]
-            if len(missing) >= _MISSING_MAX:
-                break
-        return found, missing[:_MISSING_MAX]
-
-    async def _find(self, needed: _Needed) -> _Needed | None:
-        if await self._is_there(needed):
-            return needed
-        if needed.may_be_manifest and await self._is_there(manifest := needed.as_manifest()):
-            return manifest
-        return None
-
-    async def _as_held(self, needed: _Needed) -> _Needed:
-        """Return a reference as a manifest if the repository links it as one, else unchanged."""
-        if needed.may_be_manifest and await self._links.read((manifest := needed.as_manifest()).need.link) is not None:
-            return manifest
-        return needed
-
-    async def _is_there(self, needed: _Needed) -> bool:
-        digest = needed.need.digest
-        is_suspected = self._damage.is_suspected(digest)
-        if needed.is_blob and not is_suspected and await self._guard.recall(needed.name, digest) is not None:
-            return True
-        target = await self._links.read(needed.need.link)
-        return target is not None and await self._exists(target)
-
-    def _must_have(self, blob: Descriptor) -> bool:
-        if not self._policy.requires_blobs:
-            return False
-        for url in blob.urls:
-            if not self._policy.allows_url(url):
-                raise ManifestInvalidError("invalid URL on layer", detail={"digest": blob.digest})
-        return not (blob.urls or blob.media_type in NONDISTRIBUTABLE_LAYERS)
-
-    async def _exists(self, digest: Digest) -> bool:
-        try:
-            stat = await self._storage.stat(layout.blob_data(digest))
-        except ObjectNotFoundError:
-            return False
-        return not await self._damage.is_damaged(digest, stat)
 
 
 def _parse(content: bytes, content_type: str, algorithm: str) -> tuple[Manifest, Digest]:

@@ -9,7 +9,7 @@ from core.model.access import AccessPolicy, Action, Rule, RuleAction
 from core.model.digest import Digest
 from core.model.events import EventAction, Occurrence
 from core.model.names import RepositoryName
-from core.registry.manifests import ManifestPolicy
+from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
 from entrypoints.http.authentication import accesses_of
 from entrypoints.http.routes import Resource, match

@@ -21,7 +21,8 @@ from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
 from core.registry.immutable_images import ImmutableImages
-from core.registry.manifests import ManifestPolicy, ManifestService
+from core.registry.manifest_references import ManifestPolicy
+from core.registry.manifests import ManifestService
 from core.registry.referrers import ReferrerService
 from core.registry.repositories import RepositoryService
 from core.registry.tags import TagService

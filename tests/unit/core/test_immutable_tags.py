@@ -9,7 +9,7 @@ from core.errors import BlobUnknownError, DeniedError, ManifestUnknownError
 from core.model.digest import Digest
 from core.model.media_types import OCI_INDEX, OCI_MANIFEST
 from core.model.names import RepositoryName, Tag
-from core.registry.manifests import ManifestPolicy
+from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices

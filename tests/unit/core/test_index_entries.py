@@ -13,7 +13,7 @@ from core.errors import BlobUnknownError, DeniedError, ManifestBlobUnknownError
 from core.model import media_types
 from core.model.digest import Digest, StandardHasher
 from core.model.names import RepositoryName, Tag
-from core.registry.manifests import ManifestPolicy
+from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
 from core.transfer.exporting import ExportRequest, ImageExport
 from core.transfer.importing import ImageImport, ImportTarget

@@ -15,7 +15,7 @@ from core.model import media_types
 from core.model.digest import Digest
 from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX
 from core.model.names import RepositoryName, Tag
-from core.registry.manifests import ManifestPolicy
+from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
 from core.store.manifest_cache import ManifestCache
 from tests.support.content import descriptor, image_index, image_manifest
@@ -150,6 +150,15 @@ async def test_damaged_manifest_is_not_served_and_healed_by_a_push(services, ima
         await services.manifests.get(NAME, LATEST)
     await services.manifests.put(NAME, image, OCI)
     assert (await services.manifests.get(NAME, LATEST)).content == image
+
+
+async def test_damaged_manifest_can_be_deleted(services, image):
+    digest = Digest.of(image)
+    await services.manifests.put(NAME, image, OCI, tags=[LATEST])
+    await services.storage.write(layout.blob_data(digest), image[:-1])
+    assert await services.manifests.delete(NAME, digest) == [LATEST]
+    with pytest.raises(ManifestUnknownError):
+        await services.manifests.get(NAME, digest)
 
 
 async def test_stored_content_that_is_no_manifest_is_not_served(services):

@@ -9,7 +9,7 @@ from core.errors import DeniedError, NameUnknownError, StorageUnavailableError
 from core.model import media_types
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
-from core.registry.manifests import ManifestPolicy
+from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
 from core.trash.entry import TrashKind
 from tests.support.collecting import collect

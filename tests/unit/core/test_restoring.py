@@ -7,7 +7,7 @@ from core.errors import BlobUnknownError, DeniedError, ManifestUnknownError, Sto
 from core.model import media_types
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
-from core.registry.manifests import ManifestPolicy
+from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
 from core.store.links import RemovedLink
 from core.trash.entry import TrashKind

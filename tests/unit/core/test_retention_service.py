@@ -14,7 +14,7 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
-from core.registry.manifests import ManifestPolicy
+from core.registry.manifest_references import ManifestPolicy
 from core.retention.pulls import PullRecorder
 from core.retention.rules import RetentionRule
 from core.store import layout

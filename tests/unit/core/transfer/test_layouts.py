@@ -26,6 +26,7 @@ from core.model.digest import Digest, StandardHasher
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobReader
 from core.ports.image_layout import ImageLayout
+from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
 from core.transfer.exporting import ExportRequest, ImageExport
 from core.transfer.importing import ImageImport, ImportTarget
@@ -43,8 +44,10 @@ V1, V2 = Tag("v1"), Tag("v2")
 class Registries:
     """A registry in memory, its services, and the two commands on it."""
 
-    def __init__(self):
-        self.services = CoreServices(storage=InMemoryBlobStorage(now=lambda: NOW))
+    def __init__(self, *, policy=None, storage=None):
+        self.services = CoreServices(
+            storage=storage or InMemoryBlobStorage(now=lambda: NOW), policy=policy or ManifestPolicy()
+        )
         self.index = InMemoryCatalogIndex()
         self.registry = self.services.registry(self.index)
         self.seen = []
@@ -264,12 +267,11 @@ async def test_schema1_is_refused_by_name(source, path):
         await source.export(path, (APP, digest))
 
 
-async def test_sparse_index_and_foreign_layer_are_exported_as_they_are(source, target, path):
+async def test_sparse_index_and_foreign_layer_are_exported_as_they_are(path):
+    policy = ManifestPolicy(requires_child=lambda _child: False, allows_url=lambda _url: True)
+    source, target = Registries(policy=policy), Registries(policy=policy)
     here = await source.push(APP, None, b"a")
     index = image_index([here, image_manifest(b"{}", [b"never pushed"])])
-    source.services.manifests._policy = target.services.manifests._policy = source.services.policy.__class__(
-        requires_child=lambda _child: False, allows_url=lambda _url: True
-    )
     await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, tags=[V1])
     foreign = descriptor(b"elsewhere", LAYER_MEDIA_TYPE, urls=["https://example.com/layer"])
     document = {**json.loads(image_manifest(b"{}")), "layers": [foreign]}
@@ -286,18 +288,19 @@ async def test_index_is_taken_in_without_the_child_that_the_layout_lacks(target)
     async with MemoryImageLayout(*blobs, images=[(index, media_types.OCI_INDEX)]) as opened:
         with pytest.raises(ManifestBlobUnknownError):
             await target.take_in_from(opened, APP, V1)
-        target.services.manifests._policy = target.services.policy.__class__(requires_child=lambda _child: False)
-        taken = await target.take_in_from(opened, APP, V1)
+        policy = ManifestPolicy(requires_child=lambda _child: False)
+        sparse = Registries(policy=policy, storage=target.services.storage)
+        taken = await sparse.take_in_from(opened, APP, V1)
     assert (taken.manifests, taken.blobs_sent, taken.blobs_present) == (2, 0, 2)
-    assert (await target.registry.manifests.get(APP, V1)).content == index
+    assert (await sparse.registry.manifests.get(APP, V1)).content == index
     with pytest.raises(ManifestUnknownError):
-        await target.registry.manifests.get(APP, Digest.of(elsewhere))
+        await sparse.registry.manifests.get(APP, Digest.of(elsewhere))
 
 
-async def test_layer_that_lies_elsewhere_is_not_asked_of_the_layout(target):
+async def test_layer_that_lies_elsewhere_is_not_asked_of_the_layout():
+    target = Registries(policy=ManifestPolicy(allows_url=lambda _url: True))
     foreign = descriptor(b"elsewhere", LAYER_MEDIA_TYPE, urls=["https://example.com/layer"])
     manifest = json.dumps({**json.loads(image_manifest(b"{}")), "layers": [foreign]}).encode()
-    target.services.manifests._policy = target.services.policy.__class__(allows_url=lambda _url: True)
     async with MemoryImageLayout(b"{}", images=[(manifest, OCI)]) as opened:
         taken = await target.take_in_from(opened, APP, V1)
     assert (taken.blobs_sent, taken.bytes_sent) == (1, len(b"{}"))
