@@ -26,7 +26,7 @@ from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import GATEKEEPER
 from entrypoints.http.connection.accepting import raise_descriptor_limit
 from entrypoints.http.connection.listener import Listener, close_sockets, open_sockets
-from entrypoints.http.connection.protocol import GuardedRunner
+from entrypoints.http.connection.runner import GuardedRunner
 from entrypoints.http.connection.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
 from entrypoints.http.draining import InFlight
 from entrypoints.http.handlers.manifests import ignore_pull

@@ -12,7 +12,7 @@ from core.errors import StorageUnavailableError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from entrypoints.http.connection import protocol
-from entrypoints.http.connection.protocol import GuardedRunner
+from entrypoints.http.connection.runner import GuardedRunner
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded
 from tests.support.streams import payload

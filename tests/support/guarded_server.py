@@ -11,7 +11,7 @@ from aiohttp import web
 
 from config.settings import LimitSettings, Settings
 from entrypoints.http.connection.listener import Listener, open_socket
-from entrypoints.http.connection.protocol import GuardedRunner
+from entrypoints.http.connection.runner import GuardedRunner
 
 READ_TIMEOUT_SECONDS = 10
 

@@ -20,7 +20,6 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from typing_extensions import override
 
 from config.settings import LimitSettings
-from entrypoints.http.connection.access_log import AccessLogger
 from entrypoints.http.connection.framing import (
     BUSY,
     END_OF_HEAD,
@@ -34,15 +33,13 @@ from entrypoints.http.connection.framing import (
 )
 from entrypoints.http.connection.lending import duplicate
 from entrypoints.http.connection.shortcut import shortcut
-from entrypoints.http.connection.streaming import READ_BUFFER_BYTES, ClientGoneError
-from entrypoints.http.draining import CUT_SECONDS
+from entrypoints.http.connection.streaming import ClientGoneError
 from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request, new_request_id
 from entrypoints.http.switches import DEFAULT_HEADERS
 
 _logger = logging.getLogger(__name__)
 
-HEADERS_MAX: Final = 128
 _IDLE_SECONDS: Final = 1.0
 """Minimum waiting time of an idle connection; on a newer one, a request may be on its way."""
 _TLS_HANDSHAKE: Final = b"\x16\x03"
@@ -370,33 +367,3 @@ class GuardedServer(web.Server):
     @override
     def __call__(self) -> RequestHandler:
         return GuardedProtocol(self, loop=self._loop, **self._kwargs)
-
-
-class GuardedRunner(web.AppRunner):
-    """Runs the application on guarded connections."""
-
-    def __init__(self, app: web.Application, limits: LimitSettings) -> None:
-        url_bytes, header_bytes = limits.url_bytes, limits.header_bytes
-        super().__init__(
-            app,
-            access_log_class=AccessLogger,
-            keepalive_timeout=limits.keepalive_seconds,
-            max_line_size=url_bytes,
-            # The limits must differ, so that an error reveals by its limit which part was too long.
-            max_field_size=header_bytes + 1 if header_bytes == url_bytes else header_bytes,
-            max_headers=HEADERS_MAX,
-            read_bufsize=READ_BUFFER_BYTES,
-            # The digest of a body covers the bytes as sent: a Content-Encoding must not be decoded.
-            auto_decompress=False,
-            shutdown_timeout=CUT_SECONDS,
-        )
-        self._limits = limits
-
-    def close_idle(self) -> int:
-        """Close some idle connections; return the number closed."""
-        return self.server.close_idle() if isinstance(self.server, GuardedServer) else 0
-
-    @override
-    async def _make_server(self) -> web.Server:
-        server = await super()._make_server()
-        return GuardedServer(server, self.app, self._limits, **server._kwargs)  # noqa: SLF001 - not public in aiohttp
