@@ -1,4 +1,4 @@
-"""The composition root: the adapter behind each port, and the dependencies of each service.
+"""The composition root: the dependencies of each service.
 
 The graph is built synchronously. Its user enters `blob_storage` and `catalog_index`, in this order, as context
 managers, and leaves them in reverse order.
@@ -6,43 +6,13 @@ managers, and leaves them in reverse order.
 
 import asyncio
 import time
-from collections.abc import Callable as CallableType
-from contextlib import nullcontext
-from pathlib import Path
 
-from dependency_injector.containers import DeclarativeContainer
-from dependency_injector.providers import Callable, Dependency, Factory, Object, Selector, Singleton
+from dependency_injector.providers import Callable, Factory, Object, Singleton
 
-from adapters.audit_log.file import FileAuditLog
-from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
-from adapters.auth.htpasswd import HtpasswdAuthenticator
-from adapters.auth.open import OpenAuthenticator
-from adapters.auth.silly import SillyAuthenticator
-from adapters.blob_storage.filesystem import FilesystemBlobStorage
-from adapters.blob_storage.memory import InMemoryBlobStorage
-from adapters.catalog_index.listing import ListingCatalogIndex
-from adapters.catalog_index.local_file import LocalFileCatalogIndex
-from adapters.descriptor_cache.marks import SharedMarks
-from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
-from adapters.descriptor_cache.shared import SharedDescriptorCache
-from adapters.hashing.resumable import hasher_factory
-from config.container.authenticators import (
-    group_file,
-    kind_of_authenticator,
-    login_authenticator,
-    reveal_or_make_secret,
-    token_authenticator,
-)
-from config.container.caches import (
-    entries_max,
-    is_configured,
-    kind_of_cache,
-    observed_descriptor_cache,
-    redis_cache,
-    related_of,
-)
+from config.container.adapters import Adapters
+from config.container.caches import is_configured, related_of
 from config.container.events import event_recorder, make_notifier
-from config.container.observers import damage_counter, make_job_metrics, make_metrics, make_tracer, packages_can_trace
+from config.container.observers import damage_counter
 from config.container.schedules import (
     COLLECTION_LEASE_SECONDS,
     PURGE_REQUESTS_PER_SECOND,
@@ -54,19 +24,8 @@ from config.container.schedules import (
     seconds_between_expiries,
     touch_seconds,
 )
-from config.container.storages import (
-    mysql_address,
-    mysql_catalog_index,
-    observed_blob_storage,
-    s3_blob_storage,
-    scs_blob_storage,
-)
-from config.container.surroundings import HashingThreads, boot_clock, duration, entry_id, new_id, process_name, utc_now
-from config.policies import KeptTags, access_policy, manifest_policy, retention_rules, verification_rules
-from config.settings import (
-    Settings,
-)
-from config.streams import UnblockedStream
+from config.container.surroundings import boot_clock, duration, entry_id, process_name
+from config.policies import manifest_policy, retention_rules, verification_rules
 from core.collection.collector import JOB, Collector
 from core.collection.guard import CollectionGuard
 from core.collection.recovery import Vigil
@@ -98,117 +57,24 @@ from core.verification.announcement import Announcements
 from core.verification.verifier import VerificationOptions, Verifier
 
 
-class Container(DeclarativeContainer):
+class Container(Adapters):
     """One registry; `settings` must be provided."""
 
-    settings = Dependency(instance_of=Settings)
-
-    now = Object(utc_now)
-    new_id = Object(new_id)
-
-    makes_store: Object[bool] = Object(provides=True)
-    """Whether a missing store is created; commands that only inspect a store set this to False."""
-
-    runtime_folder: Object[Path | None] = Object(None)
-    """The folder of the running server's metrics; set by the server, together with `worker_number`."""
-    worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
-    can_trace = Callable(packages_can_trace)
-    metrics = Singleton(make_metrics, runtime_folder, worker_number)
-    job_metrics = Singleton(make_job_metrics)
-    """The metrics of a command, which writes them to a file."""
-    tracing_exporters = Object(())
-    """The exporters of spans; set by the server."""
-    tracer = Singleton(make_tracer, tracing_exporters)
-
-    plain_blob_storage = Selector(
-        settings.provided.storage.kind,
-        inmemory=Singleton(InMemoryBlobStorage, now=now),
-        filesystem=Singleton(
-            FilesystemBlobStorage,
-            root_directory=settings.provided.storage.filesystem.root_directory,
-            threads_max=settings.provided.storage.filesystem.max_threads,
-            makes_root=makes_store,
-            reserved_for=Object(layout.HOUSEKEEPING),
-        ),
-        s3=Singleton(s3_blob_storage, settings.provided.storage.s3),
-        scs=Singleton(scs_blob_storage, settings.provided.storage.scs),
-    )
-    blob_storage = Singleton(observed_blob_storage, plain_blob_storage, metrics, tracer)
-    catalog_index = Selector(
-        settings.provided.catalog.backend,
-        LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
-        MYSQL=Singleton(mysql_catalog_index, Callable(mysql_address, settings.provided.catalog.mysql_dsn), now=now),
-        LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
-    )
-
-    audit_log = Selector(
-        settings.provided.audit.kind,
-        disabled=Singleton(DisabledAuditLog),
-        stream=Singleton(StreamAuditLog, Singleton(UnblockedStream, 1)),
-        file=Singleton(FileAuditLog, Singleton(Path, settings.provided.audit.file), sync=settings.provided.audit.sync),
-    )
-
-    shared_secret = Singleton(reveal_or_make_secret, settings.provided.http.secret)
-    kept_tags = Singleton(KeptTags, settings.provided.access)
-    access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
-    htpasswd = Singleton(
-        HtpasswdAuthenticator,
-        realm=settings.provided.auth.htpasswd.realm,
-        path=settings.provided.auth.htpasswd.path,
-        clock=Object(time.monotonic),
-        groups=Singleton(group_file, settings.provided.access.group_file),
-    )
-    authenticator = Selector(
-        Callable(kind_of_authenticator, settings.provided.auth.kind, access_policy),
-        none=Singleton(OpenAuthenticator),
-        silly=Singleton(
-            SillyAuthenticator,
-            realm=settings.provided.auth.silly.realm,
-            service=settings.provided.auth.silly.service,
-        ),
-        htpasswd=htpasswd,
-        login=Singleton(login_authenticator, htpasswd, secret=shared_secret, now=now),
-        token=Singleton(token_authenticator, settings.provided.auth.token, now=now),
-    )
-    # Created before a server forks.
-    descriptor_marks = Singleton(SharedMarks)
-    own_descriptors = Singleton(
-        InMemoryDescriptorCache,
-        now=now,
-        marks=descriptor_marks,
-        entries_max=Callable(entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
-    )
-    shared_descriptors = Singleton(redis_cache, settings.provided.redis, metrics)
-    descriptor_cache_kind = Callable(kind_of_cache, settings.provided.storage.blob_descriptor_cache)
-    plain_descriptor_cache = Selector(
-        descriptor_cache_kind,
-        disabled=Singleton(DisabledDescriptorCache),
-        inmemory=own_descriptors,
-        redis=Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=False),
-    )
-    descriptor_cache = Singleton(observed_descriptor_cache, plain_descriptor_cache, metrics)
-    # For pulls, which detect a wrong hint themselves. Opened and closed with `descriptor_cache`.
-    believing_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True)
-    descriptor_hints = Selector(
-        descriptor_cache_kind,
-        disabled=descriptor_cache,
-        inmemory=descriptor_cache,
-        redis=Singleton(observed_descriptor_cache, believing_cache, metrics),
-    )
+    # The body of a class does not see the names of its base.
+    settings = Adapters.settings
+    now = Adapters.now
+    new_id = Adapters.new_id
+    metrics = Adapters.metrics
+    blob_storage = Adapters.blob_storage
+    catalog_index = Adapters.catalog_index
+    kept_tags = Adapters.kept_tags
+    descriptor_cache = Adapters.descriptor_cache
+    descriptor_hints = Adapters.descriptor_hints
+    outbox_storage = Adapters.outbox_storage
+    new_hasher = Adapters.new_hasher
+    offload = Adapters.offload
 
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
-    outbox_storage = Selector(
-        settings.provided.notifications.outbox.backend,
-        storage=blob_storage,
-        local=Singleton(FilesystemBlobStorage, root_directory=settings.provided.notifications.outbox.path),
-        memory=Singleton(InMemoryBlobStorage, now=now),
-    )
-    outbox_lifetime = Selector(
-        settings.provided.notifications.outbox.backend,
-        storage=Singleton(nullcontext),
-        local=outbox_storage,
-        memory=outbox_storage,
-    )
     outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(process_name), now=now)
     events = Singleton(event_recorder, outbox, settings)
     notifier = Singleton(
@@ -240,8 +106,6 @@ class Container(DeclarativeContainer):
     )
     upload_purge_budget = Singleton(make_budget, PURGE_REQUESTS_PER_SECOND)
 
-    new_hasher = Singleton(hasher_factory)
-    offload = Singleton(HashingThreads)
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
     manifest_cache = Singleton(ManifestCache)

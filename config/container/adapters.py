@@ -1,0 +1,157 @@
+"""The adapter behind each port, selected by the settings, with the caches and policies that adapters share."""
+
+import time
+from collections.abc import Callable as CallableType
+from contextlib import nullcontext
+from pathlib import Path
+
+from dependency_injector.containers import DeclarativeContainer
+from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
+
+from adapters.audit_log.file import FileAuditLog
+from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
+from adapters.auth.htpasswd import HtpasswdAuthenticator
+from adapters.auth.open import OpenAuthenticator
+from adapters.auth.silly import SillyAuthenticator
+from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.catalog_index.listing import ListingCatalogIndex
+from adapters.catalog_index.local_file import LocalFileCatalogIndex
+from adapters.descriptor_cache.marks import SharedMarks
+from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
+from adapters.descriptor_cache.shared import SharedDescriptorCache
+from adapters.hashing.resumable import hasher_factory
+from config.container.authenticators import (
+    group_file,
+    kind_of_authenticator,
+    login_authenticator,
+    reveal_or_make_secret,
+    token_authenticator,
+)
+from config.container.caches import entries_max, kind_of_cache, observed_descriptor_cache, redis_cache
+from config.container.observers import make_job_metrics, make_metrics, make_tracer, packages_can_trace
+from config.container.storages import (
+    mysql_address,
+    mysql_catalog_index,
+    observed_blob_storage,
+    s3_blob_storage,
+    scs_blob_storage,
+)
+from config.container.surroundings import HashingThreads, new_id, utc_now
+from config.policies import KeptTags, access_policy
+from config.settings import Settings
+from config.streams import UnblockedStream
+from core.store import layout
+
+
+class Adapters(DeclarativeContainer):
+    """The adapters of one registry; `settings` must be provided."""
+
+    settings = Dependency(instance_of=Settings)
+
+    now = Object(utc_now)
+    new_id = Object(new_id)
+
+    makes_store: Object[bool] = Object(provides=True)
+    """Whether a missing store is created; commands that only inspect a store set this to False."""
+
+    runtime_folder: Object[Path | None] = Object(None)
+    """The folder of the running server's metrics; set by the server, together with `worker_number`."""
+    worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
+    can_trace = Callable(packages_can_trace)
+    metrics = Singleton(make_metrics, runtime_folder, worker_number)
+    job_metrics = Singleton(make_job_metrics)
+    """The metrics of a command, which writes them to a file."""
+    tracing_exporters = Object(())
+    """The exporters of spans; set by the server."""
+    tracer = Singleton(make_tracer, tracing_exporters)
+
+    plain_blob_storage = Selector(
+        settings.provided.storage.kind,
+        inmemory=Singleton(InMemoryBlobStorage, now=now),
+        filesystem=Singleton(
+            FilesystemBlobStorage,
+            root_directory=settings.provided.storage.filesystem.root_directory,
+            threads_max=settings.provided.storage.filesystem.max_threads,
+            makes_root=makes_store,
+            reserved_for=Object(layout.HOUSEKEEPING),
+        ),
+        s3=Singleton(s3_blob_storage, settings.provided.storage.s3),
+        scs=Singleton(scs_blob_storage, settings.provided.storage.scs),
+    )
+    blob_storage = Singleton(observed_blob_storage, plain_blob_storage, metrics, tracer)
+    catalog_index = Selector(
+        settings.provided.catalog.backend,
+        LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
+        MYSQL=Singleton(mysql_catalog_index, Callable(mysql_address, settings.provided.catalog.mysql_dsn), now=now),
+        LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
+    )
+
+    audit_log = Selector(
+        settings.provided.audit.kind,
+        disabled=Singleton(DisabledAuditLog),
+        stream=Singleton(StreamAuditLog, Singleton(UnblockedStream, 1)),
+        file=Singleton(FileAuditLog, Singleton(Path, settings.provided.audit.file), sync=settings.provided.audit.sync),
+    )
+
+    shared_secret = Singleton(reveal_or_make_secret, settings.provided.http.secret)
+    kept_tags = Singleton(KeptTags, settings.provided.access)
+    access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
+    htpasswd = Singleton(
+        HtpasswdAuthenticator,
+        realm=settings.provided.auth.htpasswd.realm,
+        path=settings.provided.auth.htpasswd.path,
+        clock=Object(time.monotonic),
+        groups=Singleton(group_file, settings.provided.access.group_file),
+    )
+    authenticator = Selector(
+        Callable(kind_of_authenticator, settings.provided.auth.kind, access_policy),
+        none=Singleton(OpenAuthenticator),
+        silly=Singleton(
+            SillyAuthenticator,
+            realm=settings.provided.auth.silly.realm,
+            service=settings.provided.auth.silly.service,
+        ),
+        htpasswd=htpasswd,
+        login=Singleton(login_authenticator, htpasswd, secret=shared_secret, now=now),
+        token=Singleton(token_authenticator, settings.provided.auth.token, now=now),
+    )
+    # Created before a server forks.
+    descriptor_marks = Singleton(SharedMarks)
+    own_descriptors = Singleton(
+        InMemoryDescriptorCache,
+        now=now,
+        marks=descriptor_marks,
+        entries_max=Callable(entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
+    )
+    shared_descriptors = Singleton(redis_cache, settings.provided.redis, metrics)
+    descriptor_cache_kind = Callable(kind_of_cache, settings.provided.storage.blob_descriptor_cache)
+    plain_descriptor_cache = Selector(
+        descriptor_cache_kind,
+        disabled=Singleton(DisabledDescriptorCache),
+        inmemory=own_descriptors,
+        redis=Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=False),
+    )
+    descriptor_cache = Singleton(observed_descriptor_cache, plain_descriptor_cache, metrics)
+    # For pulls, which detect a wrong hint themselves. Opened and closed with `descriptor_cache`.
+    believing_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True)
+    descriptor_hints = Selector(
+        descriptor_cache_kind,
+        disabled=descriptor_cache,
+        inmemory=descriptor_cache,
+        redis=Singleton(observed_descriptor_cache, believing_cache, metrics),
+    )
+    outbox_storage = Selector(
+        settings.provided.notifications.outbox.backend,
+        storage=blob_storage,
+        local=Singleton(FilesystemBlobStorage, root_directory=settings.provided.notifications.outbox.path),
+        memory=Singleton(InMemoryBlobStorage, now=now),
+    )
+    outbox_lifetime = Selector(
+        settings.provided.notifications.outbox.backend,
+        storage=Singleton(nullcontext),
+        local=outbox_storage,
+        memory=outbox_storage,
+    )
+    new_hasher = Singleton(hasher_factory)
+    offload = Singleton(HashingThreads)
