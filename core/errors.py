@@ -139,7 +139,7 @@ class UploadRangeError(ContentError):
     """A chunk does not start at `offset`, the current offset of the upload session."""
 
     def __init__(self, offset: int) -> None:
-        super().__init__(f"the upload stands at offset {offset}", detail={"offset": offset})
+        super().__init__(f"the next chunk of the upload must start at offset {offset}", detail={"offset": offset})
         self.offset = offset
 
 
@@ -208,7 +208,7 @@ class ObjectTooLargeError(StorageError):
     """The object at `key` is larger than the limit that the caller gave."""
 
     def __init__(self, key: str, *, size: int, limit: int) -> None:
-        super().__init__(f"object at {key} has {size} bytes, more than {limit}")
+        super().__init__(f"object at {key} has {size} bytes, more than the limit of {limit}")
         self.key = key
         self.size = size
         self.limit = limit
@@ -218,7 +218,7 @@ class ObjectBusyError(StorageError):
     """Another writer has `key` open."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"another writer holds {key}")
+        super().__init__(f"another writer has {key} open")
         self.key = key
 
 

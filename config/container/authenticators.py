@@ -29,7 +29,7 @@ def group_file(path: str | None) -> GroupFile | None:
 def kind_of_authenticator(kind: AuthKind, policy: AccessPolicy) -> str:
     """Return which authenticator to use; for htpasswd it depends on whether the policy allows anonymous access."""
     # If anonymous access is allowed, docker needs a token server to come without a password.
-    return "login" if kind is AuthKind.HTPASSWD and policy.invites_anonymous else kind.value
+    return "login" if kind is AuthKind.HTPASSWD and policy.applies_to_anonymous else kind.value
 
 
 def login_authenticator(

@@ -14,7 +14,7 @@ from core.collection.manifest_reading import ManifestReader
 from core.collection.marking import Marker
 from core.collection.marks import Marks
 from core.collection.recovery import Recovery, Vigil
-from core.collection.removing import Remover, Tools
+from core.collection.removing import RemovalContext, Remover
 from core.collection.report import CollectionReport, Observer, Phase, ignore
 from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX, Rounds
 from core.collection.spares import Spares
@@ -253,12 +253,12 @@ class Collector:
                 await self._checkpoints.save(now, marks, self.report)
             except StorageFullError:
                 # A checkpoint only saves time after a kill, and this run may free space.
-                _logger.warning("the store is full: this collection keeps no checkpoint")
+                _logger.warning("checkpoint not saved: the store is full")
 
     def _remover(self, marks: Marks, marker: Marker) -> Remover:
         settle_seconds = 0.0 if self._options.is_offline else self._options.settle_seconds
         return Remover(
-            Tools(
+            RemovalContext(
                 storage=self._storage,
                 rounds=self._rounds,
                 spares=self._spares,

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from core.collection.rounds import Condemned, Rounds, RoundState
+from core.collection.rounds import RoundDigests, Rounds, RoundState
 from core.collection.spares import Spares
 from core.concurrency import map_bounded
 from core.errors import StorageUnavailableError
@@ -37,9 +37,9 @@ _ROUND_MEMORY_SECONDS: Final = 600.0
 """Seconds a round is remembered after it was last seen. A request that takes longer checks everything again."""
 _CACHE_SECONDS: Final = 3600.0
 """Longer than any descriptor cache keeps an entry."""
-_PATIENCE_SECONDS: Final = 60.0
+_BATCH_WAIT_SECONDS_MAX: Final = 60.0
 """Longest wait of a push for a batch. Most batches take one or two seconds."""
-_WAIT_SECONDS: Final = 0.5
+_BATCH_POLL_SECONDS: Final = 0.5
 _ATTEMPTS: Final = 3
 _NEVER: Final = float("-inf")
 
@@ -58,7 +58,7 @@ Expand = Callable[[Need], Awaitable[Sequence[Need]]]
 
 @dataclass(slots=True)
 class _KnownRound:
-    condemned: Condemned
+    listed: RoundDigests
     state: RoundState
     seen_at: float
     """Start of the last listing that contained the round."""
@@ -131,7 +131,7 @@ class CollectionGuard:
             StorageError: the store failed. The next request that needs a view lists the rounds itself.
         """
         if self._clock() - self._asked_at <= max(self._touch_seconds, _CACHE_SECONDS):
-            await self._look()
+            await self._refresh()
 
     async def ticket(self) -> float:
         """Return a ticket for `confirm`. Call this before checking what exists in storage.
@@ -141,7 +141,7 @@ class CollectionGuard:
         """
         self._asked_at = self._clock()
         if not self._is_fresh():
-            await self._look()
+            await self._refresh()
         return self._viewed_at
 
     async def rely_on(self, digest: Digest) -> bool:
@@ -160,13 +160,13 @@ class CollectionGuard:
         self.touch(digest)
         try:
             if not self._is_fresh():
-                await self._look_unless_in_vain()
+                await self._refresh_unless_failing()
             if not self._is_in_view(digest):
                 return False
             await self._spare([digest])
         except StorageUnavailableError as error:
             self._failed_at = self._clock()
-            _logger.warning("what garbage collection does cannot be seen right now: %s", error)
+            _logger.warning("cannot read garbage-collection state: %s", error)
             return False
         return True
 
@@ -204,13 +204,13 @@ class CollectionGuard:
                 # The listing took so long that the view has expired already.
                 continue
             if self._unbroken_since <= ticket and self._clock() - ticket < _ROUND_MEMORY_SECONDS:
-                endangered = [each for each in references if self._was_condemned(each.digest, ticket)]
+                endangered = [each for each in references if self._was_listed(each.digest, ticket)]
                 return await self.rescue(endangered, expand) if endangered else ()
             # Views are missing since the ticket, so a whole round may have passed unseen. Earlier checks do not count.
-            ticket = await self._look()
+            ticket = await self._refresh()
             if missing := await self.rescue(references, expand):
                 return missing
-        raise StorageUnavailableError("the store is too slow to tell what garbage collection does")
+        raise StorageUnavailableError("cannot confirm garbage-collection state: the store is too slow")
 
     async def rescue(self, needs: Sequence[Need], expand: Expand | None = None) -> Sequence[Digest]:
         """Protect these references and everything they lead to, and return the digests that are lost.
@@ -239,35 +239,35 @@ class CollectionGuard:
 
     async def remember(self, name: RepositoryName, digest: Digest, size: int) -> None:
         """Cache the size of a blob that was seen in storage, unless a round lists the blob for removal."""
-        if self._is_condemned(digest):
+        if self._is_listed(digest):
             return
         await self._cache.put(name, digest, size)
         # Check again: a round may have appeared while the cache was being written.
-        if self._is_condemned(digest):
+        if self._is_listed(digest):
             await self._cache.forget(name, digest)
 
     def _is_fresh(self) -> bool:
         return self._clock() - self._viewed_at <= self._settle_seconds / 2
 
-    def _is_condemned(self, digest: Digest) -> bool:
-        return any(known.condemned.get(digest) for known in self._known.values())
+    def _is_listed(self, digest: Digest) -> bool:
+        return any(known.listed.get(digest) for known in self._known.values())
 
     def _is_in_view(self, digest: Digest) -> bool:
-        return any(known.seen_at >= self._viewed_at and known.condemned.get(digest) for known in self._known.values())
+        return any(known.seen_at >= self._viewed_at and known.listed.get(digest) for known in self._known.values())
 
-    def _was_condemned(self, digest: Digest, since: float) -> bool:
-        return any(known.seen_at >= since and known.condemned.get(digest) for known in self._known.values())
+    def _was_listed(self, digest: Digest, since: float) -> bool:
+        return any(known.seen_at >= since and known.listed.get(digest) for known in self._known.values())
 
     def _is_under_way(self, known: _KnownRound, digest: Digest) -> bool:
-        batches = known.condemned.get(digest)
+        batches = known.listed.get(digest)
         is_there = known.seen_at >= self._viewed_at
         return is_there and batches is not None and batches.first <= known.state.batch <= batches.last
 
-    async def _look_unless_in_vain(self) -> None:
+    async def _refresh_unless_failing(self) -> None:
         if self._clock() - self._failed_at > self.poll_seconds:
-            await self._look()
+            await self._refresh()
 
-    async def _look(self) -> float:
+    async def _refresh(self) -> float:
         """List the rounds, and return when the listing began."""
         began_at = self._clock()
         states = {round_id: state for round_id, state in (await self._rounds.states()).items() if state.exists}
@@ -275,14 +275,14 @@ class CollectionGuard:
         for round_id, state in states.items():
             known = self._known.get(round_id)
             if known is None:
-                is_whole &= await self._meet(round_id, state, began_at)
+                is_whole &= await self._add_round(round_id, state, began_at)
             elif began_at >= known.seen_at:
                 known.see(state, began_at)
         if began_at >= self._viewed_at:
-            self._take_view(began_at, is_whole=is_whole)
+            self._apply_view(began_at, is_whole=is_whole)
         return began_at
 
-    def _take_view(self, began_at: float, *, is_whole: bool) -> None:
+    def _apply_view(self, began_at: float, *, is_whole: bool) -> None:
         now = self._clock()
         # A round lasts at least the settle time. If two views are further apart, a round may have been missed.
         if now - self._viewed_at >= self._settle_seconds or not is_whole:
@@ -294,41 +294,41 @@ class CollectionGuard:
             if known.seen_at < now - _ROUND_MEMORY_SECONDS:
                 del self._known[round_id]
 
-    async def _meet(self, round_id: str, state: RoundState, began_at: float) -> bool:
+    async def _add_round(self, round_id: str, state: RoundState, began_at: float) -> bool:
         """Read a new round. Return False if the round ended before it was read."""
         found = await self._rounds.read(round_id)
         if found is None:
             return False
-        condemned, digests = found
-        if condemned.settle_seconds < self._settle_seconds:
+        listed, digests = found
+        if listed.settle_seconds < self._settle_seconds:
             _logger.error(
-                "a collector waits less than this server expects: `settletime` must be the same everywhere",
-                extra={"round": round_id, "seconds": condemned.settle_seconds},
+                "collector waits for less time than this server expects: use the same `settletime` everywhere",
+                extra={"round": round_id, "seconds": listed.settle_seconds},
             )
         # A concurrent call may have recorded the round already, with a later `seen_at`.
         if round_id not in self._known:
-            self._known[round_id] = _KnownRound(condemned, state, seen_at=began_at, changed_at=began_at)
-        await self._spares.write(self._endangered_touches(condemned))
+            self._known[round_id] = _KnownRound(listed, state, seen_at=began_at, changed_at=began_at)
+        await self._spares.write(self._endangered_touches(listed))
         for digest in digests:
             await self._cache.forget_everywhere(digest)
         return True
 
-    def _endangered_touches(self, condemned: Condemned) -> list[Digest]:
+    def _endangered_touches(self, listed: RoundDigests) -> list[Digest]:
         oldest = self._clock() - self._touch_seconds
         recent = [digest for digest, touched_at in self._touched.items() if touched_at >= oldest]
         related = [other for digest in recent for other in self._related(digest)]
-        return [digest for digest in dict.fromkeys([*recent, *related]) if condemned.get(digest)]
+        return [digest for digest in dict.fromkeys([*recent, *related]) if listed.get(digest)]
 
     async def _spare(self, digests: Sequence[Digest]) -> None:
         """Write spares, and wait for batches that may have begun before the spares existed."""
         await self._spares.write(set(digests))
-        await self._look()
-        gives_up_at = self._clock() + _PATIENCE_SECONDS
+        await self._refresh()
+        gives_up_at = self._clock() + _BATCH_WAIT_SECONDS_MAX
         waited_for = self._under_way(digests)
         # Wait only for the current batches: later ones honour the spares, and earlier ones are complete.
         while waited_for & self._under_way(digests) and self._clock() < gives_up_at:
-            await self._sleep(_WAIT_SECONDS)
-            await self._look()
+            await self._sleep(_BATCH_POLL_SECONDS)
+            await self._refresh()
 
     def _under_way(self, digests: Sequence[Digest]) -> set[tuple[str, int]]:
         """Return the batches that are removing any of these digests, and whose collectors are alive."""

@@ -76,16 +76,16 @@ class Marker:
         is_doubtful = listing.is_doubtful or await self._has_empty_tags(name, listing)
         await closure.keep(listing.revisions if is_doubtful else [each for each in listing.tags.values() if each])
         await closure.keep(self._recent(listing, closure.kept))
-        await self._judge_others(listing, closure)
+        await self._mark_unreferenced(listing, closure)
         for digest in listing.revisions:
             if digest not in closure.kept:
-                repository.condemn(digest)
+                repository.mark_garbage(digest)
         self._keep_signatures(name, listing, closure.kept)
         named = {found.digest for found in listing.history}.union(*referrers.values())
         repository.is_dirty |= any(digest not in listing.revisions for digest in named)
         keeps_all = await self._check_tags(name, listing, closure) or is_doubtful
         await self._mark_layers(repository, keeps_all=keeps_all)
-        await self._need_named(listing.unreadable)
+        await self._need_targets(listing.unreadable)
         repository.pack()
         self._count(name, listing)
 
@@ -97,10 +97,10 @@ class Marker:
         keys = [key async for key in self._lister.links_at(path)]
         if not keys:
             return
-        self._report.note_unreadable(f"{path}: no name of a repository, and holds {len(keys):,} links")
+        self._report.note_unreadable(f"{path}: not a valid repository name, but contains {len(keys):,} links")
         manifests: dict[Digest, None] = {}
         for key in keys:
-            digests = await self._named_by(key)
+            digests = await self._targets_of(key)
             for digest in digests:
                 self._marks.need_data(digest)
             if layout.is_manifest_link(key):
@@ -156,16 +156,16 @@ class Marker:
         # The request is worthwhile only if untagged manifests may be removed.
         if not self._deletes_untagged or not await self._lister.has_empty_tags(name, listing.tags):
             return False
-        self._report.note_problem(f"{name}: the folder of a tag holds no link; all manifests are kept")
+        self._report.note_problem(f"{name}: the folder of a tag contains no link; all manifests are kept")
         return True
 
-    async def _need_named(self, unreadable: Sequence[str]) -> None:
+    async def _need_targets(self, unreadable: Sequence[str]) -> None:
         for key in unreadable:
-            self._report.note_unreadable(f"{key}: cannot be read as a link of a repository")
-            for digest in await self._named_by(key):
+            self._report.note_unreadable(f"{key}: not a valid link of a repository")
+            for digest in await self._targets_of(key):
                 self._marks.need_data(digest)
 
-    async def _named_by(self, link: str) -> Sequence[Digest]:
+    async def _targets_of(self, link: str) -> Sequence[Digest]:
         """Return the digests a link may point to: those in its key, and its content if that may be another digest."""
         digests = digests_in(link)
         is_plain = link.split("/")[-4] in {"_layers", "revisions"} and bool(digests)
@@ -191,7 +191,7 @@ class Marker:
             self._report.kept_pinned += len(pinned)
         return young + pinned
 
-    async def _judge_others(self, listing: ManifestListing, closure: Closure) -> None:
+    async def _mark_unreferenced(self, listing: ManifestListing, closure: Closure) -> None:
         """Decide on manifests that nothing refers to, by their subjects and by the policy for untagged manifests."""
         waiting: dict[Digest, Digest] = {}
         others = [digest for digest in listing.revisions if digest not in closure.kept]
@@ -219,14 +219,14 @@ class Marker:
         for tag, digest in listing.tags.items():
             if digest is None:
                 self._report.note_problem(
-                    f"{name}:{tag}: its link holds no digest or is missing; all manifests are kept"
+                    f"{name}:{tag}: the link is missing or contains no digest; all manifests are kept"
                 )
                 continue
             if digest in listing.revisions:
                 continue
             # Registry 2.1.0 linked manifests among the layers.
             if await self._lister.target(layout.layer_link(name, digest)) is None:
-                self._report.note_problem(f"{name}:{tag}: there is no manifest {digest}")
+                self._report.note_problem(f"{name}:{tag}: missing manifest {digest}")
                 continue
             closure.note(await self._reader.read(digest))
             self._marks.need_blob(name, digest)
@@ -250,7 +250,7 @@ class Marker:
                 aliases.append(found)
         for found in aliases:
             await self._follow_alias(name, found)
-        await self._need_named(unreadable)
+        await self._need_targets(unreadable)
 
     async def _follow_alias(self, name: RepositoryName, found: FoundLink) -> None:
         # Distribution stores content pushed by sha512 under its sha256 digest; the sha512 link holds the sha256 digest.

@@ -59,7 +59,7 @@ class RepositoryMarks:
         """Whether no link was seen."""
         return not self._seen and not self._new
 
-    def condemn(self, manifest: Digest) -> None:
+    def mark_garbage(self, manifest: Digest) -> None:
         """Record that a manifest is garbage."""
         self._garbage.add(_short(manifest))
         self.is_dirty = True

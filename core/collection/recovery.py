@@ -15,9 +15,9 @@ _logger = logging.getLogger(__name__)
 
 DEAD_SECONDS: Final = 20.0
 """Seconds without a heartbeat, by this process's clock, after which a collector counts as dead."""
-_STILL_SECONDS: Final = 120.0
+_UNCHANGED_SECONDS: Final = 120.0
 """The same for a round without heartbeats: the round of a verification must last for a settle time."""
-_LOOK_SECONDS: Final = 2.5
+_POLL_SECONDS: Final = 2.5
 
 
 class Vigil:
@@ -44,7 +44,7 @@ class Vigil:
                 since = ended_at
             self._seen[round_id] = state, since
             # A lower bound: from the end of the first listing with this state to the start of the latest one.
-            overdue[round_id] = began_at - since - (DEAD_SECONDS if state.has_pulse else _STILL_SECONDS)
+            overdue[round_id] = began_at - since - (DEAD_SECONDS if state.has_pulse else _UNCHANGED_SECONDS)
         return overdue
 
 
@@ -76,7 +76,7 @@ class Recovery:
         """
         waiting = await self._vigil.look()
         while waits and any(overdue < 0 for overdue in waiting.values()):
-            await self._sleep(_LOOK_SECONDS)
+            await self._sleep(_POLL_SECONDS)
             now = await self._vigil.look()
             # A round that is less overdue than before has changed.
             waiting = {each: now[each] for each in waiting if each in now and now[each] > waiting[each]}
@@ -85,7 +85,7 @@ class Recovery:
         return len(waiting)
 
     async def _end(self, round_id: str) -> None:
-        _logger.warning("the round of a collector that died is ended", extra={"round": round_id})
+        _logger.warning("abandoned round ended", extra={"round": round_id})
         spared = set(await self._spares.all())
         async for part in self._trash.parts(round_id):
             await map_bounded(self._trash.return_blob, [digest for digest in part.blobs if digest in spared])

@@ -24,7 +24,7 @@ from core.store.links import RemovedLink
 from core.trash.entry import TrashEntry, TrashKind
 from core.trash.store import Trash
 
-_PROOF_SECONDS: Final = 5.0
+_ROUND_CHECK_SECONDS: Final = 5.0
 """How long a check that the round exists stays valid. Another collector waits far longer before it ends a round."""
 _REQUESTS_PER_MOVE: Final = 2
 """Approximate requests for a move on an object store: a copy or rename, and a delete or stat."""
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 BATCH_ITEMS: Final = 1_000
 """Items removed between two listings of the spares: one or two seconds of work."""
-PULSE_SECONDS: Final = 3.0
+HEARTBEAT_SECONDS: Final = 3.0
 """Interval of a collector's heartbeat. Guards treat the collector as dead after three missing heartbeats."""
 
 
@@ -41,7 +41,7 @@ class RoundLostError(StorageUnavailableError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class RemovalContext:
     """Dependencies of the removal. One instance per run."""
 
     storage: BlobStorage
@@ -65,8 +65,8 @@ class Tools:
 class Remover:
     """Runs rounds one after another."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, context: RemovalContext) -> None:
+        self._context = context
 
     async def remove_all(self, items: AsyncIterator[Item], *, goes_on: Callable[[], bool]) -> bool:
         """Remove all items, in rounds of bounded size. Return False if `goes_on` stopped the removal.
@@ -78,7 +78,7 @@ class Remover:
         some: list[Item] = []
         async for item in items:
             some.append(item)
-            if len(some) == self._tools.round_items_max:
+            if len(some) == self._context.round_items_max:
                 await self.remove(some)
                 some = []
                 if not goes_on():
@@ -94,107 +94,107 @@ class Remover:
             RoundLostError: another collector treated this one as dead.
             StorageError: the store failed; the next collector ends the round.
         """
-        tools = self._tools
-        entry = tools.trash.new_entry(TrashKind.COLLECTION, reason="garbage collection")
+        context = self._context
+        entry = context.trash.new_entry(TrashKind.COLLECTION, reason="garbage collection")
         # The round shares the id of its trash entry, so that recovery finds the removed items.
-        await tools.rounds.begin(entry.id, _batches_of(items), settle_seconds=tools.settle_seconds)
-        tools.report.rounds += 1
-        tools.report.round_items, tools.report.round_done = len(items), 0
-        async with self._pulsing(entry.id):
+        await context.rounds.begin(entry.id, _batches_of(items), settle_seconds=context.settle_seconds)
+        context.report.rounds += 1
+        context.report.round_items, context.report.round_done = len(items), 0
+        async with self._heartbeat(entry.id):
             try:
                 self._enter(Phase.SETTLING)
-                await tools.sleep(tools.settle_seconds)
+                await context.sleep(context.settle_seconds)
                 self._enter(Phase.LOOKING_AGAIN)
-                await tools.marker.mark_new()
+                await context.marker.mark_new()
             except BaseException:
                 # Also on cancellation. Nothing has been removed yet, so the round can end now, without recovery.
                 await self._abandon(entry.id)
                 raise
             self._enter(Phase.REMOVING)
-            await _Execution(tools, entry, items).run()
-        await tools.rounds.end(entry.id)
-        if not tools.trash.is_on:
-            await tools.trash.discard(entry.id)
+            await _Execution(context, entry, items).run()
+        await context.rounds.end(entry.id)
+        if not context.trash.is_on:
+            await context.trash.discard(entry.id)
 
     async def _abandon(self, round_id: str) -> None:
         try:
-            await self._tools.rounds.end(round_id)
+            await self._context.rounds.end(round_id)
         except StorageError as error:
-            _logger.info("a round is left for the next collector to end: %s", error, extra={"round": round_id})
+            _logger.info("round not ended, the next collector will end it: %s", error, extra={"round": round_id})
 
     def _enter(self, phase: Phase) -> None:
-        self._tools.report.phase = phase
-        self._tools.observe(self._tools.report)
+        self._context.report.phase = phase
+        self._context.observe(self._context.report)
 
     @asynccontextmanager
-    async def _pulsing(self, round_id: str) -> AsyncIterator[None]:
-        pulse = asyncio.create_task(self._beat(round_id))
+    async def _heartbeat(self, round_id: str) -> AsyncIterator[None]:
+        heartbeat = asyncio.create_task(self._write_heartbeats(round_id))
         try:
             yield
         finally:
-            pulse.cancel()
-            await asyncio.wait([pulse])
+            heartbeat.cancel()
+            await asyncio.wait([heartbeat])
 
-    async def _beat(self, round_id: str) -> None:
+    async def _write_heartbeats(self, round_id: str) -> None:
         count = 0
         while True:
-            await self._tools.sleep(PULSE_SECONDS)
+            await self._context.sleep(HEARTBEAT_SECONDS)
             count += 1
             try:
-                await self._tools.rounds.beat(round_id, count)
+                await self._context.rounds.write_heartbeat(round_id, count)
             except StorageError as error:
                 # The next heartbeat may succeed. If the store is down, the removal itself fails.
-                _logger.info("a sign of life was not written: %s", error, extra={"round": round_id})
+                _logger.info("heartbeat not written: %s", error, extra={"round": round_id})
 
 
 class _Execution:
     """The removal phase of one round."""
 
-    def __init__(self, tools: Tools, entry: TrashEntry, items: Sequence[Item]) -> None:
-        self._tools = tools
+    def __init__(self, context: RemovalContext, entry: TrashEntry, items: Sequence[Item]) -> None:
+        self._context = context
         self._entry = entry
         self._items = items
         self._spared: set[Digest] = set()
         self._next_part = 0
-        self._proven_at = float("-inf")
+        self._checked_at = float("-inf")
 
     async def run(self) -> None:
-        tools = self._tools
+        context = self._context
         for number, batch in enumerate(slices(self._items, BATCH_ITEMS)):
             # The order matters: spares written before the batch began are honoured; requests that write one later wait.
-            await tools.rounds.enter(self._entry.id, number)
-            await self._honour(await tools.spares.all())
-            garbage = [item for item in batch if item.digest not in self._spared and item.is_garbage(tools.marks)]
+            await context.rounds.enter(self._entry.id, number)
+            await self._keep_spared(await context.spares.all())
+            garbage = [item for item in batch if item.digest not in self._spared and item.is_garbage(context.marks)]
             # `_give_back` restores the items of a lost round, and detects the loss itself.
             with suppress(RoundLostError):
                 await self._remove(garbage)
             await self._give_back(garbage)
-            tools.report.spared += len(batch) - len(garbage)
-            tools.report.round_done += len(batch)
-            tools.observe(tools.report)
+            context.report.spared += len(batch) - len(garbage)
+            context.report.round_done += len(batch)
+            context.observe(context.report)
 
-    async def _prove(self, requests: int) -> None:
+    async def _require_round(self, requests: int) -> None:
         """Charge the budget, then check as late as possible that servers can still see the round."""
-        tools = self._tools
-        await tools.budget.take(requests=requests)
-        now = tools.clock()
-        if now - self._proven_at > _PROOF_SECONDS:
-            if not await tools.rounds.exists(self._entry.id):
+        context = self._context
+        await context.budget.take(requests=requests)
+        now = context.clock()
+        if now - self._checked_at > _ROUND_CHECK_SECONDS:
+            if not await context.rounds.exists(self._entry.id):
                 raise RoundLostError("another collector ended this round")
-            self._proven_at = now
+            self._checked_at = now
 
-    async def _honour(self, spared: Collection[Digest]) -> None:
+    async def _keep_spared(self, spared: Collection[Digest]) -> None:
         """Mark the spared digests as needed, with everything they refer to."""
         new = set(spared) - self._spared
         if not new:
             return
         self._spared |= new
-        marks = self._tools.marks
+        marks = self._context.marks
         for item in self._items:
             if item.digest not in new or item.name is None:
                 continue
             if item.kind is ItemKind.MANIFEST:
-                await self._tools.marker.keep_again(marks.repository(item.name), [item.digest])
+                await self._context.marker.keep_again(marks.repository(item.name), [item.digest])
             elif item.kind is ItemKind.LAYER:
                 marks.need_blob(item.name, item.digest)
                 marks.need_blob(item.name, item.target or item.digest)
@@ -202,11 +202,11 @@ class _Execution:
     async def _remove(self, garbage: Sequence[Item]) -> None:
         if not garbage:
             return
-        tools = self._tools
+        context = self._context
         for item in garbage:
-            tools.report.count_removal(item, 1)
+            context.report.count_removal(item, 1)
         links, data = links_of(garbage), data_of(garbage)
-        self._next_part = await tools.trash.record(
+        self._next_part = await context.trash.record(
             self._entry,
             links=links,
             blobs=[item.digest for item in data],
@@ -214,43 +214,43 @@ class _Execution:
             first_part=self._next_part,
         )
         for some in slices(links, KEYS_PER_REQUEST):
-            await self._prove(1)
-            await tools.storage.delete([link.key for link in some])
+            await self._require_round(1)
+            await context.storage.delete([link.key for link in some])
         await map_bounded(self._move, data)
         await self._prune(links, data)
-        await map_bounded(tools.cache.forget_everywhere, {item.digest for item in garbage})
+        await map_bounded(context.cache.forget_everywhere, {item.digest for item in garbage})
 
     async def _move(self, item: Item) -> bool:
-        await self._prove(_REQUESTS_PER_MOVE)
-        return await self._tools.trash.move_blob(item.digest, self._entry)
+        await self._require_round(_REQUESTS_PER_MOVE)
+        return await self._context.trash.move_blob(item.digest, self._entry)
 
     async def _prune(self, links: Sequence[RemovedLink], data: Sequence[Item]) -> None:
-        storage = self._tools.storage
+        storage = self._context.storage
         await storage.prune([link.key.rpartition("/")[0] for link in links], below=layout.REPOSITORIES)
         await storage.prune([layout.blob_directory(item.digest) for item in data], below=layout.BLOBS)
 
     async def _give_back(self, removed: Sequence[Item]) -> None:
         """Restore the items that were spared during the batch, or the whole batch if the round was ended."""
-        tools = self._tools
-        spared = await tools.spares.all()
-        is_lost = not await tools.rounds.exists(self._entry.id)
+        context = self._context
+        spared = await context.spares.all()
+        is_lost = not await context.rounds.exists(self._entry.id)
         new = set(spared) - self._spared
         back = dict.fromkeys(item for item in removed if is_lost or item.digest in new)
         await self._restore(list(back))
-        await self._honour(spared)
+        await self._keep_spared(spared)
         # Also restore the content that a restored manifest needs.
-        await self._restore([item for item in removed if item not in back and not item.is_garbage(tools.marks)])
+        await self._restore([item for item in removed if item not in back and not item.is_garbage(context.marks)])
         if is_lost:
             raise RoundLostError("another collector ended this round")
 
     async def _restore(self, items: Sequence[Item]) -> None:
-        tools = self._tools
-        await map_bounded(tools.trash.return_blob, [item.digest for item in data_of(items)])
+        context = self._context
+        await map_bounded(context.trash.return_blob, [item.digest for item in data_of(items)])
         for link in links_of(items):
-            await tools.storage.write(link.key, link.target.encode("ascii"))
+            await context.storage.write(link.key, link.target.encode("ascii"))
         for item in items:
-            tools.report.count_removal(item, -1)
-            tools.report.spared += 1
+            context.report.count_removal(item, -1)
+            context.report.spared += 1
 
 
 def _batches_of(items: Sequence[Item]) -> Mapping[Digest, Batches]:

@@ -30,7 +30,7 @@ class Batches:
     last: int
 
 
-class Condemned:
+class RoundDigests:
     """The digests that one round lists for removal, kept small: the first 64 bits stand for a digest.
 
     Two digests that begin with the same 64 bits are confused. The only effect is a spare that was not needed.
@@ -102,7 +102,7 @@ class Rounds:
             return False
         return True
 
-    async def read(self, round_id: str) -> tuple[Condemned, Sequence[Digest]] | None:
+    async def read(self, round_id: str) -> tuple[RoundDigests, Sequence[Digest]] | None:
         """Return the digests a round lists for removal, or None if the round has ended. One storage request.
 
         Returns:
@@ -118,7 +118,7 @@ class Rounds:
         try:
             settle_seconds, *lines = content.decode("ascii").splitlines()
             digests = dict(_decode(lines))
-            return Condemned(digests.items(), settle_seconds=float(settle_seconds)), list(digests)
+            return RoundDigests(digests.items(), settle_seconds=float(settle_seconds)), list(digests)
         except (ValueError, DigestInvalidError) as error:
             raise StorageCorruptError(f"the digests of round {round_id} cannot be read") from error
 
@@ -132,7 +132,7 @@ class Rounds:
         """Record that a batch is being removed, and that the batches before it are complete. One storage request."""
         await self._storage.write(layout.collection_round_batch(round_id, batch), b"")
 
-    async def beat(self, round_id: str, count: int) -> None:
+    async def write_heartbeat(self, round_id: str, count: int) -> None:
         """Write a heartbeat: the collector is alive. One storage request."""
         await self._storage.write(layout.collection_round_pulse(round_id), str(count).encode(), durable=False)
 

@@ -137,7 +137,7 @@ class Lease:
             try:
                 await self.renew()
             except StorageError as error:
-                _logger.warning("lease could not be renewed: %s", error, extra={"key": self._key})
+                _logger.warning("lease renewal failed: %s", error, extra={"key": self._key})
                 await self._sleep(self._ttl / _RENEWALS / 2)
 
     @asynccontextmanager
@@ -161,7 +161,7 @@ class Lease:
                 if await self._look() in self._ours:
                     await self._storage.delete([self._key])
             except StorageError as error:
-                _logger.info("lease is left to end by itself: %s", error, extra={"key": self._key})
+                _logger.info("lease not released, it will expire: %s", error, extra={"key": self._key})
         self._lose()
 
     async def owner(self) -> str | None:

@@ -25,7 +25,7 @@ VIEW_SECONDS_MAX: Final = 3.0
 """Maximum age of a process's last read of the switch when the process accepts a change."""
 REASON_LENGTH_MAX: Final = 1000
 _CONTENT_BYTES_MAX: Final = 64 * 1024
-_DEFAULT_REASON: Final = "the registry is read-only for now"
+_DEFAULT_REASON: Final = "the registry is temporarily read-only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +143,13 @@ class ReadOnlySwitch:
             # Too large for a switch: read-only, with the default reason.
             content = b""
         except StorageError as error:
-            _logger.warning("cannot see whether the registry is read-only: %s", error)
+            _logger.warning("cannot read the read-only switch: %s", error)
             content = self._seen
         if content != self._seen:
-            await self._take_over(content)
+            await self._apply(content)
         self._looked_at = began_at
 
-    async def _take_over(self, content: bytes | None) -> None:
+    async def _apply(self, content: bytes | None) -> None:
         mode = None if content is None else ReadOnly.decode(content)
         ends_at = None
         if mode is not None and mode.seconds is not None:
@@ -159,11 +159,11 @@ class ReadOnlySwitch:
                 # Switched off while it was read.
                 mode, content = None, None
             except StorageError as error:
-                _logger.warning("cannot see for how long the registry is read-only: %s", error)
+                _logger.warning("cannot determine the end of read-only mode: %s", error)
                 # Stay read-only until the next call can determine the end.
                 content = None
         if (mode is None) != (self.mode is None):
-            self._tell(mode)
+            self._log_change(mode)
         self._seen, self._mode, self._ends_at = content, mode, ends_at
 
     async def _age(self) -> float:
@@ -175,10 +175,8 @@ class ReadOnlySwitch:
             now = self._now()
         return max(0.0, (now - written_at).total_seconds())
 
-    def _tell(self, mode: ReadOnly | None) -> None:
+    def _log_change(self, mode: ReadOnly | None) -> None:
         if mode is None:
-            _logger.info("the registry takes pushes again")
+            _logger.info("read-only mode ended")
         else:
-            _logger.warning(
-                "the registry is read-only: %s", mode.reason, extra={"by": mode.by, "seconds": mode.seconds}
-            )
+            _logger.warning("read-only mode began: %s", mode.reason, extra={"by": mode.by, "seconds": mode.seconds})

@@ -91,7 +91,7 @@ _ALLOWED_BY: Final = {
     Action.PUSH: RuleAction.PUSH,
     Action.DELETE: RuleAction.DELETE,
 }
-EVERYBODY: Final = "anonymous"
+EVERYONE: Final = "anonymous"
 """Matches every caller, with or without a user name: dropping credentials must never widen access."""
 AUTHENTICATED: Final = "authenticated"
 """Matches every caller that has a user name."""
@@ -111,15 +111,15 @@ class Rule:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_globs", Globs(self.repositories))
 
-    def speaks_of(self, principal: Principal) -> bool:
+    def applies_to(self, principal: Principal) -> bool:
         """Whether the rule applies to the principal."""
-        if EVERYBODY in self.who:
+        if EVERYONE in self.who:
             return True
         if principal.is_anonymous:
             return False
         names = {AUTHENTICATED, *(f"@{group}" for group in principal.groups)}
         # A user can be named `anonymous` or `@admins`, and must not gain access by such a name.
-        if principal.name != EVERYBODY and not principal.name.startswith("@"):
+        if principal.name != EVERYONE and not principal.name.startswith("@"):
             names.add(principal.name)
         return not self.who.isdisjoint(names)
 
@@ -148,7 +148,7 @@ class AccessPolicy:
             return False
         if principal.grants is not None:
             return any(grant.covers(access) for grant in principal.grants)
-        return any(rule.covers(access) and rule.speaks_of(principal) for rule in self.rules)
+        return any(rule.covers(access) and rule.applies_to(principal) for rule in self.rules)
 
     def allows_all(self, principal: Principal, accesses: Sequence[Access]) -> bool:
         """Whether every access is allowed."""
@@ -159,7 +159,7 @@ class AccessPolicy:
         if principal.grants is not None or self.is_blocked(principal):
             return False
         return any(
-            RuleAction.PULL in rule.actions and EVERYTHING in rule.repositories and rule.speaks_of(principal)
+            RuleAction.PULL in rule.actions and EVERYTHING in rule.repositories and rule.applies_to(principal)
             for rule in self.rules
         )
 
@@ -168,13 +168,13 @@ class AccessPolicy:
         return not principal.is_anonymous and principal.name in self.blocked
 
     @property
-    def invites_anonymous(self) -> bool:
+    def applies_to_anonymous(self) -> bool:
         """Whether any rule applies to anonymous callers."""
-        return any(EVERYBODY in rule.who for rule in self.rules)
+        return any(EVERYONE in rule.who for rule in self.rules)
 
-    def lets_anonymous(self, action: RuleAction) -> bool:
+    def allows_anonymous(self, action: RuleAction) -> bool:
         """Whether anonymous callers may perform this action on any repository."""
-        return any(EVERYBODY in rule.who and action in rule.actions for rule in self.rules)
+        return any(EVERYONE in rule.who and action in rule.actions for rule in self.rules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +195,7 @@ class Caller:
         if self.principal.grants is not None or self.pulls_everything:
             return None
         pulls = [
-            rule for rule in self.policy.rules if RuleAction.PULL in rule.actions and rule.speaks_of(self.principal)
+            rule for rule in self.policy.rules if RuleAction.PULL in rule.actions and rule.applies_to(self.principal)
         ]
         return lambda name: any(rule.matches(name) for rule in pulls)
 
@@ -206,7 +206,7 @@ class Caller:
 
 
 _EVERY_ACTION: Final = frozenset(RuleAction)
-OPEN: Final = AccessPolicy(rules=(Rule(who=frozenset({EVERYBODY}), actions=_EVERY_ACTION),))
+OPEN: Final = AccessPolicy(rules=(Rule(who=frozenset({EVERYONE}), actions=_EVERY_ACTION),))
 """Every caller may do everything."""
 MEMBERS_ONLY: Final = AccessPolicy(rules=(Rule(who=frozenset({AUTHENTICATED}), actions=_EVERY_ACTION),))
 """Every caller with a user name may do everything, as in distribution."""

@@ -102,7 +102,7 @@ class StandardHasher(Hasher):
 
     def __init__(self, algorithm: str, state: bytes | None = None) -> None:
         if state is not None:
-            raise ValueError("hashlib cannot take up a state")
+            raise ValueError("hashlib cannot restore a state")
         self.algorithm = require_algorithm(algorithm)
         self._hash = hashlib.new(algorithm)
 

@@ -109,7 +109,7 @@ def parse_manifest(content: bytes, content_type: str) -> Manifest:
     _require_bounded(document)
     if announced in media_types.SCHEMA1 or document.get("schemaVersion") == 1:
         raise ManifestInvalidError(
-            "schema 1 manifests are not accepted; push with a client that speaks schema 2 or OCI"
+            "schema 1 manifests are not accepted; push with a client that supports schema 2 or OCI"
         )
     if announced in _SNIFFED_CONTENT_TYPES:
         announced = _sniff(document)
@@ -303,7 +303,7 @@ def _require_sendable(content: bytes, document: object) -> None:
         return
     for text in _texts(document):
         if sendable(text) != text:
-            raise ManifestInvalidError("manifest holds half of a surrogate pair, which is not text")
+            raise ManifestInvalidError("manifest contains an unpaired surrogate, which is not valid text")
 
 
 def _texts(document: object) -> Iterator[str]:

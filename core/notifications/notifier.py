@@ -9,7 +9,7 @@ from typing import Final
 
 from core.concurrency import map_bounded
 from core.coordination.lease import Lease
-from core.notifications.courier import Courier
+from core.notifications.delivery import EndpointDelivery
 from core.notifications.endpoint import Endpoint
 from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder, RecorderOptions
@@ -71,8 +71,8 @@ class Notifier:
         self._changed = asyncio.Event()
         self._counts: dict[str, EndpointCounts] = {}
         self._known: dict[str, EndpointCounts] = {}
-        self._couriers: Sequence[Courier] = ()
-        recorder.tell(self._wake)
+        self._deliveries: Sequence[EndpointDelivery] = ()
+        recorder.call_when_recorded(self._wake)
 
     def use(self, endpoints: Sequence[Endpoint], options: RecorderOptions) -> None:
         """Use these endpoints from now on. An endpoint with the name of an earlier one continues its queue."""
@@ -120,10 +120,10 @@ class Notifier:
             return
         try:
             async with asyncio.timeout(grace_seconds), self._lease.keeping(), AsyncExitStack() as stack:
-                couriers = await self._open(stack)
-                await map_bounded(_drain, couriers, at_once=len(couriers))
+                deliveries = await self._open(stack)
+                await map_bounded(_drain, deliveries, at_once=len(deliveries))
         except TimeoutError:
-            _logger.info("events are left in the outbox for the next start or another process")
+            _logger.info("delivery stopped: undelivered events stay in the outbox")
 
     async def _has_queued(self) -> bool:
         for endpoint in self._endpoints:
@@ -134,13 +134,13 @@ class Notifier:
     async def _deliver(self) -> None:
         """Deliver until the lease is lost or the endpoints change."""
         async with AsyncExitStack() as stack:
-            self._couriers = await self._open(stack)
-            tasks = [asyncio.create_task(courier.run(self._poll_seconds)) for courier in self._couriers]
-            tasks += [asyncio.create_task(self._look_after()), asyncio.create_task(self._until_over())]
+            self._deliveries = await self._open(stack)
+            tasks = [asyncio.create_task(delivery.run(self._poll_seconds)) for delivery in self._deliveries]
+            tasks += [asyncio.create_task(self._run_upkeep()), asyncio.create_task(self._wait_for_end())]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                self._couriers = ()
+                self._deliveries = ()
                 for counts in self._counts.values():
                     counts.forget_outbox()
                 for task in tasks:
@@ -150,24 +150,24 @@ class Notifier:
                 if not task.cancelled():
                     task.result()
 
-    async def _open(self, stack: AsyncExitStack) -> Sequence[Courier]:
-        couriers = []
+    async def _open(self, stack: AsyncExitStack) -> Sequence[EndpointDelivery]:
+        deliveries = []
         for endpoint in self._endpoints:
             await stack.enter_async_context(endpoint.receiver)
             counts = self._counts[endpoint.name]
-            couriers.append(Courier(endpoint, self._outbox, counts, clock=self._clock, sleep=self._sleep))
-        return couriers
+            deliveries.append(EndpointDelivery(endpoint, self._outbox, counts, clock=self._clock, sleep=self._sleep))
+        return deliveries
 
-    async def _look_after(self) -> None:
+    async def _run_upkeep(self) -> None:
         while True:
             for name, counts in self._counts.items():
-                await self._upkeep.look(name, counts)
+                await self._upkeep.enforce(name, counts)
             for name in await self._outbox.endpoints() - self._counts.keys():
                 # These events are only delivered if the endpoint returns. Otherwise they expire.
-                await self._upkeep.look(name, EndpointCounts())
+                await self._upkeep.enforce(name, EndpointCounts())
             await self._sleep(_UPKEEP_SECONDS)
 
-    async def _until_over(self) -> None:
+    async def _wait_for_end(self) -> None:
         changing = asyncio.create_task(self._changed.wait())
         try:
             while self._lease.is_held and not changing.done():
@@ -176,10 +176,10 @@ class Notifier:
             changing.cancel()
 
     def _wake(self) -> None:
-        for courier in self._couriers:
-            courier.wake()
+        for delivery in self._deliveries:
+            delivery.wake()
 
 
-async def _drain(courier: Courier) -> None:
-    while await courier.deliver_some(tries=1):
+async def _drain(delivery: EndpointDelivery) -> None:
+    while await delivery.deliver_some(tries=1):
         pass

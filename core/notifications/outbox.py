@@ -54,7 +54,7 @@ class QueuedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """An event that the courier or upkeep gave up."""
+    """An event that delivery or upkeep gave up."""
 
     name: BatchName
     document: EventDocument
@@ -119,7 +119,7 @@ class Outbox:
                 return []
         events = [_parse(line) for line in content.split(b"\n")]
         if None in events:
-            _logger.error("an event cannot be read and is not delivered", extra={"key": key})
+            _logger.error("event skipped: its record cannot be read", extra={"key": key})
         return [
             QueuedEvent(batch=batch, index=index, document=document)
             for index, document in enumerate(events)
@@ -137,7 +137,7 @@ class Outbox:
     async def take_out(self, endpoint: str, batch: BatchName, ids: Collection[str]) -> None:
         """Remove events of a batch permanently; the rest keeps its place.
 
-        A courier that holds the events in memory may still send them.
+        A delivery in progress that holds the events in memory may still send them.
         """
         documents = [event.document for event in await self.read(endpoint, batch) if event.id not in ids]
         if documents:
@@ -147,7 +147,7 @@ class Outbox:
             await self._storage.write(_queued(endpoint, rest), content)
         await self.settle(endpoint, [batch])
 
-    async def bury(self, endpoint: str, events: Iterable[QueuedEvent], *, reason: str, attempts: int = 0) -> None:
+    async def give_up(self, endpoint: str, events: Iterable[QueuedEvent], *, reason: str, attempts: int = 0) -> None:
         """Turn events into dead letters, with one request each. The caller settles their batch later."""
 
         async def write(event: QueuedEvent) -> None:
@@ -177,7 +177,7 @@ class Outbox:
         except ObjectNotFoundError:
             return None
         except (ValueError, LookupError, TypeError):
-            _logger.exception("a dead letter cannot be read", extra={"key": _dead(endpoint, name)})
+            _logger.exception("dead letter cannot be read", extra={"key": _dead(endpoint, name)})
             return None
 
     async def replay(self, endpoint: str, letters: Sequence[DeadLetter]) -> None:

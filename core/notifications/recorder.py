@@ -81,7 +81,7 @@ class EventRecorder(EventSink):
         self._endpoints = endpoints
         self._counts = counts or {}
 
-    def tell(self, on_recorded: Callable[[], None]) -> None:
+    def call_when_recorded(self, on_recorded: Callable[[], None]) -> None:
         """Set the callback that is called after events were recorded."""
         self._on_recorded = on_recorded
 
@@ -145,7 +145,7 @@ class EventRecorder(EventSink):
         except StorageError as error:
             if self._options.is_required:
                 raise
-            _logger.error("events are not durable for now: %s", error)  # noqa: TRY400 - no traceback for a storage error
+            _logger.error("outbox unavailable, events kept in memory: %s", error)  # noqa: TRY400 - no traceback for a storage error
             for event in events:
                 self._keep(event)
 
@@ -163,7 +163,7 @@ class EventRecorder(EventSink):
     def _keep(self, event: _Addressed) -> None:
         if len(self._buffer) >= _BUFFERED_MAX:
             if not self.lost:
-                _logger.error("events are lost: they come faster than they can be recorded")
+                _logger.error("events lost: too many are waiting to be recorded")
             self.lost += 1
             return
         self._buffer.append(event)

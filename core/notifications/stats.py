@@ -38,7 +38,7 @@ class EndpointStats:
 
 @dataclass(slots=True)
 class EndpointCounts:
-    """Counters behind `EndpointStats`, updated by the recorder, the courier and upkeep."""
+    """Counters behind `EndpointStats`, updated by the recorder, delivery and upkeep."""
 
     queued: int = 0
     queued_bytes: int = 0

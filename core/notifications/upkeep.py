@@ -33,7 +33,7 @@ class Upkeep:
         self._bounds = bounds
         self._now = now
 
-    async def look(self, endpoint: str, counts: EndpointCounts) -> None:
+    async def enforce(self, endpoint: str, counts: EndpointCounts) -> None:
         """Count the events and dead letters of an endpoint, and enforce the bounds.
 
         One listing request per 1,000 batches and dead letters.
@@ -43,7 +43,7 @@ class Upkeep:
         """
         now = self._now()
         queued = await self._outbox.queued(endpoint)
-        queued = await self._bury(endpoint, _before(queued, now - self._bounds.age_max), queued, counts)
+        queued = await self._give_up(endpoint, _before(queued, now - self._bounds.age_max), queued, counts)
         dead = await self._outbox.dead(endpoint)
         too_old = _before(dead, now - self._bounds.dead_age_max)
         dead = dead[len(too_old) :]
@@ -52,30 +52,31 @@ class Upkeep:
         extra_queued, excess = _oldest(queued, excess)
         await self._outbox.drop(endpoint, [*too_old, *extra_dead])
         await self._outbox.settle(endpoint, extra_queued)
-        self._tell(endpoint, counts, letters=len(too_old) + len(extra_dead), lost=extra_queued)
+        self._count_dropped(endpoint, counts, letters=len(too_old) + len(extra_dead), lost=extra_queued)
         _count(counts, queued[len(extra_queued) :], dead[len(extra_dead) :], now)
 
-    async def _bury(
+    async def _give_up(
         self, endpoint: str, old: Sequence[BatchName], queued: list[BatchName], counts: EndpointCounts
     ) -> list[BatchName]:
         """Turn the oldest batches into dead letters. Return the others."""
         for batch in old:
             events = await self._outbox.read(endpoint, batch)
-            await self._outbox.bury(endpoint, events, reason="not delivered in time")
+            await self._outbox.give_up(endpoint, events, reason="not delivered in time")
             await self._outbox.settle(endpoint, [batch])
             counts.buried += len(events)
         if old:
             _logger.error(
-                "events are given up: not delivered in time", extra={"endpoint": endpoint, "batches": len(old)}
+                "events moved to dead letters: not delivered in time",
+                extra={"endpoint": endpoint, "batches": len(old)},
             )
         return queued[len(old) :]
 
-    def _tell(self, endpoint: str, counts: EndpointCounts, *, letters: int, lost: Sequence[BatchName]) -> None:
+    def _count_dropped(self, endpoint: str, counts: EndpointCounts, *, letters: int, lost: Sequence[BatchName]) -> None:
         events = sum(batch.number for batch in lost)
         counts.dropped += letters + events
         if letters or events:
             _logger.error(
-                "events are dropped: too many or too old",
+                "events or dead letters dropped: too many or too old",
                 extra={"endpoint": endpoint, "dead_letters": letters, "events": events},
             )
 

@@ -55,7 +55,7 @@ class CatalogService:
         self._forgotten = 0
         self._is_filled = index.is_derived
         self._is_lost = False
-        self._is_away = False
+        self._is_unavailable = False
 
     @property
     def is_derived(self) -> bool:
@@ -70,9 +70,9 @@ class CatalogService:
     @property
     def trouble(self) -> str:
         """A short description of the index's problem; empty if there is none."""
-        if self._is_away:
-            return "the index does not answer"
-        return "the index is being filled" if self._is_lost or not self._is_filled else ""
+        if self._is_unavailable:
+            return "the index does not respond"
+        return "the index is being rebuilt" if self._is_lost or not self._is_filled else ""
 
     @property
     def forgotten(self) -> int:
@@ -101,12 +101,12 @@ class CatalogService:
         if limit == 0:
             return Page(items=())
         if self._is_lost:
-            raise CatalogUnavailableError("the catalog's index lost its names and is being filled again")
+            raise CatalogUnavailableError("the catalog index lost its names and is being rebuilt")
         try:
             await self._write_pending()
             return await self._visible_page(last or "", limit, sees)
         except CatalogLostError as error:
-            self._say_away(error)
+            self._note_outage(error)
             raise
 
     async def _visible_page(
@@ -170,9 +170,9 @@ class CatalogService:
         except StorageError as error:
             # An index that was unavailable at start may hold outdated names, or none.
             self._is_lost = self._is_lost or not self._is_filled
-            self._say_away(error)
+            self._note_outage(error)
             return False
-        self._say_back()
+        self._note_recovery()
         return True
 
     async def flush_pending(self) -> int:
@@ -259,7 +259,7 @@ class CatalogService:
             await write()
         except StorageUnavailableError as error:
             self._remember(name)
-            self._say_away(error)
+            self._note_outage(error)
         except BaseException:
             # Cancelled during the write, so it is unknown whether the index has the change.
             self._remember(name)
@@ -291,7 +291,7 @@ class CatalogService:
         else:
             await self._index.remove(name)
             is_changed = True
-        self._say_back()
+        self._note_recovery()
         return is_changed
 
     def _remember(self, name: RepositoryName) -> None:
@@ -302,20 +302,20 @@ class CatalogService:
         self._changes += 1
         self._pending[name] = self._changes
 
-    def _say_away(self, error: StorageError) -> None:
+    def _note_outage(self, error: StorageError) -> None:
         self._is_lost = self._is_lost or isinstance(error, CatalogLostError)
-        if not self._is_away:
-            self._is_away = True
+        if not self._is_unavailable:
+            self._is_unavailable = True
             _LOGGER.warning(
-                "the catalog is degraded until its index is back; pushes and pulls go on: %s",
+                "catalog index unavailable, pushes and pulls are not affected: %s",
                 error,
                 extra={"index": self._index.name},
             )
 
-    def _say_back(self) -> None:
-        if self._is_away:
-            self._is_away = False
-            _LOGGER.info("catalog index answers again", extra={"index": self._index.name, "pending": self.pending})
+    def _note_recovery(self) -> None:
+        if self._is_unavailable:
+            self._is_unavailable = False
+            _LOGGER.info("catalog index available again", extra={"index": self._index.name, "pending": self.pending})
 
     async def _repositories(self) -> AsyncGenerator[RepositoryName, None]:
         """Yield the repositories in storage that hold a manifest."""

@@ -53,7 +53,7 @@ class ImmutableImages:
             return
         if (tag := await self._tag_needing(name, digest)) is not None:
             raise DeniedError(
-                "an immutable tag needs this content: it cannot be deleted", detail={"tag": tag, "digest": digest}
+                "content required by an immutable tag cannot be deleted", detail={"tag": tag, "digest": digest}
             )
 
     async def _tag_needing(self, name: RepositoryName, digest: Digest) -> Tag | None:

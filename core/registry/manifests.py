@@ -125,7 +125,7 @@ class ManifestService:
         except (ManifestInvalidError, DigestInvalidError) as error:
             if is_schema1(content):
                 return await self._schema1(name, digest, content)
-            raise StorageCorruptError(f"{digest} in {name} is not a manifest that can be served") from error
+            raise StorageCorruptError(f"{digest} in {name} is not a valid manifest and cannot be served") from error
         self._damage.claim(blobs)
         manifest = StoredManifest(content=content, media_type=media_type, digest=digest)
         self._memory.put(manifest)
@@ -140,7 +140,7 @@ class ManifestService:
             ContentDamagedError: a blob of the manifest is certainly damaged, and only a push of the image repairs it.
         """
         manifest = await self.get(name, reference)
-        if self._damage.knows_any and manifest.media_type not in SCHEMA1:
+        if self._damage.has_suspects and manifest.media_type not in SCHEMA1:
             _, blobs = await self._contents.process(manifest.content, _interpret, manifest.content)
             for blob in blobs:
                 if self._damage.is_confirmed(blob.digest):
@@ -383,9 +383,7 @@ def _interpret(content: bytes) -> tuple[str, Sequence[Descriptor]]:
 
 
 def _kept(tag: Tag, current: Digest | None) -> DeniedError:
-    return DeniedError(
-        "the tag is immutable: it can be neither moved nor deleted", detail={"tag": tag, "digest": current}
-    )
+    return DeniedError("the tag is immutable and cannot be moved or deleted", detail={"tag": tag, "digest": current})
 
 
 def _unknown(name: RepositoryName, reference: Reference) -> ManifestUnknownError:

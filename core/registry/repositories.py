@@ -17,7 +17,7 @@ from core.store.tag_links import TagLinks
 from core.trash.entry import TrashKind
 from core.trash.store import Trash
 
-_TAGS_TOLD_MAX = 10
+_TAGS_LISTED_MAX = 10
 """Maximum number of immutable tags listed in the error for a refused deletion."""
 
 
@@ -106,7 +106,7 @@ class RepositoryService:
         recorded = await self._trash.record(entry, links=[RemovedLink(*link) for link in removed.items()])
         await self._tags.remove(name, list(contents.tags))
         await self._storage.delete([*contents.referrers, *contents.signatures, *contents.revisions])
-        await self._let_pushes_stand(name, removed)
+        await self._restore_pushed(name, removed)
         emptied = [layout.tags(name), layout.revisions(name), layout.all_referrers(name)]
         await self._storage.prune(emptied, below=layout.REPOSITORIES)
         return RepositoryRemoval(
@@ -131,11 +131,11 @@ class RepositoryService:
         kept = [tag for tag in tags if self._keeps_tag(name, tag)]
         if kept:
             raise DeniedError(
-                f"the repository has {len(kept)} immutable tags, which nobody may delete",
-                detail={"name": name, "tags": kept[:_TAGS_TOLD_MAX]},
+                f"the repository cannot be deleted: it has {len(kept)} immutable tags",
+                detail={"name": name, "tags": kept[:_TAGS_LISTED_MAX]},
             )
 
-    async def _let_pushes_stand(self, name: RepositoryName, removed: Mapping[str, Digest]) -> None:
+    async def _restore_pushed(self, name: RepositoryName, removed: Mapping[str, Digest]) -> None:
         """Restore the content that a concurrent push requires: its manifest, or an image of its index."""
         restorer = ImageRestorer(self._storage, self._links, self._trash, removed, guard=self._guard)
         pushed = await self._contents(name)

@@ -88,7 +88,7 @@ class UploadStateCodec:
             document["GrantedTo"] = state.granted_to
         if len(document) > len(_SHARED_MEMBERS):
             document[_SEAL] = self._seal(document)
-        message = _written(document)
+        message = _serialized(document)
         return base64.urlsafe_b64encode(self._sign(message) + message).decode("ascii")
 
     def decode(self, token: str, *, name: RepositoryName, upload_id: str) -> UploadState:
@@ -99,7 +99,7 @@ class UploadStateCodec:
         """
         message = self._verified(token)
         try:
-            document = self._believed(json.loads(message))
+            document = self._trusted_members(json.loads(message))
             state = UploadState(
                 name=RepositoryName(document["Name"]),
                 upload_id=str(document["UUID"]),
@@ -127,10 +127,12 @@ class UploadStateCodec:
             raise UploadInvalidError("upload state is not base64") from error
         mac, message = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._sign(message)):
-            raise UploadInvalidError("upload state was signed with another secret; all replicas need one http.secret")
+            raise UploadInvalidError(
+                "upload state was signed with another secret; use the same http.secret in all replicas"
+            )
         return message
 
-    def _believed(self, document: object) -> dict[str, Any]:
+    def _trusted_members(self, document: object) -> dict[str, Any]:
         """Return the trusted members: all if the seal is valid, otherwise only those that distribution has too."""
         if not isinstance(document, dict):
             raise TypeError("not an object")
@@ -140,11 +142,11 @@ class UploadStateCodec:
         return {member: document[member] for member in _SHARED_MEMBERS}
 
     def _seal(self, document: Mapping[str, object]) -> str:
-        return hmac.new(self._seal_key, _written(document), "sha256").hexdigest()
+        return hmac.new(self._seal_key, _serialized(document), "sha256").hexdigest()
 
     def _sign(self, message: bytes) -> bytes:
         return hmac.digest(self._secret, message, "sha256")
 
 
-def _written(document: Mapping[str, object]) -> bytes:
+def _serialized(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()

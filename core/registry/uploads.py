@@ -179,7 +179,7 @@ class UploadService:
         ticket = await self._guard.ticket()
         await writer.commit(layout.blob_data(digest), then=[link_object(link, digest)])
         if await self._guard.confirm(ticket, [Need(link, digest)]):
-            raise StorageUnavailableError(f"{digest} was removed while it was pushed; it can be pushed again")
+            raise StorageUnavailableError(f"{digest} was removed during the push; push it again")
         await self._damage.prove(digest, size)
         await self._guard.remember(name, digest, size)
         return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)

@@ -145,8 +145,8 @@ class ImageRestorer:
 
 
 def _unknown(name: RepositoryName, digest: Digest) -> ManifestUnknownError:
-    return ManifestUnknownError("the manifest is gone from the trash", detail={"name": name, "digest": digest})
+    return ManifestUnknownError("the manifest is no longer in the trash", detail={"name": name, "digest": digest})
 
 
 def _gone(digests: Sequence[Digest]) -> BlobUnknownError:
-    return BlobUnknownError("blobs of the image are gone from the trash", detail=list(digests))
+    return BlobUnknownError("blobs of the image are no longer in the trash", detail=list(digests))

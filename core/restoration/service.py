@@ -19,7 +19,7 @@ from core.store.tag_links import TagLinks
 from core.trash.entry import TrashEntry, TrashKind, TrashPart, kind_of
 from core.trash.store import Trash, TrashSummary
 
-_OF_MANY: Final = frozenset({TrashKind.REPOSITORY, TrashKind.COLLECTION, TrashKind.QUARANTINE})
+_KINDS_OF_MANY_ITEMS: Final = frozenset({TrashKind.REPOSITORY, TrashKind.COLLECTION, TrashKind.QUARANTINE})
 _ATTEMPTS: Final = 3
 """Attempts to find an item in the trash history before it is treated as lost."""
 _TagOf = tuple[RepositoryName, Tag, Digest]
@@ -146,7 +146,7 @@ class TrashService:
             return await self._trash.return_copy(digest, wanted.entry)
 
         await map_bounded(return_copy, wanted.blobs)
-        restorer, history, lost = await self._bring_back(wanted)
+        restorer, history, lost = await self._restore_wanted(wanted)
         await self._restore_referrers(restorer, history.collected)
         lost += await self._restore_links(restorer, wanted)
         # Tags come last, because they make the images pullable.
@@ -165,7 +165,7 @@ class TrashService:
             lost=tuple(lost),
         )
 
-    async def _bring_back(self, wanted: _Wanted) -> tuple[ImageRestorer, _History, list[Digest]]:
+    async def _restore_wanted(self, wanted: _Wanted) -> tuple[ImageRestorer, _History, list[Digest]]:
         """Restore the requested manifests; also return the history and the lost digests."""
         attempts_left = _ATTEMPTS
         while True:
@@ -204,7 +204,7 @@ class TrashService:
         # Entry names contain no colon.
         if not colon:
             entry, links, blobs = await self._read(name)
-            return _Wanted(entry=entry, links=links, blobs=blobs, is_one=entry.kind not in _OF_MANY)
+            return _Wanted(entry=entry, links=links, blobs=blobs, is_one=entry.kind not in _KINDS_OF_MANY_ITEMS)
         found = None
         async for removal in self.removals(RepositoryName(path)):
             for repository, tag, _ in removal.tags:
@@ -242,10 +242,10 @@ class TrashService:
             detail = {"name": name, "tag": tag, "digest": current}
             if self._keeps_tag(name, tag):
                 raise DeniedError(
-                    f"the tag {name}:{tag} is immutable and points at another manifest by now", detail=detail
+                    f"the tag {name}:{tag} is immutable and now points to another manifest", detail=detail
                 )
             if not force:
-                raise DeniedError(f"the tag {name}:{tag} points at another manifest by now", detail=detail)
+                raise DeniedError(f"the tag {name}:{tag} now points to another manifest", detail=detail)
 
     async def _history(self, names: AbstractSet[RepositoryName]) -> _History:
         """Return the other links that were removed from these repositories."""
@@ -298,7 +298,7 @@ class TrashService:
                 continue
             if isinstance(key, LayerKey):
                 if wanted.is_one:
-                    raise BlobUnknownError("the blob is gone from the trash", detail=target)
+                    raise BlobUnknownError("the blob is no longer in the trash", detail=target)
                 lost.append(target)
         return lost
 

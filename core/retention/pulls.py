@@ -59,7 +59,7 @@ class PullRecorder:
         self._clock = clock
         self._new_id = new_id
         self._pulled: dict[_Pull, float] = {}
-        self._forgotten = 0
+        self._dropped = 0
         self._is_begun = False
 
     def note(self, name: RepositoryName, digest: Digest) -> None:
@@ -68,7 +68,7 @@ class PullRecorder:
         if len(self._pulled) < REMEMBERED_MAX or pull in self._pulled:
             self._pulled[pull] = self._clock()
         else:
-            self._forgotten += 1
+            self._dropped += 1
 
     async def flush(self) -> int:
         """Write the pulls since the last call; return the number of manifests.
@@ -78,10 +78,10 @@ class PullRecorder:
         Raises:
             StorageError: the store failed; unwritten pulls are kept.
         """
-        await self._show_life()
-        if self._forgotten:
-            _logger.warning("pulls of %d manifests were not recorded: too many at once", self._forgotten)
-            self._forgotten = 0
+        await self._record_activity()
+        if self._dropped:
+            _logger.warning("pulls of %d manifests not recorded: too many at once", self._dropped)
+            self._dropped = 0
         written = 0
         for pulls in slices(list(self._pulled.items()), _BATCH_PULLS):
             now = self._clock()
@@ -94,7 +94,7 @@ class PullRecorder:
             written += len(pulls)
         return written
 
-    async def _show_life(self) -> None:
+    async def _record_activity(self) -> None:
         if not self._is_begun and await _has_gap(self._storage, await store_time(self._storage)):
             await self._storage.write(layout.PULLS_SINCE, b"")
         await self._storage.write(layout.PULLS_LATEST, b"")
@@ -138,7 +138,7 @@ class PullHistory:
             try:
                 await self._merge(times, read, now)
             except StorageFullError:
-                _logger.warning("the store is full: batches of pulls stay as they are")
+                _logger.warning("pull batches not merged: the store is full")
         return Pulls(since=since, times=times)
 
     async def _merge(self, times: Mapping[_Pull, datetime], read: Sequence[str], now: datetime) -> None:
@@ -171,7 +171,7 @@ async def _batch(storage: BlobStorage, key: str, stat: ObjectStat) -> list[tuple
     except ObjectNotFoundError:
         return None
     except (ValueError, TypeError, AttributeError, NameInvalidError, DigestInvalidError):
-        _logger.warning("batch of pulls cannot be read", extra={"key": key})
+        _logger.warning("pull batch ignored: it cannot be read", extra={"key": key})
         return None
 
 

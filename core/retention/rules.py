@@ -55,7 +55,7 @@ class RetentionRule:
         """Whether the rule applies to tags of this repository."""
         return self._repositories.match(repository)
 
-    def speaks_of(self, tag: str) -> bool:
+    def applies_to(self, tag: str) -> bool:
         """Whether the rule applies to this tag."""
         if not self._tags.match(tag):
             return False
@@ -92,7 +92,7 @@ class Verdict:
     """For operators: the conditions that keep the tag, or that no rule keeps it."""
 
 
-def judge(
+def decide(
     repository: str, tags: Sequence[TagState], rules: Sequence[RetentionRule], timeline: Timeline
 ) -> list[Verdict]:
     """Decide for all tags of a repository; the order of the result is that of `tags`.
@@ -103,16 +103,16 @@ def judge(
         rules: the configured rules.
         timeline: the store's time and its gaps.
     """
-    concerning = [(number, rule) for number, rule in enumerate(rules, 1) if rule.covers(repository)]
+    applicable = [(number, rule) for number, rule in enumerate(rules, 1) if rule.covers(repository)]
     kept: dict[Tag, list[str]] = {}
-    spoken_of: set[Tag] = set()
+    matched: set[Tag] = set()
     ordinary = [state for state in tags if _subject(state.tag) is None]
-    for number, rule in concerning:
-        matching = [state for state in ordinary if rule.speaks_of(state.tag)]
-        spoken_of |= {state.tag for state in matching}
+    for number, rule in applicable:
+        matching = [state for state in ordinary if rule.applies_to(state.tag)]
+        matched |= {state.tag for state in matching}
         for state, reason in _kept_by(rule, matching, timeline):
             kept.setdefault(state.tag, []).append(f"rule {number}: {reason}")
-    verdicts = [_verdict(state, kept.get(state.tag, []), is_spoken_of=state.tag in spoken_of) for state in tags]
+    verdicts = [_verdict(state, kept.get(state.tag, []), is_matched=state.tag in matched) for state in tags]
     return _follow_subjects(verdicts)
 
 
@@ -124,15 +124,15 @@ def _kept_by(rule: RetentionRule, tags: Sequence[TagState], timeline: Timeline) 
             last.add(state.digest)
             yield state, f"among the last {rule.keep_last}"
         if rule.pushed_within is not None and state.pushed_at >= timeline.before(rule.pushed_within):
-            yield state, "pushed lately"
+            yield state, "pushed recently"
         if rule.pulled_within is not None and state.used_at >= timeline.before(rule.pulled_within):
             yield state, _kind_of_use(state)
 
 
 def _kind_of_use(state: TagState) -> str:
     if state.used_at != state.pulled_at:
-        return "pushed lately and perhaps not yet pulled"
-    return "pulls are not known for that long" if state.is_pull_assumed else "pulled lately"
+        return "pushed recently, no later pull known"
+    return "pull records do not reach back far enough" if state.is_pull_assumed else "pulled recently"
 
 
 def _rank(order: Order, state: TagState) -> tuple[Version | datetime, datetime, str]:
@@ -140,14 +140,14 @@ def _rank(order: Order, state: TagState) -> tuple[Version | datetime, datetime, 
     return (version or state.pushed_at, state.pushed_at, state.tag)
 
 
-def _verdict(state: TagState, reasons: Sequence[str], *, is_spoken_of: bool) -> Verdict:
+def _verdict(state: TagState, reasons: Sequence[str], *, is_matched: bool) -> Verdict:
     if state.is_immutable:
         return Verdict(state=state, goes=False, reasons=("immutable",))
-    if not is_spoken_of:
-        return Verdict(state=state, goes=False, reasons=("no rule speaks of it",))
+    if not is_matched:
+        return Verdict(state=state, goes=False, reasons=("no rule matches",))
     if reasons:
         return Verdict(state=state, goes=False, reasons=tuple(reasons))
-    return Verdict(state=state, goes=True, reasons=("no rule keeps it",))
+    return Verdict(state=state, goes=True, reasons=("not kept by any rule",))
 
 
 def _follow_subjects(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -167,7 +167,7 @@ def _attached(verdict: Verdict, *, goes: bool) -> Verdict:
     subject = _subject(verdict.state.tag)
     if subject is None or verdict.state.is_immutable:
         return verdict
-    reason = f"attached to {subject}, which {'goes' if goes else 'stays'}"
+    reason = f"attached to {subject}, which is {'deleted' if goes else 'kept'}"
     return replace(verdict, goes=goes, reasons=(reason,))
 
 

@@ -8,7 +8,7 @@ from core.errors import NameInvalidError
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.retention.pulls import PullHistory, Pulls
-from core.retention.rules import RetentionRule, TagState, Verdict, judge
+from core.retention.rules import RetentionRule, TagState, Verdict, decide
 from core.store import layout
 from core.store.clock import StoreClock
 from core.store.link_keys import RevisionKey, parse_link_key
@@ -81,7 +81,7 @@ class RetentionService:
                 # A folder of another program.
                 continue
             if states := await self._states(name, pulls):
-                verdicts = judge(name, states, self._rules, await self._store_clock.look())
+                verdicts = decide(name, states, self._rules, await self._store_clock.look())
                 yield RetentionPlan(name=name, verdicts=verdicts)
 
     async def unchanged(self, name: RepositoryName, states: Sequence[TagState]) -> list[TagState]:

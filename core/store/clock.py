@@ -59,7 +59,7 @@ class StoreClock:
         self._storage = storage
         self._clock = clock
         self._last: tuple[datetime, float] | None = None
-        self._told: set[Gap] = set()
+        self._logged: set[Gap] = set()
 
     async def look(self) -> Timeline:
         """Return the store's time and the gaps before it. Three storage requests, and one more every five minutes.
@@ -80,8 +80,8 @@ class StoreClock:
                 await self._write(_Record(now, gaps))
             except StorageFullError:
                 # The caller may be about to free space; the next observation finds the same.
-                _logger.warning("the store is full: when its clock was looked at is not recorded")
-        self._tell(gap for gap in gaps if now - gap.until < PLAUSIBLE)
+                _logger.warning("store clock not recorded: the store is full")
+        self._log_gaps(gap for gap in gaps if now - gap.until < PLAUSIBLE)
         return Timeline(now, gaps)
 
     async def trust(self) -> None:
@@ -103,13 +103,13 @@ class StoreClock:
             return Gap(record.seen, now)
         return None
 
-    def _tell(self, gaps: Iterable[Gap]) -> None:
+    def _log_gaps(self, gaps: Iterable[Gap]) -> None:
         for gap in gaps:
-            if gap not in self._told:
-                self._told.add(gap)
+            if gap not in self._logged:
+                self._logged.add(gap)
                 _logger.warning(
-                    "the store's clock jumped, or nothing looked at it for too long: garbage collection, upload "
-                    "purging, retention and trash expiry do not count that time; what is old only by it stays",
+                    "store clock jumped, or was not observed for too long: garbage collection, upload purging, "
+                    "retention and trash expiry do not count that interval as age",
                     extra={"since": gap.since, "until": gap.until, "seconds": gap.length.total_seconds()},
                 )
 
@@ -121,7 +121,7 @@ class StoreClock:
         except ObjectNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            _logger.warning("the record of the store's clock cannot be read and begins again: %s", error)
+            _logger.warning("cannot read the store clock record, starting a new one: %s", error)
             return None
 
     async def _write(self, record: _Record) -> None:

@@ -38,7 +38,7 @@ RECORDS_MAX: Final = 10_000
 _RECORD_BYTES_MAX: Final = 1024
 HASH_TRUSTED_SECONDS: Final = 3600.0
 """Time during which a process does not hash an unchanged object again."""
-_FAILURES_BELIEVED: Final = 2
+_FAILURES_TO_CONFIRM: Final = 2
 """After this many failed hashes of an object, a process refuses it without hashing it again."""
 EXAMINED_BYTES_MAX: Final = 1024 * 1024 * 1024
 """Maximum number of bytes that one `poll` reads, plus one object of any size."""
@@ -80,7 +80,7 @@ class DamageRecords:
         except ObjectNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            _logger.warning("damage record cannot be read", extra={"key": layout.damage_record(digest)})
+            _logger.warning("damage record ignored: it cannot be read", extra={"key": layout.damage_record(digest)})
             return None
 
     async def listed(self) -> Mapping[Digest, datetime]:
@@ -165,14 +165,14 @@ class DamageWatch:
         return False
 
     @property
-    def knows_any(self) -> bool:
+    def has_suspects(self) -> bool:
         """Whether any damage is known."""
         return bool(self._suspects)
 
     def is_confirmed(self, digest: Digest) -> bool:
         """Whether this process has itself found the damage twice. No storage request."""
         suspect = self._suspects.get(digest)
-        return suspect is not None and suspect.failures >= _FAILURES_BELIEVED
+        return suspect is not None and suspect.failures >= _FAILURES_TO_CONFIRM
 
     async def checked(self, reader: BlobReader, digest: Digest, *, size: int | None = None) -> BlobReader:
         """Return a reader of the same content that never yields a damaged blob completely.
@@ -235,7 +235,7 @@ class DamageWatch:
         try:
             stat = await self._storage.stat(layout.blob_data(digest))
         except StorageError as error:
-            _logger.error("%s is damaged, which cannot be recorded: %s", digest, error)  # noqa: TRY400 - the store's
+            _logger.error("damage of %s cannot be recorded: %s", digest, error)  # noqa: TRY400 - the store's
             return
         # Another size: the object was replaced after it was read.
         if stat.size == size:
@@ -269,7 +269,7 @@ class DamageWatch:
             if self.is_confirmed(digest) or examined_bytes >= EXAMINED_BYTES_MAX:
                 continue
             examined_bytes += suspect.stat.size
-            for _ in range(_FAILURES_BELIEVED - suspect.failures):
+            for _ in range(_FAILURES_TO_CONFIRM - suspect.failures):
                 await self._examine(digest)
 
     async def _examine(self, digest: Digest) -> None:
@@ -283,7 +283,7 @@ class DamageWatch:
         except ObjectNotFoundError:
             self._suspects.pop(digest, None)
         except StorageUnavailableError as error:
-            _logger.warning("suspected content cannot be read: %s", error, extra={"digest": digest})
+            _logger.warning("cannot read suspected content: %s", error, extra={"digest": digest})
 
     async def _note(self, digest: Digest, stat: ObjectStat) -> None:
         known = self._suspects.get(digest)
@@ -297,7 +297,7 @@ class DamageWatch:
             await self._records.write(digest, stat)
         except StorageError as error:
             self._unwritten[digest] = stat
-            _logger.warning("damage is not recorded yet: %s", error, extra={"digest": digest})
+            _logger.warning("damage not recorded, will retry: %s", error, extra={"digest": digest})
 
     async def _forget(self, digest: Digest) -> None:
         self._suspects.pop(digest, None)
@@ -306,7 +306,7 @@ class DamageWatch:
             await self._records.remove([digest])
         except StorageError as error:
             # The stale record is harmless, because the object's state differs from it. A verification removes it.
-            _logger.warning("the record of healed damage stays: %s", error, extra={"digest": digest})
+            _logger.warning("stale damage record not removed: %s", error, extra={"digest": digest})
 
 
 def _is_same(one: ObjectStat, other: ObjectStat) -> bool:

@@ -50,4 +50,4 @@ class LegacyManifests:
         try:
             return await self._storage.read(layout.blob_data(digest), limit=_SCHEMA1_BYTES_MAX)
         except (ObjectNotFoundError, ObjectTooLargeError) as error:
-            raise StorageCorruptError(f"the signature {digest} is gone") from error
+            raise StorageCorruptError(f"the signature {digest} is missing or too large") from error

@@ -71,9 +71,9 @@ class Links:
         """
         state = await read_link(self._storage, key)
         if state.is_there and state.content is None:
-            _logger.warning("link is too long and counts as absent", extra={"key": key})
+            _logger.warning("link ignored: too long", extra={"key": key})
         elif state.is_there and state.target is None:
-            _logger.warning("link holds no digest and counts as absent", extra={"key": key})
+            _logger.warning("link ignored: it contains no digest", extra={"key": key})
         return state.target
 
     async def stands(self, key: str, digest: Digest) -> bool:

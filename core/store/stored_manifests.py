@@ -15,11 +15,11 @@ from core.store import layout
 class ManifestProblem(StrEnum):
     """Reason why a stored manifest is not one that the registry serves today. Reports count and name the reasons."""
 
-    MISSING = "its data is missing"
-    TOO_LARGE = "it is too large to be a manifest"
-    CORRUPT = "its data is not what its digest says"
+    MISSING = "data is missing"
+    TOO_LARGE = "too large for a manifest"
+    CORRUPT = "data does not match the digest"
     SCHEMA1 = "schema 1"
-    UNREADABLE = "it cannot be read as a manifest"
+    UNREADABLE = "not a valid manifest"
 
 
 _ABSENT: Final = frozenset({ManifestProblem.MISSING, ManifestProblem.TOO_LARGE})

@@ -90,7 +90,7 @@ class BlobTransfer:
         self._reread: set[Digest] = set()
         """Blobs of the target that this pass has re-hashed; used only with `rereads_target`."""
 
-    async def bring(self, digest: Digest) -> Outcome:
+    async def copy(self, digest: Digest) -> Outcome:
         """Copy a blob to the target unless it exists there.
 
         If the blob exists, costs one storage request, and one more to compare the sizes.
@@ -105,7 +105,7 @@ class BlobTransfer:
             return defect
         self._running[digest] = ended = asyncio.Event()
         try:
-            outcome = await self._bring(digest)
+            outcome = await self._copy(digest)
         finally:
             self._stages.pop(digest, None)
             del self._running[digest]
@@ -119,14 +119,14 @@ class BlobTransfer:
         """Return the size of a blob at the source, or None if there is none. One storage request."""
         return await self._size(self._source, digest)
 
-    async def _bring(self, digest: Digest) -> Outcome:
+    async def _copy(self, digest: Digest) -> Outcome:
         there = await self._size(self._target, digest)
         if there is not None:
             size = await self.size(digest)
             if size in {None, there} and await self._is_sound(digest):
                 return Outcome.PRESENT
         if self._work.is_dry:
-            return await self._pretend(digest)
+            return await self._count_only(digest)
         for pause in _PAUSES_SECONDS:
             try:
                 return await self._send(digest)
@@ -151,7 +151,7 @@ class BlobTransfer:
             self._reread.add(digest)
         return actual == digest
 
-    async def _pretend(self, digest: Digest) -> Outcome:
+    async def _count_only(self, digest: Digest) -> Outcome:
         size = await self.size(digest)
         if size is None:
             return Outcome.MISSING

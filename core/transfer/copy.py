@@ -99,7 +99,7 @@ class StorageCopy:
             if _as_name(path) is not None:
                 return
         raise UnsupportedError(
-            "the source holds no repository: all of the target would be deleted; is it the right one?"
+            "the source has no repositories, so the copy would delete everything at the target; check the source"
         )
 
     async def _copy(self, name: RepositoryName) -> None:

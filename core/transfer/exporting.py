@@ -112,14 +112,14 @@ class ImageExport:
         plan = await self._plan(requests)
         images = _merge(await self._present_images(), plan.images)
         expected = sum(size for _, size in plan.blobs.values())
-        self._tell(images=len(plan.images), bytes_expected=expected)
+        self._update_progress(images=len(plan.images), bytes_expected=expected)
         await self._layout.add(VERSION_PATH, len(VERSION_CONTENT), _whole(VERSION_CONTENT))
         for digest, (name, size) in plan.blobs.items():
             await self._write_blob(name, digest, size)
         for digest, name in plan.manifests.items():
             manifest = await self._registry.manifests.get(name, digest)
             await self._layout.add(blob_path(digest), len(manifest.content), _whole(manifest.content))
-            self._tell(blobs=self._progress.blobs + 1)
+            self._update_progress(blobs=self._progress.blobs + 1)
         index = render_index(images)
         await self._layout.add(INDEX_PATH, len(index), _whole(index))
         await self._layout.finish()
@@ -151,7 +151,9 @@ class ImageExport:
         if stored.digest in plan.manifests:
             return
         if stored.media_type in SCHEMA1:
-            raise UnsupportedError(f"{name}@{stored.digest} is of schema 1, which an OCI image layout cannot hold")
+            raise UnsupportedError(
+                f"{name}@{stored.digest} is a schema 1 manifest, which an OCI image layout cannot contain"
+            )
         manifest = read_manifest(stored.content)
         for child in manifest.manifests:
             await self._add_child(plan, name, child.digest)
@@ -204,8 +206,8 @@ class ImageExport:
             async with self._registry.blobs.open(name, digest) as reader:
                 await self._layout.add(blob_path(digest), size, self._verified(digest, reader))
         else:
-            self._tell(bytes_done=self._progress.bytes_done + size)
-        self._tell(blobs=self._progress.blobs + 1)
+            self._update_progress(bytes_done=self._progress.bytes_done + size)
+        self._update_progress(blobs=self._progress.blobs + 1)
 
     async def _has(self, digest: Digest, size: int) -> bool:
         try:
@@ -224,15 +226,15 @@ class ImageExport:
         hasher = self._new_hasher(digest.algorithm, None)
         async for piece in reader:
             await self._offload(hasher.update, piece)
-            self._tell(bytes_done=self._progress.bytes_done + len(piece))
+            self._update_progress(bytes_done=self._progress.bytes_done + len(piece))
             yield piece
         if (actual := hasher.digest()) != digest:
             raise DigestMismatchError(
-                f"the data of {digest} in the registry hashes to something else",
+                f"the stored data of {digest} does not match the digest",
                 detail={"expected": digest, "actual": actual},
             )
 
-    def _tell(self, **changes: int) -> None:
+    def _update_progress(self, **changes: int) -> None:
         self._progress = replace(self._progress, **changes)
         self._observe(self._progress)
 
@@ -267,8 +269,8 @@ def _merge(present: Sequence[LayoutImage], new: Sequence[LayoutImage]) -> list[L
         replaced = merged.get(identity(image), image)
         if replaced.descriptor.annotations.get(REPOSITORY, "") not in {"", image.descriptor.annotations[REPOSITORY]}:
             raise ImageLayoutError(
-                f"the layout has {replaced.descriptor.annotations[REF_NAME]} of another repository already: "
-                "export both repositories at once, or into a layout each"
+                f"the layout already has {replaced.descriptor.annotations[REF_NAME]} of another repository: "
+                "export both repositories with one command, or to separate layouts"
             )
         merged[identity(image)] = image
     return list(merged.values())

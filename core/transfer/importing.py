@@ -92,7 +92,7 @@ class ImageImport:
         for image, name, tag in _resolve(images, target):
             await self._manifest(name, image.descriptor, tags=[tag] if tag else [])
             imported = ImportedImage(name=name, digest=image.descriptor.digest, tag=tag)
-            self._tell(images=(*self._progress.images, imported))
+            self._update_progress(images=(*self._progress.images, imported))
         await self._registry.uploads.sweep()
         return self._progress
 
@@ -100,7 +100,7 @@ class ImageImport:
         self, name: RepositoryName, descriptor: Descriptor, *, tags: Sequence[Tag] = (), depth: int = 0
     ) -> None:
         if depth > _DEPTH_MAX:
-            raise ManifestInvalidError(f"more than {_DEPTH_MAX} indexes stand in one another")
+            raise ManifestInvalidError(f"indexes are nested more than {_DEPTH_MAX} levels deep")
         if (name, descriptor.digest) in self._done and not tags:
             return
         content = await self._content(descriptor)
@@ -111,19 +111,19 @@ class ImageImport:
         await self._blobs(name, manifest)
         await self._registry.push_manifest(name, content, manifest.media_type, digest=descriptor.digest, tags=tags)
         self._done.add((name, descriptor.digest))
-        self._tell(manifests=self._progress.manifests + 1)
+        self._update_progress(manifests=self._progress.manifests + 1)
 
     async def _content(self, descriptor: Descriptor) -> bytes:
         try:
             content = await self._layout.read(blob_path(descriptor.digest), limit=PUSHED_MANIFEST_BYTES_MAX)
         except ObjectNotFoundError:
-            raise ImageLayoutError(f"the layout lacks the manifest {descriptor.digest}") from None
+            raise ImageLayoutError(f"the layout does not contain the manifest {descriptor.digest}") from None
         except ObjectTooLargeError as error:
             raise ManifestInvalidError(f"the manifest {descriptor.digest} is too large: {error}") from None
         _require_size(descriptor, len(content))
         if (actual := Digest.of(content, descriptor.digest.algorithm)) != descriptor.digest:
             raise DigestMismatchError(
-                f"the manifest {descriptor.digest} of the layout hashes to something else",
+                f"the content of the manifest {descriptor.digest} in the layout does not match the digest",
                 detail={"expected": descriptor.digest, "actual": actual},
             )
         return content
@@ -131,7 +131,7 @@ class ImageImport:
     async def _blobs(self, name: RepositoryName, manifest: Manifest) -> None:
         for blob in {blob.digest: blob for blob in manifest.blobs()}.values():
             if await self._has(name, blob.digest):
-                self._tell(blobs_present=self._progress.blobs_present + 1)
+                self._update_progress(blobs_present=self._progress.blobs_present + 1)
             elif await self._is_there(blob.digest):
                 await self._blob(name, blob)
             # Otherwise the blob may be stored elsewhere. The registry decides whether a manifest needs the blob.
@@ -154,14 +154,14 @@ class ImageImport:
         async with self._layout.open(blob_path(blob.digest)) as reader:
             _require_size(blob, reader.size)
             await self._registry.uploads.put(name, blob.digest, self._metered(reader))
-        self._tell(blobs_sent=self._progress.blobs_sent + 1)
+        self._update_progress(blobs_sent=self._progress.blobs_sent + 1)
 
     async def _metered(self, reader: BlobReader) -> AsyncIterator[bytes]:
         async for piece in reader:
-            self._tell(bytes_sent=self._progress.bytes_sent + len(piece))
+            self._update_progress(bytes_sent=self._progress.bytes_sent + len(piece))
             yield piece
 
-    def _tell(self, **changes: object) -> None:
+    def _update_progress(self, **changes: object) -> None:
         self._progress = replace(self._progress, **changes)  # type: ignore[arg-type]  # the caller passes fields
         self._observe(self._progress)
 
@@ -169,7 +169,7 @@ class ImageImport:
 def _require_size(descriptor: Descriptor, size: int) -> None:
     if size != descriptor.size:
         raise SizeMismatchError(
-            f"{descriptor.digest} has {size} bytes in the layout, and {descriptor.size} by its descriptor"
+            f"{descriptor.digest} has {size} bytes in the layout, but its descriptor states {descriptor.size}"
         )
 
 
@@ -183,15 +183,17 @@ def _resolve(
     """
     named = [image for image in images if image.tag is not None] or list(images)
     if target.tag is not None and len(named) != 1:
-        raise ImageLayoutError(f"the layout holds {len(named)} images: one tag cannot be all of theirs")
+        raise ImageLayoutError(f"the layout contains {len(named)} images: give a repository without a tag")
     resolved: list[tuple[LayoutImage, RepositoryName, Tag | None]] = []
     taken: dict[tuple[RepositoryName, Tag], Digest] = {}
     for image in images:
         name = target.name or image.repository
         if name is None:
-            raise ImageLayoutError("the layout does not say which repository an image is of: name one")
+            raise ImageLayoutError("the layout does not name the repository of an image: give a repository")
         tag = target.tag if target.tag is not None and image is named[0] else image.tag
         if tag is not None and taken.setdefault((name, tag), image.descriptor.digest) != image.descriptor.digest:
-            raise ImageLayoutError(f"the layout holds two images that would be {name}:{tag}: import it without a name")
+            raise ImageLayoutError(
+                f"the layout contains two images for {name}:{tag}: import it without a repository name"
+            )
         resolved.append((image, name, tag))
     return resolved

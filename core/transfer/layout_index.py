@@ -96,14 +96,14 @@ async def _require_version(layout: ImageLayout) -> None:
         content = await layout.read(VERSION_PATH, limit=_VERSION_BYTES_MAX)
     except ObjectNotFoundError:
         raise ImageLayoutError(
-            "no file oci-layout: this is no OCI image layout; what `docker save` wrote before Docker 25 can be turned "
-            "into one by `skopeo copy docker-archive:FILE oci-archive:OTHER`"
+            "not an OCI image layout: there is no file oci-layout; `skopeo copy docker-archive:FILE oci-archive:OTHER` "
+            "converts an archive that `docker save` wrote before Docker 25"
         ) from None
     except ObjectTooLargeError as error:
         raise ImageLayoutError(f"oci-layout is too large: {error}") from None
     version = _load(content, VERSION_PATH).get("imageLayoutVersion")
     if not isinstance(version, str) or not version.startswith("1."):
-        raise ImageLayoutError(f"image layouts of version {str(version)[:32]!r} are not known")
+        raise ImageLayoutError(f"unsupported image layout version {str(version)[:32]!r}")
 
 
 def _load(content: bytes, path: str) -> dict[str, Any]:
@@ -118,17 +118,17 @@ def _load(content: bytes, path: str) -> dict[str, Any]:
 
 def _image(entry: object) -> LayoutImage:
     if not isinstance(entry, dict):
-        raise ImageLayoutError("an entry of index.json is no descriptor")
+        raise ImageLayoutError("an entry of index.json is not a descriptor")
     media_type, digest, size = entry.get("mediaType"), entry.get("digest"), entry.get("size")
     annotations = entry.get("annotations") or {}
     if not (isinstance(media_type, str) and isinstance(digest, str) and type(size) is int and size >= 0):
-        raise ImageLayoutError("an entry of index.json lacks mediaType, digest or size")
+        raise ImageLayoutError("an entry of index.json has no valid mediaType, digest or size")
     if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
-        raise ImageLayoutError("an entry of index.json has annotations that are no texts")
+        raise ImageLayoutError("an entry of index.json has annotations that are not strings")
     try:
         descriptor = Descriptor(media_type=media_type, digest=Digest(digest), size=size, annotations=annotations)
     except DigestInvalidError as error:
-        raise ImageLayoutError(f"an entry of index.json has a digest that is none: {error}") from None
+        raise ImageLayoutError(f"an entry of index.json has an invalid digest: {error}") from None
     return LayoutImage(descriptor=descriptor)
 
 

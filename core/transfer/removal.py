@@ -61,7 +61,7 @@ class Removal:
     async def _record(self, name: RepositoryName, doomed: _Doomed) -> None:
         if self._work.is_dry:
             return
-        reason = "gone at the source of a copy"
+        reason = "deleted at the source of a copy"
         entry = self._trash.new_entry(TrashKind.REPOSITORY, repository=name, by="registry copy", reason=reason)
         await self._trash.record(entry, links=doomed.recorded)
 

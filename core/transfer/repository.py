@@ -24,13 +24,13 @@ from core.transfer.target import ATTEMPTS, Target
 from core.transfer.tasks import for_each, stream
 
 _TROUBLES: Final = {
-    Outcome.MISSING: (Trouble.MISSING, "its data is not in the source"),
-    Outcome.DAMAGED: (Trouble.DAMAGED, "its data in the source hashes to something else"),
+    Outcome.MISSING: (Trouble.MISSING, "data is missing at the source"),
+    Outcome.DAMAGED: (Trouble.DAMAGED, "data at the source does not match the digest"),
 }
 _DEFECTS: Final[Mapping[ManifestProblem | None, tuple[Trouble, str]]] = {
     ManifestProblem.MISSING: _TROUBLES[Outcome.MISSING],
     ManifestProblem.CORRUPT: _TROUBLES[Outcome.DAMAGED],
-    ManifestProblem.TOO_LARGE: (Trouble.DAMAGED, "it is larger than a manifest can be"),
+    ManifestProblem.TOO_LARGE: (Trouble.DAMAGED, "too large for a manifest"),
 }
 """Problems of a manifest that cannot be copied."""
 
@@ -129,20 +129,20 @@ class RepositoryTransfer:
         digest = parse_link(content)
         named = digest_of_link(key)
         if digest is None:
-            self._work.tally.complain(Trouble.NO_LINK, state.name, key, "the link holds no digest")
+            self._work.tally.add_problem(Trouble.NO_LINK, state.name, key, "link contains no digest")
             return None
-        outcome = await self._bring_linked(Need(link, digest), content, is_present=is_present)
+        outcome = await self._copy_linked(Need(link, digest), content, is_present=is_present)
         # A blob whose link was deleted since may have been collected at the source. That is not a problem.
         if not outcome.is_whole and await self._comparison.read(self._source, link) is not None:
             state.lost.update({digest, named or digest})
             trouble, text = _TROUBLES[outcome]
-            self._work.tally.complain(trouble, state.name, digest, text)
+            self._work.tally.add_problem(trouble, state.name, digest, text)
         return outcome
 
-    async def _bring_linked(self, need: Need, content: bytes, *, is_present: bool) -> Outcome:
+    async def _copy_linked(self, need: Need, content: bytes, *, is_present: bool) -> Outcome:
         for _ in range(ATTEMPTS):
             ticket = await self._target.ticket()
-            outcome = await self._blobs.bring(need.digest)
+            outcome = await self._blobs.copy(need.digest)
             if not outcome.is_whole:
                 return outcome
             if not is_present or content != await self._comparison.read(self._work.target, need.link):
@@ -171,8 +171,8 @@ class RepositoryTransfer:
             return
         if missing := [each for each in (*blobs, *children) if each in state.lost]:
             state.lost.add(digest)
-            text = f"it refers to {missing[0]}, which could not be copied"
-            self._work.tally.complain(Trouble.INCOMPLETE, state.name, digest, text)
+            text = f"refers to {missing[0]}, which could not be copied"
+            self._work.tally.add_problem(Trouble.INCOMPLETE, state.name, digest, text)
             return
         needs = [Need(layout.layer_link(state.name, blob), blob) for blob in blobs if blob in state.linked]
         needs += [Need(layout.revision_link(state.name, child), child) for child in children if child in state.whole]
@@ -193,13 +193,13 @@ class RepositoryTransfer:
             # Garbage collection removed some of the content. No tag points here yet: undo the link and try again.
             await self._target.delete([link])
             for need in needs:
-                await self._bring_again(need.link)
+                await self._copy_again(need.link)
         raise _collected(digest)
 
-    async def _bring_again(self, link: str) -> None:
+    async def _copy_again(self, link: str) -> None:
         content = await self._comparison.read(self._source, link)
         if content is not None and (digest := parse_link(content)) is not None:
-            await self._bring_linked(Need(link, digest), content, is_present=True)
+            await self._copy_linked(Need(link, digest), content, is_present=True)
 
     async def _late_children(self, state: _State, children: Iterable[Digest]) -> None:
         """Copy children that were pushed, before their index, while the manifests were being listed."""
@@ -210,12 +210,12 @@ class RepositoryTransfer:
                 await self._manifest(state, child, set())
 
     async def _present_manifest(self, state: _State, digest: Digest) -> None:
-        outcome = await self._blobs.bring(digest)
+        outcome = await self._blobs.copy(digest)
         if outcome is Outcome.SENT:
             self._work.tally.add(manifests_copied=1)
         elif not outcome.is_whole:
             trouble, text = _TROUBLES[outcome]
-            self._work.tally.complain(trouble, state.name, digest, text)
+            self._work.tally.add_problem(trouble, state.name, digest, text)
 
     async def _read(self, state: _State, digest: Digest) -> ManifestState | None:
         """Return an intact manifest of the source; report one that is not, unless it was deleted, and return None."""
@@ -226,7 +226,7 @@ class RepositoryTransfer:
         state.lost.add(digest)
         if await self._comparison.read(self._source, layout.revision_link(state.name, digest)) is not None:
             trouble, text = _DEFECTS[found.problem]
-            self._work.tally.complain(trouble, state.name, digest, text)
+            self._work.tally.add_problem(trouble, state.name, digest, text)
         return None
 
     async def _tag(self, state: _State, tag: Tag, change: TagChange) -> None:
@@ -249,13 +249,13 @@ class RepositoryTransfer:
     async def _report_tag(self, state: _State, tag: Tag, content: bytes) -> None:
         # A tag that was moved or deleted since is left to the next pass.
         if await self._comparison.read(self._source, layout.tag_current_link(state.name, tag)) == content:
-            text = f"it points at {content.decode('ascii').strip()}, which could not be copied"
-            self._work.tally.complain(Trouble.INCOMPLETE, state.name, tag, text)
+            text = f"points to {content.decode('ascii').strip()}, which could not be copied"
+            self._work.tally.add_problem(Trouble.INCOMPLETE, state.name, tag, text)
 
     async def _report_phantom(self, name: RepositoryName, tag: Tag) -> None:
         async for _ in self._source.walk(layout.tag(name, tag)):
-            text = "the tag has no link that could be read; it cannot be pulled"
-            self._work.tally.complain(Trouble.NO_LINK, name, tag, text)
+            text = "tag has no readable link and cannot be pulled"
+            self._work.tally.add_problem(Trouble.NO_LINK, name, tag, text)
             return
 
     async def _write_link(self, key: str) -> bool:
@@ -268,7 +268,7 @@ class RepositoryTransfer:
 
 
 def _collected(digest: Digest) -> StorageUnavailableError:
-    return StorageUnavailableError(f"garbage collection at the target takes {digest} again and again")
+    return StorageUnavailableError(f"garbage collection at the target removed {digest} {ATTEMPTS} times")
 
 
 def _references(found: ManifestState) -> tuple[Sequence[Digest], Sequence[Digest]]:

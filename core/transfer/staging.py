@@ -24,7 +24,7 @@ async def begin_staging(work: Work) -> None:
         # same does the marker at the source disappear with the one at the target.
         await work.target.delete([marker])
         if not await _is_there(work, marker):
-            raise UnsupportedError("source and target are one and the same storage")
+            raise UnsupportedError("source and target are the same storage")
         await work.target.write(marker, b"", durable=False)
     # Compare with the store's own clock, which also dates the staged objects.
     await _remove_abandoned(work, (await work.target.stat(marker)).modified_at - ABANDONED_AFTER)

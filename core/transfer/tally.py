@@ -93,7 +93,7 @@ class Tally:
         """Add to the counts of these names."""
         self._set(replace(self.progress, **{name: getattr(self.progress, name) + n for name, n in counts.items()}))
 
-    def complain(self, trouble: Trouble, name: RepositoryName, subject: str, text: str) -> None:
+    def add_problem(self, trouble: Trouble, name: RepositoryName, subject: str, text: str) -> None:
         """Report a problem and count it."""
         self._report(Problem(trouble=trouble, repository=name, subject=subject, text=text))
         self.add(problems=1)

@@ -129,4 +129,4 @@ def decode(content: bytes) -> TrashPart:
             blob_bytes=int(document["blobBytes"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, DigestInvalidError, NameInvalidError) as error:
-        raise StorageCorruptError(f"not an entry of the trash: {type(error).__name__}") from error
+        raise StorageCorruptError(f"not a trash entry: {type(error).__name__}") from error

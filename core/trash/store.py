@@ -285,7 +285,7 @@ class Trash:
             # Another process ended the entry after it was listed.
             return None
         except StorageCorruptError as error:
-            _logger.warning("part of an entry of the trash is left out: %s", error, extra={"key": key})
+            _logger.warning("part of a trash entry ignored: %s", error, extra={"key": key})
             return None
 
     async def _written_at(self) -> dict[str, datetime]:

@@ -49,10 +49,10 @@ class CatalogComparison:
         if not self._is_compared:
             return []
         try:
-            return await self._context.judge.judge(await compare())
+            return await self._context.confirmer.confirm(await compare())
         except StorageUnavailableError:
             self._is_compared = False
-            return await self._context.judge.judge([self._suspect_index()])
+            return await self._context.confirmer.confirm([self._suspect_index()])
 
     async def _compare(self, name: RepositoryName | None, *, holds_manifest: bool) -> list[Suspicion]:
         suspicions = [self._suspect_ghost(ghost) for ghost in await self._take_until(name)]
@@ -83,9 +83,9 @@ class CatalogComparison:
             try:
                 await self._index.page(after="", limit=1)
             except StorageUnavailableError as error:
-                detail = f"the catalog's index cannot be read: {error}"
+                detail = f"the catalog index cannot be read: {error}"
             else:
-                detail = "the catalog's index failed in between and was not compared to its end; verify once more"
+                detail = "the catalog index failed and was compared only in part; run the verification again"
             return Finding(kind=Kind.CATALOG_UNREADABLE, key=layout.REPOSITORIES, detail=detail)
 
         async def repair() -> Outcome | None:
@@ -101,7 +101,7 @@ class CatalogComparison:
         async def look() -> Finding | None:
             if not await self._is_indexed(name) or await self._context.holds_manifest(name):
                 return None
-            return self._finding(Kind.CATALOG_GHOST, name, "is in the catalog's index and holds no manifest")
+            return self._finding(Kind.CATALOG_GHOST, name, "is in the catalog index, but holds no manifest")
 
         async def repair() -> Outcome | None:
             await self._index.remove(name)
@@ -117,7 +117,7 @@ class CatalogComparison:
         async def look() -> Finding | None:
             if await self._is_indexed(name) or not await self._context.holds_manifest(name):
                 return None
-            return self._finding(Kind.CATALOG_LACKS, name, "holds manifests and is not in the catalog's index")
+            return self._finding(Kind.CATALOG_LACKS, name, "holds manifests, but is not in the catalog index")
 
         async def repair() -> Outcome | None:
             await self._index.add(name)

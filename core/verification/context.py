@@ -15,7 +15,7 @@ from core.store.timeline import Timeline
 from core.verification.digest_table import DigestTable
 from core.verification.reading import StoreReader
 from core.verification.repairs import Repairer
-from core.verification.suspicion import Judge
+from core.verification.suspicion import Confirmer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Context:
     """The tools, limits and shared results of one verification."""
 
     reader: StoreReader
-    judge: Judge
+    confirmer: Confirmer
     repairer: Repairer
     rules: VerificationRules
     timeline: Timeline

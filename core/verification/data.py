@@ -62,7 +62,9 @@ class DataCheck:
                 yield await self._step(batch)
             yield Step(
                 cursor=max(after, f"{algorithm}:{shard}~"),
-                findings=await self._context.judge.judge([suspect_leftover(self._context, key) for key in strays]),
+                findings=await self._context.confirmer.confirm(
+                    [suspect_leftover(self._context, key) for key in strays]
+                ),
             )
         gone = [each for each in self._recorded if await self._context.reader.stat(layout.blob_data(each)) is None]
         await self._records.remove(gone)
@@ -92,7 +94,7 @@ class DataCheck:
     async def _step(self, batch: Sequence[StoredBlob]) -> Step:
         verdicts = await map_bounded(self._looks_sound, batch, at_once=_AT_ONCE)
         suspects = [blob.digest for blob, is_sound in zip(batch, verdicts, strict=True) if not is_sound]
-        findings = await self._context.judge.judge([suspect_data(self._context, digest) for digest in suspects])
+        findings = await self._context.confirmer.confirm([suspect_data(self._context, digest) for digest in suspects])
         await self._remove_records(batch, {finding.digest for finding in findings if finding.is_damaged_data})
         last = batch[-1].digest
         return Step(
@@ -104,9 +106,9 @@ class DataCheck:
         )
 
     async def _remove_records(self, batch: Sequence[StoredBlob], damaged: Collection[str]) -> None:
-        judged = self._recorded.intersection(blob.digest for blob in batch)
-        await self._records.remove([digest for digest in judged if digest not in damaged])
-        self._recorded -= judged
+        checked = self._recorded.intersection(blob.digest for blob in batch)
+        await self._records.remove([digest for digest in checked if digest not in damaged])
+        self._recorded -= checked
 
     async def _looks_sound(self, blob: StoredBlob) -> bool:
         if self._fast and blob.digest not in self._recorded:

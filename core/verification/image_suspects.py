@@ -36,9 +36,9 @@ class ImageSuspects:
         """Return a suspicion about a manifest or, if `subject` is given, about the manifest's reference to it."""
         if subject is None:
             if kind is Kind.MANIFEST_UNREADABLE:
-                return Suspicion(self._looking(kind, manifest, None, lambda: self._unreadable(manifest)))
-            look = self._looking(kind, manifest, None, lambda: self._lost(manifest))
-            return Suspicion(look, self._mending_manifest(manifest))
+                return Suspicion(self._look_for(kind, manifest, None, lambda: self._unreadable(manifest)))
+            look = self._look_for(kind, manifest, None, lambda: self._lost(manifest))
+            return Suspicion(look, self._manifest_repair(manifest))
         return self._suspect_reference(kind, manifest, subject)
 
     def suspect_whole(self, manifest: Digest) -> Suspicion:
@@ -54,7 +54,7 @@ class ImageSuspects:
                 key=key,
                 repository=name,
                 digest=manifest,
-                detail="was set aside, and lacks nothing any more",
+                detail="was set aside as incomplete, and is complete again",
             )
 
         async def repair() -> Outcome | None:
@@ -72,17 +72,17 @@ class ImageSuspects:
             Kind.REFERRER_UNLISTED: lambda: self._unlisted(manifest, named),
         }
         repairs: dict[Kind, Repair] = {
-            Kind.BLOB_LOST: self._mending_image(manifest, named),
-            Kind.BLOB_UNLINKED: self._linking(layout.layer_link(self._view.name, named.digest), named.digest),
-            Kind.REFERRER_UNLISTED: self._linking(
+            Kind.BLOB_LOST: self._image_repair(manifest, named),
+            Kind.BLOB_UNLINKED: self._link_repair(layout.layer_link(self._view.name, named.digest), named.digest),
+            Kind.REFERRER_UNLISTED: self._link_repair(
                 layout.referrer_link(self._view.name, named.digest, manifest), manifest
             ),
         }
-        look = self._looking(kind, manifest, named.digest, details[kind])
+        look = self._look_for(kind, manifest, named.digest, details[kind])
         outcome = Outcome.NEEDS_PUSH if kind is Kind.CHILD_MISSING else Outcome.FOUND
         return Suspicion(look, repairs.get(kind), otherwise=outcome)
 
-    def _looking(self, kind: Kind, manifest: Digest, named: Digest | None, detail: _Detail) -> Look:
+    def _look_for(self, kind: Kind, manifest: Digest, named: Digest | None, detail: _Detail) -> Look:
         name = self._view.name
 
         async def look() -> Finding | None:
@@ -122,11 +122,11 @@ class ImageSuspects:
 
     async def _lost(self, manifest: Digest) -> str | None:
         if manifest in self._context.damaged:
-            return "its data is damaged"
+            return "manifest data is damaged"
         state = await self._context.reader.data(layout.blob_data(manifest), manifest.algorithm)
         if state is None:
-            return "its data is gone"
-        return None if state.digest == manifest else "its data is damaged"
+            return "manifest data is missing"
+        return None if state.digest == manifest else "manifest data is damaged"
 
     async def _unreadable(self, manifest: Digest) -> str | None:
         found = await self._context.reader.manifest(manifest)
@@ -140,39 +140,41 @@ class ImageSuspects:
 
     async def _blob_lost(self, named: Descriptor) -> str | None:
         if named.digest in self._context.damaged:
-            return f"its blob {named.digest} is damaged"
-        return None if await self._data_size(named) is not None else f"its blob {named.digest} is gone"
+            return f"blob {named.digest} is damaged"
+        return None if await self._data_size(named) is not None else f"blob {named.digest} is missing"
 
     async def _blob_unlinked(self, named: Descriptor) -> str | None:
         link = await self._context.reader.link(layout.layer_link(self._view.name, named.digest))
-        return None if link.target is not None else f"its blob {named.digest} is not linked by the repository"
+        return None if link.target is not None else f"blob {named.digest} is not linked by the repository"
 
     async def _wrong_size(self, named: Descriptor) -> str | None:
         size = await self._data_size(named)
         if size in {None, named.size}:
             return None
-        return f"says that {named.digest} has {named.size} bytes; it has {size}"
+        return f"states a size of {named.size} bytes for {named.digest}, which has {size}"
 
     async def _wrong_media_type(self, named: Descriptor) -> str | None:
         manifest = (await self._context.reader.manifest(named.digest)).manifest
         actual = manifest.media_type if manifest else None
         if actual in {None, named.media_type}:
             return None
-        return f"says that {named.digest} is {named.media_type or 'of no type'}; it is {actual}"
+        return f"states {named.media_type or 'no media type'} for {named.digest}, which is {actual}"
 
     async def _child_missing(self, named: Descriptor) -> str | None:
         link = await self._context.reader.link(layout.revision_link(self._view.name, named.digest))
-        return None if link.is_there else f"the repository does not hold its manifest {named.digest}"
+        return None if link.is_there else f"the repository does not hold the manifest {named.digest}"
 
     async def _unlisted(self, manifest: Digest, named: Descriptor) -> str | None:
         key = layout.referrer_link(self._view.name, named.digest, manifest)
-        return None if (await self._context.reader.link(key)).is_there else f"not among the referrers of {named.digest}"
+        return (
+            None if (await self._context.reader.link(key)).is_there else f"missing from the referrers of {named.digest}"
+        )
 
     async def _data_size(self, named: Descriptor) -> int | None:
         link = await self._context.reader.link(layout.layer_link(self._view.name, named.digest))
         return await self._context.size_now(link.target or named.digest)
 
-    def _mending_manifest(self, manifest: Digest) -> Repair:
+    def _manifest_repair(self, manifest: Digest) -> Repair:
         name, repairer = self._view.name, self._context.repairer
 
         async def is_there() -> bool:
@@ -181,7 +183,7 @@ class ImageSuspects:
         async def repair() -> Outcome | None:
             if manifest in self._context.damaged:
                 return Outcome.FOUND
-            if await repairer.bring_back(manifest):
+            if await repairer.restore(manifest):
                 return Outcome.RESTORED
             if self._is_named(manifest):
                 return await repairer.set_manifest_aside(name, manifest, is_whole=is_there)
@@ -192,7 +194,7 @@ class ImageSuspects:
 
         return repair
 
-    def _mending_image(self, manifest: Digest, named: Descriptor) -> Repair:
+    def _image_repair(self, manifest: Digest, named: Descriptor) -> Repair:
         async def is_whole() -> bool:
             return await self._data_size(named) is not None
 
@@ -200,7 +202,7 @@ class ImageSuspects:
             if named.digest in self._context.damaged:
                 # The data cannot be read and stays in its place.
                 return Outcome.FOUND
-            if await self._context.repairer.bring_back(named.digest):
+            if await self._context.repairer.restore(named.digest):
                 return Outcome.RESTORED
             record = self._view.set_aside.get(manifest)
             if record is not None and not self._is_named(manifest) and self._context.is_given_up(record):
@@ -211,7 +213,7 @@ class ImageSuspects:
 
         return repair
 
-    def _linking(self, key: str, target: Digest) -> Repair:
+    def _link_repair(self, key: str, target: Digest) -> Repair:
         async def repair() -> Outcome | None:
             return await self._context.repairer.rebuild_link(key, target)
 

@@ -12,7 +12,7 @@ from core.store.link_keys import digest_at
 from core.verification.context import Context
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.repository_view import RepositoryView
-from core.verification.suspects import is_place_of, suspect_leftover, suspect_link
+from core.verification.suspects import may_hold, suspect_leftover, suspect_link
 from core.verification.suspicion import Suspicion
 
 BATCH: Final = 256
@@ -62,7 +62,7 @@ class LayerLinkCheck:
         target: Digest | None = digest
         if not holds_digest(stat, digest):
             target = (await self._context.reader.link(key)).target
-            if not is_place_of(digest, target):
+            if not may_hold(digest, target):
                 return suspect_link(self._context, key, digest)
         # Distribution stores content pushed by sha512 under its sha256 digest; the sha512 link holds the sha256 digest.
         self._view.layers.put(digest, number=int(target != digest))
@@ -82,7 +82,7 @@ class LayerLinkCheck:
                 key=key,
                 repository=self._view.name,
                 digest=target,
-                detail="no manifest of the repository needs it",
+                detail="blob data is missing; no manifest of the repository refers to the blob",
             )
 
         async def is_wanted() -> bool:

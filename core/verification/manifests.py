@@ -80,7 +80,7 @@ class ManifestCheck:
                 batch = []
         suspicions += await self._check_all(batch)
         suspicions += await self._check_all(sorted(self._view.set_aside))
-        # Judge damaged data first: its repair decides which images are still incomplete.
+        # Confirm damaged data first: its repair decides which images are still incomplete.
         suspicions += [suspect_data(self._context, digest) for digest in sorted(self._damaged_blobs)]
         suspects = ImageSuspects(self._context, self._view, await self._lost_through_indexes())
         troubled = {problem.manifest for problem in self._problems}

@@ -42,15 +42,15 @@ class OrphanSearch:
                 if self._context.is_settled(stat):
                     candidates[digest] = stat.size
                 if len(candidates) == _REPORTED_AT_ONCE:
-                    yield Step(cursor=str(part), findings=await self._judge(part, candidates))
+                    yield Step(cursor=str(part), findings=await self._confirmed(part, candidates))
                     candidates = {}
             yield Step(
                 cursor=str(part + 1),
-                findings=await self._judge(part, candidates),
+                findings=await self._confirmed(part, candidates),
                 fraction=(part + 1) / self._parts,
             )
 
-    async def _judge(self, part: int, candidates: dict[Digest, int]) -> list[Finding]:
+    async def _confirmed(self, part: int, candidates: dict[Digest, int]) -> list[Finding]:
         if not candidates:
             return []
         linked = await self._linked(part)
@@ -59,7 +59,7 @@ class OrphanSearch:
                 kind=Kind.ORPHAN,
                 key=layout.blob_data(digest),
                 digest=digest,
-                detail=f"{size} bytes that no repository links; `registry garbage-collect` takes them away",
+                detail=f"{size} bytes that no repository links; `registry garbage-collect` removes them",
             )
             for digest, size in candidates.items()
             if digest not in linked

@@ -57,7 +57,7 @@ class ReferrerCheck:
                 key=key,
                 repository=self._view.name,
                 digest=digest,
-                detail=f"no manifest of the repository that names {subject}",
+                detail=f"not a manifest of the repository with the subject {subject}",
             )
 
         async def repair() -> Outcome | None:

@@ -49,12 +49,12 @@ class Repairer:
         """
         if not await self._move_away(digest):
             return None
-        if await self.bring_back(digest):
+        if await self.restore(digest):
             return Outcome.RESTORED
         await self._announce([digest])
         return Outcome.QUARANTINED
 
-    async def bring_back(self, digest: Digest) -> bool:
+    async def restore(self, digest: Digest) -> bool:
         """Restore a sound copy of a blob from the quarantine or the trash. Return False if there is none."""
         if await self._quarantined(digest):
             return True
@@ -81,7 +81,7 @@ class Repairer:
     ) -> Outcome | None:
         """Remove a link without a valid target. If `is_wanted` returns True afterwards, restore it and return None."""
         if target is not None:
-            await self._record([RemovedLink(key, target)], f"led nowhere: {key}")
+            await self._record([RemovedLink(key, target)], f"link without a valid target: {key}")
         await self._storage.delete([key])
         if target is not None and await is_wanted():
             await self._links.write(key, target)
@@ -121,7 +121,7 @@ class Repairer:
 
     async def remove_tag(self, links: Sequence[RemovedLink], prefix: str) -> Outcome:
         """Record a tag and its history in the trash, then remove them."""
-        await self._record(links, f"a tag without a manifest: {prefix}")
+        await self._record(links, f"tag without a manifest: {prefix}")
         await self._storage.delete_tree(prefix)
         return Outcome.LOST
 
@@ -149,9 +149,7 @@ class Repairer:
 
     async def _move_away(self, digest: Digest) -> bool:
         """Move a blob's data to the quarantine. Return False if the data is gone or not proven damaged."""
-        entry = self._trash.new_entry(
-            TrashKind.QUARANTINE, by=_BY, reason=f"the data of {digest} is not what its digest says"
-        )
+        entry = self._trash.new_entry(TrashKind.QUARANTINE, by=_BY, reason=f"data does not match the digest {digest}")
         await self._trash.record(entry, blobs=[digest])
         is_moved = await self._trash.quarantine_blob(digest, entry)
         if is_moved and await self._is_certainly_damaged(layout.quarantined_copy(digest, entry.id), digest):

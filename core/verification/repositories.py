@@ -48,7 +48,7 @@ class RepositoriesCheck:
         links = [key async for key in self._context.reader.links_at(path)]
         if not links:
             return []
-        detail = f"no name of a repository, and holds {len(links)} links; rename the folder to have it served"
+        detail = f"not a valid repository name, but contains {len(links)} links; rename the folder to serve its images"
         return [Finding(kind=Kind.UNREADABLE_NAME, key=layout.repository_path(path), detail=detail)]
 
     async def _step(self, name: RepositoryName) -> Step:

@@ -41,7 +41,7 @@ async def check_repository(context: Context, name: RepositoryName) -> Repository
     manifests = 0
     for _ in range(_ROUNDS_MAX):  # pragma: no branch - two have always been enough
         view = RepositoryView(name)
-        findings = await context.judge.judge(await _suspicions(context, view))
+        findings = await context.confirmer.confirm(await _suspicions(context, view))
         fresh = [finding for finding in findings if finding.identity not in found]
         found |= {finding.identity: finding for finding in fresh}
         manifests = max(manifests, view.manifests)

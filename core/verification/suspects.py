@@ -59,9 +59,9 @@ def suspect_link(context: Context, key: str, digest: Digest) -> Suspicion:
 
     async def look() -> Finding | None:
         state = await context.reader.link(key)
-        if not state.is_there or is_place_of(digest, state.target):
+        if not state.is_there or may_hold(digest, state.target):
             return None
-        held = f"holds {state.target}" if state.target else "holds no digest"
+        held = f"link contains {state.target}" if state.target else "link contains no digest"
         return Finding(kind=Kind.BROKEN_LINK, key=key, digest=digest, repository=repository_of(key), detail=held)
 
     async def repair() -> Outcome | None:
@@ -69,7 +69,7 @@ def suspect_link(context: Context, key: str, digest: Digest) -> Suspicion:
             return await context.repairer.rebuild_link(key, digest)
         # A concurrent push may have written a valid link.
         state = await context.reader.link(key)
-        if is_place_of(digest, state.target):
+        if may_hold(digest, state.target):
             return None
         return await context.repairer.remove_link(key, None)
 
@@ -87,13 +87,13 @@ def suspect_leftover(context: Context, key: str) -> Suspicion:
             kind=Kind.LEFTOVER,
             key=key,
             repository=repository_of(key),
-            detail=f"{stat.size} bytes that no registry reads; remove them by hand",
+            detail=f"{stat.size} bytes that no registry reads; remove the object by hand",
         )
 
     return Suspicion(look)
 
 
-def is_place_of(digest: Digest, target: Digest | None) -> bool:
+def may_hold(digest: Digest, target: Digest | None) -> bool:
     """Whether a link with the key of `digest` may hold `target`: the same digest, or one of another algorithm."""
     return target == digest or (target is not None and target.algorithm != digest.algorithm)
 

@@ -26,7 +26,7 @@ class Suspicion:
     """The outcome to report if there is no `repair` and repairs were requested."""
 
 
-class Judge:
+class Confirmer:
     """Checks suspicions again, all after one pause, and repairs the confirmed ones if requested."""
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]], *, repairs: bool, settle_seconds: float) -> None:
@@ -34,7 +34,7 @@ class Judge:
         self._repairs = repairs
         self._settle_seconds = settle_seconds
 
-    async def judge(self, suspicions: Iterable[Suspicion]) -> list[Finding]:
+    async def confirm(self, suspicions: Iterable[Suspicion]) -> list[Finding]:
         """Return the confirmed findings with their outcomes. Does not pause if there are no suspicions."""
         open_cases = list(suspicions)
         if not open_cases:
@@ -44,10 +44,10 @@ class Judge:
         for suspicion in open_cases:
             finding = await suspicion.look()
             if finding is not None:
-                findings += await self._act(suspicion, finding)
+                findings += await self._repair(suspicion, finding)
         return findings
 
-    async def _act(self, suspicion: Suspicion, finding: Finding) -> list[Finding]:
+    async def _repair(self, suspicion: Suspicion, finding: Finding) -> list[Finding]:
         if not self._repairs:
             return [finding]
         if suspicion.repair is None:

@@ -93,13 +93,13 @@ class TagCheck:
             live = await self._live_history(tag)
             if state.target is not None or (not state.is_there and not await self._is_listed(tag)):
                 return None
-            what = "its link holds no digest" if state.is_there else "it is listed and has no link"
+            what = "tag link contains no digest" if state.is_there else "tag is listed but has no link"
             return Finding(
                 kind=Kind.BROKEN_LINK if state.is_there else Kind.TAG_WITHOUT_TARGET,
                 key=key,
                 repository=name,
                 images=(f"{name}:{tag}",),
-                detail=f"{what}; it may have pointed at {', '.join(live) or 'nothing that is still here'}",
+                detail=f"{what}; remaining manifests of its history: {', '.join(live) or 'none'}",
             )
 
         async def repair() -> Outcome | None:
@@ -133,7 +133,7 @@ class TagCheck:
                 repository=name,
                 digest=target,
                 images=(f"{name}:{tag}",),
-                detail=f"points at {target}, which the repository does not hold",
+                detail=f"points to {target}, which the repository does not hold",
             )
 
         async def repair() -> Outcome | None:
@@ -166,7 +166,7 @@ class TagCheck:
                 key=key,
                 repository=name,
                 digest=digest,
-                detail=f"the tag {tag} pointed at it once",
+                detail=f"in the history of tag {tag}, but not held by the repository",
             )
 
         async def is_wanted() -> bool:

@@ -28,7 +28,7 @@ from core.verification.reading import StoreReader
 from core.verification.repairs import Announce, Repairer
 from core.verification.repositories import RepositoriesCheck
 from core.verification.steps import Phase, Step
-from core.verification.suspicion import SETTLE_SECONDS, Judge
+from core.verification.suspicion import SETTLE_SECONDS, Confirmer
 
 GRACE: Final = timedelta(hours=1)
 """Age, by the store's time, from which an object can count as useless."""
@@ -142,7 +142,7 @@ class Verifier:
         if done is None:
             await journal.clear()
         run = _Run(options, await self._context(options), journal, done or Checkpoint(), on_finding, on_progress)
-        await run.recall(is_resumed=done is not None)
+        await run.load_findings(is_resumed=done is not None)
         for phase in run.phases():
             await self._run_phase(phase, run)
         await journal.clear()
@@ -157,7 +157,7 @@ class Verifier:
                 if step.findings or self._clock() - saved_at >= CHECKPOINT_SECONDS:
                     await run.journal.save(run.counted, step.findings)
                     saved_at = self._clock()
-                run.tell(step)
+                run.report(step)
 
     def _steps(self, phase: Phase, run: "_Run") -> AsyncGenerator[Step, None]:
         after, name = run.counted.cursor, run.options.repository
@@ -173,7 +173,7 @@ class Verifier:
     async def _context(self, options: VerificationOptions) -> Context:
         return Context(
             reader=self._reader,
-            judge=Judge(self._sleep, repairs=options.repair, settle_seconds=options.settle_seconds),
+            confirmer=Confirmer(self._sleep, repairs=options.repair, settle_seconds=options.settle_seconds),
             repairer=self._repairer,
             rules=self._rules,
             timeline=await self._store_clock.look(),
@@ -194,7 +194,7 @@ class _Run:
     on_finding: Callable[[Finding], None]
     on_progress: Callable[[Progress], None]
 
-    async def recall(self, *, is_resumed: bool) -> None:
+    async def load_findings(self, *, is_resumed: bool) -> None:
         """Load and report the findings of the earlier run."""
         async for finding in self.journal.findings(self.counted):
             if finding.is_damaged_data:
@@ -227,7 +227,7 @@ class _Run:
         counted.left += sum(finding.is_left for finding in damage)
         counted.notes += len(step.findings) - len(damage)
 
-    def tell(self, step: Step) -> None:
+    def report(self, step: Step) -> None:
         """Report a step whose findings are saved."""
         for finding in step.findings:
             self.on_finding(finding)

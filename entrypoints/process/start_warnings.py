@@ -34,5 +34,5 @@ def _lets_anybody_delete(settings: Settings, policy: AccessPolicy) -> bool:
     http = settings.http
     is_reachable = http.net is HttpNetwork.TCP and is_public(http.addr)
     has_client_certificates = http.tls is not None and bool(http.tls.client_cas)
-    may_delete = settings.storage.delete_enabled and policy.lets_anonymous(RuleAction.DELETE)
+    may_delete = settings.storage.delete_enabled and policy.allows_anonymous(RuleAction.DELETE)
     return is_reachable and may_delete and not has_client_certificates

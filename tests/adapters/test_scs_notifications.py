@@ -8,7 +8,7 @@ import pytest
 
 from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
 from core.model.media_types import OCI_MANIFEST, OCTET_STREAM
-from core.notifications.courier import Courier
+from core.notifications.delivery import EndpointDelivery
 from core.notifications.endpoint import Endpoint
 from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder, RecorderOptions
@@ -57,8 +57,8 @@ def recorder(outbox, endpoint):
 
 
 async def deliver(endpoint, outbox):
-    courier = Courier(endpoint, outbox, EndpointCounts(), clock=time.monotonic, sleep=asyncio.sleep)
-    while await courier.deliver_some():
+    delivery = EndpointDelivery(endpoint, outbox, EndpointCounts(), clock=time.monotonic, sleep=asyncio.sleep)
+    while await delivery.deliver_some():
         pass
 
 

@@ -96,7 +96,7 @@ def test_damaged_blob_is_told_and_fails_the_copy(
     (tmp_path / "old" / ROOT / "blobs/sha256" / encoded[:2] / encoded / "data").write_bytes(b"rot")
     assert main([*words, "--json"]) == ExitCode.FAILURE
     out, err = capsys.readouterr()
-    assert f"problem: team/app: {layer.digest}: its data in the source hashes to something else\n" in err
+    assert f"problem: team/app: {layer.digest}: data at the source does not match the digest\n" in err
     listed = json.loads(out)["listed_problems"]
     assert [problem["trouble"] for problem in listed] == ["damaged", "incomplete", "incomplete"]
     assert (tmp_path / "new-names").read_text() == "team/other\n"
@@ -152,10 +152,10 @@ def test_one_storage_and_an_empty_source_are_refused(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words[:4], words[2]]) == ExitCode.FAILURE
-    assert "source and target are one and the same storage" in capsys.readouterr().err
+    assert "source and target are the same storage" in capsys.readouterr().err
     (tmp_path / "new" / ROOT / "blobs").mkdir(parents=True)
     assert main(["copy", "--from", words[4], "--to", words[2], "--delete"]) == ExitCode.FAILURE
-    assert "the source holds no repository" in capsys.readouterr().err
+    assert "the source has no repositories" in capsys.readouterr().err
 
 
 def test_configuration_errors_name_their_side(

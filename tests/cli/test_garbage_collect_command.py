@@ -167,7 +167,7 @@ def test_problems_are_told(config_file: str, data: Path, capsys: pytest.CaptureF
     link.parent.mkdir(parents=True)
     link.write_text("")
     assert main(["garbage-collect", config_file, "--offline"]) == ExitCode.OK
-    problem = "problem: a:x: its link holds no digest or is missing; all manifests are kept"
+    problem = "problem: a:x: the link is missing or contains no digest; all manifests are kept"
     assert problem in capsys.readouterr().out.splitlines()
 
 
@@ -184,7 +184,7 @@ def test_blobs_stay_while_a_name_cannot_be_read(
     assert (data / f"blobs/sha256/{LAYER[:2]}/{LAYER}/data").exists()
     assert main(["garbage-collect", config_file, "--offline", "--despite-unreadable"]) == ExitCode.OK
     told = capsys.readouterr()
-    assert "problem: Team/app: no name of a repository, and holds 1 links" in told.out.splitlines()
+    assert "problem: Team/app: not a valid repository name, but contains 1 links" in told.out.splitlines()
     assert told.err == ""
     assert not (data / f"blobs/sha256/{LAYER[:2]}/{LAYER}").exists()
 

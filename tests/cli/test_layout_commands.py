@@ -81,9 +81,9 @@ def test_imports_are_in_the_audit_log_and_exports_are_not(config: str, layout: s
         (["export", "{config}", "No:v1", "-o", "{folder}/x"], (ExitCode.FAILURE, "invalid repository name")),
         (["import", "{config}"], (ExitCode.USAGE, "name one image layout")),
         (["import", "{config}", "{folder}/none.tar"], (ExitCode.STORAGE, "there is no such file or folder")),
-        (["import", "{config}", "{folder}"], (ExitCode.STORAGE, "no OCI image layout")),
+        (["import", "{config}", "{folder}"], (ExitCode.STORAGE, "not an OCI image layout")),
         (["import", "{config}", "{config}.txt", "a"], (ExitCode.STORAGE, "no such file")),
-        (["import", "{config}", "{layout}"], (ExitCode.STORAGE, "name one")),
+        (["import", "{config}", "{layout}"], (ExitCode.STORAGE, "give a repository")),
     ],
 )
 def test_mistakes_are_told_in_a_line(

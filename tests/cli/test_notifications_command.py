@@ -29,7 +29,7 @@ async def _fill(folder: Path) -> None:
         for endpoint in ("one", "two"):
             await outbox.record({endpoint: [make_event(f"{endpoint}-{number}", tag="v1") for number in range(3)]})
             [batch] = await outbox.queued(endpoint)
-            await outbox.bury(endpoint, await outbox.read(endpoint, batch), reason="answered 422", attempts=5)
+            await outbox.give_up(endpoint, await outbox.read(endpoint, batch), reason="status 422", attempts=5)
             await outbox.settle(endpoint, [batch])
         await outbox.record({"one": [make_event("waiting-1", "b"), make_event("waiting-2", "b")]})
 
@@ -67,7 +67,7 @@ def test_list_tells_what_and_why(config_file: str, capsys: pytest.CaptureFixture
     assert code == ExitCode.OK
     first = out.splitlines()[0]
     assert first.startswith("two-0  two  20")
-    assert first.endswith("push a:v1  (answered 422)")
+    assert first.endswith("push a:v1  (status 422)")
     assert len(out.splitlines()) == 3
     assert ids(capsys, config_file, "--queued") == ["waiting-1", "waiting-2"]
 
@@ -102,7 +102,7 @@ def test_replay_of_many(config_file: str, capsys: pytest.CaptureFixture[str], tm
             outbox = Outbox(storage, process="q", now=lambda: datetime.now(UTC))
             await outbox.record({"three": [make_event(f"three-{number}") for number in range(250)]})
             [batch] = await outbox.queued("three")
-            await outbox.bury("three", await outbox.read("three", batch), reason="x")
+            await outbox.give_up("three", await outbox.read("three", batch), reason="x")
             await outbox.settle("three", [batch])
 
     asyncio.run(bury_many())

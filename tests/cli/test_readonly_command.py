@@ -56,7 +56,7 @@ def test_switch_goes_on_and_off(run, tmp_path: Path) -> None:
 
 
 def test_switch_without_an_end_stays(run) -> None:
-    assert run("on").startswith("read-only until it is switched off: the registry is read-only for now\n")
+    assert run("on").startswith("read-only until it is switched off: the registry is temporarily read-only\n")
     assert run("status").startswith("read-only until it is switched off: ")
 
 

@@ -40,8 +40,8 @@ def _images(_clean_environment: None, config_file: str) -> None:
 def test_plan_tells_what_and_why_and_changes_nothing(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retention", "plan", config_file]) == ExitCode.OK
     assert lines(capsys) == [
-        "keep    team/app:latest  no rule speaks of it",
-        "delete  team/app:v1  no rule keeps it",
+        "keep    team/app:latest  no rule matches",
+        "delete  team/app:v1  not kept by any rule",
         "keep    team/app:v2  rule 1: among the last 1",
         "1 of 3 tags would be deleted",
     ]
@@ -63,13 +63,13 @@ def test_plan_is_told_as_json(config_file: str, capsys: pytest.CaptureFixture[st
 
 def test_dry_run_tells_what_would_go(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retention", "apply", config_file, "--dry-run"]) == ExitCode.OK
-    assert lines(capsys) == ["delete  team/app:v1  no rule keeps it", "1 of 3 tags would be deleted"]
+    assert lines(capsys) == ["delete  team/app:v1  not kept by any rule", "1 of 3 tags would be deleted"]
     assert target(config_file) == DIGEST
 
 
 def test_apply_deletes_and_what_went_comes_back(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retention", "apply", config_file]) == ExitCode.OK
-    assert lines(capsys) == ["delete  team/app:v1  no rule keeps it", "1 of 3 tags deleted"]
+    assert lines(capsys) == ["delete  team/app:v1  not kept by any rule", "1 of 3 tags deleted"]
     assert target(config_file, Tag("latest")) == DIGEST
     assert main(["retention", "apply", config_file]) == ExitCode.OK
     assert lines(capsys) == ["0 of 2 tags deleted"]

@@ -93,7 +93,7 @@ def test_restore_needs_force_to_move_a_tag(config_file: str, capsys: pytest.Capt
     delete(config_file, V1)
     push(config_file, "v1", manifest=OTHER)
     assert main(["trash", "restore", "team/app:v1", config_file]) == ExitCode.FAILURE
-    assert "team/app:v1 points at another manifest by now" in capsys.readouterr().err
+    assert "team/app:v1 now points to another manifest" in capsys.readouterr().err
     assert main(["trash", "restore", "team/app:v1", config_file, "--force", "--json"]) == ExitCode.OK
     assert json.loads(capsys.readouterr().out)["manifests"] == 1
     assert target(config_file) == DIGEST

@@ -60,7 +60,7 @@ def test_damage_is_told_with_its_images(config_file: Path, capsys: pytest.Captur
     out = capsys.readouterr().out
     digest, manifest = Digest.of(CONFIG), Digest.of(image_manifest(CONFIG))
     assert f"damage: corrupt-data {digest}: 7 bytes that hash to {Digest.of(b'damaged')} [quarantined]\n" in out
-    assert f"damage: blob-lost {NAME}: its blob {digest} is gone [needs-push]\n" in out
+    assert f"damage: blob-lost {NAME}: blob {digest} is missing [needs-push]\n" in out
     assert f"    hits {NAME}:v1\n    hits {NAME}@{manifest}\n" in out
     assert f"images hit by {digest}: {NAME}:v1, {NAME}@{manifest}\n" in out
     assert out.endswith("2 damaged, 2 of these still are, 0 notes\n")

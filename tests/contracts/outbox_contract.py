@@ -91,8 +91,8 @@ class OutboxContract:
         await outbox.record({NAME: [make_event("1"), make_event("2")]})
         [name] = await outbox.queued(NAME)
         events = await outbox.read(NAME, name)
-        await outbox.bury(NAME, events[1:], reason="refused", attempts=5)
-        await another.bury(NAME, events[1:], reason="refused once more", attempts=1)
+        await outbox.give_up(NAME, events[1:], reason="refused", attempts=5)
+        await another.give_up(NAME, events[1:], reason="refused once more", attempts=1)
         [dead] = await another.dead(NAME)
         letter = await another.dead_letter(NAME, dead)
         assert (letter.document["id"], letter.reason, letter.attempts) == ("2", "refused once more", 1)
@@ -102,7 +102,7 @@ class OutboxContract:
     async def test_replayed_letters_are_queued_again(self, outbox, another):
         await outbox.record({NAME: [make_event("1")]})
         [name] = await outbox.queued(NAME)
-        await outbox.bury(NAME, await outbox.read(NAME, name), reason="x")
+        await outbox.give_up(NAME, await outbox.read(NAME, name), reason="x")
         await outbox.settle(NAME, [name])
         await outbox.record({NAME: [make_event("2")]})
         letters = [await another.dead_letter(NAME, dead) for dead in await another.dead(NAME)]
@@ -113,7 +113,7 @@ class OutboxContract:
     async def test_dropped_letters_are_gone(self, outbox):
         await outbox.record({NAME: [make_event("1"), make_event("2")]})
         [name] = await outbox.queued(NAME)
-        await outbox.bury(NAME, await outbox.read(NAME, name), reason="x")
+        await outbox.give_up(NAME, await outbox.read(NAME, name), reason="x")
         first, second = await outbox.dead(NAME)
         await outbox.drop(NAME, [first])
         assert await outbox.dead(NAME) == [second]

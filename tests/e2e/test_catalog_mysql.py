@@ -103,7 +103,7 @@ class TestOutage:
             for server in servers:
                 assert catalog_when_back(RegistryClient(server.host)) == sorted(pushed)
                 assert_said_once(server, DEGRADED)
-                assert_said_once(server, "catalog index answers again")
+                assert_said_once(server, "catalog index available again")
 
     @staticmethod
     def _push_while_killed(servers: list[RegistryServer], mariadb: MariaDbServer) -> list[str]:

@@ -60,7 +60,7 @@ def test_pulls_of_all_processes_are_known_after_the_end(tmp_path: Path) -> None:
     assert planned.returncode == 0, planned
     tags = {entry["tag"]: entry for entry in json.loads(planned.stdout)["tags"]}
     assert [tag for tag, entry in tags.items() if entry["pulled"]] == ["1.1.0", "1.2.0"]
-    assert tags["1.1.0"]["reasons"] == ["rule 1: pulled lately"]
+    assert tags["1.1.0"]["reasons"] == ["rule 1: pulled recently"]
     assert not any(entry["delete"] for entry in tags.values())
 
 

@@ -40,7 +40,7 @@ async def test_one_of_all_replicas_collects_once_in_the_interval(container, coll
         for _ in range(2):
             await collection_job(container, collecting, observe=lambda report: seen.append(report.phase)).run()
     assert caplog.text.count("garbage collected") == 1
-    assert caplog.text.count("there is no manifest") == 1
+    assert caplog.text.count("missing manifest") == 1
     assert seen[-1] == "done"
     done = json.loads(await container.blob_storage().read(layout.job(JOB)))
     assert (done["phase"], done["tags"], done["problem_count"]) == ("done", 1, 1)

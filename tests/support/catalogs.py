@@ -15,7 +15,7 @@ from tests.support.oci import make_tiny_image
 from tests.support.processes import RegistryServer, ServerError
 from tests.support.registry_client import Answer, RegistryClient
 
-DEGRADED = "the catalog is degraded until its index is back"
+DEGRADED = "catalog index unavailable"
 TINY = make_tiny_image()
 HEAL_SECONDS = 20.0
 """The registry checks every five seconds whether an index is back; the rest is margin for a busy machine."""

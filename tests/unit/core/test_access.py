@@ -56,8 +56,8 @@ def policy(*rules: Rule, blocked: tuple[str, ...] = ()) -> AccessPolicy:
         ("authenticated", Principal(name="anonymous"), True),
     ],
 )
-def test_rule_speaks_of_the_right_people(who: str, principal: Principal, *, meant: bool) -> None:
-    assert rule(who).speaks_of(principal) is meant
+def test_rule_applies_to_the_right_users(who: str, principal: Principal, *, meant: bool) -> None:
+    assert rule(who).applies_to(principal) is meant
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_token_for_the_catalog_sees_all() -> None:
 
 
 def test_invitation_is_a_rule_for_everybody() -> None:
-    assert policy(rule("anonymous")).invites_anonymous
-    assert not policy(rule("authenticated")).invites_anonymous
+    assert policy(rule("anonymous")).applies_to_anonymous
+    assert not policy(rule("authenticated")).applies_to_anonymous
 
 
 @given(
@@ -190,7 +190,7 @@ def test_immutable_tags_are_named_by_globs(name: str, tag: str, *, covered: bool
 
 def test_policy_knows_what_strangers_may_do():
     pulls = policy(rule("anonymous", actions=("pull",)), rule("alice", actions=("delete",)))
-    assert pulls.lets_anonymous(RuleAction.PULL)
-    assert not pulls.lets_anonymous(RuleAction.DELETE)
-    assert OPEN.lets_anonymous(RuleAction.DELETE)
-    assert not MEMBERS_ONLY.lets_anonymous(RuleAction.DELETE)
+    assert pulls.allows_anonymous(RuleAction.PULL)
+    assert not pulls.allows_anonymous(RuleAction.DELETE)
+    assert OPEN.allows_anonymous(RuleAction.DELETE)
+    assert not MEMBERS_ONLY.allows_anonymous(RuleAction.DELETE)

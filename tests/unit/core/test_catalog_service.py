@@ -556,12 +556,12 @@ def test_index_is_what_storage_holds_after_any_history(steps):
 async def test_trouble_is_told_while_it_lasts() -> None:
     index = SwitchedIndex()
     service = CatalogService(index, storage=InMemoryBlobStorage(now=lambda: datetime.now(UTC)))
-    assert service.trouble == "the index is being filled"
+    assert service.trouble == "the index is being rebuilt"
     assert await service.catch_up()
     assert service.trouble == ""
     index.is_away = True
     await service.record_push(NAME)
-    assert service.trouble == "the index does not answer"
+    assert service.trouble == "the index does not respond"
     index.is_away = False
     assert await service.catch_up()
     assert service.trouble == ""
@@ -573,7 +573,7 @@ async def test_trouble_lasts_while_a_removal_does_not_reach_the_index(service, i
     index.is_away = True
     await service.record_push(RepositoryName("other"))
     await service.record_removal(NAME)
-    assert service.trouble == "the index does not answer"
+    assert service.trouble == "the index does not respond"
 
 
 async def test_derived_index_has_no_trouble() -> None:

@@ -113,5 +113,5 @@ def test_every_pattern_of_names_is_safe_from_backtracking() -> None:
     assert not ImmutableTags(repositories=globs, tags=("*",)).covers(LONG, "1")
     assert not ImmutableTags(tags=globs).covers("app", LONG)
     assert not RetentionRule(repositories=globs).covers(LONG)
-    assert not RetentionRule(tags=globs).speaks_of(LONG)
+    assert not RetentionRule(tags=globs).applies_to(LONG)
     assert not Selection(patterns=globs).includes(RepositoryName(LONG))

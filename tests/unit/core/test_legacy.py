@@ -114,7 +114,7 @@ async def test_broken_signature_is_not_served(services, broken):
 async def test_lost_signature_is_not_served(services):
     await store(services, layout.revision_link(NAME, DIGEST), signature("A"))
     await services.storage.delete([layout.blob_data(Digest.of(signature("A")))])
-    with pytest.raises(StorageCorruptError, match="gone"):
+    with pytest.raises(StorageCorruptError, match="missing"):
         await services.manifests.get(NAME, DIGEST)
 
 

@@ -165,7 +165,7 @@ async def test_stored_content_that_is_no_manifest_is_not_served(services):
     digest = Digest.of(b"text")
     await services.storage.write(layout.blob_data(digest), b"text")
     await services.links.write(layout.revision_link(NAME, digest), digest)
-    with pytest.raises(StorageCorruptError, match="not a manifest that can be served"):
+    with pytest.raises(StorageCorruptError, match="not a valid manifest and cannot be served"):
         await services.manifests.get(NAME, digest)
     await services.manifests.delete(NAME, digest)
     assert await services.keys(layout.revisions(NAME)) == set()

@@ -117,7 +117,7 @@ async def test_unreadable_store_changes_nothing(storage, time, make_switch, capl
     storage._error_rate = 1.0
     await time.advance(30)
     assert (await refusal(switch)).retry_after == 30
-    assert "cannot see" in caplog.text
+    assert "cannot read the read-only switch" in caplog.text
     await time.advance(31)
     await switch.require_writable()
 

@@ -137,7 +137,7 @@ async def test_tag_that_points_elsewhere_needs_force(services):
     await services.manifests.delete(NAME, V1)
     await services.push_blob(NAME, b"arm")
     await services.manifests.put(NAME, ARM, OCI, tags=[V1])
-    with pytest.raises(DeniedError, match="team/app:v1 points at another manifest by now"):
+    with pytest.raises(DeniedError, match="team/app:v1 now points to another manifest"):
         await services.trash_service.restore("team/app:v1")
     assert await services.tag_links.resolve(NAME, V1) == Digest.of(ARM)
     await services.trash_service.restore("team/app:v1", force=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.model.digest import Digest
 from core.model.names import Tag
 from core.model.versions import Version
-from core.retention.rules import Order, RetentionRule, TagState, judge
+from core.retention.rules import Order, RetentionRule, TagState, decide
 from core.store.timeline import Timeline
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -29,7 +29,7 @@ def state(tag, age=0.0, *, image=None, pulled=None, is_immutable=False):
 
 
 def going(tags, *rules, repository=REPOSITORY):
-    return [verdict.state.tag for verdict in judge(repository, tags, rules, TIMELINE) if verdict.goes]
+    return [verdict.state.tag for verdict in decide(repository, tags, rules, TIMELINE) if verdict.goes]
 
 
 def test_last_pushed_stay():
@@ -50,8 +50,8 @@ def test_last_versions_stay_whenever_they_were_pushed():
 
 
 def test_rule_by_version_says_nothing_of_other_tags():
-    [verdict] = judge(REPOSITORY, [state("latest", 99)], [RetentionRule(keep_last=1, order=Order.SEMVER)], TIMELINE)
-    assert (verdict.goes, verdict.reasons) == (False, ("no rule speaks of it",))
+    [verdict] = decide(REPOSITORY, [state("latest", 99)], [RetentionRule(keep_last=1, order=Order.SEMVER)], TIMELINE)
+    assert (verdict.goes, verdict.reasons) == (False, ("no rule matches",))
 
 
 def test_age_counts_from_the_push():
@@ -114,24 +114,24 @@ def test_attachment_of_an_attachment_goes_too():
 def test_pull_that_would_not_be_known_counts():
     """Where pulls are recorded since yesterday, nobody knows what was pulled last week."""
     tags = [replace(state(tag, 90, pulled=age), is_pull_assumed=True) for tag, age in (("a", 1), ("b", 9))]
-    first, second = judge(REPOSITORY, tags, [RetentionRule(pulled_within=7 * DAY)], TIMELINE)
-    assert (first.goes, first.reasons) == (False, ("rule 1: pulls are not known for that long",))
+    first, second = decide(REPOSITORY, tags, [RetentionRule(pulled_within=7 * DAY)], TIMELINE)
+    assert (first.goes, first.reasons) == (False, ("rule 1: pull records do not reach back far enough",))
     assert second.goes
 
 
 def test_reasons_name_rule_and_condition():
     rules = [RetentionRule(keep_last=1, pulled_within=DAY), RetentionRule(pushed_within=2 * DAY, pulled_within=DAY)]
-    first, second, third = judge(
+    first, second, third = decide(
         REPOSITORY, [state("a", 0), state("b", 1.5, pulled=0.5), state("c", 9)], rules, TIMELINE
     )
     assert first.reasons == (
         "rule 1: among the last 1",
-        "rule 1: pushed lately and perhaps not yet pulled",
-        "rule 2: pushed lately",
-        "rule 2: pushed lately and perhaps not yet pulled",
+        "rule 1: pushed recently, no later pull known",
+        "rule 2: pushed recently",
+        "rule 2: pushed recently, no later pull known",
     )
-    assert second.reasons == ("rule 1: pulled lately", "rule 2: pushed lately", "rule 2: pulled lately")
-    assert (third.goes, third.reasons) == (True, ("no rule keeps it",))
+    assert second.reasons == ("rule 1: pulled recently", "rule 2: pushed recently", "rule 2: pulled recently")
+    assert (third.goes, third.reasons) == (True, ("not kept by any rule",))
 
 
 names = st.sampled_from(
@@ -156,14 +156,14 @@ rules = st.builds(
 
 def keeps(rule, each, tags):
     """Whether a rule keeps a tag, said in another way than by the code: how many images are before it."""
-    if not (rule.covers(REPOSITORY) and rule.speaks_of(each.tag)):
+    if not (rule.covers(REPOSITORY) and rule.applies_to(each.tag)):
         return False
 
     def rank(other):
         version = Version.parse(other.tag) if rule.order is Order.SEMVER else None
         return (version or other.pushed_at, other.pushed_at, other.tag)
 
-    same = [other for other in tags if rule.speaks_of(other.tag)]
+    same = [other for other in tags if rule.applies_to(other.tag)]
     best = max(rank(other) for other in same if other.digest == each.digest)
     before = {other.digest for other in same if rank(other) > best}
     used_at = max(each.pushed_at, each.pulled_at or each.pushed_at)
@@ -176,22 +176,22 @@ def keeps(rule, each, tags):
 
 @given(tag_lists, st.lists(rules, max_size=4))
 def test_nothing_that_a_rule_keeps_goes_and_nothing_else_stays(tags, some_rules):
-    for verdict in judge(REPOSITORY, tags, some_rules, TIMELINE):
+    for verdict in decide(REPOSITORY, tags, some_rules, TIMELINE):
         each = verdict.state
         is_kept = any(keeps(rule, each, tags) for rule in some_rules)
-        is_spoken_of = any(rule.covers(REPOSITORY) and rule.speaks_of(each.tag) for rule in some_rules)
-        assert verdict.goes == (is_spoken_of and not is_kept and not each.is_immutable)
+        is_matched = any(rule.covers(REPOSITORY) and rule.applies_to(each.tag) for rule in some_rules)
+        assert verdict.goes == (is_matched and not is_kept and not each.is_immutable)
 
 
 @given(tag_lists, st.lists(rules, max_size=3), rules)
 def test_another_rule_takes_nothing_from_what_others_keep(tags, some_rules, another):
-    before = {verdict.state.tag for verdict in judge(REPOSITORY, tags, some_rules, TIMELINE) if not verdict.goes}
-    concerning = [rule for rule in some_rules if rule.covers(REPOSITORY)]
-    spoken_of = {each.tag for each in tags if any(rule.speaks_of(each.tag) for rule in concerning)}
+    before = {verdict.state.tag for verdict in decide(REPOSITORY, tags, some_rules, TIMELINE) if not verdict.goes}
+    applicable = [rule for rule in some_rules if rule.covers(REPOSITORY)]
+    matched = {each.tag for each in tags if any(rule.applies_to(each.tag) for rule in applicable)}
     after = {
-        verdict.state.tag for verdict in judge(REPOSITORY, tags, [*some_rules, another], TIMELINE) if not verdict.goes
+        verdict.state.tag for verdict in decide(REPOSITORY, tags, [*some_rules, another], TIMELINE) if not verdict.goes
     }
-    assert before & spoken_of <= after
+    assert before & matched <= after
 
 
 @given(tag_lists, st.lists(rules, max_size=4), st.randoms())

@@ -80,7 +80,7 @@ async def test_jump_while_a_process_lives_is_found_whatever_its_length(machine, 
     timeline = await machine.process().look()
     assert timeline.before(DAY) == machine.wall - DAY
     assert timeline.before(3 * DAY) == machine.wall - 3 * DAY - jump
-    assert caplog.text.count("the store's clock jumped") == 2
+    assert caplog.text.count("store clock jumped") == 2
 
 
 async def test_another_process_that_lived_through_it_finds_the_same(machine):
@@ -126,7 +126,7 @@ async def test_operator_may_trust_the_clock(machine):
 async def test_record_that_cannot_be_read_begins_again(machine, caplog):
     await machine.storage.write(layout.CLOCK, b"torn")
     assert (await machine.process().look()).gaps == ()
-    assert "cannot be read" in caplog.text
+    assert "cannot read the store clock record" in caplog.text
     caplog.clear()
     machine.wall += YEAR
     assert (await machine.process().look()).gaps
@@ -205,7 +205,7 @@ async def test_collection_after_a_jump_takes_no_layer_of_a_push_under_way(caplog
         report = await store.collect()
     assert (report.blobs_removed, report.kept_young) == (0, 1)
     assert report.clock_jump_seconds >= YEAR.total_seconds()
-    assert "the store's clock jumped" in caplog.text
+    assert "store clock jumped" in caplog.text
     assert layout.blob_data(Digest.of(b"layer")) in await store.keys()
     await store.time.advance(2 * 3600)
     assert (await store.collect()).blobs_removed == 1
@@ -227,7 +227,7 @@ async def test_full_store_is_looked_at_all_the_same(caplog):
     assert await process.look() == Timeline(START)
     wall[0] += YEAR
     assert (await process.look()).skipped(DAY) == YEAR
-    assert "is not recorded" in caplog.text
+    assert "store clock not recorded" in caplog.text
 
 
 async def test_tags_stay_listed(machine):

@@ -108,11 +108,11 @@ async def test_required_need_decides_and_the_other_is_told(running):
     await store.wait_for_look()
     await index.wait_for_look()
     assert not readiness.missing()
-    index.trouble = "the index does not answer"
+    index.trouble = "the index does not respond"
     await index.wait_for_look()
     await store.wait_for_look()
     assert not readiness.missing()
-    assert "[!]catalog-index degraded: the index does not answer" in list(readiness.lines())
+    assert "[!]catalog-index degraded: the index does not respond" in list(readiness.lines())
     store.trouble = "down"
     await store.wait_for_look()
     await index.wait_for_look()

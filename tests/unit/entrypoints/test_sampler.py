@@ -81,7 +81,7 @@ def test_lag_of_the_catalog_is_measured(metrics, read):
     look = catalog_reader(metrics, catalog, lambda: now[0])
     look()
     assert read().total("registry_catalog_index_up") == 1
-    catalog.trouble, catalog.pending = "the index does not answer", 3
+    catalog.trouble, catalog.pending = "the index does not respond", 3
     look()
     now[0] = 130.0
     look()

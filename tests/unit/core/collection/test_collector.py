@@ -181,7 +181,7 @@ async def test_broken_manifests_are_told_and_kept(store, services):
     await grow_old(store)
     report = await store.collect(deletes_untagged=True)
     assert (report.problem_count, report.manifests_removed, report.blobs_removed) == (2, 0, 0)
-    assert all(problem.endswith("it cannot be read as a manifest; kept") for problem in report.problems)
+    assert all(problem.endswith("not a valid manifest; kept") for problem in report.problems)
 
 
 async def test_artifact_manifest_keeps_its_blobs(store, services):
@@ -239,7 +239,7 @@ async def test_tag_whose_data_is_missing_keeps_its_repository(store, services):
     await grow_old(store)
     report = await store.collect()
     assert report.blobs_removed == 0
-    assert "its data is missing" in report.problems[0]
+    assert "data is missing" in report.problems[0]
 
 
 async def test_dangling_revision_keeps_nothing_but_itself(store, services):
@@ -352,7 +352,7 @@ async def test_repository_whose_name_is_refused_keeps_what_it_needs(store, servi
     await grow_old(store)
     report = await store.collect(is_daring=is_daring)
     assert needed <= await blobs(store)
-    assert report.problems == ["Team/app: no name of a repository, and holds 3 links"]
+    assert report.problems == ["Team/app: not a valid repository name, but contains 3 links"]
     assert (report.unreadable, report.blobs_removed, report.blobs_held) == ((1, 3, 0) if is_daring else (1, 0, 3))
 
 
@@ -408,7 +408,7 @@ async def test_tag_that_cannot_be_read_keeps_untagged_manifests_and_its_history(
     await grow_old(store)
     report = await store.collect(deletes_untagged=True)
     assert (report.manifests_removed, report.other_links_removed, report.blobs_removed) == (0, 0, 0)
-    assert report.problems == [f"{NAME}:v1: its link holds no digest or is missing; all manifests are kept"]
+    assert report.problems == [f"{NAME}:v1: the link is missing or contains no digest; all manifests are kept"]
     assert layout.tag_index_link(NAME, Tag("v1"), image) in await store.keys()
     assert await is_complete(services, NAME, image)
 
@@ -660,7 +660,7 @@ async def test_full_store_is_collected_without_a_checkpoint(store, services, cap
     await grow_old(store)
     report = await store.finish(store.collector(Full(store.storage)).run())
     assert (report.phase, report.blobs_removed) == (Phase.DONE, 3)
-    assert "this collection keeps no checkpoint" in caplog.text
+    assert "checkpoint not saved" in caplog.text
 
 
 async def test_unreadable_checkpoint_is_not_used(store, services):

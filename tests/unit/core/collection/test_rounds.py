@@ -125,7 +125,7 @@ async def test_living_collector_is_left_alone(store, rounds):
     async def live_on():
         for count in range(30):
             await store.time.sleep(5)
-            await rounds.beat("r", count)
+            await rounds.write_heartbeat("r", count)
 
     async def both():
         living = asyncio.create_task(live_on())
@@ -142,7 +142,7 @@ async def test_round_with_a_pulse_is_missed_sooner(store, rounds, pulses, second
     """The round of a verification has none, and must last until all servers have looked."""
     await rounds.begin("r", {A: Batches(0, 0)}, settle_seconds=60)
     if pulses:
-        await rounds.beat("r", 0)
+        await rounds.write_heartbeat("r", 0)
     ended = asyncio.create_task(recovery(store).end_abandoned())
     await store.time.advance(seconds - 1)
     assert await rounds.exists("r")
@@ -156,7 +156,7 @@ async def test_first_pulse_keeps_a_round(store, rounds):
     ended = asyncio.create_task(recovery(store).end_abandoned())
     for count in range(5):
         await store.time.advance(3)
-        await rounds.beat("r", count)
+        await rounds.write_heartbeat("r", count)
     await store.time.advance(3)
     assert await ended == 0
 

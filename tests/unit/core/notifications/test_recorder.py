@@ -128,7 +128,7 @@ async def test_memory_is_bounded_and_losses_are_counted(outbox, monkeypatch, cap
     for _ in range(5):
         await recorder.emit([PULL], BY_THE_REGISTRY)
     assert recorder.lost == 3
-    assert caplog.text.count("events are lost") == 1
+    assert caplog.text.count("events lost") == 1
     await recorder.flush()
     assert await recorded(outbox) == ["pull", "pull"]
 
@@ -136,7 +136,7 @@ async def test_memory_is_bounded_and_losses_are_counted(outbox, monkeypatch, cap
 async def test_counts_and_tells_what_it_recorded(outbox):
     counts, told = {"e": EndpointCounts()}, []
     recorder = make(outbox, endpoint(), counts=counts)
-    recorder.tell(lambda: told.append(True))
+    recorder.call_when_recorded(lambda: told.append(True))
     await recorder.emit([PUSH, PUSH], BY_THE_REGISTRY)
     assert (counts["e"].recorded, told) == (2, [True])
 

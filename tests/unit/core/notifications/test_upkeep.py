@@ -33,7 +33,7 @@ def counts():
 def look(outbox, time, counts):
     async def look(*, bytes_max=10**6, age_max=HOUR, dead_age_max=10 * HOUR):
         bounds = Bounds(bytes_max=bytes_max, age_max=age_max, dead_age_max=dead_age_max)
-        await Upkeep(outbox, bounds, now=time.now).look("e", counts)
+        await Upkeep(outbox, bounds, now=time.now).enforce("e", counts)
 
     return look
 
@@ -69,13 +69,13 @@ async def test_old_events_become_dead_letters_then_go(outbox, time, counts, look
     await look()
     assert await dead_ids(outbox) == ["3"]
     assert counts.dropped == 2
-    assert "events are dropped" in caplog.text
+    assert "dead letters dropped" in caplog.text
 
 
 async def test_too_many_bytes_take_dead_letters_first_then_the_oldest_events(outbox, counts, look):
     await outbox.record({"e": [make_event("0")]})
     [name] = await outbox.queued("e")
-    await outbox.bury("e", await outbox.read("e", name), reason="x")
+    await outbox.give_up("e", await outbox.read("e", name), reason="x")
     await outbox.settle("e", [name])
     for number in range(1, 6):
         await outbox.record({"e": [make_event(str(number))]})

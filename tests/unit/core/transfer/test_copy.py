@@ -182,7 +182,7 @@ async def test_line_of_history_that_is_gone_goes_and_is_nothing_to_restore(servi
 async def test_empty_source_never_empties_the_target(run, target):
     await push(target, APP, V1, b"a")
     before = await registry_tree(run.target)
-    with pytest.raises(UnsupportedError, match="holds no repository"):
+    with pytest.raises(UnsupportedError, match="has no repositories"):
         await run.once(follows_deletions=True)
     assert await registry_tree(run.target) == before
 
@@ -190,7 +190,7 @@ async def test_empty_source_never_empties_the_target(run, target):
 async def test_one_storage_is_not_copied_to_itself(services):
     await push(services, APP, V1, b"a")
     run = CopyRun(services.storage, services.storage)
-    with pytest.raises(UnsupportedError, match="one and the same"):
+    with pytest.raises(UnsupportedError, match="same storage"):
         await run.once()
     assert await services.keys(layout.TRANSFERS) == set()
 
@@ -377,7 +377,7 @@ async def test_tag_keeps_its_manifest_from_collection(services, run):
 
 async def test_collection_that_takes_all_the_time_ends_the_copy(services, run):
     await push(services, APP, V1, b"a")
-    with pytest.raises(StorageUnavailableError, match="again and again"):
+    with pytest.raises(StorageUnavailableError, match="garbage collection at the target removed"):
         await run.once(guard=Collector(run.target, 1000))
 
 
@@ -413,7 +413,7 @@ async def test_manifest_that_needs_nothing_and_is_taken_all_the_time_ends_the_co
     digest = Digest.of(content)
     await services.storage.write(layout.blob_data(digest), content)
     await services.storage.write(layout.revision_link(APP, digest), digest.encode())
-    with pytest.raises(StorageUnavailableError, match="again and again"):
+    with pytest.raises(StorageUnavailableError, match="garbage collection at the target removed"):
         await run.once(guard=Collector(run.target, 1000))
     assert layout.revision_link(APP, digest) not in await registry_tree(run.target)
 

@@ -312,9 +312,9 @@ async def test_stage_that_somebody_else_writes_to_is_left_to_them(services, run,
     transfer = BlobTransfer(run.work(sleep=sleep))
     async with run.target.open_writer(layout.transfer_data("test", digest)):
         with pytest.raises(ObjectBusyError):
-            await transfer.bring(digest)
+            await transfer.copy(digest)
     assert pauses == [1.0, 5.0, 25.0]
-    assert await transfer.bring(digest) is Outcome.SENT
+    assert await transfer.copy(digest) is Outcome.SENT
 
 
 class Finished(FaultyBlobStorage):

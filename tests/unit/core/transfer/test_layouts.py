@@ -182,7 +182,7 @@ async def test_several_repositories_share_a_layout(source, target, path):
     await source.export(path, (APP, V1), (OTHER, V1))
     await target.take_in(path)
     assert await registry_tree(target.services.storage) == await registry_tree(source.services.storage)
-    with pytest.raises(ImageLayoutError, match="two images that would be one:v1"):
+    with pytest.raises(ImageLayoutError, match="two images for one:v1"):
         await target.take_in(path, RepositoryName("one"))
 
 
@@ -333,10 +333,10 @@ async def test_names_of_other_tools_are_understood(target, path, annotations, na
 
 async def test_image_without_a_repository_needs_one(target, path):
     write_layout(path, image_manifest(b"{}"), blobs=[b"{}"], **{"org.opencontainers.image.ref.name": "v1"})
-    with pytest.raises(ImageLayoutError, match="name one"):
+    with pytest.raises(ImageLayoutError, match="give a repository"):
         await target.take_in(path)
     write_layout(path, image_manifest(b"{}"), image_manifest(b"{}", [b"{}"]), blobs=[b"{}"])
-    with pytest.raises(ImageLayoutError, match="holds 2 images"):
+    with pytest.raises(ImageLayoutError, match="contains 2 images"):
         await target.take_in(path, APP, V1)
 
 
@@ -356,7 +356,7 @@ async def test_false_content_never_arrives(target, path):
     with pytest.raises(DigestMismatchError):
         await target.take_in(path, APP)
     (path / blob_path(Digest.of(manifest))).unlink()
-    with pytest.raises(ImageLayoutError, match="lacks the manifest"):
+    with pytest.raises(ImageLayoutError, match="does not contain the manifest"):
         await target.take_in(path, APP)
     assert {key for key in await target.services.keys(layout.BLOBS) if "/data" in key} == {
         layout.blob_data(Digest.of(b"{}"))
@@ -391,7 +391,7 @@ async def test_indexes_in_indexes_have_an_end(target, path):
     write_layout(path, blobs=[b"{}", *nested])
     entry = descriptor(nested[-1], media_types.OCI_INDEX)
     (path / "index.json").write_text(json.dumps({"manifests": [entry]}))
-    with pytest.raises(ManifestInvalidError, match="stand in one another"):
+    with pytest.raises(ManifestInvalidError, match="nested more than 8 levels"):
         await target.take_in(path, APP)
 
 
@@ -399,7 +399,7 @@ async def test_indexes_in_indexes_have_an_end(target, path):
     ("file", "content", "told"),
     [
         ("oci-layout", None, "docker-archive"),
-        ("oci-layout", '{"imageLayoutVersion": "2.0.0"}', "'2.0.0' are not known"),
+        ("oci-layout", '{"imageLayoutVersion": "2.0.0"}', "version '2.0.0'"),
         ("oci-layout", "x" * 100_000, "oci-layout is too large"),
         ("index.json", None, "has no index.json"),
         ("index.json", " " * (16 * 1024 * 1024 + 1), "index.json is too large"),
@@ -407,13 +407,13 @@ async def test_indexes_in_indexes_have_an_end(target, path):
         ("index.json", "{", "not valid JSON"),
         ("index.json", "[" * 100_000, "not valid JSON"),
         ("index.json", "{}", "lists no manifests"),
-        ("index.json", '{"manifests": ["x"]}', "no descriptor"),
-        ("index.json", '{"manifests": [{"mediaType": "a", "digest": "b", "size": true}]}', "lacks mediaType"),
-        ("index.json", '{"manifests": [{"mediaType": "a", "digest": "../b", "size": 1}]}', "a digest that is none"),
+        ("index.json", '{"manifests": ["x"]}', "not a descriptor"),
+        ("index.json", '{"manifests": [{"mediaType": "a", "digest": "b", "size": true}]}', "no valid mediaType"),
+        ("index.json", '{"manifests": [{"mediaType": "a", "digest": "../b", "size": 1}]}', "an invalid digest"),
         (
             "index.json",
             '{"manifests": [{"mediaType": "a", "digest": "b", "size": 1, "annotations": {"a": 1}}]}',
-            "annotations that are no texts",
+            "annotations that are not strings",
         ),
     ],
 )

@@ -118,7 +118,7 @@ async def test_index_that_fails_for_a_moment_is_told_so(store: Store) -> None:
     store.verifications = Verifications(store.services, index=Stumbling())
     [finding] = await store.verifications.run(REPAIR)
     assert (finding.kind, finding.outcome) == (Kind.CATALOG_UNREADABLE, Outcome.REBUILT)
-    assert "verify once more" in finding.detail
+    assert "run the verification again" in finding.detail
     assert await store.verifications.run() == []
 
 

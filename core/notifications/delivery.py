@@ -25,10 +25,10 @@ _SETTLED_AT_ONCE: Final = 50
 """Batches that may be delivered but still in the outbox. After a kill, these are delivered twice."""
 _RETRY_SECONDS: Final = 0.1
 """Pause after a failure of an endpoint that does not count as down. Distribution makes no pause."""
-_TRIES_OF_A_ROUND: Final = 20
+_TRIES_PER_ROUND: Final = 20
 """Attempts to deliver an event before the queue is read again and the other events are tried."""
-_TRIES_OF_A_REFUSED: Final = 5
-_REFUSALS: Final = frozenset({400, 406, 410, 411, 413, 414, 415, 422, 431})
+_REJECTIONS_MAX: Final = 5
+_REJECTION_STATUSES: Final = frozenset({400, 406, 410, 411, 413, 414, 415, 422, 431})
 """Statuses that refer to the event itself: sending it again would have the same result."""
 
 
@@ -39,12 +39,12 @@ class _History:
     others_before: int
     """Number of deliveries before this event failed first."""
     attempts: int = 0
-    refusals: int = 0
+    rejections: int = 0
     answered: int = 0
     reason: str = ""
 
 
-class Courier:
+class EndpointDelivery:
     """Delivers the events that the outbox holds for one endpoint. One per endpoint, in the process that delivers.
 
     While an endpoint does not respond, its events wait in order. An event becomes a dead letter if the endpoint has
@@ -95,7 +95,7 @@ class Courier:
                     waking.cancel()
                     sleeping.cancel()
 
-    async def deliver_some(self, *, tries: int = _TRIES_OF_A_ROUND) -> bool:
+    async def deliver_some(self, *, tries: int = _TRIES_PER_ROUND) -> bool:
         """Try to deliver the oldest events, each up to `tries` times. Return whether any left the queue.
 
         Raises:
@@ -145,8 +145,8 @@ class Courier:
             if await self._attempt(event):
                 self._histories.pop(event.id, None)
                 self._counts.delivered += 1
-            elif (reason := self._hopeless(event)) is not None:
-                await self._bury(event, reason)
+            elif (reason := self._give_up_reason(event)) is not None:
+                await self._give_up(event, reason)
             else:
                 continue
             await self._done(event)
@@ -159,13 +159,13 @@ class Courier:
         if not self._is_down:
             if event.id in self._histories:
                 await self._sleep(min(_RETRY_SECONDS, self._endpoint.backoff_seconds))
-            return self._judge(event, await self._post(body))
+            return self._evaluate(event, await self._post(body))
         # While the endpoint is down, trying several repositories at once has no benefit.
         async with self._turn:
             if self._is_down:
                 await self._settle()
                 await self._sleep(max(0.0, self._failed_at + self._endpoint.backoff_seconds - self._clock()))
-            return self._judge(event, await self._post(body))
+            return self._evaluate(event, await self._post(body))
 
     @property
     def _is_down(self) -> bool:
@@ -180,18 +180,18 @@ class Courier:
         self._counts.statuses[status] += 1
         return status
 
-    def _judge(self, event: QueuedEvent, answer: int | str) -> bool:
+    def _evaluate(self, event: QueuedEvent, answer: int | str) -> bool:
         if isinstance(answer, int) and 200 <= answer < 400:  # noqa: PLR2004 - as in distribution
             if self._counts.is_down:
-                _logger.info("endpoint answers again", extra={"endpoint": self._endpoint.name})
+                _logger.info("endpoint recovered", extra={"endpoint": self._endpoint.name})
             self._failures_in_a_row = 0
             self._counts.is_down = False
             return True
         history = self._histories.setdefault(event.id, _History(self._counts.delivered))
         history.attempts += 1
         history.answered += isinstance(answer, int)
-        history.refusals += answer in _REFUSALS
-        history.reason = f"answered {answer}" if isinstance(answer, int) else answer
+        history.rejections += answer in _REJECTION_STATUSES
+        history.reason = f"status {answer}" if isinstance(answer, int) else answer
         self._fail(history.reason)
         return False
 
@@ -203,20 +203,22 @@ class Courier:
             self._counts.is_down = True
             _logger.warning("endpoint is down: %s", reason, extra={"endpoint": self._endpoint.name})
 
-    def _hopeless(self, event: QueuedEvent) -> str | None:
+    def _give_up_reason(self, event: QueuedEvent) -> str | None:
         """Return the reason to give up an event that failed, or None to try again."""
         history = self._histories[event.id]
-        if history.refusals >= _TRIES_OF_A_REFUSED:
-            return f"refused {history.refusals} times: {history.reason}"
-        if history.answered >= _TRIES_OF_A_ROUND and self._counts.delivered > history.others_before:
-            return f"failed {history.answered} times while others got through: {history.reason}"
+        if history.rejections >= _REJECTIONS_MAX:
+            return f"rejected {history.rejections} times: {history.reason}"
+        if history.answered >= _TRIES_PER_ROUND and self._counts.delivered > history.others_before:
+            return f"failed {history.answered} times while other events were delivered: {history.reason}"
         return None
 
-    async def _bury(self, event: QueuedEvent, reason: str) -> None:
+    async def _give_up(self, event: QueuedEvent, reason: str) -> None:
         history = self._histories.pop(event.id)
-        await self._outbox.bury(self._endpoint.name, [event], reason=reason, attempts=history.attempts)
+        await self._outbox.give_up(self._endpoint.name, [event], reason=reason, attempts=history.attempts)
         self._counts.buried += 1
-        _logger.error("event is given up: %s", reason, extra={"endpoint": self._endpoint.name, "event": event.id})
+        _logger.error(
+            "event moved to dead letters: %s", reason, extra={"endpoint": self._endpoint.name, "event": event.id}
+        )
 
     async def _done(self, event: QueuedEvent) -> None:
         rest = self._held[event.batch]

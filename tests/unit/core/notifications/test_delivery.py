@@ -7,7 +7,7 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import StorageUnavailableError
-from core.notifications.courier import Courier
+from core.notifications.delivery import EndpointDelivery
 from core.notifications.endpoint import Endpoint
 from core.notifications.outbox import Outbox
 from core.notifications.stats import EndpointCounts
@@ -32,17 +32,17 @@ def outbox(storage, time):
 
 
 class Delivery:
-    """A courier and its receiver; a new one on the same outbox is what a restart leaves."""
+    """An endpoint delivery and its receiver; a new one on the same outbox is what a restart leaves."""
 
     def __init__(self, outbox, time, answer=lambda _event: 200, *, threshold=3, backoff=10.0):
         self.receiver = ScriptedReceiver(answer)
         self.counts = EndpointCounts()
         endpoint = Endpoint(name="e", receiver=self.receiver, threshold=threshold, backoff_seconds=backoff)
-        self.courier = Courier(endpoint, outbox, self.counts, clock=time.clock, sleep=time.sleep)
+        self.endpoint_delivery = EndpointDelivery(endpoint, outbox, self.counts, clock=time.clock, sleep=time.sleep)
         self.task = None
 
     def start(self):
-        self.task = asyncio.create_task(self.courier.run(2.0))
+        self.task = asyncio.create_task(self.endpoint_delivery.run(2.0))
 
     async def stop(self):
         self.task.cancel()
@@ -88,7 +88,7 @@ async def test_polled_and_woken(outbox, time, deliver):
     await time.advance(1)
     assert delivery.receiver.taken_ids() == ["1"]
     await record(outbox, "2")
-    delivery.courier.wake()
+    delivery.endpoint_delivery.wake()
     await time.advance(0)
     assert delivery.receiver.taken_ids() == ["1", "2"]
 
@@ -186,8 +186,8 @@ async def test_repository_that_is_held_up_does_not_hold_up_others(outbox, time, 
     delivery = Delivery(outbox, time)
     delivery.receiver = Hanging()
     endpoint = Endpoint(name="e", receiver=delivery.receiver)
-    courier = Courier(endpoint, outbox, delivery.counts, clock=time.clock, sleep=time.sleep)
-    task = asyncio.create_task(courier.run(2.0))
+    endpoint_delivery = EndpointDelivery(endpoint, outbox, delivery.counts, clock=time.clock, sleep=time.sleep)
+    task = asyncio.create_task(endpoint_delivery.run(2.0))
     await time.advance(1)
     assert delivery.receiver.taken_ids() == ["good"]
     hanging.set()
@@ -214,8 +214,8 @@ async def test_failing_outbox_loses_nothing_and_repeats_nothing(storage, time, o
     delivery = Delivery(Outbox(faulty, process="p", now=time.now), time)
     faulty.fail_at(operation)
     with pytest.raises(StorageUnavailableError):
-        await delivery.courier.deliver_some()
-    await delivery.courier.deliver_some()
+        await delivery.endpoint_delivery.deliver_some()
+    await delivery.endpoint_delivery.deliver_some()
     assert delivery.receiver.taken_ids() == ["1", "2"]
     assert [key async for key, _ in storage.walk("/")] == []
 
@@ -225,7 +225,7 @@ async def test_memory_holds_a_window_only(outbox, time, deliver):
         await record(outbox, *(f"{number}-{each}" for each in range(10)), repository=f"r{number}")
     delivery = deliver(lambda _event: 500)
     await time.advance(1)
-    assert sum(len(events) for events in delivery.courier._held.values()) <= 256 + 10
+    assert sum(len(events) for events in delivery.endpoint_delivery._held.values()) <= 256 + 10
 
 
 async def test_kill_repeats_no_more_than_fifty_batches(outbox, time, deliver):
@@ -239,10 +239,10 @@ async def test_kill_repeats_no_more_than_fifty_batches(outbox, time, deliver):
             return await super().post(body)
 
     receiver = Looking()
-    courier = Courier(
+    endpoint_delivery = EndpointDelivery(
         Endpoint(name="e", receiver=receiver), outbox, EndpointCounts(), clock=time.clock, sleep=time.sleep
     )
-    assert await courier.deliver_some()
+    assert await endpoint_delivery.deliver_some()
     assert all(queued - (120 - sent) <= 50 for sent, queued in enumerate(queued_when_sent)), (
         "what is delivered and still in the outbox"
     )
