@@ -55,7 +55,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="registry",
         description="A container image registry.",
-        epilog="`registry config.yml` serves; `registry help COMMAND` tells more.",
+        epilog="`registry config.yml` starts the server; `registry help COMMAND` describes a command.",
         allow_abbrev=False,
     )
     parser.add_argument("-v", "--version", action="version", version=f"registry {DISTRIBUTION} v{installed_version()}")

@@ -43,6 +43,6 @@ def add_file_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "file",
         nargs="?",
-        help="configuration file; else REGISTRY_CONFIGURATION_PATH, /etc/docker/registry/config.yml, "
-        "/etc/distribution/config.yml",
+        help="configuration file (default: REGISTRY_CONFIGURATION_PATH, /etc/docker/registry/config.yml, "
+        "/etc/distribution/config.yml)",
     )

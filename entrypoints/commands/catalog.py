@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from config.loader import find_path, load
 from config.logging import configure_logging
+from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import require_store
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="rebuild")
-    rebuild = actions.add_parser("rebuild", help="fill the index from storage; servers go on serving")
+    rebuild = actions.add_parser("rebuild", help="fill the index from storage while servers run")
     add_file_argument(rebuild)
 
 
@@ -37,14 +38,14 @@ async def _rebuild(container: "Container") -> str:
     """Rebuild the index and return the text to print."""
     catalog = container.catalog()
     if catalog.is_derived:
-        return "nothing to rebuild: the catalog is read from storage each time (SEARCH_BACKEND is unset)"
+        return "nothing to rebuild: the catalog is read from storage on each request (SEARCH_BACKEND is unset)"
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(container.blob_storage())
         # Without this check, a wrong path or bucket would remove all names from the index.
         await require_store(container)
         await stack.enter_async_context(container.catalog_index())
         count = await catalog.rebuild()
-    return f"{count} {'repository' if count == 1 else 'repositories'} in the catalog's index"
+    return f"{plural(count, 'repository', 'repositories')} in the catalog index"
 
 
-CATALOG: Final = Command(name="catalog", help="look after the catalog's index", add_arguments=_add_arguments, run=_run)
+CATALOG: Final = Command(name="catalog", help="maintain the catalog index", add_arguments=_add_arguments, run=_run)

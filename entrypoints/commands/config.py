@@ -11,7 +11,7 @@ from entrypoints.commands.base import Command, add_file_argument
 
 def _add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="check|schema")
-    check = actions.add_parser("check", help="print the effective configuration and where each value comes from")
+    check = actions.add_parser("check", help="print the effective configuration with the source of each value")
     add_file_argument(check)
     check.set_defaults(run_action=_check)
     schema = actions.add_parser("schema", help="print the JSON Schema of the configuration file")

@@ -36,7 +36,7 @@ _PROBLEMS_MAX: Final = 1000
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    for side, what in ((Side.FROM, "source, which is only read"), (Side.TO, "target")):
+    for side, what in ((Side.FROM, "source (only read)"), (Side.TO, "target")):
         parser.add_argument(
             f"--{side}", dest=f"{side}_file", metavar="FILE", required=True, help=f"configuration file of the {what}"
         )
@@ -44,25 +44,25 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--env",
         type=Side,
         choices=tuple(Side),
-        help="the configuration that REGISTRY_* and SEARCH_BACKEND* apply to; without it they apply to none. "
-        "REGISTRY_FROM_* and REGISTRY_TO_* always apply to theirs",
+        help="configuration that REGISTRY_* and SEARCH_BACKEND* variables apply to (default: none). "
+        "REGISTRY_FROM_* always applies to the source, REGISTRY_TO_* to the target",
     )
     parser.add_argument(
         "--repository",
         action="append",
         default=[],
         metavar="GLOB",
-        help="copy only these repositories: * is any text without a slash, ** any text; may be repeated",
+        help="copy only matching repositories: * is any text without a slash, ** any text; may be repeated",
     )
     parser.add_argument(
-        "--delete", action="store_true", help="remove from the target the tags, manifests and links that are gone"
+        "--delete", action="store_true", help="delete tags, manifests and links that the source no longer has"
     )
     parser.add_argument(
-        "--verify-target", action="store_true", help="read and hash what the target has, and mend what is damaged"
+        "--verify-target", action="store_true", help="re-hash blobs that the target has, and replace damaged ones"
     )
-    parser.add_argument("--dry-run", action="store_true", help="write nothing, only tell what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing; report what would be done")
     parser.add_argument(
-        "--watch", type=_amount, metavar="SECONDS", help="begin again so long after each pass, until interrupted"
+        "--watch", type=_amount, metavar="SECONDS", help="repeat this long after each pass, until interrupted"
     )
     _add_limits(parser)
     parser.add_argument("--json", action="store_true", help="print the report of each pass as a line of JSON")
@@ -71,10 +71,12 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _add_limits(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--blobs-at-once", type=_count, default=4, metavar="N", help="blobs of more than 1 MiB under way (4)"
+        "--blobs-at-once", type=_count, default=4, metavar="N", help="blobs above 1 MiB to copy at once (default: 4)"
     )
-    parser.add_argument("--requests-per-second", type=_amount, metavar="N", help="requests to both storages together")
-    parser.add_argument("--bytes-per-second", type=_amount, metavar="N", help="bytes read from the source")
+    parser.add_argument(
+        "--requests-per-second", type=_amount, metavar="N", help="maximum requests to both storages together"
+    )
+    parser.add_argument("--bytes-per-second", type=_amount, metavar="N", help="maximum bytes read from the source")
 
 
 def _count(text: str) -> int:
@@ -95,7 +97,7 @@ def _run(arguments: Namespace) -> int:
     if arguments.env is None and (names := find_plain_variables()):
         sys.stderr.write(
             f"warning: {', '.join(names)}: applied to neither configuration; "
-            "say --env from, --env to, or name them REGISTRY_FROM_… and REGISTRY_TO_…\n"
+            "use --env from, --env to, or the names REGISTRY_FROM_… and REGISTRY_TO_…\n"
         )
     source = _load(arguments.from_file, Side.FROM, arguments.env)
     target = _load_target(arguments)
@@ -147,7 +149,7 @@ class _Copier:
             await passes
         except asyncio.CancelledError:
             if self._arguments.watch is None:
-                self._display.line("interrupted: start it again to go on")
+                self._display.line("interrupted: run the command again to resume")
                 return ExitCode.FAILURE
         finally:
             self._display.clear()
@@ -167,7 +169,7 @@ class _Copier:
                     self._code = await self._pass()
                 except StorageError as error:
                     self._code = ExitCode.STORAGE
-                    self._display.line(f"this pass failed, another one follows: {error}")
+                    self._display.line(f"pass failed, retrying in {self._arguments.watch:g} s: {error}")
                 await asyncio.sleep(self._arguments.watch)
 
     async def _pass(self) -> ExitCode:
@@ -258,7 +260,7 @@ def _transfer_id(arguments: Namespace) -> str:
 
 COPY: Final = Command(
     name="copy",
-    help="copy repositories from one storage to another while both are served",
+    help="copy repositories from one storage to another while servers run",
     add_arguments=_add_arguments,
     run=_run,
     changes=lambda arguments: not arguments.dry_run,

@@ -29,14 +29,20 @@ _MIB: Final = 1024 * 1024
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add_file_argument(parser)
-    parser.add_argument("--url", help="the address that clients use, whose proxies, limits and certificates are tested")
+    parser.add_argument("--url", help="address that clients use; tests its proxies, limits and certificates")
     parser.add_argument(
-        "--replica", action="append", default=[], metavar="URL", help="one process behind the balancer; may be repeated"
+        "--replica",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="one process behind the load balancer; may be repeated",
     )
-    parser.add_argument("--user", help="who pushes and deletes in registry-doctor/*, where that is asked for")
-    parser.add_argument("--password-file", metavar="FILE", help="that user's password")
+    parser.add_argument("--user", help="user who may push and delete in registry-doctor/*, if a login is required")
+    parser.add_argument("--password-file", metavar="FILE", help="file with the password of that user")
     parser.add_argument("--ca", metavar="FILE", help="PEM file of authorities that clients trust besides the system's")
-    parser.add_argument("--largest-body", type=int, default=128, metavar="MIB", help="largest request to try (128)")
+    parser.add_argument(
+        "--largest-body", type=int, default=128, metavar="MIB", help="largest request to try (default: 128)"
+    )
     parser.add_argument("--json", action="store_true", help="print each finding as a line of JSON")
 
 
@@ -59,7 +65,7 @@ async def _examine(arguments: Namespace, loaded: Loaded) -> int:
             await stack.enter_async_context(container.blob_storage())
             await stack.enter_async_context(container.catalog_index())
         except StorageError as error:
-            teller.tell(failure("storage: open", str(error), "look at the section `storage` of the configuration"))
+            teller.tell(failure("storage: open", str(error), "check the section `storage` of the configuration"))
             return teller.finish()
         async for diagnosis in examine(await _patient(arguments, loaded, container, stack)):
             teller.tell(diagnosis)
@@ -129,13 +135,13 @@ class _Teller:
         """Print the totals and return the exit code."""
         if not self._is_json:
             counts = ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items())
-            sys.stdout.write(f"examined: {counts}\n")
+            sys.stdout.write(f"checks: {counts}\n")
         return ExitCode.DAMAGE if self._counts[Verdict.FAILURE] else ExitCode.OK
 
 
 DOCTOR: Final = Command(
     name="doctor",
-    help="test what goes wrong in practice, and tell the remedy",
+    help="check for common problems and suggest remedies",
     add_arguments=_add_arguments,
     run=_run,
 )

@@ -30,13 +30,13 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "words",
         nargs="+",
         metavar="NAME[:TAG|@DIGEST]",
-        help="images of this registry; a name alone stands for all its tags. A first word that ends in .yml or .yaml "
-        "is the configuration file",
+        help="image to export; a name alone exports all tags. A first argument that ends in .yml or .yaml is the "
+        "configuration file",
     )
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="DIR|FILE.tar", help="where to: a folder, or a tar archive"
+        "-o", "--output", required=True, type=Path, metavar="DIR|FILE.tar", help="output folder or tar archive"
     )
-    parser.add_argument("--referrers", action="store_true", help="signatures and other referrers come along")
+    parser.add_argument("--referrers", action="store_true", help="include signatures and other referrers")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -47,7 +47,9 @@ def _run(arguments: Namespace) -> int:
         sys.stderr.write("registry export: name at least one image\n")
         return ExitCode.USAGE
     if arguments.output.suffix in _COMPRESSED:
-        sys.stderr.write("registry export: archives are not compressed: their layers are; name a folder or FILE.tar\n")
+        sys.stderr.write(
+            "registry export: cannot write compressed archives (layers are compressed); name a folder or FILE.tar\n"
+        )
         return ExitCode.USAGE
     requests = [parse_request(name) for name in names]
     done = run_on_store(file, lambda container: _export(container, arguments, requests))
@@ -67,7 +69,7 @@ async def _export(container: "Container", arguments: Namespace, requests: list[E
     display = new_display(arguments)
 
     def observe(progress: ExportProgress) -> None:
-        display.show(Measure(done=progress.bytes_done, total=progress.bytes_expected), f"{progress.blobs} blobs")
+        display.show(Measure(done=progress.bytes_done, total=progress.bytes_expected), plural(progress.blobs, "blob"))
 
     try:
         async with write_image_layout(arguments.output) as layout:

@@ -39,47 +39,49 @@ _PATIENCE_SECONDS: Final = 45.0
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add_file_argument(parser)
-    parser.add_argument("-d", "--dry-run", action="store_true", help="remove nothing, tell what would be removed")
+    parser.add_argument("-d", "--dry-run", action="store_true", help="remove nothing; report what would be removed")
     parser.add_argument(
-        "-m", "--delete-untagged", action="store_true", help="count manifests that no tag leads to as garbage"
+        "-m", "--delete-untagged", action="store_true", help="also remove manifests that no tag leads to"
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
     parser.add_argument(
         "--grace-period",
         type=_duration,
         metavar="DURATION",
-        help="count as needed what was written less than so long ago: 90s, 45m, 24h (else as configured; 0s offline)",
+        help="keep content younger than this: 90s, 45m, 24h (default: as configured; 0s with --offline)",
     )
     parser.add_argument(
-        "--offline", action="store_true", help="wait for nobody: no server serves this store, or all are read-only"
+        "--offline", action="store_true", help="skip all waiting; only while no server runs, or all are read-only"
     )
     parser.add_argument(
-        "--trust-clock", action="store_true", help="count time that the store's clock seems to have jumped over"
+        "--trust-clock", action="store_true", help="count the time skipped by a jump of the store's clock as age"
     )
     parser.add_argument(
         "--despite-unreadable",
         action="store_true",
-        help="remove blobs although something in the store cannot be read that may need them",
+        help="remove blobs even if the store contains unreadable names that may refer to them",
     )
     parser.add_argument(
-        "--in-server", action="store_true", help="have a server begin within a minute, where `enabled` is configured"
+        "--in-server",
+        action="store_true",
+        help="let a server start the collection within a minute, if `enabled` is set",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(
-        "--metrics-file", type=Path, metavar="FILE", help="write progress there as metrics, for a textfile collector"
+        "--metrics-file", type=Path, metavar="FILE", help="write progress to FILE as metrics, for a textfile collector"
     )
-    parser.add_argument("--requests-per-second", type=float, metavar="N", help="use the store no faster")
-    parser.add_argument("--bytes-per-second", type=float, metavar="N", help="read the store no faster")
+    parser.add_argument("--requests-per-second", type=float, metavar="N", help="maximum requests to the store")
+    parser.add_argument("--bytes-per-second", type=float, metavar="N", help="maximum bytes read from the store")
 
 
 def _duration(text: str) -> timedelta:
     try:
         seconds = parse_duration(text)
     except ValueError:
-        raise ArgumentTypeError(f"not a duration: {text!r} (90s, 45m, 24h)") from None
+        raise ArgumentTypeError(f"invalid duration: {text!r} (90s, 45m, 24h)") from None
     # Distribution's files take a bare number as nanoseconds, which is never intended here.
     if (text.isdecimal() and seconds) or seconds < 0:
-        raise ArgumentTypeError(f"not a duration with a unit: {text!r} (90s, 45m, 24h)")
+        raise ArgumentTypeError(f"invalid duration: {text!r} must have a unit and not be negative (90s, 45m, 24h)")
     return timedelta(seconds=seconds)
 
 
@@ -91,11 +93,13 @@ def _run(arguments: Namespace) -> int:
 
 async def _ask_server(container: "Container") -> int:
     if not container.settings().storage.garbage_collection.enabled:
-        sys.stderr.write("registry: no server collects: storage.maintenance.garbagecollect.enabled is not set\n")
+        sys.stderr.write(
+            "registry: no server collects garbage: storage.maintenance.garbagecollect.enabled is not set\n"
+        )
         return ExitCode.FAILURE
     # Delete the record of the last run: the first replica that checks the schedule begins.
     await container.blob_storage().delete([layout.job(JOB)])
-    sys.stdout.write("a server begins to collect garbage within a minute\n")
+    sys.stdout.write("a server will start the collection within a minute\n")
     return ExitCode.OK
 
 
@@ -110,7 +114,7 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
     lease: Lease = container.collection_lease()
     async with _holding(lease, is_needed=not arguments.dry_run) as is_held:
         if not is_held:
-            sys.stderr.write(f"registry: {await lease.owner()} is collecting already\n")
+            sys.stderr.write(f"registry: {await lease.owner()} is already collecting garbage\n")
             return ExitCode.FAILURE
         if arguments.trust_clock:
             await container.store_clock().trust()
@@ -214,7 +218,7 @@ class _Teller:
     def tell_interruption(self) -> None:
         """Print that the next run resumes the collection."""
         self._display.clear()
-        self._display.line("interrupted: the next collection goes on from here")
+        self._display.line("interrupted: the next collection resumes from here")
 
     def tell_report(self, report: CollectionReport) -> None:
         """Print the results of the run, per repository and in total."""
@@ -226,15 +230,15 @@ class _Teller:
         if report.blobs_held:
             sys.stderr.write(
                 f"registry: kept {plural(report.blobs_held, 'blob')} ({format_bytes(report.bytes_held)}), because "
-                f"{plural(report.unreadable, 'name')} in the store cannot be read and may need them (the problems); "
-                "rename or remove these, or run again with --despite-unreadable\n"
+                f"{plural(report.unreadable, 'unreadable name')} in the store may refer to them (listed as problems); "
+                "rename or remove these names, or run again with --despite-unreadable\n"
             )
 
     def _lines(self, report: CollectionReport) -> list[str]:
         lines = [f"{name}: {_describe(part)}" for name, part in sorted(report.by_repository.items())]
         lines += [f"problem: {problem}" for problem in report.problems]
         if report.problem_count > len(report.problems):
-            lines.append(f"{report.problem_count - len(report.problems):,} more problems")
+            lines.append(plural(report.problem_count - len(report.problems), "more problem"))
         verb = "would be removed" if report.is_dry_run else "removed"
         lines.append(
             f"{plural(report.repositories, 'repository', 'repositories')}, {plural(report.manifests, 'manifest')}, "
@@ -246,7 +250,7 @@ class _Teller:
         lines += self._reasons(report)
         if report.bytes_removed and not report.is_dry_run and self._trash_keep_seconds:
             keep = format_duration(self._trash_keep_seconds)
-            lines.append(f"it is in the trash for {keep}; `registry trash empty` frees the space now")
+            lines.append(f"removed content stays in the trash for {keep}; `registry trash empty` frees the space now")
         return lines
 
     def _reasons(self, report: CollectionReport) -> list[str]:
@@ -255,23 +259,23 @@ class _Teller:
         if report.kept_young:
             lines.append(
                 f"kept, younger than the grace period of {format_duration(self._grace.total_seconds())}: "
-                f"{plural(report.kept_young, 'thing')} (--grace-period; none with --offline)"
+                f"{plural(report.kept_young, 'item')} (--grace-period; none with --offline)"
             )
         if report.clock_jump_seconds:
             lines.append(
-                f"the store's clock jumped by {format_duration(round(report.clock_jump_seconds))}, or nothing looked "
-                "at it for so long: that time makes nothing old (--trust-clock)"
+                f"the store's clock jumped by {format_duration(round(report.clock_jump_seconds))}, or was not "
+                "checked for that long; this time does not count as age (--trust-clock counts it)"
             )
         if pinned := report.spared + report.kept_pinned:
             lines.append(
-                f"kept, because clients pushed, pulled or asked for them in the last hours: {plural(pinned, 'thing')} "
-                "(not with --offline)"
+                f"kept, because clients pushed, pulled or requested them in the last hours: {plural(pinned, 'item')} "
+                "(none with --offline)"
             )
         if report.kept_untagged:
-            lines.append(f"kept, untagged: {plural(report.kept_untagged, 'manifest')} (not with --delete-untagged)")
+            lines.append(f"kept, untagged: {plural(report.kept_untagged, 'manifest')} (none with --delete-untagged)")
         removed = report.manifests_removed + report.layer_links_removed + report.blobs_removed
         if not (lines or removed or report.problem_count):
-            lines.append("nothing is garbage: a tag leads to all that is stored")
+            lines.append("no garbage: a tag leads to all stored content")
         return lines
 
 
@@ -284,7 +288,7 @@ def _describe(part: RepositoryReport | CollectionReport) -> str:
 
 GARBAGE_COLLECT: Final = Command(
     name="garbage-collect",
-    help="remove what no image needs, while servers serve",
+    help="remove content that no image needs, while servers run",
     add_arguments=_add_arguments,
     run=_run,
     changes=lambda arguments: not arguments.dry_run,

@@ -28,8 +28,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "words",
         nargs="+",
         metavar="DIR|FILE.tar",
-        help="an OCI image layout, and the repository for its images, if they are not to go where their names say. "
-        "A first word that ends in .yml or .yaml is the configuration file",
+        help="OCI image layout, and the repository for its images (default: the names in the layout). "
+        "A first argument that ends in .yml or .yaml is the configuration file",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -61,7 +61,7 @@ async def _import(container: "Container", arguments: Namespace, path: Path, targ
     display = new_display(arguments)
 
     def observe(progress: ImportProgress) -> None:
-        display.show(Measure(done=progress.bytes_sent), f"{progress.manifests} manifests")
+        display.show(Measure(done=progress.bytes_sent), plural(progress.manifests, "manifest"))
 
     try:
         # Blobs that servers found damaged count as missing and are taken from the layout.
@@ -90,7 +90,7 @@ def parse_target(text: str) -> ImportTarget:
 
 IMPORT: Final = Command(
     name="import",
-    help="take in the images of an OCI image layout",
+    help="import the images of an OCI image layout",
     add_arguments=_add_arguments,
     run=_run,
     changes=lambda _arguments: True,

@@ -53,21 +53,21 @@ class _Entry:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|replay|drop")
-    listing = actions.add_parser("list", help="list dead letters, or events that wait")
-    listing.add_argument("--queued", action="store_true", help="events that wait to be delivered instead")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    listing = actions.add_parser("list", help="list dead letters or queued events")
+    listing.add_argument("--queued", action="store_true", help="queued events instead of dead letters")
+    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
     listing.set_defaults(run_action=_list)
-    replay = actions.add_parser("replay", help="have dead letters delivered once more")
+    replay = actions.add_parser("replay", help="deliver dead letters again")
     replay.set_defaults(run_action=_replay)
-    drop = actions.add_parser("drop", help="forget dead letters, or events that wait, for good")
-    drop.add_argument("--queued", action="store_true", help="events that wait to be delivered instead")
+    drop = actions.add_parser("drop", help="remove dead letters or queued events permanently")
+    drop.add_argument("--queued", action="store_true", help="queued events instead of dead letters")
     drop.set_defaults(run_action=_drop)
     for changing in (replay, drop):
-        changing.add_argument("--id", action="append", default=[], help="the id of an event; may be given again")
-        changing.add_argument("--all", action="store_true", help="all of them, or all of --endpoint")
-        changing.add_argument("--json", action="store_true", help="tell how many as JSON")
+        changing.add_argument("--id", action="append", default=[], help="id of an event; may be repeated")
+        changing.add_argument("--all", action="store_true", help="all events, or all of --endpoint")
+        changing.add_argument("--json", action="store_true", help="print the count as JSON")
     for each in (listing, replay, drop):
-        each.add_argument("--endpoint", help="only those of this endpoint")
+        each.add_argument("--endpoint", help="only events of this endpoint")
         add_file_argument(each)
 
 

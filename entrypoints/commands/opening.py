@@ -61,8 +61,8 @@ async def require_store(container: "Container") -> None:
             if f"{layout.ROOT}/{name}" != layout.CONTROL:
                 return
     raise StorageUnavailableError(
-        f"there is no registry in {_place(container.settings())}: nothing was pushed there yet, or the setting names "
-        "another place than the one that is served"
+        f"there is no registry in {_place(container.settings())}: nothing was pushed there yet, or the setting differs "
+        "from that of the server"
     )
 
 

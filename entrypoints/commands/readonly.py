@@ -30,18 +30,22 @@ if TYPE_CHECKING:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="on|off|status")
-    on = actions.add_parser("on", help="refuse pushes and deletes, at all replicas")
+    on = actions.add_parser("on", help="reject pushes and deletes at all replicas")
     on.add_argument(
-        "--for", dest="seconds", type=_duration, metavar="DURATION", help="end it by itself, after 90s, 45m, 1h30m"
+        "--for",
+        dest="seconds",
+        type=_duration,
+        metavar="DURATION",
+        help="end automatically after this time: 90s, 45m, 1h30m",
     )
     on.add_argument(
-        "--reason", type=_reason, default=ReadOnly().reason, metavar="TEXT", help="what refused clients are told"
+        "--reason", type=_reason, default=ReadOnly().reason, metavar="TEXT", help="message in rejected requests"
     )
     on.set_defaults(run_action=_switch_on)
-    off = actions.add_parser("off", help="take pushes and deletes again")
+    off = actions.add_parser("off", help="accept pushes and deletes again")
     off.set_defaults(run_action=_switch_off)
-    status = actions.add_parser("status", help="tell whether the registry is read-only, why and until when")
-    status.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    status = actions.add_parser("status", help="show whether the registry is read-only, why and for how long")
+    status.add_argument("--json", action="store_true", help="print JSON")
     status.set_defaults(run_action=_show)
     for action in (on, off, status):
         add_file_argument(action)
@@ -51,16 +55,16 @@ def _duration(text: str) -> float:
     try:
         seconds = parse_duration(text)
     except ValueError:
-        raise ArgumentTypeError(f"not a duration: {text!r} (90s, 45m, 1h30m)") from None
+        raise ArgumentTypeError(f"invalid duration: {text!r} (90s, 45m, 1h30m)") from None
     # Distribution's files take a bare number as nanoseconds, which is never intended here.
     if text.isdecimal() or seconds <= 0:
-        raise ArgumentTypeError(f"not a duration with a unit: {text!r} (90s, 45m, 1h30m)")
+        raise ArgumentTypeError(f"invalid duration: {text!r} must have a unit and be above 0 (90s, 45m, 1h30m)")
     return seconds
 
 
 def _reason(text: str) -> str:
     if not text.strip() or len(text) > REASON_LENGTH_MAX:
-        raise ArgumentTypeError(f"give 1 to {REASON_LENGTH_MAX} characters")
+        raise ArgumentTypeError(f"must have 1 to {REASON_LENGTH_MAX} characters")
     return text.strip()
 
 
@@ -68,7 +72,7 @@ def _run(arguments: Namespace) -> int:
     loaded = load(find_path(arguments.file))
     configure_logging(loaded.settings.log)
     if loaded.settings.storage.kind is StorageKind.INMEMORY:
-        raise ConfigError(["storage.inmemory: no process sees the memory of another one; nothing can be switched"])
+        raise ConfigError(["storage.inmemory: other processes cannot read the switch; use a shared storage"])
     # Imported here, so that the other commands start without storage SDKs.
     from config.container import Container  # noqa: PLC0415
 
@@ -92,17 +96,17 @@ async def _switch_on(container: "Container", arguments: Namespace) -> str:
     end = "until it is switched off" if mode.seconds is None else f"for {format_duration(mode.seconds)}"
     return (
         f"read-only {end}: {mode.reason}\n"
-        f"all replicas refuse what begins after {VIEW_SECONDS_MAX:.0f} s from now; requests under way finish"
+        f"within {VIEW_SECONDS_MAX:.0f} s, all replicas reject new pushes and deletes; requests in progress finish"
     )
 
 
 async def _switch_off(container: "Container", _arguments: Namespace) -> str:
     await switch_off(container.blob_storage())
-    line = f"writable: all replicas take pushes again within {VIEW_SECONDS_MAX:.0f} s"
+    line = f"writable: all replicas accept pushes again within {VIEW_SECONDS_MAX:.0f} s"
     return f"{line}\n{_CONFIGURED}" if container.settings().storage.readonly_enabled else line
 
 
-_CONFIGURED: Final = "still read-only by its configuration: storage.maintenance.readonly.enabled"
+_CONFIGURED: Final = "still read-only by configuration: storage.maintenance.readonly.enabled"
 
 
 async def _show(container: "Container", arguments: Namespace) -> str:
@@ -130,7 +134,7 @@ async def _show(container: "Container", arguments: Namespace) -> str:
 
 READONLY: Final = Command(
     name="readonly",
-    help="make all replicas read-only for a while, as they serve",
+    help="switch the read-only mode of all replicas while they run",
     add_arguments=_add_arguments,
     run=_run,
     changes=lambda arguments: arguments.action != "status",

@@ -22,8 +22,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     delete = actions.add_parser("delete", help="delete all tags and manifests of a repository", allow_abbrev=False)
     delete.add_argument("name", metavar="NAME", help="the repository")
     add_file_argument(delete)
-    delete.add_argument("--dry-run", action="store_true", help="only tell what would go")
-    delete.add_argument("--reason", default="", help="why, for those who look into the trash")
+    delete.add_argument("--dry-run", action="store_true", help="delete nothing; report what would be deleted")
+    delete.add_argument("--reason", default="", help="reason, recorded in the trash")
     delete.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -57,7 +57,7 @@ def _sentences(removal: RepositoryRemoval, *, is_dry: bool) -> str:
     went = f"{plural(len(removal.tags), 'tag')} and {plural(len(removal.manifests), 'manifest')} of {removal.name}"
     if is_dry:
         return f"{went} would be deleted\n"
-    back = f"`registry trash restore {removal.entry}` brings them back; " if removal.entry else ""
+    back = f"`registry trash restore {removal.entry}` restores them; " if removal.entry else ""
     return f"{went} deleted; {back}the next garbage collection frees the space\n"
 
 

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="plan|apply")
-    plan = actions.add_parser("plan", help="tell which tags stay, which go, and why", allow_abbrev=False)
+    plan = actions.add_parser("plan", help="show which tags are kept or deleted, and why", allow_abbrev=False)
     plan.set_defaults(dry_run=True, tells_all=True)
     apply = actions.add_parser("apply", help="delete the tags that no rule keeps", allow_abbrev=False)
     apply.set_defaults(tells_all=False)
     for action in (plan, apply):
         add_file_argument(action)
-        action.add_argument("--json", action="store_true", help="print JSON, one object a line for each repository")
-    apply.add_argument("--dry-run", action="store_true", help="only tell which tags would be deleted")
+        action.add_argument("--json", action="store_true", help="print one JSON object per line and repository")
+    apply.add_argument("--dry-run", action="store_true", help="delete nothing; report which tags would be deleted")
 
 
 def _run(arguments: Namespace) -> int:
@@ -78,7 +78,7 @@ def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
 
 RETENTION: Final = Command(
     name="retention",
-    help="delete tags by the rules of the configuration",
+    help="delete tags according to the configured rules",
     add_arguments=_add_arguments,
     run=_run,
     changes=lambda arguments: not arguments.dry_run,

@@ -23,23 +23,23 @@ _TAGS_SHOWN_MAX: Final = 3
 
 def _add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|restore|empty")
-    listing = actions.add_parser("list", help="show what can be brought back, oldest first", allow_abbrev=False)
+    listing = actions.add_parser("list", help="list entries that can be restored, oldest first", allow_abbrev=False)
     add_file_argument(listing)
-    listing.add_argument("--repository", metavar="NAME", help="only what was deleted in this repository")
+    listing.add_argument("--repository", metavar="NAME", help="only deletions in this repository")
     listing.set_defaults(run_action=_list)
-    restore = actions.add_parser("restore", help="bring something back", allow_abbrev=False)
-    restore.add_argument("entry", metavar="ENTRY", help="an entry's name, or NAME:TAG for what was deleted last")
+    restore = actions.add_parser("restore", help="restore an entry", allow_abbrev=False)
+    restore.add_argument("entry", metavar="ENTRY", help="id of an entry, or NAME:TAG for the last deletion of a tag")
     add_file_argument(restore)
-    restore.add_argument("--force", action="store_true", help="move tags that point at something else by now")
+    restore.add_argument("--force", action="store_true", help="move tags that now point to other manifests")
     restore.set_defaults(run_action=_restore)
-    empty = actions.add_parser("empty", help="remove for good", allow_abbrev=False)
+    empty = actions.add_parser("empty", help="remove entries permanently", allow_abbrev=False)
     add_file_argument(empty)
     what = empty.add_mutually_exclusive_group()
-    what.add_argument("--entry", metavar="ENTRY", help="only this entry; else all of them")
-    what.add_argument("--expired", action="store_true", help="only what is older than storage.trash.keep")
+    what.add_argument("--entry", metavar="ENTRY", help="only this entry (default: all entries)")
+    what.add_argument("--expired", action="store_true", help="only entries older than storage.trash.keep")
     empty.set_defaults(run_action=_empty)
     for action in (listing, restore, empty):
-        action.add_argument("--json", action="store_true", help="print JSON, one object a line")
+        action.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def _run(arguments: Namespace) -> int:
@@ -92,7 +92,7 @@ def _empty(arguments: Namespace) -> int:
     else:
         entries = plural(summary.entries, "entry", "entries")
         blobs = plural(summary.blobs, "blob")
-        sys.stdout.write(f"{entries} removed for good, with {blobs} ({format_bytes(summary.blob_bytes)})\n")
+        sys.stdout.write(f"{entries} removed permanently, with {blobs} ({format_bytes(summary.blob_bytes)})\n")
     return ExitCode.OK
 
 
@@ -151,21 +151,21 @@ def _restoration_as_json(restoration: Restoration) -> dict[str, object]:
 
 def _tell_restoration(restoration: Restoration) -> None:
     for name, tag, digest in restoration.tags:
-        sys.stdout.write(f"{name}:{tag} is back at {digest}\n")
+        sys.stdout.write(f"restored {name}:{tag} at {digest}\n")
     for digest in restoration.missing:
-        sys.stdout.write(f"without {digest}, which is nowhere\n")
+        sys.stdout.write(f"not restored: {digest} no longer exists\n")
     for digest in restoration.lost:
-        sys.stderr.write(f"{digest} is gone from the trash\n")
+        sys.stderr.write(f"not restored: {digest} is no longer in the trash\n")
     manifests = plural(restoration.manifests, "manifest")
     if restoration.lost:
-        sys.stdout.write(f"{restoration.entry.id} is back in part, with {manifests}; it stays in the trash\n")
+        sys.stdout.write(f"restored {restoration.entry.id} in part, with {manifests}; the entry stays in the trash\n")
     elif not restoration.tags:
-        sys.stdout.write(f"{restoration.entry.id} is back, with {manifests}\n")
+        sys.stdout.write(f"restored {restoration.entry.id}, with {manifests}\n")
 
 
 TRASH: Final = Command(
     name="trash",
-    help="bring back what was deleted or collected",
+    help="list, restore or remove deleted and collected content",
     add_arguments=_add_arguments,
     run=_run,
     changes=lambda arguments: arguments.action != "list",

@@ -23,6 +23,7 @@ from core.store import layout
 from core.verification.findings import Finding
 from core.verification.journal import Checkpoint
 from core.verification.verifier import Progress, VerificationOptions
+from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import require_store
 from entrypoints.exit_codes import ExitCode
@@ -45,16 +46,16 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="set damaged data aside so that the next push heals it, rebuild or remove broken links, mend the catalog",
+        help="quarantine damaged data (the next push replaces it), rebuild or remove broken links, repair the catalog",
     )
-    parser.add_argument("--repository", type=str, metavar="NAME", help="only this one, with the blobs that it links")
-    parser.add_argument("--fast", action="store_true", help="read no data: sizes and links only")
-    parser.add_argument("--restart", action="store_true", help="begin anew where an earlier verification was killed")
-    parser.add_argument("--requests-per-second", type=float, metavar="N", help="requests to the store")
-    parser.add_argument("--bytes-per-second", type=float, metavar="N", help="bytes read from the store")
-    parser.add_argument("--json", action="store_true", help="print each finding, and the summary, as a line of JSON")
+    parser.add_argument("--repository", type=str, metavar="NAME", help="only this repository, with its blobs")
+    parser.add_argument("--fast", action="store_true", help="check sizes and links only, without reading data")
+    parser.add_argument("--restart", action="store_true", help="start over instead of resuming an interrupted run")
+    parser.add_argument("--requests-per-second", type=float, metavar="N", help="maximum requests to the store")
+    parser.add_argument("--bytes-per-second", type=float, metavar="N", help="maximum bytes read from the store")
+    parser.add_argument("--json", action="store_true", help="print each finding and the summary as a line of JSON")
     parser.add_argument(
-        "--metrics-file", type=Path, metavar="FILE", help="write progress there as metrics, for a textfile collector"
+        "--metrics-file", type=Path, metavar="FILE", help="write progress to FILE as metrics, for a textfile collector"
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -94,7 +95,7 @@ async def _verify(container: "Container", options: VerificationOptions, argument
             sleep=asyncio.sleep,
         )
         if not await lease.acquire(_PATIENCE_SECONDS):
-            sys.stderr.write(f"registry: {await lease.owner()} is at the same verification already\n")
+            sys.stderr.write(f"registry: {await lease.owner()} is already running the same verification\n")
             return ExitCode.FAILURE
         await stack.enter_async_context(lease.keeping())
         verifier = container.verifier(
@@ -176,17 +177,17 @@ class _Teller:
         where = finding.repository or finding.digest
         self._out.write(f"{word}: {finding.kind} {where}: {finding.detail} [{finding.outcome}]\n    {finding.key}\n")
         for image in finding.images:
-            self._out.write(f"    hits {image}\n")
+            self._out.write(f"    affects {image}\n")
         self._out.flush()
 
     def tell_progress(self, progress: Progress) -> None:
         """Show the progress."""
         counted = progress.counted
         if progress.is_resumed:
-            self._display.line(f"going on where an earlier verification was ended, in the phase {progress.phase!s}")
+            self._display.line(f"resuming an interrupted verification in phase {progress.phase!s}")
         text = (
-            f"{progress.phase}: {counted.blobs} blobs, {format_bytes(counted.blob_bytes)}, {counted.repositories} "
-            f"repositories, {counted.damage} damaged"
+            f"{progress.phase}: {plural(counted.blobs, 'blob')}, {format_bytes(counted.blob_bytes)}, "
+            f"{plural(counted.repositories, 'repository', 'repositories')}, {counted.damage:,} damaged"
         )
         done = round((progress.fraction or 0) * _PARTS_PER_PHASE)
         total = None if progress.fraction is None else _PARTS_PER_PHASE
@@ -195,7 +196,7 @@ class _Teller:
     def tell_interruption(self) -> None:
         """Print that a new run resumes the verification."""
         self._display.clear()
-        self._display.line("interrupted: start it again to go on")
+        self._display.line("interrupted: run the command again to resume")
 
     def tell_summary(self, counted: Checkpoint) -> None:
         """Print the totals, and the images that each damaged blob affects."""
@@ -214,11 +215,11 @@ class _Teller:
             self._print_json({"type": "summary", **numbers, "images": images})
             return
         for digest, names in sorted(self._images.items()):
-            self._out.write(f"images hit by {digest}: {', '.join(sorted(names))}\n")
+            self._out.write(f"images affected by {digest}: {', '.join(sorted(names))}\n")
         self._out.write(
-            f"verified: {counted.blobs} blobs ({format_bytes(counted.blob_bytes)} read), {counted.manifests} manifests "
-            f"in {counted.repositories} repositories: {counted.damage} damaged, {counted.left} of these still are, "
-            f"{counted.notes} notes\n"
+            f"verified: {plural(counted.blobs, 'blob')} ({format_bytes(counted.blob_bytes)} read), "
+            f"{plural(counted.manifests, 'manifest')} in {plural(counted.repositories, 'repository', 'repositories')}: "
+            f"{counted.damage:,} damaged, {counted.left:,} not repaired, {plural(counted.notes, 'note')}\n"
         )
 
     def _remember(self, finding: Finding) -> None:
@@ -235,7 +236,7 @@ class _Teller:
 
 VERIFY: Final = Command(
     name="verify",
-    help="read the store beside the servers, tell what is damaged, and repair it",
+    help="verify the store while servers run, report damage, and repair it",
     add_arguments=_add_arguments,
     run=_run,
     changes=lambda arguments: bool(arguments.repair),

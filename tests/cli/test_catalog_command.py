@@ -39,7 +39,7 @@ def test_rebuild_fills_the_file_and_counts(
 ) -> None:
     monkeypatch.setenv("SEARCH_BACKEND", "LOCAL")
     assert main(["catalog", "rebuild", str(config_file)]) == 0
-    assert capsys.readouterr().out == "2 repositories in the catalog's index\n"
+    assert capsys.readouterr().out == "2 repositories in the catalog index\n"
     assert (config_file.parent / "names").read_text(encoding="utf-8") == "a\na/b\n"
 
 

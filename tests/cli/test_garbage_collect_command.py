@@ -62,7 +62,7 @@ def test_collection_removes_and_tells_of_the_trash(
     assert main(["garbage-collect", config_file]) == ExitCode.OK
     lines = capsys.readouterr().out.splitlines()
     assert "removed: 0 manifests, 1 layer link, 0 other links; 1 blob, 5 B" in lines
-    assert lines[-1] == "it is in the trash for 168h; `registry trash empty` frees the space now"
+    assert lines[-1] == "removed content stays in the trash for 168h; `registry trash empty` frees the space now"
     assert not (data / f"blobs/sha256/{LAYER[:2]}").exists()
     # The repository held nothing else, and goes from the catalog.
     assert list((data / "repositories").iterdir()) == []
@@ -87,7 +87,7 @@ def test_grace_period_keeps_what_is_young(config_file: str, data: Path, capsys: 
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == [
         "removed: 0 manifests, 0 layer links, 0 other links; 0 blobs, 0 B",
-        "kept, younger than the grace period of 1h: 1 thing (--grace-period; none with --offline)",
+        "kept, younger than the grace period of 1h: 1 item (--grace-period; none with --offline)",
     ]
 
 
@@ -95,7 +95,7 @@ def test_report_tells_why_nothing_went(config_file: str, data: Path, capsys: pyt
     assert main(["garbage-collect", config_file, "--offline"]) == ExitCode.OK
     capsys.readouterr()
     assert main(["garbage-collect", config_file, "--offline"]) == ExitCode.OK
-    assert capsys.readouterr().out.splitlines()[-1] == "nothing is garbage: a tag leads to all that is stored"
+    assert capsys.readouterr().out.splitlines()[-1] == "no garbage: a tag leads to all stored content"
     for digest in (hashlib.sha256(b"{}").hexdigest(), LAYER):
         (data / f"repositories/a/_layers/sha256/{digest}").mkdir(parents=True)
         (data / f"repositories/a/_layers/sha256/{digest}/link").write_text(f"sha256:{digest}")
@@ -123,8 +123,8 @@ def test_report_tells_why_nothing_went(config_file: str, data: Path, capsys: pyt
     os.utime(data / f"repositories/a/_layers/sha256/{LAYER}/link", (1, 1))
     assert main(["garbage-collect", config_file]) == ExitCode.OK
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        "kept, because clients pushed, pulled or asked for them in the last hours: 1 thing (not with --offline)",
-        "kept, untagged: 1 manifest (not with --delete-untagged)",
+        "kept, because clients pushed, pulled or requested them in the last hours: 1 item (none with --offline)",
+        "kept, untagged: 1 manifest (none with --delete-untagged)",
     ]
 
 
@@ -133,7 +133,7 @@ def test_grace_period_needs_a_unit(config_file: str, text: str, capsys: pytest.C
     with pytest.raises(SystemExit) as ended:
         main(["garbage-collect", config_file, f"--grace-period={text}"])
     assert ended.value.code == ExitCode.USAGE
-    assert "not a duration" in capsys.readouterr().err
+    assert "invalid duration" in capsys.readouterr().err
 
 
 def test_second_collection_is_refused(
@@ -144,7 +144,7 @@ def test_second_collection_is_refused(
     lease.parent.mkdir(parents=True)
     lease.write_text(json.dumps({"owner": "another host", "counter": 1}))
     assert main(["garbage-collect", config_file]) == ExitCode.FAILURE
-    assert capsys.readouterr().err == "registry: another host is collecting already\n"
+    assert capsys.readouterr().err == "registry: another host is already collecting garbage\n"
     assert main(["garbage-collect", config_file, "--dry-run"]) == ExitCode.OK
 
 
@@ -158,7 +158,7 @@ def test_server_is_asked_only_where_one_collects(
     done.write_text("{}")
     monkeypatch.setenv("REGISTRY_STORAGE_MAINTENANCE", "{garbagecollect: {enabled: true}}")
     assert main(["garbage-collect", "--in-server", config_file]) == ExitCode.OK
-    assert capsys.readouterr().out == "a server begins to collect garbage within a minute\n"
+    assert capsys.readouterr().out == "a server will start the collection within a minute\n"
     assert not done.exists()
 
 
@@ -180,7 +180,7 @@ def test_blobs_stay_while_a_name_cannot_be_read(
     assert main(["garbage-collect", "-q", config_file, "--offline"]) == ExitCode.OK
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith("registry: kept 1 blob (5 B), because 1 name in the store cannot be read")
+    assert told.err.startswith("registry: kept 1 blob (5 B), because 1 unreadable name in the store may refer to them")
     assert (data / f"blobs/sha256/{LAYER[:2]}/{LAYER}/data").exists()
     assert main(["garbage-collect", config_file, "--offline", "--despite-unreadable"]) == ExitCode.OK
     told = capsys.readouterr()

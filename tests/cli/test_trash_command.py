@@ -74,15 +74,15 @@ def test_list_tells_of_collections_and_of_many_tags(
     copy.unlink()
     assert main(["trash", "restore", first.split()[0], config_file]) == ExitCode.NOT_FOUND
     out, err = capsys.readouterr()
-    assert out == f"{first.split()[0]} is back in part, with 0 manifests; it stays in the trash\n"
-    assert f"{DIGEST} is gone from the trash\n" in err
+    assert out == f"restored {first.split()[0]} in part, with 0 manifests; the entry stays in the trash\n"
+    assert f"not restored: {DIGEST} is no longer in the trash\n" in err
 
 
 def test_restore_brings_a_tag_back(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     push(config_file, "v1")
     delete(config_file, V1)
     assert main(["trash", "restore", "team/app:v1", config_file]) == ExitCode.OK
-    assert lines(capsys) == [f"team/app:v1 is back at {DIGEST}"]
+    assert lines(capsys) == [f"restored team/app:v1 at {DIGEST}"]
     assert target(config_file) == DIGEST
     assert main(["trash", "restore", "team/app:v1", config_file]) == ExitCode.NOT_FOUND
     assert capsys.readouterr().err == "registry: no such entry in the trash\n"
@@ -124,7 +124,7 @@ def test_manifest_without_tags_is_back_too(config_file: str, capsys: pytest.Capt
     assert line.endswith("team/app, 1 manifest")
     entry = line.split()[0]
     assert main(["trash", "restore", entry, config_file]) == ExitCode.OK
-    assert lines(capsys) == [f"{entry} is back, with 1 manifest"]
+    assert lines(capsys) == [f"restored {entry}, with 1 manifest"]
 
 
 def test_empty_ends_one_or_all(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,11 +132,11 @@ def test_empty_ends_one_or_all(config_file: str, capsys: pytest.CaptureFixture[s
     delete(config_file, V1)
     delete(config_file, Tag("v2"))
     assert main(["trash", "empty", config_file, "--expired"]) == ExitCode.OK
-    assert lines(capsys) == ["0 entries removed for good, with 0 blobs (0 B)"]
+    assert lines(capsys) == ["0 entries removed permanently, with 0 blobs (0 B)"]
     assert main(["trash", "list", config_file]) == ExitCode.OK
     entry = lines(capsys)[0].split()[0]
     assert main(["trash", "empty", config_file, "--entry", entry]) == ExitCode.OK
-    assert lines(capsys) == ["1 entry removed for good, with 0 blobs (0 B)"]
+    assert lines(capsys) == ["1 entry removed permanently, with 0 blobs (0 B)"]
     assert main(["trash", "empty", config_file, "--json"]) == ExitCode.OK
     assert json.loads(capsys.readouterr().out) == {"entries": 1, "blobs": 0, "bytes": 0}
     assert main(["trash", "empty", config_file, "--entry", entry]) == ExitCode.NOT_FOUND

@@ -50,7 +50,7 @@ def test_sound_store_is_one_line(config_file: Path, capsys: pytest.CaptureFixtur
     assert main(["verify", str(config_file)]) == ExitCode.OK
     size = len(CONFIG) + len(image_manifest(CONFIG))
     assert capsys.readouterr().out == (
-        f"verified: 2 blobs ({size} B read), 1 manifests in 1 repositories: 0 damaged, 0 of these still are, 0 notes\n"
+        f"verified: 2 blobs ({size} B read), 1 manifest in 1 repository: 0 damaged, 0 not repaired, 0 notes\n"
     )
 
 
@@ -61,9 +61,9 @@ def test_damage_is_told_with_its_images(config_file: Path, capsys: pytest.Captur
     digest, manifest = Digest.of(CONFIG), Digest.of(image_manifest(CONFIG))
     assert f"damage: corrupt-data {digest}: 7 bytes that hash to {Digest.of(b'damaged')} [quarantined]\n" in out
     assert f"damage: blob-lost {NAME}: blob {digest} is missing [needs-push]\n" in out
-    assert f"    hits {NAME}:v1\n    hits {NAME}@{manifest}\n" in out
-    assert f"images hit by {digest}: {NAME}:v1, {NAME}@{manifest}\n" in out
-    assert out.endswith("2 damaged, 2 of these still are, 0 notes\n")
+    assert f"    affects {NAME}:v1\n    affects {NAME}@{manifest}\n" in out
+    assert f"images affected by {digest}: {NAME}:v1, {NAME}@{manifest}\n" in out
+    assert out.endswith("2 damaged, 2 not repaired, 0 notes\n")
 
 
 def test_repaired_store_has_a_code_of_its_own(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,4 +95,4 @@ def test_one_at_a_time(config_file: Path, capsys: pytest.CaptureFixture[str], mo
     lease.parent.mkdir(parents=True)
     lease.write_text('{"owner": "another machine", "counter": 1}')
     assert main(["verify", str(config_file)]) == ExitCode.FAILURE
-    assert capsys.readouterr().err == "registry: another machine is at the same verification already\n"
+    assert capsys.readouterr().err == "registry: another machine is already running the same verification\n"

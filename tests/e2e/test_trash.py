@@ -96,7 +96,7 @@ def test_tag_deleted_by_mistake_comes_back_after_its_collection(
         listed = [json.loads(line) for line in command(server, "trash", "list", "--json").stdout.splitlines()]
         assert [entry["kind"] for entry in listed] == ["tag", "tag", "collection"]
         restored = command(server, "trash", "restore", "team/app:v1")
-        assert (restored.returncode, restored.stdout) == (0, f"team/app:v1 is back at {INDEX.digest}\n"), restored
+        assert (restored.returncode, restored.stdout) == (0, f"restored team/app:v1 at {INDEX.digest}\n"), restored
         assert client.pull("team/app", "v1") == before
         assert [entry["digest"] for entry in client.referrers("team/app", INDEX.digest)] == [SIGNATURE.digest]
         assert Skopeo(tmp_path / "third", server.host).pull("team/app:v1")
