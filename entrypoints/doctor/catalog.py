@@ -15,7 +15,7 @@ async def examine_catalog(patient: Patient) -> AsyncIterator[Diagnosis]:
     try:
         await index.check()
     except StorageError as error:
-        yield failure(check, str(error), "see docs/catalog.md; pushes and pulls go on without it")
+        yield failure(check, str(error), "see docs/catalog.md; pushes and pulls work without the index")
     else:
         yield ok(check)
     if isinstance(index, Diagnosable):

@@ -47,7 +47,7 @@ async def _shown(patient: Patient, host: str, port: int) -> AsyncIterator[Diagno
     except ssl.SSLCertVerificationError as error:
         yield failure(check, error.verify_message, _remedy(error.verify_code))
     except ssl.SSLError as error:
-        yield failure(check, error.reason or "the handshake fails", "look at http.tls.minimumtls and cipher suites")
+        yield failure(check, error.reason or "the handshake fails", "check http.tls.minimumtls and the cipher suites")
         return
     except (OSError, TimeoutError) as error:
         yield skipped(check, f"{host}:{port} cannot be reached: {str(error) or type(error).__name__}")
@@ -82,17 +82,19 @@ def client_context(ca_file: str | None) -> ssl.SSLContext:
 
 def _remedy(code: int) -> str:
     if code == _EXPIRED:
-        return "renew the certificate; the registry takes new files up without a restart"
+        return "renew the certificate; the registry loads new files without a restart"
     if code in _WRONG_NAME:
-        return "use a certificate whose subjectAltName has this name; the common name does not count"
+        return "use a certificate whose subjectAltName has this name; clients ignore the common name"
     if code in _SELF_SIGNED:
-        return "let clients trust it (docker: /etc/docker/certs.d/HOST/ca.crt; here: --ca), or use one of an authority"
+        return (
+            "make clients trust it (docker: /etc/docker/certs.d/HOST/ca.crt; here: --ca), or use one from an authority"
+        )
     if code in _UNKNOWN_ISSUER:
         return (
-            "serve the whole chain: the certificate, then each intermediate one (fullchain.pem); for an authority of "
-            "your own, let clients trust it and give --ca here"
+            "serve the whole chain: the certificate, then each intermediate one (fullchain.pem); for a private "
+            "authority, make clients trust it and give --ca here"
         )
-    return "look at the certificate with: openssl s_client -showcerts -connect HOST:PORT"
+    return "inspect the certificate with: openssl s_client -showcerts -connect HOST:PORT"
 
 
 def _files(patient: Patient, certificate: str, key: str) -> Sequence[Diagnosis]:
@@ -101,9 +103,11 @@ def _files(patient: Patient, certificate: str, key: str) -> Sequence[Diagnosis]:
         chain = x509.load_pem_x509_certificates(Path(certificate).read_bytes())
         private = load_pem_private_key(Path(key).read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        return [failure(check, f"cannot be read: {type(error).__name__}", "give PEM files, the key without a password")]
+        return [
+            failure(check, f"cannot be read: {type(error).__name__}", "use PEM files, and a key without a password")
+        ]
     if _public_bytes(private.public_key()) != _public_bytes(chain[0].public_key()):
-        return [failure(check, "the key is not that of the first certificate", "put the server's certificate first")]
+        return [failure(check, "the key does not match the first certificate", "put the server's certificate first")]
     found = [ok(check), _judge_age("certificate: age of http.tls", chain[0], _now(patient)), _judge_chain(chain)]
     if patient.public is not None:
         found.append(_judge_name(chain[0], urlsplit(patient.public.url).hostname or ""))
@@ -114,11 +118,11 @@ def _judge_age(check: str, leaf: x509.Certificate, now: datetime) -> Diagnosis:
     ends = leaf.not_valid_after_utc
     text = f"valid until {ends:%Y-%m-%d %H:%M} UTC"
     if ends <= now:
-        return failure(check, text, "renew it; the registry takes new files up without a restart")
+        return failure(check, text, "renew it; the registry loads new files without a restart")
     if leaf.not_valid_before_utc > now:
-        return failure(check, f"valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on", "look at the clock")
+        return failure(check, f"not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC", "check the clock")
     if ends - now < _EXPIRES_SOON:
-        return warning(check, text, "find out why it was not renewed yet")
+        return warning(check, text, "check why it was not renewed yet")
     return ok(check, text)
 
 
@@ -129,14 +133,16 @@ def _judge_chain(chain: Sequence[x509.Certificate]) -> Diagnosis:
             child.verify_directly_issued_by(parent)
         except (ValueError, TypeError, InvalidSignature):
             subject = child.subject.rfc4514_string()
-            return failure(check, f"what follows {subject} did not sign it", "put each issuer behind what it signed")
+            return failure(
+                check, f"{subject} is not signed by the next certificate", "put each issuer after its certificate"
+            )
     last = chain[-1]
     if last.subject == last.issuer or _is_root_known(last):
         return ok(check, f"{len(chain)} certificates")
     return warning(
         check,
-        f"ends with {last.subject.rfc4514_string()}, whose issuer this machine does not know",
-        "append the intermediate certificates (fullchain.pem), unless it is of an authority that clients were told of",
+        f"ends with {last.subject.rfc4514_string()}, whose issuer is unknown on this machine",
+        "append the intermediate certificates (fullchain.pem), unless clients trust the issuer",
     )
 
 
@@ -157,7 +163,7 @@ def _judge_name(leaf: x509.Certificate, host: str) -> Diagnosis:
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return failure(check, "it has no subjectAltName", "use a certificate with one")
+        return failure(check, "no subjectAltName", "use a certificate with a subjectAltName")
     known = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
     wildcard = f"*.{host.partition('.')[2]}"
     if host in known or (wildcard in known and not _is_ip(host)):

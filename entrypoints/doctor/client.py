@@ -174,7 +174,7 @@ class PublicRegistry:
             document: dict[str, Any] = json.loads(answer.body)
             return f"Bearer {document.get('token') or document['access_token']}"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise UnreachableError(f"the token server at {realm} answers {answer.describe()}") from None
+            raise UnreachableError(f"the token server at {realm} returned {answer.describe()}") from None
 
     async def _send(self, method: str, target: str, body: Body, headers: Mapping[str, str]) -> Answer:
         if self._session is None:

@@ -15,7 +15,7 @@ from entrypoints.doctor.patient import Patient
 _NOTABLE_SECONDS: Final = 30.0
 _BAD_SECONDS: Final = 300.0
 """Stores reject signatures that are 15 minutes off, and tokens live for five minutes."""
-_REMEDY: Final = "let both machines keep time by NTP (chrony, systemd-timesyncd): signatures and tokens depend on it"
+_REMEDY: Final = "synchronize both clocks by NTP (chrony, systemd-timesyncd): signatures and tokens depend on them"
 
 
 async def examine_clock(patient: Patient) -> AsyncIterator[Diagnosis]:
@@ -48,7 +48,7 @@ async def _public(patient: Patient) -> Diagnosis:
         answer = await patient.public.request("GET", "v2/")
         said = parsedate_to_datetime(answer.headers["Date"])
     except (UnreachableError, KeyError, ValueError) as error:
-        return skipped(check, f"it does not tell: {error}")
+        return skipped(check, f"no usable Date header: {error}")
     return _judge(check, said if said.tzinfo else said.replace(tzinfo=UTC), before, _now(patient))
 
 

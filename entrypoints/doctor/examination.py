@@ -40,8 +40,10 @@ async def examine(patient: Patient, groups: Mapping[str, Group] = GROUPS) -> Asy
             async for diagnosis in group(patient):
                 yield diagnosis
         except StorageError as error:
-            yield failure(name, str(error), "the checks of this group could not be ended; see those of the storage")
+            yield failure(
+                name, str(error), "the remaining checks of this group did not run; see the checks of the storage"
+            )
         except Exception as error:
             # A defect in one check must not prevent the others.
-            _logger.exception("a check failed")
-            yield failure(name, f"the check itself failed: {type(error).__name__}", "report it, with the log")
+            _logger.exception("doctor: a check raised an unexpected error")
+            yield failure(name, f"error in the check: {type(error).__name__}", "report this defect, with the log")

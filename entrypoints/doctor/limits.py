@@ -13,8 +13,8 @@ _SIZES: Final = (2 * MIB, 16 * MIB, 128 * MIB)
 """Above nginx's default of 1 MiB, above 10 MiB, and above the 100 MB of some providers."""
 _PIECE: Final = bytes(64 * 1024)
 _REMEDY: Final = (
-    "raise the limit of bodies at the proxy or provider (nginx: client_max_body_size 0; Traefik: no buffering "
-    "middleware; some providers have a fixed one: push by another address)"
+    "raise the body size limit of the proxy or provider (nginx: client_max_body_size 0; Traefik: no buffering "
+    "middleware; if the provider's limit is fixed, push to another address)"
 )
 
 
@@ -39,14 +39,14 @@ async def _try(patient: Patient, registry: PublicRegistry, size: int) -> Diagnos
     except UnreachableError as error:
         return skipped(check, str(error))
     if post.status != HTTPStatus.ACCEPTED:
-        return skipped(check, f"no upload could be begun: {post.describe()}")
+        return skipped(check, f"cannot start an upload: {post.describe()}")
     upload = registry.here(post.location)
     headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
     try:
         patch = await registry.request("PATCH", upload, body=_pieces(size), headers=headers, scope=scope)
         return _judge(check, size, patch)
     except UnreachableError as error:
-        return failure(check, f"the connection broke: {error}", _REMEDY)
+        return failure(check, f"connection lost: {error}", _REMEDY)
     finally:
         await _cancel(registry, upload, scope)
 
@@ -55,7 +55,7 @@ def _judge(check: str, size: int, answer: Answer) -> Diagnosis:
     if answer.status == HTTPStatus.ACCEPTED:
         return ok(check, f"{size / MIB / max(answer.seconds, 0.001):.0f} MiB/s")
     if answer.codes:
-        return warning(check, answer.describe(), "look at http.limits.uploadsize of the registry")
+        return warning(check, answer.describe(), "check http.limits.uploadsize of the registry")
     return failure(check, answer.describe(), _REMEDY)
 
 

@@ -21,7 +21,7 @@ from entrypoints.doctor.patient import Patient
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 _BLOB_BYTES: Final = 96 * 1024
-_PROXY_SETTINGS: Final = "docs/proxies.md has tested settings"
+_PROXY_SETTINGS: Final = "see docs/proxies.md for tested settings"
 _CONFIG_TYPE: Final = "application/vnd.oci.image.config.v1+json"
 
 
@@ -36,7 +36,7 @@ class StepFailedError(Exception):
 async def examine_push(patient: Patient) -> AsyncIterator[Diagnosis]:
     """Push, read and delete a small image in a scratch repository, as a client does."""
     if patient.public is None:
-        yield skipped("push", "no --url was given: proxies, links and limits were not looked at")
+        yield skipped("push", "no --url was given: proxies, links and limits were not checked")
         return
     push = ScratchPush(patient.public, RepositoryName(f"registry-doctor/{patient.scratch_id}"))
     try:
@@ -45,8 +45,8 @@ async def examine_push(patient: Patient) -> AsyncIterator[Diagnosis]:
     except StepFailedError as error:
         yield error.diagnosis
     except UnreachableError as error:
-        yield failure("push: connection", str(error), "look at name, port, firewall, proxy and its timeouts")
-    yield await clean_scratch(patient, push, "push: nothing is left")
+        yield failure("push: connection", str(error), "check name, port, firewall, and the proxy with its timeouts")
+    yield await clean_scratch(patient, push, "push: cleanup")
 
 
 class ScratchPush:
@@ -64,11 +64,11 @@ class ScratchPush:
         yield await self._base()
         blob = secrets.token_bytes(_BLOB_BYTES)
         digest = Digest.of(blob)
-        post = await self._ask("POST", f"v2/{self.name}/blobs/uploads/", 202, "push: begin an upload")
+        post = await self._ask("POST", f"v2/{self.name}/blobs/uploads/", 202, "push: start an upload (POST)")
         yield self._check_location(post, "push: Location of POST")
         half = len(blob) // 2
         target = self._registry.here(post.location)
-        patch = await self._ask("PATCH", target, 202, "push: send a piece (PATCH)", body=blob[:half])
+        patch = await self._ask("PATCH", target, 202, "push: send a chunk (PATCH)", body=blob[:half])
         yield self._check_location(patch, "push: Location of PATCH")
         target = _with_digest(self._registry.here(patch.location), digest)
         put = await self._ask("PUT", target, 201, "push: finish an upload (PUT)", body=blob[half:])
@@ -83,25 +83,29 @@ class ScratchPush:
             yield diagnosis
 
     async def _base(self) -> Diagnosis:
-        check = "push: the API's root"
+        check = "push: API root"
         answer = await self._registry.request("GET", "v2/", scope=self._scope)
         if answer.status == HTTPStatus.UNAUTHORIZED:
             challenge = answer.headers.get("WWW-Authenticate", "")
             if not challenge:
                 raise StepFailedError(
-                    failure(check, "401 without WWW-Authenticate", "let the proxy pass this header on: docker needs it")
+                    failure(
+                        check, "401 without WWW-Authenticate", "make the proxy forward this header: docker needs it"
+                    )
                 )
             raise StepFailedError(
-                failure(check, f"401 {challenge}", "give --user and --password-file of one who may push and delete")
+                failure(
+                    check, f"401 {challenge}", "give --user and --password-file of a user with push and delete rights"
+                )
             )
         if answer.status != HTTPStatus.OK:
-            remedy = "let the proxy send /v2/ to the registry, and only there; --url is the root, without /v2/"
+            remedy = "make the proxy send /v2/ to the registry, and only there; --url is the root, without /v2/"
             raise StepFailedError(failure(check, answer.describe(), remedy))
         if "Docker-Distribution-Api-Version" not in answer.headers:
             return warning(
                 check,
-                "no Docker-Distribution-Api-Version: docker versions before 1.10 take it for a registry of version 1",
-                "let the proxy pass this header on",
+                "no Docker-Distribution-Api-Version: docker before 1.10 uses version 1 of the API",
+                "make the proxy forward this header",
             )
         return ok(check)
 
@@ -114,7 +118,7 @@ class ScratchPush:
 
     def _check_location(self, answer: Answer, check: str) -> Diagnosis:
         if not answer.location:
-            raise StepFailedError(failure(check, "there is none", "let the proxy pass Location on"))
+            raise StepFailedError(failure(check, "no Location header", "make the proxy forward Location"))
         found, used = urlsplit(answer.location), urlsplit(self._registry.url)
         if not found.netloc:
             return ok(check, "relative")
@@ -123,15 +127,17 @@ class ScratchPush:
             if found.path.startswith(path):
                 return ok(check)
             return failure(
-                check, f"leads to {found.path}, outside {path}", "set http.prefix to the path that the proxy adds"
+                check, f"points to {found.path}, outside {path}", "set http.prefix to the path that the proxy adds"
             )
-        return failure(check, f"leads to {found.scheme}://{found.netloc}", _location_remedy(self._registry.url, found))
+        return failure(check, f"points to {found.scheme}://{found.netloc}", _location_remedy(self._registry.url, found))
 
     def _check_header(self, answer: Answer, name: str, expected: str) -> Diagnosis:
         value = answer.headers.get(name)
         if value == expected:
             return ok(f"push: {name}")
-        return failure(f"push: {name}", f"{value!r} instead of {expected!r}", f"let the proxy pass {name} on unchanged")
+        return failure(
+            f"push: {name}", f"{value!r} instead of {expected!r}", f"make the proxy forward {name} unchanged"
+        )
 
     async def _read_back(self, blob: bytes, digest: Digest) -> AsyncIterator[Diagnosis]:
         target = f"v2/{self.name}/blobs/{digest}"
@@ -140,7 +146,7 @@ class ScratchPush:
         escaped = await self._registry.request("HEAD", target.replace(":", "%3A"), scope=self._scope)
         if escaped.status != HTTPStatus.OK:
             yield warning(
-                "push: escaped digest", escaped.describe(), "let the proxy pass paths on as they are, %3A included"
+                "push: escaped digest", escaped.describe(), "make the proxy forward paths unchanged, %3A included"
             )
         answer = await self._registry.request("GET", target, scope=self._scope)
         if answer.status == HTTPStatus.TEMPORARY_REDIRECT:
@@ -151,14 +157,14 @@ class ScratchPush:
     async def _follow(self, answer: Answer, blob: bytes) -> Diagnosis:
         check = "push: redirect to the store"
         place = f"{urlsplit(answer.location).scheme}://{urlsplit(answer.location).netloc}"
-        remedy = "let clients reach the store, set storage.s3.redirectendpoint, or storage.redirect.disable"
+        remedy = "make the store reachable for clients, or set storage.s3.redirectendpoint or storage.redirect.disable"
         try:
             # A scope without a token, so that no credentials are sent: the URL is signed.
             followed = await self._registry.request("GET", answer.location, scope="the store")
         except UnreachableError:
             return failure(check, f"{place} cannot be reached from here", remedy)
         if followed.status != HTTPStatus.OK:
-            return failure(check, f"{place} answers {followed.status}", remedy)
+            return failure(check, f"{place} returned {followed.status}", remedy)
         return _compare(followed, blob, check)
 
     async def _manifest(self, blob: bytes, digest: Digest) -> AsyncIterator[Diagnosis]:
@@ -191,9 +197,9 @@ class ScratchPush:
             if answer.status == HTTPStatus.ACCEPTED:
                 yield ok(check)
             elif answer.codes:
-                yield failure(check, answer.describe(), "set storage.delete.enabled, and give the user this right")
+                yield failure(check, answer.describe(), "set storage.delete.enabled, and permit the user to delete")
             else:
-                yield failure(check, answer.describe(), "let the proxy pass DELETE on")
+                yield failure(check, answer.describe(), "make the proxy forward DELETE requests")
 
 
 def _with_digest(location: str, digest: Digest) -> str:
@@ -207,12 +213,12 @@ def _compare(answer: Answer, content: bytes, check: str) -> Diagnosis:
         return failure(
             check,
             f"Content-Encoding: {answer.headers['Content-Encoding']}",
-            "do not let the proxy compress what the registry sends: digests are of the bytes as they are",
+            "turn off compression in the proxy: digests cover the exact bytes",
         )
     if hashlib.sha256(answer.body).digest() != hashlib.sha256(content).digest():
         return failure(
             check,
-            f"{len(answer.body)} other bytes than the {len(content)} sent come back",
+            f"sent {len(content)} bytes, received {len(answer.body)} different bytes",
             "turn the proxy's cache off",
         )
     return ok(check)
@@ -220,14 +226,14 @@ def _compare(answer: Answer, content: bytes, check: str) -> Diagnosis:
 
 def _remedy(answer: Answer) -> str:
     if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return f"raise the proxy's limit of bodies (nginx: client_max_body_size 0); {_PROXY_SETTINGS}"
+        return f"raise the proxy's body size limit (nginx: client_max_body_size 0); {_PROXY_SETTINGS}"
     if "UNAUTHORIZED" in answer.codes or "DENIED" in answer.codes:
-        return "give --user and --password-file of somebody who may push and delete in registry-doctor/*"
+        return "give --user and --password-file of a user who may push and delete in registry-doctor/*"
     if answer.codes:
-        return "the registry itself says so: its log has the reason under the request's id"
+        return "the registry returned this error: its log has the reason under the request id"
     if answer.status in {502, 503, 504}:
-        return f"the proxy does not reach the registry, or does not wait for it; {_PROXY_SETTINGS}"
-    return f"not the registry answered this, but something in front of it; {_PROXY_SETTINGS}"
+        return f"the proxy cannot reach the registry, or times out too early; {_PROXY_SETTINGS}"
+    return f"something in front of the registry returned this response; {_PROXY_SETTINGS}"
 
 
 def _location_remedy(url: str, found: object) -> str:
@@ -235,12 +241,12 @@ def _location_remedy(url: str, found: object) -> str:
     scheme, host, port = getattr(found, "scheme", ""), getattr(found, "hostname", ""), getattr(found, "port", None)
     if host == used.hostname and scheme != used.scheme:
         return (
-            f"let the proxy say that clients come by {used.scheme}: X-Forwarded-Proto (nginx: proxy_set_header "
-            "X-Forwarded-Proto $scheme), and name it in http.trustedproxies if that is set"
+            f"make the proxy set X-Forwarded-Proto to {used.scheme} (nginx: proxy_set_header X-Forwarded-Proto "
+            "$scheme), and add the proxy to http.trustedproxies if that is set"
         )
     if host == used.hostname and port != used.port:
-        return "let the proxy pass Host on with its port (nginx: proxy_set_header Host $http_host)"
-    return "let the proxy pass Host on as clients wrote it (nginx: proxy_set_header Host $http_host), or set http.host"
+        return "make the proxy forward Host with its port (nginx: proxy_set_header Host $http_host)"
+    return "make the proxy forward Host unchanged (nginx: proxy_set_header Host $http_host), or set http.host"
 
 
 async def clean_scratch(patient: Patient, push: ScratchPush, check: str) -> Diagnosis:
@@ -253,5 +259,5 @@ async def clean_scratch(patient: Patient, push: ScratchPush, check: str) -> Diag
                 await trash.discard(entry.id)
         await patient.container.catalog_index().remove(push.name)
     except StorageError as error:
-        return failure(check, f"{push.name} could not be removed: {error}", "remove this repository by hand")
-    return ok(check, f"{push.name} is gone")
+        return failure(check, f"cannot remove {push.name}: {error}", "remove this repository by hand")
+    return ok(check, f"{push.name} is removed")

@@ -11,7 +11,7 @@ from entrypoints.doctor.findings import failure, ok
 from entrypoints.doctor.patient import Patient
 
 _PORT: Final = 6379
-_REMEDY: Final = "look at redis.addrs, the firewall, and whether Redis runs; without it the registry only gets slower"
+_REMEDY: Final = "check redis.addrs, the firewall, and that Redis runs; without Redis the registry is only slower"
 
 
 async def examine_redis(patient: Patient) -> AsyncIterator[Diagnosis]:
@@ -33,8 +33,8 @@ async def _ping(address: str, settings: RedisSettings) -> Diagnosis:
     if answer.startswith("+PONG"):
         return ok(check)
     if answer.startswith(("-NOAUTH", "-WRONGPASS", "-ERR AUTH", "-ERR invalid")):
-        return failure(check, "it does not take the user and password", "look at redis.username and redis.password")
-    return failure(check, f"it answers {answer.partition(' ')[0].strip()!r}", _REMEDY)
+        return failure(check, "Redis rejects the user and password", "check redis.username and redis.password")
+    return failure(check, f"unexpected reply {answer.partition(' ')[0].strip()!r}", _REMEDY)
 
 
 async def _talk(host: str, port: int, settings: RedisSettings) -> str:

@@ -16,7 +16,7 @@ from entrypoints.doctor.push import ScratchPush, clean_scratch
 
 _ROUNDS: Final = 8
 """Number of uploads through the public address; one run in 250 misses that two replicas have different secrets."""
-_CHECK: Final = "replicas: one upload at several"
+_CHECK: Final = "replicas: upload across replicas"
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 
 
@@ -37,8 +37,8 @@ async def examine_replicas(patient: Patient) -> AsyncIterator[Diagnosis]:
             yield diagnosis
             break
     else:
-        yield ok(_CHECK, f"{rounds} uploads, each request by a connection of its own")
-    yield await clean_scratch(patient, scratch, "replicas: nothing is left")
+        yield ok(_CHECK, f"{rounds} uploads, each request on its own connection")
+    yield await clean_scratch(patient, scratch, "replicas: cleanup")
 
 
 async def _upload(order: Sequence[PublicRegistry], scratch: ScratchPush) -> Diagnosis | None:
@@ -49,7 +49,7 @@ async def _upload(order: Sequence[PublicRegistry], scratch: ScratchPush) -> Diag
     try:
         post = await first.request("POST", f"v2/{name}/blobs/uploads/", scope=scope)
         if post.status != HTTPStatus.ACCEPTED:
-            return skipped(_CHECK, f"no upload could be begun at {first.url}: {post.describe()}")
+            return skipped(_CHECK, f"cannot start an upload at {first.url}: {post.describe()}")
         patch = await second.request("PATCH", second.here(post.location), body=content, headers=_OCTETS, scope=scope)
         if patch.status != HTTPStatus.ACCEPTED:
             return _explain(patch, first, second)
@@ -57,20 +57,20 @@ async def _upload(order: Sequence[PublicRegistry], scratch: ScratchPush) -> Diag
         target = f"{target}{'&' if urlsplit(target).query else '?'}digest={digest}"
         put = await third.request("PUT", target, headers=_OCTETS, scope=scope)
     except UnreachableError as error:
-        return failure(_CHECK, str(error), "look at the address, and whether that replica runs")
+        return failure(_CHECK, str(error), "check the address, and that the replica runs")
     scratch.digests.append(digest)
     return None if put.status == HTTPStatus.CREATED else _explain(put, second, third)
 
 
 def _explain(answer: Answer, before: PublicRegistry, after: PublicRegistry) -> Diagnosis:
-    where = "" if before.url == after.url else f" (begun at {before.url}, gone on at {after.url})"
+    where = "" if before.url == after.url else f" (started at {before.url}, continued at {after.url})"
     detail = f"{answer.describe()}{where}"
     if "BLOB_UPLOAD_INVALID" in answer.codes:
-        return failure(_CHECK, detail, "set http.secret (REGISTRY_HTTP_SECRET) to the same text for all replicas")
+        return failure(_CHECK, detail, "set http.secret (REGISTRY_HTTP_SECRET) to the same text on all replicas")
     if "BLOB_UPLOAD_UNKNOWN" in answer.codes:
         return failure(
             _CHECK,
             detail,
-            "let all replicas have the same storage: on NFS without attribute caching (noac, lookupcache=none)",
+            "use the same storage for all replicas; on NFS, without attribute caching (noac, lookupcache=none)",
         )
-    return failure(_CHECK, detail, "let the balancer pass all requests on to replicas of one registry")
+    return failure(_CHECK, detail, "make the load balancer send all requests to replicas of one registry")

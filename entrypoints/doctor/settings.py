@@ -13,22 +13,24 @@ async def examine_settings(patient: Patient) -> AsyncIterator[Diagnosis]:
     """Yield the loader's warnings, and check some settings that matter with replicas or proxies."""
     settings = patient.loaded.settings
     for text in patient.loaded.warnings:
-        yield warning("configuration: warnings", text, "change the key, or take it out")
+        yield warning("configuration: warnings", text, "change or remove the key")
     if settings.http.secret is None:
         yield warning(
             "configuration: http.secret",
-            "it is not set: each process makes its own, and uploads do not go on at another one or after a restart",
-            "set http.secret (REGISTRY_HTTP_SECRET) to the same random text for all replicas",
+            "not set: each process generates its own, so uploads cannot continue at another one or after a restart",
+            "set http.secret (REGISTRY_HTTP_SECRET) to the same random text on all replicas",
         )
     else:
         yield ok("configuration: http.secret", "set")
     if settings.storage.kind is StorageKind.INMEMORY:
         yield warning(
-            "configuration: storage", "images are kept in memory and end with the process", "use s3, scs or filesystem"
+            "configuration: storage",
+            "images are kept in memory and are lost when the process ends",
+            "use s3, scs or filesystem",
         )
     if not settings.storage.delete_enabled:
         yield warning(
-            "configuration: storage.delete", "deleting is switched off", "set storage.delete.enabled to delete images"
+            "configuration: storage.delete", "deletion is disabled", "set storage.delete.enabled to delete images"
         )
     diagnosis = _host(patient)
     if diagnosis is not None:
@@ -44,6 +46,6 @@ def _host(patient: Patient) -> Diagnosis | None:
         return ok(check, host)
     return warning(
         check,
-        f"links lead to {host}, and clients come by {patient.public.url}",
-        "set http.host to the address that clients use, or leave it out and let the proxy say it",
+        f"links point to {host}, but clients use {patient.public.url}",
+        "set http.host to the address that clients use, or remove it and make the proxy forward Host",
     )

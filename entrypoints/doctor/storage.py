@@ -18,21 +18,21 @@ _LARGE_PIECES: Final = 13
 _CREATORS: Final = 5
 
 _REMEDIES: Final = {
-    "write and read": "let the registry's key or user read and write everything below its root: s3:GetObject, "
+    "write and read": "permit the registry's key or user to read and write below its root: s3:GetObject, "
     "s3:PutObject, or the folder's owner and mode",
-    "overwrite": "the store answers with old content: turn off caches and versions that delay it, and use a store that "
-    "reads what was written",
-    "list": "allow s3:ListBucket on the bucket; where listings lag, tags, collection and the catalog are wrong",
-    "create once": "the store lets two create one object: immutable tags and leases then hold within one replica only",
-    "large object": "allow multipart uploads: s3:PutObject, s3:AbortMultipartUpload, s3:ListMultipartUploadParts; and "
-    "look for free space",
-    "move": "allow s3:GetObject and s3:PutObject for copies inside the bucket",
-    "delete": "allow s3:DeleteObject (or writing to the folder): without it nothing is ever deleted or collected",
+    "overwrite": "the store returns stale content: turn off caches and versions that delay writes, and use a store "
+    "with read-after-write consistency",
+    "list": "permit s3:ListBucket on the bucket; if listings lag, tags, collection and the catalog are wrong",
+    "create once": "the store lets two clients create one object: immutable tags and leases work in one replica only",
+    "large object": "permit multipart uploads: s3:PutObject, s3:AbortMultipartUpload, s3:ListMultipartUploadParts; and "
+    "check the free space",
+    "move": "permit s3:GetObject and s3:PutObject for copies inside the bucket",
+    "delete": "permit s3:DeleteObject (or writing to the folder): without it nothing is ever deleted or collected",
 }
 
 _FULL: Final = "the storage is full"
 _SPACE: Final = (
-    "free space: delete images, run `registry garbage-collect`, then `registry trash empty`; they work on a full disk"
+    "free space: delete images, run `registry garbage-collect`, then `registry trash empty`; both work on a full disk"
 )
 
 Step = Callable[[BlobStorage, str], Awaitable[Diagnosis | None]]
@@ -83,9 +83,13 @@ async def _write_and_read(storage: BlobStorage, prefix: str) -> Diagnosis | None
     content = secrets.token_bytes(1000)
     await storage.write(f"{prefix}/object", content)
     if await storage.read(f"{prefix}/object") != content:
-        return _wrong("write and read", "other bytes come back than were written")
+        return _wrong("write and read", "the content read differs from the content written")
     stat = await storage.stat(f"{prefix}/object")
-    return None if stat.size == len(content) else _wrong("write and read", f"1000 bytes are told to be {stat.size}")
+    return (
+        None
+        if stat.size == len(content)
+        else _wrong("write and read", f"the store reports {stat.size} bytes instead of 1000")
+    )
 
 
 async def _overwrite(storage: BlobStorage, prefix: str) -> Diagnosis | None:
@@ -93,7 +97,7 @@ async def _overwrite(storage: BlobStorage, prefix: str) -> Diagnosis | None:
         content = b"version %d" % number
         await storage.write(f"{prefix}/object", content)
         if await storage.read(f"{prefix}/object") != content:
-            return _wrong("overwrite", "the content before the last write comes back")
+            return _wrong("overwrite", "a read returned the content before the last write")
     return None
 
 
@@ -104,10 +108,10 @@ async def _list(storage: BlobStorage, prefix: str) -> Diagnosis | None:
     listed = [name async for name in storage.list_children(prefix)]
     walked = [key async for key, _ in storage.walk(prefix)]
     if listed != names or set(walked) != {f"{prefix}/{name}/object" for name in names}:
-        return _wrong("list", f"of 3 objects just written, {len(listed)} and {len(walked)} are listed")
+        return _wrong("list", f"of 3 new objects, two listings contain {len(listed)} and {len(walked)}")
     await storage.delete_tree(f"{prefix}/a")
     if [name async for name in storage.list_children(prefix)] != names[1:]:
-        return _wrong("list", "an object that was just deleted is listed")
+        return _wrong("list", "a listing contains an object that was just deleted")
     return None
 
 
@@ -117,11 +121,11 @@ async def _create_once(storage: BlobStorage, prefix: str) -> Diagnosis | None:
 
     winners = sum(await map_bounded(create, range(_CREATORS)))
     if winners != 1:
-        return _wrong("create once", f"{winners} of {_CREATORS} created one object")
+        return _wrong("create once", f"{winners} of {_CREATORS} concurrent requests created the same object")
     if not storage.creates_exclusively:
         return warning(
             "storage: create once",
-            "this store cannot create an object only where none is, besides within one process",
+            "this store creates objects exclusively within one process only",
             "push immutable tags through one replica, or use a store with conditional writes",
         )
     return None
@@ -134,9 +138,7 @@ async def _large_object(storage: BlobStorage, prefix: str) -> Diagnosis | None:
         # Write in two sessions, like the chunks of a push that arrive at two replicas.
         async with storage.open_writer(f"{prefix}/staged", resume=half.start > 0) as writer:
             if writer.size != half.start * MIB:
-                return _wrong(
-                    "large object", f"an upload that stood at {half.start} MiB goes on at {writer.size} bytes"
-                )
+                return _wrong("large object", f"an upload of {half.start} MiB resumed at {writer.size} bytes")
             for _ in half:
                 await writer.write(piece)
                 expected.update(piece)
@@ -147,7 +149,7 @@ async def _large_object(storage: BlobStorage, prefix: str) -> Diagnosis | None:
         async for chunk in reader:
             actual.update(chunk)
     if actual.digest() != expected.digest():
-        return _wrong("large object", "other bytes come back than were uploaded in parts")
+        return _wrong("large object", "the content read differs from the parts uploaded")
     return None
 
 
@@ -155,7 +157,7 @@ async def _move(storage: BlobStorage, prefix: str) -> Diagnosis | None:
     await storage.write(f"{prefix}/source", b"moved")
     await storage.move(f"{prefix}/source", f"{prefix}/target")
     if await _is_there(storage, f"{prefix}/source") or await storage.read(f"{prefix}/target") != b"moved":
-        return _wrong("move", "an object is not where it was moved to, or still where it was")
+        return _wrong("move", "an object is missing at the new key, or still exists at the old key")
     return None
 
 
@@ -165,7 +167,7 @@ async def _delete(storage: BlobStorage, prefix: str) -> Diagnosis | None:
     await storage.delete([f"{prefix}/one"])
     await storage.delete_tree(f"{prefix}/tree")
     left = [name for name in ("one", "tree/two", "tree/three") if await _is_there(storage, f"{prefix}/{name}")]
-    return _wrong("delete", f"still readable after deleting: {', '.join(left)}") if left else None
+    return _wrong("delete", f"still readable after deletion: {', '.join(left)}") if left else None
 
 
 async def _is_there(storage: BlobStorage, key: str) -> bool:
@@ -177,12 +179,12 @@ async def _is_there(storage: BlobStorage, key: str) -> bool:
 
 
 async def _clean(storage: BlobStorage, scratch: str) -> Diagnosis:
-    check = "storage: nothing is left"
+    check = "storage: cleanup"
     try:
         await storage.delete_tree(scratch)
         left = [key async for key, _ in storage.walk(scratch)]
     except StorageError as error:
-        return failure(check, f"{scratch} could not be removed: {error}", _REMEDIES["delete"])
+        return failure(check, f"cannot remove {scratch}: {error}", _REMEDIES["delete"])
     if left:
-        return failure(check, f"{len(left)} objects stay below {scratch}", _REMEDIES["delete"])
+        return failure(check, f"{len(left)} objects remain below {scratch}", _REMEDIES["delete"])
     return ok(check)

@@ -125,8 +125,12 @@ def test_sound_registry_passes_and_nothing_is_left(tool: Callable[[str], str], t
             "push: GET of a blob",
             "compress",
         ),
-        ({"location / {": "location /v1/ {"}, "push: the API's root", "/v2/"),
-        ({"proxy_buffering off;": "proxy_hide_header Docker-Content-Digest;"}, "push: Docker-Content-Digest", "pass"),
+        ({"location / {": "location /v1/ {"}, "push: API root", "/v2/"),
+        (
+            {"proxy_buffering off;": "proxy_hide_header Docker-Content-Digest;"},
+            "push: Docker-Content-Digest",
+            "forward",
+        ),
     ],
     ids=["scheme", "port", "host", "body", "delete", "gzip", "path", "header"],
 )
@@ -176,7 +180,7 @@ def test_differing_secrets_are_told(way: str, tool: Callable[[str], str], tmp_pa
         options = ("--url", proxy.url) if way == "balancer" else ("--replica", one.url, "--replica", two.url)
         code, findings = examine(one.config_path, *options, "--largest-body", "1")
         assert code == ExitCode.DAMAGE
-        assert "http.secret" in bad(findings)["replicas: one upload at several"]
+        assert "http.secret" in bad(findings)["replicas: upload across replicas"]
 
 
 def test_replicas_on_different_storage_are_told(tmp_path: Path) -> None:
@@ -185,7 +189,7 @@ def test_replicas_on_different_storage_are_told(tmp_path: Path) -> None:
         RegistryServer(tmp_path / "two", tmp_path / "elsewhere") as two,
     ):
         _, findings = examine(one.config_path, "--replica", one.url, "--replica", two.url)
-        assert "same storage" in bad(findings)["replicas: one upload at several"]
+        assert "same storage" in bad(findings)["replicas: upload across replicas"]
 
 
 def test_user_comes_with_a_password(tmp_path: Path) -> None:
@@ -196,7 +200,7 @@ def test_user_comes_with_a_password(tmp_path: Path) -> None:
     with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
         options = ("--url", server.url, "--largest-body", "1")
         _, findings = examine(server.config_path, *options)
-        assert "--user" in bad(findings)["push: the API's root"]
+        assert "--user" in bad(findings)["push: API root"]
         code, findings = examine(
             server.config_path, *options, "--user", "doctor", "--password-file", str(password_file)
         )

@@ -133,12 +133,12 @@ async def test_full_store_is_one_finding(patient: Callable[..., Patient]) -> Non
 @pytest.mark.parametrize(
     ("refused", "checks"),
     [
-        (("delete", "delete_tree"), {"delete", "list", "nothing is left"}),
+        (("delete", "delete_tree"), {"delete", "list", "cleanup"}),
         (("write",), {"write and read", "overwrite", "list", "move", "delete"}),
         (("create",), {"create once"}),
         (("open_writer",), {"large object"}),
         (("move",), {"move"}),
-        (("walk",), {"list", "nothing is left"}),
+        (("walk",), {"list", "cleanup"}),
     ],
     ids=["delete", "write", "create", "upload", "copy", "list"],
 )
@@ -150,7 +150,7 @@ async def test_missing_right_is_told(refused: Sequence[str], checks: set[str], p
 
 async def test_store_that_lags_is_told(patient: Callable[..., Patient]) -> None:
     found = await failures(examine_storage(patient(StaleBlobStorage())))
-    assert {"storage: overwrite", "storage: create once", "storage: delete", "storage: nothing is left"} <= found
+    assert {"storage: overwrite", "storage: create once", "storage: delete", "storage: cleanup"} <= found
 
 
 async def test_store_without_conditional_writes_is_a_warning(patient: Callable[..., Patient]) -> None:
@@ -254,7 +254,7 @@ async def test_check_that_fails_itself_stops_no_other(
     found = [each async for each in examine(patient(), groups)]
     assert [each.check for each in found] == ["first", "broken", "away", "clock: the store"]
     assert "a secret" not in found[1].detail
-    assert "a check failed" in caplog.text
+    assert "a check raised an unexpected error" in caplog.text
 
 
 def test_full_disk_and_missing_folder_are_told(tmp_path: Path) -> None:
