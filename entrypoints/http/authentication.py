@@ -128,10 +128,10 @@ class Gatekeeper:
         except CredentialsExpiredError as error:
             if not self._outlives(request, target, error):
                 raise self._challenge(request, accesses, Fault.INVALID_TOKEN) from None
-            _logger.info("an upload goes on with a token that has expired since it began")
+            _logger.info("upload continued with a token that expired after it began")
             return error.principal
         except CredentialsInvalidError as error:
-            _logger.info("credentials refused: %s", error)
+            _logger.info("credentials rejected: %s", error)
             raise self._challenge(request, accesses, Fault.INVALID_TOKEN) from None
 
     def _decide(self, request: web.Request, principal: Principal, accesses: Sequence[Access]) -> None:

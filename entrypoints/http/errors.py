@@ -95,14 +95,14 @@ def _render_outage(code: str, status: int, error: errors.StorageError) -> web.Re
     if isinstance(error, errors.StorageFullError):
         _logger.error("storage full: %s", error)
         # A full storage does not recover by itself, so there is no Retry-After.
-        return respond(status, [envelope(code, "the storage is full, and an operator must free space")])
+        return respond(status, [envelope(code, "the storage is full; an operator must free space")])
     if isinstance(error, errors.StorageUnavailableError):
         part = "catalog" if isinstance(error, errors.CatalogUnavailableError) else "storage"
         _logger.error("%s unavailable: %s", part, error)
-        message = f"the {part} is unavailable, try again later"
+        message = f"the {part} is unavailable; try again later"
     else:
-        _logger.error("change refused: %s", error)
-        message = "changes cannot be recorded now, and are refused; try again later"
+        _logger.error("write request rejected: %s", error)
+        message = "the audit log is unavailable and write requests are rejected; try again later"
     return respond(status, [envelope(code, message)], {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
@@ -112,7 +112,7 @@ def _render_failure(request: web.BaseRequest, code: str, error: Exception) -> we
         return respond(500, [envelope(code, "unknown error")])
     _logger.error("stored data is damaged: %s", error)
     if not isinstance(error, errors.ContentDamagedError):
-        return respond(500, [envelope(code, "what the registry stored for this is damaged")])
+        return respond(500, [envelope(code, "data stored by the registry for this request is damaged")])
     # Clients send HEAD before a push and upload only missing content; 404 makes them upload this content again.
     status = 404 if request.method == "HEAD" else 500
     return respond(status, [envelope(code, "the stored content is damaged; push it again", error.digest)])

@@ -100,8 +100,8 @@ class ServerObservation:
             return cls(container, loaded.settings, None)
         if is_public(debug.addr):
             _logger.warning(
-                "http.debug.addr %s may be reached from other machines: whoever does sees health and metrics without "
-                "a password; 127.0.0.1 keeps it to this one",
+                "http.debug.addr %s may be reachable from other machines: health and metrics need no password; "
+                "127.0.0.1 restricts it to this machine",
                 debug.addr,
             )
         sock = open_socket(replace(loaded.settings.http, addr=debug.addr, net=HttpNetwork.TCP))
@@ -123,7 +123,7 @@ class ServerObservation:
             self._place.folder.forget(number)
         except OSError as error:
             # The gauges stay until the successor overwrites them; the supervisor must continue.
-            _logger.warning("the gauges of worker %d cannot be emptied: %s", number, error.strerror)
+            _logger.warning("cannot reset the gauges of worker %d: %s", number, error.strerror)
 
     def close(self) -> None:
         """Close and remove the resources that `open` created."""
@@ -273,7 +273,7 @@ def _prepare_tracing(loaded: Loaded, container: Container) -> None:
     exporters = loaded.tracing.exporters
     if exporters and not container.can_trace():
         _logger.warning(
-            "OTEL_* asks for traces, and the packages for them are missing: pip install 'sohu-registry[otel]'"
+            "OTEL_* requests traces, but the packages for them are missing: pip install 'sohu-registry[otel]'"
         )
     elif exporters:
         container.tracing_exporters.override(exporters)

@@ -62,7 +62,7 @@ class Switches:
 def _forbidden(settings: Settings) -> Mapping[Right, Callable[[], UnsupportedError]]:
     forbidden: dict[Right, Callable[[], UnsupportedError]] = {}
     if not settings.storage.delete_enabled:
-        forbidden[Right.DELETE] = partial(UnsupportedError, "deleting is switched off (storage.delete.enabled)")
+        forbidden[Right.DELETE] = partial(UnsupportedError, "deletion is disabled (storage.delete.enabled)")
     if settings.storage.readonly_enabled:
         reason = settings.storage.readonly_reason or "the registry is read-only (storage.maintenance.readonly)"
         forbidden |= dict.fromkeys((Right.WRITE, Right.DELETE), partial(ReadOnlyError, reason))

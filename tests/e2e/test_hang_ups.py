@@ -80,7 +80,7 @@ def test_hang_ups_leave_one_line_each(peer: Peer) -> None:
     log = peer.server.log()
     assert "level=warning" not in log
     assert "level=error" not in log
-    assert log.count('msg="client went away"') == len(manners)
+    assert log.count('msg="client disconnected"') == len(manners)
 
 
 def wait_for_lines(server: RegistryServer, text: str, count: int) -> list[str]:

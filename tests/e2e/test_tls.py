@@ -224,7 +224,7 @@ def test_port_in_use_stops_the_start(tmp_path: Path) -> None:
 
 def test_file_in_the_way_of_a_socket_stops_the_start(tmp_path: Path) -> None:
     line = refused_start(tmp_path, net="unix", addr=str(tmp_path / "wrong.yml"))
-    assert line == f"configuration error: http.addr: {tmp_path}/wrong.yml: is in the way, and is no socket"
+    assert line == f"configuration error: http.addr: {tmp_path}/wrong.yml: exists and is not a socket"
 
 
 def test_systemd_may_hand_over_the_socket(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_file_that_is_no_socket_is_not_removed(tmp_path):
     path.write_text("precious")
     with pytest.raises(ConfigError) as caught:
         open_socket(unix(path))
-    assert caught.value.problems == (f"http.addr: {path}: is in the way, and is no socket",)
+    assert caught.value.problems == (f"http.addr: {path}: exists and is not a socket",)
     assert path.read_text() == "precious"
 
 

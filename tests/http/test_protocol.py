@@ -287,5 +287,5 @@ async def test_tls_handshake_on_the_plain_port_is_logged_once(guarded, caplog):
         await server.connect(ssl.create_default_context())
     await asyncio.sleep(0.2)
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("entrypoints")]
-    [line] = [line for line in lines if line.startswith("refused")]
-    assert "the client began TLS on a port for plain HTTP" in line
+    [line] = [line for line in lines if line.startswith("rejected")]
+    assert "the client started TLS on a port for plain HTTP" in line

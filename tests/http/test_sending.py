@@ -203,7 +203,7 @@ async def test_client_that_leaves_is_noticed(services, turns, caplog, leave):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.close()
         async with asyncio.timeout(10):
-            while "client went away" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+            while "client disconnected" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
                 await asyncio.sleep(0.01)
         assert turns
         # Those that the kernel took are counted, and not those that it did not.
@@ -216,7 +216,7 @@ async def test_client_that_takes_nothing_is_cut_off(guarded, caplog):
     _, writer = await server.connect()
     writer.write(GET)
     async with asyncio.timeout(20):
-        while "client went away" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+        while "client disconnected" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
             await asyncio.sleep(0.05)
     writer.close()
 

@@ -78,7 +78,7 @@ async def test_suites_of_tls_1_3_alone_end_tls_1_2(guarded, authority, pair):
     settings = settings_of(pair, cipher_suites=("TLS_AES_128_GCM_SHA256",))
     server = await guarded(context=build_context(settings))
     assert not await is_served(server, client_context(authority, maximum_version=ssl.TLSVersion.TLSv1_2))
-    assert any("TLS 1.2 is not spoken" in line for line in tell_limits(settings))
+    assert any("TLS 1.2 is disabled" in line for line in tell_limits(settings))
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ async def test_clients_are_asked_for_certificates(guarded, authority, tmp_path, 
 def test_what_python_cannot_do_is_told(pair, authority, kind):
     lines = list(tell_limits(settings_of(pair, client_cas=(str(authority.path),), client_auth=kind)))
     expected = {
-        ClientAuth.REQUEST: "is taken as verify-client-cert-if-given",
-        ClientAuth.REQUIRE_ANY: "is taken as require-and-verify-client-cert",
+        ClientAuth.REQUEST: "is treated as verify-client-cert-if-given",
+        ClientAuth.REQUIRE_ANY: "is treated as require-and-verify-client-cert",
     }.get(kind)
     assert [expected in line for line in lines] == ([True] if expected else [])
 
@@ -139,14 +139,14 @@ def test_key_of_another_certificate_is_refused(pair, authority):
 def test_files_that_are_something_else_are_refused(pair, authority, tmp_path):
     junk = tmp_path / "junk"
     junk.write_text("junk")
-    assert "is no certificate in PEM form" in problem_of(TlsSettings(certificate=str(junk), key=str(pair.key)))
-    assert "is no unencrypted key" in problem_of(TlsSettings(certificate=str(pair.certificate), key=str(junk)))
-    assert "holds no certificates" in problem_of(settings_of(pair, client_cas=(str(junk),)))
+    assert "is not a PEM certificate" in problem_of(TlsSettings(certificate=str(junk), key=str(pair.key)))
+    assert "is not an unencrypted PEM key" in problem_of(TlsSettings(certificate=str(pair.certificate), key=str(junk)))
+    assert "contains no PEM certificates" in problem_of(settings_of(pair, client_cas=(str(junk),)))
 
 
 def test_suites_that_openssl_no_longer_has_are_refused(pair):
     problem = problem_of(settings_of(pair, cipher_suites=("TLS_RSA_WITH_3DES_EDE_CBC_SHA",)))
-    assert problem == "http.tls.ciphersuites: none of them is offered by this OpenSSL"
+    assert problem == "http.tls.ciphersuites: this OpenSSL supports none of them"
 
 
 def test_files_are_all_that_a_context_is_made_from(pair, authority):

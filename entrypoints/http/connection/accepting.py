@@ -115,7 +115,7 @@ class Acceptor:
                 await self._begin_tls(connection, self.context)
         except OSError as error:
             # The handshake failed, or the client disconnected during the handshake.
-            _logger.debug("a connection did not begin: %s", error)
+            _logger.debug("connection setup failed: %s", error)
 
     async def _begin_tls(self, connection: socket.socket, context: ssl.SSLContext) -> None:
         # asyncio closes the socket when the handshake fails; the duplicate is still open for the answer.

@@ -67,7 +67,7 @@ def open_socket(settings: HttpSettings, inherited: Sequence[int] = (), *, is_sha
         ConfigError: more than one socket was passed, or a file that is not a socket exists at the path.
     """
     if len(inherited) > 1:
-        raise ConfigError([f"systemd hands over {len(inherited)} sockets: exactly one is served"])
+        raise ConfigError([f"systemd passed {len(inherited)} sockets: exactly one is supported"])
     if inherited:
         sock = socket.socket(fileno=inherited[0])
     elif settings.net is HttpNetwork.UNIX:
@@ -103,7 +103,7 @@ def bind_unix(path: Path) -> socket.socket:
     """
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ConfigError([f"http.addr: {path}: is in the way, and is no socket"])
+            raise ConfigError([f"http.addr: {path}: exists and is not a socket"])
         _require_stale(path)
         path.unlink()
     except FileNotFoundError:

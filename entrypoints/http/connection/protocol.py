@@ -125,7 +125,7 @@ class GuardedProtocol(RequestHandler):
             return
         requests_before = self._request_count
         if not requests_before and data.startswith(_TLS_HANDSHAKE) and not self._partial_bytes:
-            self._refuse_connection(Refusal(400, "the client began TLS on a port for plain HTTP"))
+            self._refuse_connection(Refusal(400, "the client started TLS on a port for plain HTTP"))
             return
         was_body, fed_before = not self._body.is_eof(), self._body.total_bytes
         super().data_received(data)
@@ -233,7 +233,7 @@ class GuardedProtocol(RequestHandler):
             await self._drain_helper()
         transport = self.transport
         if transport is None or transport.is_closing():
-            raise ConnectionResetError("the connection was closed before the answer")
+            raise ConnectionResetError("the connection was closed before the response")
         transport.set_write_buffer_limits()
         with duplicate(transport.get_extra_info("socket").fileno()) as descriptor:
             yield descriptor
@@ -270,16 +270,16 @@ class GuardedProtocol(RequestHandler):
     ) -> web.StreamResponse:
         """Answer a request that did not reach the application, and close the connection."""
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer is under way already")
+            raise ConnectionError("a response has already begun")
         # The request did not pass the middleware that assigns the id.
         request_id = name_request(request, new_request_id)
         if isinstance(exc, BadHttpMessage):
             status, text = self._judge(exc)
             # Do not use aiohttp's message, which quotes the header: it may be the one with the password.
-            _logger.info("refused a request from %s: %s (%s)", request.remote, text, type(exc).__name__)
+            _logger.info("rejected a request from %s: %s (%s)", request.remote, text, type(exc).__name__)
             response = respond(status, [envelope("UNSUPPORTED", text)])
         else:
-            _logger.error("request failed outside of the application", exc_info=exc)
+            _logger.error("request failed outside the application", exc_info=exc)
             response = respond(500, [envelope("UNKNOWN", "unknown error")])
         response.force_close()
         # The version of an unparsable request is unknown, so aiohttp omits this header.
@@ -331,7 +331,7 @@ class GuardedProtocol(RequestHandler):
             self._head_timer = None
 
     def _close_late(self) -> None:
-        _logger.info("closed a connection whose request did not arrive")
+        _logger.info("connection closed: no complete request within the time limit")
         self.force_close()
 
 

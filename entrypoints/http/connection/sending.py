@@ -96,7 +96,9 @@ async def send_parts(
             unsent = zip(heads, parts, strict=True)
         head, (offset, length) = next(unsent)
         if reader.length != length:
-            raise StorageUnavailableError(f"a blob of {reader.size} bytes has no {length} bytes at {offset}")
+            raise StorageUnavailableError(
+                f"a blob of {reader.size} bytes has fewer than {length} bytes at offset {offset}"
+            )
         await response.write(head + content)
         if not content:
             await _send_large(request, response, reader)
@@ -119,7 +121,7 @@ async def _send_large(request: web.BaseRequest, response: web.StreamResponse, re
     writer = await response.prepare(request)
     transport, protocol = request.transport, request.protocol
     if writer is None or transport is None:
-        raise ConnectionResetError("the connection was closed before the answer")
+        raise ConnectionResetError("the connection was closed before the response")
     is_plain = transport.get_extra_info("sslcontext") is None
     if reader.offload is not None and is_plain and isinstance(protocol, SocketLender):
         writer.send_headers()
@@ -159,7 +161,7 @@ class Hose:
 
     def __init__(self, reader: BlobReader, descriptor: int, *, is_local: bool = False) -> None:
         if reader.file is None:
-            raise ValueError("the content lies in no file")
+            raise ValueError("the content is not in a file")
         self.left = reader.length
         self.is_idle = False
         """Whether the last turn ended because the socket had no room."""
@@ -196,11 +198,11 @@ class Hose:
                     return
                 continue
             except TimeoutError as error:
-                raise ConnectionResetError("the client took nothing for too long") from error
+                raise ConnectionResetError("the client accepted no data for too long") from error
             except ConnectionError:
                 raise
             except OSError as error:
-                raise StorageUnavailableError(f"{error.strerror} while a blob was sent") from error
+                raise StorageUnavailableError(f"cannot read a blob while sending it: {error.strerror}") from error
             if not sent:
                 raise StorageUnavailableError(f"a file ended {self.left} bytes early while it was sent")
             self.left -= sent

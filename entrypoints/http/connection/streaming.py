@@ -55,7 +55,7 @@ class _Pace:
             async with asyncio.timeout(self._seconds):
                 return await arrival
         except TimeoutError:
-            raise BodyStalledError("the body made no progress") from None
+            raise BodyStalledError("no data of the body arrived in time") from None
         finally:
             self._waited_seconds += self._clock() - begun
 
@@ -123,7 +123,7 @@ class RequestBody(ContentSource):
     @override
     async def pour(self, take: Callable[[memoryview], None], offload: Offload) -> None:
         if not isinstance(self._protocol, SocketLender):
-            raise TypeError("the connection lends no socket")
+            raise TypeError("the connection does not give access to its socket")
         arrived = self._take_arrived()
         if self._content.is_eof() or not self._protocol.can_lend(self._content):
             # The parser is past the end of the body, perhaps within the next request, so the socket must not be read

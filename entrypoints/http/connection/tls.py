@@ -59,13 +59,13 @@ def tell_limits(settings: TlsSettings) -> Iterator[str]:
     """Yield a line for each setting that cannot be honored exactly."""
     if settings.client_cas and (stricter := _STRICTER.get(settings.client_auth)):
         yield (
-            f"http.tls.clientauth {settings.client_auth} is taken as {stricter}: "
-            "a certificate that is shown is verified, always"
+            f"http.tls.clientauth {settings.client_auth} is treated as {stricter}: "
+            "certificates of clients are always verified"
         )
     if not settings.client_cas and settings.client_auth is not ClientAuth.REQUIRE_AND_VERIFY:
         yield "http.tls.clientauth has no effect without http.tls.clientcas"
     if settings.cipher_suites and not _tls12_suites(settings):
-        yield "http.tls.ciphersuites names only suites of TLS 1.3, so TLS 1.2 is not spoken"
+        yield "http.tls.ciphersuites names only suites of TLS 1.3, so TLS 1.2 is disabled"
 
 
 def expiry_of(settings: TlsSettings) -> datetime:
@@ -101,7 +101,7 @@ def _choose_suites(context: ssl.SSLContext, settings: TlsSettings) -> None:
     try:
         context.set_ciphers(":".join(suites))
     except ssl.SSLError:
-        raise ConfigError(["http.tls.ciphersuites: none of them is offered by this OpenSSL"]) from None
+        raise ConfigError(["http.tls.ciphersuites: this OpenSSL supports none of them"]) from None
 
 
 def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
@@ -112,7 +112,7 @@ def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
     try:
         x509.load_pem_x509_certificate(certificate)
     except ValueError:
-        raise ConfigError([f"http.tls.certificate: {settings.certificate}: is no certificate in PEM form"]) from None
+        raise ConfigError([f"http.tls.certificate: {settings.certificate}: is not a PEM certificate"]) from None
     try:
         # With an empty password, an encrypted key is an error; without one, OpenSSL would prompt on the terminal.
         context.load_cert_chain(settings.certificate, settings.key, password="")
@@ -120,7 +120,7 @@ def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
         fault = (
             "does not belong to the certificate"
             if error.reason == "KEY_VALUES_MISMATCH"
-            else f"is no unencrypted key in PEM form, or the chain is broken ({error.reason or 'unreadable'})"
+            else f"is not an unencrypted PEM key, or the chain is invalid ({error.reason or 'unreadable'})"
         )
         raise ConfigError([f"http.tls.key: {settings.key}: {fault}"]) from None
 
@@ -131,7 +131,7 @@ def _load_authorities(context: ssl.SSLContext, settings: TlsSettings) -> None:
         try:
             context.load_verify_locations(cadata=content.decode("ascii", "replace"))
         except (ssl.SSLError, ValueError):
-            raise ConfigError([f"http.tls.clientcas: {path}: holds no certificates in PEM form"]) from None
+            raise ConfigError([f"http.tls.clientcas: {path}: contains no PEM certificates"]) from None
     if settings.client_cas:
         context.verify_mode = _VERIFY_MODES[settings.client_auth]
 

@@ -55,23 +55,23 @@ class RequestMeter:
         self._prefix = prefix.rstrip("/")
         self._clock = clock
         self._under_way: Counter[str] = Counter(dict.fromkeys([*HANDLER_NAMES.values(), ELSEWHERE], 0))
-        self._in_flight = metrics.gauge("registry_http_in_flight_requests", "Requests under way.", ["handler"])
+        self._in_flight = metrics.gauge("registry_http_in_flight_requests", "Requests in progress.", ["handler"])
         self._requests = metrics.counter(
             "registry_http_requests_total", "Requests answered.", ["code", "handler", "method"]
         )
         self._seconds = metrics.histogram(
             "registry_http_request_duration_seconds",
-            "Time from the head of a request to its answer, bodies that are streamed included.",
+            "Seconds from the head of a request to the end of the response, streamed bodies included.",
             ["handler", "method"],
             buckets=DURATION_BUCKETS,
         )
         self._received = metrics.histogram(
-            "registry_http_request_size_bytes", "Bytes of bodies received.", ["handler"], buckets=SIZE_BUCKETS
+            "registry_http_request_size_bytes", "Bytes of request bodies.", ["handler"], buckets=SIZE_BUCKETS
         )
         self._sent = metrics.histogram(
-            "registry_http_response_size_bytes", "Bytes of bodies sent.", ["handler"], buckets=SIZE_BUCKETS
+            "registry_http_response_size_bytes", "Bytes of response bodies.", ["handler"], buckets=SIZE_BUCKETS
         )
-        self._sessions = metrics.counter("registry_upload_sessions_total", "What became of upload sessions.", ["event"])
+        self._sessions = metrics.counter("registry_upload_sessions_total", "Events of upload sessions.", ["event"])
 
     def flush(self) -> None:
         """Publish the number of requests in flight."""

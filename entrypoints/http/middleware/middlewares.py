@@ -36,7 +36,7 @@ def error_middleware(new_id: Callable[[], str]) -> Middleware:
         except Exception as error:
             if request.get(BEGUN):
                 # The client would take a second response for the rest of the first, so close the connection.
-                _logger.exception("failed in the middle of a response")
+                _logger.exception("request failed during the response")
                 return _cut_off(request, HTTPStatus.INTERNAL_SERVER_ERROR)
             return render(request, error)
 
@@ -46,11 +46,11 @@ def error_middleware(new_id: Callable[[], str]) -> Middleware:
 def _answer_end(request: web.Request, error: ConnectionError | StorageCorruptError) -> web.StreamResponse:
     if isinstance(error, ConnectionError):
         # The client stopped reading in the middle of a blob.
-        _logger.info("client went away")
+        _logger.info("client disconnected")
         return _cut_off(request, CLIENT_CLOSED_REQUEST)
     if not request.get(BEGUN):
         return render(request, error)
-    _logger.error("response cut off before its end: %s", error)
+    _logger.error("response aborted: %s", error)
     return _cut_off(request, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
