@@ -18,7 +18,7 @@ async def record_or_tell(log: AuditLog, event: AuditEvent) -> None:
         await log.record(event)
     except AuditUnavailableError as error:
         plain = {name: str(value) for name, value in asdict(event).items() if value not in ("", (), 0, None)}
-        _logger.error("%s; the event follows here", error, extra={"audit": plain})  # noqa: TRY400
+        _logger.error("audit event not recorded, logged here instead: %s", error, extra={"audit": plain})  # noqa: TRY400
 
 
 class AuditTrail:

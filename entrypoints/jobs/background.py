@@ -33,7 +33,7 @@ class Job:
     """Job that runs periodically."""
 
     name: str
-    """Description for the log: "abandoned uploads are removed"."""
+    """Name for the log: "upload purging"."""
     run: Callable[[], Awaitable[None]]
     """Runs the job once.
 
@@ -56,7 +56,7 @@ def standard_jobs(registry: Registry) -> Sequence[Job]:
     """Return the jobs that every registry runs."""
     return [
         Job(
-            name="finished upload sessions are removed",
+            name="upload session cleanup",
             run=registry.uploads.sweep,
             every=SWEEP_SECONDS,
             delay=lambda: SWEEP_SECONDS,
@@ -91,7 +91,7 @@ def background(
         # asyncio.wait does not raise the cancellation errors of the tasks.
         await asyncio.wait(tasks)
         for job in jobs:
-            await _attempt(job.name, job.finish)
+            await _attempt(job.name, job.finish, " during shutdown")
 
     return run
 
@@ -100,18 +100,18 @@ async def _repeat(job: Job, upkeep_waits: Callable[[], Awaitable[bool]]) -> None
     await asyncio.sleep(job.delay())
     while True:
         if not (job.is_upkeep and await upkeep_waits()):
-            await _attempt(job.name, job.run)
+            await _attempt(job.name, job.run, f", retrying in {job.every:g} s")
         await asyncio.sleep(job.every)
 
 
-async def _attempt(name: str, run: Callable[[], Awaitable[None]]) -> None:
+async def _attempt(name: str, run: Callable[[], Awaitable[None]], sequel: str) -> None:
     try:
         await run()
     except StorageError as error:
-        _logger.warning("not for now: %s: %s", name, error)
+        _logger.warning('job "%s" failed%s: %s', name, sequel, error)
     except Exception:
         # A defect must not end upkeep until the next restart.
-        _logger.exception("failed: %s", name)
+        _logger.exception('job "%s" failed%s', name, sequel)
 
 
 async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event, *, fills: bool) -> None:
@@ -123,7 +123,7 @@ async def _keep_catalog(catalog: CatalogService, ready: asyncio.Event, *, fills:
             is_done = await catalog.catch_up(fills=fills)
         except Exception:
             # A defect must not leave the catalog without upkeep until the next restart.
-            _logger.exception("upkeep of the catalog failed")
+            _logger.exception("catalog upkeep failed")
             is_done = False
         if is_done:
             ready.set()

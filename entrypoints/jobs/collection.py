@@ -28,7 +28,7 @@ WAIT_SECONDS: Final = 3.0
 
 def watch_job(guard: CollectionGuard) -> Job:
     """Return the job, run by every process, that reads which content collectors are about to remove."""
-    return Job(name="the rounds of garbage collection are watched", run=guard.poll, every=guard.poll_seconds)
+    return Job(name="garbage-collection watch", run=guard.poll, every=guard.poll_seconds)
 
 
 def collection_job(
@@ -72,7 +72,7 @@ def collection_job(
     return shared_job(
         schedule,
         work,
-        name="garbage is collected",
+        name="garbage collection",
         interval_seconds=settings.interval_seconds,
         look_seconds=LOOK_SECONDS,
         wait=wait,
@@ -91,10 +91,10 @@ def options_of(settings: GarbageCollectionSettings) -> CollectionOptions:
 
 def _tell(report: CollectionReport) -> None:
     for problem in report.problems:
-        _logger.warning("garbage collection met %s", problem)
+        _logger.warning("garbage collection: problem: %s", problem)
     if report.blobs_held:
         _logger.warning(
-            "blobs stay because names in the store cannot be read and may need them: see `registry garbage-collect`",
+            "blobs kept: unreadable names in the store may refer to them: run `registry garbage-collect` to list them",
             extra={"names": report.unreadable, "blobs": report.blobs_held, "bytes": report.bytes_held},
         )
     text = "garbage would be removed" if report.is_dry_run else "garbage collected"

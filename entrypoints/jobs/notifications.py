@@ -39,10 +39,10 @@ def notification_jobs(
         await recorder.flush()
         await notifier.finish(grace_seconds)
 
-    recording = Job(name="events of pulls are recorded", run=recorder.flush, every=_FLUSH_SECONDS, finish=finish)
+    recording = Job(name="pull event recording", run=recorder.flush, every=_FLUSH_SECONDS, finish=finish)
     if not is_first and settings.notifications.outbox.backend is not OutboxBackend.MEMORY:
         return [recording]
-    return [recording, Job(name="events are delivered", run=notifier.run, every=_RETRY_SECONDS)]
+    return [recording, Job(name="event delivery", run=notifier.run, every=_RETRY_SECONDS)]
 
 
 class NotificationsPart:

@@ -54,12 +54,12 @@ def purge_job(
         for key in purged.unfinished[:_NAMED_MAX]:
             _logger.info("abandoned multipart upload", extra={"key": key, "removed": is_removed})
         counts = {"sessions": len(purged.sessions), "multiparts": len(purged.unfinished), "removed": is_removed}
-        _logger.info("looked for abandoned uploads", extra=counts)
+        _logger.info("search for abandoned uploads finished", extra=counts)
         return counts
 
     return shared_job(
         schedule,
         work,
-        name="abandoned uploads are removed",
+        name="upload purging",
         interval_seconds=settings.interval_seconds,
     )

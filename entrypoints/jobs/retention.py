@@ -37,7 +37,7 @@ def retention_job(
     return shared_job(
         schedule,
         work,
-        name="retention rules are applied",
+        name="retention",
         interval_seconds=interval_seconds,
     )
 
@@ -49,7 +49,7 @@ def pull_recording_job(recorder: PullRecorder) -> Job:
         await recorder.flush()
 
     return Job(
-        name="pulls are recorded",
+        name="pull recording",
         run=flush,
         every=FLUSH_SECONDS,
         # The first run shows immediately that pulls are recorded from now on.

@@ -24,13 +24,13 @@ def expiry_job(trash: TrashService, schedule: SharedSchedule, every_seconds: flo
         ended = await trash.expire()
         counts = {"entries": ended.entries, "blobs": ended.blobs, "bytes": ended.blob_bytes}
         if ended.entries:
-            _logger.info("trash removed for good", extra=counts)
+            _logger.info("expired trash removed", extra=counts)
         return counts
 
     return shared_job(
         schedule,
         work,
-        name="expired trash is removed",
+        name="trash expiry",
         interval_seconds=every_seconds,
         look_seconds=every_seconds,
     )

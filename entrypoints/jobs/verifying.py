@@ -39,7 +39,7 @@ def verification_job(
 
     def tell(progress: Progress) -> None:
         if progress.is_resumed:
-            _logger.info("verification goes on where it was ended", extra={"phase": progress.phase})
+            _logger.info("verification resumed", extra={"phase": progress.phase})
         if observer is not None:
             observer.progress(progress)
 
@@ -50,13 +50,13 @@ def verification_job(
             observer.done(counted)
         names = ("blobs", "blob_bytes", "repositories", "manifests", "damage", "left", "notes")
         counts = {name: value for name, value in asdict(counted).items() if name in names}
-        _logger.log(logging.WARNING if counted.left else logging.INFO, "the store was verified", extra=counts)
+        _logger.log(logging.WARNING if counted.left else logging.INFO, "verification finished", extra=counts)
         return counts
 
     return shared_job(
         schedule,
         work,
-        name="the store is verified",
+        name="verification",
         interval_seconds=interval_seconds,
         is_upkeep=options.repair,
     )

@@ -48,7 +48,7 @@ async def check_storage(storage: BlobStorage, timeout_seconds: float) -> None:
     except StorageError as error:
         raise CheckFailedError(str(error)) from error
     except TimeoutError:
-        raise CheckFailedError(f"no answer within {timeout_seconds:g} s") from None
+        raise CheckFailedError(f"no response within {timeout_seconds:g} s") from None
 
 
 def _file_check(settings: FileCheckSettings) -> Check:
@@ -106,7 +106,7 @@ def _same_server() -> TraceConfig:
         location = answer.headers.get("Location") or answer.headers.get("URI") or ""
         if answer.url.join(URL(location)).origin() != answer.url.origin():
             answer.close()
-            raise CheckFailedError("redirects to another server, which is not followed: correct the URL")
+            raise CheckFailedError("redirects to another server are not followed: correct the URL")
 
     config = TraceConfig()
     config.on_request_redirect.append(look)

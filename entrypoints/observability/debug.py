@@ -64,7 +64,7 @@ def private_app() -> web.Application:
         try:
             taken = await profiler.profile(seconds)
         except ProfilerBusyError:
-            return web.Response(status=409, text="a profile is being taken already\n")
+            return web.Response(status=409, text="a profile is already in progress\n")
         if request.query.get("format") == "pstats":
             return web.Response(body=as_pstats(taken), content_type="application/octet-stream")
         return web.Response(text=as_text(taken))
@@ -108,7 +108,7 @@ def _on_this_machine(answer: Answer) -> Answer:
 
     async def checked(request: web.Request) -> web.StreamResponse:
         if request.remote and is_public(f"[{request.remote}]:0"):
-            text = "profiles and stacks are for clients on this machine: log in, or use kubectl port-forward\n"
+            text = "profiles and stacks are available on this machine only: log in, or use kubectl port-forward\n"
             return web.Response(status=403, text=text)
         return await answer(request)
 

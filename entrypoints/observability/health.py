@@ -67,9 +67,9 @@ class _State:
             self._reason = str(error)
         except Exception:
             # A defect of the check must not count as healthy.
-            _logger.exception("health check %s failed by a defect", self.check.name)
+            _logger.exception("health check %s raised an unexpected error", self.check.name)
             self.failures += 1
-            self._reason = "the check itself failed"
+            self._reason = "error in the check"
         else:
             self.failures = 0
         if self.reason and not before:

@@ -20,27 +20,27 @@ WRITE_SECONDS: Final = 5.0
 """Minimum interval between two writes of the file."""
 
 _COLLECTED: Final = {
-    "repositories": "Repositories that were looked at.",
-    "manifests": "Manifests that were looked at.",
-    "blobs": "Blobs that were looked at.",
-    "manifests_removed": "Manifests that were removed.",
-    "layer_links_removed": "Links to layers that were removed.",
-    "blobs_removed": "Blobs that were removed.",
-    "bytes_removed": "Bytes of these.",
-    "spared": "What was condemned and stayed, because somebody came to rely on it.",
-    "problem_count": "What is not as a registry leaves it.",
+    "repositories": "Repositories read",
+    "manifests": "Manifests read",
+    "blobs": "Blobs found",
+    "manifests_removed": "Manifests removed",
+    "layer_links_removed": "Links to layers removed",
+    "blobs_removed": "Blobs removed",
+    "bytes_removed": "Bytes of blobs removed",
+    "spared": "Candidates kept because they came into use",
+    "problem_count": "Problems found in the store",
 }
 """Fields of the report, with the help texts of their metrics."""
 _COLLECTED_NAMES: Final = {"problem_count": "problems"}
 
 _VERIFIED: Final = {
-    "blobs": "Blobs that were verified.",
-    "blob_bytes": "Bytes of these that were read.",
-    "repositories": "Repositories that were verified.",
-    "manifests": "Manifests that were verified.",
-    "damage": "Damage that was found.",
-    "left": "Damage that is not repaired.",
-    "notes": "What was noted beside it.",
+    "blobs": "Blobs verified.",
+    "blob_bytes": "Bytes of blobs read.",
+    "repositories": "Repositories verified.",
+    "manifests": "Manifests verified.",
+    "damage": "Damaged items found.",
+    "left": "Damaged items that are not repaired.",
+    "notes": "Notes: findings that are not damage.",
 }
 
 
@@ -48,14 +48,14 @@ def collection_observer(metrics: Metrics, now: Callable[[], float] = time.time) 
     """Return an observer that sets the metrics of a garbage collection; it is cheap to call often."""
     prefix = "registry_garbage_collection"
     numbers = {
-        field: metrics.gauge(f"{prefix}_{_COLLECTED_NAMES.get(field, field)}", f"{text} By the run, so far.")
+        field: metrics.gauge(f"{prefix}_{_COLLECTED_NAMES.get(field, field)}", f"{text} by the current or last run.")
         for field, text in _COLLECTED.items()
     }
-    phases = metrics.gauge(f"{prefix}_phase", "1 for what the run is doing.", ["phase"])
-    seconds = metrics.gauge(f"{prefix}_duration_seconds", "How long the last run took that came to its end.")
+    phases = metrics.gauge(f"{prefix}_phase", "1 for the current phase of the run.", ["phase"])
+    seconds = metrics.gauge(f"{prefix}_duration_seconds", "Duration in seconds of the last completed run.")
     succeeded = metrics.gauge(
         f"{prefix}_last_success_timestamp_seconds",
-        "When a run last came to its end, in Unix time.",
+        "End of the last completed run in Unix time.",
         merge=Merge.LARGEST,
     )
 
@@ -77,10 +77,12 @@ class VerificationObserver:
     def __init__(self, metrics: Metrics, now: Callable[[], float] = time.time) -> None:
         prefix = "registry_verification"
         self._numbers = {field: metrics.gauge(f"{prefix}_{field}", text) for field, text in _VERIFIED.items()}
-        self._fraction = metrics.gauge(f"{prefix}_phase_fraction", "How much of a phase is done.", ["phase"])
+        self._fraction = metrics.gauge(
+            f"{prefix}_phase_fraction", "Completed share of a phase, from 0 to 1.", ["phase"]
+        )
         self._succeeded = metrics.gauge(
             f"{prefix}_last_success_timestamp_seconds",
-            "When a verification last came to its end, in Unix time.",
+            "End of the last completed verification in Unix time.",
             merge=Merge.LARGEST,
         )
         self._now = now
@@ -126,7 +128,7 @@ class MetricsFile:
         try:
             self._replace()
         except OSError as error:
-            raise ConfigError([f"{path}: metrics cannot be written there: {error.strerror}"]) from None
+            raise ConfigError([f"{path}: cannot write metrics: {error.strerror}"]) from None
 
     def write_sometimes(self) -> None:
         """Write the file, unless the last write was less than `WRITE_SECONDS` ago."""
@@ -138,7 +140,7 @@ class MetricsFile:
         try:
             self._replace()
         except OSError as error:
-            _logger.warning("metrics are not written to %s: %s", self._path, error.strerror)
+            _logger.warning("cannot write metrics to %s: %s", self._path, error.strerror)
         self._written_at = self._clock()
 
     def _replace(self) -> None:

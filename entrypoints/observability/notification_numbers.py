@@ -25,19 +25,31 @@ class NotificationReader:
     def __init__(self, metrics: Metrics, stats: Callable[[], NotificationStats]) -> None:
         self._stats = stats
         self._seen: Counter[tuple[str, ...]] = Counter()
-        self._pending = metrics.gauge(f"{_PREFIX}_pending_total", "Events that are still to be delivered.", _LABELS)
-        self._pending_bytes = metrics.gauge(f"{_PREFIX}_pending_bytes", "Bytes of these in the outbox.", _LABELS)
+        self._pending = metrics.gauge(f"{_PREFIX}_pending_total", "Events waiting for delivery.", _LABELS)
+        self._pending_bytes = metrics.gauge(
+            f"{_PREFIX}_pending_bytes", "Bytes of events waiting for delivery in the outbox.", _LABELS
+        )
         self._lag = metrics.gauge(
-            f"{_PREFIX}_lag_seconds", "How old the oldest of these is.", _LABELS, merge=Merge.LARGEST
+            f"{_PREFIX}_lag_seconds",
+            "Age in seconds of the oldest event waiting for delivery.",
+            _LABELS,
+            merge=Merge.LARGEST,
         )
-        self._dead = metrics.gauge(f"{_PREFIX}_dead_letters", "Events that were given up and are kept.", _LABELS)
+        self._dead = metrics.gauge(
+            f"{_PREFIX}_dead_letters", "Events kept as dead letters after delivery was given up.", _LABELS
+        )
         self._down = metrics.gauge(
-            f"{_PREFIX}_endpoint_down", "Whether the last tries all failed.", _LABELS, merge=Merge.LARGEST
+            f"{_PREFIX}_endpoint_down",
+            "1 if the last deliveries to the endpoint all failed.",
+            _LABELS,
+            merge=Merge.LARGEST,
         )
-        self._events = metrics.counter(f"{_PREFIX}_events_total", "What became of events.", ["type", "endpoint"])
-        self._statuses = metrics.counter(f"{_PREFIX}_status_total", "What endpoints answered.", ["code", "endpoint"])
+        self._events = metrics.counter(f"{_PREFIX}_events_total", "Events by outcome.", ["type", "endpoint"])
+        self._statuses = metrics.counter(
+            f"{_PREFIX}_status_total", "Responses of endpoints by status.", ["code", "endpoint"]
+        )
         self._lost = metrics.counter(
-            f"{_PREFIX}_lost_total", "Events that found no room in memory before they were recorded."
+            f"{_PREFIX}_lost_total", "Events lost because memory was full before they were recorded."
         )
 
     def __call__(self) -> None:

@@ -16,7 +16,10 @@ from entrypoints.observability.readiness import Readiness
 def tell_build(metrics: Metrics) -> None:
     """Set the metric with the version of the registry."""
     build = metrics.gauge(
-        "registry_build_info", "Which version runs; always 1.", ["version", "python"], merge=Merge.LARGEST
+        "registry_build_info",
+        "Always 1; the labels are the running version.",
+        ["version", "python"],
+        merge=Merge.LARGEST,
     )
     build(1, installed_version(), platform.python_version())
 
@@ -25,7 +28,7 @@ def certificate_gauge(metrics: Metrics) -> Callable[[datetime], None]:
     """Return a function that sets the metric from the expiry time of the served certificate."""
     gauge = metrics.gauge(
         "registry_tls_certificate_expiry_timestamp_seconds",
-        "When the certificate of the listener ends (its notAfter), in Unix time.",
+        "Expiry time of the served certificate (notAfter) in Unix time.",
         merge=Merge.SMALLEST,
     )
     return lambda expires: gauge(expires.timestamp())
@@ -33,10 +36,16 @@ def certificate_gauge(metrics: Metrics) -> Callable[[datetime], None]:
 
 def catalog_reader(metrics: Metrics, catalog: CatalogService, clock: Callable[[], float]) -> Callable[[], None]:
     """Return a reader that measures how far the catalog index is behind."""
-    up = metrics.gauge("registry_catalog_index_up", "Whether the index answers and is whole.", merge=Merge.SMALLEST)
-    pending = metrics.gauge("registry_catalog_pending_names", "Names that the index still has to be told of.")
-    forgotten = metrics.gauge("registry_catalog_forgotten_names", "Names that only a rebuild can bring in.")
-    lag = metrics.gauge("registry_catalog_lag_seconds", "For how long the index has been behind.", merge=Merge.LARGEST)
+    up = metrics.gauge(
+        "registry_catalog_index_up", "1 if the catalog index responds and is complete.", merge=Merge.SMALLEST
+    )
+    pending = metrics.gauge("registry_catalog_pending_names", "Names that are not yet written to the catalog index.")
+    forgotten = metrics.gauge(
+        "registry_catalog_forgotten_names", "Names that only a rebuild can add to the catalog index."
+    )
+    lag = metrics.gauge(
+        "registry_catalog_lag_seconds", "Seconds for which the catalog index has been behind.", merge=Merge.LARGEST
+    )
     behind_since: float | None = None
 
     def read() -> None:
@@ -57,7 +66,7 @@ def read_only_reader(metrics: Metrics, is_read_only: Callable[[], bool]) -> Call
     """Return a reader of the read-only mode."""
     gauge = metrics.gauge(
         "registry_read_only",
-        "1 while pushes and deletes are refused, by configuration or by `registry readonly on`.",
+        "1 while the registry is read-only, by configuration or by `registry readonly on`.",
         merge=Merge.LARGEST,
     )
     return lambda: gauge(1 if is_read_only() else 0)
@@ -65,10 +74,10 @@ def read_only_reader(metrics: Metrics, is_read_only: Callable[[], bool]) -> Call
 
 def purge_observer(metrics: Metrics, now: Callable[[], float] = time.time) -> Callable[[Purged], None]:
     """Return a function to call after each purge of abandoned uploads."""
-    counter = metrics.counter("registry_uploads_purged_total", "Abandoned uploads that were removed.", ["kind"])
+    counter = metrics.counter("registry_uploads_purged_total", "Abandoned uploads removed.", ["kind"])
     succeeded = metrics.gauge(
         "registry_uploads_purge_last_success_timestamp_seconds",
-        "When this server last looked for abandoned uploads, in Unix time.",
+        "End of the last search for abandoned uploads by this server in Unix time.",
         merge=Merge.LARGEST,
     )
     # Initialize the counters to 0, so that a rate exists from the first increment.
@@ -85,10 +94,8 @@ def purge_observer(metrics: Metrics, now: Callable[[], float] = time.time) -> Ca
 
 def health_reader(metrics: Metrics, health: Health, readiness: Readiness) -> Callable[[], None]:
     """Return a reader of health checks and readiness; across workers, the worst value counts."""
-    up = metrics.gauge(
-        "registry_health_check_up", "Whether a check of `health` is content.", ["check"], merge=Merge.SMALLEST
-    )
-    ready = metrics.gauge("registry_ready", "Whether `/readyz` says 200.", merge=Merge.SMALLEST)
+    up = metrics.gauge("registry_health_check_up", "1 if the health check passes.", ["check"], merge=Merge.SMALLEST)
+    ready = metrics.gauge("registry_ready", "1 if `/readyz` returns 200.", merge=Merge.SMALLEST)
 
     def read() -> None:
         failing = health.failures

@@ -50,7 +50,7 @@ class Peers:
             try:
                 return await asyncio.to_thread(dump_stuck, path, file)
             except OSError as error:
-                return f"worker {worker} is not there: {error.strerror}\n"
+                return f"worker {worker} cannot be reached: {error.strerror}\n"
         return response.text or ""
 
     async def _ask(self, worker: int, path: str, timeout_seconds: float) -> web.Response:
@@ -63,5 +63,5 @@ class Peers:
             ):
                 body = await answer.read()
         except (ClientError, TimeoutError, OSError) as error:
-            raise WorkerSilentError(f"worker {worker} does not answer") from error
+            raise WorkerSilentError(f"worker {worker} does not respond") from error
         return web.Response(status=answer.status, body=body, content_type=answer.content_type)

@@ -82,9 +82,9 @@ class Readiness:
         self._fields = {"worker": worker}
         self._needs = {need.name: need for need in needs}
         self._found = {name: Hysteresis(settings.failures, settings.successes) for name in self._needs}
-        self._reasons = dict.fromkeys(self._needs, "not looked at yet")
+        self._reasons = dict.fromkeys(self._needs, "not checked yet")
         self._states = {
-            CHECKS: (is_blocked, "a check of `health` fails, so that every request is refused"),
+            CHECKS: (is_blocked, "a check of `health` fails, so every request is rejected"),
             DRAINING: (is_draining, "the server is stopping"),
         }
 
@@ -140,10 +140,10 @@ class Readiness:
             reason = str(error)
         except Exception:
             # A defect of the check must not count as ready.
-            _logger.exception("readiness: looking at %s failed", need.name)
-            reason = "the check itself failed"
+            _logger.exception("readiness check %s raised an unexpected error", need.name)
+            reason = "error in the check"
         if reason:
             self._reasons[need.name] = reason
         if self._found[need.name].take(good=not reason):
             level = logging.WARNING if reason else logging.INFO
-            _logger.log(level, "readiness: %s: %s", need.name, reason or "it is back", extra=self._fields)
+            _logger.log(level, "readiness: %s: %s", need.name, reason or "available again", extra=self._fields)

@@ -32,7 +32,7 @@ class Sampler:
     def __init__(self, metrics: Metrics, *, worker: int) -> None:
         self._lag = metrics.histogram(
             "registry_event_loop_lag_seconds",
-            "How much later than asked for the event loop woke up.",
+            "Seconds by which the event loop woke up late.",
             buckets=LAG_BUCKETS,
         )
         self._readers: list[Callable[[], None]] = [_ProcessReader(metrics, worker)]
@@ -49,7 +49,7 @@ class Sampler:
                 read()
             except Exception:
                 if read not in self._failed:
-                    _logger.exception("a number for the metrics cannot be read")
+                    _logger.exception("metric sampling failed")
                 self._failed.add(read)
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
@@ -75,16 +75,22 @@ class _ProcessReader:
     def __init__(self, metrics: Metrics, worker: int) -> None:
         self._worker = str(worker)
         label = ["worker"]
-        self._memory = metrics.gauge("registry_worker_resident_memory_bytes", "Resident memory of a worker.", label)
+        self._memory = metrics.gauge(
+            "registry_worker_resident_memory_bytes", "Resident memory of a worker in bytes.", label
+        )
         self._descriptors = metrics.gauge("registry_worker_open_fds", "Open file descriptors of a worker.", label)
-        self._descriptors_max = metrics.gauge("registry_worker_max_fds", "How many a worker may open.", label)
-        self._processor = metrics.counter("registry_worker_cpu_seconds_total", "Processor time of a worker.", label)
+        self._descriptors_max = metrics.gauge(
+            "registry_worker_max_fds", "Maximum number of open file descriptors of a worker.", label
+        )
+        self._processor = metrics.counter(
+            "registry_worker_cpu_seconds_total", "Processor time of a worker in seconds.", label
+        )
         self._processor_before = 0.0
-        began = metrics.gauge("registry_worker_start_time_seconds", "When a worker began, in Unix time.", label)
+        began = metrics.gauge("registry_worker_start_time_seconds", "Start time of a worker in Unix time.", label)
         began(time.time(), self._worker)
-        starts = metrics.counter("registry_worker_starts_total", "How often a worker was started.", label)
+        starts = metrics.counter("registry_worker_starts_total", "Starts of a worker.", label)
         starts(1, self._worker)
-        up = metrics.gauge("registry_workers", "Workers that run.", merge=Merge.SUM)
+        up = metrics.gauge("registry_workers", "Running workers.", merge=Merge.SUM)
         up(1)
 
     def __call__(self) -> None:

@@ -96,7 +96,7 @@ def dump_stuck(socket_path: Path, file: Path) -> str:
         if time.monotonic() > ends:
             break
     written = file.read_bytes()[before:].decode(errors="replace")
-    return f"process {process}, its event loop does not answer\n\n{written}"
+    return f"process {process}, its event loop does not respond\n\n{written}"
 
 
 def _size_a_moment_later(file: Path) -> int:

@@ -41,7 +41,7 @@ class AccessPart:
         """Apply the new rules, unless `auth` changed too: the rules may depend on the new authentication method."""
         self._kept_tags.apply(settings.access)
         if settings.auth != self._begun.auth:
-            _logger.warning("`auth` has changed: it and the rules of `access` take effect at the next start")
+            _logger.warning("`auth` has changed: `auth` and the rules of `access` take effect at the next start")
             return
         lifetime = timedelta(seconds=settings.access.upload_lifetime_seconds)
         self._gatekeeper.use(access_policy(settings.auth, settings.access), upload_lifetime=lifetime)

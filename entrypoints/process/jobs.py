@@ -27,9 +27,9 @@ def jobs_of(container: Container, settings: Settings, worker: Worker, observatio
     """Return the background jobs of a server process; only the first process gets the shared jobs."""
     jobs = [
         # Requests read the switch themselves; the job serves processes without requests, and the metrics.
-        Job(name="the read-only switch is looked at", run=container.read_only().look, every=READ_ONLY_SECONDS),
+        Job(name="read-only switch check", run=container.read_only().look, every=READ_ONLY_SECONDS),
         watch_job(container.guard()),
-        Job(name="records of damaged content are read", run=container.damage().poll, every=POLL_SECONDS),
+        Job(name="damage record check", run=container.damage().poll, every=POLL_SECONDS),
         *notification_jobs(container.events(), container.notifier(), settings, is_first=worker.is_first),
     ]
     if records_pulls(settings):
@@ -45,7 +45,7 @@ def clock_job(store_clock: StoreClock) -> Job:
     async def look() -> None:
         await store_clock.look()
 
-    return Job(name="the store's clock is looked at", run=look, every=LOOK_SECONDS)
+    return Job(name="store clock check", run=look, every=LOOK_SECONDS)
 
 
 def records_pulls(settings: Settings) -> bool:

@@ -121,10 +121,15 @@ class Reloader:
             try:
                 await part.reload()
             except ConfigError as error:
-                self._say(logging.ERROR, "%s not reloaded, the old one stays: %s", part.name, "; ".join(error.problems))
+                self._say(
+                    logging.ERROR,
+                    "%s not reloaded, the previous state stays in use: %s",
+                    part.name,
+                    "; ".join(error.problems),
+                )
             except Exception:
                 # An error in one part must stop neither the other parts nor the next reload.
-                _logger.exception("%s not reloaded, the old one stays", part.name)
+                _logger.exception("%s not reloaded, the previous state stays in use", part.name)
             else:
                 self._say(logging.INFO, "%s reloaded", part.name)
 

@@ -97,7 +97,7 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
             start,
             count,
             service=service,
-            status=f"{count} workers serve {settings.http.addr}",
+            status=f"serving {settings.http.addr} with {count} workers",
             drain_seconds=settings.http.drain_timeout_seconds,
             on_end=observation.worker_ended,
         )
@@ -269,7 +269,7 @@ class TlsPart:
         """
         tls = self._settings().http.tls
         if tls is None:
-            raise ConfigError(["http.tls cannot be left out while serving"])
+            raise ConfigError(["http.tls cannot be removed while the server runs"])
         context = await asyncio.to_thread(build_context, tls)
         self._listener.exchange(context)
         self._on_change(expiry_of(tls))
@@ -327,7 +327,7 @@ async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: fl
     for site in list(runner.sites):
         await site.stop()
     if not await in_flight.drain(timeout_seconds):
-        _logger.warning("requests are cut off: they did not finish within http.draintimeout")
+        _logger.warning("aborting requests that did not finish within http.draintimeout")
 
 
 async def _check_credentials(container: Container) -> None:

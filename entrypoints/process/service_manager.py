@@ -86,7 +86,7 @@ class ServiceManager(Reports):
         within_microseconds = int((drain_seconds + _STOP_MARGIN_SECONDS) * 1e6)
         self._send(
             "STOPPING=1",
-            f"STATUS=waiting at most {drain_seconds:g} s for requests under way",
+            f"STATUS=waiting at most {drain_seconds:g} s for requests in progress",
             f"EXTEND_TIMEOUT_USEC={within_microseconds}",
         )
 
@@ -99,7 +99,7 @@ class ServiceManager(Reports):
                 sock.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             # Serving matters more than reporting the status.
-            _logger.warning("systemd could not be told %s: %s", lines[0], error.strerror or error)
+            _logger.warning("cannot notify systemd of %s: %s", lines[0], error.strerror or error)
 
 
 NOBODY: Final = ServiceManager(None)

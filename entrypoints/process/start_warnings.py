@@ -14,18 +14,18 @@ def warn_at_start(settings: Settings, container: Container) -> None:
     """Log one line for each setting that works but is probably not intended."""
     if settings.http.secret is None:
         _logger.warning(
-            "no http.secret: uploads fail when another replica or this one after a restart takes the next piece; "
+            "http.secret is not set: uploads fail if the next chunk arrives at another replica or after a restart; "
             "set REGISTRY_HTTP_SECRET to the same text on all replicas"
         )
     if settings.access.immutable_tags and not container.plain_blob_storage().creates_exclusively:
         _logger.warning(
-            "access.immutabletags: this storage cannot create exclusively; of two first pushes of a tag at the same "
-            "moment, by two processes, the later one wins"
+            "access.immutabletags: this storage cannot create objects exclusively; if two processes create a tag at "
+            "the same moment, the later push wins"
         )
     if _lets_anybody_delete(settings, container.access_policy()):
         _logger.warning(
-            "%s may be reached from other machines, and whoever does may delete images without a password; "
-            "set auth and access.rules, or storage.delete.enabled to false",
+            "%s may be reachable from other machines, and images can be deleted without a password; "
+            "set auth and access.rules, or set storage.delete.enabled to false",
             settings.http.addr,
         )
 

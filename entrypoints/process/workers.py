@@ -269,7 +269,7 @@ class Supervisor:
                 child.heard_at = now
         for process, child in self._children.items():
             if child.is_ready and not self._is_stopping and now - child.heard_at > period_seconds:
-                _logger.error("worker %d is stuck and is killed", child.number)
+                _logger.error("worker %d does not respond, killing it", child.number)
                 os.kill(process, signal.SIGKILL)
                 child.heard_at = now
 
@@ -279,7 +279,7 @@ class Supervisor:
             return
         self._kills_at = math.inf
         for process, child in self._children.items():
-            _logger.error("worker %d did not end in time and is killed", child.number)
+            _logger.error("worker %d did not stop in time, killing it", child.number)
             os.kill(process, signal.SIGKILL)
 
     def _spawn(self, number: int) -> None:
@@ -334,7 +334,7 @@ class Supervisor:
             self._exit_code = code if code > 0 else _FAILED
             self._stop()
             return
-        _logger.error("worker %d ended with %d and is replaced", child.number, code)
+        _logger.error("worker %d exited with %d, starting a replacement", child.number, code)
         if time.monotonic() - child.begun_at < _RESTART_SECONDS:
             time.sleep(_RESTART_SECONDS)
         self._spawn(child.number)

@@ -160,7 +160,7 @@ def test_process_that_replaces_another_has_the_new_certificate(tmp_path: Path, a
         wait_for(lambda: shown_serials(server, authority) == {pair.serial})
         for worker in children_of(server.pid):
             os.kill(worker, signal.SIGKILL)
-        wait_for(lambda: "worker 1 ended" in server.log() and "worker 0 ended" in server.log())
+        wait_for(lambda: "worker 1 exited" in server.log() and "worker 0 exited" in server.log())
         wait_for(server.answers)
         wait_for(lambda: shown_serials(server, authority) == {pair.serial})
         assert before != pair.serial
@@ -173,7 +173,7 @@ def test_refusal_is_told_once_for_all_processes(tmp_path: Path, pair) -> None:
         server.signal(signal.SIGHUP)
         wait_for(lambda: "configuration not reloaded" in server.log())
         time.sleep(1)
-        assert server.log().count("configuration not reloaded, the old one stays: ") == 1
+        assert server.log().count("configuration not reloaded, the previous state stays in use: ") == 1
         assert server.answers()
 
 

@@ -164,7 +164,7 @@ def test_server_removes_expired_trash(tmp_path: Path) -> None:
         while entries.exists() and list(entries.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert not entries.exists() or not list(entries.iterdir())
-        assert "trash removed for good" in server.log()
+        assert "expired trash removed" in server.log()
 
 
 def test_debians_registry_reads_what_was_restored(tool: Callable[[str], str], tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def wait_until_gone(folder: Path) -> None:
 
 
 def times_of_looks(*servers: RegistryServer) -> list[datetime]:
-    found = [line for server in servers for line in lines(server, "looked for abandoned uploads")]
+    found = [line for server in servers for line in lines(server, "search for abandoned uploads finished")]
     stamps = [line.partition("time=")[2].partition(" ")[0].strip('"') for line in found]
     return sorted(datetime.fromisoformat(stamp) for stamp in stamps)
 

@@ -54,7 +54,7 @@ async def test_blobs_that_stay_because_a_name_cannot_be_read_are_logged(containe
         # Younger data counts as needed.
         await asyncio.sleep(GRACE_MIN.total_seconds())
         await collection_job(container, collecting).run()
-    [line] = [record for record in caplog.records if "blobs stay" in record.message]
+    [line] = [record for record in caplog.records if "blobs kept" in record.message]
     assert (line.names, line.blobs, line.bytes) == (1, 1, 7)
 
 

@@ -161,7 +161,7 @@ async def test_silent_storage_has_failed(services, monkeypatch):
     monkeypatch.setattr(services.storage, "check", asyncio.Event().wait)
     async with watched(services, storage=StorageCheckSettings(enabled=True, interval_seconds=FAST)) as health:
         await wait_for(lambda: health.failures)
-        assert dict(health.failures) == {"storagedriver_inmemory": "no answer within 0.01 s"}
+        assert dict(health.failures) == {"storagedriver_inmemory": "no response within 0.01 s"}
 
 
 async def test_threshold_counts_failures_in_a_row(services):
@@ -196,8 +196,8 @@ async def test_defect_of_a_check_is_no_health(services, caplog):
     await wait_for(lambda: health.failures)
     with pytest.raises(StopAsyncIteration):
         await anext(context)
-    assert dict(health.failures) == {"c": "the check itself failed"}
-    assert "failed by a defect" in caplog.text
+    assert dict(health.failures) == {"c": "error in the check"}
+    assert "raised an unexpected error" in caplog.text
 
 
 async def test_url_is_asked_with_headers_and_its_password_is_not_told(services, aiohttp_server):
@@ -244,7 +244,7 @@ async def test_url_that_leads_to_another_server_is_unhealthy(services, aiohttp_s
         await wait_for(lambda: health.failures and ("/204", "Bearer k") in asked)
         [(name, reason)] = health.failures.items()
     assert name.endswith("/other (health.http[1])")
-    assert reason == "redirects to another server, which is not followed: correct the URL"
+    assert reason == "redirects to another server are not followed: correct the URL"
     assert {authorization for _, authorization in asked} == {"Bearer k"}
 
 

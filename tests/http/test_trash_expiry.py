@@ -41,11 +41,11 @@ async def test_expired_entry_is_removed_and_told(services, time, caplog):
     with caplog.at_level(logging.INFO):
         await job.run()
         assert await services.keys(layout.TRASH_ENTRIES)
-        assert "trash removed for good" not in caplog.text
+        assert "expired trash removed" not in caplog.text
         await time.advance(8 * 24 * HOUR)
         await job.run()
     assert not await services.keys(layout.TRASH_ENTRIES)
-    assert "trash removed for good" in caplog.text
+    assert "expired trash removed" in caplog.text
     assert b'"entries": 1' in await services.storage.read(layout.job("trash"))
 
 

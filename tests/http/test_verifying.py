@@ -69,7 +69,7 @@ async def test_findings_and_sum_are_logged(verifications, time, caplog):
     [finding] = [record for record in caplog.records if hasattr(record, "finding")]
     assert finding.levelname == "ERROR"
     assert finding.finding["kind"] == "corrupt-data"
-    [summary] = [record for record in caplog.records if record.message == "the store was verified"]
+    [summary] = [record for record in caplog.records if record.message == "verification finished"]
     assert (summary.levelname, summary.damage, summary.left) == ("WARNING", 1, 1)
     report = json.loads(await verifications.services.storage.read(layout.job("verification-full")))
     assert report["damage"] == 1
@@ -87,10 +87,10 @@ async def test_it_is_done_once_in_an_interval(verifications, time, caplog):
     caplog.set_level(logging.INFO)
     for owner in ("a", "b"):
         await make_job(verifications, time, owner).run()
-    assert caplog.text.count("the store was verified") == 1
+    assert caplog.text.count("verification finished") == 1
     await time.advance(DAY)
     await make_job(verifications, time, "b").run()
-    assert caplog.text.count("the store was verified") == 2
+    assert caplog.text.count("verification finished") == 2
 
 
 def test_repairs_wait_while_the_registry_is_read_only(verifications, time):

@@ -128,11 +128,11 @@ async def test_stuck_worker_is_shown_and_not_profiled(folder, monkeypatch):
         peers = Peers(folder, 2)
         await peers.stacks(0)
         text = await peers.stacks(0)
-        assert "its event loop does not answer" in text
+        assert "its event loop does not respond" in text
         assert "in blocks_the_loop" in text
         with pytest.raises(WorkerSilentError):
             await peers.profile(0, "seconds=0.1", 0.1)
-        assert "worker 1 is not there" in await peers.stacks(1)
+        assert "worker 1 cannot be reached" in await peers.stacks(1)
     finally:
         process.kill()
         process.wait(5)

@@ -77,11 +77,11 @@ def test_file_is_replaced_as_a_whole_and_not_too_often(metrics, tmp_path):
 
 def test_file_that_cannot_be_written_is_told_at_once_or_hinders_nobody(metrics, tmp_path, caplog):
     folder = tmp_path / "folder"
-    with pytest.raises(ConfigError, match="metrics cannot be written there: No such file"):
+    with pytest.raises(ConfigError, match="cannot write metrics: No such file"):
         MetricsFile(folder / "registry.prom", metrics)
     folder.mkdir()
     file = MetricsFile(folder / "registry.prom", metrics)
     (folder / "registry.prom").unlink()
     folder.rmdir()
     file.write()
-    assert "metrics are not written to" in caplog.text
+    assert "cannot write metrics to" in caplog.text

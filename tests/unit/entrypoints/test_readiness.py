@@ -100,7 +100,7 @@ async def running():
 
 async def test_nothing_is_ready_before_the_first_look(running):
     readiness, _, _ = await running()
-    assert dict(readiness.missing()) == {"storage": "not looked at yet"}
+    assert dict(readiness.missing()) == {"storage": "not checked yet"}
 
 
 async def test_required_need_decides_and_the_other_is_told(running):
@@ -131,8 +131,8 @@ async def test_defect_of_a_check_is_no_health(running, caplog):
     store.trouble = "defect"
     await store.wait_for_look()
     await index.wait_for_look()
-    assert dict(readiness.missing()) == {"storage": "the check itself failed"}
-    assert "looking at storage failed" in caplog.text
+    assert dict(readiness.missing()) == {"storage": "error in the check"}
+    assert "readiness check storage raised an unexpected error" in caplog.text
 
 
 @pytest.mark.parametrize(("option", "name"), [("is_draining", "shutdown"), ("is_blocked", "health")])

@@ -106,7 +106,7 @@ async def test_wrong_configuration_is_refused_once(
     await until(lambda: caplog.records)
     await asyncio.sleep(5 * INTERVAL_SECONDS)
     [record] = caplog.records
-    assert record.message.startswith("configuration not reloaded, the old one stays: ")
+    assert record.message.startswith("configuration not reloaded, the previous state stays in use: ")
     assert "`log.level` must be one of" in record.message
     assert "`log.formatter` must be one of" in record.message
     assert running.settings is before
@@ -132,7 +132,9 @@ async def test_failing_part_stops_nothing(
     running.register("good", good, files=tuple)
     running.ask()
     await until(lambda: good.count)
-    assert any(record.message.startswith("bad not reloaded, the old one stays") for record in caplog.records)
+    assert any(
+        record.message.startswith("bad not reloaded, the previous state stays in use") for record in caplog.records
+    )
     bad.failure = None
     running.ask()
     await until(lambda: bad.count)

@@ -54,7 +54,7 @@ def test_nobody_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_systemd_that_is_gone_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ServiceManager(str(tmp_path / "nothing")).ready("x")
-    assert "systemd could not be told READY=1: No such file" in caplog.text
+    assert "cannot notify systemd of READY=1: No such file" in caplog.text
 
 
 @pytest.mark.parametrize(
