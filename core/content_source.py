@@ -17,11 +17,11 @@ class ContentSource(ABC):
 
     @property
     @abstractmethod
-    def is_pourable(self) -> bool:
-        """Whether many bytes are still to come and `pour` can receive them; checked between two chunks."""
+    def can_receive_into(self) -> bool:
+        """Whether many bytes are still to come and `receive_into` can receive them; checked between two chunks."""
 
     @abstractmethod
-    async def pour(self, take: Callable[[memoryview], None], offload: Offload) -> None:
+    async def receive_into(self, take: Callable[[memoryview], None], offload: Offload) -> None:
         """Pass all remaining bytes to `take`, in order. Iteration ends afterwards.
 
         The socket is read and `take` is called in one thread with one buffer, which bypasses the event loop and rarely

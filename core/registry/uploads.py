@@ -256,8 +256,8 @@ class UploadService:
         async for chunk in chunks:
             await self._take_in(writer, hasher, chunk)
             # Receive the rest of a large body in a thread, if store and connection support it.
-            if writer.append_now is not None and isinstance(chunks, ContentSource) and chunks.is_pourable:
-                await chunks.pour(_taker(writer.append_now, hasher), self._offload)
+            if writer.append_now is not None and isinstance(chunks, ContentSource) and chunks.can_receive_into:
+                await chunks.receive_into(_taker(writer.append_now, hasher), self._offload)
 
     async def _take_in(self, writer: BlobWriter, hasher: Hasher | None, chunk: bytes) -> None:
         if hasher is None:

@@ -12,7 +12,7 @@ from config.settings import LimitSettings
 from core.content_source import ContentSource, Offload
 from core.errors import BlobTooLargeError, ManifestTooLargeError
 from entrypoints.http.connection.lending import SocketLender, outlast, readable
-from entrypoints.http.connection.pouring import POURED_BYTES_MIN, BodyEndedError, Pump, run_turn
+from entrypoints.http.connection.receiving import DIRECT_BYTES_MIN, BodyEndedError, SocketReceiver, run_turn
 from entrypoints.http.keys import BODY_LIMITS
 
 T = TypeVar("T")
@@ -115,13 +115,13 @@ class RequestBody(ContentSource):
 
     @property
     @override
-    def is_pourable(self) -> bool:
-        if self._left is None or self._left < POURED_BYTES_MIN:
+    def can_receive_into(self) -> bool:
+        if self._left is None or self._left < DIRECT_BYTES_MIN:
             return False
         return isinstance(self._protocol, SocketLender) and self._protocol.can_lend(self._content)
 
     @override
-    async def pour(self, take: Callable[[memoryview], None], offload: Offload) -> None:
+    async def receive_into(self, take: Callable[[memoryview], None], offload: Offload) -> None:
         if not isinstance(self._protocol, SocketLender):
             raise TypeError("the connection does not give access to its socket")
         arrived = self._take_arrived()
@@ -135,7 +135,7 @@ class RequestBody(ContentSource):
         with self._protocol.lend(self._content) as descriptor:
             await self._hand_on(arrived, take, offload)
             if self._left:
-                await self._pump(Pump(descriptor, take, self._left), descriptor, offload)
+                await self._receive(SocketReceiver(descriptor, take, self._left), descriptor, offload)
 
     def _take_arrived(self) -> list[bytes]:
         """Return the buffered data; emptying the buffer lets the parser process data that it held back."""
@@ -149,17 +149,17 @@ class RequestBody(ContentSource):
             self._count(len(piece))
             await outlast(offload(take, memoryview(piece)))
 
-    async def _pump(self, pump: Pump, descriptor: int, offload: Offload) -> None:
-        while pump.left:
-            left, waited_seconds = pump.left, pump.waited_seconds
+    async def _receive(self, receiver: SocketReceiver, descriptor: int, offload: Offload) -> None:
+        while receiver.left:
+            left, waited_seconds = receiver.left, receiver.waited_seconds
             try:
-                await run_turn(pump, offload)
+                await run_turn(receiver, offload)
             except BodyEndedError as error:
                 raise ClientGoneError("the body ended early") from error
             # Keep aiohttp's count of received bytes correct, as if the parser had read them.
-            self._content.total_bytes += left - pump.left
-            self._count(left - pump.left, waited_seconds=pump.waited_seconds - waited_seconds)
-            if pump.is_idle:
+            self._content.total_bytes += left - receiver.left
+            self._count(left - receiver.left, waited_seconds=receiver.waited_seconds - waited_seconds)
+            if receiver.is_idle:
                 await self._pace.wait(readable(descriptor))
 
     def _count(self, size: int, *, waited_seconds: float = 0.0) -> None:

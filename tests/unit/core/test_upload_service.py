@@ -121,12 +121,12 @@ async def test_foreign_hash_state_is_hashed_anew(services):
     assert await services.read_blob(NAME, Digest.of(content)) == content
 
 
-class PouredContent(ContentSource):
-    """Yields one piece, and can pour the others."""
+class DirectContent(ContentSource):
+    """Yields one piece, and passes the others to `take`."""
 
     def __init__(self, *pieces):
         self._pieces = list(pieces)
-        self.poured = 0
+        self.received = 0
 
     @override
     async def __aiter__(self):
@@ -135,24 +135,24 @@ class PouredContent(ContentSource):
 
     @property
     @override
-    def is_pourable(self):
+    def can_receive_into(self):
         return bool(self._pieces)
 
     @override
-    async def pour(self, take, offload):
+    async def receive_into(self, take, offload):
         while self._pieces:
             await offload(take, memoryview(self._pieces.pop(0)))
-            self.poured += 1
+            self.received += 1
 
 
 @pytest.mark.parametrize("hash_state", [None, b"of some other library"])
-async def test_content_is_poured_where_its_hash_is_not_known(services, hash_state):
+async def test_content_is_received_directly_where_its_hash_is_not_known(services, hash_state):
     """A session that another replica began, which has not read those bytes: they are read when it is completed."""
     content = payload(50_000)
     state = await services.uploads.append(await services.uploads.start(NAME), chunks(content[:10_000]))
-    source = PouredContent(content[10_000:20_000], content[20_000:30_000], content[30_000:])
+    source = DirectContent(content[10_000:20_000], content[20_000:30_000], content[30_000:])
     state = await services.uploads.append(replace(state, hash_state=hash_state, digest=None), source)
-    assert source.poured == 2
+    assert source.received == 2
     assert (state.offset, state.digest, state.hash_state) == (50_000, None, None)
     with pytest.raises(DigestMismatchError):
         await services.uploads.complete(state, Digest.of(content[10_000:]), chunks())
@@ -160,11 +160,11 @@ async def test_content_is_poured_where_its_hash_is_not_known(services, hash_stat
     assert await services.read_blob(NAME, Digest.of(content)) == content
 
 
-async def test_content_is_hashed_while_it_is_poured(services):
+async def test_content_is_hashed_while_it_is_received_directly(services):
     content = payload(50_000)
-    source = PouredContent(content[:10], content[10:20_000], content[20_000:])
+    source = DirectContent(content[:10], content[10:20_000], content[20_000:])
     state = await services.uploads.append(await services.uploads.start(NAME), source)
-    assert source.poured == 2
+    assert source.received == 2
     assert (state.offset, state.digest) == (50_000, Digest.of(content))
 
 

@@ -12,7 +12,7 @@ from config.settings import Settings
 from core.errors import StorageUnavailableError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
-from entrypoints.http.connection import pouring
+from entrypoints.http.connection import receiving
 from entrypoints.http.connection.lending import outlast
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded, with_limits
@@ -42,13 +42,13 @@ async def answer(reader):
 def turns(monkeypatch):
     """Count what threads are given to do."""
     threads = []
-    turn = pouring.Pump.turn
+    turn = receiving.SocketReceiver.turn
 
-    def count(pump):
+    def count(receiver):
         threads.append(threading.get_ident())
-        turn(pump)
+        turn(receiver)
 
-    monkeypatch.setattr(pouring.Pump, "turn", count)
+    monkeypatch.setattr(receiving.SocketReceiver, "turn", count)
     return threads
 
 
@@ -223,12 +223,12 @@ async def test_cancelled_upload_leaves_when_its_thread_has():
     ours.settimeout(0)
     with ours, theirs:
         theirs.sendall(b"x" * 100)
-        pump = pouring.Pump(ours.fileno(), take, 1_000)
+        receiver = receiving.SocketReceiver(ours.fileno(), take, 1_000)
 
         def offload(function, *arguments):
             return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
-        turn = asyncio.create_task(pouring.run_turn(pump, offload))
+        turn = asyncio.create_task(receiving.run_turn(receiver, offload))
         await asyncio.to_thread(taken.wait, 10)
         turn.cancel()
         await asyncio.sleep(0.05)
@@ -238,7 +238,7 @@ async def test_cancelled_upload_leaves_when_its_thread_has():
         may_go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(turn, 10)
-        assert pump.left == 900
+        assert receiver.left == 900
 
 
 async def test_cancelled_caller_outlasts_what_takes_the_first_bytes():

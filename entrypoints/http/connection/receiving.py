@@ -14,7 +14,7 @@ from typing import Final
 from core.content_source import Offload
 from entrypoints.http.connection.lending import outlast
 
-POURED_BYTES_MIN: Final = 1024 * 1024
+DIRECT_BYTES_MIN: Final = 1024 * 1024
 """Minimum size; for smaller bodies the thread costs more than it saves."""
 _PIECE_BYTES: Final = 1024 * 1024
 _PIECE_BYTES_MIN: Final = 64 * 1024
@@ -31,7 +31,7 @@ class BodyEndedError(Exception):
     """The connection ended before the body did."""
 
 
-class Pump:
+class SocketReceiver:
     """Receives the rest of a body and passes it on; runs in threads, one at a time.
 
     Args:
@@ -103,6 +103,6 @@ class Pump:
         return is_there
 
 
-async def run_turn(pump: Pump, offload: Offload) -> None:
+async def run_turn(receiver: SocketReceiver, offload: Offload) -> None:
     """Run a turn in a thread; on cancellation, return only after the thread stops using the descriptor and `take`."""
-    await outlast(offload(pump.turn), stop=pump.stop)
+    await outlast(offload(receiver.turn), stop=receiver.stop)
