@@ -53,13 +53,13 @@ def system_call(client):
 def turns(monkeypatch):
     """Count what threads are given to do."""
     threads = []
-    turn = sending.Hose.turn
+    turn = sending.FileSender.turn
 
-    def count(hose):
+    def count(sender):
         threads.append(threading.get_ident())
-        turn(hose)
+        turn(sender)
 
-    monkeypatch.setattr(sending.Hose, "turn", count)
+    monkeypatch.setattr(sending.FileSender, "turn", count)
     return threads
 
 
@@ -223,13 +223,13 @@ async def test_client_that_takes_nothing_is_cut_off(guarded, caplog):
 
 async def test_file_that_ends_early_ends_the_connection(guarded, services, caplog, monkeypatch):
     """The client must not wait for bytes that never come, nor take the answer for whole."""
-    turn = sending.Hose.turn
+    turn = sending.FileSender.turn
 
-    def cut(hose):
-        os.ftruncate(os.open(f"/proc/self/fd/{hose._file}", os.O_WRONLY), 5_000_000)
-        turn(hose)
+    def cut(sender):
+        os.ftruncate(os.open(f"/proc/self/fd/{sender._file}", os.O_WRONLY), 5_000_000)
+        turn(sender)
 
-    monkeypatch.setattr(sending.Hose, "turn", cut)
+    monkeypatch.setattr(sending.FileSender, "turn", cut)
     server = await guarded()
     reader, writer = await server.connect()
     writer.write(GET)
@@ -263,7 +263,7 @@ async def test_cancelled_pull_leaves_when_its_thread_has(services, client):
     """The file and the descriptor are closed next: their numbers may soon be those of others."""
     copying, may_go_on = threading.Event(), threading.Event()
 
-    class Slow(sending.Hose):
+    class Slow(sending.FileSender):
         def turn(self):
             copying.set()
             assert may_go_on.wait(10)
@@ -273,10 +273,10 @@ async def test_cancelled_pull_leaves_when_its_thread_has(services, client):
     ours.settimeout(0)
     with ours, theirs:
         async with services.blobs.open(NAME, DIGEST) as reader:
-            hose = Slow(reader, ours.fileno(), is_local=client == "here")
+            sender = Slow(reader, ours.fileno(), is_local=client == "here")
 
             async def pull():
-                await sending.outlast(reader.offload(hose.turn), stop=hose.stop)
+                await sending.outlast(reader.offload(sender.turn), stop=sender.stop)
 
             pulling = asyncio.create_task(pull())
             await asyncio.to_thread(copying.wait, 10)
@@ -286,7 +286,7 @@ async def test_cancelled_pull_leaves_when_its_thread_has(services, client):
             may_go_on.set()
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(pulling, 10)
-            assert hose.left == len(CONTENT)
+            assert sender.left == len(CONTENT)
 
 
 @pytest.mark.parametrize(

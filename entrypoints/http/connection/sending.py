@@ -126,8 +126,8 @@ async def _send_large(request: web.BaseRequest, response: web.StreamResponse, re
     if reader.offload is not None and is_plain and isinstance(protocol, SocketLender):
         writer.send_headers()
         async with protocol.lend_output() as descriptor:
-            hose = Hose(reader, descriptor, is_local=_is_local(transport.get_extra_info("peername")))
-            await _send_file(writer, hose, descriptor, reader.offload)
+            sender = FileSender(reader, descriptor, is_local=_is_local(transport.get_extra_info("peername")))
+            await _send_file(writer, sender, descriptor, reader.offload)
     else:
         async for chunk in reader:
             await response.write(chunk)
@@ -136,19 +136,19 @@ async def _send_large(request: web.BaseRequest, response: web.StreamResponse, re
             await asyncio.sleep(0)
 
 
-async def _send_file(writer: AbstractStreamWriter, hose: "Hose", descriptor: int, offload: Offload) -> None:
-    while hose.left:
-        left = hose.left
+async def _send_file(writer: AbstractStreamWriter, sender: "FileSender", descriptor: int, offload: Offload) -> None:
+    while sender.left:
+        left = sender.left
         try:
-            await outlast(offload(hose.turn), stop=hose.stop)
+            await outlast(offload(sender.turn), stop=sender.stop)
         finally:
             # The access log needs the count, also when the connection breaks.
-            writer.output_size += left - hose.left
-        if hose.is_idle:
+            writer.output_size += left - sender.left
+        if sender.is_idle:
             await writable(descriptor)
 
 
-class Hose:
+class FileSender:
     """Copies the content of a reader from its file to a socket; runs in threads, one at a time.
 
     Args:
