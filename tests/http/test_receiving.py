@@ -13,7 +13,7 @@ from core.errors import StorageUnavailableError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from entrypoints.http.connection import receiving
-from entrypoints.http.connection.lending import outlast
+from entrypoints.http.connection.socket_access import await_thread
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded, with_limits
 from tests.support.streams import payload
@@ -250,7 +250,7 @@ async def test_cancelled_caller_outlasts_what_takes_the_first_bytes():
         has_ended.set()
 
     call = asyncio.get_running_loop().run_in_executor(None, take)
-    waiting = asyncio.create_task(outlast(call))
+    waiting = asyncio.create_task(await_thread(call))
     await asyncio.to_thread(taken.wait, 10)
     waiting.cancel()
     await asyncio.sleep(0.05)

@@ -276,7 +276,7 @@ async def test_cancelled_pull_leaves_when_its_thread_has(services, client):
             sender = Slow(reader, ours.fileno(), is_local=client == "here")
 
             async def pull():
-                await sending.outlast(reader.offload(sender.turn), stop=sender.stop)
+                await sending.await_thread(reader.offload(sender.turn), stop=sender.stop)
 
             pulling = asyncio.create_task(pull())
             await asyncio.to_thread(copying.wait, 10)

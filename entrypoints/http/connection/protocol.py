@@ -31,8 +31,8 @@ from entrypoints.http.connection.framing import (
     part_of_head_bytes,
     queue_bytes,
 )
-from entrypoints.http.connection.lending import duplicate
 from entrypoints.http.connection.shortcut import shortcut
+from entrypoints.http.connection.socket_access import duplicate
 from entrypoints.http.connection.streaming import ClientGoneError
 from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request, new_request_id

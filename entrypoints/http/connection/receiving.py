@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from core.content_source import Offload
-from entrypoints.http.connection.lending import outlast
+from entrypoints.http.connection.socket_access import await_thread
 
 DIRECT_BYTES_MIN: Final = 1024 * 1024
 """Minimum size; for smaller bodies the thread costs more than it saves."""
@@ -105,4 +105,4 @@ class SocketReceiver:
 
 async def run_turn(receiver: SocketReceiver, offload: Offload) -> None:
     """Run a turn in a thread; on cancellation, return only after the thread stops using the descriptor and `take`."""
-    await outlast(offload(receiver.turn), stop=receiver.stop)
+    await await_thread(offload(receiver.turn), stop=receiver.stop)

@@ -20,7 +20,7 @@ from aiohttp.abc import AbstractStreamWriter
 from core.content_source import Offload
 from core.errors import StorageUnavailableError
 from core.ports.blob_storage import BlobReader
-from entrypoints.http.connection.lending import SocketLender, outlast, writable
+from entrypoints.http.connection.socket_access import SocketLender, await_thread, writable
 
 _AT_ONCE_BYTES_MAX: Final = 256 * 1024
 """Amount that takes about as long to copy as a thread switch."""
@@ -140,7 +140,7 @@ async def _send_file(writer: AbstractStreamWriter, sender: "FileSender", descrip
     while sender.left:
         left = sender.left
         try:
-            await outlast(offload(sender.turn), stop=sender.stop)
+            await await_thread(offload(sender.turn), stop=sender.stop)
         finally:
             # The access log needs the count, also when the connection breaks.
             writer.output_size += left - sender.left

@@ -11,8 +11,8 @@ from typing_extensions import override
 from config.settings import LimitSettings
 from core.content_source import ContentSource, Offload
 from core.errors import BlobTooLargeError, ManifestTooLargeError
-from entrypoints.http.connection.lending import SocketLender, outlast, readable
 from entrypoints.http.connection.receiving import DIRECT_BYTES_MIN, BodyEndedError, SocketReceiver, run_turn
+from entrypoints.http.connection.socket_access import SocketLender, await_thread, readable
 from entrypoints.http.keys import BODY_LIMITS
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ class RequestBody(ContentSource):
             # here.
             await self._hand_on(arrived, take, offload)
             async for chunk in self:
-                await outlast(offload(take, memoryview(chunk)))
+                await await_thread(offload(take, memoryview(chunk)))
             return
         with self._protocol.lend(self._content) as descriptor:
             await self._hand_on(arrived, take, offload)
@@ -147,7 +147,7 @@ class RequestBody(ContentSource):
     async def _hand_on(self, pieces: Sequence[bytes], take: Callable[[memoryview], None], offload: Offload) -> None:
         for piece in pieces:
             self._count(len(piece))
-            await outlast(offload(take, memoryview(piece)))
+            await await_thread(offload(take, memoryview(piece)))
 
     async def _receive(self, receiver: SocketReceiver, descriptor: int, offload: Offload) -> None:
         while receiver.left:

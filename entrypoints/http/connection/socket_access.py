@@ -30,7 +30,7 @@ class SocketLender(Protocol):
         """
 
 
-async def outlast(call: Awaitable[None], *, stop: Callable[[], None] = lambda: None) -> None:
+async def await_thread(call: Awaitable[None], *, stop: Callable[[], None] = lambda: None) -> None:
     """Wait for a call that runs in a thread; on cancellation, call `stop` and wait until the thread has ended.
 
     The descriptor that the thread uses must not be closed earlier, because its number may be reused for another file.
