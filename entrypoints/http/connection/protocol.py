@@ -31,7 +31,7 @@ from entrypoints.http.connection.framing import (
     part_of_head_bytes,
     queue_bytes,
 )
-from entrypoints.http.connection.shortcut import shortcut
+from entrypoints.http.connection.routing_bypass import bypass_routing
 from entrypoints.http.connection.socket_access import duplicate
 from entrypoints.http.connection.streaming import ClientGoneError
 from entrypoints.http.errors import envelope, render, respond
@@ -339,7 +339,7 @@ class GuardedServer(web.Server):
     """Creates the protocol of each connection and counts the connections."""
 
     def __init__(self, base: web.Server, app: web.Application, limits: LimitSettings, **options: Any) -> None:
-        super().__init__(shortcut(app), request_factory=base.request_factory, **options)
+        super().__init__(bypass_routing(app), request_factory=base.request_factory, **options)
         self.limits = limits
         self.held_bytes = 0
         """Bytes of heads that are unfinished or wait behind another request, over all connections."""

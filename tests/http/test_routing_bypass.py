@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 
 from config.settings import Settings
-from entrypoints.http.connection.shortcut import shortcut
+from entrypoints.http.connection.routing_bypass import bypass_routing
 from tests.support.guarded_server import run_guarded
 
 
@@ -66,4 +66,4 @@ async def test_application_with_several_routes_is_refused():
     app = app_with()
     app.router.add_route("*", "/other", answer)
     with pytest.raises(ValueError, match="too many values"):
-        shortcut(app)
+        bypass_routing(app)

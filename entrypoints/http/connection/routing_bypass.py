@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 RequestHandler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 
-def shortcut(app: web.Application) -> RequestHandler:
+def bypass_routing(app: web.Application) -> RequestHandler:
     """Return the handler for every request of a frozen application with a single route.
 
     Middlewares, signals and `Expect: 100-continue` work as usual; `request.match_info` contains no parts of the path.
