@@ -18,7 +18,7 @@ from core.registry.facade import Registry
 from core.registry.upload_state import UploadStateCodec
 from entrypoints.http.announcements import Announcements
 from entrypoints.http.auditing import Auditor
-from entrypoints.http.authentication import GATEKEEPER, Gatekeeper
+from entrypoints.http.authentication import AUTHORIZER, Authorizer
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
@@ -78,7 +78,7 @@ def create_app(
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     switches = Switches(settings, read_only)
     codec = UploadStateCodec(upload_secret)
-    gatekeeper = Gatekeeper(
+    authorizer = Authorizer(
         authenticator,
         policy,
         codec=codec,
@@ -91,7 +91,7 @@ def create_app(
         _handlers(registry, settings, urls, codec, announce=Announcements(events, urls), on_pull=on_pull),
         prefix=settings.http.prefix,
         switches=switches,
-        gatekeeper=gatekeeper,
+        authorizer=authorizer,
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
         auditor=auditor,
     )
@@ -115,7 +115,7 @@ def create_app(
         ]
     )
     app[IN_FLIGHT] = in_flight
-    app[GATEKEEPER] = gatekeeper
+    app[AUTHORIZER] = authorizer
     app[SWITCHES] = switches
     # (?s:.) also matches line ends: a path with an encoded one must reach the check of names.
     app.router.add_route("*", "/{path:(?s:.*)}", dispatcher.__call__)

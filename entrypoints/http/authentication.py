@@ -58,7 +58,7 @@ def accesses_of(target: Target, method: str, source: str | None) -> tuple[Access
     return accesses
 
 
-class Gatekeeper:
+class Authorizer:
     """Authenticates and authorizes requests; one per application.
 
     Args:
@@ -103,9 +103,9 @@ class Gatekeeper:
     def _use(self, policy: AccessPolicy) -> None:
         self._policy = policy
         # Computed once: without authentication and with an open policy, every request is allowed.
-        self._admits_all = self._authenticator.is_open and policy == OPEN
+        self._allows_all = self._authenticator.is_open and policy == OPEN
 
-    async def admit(self, request: web.Request, target: Target) -> None:
+    async def authorize(self, request: web.Request, target: Target) -> None:
         """Authenticate and authorize a request, and set its `CALLER`.
 
         Raises:
@@ -136,7 +136,7 @@ class Gatekeeper:
 
     def _decide(self, request: web.Request, principal: Principal, accesses: Sequence[Access]) -> None:
         policy, authenticator = self._policy, self._authenticator
-        if self._admits_all:
+        if self._allows_all:
             return
         if policy.is_blocked(principal):
             raise _denied(accesses)
@@ -180,8 +180,8 @@ class Gatekeeper:
         return UnauthenticatedError(challenge, detail=_detail(accesses) or None)
 
 
-GATEKEEPER: Final = web.AppKey("GATEKEEPER", Gatekeeper)
-"""Gatekeeper of the application, reloaded with the rest of the configuration."""
+AUTHORIZER: Final = web.AppKey("AUTHORIZER", Authorizer)
+"""Authorizer of the application, reloaded with the rest of the configuration."""
 
 
 def _began_at(state: UploadState) -> datetime | None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from entrypoints.http.auditing import Auditor
-from entrypoints.http.authentication import Gatekeeper
+from entrypoints.http.authentication import Authorizer
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
 from entrypoints.http.keys import TARGET
@@ -30,7 +30,7 @@ class Dispatcher:
         handlers: one handler per endpoint.
         prefix: `http.prefix`, with both slashes.
         switches: rejects operations that are disabled.
-        gatekeeper: authenticates and authorizes requests.
+        authorizer: authenticates and authorizes requests.
         extras: further handlers, by their path below the prefix.
         auditor: records changes before they are made.
     """
@@ -41,7 +41,7 @@ class Dispatcher:
         *,
         prefix: str,
         switches: Switches,
-        gatekeeper: Gatekeeper,
+        authorizer: Authorizer,
         extras: Mapping[str, PlainHandler],
         auditor: Auditor,
     ) -> None:
@@ -51,7 +51,7 @@ class Dispatcher:
         self._handlers = handlers
         self._prefix = prefix.rstrip("/")
         self._auditor = auditor
-        self._gatekeeper = gatekeeper
+        self._authorizer = authorizer
         self._extras = {f"{self._prefix}/{path}": handler for path, handler in extras.items()}
         self._rights = {(endpoint.resource, endpoint.method): endpoint.right for endpoint in ENDPOINTS}
         self._switches = switches
@@ -74,7 +74,7 @@ class Dispatcher:
             # Browsers send OPTIONS before they may send credentials.
             return _other_method(request, target.resource)
         # Authorize before names are validated and anything is looked up: the response must not reveal what exists.
-        await self._gatekeeper.admit(request, target)
+        await self._authorizer.authorize(request, target)
         endpoint = (target.resource, request.method)
         handler = self._handlers.get(endpoint)
         if handler is None:

@@ -8,7 +8,7 @@ from config.errors import ConfigError
 from config.policies import KeptTags, access_policy
 from config.settings import Settings
 from core.ports.authenticator import CredentialSourceError
-from entrypoints.http.authentication import Gatekeeper
+from entrypoints.http.authentication import Authorizer
 
 _logger = logging.getLogger(__name__)
 
@@ -24,16 +24,16 @@ LIVE_ACCESS_KEYS: Final = (
 
 
 class AccessPart:
-    """Applies new rules to the gatekeeper, and makes the gatekeeper reload its files.
+    """Applies new rules to the authorizer, and makes the authorizer reload its files.
 
     Args:
-        gatekeeper: gatekeeper of the application.
+        authorizer: the authorizer of the application.
         kept_tags: decides which tags are immutable.
         begun: settings from which the authenticator was created.
     """
 
-    def __init__(self, gatekeeper: Gatekeeper, kept_tags: KeptTags, begun: Settings) -> None:
-        self._gatekeeper = gatekeeper
+    def __init__(self, authorizer: Authorizer, kept_tags: KeptTags, begun: Settings) -> None:
+        self._authorizer = authorizer
         self._kept_tags = kept_tags
         self._begun = begun
 
@@ -44,7 +44,7 @@ class AccessPart:
             _logger.warning("`auth` has changed: `auth` and the rules of `access` take effect at the next start")
             return
         lifetime = timedelta(seconds=settings.access.upload_lifetime_seconds)
-        self._gatekeeper.use(access_policy(settings.auth, settings.access), upload_lifetime=lifetime)
+        self._authorizer.use(access_policy(settings.auth, settings.access), upload_lifetime=lifetime)
 
     async def reload(self) -> None:
         """Reload users, groups and keys.
@@ -53,6 +53,6 @@ class AccessPart:
             ConfigError: a file is invalid; the previous data stays in force.
         """
         try:
-            await self._gatekeeper.reload()
+            await self._authorizer.reload()
         except CredentialSourceError as error:
             raise ConfigError([str(error)]) from error

@@ -23,7 +23,7 @@ from core.errors import AuditUnavailableError, StorageError
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.app import create_app
 from entrypoints.http.auditing import SwitchAudit
-from entrypoints.http.authentication import GATEKEEPER
+from entrypoints.http.authentication import AUTHORIZER
 from entrypoints.http.connection.accepting import raise_descriptor_limit
 from entrypoints.http.connection.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.connection.runner import GuardedRunner
@@ -284,7 +284,7 @@ def _prepare_reloads(
     switches = app[SWITCHES]
     reloader.appliers.append(switches.apply)
     observation.watch_read_only(lambda: switches.is_read_only)
-    access = AccessPart(app[GATEKEEPER], container.kept_tags(), reloader.settings)
+    access = AccessPart(app[AUTHORIZER], container.kept_tags(), reloader.settings)
     reloader.appliers.append(access.apply)
     notifications = NotificationsPart(container.notifier(), reloader.settings.notifications, event_endpoints)
     reloader.appliers.append(notifications.apply)

@@ -22,7 +22,7 @@ from core.ports.authenticator import CredentialSourceError
 from entrypoints.process.access_part import AccessPart
 
 
-class Gatekeeper:
+class Authorizer:
     """What `AccessPart` needs of one."""
 
     def __init__(self):
@@ -46,26 +46,26 @@ RULES = AccessSettings(
 
 
 def test_new_rules_are_used():
-    gatekeeper, kept = Gatekeeper(), KeptTags(AccessSettings())
-    AccessPart(gatekeeper, kept, BEGUN).apply(replace(BEGUN, access=RULES))
-    assert [rule.who for rule in gatekeeper.policy.rules] == [{"bob"}]
-    assert gatekeeper.lifetime.total_seconds() == 60
+    authorizer, kept = Authorizer(), KeptTags(AccessSettings())
+    AccessPart(authorizer, kept, BEGUN).apply(replace(BEGUN, access=RULES))
+    assert [rule.who for rule in authorizer.policy.rules] == [{"bob"}]
+    assert authorizer.lifetime.total_seconds() == 60
     assert kept(RepositoryName("a"), Tag("b"))
 
 
 def test_rules_for_another_method_wait(caplog):
-    gatekeeper = Gatekeeper()
+    authorizer = Authorizer()
     changed = replace(BEGUN, auth=AuthSettings(kind=AuthKind.NONE), access=AccessSettings())
-    AccessPart(gatekeeper, KeptTags(AccessSettings()), BEGUN).apply(changed)
-    assert gatekeeper.policy is MEMBERS_ONLY
+    AccessPart(authorizer, KeptTags(AccessSettings()), BEGUN).apply(changed)
+    assert authorizer.policy is MEMBERS_ONLY
     assert "next start" in caplog.text
 
 
 async def test_broken_files_are_a_configuration_error():
-    gatekeeper = Gatekeeper()
-    part = AccessPart(gatekeeper, KeptTags(AccessSettings()), BEGUN)
+    authorizer = Authorizer()
+    part = AccessPart(authorizer, KeptTags(AccessSettings()), BEGUN)
     await part.reload()
-    gatekeeper.is_broken = True
+    authorizer.is_broken = True
     with pytest.raises(ConfigError) as raised:
         await part.reload()
     assert raised.value.problems == ("line 3",)

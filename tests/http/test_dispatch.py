@@ -17,7 +17,7 @@ from core.model.access import OPEN
 from core.model.digest import Digest
 from core.registry.upload_state import UploadStateCodec
 from entrypoints.http.auditing import Auditor
-from entrypoints.http.authentication import Gatekeeper
+from entrypoints.http.authentication import Authorizer
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.routes import Resource, Target, match
 from entrypoints.http.switches import Switches
@@ -52,7 +52,7 @@ def test_path_leads_to_its_resource(path, target):
 
 
 def test_endpoint_without_handler_is_a_mistake_at_start():
-    gatekeeper = Gatekeeper(
+    authorizer = Authorizer(
         OpenAuthenticator(),
         OPEN,
         codec=UploadStateCodec(b"secret"),
@@ -65,7 +65,7 @@ def test_endpoint_without_handler_is_a_mistake_at_start():
     switches = Switches(Settings(), read_only)
     auditor = Auditor(DisabledAuditLog(), Settings().audit, now=lambda: datetime.now(UTC))
     with pytest.raises(ValueError, match="without a handler"):
-        Dispatcher({}, prefix="/", switches=switches, gatekeeper=gatekeeper, extras={}, auditor=auditor)
+        Dispatcher({}, prefix="/", switches=switches, authorizer=authorizer, extras={}, auditor=auditor)
 
 
 async def test_base_says_that_this_is_a_registry(api):
