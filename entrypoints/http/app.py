@@ -27,14 +27,14 @@ from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers, OnPull, ignore_pull
 from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
-from entrypoints.http.keys import IN_FLIGHT, SWITCHES
+from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.middleware.cors import Cors
 from entrypoints.http.middleware.limits import gate
 from entrypoints.http.middleware.middlewares import common_headers, error_middleware
 from entrypoints.http.observation import Observation
 from entrypoints.http.request_names import new_request_id
 from entrypoints.http.routes import Resource
-from entrypoints.http.switches import Switches
+from entrypoints.http.runtime_flags import RuntimeFlags
 from entrypoints.http.token_endpoint import TokenEndpoint
 from entrypoints.http.urls import UrlBuilder
 from entrypoints.jobs.background import Job, background, standard_jobs
@@ -76,7 +76,7 @@ def create_app(
         events: receives an event for each effect of a request.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
-    switches = Switches(settings, read_only)
+    flags = RuntimeFlags(settings, read_only)
     codec = UploadStateCodec(upload_secret)
     authorizer = Authorizer(
         authenticator,
@@ -90,7 +90,7 @@ def create_app(
     dispatcher = Dispatcher(
         _handlers(registry, settings, urls, codec, announce=Announcements(events, urls), on_pull=on_pull),
         prefix=settings.http.prefix,
-        switches=switches,
+        flags=flags,
         authorizer=authorizer,
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
         auditor=auditor,
@@ -116,19 +116,17 @@ def create_app(
     )
     app[IN_FLIGHT] = in_flight
     app[AUTHORIZER] = authorizer
-    app[SWITCHES] = switches
+    app[RUNTIME_FLAGS] = flags
     # (?s:.) also matches line ends: a path with an encoded one must reach the check of names.
     app.router.add_route("*", "/{path:(?s:.*)}", dispatcher.__call__)
-    app.on_response_prepare.append(common_headers(switches))
+    app.on_response_prepare.append(common_headers(flags))
     if settings.http.cors.origins:
         app.on_response_prepare.append(cors.mark)
     app.on_response_prepare.append(in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
     app.cleanup_ctx.extend([observation.health.running, *observation.contexts])
     all_jobs = [*standard_jobs(registry), *jobs]
-    app.cleanup_ctx.append(
-        background(registry.catalog, all_jobs, upkeep_waits=switches.upkeep_waits, is_first=is_first)
-    )
+    app.cleanup_ctx.append(background(registry.catalog, all_jobs, upkeep_waits=flags.upkeep_waits, is_first=is_first))
     return app
 
 

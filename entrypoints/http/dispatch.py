@@ -13,7 +13,7 @@ from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
 from entrypoints.http.keys import TARGET
 from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, Target, match
-from entrypoints.http.switches import Switches
+from entrypoints.http.runtime_flags import RuntimeFlags
 
 PlainHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 """Handler of all methods on one path."""
@@ -29,7 +29,7 @@ class Dispatcher:
     Args:
         handlers: one handler per endpoint.
         prefix: `http.prefix`, with both slashes.
-        switches: rejects operations that are disabled.
+        flags: rejects operations that are disabled.
         authorizer: authenticates and authorizes requests.
         extras: further handlers, by their path below the prefix.
         auditor: records changes before they are made.
@@ -40,7 +40,7 @@ class Dispatcher:
         handlers: Mapping[tuple[Resource, str], Handler],
         *,
         prefix: str,
-        switches: Switches,
+        flags: RuntimeFlags,
         authorizer: Authorizer,
         extras: Mapping[str, PlainHandler],
         auditor: Auditor,
@@ -54,7 +54,7 @@ class Dispatcher:
         self._authorizer = authorizer
         self._extras = {f"{self._prefix}/{path}": handler for path, handler in extras.items()}
         self._rights = {(endpoint.resource, endpoint.method): endpoint.right for endpoint in ENDPOINTS}
-        self._switches = switches
+        self._flags = flags
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer a request.
@@ -79,7 +79,7 @@ class Dispatcher:
         handler = self._handlers.get(endpoint)
         if handler is None:
             return _other_method(request, target.resource)
-        await self._switches.require(self._rights[endpoint])
+        await self._flags.require(self._rights[endpoint])
         await self._auditor.permit(request)
         return await handler(request, target)
 

@@ -10,11 +10,11 @@ from core.ports.audit_log import AuditAction
 from entrypoints.http.draining import InFlight
 from entrypoints.http.forwarding import Client
 from entrypoints.http.routes import Target
-from entrypoints.http.switches import Switches
+from entrypoints.http.runtime_flags import RuntimeFlags
 
 IN_FLIGHT: Final = web.AppKey("IN_FLIGHT", InFlight)
 """The requests in flight."""
-SWITCHES: Final = web.AppKey("SWITCHES", Switches)
+RUNTIME_FLAGS: Final = web.AppKey("RUNTIME_FLAGS", RuntimeFlags)
 """Settings that may change while the application serves."""
 CLIENT: Final = web.RequestKey("CLIENT", Client)
 """Sender of the request, as far as the headers of proxies are trusted."""

@@ -27,7 +27,7 @@ class Resource(Enum):
 
 
 class Right(Enum):
-    """Kind of operation of an endpoint, for the switches that disable it."""
+    """Kind of operation of an endpoint, for the flags that disable it."""
 
     READ = auto()
     WRITE = auto()

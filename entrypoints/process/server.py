@@ -30,7 +30,7 @@ from entrypoints.http.connection.runner import GuardedRunner
 from entrypoints.http.connection.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
 from entrypoints.http.draining import InFlight
 from entrypoints.http.handlers.manifests import ignore_pull
-from entrypoints.http.keys import IN_FLIGHT, SWITCHES
+from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.jobs.notifications import LIVE_NOTIFICATION_KEYS, NotificationsPart
 from entrypoints.process.access_part import LIVE_ACCESS_KEYS, AccessPart
@@ -281,9 +281,9 @@ def _prepare_reloads(
     reloader: Reloader, app: web.Application, listener: Listener, container: Container, observation: WorkerObservation
 ) -> None:
     reloader.appliers.append(lambda settings: configure_logging(settings.log, waits=False))
-    switches = app[SWITCHES]
-    reloader.appliers.append(switches.apply)
-    observation.watch_read_only(lambda: switches.is_read_only)
+    flags = app[RUNTIME_FLAGS]
+    reloader.appliers.append(flags.apply)
+    observation.watch_read_only(lambda: flags.is_read_only)
     access = AccessPart(app[AUTHORIZER], container.kept_tags(), reloader.settings)
     reloader.appliers.append(access.apply)
     notifications = NotificationsPart(container.notifier(), reloader.settings.notifications, event_endpoints)

@@ -1,4 +1,4 @@
-"""Paths, methods and switches."""
+"""Paths, methods and flags."""
 
 import re
 import time
@@ -20,7 +20,7 @@ from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import Authorizer
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.routes import Resource, Target, match
-from entrypoints.http.switches import Switches
+from entrypoints.http.runtime_flags import RuntimeFlags
 from entrypoints.http.urls import UrlBuilder
 from tests.http.conftest import error_codes
 
@@ -62,10 +62,10 @@ def test_endpoint_without_handler_is_a_mistake_at_start():
     )
     storage = InMemoryBlobStorage(now=lambda: datetime.now(UTC))
     read_only = ReadOnlySwitch(storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
-    switches = Switches(Settings(), read_only)
+    flags = RuntimeFlags(Settings(), read_only)
     auditor = Auditor(DisabledAuditLog(), Settings().audit, now=lambda: datetime.now(UTC))
     with pytest.raises(ValueError, match="without a handler"):
-        Dispatcher({}, prefix="/", switches=switches, authorizer=authorizer, extras={}, auditor=auditor)
+        Dispatcher({}, prefix="/", flags=flags, authorizer=authorizer, extras={}, auditor=auditor)
 
 
 async def test_base_says_that_this_is_a_registry(api):

@@ -12,7 +12,7 @@ from core.coordination import read_only
 from core.coordination.read_only import ReadOnly, ReadOnlySwitch, switch_off, switch_on
 from core.model.digest import Digest
 from entrypoints.http.routes import Right
-from entrypoints.http.switches import Switches
+from entrypoints.http.runtime_flags import RuntimeFlags
 from entrypoints.jobs.background import Job
 from tests.http.conftest import error_codes
 
@@ -89,13 +89,13 @@ async def test_request_under_way_finishes_and_the_session_goes_on_later(api, ser
 @pytest.mark.parametrize("upkeep", [True, False])
 async def test_upkeep_waits_where_it_is_told_to(services, settings_with, upkeep):
     shared = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
-    switches = Switches(settings_with(readonly_upkeep=upkeep), shared)
-    assert not await switches.upkeep_waits()
+    flags = RuntimeFlags(settings_with(readonly_upkeep=upkeep), shared)
+    assert not await flags.upkeep_waits()
     await switch_on(services.storage, ReadOnly())
-    assert await switches.upkeep_waits() is not upkeep
+    assert await flags.upkeep_waits() is not upkeep
     await switch_off(services.storage)
-    switches.apply(settings_with(readonly_upkeep=upkeep, readonly_enabled=True))
-    assert await switches.upkeep_waits() is not upkeep
+    flags.apply(settings_with(readonly_upkeep=upkeep, readonly_enabled=True))
+    assert await flags.upkeep_waits() is not upkeep
 
 
 async def test_upkeep_that_waits_goes_on_afterwards(start, services, settings_with):
@@ -120,18 +120,18 @@ async def test_upkeep_that_waits_goes_on_afterwards(start, services, settings_wi
 
 async def test_mode_is_told_without_asking(services, settings_with):
     shared = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
-    assert Switches(settings_with(readonly_enabled=True), shared).is_read_only
-    switches = Switches(settings_with(), shared)
+    assert RuntimeFlags(settings_with(readonly_enabled=True), shared).is_read_only
+    flags = RuntimeFlags(settings_with(), shared)
     await switch_on(services.storage, ReadOnly())
-    assert not switches.is_read_only
+    assert not flags.is_read_only
     await shared.look()
-    assert switches.is_read_only
+    assert flags.is_read_only
 
 
 async def test_deleting_that_is_switched_off_is_told_first(services, settings_with):
     shared = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
-    switches = Switches(settings_with(delete_enabled=False), shared)
-    await switches.require(Right.READ)
-    await switches.require(Right.WRITE)
+    flags = RuntimeFlags(settings_with(delete_enabled=False), shared)
+    await flags.require(Right.READ)
+    await flags.require(Right.WRITE)
     with pytest.raises(Exception, match=r"storage\.delete\.enabled"):
-        await switches.require(Right.DELETE)
+        await flags.require(Right.DELETE)

@@ -36,7 +36,7 @@ from entrypoints.http.connection.socket_access import duplicate
 from entrypoints.http.connection.streaming import ClientGoneError
 from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request, new_request_id
-from entrypoints.http.switches import DEFAULT_HEADERS
+from entrypoints.http.runtime_flags import DEFAULT_HEADERS
 
 _logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from entrypoints.http.connection.streaming import BodyStalledError, ClientGoneEr
 from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.keys import BEGUN, REQUEST_ID
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request
-from entrypoints.http.switches import Switches
+from entrypoints.http.runtime_flags import RuntimeFlags
 
 _logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def _answer_broken_body(request: web.Request, error: ClientGoneError) -> web.Res
     return response
 
 
-def common_headers(switches: Switches) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+def common_headers(flags: RuntimeFlags) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
     """Return the signal handler that adds the headers common to all responses (`http.headers` included)."""
 
     async def add(request: web.Request, response: web.StreamResponse) -> None:
@@ -81,7 +81,7 @@ def common_headers(switches: Switches) -> Callable[[web.Request, web.StreamRespo
         headers.popall("Server", None)
         if (request_id := request.get(REQUEST_ID)) is not None:
             headers[REQUEST_ID_HEADER] = request_id
-        for name, values in switches.headers.items():
+        for name, values in flags.headers.items():
             for value in values:
                 headers.add(name, value)
 

@@ -13,7 +13,7 @@ DEFAULT_HEADERS: Final = {"Server": "registry", "X-Content-Type-Options": "nosni
 """Response headers that `http.headers` can override; `nosniff` keeps browsers from running a blob as a script."""
 
 
-class Switches:
+class RuntimeFlags:
     """Current values of the settings; one per application, read again by each request."""
 
     headers: Mapping[str, Sequence[str]]
