@@ -20,7 +20,7 @@ from entrypoints.exit_codes import ExitCode
 if TYPE_CHECKING:
     from config.container import Container
     from entrypoints.doctor.client import Credentials, PublicRegistry
-    from entrypoints.doctor.patient import Patient
+    from entrypoints.doctor.context import DoctorContext
 
 _INDENT: Final = " " * 10
 _LOUD: Final = frozenset({Verdict.WARNING, Verdict.FAILURE})
@@ -49,13 +49,13 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _run(arguments: Namespace) -> int:
     loaded = load(find_path(arguments.file))
     configure_logging(loaded.settings.log)
-    return asyncio.run(_examine(arguments, loaded))
+    return asyncio.run(_run_checks(arguments, loaded))
 
 
-async def _examine(arguments: Namespace, loaded: Loaded) -> int:
+async def _run_checks(arguments: Namespace, loaded: Loaded) -> int:
     # Imported here, so that the other commands start without a web client and storage SDKs.
     from config.container import Container  # noqa: PLC0415
-    from entrypoints.doctor.examination import examine  # noqa: PLC0415
+    from entrypoints.doctor.checks import run_checks  # noqa: PLC0415
     from entrypoints.doctor.findings import failure  # noqa: PLC0415
 
     teller = _Teller(is_json=arguments.json)
@@ -67,22 +67,24 @@ async def _examine(arguments: Namespace, loaded: Loaded) -> int:
         except StorageError as error:
             teller.tell(failure("storage: open", str(error), "check the section `storage` of the configuration"))
             return teller.finish()
-        async for diagnosis in examine(await _patient(arguments, loaded, container, stack)):
+        async for diagnosis in run_checks(await _doctor_context(arguments, loaded, container, stack)):
             teller.tell(diagnosis)
     return teller.finish()
 
 
-async def _patient(arguments: Namespace, loaded: Loaded, container: "Container", stack: AsyncExitStack) -> "Patient":
+async def _doctor_context(
+    arguments: Namespace, loaded: Loaded, container: "Container", stack: AsyncExitStack
+) -> "DoctorContext":
     from entrypoints.doctor.certificates import client_context  # noqa: PLC0415
     from entrypoints.doctor.client import PublicRegistry  # noqa: PLC0415
-    from entrypoints.doctor.patient import Patient  # noqa: PLC0415
+    from entrypoints.doctor.context import DoctorContext  # noqa: PLC0415
 
     credentials, context = _credentials(arguments), client_context(arguments.ca)
 
     async def opened(url: str) -> "PublicRegistry":
         return await stack.enter_async_context(PublicRegistry(url, credentials=credentials, context=context))
 
-    return Patient(
+    return DoctorContext(
         loaded=loaded,
         container=container,
         scratch_id=secrets.token_hex(8),

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import StorageError
+from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.findings import failure, ok
-from entrypoints.doctor.patient import Patient
 
 
-async def examine_catalog(patient: Patient) -> AsyncIterator[Diagnosis]:
+async def check_catalog(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Check the index, then yield the diagnoses of its adapter."""
-    index = patient.container.catalog_index()
+    index = doctor.container.catalog_index()
     check = f"catalog: {index.name}"
     try:
         await index.check()

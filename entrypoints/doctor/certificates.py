@@ -15,8 +15,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from core.diagnosis import Diagnosis
+from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.findings import failure, ok, skipped, warning
-from entrypoints.doctor.patient import Patient
 
 _EXPIRES_SOON: Final = timedelta(days=21)
 """Let's Encrypt clients renew 30 days before expiry; a certificate this close to expiry was not renewed in time."""
@@ -28,22 +28,22 @@ _SELF_SIGNED: Final = frozenset({18, 19})
 _WRONG_NAME: Final = frozenset({62, 64})
 
 
-async def examine_certificates(patient: Patient) -> AsyncIterator[Diagnosis]:
+async def check_certificates(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Connect to the public address as a client does, and check the files of `http.tls`."""
-    if patient.public is not None and patient.public.is_https:
-        parts = urlsplit(patient.public.url)
-        async for diagnosis in _shown(patient, parts.hostname or "", parts.port or _HTTPS):
+    if doctor.public is not None and doctor.public.is_https:
+        parts = urlsplit(doctor.public.url)
+        async for diagnosis in _shown(doctor, parts.hostname or "", parts.port or _HTTPS):
             yield diagnosis
-    tls = patient.loaded.settings.http.tls
+    tls = doctor.loaded.settings.http.tls
     if tls is not None and tls.certificate:
-        for diagnosis in await asyncio.to_thread(_files, patient, tls.certificate, tls.key):
+        for diagnosis in await asyncio.to_thread(_files, doctor, tls.certificate, tls.key):
             yield diagnosis
 
 
-async def _shown(patient: Patient, host: str, port: int) -> AsyncIterator[Diagnosis]:
+async def _shown(doctor: DoctorContext, host: str, port: int) -> AsyncIterator[Diagnosis]:
     check = "certificate: trusted by clients"
     try:
-        await _connect(host, port, client_context(patient.ca_file))
+        await _connect(host, port, client_context(doctor.ca_file))
     except ssl.SSLCertVerificationError as error:
         yield failure(check, error.verify_message, _remedy(error.verify_code))
     except ssl.SSLError as error:
@@ -59,7 +59,7 @@ async def _shown(patient: Patient, host: str, port: int) -> AsyncIterator[Diagno
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     leaf = x509.load_der_x509_certificate(await _connect(host, port, context))
-    yield _judge_age("certificate: age", leaf, _now(patient))
+    yield _judge_age("certificate: age", leaf, _now(doctor))
 
 
 async def _connect(host: str, port: int, context: ssl.SSLContext) -> bytes:
@@ -97,7 +97,7 @@ def _remedy(code: int) -> str:
     return "inspect the certificate with: openssl s_client -showcerts -connect HOST:PORT"
 
 
-def _files(patient: Patient, certificate: str, key: str) -> Sequence[Diagnosis]:
+def _files(doctor: DoctorContext, certificate: str, key: str) -> Sequence[Diagnosis]:
     check = "certificate: files of http.tls"
     try:
         chain = x509.load_pem_x509_certificates(Path(certificate).read_bytes())
@@ -108,9 +108,9 @@ def _files(patient: Patient, certificate: str, key: str) -> Sequence[Diagnosis]:
         ]
     if _public_bytes(private.public_key()) != _public_bytes(chain[0].public_key()):
         return [failure(check, "the key does not match the first certificate", "put the server's certificate first")]
-    found = [ok(check), _judge_age("certificate: age of http.tls", chain[0], _now(patient)), _judge_chain(chain)]
-    if patient.public is not None:
-        found.append(_judge_name(chain[0], urlsplit(patient.public.url).hostname or ""))
+    found = [ok(check), _judge_age("certificate: age of http.tls", chain[0], _now(doctor)), _judge_chain(chain)]
+    if doctor.public is not None:
+        found.append(_judge_name(chain[0], urlsplit(doctor.public.url).hostname or ""))
     return found
 
 
@@ -185,6 +185,6 @@ def _public_bytes(key: object) -> bytes:
     return encoded
 
 
-def _now(patient: Patient) -> datetime:
-    now: datetime = patient.container.now()()
+def _now(doctor: DoctorContext) -> datetime:
+    now: datetime = doctor.container.now()()
     return now

@@ -9,8 +9,8 @@ from core.diagnosis import Diagnosis
 from core.errors import StorageError
 from core.store import layout
 from entrypoints.doctor.client import UnreachableError
+from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.findings import failure, ok, skipped, warning
-from entrypoints.doctor.patient import Patient
 
 _NOTABLE_SECONDS: Final = 30.0
 _BAD_SECONDS: Final = 300.0
@@ -18,38 +18,38 @@ _BAD_SECONDS: Final = 300.0
 _REMEDY: Final = "synchronize both clocks by NTP (chrony, systemd-timesyncd): signatures and tokens depend on them"
 
 
-async def examine_clock(patient: Patient) -> AsyncIterator[Diagnosis]:
+async def check_clock(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Compare the times that the store and the public address report with the local time."""
-    yield await _store(patient)
-    if patient.public is not None:
-        yield await _public(patient)
+    yield await _store(doctor)
+    if doctor.public is not None:
+        yield await _public(doctor)
 
 
-async def _store(patient: Patient) -> Diagnosis:
+async def _store(doctor: DoctorContext) -> Diagnosis:
     check = "clock: the store"
-    storage, key = patient.container.blob_storage(), f"{layout.doctor(patient.scratch_id)}/clock"
+    storage, key = doctor.container.blob_storage(), f"{layout.doctor(doctor.scratch_id)}/clock"
     try:
-        before = _now(patient)
+        before = _now(doctor)
         await storage.write(key, b"")
         said = (await storage.stat(key)).modified_at
-        after = _now(patient)
-        await storage.delete_tree(layout.doctor(patient.scratch_id))
+        after = _now(doctor)
+        await storage.delete_tree(layout.doctor(doctor.scratch_id))
     except StorageError as error:
         return skipped(check, str(error))
     return _judge(check, said, before, after)
 
 
-async def _public(patient: Patient) -> Diagnosis:
+async def _public(doctor: DoctorContext) -> Diagnosis:
     check = "clock: the public address"
-    if patient.public is None:
+    if doctor.public is None:
         return skipped(check, "no --url was given")
-    before = _now(patient)
+    before = _now(doctor)
     try:
-        answer = await patient.public.request("GET", "v2/")
+        answer = await doctor.public.request("GET", "v2/")
         said = parsedate_to_datetime(answer.headers["Date"])
     except (UnreachableError, KeyError, ValueError) as error:
         return skipped(check, f"no usable Date header: {error}")
-    return _judge(check, said if said.tzinfo else said.replace(tzinfo=UTC), before, _now(patient))
+    return _judge(check, said if said.tzinfo else said.replace(tzinfo=UTC), before, _now(doctor))
 
 
 def _judge(check: str, said: datetime, before: datetime, after: datetime) -> Diagnosis:
@@ -64,6 +64,6 @@ def _judge(check: str, said: datetime, before: datetime, after: datetime) -> Dia
     return ok(check)
 
 
-def _now(patient: Patient) -> datetime:
-    now: datetime = patient.container.now()()
+def _now(doctor: DoctorContext) -> datetime:
+    now: datetime = doctor.container.now()()
     return now

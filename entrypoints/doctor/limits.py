@@ -6,8 +6,8 @@ from typing import Final
 
 from core.diagnosis import Diagnosis
 from entrypoints.doctor.client import Answer, PublicRegistry, UnreachableError
+from entrypoints.doctor.context import MIB, DoctorContext
 from entrypoints.doctor.findings import failure, ok, skipped, warning
-from entrypoints.doctor.patient import MIB, Patient
 
 _SIZES: Final = (2 * MIB, 16 * MIB, 128 * MIB)
 """Above nginx's default of 1 MiB, above 10 MiB, and above the 100 MB of some providers."""
@@ -18,21 +18,21 @@ _REMEDY: Final = (
 )
 
 
-async def examine_limits(patient: Patient) -> AsyncIterator[Diagnosis]:
+async def check_limits(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Upload bodies of increasing size to upload sessions that are cancelled afterwards."""
-    if patient.public is None:
+    if doctor.public is None:
         return
-    sizes = [size for size in _SIZES if size < patient.largest_body] + [patient.largest_body]
+    sizes = [size for size in _SIZES if size < doctor.largest_body] + [doctor.largest_body]
     for size in sizes:
-        diagnosis = await _try(patient, patient.public, size)
+        diagnosis = await _try(doctor, doctor.public, size)
         yield diagnosis
         if diagnosis.remedy:
             return
 
 
-async def _try(patient: Patient, registry: PublicRegistry, size: int) -> Diagnosis:
+async def _try(doctor: DoctorContext, registry: PublicRegistry, size: int) -> Diagnosis:
     check = f"limits: a body of {size // MIB or 1} MiB"
-    name = f"registry-doctor/{patient.scratch_id}"
+    name = f"registry-doctor/{doctor.scratch_id}"
     scope = f"repository:{name}:pull,push,delete"
     try:
         post = await registry.request("POST", f"v2/{name}/blobs/uploads/", scope=scope)

@@ -16,8 +16,8 @@ from core.model.names import RepositoryName
 from core.store import layout
 from core.trash.entry import TrashKind
 from entrypoints.doctor.client import Answer, PublicRegistry, UnreachableError
+from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.findings import failure, ok, skipped, warning
-from entrypoints.doctor.patient import Patient
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 _BLOB_BYTES: Final = 96 * 1024
@@ -33,12 +33,12 @@ class StepFailedError(Exception):
         self.diagnosis = diagnosis
 
 
-async def examine_push(patient: Patient) -> AsyncIterator[Diagnosis]:
+async def check_push(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Push, read and delete a small image in a scratch repository, as a client does."""
-    if patient.public is None:
+    if doctor.public is None:
         yield skipped("push", "no --url was given: proxies, links and limits were not checked")
         return
-    push = ScratchPush(patient.public, RepositoryName(f"registry-doctor/{patient.scratch_id}"))
+    push = ScratchPush(doctor.public, RepositoryName(f"registry-doctor/{doctor.scratch_id}"))
     try:
         async for diagnosis in push.run():
             yield diagnosis
@@ -46,7 +46,7 @@ async def examine_push(patient: Patient) -> AsyncIterator[Diagnosis]:
         yield error.diagnosis
     except UnreachableError as error:
         yield failure("push: connection", str(error), "check name, port, firewall, and the proxy with its timeouts")
-    yield await clean_scratch(patient, push, "push: cleanup")
+    yield await clean_scratch(doctor, push, "push: cleanup")
 
 
 class ScratchPush:
@@ -249,15 +249,15 @@ def _location_remedy(url: str, found: object) -> str:
     return "make the proxy forward Host unchanged (nginx: proxy_set_header Host $http_host), or set http.host"
 
 
-async def clean_scratch(patient: Patient, push: ScratchPush, check: str) -> Diagnosis:
+async def clean_scratch(doctor: DoctorContext, push: ScratchPush, check: str) -> Diagnosis:
     """Remove from storage the remains of a repository that was deleted through the API: data, links and trash."""
-    storage, trash = patient.container.blob_storage(), patient.container.trash()
+    storage, trash = doctor.container.blob_storage(), doctor.container.trash()
     try:
         await storage.delete_tree(layout.repository(push.name), *(layout.blob_directory(each) for each in push.digests))
         async for entry in trash.entries([TrashKind.TAG, TrashKind.MANIFEST, TrashKind.BLOB_LINK]):
             if entry.repository == push.name:
                 await trash.discard(entry.id)
-        await patient.container.catalog_index().remove(push.name)
+        await doctor.container.catalog_index().remove(push.name)
     except StorageError as error:
         return failure(check, f"cannot remove {push.name}: {error}", "remove this repository by hand")
     return ok(check, f"{push.name} is removed")

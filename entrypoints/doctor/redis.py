@@ -7,16 +7,16 @@ from typing import Final
 
 from config.settings import RedisSettings
 from core.diagnosis import Diagnosis
+from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.findings import failure, ok
-from entrypoints.doctor.patient import Patient
 
 _PORT: Final = 6379
 _REMEDY: Final = "check redis.addrs, the firewall, and that Redis runs; without Redis the registry is only slower"
 
 
-async def examine_redis(patient: Patient) -> AsyncIterator[Diagnosis]:
+async def check_redis(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Authenticate and ping each configured address."""
-    settings = patient.loaded.settings.redis
+    settings = doctor.loaded.settings.redis
     if settings is not None:
         for address in settings.addrs:
             yield await _ping(address, settings)

@@ -10,8 +10,8 @@ from core.diagnosis import Diagnosis
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from entrypoints.doctor.client import Answer, PublicRegistry, UnreachableError
+from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.findings import failure, ok, skipped
-from entrypoints.doctor.patient import Patient
 from entrypoints.doctor.push import ScratchPush, clean_scratch
 
 _ROUNDS: Final = 8
@@ -20,15 +20,15 @@ _CHECK: Final = "replicas: upload across replicas"
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 
 
-async def examine_replicas(patient: Patient) -> AsyncIterator[Diagnosis]:
+async def check_replicas(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Begin uploads at one replica and continue them at the next."""
-    targets: Sequence[PublicRegistry] = patient.replicas
-    if not targets and patient.public is not None:
-        targets = [patient.public]
+    targets: Sequence[PublicRegistry] = doctor.replicas
+    if not targets and doctor.public is not None:
+        targets = [doctor.public]
     if not targets:
         yield skipped(_CHECK, "neither --replica nor --url was given")
         return
-    scratch = ScratchPush(targets[0], RepositoryName(f"registry-doctor/{patient.scratch_id}"))
+    scratch = ScratchPush(targets[0], RepositoryName(f"registry-doctor/{doctor.scratch_id}"))
     rounds = len(targets) if len(targets) > 1 else _ROUNDS
     for number in range(rounds):
         order = [targets[(number + step) % len(targets)] for step in range(3)]
@@ -38,7 +38,7 @@ async def examine_replicas(patient: Patient) -> AsyncIterator[Diagnosis]:
             break
     else:
         yield ok(_CHECK, f"{rounds} uploads, each request on its own connection")
-    yield await clean_scratch(patient, scratch, "replicas: cleanup")
+    yield await clean_scratch(doctor, scratch, "replicas: cleanup")
 
 
 async def _upload(order: Sequence[PublicRegistry], scratch: ScratchPush) -> Diagnosis | None:

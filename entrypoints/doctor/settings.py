@@ -5,14 +5,14 @@ from urllib.parse import urlsplit
 
 from config.settings import StorageKind
 from core.diagnosis import Diagnosis
+from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.findings import ok, warning
-from entrypoints.doctor.patient import Patient
 
 
-async def examine_settings(patient: Patient) -> AsyncIterator[Diagnosis]:
+async def check_configuration(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Yield the loader's warnings, and check some settings that matter with replicas or proxies."""
-    settings = patient.loaded.settings
-    for text in patient.loaded.warnings:
+    settings = doctor.loaded.settings
+    for text in doctor.loaded.warnings:
         yield warning("configuration: warnings", text, "change or remove the key")
     if settings.http.secret is None:
         yield warning(
@@ -32,20 +32,20 @@ async def examine_settings(patient: Patient) -> AsyncIterator[Diagnosis]:
         yield warning(
             "configuration: storage.delete", "deletion is disabled", "set storage.delete.enabled to delete images"
         )
-    diagnosis = _host(patient)
+    diagnosis = _host(doctor)
     if diagnosis is not None:
         yield diagnosis
 
 
-def _host(patient: Patient) -> Diagnosis | None:
-    check, host = "configuration: http.host", patient.loaded.settings.http.host
-    if not host or patient.public is None:
+def _host(doctor: DoctorContext) -> Diagnosis | None:
+    check, host = "configuration: http.host", doctor.loaded.settings.http.host
+    if not host or doctor.public is None:
         return None
-    said, used = urlsplit(host if "://" in host else f"https://{host}"), urlsplit(patient.public.url)
+    said, used = urlsplit(host if "://" in host else f"https://{host}"), urlsplit(doctor.public.url)
     if (said.scheme, said.netloc) == (used.scheme, used.netloc):
         return ok(check, host)
     return warning(
         check,
-        f"links point to {host}, but clients use {patient.public.url}",
+        f"links point to {host}, but clients use {doctor.public.url}",
         "set http.host to the address that clients use, or remove it and make the proxy forward Host",
     )

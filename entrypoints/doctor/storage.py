@@ -10,8 +10,8 @@ from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import ObjectNotFoundError, StorageError, StorageFullError
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
+from entrypoints.doctor.context import MIB, DoctorContext
 from entrypoints.doctor.findings import failure, ok, skipped, warning
-from entrypoints.doctor.patient import MIB, Patient
 
 _LARGE_PIECES: Final = 13
 """Size in MiB; larger than one part of a multipart upload, whose parts have at least 5 MiB and by default 10."""
@@ -38,10 +38,10 @@ _SPACE: Final = (
 Step = Callable[[BlobStorage, str], Awaitable[Diagnosis | None]]
 
 
-async def examine_storage(patient: Patient) -> AsyncIterator[Diagnosis]:
+async def check_storage(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Write, read, list, overwrite, move and delete scratch objects, then yield the diagnoses of the adapter."""
-    storage: BlobStorage = patient.container.blob_storage()
-    scratch = layout.doctor(patient.scratch_id)
+    storage: BlobStorage = doctor.container.blob_storage()
+    scratch = layout.doctor(doctor.scratch_id)
     steps: dict[str, Step] = {
         "write and read": _write_and_read,
         "overwrite": _overwrite,

@@ -19,13 +19,13 @@ from config.container import Container
 from config.loader import load
 from core.diagnosis import Diagnosis, Verdict
 from core.errors import StorageFullError, StorageUnavailableError
-from entrypoints.doctor.certificates import examine_certificates
+from entrypoints.doctor.certificates import check_certificates
+from entrypoints.doctor.checks import run_checks
 from entrypoints.doctor.client import Answer, Credentials, PublicRegistry, parse_challenge
-from entrypoints.doctor.clock import examine_clock
-from entrypoints.doctor.examination import examine
-from entrypoints.doctor.patient import Group, Patient
-from entrypoints.doctor.settings import examine_settings
-from entrypoints.doctor.storage import examine_storage
+from entrypoints.doctor.clock import check_clock
+from entrypoints.doctor.context import CheckGroup, DoctorContext
+from entrypoints.doctor.settings import check_configuration
+from entrypoints.doctor.storage import check_storage
 from tests.support.certificates import Authority
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 
@@ -86,17 +86,17 @@ class LaxBlobStorage(InMemoryBlobStorage):
 
 
 @pytest.fixture
-def patient(tmp_path: Path) -> Callable[..., Patient]:
-    """Makes patients with another storage, or more of a configuration."""
+def doctor(tmp_path: Path) -> Callable[..., DoctorContext]:
+    """Makes contexts with another storage, or more of a configuration."""
 
-    def make(storage: object = None, text: str = "", **settings: object) -> Patient:
+    def make(storage: object = None, text: str = "", **settings: object) -> DoctorContext:
         path = tmp_path / "config.yml"
         path.write_text(f"version: 0.1\nstorage: {{inmemory: {{}}}}\n{text}")
         loaded = load(str(path))
         container = Container(settings=loaded.settings)
         container.blob_storage.override(Object(storage or InMemoryBlobStorage(now=lambda: NOW)))
         container.now.override(Object(lambda: NOW))
-        return Patient(loaded=loaded, container=container, scratch_id="test", **settings)  # type: ignore[arg-type] # of the tests
+        return DoctorContext(loaded=loaded, container=container, scratch_id="test", **settings)  # type: ignore[arg-type] # of the tests
 
     return make
 
@@ -109,19 +109,19 @@ async def failures(found: AsyncIterator[Diagnosis]) -> set[str]:
     return {check for check, verdict in (await verdicts(found)).items() if verdict is Verdict.FAILURE}
 
 
-async def test_sound_store_passes(patient: Callable[..., Patient]) -> None:
-    found = await verdicts(examine_storage(patient()))
+async def test_sound_store_passes(doctor: Callable[..., DoctorContext]) -> None:
+    found = await verdicts(check_storage(doctor()))
     assert set(found.values()) == {Verdict.OK}
     assert len(found) == 8
 
 
-async def test_full_store_is_one_finding(patient: Callable[..., Patient]) -> None:
+async def test_full_store_is_one_finding(doctor: Callable[..., DoctorContext]) -> None:
     class FullBlobStorage(InMemoryBlobStorage):
         @override
         async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
             raise StorageFullError(f"no space left at {key}")
 
-    findings = [each async for each in examine_storage(patient(FullBlobStorage(now=lambda: NOW)))]
+    findings = [each async for each in check_storage(doctor(FullBlobStorage(now=lambda: NOW)))]
     [failed] = [each for each in findings if each.verdict is Verdict.FAILURE]
     assert failed.check == "storage: write and read"
     assert "trash empty" in failed.remedy
@@ -142,19 +142,21 @@ async def test_full_store_is_one_finding(patient: Callable[..., Patient]) -> Non
     ],
     ids=["delete", "write", "create", "upload", "copy", "list"],
 )
-async def test_missing_right_is_told(refused: Sequence[str], checks: set[str], patient: Callable[..., Patient]) -> None:
-    found = [each async for each in examine_storage(patient(RefusingBlobStorage(*refused)))]
+async def test_missing_right_is_told(
+    refused: Sequence[str], checks: set[str], doctor: Callable[..., DoctorContext]
+) -> None:
+    found = [each async for each in check_storage(doctor(RefusingBlobStorage(*refused)))]
     assert {each.check.removeprefix("storage: ") for each in found if each.verdict is Verdict.FAILURE} == checks
     assert all(each.remedy for each in found if each.verdict is Verdict.FAILURE)
 
 
-async def test_store_that_lags_is_told(patient: Callable[..., Patient]) -> None:
-    found = await failures(examine_storage(patient(StaleBlobStorage())))
+async def test_store_that_lags_is_told(doctor: Callable[..., DoctorContext]) -> None:
+    found = await failures(check_storage(doctor(StaleBlobStorage())))
     assert {"storage: overwrite", "storage: create once", "storage: delete", "storage: cleanup"} <= found
 
 
-async def test_store_without_conditional_writes_is_a_warning(patient: Callable[..., Patient]) -> None:
-    found = await verdicts(examine_storage(patient(LaxBlobStorage(now=lambda: NOW))))
+async def test_store_without_conditional_writes_is_a_warning(doctor: Callable[..., DoctorContext]) -> None:
+    found = await verdicts(check_storage(doctor(LaxBlobStorage(now=lambda: NOW))))
     assert found["storage: create once"] is Verdict.WARNING
 
 
@@ -162,20 +164,20 @@ async def test_store_without_conditional_writes_is_a_warning(patient: Callable[.
     ("skew", "verdict"),
     [(0, Verdict.OK), (20, Verdict.OK), (60, Verdict.WARNING), (-60, Verdict.WARNING), (3600, Verdict.FAILURE)],
 )
-async def test_skewed_clock_is_told(skew: int, verdict: Verdict, patient: Callable[..., Patient]) -> None:
+async def test_skewed_clock_is_told(skew: int, verdict: Verdict, doctor: Callable[..., DoctorContext]) -> None:
     storage = InMemoryBlobStorage(now=lambda: NOW + timedelta(seconds=skew))
-    found = [each async for each in examine_clock(patient(storage))]
+    found = [each async for each in check_clock(doctor(storage))]
     assert [each.verdict for each in found] == [verdict]
     if verdict is not Verdict.OK:
         assert ("ahead of" if skew > 0 else "behind") in found[0].detail
 
 
-async def test_clock_of_a_store_that_fails_is_skipped(patient: Callable[..., Patient]) -> None:
-    assert await verdicts(examine_clock(patient(RefusingBlobStorage("write")))) == {"clock: the store": Verdict.SKIPPED}
+async def test_clock_of_a_store_that_fails_is_skipped(doctor: Callable[..., DoctorContext]) -> None:
+    assert await verdicts(check_clock(doctor(RefusingBlobStorage("write")))) == {"clock: the store": Verdict.SKIPPED}
 
 
-async def test_configuration_that_ends_with_the_process_is_told(patient: Callable[..., Patient]) -> None:
-    found = await verdicts(examine_settings(patient(text="unknownkey: 1\n")))
+async def test_configuration_that_ends_with_the_process_is_told(doctor: Callable[..., DoctorContext]) -> None:
+    found = await verdicts(check_configuration(doctor(text="unknownkey: 1\n")))
     assert found == dict.fromkeys(
         ["configuration: warnings", "configuration: http.secret", "configuration: storage"], Verdict.WARNING
     )
@@ -185,30 +187,30 @@ async def test_configuration_that_ends_with_the_process_is_told(patient: Callabl
     ("days", "verdict"), [(60, Verdict.OK), (10, Verdict.WARNING), (-1, Verdict.FAILURE)], ids=["long", "soon", "over"]
 )
 async def test_age_of_the_configured_certificate(
-    days: int, verdict: Verdict, patient: Callable[..., Patient], tmp_path: Path
+    days: int, verdict: Verdict, doctor: Callable[..., DoctorContext], tmp_path: Path
 ) -> None:
     pair = Authority(tmp_path).issue("server", days=days)
-    one = patient(text=f"http: {{tls: {{certificate: {pair.certificate}, key: {pair.key}}}}}\n")
+    one = doctor(text=f"http: {{tls: {{certificate: {pair.certificate}, key: {pair.key}}}}}\n")
     one.container.now.override(Object(lambda: datetime.now(UTC)))
-    found = await verdicts(examine_certificates(one))
+    found = await verdicts(check_certificates(one))
     assert found["certificate: files of http.tls"] is Verdict.OK
     assert found["certificate: age of http.tls"] is verdict
     assert found["certificate: chain of http.tls"] is Verdict.WARNING
 
 
-async def test_chain_of_the_configured_certificate(patient: Callable[..., Patient], tmp_path: Path) -> None:
+async def test_chain_of_the_configured_certificate(doctor: Callable[..., DoctorContext], tmp_path: Path) -> None:
     pair = Authority(tmp_path).issue("server")
     other = Authority(tmp_path, "other")
     chain = tmp_path / "chain.pem"
     for issuer, verdict in ((pair.authority, Verdict.OK), (other.path, Verdict.FAILURE)):
         chain.write_bytes(pair.certificate.read_bytes() + issuer.read_bytes())
-        one = patient(text=f"http: {{tls: {{certificate: {chain}, key: {pair.key}}}}}\n")
+        one = doctor(text=f"http: {{tls: {{certificate: {chain}, key: {pair.key}}}}}\n")
         one.container.now.override(Object(lambda: datetime.now(UTC)))
-        found = await verdicts(examine_certificates(one))
+        found = await verdicts(check_certificates(one))
         assert found["certificate: chain of http.tls"] is verdict
 
 
-async def test_certificate_of_another_name_is_told(patient: Callable[..., Patient], tmp_path: Path) -> None:
+async def test_certificate_of_another_name_is_told(doctor: Callable[..., DoctorContext], tmp_path: Path) -> None:
     pair = Authority(tmp_path).issue("server")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pair.certificate, pair.key)
@@ -218,40 +220,40 @@ async def test_certificate_of_another_name_is_told(patient: Callable[..., Patien
         port = server.sockets[0].getsockname()[1]
         text = f"http: {{tls: {{certificate: {pair.certificate}, key: {pair.key}}}}}\n"
         public = PublicRegistry(f"https://127.0.0.2:{port}", context=None)
-        one = patient(text=text, public=public, ca_file=str(pair.authority))
+        one = doctor(text=text, public=public, ca_file=str(pair.authority))
         one.container.now.override(Object(lambda: datetime.now(UTC)))
-        found = {each.check: each async for each in examine_certificates(one)}
+        found = {each.check: each async for each in check_certificates(one)}
     assert "subjectAltName" in found["certificate: trusted by clients"].remedy
     assert found["certificate: age"].verdict is Verdict.OK
     assert found["certificate: name of http.tls"].verdict is Verdict.WARNING
 
 
-async def test_address_that_nobody_answers_at_is_skipped(patient: Callable[..., Patient]) -> None:
-    one = patient(public=PublicRegistry("https://127.0.0.1:1", context=None))
-    assert await verdicts(examine_certificates(one)) == {"certificate: trusted by clients": Verdict.SKIPPED}
+async def test_address_that_nobody_answers_at_is_skipped(doctor: Callable[..., DoctorContext]) -> None:
+    one = doctor(public=PublicRegistry("https://127.0.0.1:1", context=None))
+    assert await verdicts(check_certificates(one)) == {"certificate: trusted by clients": Verdict.SKIPPED}
 
 
-async def test_key_of_another_certificate_is_told(patient: Callable[..., Patient], tmp_path: Path) -> None:
+async def test_key_of_another_certificate_is_told(doctor: Callable[..., DoctorContext], tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     one, other = authority.issue("one"), authority.issue("other")
     text = f"http: {{tls: {{certificate: {one.certificate}, key: {other.key}}}}}\n"
-    assert await failures(examine_certificates(patient(text=text))) == {"certificate: files of http.tls"}
+    assert await failures(check_certificates(doctor(text=text))) == {"certificate: files of http.tls"}
     assert x509.load_pem_x509_certificate(one.certificate.read_bytes())
 
 
 async def test_check_that_fails_itself_stops_no_other(
-    patient: Callable[..., Patient], caplog: pytest.LogCaptureFixture
+    doctor: Callable[..., DoctorContext], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(_patient: Patient) -> AsyncIterator[Diagnosis]:
+    async def broken(_doctor_context: DoctorContext) -> AsyncIterator[Diagnosis]:
         yield Diagnosis(check="first", verdict=Verdict.OK)
         raise ValueError("a secret")
 
-    async def away(_patient: Patient) -> AsyncIterator[Diagnosis]:
+    async def away(_doctor_context: DoctorContext) -> AsyncIterator[Diagnosis]:
         raise StorageUnavailableError("the store is away")
         yield
 
-    groups: dict[str, Group] = {"broken": broken, "away": away, "clock": examine_clock}
-    found = [each async for each in examine(patient(), groups)]
+    groups: dict[str, CheckGroup] = {"broken": broken, "away": away, "clock": check_clock}
+    found = [each async for each in run_checks(doctor(), groups)]
     assert [each.check for each in found] == ["first", "broken", "away", "clock: the store"]
     assert "a secret" not in found[1].detail
     assert "a check raised an unexpected error" in caplog.text

@@ -15,8 +15,8 @@ MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patient:
-    """Registry under examination."""
+class DoctorContext:
+    """Registry to check, with its configuration and adapters."""
 
     loaded: Loaded
     container: "Container"
@@ -32,5 +32,5 @@ class Patient:
     """Size in bytes of the largest request to try."""
 
 
-Group = Callable[[Patient], AsyncIterator[Diagnosis]]
-"""Group of checks, which examines one aspect of a registry."""
+CheckGroup = Callable[[DoctorContext], AsyncIterator[Diagnosis]]
+"""Group of checks of one aspect of a registry."""
