@@ -12,7 +12,7 @@ from core.retention.service import RetentionPlan
 _logger = logging.getLogger(__name__)
 
 
-async def record_or_tell(log: AuditLog, event: AuditEvent) -> None:
+async def record_or_log(log: AuditLog, event: AuditEvent) -> None:
     """Record an action that is already done; on failure, write the event to the error log, so that it is not lost."""
     try:
         await log.record(event)
@@ -33,7 +33,7 @@ class AuditTrail:
         self._log = log
         self._now = now
 
-    async def tell_retention(self, plan: RetentionPlan, *, by: str) -> None:
+    async def record_retention(self, plan: RetentionPlan, *, by: str) -> None:
         """Record one event for each tag that retention deleted."""
         for state in plan.removed:
             event = AuditEvent(
@@ -46,4 +46,4 @@ class AuditTrail:
                 digest=state.digest,
                 reason="retention",
             )
-            await record_or_tell(self._log, event)
+            await record_or_log(self._log, event)

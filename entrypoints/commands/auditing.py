@@ -36,7 +36,7 @@ def run_audited(command: Command, arguments: Namespace, words: Sequence[str]) ->
     # Imported here, so that commands that change nothing start without the container.
     from config.container import Container, utc_now  # noqa: PLC0415
 
-    def tell(stage: Stage, *, status: int = 0, error: str = "", is_needed: bool = False) -> None:
+    def record(stage: Stage, *, status: int = 0, error: str = "", is_needed: bool = False) -> None:
         event = AuditEvent(
             at=utc_now(),
             action=AuditAction.COMMAND,
@@ -54,13 +54,13 @@ def run_audited(command: Command, arguments: Namespace, words: Sequence[str]) ->
                 raise
             _logger.error("%s", failure)  # noqa: TRY400 - one line is enough for an operator
 
-    tell(Stage.ASKED, is_needed=settings.audit.required)
+    record(Stage.ASKED, is_needed=settings.audit.required)
     try:
         code = command.run(arguments)
     except BaseException as error:
-        tell(Stage.DONE, status=int(exit_code_of(error)), error=str(error) or type(error).__name__)
+        record(Stage.DONE, status=int(exit_code_of(error)), error=str(error) or type(error).__name__)
         raise
-    tell(Stage.DONE, status=code)
+    record(Stage.DONE, status=code)
     return code
 
 

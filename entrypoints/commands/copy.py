@@ -188,7 +188,7 @@ class _Copier:
         if not self._arguments.dry_run:
             await self._target.catalog().flush_pending()
         self._passed += 1
-        self._tell(done, time.monotonic() - began)
+        self._print(done, time.monotonic() - began)
         return ExitCode.FAILURE if done.problems else ExitCode.OK
 
     async def _expect(self, copy: StorageCopy) -> None:
@@ -230,7 +230,7 @@ class _Copier:
             self._problems.append(problem)
         self._display.line(f"problem: {problem.line()}")
 
-    def _tell(self, done: TransferProgress, seconds: float) -> None:
+    def _print(self, done: TransferProgress, seconds: float) -> None:
         self._display.clear()
         if self._arguments.json:
             report = {key: value for key, value in asdict(done).items() if key not in {"repository", "bytes_expected"}}

@@ -58,18 +58,18 @@ async def _run_checks(arguments: Namespace, loaded: Loaded) -> int:
     from entrypoints.doctor.checks import run_checks  # noqa: PLC0415
     from entrypoints.doctor.findings import failure  # noqa: PLC0415
 
-    teller = _Teller(is_json=arguments.json)
+    reporter = _Reporter(is_json=arguments.json)
     container = Container(settings=loaded.settings)
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(container.blob_storage())
             await stack.enter_async_context(container.catalog_index())
         except StorageError as error:
-            teller.tell(failure("storage: open", str(error), "check the section `storage` of the configuration"))
-            return teller.finish()
+            reporter.report(failure("storage: open", str(error), "check the section `storage` of the configuration"))
+            return reporter.finish()
         async for diagnosis in run_checks(await _doctor_context(arguments, loaded, container, stack)):
-            teller.tell(diagnosis)
-    return teller.finish()
+            reporter.report(diagnosis)
+    return reporter.finish()
 
 
 async def _doctor_context(
@@ -109,14 +109,14 @@ def _credentials(arguments: Namespace) -> "Credentials | None":
     return Credentials(arguments.user, password)
 
 
-class _Teller:
+class _Reporter:
     """Prints diagnoses and counts them."""
 
     def __init__(self, *, is_json: bool) -> None:
         self._is_json = is_json
         self._counts = dict.fromkeys(Verdict, 0)
 
-    def tell(self, diagnosis: Diagnosis) -> None:
+    def report(self, diagnosis: Diagnosis) -> None:
         """Print one diagnosis."""
         self._counts[diagnosis.verdict] += 1
         if self._is_json:

@@ -105,7 +105,7 @@ async def _ask_server(container: "Container") -> int:
 
 async def _collect(arguments: Namespace, container: "Container") -> int:
     options = _options(arguments, container)
-    teller = _Teller(
+    reporter = _Reporter(
         sys.stdout,
         arguments,
         grace=options.effective_grace,
@@ -122,7 +122,7 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
             container,
             options,
             rates=Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second),
-            observe=_observer(arguments, container, teller),
+            observe=_observer(arguments, container, reporter),
             goes_on=lambda: arguments.dry_run or lease.is_held,
             before=retention_hooks(
                 container.registry(),
@@ -138,25 +138,25 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
         try:
             report = await work
         except asyncio.CancelledError:
-            teller.tell_interruption()
+            reporter.report_interruption()
             return ExitCode.FAILURE
-    teller.tell_report(report)
+    reporter.report_result(report)
     return ExitCode.OK if report.phase is Phase.DONE else ExitCode.FAILURE
 
 
-def _observer(arguments: Namespace, container: "Container", teller: "_Teller") -> Observer:
+def _observer(arguments: Namespace, container: "Container", reporter: "_Reporter") -> Observer:
     """Return the observer of the run: the progress display, and a metrics file if one was requested.
 
     Raises:
         ConfigError: the metrics file cannot be written.
     """
     if arguments.metrics_file is None:
-        return teller.tell_progress
+        return reporter.report_progress
     count = collection_observer(container.job_metrics())
     file = MetricsFile(arguments.metrics_file, container.job_metrics())
 
     def observe(report: CollectionReport) -> None:
-        teller.tell_progress(report)
+        reporter.report_progress(report)
         count(report)
         # The final report must be in the file, however soon after the last write.
         if report.phase is Phase.DONE:
@@ -192,7 +192,7 @@ def _options(arguments: Namespace, container: "Container") -> CollectionOptions:
     return options if arguments.grace_period is None else replace(options, grace=arguments.grace_period)
 
 
-class _Teller:
+class _Reporter:
     """Writes the report to stdout and the progress to stderr."""
 
     def __init__(self, out: TextIO, arguments: Namespace, *, grace: timedelta, trash_keep_seconds: float) -> None:
@@ -203,7 +203,7 @@ class _Teller:
         self._trash_keep_seconds = trash_keep_seconds
         self._display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.quiet)
 
-    def tell_progress(self, report: CollectionReport) -> None:
+    def report_progress(self, report: CollectionReport) -> None:
         """Show the progress."""
         if report.phase is Phase.MARKING:
             measure = Measure(done=report.repositories, total=report.repositories_total, is_bytes=False)
@@ -215,12 +215,12 @@ class _Teller:
         )
         self._display.show(measure, text)
 
-    def tell_interruption(self) -> None:
+    def report_interruption(self) -> None:
         """Print that the next run resumes the collection."""
         self._display.clear()
         self._display.line("interrupted: the next collection resumes from here")
 
-    def tell_report(self, report: CollectionReport) -> None:
+    def report_result(self, report: CollectionReport) -> None:
         """Print the results of the run, per repository and in total."""
         self._display.clear()
         if self._is_json:

@@ -106,7 +106,7 @@ async def _replay(outbox: Outbox, endpoints: Sequence[str], arguments: Namespace
             await outbox.replay(entry.endpoint, chosen.pop(entry.endpoint))
     for endpoint, letters in chosen.items():
         await outbox.replay(endpoint, letters)
-    return _tell("replayed", count, arguments)
+    return _print("replayed", count, arguments)
 
 
 async def _drop(outbox: Outbox, endpoints: Sequence[str], arguments: Namespace) -> int:
@@ -120,10 +120,10 @@ async def _drop(outbox: Outbox, endpoints: Sequence[str], arguments: Namespace) 
             await outbox.take_out(endpoint, name, ids)
         else:
             await outbox.drop(endpoint, [name])
-    return _tell("dropped", count, arguments)
+    return _print("dropped", count, arguments)
 
 
-def _tell(what: str, count: int, arguments: Namespace) -> int:
+def _print(what: str, count: int, arguments: Namespace) -> int:
     sys.stdout.write(json.dumps({what: count}) + "\n" if arguments.json else f"{count} {what}\n")
     return ExitCode.OK if count or arguments.all else ExitCode.NOT_FOUND
 

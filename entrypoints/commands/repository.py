@@ -11,7 +11,7 @@ from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
-from entrypoints.telling import tell_removal
+from entrypoints.publishing import publish_removal
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -35,7 +35,7 @@ def _run(arguments: Namespace) -> int:
             name, by=OPERATOR, reason=arguments.reason, dry_run=arguments.dry_run
         )
         if not arguments.dry_run:
-            await tell_removal(container.events(), removal, by=OPERATOR)
+            await publish_removal(container.events(), removal, by=OPERATOR)
         return removal
 
     removal = run_on_store(arguments.file, work)

@@ -12,7 +12,7 @@ from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
-from entrypoints.telling import tell_retention
+from entrypoints.publishing import publish_retention
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def _add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="plan|apply")
     plan = actions.add_parser("plan", help="show which tags are kept or deleted, and why", allow_abbrev=False)
-    plan.set_defaults(dry_run=True, tells_all=True)
+    plan.set_defaults(dry_run=True, lists_all=True)
     apply = actions.add_parser("apply", help="delete the tags that no rule keeps", allow_abbrev=False)
-    apply.set_defaults(tells_all=False)
+    apply.set_defaults(lists_all=False)
     for action in (plan, apply):
         add_file_argument(action)
         action.add_argument("--json", action="store_true", help="print one JSON object per line and repository")
@@ -37,9 +37,9 @@ def _run(arguments: Namespace) -> int:
         async for plan in container.registry().apply_retention(by=OPERATOR, dry_run=arguments.dry_run):
             tags += len(plan.verdicts)
             gone += len(plan.going if arguments.dry_run else plan.removed)
-            await audit.tell_retention(plan, by=OPERATOR)
-            await tell_retention(container.events(), plan, by=OPERATOR)
-            _tell(plan, arguments)
+            await audit.record_retention(plan, by=OPERATOR)
+            await publish_retention(container.events(), plan, by=OPERATOR)
+            _print(plan, arguments)
         return tags, gone
 
     tags, gone = run_on_store(arguments.file, work)
@@ -49,12 +49,12 @@ def _run(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-def _tell(plan: RetentionPlan, arguments: Namespace) -> None:
+def _print(plan: RetentionPlan, arguments: Namespace) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(_as_json(plan)) + "\n")
         return
     for verdict in plan.verdicts:
-        if verdict.goes or arguments.tells_all:
+        if verdict.goes or arguments.lists_all:
             what = "delete" if verdict.goes else "keep  "
             sys.stdout.write(f"{what}  {plan.name}:{verdict.state.tag}  {'; '.join(verdict.reasons)}\n")
 

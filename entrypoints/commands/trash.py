@@ -13,7 +13,7 @@ from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import format_bytes
-from entrypoints.telling import tell_restoration
+from entrypoints.publishing import publish_restoration
 
 if TYPE_CHECKING:
     from config.container import Container
@@ -67,14 +67,14 @@ def _restore(arguments: Namespace) -> int:
     async def work(container: "Container") -> Restoration:
         registry = container.registry()
         restoration = await registry.restore(arguments.entry, force=arguments.force)
-        await tell_restoration(container.events(), registry, restoration, by=OPERATOR)
+        await publish_restoration(container.events(), registry, restoration, by=OPERATOR)
         return restoration
 
     restoration = run_on_store(arguments.file, work)
     if arguments.json:
         sys.stdout.write(json.dumps(_restoration_as_json(restoration)) + "\n")
     else:
-        _tell_restoration(restoration)
+        _print_restoration(restoration)
     return ExitCode.NOT_FOUND if restoration.lost else ExitCode.OK
 
 
@@ -149,7 +149,7 @@ def _restoration_as_json(restoration: Restoration) -> dict[str, object]:
     }
 
 
-def _tell_restoration(restoration: Restoration) -> None:
+def _print_restoration(restoration: Restoration) -> None:
     for name, tag, digest in restoration.tags:
         sys.stdout.write(f"restored {name}:{tag} at {digest}\n")
     for digest in restoration.missing:

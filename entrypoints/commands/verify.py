@@ -78,7 +78,7 @@ def _run(arguments: Namespace) -> int:
 
 
 async def _verify(container: "Container", options: VerificationOptions, arguments: Namespace) -> int:
-    teller = _Teller(sys.stdout, is_json=arguments.json, is_quiet=arguments.quiet)
+    reporter = _Reporter(sys.stdout, is_json=arguments.json, is_quiet=arguments.quiet)
     rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
     announcements = container.announcements()
     numbers = _Numbers(arguments.metrics_file, container.job_metrics()) if arguments.metrics_file else None
@@ -102,19 +102,19 @@ async def _verify(container: "Container", options: VerificationOptions, argument
             budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep), announce=announcements.announce
         )
         work = asyncio.ensure_future(
-            verifier.run(options, on_finding=teller.tell_finding, on_progress=_also(teller, numbers))
+            verifier.run(options, on_finding=reporter.report_finding, on_progress=_also(reporter, numbers))
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
         try:
             counted = await work
             if numbers is not None:
-                numbers.tell_end(counted)
+                numbers.report_end(counted)
             await announcements.finish()
         except asyncio.CancelledError:
-            teller.tell_interruption()
+            reporter.report_interruption()
             return ExitCode.FAILURE
-    teller.tell_summary(counted)
+    reporter.report_summary(counted)
     return _exit_code(counted)
 
 
@@ -131,29 +131,29 @@ class _Numbers:
         self._observer = VerificationObserver(metrics)
         self._file = MetricsFile(path, metrics)
 
-    def tell_progress(self, progress: Progress) -> None:
+    def report_progress(self, progress: Progress) -> None:
         """Write the progress, at most every few seconds."""
         self._observer.progress(progress)
         self._file.write_sometimes()
 
-    def tell_end(self, counted: Checkpoint) -> None:
+    def report_end(self, counted: Checkpoint) -> None:
         """Write the final counts."""
         self._observer.done(counted)
         self._file.write()
 
 
-def _also(teller: "_Teller", numbers: _Numbers | None) -> Callable[[Progress], None]:
+def _also(reporter: "_Reporter", numbers: _Numbers | None) -> Callable[[Progress], None]:
     if numbers is None:
-        return teller.tell_progress
+        return reporter.report_progress
 
-    def tell(progress: Progress) -> None:
-        teller.tell_progress(progress)
-        numbers.tell_progress(progress)
+    def report(progress: Progress) -> None:
+        reporter.report_progress(progress)
+        numbers.report_progress(progress)
 
-    return tell
+    return report
 
 
-class _Teller:
+class _Reporter:
     """Writes findings to stdout and the progress to stderr."""
 
     def __init__(self, out: TextIO, *, is_json: bool, is_quiet: bool) -> None:
@@ -164,7 +164,7 @@ class _Teller:
         self._images: dict[str, set[str]] = {}
         self._images_count = 0
 
-    def tell_finding(self, finding: Finding) -> None:
+    def report_finding(self, finding: Finding) -> None:
         """Print a finding, unless it was printed before."""
         if finding.identity in self._told:
             return
@@ -180,7 +180,7 @@ class _Teller:
             self._out.write(f"    affects {image}\n")
         self._out.flush()
 
-    def tell_progress(self, progress: Progress) -> None:
+    def report_progress(self, progress: Progress) -> None:
         """Show the progress."""
         counted = progress.counted
         if progress.is_resumed:
@@ -193,12 +193,12 @@ class _Teller:
         total = None if progress.fraction is None else _PARTS_PER_PHASE
         self._display.show(Measure(done=done, total=total, is_bytes=False), text)
 
-    def tell_interruption(self) -> None:
+    def report_interruption(self) -> None:
         """Print that a new run resumes the verification."""
         self._display.clear()
         self._display.line("interrupted: run the command again to resume")
 
-    def tell_summary(self, counted: Checkpoint) -> None:
+    def report_summary(self, counted: Checkpoint) -> None:
         """Print the totals, and the images that each damaged blob affects."""
         self._display.clear()
         if self._is_json:

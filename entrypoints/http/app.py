@@ -100,7 +100,7 @@ def create_app(
     cors = Cors(settings.http.cors)
     app = web.Application(
         middlewares=[
-            observation.probes(tells_reasons=False).middleware(),
+            observation.probes(shows_reasons=False).middleware(),
             *observation.middlewares,
             in_flight.middleware(),
             *([auditor.middleware()] if auditor.is_on else []),

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from config.settings import AuditSettings, Settings
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
-from entrypoints.audit_trail import record_or_tell
+from entrypoints.audit_trail import record_or_log
 from entrypoints.http.keys import AUDIT_ACTION, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
 from entrypoints.http.routes import Resource, Target
 
@@ -85,12 +85,12 @@ class Auditor:
         """Return the middleware that records the outcome of a request before its response is sent."""
 
         @web.middleware
-        async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
             response = await handler(request)
-            await self._tell(request, response)
+            await self._record(request, response)
             return response
 
-        return tell
+        return record
 
     async def permit(self, request: web.Request) -> None:
         """With `audit.required`, record the request for a change before the change is made.
@@ -101,12 +101,12 @@ class Auditor:
         if self._settings.required and action_of(request) in _CHANGES:
             await self._log.record(replace(self._event(request), stage=Stage.ASKED, allowed=True))
 
-    async def _tell(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def _record(self, request: web.Request, response: web.StreamResponse) -> None:
         event = self._outcome(request, response)
-        if self._is_told(event, request):
-            await record_or_tell(self._log, event)
+        if self._is_recorded(event, request):
+            await record_or_log(self._log, event)
 
-    def _is_told(self, event: AuditEvent, request: web.Request) -> bool:
+    def _is_recorded(self, event: AuditEvent, request: web.Request) -> bool:
         if event.action in _CHANGES or event.status == _FORBIDDEN:
             # A 401 without credentials is the challenge that begins every push, not a refused change.
             return event.status != _UNAUTHORIZED or "Authorization" in request.headers
@@ -166,7 +166,7 @@ class SwitchAudit:
         self._log = log
         self._is_read_only = begun.storage.readonly_enabled
         self._now = now
-        self._telling: asyncio.Task[None] | None = None
+        self._recording: asyncio.Task[None] | None = None
 
     def apply(self, settings: Settings) -> None:
         """Apply new settings (an applier of the reloader; runs in the event loop)."""
@@ -175,7 +175,7 @@ class SwitchAudit:
         self._is_read_only = settings.storage.readonly_enabled
         action = AuditAction.READONLY_ON if self._is_read_only else AuditAction.READONLY_OFF
         event = AuditEvent(at=self._now(), action=action, allowed=True, reason=settings.storage.readonly_reason or "")
-        self._telling = asyncio.create_task(record_or_tell(self._log, event))
+        self._recording = asyncio.create_task(record_or_log(self._log, event))
 
 
 def action_of(request: web.Request) -> AuditAction:

@@ -36,7 +36,7 @@ from entrypoints.observability.numbers import (
     health_reader,
     purge_observer,
     read_only_reader,
-    tell_build,
+    set_build_info,
 )
 from entrypoints.observability.peers import Peers
 from entrypoints.observability.readiness import Need, Readiness
@@ -64,10 +64,10 @@ class Observation:
     contexts: Sequence[CleanupContext] = ()
     """Cleanup contexts that run for the lifetime of the application."""
 
-    def probes(self, *, tells_reasons: bool) -> Probes:
+    def probes(self, *, shows_reasons: bool) -> Probes:
         """Return the handlers of `/healthz` and `/readyz`."""
         readiness = self.readiness or Readiness(ReadinessSettings(), is_draining=lambda: self.in_flight.is_draining)
-        return Probes(readiness, tells_reasons=tells_reasons)
+        return Probes(readiness, shows_reasons=shows_reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class WorkerObservation:
         self._number = number
         self._metrics = container.metrics()
         self._tracer = container.tracer()
-        self._tell_certificate: Callable[[datetime], None] | None = None
+        self._set_certificate_expiry: Callable[[datetime], None] | None = None
         self.sampler = Sampler(self._metrics, worker=number) if self._metrics else None
         """Sampler for readers that run once a second; None if metrics are disabled."""
         catalog = container.catalog()
@@ -168,7 +168,7 @@ class WorkerObservation:
             contexts=[readiness.running, *([self.sampler.running] if self.sampler else [])],
         )
         if self.sampler and self._metrics:
-            tell_build(self._metrics)
+            set_build_info(self._metrics)
             self.sampler.register(catalog_reader(self._metrics, catalog, time.monotonic))
             self.sampler.register(health_reader(self._metrics, health, readiness))
             self.sampler.register(NotificationReader(self._metrics, container.notifier().stats))
@@ -177,8 +177,8 @@ class WorkerObservation:
         """Update the metric of the served certificate."""
         if self._metrics is not None:
             # Created on first use: without TLS, a gauge of 0 would look like a certificate that expired in 1970.
-            self._tell_certificate = self._tell_certificate or certificate_gauge(self._metrics)
-            self._tell_certificate(expires)
+            self._set_certificate_expiry = self._set_certificate_expiry or certificate_gauge(self._metrics)
+            self._set_certificate_expiry(expires)
 
     def watch_read_only(self, is_read_only: Callable[[], bool]) -> None:
         """Publish a metric for the read-only mode."""
@@ -224,7 +224,7 @@ class WorkerObservation:
         stack.enter_context(answering_signal(place.folder.stacks))
         public = public_app(
             self.of_application.health,
-            self.of_application.probes(tells_reasons=True).handlers,
+            self.of_application.probes(shows_reasons=True).handlers,
             Peers(place.folder, place.workers),
             self._metrics,
             metrics_path=self._settings.http.debug.prometheus_path,

@@ -18,12 +18,12 @@ class Probes:
 
     Args:
         readiness: readiness of the process.
-        tells_reasons: whether responses contain the reasons; must be False if the public can send requests.
+        shows_reasons: whether responses contain the reasons; must be False if the public can send requests.
     """
 
-    def __init__(self, readiness: Readiness, *, tells_reasons: bool) -> None:
+    def __init__(self, readiness: Readiness, *, shows_reasons: bool) -> None:
         self._readiness = readiness
-        self._tells_reasons = tells_reasons
+        self._shows_reasons = shows_reasons
         self.handlers: dict[str, Probe] = {ALIVE_PATH: self._answer_alive, READY_PATH: self._answer_ready}
 
     def middleware(self) -> Middleware:
@@ -48,7 +48,7 @@ class Probes:
     async def _answer_ready(self, request: web.Request) -> web.Response:
         excluded = request.query.getall("exclude", [])
         is_ready = not self._readiness.missing(excluded)
-        lines = list(self._readiness.lines(excluded, tells_reasons=self._tells_reasons))
+        lines = list(self._readiness.lines(excluded, shows_reasons=self._shows_reasons))
         if is_ready and "verbose" not in request.query:
             return _text(200, "\n".join(["ok", *(line for line in lines if line.startswith("[!]"))]))
         verdict = "readyz check passed" if is_ready else "readyz check failed"

@@ -62,7 +62,7 @@ def collection_job(
             vigil=vigil,
         )
         report = await collector.run()
-        _tell(report)
+        _log_report(report)
         return numbers_of(report)
 
     async def wait() -> None:
@@ -89,7 +89,7 @@ def options_of(settings: GarbageCollectionSettings) -> CollectionOptions:
     )
 
 
-def _tell(report: CollectionReport) -> None:
+def _log_report(report: CollectionReport) -> None:
     for problem in report.problems:
         _logger.warning("garbage collection: problem: %s", problem)
     if report.blobs_held:

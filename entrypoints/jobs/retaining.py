@@ -7,7 +7,7 @@ from core.collection.collector import Hook
 from core.ports.event_sink import EventSink
 from core.registry.facade import Registry
 from entrypoints.audit_trail import AuditTrail
-from entrypoints.telling import tell_retention
+from entrypoints.publishing import publish_retention
 
 _logger = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ async def apply_rules(registry: Registry, events: EventSink, *, by: str, audit: 
         counts["repositories"] += 1
         counts["tags"] += len(plan.verdicts)
         counts["deleted"] += len(plan.removed)
-        await audit.tell_retention(plan, by=by)
-        await tell_retention(events, plan, by=by)
+        await audit.record_retention(plan, by=by)
+        await publish_retention(events, plan, by=by)
         for state in plan.removed:
             about = {"repository": plan.name, "tag": state.tag, "digest": state.digest}
             _logger.info("tag deleted by retention", extra=about)

@@ -37,14 +37,14 @@ def verification_job(
         observer: receives the progress, if metrics are enabled.
     """
 
-    def tell(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         if progress.is_resumed:
             _logger.info("verification resumed", extra={"phase": progress.phase})
         if observer is not None:
             observer.progress(progress)
 
     async def work() -> Mapping[str, object]:
-        counted = await verifier.run(options, on_finding=_log_finding, on_progress=tell)
+        counted = await verifier.run(options, on_finding=_log_finding, on_progress=report)
         await announcements.finish()
         if observer is not None:
             observer.done(counted)

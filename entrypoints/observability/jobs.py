@@ -60,8 +60,8 @@ def collection_observer(metrics: Metrics, now: Callable[[], float] = time.time) 
     )
 
     def observe(report: CollectionReport) -> None:
-        for field, tell in numbers.items():
-            tell(getattr(report, field))
+        for field, set_value in numbers.items():
+            set_value(getattr(report, field))
         for phase in CollectionPhase:
             phases(int(phase is report.phase), phase.value.replace(" ", "_"))
         if report.phase is CollectionPhase.DONE:
@@ -104,8 +104,8 @@ class VerificationObserver:
         self._succeeded(self._now())
 
     def _count(self, counted: Checkpoint) -> None:
-        for field, tell in self._numbers.items():
-            tell(getattr(counted, field))
+        for field, set_value in self._numbers.items():
+            set_value(getattr(counted, field))
 
 
 class MetricsFile:

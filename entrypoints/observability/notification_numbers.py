@@ -57,13 +57,13 @@ class NotificationReader:
         stats = self._stats()
         self._add(self._lost, stats.lost)
         for endpoint in stats.endpoints:
-            self._tell_outbox(endpoint)
+            self._set_outbox(endpoint)
             for kind, count in _kinds(endpoint):
                 self._add(self._events, count, kind, endpoint.name)
             for status, count in endpoint.statuses.items():
                 self._add(self._statuses, count, _go_status(status), endpoint.name)
 
-    def _tell_outbox(self, endpoint: EndpointStats) -> None:
+    def _set_outbox(self, endpoint: EndpointStats) -> None:
         self._pending(endpoint.queued, endpoint.name)
         self._pending_bytes(endpoint.queued_bytes, endpoint.name)
         self._lag(endpoint.lag_seconds, endpoint.name)

@@ -13,7 +13,7 @@ from entrypoints.observability.health import Health
 from entrypoints.observability.readiness import Readiness
 
 
-def tell_build(metrics: Metrics) -> None:
+def set_build_info(metrics: Metrics) -> None:
     """Set the metric with the version of the registry."""
     build = metrics.gauge(
         "registry_build_info",

@@ -109,11 +109,11 @@ class Readiness:
         found |= {name: reason for name, (is_bad, reason) in self._states.items() if name not in excluded and is_bad()}
         return found
 
-    def lines(self, excluded: Sequence[str] = (), *, tells_reasons: bool = True) -> Iterator[str]:
+    def lines(self, excluded: Sequence[str] = (), *, shows_reasons: bool = True) -> Iterator[str]:
         """Yield one line per dependency, in the format of Kubernetes' own servers."""
 
         def why(reason: str) -> str:
-            return reason if tells_reasons else "reason withheld"
+            return reason if shows_reasons else "reason withheld"
 
         missing = self.missing(excluded)
         for name in [*self._needs, *self._states]:

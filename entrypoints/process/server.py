@@ -27,7 +27,7 @@ from entrypoints.http.authentication import AUTHORIZER
 from entrypoints.http.connection.accepting import raise_descriptor_limit
 from entrypoints.http.connection.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.connection.runner import GuardedRunner
-from entrypoints.http.connection.tls import build_context, expiry_of, files_of, log_expiry, tell_limits
+from entrypoints.http.connection.tls import build_context, expiry_of, files_of, limits_of, log_expiry
 from entrypoints.http.draining import InFlight
 from entrypoints.http.handlers.manifests import ignore_pull
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
@@ -234,7 +234,7 @@ def _first_context(settings: Settings) -> ssl.SSLContext | None:
     if tls is None:
         return None
     context = build_context(tls)
-    for line in tell_limits(tls):
+    for line in limits_of(tls):
         _logger.warning("configuration: %s", line)
     log_expiry(tls, utc_now)
     return context

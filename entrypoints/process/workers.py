@@ -79,7 +79,7 @@ class PipeReports(Reports):
 
     @override
     def ready(self, status: str) -> None:
-        self._tell(_READY)
+        self._send(_READY)
 
     @override
     def reloading(self) -> None:
@@ -87,17 +87,17 @@ class PipeReports(Reports):
 
     @override
     def reloaded(self) -> None:
-        self._tell(_RELOADED)
+        self._send(_RELOADED)
 
     @override
     def alive(self) -> None:
-        self._tell(_ALIVE)
+        self._send(_ALIVE)
 
     @override
     def stopping(self, drain_seconds: float) -> None:
         """Do nothing: the parent passed the signal on."""
 
-    def _tell(self, what: bytes) -> None:
+    def _send(self, what: bytes) -> None:
         # Never block: a parent that hangs does not read, and must not stop the event loops of its workers.
         with suppress(BlockingIOError):
             os.write(self._pipe, what)

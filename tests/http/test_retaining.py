@@ -23,7 +23,7 @@ from entrypoints.audit_trail import AuditTrail
 from entrypoints.jobs.retaining import retention_hooks
 from entrypoints.jobs.retention import FLUSH_SECONDS, pull_recording_job, retention_job
 from entrypoints.jobs.shared import LOOK_SECONDS
-from entrypoints.telling import tell_removal, tell_restoration
+from entrypoints.publishing import publish_removal, publish_restoration
 from tests.http.conftest import build_registry
 from tests.http.test_events import CollectingSink
 from tests.support.content import image_manifest
@@ -119,15 +119,15 @@ async def test_what_the_registry_does_by_itself_is_told(services, time):
     registry = build_registry(services)
     await make_job(services, time, events=sink).run()
     assert sorted(event.tag for event in sink.occurrences()) == ["v0", "v1"]
-    await tell_restoration(sink, registry, await registry.restore("team/app:v0"), by="bob")
+    await publish_restoration(sink, registry, await registry.restore("team/app:v0"), by="bob")
     [(back, origin)] = sink.take()
     assert (back.action, back.repository, back.tag) == (EventAction.PUSH, NAME, "v0")
     assert (back.digest, back.size, back.media_type) == (Digest.of(IMAGES[0]), len(IMAGES[0]), media_types.OCI_MANIFEST)
     assert origin == Origin(actor="bob")
-    await tell_removal(sink, await registry.delete_repository(NAME), by="bob")
+    await publish_removal(sink, await registry.delete_repository(NAME), by="bob")
     assert sink.occurrences() == [Occurrence(action=EventAction.DELETE, repository=NAME)]
     sink.wanted = frozenset()
-    await tell_restoration(sink, registry, await registry.restore("team/app:v2"), by="bob")
+    await publish_restoration(sink, registry, await registry.restore("team/app:v2"), by="bob")
     assert sink.take() == []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from config.errors import ConfigError
 from config.settings import ClientAuth, TlsSettings, TlsVersion
-from entrypoints.http.connection.tls import build_context, files_of, log_expiry, tell_limits
+from entrypoints.http.connection.tls import build_context, files_of, limits_of, log_expiry
 from tests.support.certificates import Authority
 
 REQUEST = b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -78,7 +78,7 @@ async def test_suites_of_tls_1_3_alone_end_tls_1_2(guarded, authority, pair):
     settings = settings_of(pair, cipher_suites=("TLS_AES_128_GCM_SHA256",))
     server = await guarded(context=build_context(settings))
     assert not await is_served(server, client_context(authority, maximum_version=ssl.TLSVersion.TLSv1_2))
-    assert any("TLS 1.2 is disabled" in line for line in tell_limits(settings))
+    assert any("TLS 1.2 is disabled" in line for line in limits_of(settings))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ async def test_clients_are_asked_for_certificates(guarded, authority, tmp_path, 
 
 @pytest.mark.parametrize("kind", ClientAuth)
 def test_what_python_cannot_do_is_told(pair, authority, kind):
-    lines = list(tell_limits(settings_of(pair, client_cas=(str(authority.path),), client_auth=kind)))
+    lines = list(limits_of(settings_of(pair, client_cas=(str(authority.path),), client_auth=kind)))
     expected = {
         ClientAuth.REQUEST: "is treated as verify-client-cert-if-given",
         ClientAuth.REQUIRE_ANY: "is treated as require-and-verify-client-cert",
@@ -110,10 +110,10 @@ def test_what_python_cannot_do_is_told(pair, authority, kind):
 
 
 def test_client_rules_without_authorities_are_told(pair):
-    assert list(tell_limits(settings_of(pair, client_auth=ClientAuth.REQUIRE_ANY))) == [
+    assert list(limits_of(settings_of(pair, client_auth=ClientAuth.REQUIRE_ANY))) == [
         "http.tls.clientauth has no effect without http.tls.clientcas"
     ]
-    assert list(tell_limits(settings_of(pair))) == []
+    assert list(limits_of(settings_of(pair))) == []
 
 
 def problem_of(settings):

@@ -55,7 +55,7 @@ def files_of(settings: TlsSettings) -> tuple[str, ...]:
     return (settings.certificate, settings.key, *settings.client_cas)
 
 
-def tell_limits(settings: TlsSettings) -> Iterator[str]:
+def limits_of(settings: TlsSettings) -> Iterator[str]:
     """Yield a line for each setting that cannot be honored exactly."""
     if settings.client_cas and (stricter := _STRICTER.get(settings.client_auth)):
         yield (

@@ -93,7 +93,7 @@ class RequestMeter:
             finally:
                 # If the handler raises, there is no response: the connection broke. Count the request all the same.
                 self._under_way[name] -= 1
-                self._tell(name, request, response, self._clock() - begun)
+                self._record(name, request, response, self._clock() - begun)
 
         return measure
 
@@ -101,7 +101,7 @@ class RequestMeter:
         target = match(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
         return HANDLER_NAMES[target.resource] if target is not None else ELSEWHERE
 
-    def _tell(self, name: str, request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
+    def _record(self, name: str, request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
         method = _METHODS.get(request.method, _UNKNOWN_METHOD)
         status = response.status if response is not None else _CLIENT_GONE
         self._requests(1, str(status), name, method)

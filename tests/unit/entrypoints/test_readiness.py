@@ -43,8 +43,8 @@ async def test_full_store_is_told_and_takes_nobody_away():
     readiness = Readiness(ReadinessSettings(interval_seconds=0.01), [need], is_draining=lambda: False)
     async with asynccontextmanager(readiness.running)(web.Application()):
         await asyncio.sleep(0.05)
-    for tells_reasons, reason in ((True, "the disk is full"), (False, "reason withheld")):
-        handler = Probes(readiness, tells_reasons=tells_reasons).handlers["/readyz"]
+    for shows_reasons, reason in ((True, "the disk is full"), (False, "reason withheld")):
+        handler = Probes(readiness, shows_reasons=shows_reasons).handlers["/readyz"]
         answer = await handler(make_mocked_request("GET", "/readyz"))
         assert (answer.status, answer.text) == (200, f"ok\n[!]storage-space degraded: {reason}")
 
@@ -118,7 +118,7 @@ async def test_required_need_decides_and_the_other_is_told(running):
     await index.wait_for_look()
     assert dict(readiness.missing()) == {"storage": "down"}
     assert "[-]storage failed: down" in list(readiness.lines())
-    assert "[-]storage failed: reason withheld" in list(readiness.lines(tells_reasons=False))
+    assert "[-]storage failed: reason withheld" in list(readiness.lines(shows_reasons=False))
     assert not readiness.missing(["storage"])
     store.trouble = ""
     await store.wait_for_look()

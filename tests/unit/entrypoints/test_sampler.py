@@ -10,7 +10,7 @@ from adapters.metrics.single import SingleProcessMetrics
 from config.settings import ReadinessSettings
 from entrypoints.observability import sampler as module
 from entrypoints.observability.health import Check, CheckFailedError, Health
-from entrypoints.observability.numbers import catalog_reader, certificate_gauge, health_reader, tell_build
+from entrypoints.observability.numbers import catalog_reader, certificate_gauge, health_reader, set_build_info
 from entrypoints.observability.readiness import Readiness
 from entrypoints.observability.sampler import Sampler
 from tests.support.metrics import Scrape
@@ -122,7 +122,7 @@ async def test_health_and_readiness_are_told(metrics, read):
 
 
 def test_build_and_certificate_are_told(metrics, read):
-    tell_build(metrics)
+    set_build_info(metrics)
     certificate_gauge(metrics)(datetime(2027, 1, 1, tzinfo=UTC))
     scrape = read()
     assert scrape.total("registry_build_info") == 1

@@ -11,7 +11,7 @@ from core.restoration.service import Restoration
 from core.retention.service import RetentionPlan
 
 
-async def tell_retention(events: EventSink, plan: RetentionPlan, *, by: str) -> None:
+async def publish_retention(events: EventSink, plan: RetentionPlan, *, by: str) -> None:
     """Publish one event for each tag that retention deleted.
 
     Raises:
@@ -21,7 +21,7 @@ async def tell_retention(events: EventSink, plan: RetentionPlan, *, by: str) -> 
     await events.emit(gone, Origin(actor=by))
 
 
-async def tell_removal(events: EventSink, removal: RepositoryRemoval, *, by: str) -> None:
+async def publish_removal(events: EventSink, removal: RepositoryRemoval, *, by: str) -> None:
     """Publish one event for the deletion of a whole repository, as distribution does.
 
     Raises:
@@ -30,7 +30,7 @@ async def tell_removal(events: EventSink, removal: RepositoryRemoval, *, by: str
     await events.emit([Occurrence(action=EventAction.DELETE, repository=removal.name)], Origin(actor=by))
 
 
-async def tell_restoration(events: EventSink, registry: Registry, restoration: Restoration, *, by: str) -> None:
+async def publish_restoration(events: EventSink, registry: Registry, restoration: Restoration, *, by: str) -> None:
     """Publish a push event for each restored tag.
 
     Raises:
