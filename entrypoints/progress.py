@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TextIO
 
+from entrypoints.text import format_bytes, format_seconds
+
 _TERMINAL_SECONDS: Final = 0.2
 _LOG_SECONDS: Final = 30.0
 _WINDOW_SECONDS: Final = 20.0
 """Window over which the rate is averaged. A shorter one makes the rate jump; a longer one makes it stale."""
 _BAR_WIDTH: Final = 24
 _LINE_WIDTH: Final = 110
-_UNIT: Final = 1024
 _ERASE: Final = "\r\x1b[K"
 
 
@@ -98,20 +99,3 @@ def describe(measure: Measure, rate: float) -> str:
     if measure.total is not None and rate > 0:
         said.append(f"{format_seconds(max(0, measure.total - measure.done) / rate)} left")
     return "  ".join(said)
-
-
-def format_bytes(size: int) -> str:
-    """Return a number of bytes in a human-readable form: `1.5 GiB`."""
-    value = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < _UNIT:
-            return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= _UNIT
-    return f"{value:.1f} TiB"
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration as `2:05` or `3:00:00`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

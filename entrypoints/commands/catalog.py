@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from config.loader import find_path, load
 from config.logging import configure_logging
-from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import require_store
+from entrypoints.text import plural
 
 if TYPE_CHECKING:
     from config.container import Container

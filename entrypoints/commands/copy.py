@@ -22,11 +22,11 @@ from core.errors import StorageError
 from core.transfer.blobs import Work
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
-from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command
 from entrypoints.commands.opening import require_store
 from entrypoints.exit_codes import ExitCode
-from entrypoints.progress import Measure, ProgressDisplay, format_bytes
+from entrypoints.progress import Measure, ProgressDisplay
+from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
     from config.container import Container

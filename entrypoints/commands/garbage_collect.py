@@ -21,14 +21,14 @@ from core.coordination.budget import Rates
 from core.coordination.lease import Lease
 from core.store import layout
 from entrypoints.audit_trail import AuditTrail
-from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.jobs.collecting import new_collector
 from entrypoints.jobs.retaining import retention_hooks
 from entrypoints.observability.jobs import MetricsFile, collection_observer
-from entrypoints.progress import Measure, ProgressDisplay, format_bytes
+from entrypoints.progress import Measure, ProgressDisplay
+from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
     from config.container import Container

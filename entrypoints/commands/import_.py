@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from core.model.names import RepositoryName, Tag
 from core.transfer.importing import ImageImport, ImportedImage, ImportProgress, ImportTarget
-from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command
 from entrypoints.commands.layouts import load_words, new_display, split_words
 from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
-from entrypoints.progress import Measure, format_bytes
+from entrypoints.progress import Measure
+from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
     from config.container import Container

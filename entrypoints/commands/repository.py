@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from core.model.names import RepositoryName
 from core.registry.repositories import RepositoryRemoval
-from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.publishing import publish_removal
+from entrypoints.text import plural
 
 if TYPE_CHECKING:
     from config.container import Container

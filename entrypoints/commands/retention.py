@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 from core.retention.rules import Verdict
 from core.retention.service import RetentionPlan
 from entrypoints.audit_trail import AuditTrail
-from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.publishing import publish_retention
+from entrypoints.text import plural
 
 if TYPE_CHECKING:
     from config.container import Container

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Final
 from core.model.names import RepositoryName
 from core.restoration.service import Removal, Restoration
 from core.trash.store import TrashSummary
-from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
-from entrypoints.progress import format_bytes
 from entrypoints.publishing import publish_restoration
+from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
     from config.container import Container

@@ -23,12 +23,12 @@ from core.store import layout
 from core.verification.findings import Finding
 from core.verification.journal import Checkpoint
 from core.verification.verifier import Progress, VerificationOptions
-from entrypoints.commands.amounts import plural
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import require_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.observability.jobs import MetricsFile, VerificationObserver
-from entrypoints.progress import Measure, ProgressDisplay, format_bytes
+from entrypoints.progress import Measure, ProgressDisplay
+from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
     from config.container import Container

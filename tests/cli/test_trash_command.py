@@ -9,8 +9,8 @@ import pytest
 from core.model.digest import Digest
 from core.model.names import Tag
 from entrypoints.cli import main
-from entrypoints.commands.amounts import plural
 from entrypoints.exit_codes import ExitCode
+from entrypoints.text import plural
 from tests.support.command_store import DIGEST, NAME, OTHER, V1, delete, lines, push, target
 
 

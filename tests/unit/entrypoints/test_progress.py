@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from entrypoints.progress import Measure, ProgressDisplay, bar, describe, format_bytes, format_seconds
+from entrypoints.progress import Measure, ProgressDisplay, bar, describe
+from entrypoints.text import format_bytes, format_seconds
 
 MIB = 1024 * 1024
 
