@@ -81,7 +81,7 @@ async def _verify(container: "Container", options: VerificationOptions, argument
     reporter = _Reporter(sys.stdout, is_json=arguments.json, is_quiet=arguments.quiet)
     rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
     announcements = container.announcements()
-    numbers = _Numbers(arguments.metrics_file, container.job_metrics()) if arguments.metrics_file else None
+    numbers = _MetricsReporter(arguments.metrics_file, container.job_metrics()) if arguments.metrics_file else None
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(container.blob_storage())
         await require_store(container)
@@ -124,7 +124,7 @@ def _exit_code(counted: Checkpoint) -> ExitCode:
     return ExitCode.REPAIRED if counted.damage else ExitCode.OK
 
 
-class _Numbers:
+class _MetricsReporter:
     """Writes the progress to a metrics file."""
 
     def __init__(self, path: Path, metrics: Metrics) -> None:
@@ -142,7 +142,7 @@ class _Numbers:
         self._file.write()
 
 
-def _also(reporter: "_Reporter", numbers: _Numbers | None) -> Callable[[Progress], None]:
+def _also(reporter: "_Reporter", numbers: _MetricsReporter | None) -> Callable[[Progress], None]:
     if numbers is None:
         return reporter.report_progress
 

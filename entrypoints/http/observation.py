@@ -27,10 +27,7 @@ from entrypoints.http.middleware.tracing import tracing
 from entrypoints.http.probes import Probes
 from entrypoints.observability.checks import check_storage, configured_checks
 from entrypoints.observability.debug import is_public, private_app, public_app
-from entrypoints.observability.health import CheckFailedError, Health
-from entrypoints.observability.jobs import VerificationObserver, collection_observer
-from entrypoints.observability.notification_numbers import NotificationReader
-from entrypoints.observability.numbers import (
+from entrypoints.observability.gauges import (
     catalog_reader,
     certificate_gauge,
     health_reader,
@@ -38,6 +35,9 @@ from entrypoints.observability.numbers import (
     read_only_reader,
     set_build_info,
 )
+from entrypoints.observability.health import CheckFailedError, Health
+from entrypoints.observability.jobs import VerificationObserver, collection_observer
+from entrypoints.observability.notification_metrics import NotificationReader
 from entrypoints.observability.peers import Peers
 from entrypoints.observability.readiness import Need, Readiness
 from entrypoints.observability.runtime_folder import RuntimeFolder

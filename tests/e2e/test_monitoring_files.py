@@ -19,7 +19,7 @@ from core.notifications.notifier import NotificationStats
 from core.notifications.stats import EndpointCounts
 from core.verification.journal import Checkpoint
 from entrypoints.observability.jobs import VerificationObserver, collection_observer
-from entrypoints.observability.notification_numbers import NotificationReader
+from entrypoints.observability.notification_metrics import NotificationReader
 from tests.support.certificates import Authority
 from tests.support.metrics import Scrape
 from tests.support.oci import make_image

@@ -9,8 +9,8 @@ import pytest
 from adapters.metrics.single import SingleProcessMetrics
 from config.settings import ReadinessSettings
 from entrypoints.observability import sampler as module
+from entrypoints.observability.gauges import catalog_reader, certificate_gauge, health_reader, set_build_info
 from entrypoints.observability.health import Check, CheckFailedError, Health
-from entrypoints.observability.numbers import catalog_reader, certificate_gauge, health_reader, set_build_info
 from entrypoints.observability.readiness import Readiness
 from entrypoints.observability.sampler import Sampler
 from tests.support.metrics import Scrape

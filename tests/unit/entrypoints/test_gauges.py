@@ -4,7 +4,7 @@ import pytest
 
 from adapters.metrics.single import SingleProcessMetrics
 from core.registry.abandoned_uploads import Purged
-from entrypoints.observability.numbers import purge_observer, read_only_reader
+from entrypoints.observability.gauges import purge_observer, read_only_reader
 from tests.support.metrics import Scrape
 
 

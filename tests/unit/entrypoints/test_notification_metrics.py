@@ -7,7 +7,7 @@ import pytest
 from adapters.metrics.single import SingleProcessMetrics
 from core.notifications.notifier import NotificationStats
 from core.notifications.stats import EndpointStats
-from entrypoints.observability.notification_numbers import NotificationReader
+from entrypoints.observability.notification_metrics import NotificationReader
 from tests.support.metrics import Scrape
 
 NOTHING = EndpointStats(
