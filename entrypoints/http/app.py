@@ -16,7 +16,6 @@ from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
 from core.ports.event_sink import NO_EVENTS, EventSink
 from core.registry.facade import Registry
 from core.registry.upload_state import UploadStateCodec
-from entrypoints.http.announcements import Announcements
 from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import AUTHORIZER, Authorizer
 from entrypoints.http.dispatch import Dispatcher
@@ -32,6 +31,7 @@ from entrypoints.http.middleware.cors import Cors
 from entrypoints.http.middleware.limits import gate
 from entrypoints.http.middleware.middlewares import common_headers, error_middleware
 from entrypoints.http.observation import Observation
+from entrypoints.http.request_events import RequestEvents
 from entrypoints.http.request_names import new_request_id
 from entrypoints.http.routes import Resource
 from entrypoints.http.runtime_flags import RuntimeFlags
@@ -88,7 +88,7 @@ def create_app(
     )
     auditor = Auditor(audit_log, settings.audit, now=now)
     dispatcher = Dispatcher(
-        _handlers(registry, settings, urls, codec, announce=Announcements(events, urls), on_pull=on_pull),
+        _handlers(registry, settings, urls, codec, events=RequestEvents(events, urls), on_pull=on_pull),
         prefix=settings.http.prefix,
         flags=flags,
         authorizer=authorizer,
@@ -136,15 +136,15 @@ def _handlers(
     urls: UrlBuilder,
     codec: UploadStateCodec,
     *,
-    announce: Announcements,
+    events: RequestEvents,
     on_pull: OnPull,
 ) -> Mapping[tuple[Resource, str], Handler]:
     bytes_max = settings.http.limits.manifest_bytes
-    blobs = BlobHandlers(registry.blobs, announce=announce, redirects=not settings.storage.redirect_disabled)
-    uploads = UploadHandlers(registry, codec=codec, urls=urls, announce=announce)
-    manifests = ManifestHandlers(registry, urls=urls, announce=announce, bytes_max=bytes_max, on_pull=on_pull)
+    blobs = BlobHandlers(registry.blobs, events=events, redirects=not settings.storage.redirect_disabled)
+    uploads = UploadHandlers(registry, codec=codec, urls=urls, events=events)
+    manifests = ManifestHandlers(registry, urls=urls, events=events, bytes_max=bytes_max, on_pull=on_pull)
     lists = ListHandlers(registry, urls=urls)
-    repositories = RepositoryHandlers(registry, announce=announce)
+    repositories = RepositoryHandlers(registry, events=events)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,

@@ -13,11 +13,11 @@ from core.model.events import EventAction
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
 from core.registry.blobs import BlobService
-from entrypoints.http.announcements import Announcements
 from entrypoints.http.connection.sending import send_blob, send_parts
 from entrypoints.http.handlers.base import content_headers, not_modified
 from entrypoints.http.keys import CALLER
 from entrypoints.http.ranges import ByteRange, matches_etag, parse_ranges, resolve_ranges
+from entrypoints.http.request_events import RequestEvents
 from entrypoints.http.routes import Target
 
 _CACHED: Final = {"Cache-Control": "max-age=31536000"}
@@ -27,16 +27,16 @@ _IMMUTABLE: Final = {"Accept-Ranges": "bytes", **_CACHED, "Content-Type": OCTET_
 class BlobHandlers:
     """Handlers for blobs."""
 
-    def __init__(self, blobs: BlobService, *, announce: Announcements, redirects: bool) -> None:
+    def __init__(self, blobs: BlobService, *, events: RequestEvents, redirects: bool) -> None:
         self._blobs = blobs
-        self._announce = announce
+        self._events = events
         self._redirects = redirects
 
     async def head(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Describe a blob; never redirect, because the redirect URL is signed for another method."""
         name, digest = RepositoryName(target.name), Digest(target.reference)
         descriptor = await self._blobs.stat(name, digest)
-        await self._announce.blob(request, EventAction.PULL, name, descriptor)
+        await self._events.blob(request, EventAction.PULL, name, descriptor)
         if (unchanged := not_modified(request, digest, _CACHED)) is not None:
             return unchanged
         response = web.StreamResponse(headers=content_headers(digest) | _IMMUTABLE)
@@ -50,9 +50,9 @@ class BlobHandlers:
         # Object stores answer a request for several ranges with the whole object.
         is_redirected = self._redirects and (wanted is None or len(wanted) == 1)
         if is_redirected and (url := await self._blobs.redirect_url(name, digest)):
-            if self._announce.wants_blob(EventAction.PULL):
+            if self._events.wants_blob(EventAction.PULL):
                 # Only the event needs the size.
-                await self._announce.blob(request, EventAction.PULL, name, await self._blobs.stat(name, digest))
+                await self._events.blob(request, EventAction.PULL, name, await self._blobs.stat(name, digest))
             return web.Response(status=307, headers={"Location": url, "Docker-Content-Digest": digest})
         offset, length = _begin_and_length(wanted)
         if wanted is not None and (len(wanted) > 1 or wanted[0].needs_size):
@@ -66,7 +66,7 @@ class BlobHandlers:
                 raise RangeInvalidError(reader.size)
             pulled = Descriptor(media_type=OCTET_STREAM, digest=digest, size=reader.size)
             if (unchanged := not_modified(request, digest, _CACHED)) is not None:
-                await self._announce.blob(request, EventAction.PULL, name, pulled)
+                await self._events.blob(request, EventAction.PULL, name, pulled)
                 return unchanged
             response = web.StreamResponse(headers=content_headers(digest) | _IMMUTABLE)
             if wanted is not None:
@@ -75,14 +75,14 @@ class BlobHandlers:
                 response.headers["Content-Range"] = f"bytes {offset}-{last}/{reader.size}"
             response.content_length = reader.length
             await send_blob(request, response, reader)
-            await self._announce.blob(request, EventAction.PULL, name, pulled)
+            await self._events.blob(request, EventAction.PULL, name, pulled)
             return response
 
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Remove the repository's link to a blob."""
         name, digest = RepositoryName(target.name), Digest(target.reference)
         await self._blobs.unlink(name, digest, by=request[CALLER].principal.name)
-        await self._announce.blob_deleted(request, name, digest)
+        await self._events.blob_deleted(request, name, digest)
         return web.Response(status=202)
 
     async def _send_parts(
@@ -93,7 +93,7 @@ class BlobHandlers:
         if response is None:
             async with aclosing(self._blobs.open_parts(name, blob.digest, parts)) as readers:
                 response = await send_parts(request, content_headers(blob.digest) | _IMMUTABLE, parts, readers)
-        await self._announce.blob(request, EventAction.PULL, name, blob)
+        await self._events.blob(request, EventAction.PULL, name, blob)
         return response
 
 

@@ -10,10 +10,10 @@ from core.model.digest import Digest
 from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX
 from core.model.names import RepositoryName, Tag, parse_reference
 from core.registry.facade import Registry
-from entrypoints.http.announcements import Announcements
 from entrypoints.http.connection.streaming import read_body
 from entrypoints.http.handlers.base import content_headers, not_modified
 from entrypoints.http.keys import CALLER
+from entrypoints.http.request_events import RequestEvents
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
 
@@ -35,7 +35,7 @@ class ManifestHandlers:
     Args:
         registry: the domain.
         urls: builds the URLs in responses.
-        announce: publishes events.
+        events: publishes events.
         bytes_max: maximum size of a pushed manifest.
         on_pull: called for each manifest that was sent or described.
     """
@@ -45,12 +45,12 @@ class ManifestHandlers:
         registry: Registry,
         *,
         urls: UrlBuilder,
-        announce: Announcements,
+        events: RequestEvents,
         bytes_max: int = PUSHED_MANIFEST_BYTES_MAX,
         on_pull: OnPull = ignore_pull,
     ) -> None:
         self._registry = registry
-        self._announce = announce
+        self._events = events
         self._on_pull = on_pull
         self._urls = urls
         self._bytes_max = bytes_max
@@ -68,7 +68,7 @@ class ManifestHandlers:
         if response is None:
             headers = content_headers(manifest.digest) | {"Content-Type": manifest.media_type}
             response = web.Response(body=manifest.content, headers=headers)
-            await self._announce.manifest_pulled(request, name, reference, manifest)
+            await self._events.manifest_pulled(request, name, reference, manifest)
         return response
 
     async def put(self, request: web.Request, target: Target) -> web.StreamResponse:
@@ -83,7 +83,7 @@ class ManifestHandlers:
             digest=reference if isinstance(reference, Digest) else None,
             tags=_tag_parameters(request) if is_digest else [Tag(reference)],
         )
-        await self._announce.manifest_pushed(request, name, pushed, content)
+        await self._events.manifest_pushed(request, name, pushed, content)
         response = web.Response(
             status=201,
             headers={
@@ -102,7 +102,7 @@ class ManifestHandlers:
         """Delete a tag, or a manifest with its tags."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
         tags = await self._registry.delete_manifest(name, reference, by=request[CALLER].principal.name)
-        await self._announce.manifest_deleted(request, name, reference, tags)
+        await self._events.manifest_deleted(request, name, reference, tags)
         return web.Response(status=202)
 
 

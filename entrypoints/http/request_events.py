@@ -18,7 +18,7 @@ from entrypoints.http.keys import CALLER, CLIENT, REQUEST_ID
 from entrypoints.http.urls import UrlBuilder
 
 
-class Announcements:
+class RequestEvents:
     """Publishes the same events as distribution for each request; one per application.
 
     Handlers call these methods after the request has taken effect and before the response is sent. Methods for pulls
