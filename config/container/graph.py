@@ -53,7 +53,7 @@ from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.store.tag_links import TagLinks
 from core.trash.store import Trash
-from core.verification.announcement import Announcements
+from core.verification.announcement import QuarantineAnnouncements
 from core.verification.verifier import VerificationOptions, Verifier
 
 
@@ -217,7 +217,7 @@ class Container(Adapters):
         page_size_max=settings.provided.catalog.entries_max,
     )
     announcements = Factory(
-        Announcements,
+        QuarantineAnnouncements,
         rounds,
         clock=Object(time.monotonic),
         sleep=Object(asyncio.sleep),

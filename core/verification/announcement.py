@@ -11,7 +11,7 @@ from core.collection.rounds import Batches, Rounds
 from core.model.digest import Digest
 
 
-class Announcements:
+class QuarantineAnnouncements:
     """The rounds of one verification. They last until all servers have seen them.
 
     Args:

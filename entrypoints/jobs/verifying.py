@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from core.coordination.schedule import SharedSchedule
-from core.verification.announcement import Announcements
+from core.verification.announcement import QuarantineAnnouncements
 from core.verification.findings import Finding
 from core.verification.verifier import Progress, VerificationOptions, Verifier
 from entrypoints.jobs.background import Job
@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 
 def verification_job(
     verifier: Verifier,
-    announcements: Announcements,
+    announcements: QuarantineAnnouncements,
     schedule: SharedSchedule,
     *,
     options: VerificationOptions,

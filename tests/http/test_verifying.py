@@ -16,7 +16,7 @@ from core.coordination.schedule import SharedSchedule
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.store import layout
-from core.verification.announcement import Announcements
+from core.verification.announcement import QuarantineAnnouncements
 from core.verification.verifier import VerificationOptions
 from entrypoints.jobs.shared import LOOK_SECONDS
 from entrypoints.jobs.verifying import verification_job
@@ -60,7 +60,9 @@ def make_job(verifications, time, owner_id="a", *, repair=False, observer=None):
 
 def make_announcements(verifications, time, **options):
     rounds = Rounds(verifications.services.storage)
-    return Announcements(rounds, clock=time.clock, sleep=time.sleep, new_id=verifications.services.new_id, **options)
+    return QuarantineAnnouncements(
+        rounds, clock=time.clock, sleep=time.sleep, new_id=verifications.services.new_id, **options
+    )
 
 
 async def test_findings_and_sum_are_logged(verifications, time, caplog):
