@@ -21,13 +21,13 @@ from core.coordination.budget import Rates
 from core.coordination.lease import Lease
 from core.store import layout
 from entrypoints.audit_trail import AuditTrail
+from entrypoints.collection_run import new_collector
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
-from entrypoints.jobs.collecting import new_collector
-from entrypoints.jobs.retaining import retention_hooks
 from entrypoints.observability.jobs import MetricsFile, collection_observer
 from entrypoints.progress import Measure, ProgressDisplay
+from entrypoints.retention_run import retention_hooks
 from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from core.collection.collector import CollectionOptions, Hook
 from core.collection.guard import CollectionGuard
 from core.collection.report import CollectionReport, ignore
 from core.coordination.budget import Rates
+from entrypoints.collection_run import new_collector, report_fields
 from entrypoints.jobs.background import Job
-from entrypoints.jobs.collecting import new_collector, numbers_of
 from entrypoints.jobs.shared import shared_job
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def collection_job(
         )
         report = await collector.run()
         _log_report(report)
-        return numbers_of(report)
+        return report_fields(report)
 
     async def wait() -> None:
         await vigil.look()
@@ -98,4 +98,4 @@ def _log_report(report: CollectionReport) -> None:
             extra={"names": report.unreadable, "blobs": report.blobs_held, "bytes": report.bytes_held},
         )
     text = "garbage would be removed" if report.is_dry_run else "garbage collected"
-    _logger.info(text, extra=numbers_of(report))
+    _logger.info(text, extra=report_fields(report))

@@ -9,7 +9,7 @@ from core.registry.facade import Registry
 from core.retention.pulls import PullRecorder
 from entrypoints.audit_trail import AuditTrail
 from entrypoints.jobs.background import Job
-from entrypoints.jobs.retaining import apply_rules
+from entrypoints.retention_run import apply_rules
 from entrypoints.jobs.shared import shared_job
 
 FLUSH_SECONDS: Final = 900.0

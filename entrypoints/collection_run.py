@@ -56,8 +56,8 @@ def new_collector(
     )
 
 
-def numbers_of(report: CollectionReport) -> dict[str, float | str]:
-    """Return the numbers of a report as fields for a log line."""
+def report_fields(report: CollectionReport) -> dict[str, float | str]:
+    """Return the counts of a report as fields for a log line."""
     names = (
         *("repositories", "manifests", "tags", "blobs", "manifests_removed", "layer_links_removed"),
         *("other_links_removed", "blobs_removed", "bytes_removed", "spared", "blobs_held", "problem_count"),
