@@ -431,4 +431,4 @@ def test_public_debug_address_is_told_loudly(tmp_path: Path) -> None:
     with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
         [line] = [line for line in server.log().splitlines() if "http.debug.addr" in line]
         assert "level=warning" in line
-        assert "without a password" in line
+        assert "need no password" in line
