@@ -24,7 +24,7 @@ from config.typos import nearest
 
 PREFIX: Final = "REGISTRY_"
 PATH_VARIABLE: Final = "REGISTRY_CONFIGURATION_PATH"
-_LEFT_ALONE: Final = frozenset({PATH_VARIABLE, "REGISTRY_VERSION"})
+_IGNORED: Final = frozenset({PATH_VARIABLE, "REGISTRY_VERSION"})
 _SEARCH_VARIABLES: Final = {
     "SEARCH_BACKEND": ("CATALOG", "BACKEND"),
     "SEARCH_BACKEND_MYSQL": ("CATALOG", "MYSQL", "DSN"),
@@ -67,7 +67,7 @@ def apply_environment(root: Section, environ: Mapping[str, str], *, read_file: C
     """
     overlay = _Overlay(root, environ, read_file)
     for name in sorted((name for name in environ if name.startswith(PREFIX)), key=_order):
-        if name not in _LEFT_ALONE:
+        if name not in _IGNORED:
             overlay.apply(name, name.removeprefix(PREFIX).split("_"))
     for name, components in _SEARCH_VARIABLES.items():
         for spelling, path in ((name, components), (name + _FILE_SUFFIX, (*components, "FILE"))):
@@ -102,7 +102,7 @@ def plain_variables(environ: Mapping[str, str]) -> list[str]:
         for name in environ
         if (name.startswith(PREFIX) or name.removesuffix(_FILE_SUFFIX) in _SEARCH_VARIABLES)
         and not name.startswith(sides)
-        and name not in _LEFT_ALONE
+        and name not in _IGNORED
     )
 
 
@@ -163,7 +163,7 @@ class _Overlay:
         source = Source(origin=name)
         plain_name = name.removesuffix(_FILE_SUFFIX)
         if self._environ.get(plain_name):
-            raise ConfigError([f"{source}: {printable(plain_name)} is set too: keep one of both"])
+            raise ConfigError([f"{source}: {printable(plain_name)} is also set: keep one of the two"])
         try:
             text = self._read_file(self._environ[name])
         except ConfigError as error:
@@ -190,14 +190,14 @@ def _set(root: Section, path: KeyPath, node: Node) -> None:
             container = child
         else:
             raise ConfigError(
-                [f"{node.source}: `{dotted(path[:position])}` is not of that shape in {container.source}"]
+                [f"{node.source}: `{dotted(path[:position])}` has a different type in {container.source}"]
             )
 
 
 def _step_into_list(items: Items, index: int, path: KeyPath, node: Node, *, is_last: bool) -> Node:
     if index > len(items):
         name, length = dotted(path[:-1]), len(items)
-        raise ConfigError([f"{node.source}: undefined index: `{name}` ends before {length}"])
+        raise ConfigError([f"{node.source}: undefined index: `{name}` has only {length} items"])
     present = items[index] if index < len(items) else None
     child = node if is_last else _container(present, "", node.source)
     items[index : index + 1] = [child]
@@ -220,4 +220,4 @@ def _explain_unknown(name: str, findings: Findings) -> None:
     known = (variable_of(each.path).removeprefix(PREFIX) for each in walk(RootSchema))
     hint = nearest(name.removeprefix(PREFIX).removesuffix(_FILE_SUFFIX).upper(), known)
     suggestion = f"; did you mean {PREFIX}{hint}?" if hint else ""
-    findings.warnings.append(f"{printable(name)}: names no known key and is ignored{suggestion}")
+    findings.warnings.append(f"{printable(name)}: ignored, because it names no known key{suggestion}")

@@ -171,8 +171,8 @@ def _build(root: Section, path: str, problems: list[str]) -> Settings:
     try:
         settings = cast("Settings", RootSchema().load(root))
     except ValidationError as error:
-        told = [_tell(root, path, key, message) for key, message in _flatten(error.messages)]
-        raise ConfigError(dict.fromkeys([*problems, *told])) from None
+        invalid = [_locate(root, path, key, message) for key, message in _flatten(error.messages)]
+        raise ConfigError(dict.fromkeys([*problems, *invalid])) from None
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return settings
@@ -190,7 +190,7 @@ def _flatten(messages: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
         yield key, str(messages)
 
 
-def _tell(root: Section, path: str, key: KeyPath, message: str) -> str:
+def _locate(root: Section, path: str, key: KeyPath, message: str) -> str:
     """Return one problem as one line: source, key, message, and a remedy for a missing value."""
     node = next(found for length in range(len(key), -1, -1) if (found := find_node(root, key[:length])) is not None)
     source = node.source if key else Source(origin=path, line=1)

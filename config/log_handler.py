@@ -32,7 +32,7 @@ class DroppingHandler(logging.Handler):
     def __init__(self, stream: UnblockedStream, name: str) -> None:
         super().__init__()
         self._stream = stream
-        self._what = name
+        self._stream_name = name
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._dropped = 0
@@ -43,7 +43,7 @@ class DroppingHandler(logging.Handler):
         try:
             text = self.format(record)
         except Exception as error:  # noqa: BLE001 - whatever a caller passed; `handleError` would wait for stderr
-            text = f"a log record of {record.name} cannot be formatted: {type(error).__name__}: {error}"
+            text = f"log record of {record.name} cannot be formatted: {type(error).__name__}: {error}"
         line = f"{text}\n".encode(errors="backslashreplace")
         self._forget_of_parent()
         if self._waiting_bytes + len(line) > BUFFER_BYTES:
@@ -98,8 +98,8 @@ class DroppingHandler(logging.Handler):
                 if rest is line:
                     return
             elif self._dropped and not self._waiting:
-                self._tell_dropped()
+                self._log_dropped()
 
-    def _tell_dropped(self) -> None:
+    def _log_dropped(self) -> None:
         dropped, self._dropped = self._dropped, 0
-        _logger.warning("lines of %s were dropped, since its reader was too slow", self._what, extra={"lines": dropped})
+        _logger.warning("%s: lines dropped, its reader is too slow", self._stream_name, extra={"lines": dropped})

@@ -21,7 +21,7 @@ from config.log_formats import (
 )
 from config.log_handler import DroppingHandler
 from config.settings import AccessLogFormat, LogFormatter, LogLevel, LogSettings
-from config.settings.log import TALKATIVE
+from config.settings.log import CREDENTIAL_LOGGERS
 from config.streams import UnblockedStream
 
 ACCESS_LOGGER: Final = "registry.access"
@@ -67,8 +67,8 @@ def configure_logging(
         handler: logging.Handler = logging.StreamHandler(stderr or sys.stderr)
         access_handler: logging.Handler = logging.StreamHandler(stdout or sys.stdout)
     else:
-        handler = DroppingHandler(UnblockedStream(2), "the application log")
-        access_handler = DroppingHandler(UnblockedStream(1), "the access log")
+        handler = DroppingHandler(UnblockedStream(2), "application log")
+        access_handler = DroppingHandler(UnblockedStream(1), "access log")
     _replace_handlers(logging.getLogger(), handler, _formatter(settings, settings.formatter))
     _set_levels(settings)
     access = logging.getLogger(ACCESS_LOGGER)
@@ -109,7 +109,7 @@ def _set_levels(settings: LogSettings) -> None:
     for name, level in settings.levels.items():
         logging.getLogger(name).setLevel(_LEVELS[level])
         _single_levels.add(name)
-    for name in TALKATIVE:
+    for name in CREDENTIAL_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, _LEVELS[settings.level]))
 
 

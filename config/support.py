@@ -45,31 +45,31 @@ UNSUPPORTED: Final = (
     Unsupported("storage.oss", Severity.REFUSE, "use s3 with the S3 endpoint of OSS"),
     Unsupported("storage.rados", Severity.REFUSE, "use s3 with Ceph's RADOS gateway"),
     Unsupported("storage.swift", Severity.REFUSE, "use s3 with Swift's S3 middleware"),
-    Unsupported("middleware.registry", Severity.WARN, "remove it; distribution has none to offer either"),
-    Unsupported("middleware.repository", Severity.WARN, "remove it; distribution has none to offer either"),
-    Unsupported("middleware.storage", Severity.WARN, "use storage.s3.redirectendpoint to redirect elsewhere"),
+    Unsupported("middleware.registry", Severity.WARN, "remove it; distribution includes no such middleware either"),
+    Unsupported("middleware.repository", Severity.WARN, "remove it; distribution includes no such middleware either"),
+    Unsupported("middleware.storage", Severity.WARN, "use storage.s3.redirectendpoint to redirect to another endpoint"),
     *(
         Unsupported(f"redis.{key}", Severity.WARN, "clusters are not supported; name one server, or sentinels")
         for key in ("maxredirects", "readonly", "routebylatency", "routerandomly")
     ),
     *(
-        Unsupported(f"redis.{key}", Severity.NOTE, "connections are kept for as long as they work")
+        Unsupported(f"redis.{key}", Severity.NOTE, "the registry keeps connections open until they fail")
         for key in ("minidleconns", "maxidleconns", "connmaxidletime", "connmaxlifetime", "poolfifo")
     ),
     *(
-        Unsupported(f"redis.{key}", Severity.NOTE, "it concerns distribution's own client")
+        Unsupported(f"redis.{key}", Severity.NOTE, "remove it; it configures distribution's Redis client only")
         for key in ("contexttimeoutenabled", "disableidentity", "disableindentity", "identitysuffix", "unstableresp3")
     ),
-    Unsupported("storage.tag.concurrencylimit", Severity.NOTE, "the registry bounds its requests itself"),
+    Unsupported("storage.tag.concurrencylimit", Severity.NOTE, "remove it; the registry limits its requests itself"),
     Unsupported("storage.s3.loglevel", Severity.NOTE, "use log.level"),
-    Unsupported("http.http2.disabled", Severity.NOTE, "HTTP/1.1 is all that is spoken"),
-    Unsupported("http.h2c.enabled", Severity.WARN, "let a proxy in front speak HTTP/2"),
+    Unsupported("http.http2.disabled", Severity.NOTE, "remove it; the registry uses HTTP/1.1 only"),
+    Unsupported("http.h2c.enabled", Severity.WARN, "use a proxy in front for HTTP/2"),
     Unsupported("http.tls.letsencrypt", Severity.REFUSE, "use certbot, or a proxy in front such as Caddy"),
-    Unsupported("log.hooks", Severity.WARN, "let the system that collects the logs send mail"),
-    Unsupported("reporting.bugsnag", Severity.WARN, "errors are in the log"),
-    Unsupported("reporting.newrelic", Severity.WARN, "measure at a proxy in front"),
+    Unsupported("log.hooks", Severity.WARN, "send e-mails from the system that collects the logs"),
+    Unsupported("reporting.bugsnag", Severity.WARN, "read the errors in the log"),
+    Unsupported("reporting.newrelic", Severity.WARN, "use http.debug.prometheus, or measure at a proxy in front"),
     Unsupported("compatibility.schema1", Severity.WARN, "push images in schema 2 or OCI format"),
-    Unsupported("policy.repository.classes", Severity.WARN, "all classes of content are accepted"),
+    Unsupported("policy.repository.classes", Severity.WARN, "remove it; the registry accepts all classes of content"),
 )
 
 

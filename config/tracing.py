@@ -10,7 +10,7 @@ from typing import Final
 _KNOWN: Final = ("otlp", "console")
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_SPOKEN: Final = "http/protobuf"
+_SUPPORTED_PROTOCOL: Final = "http/protobuf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,18 +25,20 @@ def read_tracing(environ: Mapping[str, str]) -> tuple[TracingSettings, list[str]
     """Return the settings from the variables, and a warning for each unsupported value."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return TracingSettings(), []
-    asked = [name.strip().lower() for name in environ.get("OTEL_TRACES_EXPORTER", "").split(",") if name.strip()]
-    if not asked and any(environ.get(name) for name in _ENDPOINTS):
-        asked = ["otlp"]
-    if asked == ["none"]:
+    names = [name.strip().lower() for name in environ.get("OTEL_TRACES_EXPORTER", "").split(",") if name.strip()]
+    if not names and any(environ.get(name) for name in _ENDPOINTS):
+        names = ["otlp"]
+    if names == ["none"]:
         return TracingSettings(), []
     warnings = [
-        f"OTEL_TRACES_EXPORTER: `{name}` is not supported; it is one of {', '.join(_KNOWN)}, none"
-        for name in asked
+        f"OTEL_TRACES_EXPORTER: `{name}` is not supported; use {', '.join(_KNOWN)} or none"
+        for name in names
         if name not in _KNOWN
     ]
-    exporters = tuple(name for name in dict.fromkeys(asked) if name in _KNOWN)
-    protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), _SPOKEN)
-    if "otlp" in exporters and protocol != _SPOKEN:
-        warnings.append(f"OTEL_EXPORTER_OTLP_PROTOCOL: `{protocol}` is not supported; spans are sent as {_SPOKEN}")
+    exporters = tuple(name for name in dict.fromkeys(names) if name in _KNOWN)
+    protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), _SUPPORTED_PROTOCOL)
+    if "otlp" in exporters and protocol != _SUPPORTED_PROTOCOL:
+        warnings.append(
+            f"OTEL_EXPORTER_OTLP_PROTOCOL: `{protocol}` is not supported; spans are sent as {_SUPPORTED_PROTOCOL}"
+        )
     return TracingSettings(exporters=exporters), warnings

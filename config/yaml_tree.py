@@ -33,7 +33,7 @@ def parse_document(text: str, *, origin: str) -> tuple[Section, list[str]]:
     if isinstance(root, Scalar) and root.is_empty:
         root = Section(root.source)
     if not isinstance(root, Section):
-        raise ConfigError([f"{root.source}: the file must be a mapping of keys, as `version: 0.1`"])
+        raise ConfigError([f"{root.source}: the file must be a mapping of keys, such as `version: 0.1`"])
     return root, converter.warnings
 
 
@@ -85,7 +85,7 @@ class _Converter:
             source = whole if mark is None else self._source(mark)
             raise ConfigError([f"{source}: not valid YAML: {_harmless(error.problem)}"]) from None
         except yaml.YAMLError:
-            raise ConfigError([f"{whole}: not valid YAML: it holds a control character"]) from None
+            raise ConfigError([f"{whole}: not valid YAML: it contains a control character"]) from None
         except RecursionError:
             raise ConfigError([f"{whole}: not usable YAML: nested too deeply"]) from None
         if root is None:
@@ -120,7 +120,7 @@ class _Converter:
                 continue
             if key_node.value in section:
                 where, key = self._source(key_node.start_mark), printable(key_node.value)
-                self.warnings.append(f"{where}: `{key}` is given twice; the last one counts")
+                self.warnings.append(f"{where}: `{key}` is given twice; the last value is used")
             section[key_node.value] = value
         for key, value in merged.items():
             section.setdefault(key, value)

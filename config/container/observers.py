@@ -24,9 +24,7 @@ def damage_counter(metrics: Metrics | None) -> CallableType[[], None]:
     """Return the function that counts damaged content; it does nothing if metrics are disabled."""
     if metrics is None:
         return lambda: None
-    count = metrics.counter(
-        "registry_damaged_content_total", "Blobs and manifests that pulls found damaged in the storage."
-    )
+    count = metrics.counter("registry_damaged_content_total", "Number of damaged blobs and manifests found by pulls.")
     return lambda: count(1)
 
 

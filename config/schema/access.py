@@ -28,7 +28,7 @@ def _who_problem(text: str) -> str | None:
     return None if text.removeprefix("@") else "must be a user, an `@group`, `authenticated` or `anonymous`"
 
 
-REPOSITORIES_DOC = "Globs of repositories; `*` stops at a slash, `**` does not."
+REPOSITORIES_DOC = "Globs of repositories; `*` does not match a slash, `**` does."
 
 
 class RuleSchema(SectionSchema):
@@ -38,10 +38,12 @@ class RuleSchema(SectionSchema):
     refuses_unknown = True
 
     who = ListOf(
-        Text("who", "Users, `@groups`, `authenticated`, or `anonymous`, which means everybody.", check=_who_problem)
+        Text(
+            "who", "Users, `@groups`, `authenticated`, or `anonymous`, which includes all clients.", check=_who_problem
+        )
     )
     repositories = ListOf(Text("repositories", REPOSITORIES_DOC, check=glob_problem))
-    actions = ListOf(Choice("actions", "What they may do.", RuleActionSetting))
+    actions = ListOf(Choice("actions", "Actions that the rule allows.", RuleActionSetting))
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +61,7 @@ class ImmutableTagSchema(SectionSchema):
     refuses_unknown = True
 
     repositories = ListOf(Text("repositories", REPOSITORIES_DOC, check=glob_problem))
-    tags = ListOf(Text("tags", "Globs of tags that keep the manifest they first pointed at.", check=glob_problem))
+    tags = ListOf(Text("tags", "Globs of tags that always keep their first manifest.", check=glob_problem))
 
 
 class AccessSchema(SectionSchema):
@@ -68,13 +70,13 @@ class AccessSchema(SectionSchema):
     settings = AccessSettings
     refuses_unknown = True
 
-    rules = SubList("rules", "Who may do what; whatever no rule allows is refused.", RuleSchema)
-    group_file = Text("groupfile", "The file of groups, one `group: user user` a line.")
-    blocked_users = ListOf(Text("blockedusers", "Users who are cut off at once, whatever their tokens say."))
+    rules = SubList("rules", "Access rules; requests that no rule allows are refused.", RuleSchema)
+    group_file = Text("groupfile", "File of groups, one `group: user user` per line.")
+    blocked_users = ListOf(Text("blockedusers", "Users who are denied access at once, even with a valid token."))
     upload_lifetime_seconds = Duration(
-        "uploadlifetime", "How long an upload may outlive the token that began it; 0 for not at all."
+        "uploadlifetime", "How long after its start an upload may outlive its token; 0 means not at all."
     )
-    immutable_tags = SubList("immutabletags", "Tags that nobody may move or delete.", ImmutableTagSchema)
+    immutable_tags = SubList("immutabletags", "Tags that cannot be moved or deleted.", ImmutableTagSchema)
 
 
 def require_compatible(auth: AuthSettings, access: AccessSettings) -> None:
@@ -84,9 +86,13 @@ def require_compatible(auth: AuthSettings, access: AccessSettings) -> None:
         ValidationError: the rules are invalid; raised under their key.
     """
     if access.rules and auth.kind is AuthKind.TOKEN:
-        raise ValidationError({"access": {"rules": ["do not go with `auth.token`: the token server decides"]}})
+        raise ValidationError(
+            {"access": {"rules": ["cannot be combined with `auth.token`: the token server grants access"]}}
+        )
     if access.group_file and auth.kind is not AuthKind.HTPASSWD:
-        raise ValidationError({"access": {"groupfile": ["needs `auth.htpasswd`: nobody else is in a group"]}})
+        raise ValidationError(
+            {"access": {"groupfile": ["needs `auth.htpasswd`: other methods have no users in groups"]}}
+        )
     names_groups = any(name.startswith("@") for rule in access.rules for name in rule.who)
     if names_groups and not access.group_file:
-        raise ValidationError({"access": {"groupfile": [f"{MISSING_VALUE}, and a rule names a group"]}})
+        raise ValidationError({"access": {"groupfile": [f"{MISSING_VALUE}: a rule names a group"]}})

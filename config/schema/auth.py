@@ -47,10 +47,10 @@ class TokenSchema(SectionSchema):
     root_cert_bundle = Text("rootcertbundle", "PEM file of the certificates whose keys sign tokens.")
     jwks = Text("jwks", "File with a JSON Web Key Set whose keys sign tokens.")
     signing_algorithms = ListOf(
-        Text("signingalgorithms", "The algorithms allowed; empty for all of them.", choices=SIGNING_ALGORITHMS)
+        Text("signingalgorithms", "Accepted signing algorithms; an empty list accepts all.", choices=SIGNING_ALGORITHMS)
     )
-    auto_redirect = Bool("autoredirect", "Whether the token server is at the host that the client asked.")
-    auto_redirect_path = Text("autoredirectpath", "Its path there.")
+    auto_redirect = Bool("autoredirect", "Whether the token server has the host name of the client's request.")
+    auto_redirect_path = Text("autoredirectpath", "Path of the token server on that host.")
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -67,9 +67,9 @@ class AuthSchema(SectionSchema):
     refuses_unknown = True
 
     none = Sub("none", "No authentication.", NoAuthSchema, may_be_empty=True)
-    silly = Sub("silly", "Any credentials will do; for tests.", SillySchema, may_be_empty=True)
-    htpasswd = Sub("htpasswd", "Users in a file.", HtpasswdSchema, may_be_empty=True)
-    token = Sub("token", "Signed tokens.", TokenSchema, may_be_empty=True)
+    silly = Sub("silly", "Accepts any credentials; for tests.", SillySchema, may_be_empty=True)
+    htpasswd = Sub("htpasswd", "Users and passwords in a file.", HtpasswdSchema, may_be_empty=True)
+    token = Sub("token", "Tokens signed by a token server.", TokenSchema, may_be_empty=True)
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:

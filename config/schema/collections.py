@@ -92,7 +92,7 @@ class HeaderMap(Key[dict[str, tuple[T, ...]]], Generic[T]):
             if not _HEADER_NAME.fullmatch(name):
                 raise ValidationError({name: ["is not a legal header name"]})
             if any(not _HEADER_VALUE.fullmatch(text) for text in _texts(values)):
-                raise ValidationError({name: ["holds a control character, which no header may"]})
+                raise ValidationError({name: ["contains a control character, which is not allowed in a header"]})
         return convert_entries(node, ListOf(self.inner).convert)
 
     @override

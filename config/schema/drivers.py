@@ -41,8 +41,8 @@ class FilesystemSchema(SectionSchema):
 
     settings = FilesystemSettings
 
-    root_directory = Text("rootdirectory", "The folder that holds everything.")
-    max_threads = Integer("maxthreads", "How many file operations run side by side.", at_least=1, at_most=10_000)
+    root_directory = Text("rootdirectory", "Folder of all stored data.")
+    max_threads = Integer("maxthreads", "Maximum number of concurrent file operations.", at_least=1, at_most=10_000)
 
 
 class InMemorySchema(SectionSchema):
@@ -59,15 +59,17 @@ class ScsSchema(SectionSchema):
     access_key = Text("accesskey", "The access key.")
     secret_key = SecretText("secretkey", "The secret key.")
     region = Text("region", f"The region: {', '.join(SCS_REGIONS)}.")
-    bucket = Text("bucket", "The bucket; it is taken in lower case.", check=bucket_problem)
-    endpoint = Text("endpoint", "Host or URL to speak to instead of the region's own.", check=endpoint_problem)
-    secure = Bool("secure", "Whether to speak HTTPS.")
-    chunk_bytes = Integer("chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX)
+    bucket = Text("bucket", "The bucket; its name is converted to lower case.", check=bucket_problem)
+    endpoint = Text("endpoint", "Host or URL of the store, instead of the region's endpoint.", check=endpoint_problem)
+    secure = Bool("secure", "Whether to use HTTPS.")
+    chunk_bytes = Integer(
+        "chunksize", "Size of one uploaded part in bytes.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX
+    )
     parts_in_flight = Integer(
-        "partsinflight", "How many parts of one upload are sent at once.", at_least=1, at_most=1000
+        "partsinflight", "Maximum number of parts of one upload sent concurrently.", at_least=1, at_most=1000
     )
     connections_max = Integer(
-        "maxconnections", "How many connections to the store there are at most.", at_least=1, at_most=10_000
+        "maxconnections", "Maximum number of connections to the store.", at_least=1, at_most=10_000
     )
 
     @override
@@ -91,49 +93,55 @@ class S3Schema(SectionSchema):
 
     settings = S3Settings
 
-    access_key = Text("accesskey", "The access key; without it the standard AWS credential chain is asked.")
+    access_key = Text("accesskey", "The access key; without it the standard AWS credential chain is used.")
     secret_key = SecretText("secretkey", "The secret key.")
     session_token = SecretText("sessiontoken", "The session token of temporary credentials.")
     region = Text("region", "The AWS region.")
-    region_endpoint = Text("regionendpoint", "URL of a store that is not AWS.", check=endpoint_problem)
+    region_endpoint = Text("regionendpoint", "Endpoint URL of a store other than AWS.", check=endpoint_problem)
     bucket = Text("bucket", "The bucket.", check=bucket_problem)
     root_directory = Text("rootdirectory", "Key prefix in the bucket.")
-    secure = Bool("secure", "Whether to speak HTTPS.")
-    skip_verify = Bool("skipverify", "Whether to accept any certificate of the store.")
-    v4_auth = Bool("v4auth", "Whether to sign by version 4.")
-    force_path_style = Bool("forcepathstyle", "Whether the bucket stands in the path, not in the host name.")
+    secure = Bool("secure", "Whether to use HTTPS.")
+    skip_verify = Bool("skipverify", "Whether to skip the verification of the store's certificate.")
+    v4_auth = Bool("v4auth", "Whether to sign with Signature Version 4.")
+    force_path_style = Bool("forcepathstyle", "Whether URLs contain the bucket in the path, not in the host name.")
     accelerate = Bool("accelerate", "Whether to use S3 Transfer Acceleration.")
     use_dualstack = Bool("usedualstack", "Whether to use AWS's IPv6 endpoints.")
     use_fips_endpoint = Bool("usefipsendpoint", "Whether to use AWS's FIPS endpoints.")
     encrypt = Bool("encrypt", "Whether the store encrypts objects.")
     key_id = Text("keyid", "The KMS key for `encrypt`.")
-    storage_class = Text("storageclass", "The storage class; NONE sends none.", choices=_STORAGE_CLASSES)
-    object_acl = Text("objectacl", "The canned ACL of objects; without it none is sent.", choices=_OBJECT_ACLS)
-    redirect_endpoint = Text(
-        "redirectendpoint", "The endpoint that redirects name, if clients need another.", check=endpoint_problem
+    storage_class = Text(
+        "storageclass", "The storage class; with NONE, requests contain no class.", choices=_STORAGE_CLASSES
     )
-    chunk_bytes = Integer("chunksize", "Bytes of one uploaded part.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX)
+    object_acl = Text(
+        "objectacl", "The canned ACL of objects; without it, requests contain no ACL.", choices=_OBJECT_ACLS
+    )
+    redirect_endpoint = Text(
+        "redirectendpoint", "Endpoint for redirects, if clients use another than the registry.", check=endpoint_problem
+    )
+    chunk_bytes = Integer(
+        "chunksize", "Size of one uploaded part in bytes.", at_least=_PART_BYTES_MIN, at_most=_PART_BYTES_MAX
+    )
     parts_in_flight = Integer(
-        "partsinflight", "How many parts of one upload are sent at once.", at_least=1, at_most=1000
+        "partsinflight", "Maximum number of parts of one upload sent concurrently.", at_least=1, at_most=1000
     )
     connections_max = Integer(
-        "maxconnections", "How many connections to the store there are at most.", at_least=1, at_most=10_000
+        "maxconnections", "Maximum number of connections to the store.", at_least=1, at_most=10_000
     )
     multipart_copy_chunk_bytes = Integer(
         "multipartcopychunksize",
-        "Bytes of one part of a server-side copy.",
+        "Size of one part of a server-side copy in bytes.",
         at_least=_PART_BYTES_MIN,
         at_most=_PART_BYTES_MAX,
     )
     multipart_copy_concurrency_max = Integer(
-        "multipartcopymaxconcurrency", "How many parts are copied at once.", at_least=1, at_most=10_000
+        "multipartcopymaxconcurrency", "Maximum number of parts copied concurrently.", at_least=1, at_most=10_000
     )
     multipart_copy_threshold_bytes = Integer(
         "multipartcopythresholdsize",
-        "Objects larger than this are copied in parts.",
+        "Size in bytes above which objects are copied in parts.",
         at_most=_PART_BYTES_MAX,
     )
-    user_agent = Text("useragent", "The User-Agent towards the store.")
+    user_agent = Text("useragent", "User-Agent of requests to the store.")
     log_level = Unused("loglevel", "Logging of the Go SDK.")
 
     @override

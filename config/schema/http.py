@@ -39,9 +39,9 @@ _SAMPLE_SECRETS: Final = frozenset(
     }
 )
 """Published sample secrets; `tests/deploy/test_sample_secrets.py` finds those in the files of this repository."""
-_WAY_OUT: Final = (
-    "make one with `openssl rand -hex 32` and give it to all replicas at once; uploads that are under way then begin "
-    "again, and clients log in again by themselves"
+_REMEDY: Final = (
+    "create one with `openssl rand -hex 32` and set it on all replicas at once; uploads in progress then restart, "
+    "and clients log in again automatically"
 )
 
 
@@ -76,9 +76,12 @@ def secret_problem(text: str) -> str | None:
     except UnicodeEncodeError:
         return "is not UTF-8 text"
     if text in _SAMPLE_SECRETS:
-        return f"is a sample from a documentation, which everybody knows: {_WAY_OUT}"
+        return f"is a sample from published documentation: {_REMEDY}"
     if length < _SECRET_BYTES_MIN:
-        return f"must have at least {_SECRET_BYTES_MIN} bytes, or upload states show what it is: {_WAY_OUT}"
+        problem = (
+            f"must have at least {_SECRET_BYTES_MIN} bytes, because a shorter one can be guessed from upload states"
+        )
+        return f"{problem}: {_REMEDY}"
     return None
 
 
@@ -98,11 +101,11 @@ class TlsSchema(SectionSchema):
     certificate = Text("certificate", "PEM file of the certificate, followed by its chain.")
     key = Text("key", "PEM file of the certificate's key.")
     client_cas = ListOf(Text("clientcas", "PEM files of the authorities that sign client certificates."))
-    client_auth = Choice("clientauth", "What is asked of clients when `clientcas` is given.", ClientAuth)
-    minimum_version = Choice("minimumtls", "The lowest TLS version spoken.", TlsVersion)
-    cipher_suites = ListOf(
-        Text("ciphersuites", "The cipher suites offered for TLS 1.2, by Go's names.", check=suite_problem)
+    client_auth = Choice(
+        "clientauth", "Whether clients must present a certificate, if `clientcas` is given.", ClientAuth
     )
+    minimum_version = Choice("minimumtls", "The lowest TLS version accepted.", TlsVersion)
+    cipher_suites = ListOf(Text("ciphersuites", "Cipher suites for TLS 1.2, by their Go names.", check=suite_problem))
     lets_encrypt = Unused("letsencrypt", "Certificates from an ACME server.")
 
     @validates_schema
@@ -119,10 +122,10 @@ class CorsSchema(SectionSchema):
     settings = CorsSettings
 
     origins = ListOf(
-        Text("origins", "Browser pages that may call the API: `https://host[:port]`, or `*`.", check=_origin_problem)
+        Text("origins", "Origins of pages that may call the API: `https://host[:port]`, or `*`.", check=_origin_problem)
     )
-    credentials = Bool("credentials", "Whether those pages may send the credentials that the browser keeps.")
-    max_age_seconds = Duration("maxage", "How long browsers remember what they were allowed.")
+    credentials = Bool("credentials", "Whether those pages may send credentials stored by the browser.")
+    max_age_seconds = Duration("maxage", "How long browsers may cache the answer to a preflight request.")
     methods = ListOf(Text("methods", "Methods that those pages may use.", check=_token_problem))
     headers = ListOf(Text("headers", "Headers that those pages may send.", check=_token_problem))
 
@@ -130,7 +133,7 @@ class CorsSchema(SectionSchema):
     def check_credentials(self, values: dict[str, Any], **_: Any) -> None:
         """Reject credentials for all origins, as browsers do."""
         if "*" in values.get("origins", ()) and values.get("credentials"):
-            raise ValidationError({"credentials": ["cannot be true while `origins` holds `*`: list the origins"]})
+            raise ValidationError({"credentials": ["cannot be true while `origins` contains `*`: list the origins"]})
 
 
 class LimitsSchema(SectionSchema):
@@ -138,19 +141,23 @@ class LimitsSchema(SectionSchema):
 
     settings = LimitSettings
 
-    upload_bytes = Integer("uploadsize", "Bytes of one blob; 0 is no limit.")
-    manifest_bytes = Integer("manifestsize", "Bytes of one manifest.", at_least=1024, at_most=4 * 1024 * 1024)
-    header_bytes = Integer("headersize", "Bytes of one header field.", at_least=1024, at_most=1024 * 1024)
-    url_bytes = Integer("urlsize", "Bytes of a request's URL.", at_least=4096, at_most=1024 * 1024)
-    requests = Integer("requests", "Requests under way at once; 0 is no limit.")
-    connections = Integer("connections", "Connections at once; 0 is no limit.")
-    rate = Integer("rate", "Requests per second of one client address in the long run; 0 is no limit.")
-    burst = Integer("burst", "Requests of one client address that may come at once after a pause.", at_least=1)
+    upload_bytes = Integer("uploadsize", "Maximum size of one blob in bytes; 0 means no limit.")
+    manifest_bytes = Integer(
+        "manifestsize", "Maximum size of one manifest in bytes.", at_least=1024, at_most=4 * 1024 * 1024
+    )
+    header_bytes = Integer(
+        "headersize", "Maximum size of one header field in bytes.", at_least=1024, at_most=1024 * 1024
+    )
+    url_bytes = Integer("urlsize", "Maximum size of a request's URL in bytes.", at_least=4096, at_most=1024 * 1024)
+    requests = Integer("requests", "Maximum number of concurrent requests; 0 means no limit.")
+    connections = Integer("connections", "Maximum number of open connections; 0 means no limit.")
+    rate = Integer("rate", "Long-term requests per second of one client address; 0 means no limit.")
+    burst = Integer("burst", "Requests that one client address may send at once after a pause.", at_least=1)
     keepalive_seconds = Duration("keepalivetimeout", "How long an idle connection stays open.", above_zero=True)
-    header_seconds = Duration("headertimeout", "How long the head of a request may take; 0 is no limit.")
-    body_seconds = Duration("bodytimeout", "How long a body may make no progress; 0 is no limit.")
-    body_rate = Integer("bodyrate", "Bytes per second below which a body counts as stalled; 0 is no limit.")
-    send_seconds = Duration("sendtimeout", "How long a client may take nothing of an answer; 0 is no limit.")
+    header_seconds = Duration("headertimeout", "How long the head of a request may take to arrive; 0 means no limit.")
+    body_seconds = Duration("bodytimeout", "How long a request body may make no progress; 0 means no limit.")
+    body_rate = Integer("bodyrate", "Bytes per second below which a request body counts as stalled; 0 means no limit.")
+    send_seconds = Duration("sendtimeout", "How long a client may accept no data of a response; 0 means no limit.")
 
 
 class PrometheusSchema(SectionSchema):
@@ -165,20 +172,20 @@ class DebugSchema(SectionSchema):
 
     settings = DebugSettings
 
-    addr = Text("addr", "Address of the debug listener; none listens without it.", check=address_problem)
+    addr = Text("addr", "Address of the debug listener; without it the listener is off.", check=address_problem)
     prometheus = Sub("prometheus", "Metrics.", PrometheusSchema)
 
 
 class Http2Schema(SectionSchema):
     """`http.http2`."""
 
-    disabled = Unused("disabled", "Whether HTTP/2 is off; it always is here.")
+    disabled = Unused("disabled", "Whether HTTP/2 is off; this registry never uses it.")
 
 
 class H2cSchema(SectionSchema):
     """`http.h2c`."""
 
-    enabled = Unused("enabled", "Whether HTTP/2 is spoken without TLS.")
+    enabled = Unused("enabled", "Whether HTTP/2 without TLS is accepted.")
 
 
 class HttpSchema(SectionSchema):
@@ -186,32 +193,35 @@ class HttpSchema(SectionSchema):
 
     settings = HttpSettings
 
-    addr = Text("addr", "Address to listen at: `host:port`, or the path of a socket.")
-    net = Choice("net", "What `addr` is an address of.", HttpNetwork)
-    host = Text("host", "Base URL of generated links; without it the request tells.", check=_base_url_problem)
-    prefix = Text("prefix", "Path below which the registry answers.", check=_path_problem)
+    addr = Text("addr", "Address to listen on: `host:port`, or the path of a socket.")
+    net = Choice("net", "Kind of address in `addr`.", HttpNetwork)
+    host = Text("host", "Base URL of generated links; without it, taken from the request.", check=_base_url_problem)
+    prefix = Text("prefix", "Path prefix of all URLs of the registry.", check=_path_problem)
     secret = SecretText(
         "secret",
-        "Signs upload sessions and login tokens; the same text on all replicas, at least 16 bytes.",
+        "Key that signs upload sessions and login tokens; the same on all replicas, at least 16 bytes.",
         check=secret_problem,
     )
-    relative_urls = Bool("relativeurls", "Whether generated links lack scheme and host.")
-    drain_timeout_seconds = Duration("draintimeout", "How long requests may go on after SIGTERM.")
-    workers = Integer("workers", "How many processes serve; 0 is one for each core that may be used.", at_most=1024)
+    relative_urls = Bool("relativeurls", "Whether generated links omit scheme and host.")
+    drain_timeout_seconds = Duration("draintimeout", "How long requests in progress may continue after SIGTERM.")
+    workers = Integer("workers", "Number of worker processes; 0 means one per usable core.", at_most=1024)
     headers = HeaderMap(Text("headers", "Headers added to every response, each with a list of values."))
     tls = Sub("tls", "TLS of the listener.", TlsSchema)
     trusted_proxies = ListOf(
         Text(
             "trustedproxies",
-            "Networks of proxies whose `Forwarded` and `X-Forwarded-*` count; without it they shape only links.",
+            "Networks of proxies whose `Forwarded` and `X-Forwarded-*` are trusted; without it they affect only links.",
             check=_network_problem,
         )
     )
     proxy_hops = Integer(
-        "proxyhops", "How many of them a request passes; addresses count from the right.", at_least=1, at_most=32
+        "proxyhops",
+        "Number of trusted proxies that a request passes; addresses are counted from the right.",
+        at_least=1,
+        at_most=32,
     )
     cors = Sub("cors", "Access for browser pages of other origins.", CorsSchema)
-    limits = Sub("limits", "What clients may take of the server.", LimitsSchema)
+    limits = Sub("limits", "Limits on the resources that clients may use.", LimitsSchema)
     debug = Sub("debug", "The debug listener.", DebugSchema)
     http2 = Sub("http2", "HTTP/2.", Http2Schema)
     h2c = Sub("h2c", "HTTP/2 without TLS.", H2cSchema)
@@ -231,7 +241,9 @@ class HttpSchema(SectionSchema):
         """Reject CORS headers in addition to `http.cors`: browsers accept neither of two answers."""
         rivals = [name for name in values.get("headers", ()) if name.lower().startswith("access-control-")]
         if rivals and "cors" in values and values["cors"].origins:
-            raise ValidationError({"headers": {rivals[0]: ["cannot be given beside `http.cors`: keep one of them"]}})
+            raise ValidationError(
+                {"headers": {rivals[0]: ["cannot be given together with `http.cors`: keep one of the two"]}}
+            )
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -47,8 +47,8 @@ class StorageCheckSchema(SectionSchema):
     settings = StorageCheckSettings
 
     enabled = Bool("enabled", "Whether the storage is checked.")
-    interval_seconds = Duration("interval", "How often.")
-    threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
+    interval_seconds = Duration("interval", "Time between two checks.")
+    threshold = Integer("threshold", "Consecutive failures after which the check is unhealthy.")
 
 
 class FileCheckSchema(SectionSchema):
@@ -56,9 +56,9 @@ class FileCheckSchema(SectionSchema):
 
     settings = FileCheckSettings
 
-    file = Text("file", "Unhealthy while this file exists.", required=MISSING_VALUE)
-    interval_seconds = Duration("interval", "How often it is looked for.")
-    threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
+    file = Text("file", "File whose existence makes the check unhealthy.", required=MISSING_VALUE)
+    interval_seconds = Duration("interval", "Time between two checks.")
+    threshold = Integer("threshold", "Consecutive failures after which the check is unhealthy.")
 
 
 class HttpCheckSchema(SectionSchema):
@@ -66,12 +66,12 @@ class HttpCheckSchema(SectionSchema):
 
     settings = HttpCheckSettings
 
-    uri = WebUrl("uri", "The URL that is asked by HEAD.", check=web_url_problem, required=MISSING_VALUE)
+    uri = WebUrl("uri", "URL that receives HEAD requests.", check=web_url_problem, required=MISSING_VALUE)
     headers = HeaderMap(SecretText("headers", "Headers of the request."))
-    status_code = Integer("statuscode", "The status that is healthy.", at_least=100, at_most=599)
-    timeout_seconds = Duration("timeout", "How long an answer may take.")
-    interval_seconds = Duration("interval", "How often it is asked.")
-    threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
+    status_code = Integer("statuscode", "Status code that counts as healthy.", at_least=100, at_most=599)
+    timeout_seconds = Duration("timeout", "Time limit of the response.")
+    interval_seconds = Duration("interval", "Time between two checks.")
+    threshold = Integer("threshold", "Consecutive failures after which the check is unhealthy.")
 
 
 class TcpCheckSchema(SectionSchema):
@@ -79,10 +79,10 @@ class TcpCheckSchema(SectionSchema):
 
     settings = TcpCheckSettings
 
-    addr = Text("addr", "The `host:port` that is connected to.", check=address_problem, required=MISSING_VALUE)
-    timeout_seconds = Duration("timeout", "How long connecting may take.")
-    interval_seconds = Duration("interval", "How often it is tried.")
-    threshold = Integer("threshold", "How many failures in a row make it unhealthy.")
+    addr = Text("addr", "The `host:port` to connect to.", check=address_problem, required=MISSING_VALUE)
+    timeout_seconds = Duration("timeout", "Time limit of the connection attempt.")
+    interval_seconds = Duration("interval", "Time between two checks.")
+    threshold = Integer("threshold", "Consecutive failures after which the check is unhealthy.")
 
 
 class ReadinessSchema(SectionSchema):
@@ -90,11 +90,11 @@ class ReadinessSchema(SectionSchema):
 
     settings = ReadinessSettings
 
-    interval_seconds = Duration("interval", "How often storage and index are looked at.", above_zero=True)
-    timeout_seconds = Duration("timeout", "How long the storage may take to answer.", above_zero=True)
-    failures = Integer("failures", "How many failures in a row make `/readyz` say 503.", at_least=1)
-    successes = Integer("successes", "How many successes in a row make it say 200 again.", at_least=1)
-    needs_index = Bool("index", "Whether a replica whose catalog index is away is not ready.")
+    interval_seconds = Duration("interval", "Time between two checks of storage and catalog index.", above_zero=True)
+    timeout_seconds = Duration("timeout", "Time limit of the storage's answer.", above_zero=True)
+    failures = Integer("failures", "Consecutive failures after which `/readyz` returns 503.", at_least=1)
+    successes = Integer("successes", "Consecutive successes after which `/readyz` returns 200 again.", at_least=1)
+    needs_index = Bool("index", "Whether a replica without a working catalog index is not ready.")
 
 
 class HealthSchema(SectionSchema):
@@ -102,7 +102,7 @@ class HealthSchema(SectionSchema):
 
     settings = HealthSettings
 
-    readiness = Sub("readiness", "What `/readyz` answers.", ReadinessSchema)
+    readiness = Sub("readiness", "Readiness, as returned by `/readyz`.", ReadinessSchema)
     storage = Sub("storagedriver", "The check of the storage.", StorageCheckSchema)
     files = SubList("file", "Checks of files.", FileCheckSchema, go=("FILECHECKERS",))
     http = SubList("http", "Checks of URLs.", HttpCheckSchema, go=("HTTPCHECKERS",))
@@ -134,20 +134,20 @@ class EndpointSchema(SectionSchema):
 
     name = Text(
         "name",
-        "The receiver's name in logs and metrics; it names its queue.",
+        "Name of the receiver in logs and metrics, and of its queue.",
         check=_name_problem,
         required=MISSING_VALUE,
     )
-    disabled = Bool("disabled", "Whether it is skipped.")
-    url = WebUrl("url", "Where events are posted.", required=MISSING_VALUE)
+    disabled = Bool("disabled", "Whether the endpoint is off.")
+    url = WebUrl("url", "URL to which events are posted.", required=MISSING_VALUE)
     headers = HeaderMap(SecretText("headers", "Headers of the request."))
-    timeout_seconds = Duration("timeout", "How long an answer may take; 0 means the default.")
-    threshold = Integer("threshold", "After how many failures in a row `backoff` begins; 0 means the default.")
-    backoff_seconds = Duration("backoff", "How long to wait between tries then; 0 means the default.")
+    timeout_seconds = Duration("timeout", "Time limit of the response; 0 means the default.")
+    threshold = Integer("threshold", "Consecutive failures after which `backoff` begins; 0 means the default.")
+    backoff_seconds = Duration("backoff", "Time between attempts after `threshold` failures; 0 means the default.")
     old_ignored = ListOf(
         Text("ignoredmediatypes", "Old spelling of `ignore.mediatypes`."), replaced_by="ignore.mediatypes"
     )
-    ignore = Sub("ignore", "What is not sent.", IgnoreSchema)
+    ignore = Sub("ignore", "Events that are not sent.", IgnoreSchema)
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -163,8 +163,10 @@ class EndpointSchema(SectionSchema):
 class EventsSchema(SectionSchema):
     """`notifications.events`."""
 
-    include_references = Bool("includereferences", "Whether events list what a manifest refers to.")
-    events_version = Choice("version", "Whose events: v1 as of distribution 2, v2 as of distribution 3.", EventsVersion)
+    include_references = Bool("includereferences", "Whether events list the descriptors of a manifest.")
+    events_version = Choice(
+        "version", "Format of events: v1 as in distribution 2, v2 as in distribution 3.", EventsVersion
+    )
 
 
 class OutboxSchema(SectionSchema):
@@ -172,15 +174,17 @@ class OutboxSchema(SectionSchema):
 
     settings = OutboxSettings
 
-    backend = Choice("backend", "Where events lie until they are delivered.", OutboxBackend)
-    path = Text("path", "The folder of `local`, on a disk of this machine.")
+    backend = Choice("backend", "Where events are stored until they are delivered.", OutboxBackend)
+    path = Text("path", "Folder of the backend `local`, on a local disk.")
     required = Bool("required", "Whether a push is refused (503) when its event cannot be recorded.")
-    bytes_max = Integer("maxbytes", "Bytes of events and dead letters per endpoint.", at_least=1024 * 1024)
-    age_max_seconds = Duration("maxage", "When an event that was not delivered becomes a dead letter.", above_zero=True)
-    dead_age_max_seconds = Duration("deadage", "When a dead letter is dropped, from its event on.", above_zero=True)
-    poll_seconds = Duration("poll", "How often one looks for events of other processes.", above_zero=True)
+    bytes_max = Integer(
+        "maxbytes", "Maximum size of events and dead letters per endpoint in bytes.", at_least=1024 * 1024
+    )
+    age_max_seconds = Duration("maxage", "Age at which an undelivered event becomes a dead letter.", above_zero=True)
+    dead_age_max_seconds = Duration("deadage", "Age of its event at which a dead letter is deleted.", above_zero=True)
+    poll_seconds = Duration("poll", "Time between two checks for events of other processes.", above_zero=True)
     takeover_seconds = Duration(
-        "takeover", "How long who delivers may be silent until another process does.", above_zero=True
+        "takeover", "How long the delivering process may be silent before another takes over.", above_zero=True
     )
 
     @override
@@ -198,9 +202,9 @@ class NotificationsSchema(SectionSchema):
 
     settings = NotificationSettings
 
-    events = Sub("events", "What events say.", EventsSchema, go=("EVENTCONFIG",))
-    endpoints = SubList("endpoints", "Who receives events.", EndpointSchema)
-    outbox = Sub("outbox", "Where events lie until they are delivered.", OutboxSchema)
+    events = Sub("events", "Content of events.", EventsSchema, go=("EVENTCONFIG",))
+    endpoints = SubList("endpoints", "Receivers of events.", EndpointSchema)
+    outbox = Sub("outbox", "Where events are stored until they are delivered.", OutboxSchema)
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +213,7 @@ class NotificationsSchema(SectionSchema):
         twice: dict[int, object] = {}
         for index, endpoint in enumerate(values.get("endpoints", ())):
             if not endpoint.disabled and endpoint.name in names:
-                twice[index] = {"name": ["must differ from the names before it"]}
+                twice[index] = {"name": ["must differ from the names of earlier endpoints"]}
             names |= set() if endpoint.disabled else {endpoint.name}
         if twice:
             raise ValidationError({"endpoints": twice})
@@ -222,7 +226,7 @@ class ProxyExecSchema(SectionSchema):
     settings = ProxyExecSettings
 
     command = Text("command", "The Docker credential helper to run.", required=MISSING_VALUE)
-    lifetime_seconds = Duration("lifetime", "How long its answer is used; for ever if not given.")
+    lifetime_seconds = Duration("lifetime", "How long the helper's credentials are used; unlimited if not given.")
 
 
 class ProxySchema(SectionSchema):
@@ -230,12 +234,14 @@ class ProxySchema(SectionSchema):
 
     settings = ProxySettings
 
-    remote_url = Text("remoteurl", "The registry that is cached.")
-    username = Text("username", "The user there.")
-    password = SecretText("password", "That user's password.")
-    ttl_seconds = Duration("ttl", "How long content is kept; 0 for ever.")
+    remote_url = Text("remoteurl", "URL of the cached registry.")
+    username = Text("username", "User name at the cached registry.")
+    password = SecretText("password", "Password at the cached registry.")
+    ttl_seconds = Duration("ttl", "How long content is kept; 0 means without limit.")
     exec = Sub("exec", "Credentials from a program.", ProxyExecSchema)
-    cache_write_timeout_seconds = Duration("cachewritetimeout", "How long storing outlives the client.")
+    cache_write_timeout_seconds = Duration(
+        "cachewritetimeout", "How long storing may continue after the client has disconnected."
+    )
 
 
 class MiddlewareEntrySchema(SectionSchema):
@@ -244,8 +250,8 @@ class MiddlewareEntrySchema(SectionSchema):
     settings = MiddlewareEntry
 
     name = Text("name", "The middleware's name.", required=MISSING_VALUE)
-    disabled = Bool("disabled", "Whether it is left out.")
-    options = Anything("options", "Its parameters.")
+    disabled = Bool("disabled", "Whether the middleware is off.")
+    options = Anything("options", "Parameters of the middleware.")
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -260,6 +266,6 @@ class MiddlewareSchema(SectionSchema):
 
     settings = MiddlewareSettings
 
-    registry = SubList("registry", "Around the registry.", MiddlewareEntrySchema)
-    repository = SubList("repository", "Around each repository.", MiddlewareEntrySchema)
-    storage = SubList("storage", "Around the storage.", MiddlewareEntrySchema)
+    registry = SubList("registry", "Middlewares of the registry.", MiddlewareEntrySchema)
+    repository = SubList("repository", "Middlewares of each repository.", MiddlewareEntrySchema)
+    storage = SubList("storage", "Middlewares of the storage.", MiddlewareEntrySchema)

@@ -23,20 +23,22 @@ class RetentionRuleSchema(SectionSchema):
 
     repositories = ListOf(Text("repositories", REPOSITORIES_DOC, check=glob_problem))
     tags = ListOf(
-        Text("tags", "Globs of tags that the rule speaks of; what no rule speaks of stays.", check=glob_problem)
+        Text("tags", "Globs of tags that the rule covers; tags that no rule covers are kept.", check=glob_problem)
     )
-    keep_last = Integer("keeplast", "Of how many images the tags stay; tags of one manifest count as one.", at_least=1)
-    order = Choice("orderby", "Which images are the last: by their push, or by their version.", RetentionOrder)
-    pushed_within_seconds = Duration("pushedwithin", "Tags stay for so long after their last push.", above_zero=True)
+    keep_last = Integer(
+        "keeplast", "Number of latest images whose tags are kept; tags of one manifest count as one.", at_least=1
+    )
+    order = Choice("orderby", "Order that defines the latest images: time of push, or version.", RetentionOrder)
+    pushed_within_seconds = Duration("pushedwithin", "How long tags are kept after their last push.", above_zero=True)
     pulled_within_seconds = Duration(
-        "pulledwithin", "Tags stay for so long after the last pull of their image, or the push.", above_zero=True
+        "pulledwithin", "How long tags are kept after the last pull of their image, or their push.", above_zero=True
     )
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
         """Reject a rule without a condition, which would delete all tags that it covers."""
         if not any(values.get(condition) for condition in _CONDITIONS):
-            raise ValidationError({"keeplast": [f"{MISSING_VALUE}, or `pushedwithin`, or `pulledwithin`"]})
+            raise ValidationError({"keeplast": [f"{MISSING_VALUE}: give `keeplast`, `pushedwithin` or `pulledwithin`"]})
         if values.get("order") is RetentionOrder.SEMVER and not values.get("keep_last"):
             raise ValidationError({"orderby": ["needs `keeplast`"]})
         return values
@@ -49,6 +51,6 @@ class RetentionSchema(SectionSchema):
     refuses_unknown = True
 
     rules = SubList(
-        "rules", "What keeps tags; a tag goes if a rule speaks of it and none keeps it.", RetentionRuleSchema
+        "rules", "Retention rules; a tag that rules cover but none of them keeps is deleted.", RetentionRuleSchema
     )
-    interval_seconds = Duration("interval", "How often the server applies the rules; 0 for not by itself.")
+    interval_seconds = Duration("interval", "Interval at which the server applies the rules; 0 means never.")

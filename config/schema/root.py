@@ -51,7 +51,9 @@ def _regex_problem(text: str) -> str | None:
 class CatalogMySqlSchema(SectionSchema):
     """`catalog.mysql`."""
 
-    mysql_dsn = SecretText("dsn", "`user:password@tcp(host:port)/database?parameters`, as Go writes it.")
+    mysql_dsn = SecretText(
+        "dsn", "`user:password@tcp(host:port)/database?parameters`, in the form of Go's MySQL driver."
+    )
 
 
 class CatalogLocalSchema(SectionSchema):
@@ -65,8 +67,8 @@ class CatalogSchema(SectionSchema):
 
     settings = CatalogSettings
 
-    entries_max = Integer("maxentries", "The largest page of the catalog.", at_least=1, fallback=1000)
-    backend = Choice("backend", "Where the catalog is read from.", CatalogBackend, allows_lower=True)
+    entries_max = Integer("maxentries", "Maximum number of names in a page of the catalog.", at_least=1, fallback=1000)
+    backend = Choice("backend", "Source of the catalog.", CatalogBackend, allows_lower=True)
     mysql = Sub("mysql", "The backend MYSQL.", CatalogMySqlSchema)
     local = Sub("local", "The backend LOCAL.", CatalogLocalSchema)
 
@@ -83,7 +85,7 @@ class TagsSchema(SectionSchema):
 
     settings = TagSettings
 
-    tags_max = Integer("maxtags", "The largest page of a tag list; 0 means 1000.")
+    tags_max = Integer("maxtags", "Maximum number of tags in a page of a tag list; 0 means 1000.")
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -106,11 +108,13 @@ class UrlsSchema(SectionSchema):
     url_allow = ListOf(
         Text(
             "allow",
-            "Regular expressions; the URL of a layer must match one of them, if there are any.",
+            "Regular expressions; if any is given, the URL of a layer must match one of them.",
             check=_regex_problem,
         )
     )
-    url_deny = ListOf(Text("deny", "Regular expressions; such URLs are refused.", check=_regex_problem))
+    url_deny = ListOf(
+        Text("deny", "Regular expressions; layers whose URL matches one of them are refused.", check=_regex_problem)
+    )
 
 
 class IndexesSchema(SectionSchema):
@@ -123,7 +127,7 @@ class IndexesSchema(SectionSchema):
 class ManifestsSchema(SectionSchema):
     """`validation.manifests`."""
 
-    urls = Sub("urls", "URLs of layers that lie elsewhere.", UrlsSchema)
+    urls = Sub("urls", "URLs of layers outside the registry.", UrlsSchema)
     indexes = Sub("indexes", "Image indexes.", IndexesSchema)
 
 
@@ -132,15 +136,17 @@ class ValidationSchema(SectionSchema):
 
     settings = ValidationSettings
 
-    disabled = Bool("disabled", "Whether pushed manifests are not checked against what is stored.")
-    enabled = Bool("enabled", "Old opposite of `disabled`.", replaced_by="disabled", is_negated=True)
-    manifests = Sub("manifests", "What manifests must satisfy.", ManifestsSchema)
+    disabled = Bool("disabled", "Whether to skip the check that the content of pushed manifests is stored.")
+    enabled = Bool(
+        "enabled", "Old key with the opposite meaning of `disabled`.", replaced_by="disabled", is_negated=True
+    )
+    manifests = Sub("manifests", "Requirements on manifests.", ManifestsSchema)
 
 
 class ReportingSchema(SectionSchema):
     """`reporting` of distribution 2."""
 
-    bugsnag = Unused("bugsnag", "Errors to Bugsnag.")
+    bugsnag = Unused("bugsnag", "Error reports to Bugsnag.")
     newrelic = Unused("newrelic", "Measurements to New Relic.")
 
 
@@ -167,24 +173,24 @@ class RootSchema(SectionSchema):
 
     settings = Settings
 
-    version = Text("version", "The version of the format.", choices=("0.1",), required="must be given as 0.1")
+    version = Text("version", "Version of the file format.", choices=("0.1",), required="must be given as 0.1")
     log = Sub("log", "Logs.", LogSchema)
     old_log_level = Choice("loglevel", "Old spelling of `log.level`.", LogLevel, any_case=True, replaced_by="log.level")
-    storage = Sub("storage", "Where images lie.", StorageSchema, may_be_bare=True, required=NO_DRIVER)
-    auth = Sub("auth", "Who may come in.", AuthSchema, may_be_bare=True)
-    access = Sub("access", "Who may do what.", AccessSchema)
-    audit = Sub("audit", "Who did what.", AuditSchema)
+    storage = Sub("storage", "The storage of images.", StorageSchema, may_be_bare=True, required=NO_DRIVER)
+    auth = Sub("auth", "Authentication of clients.", AuthSchema, may_be_bare=True)
+    access = Sub("access", "Access rules.", AccessSchema)
+    audit = Sub("audit", "The audit log.", AuditSchema)
     middleware = Sub("middleware", "Middlewares.", MiddlewareSchema)
     reporting = Sub("reporting", "Error reporting.", ReportingSchema)
     http = Sub("http", "The HTTP server.", HttpSchema)
     notifications = Sub("notifications", "Events.", NotificationsSchema)
     redis = Sub("redis", "Redis.", RedisSchema)
     health = Sub("health", "Health checks.", HealthSchema)
-    catalog = Sub("catalog", "The list of repositories.", CatalogSchema)
+    catalog = Sub("catalog", "The catalog of repositories.", CatalogSchema)
     tags = Sub("tags", "Lists of tags.", TagsSchema)
     proxy = Sub("proxy", "The pull-through cache.", ProxySchema)
     compatibility = Sub("compatibility", "Old formats.", CompatibilitySchema)
-    retention = Sub("retention", "Which tags stay.", RetentionSchema)
+    retention = Sub("retention", "Retention of tags.", RetentionSchema)
     validation = Sub("validation", "Checks of pushed manifests.", ValidationSchema)
     policy = Sub("policy", "Policies.", PolicySchema)
 

@@ -35,14 +35,14 @@ class TrashSchema(SectionSchema):
     """`storage.trash`."""
 
     trash_keep_seconds = Duration(
-        "keep", "How long what was deleted or collected can be brought back; 0 keeps nothing."
+        "keep", "How long deleted and collected content can be restored; 0 turns the trash off."
     )
 
 
 class RedirectSchema(SectionSchema):
     """`storage.redirect`."""
 
-    redirect_disabled = Bool("disable", "Whether blobs always pass through the registry, not by redirects.")
+    redirect_disabled = Bool("disable", "Whether the registry sends all blobs itself, without redirects to the store.")
 
 
 class CacheSchema(SectionSchema):
@@ -50,7 +50,7 @@ class CacheSchema(SectionSchema):
 
     blob_descriptor_cache = Choice("blobdescriptor", "Where blob descriptors are cached.", DescriptorCache)
     blob_descriptor_cache_entries_max = Integer(
-        "blobdescriptorsize", "How many descriptors the memory cache holds; 0 is no limit."
+        "blobdescriptorsize", "Maximum number of descriptors in the memory cache; 0 means no limit."
     )
     layer_info = Choice(
         "layerinfo",
@@ -64,7 +64,8 @@ class TagSchema(SectionSchema):
     """`storage.tag`."""
 
     tag_concurrency_limit = Integer(
-        "concurrencylimit", "Storage requests at once for one tag lookup; 0 is the number of cores."
+        "concurrencylimit",
+        "Maximum number of concurrent storage requests of one tag lookup; 0 means the number of cores.",
     )
 
 
@@ -74,9 +75,9 @@ class UploadPurgingSchema(SectionSchema):
     settings = UploadPurgingSettings
 
     enabled = Bool("enabled", "Whether abandoned upload sessions are removed.")
-    age_seconds = Duration("age", "How old an upload session is when it counts as abandoned.")
-    interval_seconds = Duration("interval", "How often abandoned upload sessions are looked for.")
-    dry_run = Bool("dryrun", "Whether they are only logged.")
+    age_seconds = Duration("age", "Age at which an upload session counts as abandoned.")
+    interval_seconds = Duration("interval", "Time between two searches for abandoned upload sessions.")
+    dry_run = Bool("dryrun", "Whether abandoned upload sessions are logged but not removed.")
 
 
 class GarbageCollectionSchema(SectionSchema):
@@ -84,18 +85,22 @@ class GarbageCollectionSchema(SectionSchema):
 
     settings = GarbageCollectionSettings
 
-    enabled = Bool("enabled", "Whether servers collect garbage by themselves, one of all replicas at a time.")
-    interval_seconds = Duration("interval", "How often garbage is collected.")
-    grace_seconds = Duration("graceperiod", "What was written less than this ago counts as needed.")
+    enabled = Bool("enabled", "Whether servers collect garbage automatically, one replica at a time.")
+    interval_seconds = Duration("interval", "Time between two collections.")
+    grace_seconds = Duration("graceperiod", "Content younger than this is not collected.")
     settle_seconds = Duration(
         "settletime",
-        "How long a collector waits between telling what it will remove and removing it; the same for all servers and "
-        "commands of one store.",
+        "How long a collector waits between announcing a removal and carrying it out; the same for all servers "
+        "and commands of one store.",
     )
     deletes_untagged = Bool("deleteuntagged", "Whether manifests without a tag are garbage.")
-    requests_per_second = Integer("requestspersecond", "Storage requests of a collecting server; 0 is no limit.")
-    bytes_per_second = Integer("bytespersecond", "Bytes read by a collecting server; 0 is no limit.")
-    dry_run = Bool("dryrun", "Whether it is only logged what would be removed.")
+    requests_per_second = Integer(
+        "requestspersecond", "Maximum storage requests per second of a collecting server; 0 means no limit."
+    )
+    bytes_per_second = Integer(
+        "bytespersecond", "Maximum bytes read per second by a collecting server; 0 means no limit."
+    )
+    dry_run = Bool("dryrun", "Whether garbage is logged but not removed.")
 
     @override
     def complete(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -110,10 +115,10 @@ class VerificationSchema(SectionSchema):
 
     settings = VerificationSettings
 
-    enabled = Bool("enabled", "Whether one of all replicas verifies the store, as `registry verify` does.")
-    interval_seconds = Duration("interval", "How long after the end of a verification the next one begins.")
-    requests_per_second = Integer("requestspersecond", "Requests to the store; 0 is no limit.")
-    bytes_per_second = Integer("bytespersecond", "Bytes that are read from the store; 0 is no limit.")
+    enabled = Bool("enabled", "Whether one replica at a time verifies the store, as `registry verify` does.")
+    interval_seconds = Duration("interval", "Time from the end of a verification to the start of the next.")
+    requests_per_second = Integer("requestspersecond", "Maximum storage requests per second; 0 means no limit.")
+    bytes_per_second = Integer("bytespersecond", "Maximum bytes read from the store per second; 0 means no limit.")
     repair = Bool("repair", "Whether damage is repaired, as by `registry verify --repair`.")
 
 
@@ -121,7 +126,7 @@ class ReadOnlySchema(SectionSchema):
     """`storage.maintenance.readonly`."""
 
     readonly_enabled = Bool("enabled", "Whether pushes and deletes are refused.")
-    readonly_reason = Text("reason", "What a refused client is told.")
+    readonly_reason = Text("reason", "Reason returned to refused clients.")
     readonly_upkeep = Bool(
         "upkeep", "Whether the registry collects garbage and removes abandoned uploads while it is read-only."
     )
@@ -130,9 +135,9 @@ class ReadOnlySchema(SectionSchema):
 class MaintenanceSchema(SectionSchema):
     """`storage.maintenance`."""
 
-    upload_purging = Sub("uploadpurging", "How abandoned upload sessions go away.", UploadPurgingSchema)
-    garbage_collection = Sub("garbagecollect", "How garbage is collected while servers serve.", GarbageCollectionSchema)
-    verification = Sub("verify", "The verification of the store while it is served.", VerificationSchema)
+    upload_purging = Sub("uploadpurging", "Removal of abandoned upload sessions.", UploadPurgingSchema)
+    garbage_collection = Sub("garbagecollect", "Garbage collection by running servers.", GarbageCollectionSchema)
+    verification = Sub("verify", "Verification of the store by running servers.", VerificationSchema)
     readonly = Sub("readonly", "The read-only mode.", ReadOnlySchema)
 
 
@@ -153,7 +158,7 @@ class StorageSchema(SectionSchema):
     rados = Unused("rados", "Images in Ceph.")
     swift = Unused("swift", "Images in OpenStack Swift.")
     delete = Sub("delete", "Deletion.", DeleteSchema)
-    trash = Sub("trash", "What was deleted or collected, for a time.", TrashSchema)
+    trash = Sub("trash", "The trash, which keeps deleted and collected content for a time.", TrashSchema)
     redirect = Sub("redirect", "Redirects to the store.", RedirectSchema)
     cache = Sub("cache", "The cache of blob descriptors.", CacheSchema)
     tag = Sub("tag", "Tag lookups.", TagSchema)

@@ -14,7 +14,7 @@ class AuditSettings:
     pulls: bool = False
     """Whether reads are recorded too."""
     required: bool = False
-    """Whether changes are refused while they cannot be recorded."""
+    """Whether changes are refused while the audit log cannot be written."""
     sync: bool = False
     """Whether a line counts as written only after it is on disk."""
 

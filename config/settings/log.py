@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-TALKATIVE: Final = frozenset({"aiobotocore", "aiohttp", "aiomysql", "asyncio", "boto3", "botocore", "redis", "urllib3"})
+CREDENTIAL_LOGGERS: Final = frozenset(
+    {"aiobotocore", "aiohttp", "aiomysql", "asyncio", "boto3", "botocore", "redis", "urllib3"}
+)
 """Libraries whose debug lines would show credentials and signatures of requests; they stay at `warn`."""
 
 

@@ -70,7 +70,7 @@ def test_rules_can_be_variables(load_text: LoadText) -> None:
         (HTPASSWD + "acess: {rules: []}\n", "did you mean `access`?"),
         (HTPASSWD + "access: {rule: []}\n", "`access.rule` is not a known key"),
         (SILLY + "access: {groupfile: /g}\n", "needs `auth.htpasswd`"),
-        (TOKEN + "access: {rules: [{who: [a], actions: [pull]}]}\n", "the token server decides"),
+        (TOKEN + "access: {rules: [{who: [a], actions: [pull]}]}\n", "the token server grants access"),
         ("auth: {token: {realm: r, issuer: i, service: s, jwks: /k, signingalgorithms: [none]}}\n", "must be one of"),
     ],
 )

@@ -32,7 +32,7 @@ def test_standard_output_is_a_place(load_text: LoadText) -> None:
 @pytest.mark.parametrize(
     ("section", "problem"),
     [
-        ("{file: a, stdout: true}", "`audit.stdout` cannot be true beside `file`"),
+        ("{file: a, stdout: true}", "`audit.stdout` cannot be true together with `file`"),
         ("{required: true}", "`audit.required` needs `file` or `stdout`"),
         ("{pulls: true}", "`audit.pulls` needs `file` or `stdout`"),
         ("{fsync: true}", "`audit.fsync` needs `file` or `stdout`"),

@@ -133,7 +133,7 @@ def test_variables_reach_into_lists_of_the_file(load_text: LoadText) -> None:
 
 def test_index_beyond_the_end_is_refused(load_text: LoadText) -> None:
     [problem] = problems_of(load_text, MINIMAL, {"REGISTRY_HEALTH_TCP_1_ADDR": "a:1"})
-    assert problem == "REGISTRY_HEALTH_TCP_1_ADDR: undefined index: `health.tcp` ends before 0"
+    assert problem == "REGISTRY_HEALTH_TCP_1_ADDR: undefined index: `health.tcp` has only 0 items"
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_variables_of_container_platforms_are_only_noted(load_text: LoadText, na
 )
 def test_unknown_variables_are_warned_about(load_text: LoadText, name: str, hint: str) -> None:
     [warning] = load_text(MINIMAL, {name: "hunter2"}).warnings
-    assert warning.endswith(f": names no known key and is ignored{hint}")
+    assert warning.endswith(f": ignored, because it names no known key{hint}")
     assert warning.isprintable()
     assert "hunter2" not in warning
 
@@ -297,7 +297,7 @@ def test_value_and_file_together_are_refused(load_text: LoadText, tmp_path: Path
     [problem] = problems_of(
         load_text, MINIMAL, {"REGISTRY_HTTP_SECRET": "a" * 32, "REGISTRY_HTTP_SECRET_FILE": str(path)}
     )
-    assert problem == "REGISTRY_HTTP_SECRET_FILE: REGISTRY_HTTP_SECRET is set too: keep one of both"
+    assert problem == "REGISTRY_HTTP_SECRET_FILE: REGISTRY_HTTP_SECRET is also set: keep one of the two"
 
 
 @pytest.mark.parametrize("value", ["MYSQL", "mysql"])
@@ -350,7 +350,7 @@ def test_variables_that_are_not_text_are_refused(load_text: LoadText) -> None:
 
 def test_variables_do_not_bend_a_shape_of_the_file(load_text: LoadText) -> None:
     [problem] = problems_of(load_text, MINIMAL + "http: 5\n", {"REGISTRY_HTTP_ADDR": ":1"})[:1]
-    assert problem.startswith("REGISTRY_HTTP_ADDR: `http` is not of that shape in ")
+    assert problem.startswith("REGISTRY_HTTP_ADDR: `http` has a different type in ")
 
 
 def test_index_turns_a_single_value_into_a_list(load_text: LoadText) -> None:
@@ -364,7 +364,7 @@ def test_index_turns_a_single_value_into_a_list(load_text: LoadText) -> None:
 )
 def test_names_that_lead_nowhere_are_warned_about(load_text: LoadText, name: str) -> None:
     [warning] = load_text(MINIMAL, {name: "x"}).warnings
-    assert warning.startswith(f"{name}: names no known key and is ignored")
+    assert warning.startswith(f"{name}: ignored, because it names no known key")
 
 
 def test_free_maps_can_be_set_as_a_whole(load_text: LoadText) -> None:

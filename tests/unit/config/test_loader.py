@@ -314,7 +314,7 @@ def test_effective_values_hide_free_parameters(load_text: LoadText) -> None:
     ("headers", "said"),
     [
         ("{'X Y': [a]}", "`http.headers.X Y` is not a legal header name"),
-        ('{X: ["a\\r\\nSet-Cookie: b"]}', "`http.headers.X` holds a control character"),
+        ('{X: ["a\\r\\nSet-Cookie: b"]}', "`http.headers.X` contains a control character"),
         ("{X: [a, {b: c}]}", "`http.headers.X[1]` must be a single value"),
         ("[a]", "`http.headers` must be a mapping of header names to lists"),
         ("{X: {b: c}}", "`http.headers.X` must be a list"),

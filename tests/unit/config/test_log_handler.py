@@ -90,7 +90,7 @@ def test_lines_beyond_the_buffer_are_dropped_counted_and_told(
             found += len(read_all(reading))
             handler.flush()
         [told] = caplog.records
-        assert told.message == "lines of the log were dropped, since its reader was too slow"
+        assert told.message == "the log: lines dropped, its reader is too slow"
         found += len(read_all(reading))
         # A line that was read in two pieces counts twice.
         assert 0 < told.lines <= count - BUFFER_BYTES // (len(LINE) + 1)  # type: ignore[attr-defined]
@@ -130,7 +130,7 @@ def test_record_that_cannot_be_formatted_is_told(ends: tuple[int, int]) -> None:
         handler.handle(record("%d", "no number"))
         handler.handle(record("lone %s", "\udcff"))
     assert read_all(reading) == [
-        "a log record of test cannot be formatted: TypeError: %d format: a real number is required, not str",
+        "log record of test cannot be formatted: TypeError: %d format: a real number is required, not str",
         "lone \\udcff",
     ]
 

@@ -64,9 +64,9 @@ def test_authorities_are_read(load_text: LoadText, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("redis", "problem"),
     [
-        ("", "`storage.cache.blobdescriptor` says redis"),
-        ("redis: {db: 1}\n", "`storage.cache.blobdescriptor` says redis"),
-        ("redis: {addrs: ['a:1', 'b:2']}\n", "are a cluster, which is not supported"),
+        ("", "`storage.cache.blobdescriptor` is redis"),
+        ("redis: {db: 1}\n", "`storage.cache.blobdescriptor` is redis"),
+        ("redis: {addrs: ['a:1', 'b:2']}\n", "clusters are not supported"),
     ],
 )
 def test_cache_without_one_redis_is_refused(load_text: LoadText, redis: str, problem: str) -> None:

@@ -53,7 +53,7 @@ def test_keys_given_twice_are_warned_about() -> None:
     root, warnings = parse_document("a: 1\na: 2\n", origin="config.yml")
     assert isinstance(root["a"], Scalar)
     assert root["a"].text == "2"
-    assert warnings == ["config.yml:2: `a` is given twice; the last one counts"]
+    assert warnings == ["config.yml:2: `a` is given twice; the last value is used"]
 
 
 def test_empty_file_is_an_empty_section() -> None:
