@@ -1,7 +1,7 @@
-# The registry as a container image: the packages that uv.lock pins, checked by hash; no compiler, no root.
+# Container image of the registry: the packages pinned by uv.lock, verified by hash; no compiler, no root user.
 #   docker build -t sohu-registry:0.1.0 .
 #   docker run -p 5000:5000 -v registry:/var/lib/registry -e REGISTRY_STORAGE=filesystem sohu-registry:0.1.0
-# A tag moves. A release names the base by digest, which the label org.opencontainers.image.base.name then records:
+# Tags can change. A release pins the base by digest, which the label org.opencontainers.image.base.name then records:
 #   --build-arg BASE_IMAGE=docker.io/library/python@sha256:… (docs/deployment.md, "The image")
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim
 
@@ -9,12 +9,12 @@ FROM ${BASE_IMAGE} AS build
 ENV UV_PYTHON_DOWNLOADS=never UV_PYTHON=python3 UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 \
     UV_PROJECT_ENVIRONMENT=/opt/venv UV_COMPILE_BYTECODE=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
-# The build has a uv of its own; the image that is shipped has neither uv nor pip.
+# uv is installed for the build only; the final image has neither uv nor pip.
 COPY scripts/uv.lock scripts/uv.lock
 RUN python3 -m venv /opt/uv \
  && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --only-binary :all: \
     --require-hashes --requirement scripts/uv.lock
-# The extra `otel` sends traces; --build-arg EXTRAS= leaves its packages out.
+# The extra `otel` sends traces; --build-arg EXTRAS= omits its packages.
 ARG EXTRAS="--extra otel"
 COPY pyproject.toml uv.lock README.md LICENSE ./
 RUN /opt/uv/bin/uv sync --frozen --no-default-groups ${EXTRAS} --no-install-project
@@ -46,7 +46,7 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TZ=Asi
 USER 10001:10001
 VOLUME ["/var/lib/registry"]
 EXPOSE 5000
-# Alive, whatever the storage does: a restart mends nothing outside of the process (/readyz tells that).
+# Liveness only, independent of the storage, which a restart cannot repair; /readyz also checks the storage.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
   CMD ["python3", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 5000, timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status >= 500)"]
 ENTRYPOINT ["registry"]

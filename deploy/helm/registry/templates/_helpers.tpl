@@ -42,11 +42,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* What would be wrong in a way that shows late. */}}
+{{/* Checks of errors that would otherwise appear late. */}}
 {{- define "registry.check" -}}
 {{- if eq .Values.storage.type "filesystem" -}}
 {{- if and (ne .Values.storage.filesystem.accessMode "ReadWriteMany") (or .Values.autoscaling.enabled (gt (int .Values.replicas) 1)) -}}
-{{- fail "storage.filesystem.accessMode: several replicas need a volume that all of them can write to (ReadWriteMany)" -}}
+{{- fail "storage.filesystem.accessMode: several replicas need a volume with ReadWriteMany" -}}
 {{- end -}}
 {{- else -}}
 {{- $store := index .Values.storage .Values.storage.type -}}
@@ -54,11 +54,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $_ := required (printf "storage.%s.region is missing" .Values.storage.type) $store.region -}}
 {{- end -}}
 {{- if and .Values.redis.enabled (not .Values.redis.addrs) -}}
-{{- fail "redis.addrs is missing" -}}
+{{- fail "redis.addrs is missing; it is required by redis.enabled" -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The configuration file, as a mapping. Secrets are no part of it: they come as variables. */}}
+{{/* The configuration file as a mapping, without secrets, which are set as variables. */}}
 {{- define "registry.config" -}}
 {{- $type := .Values.storage.type -}}
 {{- $driver := dict -}}
