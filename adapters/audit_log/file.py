@@ -22,7 +22,7 @@ from core.ports.audit_log import AuditEvent, AuditLog
 _MODE: Final = 0o640
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 """`O_NONBLOCK` has an effect on pipes only: `/dev/stdout`, or a named pipe."""
-PATIENCE_SECONDS: Final = 2.0
+TIMEOUT_SECONDS: Final = 2.0
 """How long to wait for the reader of a full pipe."""
 
 
@@ -43,14 +43,14 @@ class FileAuditLog(AuditLog):
     Args:
         path: path of a file or a pipe. A missing file is created, a missing folder is not.
         sync: whether a line counts as written only after it is on disk.
-        patience_seconds: how long to wait for the reader of a full pipe.
+        timeout_seconds: how long to wait for the reader of a full pipe.
     """
 
-    def __init__(self, path: Path, *, sync: bool = False, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, path: Path, *, sync: bool = False, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self.name = str(path)
         self._path = path
         self._sync = sync
-        self._patience_seconds = patience_seconds
+        self._timeout_seconds = timeout_seconds
         self._is_stuck = False
         self._is_torn = False
         self._descriptor = -1
@@ -108,7 +108,7 @@ class FileAuditLog(AuditLog):
         """
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
-        ends = time.monotonic() + (0 if self._is_stuck else self._patience_seconds)
+        ends = time.monotonic() + (0 if self._is_stuck else self._timeout_seconds)
         # End a line that was only partly written, so that the next line starts on its own.
         content = b"\n" + content if self._is_torn else content
         while content:

@@ -5,7 +5,7 @@ from datetime import UTC
 
 from core.ports.audit_log import AuditEvent
 
-_LEFT_OUT = ("", (), 0, None)
+_EMPTY = ("", (), 0, None)
 
 
 def format_event(event: AuditEvent) -> bytes:
@@ -32,7 +32,7 @@ def format_event(event: AuditEvent) -> bytes:
         "command": event.command,
         "reason": event.reason,
     }
-    kept = {name: value for name, value in document.items() if value is False or value not in _LEFT_OUT}
+    kept = {name: value for name, value in document.items() if value is False or value not in _EMPTY}
     return json.dumps({name: _encodable(value) for name, value in kept.items()}).encode() + b"\n"
 
 

@@ -9,7 +9,7 @@ from adapters.audit_log.lines import format_event
 from core.errors import AuditUnavailableError
 from core.ports.audit_log import AuditEvent, AuditLog
 
-PATIENCE_SECONDS: Final = 2.0
+TIMEOUT_SECONDS: Final = 2.0
 """How long a line waits for the reader of a full stream.
 
 After a timeout, later lines do not wait until one succeeds.
@@ -34,14 +34,14 @@ class StreamAuditLog(AuditLog):
 
     Args:
         stream: where lines are written; stays open.
-        patience_seconds: how long a line waits for the reader of a full stream.
+        timeout_seconds: how long a line waits for the reader of a full stream.
     """
 
     name = "standard output"
 
-    def __init__(self, stream: Stream, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, stream: Stream, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._stream = stream
-        self._patience_seconds = patience_seconds
+        self._timeout_seconds = timeout_seconds
         self._turn = asyncio.Lock()
         self._is_stuck = False
         self._is_torn = False
@@ -50,13 +50,13 @@ class StreamAuditLog(AuditLog):
     async def record(self, event: AuditEvent) -> None:
         line = format_event(event)
         try:
-            async with asyncio.timeout(0 if self._is_stuck else self._patience_seconds):
+            async with asyncio.timeout(0 if self._is_stuck else self._timeout_seconds):
                 async with self._turn:
                     await self._write(line)
             self._is_stuck = False
         except TimeoutError as error:
             self._is_stuck = True
-            raise self._unavailable("its reader takes nothing") from error
+            raise self._unavailable("its reader does not read") from error
         except OSError as error:
             raise self._unavailable(error.strerror) from error
 

@@ -180,7 +180,7 @@ class InstrumentedBlobStorage(BlobStorage):
         """Return the current reading of the clock."""
         return self._clock()
 
-    def tell(self, operation: str, key: str, seconds: float, error: type[BaseException] | None) -> None:
+    def report(self, operation: str, key: str, seconds: float, error: type[BaseException] | None) -> None:
         """Report one operation that has ended."""
         self._observe(operation, seconds, error)
         _logger.debug("%s %s took %.6f s", operation, key, seconds)
@@ -202,7 +202,7 @@ class InstrumentedBlobStorage(BlobStorage):
                     seconds += self._clock() - began
                 yield item
         finally:
-            self.tell(operation, key, seconds, failure)
+            self.report(operation, key, seconds, failure)
             if isinstance(items, AsyncGenerator):
                 # A caller that stops early closes only this generator, so close the inner one here.
                 await items.aclose()
@@ -224,7 +224,7 @@ class _Timer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._storage.tell(self._operation, self._key, self._storage.seconds() - self._began, kind)
+        self._storage.report(self._operation, self._key, self._storage.seconds() - self._began, kind)
 
 
 class _InstrumentedWriter(BlobWriter):
@@ -244,7 +244,7 @@ class _InstrumentedWriter(BlobWriter):
 
     def _append_now(self, chunk: memoryview) -> None:
         if self._inner.append_now is None:
-            raise RuntimeError("the writer takes nothing from threads")
+            raise RuntimeError("the writer does not support appending from threads")
         with self._timed("append", self._key):
             self._inner.append_now(chunk)
 

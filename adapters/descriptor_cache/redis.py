@@ -40,9 +40,9 @@ TIME_TO_LIVE_SECONDS: Final = 3600
 """The longest time for which a deletion that did not reach Redis may go unnoticed; each hit saves a storage request."""
 OPERATION_SECONDS_MAX: Final = 0.25
 """A cache that is slower than the storage is useless."""
-_UNTOLD_MAX: Final = 50_000
+_PENDING_MAX: Final = 50_000
 _BATCH: Final = 1_000
-_GATHERING_SECONDS: Final = 0.05
+_BATCH_DELAY_SECONDS: Final = 0.05
 
 Command = tuple[str | int, ...]
 Forgotten = tuple[RepositoryName | None, Digest]
@@ -83,10 +83,10 @@ class RedisDescriptorCache(DescriptorCache):
         self._breaker = CircuitBreaker(clock)
         self._stack = AsyncExitStack()
         self._client: Redis | None = None
-        self._untold: dict[Forgotten, object] = {}
-        self._telling: asyncio.Task[None] | None = None
+        self._pending: dict[Forgotten, object] = {}
+        self._sending: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
-        self._believes_from = float("-inf")
+        self._trusts_from = float("-inf")
 
     @override
     async def __aenter__(self) -> Self:
@@ -97,16 +97,16 @@ class RedisDescriptorCache(DescriptorCache):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._telling is not None:
-            await asyncio.wait([self._telling])
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
         self._client = None
         await self._stack.aclose()
 
     @override
     async def get(self, name: RepositoryName, digest: Digest) -> int | None:
-        if self._clock() < self._believes_from or not await self._tell_untold():
+        if self._clock() < self._trusts_from or not await self._send_pending():
             return None
-        replies = await self._carry_out(
+        replies = await self._execute(
             [
                 ("SISMEMBER", _members(name), digest),
                 ("HMGET", _everywhere(digest), "digest", "size", "proof"),
@@ -114,14 +114,14 @@ class RedisDescriptorCache(DescriptorCache):
             ],
             is_whole=False,
         )
-        return None if replies is None else _size_told(digest, *replies)
+        return None if replies is None else _size_in(digest, *replies)
 
     @override
     async def put(self, name: RepositoryName, digest: Digest, size: int) -> None:
-        if not await self._tell_untold():
+        if not await self._send_pending():
             return
         everywhere, here, fresh = _everywhere(digest), _here(name, digest), secrets.token_hex(8)
-        replies = await self._carry_out(
+        replies = await self._execute(
             [
                 ("HSET", everywhere, "digest", digest, "size", size),
                 ("HSETNX", everywhere, "mediatype", OCTET_STREAM),
@@ -134,12 +134,12 @@ class RedisDescriptorCache(DescriptorCache):
             return
         # Distribution forgets a blob by deleting its own fields; a proof left over from before is then invalid for all
         # repositories.
-        is_left = replies[0] and not replies[2]
-        proof = fresh if is_left else replies[-1]
+        has_stale_proof = replies[0] and not replies[2]
+        proof = fresh if has_stale_proof else replies[-1]
         # If the blob is forgotten everywhere at this moment, this proof is already invalid.
-        await self._carry_out(
+        await self._execute(
             [
-                *([("HSET", everywhere, "proof", proof)] if is_left else []),
+                *([("HSET", everywhere, "proof", proof)] if has_stale_proof else []),
                 ("SADD", _members(name), digest),
                 ("HSET", here, "mediatype", OCTET_STREAM, "proof", proof),
                 ("EXPIRE", here, TIME_TO_LIVE_SECONDS),
@@ -149,42 +149,42 @@ class RedisDescriptorCache(DescriptorCache):
     @override
     async def forget(self, name: RepositoryName, digest: Digest) -> None:
         self._note((name, digest))
-        await self._tell_untold()
+        await self._send_pending()
 
     @override
     async def forget_everywhere(self, digest: Digest) -> None:
         # Garbage collection forgets thousands of blobs, one after the other, while requests wait: send them in batches.
         self._note((None, digest))
-        if self._telling is None or self._telling.done():
-            self._telling = asyncio.create_task(self._tell_soon())
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send_soon())
 
     def _note(self, forgotten: Forgotten) -> None:
-        self._untold[forgotten] = object()
-        if len(self._untold) > _UNTOLD_MAX:
+        self._pending[forgotten] = object()
+        if len(self._pending) > _PENDING_MAX:
             # After this time, all entries of this adapter that should have been forgotten have expired.
-            self._believes_from = self._clock() + TIME_TO_LIVE_SECONDS
-            self._untold.clear()
+            self._trusts_from = self._clock() + TIME_TO_LIVE_SECONDS
+            self._pending.clear()
 
-    async def _tell_soon(self) -> None:
-        await asyncio.sleep(_GATHERING_SECONDS)
-        await self._tell_untold()
+    async def _send_soon(self) -> None:
+        await asyncio.sleep(_BATCH_DELAY_SECONDS)
+        await self._send_pending()
 
-    async def _tell_untold(self) -> bool:
+    async def _send_pending(self) -> bool:
         """Send the pending deletions; return whether Redis has received all of them."""
-        if not self._untold:
+        if not self._pending:
             return True
         # One batch at a time: a deletion still in flight must not remove an entry that was put after another deletion.
         async with self._turn:
-            while batch := list(islice(self._untold.items(), _BATCH)):
-                if await self._carry_out([command for each, _ in batch for command in _forgetting(*each)]) is None:
+            while batch := list(islice(self._pending.items(), _BATCH)):
+                if await self._execute([command for each, _ in batch for command in _deletions(*each)]) is None:
                     return False
                 for each, mark in batch:
                     # A deletion that was requested again in the meantime is still pending.
-                    if self._untold.get(each) is mark:
-                        del self._untold[each]
+                    if self._pending.get(each) is mark:
+                        del self._pending[each]
         return True
 
-    async def _carry_out(self, commands: Sequence[Command], *, is_whole: bool = True) -> list[Any] | None:
+    async def _execute(self, commands: Sequence[Command], *, is_whole: bool = True) -> list[Any] | None:
         """Send some commands together, atomically if `is_whole`; return the replies, or None if Redis is down."""
         if self._client is None or not self._breaker.allows():
             return None
@@ -199,15 +199,15 @@ class RedisDescriptorCache(DescriptorCache):
             self._on_error()
             # The error's text is not logged: it may contain the data sent.
             level = logging.WARNING if self._breaker.is_open and not was_open else logging.DEBUG
-            _logger.log(level, "redis fails, and descriptors are looked up in storage: %s", type(error).__name__)
+            _logger.log(level, "redis unavailable, using storage: %s", type(error).__name__)
             return None
         self._breaker.succeed()
         if was_open:
-            _logger.info("redis answers again")
+            _logger.info("redis available again")
         return replies
 
 
-def _size_told(digest: Digest, is_member: int, everywhere: list[bytes | None], here: list[bytes | None]) -> int | None:
+def _size_in(digest: Digest, is_member: int, everywhere: list[bytes | None], here: list[bytes | None]) -> int | None:
     """Return the size if the replies show that the repository holds the blob under its own digest, else None."""
     target, size, proof = everywhere
     media_type, own_proof = here
@@ -217,7 +217,7 @@ def _size_told(digest: Digest, is_member: int, everywhere: list[bytes | None], h
     return int(size) if own_proof is None or own_proof == proof else None
 
 
-def _forgetting(name: RepositoryName | None, digest: Digest) -> Sequence[Command]:
+def _deletions(name: RepositoryName | None, digest: Digest) -> Sequence[Command]:
     if name is None:
         return [("DEL", _everywhere(digest))]
     return [("SREM", _members(name), digest), ("DEL", _here(name, digest))]

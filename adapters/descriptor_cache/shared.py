@@ -16,17 +16,17 @@ class SharedDescriptorCache(DescriptorCache):
     Args:
         own: entries that this process itself verified, and that garbage collection can invalidate in it.
         shared: entries of all processes.
-        believes_others: whether a hit in one cache is enough for `get`, instead of a hit in both. True only for answers
+        trusts_one_hit: whether a hit in one cache is enough for `get`, instead of a hit in both. True only for answers
             that may be wrong, such as a blob that turns out to be missing when it is read. Never for an answer that
             makes a client skip an upload, after which the blob would be missing for good: with False, an entry that one
             process has deleted is a miss in all of them.
     """
 
-    def __init__(self, own: DescriptorCache, shared: DescriptorCache, *, believes_others: bool) -> None:
+    def __init__(self, own: DescriptorCache, shared: DescriptorCache, *, trusts_one_hit: bool) -> None:
         self.name = shared.name
         self._own = own
         self._shared = shared
-        self._believes_others = believes_others
+        self._trusts_one_hit = trusts_one_hit
 
     @override
     async def __aenter__(self) -> Self:
@@ -44,7 +44,7 @@ class SharedDescriptorCache(DescriptorCache):
     @override
     async def get(self, name: RepositoryName, digest: Digest) -> int | None:
         size = await self._own.get(name, digest)
-        if (size is None) is self._believes_others:
+        if (size is None) is self._trusts_one_hit:
             size = await self._shared.get(name, digest)
         return size
 

@@ -130,16 +130,16 @@ class Adapters(DeclarativeContainer):
         descriptor_cache_kind,
         disabled=Singleton(DisabledDescriptorCache),
         inmemory=own_descriptors,
-        redis=Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=False),
+        redis=Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, trusts_one_hit=False),
     )
     descriptor_cache = Singleton(observed_descriptor_cache, plain_descriptor_cache, metrics)
     # For pulls, which detect a wrong hint themselves. Opened and closed with `descriptor_cache`.
-    believing_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, believes_others=True)
+    one_hit_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, trusts_one_hit=True)
     descriptor_hints = Selector(
         descriptor_cache_kind,
         disabled=descriptor_cache,
         inmemory=descriptor_cache,
-        redis=Singleton(observed_descriptor_cache, believing_cache, metrics),
+        redis=Singleton(observed_descriptor_cache, one_hit_cache, metrics),
     )
     outbox_storage = Selector(
         settings.provided.notifications.outbox.backend,

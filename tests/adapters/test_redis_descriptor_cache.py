@@ -198,11 +198,11 @@ class HeldUp(RedisDescriptorCache):
 
     released: asyncio.Event | None = None
 
-    async def _carry_out(self, commands, **options):
+    async def _execute(self, commands, **options):
         if self.released is None:
             self.released = asyncio.Event()
             await self.released.wait()
-        return await super()._carry_out(commands, **options)
+        return await super()._execute(commands, **options)
 
 
 async def test_command_to_forget_that_is_late_takes_nothing_away(server, clock):
@@ -236,7 +236,7 @@ async def test_redis_may_be_killed_and_start_again(tool, clock, caplog):
                 await cache.put(NAME, DIGEST, 5)
             # From the third on nothing is asked.
             assert len(errors) == FAILURES_MAX
-            assert caplog.text.count("redis fails") == 1
+            assert caplog.text.count("redis unavailable") == 1
             server.start()
             assert await cache.get(NAME, DIGEST) is None
             await clock.advance(PAUSE_SECONDS)
@@ -299,7 +299,7 @@ async def test_what_could_not_be_forgotten_is_not_believed_later(tool, clock):
 
 
 async def test_too_much_to_forget_means_to_believe_nothing(server, clock, monkeypatch):
-    monkeypatch.setattr(module, "_UNTOLD_MAX", 3)
+    monkeypatch.setattr(module, "_PENDING_MAX", 3)
     async with patient_cache(options_for(server), clock=clock.clock) as cache:
         await cache.put(NAME, DIGEST, 5)
         monkeypatch.setattr(cache._breaker, "allows", lambda: False)

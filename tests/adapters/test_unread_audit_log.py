@@ -13,7 +13,7 @@ from config.streams import UnblockedStream
 from core.errors import AuditUnavailableError
 from tests.contracts.audit_log_contract import event
 
-PATIENCE_SECONDS = 0.5
+TIMEOUT_SECONDS = 0.5
 
 
 @pytest.fixture(params=["stream", "file"])
@@ -23,9 +23,9 @@ async def unread(request, tmp_path):
     reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     writing = os.open(tmp_path / "pipe", os.O_WRONLY)
     if request.param == "stream":
-        log = StreamAuditLog(UnblockedStream(writing), patience_seconds=PATIENCE_SECONDS)
+        log = StreamAuditLog(UnblockedStream(writing), timeout_seconds=TIMEOUT_SECONDS)
     else:
-        log = FileAuditLog(tmp_path / "pipe", patience_seconds=PATIENCE_SECONDS)
+        log = FileAuditLog(tmp_path / "pipe", timeout_seconds=TIMEOUT_SECONDS)
     async with log:
         yield log, reading
     os.close(reading)
@@ -59,7 +59,7 @@ async def test_line_that_cannot_be_written_is_an_error_and_the_next_ones_do_not_
     tasks = [asyncio.create_task(log.record(event(request_id="lost"))) for _ in range(50)]
     await asyncio.wait(tasks)
     assert {type(task.exception()) for task in tasks} == {AuditUnavailableError}
-    assert time.monotonic() - begun < 50 * PATIENCE_SECONDS / 2
+    assert time.monotonic() - begun < 50 * TIMEOUT_SECONDS / 2
     assert read_all(reading) == [str(number) for number in range(taken)]
     await log.record(event(request_id="after"))
     assert read_all(reading) == ["after"]
@@ -73,7 +73,7 @@ async def test_slow_reader_is_waited_for(unread):
     for number in range(taken):
         await log.record(event(request_id=str(number)))
     recording = asyncio.create_task(log.record(event(request_id="last", actor="a" * 3000)))
-    await asyncio.sleep(PATIENCE_SECONDS / 5)
+    await asyncio.sleep(TIMEOUT_SECONDS / 5)
     assert len(read_all(reading)) >= taken
     await recording
 

@@ -40,7 +40,7 @@ class TestSharedDescriptorCache(DescriptorCacheContract):
     @pytest.fixture
     async def cache(self, redis_cache):
         own = InMemoryDescriptorCache(now=lambda: NOW)
-        async with SharedDescriptorCache(own, redis_cache, believes_others=False) as cache:
+        async with SharedDescriptorCache(own, redis_cache, trusts_one_hit=False) as cache:
             yield cache
 
     async def test_only_what_was_proven_here_is_told(self, cache, redis_cache):
@@ -66,7 +66,7 @@ class TestBelievingSharedDescriptorCache(DescriptorCacheContract):
     @pytest.fixture
     async def cache(self, redis_cache):
         own = InMemoryDescriptorCache(now=lambda: NOW)
-        async with SharedDescriptorCache(own, redis_cache, believes_others=True) as cache:
+        async with SharedDescriptorCache(own, redis_cache, trusts_one_hit=True) as cache:
             yield cache
 
     async def test_what_others_say_is_told(self, cache, redis_cache):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 class _Call:
     """One call on its way to a thread and back."""
 
-    __slots__ = ("_tokens", "arguments", "error", "function", "is_over", "keywords", "outlasting", "result", "waiting")
+    __slots__ = ("_tokens", "arguments", "error", "function", "is_over", "keywords", "over_event", "result", "waiting")
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class _Call:
         self.arguments = arguments
         self.keywords = keywords
         self.waiting = waiting
-        self.outlasting: asyncio.Event | None = None
+        self.over_event: asyncio.Event | None = None
         """Set when the call has ended; a cancelled caller waits for it."""
         self.result: Any = None
         self.error: BaseException | None = None
@@ -91,7 +91,7 @@ class BlockingCalls:
             if call.claim():
                 self._under_way -= 1
             else:
-                await _outlast(call)
+                await _wait_until_over(call)
             raise
         if call.error is not None:
             raise call.error
@@ -128,18 +128,18 @@ class BlockingCalls:
             call = self._over.popleft()
             self._under_way -= 1
             call.is_over = True
-            if call.outlasting is not None:
-                call.outlasting.set()
+            if call.over_event is not None:
+                call.over_event.set()
             if not call.waiting.done():
                 call.waiting.set_result(None)
 
 
-async def _outlast(call: _Call) -> None:
+async def _wait_until_over(call: _Call) -> None:
     """Wait for the end of a call that has begun, even if the waiting task is cancelled several times."""
-    call.outlasting = asyncio.Event()
+    call.over_event = asyncio.Event()
     while not call.is_over:
         try:
-            await call.outlasting.wait()
+            await call.over_event.wait()
         except asyncio.CancelledError:
             # `run` raises the first cancellation when the call has ended; further ones have no effect.
             continue
