@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class _Users:
     hashes: Mapping[str, bytes]
-    stranger: bytes
+    unknown_user: bytes
     """A hash that no password matches, at the median cost of the users' hashes."""
 
 
@@ -94,9 +94,9 @@ class HtpasswdAuthenticator(Authenticator):
         users = await self._users()
         hashed = users.hashes.get(name)
         # An unknown user takes the same steps in the same order, so that only the result differs.
-        is_right = await self._is_right(hashed or users.stranger, password)
+        is_right = await self._is_right(hashed or users.unknown_user, password)
         if hashed is None or not is_right:
-            _logger.warning("wrong user name or password", extra={"auth.user.name": name[:128]})
+            _logger.warning("login failed: wrong user name or password", extra={"auth.user.name": name[:128]})
             raise CredentialsInvalidError("wrong user name or password")
         return Principal(name=name, groups=await self._groups_of(name), has_credentials=True)
 
@@ -178,13 +178,15 @@ def _parse(content: bytes) -> _Users:
         else:
             # Distribution never matches it either; and an earlier line of this user must not take effect again.
             hashes.pop(user, None)
-            _logger.warning("htpasswd: line %d holds no bcrypt hash, its user cannot log in (htpasswd -B)", number)
+            _logger.warning(
+                "htpasswd: line %d has no bcrypt hash, so its user cannot log in; use `htpasswd -B`", number
+            )
     if not hashes:
-        _logger.warning("htpasswd: nobody can log in, the file holds no bcrypt hash (htpasswd -B)")
-    return _Users(hashes, _stranger(hashes))
+        _logger.warning("htpasswd: no user can log in, because the file has no bcrypt hash; use `htpasswd -B`")
+    return _Users(hashes, _unmatchable_hash(hashes))
 
 
-def _stranger(hashes: Mapping[str, bytes]) -> bytes:
+def _unmatchable_hash(hashes: Mapping[str, bytes]) -> bytes:
     costs = sorted(int(hashed[4:6]) for hashed in hashes.values())
     cost = costs[len(costs) // 2] if costs else _COST_DEFAULT
     # The salt is valid; no password hashes to these 53 dots.

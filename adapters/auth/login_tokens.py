@@ -119,5 +119,5 @@ class LoginTokenAuthenticator(Authenticator, TokenIssuer):
             return Principal(has_credentials=True)
         principal = await self._recall(name)
         if principal is None:
-            raise CredentialsInvalidError("the user of the token does not exist any more")
+            raise CredentialsInvalidError("the user of the token no longer exists")
         return principal

@@ -68,7 +68,7 @@ class TokenAuthenticator(Authenticator):
         if key_set_path:
             self._files.append(WatchedFile(key_set_path, "auth.token.jwks", read_key_set))
         if not self._files:
-            raise ValueError("there is no file of keys to verify tokens with")
+            raise ValueError("token verification needs a file of certificates or keys")
         self._registry = SigningRegistry(algorithms or ALGORITHMS)
 
     @override

@@ -63,12 +63,12 @@ class TrustedKeys:
             return self._presented(header["jwk"], now)
         key = self.by_id.get(str(header.get("kid", "")))
         if key is None:
-            raise CredentialsInvalidError("the token is signed by a key that is not trusted")
+            raise CredentialsInvalidError("the key that signed the token is not trusted")
         return key
 
     def _presented(self, jwk: Any, now: datetime) -> Key:
         if not isinstance(jwk, Mapping) or jwk.get("kty") == "oct":
-            raise CredentialsInvalidError("the key in the token's header is no public key")
+            raise CredentialsInvalidError("the key in the token's header is not a public key")
         if "x5c" in jwk:
             return self._certified(jwk["x5c"], now)
         try:
@@ -86,7 +86,7 @@ class TrustedKeys:
             _verify_chain(leaf, rest, self.roots, now)
             return key_of(leaf)
         except (VerificationError, ValueError) as error:
-            raise CredentialsInvalidError("the token's certificate is not vouched for by a trusted root") from error
+            raise CredentialsInvalidError("no trusted root certifies the token's certificate") from error
 
 
 def read_certificates(content: bytes) -> TrustedKeys:
@@ -98,7 +98,7 @@ def read_certificates(content: bytes) -> TrustedKeys:
     try:
         certificates = x509.load_pem_x509_certificates(content)
     except ValueError:
-        raise CredentialSourceError("holds no certificates in PEM that can be used") from None
+        raise CredentialSourceError("contains no usable PEM certificate") from None
     keys = _usable("certificate", certificates, lambda each: each.subject.rfc4514_string(), key_of)
     return TrustedKeys(_by_id(keys), tuple(certificates))
 
@@ -128,7 +128,7 @@ def key_of(certificate: x509.Certificate) -> Key:
     try:
         public = certificate.public_key()
     except UnsupportedAlgorithm:
-        raise _UnusableKeyError("a kind of key that signs no tokens") from None
+        raise _UnusableKeyError("unsupported type of key") from None
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     if isinstance(public, RSAPublicKey):
         _require_bits(public.key_size)
@@ -137,7 +137,7 @@ def key_of(certificate: x509.Certificate) -> Key:
         return ECKey.import_key(pem)
     if isinstance(public, Ed25519PublicKey):
         return OKPKey.import_key(pem)
-    raise _UnusableKeyError("a kind of key that signs no tokens")
+    raise _UnusableKeyError("unsupported type of key")
 
 
 def libtrust_fingerprint(key: RSAKey | ECKey | OKPKey) -> str:
@@ -160,9 +160,9 @@ def _usable(what: str, entries: Sequence[T], label: Callable[[T], str], read: Ca
         except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
             # The error texts of libraries may quote the key.
             reason = str(error) if isinstance(error, _UnusableKeyError) else type(error).__name__
-            _logger.warning("%s %d (%s) is left out, it cannot verify tokens: %s", what, position, label(entry), reason)
+            _logger.warning("token verification: %s %d (%s) ignored: %s", what, position, label(entry), reason)
     if not keys:
-        raise CredentialSourceError(f"holds no {what} that can verify tokens")
+        raise CredentialSourceError(f"contains no {what} that can verify tokens")
     return keys
 
 
@@ -175,14 +175,14 @@ def _label(jwk: object) -> str:
 
 def _require_bits(bits: int) -> None:
     if bits < _RSA_BITS_MIN:
-        raise _UnusableKeyError(f"an RSA key of {bits} bits, it must have at least {_RSA_BITS_MIN}")
+        raise _UnusableKeyError(f"RSA key of {bits} bits; at least {_RSA_BITS_MIN} are required")
 
 
 def _import(jwk: Mapping[str, Any]) -> Key:
     # Check the length before the import, which would warn on stderr.
     match jwk:
         case {"kty": "oct", "k": str(text)} if (length := len(_decoded(text))) < _OCT_BYTES_MIN:
-            raise _UnusableKeyError(f"an oct key of {length} bytes, it must have at least {_OCT_BYTES_MIN}")
+            raise _UnusableKeyError(f"oct key of {length} bytes; at least {_OCT_BYTES_MIN} are required")
         case {"kty": "RSA", "n": str(text)}:
             _require_bits(int.from_bytes(_decoded(text)).bit_length())
         case _:
@@ -210,11 +210,11 @@ def _by_id(keys: Iterable[Key]) -> dict[str, Key]:
 
 def _read_chain(x5c: Any) -> list[x509.Certificate]:
     if not isinstance(x5c, list) or not 0 < len(x5c) <= _CHAIN_LENGTH_MAX:
-        raise CredentialsInvalidError("the token's chain of certificates is empty, too long or no list")
+        raise CredentialsInvalidError("the token's certificate chain is empty, too long or not a list")
     try:
         return [x509.load_der_x509_certificate(base64.b64decode(each, validate=True)) for each in x5c]
     except (ValueError, TypeError, binascii.Error):
-        raise CredentialsInvalidError("the token's chain of certificates cannot be read") from None
+        raise CredentialsInvalidError("the token's certificate chain cannot be read") from None
 
 
 def _verify_chain(

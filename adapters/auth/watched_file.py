@@ -36,14 +36,14 @@ class WatchedFile(Generic[T]):
 
     Args:
         path: may be a symbolic link, whose target counts.
-        what: a description of the file for messages: `the htpasswd file`.
+        kind: a description of the file for messages: `the htpasswd file`.
         parse: raises `CredentialSourceError` with the problem, without the path.
         of_folder: the content assumed for a folder at the path when the file is first read; None refuses a folder.
     """
 
-    def __init__(self, path: str, what: str, parse: Callable[[bytes], T], *, of_folder: bytes | None = None) -> None:
+    def __init__(self, path: str, kind: str, parse: Callable[[bytes], T], *, of_folder: bytes | None = None) -> None:
         self._path = path
-        self._what = what
+        self._kind = kind
         self._parse = parse
         self._of_folder = of_folder
         self._value: T | None = None
@@ -87,7 +87,9 @@ class WatchedFile(Generic[T]):
             except IsADirectoryError as error:
                 if self._of_folder is None or self._value is not None:
                     raise self._refuse("is a folder", of="folder") from error
-                _logger.warning("%s %s is a folder and counts as empty: name a file in it", self._what, self._path)
+                _logger.warning(
+                    "%s: %s is a folder and counts as empty; set the path of a file", self._kind, self._path
+                )
                 content = self._of_folder
             except OSError as error:
                 raise self._refuse(error.strerror or "cannot be read", of=error.strerror) from error
@@ -103,14 +105,14 @@ class WatchedFile(Generic[T]):
         except CredentialSourceError as error:
             raise self._refuse(str(error), of=content) from error
         if self._value is not None:
-            _logger.info("%s %s was read again", self._what, self._path)
+            _logger.info("%s: reloaded %s", self._kind, self._path)
         self._value, self._content = value, content
         return value
 
     def _refuse(self, problem: str, *, of: bytes | str | None) -> CredentialSourceError:
-        message = f"{self._what} {self._path}: {problem}"
+        message = f"{self._kind} {self._path}: {problem}"
         if self._value is not None and of != self._refused:
-            _logger.error("%s; what was read before stays", message)
+            _logger.error("reload failed, keeping the content read before: %s", message)
         self._refused = of
         return CredentialSourceError(message)
 

@@ -202,7 +202,7 @@ class InMemoryBlobStorage(BlobStorage):
                 raise StorageUnavailableError(f"cannot store {key}: {ancestor} is an object")
             ancestor = ancestor.rpartition("/")[0]
         if self._keys_below(f"{key}/"):
-            raise StorageUnavailableError(f"cannot store {key}: objects lie below it")
+            raise StorageUnavailableError(f"cannot store {key}: there are objects below it")
 
     def _remove(self, key: str) -> None:
         if self._objects.pop(key, None) is not None:
@@ -278,7 +278,7 @@ class _MemoryWriter(BlobWriter):
 
     def _append(self, chunk: bytes | bytearray | memoryview) -> None:
         if not self._is_writable:
-            raise RuntimeError("the writer takes no more bytes")
+            raise RuntimeError("the writer is closed")
         self._buffer().extend(chunk)
         self._size += len(chunk)
 

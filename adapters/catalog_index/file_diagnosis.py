@@ -19,8 +19,8 @@ def diagnose_file(path: Path, *, mounts: Path = _MOUNTS) -> Sequence[Diagnosis]:
             Diagnosis(
                 check=check,
                 verdict=Verdict.FAILURE,
-                detail=f"{path} is a folder: Docker makes one where the file to mount is missing on the host",
-                remedy="remove the folder on the host, make an empty file with touch, and start the container anew",
+                detail=f"{path} is a folder; Docker creates one if the file to mount is missing on the host",
+                remedy="remove the folder on the host, create an empty file with touch, and restart the container",
             )
         ]
     if not os.access(path, os.R_OK | os.W_OK):
@@ -29,7 +29,7 @@ def diagnose_file(path: Path, *, mounts: Path = _MOUNTS) -> Sequence[Diagnosis]:
                 check=check,
                 verdict=Verdict.FAILURE,
                 detail=f"{path} is missing, or user {os.geteuid()} may not read and write it",
-                remedy=f"let it belong to user {os.geteuid()}, on a file system that is not read-only",
+                remedy=f"change its owner to user {os.geteuid()}, on a writable file system",
             )
         ]
     return [Diagnosis(check=check, verdict=Verdict.OK, detail=str(path)), _mount(path, mounts)]
@@ -42,7 +42,7 @@ def _mount(path: Path, mounts: Path) -> Diagnosis:
     return Diagnosis(
         check=check,
         verdict=Verdict.OK,
-        detail="mounted by itself: it is written in place, and must not be replaced by a rename (sed -i, most editors)",
+        detail="mounted as a single file: edit it in place, not by a rename (sed -i, most editors)",
     )
 
 

@@ -175,7 +175,7 @@ def _parse_duration(parameters: dict[str, str], name: str) -> float:
     text = parameters.get(name, "0")
     parts = _DURATION_PART.findall(text)
     if text != "0" and (not parts or "".join(number + unit for number, unit in parts) != text):
-        raise DsnInvalidError(f"the DSN's {name} must be a duration with a unit, as 500ms, 5s or 1m30s")
+        raise DsnInvalidError(f"the DSN's {name} must be a duration with a unit, such as 500ms, 5s or 1m30s")
     return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
 
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 _REMEDIES: Final = {
     errno.ENOENT: "it does not exist: create its folder, or mount the file there",
     errno.ENOTDIR: "its folder is not a folder",
-    errno.EISDIR: "it is a folder (Docker makes one when the file to mount is missing on the host): "
+    errno.EISDIR: "it is a folder (Docker creates one if the file to mount is missing on the host): "
     "remove the folder and create an empty file with touch",
     errno.EACCES: "user {user} may not read and write it: change its owner or mode",
     errno.EPERM: "user {user} may not read and write it: change its owner or mode",
@@ -137,7 +137,7 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
     async def _make(self) -> None:
         if await self._run(self._file.create):
             _LOGGER.warning(
-                "the catalog file %s was missing and has been made; mount a file there to keep it",
+                "catalog file %s was missing, created an empty one; mount a file there to keep it",
                 self._path,
                 extra={"index": self.name},
             )

@@ -124,7 +124,7 @@ class NameFile:
                 fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    message = f"the catalog file {self._path} stays locked by another process"
+                    message = f"the catalog file {self._path} is locked by another process"
                     raise CatalogUnavailableError(message) from None
                 time.sleep(_LOCK_POLL_SECONDS)
             else:

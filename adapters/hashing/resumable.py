@@ -73,7 +73,7 @@ class _Family:
             raise ValueError("hash state has the wrong length")
         magic, *words, block, total_bytes = self.layout.unpack(state)
         if magic != self.magic:
-            raise ValueError("hash state is of another algorithm")
+            raise ValueError("hash state belongs to another algorithm")
         context = self.context()
         self.init(ctypes.byref(context))
         context.h[:] = words

@@ -114,7 +114,7 @@ class ArchiveImageLayoutWriter(ImageLayoutWriter):
             written += len(piece)
             await self._write(piece)
         if written != size:
-            raise ImageLayoutError(f"{path}: {written} bytes came where {size} were announced")
+            raise ImageLayoutError(f"{path}: received {written} bytes instead of {size}")
         await self._write(bytes(-size % BLOCK))
 
     @override

@@ -59,7 +59,7 @@ class FileSection(BlobReader):
             wanted = min(PIECE_BYTES, end - position)
             piece = await in_thread(self._path, os.pread, self._descriptor, wanted, position)
             if not piece:
-                raise ImageLayoutError(f"{self._path}: ends {end - position} bytes too early")
+                raise ImageLayoutError(f"{self._path}: {end - position} bytes are missing at the end")
             position += len(piece)
             yield piece
 

@@ -89,7 +89,7 @@ class FolderImageLayout(ImageLayoutWriter):
                 await in_thread(name, write_all, descriptor, piece)
                 written += len(piece)
             if written != size:
-                raise ImageLayoutError(f"{name}: {written} bytes came where {size} were announced")
+                raise ImageLayoutError(f"{name}: received {written} bytes instead of {size}")
             await in_thread(name, os.fsync, descriptor)
         finally:
             os.close(descriptor)
@@ -135,5 +135,5 @@ class FolderImageLayout(ImageLayoutWriter):
 
 def _explain(error: OSError, path: str) -> OSError | ImageLayoutError:
     if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-        return ImageLayoutError(f"{path}: leads through a link or a file, which is not followed")
+        return ImageLayoutError(f"{path}: path contains a link or a file; links are not followed")
     return error

@@ -51,7 +51,7 @@ def read_entries(file: BinaryIO, size: int) -> Iterator[TarEntry]:
         start = position + BLOCK
         position = start + -(-length // BLOCK) * BLOCK
         if start + length > size:
-            raise ImageLayoutError(f"the archive is cut: {path[:256]!r} is longer than it")
+            raise ImageLayoutError(f"the archive is truncated: {path[:256]!r} is incomplete")
         if kind in {_PAX, _PAX_GLOBAL, _GNU_LONG_NAME}:
             content = _extended_header(file, start, length)
             if kind == _PAX:
@@ -72,13 +72,13 @@ def _header(file: BinaryIO, position: int, size: int) -> bytes:
         raise ImageLayoutError("the archive is compressed: decompress it first")
     if len(block) < BLOCK:
         if position == 0 or position < size:
-            raise ImageLayoutError("the file is no tar archive")
+            raise ImageLayoutError("the file is not a tar archive")
         return b""
     if not block.strip(b"\0"):
         return b""
     expected = sum(block) - sum(block[_CHECKSUM]) + 8 * ord(" ")
     if _number(block[_CHECKSUM]) != expected:
-        raise ImageLayoutError("the file is no tar archive" if position == 0 else "the archive is damaged")
+        raise ImageLayoutError("the file is not a tar archive" if position == 0 else "the archive is damaged")
     return block
 
 
@@ -113,7 +113,7 @@ def _path(header: bytes, extended: dict[bytes, bytes]) -> str:
 
 def _extended_header(file: BinaryIO, start: int, length: int) -> bytes:
     if length > _EXTENDED_BYTES_MAX:
-        raise ImageLayoutError(f"the archive has a header of {length} bytes")
+        raise ImageLayoutError(f"the archive has an extended header of {length} bytes, which is too long")
     file.seek(start)
     return file.read(length)
 
@@ -132,14 +132,12 @@ def _records(content: bytes) -> dict[bytes, bytes]:
 def _entry(kind: bytes, path: str, start: int, length: int) -> TarEntry | None:
     components = [component for component in path.split("/") if component not in {"", "."}]
     if path.startswith("/") or ".." in components:
-        raise ImageLayoutError(f"the archive leads out of itself: {path[:256]!r}")
+        raise ImageLayoutError(f"the archive contains a path outside of it: {path[:256]!r}")
     if kind == _FOLDER:
         return None
     if kind not in _REGULAR:
-        what = "a link" if kind in _LINKS else "a device or something unknown"
-        raise ImageLayoutError(
-            f"the archive holds {what}, which is not followed: {path[:256]!r} (docker-archive is no image layout)"
-        )
+        what = "a link" if kind in _LINKS else "an entry of an unsupported type"
+        raise ImageLayoutError(f"the archive contains {what}: {path[:256]!r} (docker-archive is not an image layout)")
     return TarEntry("/".join(components), start, length)
 
 

@@ -41,13 +41,13 @@ def storage_observer(metrics: Metrics, driver: str) -> Callable[[str, float, typ
     """Return the observer for an instrumented storage."""
     seconds_of = metrics.histogram(
         "registry_storage_action_seconds",
-        "Time that the storage took for an operation.",
+        "Duration of storage operations in seconds.",
         ["driver", "action"],
         buckets=SECONDS_BUCKETS,
     )
     errors = metrics.counter(
         "registry_storage_errors_total",
-        "Operations that the storage failed at; what is not there is no failure.",
+        "Number of failed storage operations; a missing object is not a failure.",
         ["driver", "action"],
     )
 
@@ -64,10 +64,12 @@ class CacheCounts:
     """Counts lookups and hits of the descriptor cache; misses are the difference."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._requests = metrics.counter("registry_storage_cache_requests_total", "Descriptors that were looked up.")
-        self._hits = metrics.counter("registry_storage_cache_hits_total", "Descriptors that the cache had.")
+        self._requests = metrics.counter(
+            "registry_storage_cache_requests_total", "Number of descriptor lookups in the cache."
+        )
+        self._hits = metrics.counter("registry_storage_cache_hits_total", "Number of descriptors found in the cache.")
         self._errors = metrics.counter(
-            "registry_storage_cache_errors_total", "Operations that the cache failed at; they count as misses."
+            "registry_storage_cache_errors_total", "Number of failed cache operations; each counts as a miss."
         )
         # Export zeros from the start, so that rates include the first increment.
         self._requests(0)

@@ -82,17 +82,19 @@ def _without_user(url: str) -> str:
 def _refusing_redirects() -> TraceConfig:
     """Return a trace config that rejects unsafe redirects before aiohttp follows them."""
 
-    async def look(_session: ClientSession, _context: object, redirect: TraceRequestRedirectParams) -> None:
+    async def check(_session: ClientSession, _context: object, redirect: TraceRequestRedirectParams) -> None:
         answer = redirect.response
         # aiohttp also reads `URI`.
         location = answer.headers.get("Location") or answer.headers.get("URI") or ""
         if answer.status not in _KEEP_THE_METHOD:
             answer.close()
-            raise ReceiverUnavailableError("redirects to where it could only be asked, not told: correct the URL")
+            raise ReceiverUnavailableError(
+                "redirects in a way that turns POST into GET, which is not followed: correct the URL"
+            )
         if answer.url.join(URL(location)).origin() != answer.url.origin():
             answer.close()
             raise ReceiverUnavailableError("redirects to another server, which is not followed: correct the URL")
 
     config = TraceConfig()
-    config.on_request_redirect.append(look)
+    config.on_request_redirect.append(check)
     return config

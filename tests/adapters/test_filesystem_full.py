@@ -67,7 +67,7 @@ async def test_deleting_writes_although_the_disk_is_full(disk, caplog):
         await storage.delete([f"{RESERVED}/trash/blob"])
         assert 0 < reserve_of(disk) < RESERVE_BYTES
     assert [record.getMessage() for record in caplog.records] == [
-        "the disk is full: deleting goes on in the reserve, and uploads are refused"
+        "disk full: refusing uploads; deletions use the reserved space"
     ]
 
 
@@ -77,7 +77,7 @@ async def test_uploads_are_refused_until_the_reserve_is_whole_again(disk, caplog
         fill(disk / "others")
         await storage.write(f"{RESERVED}/entry", b"x" * 5000)
         for each in (storage, other):
-            with pytest.raises(StorageFullError, match="no upload begins at /upload"):
+            with pytest.raises(StorageFullError, match="cannot begin an upload at /upload"):
                 async with each.open_writer("/upload"):
                     pytest.fail("it opened")
             with pytest.raises(StorageFullError, match="the disk is full"):
@@ -89,7 +89,7 @@ async def test_uploads_are_refused_until_the_reserve_is_whole_again(disk, caplog
                 await writer.write(b"x")
                 await writer.discard()
         assert reserve_of(disk) == RESERVE_BYTES
-    assert "the disk has room again: uploads are accepted" in caplog.text
+    assert "disk has free space again: accepting uploads" in caplog.text
 
 
 async def test_uploads_are_refused_where_the_page_cache_cannot_be_asked(disk):

@@ -60,18 +60,18 @@ def test_root_is_made_where_it_is_missing(base):
 
 def test_file_is_no_root(base):
     (base / "file").touch()
-    assert "is no folder" in refused(base / "file")
-    assert "is no folder" in refused(base / "file", makes=False)
+    assert "is not a folder" in refused(base / "file")
+    assert "is not a folder" in refused(base / "file", makes=False)
 
 
 def test_folder_below_a_file_cannot_be_made(base):
     (base / "file").touch()
-    assert f"cannot be made in {base}: Not a directory" in refused(base / "file" / "root")
+    assert f"cannot be created in {base}: Not a directory" in refused(base / "file" / "root")
 
 
 def test_link_without_its_target_is_told(base):
     (base / "link").symlink_to("/nonexistent/x")
-    assert "(really /nonexistent/x) is a link to /nonexistent/x, which is missing" in refused(base / "link")
+    assert "(resolved: /nonexistent/x) is a link to /nonexistent/x, which is missing" in refused(base / "link")
 
 
 def test_folder_that_the_user_may_not_make_is_told(base):
@@ -104,7 +104,7 @@ def test_folder_that_the_user_may_not_reach_is_told(base):
 def test_read_only_file_system_is_told(base, unavailable):
     with mounted(unavailable, base, "-t", "tmpfs", "-o", "ro", "tmpfs"):
         assert f"is on a read-only file system ({base})" in refused(base)
-        assert "cannot be made in" in refused(base / "root")
+        assert "cannot be created in" in refused(base / "root")
         open_root(str(base), makes=False)
 
 

@@ -150,7 +150,7 @@ def test_leftover_that_stays_is_only_logged(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(tree, "remove", refuse)
     tree.Tree(str(tmp_path)).prepare()
-    assert caplog.messages == [f"cannot remove the leftover {tmp_path}/.tmp/old: Read-only file system"]
+    assert caplog.messages == [f"cannot remove temporary file {tmp_path}/.tmp/old: Read-only file system"]
 
 
 def test_folder_that_cannot_be_synced_is_no_error(tmp_path):

@@ -124,7 +124,7 @@ async def test_locked_file_is_unavailable_after_the_wait(path):
     async with LocalFileCatalogIndex(path, lock_seconds_max=0.05) as index:
         with path.open() as holder:
             fcntl.flock(holder, fcntl.LOCK_EX)
-            with pytest.raises(StorageUnavailableError, match="stays locked by another process"):
+            with pytest.raises(StorageUnavailableError, match="is locked by another process"):
                 await index.add(RepositoryName("a"))
         await index.add(RepositoryName("a"))
         assert await all_names(index) == ["a"]
@@ -175,7 +175,7 @@ async def test_missing_file_is_made_and_told_once(path, caplog):
         await index.replace_all(stream(["a"]))
         await index.replace_all(stream(["b"]))
     assert path.read_bytes() == b"b\n"
-    assert caplog.messages == [f"the catalog file {path} was missing and has been made; mount a file there to keep it"]
+    assert caplog.messages == [f"catalog file {path} was missing, created an empty one; mount a file there to keep it"]
 
 
 async def test_file_that_vanished_is_lost_until_it_is_replaced(path):

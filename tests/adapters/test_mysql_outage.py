@@ -178,7 +178,7 @@ async def test_conflict_with_another_transaction_is_tried_again(address, code):
 
 async def test_endless_conflict_is_given_up(address):
     connections = Connections(address, size=1, retry_seconds=1)
-    with pytest.raises(StorageUnavailableError, match="keeps breaking off"):
+    with pytest.raises(StorageUnavailableError, match="drops every connection"):
         await connections.work(lambda session: session.run("SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213"))
     await connections.aclose()
 
@@ -205,7 +205,7 @@ async def test_failed_transaction_leaves_nothing(address, database):
     async with open_index(address) as index:
         await index.check()
         connections = Connections(address, size=1, retry_seconds=1)
-        with pytest.raises(StorageUnavailableError, match="fails with error 1644"):
+        with pytest.raises(StorageUnavailableError, match="returned error 1644"):
             await connections.work(fail_half_way)
         await connections.aclose()
         assert database.sql("SELECT * FROM repositories") == []

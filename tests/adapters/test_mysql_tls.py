@@ -124,7 +124,7 @@ async def test_unknown_certificate_is_refused(tls_address):
 @pytest.mark.parametrize("mode", [TlsMode.REQUIRED, TlsMode.UNVERIFIED])
 async def test_plain_server_is_refused_where_tls_is_demanded(address, mode):
     connections = Connections(replace(address, tls=mode), size=1, retry_seconds=1)
-    with pytest.raises(StorageUnavailableError, match="offers no TLS, which the DSN demands"):
+    with pytest.raises(StorageUnavailableError, match="does not support TLS, which the DSN requires"):
         await connections.work(lambda session: session.rows("SELECT 1"))
     await connections.aclose()
 

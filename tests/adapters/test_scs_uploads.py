@@ -294,7 +294,7 @@ async def test_rename_of_what_vanished_is_an_error(server, storage):
 
 async def test_copy_that_comes_out_short_is_an_error(server, storage):
     await storage.write("/a", b"content")
-    with pytest.raises(StorageUnavailableError, match="short"):
+    with pytest.raises(StorageUnavailableError, match="has the wrong size"):
         await storage._mover.copy("/a", "/b", 8)
 
 

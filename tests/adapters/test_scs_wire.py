@@ -66,7 +66,7 @@ def test_endpoint_replaces_host_of_region():
         ({"secret_key": "wrong-hush"}, r"SignatureDoesNotMatch.*storage\.scs\.accesskey.*storage\.scs\.secretkey"),
         ({"access_key": "nobody"}, r"InvalidAccessKeyId.*storage\.scs\.accesskey"),
         ({"bucket": "other"}, r"bucket 'other' does not exist.*storage\.scs\.bucket"),
-        ({"endpoint": "127.0.0.1:1"}, r"cannot be reached.*region.*endpoint"),
+        ({"endpoint": "127.0.0.1:1"}, r"cannot reach the store.*region.*endpoint"),
     ],
 )
 async def test_mistake_is_told_at_start_in_one_line(server, changes, told):

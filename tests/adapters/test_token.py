@@ -281,7 +281,7 @@ def test_certificate_of_an_unknown_key_leaves_the_others(caplog):
     assert known.jwk.thumbprint() in keys.by_id
     assert keys.roots == (curve.certificate, known.certificate)
     [record] = caplog.records
-    assert record.getMessage().startswith("certificate 1 (CN=curve) is left out")
+    assert record.getMessage().startswith("token verification: certificate 1 (CN=curve) ignored")
 
 
 def test_certificate_with_a_short_key_is_refused():
@@ -357,9 +357,9 @@ SHORT_RSA = {"kty": "RSA", "e": "AQAB", "n": base64.urlsafe_b64encode(b"\xff" * 
         ({"kid": "no type"}, "kid: no type"),
         ("no object", "not an object"),
         (None, "not an object"),
-        (oct_key(5), "an oct key of 5 bytes, it must have at least 32"),
-        (oct_key(31), "an oct key of 31 bytes, it must have at least 32"),
-        (SHORT_RSA, "an RSA key of 1024 bits, it must have at least 2048"),
+        (oct_key(5), "oct key of 5 bytes; at least 32 are required"),
+        (oct_key(31), "oct key of 31 bytes; at least 32 are required"),
+        (SHORT_RSA, "RSA key of 1024 bits; at least 2048 are required"),
     ],
     ids=str,
 )
@@ -368,7 +368,7 @@ def test_unusable_keys_are_left_out_and_named(unusable, told, caplog):
     keys = read_key_set(key_set(unusable, good))
     assert set(keys.by_id) == set(read_key_set(key_set(good)).by_id)
     [record] = caplog.records
-    assert record.getMessage().startswith("key 1 (")
+    assert record.getMessage().startswith("token verification: key 1 (")
     assert told in record.getMessage()
     with pytest.raises(CredentialSourceError, match="no key that can verify"):
         read_key_set(key_set(unusable))

@@ -76,7 +76,7 @@ class ImageLayoutContract:
 
     @pytest.mark.parametrize("size", [3, 5])
     async def test_other_size_than_announced_is_refused(self, path, size):
-        with pytest.raises(ImageLayoutError, match="4 bytes came"):
+        with pytest.raises(ImageLayoutError, match="received 4 bytes"):
             async with self.writer(path) as layout:
                 await layout.add(LAYER, size, pieces(b"four"))
         assert not [file for file in path.parent.rglob("*") if file.is_file()]

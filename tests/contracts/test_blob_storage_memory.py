@@ -38,7 +38,7 @@ class TestInMemoryBlobStorage(BlobStorageContract):
     async def test_key_is_object_or_prefix(self, storage):
         """A folder cannot contain a file and a folder of one name, so the fake must refuse both, too."""
         await storage.write("/a/b", b"")
-        with pytest.raises(StorageUnavailableError, match="objects lie below it"):
+        with pytest.raises(StorageUnavailableError, match="there are objects below it"):
             await storage.write("/a", b"")
         with pytest.raises(StorageUnavailableError, match="/a/b is an object"):
             await storage.write("/a/b/c/d", b"")

@@ -121,7 +121,7 @@ def test_missing_file_is_made_and_said(tmp_path: Path) -> None:
     make_repositories(tmp_path / "storage", ["a"])
     path = tmp_path / "repositories"
     with registries(tmp_path, local(path)) as [server]:
-        assert_said_once(server, f"the catalog file {path} was missing and has been made")
+        assert_said_once(server, f"catalog file {path} was missing, created an empty one")
         assert path.read_bytes() == b"a\n"
 
 

@@ -13,8 +13,8 @@ _FULL_SHARE: Final = 0.10
 _FULL_BYTES: Final = 20 * GIB
 _FILES_SHARE_MIN: Final = 0.05
 _SPACE_REMEDY: Final = (
-    "delete images, run `registry garbage-collect`, then `registry trash empty` (all of them work on a full disk), or "
-    "give it a larger disk"
+    "delete images, run `registry garbage-collect`, then `registry trash empty` (all of these work on a full disk), or "
+    "enlarge the disk"
 )
 
 
@@ -28,7 +28,7 @@ def diagnose_folder(root: str, private: str) -> Sequence[Diagnosis]:
                 check="disk: folder",
                 verdict=Verdict.FAILURE,
                 detail=f"{root}: {error.strerror}",
-                remedy="let the folder be there, and belong to the registry's user",
+                remedy="create the folder, owned by the registry's user",
             )
         ]
 
@@ -49,7 +49,7 @@ def _files(root: str) -> Diagnosis:
     check, state = "disk: files", os.statvfs(root)
     # Some file systems allocate inodes dynamically and report a total of 0.
     if state.f_files and state.f_favail / state.f_files < _FILES_SHARE_MIN:
-        detail = f"{state.f_favail} of {state.f_files} more files can be made"
+        detail = f"{state.f_favail} of {state.f_files} inodes free"
         return Diagnosis(check=check, verdict=Verdict.FAILURE, detail=detail, remedy=_SPACE_REMEDY)
     return Diagnosis(check=check, verdict=Verdict.OK)
 
@@ -61,6 +61,6 @@ def _one_file_system(root: str, private: str) -> Diagnosis:
     return Diagnosis(
         check=check,
         verdict=Verdict.WARNING,
-        detail=f"{private} is on another one than {root}: files cannot be moved into place whole with their folders",
-        remedy="mount one file system at the root folder, and nothing inside it",
+        detail=f"{private} and {root} are on different file systems: files cannot be moved atomically",
+        remedy="mount one file system at the root folder, and none inside it",
     )

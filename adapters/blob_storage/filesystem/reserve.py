@@ -62,7 +62,7 @@ class Reserve:
             # A folder that is not writable does not count as full.
             return not is_full(error)
         if self._is_in_use:
-            _logger.info("the disk has room again: uploads are accepted")
+            _logger.info("disk has free space again: accepting uploads")
             self._is_in_use = False
         return True
 
@@ -79,7 +79,7 @@ class Reserve:
         if not self._is_kept or not size:
             return False
         if not self._is_in_use:
-            _logger.warning("the disk is full: deleting goes on in the reserve, and uploads are refused")
+            _logger.warning("disk full: refusing uploads; deletions use the reserved space")
             self._is_in_use = True
         with suppress(FileNotFoundError):
             os.truncate(self._path, max(0, size - _STEP_BYTES))

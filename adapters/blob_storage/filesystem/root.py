@@ -49,18 +49,18 @@ def _make(root: str) -> None:
     except OSError as error:
         above = _nearest(root)
         if error.errno in _REFUSED:
-            problem = f"cannot be made: {user()} may not write to {above}"
-            raise _unusable(root, problem, _handing_over(root)) from error
-        problem = f"cannot be made in {above}: {os.strerror(error.errno or 0)}"
-        raise _unusable(root, problem, "name a folder that can be made, or make it") from error
+            problem = f"cannot be created: {user()} may not write to {above}"
+            raise _unusable(root, problem, _install_command(root)) from error
+        problem = f"cannot be created in {above}: {os.strerror(error.errno or 0)}"
+        raise _unusable(root, problem, "set another folder, or create this one") from error
 
 
 def _obstacle(root: str) -> tuple[str, str]:
     """Return why the root is not a folder, and the remedy."""
     if os.path.islink(root) and not os.path.exists(root):
-        return f"is a link to {os.path.realpath(root)}, which is missing", "make that folder, or mount it"
+        return f"is a link to {os.path.realpath(root)}, which is missing", "create that folder, or mount it"
     if os.path.exists(root):
-        return "is no folder", "name a folder"
+        return "is not a folder", "set the path of a folder"
     above = _nearest(root)
     if not os.access(above, os.X_OK, effective_ids=True):
         return f"cannot be reached: {user()} may not enter {above}", f"chmod +x {above}"
@@ -72,10 +72,10 @@ def _require_writable(root: str, path: str) -> None:
         return
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         raise _unusable(root, f"is on a read-only file system ({path})", "mount it writable")
-    raise _unusable(root, f"is not writable: {user()} may not write to {path}", _handing_over(path))
+    raise _unusable(root, f"is not writable: {user()} may not write to {path}", _install_command(path))
 
 
-def _handing_over(path: str) -> str:
+def _install_command(path: str) -> str:
     return f"install -d -o {os.geteuid()} {path}"
 
 
@@ -89,5 +89,5 @@ def _nearest(path: str) -> str:
 
 def _unusable(root: str, problem: str, remedy: str) -> StorageUnavailableError:
     real = os.path.realpath(root)
-    also = "" if real == root else f" (really {real})"
+    also = "" if real == root else f" (resolved: {real})"
     return StorageUnavailableError(f"{SETTING}: {root}{also} {problem}; remedy: {remedy}")

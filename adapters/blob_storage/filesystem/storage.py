@@ -275,7 +275,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
     def _path(self, key: str) -> str:
         require_key(key)
         if key.startswith(f"/{PRIVATE}/") or key == f"/{PRIVATE}":
-            raise ValueError(f"a key of the adapter's own: {key[:256]!r}")
+            raise ValueError(f"key reserved for the adapter: {key[:256]!r}")
         return self._root + key
 
     def _prefix_path(self, prefix: str) -> str:
@@ -297,7 +297,7 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
             return
         is_whole = self._page_cache.is_usable and self._reserve.is_whole
         if not is_whole and not await self._run(key, self._reserve.fill):
-            raise StorageFullError(f"the disk is full: no upload begins at {key}")
+            raise StorageFullError(f"the disk is full: cannot begin an upload at {key}")
 
     async def _batched(self, key: str, items: Generator[T, None, None]) -> AsyncIterator[T]:
         """Yield the items of a blocking generator, fetched in batches by a thread."""

@@ -209,7 +209,7 @@ class Tree:
             remove(path)
         except OSError as error:
             # A read-only folder can still be served; leftovers must not prevent a start.
-            _logger.warning("cannot remove the leftover %s: %s", path, error.strerror)
+            _logger.warning("cannot remove temporary file %s: %s", path, error.strerror)
 
 
 def sync_folder(path: str) -> None:

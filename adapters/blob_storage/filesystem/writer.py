@@ -111,7 +111,7 @@ class FileWriter(BlobWriter):
     @override
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         if not self._is_open_for_more:
-            raise RuntimeError("the writer takes no more bytes")
+            raise RuntimeError("the writer is closed")
         if len(self._held) + len(chunk) <= _HELD_BYTES_MAX:
             self._held += chunk
         else:

@@ -19,11 +19,11 @@ class Capability(StrEnum):
     UPLOAD_LISTING = "ListMultipartUploads"
 
 
-_OTHER_WAYS: Final[Mapping[Capability, str]] = {
-    Capability.BATCH_DELETE: "each object is deleted by a request of its own",
-    Capability.PART_COPY: "large objects are copied in one request",
-    Capability.CONDITIONAL_WRITE: "an object is created only once within one process, not among several",
-    Capability.UPLOAD_LISTING: "multipart uploads are found by their records only",
+_FALLBACKS: Final[Mapping[Capability, str]] = {
+    Capability.BATCH_DELETE: "deleting objects one by one",
+    Capability.PART_COPY: "copying large objects in one request",
+    Capability.CONDITIONAL_WRITE: "conditional writes are exclusive within one process only",
+    Capability.UPLOAD_LISTING: "finding multipart uploads by their records only",
 }
 
 
@@ -41,8 +41,8 @@ class Capabilities:
         """Record that the store refused `capability`, and log the first refusal."""
         if self.has(capability):
             self._refusals[capability] = str(refusal)
-            _logger.warning("%s: so %s", refusal, _OTHER_WAYS[capability])
+            _logger.warning("%s; %s", refusal, _FALLBACKS[capability])
 
     def findings(self) -> Mapping[Capability, str]:
         """Return the store's refusal and the fallback for each refused request."""
-        return {each: f"{refusal}: so {_OTHER_WAYS[each]}" for each, refusal in self._refusals.items()}
+        return {each: f"{refusal}; {_FALLBACKS[each]}" for each, refusal in self._refusals.items()}

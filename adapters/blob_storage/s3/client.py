@@ -122,7 +122,7 @@ class StoreClient:
                 exhausted = attempt > len(pauses) or time.monotonic() > give_up_at
                 if exhausted or not is_transient(error, self.dialect.retry_codes - final):
                     raise self._translate(error, operation, key) from error
-                logger.info("%s: %s is sent again after %s", self.dialect.name, operation, type(error).__name__)
+                logger.info("%s: retrying %s after %s", self.dialect.name, operation, type(error).__name__)
                 await asyncio.sleep(pauses[attempt - 1])
             else:
                 return {**response, "Attempts": attempt}
@@ -144,7 +144,7 @@ class StoreClient:
                 host = f"{target.scheme}://{target.netloc}" if target.netloc else host
             else:
                 return answer
-        raise OSError("the store redirects in circles")
+        raise OSError("too many redirects by the store")
 
     def store_key(self, key: str) -> str:
         """Return the key in the bucket for a key of the port, mapped as in distribution."""

@@ -57,19 +57,19 @@ _FULL_CODES: Final = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded
 _REMEDIES: Final = (
     (
         {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidSecurity"},
-        "the key is refused ({code}): check storage.{driver}.accesskey and storage.{driver}.secretkey",
+        "access key rejected ({code}): check storage.{driver}.accesskey and storage.{driver}.secretkey",
     ),
     (
         {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"},
-        "there are no credentials: set storage.{driver}.accesskey and storage.{driver}.secretkey",
+        "no credentials: set storage.{driver}.accesskey and storage.{driver}.secretkey",
     ),
     (
         {"ParamValidationError", "NoRegionError", "ProfileNotFound", "ValueError"},
-        "what is configured cannot be asked for ({code}): check bucket, region and endpoint of storage.{driver}",
+        "invalid configuration ({code}): check bucket, region and endpoint of storage.{driver}",
     ),
     (
         {"SSLError"},
-        "no secure connection ({code}): check storage.{driver}.secure, and the certificate of the store",
+        "cannot establish TLS ({code}): check storage.{driver}.secure and the certificate of the store",
     ),
     (
         {"NoSuchBucket", "InvalidBucketName", "404"},
@@ -77,11 +77,11 @@ _REMEDIES: Final = (
     ),
     (
         {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"},
-        "bucket {bucket!r} lies in another region ({code}): check storage.{driver}.region",
+        "bucket {bucket!r} is in another region ({code}): check storage.{driver}.region",
     ),
     (
         {"AccessDenied", "AllAccessDisabled", "Forbidden", "403"},
-        "access is refused ({code}): check the rights of storage.{driver}.accesskey on bucket {bucket!r}",
+        "access denied ({code}): check the rights of storage.{driver}.accesskey on bucket {bucket!r}",
     ),
 )
 """Remedies in the configuration, by the error code of the store or the exception name of botocore."""
@@ -174,8 +174,8 @@ def _explain(answer: Answer, *, driver: str, bucket: str) -> str:
         if answer.code in codes:
             return remedy.format(code=answer.code, driver=driver, bucket=bucket)
     if answer.status == 0:
-        return f"the store cannot be reached ({answer.code}): check the region, the endpoint and the network"
-    return f"the store answers {answer.status} ({answer.code})"
+        return f"cannot reach the store ({answer.code}): check the region, the endpoint and the network"
+    return f"the store returned {answer.status} ({answer.code})"
 
 
 def _size_of(error: BaseException) -> int:

@@ -66,7 +66,7 @@ class Mover:
         if left == size:
             return False
         raise StorageUnavailableError(
-            f"{client.dialect.name}: the store took a rename for a write: {source} is lost, send it again"
+            f"{client.dialect.name}: the store treated a rename as a write and lost {source}; upload it again"
         ) from refusal
 
     async def copy(self, source: str, target: str, size: int) -> None:
@@ -85,7 +85,7 @@ class Mover:
             # The request was for `target`, so the error names the wrong key.
             raise ObjectNotFoundError(source) from None
         if await size_of(self._client, target) != size:
-            raise StorageUnavailableError(f"{self._client.dialect.name}: a copy came out short")
+            raise StorageUnavailableError(f"{self._client.dialect.name}: the copy {target} has the wrong size")
 
     def _goes_in_parts(self, size: int) -> bool:
         client = self._client

@@ -64,7 +64,7 @@ async def complete_upload(client: StoreClient, key: str, upload_id: str, etags: 
     """
     parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
     pauses = client.options.retry.pauses()
-    gone_may_pass = "NoSuchUpload" in client.dialect.retry_codes
+    retries_missing = "NoSuchUpload" in client.dialect.retry_codes
     while True:
         try:
             await client.call(
@@ -78,7 +78,7 @@ async def complete_upload(client: StoreClient, key: str, upload_id: str, etags: 
             if await size_of(client, key) == size:
                 return
             pause = next(pauses, None)
-            if pause is None or (isinstance(error, UploadGoneError) and not gone_may_pass):
+            if pause is None or (isinstance(error, UploadGoneError) and not retries_missing):
                 raise
             await asyncio.sleep(pause)
         else:
@@ -115,7 +115,7 @@ async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncGenerator
         except RefusedError as error:
             # The credentials may lack this permission until it is granted. Records still identify this registry's
             # uploads.
-            logger.warning("%s", error)
+            logger.warning("cannot list multipart uploads: %s", error)
             return
         for upload in answer.get("Uploads", []):
             yield OpenUpload(upload["Key"], upload["UploadId"], upload.get("Initiated"))

@@ -83,12 +83,12 @@ class S3Options:
 
     def __post_init__(self) -> None:
         if not self.bucket:
-            raise ValueError("the bucket's name is missing")
+            raise ValueError("bucket must not be empty")
         for name in ("chunk_bytes", "multipart_copy_chunk_bytes"):
             if getattr(self, name) < PART_BYTES_MIN:
                 raise ValueError(f"{name} must be at least {PART_BYTES_MIN}")
         if min(self.parts_in_flight, self.connections_max, self.multipart_copy_concurrency_max) < 1:
-            raise ValueError("parts_in_flight, connections_max and multipart_copy_concurrency_max start at 1")
+            raise ValueError("parts_in_flight, connections_max and multipart_copy_concurrency_max must be at least 1")
 
     def url(self, address: str | None) -> str | None:
         """Return the URL of an endpoint given as a URL or as `host[:port]`."""

@@ -69,14 +69,14 @@ class ObjectReader(BlobReader):
         self.close()
         driver = self._client.dialect.name
         if pause is None:
-            raise StorageUnavailableError(f"{driver}: get_object: the body broke off again and again ({problem})")
+            raise StorageUnavailableError(f"{driver}: get_object: the response broke off in every attempt ({problem})")
         await asyncio.sleep(pause)
         try:
             self._response = await open_body(self._client, self._key, position, end - position)
         except (ObjectNotFoundError, RangeInvalidError) as error:
-            raise StorageUnavailableError(f"{driver}: get_object: the object was removed while it was read") from error
+            raise StorageUnavailableError(f"{driver}: get_object: the object was removed during the read") from error
         if self._response.get("ETag") != self._etag:
-            raise StorageUnavailableError(f"{driver}: get_object: the object was replaced while it was read")
+            raise StorageUnavailableError(f"{driver}: get_object: the object was replaced during the read")
 
     def close(self) -> None:
         """Return the connection to the pool, or close it if the body is not read to its end."""
@@ -125,7 +125,9 @@ async def open_body(client: StoreClient, key: str, offset: int, length: int | No
     # A 200 with the whole object is acceptable only from the first byte on; a 206 must have a `Content-Range`.
     if is_range != ("ContentRange" in response) or (offset and not is_range):
         response["Body"].close()
-        raise StorageUnavailableError(f"{client.dialect.name}: get_object: the store does not answer with the range")
+        raise StorageUnavailableError(
+            f"{client.dialect.name}: get_object: the store did not return the requested range"
+        )
     return response
 
 

@@ -40,7 +40,7 @@ async def delete_keys(client: StoreClient, store_keys: Sequence[str]) -> None:
     if refused:
         key, code = next(iter(refused.items()))
         raise StorageUnavailableError(
-            f"{client.dialect.name}: delete_objects: {len(refused)} were kept, the first: {key} ({code})"
+            f"{client.dialect.name}: delete_objects: {len(refused)} not deleted, first {key} ({code})"
         )
 
 

@@ -65,9 +65,9 @@ class StagedRecord:
             fields = json.loads(line[:_RECORD_BYTES_MAX])
             record = cls(str(fields["upload"]), tuple(map(str, fields["etags"])), int(fields["size"]), tail)
         except (ValueError, TypeError, KeyError) as error:
-            raise StorageCorruptError(f"not a record of an upload: {key}") from error
+            raise StorageCorruptError(f"invalid upload record: {key}") from error
         if not newline:
-            raise StorageCorruptError(f"not a record of an upload: {key}")
+            raise StorageCorruptError(f"invalid upload record: {key}")
         return record
 
 

@@ -168,7 +168,7 @@ class S3BlobStorage(BlobStorage, Diagnosable):
             await writer.suspend()
         except StorageError as error:
             # The block's own error must be raised; the size in the next block shows how many bytes were kept.
-            logger.warning("%s: staged bytes were not kept: %s", self.name, error)
+            logger.warning("%s: cannot save staged bytes: %s", self.name, error)
 
     @override
     async def staged_size(self, key: str) -> int:
@@ -271,10 +271,10 @@ class S3BlobStorage(BlobStorage, Diagnosable):
 
     @override
     async def diagnose(self) -> Sequence[Diagnosis]:
-        check = "store: requests that it does not offer"
+        check = "store: unsupported requests"
         findings = self._client.capabilities.findings()
         if not findings:
-            return [Diagnosis(check=check, verdict=Verdict.OK, detail="none of those that were sent")]
+            return [Diagnosis(check=check, verdict=Verdict.OK, detail="none so far")]
         return [
             Diagnosis(check=f"{check}: {capability}", verdict=Verdict.OK, detail=detail)
             for capability, detail in findings.items()

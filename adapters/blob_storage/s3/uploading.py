@@ -35,12 +35,12 @@ async def put_object(client: StoreClient, key: str, body: Body, *, if_absent: bo
         parameters["IfNoneMatch"] = "*"
     answer = await client.call("put_object", key=key, Body=body, transfer_bytes=len(body), **parameters)
     etag = answer.get("ETag")
-    told = plain_md5(etag)
-    if told is None:
+    stored_md5 = plain_md5(etag)
+    if stored_md5 is None:
         return Stored(etag, None)
-    if told != digest.hex() and client.dialect.etag_is_md5:
-        raise StorageUnavailableError(f"{client.dialect.name}: put_object: the object arrived damaged")
-    return Stored(etag, told == digest.hex())
+    if stored_md5 != digest.hex() and client.dialect.etag_is_md5:
+        raise StorageUnavailableError(f"{client.dialect.name}: put_object: the stored object has the wrong checksum")
+    return Stored(etag, stored_md5 == digest.hex())
 
 
 @dataclass(frozen=True, slots=True)

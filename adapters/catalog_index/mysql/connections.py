@@ -25,7 +25,7 @@ _STALE: Final = frozenset({0, 1053, 1927, 2006, 2013, 2055, 4031})
 _CONFLICT: Final = frozenset({1020, 1205, 1213})
 """Errors of a conflict with another transaction: changed row, lock wait timeout, deadlock."""
 _RETRY_DELAYS: Final = (0.0, 0.05, 0.2, 0.5)
-_GOODBYE_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 1.0
 """How long a server may take to close its side of a TLS connection, before the connection is aborted."""
 TABLE_MISSING: Final = 1146
 RIGHTS_MISSING: Final = frozenset({1044, 1142, 1143, 1227})
@@ -140,7 +140,7 @@ class Connections:
             # The idle connections lead to the same server and are probably dead too.
             self._drop_idle()
             await asyncio.sleep(delay)
-        raise CatalogUnavailableError(f"MySQL at {self._address.place} keeps breaking off")
+        raise CatalogUnavailableError(f"MySQL at {self._address.place} drops every connection")
 
     async def aclose(self) -> None:
         """Close the idle connections and wait until they are closed; a borrowed one is closed when it is returned."""
@@ -205,7 +205,9 @@ class Connections:
         session = Session(connection, statement_seconds=self._address.statement_seconds)
         rows = await session.rows("SHOW SESSION STATUS LIKE 'Ssl_version'")
         if not rows or not rows[0][1]:
-            raise CatalogUnavailableError(f"MySQL at {self._address.place} offers no TLS, which the DSN demands")
+            raise CatalogUnavailableError(
+                f"MySQL at {self._address.place} does not support TLS, which the DSN requires"
+            )
 
     def _drop_idle(self) -> None:
         while self._idle:
@@ -221,7 +223,7 @@ class Connections:
         elif code in _TEXTS:
             text = _TEXTS[code]
         else:
-            text = f"fails with error {code}" if code >= 0 else f"cannot be used ({type(error).__name__})"
+            text = f"returned error {code}" if code >= 0 else f"cannot be used ({type(error).__name__})"
         return MySqlError(f"MySQL at {self._address.place} {text}", code=code)
 
 
@@ -244,7 +246,7 @@ async def _leave(connection: Any) -> None:
     """Close a connection cleanly and wait until it is closed, which with TLS requires an answer of the server."""
     writer = _writer(connection)
     try:
-        async with asyncio.timeout(_GOODBYE_SECONDS):
+        async with asyncio.timeout(_CLOSE_SECONDS):
             await connection.ensure_closed()
             await writer.wait_closed()
     except OSError:

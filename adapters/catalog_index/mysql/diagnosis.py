@@ -67,7 +67,7 @@ async def _try(right: str, use: Awaitable[object]) -> Diagnosis:
         return Diagnosis(
             check=check,
             verdict=Verdict.FAILURE,
-            detail="the user does not have this right" if is_right else f"MySQL answers with error {code}",
+            detail="the user does not have this right" if is_right else f"MySQL returned error {code}",
             remedy=_grant(right) if is_right else f"look up MySQL's error {code}",
         )
     return Diagnosis(check=check, verdict=Verdict.OK)
@@ -85,7 +85,7 @@ async def _table(session: Session) -> Sequence[Diagnosis]:
             Diagnosis(
                 check="mysql: collation",
                 verdict=Verdict.WARNING,
-                detail=f"{collations[0][0]}: every page of the catalog sorts the whole table",
+                detail=f"{collations[0][0]}: each catalog page sorts the whole table",
                 remedy="ALTER TABLE repositories MODIFY name VARCHAR(255) COLLATE ascii_bin NOT NULL",
             )
         )
@@ -94,7 +94,7 @@ async def _table(session: Session) -> Sequence[Diagnosis]:
             Diagnosis(
                 check="mysql: engine",
                 verdict=Verdict.WARNING,
-                detail=f"{engines[0][0]} has no transactions: a rebuild of the catalog can be seen half done",
+                detail=f"{engines[0][0]} has no transactions: clients can see an incomplete catalog during a rebuild",
                 remedy="ALTER TABLE repositories ENGINE=InnoDB",
             )
         )

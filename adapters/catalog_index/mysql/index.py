@@ -143,7 +143,7 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
         try:
             return await self._connections.work(diagnose_rights)
         except CatalogUnavailableError as error:
-            remedy = "look at SEARCH_BACKEND_MYSQL, the server, and the firewall between"
+            remedy = "check SEARCH_BACKEND_MYSQL, the server, and firewalls between them"
             return [Diagnosis(check="mysql: connection", verdict=Verdict.FAILURE, detail=str(error), remedy=remedy)]
 
     async def _work(self, do: Callable[[Session, NameOrder], Awaitable[T]]) -> T:
@@ -152,8 +152,8 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
                 self._order = await ensure_table(session)
                 if self._order is NameOrder.UNKNOWN:
                     _LOGGER.warning(
-                        "catalog index: in the collation of `repositories`.`name` every page sorts the whole"
-                        " table; ascii_bin or utf8_general_ci would not",
+                        "catalog index is slow: every page sorts the whole table, because of the collation of"
+                        " `repositories`.`name`; use ascii_bin or utf8_general_ci",
                         extra={"index": self.name},
                     )
             return await do(session, self._order)

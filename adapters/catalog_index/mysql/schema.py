@@ -56,7 +56,7 @@ async def ensure_table(session: Session) -> NameOrder:
         await _create(session)
         collation = await _find_collation(session)
     if collation is None:
-        raise CatalogUnavailableError("the table `repositories` has no column `name` that the user may see")
+        raise CatalogUnavailableError("the table `repositories` has no column `name`, or the user may not read it")
     return order_of(collation)
 
 
