@@ -9,8 +9,8 @@ from core.registry.facade import Registry
 from core.retention.pulls import PullRecorder
 from entrypoints.audit_trail import AuditTrail
 from entrypoints.jobs.background import Job
-from entrypoints.retention_run import apply_rules
 from entrypoints.jobs.shared import shared_job
+from entrypoints.retention_run import apply_rules
 
 FLUSH_SECONDS: Final = 900.0
 """Interval at which pulls are written; a killed process loses those since the last write."""

@@ -20,7 +20,6 @@ from core.retention.pulls import PullRecorder
 from core.retention.rules import RetentionRule
 from core.store import layout
 from entrypoints.audit_trail import AuditTrail
-from entrypoints.retention_run import retention_hooks
 from entrypoints.jobs.retention import FLUSH_SECONDS, pull_recording_job, retention_job
 from entrypoints.jobs.shared import LOOK_SECONDS
 from entrypoints.publishing import publish_removal, publish_restoration
