@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -37,6 +37,25 @@ async def map_bounded(
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [results[position] for position, _ in work]
+
+
+async def await_thread(call: Awaitable[None], *, stop: Callable[[], None] = lambda: None) -> None:
+    """Wait for a call that runs in a thread; on cancellation, call `stop` and wait until the thread has ended.
+
+    The caller can then safely release the resources that the thread used.
+    """
+    running = asyncio.ensure_future(call)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop()
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled():
+            # Retrieve the exception to avoid a warning; the caller gets the cancellation.
+            running.exception()
+        raise
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
-"""Incoming content: an iterator of chunks, or a source that threads read from directly."""
+"""Incoming content: an iterator of chunks, or a source that threads read directly."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 Offload = Callable[..., Awaitable[Any]]
@@ -15,23 +15,17 @@ class ContentSource(ABC):
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield received bytes in chunks of bounded size, waiting for more as needed."""
 
-    @property
     @abstractmethod
-    def can_receive_into(self) -> bool:
-        """Whether many bytes are still to come and `receive_into` can receive them; checked between two chunks."""
+    def blocking_reads(self) -> AsyncGenerator[Iterator[memoryview], None]:
+        """Yield iterators over the bytes to come, each to be consumed in one thread before the next is requested.
 
-    @abstractmethod
-    async def receive_into(self, take: Callable[[memoryview], None], offload: Offload) -> None:
-        """Pass all remaining bytes to `take`, in order. Iteration ends afterwards.
+        A thread reads the socket into one buffer, which bypasses the event loop and rarely holds the interpreter's
+        lock. A piece is valid until the next one is read. If this generator is closed before its end, the connection
+        accepts no further requests.
 
-        The socket is read and `take` is called in one thread with one buffer, which bypasses the event loop and rarely
-        holds the interpreter's lock.
-
-        Args:
-            take: called in threads, never concurrently. An exception that it raises ends the transfer and is raised
-                here.
-            offload: runs functions in threads.
+        Nothing is yielded if few bytes are left or the connection does not support such reads. Iteration yields any
+        bytes that are left.
 
         Raises:
-            the errors of iteration, after all received bytes were passed to `take`.
+            the errors of iteration, after all received bytes were yielded.
         """

@@ -4,13 +4,14 @@ In storage a session consists of `startedat` and the staged `data` (see `core.st
 client holds the session's state (`core.registry.upload_state`), so any replica can receive the next chunk.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeVar
 
 from core.collection.guard import CollectionGuard, Need
+from core.concurrency import await_thread
 from core.content_source import ContentSource, Offload
 from core.errors import (
     DigestMismatchError,
@@ -253,13 +254,16 @@ class UploadService:
         return hasher.digest()
 
     async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, chunks: AsyncIterable[bytes]) -> None:
+        append = writer.append_now
         async for chunk in chunks:
-            await self._take_in(writer, hasher, chunk)
-            # Receive the rest of a large body in a thread, if store and connection support it.
-            if writer.append_now is not None and isinstance(chunks, ContentSource) and chunks.can_receive_into:
-                await chunks.receive_into(_taker(writer.append_now, hasher), self._offload)
+            await self._append(writer, hasher, chunk)
+            # Read the rest of a large body in threads, if store and connection support it.
+            if append is not None and isinstance(chunks, ContentSource):
+                async with aclosing(chunks.blocking_reads()) as reads:
+                    async for pieces in reads:
+                        await await_thread(self._offload(_append_now, pieces, append, hasher))
 
-    async def _take_in(self, writer: BlobWriter, hasher: Hasher | None, chunk: bytes) -> None:
+    async def _append(self, writer: BlobWriter, hasher: Hasher | None, chunk: bytes) -> None:
         if hasher is None:
             await writer.write(chunk)
         elif len(chunk) <= _HASH_INLINE_BYTES_MAX:
@@ -279,15 +283,11 @@ def _is_of(state: UploadState, writer: BlobWriter) -> bool:
     return writer.stamp == state.stamp
 
 
-def _taker(append: Callable[[memoryview], None], hasher: Hasher | None) -> Callable[[memoryview], None]:
-    if hasher is None:
-        return append
-
-    def take(piece: memoryview) -> None:
+def _append_now(pieces: Iterable[memoryview], append: Callable[[memoryview], None], hasher: Hasher | None) -> None:
+    for piece in pieces:
         append(piece)
-        hasher.update(piece)
-
-    return take
+        if hasher is not None:
+            hasher.update(piece)
 
 
 def _remember(sessions: dict[str, T], upload_id: str, *, value: T) -> None:

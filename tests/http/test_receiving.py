@@ -9,11 +9,11 @@ import threading
 import pytest
 
 from config.settings import Settings
+from core.content_source import ContentSource
 from core.errors import StorageUnavailableError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from entrypoints.http.connection import receiving
-from entrypoints.http.connection.socket_access import await_thread
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded, with_limits
 from tests.support.streams import payload
@@ -46,7 +46,7 @@ def turns(monkeypatch):
 
     def count(receiver):
         threads.append(threading.get_ident())
-        turn(receiver)
+        yield from turn(receiver)
 
     monkeypatch.setattr(receiving.SocketReceiver, "turn", count)
     return threads
@@ -212,50 +212,35 @@ async def test_wrong_digest_is_told(guarded, services):
     writer.close()
 
 
-async def test_cancelled_upload_leaves_when_its_thread_has():
+async def test_cancelled_upload_leaves_when_its_thread_has(services):
     taken, may_go_on = threading.Event(), threading.Event()
-
-    def take(_piece):
-        taken.set()
-        assert may_go_on.wait(10)
-
     ours, theirs = socket.socketpair()
     ours.settimeout(0)
+    receiver = receiving.SocketReceiver(ours.fileno(), 1_000)
+
+    class Source(ContentSource):
+        async def __aiter__(self):
+            yield b"x"
+
+        async def blocking_reads(self):
+            yield self._slow()
+
+        def _slow(self):
+            for piece in receiver.turn():
+                taken.set()
+                assert may_go_on.wait(10)
+                yield piece
+
     with ours, theirs:
         theirs.sendall(b"x" * 100)
-        receiver = receiving.SocketReceiver(ours.fileno(), take, 1_000)
-
-        def offload(function, *arguments):
-            return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-
-        turn = asyncio.create_task(receiving.run_turn(receiver, offload))
+        upload = asyncio.create_task(services.uploads.append(await services.uploads.start(NAME), Source()))
         await asyncio.to_thread(taken.wait, 10)
-        turn.cancel()
+        upload.cancel()
         await asyncio.sleep(0.05)
-        turn.cancel()
+        upload.cancel()
         await asyncio.sleep(0.05)
-        assert not turn.done()
+        assert not upload.done()
         may_go_on.set()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(turn, 10)
+            await asyncio.wait_for(upload, 10)
         assert receiver.left == 900
-
-
-async def test_cancelled_caller_outlasts_what_takes_the_first_bytes():
-    taken, may_go_on, has_ended = threading.Event(), threading.Event(), threading.Event()
-
-    def take():
-        taken.set()
-        assert may_go_on.wait(10)
-        has_ended.set()
-
-    call = asyncio.get_running_loop().run_in_executor(None, take)
-    waiting = asyncio.create_task(await_thread(call))
-    await asyncio.to_thread(taken.wait, 10)
-    waiting.cancel()
-    await asyncio.sleep(0.05)
-    assert not waiting.done()
-    may_go_on.set()
-    with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(waiting, 10)
-    assert has_ended.is_set()

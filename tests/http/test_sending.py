@@ -12,6 +12,7 @@ from aiohttp import web
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from config.settings import Settings
+from core.concurrency import await_thread
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from entrypoints.http.connection import sending
@@ -276,7 +277,7 @@ async def test_cancelled_pull_leaves_when_its_thread_has(services, client):
             sender = Slow(reader, ours.fileno(), is_local=client == "here")
 
             async def pull():
-                await sending.await_thread(reader.offload(sender.turn), stop=sender.stop)
+                await await_thread(reader.offload(sender.turn), stop=sender.stop)
 
             pulling = asyncio.create_task(pull())
             await asyncio.to_thread(copying.wait, 10)

@@ -205,6 +205,11 @@ class GuardedProtocol(RequestHandler):
             and not payload.is_eof()
         )
 
+    def take_arrived(self, payload: StreamReader) -> bytes:
+        """Return the buffered bytes (see `SocketLender`)."""
+        # aiohttp's public methods raise as soon as the connection is lost, even if the buffer still holds data.
+        return payload._read_nowait(-1)  # noqa: SLF001 - not public in aiohttp
+
     @contextmanager
     def lend(self, payload: StreamReader) -> Iterator[int]:
         """Lend a descriptor for a block that reads the rest of a body from the socket (see `SocketLender`)."""

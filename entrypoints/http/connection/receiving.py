@@ -8,11 +8,8 @@ figures.
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Final
-
-from core.content_source import Offload
-from entrypoints.http.connection.socket_access import await_thread
 
 DIRECT_BYTES_MIN: Final = 1024 * 1024
 """Minimum size; for smaller bodies the thread costs more than it saves."""
@@ -27,59 +24,43 @@ _WAITING_SECONDS_MAX: Final = 0.05
 """Maximum total waiting time of a thread in one turn, for data that arrives in tiny amounts."""
 
 
-class BodyEndedError(Exception):
-    """The connection ended before the body did."""
-
-
 class SocketReceiver:
-    """Receives the rest of a body and passes it on; runs in threads, one at a time.
+    """Receives the rest of a body; runs in threads, one at a time.
 
     Args:
         descriptor: descriptor of a non-blocking socket.
-        take: called with each piece; must not keep a reference to it.
         left: bytes still to come, at least 1.
     """
 
-    def __init__(self, descriptor: int, take: Callable[[memoryview], None], left: int) -> None:
+    def __init__(self, descriptor: int, left: int) -> None:
         self.left = left
         self.is_idle = False
         """Whether the last turn ended because no data arrived."""
+        self.has_ended = False
+        """Whether the connection ended before the body did."""
         self.waited_seconds = 0.0
         """Total time that threads have waited for data."""
         self._descriptor = descriptor
-        self._take = take
         self._buffer = memoryview(bytearray(min(_PIECE_BYTES, left)))
         self._may_wait_until = 0.0
-        self._is_stopped = False
-        self._has_ended = False
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
 
-    def stop(self) -> None:
-        """Make the running turn end after the current piece."""
-        self._is_stopped = True
-
-    def turn(self) -> None:
-        """Receive data until the body is complete, no data arrives for a moment, or another upload's turn has come.
-
-        Raises:
-            BodyEndedError: the connection ended early; all received data was passed on.
-        """
+    def turn(self) -> Iterator[memoryview]:
+        """Yield data until the body is complete, no data arrives for a moment, or another upload's turn has come."""
         until = max(0, self.left - _TURN_BYTES)
         self._may_wait_until = self.waited_seconds + _WAITING_SECONDS_MAX
         self.is_idle = False
-        while self.left > until and not self._is_stopped and not self.is_idle:
+        while self.left > until and not self.is_idle and not self.has_ended:
             filled = self._fill(self._buffer[: self.left])
             if filled:
-                self._take(self._buffer[:filled])
+                yield self._buffer[:filled]
                 self.left -= filled
-            if self._has_ended:
-                raise BodyEndedError
 
     def _fill(self, space: memoryview) -> int:
         """Receive data until `space` is full or no more is available; return the number of bytes."""
         filled = 0
-        while filled < len(space) and not self._has_ended:
+        while filled < len(space) and not self.has_ended:
             try:
                 count = os.readv(self._descriptor, [space[filled:]])
             except BlockingIOError:
@@ -88,9 +69,9 @@ class SocketReceiver:
                 self.is_idle = filled < _PIECE_BYTES_MIN
                 break
             except OSError:
-                self._has_ended = True
+                self.has_ended = True
             else:
-                self._has_ended = count == 0
+                self.has_ended = count == 0
                 filled += count
         return filled
 
@@ -101,8 +82,3 @@ class SocketReceiver:
         is_there = bool(self._poll.poll(_PATIENCE_MS))
         self.waited_seconds += time.monotonic() - began
         return is_there
-
-
-async def run_turn(receiver: SocketReceiver, offload: Offload) -> None:
-    """Run a turn in a thread; on cancellation, return only after the thread stops using the descriptor and `take`."""
-    await await_thread(offload(receiver.turn), stop=receiver.stop)

@@ -17,10 +17,11 @@ from typing import Final
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from core.concurrency import await_thread
 from core.content_source import Offload
 from core.errors import StorageUnavailableError
 from core.ports.blob_storage import BlobReader
-from entrypoints.http.connection.socket_access import SocketLender, await_thread, writable
+from entrypoints.http.connection.socket_access import SocketLender, writable
 
 _AT_ONCE_BYTES_MAX: Final = 256 * 1024
 """Amount that takes about as long to copy as a thread switch."""

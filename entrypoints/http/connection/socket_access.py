@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from typing import Protocol, runtime_checkable
 
 from aiohttp import StreamReader
@@ -12,6 +12,12 @@ from aiohttp import StreamReader
 @runtime_checkable
 class SocketLender(Protocol):
     """Connection that can lend its socket: for the rest of a body of known length, or for a response."""
+
+    def take_arrived(self, payload: StreamReader) -> bytes:
+        """Return the buffered bytes of a body, also after the connection has ended.
+
+        Emptying the buffer lets the parser process data that it held back, so more bytes may be buffered afterwards.
+        """
 
     def can_lend(self, payload: StreamReader) -> bool:
         """Return whether the bytes on the wire are those of the body (no TLS), and some are still to come."""
@@ -28,25 +34,6 @@ class SocketLender(Protocol):
         Raises:
             ConnectionError: the connection is gone.
         """
-
-
-async def await_thread(call: Awaitable[None], *, stop: Callable[[], None] = lambda: None) -> None:
-    """Wait for a call that runs in a thread; on cancellation, call `stop` and wait until the thread has ended.
-
-    The descriptor that the thread uses must not be closed earlier, because its number may be reused for another file.
-    """
-    running = asyncio.ensure_future(call)
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        stop()
-        while not running.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([running])
-        if not running.cancelled():
-            # Retrieve the exception to avoid a warning; the caller gets the cancellation.
-            running.exception()
-        raise
 
 
 async def readable(descriptor: int) -> None:

@@ -1,18 +1,19 @@
 """Incoming request bodies, read in pieces with back-pressure and bounded memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from typing import Final, TypeGuard, TypeVar
 
-from aiohttp import web
-from aiohttp.web_protocol import RequestPayloadError
+from aiohttp import StreamReader, web
 from typing_extensions import override
 
 from config.settings import LimitSettings
-from core.content_source import ContentSource, Offload
+from core.content_source import ContentSource
 from core.errors import BlobTooLargeError, ManifestTooLargeError
-from entrypoints.http.connection.receiving import DIRECT_BYTES_MIN, BodyEndedError, SocketReceiver, run_turn
-from entrypoints.http.connection.socket_access import SocketLender, await_thread, readable
+from entrypoints.http.connection.receiving import DIRECT_BYTES_MIN, SocketReceiver
+from entrypoints.http.connection.socket_access import SocketLender, readable
 from entrypoints.http.keys import BODY_LIMITS
 
 T = TypeVar("T")
@@ -100,9 +101,8 @@ class RequestBody(ContentSource):
             while chunk := await self._next():
                 self._count(len(chunk))
                 yield chunk
-        except (RequestPayloadError, ConnectionError, asyncio.IncompleteReadError) as error:
-            # aiohttp's public methods raise as soon as the connection is lost, even if the buffer still holds data.
-            if rest := self._content._read_nowait(-1):  # noqa: SLF001
+        except (web.RequestPayloadError, ConnectionError, asyncio.IncompleteReadError) as error:
+            if isinstance(self._protocol, SocketLender) and (rest := self._protocol.take_arrived(self._content)):
                 yield rest
             raise ClientGoneError("the body ended early") from error
 
@@ -113,54 +113,30 @@ class RequestBody(ContentSource):
             return arrived
         return await self._pace.wait(self._content.readany())
 
-    @property
     @override
-    def can_receive_into(self) -> bool:
-        if self._left is None or self._left < DIRECT_BYTES_MIN:
-            return False
-        return isinstance(self._protocol, SocketLender) and self._protocol.can_lend(self._content)
-
-    @override
-    async def receive_into(self, take: Callable[[memoryview], None], offload: Offload) -> None:
-        if not isinstance(self._protocol, SocketLender):
-            raise TypeError("the connection does not give access to its socket")
-        arrived = self._take_arrived()
-        if self._content.is_eof() or not self._protocol.can_lend(self._content):
-            # The parser is past the end of the body, perhaps within the next request, so the socket must not be read
-            # here.
-            await self._hand_on(arrived, take, offload)
-            async for chunk in self:
-                await await_thread(offload(take, memoryview(chunk)))
+    async def blocking_reads(self) -> AsyncGenerator[Iterator[memoryview], None]:
+        content, protocol = self._content, self._protocol
+        if (self._left or 0) < DIRECT_BYTES_MIN or not _can_lend(protocol, content):
             return
-        with self._protocol.lend(self._content) as descriptor:
-            await self._hand_on(arrived, take, offload)
-            if self._left:
-                await self._receive(SocketReceiver(descriptor, take, self._left), descriptor, offload)
-
-    def _take_arrived(self) -> list[bytes]:
-        """Return the buffered data; emptying the buffer lets the parser process data that it held back."""
-        arrived = []
-        while piece := self._content._read_nowait(-1):  # noqa: SLF001 - public method raises once the client left
-            arrived.append(piece)
-        return arrived
-
-    async def _hand_on(self, pieces: Sequence[bytes], take: Callable[[memoryview], None], offload: Offload) -> None:
-        for piece in pieces:
-            self._count(len(piece))
-            await await_thread(offload(take, memoryview(piece)))
-
-    async def _receive(self, receiver: SocketReceiver, descriptor: int, offload: Offload) -> None:
-        while receiver.left:
-            left, waited_seconds = receiver.left, receiver.waited_seconds
-            try:
-                await run_turn(receiver, offload)
-            except BodyEndedError as error:
-                raise ClientGoneError("the body ended early") from error
-            # Keep aiohttp's count of received bytes correct, as if the parser had read them.
-            self._content.total_bytes += left - receiver.left
-            self._count(left - receiver.left, waited_seconds=receiver.waited_seconds - waited_seconds)
-            if receiver.is_idle:
-                await self._pace.wait(readable(descriptor))
+        arrived = list(iter(partial(protocol.take_arrived, content), b""))
+        # If the parser is past the end of the body now, perhaps within the next request, do not read the socket.
+        with protocol.lend(content) if _can_lend(protocol, content) else nullcontext() as descriptor:
+            if arrived:
+                yield map(memoryview, arrived)
+            self._count(sum(map(len, arrived)))
+            if descriptor is None or not self._left:
+                return
+            receiver = SocketReceiver(descriptor, self._left)
+            while receiver.left:
+                left, waited_seconds = receiver.left, receiver.waited_seconds
+                yield receiver.turn()
+                # Keep aiohttp's count of received bytes correct, as if the parser had read them.
+                content.total_bytes += left - receiver.left
+                if receiver.has_ended:
+                    raise ClientGoneError("the body ended early")
+                self._count(left - receiver.left, waited_seconds=receiver.waited_seconds - waited_seconds)
+                if receiver.is_idle:
+                    await self._pace.wait(readable(descriptor))
 
     def _count(self, size: int, *, waited_seconds: float = 0.0) -> None:
         self._pace.count(size, waited_seconds=waited_seconds)
@@ -172,6 +148,10 @@ class RequestBody(ContentSource):
     def _require_size(self, size: int) -> None:
         if self._limits.upload_bytes and size > self._limits.upload_bytes:
             raise BlobTooLargeError(self._limits.upload_bytes)
+
+
+def _can_lend(protocol: object, content: StreamReader) -> TypeGuard[SocketLender]:
+    return isinstance(protocol, SocketLender) and protocol.can_lend(content)
 
 
 async def read_body(request: web.BaseRequest, *, limit: int) -> bytes:

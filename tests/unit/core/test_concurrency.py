@@ -1,8 +1,9 @@
 import asyncio
+import threading
 
 import pytest
 
-from core.concurrency import map_bounded
+from core.concurrency import await_thread, map_bounded
 
 
 class StoreError(Exception):
@@ -32,3 +33,54 @@ async def test_first_error_comes_as_it_is(count):
 
     with pytest.raises(StoreError):
         await map_bounded(fail, range(count))
+
+
+async def run_cancelled(function, *, started, release):
+    """Cancel the wait for a call in a thread twice; return whether the wait had ended before the thread did."""
+    stopped = threading.Event()
+    call = asyncio.get_running_loop().run_in_executor(None, function)
+    waiting = asyncio.create_task(await_thread(call, stop=stopped.set))
+    await asyncio.to_thread(started.wait, 10)
+    for _ in range(2):
+        waiting.cancel()
+        await asyncio.sleep(0.02)
+    was_done = waiting.done()
+    assert stopped.is_set()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(waiting, 10)
+    return was_done
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_cancelled_caller_waits_for_its_thread(fails):
+    started, release, has_ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work():
+        started.set()
+        assert release.wait(10)
+        has_ended.set()
+        if fails:
+            raise ValueError("the caller does not see this error")
+
+    assert not await run_cancelled(work, started=started, release=release)
+    assert has_ended.is_set()
+
+
+async def test_cancelled_call_ends_the_wait():
+    call = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(await_thread(call, stop=call.cancel))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(waiting, 10)
+
+
+async def test_result_and_error_reach_the_caller():
+    def fail():
+        raise ValueError("seen")
+
+    loop = asyncio.get_running_loop()
+    await await_thread(loop.run_in_executor(None, int))
+    with pytest.raises(ValueError, match="seen"):
+        await await_thread(loop.run_in_executor(None, fail))

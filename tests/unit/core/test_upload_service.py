@@ -122,7 +122,7 @@ async def test_foreign_hash_state_is_hashed_anew(services):
 
 
 class DirectContent(ContentSource):
-    """Yields one piece, and passes the others to `take`."""
+    """Yields one piece, and the others in blocking reads."""
 
     def __init__(self, *pieces):
         self._pieces = list(pieces)
@@ -133,15 +133,10 @@ class DirectContent(ContentSource):
         while self._pieces:
             yield self._pieces.pop(0)
 
-    @property
     @override
-    def can_receive_into(self):
-        return bool(self._pieces)
-
-    @override
-    async def receive_into(self, take, offload):
+    async def blocking_reads(self):
         while self._pieces:
-            await offload(take, memoryview(self._pieces.pop(0)))
+            yield iter([memoryview(self._pieces.pop(0))])
             self.received += 1
 
 
