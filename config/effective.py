@@ -3,19 +3,19 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from typing import Any, Final
 
 from config.durations import format_duration
 from config.schema.base import SectionSchema, Sub, SubList
-from config.schema.collections import Anything, HeaderMap, Unused
+from config.schema.collections import Anything, HeaderMap, UnusedKey
 from config.schema.key import Key
 from config.schema.root import RootSchema
-from config.schema.scalars import Duration
-from config.schema.urls import WebUrl, shown_url
-from config.settings import Secret, Settings
-from config.settings.secret import HIDDEN
+from config.schema.scalars import Duration, WebUrl
+from config.settings.checks import shown_url
 from config.tree import Items, KeyPath, Node, Scalar, Section, dotted, hide_credentials
+from core.model.secret import HIDDEN, Secret
 
 DEFAULT_SOURCE: Final = "default"
 """The source of a value that is not configured."""
@@ -34,15 +34,17 @@ class EffectiveValue:
         return f"{self.key}: {self.shown}  # {self.source}"
 
 
-def list_effective(root: Section, settings: Settings) -> Iterator[EffectiveValue]:
+def list_effective(
+    root: Section, settings: object, *, schema: type[SectionSchema] = RootSchema
+) -> Iterator[EffectiveValue]:
     """Yield every key in effect, in the order of the file; sections that are not selected are left out."""
-    yield from _in_section(RootSchema, root, settings, ())
+    yield from _in_section(schema, root, settings, ())
 
 
 def _in_section(section: type[SectionSchema], node: Node | None, owner: Any, path: KeyPath) -> Iterator[EffectiveValue]:
     for attribute, field in section.keys().items():
         child = node.get(field.key) if isinstance(node, Section) else None
-        if field.replaced_by is None and not isinstance(field, Unused):
+        if field.replaced_by is None and not isinstance(field, UnusedKey):
             yield from _of_key(field, child, owner, attribute, (*path, field.key))
 
 
@@ -79,7 +81,7 @@ def _show(field: Key[Any], value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(field, Duration):
-        return format_duration(value)
+        return format_duration(value.total_seconds() if isinstance(value, timedelta) else value)
     if isinstance(field, WebUrl):
         value = shown_url(value)
     if isinstance(field, HeaderMap):

@@ -6,11 +6,11 @@ from enum import Enum
 from typing import Any, Final
 
 from config.durations import format_duration
-from config.schema.base import KnownKey, SectionSchema, Sub, SubList
-from config.schema.key import JsonObject
+from config.schema.base import SectionSchema, Sub, SubList
+from config.schema.key import JsonObject, Key
 from config.schema.root import RootSchema
 from config.schema.scalars import Duration
-from config.settings import Secret
+from core.model.secret import Secret
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -20,7 +20,7 @@ def describe_file() -> JsonObject:
     return {
         "$schema": _DIALECT,
         "title": "Configuration of the registry",
-        **_describe_section(RootSchema, owner=None),
+        **describe_section(RootSchema),
         "required": ["version"],
     }
 
@@ -30,35 +30,34 @@ def render_schema() -> str:
     return json.dumps(describe_file(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _describe_section(section: type[SectionSchema], *, owner: type[Any] | None) -> JsonObject:
-    owner = section.settings or owner
+def describe_section(section: type[SectionSchema]) -> JsonObject:
+    """Return the JSON Schema of a section."""
     properties: JsonObject = {}
-    for attribute, field in section.keys().items():
+    for field in section.keys().values():
         described: JsonObject = {"description": field.doc}
         if field.replaced_by is not None:
             described["deprecated"] = True
         if isinstance(field, Sub) and field.replaced_by is not None:
             described |= {"type": ["object", "null"]}
         elif isinstance(field, Sub):
-            described |= _describe_section(field.section, owner=owner)
+            described |= describe_section(field.section)
             if field.may_be_bare:
                 described["type"] = [*described["type"], "string"]
         elif isinstance(field, SubList):
-            described |= {"type": "array", "items": _describe_section(field.section, owner=None)}
+            described |= {"type": "array", "items": describe_section(field.section)}
         else:
-            known = KnownKey(path=(field.key,), field=field, owner=owner, attribute=attribute)
-            described |= {**_nullable(field.json_schema()), **_default(known)}
+            described |= {**_nullable(field.json_schema()), **_default(field)}
         properties[field.key] = described
     return {"type": ["object", "null"], "properties": properties}
 
 
-def _default(known: KnownKey) -> JsonObject:
-    default = known.default
+def _default(field: Key[Any]) -> JsonObject:
+    default = field.default
     if default is MISSING or default is None or isinstance(default, Secret) or default == "":
         return {}
     if isinstance(default, Enum):
         return {"default": default.value}
-    if isinstance(known.field, Duration):
+    if isinstance(field, Duration):
         return {"default": format_duration(default)}  # type: ignore[arg-type]  # durations are floats
     return {"default": list(default) if isinstance(default, tuple) else default}
 

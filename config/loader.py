@@ -23,7 +23,6 @@ from config.environment import (
 )
 from config.errors import ConfigError
 from config.files import read_text_file
-from config.schema.key import MISSING_VALUE
 from config.schema.root import RootSchema
 from config.settings import Settings
 from config.spellings import find_unknown, respell, widen_bare
@@ -31,6 +30,7 @@ from config.support import Severity, check_support
 from config.tracing import TracingSettings, read_tracing
 from config.tree import KeyPath, Section, Source, dotted, find_node
 from config.yaml_tree import parse_document
+from core.model.setting import MISSING_VALUE
 
 CLASSIC_PATHS: Final = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
 """The locations of the file in the images of earlier registries."""

@@ -1,8 +1,7 @@
 """Conversion of settings to the policies of the core, such as allowed URLs and required content."""
 
 import re
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Final
 
 from config.settings import (
@@ -10,15 +9,12 @@ from config.settings import (
     AuthKind,
     AuthSettings,
     IndexPlatforms,
-    RetentionSettings,
-    RuleSettings,
     ValidationSettings,
 )
-from core.model.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, AccessPolicy, ImmutableTags, Rule, RuleAction
+from core.model.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, AccessPolicy
 from core.model.descriptor import Descriptor
 from core.model.names import RepositoryName, Tag
 from core.registry.manifest_references import ManifestPolicy
-from core.retention.rules import Order, RetentionRule
 from core.verification.context import VerificationRules
 
 _WITHOUT_RULES = {
@@ -31,35 +27,8 @@ _WITHOUT_RULES = {
 
 def access_policy(auth: AuthSettings, access: AccessSettings) -> AccessPolicy:
     """Return the access policy: the configured rules, or distribution's behaviour for this authentication method."""
-    rules = tuple(_rule(rule) for rule in access.rules) or _WITHOUT_RULES[auth.kind].rules
+    rules = access.rules or _WITHOUT_RULES[auth.kind].rules
     return AccessPolicy(rules=rules, blocked=frozenset(access.blocked_users))
-
-
-def _rule(settings: RuleSettings) -> Rule:
-    return Rule(
-        who=frozenset(settings.who),
-        repositories=settings.repositories,
-        actions=frozenset(RuleAction(action.value) for action in settings.actions),
-    )
-
-
-def retention_rules(settings: RetentionSettings) -> Sequence[RetentionRule]:
-    """Return the rules that select the tags to keep."""
-    return [
-        RetentionRule(
-            repositories=rule.repositories,
-            tags=rule.tags,
-            keep_last=rule.keep_last,
-            order=Order(rule.order.value),
-            pushed_within=_duration(rule.pushed_within_seconds),
-            pulled_within=_duration(rule.pulled_within_seconds),
-        )
-        for rule in settings.rules
-    ]
-
-
-def _duration(seconds: float | None) -> timedelta | None:
-    return None if seconds is None else timedelta(seconds=seconds)
 
 
 _URL_CHARS_MAX: Final = 2048
@@ -101,7 +70,7 @@ class KeptTags:
 
     def apply(self, settings: AccessSettings) -> None:
         """Apply new settings."""
-        self._kept = [ImmutableTags(repositories=each.repositories, tags=each.tags) for each in settings.immutable_tags]
+        self._kept = settings.immutable_tags
 
     def __call__(self, name: RepositoryName, tag: Tag) -> bool:
         """Whether this tag is immutable."""

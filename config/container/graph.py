@@ -25,7 +25,7 @@ from config.container.schedules import (
     touch_seconds,
 )
 from config.container.surroundings import boot_clock, duration, entry_id, process_name
-from config.policies import manifest_policy, retention_rules, verification_rules
+from config.policies import manifest_policy, verification_rules
 from core.collection.collector import JOB, Collector
 from core.collection.guard import CollectionGuard
 from core.collection.recovery import Vigil
@@ -200,7 +200,7 @@ class Container(Adapters):
         storage=blob_storage,
         tag_links=tag_links,
         pulls=Singleton(PullHistory, storage=blob_storage, new_id=Object(entry_id)),
-        rules=Singleton(retention_rules, settings.provided.retention),
+        rules=settings.provided.retention.rules,
         store_clock=store_clock,
         keeps_tag=kept_tags,
     )

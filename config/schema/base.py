@@ -1,15 +1,19 @@
-"""Sections: marshmallow schemas that load settings, and iteration over all keys that they declare."""
+"""Sections: marshmallow schemas that load settings, and iteration over all their keys.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+`config.schema.building` makes a schema of each dataclass that declares settings.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-from marshmallow import EXCLUDE, Schema, ValidationError, post_load, pre_load
+from marshmallow import EXCLUDE, Schema, ValidationError, post_load, pre_load, validates_schema
 from typing_extensions import override
 
-from config.schema.collections import Unused, is_index
+from config.schema.collections import UnusedKey, is_index
 from config.schema.key import Key, convert_each
 from config.tree import Items, KeyPath, Node, Scalar, Section
+from core.model.setting import SettingInvalidError
 
 
 class SectionSchema(Schema):
@@ -17,13 +21,12 @@ class SectionSchema(Schema):
 
     `settings` is the dataclass that the section loads. It receives only the configured keys, so that defaults are
     defined in the dataclass alone. None means that the keys belong to the dataclass of the enclosing section.
+    `refuses_unknown` and `transparent` are those of `core.model.setting.Rules`.
     """
 
     settings: ClassVar[type[Any] | None] = None
     refuses_unknown: ClassVar[bool] = False
-    """Whether an unknown key prevents the start, because ignoring it could leave open what it restricts."""
     transparent: ClassVar[tuple[str, ...]] = ()
-    """Components of variable names that mean this section itself: `OPTIONS` in `REGISTRY_REDIS_OPTIONS_DB`."""
 
     class Meta:
         """Ignore unknown keys; `config.spellings` reports them."""
@@ -40,6 +43,7 @@ class SectionSchema(Schema):
         """Drop keys without a value: they mean the default, or, for drivers, no parameters."""
         if not isinstance(node, Section):
             raise ValidationError("must be a mapping of keys")
+        self._ask("check_section", node)
         kept = Section(node.source)
         for key, child in node.items():
             field = next((field for field in self.keys().values() if field.key == key), None)
@@ -49,24 +53,35 @@ class SectionSchema(Schema):
                 kept[key] = Section(child.source)
         return kept
 
+    @validates_schema(skip_on_field_errors=False)
+    def check(self, values: dict[str, Any], **_: Any) -> None:
+        """Reject combinations that are invalid even if other keys are, so that both are reported at once."""
+        self._ask("check", values)
+
     @post_load
     def build(self, values: dict[str, Any], **_: Any) -> Any:
         """Return the settings, including the keys of subsections without a dataclass of their own."""
         merged: dict[str, Any] = {}
         for name, value in values.items():
             field = self.keys()[name]
-            if isinstance(field, Unused):
+            if isinstance(field, UnusedKey):
                 continue
             if isinstance(field, Sub) and field.section.settings is None:
                 merged |= value
             else:
                 merged[name] = value
-        completed = self.complete(merged)
+        completed = self._ask("complete", merged)
         return completed if self.settings is None else self.settings(**completed)
 
-    def complete(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Adapt the values to the settings, where the file has another form; reject invalid combinations."""
-        return values
+    def _ask(self, name: str, values: Any) -> Any:
+        """Return the result of a static method of the settings, or `values` if they have no such method."""
+        method: Callable[[Any], Any] | None = getattr(self.settings, name, None)
+        if method is None:
+            return values
+        try:
+            return method(values)
+        except SettingInvalidError as error:
+            raise ValidationError(cast("Any", error.problems)) from None
 
 
 class Sub(Key[Any]):
@@ -149,28 +164,15 @@ class KnownKey:
     path: KeyPath
     """Keys of the file from the root; an element of a list of sections is the step 0."""
     field: Key[Any]
-    owner: type[Any] | None
-    """The dataclass with the key's attribute."""
-    attribute: str
-
-    @property
-    def default(self) -> object:
-        """The value when nothing is configured; `MISSING` if the key has no default."""
-        declared = fields(self.owner) if self.owner is not None else ()
-        found = next((each for each in declared if each.name == self.attribute), None)
-        if found is None:
-            return MISSING
-        return found.default_factory() if found.default_factory is not MISSING else found.default
 
 
-def walk(section: type[SectionSchema], *, path: KeyPath = (), owner: type[Any] | None = None) -> Iterator[KnownKey]:
+def walk(section: type[SectionSchema], *, path: KeyPath = ()) -> Iterator[KnownKey]:
     """Yield every key below a section that is not itself a section, in the order of the file."""
-    owner = section.settings or owner
-    for attribute, field in section.keys().items():
+    for field in section.keys().values():
         here = (*path, field.key)
         if isinstance(field, Sub) and field.replaced_by is None:
-            yield from walk(field.section, path=here, owner=owner)
+            yield from walk(field.section, path=here)
         elif isinstance(field, SubList):
-            yield from walk(field.section, path=(*here, 0), owner=owner)
+            yield from walk(field.section, path=(*here, 0))
         else:
-            yield KnownKey(path=here, field=field, owner=owner, attribute=attribute)
+            yield KnownKey(path=here, field=field)

@@ -138,5 +138,5 @@ def is_index(component: str) -> bool:
     return component.isascii() and component.isdigit() and len(component) <= _INDEX_DIGITS_MAX
 
 
-class Unused(Anything):
-    """A key of distribution that has no effect here; `config.support` names the alternative."""
+class UnusedKey(Anything):
+    """A key of distribution that has no effect here."""

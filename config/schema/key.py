@@ -6,7 +6,8 @@ becomes a node, and how JSON Schema describes it. Messages never show the value 
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
+from dataclasses import MISSING
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from marshmallow import ValidationError
 from marshmallow.fields import Field
@@ -18,12 +19,11 @@ from config.yaml_tree import parse_value
 T = TypeVar("T")
 JsonObject: TypeAlias = dict[str, Any]
 
-MISSING_VALUE: Final = "is missing"
-"""The message for a missing required key; the loader adds where to set it."""
-
 
 class Key(Field[T], Generic[T]):
     """A key of the configuration file.
+
+    `default` is the value when nothing is configured; `MISSING` if the key has no default.
 
     Args:
         key: its name in the file.
@@ -51,6 +51,7 @@ class Key(Field[T], Generic[T]):
             required=required is not None,
             error_messages=None if required is None else {"required": required},
         )
+        self.default: object = MISSING
         self.key = key
         self.doc = doc
         self.variable_names = (key.upper(), *go)

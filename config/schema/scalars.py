@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from config.durations import parse_duration
 from config.schema.key import JsonObject, Key
-from config.settings import Secret
 from config.tree import Node, Scalar, Source, printable
 from config.yaml_tree import parse_text
+from core.model.secret import Secret
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -78,6 +78,16 @@ class Text(Leaf[str]):
         # YAML reads `0.1` as a number, which is equivalent to the text here.
         numbers = [float(choice) for choice in self.choices if choice[:1].isdigit()]
         return {"enum": [*self.choices, *numbers]} if self.choices else super().json_schema()
+
+
+class WebUrl(Text):
+    """The URL of a web server; user, password and query are never shown, since they may be credentials."""
+
+    @override
+    def read(self, scalar: Scalar) -> str:
+        if self.check and (problem := self.check(scalar.text)):
+            raise ValidationError(problem)
+        return scalar.text
 
 
 class SecretText(Leaf[Secret]):
@@ -155,11 +165,12 @@ class Integer(Leaf[int]):
         return {"type": "integer", **limits, "maximum": self.at_most}
 
 
-class Duration(Leaf[float]):
-    """A Go duration, or a number of nanoseconds, as seconds; never negative.
+class Duration(Leaf[Any]):
+    """A Go duration, or a number of nanoseconds; never negative.
 
     Args:
         above_zero: whether zero is rejected too.
+        unit: converts seconds to the value.
     """
 
     json_type: ClassVar[JsonObject] = {
@@ -169,23 +180,26 @@ class Duration(Leaf[float]):
         ]
     }
 
-    def __init__(self, key: str, doc: str, *, above_zero: bool = False, **options: Any) -> None:
+    def __init__(
+        self, key: str, doc: str, *, above_zero: bool = False, unit: Callable[[float], Any] = float, **options: Any
+    ) -> None:
         super().__init__(key, doc, **options)
         self.above_zero = above_zero
+        self.unit = unit
 
     @override
     def parse(self, text: str, source: Source) -> Node:
         return parse_text(text, source=source)
 
     @override
-    def read(self, scalar: Scalar) -> float:
+    def read(self, scalar: Scalar) -> Any:
         try:
             seconds = parse_duration(scalar.text)
         except ValueError:
             seconds = -1.0
         if seconds < 0 or (self.above_zero and not seconds):
             raise ValidationError(f"must be a duration such as 10s, 1h30m or 168h, not {_shown(scalar)}")
-        return seconds
+        return self.unit(seconds)
 
 
 class Choice(Leaf[E], Generic[E]):

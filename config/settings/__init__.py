@@ -1,10 +1,11 @@
-"""All settings as plain data: frozen dataclasses whose defaults are the registry's defaults.
+"""All settings: frozen dataclasses that declare each key once, with its meaning, limits and default.
 
-This package does not read files or the environment (`config.loader` does) and does not contain YAML key names
-(`config.schema` does). Durations are seconds as float, sizes are bytes as int; names end in the unit.
+`core.model.setting` describes a declaration. This package reads no file and no environment (`config.loader` does).
+Durations are seconds as float, sizes are bytes as int; names end in the unit. Some sections are declared where their
+values are used: access and retention rules in the core.
 """
 
-from config.settings.access import AccessSettings, ImmutableTagSettings, RuleActionSetting, RuleSettings
+from config.settings.access import AccessSettings
 from config.settings.audit import AuditSettings
 from config.settings.auth import (
     SIGNING_ALGORITHMS,
@@ -14,6 +15,7 @@ from config.settings.auth import (
     SillySettings,
     TokenSettings,
 )
+from config.settings.drivers import SCS_REGIONS, FilesystemSettings, S3Settings, ScsSettings
 from config.settings.http import (
     ClientAuth,
     CorsSettings,
@@ -31,6 +33,8 @@ from config.settings.operations import (
     FileCheckSettings,
     HealthSettings,
     HttpCheckSettings,
+    MiddlewareEntry,
+    MiddlewareSettings,
     NotificationSettings,
     OutboxBackend,
     OutboxSettings,
@@ -41,31 +45,25 @@ from config.settings.operations import (
     TcpCheckSettings,
 )
 from config.settings.redis import RedisSettings, RedisTlsSettings
-from config.settings.retention import RetentionOrder, RetentionRuleSettings, RetentionSettings
+from config.settings.retention import RetentionSettings
 from config.settings.root import (
     CatalogBackend,
     CatalogSettings,
     IndexPlatforms,
-    MiddlewareEntry,
-    MiddlewareSettings,
     PlatformSettings,
     Settings,
     TagSettings,
     ValidationSettings,
 )
-from config.settings.secret import Secret
 from config.settings.storage import (
-    SCS_REGIONS,
     DescriptorCache,
-    FilesystemSettings,
     GarbageCollectionSettings,
-    S3Settings,
-    ScsSettings,
     StorageKind,
     StorageSettings,
     UploadPurgingSettings,
     VerificationSettings,
 )
+from core.model.secret import Secret
 
 __all__ = [
     "SCS_REGIONS",
@@ -91,7 +89,6 @@ __all__ = [
     "HttpCheckSettings",
     "HttpNetwork",
     "HttpSettings",
-    "ImmutableTagSettings",
     "IndexPlatforms",
     "LimitSettings",
     "LogFormatter",
@@ -108,11 +105,7 @@ __all__ = [
     "ReadinessSettings",
     "RedisSettings",
     "RedisTlsSettings",
-    "RetentionOrder",
-    "RetentionRuleSettings",
     "RetentionSettings",
-    "RuleActionSetting",
-    "RuleSettings",
     "S3Settings",
     "ScsSettings",
     "Secret",

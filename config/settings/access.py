@@ -1,45 +1,25 @@
-"""Settings of access rules, for registries without a token server."""
+"""`access`: access rules without a token server, and immutable tags."""
 
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 
-
-class RuleActionSetting(StrEnum):
-    """The actions that a rule can allow."""
-
-    PULL = "pull"
-    PUSH = "push"
-    DELETE = "delete"
-    CATALOG = "catalog"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleSettings:
-    """The actions that some users may perform on some repositories."""
-
-    who: tuple[str, ...] = ()
-    """Users, `@groups`, `authenticated`, `anonymous`."""
-    repositories: tuple[str, ...] = ("**",)
-    """Globs; `*` stops at a slash, `**` does not."""
-    actions: tuple[RuleActionSetting, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImmutableTagSettings:
-    """Tags that keep the manifest they first pointed at."""
-
-    repositories: tuple[str, ...] = ("**",)
-    tags: tuple[str, ...] = ("*",)
+from core.model.access import ImmutableTags, Rule
+from core.model.setting import setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSettings:
     """Access rules; without any, access depends on the authentication method, as in distribution."""
 
-    rules: tuple[RuleSettings, ...] = field(default_factory=tuple)
-    group_file: str | None = None
-    blocked_users: tuple[str, ...] = ()
-    """Users who are denied access at once, even with a valid token."""
-    upload_lifetime_seconds: float = 6 * 3600.0
-    """How long an upload session may outlive the token that began it; 0 for not at all."""
-    immutable_tags: tuple[ImmutableTagSettings, ...] = field(default_factory=tuple)
+    rules: tuple[Rule, ...] = setting(
+        "rules", "Access rules; requests that no rule allows are refused.", (), refuses_unknown=True
+    )
+    group_file: str | None = setting("groupfile", "File of groups, one `group: user user` per line.", None)
+    blocked_users: tuple[str, ...] = setting(
+        "blockedusers", "Users who are denied access at once, even with a valid token.", ()
+    )
+    upload_lifetime_seconds: float = setting(
+        "uploadlifetime", "How long after its start an upload may outlive its token; 0 means not at all.", 6 * 3600.0
+    )
+    immutable_tags: tuple[ImmutableTags, ...] = setting(
+        "immutabletags", "Tags that cannot be moved or deleted.", (), refuses_unknown=True
+    )

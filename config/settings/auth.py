@@ -1,8 +1,10 @@
-"""Settings of authentication."""
+"""`auth`: at most one authentication method."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, ClassVar, Final
+
+from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, setting
 
 
 class AuthKind(StrEnum):
@@ -25,43 +27,68 @@ SIGNING_ALGORITHMS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SillySettings:
+    """Accepts any credentials; for tests of clients."""
+
+    realm: str = setting("realm", "The realm of the challenge.", "", required=MISSING_VALUE)
+    service: str = setting("service", "The service of the challenge.", "", required=MISSING_VALUE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HtpasswdSettings:
     """Users in a file of bcrypt hashes."""
 
-    realm: str = ""
-    path: str = ""
+    realm: str = setting("realm", "The realm of the challenge.", "", required=MISSING_VALUE)
+    path: str = setting("path", "The file of users and bcrypt hashes.", "", required=MISSING_VALUE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSettings:
     """Signed tokens from a token server."""
 
-    realm: str = ""
-    """URL of the token server, sent in the challenge."""
-    issuer: str = ""
-    service: str = ""
-    root_cert_bundle: str | None = None
-    """PEM file of the certificates whose keys sign tokens."""
-    jwks: str | None = None
-    """File with a JSON Web Key Set."""
-    signing_algorithms: tuple[str, ...] = ()
-    auto_redirect: bool = False
-    auto_redirect_path: str = "/auth/token"
+    realm: str = setting("realm", "URL of the token server.", "", required=MISSING_VALUE)
+    issuer: str = setting("issuer", "The issuer that tokens must name.", "", required=MISSING_VALUE)
+    service: str = setting("service", "The audience that tokens must name.", "", required=MISSING_VALUE)
+    root_cert_bundle: str | None = setting(
+        "rootcertbundle", "PEM file of the certificates whose keys sign tokens.", None
+    )
+    jwks: str | None = setting("jwks", "File with a JSON Web Key Set whose keys sign tokens.", None)
+    signing_algorithms: tuple[str, ...] = setting(
+        "signingalgorithms", "Accepted signing algorithms; an empty list accepts all.", (), choices=SIGNING_ALGORITHMS
+    )
+    auto_redirect: bool = setting(
+        "autoredirect", "Whether the token server has the host name of the client's request.", default=False
+    )
+    auto_redirect_path: str = setting("autoredirectpath", "Path of the token server on that host.", "/auth/token")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SillySettings:
-    """Accepts any credentials; for tests of clients."""
-
-    realm: str = ""
-    service: str = ""
+    @staticmethod
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Reject a section without a key to verify tokens with."""
+        if not values.get("root_cert_bundle") and not values.get("jwks"):
+            raise SettingInvalidError({"rootcertbundle": [f"{MISSING_VALUE}, unless `jwks` is given"]})
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthSettings:
-    """The selected method (`kind`); only the section of that method is used."""
+    """The selected method (`kind`); only the section of that method is used.
+
+    A bare method name stands for that method without parameters.
+    """
 
     kind: AuthKind = AuthKind.NONE
-    htpasswd: HtpasswdSettings = field(default_factory=HtpasswdSettings)
-    token: TokenSettings = field(default_factory=TokenSettings)
-    silly: SillySettings = field(default_factory=SillySettings)
+    none: ClassVar = Group("none", "No authentication.", may_be_empty=True)
+    silly: SillySettings = setting("silly", "Accepts any credentials; for tests.", SillySettings(), may_be_empty=True)
+    htpasswd: HtpasswdSettings = setting(
+        "htpasswd", "Users and passwords in a file.", HtpasswdSettings(), may_be_empty=True
+    )
+    token: TokenSettings = setting("token", "Tokens signed by a token server.", TokenSettings(), may_be_empty=True)
+
+    @staticmethod
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Add the kind of the selected method; reject several methods."""
+        kinds = [kind for kind in AuthKind if kind in values]
+        if len(kinds) > 1:
+            raise SettingInvalidError(f"selects {len(kinds)} methods, {' and '.join(kinds)}: keep one")
+        values.pop("none", None)
+        return values | {"kind": kinds[0]} if kinds else values

@@ -1,19 +1,34 @@
 """The root of the settings, and small sections without a module of their own."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+import warnings
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, ClassVar
 
 from config.settings.access import AccessSettings
 from config.settings.audit import AuditSettings
-from config.settings.auth import AuthSettings
+from config.settings.auth import AuthKind, AuthSettings
 from config.settings.http import HttpSettings
-from config.settings.log import LogSettings
-from config.settings.operations import HealthSettings, NotificationSettings, ProxySettings
+from config.settings.log import LogLevel, LogSettings
+from config.settings.operations import HealthSettings, MiddlewareSettings, NotificationSettings, ProxySettings
 from config.settings.redis import RedisSettings
 from config.settings.retention import RetentionSettings
-from config.settings.secret import Secret
-from config.settings.storage import StorageSettings
+from config.settings.storage import NO_DRIVER, DescriptorCache, StorageSettings
+from core.model.secret import Secret
+from core.model.setting import MISSING_VALUE, Group, OldKey, SettingInvalidError, Unused, setting
+
+
+def _regex_problem(text: str) -> str | None:
+    # Python warns about expressions that have another meaning in Go (`[[:alpha:]]`); a guess could allow or deny the
+    # wrong URLs.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        try:
+            re.compile(text)
+        except (re.error, FutureWarning, RecursionError, OverflowError):
+            return "must be a regular expression of Python"
+    return None
 
 
 class CatalogBackend(StrEnum):
@@ -36,78 +51,142 @@ class IndexPlatforms(StrEnum):
 class CatalogSettings:
     """The index of repository names and the size of its pages."""
 
-    backend: CatalogBackend = CatalogBackend.LISTING
-    mysql_dsn: Secret | None = None
-    """Go-style DSN; the loader guarantees it when `backend` is MYSQL."""
-    local_path: str = "/opt/registry/repositories"
-    entries_max: int = 1000
-    """The largest page, and the page size of a request without `n`."""
+    entries_max: int = setting(
+        "maxentries", "Maximum number of names in a page of the catalog.", 1000, at_least=1, fallback=1000
+    )
+    """Also the page size of a request without `n`."""
+    backend: CatalogBackend = setting("backend", "Source of the catalog.", CatalogBackend.LISTING, allows_lower=True)
+    mysql: ClassVar = Group("mysql", "The backend MYSQL.")
+    mysql_dsn: Secret | None = setting(
+        "mysql.dsn", "`user:password@tcp(host:port)/database?parameters`, in the form of Go's MySQL driver.", None
+    )
+    local: ClassVar = Group("local", "The backend LOCAL.")
+    local_path: str = setting(
+        "local.path", "The file that holds the names of repositories.", "/opt/registry/repositories"
+    )
+
+    @staticmethod
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Reject MYSQL without an address; there is no default, which would have to contain a password."""
+        if values.get("backend") is CatalogBackend.MYSQL and not values.get("mysql_dsn"):
+            raise SettingInvalidError({"mysql": {"dsn": [MISSING_VALUE]}})
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagSettings:
     """The size of tag list pages."""
 
-    tags_max: int = 1000
+    tags_max: int = setting("maxtags", "Maximum number of tags in a page of a tag list; 0 means 1000.", 1000)
+
+    @staticmethod
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Treat 0 as the default."""
+        return {name: value for name, value in values.items() if value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformSettings:
     """A platform whose image must exist when an index is pushed."""
 
-    architecture: str = ""
-    os: str = ""
+    architecture: str = setting("architecture", "The architecture, as in an image index.", "", required=MISSING_VALUE)
+    os: str = setting("os", "The operating system.", "", required=MISSING_VALUE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationSettings:
     """Requirements for a pushed manifest."""
 
-    disabled: bool = False
-    url_allow: tuple[str, ...] = ()
-    """Regular expressions to search for in a layer's URL; if there are any, one must match."""
-    url_deny: tuple[str, ...] = ()
-    """Regular expressions of which none may match. If both lists are empty, every http(s) URL is allowed."""
-    index_platforms: IndexPlatforms = IndexPlatforms.ALL
-    platform_list: tuple[PlatformSettings, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MiddlewareEntry:
-    """One named middleware, with its options as written in the file."""
-
-    name: str = ""
-    disabled: bool = False
-    options: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MiddlewareSettings:
-    """Middlewares in the order of wrapping."""
-
-    registry: tuple[MiddlewareEntry, ...] = ()
-    repository: tuple[MiddlewareEntry, ...] = ()
-    storage: tuple[MiddlewareEntry, ...] = ()
+    disabled: bool = setting(
+        "disabled", "Whether to skip the check that the content of pushed manifests is stored.", default=False
+    )
+    enabled: ClassVar = OldKey(
+        "enabled", "Old key with the opposite meaning of `disabled`.", bool, replaced_by="disabled", is_negated=True
+    )
+    manifests: ClassVar = Group("manifests", "Requirements on manifests.")
+    # If both lists are empty, every http(s) URL is allowed.
+    urls: ClassVar = Group("manifests.urls", "URLs of layers outside the registry.")
+    url_allow: tuple[str, ...] = setting(
+        "manifests.urls.allow",
+        "Regular expressions; if any is given, the URL of a layer must match one of them.",
+        (),
+        check=_regex_problem,
+    )
+    url_deny: tuple[str, ...] = setting(
+        "manifests.urls.deny",
+        "Regular expressions; layers whose URL matches one of them are refused.",
+        (),
+        check=_regex_problem,
+    )
+    indexes: ClassVar = Group("manifests.indexes", "Image indexes.")
+    index_platforms: IndexPlatforms = setting(
+        "manifests.indexes.platforms", "Which images of an index must exist.", IndexPlatforms.ALL
+    )
+    platform_list: tuple[PlatformSettings, ...] = setting(
+        "manifests.indexes.platformlist", "The platforms for `list`.", ()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of the operator, validated and immutable; one instance per process start or reload."""
 
-    version: str = "0.1"
-    """The version of the configuration format."""
-    log: LogSettings = field(default_factory=LogSettings)
-    storage: StorageSettings = field(default_factory=StorageSettings)
-    catalog: CatalogSettings = field(default_factory=CatalogSettings)
-    tags: TagSettings = field(default_factory=TagSettings)
-    validation: ValidationSettings = field(default_factory=ValidationSettings)
-    http: HttpSettings = field(default_factory=HttpSettings)
-    auth: AuthSettings = field(default_factory=AuthSettings)
-    access: AccessSettings = field(default_factory=AccessSettings)
-    audit: AuditSettings = field(default_factory=AuditSettings)
-    retention: RetentionSettings = field(default_factory=RetentionSettings)
-    notifications: NotificationSettings = field(default_factory=NotificationSettings)
-    health: HealthSettings = field(default_factory=HealthSettings)
-    redis: RedisSettings | None = None
-    proxy: ProxySettings | None = None
-    middleware: MiddlewareSettings = field(default_factory=MiddlewareSettings)
+    version: str = setting(
+        "version", "Version of the file format.", "0.1", choices=("0.1",), required="must be given as 0.1"
+    )
+    log: LogSettings = setting("log", "Logs.", LogSettings())
+    old_log_level: ClassVar = OldKey(
+        "loglevel", "Old spelling of `log.level`.", LogLevel, any_case=True, replaced_by="log.level"
+    )
+    storage: StorageSettings = setting(
+        "storage", "The storage of images.", StorageSettings(), may_be_bare=True, required=NO_DRIVER
+    )
+    auth: AuthSettings = setting(
+        "auth", "Authentication of clients.", AuthSettings(), may_be_bare=True, refuses_unknown=True
+    )
+    access: AccessSettings = setting("access", "Access rules.", AccessSettings(), refuses_unknown=True)
+    audit: AuditSettings = setting("audit", "The audit log.", AuditSettings(), refuses_unknown=True)
+    middleware: MiddlewareSettings = setting("middleware", "Middlewares.", MiddlewareSettings())
+    reporting: ClassVar = Group("reporting", "Error reporting.")
+    bugsnag: ClassVar = Unused("reporting.bugsnag", "Error reports to Bugsnag.")
+    newrelic: ClassVar = Unused("reporting.newrelic", "Measurements to New Relic.")
+    http: HttpSettings = setting("http", "The HTTP server.", HttpSettings())
+    notifications: NotificationSettings = setting("notifications", "Events.", NotificationSettings())
+    redis: RedisSettings | None = setting("redis", "Redis.", None, transparent=("OPTIONS",))
+    health: HealthSettings = setting("health", "Health checks.", HealthSettings())
+    catalog: CatalogSettings = setting("catalog", "The catalog of repositories.", CatalogSettings())
+    tags: TagSettings = setting("tags", "Lists of tags.", TagSettings())
+    proxy: ProxySettings | None = setting("proxy", "The pull-through cache.", None)
+    compatibility: ClassVar = Group("compatibility", "Old formats.")
+    schema1: ClassVar = Unused("compatibility.schema1", "Pushes of Docker schema 1 manifests.")
+    retention: RetentionSettings = setting("retention", "Retention of tags.", RetentionSettings(), refuses_unknown=True)
+    validation: ValidationSettings = setting("validation", "Checks of pushed manifests.", ValidationSettings())
+    policy: ClassVar = Group("policy", "Policies.")
+    repository_policy: ClassVar = Group("policy.repository", "Rules for repositories.")
+    classes: ClassVar = Unused("policy.repository.classes", "Classes of content that may be pushed.")
+
+    @staticmethod
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Ignore a proxy without an upstream, as distribution does; reject sections that are incompatible."""
+        _require_compatible(values.get("auth", AuthSettings()), values.get("access", AccessSettings()))
+        redis = values.get("redis", RedisSettings())
+        if values["storage"].blob_descriptor_cache is DescriptorCache.REDIS and redis.problem is not None:
+            raise SettingInvalidError({"redis": {"addrs": [redis.problem]}})
+        if "proxy" in values and not values["proxy"].remote_url:
+            del values["proxy"]
+        return values
+
+
+def _require_compatible(auth: AuthSettings, access: AccessSettings) -> None:
+    """Reject rules that would never apply, or whose groups would be empty."""
+    if access.rules and auth.kind is AuthKind.TOKEN:
+        raise SettingInvalidError(
+            {"access": {"rules": ["cannot be combined with `auth.token`: the token server grants access"]}}
+        )
+    if access.group_file and auth.kind is not AuthKind.HTPASSWD:
+        raise SettingInvalidError(
+            {"access": {"groupfile": ["needs `auth.htpasswd`: other methods have no users in groups"]}}
+        )
+    names_groups = any(name.startswith("@") for rule in access.rules for name in rule.who)
+    if names_groups and not access.group_file:
+        raise SettingInvalidError({"access": {"groupfile": [f"{MISSING_VALUE}: a rule names a group"]}})

@@ -1,23 +1,16 @@
-"""Settings of the blob storage: the adapter, its parameters, and the rules for its use."""
+"""`storage`: exactly one driver, and the rules for its use."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, ClassVar, Final
 
-from config.settings.secret import Secret
+from config.settings.drivers import FilesystemSettings, S3Settings, ScsSettings
+from config.tree import Section
+from core.model.setting import Group, OldKey, SettingInvalidError, Unused, setting
 
-MIB: Final = 1024 * 1024
-
-SCS_REGIONS: Final = (
-    "bjcnc",
-    "bjctc",
-    "shctc",
-    "gzctc",
-    "bjcnc-internal",
-    "bjctc-internal",
-    "shctc-internal",
-    "gzctc-internal",
-)
+_MIB: Final = 1024 * 1024
+SETTLE_SECONDS_MIN: Final = 2.0
+"""Servers poll four times per settle time; with a much shorter one, a slow store would make pushes fail."""
 
 
 class StorageKind(StrEnum):
@@ -29,6 +22,10 @@ class StorageKind(StrEnum):
     S3 = "s3"
 
 
+_FOREIGN_DRIVERS: Final = ("azure", "gcs", "oss", "rados", "swift")
+NO_DRIVER: Final = f"selects no driver: give one of {', '.join(StorageKind)} here, or in REGISTRY_STORAGE"
+
+
 class DescriptorCache(StrEnum):
     """Where blob descriptors are cached."""
 
@@ -37,134 +34,165 @@ class DescriptorCache(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilesystemSettings:
-    """Options of the filesystem driver."""
-
-    root_directory: str = "/var/lib/registry"
-    max_threads: int = 100
-    """Maximum number of parallel file operations."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScsSettings:
-    """Sohu Cloud Storage; the loader guarantees that the first four are not empty when it is selected."""
-
-    access_key: str = ""
-    secret_key: Secret = field(default_factory=lambda: Secret(""))
-    region: str = ""
-    """One of `SCS_REGIONS`, unless `endpoint` is given."""
-    bucket: str = ""
-    endpoint: str | None = None
-    """`host[:port]` or URL to use instead of the region's own host."""
-    secure: bool = False
-    """Whether to use HTTPS."""
-    chunk_bytes: int = 10 * MIB
-    parts_in_flight: int = 3
-    """Maximum number of parts of one upload sent in parallel; an upload holds one more in memory."""
-    connections_max: int = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3Settings:
-    """An S3 bucket; without access keys, the standard AWS credential chain is used."""
-
-    access_key: str | None = None
-    secret_key: Secret | None = None
-    session_token: Secret | None = None
-    region: str | None = None
-    region_endpoint: str | None = None
-    """URL or `host[:port]` of a store other than AWS."""
-    bucket: str = ""
-    root_directory: str = ""
-    """Key prefix in the bucket."""
-    secure: bool = True
-    skip_verify: bool = False
-    v4_auth: bool = True
-    force_path_style: bool = False
-    accelerate: bool = False
-    use_dualstack: bool = False
-    use_fips_endpoint: bool = False
-    encrypt: bool = False
-    key_id: str | None = None
-    """KMS key for `encrypt`."""
-    storage_class: str | None = "STANDARD"
-    """None omits the header, for stores without storage classes (`NONE` in the file)."""
-    object_acl: str | None = None
-    """None omits the header, for buckets that reject ACLs."""
-    redirect_endpoint: str | None = None
-    """The endpoint in presigned URLs, if clients reach the store at another address."""
-    chunk_bytes: int = 10 * MIB
-    parts_in_flight: int = 3
-    """Maximum number of parts of one upload sent in parallel; an upload holds one more in memory."""
-    connections_max: int = 256
-    multipart_copy_chunk_bytes: int = 32 * MIB
-    multipart_copy_concurrency_max: int = 100
-    multipart_copy_threshold_bytes: int = 32 * MIB
-    user_agent: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UploadPurgingSettings:
     """Removal of abandoned upload sessions."""
 
-    enabled: bool = True
-    age_seconds: float = 168 * 3600.0
-    interval_seconds: float = 24 * 3600.0
-    dry_run: bool = False
+    enabled: bool = setting("enabled", "Whether abandoned upload sessions are removed.", default=True)
+    age_seconds: float = setting("age", "Age at which an upload session counts as abandoned.", 168 * 3600.0)
+    interval_seconds: float = setting(
+        "interval", "Time between two searches for abandoned upload sessions.", 24 * 3600.0
+    )
+    dry_run: bool = setting("dryrun", "Whether abandoned upload sessions are logged but not removed.", default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GarbageCollectionSettings:
     """Garbage collection; `settle_seconds` affects every server, whether it collects or not."""
 
-    enabled: bool = False
-    """Whether servers collect garbage on a schedule."""
-    interval_seconds: float = 24 * 3600.0
-    grace_seconds: float = 24 * 3600.0
-    """Content written less than this ago is kept."""
-    settle_seconds: float = 60.0
-    """How long a collector waits between the announcement of removals and the removals."""
-    deletes_untagged: bool = False
-    requests_per_second: int = 100
-    """0 for no limit."""
-    bytes_per_second: int = 0
-    """0 for no limit."""
-    dry_run: bool = False
+    enabled: bool = setting(
+        "enabled", "Whether servers collect garbage automatically, one replica at a time.", default=False
+    )
+    interval_seconds: float = setting("interval", "Time between two collections.", 24 * 3600.0)
+    grace_seconds: float = setting("graceperiod", "Content younger than this is not collected.", 24 * 3600.0)
+    settle_seconds: float = setting(
+        "settletime",
+        "How long a collector waits between announcing a removal and carrying it out; the same for all servers "
+        "and commands of one store.",
+        60.0,
+    )
+    deletes_untagged: bool = setting("deleteuntagged", "Whether manifests without a tag are garbage.", default=False)
+    requests_per_second: int = setting(
+        "requestspersecond",
+        "Maximum storage requests per second of a collecting server; 0 means no limit.",
+        100,
+    )
+    bytes_per_second: int = setting(
+        "bytespersecond", "Maximum bytes read per second by a collecting server; 0 means no limit.", 0
+    )
+    dry_run: bool = setting("dryrun", "Whether garbage is logged but not removed.", default=False)
+
+    @staticmethod
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Reject a settle time that is too short for the servers to poll."""
+        if values.get("settle_seconds", SETTLE_SECONDS_MIN) < SETTLE_SECONDS_MIN:
+            raise SettingInvalidError({"settletime": [f"must be at least {SETTLE_SECONDS_MIN:g}s"]})
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationSettings:
     """Verification of the store by running servers."""
 
-    enabled: bool = False
-    interval_seconds: float = 30 * 24 * 3600.0
-    requests_per_second: int = 20
-    bytes_per_second: int = 10 * MIB
-    repair: bool = False
+    enabled: bool = setting(
+        "enabled", "Whether one replica at a time verifies the store, as `registry verify` does.", default=False
+    )
+    interval_seconds: float = setting(
+        "interval", "Time from the end of a verification to the start of the next.", 30 * 24 * 3600.0
+    )
+    requests_per_second: int = setting(
+        "requestspersecond", "Maximum storage requests per second; 0 means no limit.", 20
+    )
+    bytes_per_second: int = setting(
+        "bytespersecond", "Maximum bytes read from the store per second; 0 means no limit.", 10 * _MIB
+    )
+    repair: bool = setting("repair", "Whether damage is repaired, as by `registry verify --repair`.", default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
-    """The selected adapter (`kind`) and the rules for its use; only the section of that adapter is used."""
+    """The selected adapter (`kind`) and the rules for its use; only the section of that adapter is used.
+
+    A bare driver name stands for that driver without parameters.
+    """
 
     kind: StorageKind = StorageKind.INMEMORY
-    filesystem: FilesystemSettings = field(default_factory=FilesystemSettings)
-    scs: ScsSettings = field(default_factory=ScsSettings)
-    s3: S3Settings = field(default_factory=S3Settings)
-    delete_enabled: bool = True
-    redirect_disabled: bool = False
-    readonly_enabled: bool = False
-    readonly_reason: str | None = None
-    """The reason given to a refused client."""
-    readonly_upkeep: bool = True
-    """Whether garbage collection, retention and the removal of abandoned uploads continue while read-only."""
-    trash_keep_seconds: float = 168 * 3600.0
-    """How long deleted or collected content can be restored; with 0, deletions are not recorded."""
-    upload_purging: UploadPurgingSettings = field(default_factory=UploadPurgingSettings)
-    garbage_collection: GarbageCollectionSettings = field(default_factory=GarbageCollectionSettings)
-    verification: VerificationSettings = field(default_factory=VerificationSettings)
-    blob_descriptor_cache: DescriptorCache | None = None
-    blob_descriptor_cache_entries_max: int = 10_000
-    """0 for no limit."""
-    tag_concurrency_limit: int | None = None
-    """Simultaneous storage requests for one tag lookup; None for the number of cores."""
+    filesystem: FilesystemSettings = setting(
+        "filesystem", "Images in a folder.", FilesystemSettings(), may_be_empty=True
+    )
+    inmemory: ClassVar = Group("inmemory", "Images in memory, for tests.", may_be_empty=True)
+    scs: ScsSettings = setting("scs", "Images in Sohu Cloud Storage.", ScsSettings(), may_be_empty=True)
+    s3: S3Settings = setting("s3", "Images in an S3 bucket.", S3Settings(), may_be_empty=True)
+    s3aws: ClassVar = OldKey("s3aws", "Old spelling of `s3`.", S3Settings, replaced_by="s3", may_be_empty=True)
+    s3goamz: ClassVar = OldKey("s3goamz", "Old spelling of `s3`.", S3Settings, replaced_by="s3", may_be_empty=True)
+    azure: ClassVar = Unused("azure", "Images in Azure Blob Storage.")
+    gcs: ClassVar = Unused("gcs", "Images in Google Cloud Storage.")
+    oss: ClassVar = Unused("oss", "Images in Aliyun OSS.")
+    rados: ClassVar = Unused("rados", "Images in Ceph.")
+    swift: ClassVar = Unused("swift", "Images in OpenStack Swift.")
+    delete: ClassVar = Group("delete", "Deletion.")
+    delete_enabled: bool = setting("delete.enabled", "Whether manifests, tags and blobs may be deleted.", default=True)
+    trash: ClassVar = Group("trash", "The trash, which keeps deleted and collected content for a time.")
+    trash_keep_seconds: float = setting(
+        "trash.keep", "How long deleted and collected content can be restored; 0 turns the trash off.", 168 * 3600.0
+    )
+    redirect: ClassVar = Group("redirect", "Redirects to the store.")
+    redirect_disabled: bool = setting(
+        "redirect.disable",
+        "Whether the registry sends all blobs itself, without redirects to the store.",
+        default=False,
+    )
+    cache: ClassVar = Group("cache", "The cache of blob descriptors.")
+    blob_descriptor_cache: DescriptorCache | None = setting(
+        "cache.blobdescriptor", "Where blob descriptors are cached.", None
+    )
+    blob_descriptor_cache_entries_max: int = setting(
+        "cache.blobdescriptorsize",
+        "Maximum number of descriptors in the memory cache; 0 means no limit.",
+        10_000,
+    )
+    layer_info: ClassVar = OldKey(
+        "cache.layerinfo",
+        "Old spelling of `blobdescriptor`.",
+        DescriptorCache,
+        replaced_by="cache.blobdescriptor",
+    )
+    tag: ClassVar = Group("tag", "Tag lookups.")
+    tag_concurrency_limit: int | None = setting(
+        "tag.concurrencylimit",
+        "Maximum number of concurrent storage requests of one tag lookup; 0 means the number of cores.",
+        None,
+    )
+    maintenance: ClassVar = Group("maintenance", "Background tasks and the read-only mode.")
+    upload_purging: UploadPurgingSettings = setting(
+        "maintenance.uploadpurging", "Removal of abandoned upload sessions.", UploadPurgingSettings()
+    )
+    garbage_collection: GarbageCollectionSettings = setting(
+        "maintenance.garbagecollect", "Garbage collection by running servers.", GarbageCollectionSettings()
+    )
+    verification: VerificationSettings = setting(
+        "maintenance.verify", "Verification of the store by running servers.", VerificationSettings()
+    )
+    readonly: ClassVar = Group("maintenance.readonly", "The read-only mode.")
+    readonly_enabled: bool = setting(
+        "maintenance.readonly.enabled", "Whether pushes and deletes are refused.", default=False
+    )
+    readonly_reason: str | None = setting("maintenance.readonly.reason", "Reason returned to refused clients.", None)
+    readonly_upkeep: bool = setting(
+        "maintenance.readonly.upkeep",
+        "Whether the registry collects garbage and removes abandoned uploads while it is read-only.",
+        default=True,
+    )
+
+    @staticmethod
+    def check_section(section: Section) -> None:
+        """Reject a section that selects no driver, or several."""
+        known = (*StorageKind, *_FOREIGN_DRIVERS)
+        given = [(name, section[name].source) for name in known if name in section]
+        if not given:
+            raise SettingInvalidError(NO_DRIVER)
+        if len(given) > 1:
+            found = " and ".join(f"{name} ({source})" for name, source in given)
+            last = max(given, key=lambda pair: pair[1].is_variable)[0]
+            raise SettingInvalidError(
+                f"selects {len(given)} drivers, {found}: keep one; "
+                f"REGISTRY_STORAGE={last} replaces the section of the file"
+            )
+
+    @staticmethod
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Add the kind of the selected driver."""
+        kind = next((kind for kind in StorageKind if kind in values), None)
+        values.pop("inmemory", None)
+        if values.get("tag_concurrency_limit") == 0:
+            del values["tag_concurrency_limit"]
+        return values if kind is None else values | {"kind": kind}

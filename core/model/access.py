@@ -7,9 +7,10 @@ catalog is the resource `registry:catalog` with the action `*`.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
-from core.model.globs import EVERYTHING, Globs
+from core.model.globs import EVERYTHING, REPOSITORIES_DOC, Globs, glob_problem
+from core.model.setting import MISSING_VALUE, SettingInvalidError, setting
 
 
 class Action(StrEnum):
@@ -97,19 +98,34 @@ AUTHENTICATED: Final = "authenticated"
 """Matches every caller that has a user name."""
 
 
+def _who_problem(text: str) -> str | None:
+    return None if text.removeprefix("@") else "must be a user, an `@group`, `authenticated` or `anonymous`"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """Allows some users some actions on some repositories. Rules only allow, so their order does not matter."""
 
-    who: frozenset[str]
-    """User names, group names with the prefix `@`, `anonymous` or `authenticated`."""
-    repositories: tuple[str, ...] = (EVERYTHING,)
-    """Globs of repository names."""
-    actions: frozenset[RuleAction]
+    who: tuple[str, ...] = setting(
+        "who",
+        "Users, `@groups`, `authenticated`, or `anonymous`, which includes all clients.",
+        (),
+        check=_who_problem,
+    )
+    repositories: tuple[str, ...] = setting("repositories", REPOSITORIES_DOC, (EVERYTHING,), check=glob_problem)
+    actions: tuple[RuleAction, ...] = setting("actions", "Actions that the rule allows.", ())
     _globs: Globs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_globs", Globs(self.repositories))
+
+    @staticmethod
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Reject a rule without users or actions, which allows nothing and cannot be intended."""
+        missing = {key: [MISSING_VALUE] for key in ("who", "actions") if not values.get(key)}
+        if missing:
+            raise SettingInvalidError(missing)
+        return values
 
     def applies_to(self, principal: Principal) -> bool:
         """Whether the rule applies to the principal."""
@@ -121,7 +137,7 @@ class Rule:
         # A user can be named `anonymous` or `@admins`, and must not gain access by such a name.
         if principal.name != EVERYONE and not principal.name.startswith("@"):
             names.add(principal.name)
-        return not self.who.isdisjoint(names)
+        return not names.isdisjoint(self.who)
 
     def covers(self, access: Access) -> bool:
         """Whether the rule allows `access`."""
@@ -205,10 +221,10 @@ class Caller:
         return self.policy.pulls_everything(self.principal)
 
 
-_EVERY_ACTION: Final = frozenset(RuleAction)
-OPEN: Final = AccessPolicy(rules=(Rule(who=frozenset({EVERYONE}), actions=_EVERY_ACTION),))
+_EVERY_ACTION: Final = tuple(RuleAction)
+OPEN: Final = AccessPolicy(rules=(Rule(who=(EVERYONE,), actions=_EVERY_ACTION),))
 """Every caller may do everything."""
-MEMBERS_ONLY: Final = AccessPolicy(rules=(Rule(who=frozenset({AUTHENTICATED}), actions=_EVERY_ACTION),))
+MEMBERS_ONLY: Final = AccessPolicy(rules=(Rule(who=(AUTHENTICATED,), actions=_EVERY_ACTION),))
 """Every caller with a user name may do everything, as in distribution."""
 GRANTS_ONLY: Final = AccessPolicy(rules=())
 """Only the grants of a token allow anything."""
@@ -218,8 +234,10 @@ GRANTS_ONLY: Final = AccessPolicy(rules=())
 class ImmutableTags:
     """Selects the tags that cannot be moved to another manifest or deleted."""
 
-    repositories: tuple[str, ...] = (EVERYTHING,)
-    tags: tuple[str, ...]
+    repositories: tuple[str, ...] = setting("repositories", REPOSITORIES_DOC, (EVERYTHING,), check=glob_problem)
+    tags: tuple[str, ...] = setting(
+        "tags", "Globs of tags that always keep their first manifest.", ("*",), check=glob_problem
+    )
     _repositories: Globs = field(init=False, repr=False, compare=False)
     _tags: Globs = field(init=False, repr=False, compare=False)
 

@@ -14,6 +14,8 @@ from core.model.names import NAME_LENGTH_MAX
 
 EVERYTHING: Final = "**"
 """The glob that matches every text."""
+REPOSITORIES_DOC: Final = "Globs of repositories; `*` does not match a slash, `**` does."
+"""The meaning of the setting `repositories` in rules."""
 _ANY_TEXT: Final = re.compile(r"\*{2,}")
 
 
@@ -35,6 +37,11 @@ class Globs:
         if len(text) > NAME_LENGTH_MAX:
             return EVERYTHING in self.globs
         return self._pattern.fullmatch(text) is not None
+
+
+def glob_problem(text: str) -> str | None:
+    """Return the problem with a glob that an operator gives, or None."""
+    return None if text and text.isprintable() and " " not in text else "must be a glob such as `team/**`"
 
 
 def _expression(glob: str) -> str:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from core.model.digest import Digest
-from core.model.globs import EVERYTHING, Globs
+from core.model.globs import EVERYTHING, REPOSITORIES_DOC, Globs, glob_problem
 from core.model.names import Tag
+from core.model.setting import MISSING_VALUE, SettingInvalidError, setting
 from core.model.versions import Version
 from core.store.timeline import Timeline
 
@@ -35,21 +36,41 @@ class Order(StrEnum):
 class RetentionRule:
     """A retention rule. Keeps each matching tag that meets at least one of the conditions."""
 
-    repositories: tuple[str, ...] = (EVERYTHING,)
-    """Globs of repository names."""
-    tags: tuple[str, ...] = ("*",)
-    keep_last: int = 0
-    """Number of images whose tags are kept, in `order`; all tags of one manifest count as one image."""
-    order: Order = Order.PUSHED
-    pushed_within: timedelta | None = None
-    pulled_within: timedelta | None = None
-    """Since the last pull, or since the push if no pull is known."""
+    repositories: tuple[str, ...] = setting("repositories", REPOSITORIES_DOC, (EVERYTHING,), check=glob_problem)
+    tags: tuple[str, ...] = setting(
+        "tags", "Globs of tags that the rule covers; tags that no rule covers are kept.", ("*",), check=glob_problem
+    )
+    keep_last: int = setting(
+        "keeplast", "Number of latest images whose tags are kept; tags of one manifest count as one.", 0, at_least=1
+    )
+    """0 is no condition."""
+    order: Order = setting("orderby", "Order that defines the latest images: time of push, or version.", Order.PUSHED)
+    pushed_within: timedelta | None = setting(
+        "pushedwithin", "How long tags are kept after their last push.", None, above_zero=True
+    )
+    pulled_within: timedelta | None = setting(
+        "pulledwithin",
+        "How long tags are kept after the last pull of their image, or their push.",
+        None,
+        above_zero=True,
+    )
     _repositories: Globs = field(init=False, repr=False, compare=False)
     _tags: Globs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_repositories", Globs(self.repositories))
         object.__setattr__(self, "_tags", Globs(self.tags))
+
+    @staticmethod
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Reject a rule without a condition, which would delete all tags that it covers."""
+        if not any(values.get(condition) for condition in ("keep_last", "pushed_within", "pulled_within")):
+            raise SettingInvalidError(
+                {"keeplast": [f"{MISSING_VALUE}: give `keeplast`, `pushedwithin` or `pulledwithin`"]}
+            )
+        if values.get("order") is Order.SEMVER and not values.get("keep_last"):
+            raise SettingInvalidError({"orderby": ["needs `keeplast`"]})
+        return values
 
     def covers(self, repository: str) -> bool:
         """Whether the rule applies to tags of this repository."""

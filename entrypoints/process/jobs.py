@@ -50,7 +50,7 @@ def clock_job(store_clock: StoreClock) -> Job:
 
 def records_pulls(settings: Settings) -> bool:
     """Return whether any retention rule depends on the time of pulls."""
-    return any(rule.pulled_within_seconds is not None for rule in settings.retention.rules)
+    return any(rule.pulled_within is not None for rule in settings.retention.rules)
 
 
 def _shared_jobs(container: Container, settings: Settings, observation: WorkerObservation) -> Sequence[Job]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from config.schema.http import secret_problem
+from config.settings.http import secret_problem
 from tests.support.deployments import DEPLOY
 from tests.support.tools import REPOSITORY_ROOT
 

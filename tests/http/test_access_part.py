@@ -11,12 +11,9 @@ from config.settings import (
     AccessSettings,
     AuthKind,
     AuthSettings,
-    ImmutableTagSettings,
-    RuleActionSetting,
-    RuleSettings,
     Settings,
 )
-from core.model.access import MEMBERS_ONLY
+from core.model.access import MEMBERS_ONLY, ImmutableTags, Rule, RuleAction
 from core.model.names import RepositoryName, Tag
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.process.access_part import AccessPart
@@ -39,16 +36,16 @@ class Authorizer:
 
 BEGUN = Settings(auth=AuthSettings(kind=AuthKind.HTPASSWD))
 RULES = AccessSettings(
-    rules=(RuleSettings(who=("bob",), actions=(RuleActionSetting.PULL,)),),
+    rules=(Rule(who=("bob",), actions=(RuleAction.PULL,)),),
     upload_lifetime_seconds=60,
-    immutable_tags=(ImmutableTagSettings(),),
+    immutable_tags=(ImmutableTags(),),
 )
 
 
 def test_new_rules_are_used():
     authorizer, kept = Authorizer(), KeptTags(AccessSettings())
     AccessPart(authorizer, kept, BEGUN).apply(replace(BEGUN, access=RULES))
-    assert [rule.who for rule in authorizer.policy.rules] == [{"bob"}]
+    assert [rule.who for rule in authorizer.policy.rules] == [("bob",)]
     assert authorizer.lifetime.total_seconds() == 60
     assert kept(RepositoryName("a"), Tag("b"))
 

@@ -21,7 +21,7 @@ EVERYTHING = ("pull", "push", "delete", "catalog")
 
 
 def rule(*who, repositories=("**",), actions=("pull",)):
-    return Rule(who=frozenset(who), repositories=repositories, actions=frozenset(map(RuleAction, actions)))
+    return Rule(who=who, repositories=repositories, actions=tuple(map(RuleAction, actions)))
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def users_api(start, tmp_path):
 
 
 def rule(*who, repositories=("**",), actions=(PULL,)):
-    return Rule(who=frozenset(who), repositories=repositories, actions=frozenset(map(RuleAction, actions)))
+    return Rule(who=who, repositories=repositories, actions=tuple(map(RuleAction, actions)))
 
 
 @asynccontextmanager

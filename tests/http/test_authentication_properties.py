@@ -41,8 +41,8 @@ async def guarded(start, tmp_path):
     users = write_htpasswd(tmp_path / "htpasswd", alice="secret")
     inner = HtpasswdAuthenticator(realm="r", path=str(users), clock=time.monotonic)
     rules = (
-        Rule(who=frozenset({"anonymous"}), repositories=("public/*",), actions=frozenset({RuleAction.PULL})),
-        Rule(who=frozenset({"alice"}), actions=frozenset(RuleAction)),
+        Rule(who=("anonymous",), repositories=("public/*",), actions=(RuleAction.PULL,)),
+        Rule(who=("alice",), actions=tuple(RuleAction)),
     )
     return await start(
         authenticator=LoginTokenAuthenticator(inner, recall=inner.recall, secret=SECRET, now=lambda: NOW),

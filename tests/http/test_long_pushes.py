@@ -201,7 +201,7 @@ async def test_removed_user_does_not_go_on(start, tmp_path, clock):
     """Where the registry knows its users, they are looked up with every piece."""
     users = write_htpasswd(tmp_path / "htpasswd", alice="secret")
     inner = HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0)
-    rules = Rule(who=frozenset({"alice", "anonymous"}), actions=frozenset(RuleAction))
+    rules = Rule(who=("alice", "anonymous"), actions=tuple(RuleAction))
     api = await start(
         authenticator=LoginTokenAuthenticator(inner, recall=inner.recall, secret=SECRET, now=lambda: clock[0]),
         policy=AccessPolicy(rules=(rules,)),

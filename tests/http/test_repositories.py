@@ -89,8 +89,8 @@ async def test_immutable_tags_are_refused(start, services):
 
 
 async def test_right_to_delete_there_is_needed(start):
-    pushes = Rule(who=frozenset({"anonymous"}), actions=frozenset({RuleAction.PULL, RuleAction.PUSH}))
-    elsewhere = Rule(who=frozenset({"anonymous"}), repositories=("other/**",), actions=frozenset({RuleAction.DELETE}))
+    pushes = Rule(who=("anonymous",), actions=(RuleAction.PULL, RuleAction.PUSH))
+    elsewhere = Rule(who=("anonymous",), repositories=("other/**",), actions=(RuleAction.DELETE,))
     api = await start(policy=AccessPolicy(rules=(pushes, elsewhere)))
     await push(api)
     async with api.request("DELETE", URL) as response:

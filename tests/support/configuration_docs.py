@@ -7,18 +7,17 @@ from typing import Any
 
 from config.durations import format_duration
 from config.environment import variable_of
-from config.schema.base import KnownKey, walk
-from config.schema.collections import Anything, HeaderMap, ListOf, TextMap, Unused
+from config.schema.base import KnownKey, SectionSchema, walk
+from config.schema.collections import Anything, HeaderMap, ListOf, TextMap, UnusedKey
 from config.schema.key import Key
 from config.schema.root import RootSchema
-from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, Text
-from config.schema.urls import WebUrl
+from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, Text, WebUrl
 from config.settings import Secret
 from config.support import UNSUPPORTED
 from config.tree import dotted
 
 _KINDS: dict[type[Key[Any]], str] = {
-    Unused: "not supported",
+    UnusedKey: "not supported",
     Text: "text",
     WebUrl: "text",
     SecretText: "secret",
@@ -31,9 +30,9 @@ _KINDS: dict[type[Key[Any]], str] = {
 }
 
 
-def expected_rows() -> Iterator[tuple[str, str]]:
+def expected_rows(schema: type[SectionSchema] = RootSchema) -> Iterator[tuple[str, str]]:
     """Yield each key with its row."""
-    for known in walk(RootSchema):
+    for known in walk(schema):
         key = dotted(known.path)
         default = _default(known)
         # Orchestrators set REGISTRY_VERSION for purposes of their own.
@@ -59,7 +58,7 @@ def _kind(field: Key[Any]) -> str:
 
 
 def _default(known: KnownKey) -> str:
-    value: Any = known.default
+    value: Any = known.field.default
     if value is MISSING or value is None or isinstance(value, Secret) or value in ("", (), {}):
         return ""
     if isinstance(known.field, Duration):

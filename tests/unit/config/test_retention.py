@@ -7,7 +7,6 @@ import pytest
 
 from config.errors import ConfigError
 from config.loader import load
-from config.policies import retention_rules
 from config.settings import RetentionSettings
 from core.retention.rules import Order, RetentionRule
 
@@ -25,10 +24,10 @@ def test_rules_become_those_of_the_core(tmp_path: Path) -> None:
         "{pushedwithin: 720h, pulledwithin: 168h}]}",
     )
     assert settings.interval_seconds == 6 * 3600
-    assert retention_rules(settings) == [
+    assert settings.rules == (
         RetentionRule(repositories=("team/**",), tags=("v*",), keep_last=5, order=Order.SEMVER),
         RetentionRule(pushed_within=timedelta(days=30), pulled_within=timedelta(days=7)),
-    ]
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from config.schema.base import SectionSchema, Sub, SubList
-from config.schema.collections import Unused
+from config.schema.collections import UnusedKey
 from config.schema.root import RootSchema
 from config.support import UNSUPPORTED, Severity
 from tests.support.configuration import MINIMAL, LoadText, problems_of
@@ -81,7 +81,7 @@ def test_rows_name_keys_that_exist() -> None:
 
 def test_every_key_without_meaning_has_a_row() -> None:
     rows = {row.key for row in UNSUPPORTED}
-    unused = {key for key, field in _keys(RootSchema).items() if isinstance(field, Unused)}
+    unused = {key for key, field in _keys(RootSchema).items() if isinstance(field, UnusedKey)}
     aliases = {key for key in unused if key.startswith(("storage.s3aws.", "storage.s3goamz."))}
     missing = {key for key in unused - aliases if not any((key + ".").startswith(row + ".") for row in rows)}
     assert not missing

@@ -28,9 +28,7 @@ BOB = Principal(name="bob", has_credentials=True)
 
 
 def rule(*who: str, repositories: tuple[str, ...] = ("**",), actions: tuple[str, ...] = ("pull",)) -> Rule:
-    return Rule(
-        who=frozenset(who), repositories=repositories, actions=frozenset(RuleAction(action) for action in actions)
-    )
+    return Rule(who=who, repositories=repositories, actions=tuple(RuleAction(action) for action in actions))
 
 
 def policy(*rules: Rule, blocked: tuple[str, ...] = ()) -> AccessPolicy:

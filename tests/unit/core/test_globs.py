@@ -107,7 +107,7 @@ def test_text_too_long_for_a_name_matches_only_everything() -> None:
 
 def test_every_pattern_of_names_is_safe_from_backtracking() -> None:
     globs = (BACKTRACKING,)
-    rule = Rule(who=frozenset({"anonymous"}), repositories=globs, actions=frozenset(RuleAction))
+    rule = Rule(who=("anonymous",), repositories=globs, actions=tuple(RuleAction))
     assert not rule.covers(Access("repository", LONG * 20, Action.PULL))
     assert not rule.matches(LONG)
     assert not ImmutableTags(repositories=globs, tags=("*",)).covers(LONG, "1")

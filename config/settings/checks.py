@@ -1,32 +1,29 @@
-"""Keys that hold URLs, and checks of addresses whose errors would otherwise appear only on use."""
+"""Checks of texts that several sections share; each returns the problem with a text, or None."""
 
 import re
 from typing import Final
 
-from marshmallow import ValidationError
-from typing_extensions import override
 from yarl import URL
 
-from config.schema.scalars import Text
-from config.settings.secret import HIDDEN
-from config.tree import Scalar, hide_credentials, printable
+from config.tree import hide_credentials, printable
+from core.model.secret import HIDDEN
 
+_TCP_ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%a-z]+\]|[^\s:\[\]/]*):([0-9]{1,5})")
+_PORT_MAX: Final = 65_535
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[^\s]+")
 """The names that botocore accepts."""
 
 
-class WebUrl(Text):
-    """The URL of a web server; user, password and query are never shown, since they may be credentials."""
-
-    @override
-    def read(self, scalar: Scalar) -> str:
-        if self.check and (problem := self.check(scalar.text)):
-            raise ValidationError(problem)
-        return scalar.text
+def address_problem(text: str) -> str | None:
+    """Check a TCP address."""
+    match = _TCP_ADDRESS.fullmatch(text)
+    if match is None or int(match[1]) > _PORT_MAX:
+        return "must be `host:port`, `:port` or `[ipv6]:port`"
+    return None
 
 
 def web_url_problem(text: str) -> str | None:
-    """Return the problem with a text that should be an HTTP or HTTPS URL, or None."""
+    """Check an HTTP or HTTPS URL."""
     try:
         # aiohttp parses URLs with the same class.
         url = URL(text)
@@ -39,7 +36,7 @@ def web_url_problem(text: str) -> str | None:
 
 
 def endpoint_problem(text: str) -> str | None:
-    """Return the problem with a text that should be the address of a store, with or without a scheme, or None."""
+    """Check the address of a store, with or without a scheme."""
     url = text if "://" in text else f"https://{text}"
     if web_url_problem(url) is None and "?" not in text:
         return None
@@ -47,7 +44,7 @@ def endpoint_problem(text: str) -> str | None:
 
 
 def bucket_problem(text: str) -> str | None:
-    """Return the problem with the name of a bucket, or None."""
+    """Check the name of a bucket."""
     if _BUCKET.fullmatch(text):
         return None
     return "must be the name of a bucket alone: up to 255 letters, digits, `.`, `-` and `_`"

@@ -2,7 +2,7 @@
 
 from typing import Final, final
 
-from typing_extensions import override
+from core.typing import override
 
 HIDDEN: Final = "********"
 
