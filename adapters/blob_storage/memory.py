@@ -25,17 +25,15 @@ from core.errors import (
 from core.ports.blob_storage import (
     SMALL_OBJECT_BYTES_MAX,
     BlobReader,
-    BlobStorage,
-    BlobWriter,
     ObjectStat,
     SmallObjects,
 )
+from core.ports.staging import BlobWriter, StagingStorage
 
 PIECE_BYTES: Final = 1024 * 1024
 """The length of the pieces that readers yield."""
 
 _AFTER_SLASH: Final = chr(ord("/") + 1)
-_AFTER_MARK: Final = chr(ord("_") + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class _Object:
     stat: ObjectStat
 
 
-class InMemoryBlobStorage(BlobStorage):
+class InMemoryBlobStorage(StagingStorage):
     """Objects in a dictionary, lost with the process; every operation is atomic and ends without suspending.
 
     Keys are kept sorted, so a listing skips hidden keys as cheaply as an object store's delimiter does.
@@ -125,8 +123,10 @@ class InMemoryBlobStorage(BlobStorage):
                 yield name
 
     @override
-    async def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
-        for path in sorted(set(self._marked(require_prefix(prefix), passing_over=passing_over))):
+    async def list_marked(
+        self, prefix: str, mark: str, *, after: str = "", passing_over: str = ""
+    ) -> AsyncIterator[str]:
+        for path in sorted(set(self._marked(require_prefix(prefix), mark, passing_over=passing_over))):
             if path > after:
                 yield path
 
@@ -139,7 +139,7 @@ class InMemoryBlobStorage(BlobStorage):
 
     @override
     async def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
-        for path in sorted(set(self._marked(require_prefix(prefix)))):
+        for path in sorted(set(self._marked(require_prefix(prefix), directory[0]))):
             async for item in self.walk(f"{prefix.rstrip('/')}/{path}/{directory}"):
                 yield item
 
@@ -163,21 +163,6 @@ class InMemoryBlobStorage(BlobStorage):
                 self._remove(key)
             for key in [key for key in self._staged if key == prefix or key.startswith(below)]:
                 del self._staged[key]
-
-    @override
-    async def drop_unfinished(
-        self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
-    ) -> Sequence[str]:
-        # Staged bytes are lost with the process, and those of this process may still be in use.
-        return ()
-
-    @override
-    async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
-        """Do nothing: memory has no folders."""
-
-    @override
-    async def redirect_url(self, key: str, *, method: str) -> str | None:
-        return None
 
     @override
     async def check(self) -> None:
@@ -221,15 +206,15 @@ class InMemoryBlobStorage(BlobStorage):
             # Skip all other keys below this child at once.
             position = bisect_left(keys, below + name + _AFTER_SLASH, position) if slash else position + 1
 
-    def _marked(self, below: str, *, passing_over: str = "") -> Iterator[str]:
+    def _marked(self, below: str, mark: str, *, passing_over: str = "") -> Iterator[str]:
         keys = self._keys_below(below)
         position = 0
         while position < len(keys):
-            path, mark, _ = keys[position][len(below) - 1 :].partition("/_")
-            # The keys below other `_…` children of this path follow directly; skip them.
-            end = bisect_left(keys, below[:-1] + path + "/" + _AFTER_MARK, position) if mark else position + 1
+            path, found, _ = keys[position][len(below) - 1 :].partition(f"/{mark}")
+            # The keys below other marked children of this path follow directly; skip them.
+            end = bisect_left(keys, f"{below[:-1]}{path}/{chr(ord(mark) + 1)}", position) if found else position + 1
             passed_over = f"{below[:-1]}{path}/{passing_over}/" if passing_over else None
-            if mark and path and not (passed_over and all(key.startswith(passed_over) for key in keys[position:end])):
+            if found and path and not (passed_over and all(key.startswith(passed_over) for key in keys[position:end])):
                 yield path[1:]
             position = end
 

@@ -1,13 +1,13 @@
 """Catalog without an index: repositories are listed from storage, page by page."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 from functools import lru_cache
 
 from typing_extensions import override
 
 from adapters.catalog_index.bounds import legal_bound
-from core.errors import NameInvalidError
+from core.concurrency import closing
 from core.model.names import RepositoryName
 from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
@@ -62,27 +62,16 @@ class ListingCatalogIndex(CatalogIndex):
         await self._storage.check()
 
     async def _names(self, after: str) -> AsyncGenerator[RepositoryName, None]:
-        paths = self._storage.list_marked(layout.REPOSITORIES, after=after, passing_over=layout.UPLOADS_DIRECTORY)
-        try:
+        paths = self._storage.list_marked(
+            layout.REPOSITORIES, layout.MARK, after=after, passing_over=layout.UPLOADS_DIRECTORY
+        )
+        # A page ends in the middle of the listing; release the folder or connection of the listing at once.
+        async with closing(paths):
             async for path in paths:
                 name = _as_name(path)
                 if name is not None:
                     yield name
-        finally:
-            await _close(paths)
 
 
-@lru_cache(maxsize=16_384)
-def _as_name(path: str) -> RepositoryName | None:
-    # Cached, because validating the same names again for each listing takes a tenth of its time.
-    try:
-        return RepositoryName(path)
-    except NameInvalidError:
-        # A folder of another program: no request could use this name.
-        return None
-
-
-async def _close(iterator: AsyncIterator[str]) -> None:
-    # A page ends in the middle of the listing; release the folder or connection of the listing at once.
-    if isinstance(iterator, AsyncGenerator):
-        await iterator.aclose()
+_as_name = lru_cache(maxsize=16_384)(RepositoryName.parse)
+"""Cached, because validating the same names again for each listing takes a tenth of its time."""

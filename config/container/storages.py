@@ -15,9 +15,9 @@ from config.settings import (
     ScsSettings,
     Secret,
 )
-from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
 from core.ports.metrics import Metrics
+from core.ports.staging import StagingStorage
 from core.ports.tracing import Tracer
 
 T = TypeVar("T")
@@ -33,14 +33,14 @@ def options_of(options: type[T], settings: S3Settings | ScsSettings) -> T:
 # everything else together, and 25 MB of memory.
 
 
-def s3_blob_storage(settings: S3Settings) -> BlobStorage:
+def s3_blob_storage(settings: S3Settings) -> StagingStorage:
     """Return the S3 adapter."""
     from adapters.blob_storage.s3 import S3BlobStorage, S3Options  # noqa: PLC0415
 
     return S3BlobStorage(options_of(S3Options, settings))
 
 
-def scs_blob_storage(settings: ScsSettings) -> BlobStorage:
+def scs_blob_storage(settings: ScsSettings) -> StagingStorage:
     """Return the SCS adapter."""
     from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
 
@@ -54,7 +54,7 @@ def mysql_catalog_index(address: MySqlAddress, *, now: Callable[[], datetime]) -
     return MySqlCatalogIndex(address, now=now)
 
 
-def observed_blob_storage(storage: BlobStorage, metrics: Metrics | None, tracer: Tracer | None) -> BlobStorage:
+def observed_blob_storage(storage: StagingStorage, metrics: Metrics | None, tracer: Tracer | None) -> StagingStorage:
     """Return the storage, observed if metrics or traces are enabled."""
     observers: list[Observer] = []
     if metrics is not None:

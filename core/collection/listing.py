@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import NamedTuple
 
 from core.coordination.budget import Budget
-from core.errors import NameInvalidError, TagInvalidError
+from core.errors import TagInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
 from core.store.link_keys import digest_at, parse_blob_key
 from core.store.links import Links
+from core.store.repositories import repository_paths
 
 
 def _ignore(_key: str) -> None:
@@ -59,20 +60,20 @@ class Lister:
 
     async def repositories(self, *, after: str = "") -> AsyncIterator[RepositoryName]:
         """Yield the repositories in ascending order of names, without the paths of `unnamed`."""
-        async for path in self._storage.list_marked(layout.REPOSITORIES, after=after):
-            if name := _name(path):
+        async for path in repository_paths(self._storage, after=after):
+            if name := RepositoryName.parse(path):
                 yield name
 
     async def unnamed(self) -> AsyncIterator[str]:
         """Yield the paths that look like repositories but are not valid names (`Team/app`), in ascending order."""
-        async for path in self._storage.list_marked(layout.REPOSITORIES):
-            if not _name(path):
+        async for path in repository_paths(self._storage):
+            if not RepositoryName.parse(path):
                 yield path
 
     async def links_at(self, path: str) -> AsyncIterator[str]:
         """Yield the keys of all links at a path that `unnamed` yields."""
         async for child in self._storage.list_children(layout.repository_path(path)):
-            if child.startswith("_"):
+            if child.startswith(layout.MARK):
                 async for key, _ in self.walk(f"{layout.repository_path(path)}/{child}"):
                     if key.endswith(layout.LINK):
                         yield key
@@ -165,7 +166,7 @@ def _found(path: str, key: str, rest: str, stat: ObjectStat) -> tuple[Repository
     """Parse the key of a link. `rest` is the part `<alg>/<hex>/link`, `path` the repository's path."""
     parts = rest.split("/")
     digest = digest_at(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
-    name = _name(path.removeprefix(f"{layout.REPOSITORIES}/"))
+    name = RepositoryName.parse(path.removeprefix(f"{layout.REPOSITORIES}/"))
     return (name, FoundLink(key, digest, stat.modified_at)) if name and digest else None
 
 
@@ -199,13 +200,6 @@ def _link(prefix: str, key: str, stat: ObjectStat) -> FoundLink | None:
     parts = key[len(prefix) + 1 :].split("/")
     digest = digest_at(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
     return FoundLink(key, digest, stat.modified_at) if digest else None
-
-
-def _name(path: str) -> RepositoryName | None:
-    try:
-        return RepositoryName(path)
-    except NameInvalidError:
-        return None
 
 
 def _is_tag(text: str) -> bool:

@@ -31,6 +31,14 @@ class RepositoryName(str):
             raise NameInvalidError("invalid repository name", detail={"name": value})
         return super().__new__(cls, value)
 
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return `text` as a name, or None if it is not one, such as a folder of another program."""
+        try:
+            return cls(text)
+        except NameInvalidError:
+            return None
+
 
 class Tag(str):
     """A tag: a letter, digit or `_`, then up to 127 letters, digits, `_`, `.` or `-`.

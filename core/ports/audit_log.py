@@ -92,7 +92,7 @@ class AuditLog(ABC):
         """Start the resources of the adapter (a thread)."""
         return self
 
-    async def __aexit__(  # noqa: B027 - optional: some have nothing to close
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the log."""

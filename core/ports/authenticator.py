@@ -64,7 +64,7 @@ class Authenticator(ABC):
         """Read files and start threads."""
         return self
 
-    async def __aexit__(  # noqa: B027 - optional: some have nothing to close
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the threads."""
@@ -92,7 +92,7 @@ class Authenticator(ABC):
         One line of printable ASCII, whatever the client sent. Equal arguments give equal results.
         """
 
-    async def reload(self) -> None:  # noqa: B027 - optional: some read nothing
+    async def reload(self) -> None:
         """Read the files again now, at an operator's request.
 
         Raises:

@@ -8,7 +8,7 @@ stands for its descendants, not for all keys that begin with the same characters
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,60 +65,6 @@ class BlobReader(ABC):
         """
 
 
-class BlobWriter(ABC):
-    """A staged object: bytes are appended in several `with` blocks, also after restarts, then committed to a key.
-
-    The blocks may be on different replicas. Used by one task at a time. Memory use is bounded, whatever the size.
-    """
-
-    append_now: Callable[[memoryview], None] | None = None
-    """Blocking variant of `write` for threads, if the store is a local file. No other method may run during a call."""
-
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """Bytes accepted up to now, including those of earlier blocks."""
-
-    @property
-    def stamp(self) -> str | None:
-        """An identifier of the staged bytes, different for any other bytes ever staged at this key.
-
-        Inside the block it identifies the bytes that earlier blocks left; after the block, those that the block left.
-        None if `size` alone identifies the bytes, because no others of that size were ever staged. If a power cut may
-        have replaced bytes by others of the same size, the identifier changes.
-        """
-        return None
-
-    @abstractmethod
-    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Append `chunk`, which the caller must not change before this returns.
-
-        Small chunks may be buffered until the block ends; leaving the block fails if they cannot be stored.
-
-        Raises:
-            StorageUnavailableError: the store failed or is full. The bytes of earlier calls are kept.
-        """
-
-    @abstractmethod
-    def content(self) -> AsyncIterator[bytes]:
-        """Yield all bytes accepted up to now, from the first. Afterwards only `commit` and `discard` are allowed."""
-
-    @abstractmethod
-    async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
-        """Make the bytes readable at `target`, atomically and durably, replacing an existing object.
-
-        Then write the objects in `then`, like `write_all`.
-
-        A writer that later resumes at the staged key starts at 0. If this raises, `target` holds either its previous
-        content or all of the new bytes, and a later block may commit the staged bytes again. Costs at most a rename or
-        a server-side copy, never a transfer of all bytes through this process.
-        """
-
-    @abstractmethod
-    async def discard(self) -> None:
-        """Delete the staged bytes. Idempotent. Allowed after `commit`, which it does not undo."""
-
-
 class BlobStorage(ABC):
     """Keyed byte storage. One per process, opened as a context manager; safe for concurrent tasks.
 
@@ -129,14 +75,12 @@ class BlobStorage(ABC):
     """The driver's name in configuration, metrics and logs."""
     creates_exclusively: bool = True
     """Whether `create` is exclusive across processes; false for a store without conditional writes."""
-    passes_over: bool = True
-    """Whether `list_marked` honours `passing_over`; false for a store where that would cost a request for each path."""
 
     async def __aenter__(self) -> Self:
         """Open the resources of the adapter (pools, sessions)."""
         return self
 
-    async def __aexit__(  # noqa: B027 - optional: memory has nothing to close
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the resources."""
@@ -194,33 +138,6 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
-    def open_writer(
-        self, key: str, *, resume: bool = False, is_first: bool = False, witness: str | None = None
-    ) -> AbstractAsyncContextManager[BlobWriter]:
-        """Open a staged object at `key`: empty, or with `resume` continuing after the bytes of earlier blocks.
-
-        With `is_first` the caller expects that no bytes are staged at `key`. The store may then check the key only when
-        it has to store bytes, so that an object that fits in memory costs only its commit. If the store could not
-        distinguish the new bytes from earlier ones by their `stamp`, it raises `ObjectBusyError` if bytes are staged
-        after all, and `ObjectNotFoundError` if the object `witness` is gone. Bytes may be staged at `key` only while
-        `witness` exists.
-
-        Leaving the block without `commit` or `discard`, in any way, keeps the bytes written up to then. They survive a
-        restart and are available to other replicas on the same store. Staged bytes may or may not be readable at `key`,
-        so stage only where no other code reads. `resume` starts at 0 if nothing is staged.
-
-        Raises:
-            ObjectBusyError: another writer of this process or machine has the key open.
-        """
-
-    @abstractmethod
-    async def staged_size(self, key: str) -> int:
-        """Return the number of bytes staged at `key`, 0 if none; allowed while a writer has the key open.
-
-        The result is the size with which the next writer that resumes would start. One or two requests.
-        """
-
-    @abstractmethod
     async def stat(self, key: str) -> ObjectStat:
         """Return size and time of an object. One request.
 
@@ -236,19 +153,21 @@ class BlobStorage(ABC):
         """
 
     @abstractmethod
-    def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
-        """Yield each path below `prefix` that directly contains a child whose name begins with `_`.
+    def list_marked(self, prefix: str, mark: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
+        """Yield each path below `prefix` that directly contains a child whose name begins with `mark`.
 
-        Repositories are found this way: the key `<prefix>/a/b/_layers/…` yields `a/b`. Paths are relative to `prefix`,
-        unique, greater than `after`, and ascending by code point as whole strings (`a`, `a-b`, `a.b`, `a/b`). The
-        content of a `_…` child is not searched. Costs about one request per 1,000 paths on object stores. On folders it
-        costs the directories between `after` and the point where the caller stops.
+        With the mark `_`, the key `<prefix>/a/b/_c/…` yields `a/b`. Paths are relative to `prefix`, unique, greater
+        than `after`, and ascending by code point as whole strings (`a`, `a-b`, `a.b`, `a/b`). The content of a marked
+        child is not searched. Costs about one request per 1,000 paths on object stores, which roll up the keys after
+        the delimiter `/` and the mark. On folders it costs the directories between `after` and the point where the
+        caller stops.
 
         Args:
             prefix: the parent of all paths.
+            mark: one character.
             after: any text; the empty text means from the start.
-            passing_over: a name that begins with `_`. With `passes_over`, a path whose only `_…` child has this name is
-                left out.
+            passing_over: a name that begins with `mark`. A path whose only marked child has this name is left out,
+                unless the store would need a request for each path to find out.
         """
 
     @abstractmethod
@@ -263,9 +182,9 @@ class BlobStorage(ABC):
     def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
         """Yield every object below `<prefix>/<path>/<directory>`, for each path that `list_marked` yields.
 
-        `directory` begins with `_`. Objects within one child of such a directory are consecutive; otherwise the order
-        is unspecified, as for `walk`. On object stores this costs one request per 1,000 objects below `prefix`, or, if
-        that is less, one per path and one per 1,000 yielded objects.
+        The first character of `directory` is the mark. Objects within one child of such a directory are consecutive;
+        otherwise the order is unspecified, as for `walk`. On object stores this costs one request per 1,000 objects
+        below `prefix`, or, if that is less, one per path and one per 1,000 yielded objects.
         """
 
     @abstractmethod
@@ -293,39 +212,18 @@ class BlobStorage(ABC):
         listed and pullable, is removed after the tag's history.
         """
 
-    @abstractmethod
     async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
         """Remove empty folders at and below these prefixes, then folders above that became empty, up to `below`.
 
-        Never removes an object, or `below` itself. Does nothing, without cost, if the store has no folders. Concurrent
-        writes succeed.
+        Never removes an object, or `below` itself. Concurrent writes succeed. No request: a store without folders does
+        not override this.
         """
 
-    @abstractmethod
-    async def drop_unfinished(
-        self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
-    ) -> Sequence[str]:
-        """Discard writes below `prefix` that began before `before`, were never finished, and appear in no listing.
-
-        A killed process may leave such writes in an object store, which keeps their parts and charges for them. Does
-        nothing if the store has no such writes or cannot list them. Idempotent. One request per 1,000 of them, and one
-        per discarded write.
-
-        Args:
-            prefix: the prefix to search.
-            before: younger writes are kept.
-            is_spared: whether the write at a key is still in progress.
-            dry_run: only report; discard nothing.
-
-        Returns:
-            The key of each discarded write.
-        """
-
-    @abstractmethod
     async def redirect_url(self, key: str, *, method: str) -> str | None:
         """Return a URL at which a client may `GET` the object for about 20 minutes, or None. No request."""
+        return None
 
-    async def check_space(self) -> None:  # noqa: B027 - most stores cannot tell, and do not override it
+    async def check_space(self) -> None:
         """Check cheaply whether the store has free space, if it can tell. No request.
 
         Raises:

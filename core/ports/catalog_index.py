@@ -26,7 +26,7 @@ class CatalogIndex(ABC):
         """Open the resources of the adapter (pools, files)."""
         return self
 
-    async def __aexit__(  # noqa: B027 - optional: memory has nothing to close
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the resources."""

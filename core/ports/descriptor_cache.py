@@ -23,7 +23,7 @@ class DescriptorCache(ABC):
         """Open the resources of the adapter (pools)."""
         return self
 
-    async def __aexit__(  # noqa: B027 - optional: memory has nothing to close
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the resources."""

@@ -16,7 +16,7 @@ class EventReceiver(ABC):
         """Open the resources of the adapter."""
         return self
 
-    async def __aexit__(  # noqa: B027 - optional
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the resources."""

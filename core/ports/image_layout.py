@@ -24,7 +24,7 @@ class ImageLayout(ABC):
         """Open the layout."""
         return self
 
-    async def __aexit__(  # noqa: B027 - optional: some have nothing to close
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the layout."""

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Final
 
 from core.coordination.budget import Budget
-from core.errors import NameInvalidError
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
+from core.ports.staging import StagingStorage
 from core.registry.upload_state import is_upload_id
 from core.store import layout
 
@@ -27,7 +27,9 @@ class Purged:
     """Keys of multipart uploads that belong to no session."""
 
 
-async def remove_abandoned(storage: BlobStorage, *, before: datetime, budget: Budget, dry_run: bool = False) -> Purged:
+async def remove_abandoned(
+    storage: StagingStorage, *, before: datetime, budget: Budget, dry_run: bool = False
+) -> Purged:
     """Remove sessions without a write since `before`, and unfinished writes that no listing shows.
 
     The age of a session is that of its youngest object, so a session that still receives data stays, however long ago
@@ -93,8 +95,5 @@ def session_of(key: str) -> str | None:
     upload_id = rest.partition("/")[0]
     if not is_upload_id(upload_id):
         return None
-    try:
-        return layout.upload(RepositoryName(path), upload_id)
-    except NameInvalidError:
-        # A directory of another program.
-        return None
+    name = RepositoryName.parse(path)
+    return layout.upload(name, upload_id) if name else None

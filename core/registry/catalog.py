@@ -15,7 +15,6 @@ from core.concurrency import closing, map_bounded
 from core.errors import (
     CatalogLostError,
     CatalogUnavailableError,
-    NameInvalidError,
     PaginationInvalidError,
     StorageError,
     StorageUnavailableError,
@@ -24,8 +23,7 @@ from core.model.names import RepositoryName
 from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
-from core.store import layout
-from core.store.repositories import holds_manifest
+from core.store.repositories import holds_manifest, repository_paths
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -320,9 +318,9 @@ class CatalogService:
     async def _repositories(self) -> AsyncGenerator[RepositoryName, None]:
         """Yield the repositories in storage that hold a manifest."""
         batch: list[RepositoryName] = []
-        async with closing(self._storage.list_marked(layout.REPOSITORIES)) as paths:
+        async with closing(repository_paths(self._storage)) as paths:
             async for path in paths:
-                name = _as_name(path)
+                name = RepositoryName.parse(path)
                 if name is not None:
                     batch.append(name)
                 if len(batch) == _BATCH_NAMES:
@@ -353,11 +351,3 @@ class CatalogService:
     async def _with_manifest(self, names: Sequence[RepositoryName]) -> list[RepositoryName]:
         checks = await map_bounded(lambda name: holds_manifest(self._storage, name), names)
         return [name for name, has_manifest in zip(names, checks, strict=True) if has_manifest]
-
-
-def _as_name(path: str) -> RepositoryName | None:
-    """Parse a path as a name; return None for another program's folder, which no request can name."""
-    try:
-        return RepositoryName(path)
-    except NameInvalidError:
-        return None

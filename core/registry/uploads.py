@@ -25,7 +25,7 @@ from core.model.descriptor import Descriptor
 from core.model.digest import CANONICAL, Digest, Hasher, HasherFactory
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
-from core.ports.blob_storage import BlobStorage, BlobWriter
+from core.ports.staging import BlobWriter, StagingStorage
 from core.registry.upload_state import UploadState, is_upload_id
 from core.store import layout
 from core.store.damage import DamageWatch
@@ -45,7 +45,7 @@ class UploadService:
 
     def __init__(
         self,
-        storage: BlobStorage,
+        storage: StagingStorage,
         *,
         guard: CollectionGuard,
         damage: DamageWatch,

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from core.concurrency import map_bounded
-from core.errors import NameInvalidError
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.retention.pulls import PullHistory, Pulls
@@ -12,6 +11,7 @@ from core.retention.rules import RetentionRule, TagState, Verdict, decide
 from core.store import layout
 from core.store.clock import StoreClock
 from core.store.link_keys import RevisionKey, parse_link_key
+from core.store.repositories import repository_paths
 from core.store.tag_links import TagLinks, TagTarget
 
 
@@ -72,15 +72,11 @@ class RetentionService:
         if not self._rules:
             return
         pulls = await self._known_pulls(merges=merges_pulls)
-        async for path in self._storage.list_marked(layout.REPOSITORIES):
+        async for path in repository_paths(self._storage):
             if not any(rule.covers(path) for rule in self._rules):
                 continue
-            try:
-                name = RepositoryName(path)
-            except NameInvalidError:
-                # A folder of another program.
-                continue
-            if states := await self._states(name, pulls):
+            name = RepositoryName.parse(path)
+            if name and (states := await self._states(name, pulls)):
                 verdicts = decide(name, states, self._rules, await self._store_clock.look())
                 yield RetentionPlan(name=name, verdicts=verdicts)
 

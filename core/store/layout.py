@@ -55,6 +55,8 @@ from core.model.names import RepositoryName, Tag
 ROOT: Final = "/docker/registry/v2"
 BLOBS: Final = f"{ROOT}/blobs"
 REPOSITORIES: Final = f"{ROOT}/repositories"
+MARK: Final = "_"
+"""The first character of the directories of a repository, which no component of a name begins with."""
 LAYERS_DIRECTORY: Final = "_layers"
 MANIFESTS_DIRECTORY: Final = "_manifests"
 REVISIONS_DIRECTORY: Final = f"{MANIFESTS_DIRECTORY}/revisions"

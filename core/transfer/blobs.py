@@ -11,7 +11,8 @@ from core.content_source import Offload
 from core.coordination.budget import Budget
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
 from core.model.digest import Digest, Hasher, HasherFactory
-from core.ports.blob_storage import BlobReader, BlobStorage, BlobWriter
+from core.ports.blob_storage import BlobReader, BlobStorage
+from core.ports.staging import BlobWriter, StagingStorage
 from core.store import layout
 from core.transfer.tally import Tally
 from core.trash.store import Trash
@@ -52,7 +53,7 @@ class Work:
 
     source: BlobStorage
     """The storage to copy from; only read."""
-    target: BlobStorage
+    target: StagingStorage
     transfer_id: str
     """Name of the copy at the target; the same when the copy is started again."""
     new_hasher: HasherFactory

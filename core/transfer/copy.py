@@ -5,12 +5,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from core.errors import NameInvalidError, UnsupportedError
+from core.errors import UnsupportedError
 from core.model.globs import Globs
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.registry.catalog import CatalogService
-from core.store import layout
+from core.store.repositories import repository_paths
 from core.transfer.blobs import BlobTransfer, Work
 from core.transfer.comparison import Comparison
 from core.transfer.expectation import expect_all, expect_some
@@ -95,8 +95,8 @@ class StorageCopy:
             await expect_all(self._work)
 
     async def _require_repositories(self) -> None:
-        async for path in self._work.source.list_marked(layout.REPOSITORIES):
-            if _as_name(path) is not None:
+        async for path in repository_paths(self._work.source):
+            if RepositoryName.parse(path):
                 return
         raise UnsupportedError(
             "the source has no repositories, so the copy would delete everything at the target; check the source"
@@ -151,15 +151,7 @@ class StorageCopy:
 
     async def _listed(self, storage: BlobStorage) -> AsyncGenerator[RepositoryName, None]:
         await self._work.budget.take()
-        async for path in storage.list_marked(layout.REPOSITORIES):
-            name = _as_name(path)
+        async for path in repository_paths(storage):
+            name = RepositoryName.parse(path)
             if name is not None and self._selection.includes(name):
                 yield name
-
-
-def _as_name(path: str) -> RepositoryName | None:
-    """Return a path as a name, or None for a foreign folder that no request can address."""
-    try:
-        return RepositoryName(path)
-    except NameInvalidError:
-        return None

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from core.errors import NameInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.store import layout
@@ -75,9 +74,8 @@ class OrphanSearch:
         return linked
 
     async def _links(self, path: str) -> AsyncGenerator[str, None]:
-        try:
-            name = RepositoryName(path)
-        except NameInvalidError:
+        name = RepositoryName.parse(path)
+        if name is None:
             # Such a repository cannot be served, but its content may still be needed.
             async for key in self._context.reader.links_at(path):
                 yield key

@@ -11,6 +11,7 @@ from core.model.digest import Digest, Hasher, HasherFactory
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
 from core.store.links import LinkState, read_link
+from core.store.repositories import repository_paths
 from core.store.stored_manifests import ManifestState, read_stored_manifest
 from core.typing import override
 
@@ -117,11 +118,11 @@ class StoreReader:
     async def links_at(self, path: str) -> AsyncGenerator[str, None]:
         """Yield the keys of all links of a repository, or of a path that is not a valid repository name."""
         async for child in self.children(layout.repository_path(path)):
-            if child.startswith("_"):
+            if child.startswith(layout.MARK):
                 async for key, _ in self.walk(f"{layout.repository_path(path)}/{child}"):
                     if key.endswith(layout.LINK):
                         yield key
 
     def repositories(self, *, after: str = "") -> AsyncGenerator[str, None]:
         """Yield the paths of repositories in ascending order. One request per 1,000."""
-        return self._budget.pace(self._storage.list_marked(layout.REPOSITORIES, after=after))
+        return self._budget.pace(repository_paths(self._storage, after=after))

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from core.errors import NameInvalidError
 from core.model.names import RepositoryName
 from core.store import layout
 from core.store.link_keys import parse_blob_key
@@ -31,12 +30,10 @@ class RepositoriesCheck:
             if digest is not None:
                 self._context.inventory.put(digest, stat.size)
         async for path in self._context.reader.repositories(after=after):
-            try:
-                name = RepositoryName(path)
-            except NameInvalidError:
+            if name := RepositoryName.parse(path):
+                yield await self._step(name)
+            else:
                 yield Step(cursor=path, findings=await self._unnamed(path))
-                continue
-            yield await self._step(name)
         yield Step(cursor=_END, findings=await self._comparison.finish())
 
     async def one(self, name: RepositoryName) -> AsyncGenerator[Step, None]:

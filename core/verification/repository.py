@@ -66,7 +66,7 @@ async def _suspicions(context: Context, view: RepositoryView) -> list[Suspicion]
     suspicions += await tags.run()
     suspicions += await referrers.run()
     async for child in context.reader.children(layout.repository(view.name)):
-        if child.startswith("_") and child not in layout.REPOSITORY_DIRECTORIES:
+        if child.startswith(layout.MARK) and child not in layout.REPOSITORY_DIRECTORIES:
             suspicions += await _strays(context, f"{layout.repository(view.name)}/{child}")
     return suspicions
 

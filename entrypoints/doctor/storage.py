@@ -8,7 +8,7 @@ from typing import Final
 from core.concurrency import map_bounded
 from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import ObjectNotFoundError, StorageError, StorageFullError
-from core.ports.blob_storage import BlobStorage
+from core.ports.staging import StagingStorage
 from core.store import layout
 from entrypoints.doctor.context import MIB, DoctorContext
 from entrypoints.doctor.findings import failure, ok, skipped, warning
@@ -35,12 +35,12 @@ _SPACE: Final = (
     "free space: delete images, run `registry garbage-collect`, then `registry trash empty`; both work on a full disk"
 )
 
-Step = Callable[[BlobStorage, str], Awaitable[Diagnosis | None]]
+Step = Callable[[StagingStorage, str], Awaitable[Diagnosis | None]]
 
 
 async def check_storage(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Write, read, list, overwrite, move and delete scratch objects, then yield the diagnoses of the adapter."""
-    storage: BlobStorage = doctor.container.blob_storage()
+    storage: StagingStorage = doctor.container.blob_storage()
     scratch = layout.doctor(doctor.scratch_id)
     steps: dict[str, Step] = {
         "write and read": _write_and_read,
@@ -65,7 +65,7 @@ async def check_storage(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
             yield diagnosis
 
 
-async def _run(check: str, step: Step, storage: BlobStorage, prefix: str) -> Diagnosis:
+async def _run(check: str, step: Step, storage: StagingStorage, prefix: str) -> Diagnosis:
     try:
         found = await step(storage, prefix)
     except StorageFullError:
@@ -79,7 +79,7 @@ def _wrong(check: str, detail: str) -> Diagnosis:
     return failure(f"storage: {check}", detail, _REMEDIES[check])
 
 
-async def _write_and_read(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+async def _write_and_read(storage: StagingStorage, prefix: str) -> Diagnosis | None:
     content = secrets.token_bytes(1000)
     await storage.write(f"{prefix}/object", content)
     if await storage.read(f"{prefix}/object") != content:
@@ -92,7 +92,7 @@ async def _write_and_read(storage: BlobStorage, prefix: str) -> Diagnosis | None
     )
 
 
-async def _overwrite(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+async def _overwrite(storage: StagingStorage, prefix: str) -> Diagnosis | None:
     for number in range(5):
         content = b"version %d" % number
         await storage.write(f"{prefix}/object", content)
@@ -101,7 +101,7 @@ async def _overwrite(storage: BlobStorage, prefix: str) -> Diagnosis | None:
     return None
 
 
-async def _list(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+async def _list(storage: StagingStorage, prefix: str) -> Diagnosis | None:
     names = ["a", "b", "b-c"]
     for name in names:
         await storage.write(f"{prefix}/{name}/object", b"x")
@@ -115,7 +115,7 @@ async def _list(storage: BlobStorage, prefix: str) -> Diagnosis | None:
     return None
 
 
-async def _create_once(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+async def _create_once(storage: StagingStorage, prefix: str) -> Diagnosis | None:
     async def create(number: int) -> bool:
         return await storage.create(f"{prefix}/object", b"%d" % number)
 
@@ -131,7 +131,7 @@ async def _create_once(storage: BlobStorage, prefix: str) -> Diagnosis | None:
     return None
 
 
-async def _large_object(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+async def _large_object(storage: StagingStorage, prefix: str) -> Diagnosis | None:
     piece = secrets.token_bytes(MIB)
     expected = hashlib.sha256()
     for half in (range(_LARGE_PIECES // 2), range(_LARGE_PIECES // 2, _LARGE_PIECES)):
@@ -153,7 +153,7 @@ async def _large_object(storage: BlobStorage, prefix: str) -> Diagnosis | None:
     return None
 
 
-async def _move(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+async def _move(storage: StagingStorage, prefix: str) -> Diagnosis | None:
     await storage.write(f"{prefix}/source", b"moved")
     await storage.move(f"{prefix}/source", f"{prefix}/target")
     if await _is_there(storage, f"{prefix}/source") or await storage.read(f"{prefix}/target") != b"moved":
@@ -161,7 +161,7 @@ async def _move(storage: BlobStorage, prefix: str) -> Diagnosis | None:
     return None
 
 
-async def _delete(storage: BlobStorage, prefix: str) -> Diagnosis | None:
+async def _delete(storage: StagingStorage, prefix: str) -> Diagnosis | None:
     for name in ("one", "tree/two", "tree/three"):
         await storage.write(f"{prefix}/{name}", b"x")
     await storage.delete([f"{prefix}/one"])
@@ -170,7 +170,7 @@ async def _delete(storage: BlobStorage, prefix: str) -> Diagnosis | None:
     return _wrong("delete", f"still readable after deletion: {', '.join(left)}") if left else None
 
 
-async def _is_there(storage: BlobStorage, key: str) -> bool:
+async def _is_there(storage: StagingStorage, key: str) -> bool:
     try:
         await storage.stat(key)
     except ObjectNotFoundError:
@@ -178,7 +178,7 @@ async def _is_there(storage: BlobStorage, key: str) -> bool:
     return True
 
 
-async def _clean(storage: BlobStorage, scratch: str) -> Diagnosis:
+async def _clean(storage: StagingStorage, scratch: str) -> Diagnosis:
     check = "storage: cleanup"
     try:
         await storage.delete_tree(scratch)

@@ -8,7 +8,7 @@ from typing import Final
 from config.settings import UploadPurgingSettings
 from core.coordination.budget import Budget
 from core.coordination.schedule import SharedSchedule
-from core.ports.blob_storage import BlobStorage
+from core.ports.staging import StagingStorage
 from core.registry.abandoned_uploads import Purged, remove_abandoned
 from core.store.clock import StoreClock
 from entrypoints.jobs.background import Job
@@ -25,7 +25,7 @@ def _ignore(_purged: Purged) -> None:
 
 
 def purge_job(
-    storage: BlobStorage,
+    storage: StagingStorage,
     store_clock: StoreClock,
     schedule: SharedSchedule,
     settings: UploadPurgingSettings,

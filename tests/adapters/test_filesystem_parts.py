@@ -165,9 +165,9 @@ def test_nature_of_settled_folder_is_remembered(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     for name in ("a", "a/b", "c", "c/d"):
         settle(tmp_path / name)
-    assert list(listings.marked(str(tmp_path), "")) == ["a", "a/b", "young"]
-    assert sorted(listings._natures) == sorted(str(tmp_path / name) for name in ("a", "a/b", "c", "c/d"))
-    assert list(listings.marked(str(tmp_path), "")) == ["a", "a/b", "young"]
+    assert list(listings.marked(str(tmp_path), "_", "")) == ["a", "a/b", "young"]
+    assert sorted(listings._natures["_"]) == sorted(str(tmp_path / name) for name in ("a", "a/b", "c", "c/d"))
+    assert list(listings.marked(str(tmp_path), "_", "")) == ["a", "a/b", "young"]
 
 
 def test_change_of_remembered_nature_is_seen(tmp_path):
@@ -175,14 +175,14 @@ def test_change_of_remembered_nature_is_seen(tmp_path):
     for name in ("a/_layers", "b/x"):
         (tmp_path / name).mkdir(parents=True)
         settle(tmp_path / name[0])
-    assert list(listings.marked(str(tmp_path), "")) == ["a"]
+    assert list(listings.marked(str(tmp_path), "_", "")) == ["a"]
     (tmp_path / "a/_layers").rmdir()
     (tmp_path / "b/_uploads").mkdir()
     (tmp_path / "b/x/_layers").mkdir()
-    assert list(listings.marked(str(tmp_path), "")) == ["b", "b/x"]
+    assert list(listings.marked(str(tmp_path), "_", "")) == ["b", "b/x"]
     settle(tmp_path / "b", seconds=1)
-    assert list(listings.marked(str(tmp_path), "")) == ["b", "b/x"]
-    assert list(listings.marked(str(tmp_path), "")) == ["b", "b/x"]
+    assert list(listings.marked(str(tmp_path), "_", "")) == ["b", "b/x"]
+    assert list(listings.marked(str(tmp_path), "_", "")) == ["b", "b/x"]
 
 
 def test_remembered_natures_are_bounded(tmp_path, monkeypatch):
@@ -191,5 +191,5 @@ def test_remembered_natures_are_bounded(tmp_path, monkeypatch):
     for number in range(6):
         (tmp_path / f"n{number}/_layers").mkdir(parents=True)
         settle(tmp_path / f"n{number}")
-    assert len(list(listings.marked(str(tmp_path), ""))) == 6
-    assert len(listings._natures) == 3
+    assert len(list(listings.marked(str(tmp_path), "_", ""))) == 6
+    assert len(listings._natures["_"]) == 3

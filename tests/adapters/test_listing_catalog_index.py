@@ -19,9 +19,11 @@ class CountingStorage(InMemoryBlobStorage):
     yielded = 0
     closed = False
 
-    async def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
+    async def list_marked(
+        self, prefix: str, mark: str, *, after: str = "", passing_over: str = ""
+    ) -> AsyncIterator[str]:
         try:
-            async for path in super().list_marked(prefix, after=after, passing_over=passing_over):
+            async for path in super().list_marked(prefix, mark, after=after, passing_over=passing_over):
                 self.yielded += 1
                 yield path
         finally:

@@ -9,8 +9,8 @@ from adapters.metrics.instruments import LABEL_SETS_MAX
 from adapters.metrics.prometheus import PrometheusMetrics
 from adapters.metrics.storage import ACTIONS, CacheCounts, storage_observer
 from core.errors import ObjectNotFoundError, StorageUnavailableError
-from core.ports.blob_storage import BlobStorage, BlobWriter
 from core.ports.metrics import Merge
+from core.ports.staging import BlobWriter, StagingStorage
 from entrypoints.observability.runtime_folder import RuntimeFolder
 from tests.support.metrics import Scrape
 
@@ -135,7 +135,8 @@ def test_storage_is_told_by_driver_and_action(server):
 
 
 def test_every_operation_has_a_name_of_its_own():
-    operations = set(BlobStorage.__abstractmethods__) | {"write_all", "append", "content", "commit", "discard"}
+    operations = set(StagingStorage.__abstractmethods__) | {"append", "content", "commit", "discard"}
+    operations |= {"write_all", "prune", "drop_unfinished", "redirect_url"}
     assert BlobWriter.__abstractmethods__ - {"size", "write"} <= operations
     assert operations == ACTIONS.keys()
     assert len(set(ACTIONS.values())) == len(ACTIONS)

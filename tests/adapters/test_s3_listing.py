@@ -45,8 +45,8 @@ async def test_store_without_long_delimiters_lists_marked():
     paths = ["a", "a-b", "a.b/c", "a/0", "a/b", "b", "c/d/e"]
     keys = [f"p/{path}/{below}" for path in paths for below in ("_layers/1", "_layers/2", "_manifests/3", "_u/4/5")]
     store = PlainStore(*keys, "p/_own/x/_layers/1", "p/x", "q/a/_layers/1")
-    assert await collect(names.marked(store, "/p/", "")) == sorted(paths)
-    assert await collect(names.marked(store, "/p/", "a")) == sorted(paths)[1:]
+    assert await collect(names.marked(store, "/p/", "_", "")) == sorted(paths)
+    assert await collect(names.marked(store, "/p/", "_", "a")) == sorted(paths)[1:]
     assert store.pages < 2 * len(keys)
 
 
@@ -131,7 +131,7 @@ async def test_object_named_like_a_record_is_left(server, storage):
 async def test_thousands_of_names_around_a_page_are_ordered(server, storage):
     repositories = ["team/app", *(f"team/app-{number:04}" for number in range(2_100)), "team/app0", "team/app/x"]
     fill(server, *(f"p/{name}/_layers/link" for name in repositories))
-    assert await collect(storage.list_marked("/p")) == sorted(repositories)
+    assert await collect(storage.list_marked("/p", "_")) == sorted(repositories)
     # Three pages, and the questions whether there are `team/app` and `team`.
     assert server.counts == {"list_objects": 4}
 

@@ -32,6 +32,9 @@ class BlobStorageContract(ObjectCases, ReaderCases, WriterCases, ListingCases, D
     TAKES_FROM_THREADS = False
     """Whether writers accept pieces from threads: `append_now` is not None."""
 
+    PASSES_OVER = True
+    """Whether `list_marked` finds out without a request for each path what `passing_over` leaves out."""
+
     HAS_REDIRECTS = False
     """Whether `redirect_url` returns a URL for GET."""
 

@@ -31,6 +31,7 @@ async def mark(storage, prefix: str, *names: str) -> None:
 class ListingCases:
     MANY: int
     LISTS_READABLE_ONLY: bool
+    PASSES_OVER: bool
 
     async def test_children_are_sorted_and_direct(self, storage):
         for name in ("b", "a/x/y", "a/z", "a-b", "a.b", "a0", "A", "_x/1", "ab/c"):
@@ -53,7 +54,7 @@ class ListingCases:
         await storage.write("/a/b", b"")
         for prefix in ("/missing", "/a/b", "/a/b/c", "/a/missing"):
             assert await collect(storage.list_children(prefix)) == []
-            assert await collect(storage.list_marked(prefix)) == []
+            assert await collect(storage.list_marked(prefix, "_")) == []
             assert await collect(storage.walk(prefix)) == []
 
     async def test_marked_passes_over_paths_that_hold_one_child_only(self, storage):
@@ -70,15 +71,22 @@ class ListingCases:
         ):
             await storage.write(f"/p/{key}", b"")
         everything = ["a", "a/b", "a/c", "d", "e", "e/f"]
-        assert await collect(storage.list_marked("/p")) == everything
-        passed = await collect(storage.list_marked("/p", passing_over="_x"))
-        assert passed == (["a/b", "a/c", "d", "e/f"] if storage.passes_over else everything)
+        assert await collect(storage.list_marked("/p", "_")) == everything
+        passed = await collect(storage.list_marked("/p", "_", passing_over="_x"))
+        assert passed == (["a/b", "a/c", "d", "e/f"] if self.PASSES_OVER else everything)
         await storage.write("/p/a/_y/1", b"")
-        assert "a" in await collect(storage.list_marked("/p", passing_over="_x"))
+        assert "a" in await collect(storage.list_marked("/p", "_", passing_over="_x"))
+
+    async def test_mark_is_any_character(self, storage):
+        for key in ("a/-x/1", "a/b/-y/-z/1", "a/_c/-x/1", "-d/-x/1", "e/_x/1"):
+            await storage.write(f"/p/{key}", b"")
+        assert await collect(storage.list_marked("/p", "-")) == ["a", "a/_c", "a/b"]
+        assert await collect(storage.list_marked("/p", "_")) == ["a", "e"]
+        assert [key async for key, _ in storage.walk_within("/p", "-y")] == ["/p/a/b/-y/-z/1"]
 
     async def test_empty_store_lists_nothing(self, storage):
         assert await collect(storage.list_children("/")) == []
-        assert await collect(storage.list_marked("/")) == []
+        assert await collect(storage.list_marked("/", "_")) == []
         assert await collect(storage.walk("/")) == []
 
     @pytest.mark.parametrize("name", ["@eaDir", "lost+found", "#recycle", "a b", "\u00e9", "_layers@SynoEAStream"])
@@ -91,7 +99,7 @@ class ListingCases:
         keys = ["/p/a/_layers/sha256/00/link", "/p/b/c/_layers/sha256/00/link"]
         assert await collect(storage.list_children("/p")) == ["a", "b"]
         assert await collect(storage.list_children("/p/a")) == ["_layers"]
-        assert await collect(storage.list_marked("/p")) == ["a", "b/c"]
+        assert await collect(storage.list_marked("/p", "_")) == ["a", "b/c"]
         assert sorted([key async for key, _ in storage.walk("/p")]) == keys
         assert sorted([key async for key, _ in storage.walk_within("/p", "_layers")]) == keys
 
@@ -99,19 +107,19 @@ class ListingCases:
         await mark(storage, "/p", *TRICKY_NAMES)
         async with aclosing(storage.list_children("/p")) as children:
             assert await anext(children) == "a"
-        async with aclosing(storage.list_marked("/p")) as marked:
+        async with aclosing(storage.list_marked("/p", "_")) as marked:
             assert await anext(marked) == "a"
         async with aclosing(storage.walk("/p")) as objects:
             assert (await anext(objects))[0].startswith("/p/")
 
     async def test_marked_paths_sort_as_whole_strings(self, storage):
         await mark(storage, "/p", *reversed(TRICKY_NAMES))
-        assert await collect(storage.list_marked("/p")) == TRICKY_NAMES
-        assert await collect(storage.list_marked("/")) == [f"p/{name}" for name in TRICKY_NAMES]
+        assert await collect(storage.list_marked("/p", "_")) == TRICKY_NAMES
+        assert await collect(storage.list_marked("/", "_")) == [f"p/{name}" for name in TRICKY_NAMES]
 
     async def test_marked_paths_begin_after(self, storage):
         await mark(storage, "/p", *TRICKY_NAMES)
-        found = {after: await collect(storage.list_marked("/p", after=after)) for after in AFTERS}
+        found = {after: await collect(storage.list_marked("/p", "_", after=after)) for after in AFTERS}
         assert found == {after: [name for name in TRICKY_NAMES if name > after] for after in AFTERS}
 
     async def test_marked_paths_come_in_pages(self, storage):
@@ -120,7 +128,7 @@ class ListingCases:
             pages: list[str] = []
             after = ""
             while True:
-                async with aclosing(storage.list_marked("/p", after=after)) as marked:
+                async with aclosing(storage.list_marked("/p", "_", after=after)) as marked:
                     page = []
                     async for path in marked:
                         page.append(path)
@@ -147,16 +155,16 @@ class ListingCases:
             "z-/z",
         ]
         await mark(storage, "/p", *names)
-        assert await collect(storage.list_marked("/p")) == sorted(names)
+        assert await collect(storage.list_marked("/p", "_")) == sorted(names)
         for after in sorted(names):
-            assert await collect(storage.list_marked("/p", after=after)) == [
+            assert await collect(storage.list_marked("/p", "_", after=after)) == [
                 name for name in sorted(names) if name > after
             ]
 
     async def test_marked_path_is_named_once(self, storage):
         for child in ("_layers/x", "_manifests/y", "_uploads/z/data", "_file"):
             await storage.write(f"/p/a/{child}", b"")
-        assert await collect(storage.list_marked("/p")) == ["a"]
+        assert await collect(storage.list_marked("/p", "_")) == ["a"]
 
     async def test_below_marks_nothing_is_looked_for(self, storage):
         await storage.write("/p/a/_layers/deep/_uploads/x", b"")
@@ -164,13 +172,13 @@ class ListingCases:
         await storage.write("/p/b/c/x", b"")
         await storage.write("/p/c/d_/x_/object", b"")
         await storage.write("/p/d/__/object", b"")
-        assert await collect(storage.list_marked("/p")) == ["a", "d"]
+        assert await collect(storage.list_marked("/p", "_")) == ["a", "d"]
 
     async def test_marked_stays_below_prefix(self, storage):
         await mark(storage, "/p", "a")
         await mark(storage, "/pq", "b")
         await mark(storage, "/p-q", "c")
-        assert await collect(storage.list_marked("/p")) == ["a"]
+        assert await collect(storage.list_marked("/p", "_")) == ["a"]
 
     async def test_walk_within_tells_what_lies_in_such_directories(self, storage):
         inside = [f"/p/{name}/_uploads/{child}" for name in TRICKY_NAMES for child in ("1/data", "1/startedat", "2")]
@@ -217,8 +225,8 @@ class ListingCases:
         await mark(storage, "/p", *names)
         assert await collect(storage.list_children("/p")) == names
         assert await collect(storage.list_children("/p", after=names[-3])) == names[-2:]
-        assert await collect(storage.list_marked("/p")) == names
-        assert await collect(storage.list_marked("/p", after=names[-3])) == names[-2:]
+        assert await collect(storage.list_marked("/p", "_")) == names
+        assert await collect(storage.list_marked("/p", "_", after=names[-3])) == names[-2:]
         keys = sorted([key async for key, _ in storage.walk("/p")])
         assert keys == [f"/p/{name}/_layers/sha256/00/link" for name in names]
         await storage.delete(keys[:-1])

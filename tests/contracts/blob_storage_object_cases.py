@@ -106,7 +106,7 @@ class ObjectCases:
     @pytest.mark.parametrize("key", [key for key in ILLEGAL_KEYS if key != "/"])
     async def test_illegal_prefix_is_refused(self, storage, key):
         await storage.write("/a/b", b"stays")
-        for listing in (storage.list_children, storage.list_marked, storage.walk):
+        for listing in (storage.list_children, lambda prefix: storage.list_marked(prefix, "_"), storage.walk):
             with pytest.raises(ValueError, match="key"):
                 await collect(listing(key))
         with pytest.raises(ValueError, match="key"):

@@ -77,11 +77,11 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
         ]  # fmt: skip
         assert {seconds for operation, seconds, _ in observed if operation != "content"} == {1}
 
-    @pytest.mark.parametrize("passes_over", [True, False])
-    async def test_capabilities_are_those_of_the_inner_storage(self, inner, passes_over):
-        inner.creates_exclusively = inner.passes_over = passes_over
+    @pytest.mark.parametrize("is_exclusive", [True, False])
+    async def test_capabilities_are_those_of_the_inner_storage(self, inner, is_exclusive):
+        inner.creates_exclusively = is_exclusive
         storage = InstrumentedBlobStorage(inner, observe=lambda *_: None, clock=lambda: 0.0)
-        assert (storage.creates_exclusively, storage.passes_over) == (passes_over, passes_over)
+        assert storage.creates_exclusively == is_exclusive
 
     async def test_failed_operation_is_told(self, storage, observed):
         with pytest.raises(ObjectNotFoundError):
@@ -97,7 +97,7 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
         observed.clear()
         await collect(storage.list_children("/p"))
         await collect(storage.walk("/p"))
-        async with aclosing(storage.list_marked("/p")) as marked:
+        async with aclosing(storage.list_marked("/p", "_")) as marked:
             assert await anext(marked) == "a"
         # Two items and the end, one second each; the last listing was left after its first item.
         assert observed == [("list_children", 3, None), ("walk", 3, None), ("list_marked", 1, None)]

@@ -30,6 +30,7 @@ def limited(endpoint):
 class TestS3BlobStorage(BlobStorageContract):
     TELLS_MD5 = True
     HAS_REDIRECTS = True
+    PASSES_OVER = False
 
     @pytest.fixture
     async def stack(self):
@@ -75,6 +76,7 @@ class TestS3BlobStorageOnLimitedStore(BlobStorageContract):
     MANY = PAGE_ENTRIES + 10  # Each key costs one request to write and another to delete.
     TELLS_MD5 = True
     HAS_REDIRECTS = True
+    PASSES_OVER = False
 
     @pytest.fixture
     async def reopen(self, limited):

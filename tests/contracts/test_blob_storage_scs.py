@@ -13,6 +13,7 @@ from tests.support.scs_server import FakeScsServer
 class TestScsBlobStorage(BlobStorageContract):
     TELLS_MD5 = True
     HAS_REDIRECTS = True
+    PASSES_OVER = False
 
     @pytest.fixture
     async def server(self):

@@ -17,7 +17,7 @@ from core.model import media_types
 from core.model.digest import Digest
 from core.model.manifest import read_manifest
 from core.model.names import RepositoryName, Tag
-from core.ports.blob_storage import BlobStorage
+from core.ports.staging import StagingStorage
 from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.trash.store import Trash
@@ -38,11 +38,11 @@ class Store:
     time: SimulatedTime = field(default_factory=SimulatedTime)
 
     def __post_init__(self) -> None:
-        self.storage: BlobStorage = InMemoryBlobStorage(now=self.time.now)
+        self.storage: StagingStorage = InMemoryBlobStorage(now=self.time.now)
         self.new_id = counting_ids()
         self._keys = itertools.count(1)
 
-    def services(self, storage: BlobStorage | None = None) -> CoreServices:
+    def services(self, storage: StagingStorage | None = None) -> CoreServices:
         """Return the services of one replica."""
         seen = storage or self.storage
         return CoreServices(
@@ -57,12 +57,12 @@ class Store:
             offload=in_turn,
         )
 
-    def trash(self, storage: BlobStorage | None = None, *, keep: timedelta = timedelta(days=7)) -> Trash:
+    def trash(self, storage: StagingStorage | None = None, *, keep: timedelta = timedelta(days=7)) -> Trash:
         return Trash(storage or self.storage, now=self.time.now, new_id=self.new_id, keep=keep)
 
     def collector(
         self,
-        storage: BlobStorage | None = None,
+        storage: StagingStorage | None = None,
         *,
         keep: timedelta = timedelta(days=7),
         grace: timedelta = timedelta(hours=1),

@@ -14,9 +14,9 @@ from core.collection.rounds import Rounds
 from core.collection.spares import Spares
 from core.model.digest import Digest, HasherFactory, StandardHasher
 from core.model.names import RepositoryName
-from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
 from core.ports.descriptor_cache import DescriptorCache
+from core.ports.staging import StagingStorage
 from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
@@ -66,7 +66,7 @@ async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
 class CoreServices:
     """All services over one storage."""
 
-    storage: BlobStorage = field(default_factory=lambda: InMemoryBlobStorage(now=lambda: NOW))
+    storage: StagingStorage = field(default_factory=lambda: InMemoryBlobStorage(now=lambda: NOW))
     policy: ManifestPolicy = field(default_factory=ManifestPolicy)
     cache: DescriptorCache = field(default_factory=DisabledDescriptorCache)
     memory: ManifestCache = field(default_factory=lambda: ManifestCache(bytes_max=0))
@@ -78,7 +78,7 @@ class CoreServices:
     offload: Callable[..., Awaitable[Any]] = in_a_thread
     new_trash_id: Callable[[], str] = field(default_factory=counting_ids)
 
-    rounds_storage: BlobStorage | None = None
+    rounds_storage: StagingStorage | None = None
     """Storage for the records of collectors; None means a separate store, so that tests see only their own requests."""
     clock: Callable[[], float] = lambda: 0.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

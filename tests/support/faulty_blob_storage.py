@@ -14,11 +14,10 @@ from core.errors import StorageUnavailableError
 from core.ports.blob_storage import (
     SMALL_OBJECT_BYTES_MAX,
     BlobReader,
-    BlobStorage,
-    BlobWriter,
     ObjectStat,
     SmallObjects,
 )
+from core.ports.staging import BlobWriter, StagingStorage
 
 T = TypeVar("T")
 
@@ -35,7 +34,7 @@ MUTATIONS: Final = {
 }
 
 
-class FaultyBlobStorage(BlobStorage):
+class FaultyBlobStorage(StagingStorage):
     """Passes operations on to `inner` until one is chosen to fail.
 
     Args:
@@ -51,7 +50,7 @@ class FaultyBlobStorage(BlobStorage):
 
     def __init__(
         self,
-        inner: BlobStorage,
+        inner: StagingStorage,
         *,
         seed: int = 0,
         error_rate: float = 0.0,
@@ -60,7 +59,6 @@ class FaultyBlobStorage(BlobStorage):
         splits_trees: bool = False,
     ) -> None:
         self.name = inner.name
-        self.passes_over = inner.passes_over
         self.inner = inner
         self.seed = seed
         self.operations: list[str] = []
@@ -145,9 +143,11 @@ class FaultyBlobStorage(BlobStorage):
             yield name
 
     @override
-    async def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
+    async def list_marked(
+        self, prefix: str, mark: str, *, after: str = "", passing_over: str = ""
+    ) -> AsyncIterator[str]:
         await self.begin("list_marked", prefix)
-        async for path in self.cut(self.inner.list_marked(prefix, after=after, passing_over=passing_over)):
+        async for path in self.cut(self.inner.list_marked(prefix, mark, after=after, passing_over=passing_over)):
             yield path
 
     @override

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
-from core.ports.blob_storage import BlobStorage
+from core.ports.staging import StagingStorage
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class SteppingBlobStorage(FaultyBlobStorage):
     Replicas do not contend for other keys, so turns for their requests would only multiply the orders.
     """
 
-    def __init__(self, inner: BlobStorage, *, marker: str) -> None:
+    def __init__(self, inner: StagingStorage, *, marker: str) -> None:
         super().__init__(inner)
         self._marker = marker
         self.seen: list[Hashable] = []
@@ -69,7 +69,7 @@ class Replica:
 class Interleaving:
     """Two replicas on one store; `turns` lists the replicas that have run so far, by number, 0 or 1."""
 
-    store: BlobStorage
+    store: StagingStorage
     replicas: Sequence[Replica]
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:
             return end.value  # type: ignore[no-any-return]  # the coroutine's result
 
 
-async def content_of(store: BlobStorage) -> Hashable:
+async def content_of(store: StagingStorage) -> Hashable:
     """Return the complete content of a store."""
     return tuple([(key, await store.read(key)) async for key, _ in store.walk("/")])
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from core.ports.blob_storage import BlobStorage
+from core.ports.staging import StagingStorage
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ async def read_stream(storage: BlobStorage, key: str, *, offset: int = 0, length
         return b"".join([piece async for piece in reader])
 
 
-async def stage(storage: BlobStorage, key: str, *chunks: bytes, resume: bool = False) -> int:
+async def stage(storage: StagingStorage, key: str, *chunks: bytes, resume: bool = False) -> int:
     """Append `chunks` in a separate writer block; return the resulting size."""
     async with storage.open_writer(key, resume=resume) as writer:
         for chunk in chunks:
@@ -33,7 +34,7 @@ async def stage(storage: BlobStorage, key: str, *chunks: bytes, resume: bool = F
         return writer.size
 
 
-async def commit(storage: BlobStorage, key: str, target: str) -> None:
+async def commit(storage: StagingStorage, key: str, target: str) -> None:
     """Commit the bytes staged at `key`, in a separate writer block."""
     async with storage.open_writer(key, resume=True) as writer:
         await writer.commit(target)

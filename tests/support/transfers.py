@@ -9,7 +9,7 @@ from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.coordination.budget import Budget, Rates
 from core.model.digest import StandardHasher
 from core.model.names import RepositoryName
-from core.ports.blob_storage import BlobStorage
+from core.ports.staging import StagingStorage
 from core.registry.catalog import CatalogService
 from core.store import layout
 from core.transfer.blobs import Work
@@ -23,8 +23,8 @@ from tests.support.streams import read_stream
 class CopyRun:
     """Passes from one storage to another, and all their reports."""
 
-    source: BlobStorage
-    target: BlobStorage
+    source: StagingStorage
+    target: StagingStorage
     problems: list[Problem] = field(default_factory=list)
     states: list[TransferProgress] = field(default_factory=list)
     index: InMemoryCatalogIndex = field(default_factory=InMemoryCatalogIndex)
@@ -66,7 +66,7 @@ class CopyRun:
         )
 
 
-async def registry_tree(storage: BlobStorage) -> Mapping[str, bytes]:
+async def registry_tree(storage: StagingStorage) -> Mapping[str, bytes]:
     """Return the content of a registry by key, without upload sessions and objects outside distribution's layout."""
     found: dict[str, bytes] = {}
     for prefix in (layout.BLOBS, layout.REPOSITORIES):

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from typing_extensions import override
 
-from core.ports.blob_storage import BlobStorage
+from core.ports.staging import StagingStorage
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.quiet import quiet
 from tests.support.simulated_time import SimulatedTime
@@ -111,7 +111,7 @@ class Stage:
 class ActingBlobStorage(FaultyBlobStorage):
     """View of one actor on the store; each request waits for the actor's turn."""
 
-    def __init__(self, inner: BlobStorage, stage: Stage, actor: str) -> None:
+    def __init__(self, inner: StagingStorage, stage: Stage, actor: str) -> None:
         super().__init__(inner)
         self._stage = stage
         self._actor = actor

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 from adapters.blob_storage.filesystem.tree import PRIVATE, is_stray
 from adapters.blob_storage.keys import is_foreign, without_foreign
 
-_AFTER_MARK: Final = chr(ord("_") + 1)
 _LARGE: Final = 1000
 """The smallest number of names for which a listing is cached."""
 
@@ -45,9 +44,9 @@ class _Listing(NamedTuple):
 class _Nature(NamedTuple):
     version: _Version
     is_marked: bool
-    """Whether the folder has a child that begins with `_`."""
+    """Whether the folder has a marked child."""
     only_mark: str
-    """The only child that begins with `_`; empty if there is none or more than one."""
+    """The only marked child; empty if there is none or more than one."""
     is_parent: bool
     """Whether the folder has any other child."""
 
@@ -65,7 +64,8 @@ class Listings:
     def __init__(self, root: str) -> None:
         self._root = root
         self._listings: OrderedDict[str, _Listing] = OrderedDict()
-        self._natures: dict[str, _Nature] = {}
+        self._natures: dict[str, dict[str, _Nature]] = {}
+        """By mark and path."""
         self._lock = threading.Lock()
 
     def names(self, path: str) -> list[str]:
@@ -88,8 +88,8 @@ class Listings:
         names = self.names(path)
         return names[bisect_right(names, after) :]
 
-    def marked(self, path: str, after: str, passing_over: str = "") -> Generator[str, None, None]:
-        """Yield the paths below `path` that have a `_…` child and are greater than `after`, ascending.
+    def marked(self, path: str, mark: str, after: str, passing_over: str = "") -> Generator[str, None, None]:
+        """Yield the paths below `path` that have a child beginning with `mark` and are greater than `after`, ascending.
 
         A path whose only such child is `passing_over` is left out.
 
@@ -99,7 +99,8 @@ class Listings:
         names = self.names(path)
         if not names:
             return
-        waiting = [f"{name}/" for name in _folders_reached_into(names, after)]
+        known = self._natures.setdefault(mark, {})
+        waiting = [f"{name}/" for name in _folders_reached_into(names, after) if not name.startswith(mark)]
         heapq.heapify(waiting)
         position = bisect_right(names, after)
         with _opened(path) as folder:
@@ -107,14 +108,14 @@ class Listings:
                 if waiting and (position == len(names) or waiting[0] < names[position]):
                     inner = heapq.heappop(waiting)
                     rest = after.removeprefix(inner) if after.startswith(inner) else ""
-                    for found in self.marked(f"{path}/{inner[:-1]}", rest, passing_over):
+                    for found in self.marked(f"{path}/{inner[:-1]}", mark, rest, passing_over):
                         yield inner + found
                     continue
                 name = names[position]
                 position += 1
-                if name.startswith("_"):
+                if name.startswith(mark):
                     continue
-                nature = self._nature(f"{path}/{name}", name, folder)
+                nature = self._nature(known, f"{path}/{name}", mark, folder)
                 if nature.is_marked and not (passing_over and nature.only_mark == passing_over):
                     yield name
                 if nature.is_parent:
@@ -122,7 +123,7 @@ class Listings:
 
     def objects_within(self, path: str, directory: str) -> Generator[tuple[str, os.stat_result], None, None]:
         """Yield the path and state of every file below a folder named `directory` in each of the paths of `marked`."""
-        for found in self.marked(path, ""):
+        for found in self.marked(path, directory[0], ""):
             yield from self.objects(f"{path}/{found}/{directory}")
 
     def objects(self, path: str) -> Generator[tuple[str, os.stat_result], None, None]:
@@ -146,24 +147,24 @@ class Listings:
         # A tag may have such a name, but a tag is a folder.
         return is_stray(name) and not os.path.isdir(f"{path}/{name}")
 
-    def _nature(self, path: str, name: str, folder: int | None) -> _Nature:
-        known = self._natures.get(path)
+    def _nature(self, natures: dict[str, _Nature], path: str, mark: str, folder: int | None) -> _Nature:
+        known = natures.get(path)
         try:
             # By name relative to the open folder: resolving the path from the root would take a third of a listing.
-            state = os.stat(name, dir_fd=folder) if folder is not None else os.stat(path)
+            state = os.stat(path.rpartition("/")[2], dir_fd=folder) if folder is not None else os.stat(path)
             version = (state.st_ino, state.st_mtime_ns)
             if known is not None and known.version == version:
                 return known
             names = self.names(path)
         except (FileNotFoundError, NotADirectoryError):
             return _NOTHING
-        first = bisect_left(names, "_")
-        marks = bisect_left(names, _AFTER_MARK) - first
+        first = bisect_left(names, mark)
+        marks = bisect_left(names, chr(ord(mark) + 1)) - first
         # Interned: most are the same name, and thousands of natures are remembered.
         only_mark = sys.intern(names[first]) if marks == 1 else ""
         nature = _Nature(version, is_marked=marks > 0, only_mark=only_mark, is_parent=len(names) > marks)
-        if (known is not None or len(self._natures) < _REMEMBERED_NATURES_MAX) and _is_settled(version):
-            self._natures[path] = nature
+        if (known is not None or len(natures) < _REMEMBERED_NATURES_MAX) and _is_settled(version):
+            natures[path] = nature
         return nature
 
     def _remember(self, path: str, names: list[str]) -> None:
@@ -213,5 +214,5 @@ def _folders_reached_into(names: list[str], after: str) -> Iterator[str]:
     for end in range(1, len(component) + 1):
         name = component[:end]
         position = bisect_left(names, name)
-        if names[position : position + 1] == [name] and after[end : end + 1] <= "/" and not name.startswith("_"):
+        if names[position : position + 1] == [name] and after[end : end + 1] <= "/":
             yield name

@@ -30,7 +30,8 @@ from adapters.blob_storage.filesystem.writer import FileWriter
 from adapters.blob_storage.keys import require_key, require_prefix
 from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import ObjectNotFoundError, ObjectTooLargeError, RangeInvalidError, StorageFullError
-from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectStat, SmallObjects
+from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, ObjectStat, SmallObjects
+from core.ports.staging import StagingStorage
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,7 +46,7 @@ _LAST_BATCH: Final = 2048
 """Maximum number of items that a later hop fetches; each hop fetches eight times as many as the one before."""
 
 
-class FilesystemBlobStorage(BlobStorage, Diagnosable):
+class FilesystemBlobStorage(StagingStorage, Diagnosable):
     """Stores each object as a file below a root folder, with the key as its path; works only inside its context.
 
     Several processes may use one folder at once, including distribution. Data that is probably in the page cache
@@ -208,9 +209,9 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
             yield name
 
     @override
-    def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
+    def list_marked(self, prefix: str, mark: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
         # Return the generator itself: wrapping it in another one would add a tenth to a page of the catalog.
-        return self._batched(prefix, self._listings.marked(self._prefix_path(prefix), after, passing_over))
+        return self._batched(prefix, self._listings.marked(self._prefix_path(prefix), mark, after, passing_over))
 
     @override
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
@@ -244,21 +245,10 @@ class FilesystemBlobStorage(BlobStorage, Diagnosable):
             await self._run(prefixes[0], self._tree.remove_trees, paths)
 
     @override
-    async def drop_unfinished(
-        self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
-    ) -> Sequence[str]:
-        # Unfinished changes lie in `.tmp`, which every start cleans; staged bytes are ordinary files.
-        return ()
-
-    @override
     async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
         paths = [self._path(prefix) for prefix in dict.fromkeys(prefixes)]
         if paths:
             await self._run(below, self._tree.prune, paths, self._path(below))
-
-    @override
-    async def redirect_url(self, key: str, *, method: str) -> str | None:
-        return None
 
     @override
     async def check(self) -> None:

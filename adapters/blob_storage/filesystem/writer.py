@@ -15,7 +15,8 @@ from adapters.blob_storage.filesystem.reader import pieces
 from adapters.blob_storage.filesystem.threads import BlockingCalls
 from adapters.blob_storage.filesystem.tree import Tree
 from core.errors import ObjectBusyError, ObjectNotFoundError
-from core.ports.blob_storage import BlobWriter, SmallObjects
+from core.ports.blob_storage import SmallObjects
+from core.ports.staging import BlobWriter
 
 P = ParamSpec("P")
 T = TypeVar("T")

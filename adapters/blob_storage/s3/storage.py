@@ -23,14 +23,14 @@ from adapters.blob_storage.s3.multipart import abort_upload, list_uploads
 from adapters.blob_storage.s3.options import S3Options
 from adapters.blob_storage.s3.reader import ObjectReader, open_object
 from adapters.blob_storage.s3.removal import delete_keys, delete_trees
-from adapters.blob_storage.s3.scanning import entries_within
 from adapters.blob_storage.s3.session_memory import SessionMemory
 from adapters.blob_storage.s3.staging import Staged, find_staged, staged_size
 from adapters.blob_storage.s3.uploading import put_object
 from adapters.blob_storage.s3.writer import StagedWriter
 from core.diagnosis import Diagnosable, Diagnosis, Verdict
 from core.errors import ObjectBusyError, ObjectNotFoundError, ObjectTooLargeError, StorageError
-from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, BlobStorage, ObjectStat
+from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, ObjectStat
+from core.ports.staging import StagingStorage
 
 _REDIRECT_LIFETIME_SECONDS: Final = 20 * 60
 _PROBE_ATTEMPTS: Final = 2
@@ -38,7 +38,7 @@ _PROBE_ATTEMPTS: Final = 2
 logger = logging.getLogger(__name__)
 
 
-class S3BlobStorage(BlobStorage, Diagnosable):
+class S3BlobStorage(StagingStorage, Diagnosable):
     """Objects in one bucket, under one prefix; opened once per process, for any number of tasks.
 
     Opening lists one key, so that a wrong access key, bucket or region is reported at start and not at the first push.
@@ -49,7 +49,6 @@ class S3BlobStorage(BlobStorage, Diagnosable):
     """
 
     name = "s3"
-    passes_over = False
 
     def __init__(self, options: S3Options, *, dialect: Dialect = S3) -> None:
         self._options = options
@@ -196,8 +195,10 @@ class S3BlobStorage(BlobStorage, Diagnosable):
                     yield name
 
     @override
-    async def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
-        async with aclosing(names.marked(self._client, require_prefix(prefix), after)) as found:
+    async def list_marked(
+        self, prefix: str, mark: str, *, after: str = "", passing_over: str = ""
+    ) -> AsyncIterator[str]:
+        async with aclosing(names.marked(self._client, require_prefix(prefix), mark, after)) as found:
             async for path in found:
                 if is_key(f"/{path}"):
                     yield path
@@ -215,7 +216,8 @@ class S3BlobStorage(BlobStorage, Diagnosable):
     @override
     async def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
         client = self._client
-        async with aclosing(entries_within(client, client.store_key(require_prefix(prefix)), directory)) as entries:
+        found = names.entries_within(client, client.store_key(require_prefix(prefix)), directory)
+        async with aclosing(found) as entries:
             async for entry in entries:
                 if is_key(key := client.port_key(entry["Key"])):
                     yield key, self._stat_of(entry, entry["Size"])
@@ -257,10 +259,6 @@ class S3BlobStorage(BlobStorage, Diagnosable):
                     await abort_upload(client, upload.store_key, upload.upload_id)
                 dropped.append(key)
         return dropped
-
-    @override
-    async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
-        """Do nothing: an object store has no folders."""
 
     @override
     async def redirect_url(self, key: str, *, method: str) -> str | None:

@@ -29,7 +29,8 @@ from adapters.blob_storage.s3.session_memory import SessionMemory
 from adapters.blob_storage.s3.staging import Form, Staged, StagedRecord, read_record, record_key
 from adapters.blob_storage.s3.uploading import PartsInFlight, put_object
 from core.errors import StorageUnavailableError
-from core.ports.blob_storage import BlobWriter, SmallObjects
+from core.ports.blob_storage import SmallObjects
+from core.ports.staging import BlobWriter
 
 
 class StagedWriter(BlobWriter):

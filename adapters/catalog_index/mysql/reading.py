@@ -6,7 +6,6 @@ from typing import Any, Final
 from adapters.catalog_index.mysql.connections import Session
 from adapters.catalog_index.mysql.paging import END, KeyRange, first_names
 from adapters.catalog_index.mysql.schema import NameOrder
-from core.errors import NameInvalidError
 from core.model.names import RepositoryName
 
 # Rows of other programs may hold any text; `paging` is correct for the characters of names only.
@@ -24,18 +23,11 @@ async def read_names(session: Session, order: NameOrder, *, after: str, count: i
     while len(found) < count:
         asked = count - len(found)
         texts = await read(after, asked)
-        found += [name for name in map(_as_name, texts) if name is not None]
+        found += [name for name in map(RepositoryName.parse, texts) if name is not None]
         if len(texts) < asked:
             break
         after = texts[-1]
     return found
-
-
-def _as_name(text: str) -> RepositoryName | None:
-    try:
-        return RepositoryName(text)
-    except NameInvalidError:
-        return None
 
 
 def _read_by_key(session: Session) -> Reader:

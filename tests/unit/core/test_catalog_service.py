@@ -432,8 +432,10 @@ class TestRebuild:
 
     async def test_push_during_the_rebuild_is_kept(self, index, storage):
         class PushedBehindTheScan(SwitchedStorage):
-            async def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
-                async for path in super().list_marked(prefix, after=after, passing_over=passing_over):
+            async def list_marked(
+                self, prefix: str, mark: str, *, after: str = "", passing_over: str = ""
+            ) -> AsyncIterator[str]:
+                async for path in super().list_marked(prefix, mark, after=after, passing_over=passing_over):
                     yield path
                 await service.record_push(await push(self, "aaa"))
 
@@ -447,8 +449,10 @@ class TestRebuild:
         """Its index has the name already, so that replica writes nothing that this one could see."""
 
         class PushedBehindTheScan(SwitchedStorage):
-            async def list_marked(self, prefix: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:
-                async for path in super().list_marked(prefix, after=after, passing_over=passing_over):
+            async def list_marked(
+                self, prefix: str, mark: str, *, after: str = "", passing_over: str = ""
+            ) -> AsyncIterator[str]:
+                async for path in super().list_marked(prefix, mark, after=after, passing_over=passing_over):
                     yield path
                 await push(self, "aaa/ghost")
 

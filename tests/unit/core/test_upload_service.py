@@ -11,7 +11,7 @@ from core.content_source import ContentSource
 from core.errors import DigestMismatchError, StorageUnavailableError, UploadRangeError, UploadUnknownError
 from core.model.digest import Digest, StandardHasher
 from core.model.names import RepositoryName
-from core.ports.blob_storage import BlobWriter
+from core.ports.staging import BlobWriter
 from core.registry import uploads
 from core.store import layout
 from tests.support.core_services import CoreServices, chunks
