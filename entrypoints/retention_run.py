@@ -1,25 +1,22 @@
-"""Application of the retention rules: deletions, log lines, events and audit records."""
+"""Application of the retention rules, with a log line for each deleted tag."""
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 from core.collection.collector import Hook
-from core.ports.event_sink import EventSink
+from core.model.events import Actor
 from core.registry.facade import Registry
-from entrypoints.audit_trail import AuditTrail
-from entrypoints.publishing import publish_retention
 
 _logger = logging.getLogger(__name__)
 
 
-async def apply_rules(registry: Registry, events: EventSink, *, by: str, audit: AuditTrail) -> Mapping[str, int]:
+async def apply_rules(registry: Registry, *, by: Actor) -> Mapping[str, int]:
     """Delete the tags that no rule keeps; return the numbers of repositories and tags checked and of tags deleted.
 
     Args:
         registry: holds the rules and the tags.
-        events: receives an event for each deleted tag.
-        by: the actor, for records.
-        audit: receives an audit record for each deleted tag.
+        by: the job or command, for records.
 
     Raises:
         StorageError: the store failed; the next run handles the remaining tags.
@@ -29,8 +26,6 @@ async def apply_rules(registry: Registry, events: EventSink, *, by: str, audit: 
         counts["repositories"] += 1
         counts["tags"] += len(plan.verdicts)
         counts["deleted"] += len(plan.removed)
-        await audit.record_retention(plan, by=by)
-        await publish_retention(events, plan, by=by)
         for state in plan.removed:
             about = {"repository": plan.name, "tag": state.tag, "digest": state.digest}
             _logger.info("tag deleted by retention", extra=about)
@@ -38,20 +33,6 @@ async def apply_rules(registry: Registry, events: EventSink, *, by: str, audit: 
     return counts
 
 
-def retention_hooks(
-    registry: Registry, events: EventSink, *, by: str, audit: AuditTrail, is_wanted: bool
-) -> tuple[Hook, ...]:
-    """Return the hooks that apply retention before a collection, so that content of deleted tags counts as garbage.
-
-    Args:
-        registry: holds the rules and the tags.
-        events: receives an event for each deleted tag.
-        by: the actor that collects, for records.
-        audit: receives an audit record for each deleted tag.
-        is_wanted: whether any rules are configured.
-    """
-
-    async def retain() -> None:
-        await apply_rules(registry, events, by=by, audit=audit)
-
-    return (retain,) if is_wanted else ()
+def retention_hooks(registry: Registry, *, by: Actor) -> tuple[Hook, ...]:
+    """Return the hooks that apply retention before a collection, so that content of deleted tags counts as garbage."""
+    return (partial(apply_rules, registry, by=by),) if registry.retention.has_rules else ()

@@ -1,21 +1,19 @@
-"""Construction of event recording and delivery from the settings."""
+"""Construction of the recording of events and pulls, and of the delivery of events, from the settings."""
 
 import asyncio
 import time
 
 from config.container.schedules import make_lease
-from config.container.surroundings import new_id, utc_now
+from config.container.surroundings import entry_id, new_id, utc_now
 from config.notifications import event_source, outbox_bounds, recorder_options
-from config.settings import (
-    NotificationSettings,
-    Settings,
-)
+from config.settings import NotificationSettings, RetentionSettings, Settings
 from core.notifications.endpoint import Endpoint
 from core.notifications.notifier import Notifier
 from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder
 from core.notifications.upkeep import Upkeep
 from core.ports.blob_storage import BlobStorage
+from core.retention.pulls import PullRecorder
 
 
 def event_endpoints(settings: NotificationSettings) -> tuple[Endpoint, ...]:
@@ -72,3 +70,10 @@ def make_notifier(
     )
     notifier.use(event_endpoints(settings), recorder_options(settings))
     return notifier
+
+
+def make_pull_recorder(storage: BlobStorage, settings: RetentionSettings) -> PullRecorder | None:
+    """Return the recorder of pulls, or None if no retention rule depends on the time of pulls."""
+    if all(rule.pulled_within is None for rule in settings.rules):
+        return None
+    return PullRecorder(storage, clock=time.monotonic, new_id=entry_id)

@@ -11,7 +11,7 @@ from dependency_injector.providers import Callable, Factory, Object, Singleton
 
 from config.container.adapters import Adapters
 from config.container.caches import is_configured, related_of
-from config.container.events import event_recorder, make_notifier
+from config.container.events import event_recorder, make_notifier, make_pull_recorder
 from config.container.observers import damage_counter
 from config.container.schedules import (
     COLLECTION_LEASE_SECONDS,
@@ -39,12 +39,13 @@ from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
 from core.registry.immutable_images import ImmutableImages
 from core.registry.manifests import ManifestService
+from core.registry.publisher import Publisher
 from core.registry.referrers import ReferrerService
 from core.registry.repositories import RepositoryService
 from core.registry.tags import TagService
 from core.registry.uploads import UploadService
 from core.restoration.service import TrashService
-from core.retention.pulls import PullHistory, PullRecorder
+from core.retention.pulls import PullHistory
 from core.retention.service import RetentionService
 from core.store import layout
 from core.store.clock import StoreClock
@@ -64,6 +65,7 @@ class Container(Adapters):
     settings = Adapters.settings
     now = Adapters.now
     new_id = Adapters.new_id
+    audit_log = Adapters.audit_log
     metrics = Adapters.metrics
     blob_storage = Adapters.blob_storage
     catalog_index = Adapters.catalog_index
@@ -84,6 +86,8 @@ class Container(Adapters):
         storage=outbox_storage,
         settings=settings.provided.notifications,
     )
+
+    publisher = Singleton(Publisher, events, audit_log, now=now)
 
     store_clock = Singleton(StoreClock, blob_storage, clock=Object(boot_clock))
     trash = Singleton(
@@ -148,6 +152,7 @@ class Container(Adapters):
         trash=trash,
         damage=damage,
         immutable_images=immutable_images,
+        publisher=publisher,
     )
     uploads = Singleton(
         UploadService,
@@ -158,6 +163,7 @@ class Container(Adapters):
         new_id=new_id,
         new_hasher=new_hasher,
         offload=offload,
+        publisher=publisher,
     )
     manifests = Singleton(
         ManifestService,
@@ -194,7 +200,7 @@ class Container(Adapters):
         guard=guard,
         keeps_tag=kept_tags,
     )
-    pull_recorder = Singleton(PullRecorder, storage=blob_storage, clock=Object(time.monotonic), new_id=Object(entry_id))
+    pull_recorder = Singleton(make_pull_recorder, blob_storage, settings.provided.retention)
     retention = Singleton(
         RetentionService,
         storage=blob_storage,
@@ -276,4 +282,6 @@ class Container(Adapters):
         trash=trash_service,
         repositories=repositories,
         retention=retention,
+        publisher=publisher,
+        pulls=pull_recorder,
     )

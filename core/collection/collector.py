@@ -44,7 +44,7 @@ GRACE_MIN: Final = timedelta(seconds=2)
 JOB: Final = "collect-garbage"
 """Name of the lease, and of the record of the last run."""
 
-Hook = Callable[[], Awaitable[None]]
+Hook = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

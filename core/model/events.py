@@ -1,8 +1,9 @@
 """Events: changes and pulls in the registry, and their origin. `core.notifications` decides which are delivered."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from core.model.digest import Digest
 
@@ -51,7 +52,30 @@ class Origin:
     user_agent: str = ""
     actor: str = ""
     """The user name, empty for an anonymous caller."""
+    root: str = ""
+    """The URL of the registry as the client sees it, ending with a slash. Links to content begin with it."""
 
 
 BY_THE_REGISTRY = Origin()
 """Origin of events without a request: retention, garbage collection, commands."""
+
+
+@dataclass(slots=True)
+class Actor:
+    """The user, command or job that carries out an operation. Every operation of the registry that publishes takes one.
+
+    Not frozen, because each pull creates one, and frozen classes take longer to create.
+    """
+
+    name: str = ""
+    """The authenticated user; empty for an anonymous caller."""
+    describe: Callable[[], Origin] | None = None
+    """Describes the request; called only if an event is published. None without a request."""
+
+    def origin(self) -> Origin:
+        """Return the origin of the actor's events."""
+        return Origin(actor=self.name) if self.describe is None else self.describe()
+
+
+UNNAMED: Final = Actor()
+"""An actor without a name and without a request."""

@@ -7,11 +7,13 @@ from core.collection.guard import CollectionGuard, Need
 from core.errors import BlobUnknownError, ContentDamagedError, DeniedError, ObjectNotFoundError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
+from core.model.events import UNNAMED, Actor, EventAction
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobReader, BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
 from core.registry.immutable_images import ImmutableImages
+from core.registry.publisher import Publisher
 from core.store import layout
 from core.store.damage import DamageWatch
 from core.store.links import Links, RemovedLink
@@ -22,6 +24,9 @@ from core.trash.store import Trash
 class BlobService:
     """Reads, mounts and unlinks blobs; one per process.
 
+    The methods for reading take the actor in `pulled_by` if a client receives the blob. They then publish a pull. The
+    others raise `StorageUnavailableError` if their event cannot be recorded; the change stands (see `EventSink.emit`).
+
     Args:
         storage: the store.
         links: the links of the store.
@@ -30,6 +35,7 @@ class BlobService:
         trash: records removed links.
         damage: the known damage.
         immutable_images: refuses the removal of content that immutable tags require.
+        publisher: publishes pulls, mounts and removals.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class BlobService:
         trash: Trash,
         damage: DamageWatch,
         immutable_images: ImmutableImages,
+        publisher: Publisher,
     ) -> None:
         self._storage = storage
         self._links = links
@@ -50,8 +57,9 @@ class BlobService:
         self._trash = trash
         self._damage = damage
         self._immutable_images = immutable_images
+        self._publisher = publisher
 
-    async def stat(self, name: RepositoryName, digest: Digest) -> Descriptor:
+    async def stat(self, name: RepositoryName, digest: Digest, *, pulled_by: Actor | None = None) -> Descriptor:
         """Return the descriptor of a blob. Two storage requests, or none if the blob was recently verified.
 
         Both link and data are checked, since either can exist without the other.
@@ -73,13 +81,24 @@ class BlobService:
             size = stat.size
             if target == digest:
                 await self._guard.remember(name, digest, size)
-        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)
+        blob = _described(digest, size)
+        if pulled_by is not None and self._publisher.wants(EventAction.PULL):
+            await self._publisher.publish_blob(EventAction.PULL, name, blob, pulled_by)
+        return blob
 
     @asynccontextmanager
     async def open(
-        self, name: RepositoryName, digest: Digest, *, offset: int = 0, length: int | None = None
+        self,
+        name: RepositoryName,
+        digest: Digest,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        pulled_by: Actor | None = None,
     ) -> AsyncIterator[BlobReader]:
         """Open a blob for reading `length` bytes at most, starting at `offset`. Two storage requests.
+
+        A pull is published at the end of the block, unless the block raises.
 
         All errors are raised on entering the block, except that damage may be detected just before the last chunk.
 
@@ -92,11 +111,20 @@ class BlobService:
         target, size = await self._target(name, digest)
         async with self._opened(name, digest, target, size, offset=offset, length=length) as reader:
             yield reader
+            if pulled_by is not None and self._publisher.wants(EventAction.PULL):
+                await self._publisher.publish_blob(EventAction.PULL, name, _described(digest, reader.size), pulled_by)
 
     async def open_parts(
-        self, name: RepositoryName, digest: Digest, parts: Sequence[tuple[int, int]]
+        self,
+        name: RepositoryName,
+        digest: Digest,
+        parts: Sequence[tuple[int, int]],
+        *,
+        pulled_by: Actor | None = None,
     ) -> AsyncGenerator[BlobReader, None]:
         """Yield a reader for each part (offset, length), open until the next one. One request per part plus one.
+
+        A pull is published after the last part.
 
         Raises:
             BlobUnknownError: the repository does not link the blob, or its data is gone.
@@ -105,11 +133,15 @@ class BlobService:
         """
         self._guard.touch(digest)
         target, size = await self._target(name, digest)
+        total = 0
         for offset, length in parts:
             async with self._opened(name, digest, target, size, offset=offset, length=length) as reader:
                 yield reader
+                total = reader.size
+        if pulled_by is not None and self._publisher.wants(EventAction.PULL):
+            await self._publisher.publish_blob(EventAction.PULL, name, _described(digest, total), pulled_by)
 
-    async def redirect_url(self, name: RepositoryName, digest: Digest) -> str | None:
+    async def redirect_url(self, name: RepositoryName, digest: Digest, *, pulled_by: Actor | None = None) -> str | None:
         """Return a URL in the store at which a client may `GET` the blob, or None if the store has none.
 
         Also None for a blob that is suspected of damage; `open` then checks it.
@@ -120,9 +152,15 @@ class BlobService:
         target, _ = await self._target(name, digest)
         if self._damage.is_suspected(target):
             return None
-        return await self._storage.redirect_url(layout.blob_data(target), method="GET")
+        url = await self._storage.redirect_url(layout.blob_data(target), method="GET")
+        if url is not None and pulled_by is not None and self._publisher.wants(EventAction.PULL):
+            # Only the event needs the size.
+            await self._publisher.publish_blob(EventAction.PULL, name, await self.stat(name, digest), pulled_by)
+        return url
 
-    async def mount(self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None) -> Descriptor | None:
+    async def mount(
+        self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None, by: Actor = UNNAMED
+    ) -> Descriptor | None:
         """Link a blob that `source` links, or, if `source` is None, any blob in the store.
 
         Idempotent. Returns the descriptor of the blob, which the client then need not send (end-11), or None if the
@@ -144,13 +182,15 @@ class BlobService:
             return None
         if target == digest:
             await self._guard.remember(name, digest, stat.size)
-        return Descriptor(media_type=OCTET_STREAM, digest=digest, size=stat.size)
+        blob = _described(digest, stat.size)
+        if self._publisher.wants(EventAction.MOUNT):
+            await self._publisher.publish_blob(EventAction.MOUNT, name, blob, by, source=source)
+        return blob
 
-    async def unlink(self, name: RepositoryName, digest: Digest, *, by: str = "") -> None:
+    async def unlink(self, name: RepositoryName, digest: Digest, *, by: Actor = UNNAMED) -> None:
         """Remove the repository's link; the data stays for other repositories and for garbage collection.
 
-        The removal is first recorded in the trash with the requesting user (`by`), which costs one more storage
-        request.
+        The removal is first recorded in the trash with the name of `by`, which costs one more storage request.
 
         Raises:
             BlobUnknownError: the repository does not link the blob.
@@ -160,7 +200,7 @@ class BlobService:
         target = await self._linked(name, digest)
         await self._immutable_images.require_unneeded(name, digest)
         link = RemovedLink(layout.layer_link(name, digest), target)
-        await self._trash.record(self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by), links=[link])
+        await self._trash.record(self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by.name), links=[link])
         await self._links.delete(link.key)
         try:
             # Check again: an immutable tag may have been pushed in between.
@@ -170,6 +210,7 @@ class BlobService:
             raise
         # Again, for a request that cached the blob while the link still existed.
         await self._cache.forget(name, digest)
+        await self._publisher.publish_deletes(name, by, digest=digest)
 
     @asynccontextmanager
     async def _opened(
@@ -203,3 +244,7 @@ class BlobService:
         if target is None:
             raise BlobUnknownError("blob unknown to registry", detail=digest)
         return target
+
+
+def _described(digest: Digest, size: int) -> Descriptor:
+    return Descriptor(media_type=OCTET_STREAM, digest=digest, size=size)

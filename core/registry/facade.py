@@ -1,20 +1,24 @@
 """The facade of the domain: the services of a process, and the operations that combine several services."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from core.concurrency import slices
 from core.model.digest import Digest
+from core.model.events import Actor, EventAction
+from core.model.manifest import StoredManifest
 from core.model.names import Reference, RepositoryName, Tag
 from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
 from core.registry.manifests import ManifestService, PushedManifest
+from core.registry.publisher import Publisher
 from core.registry.referrers import ReferrerService
 from core.registry.repositories import RepositoryRemoval, RepositoryService
 from core.registry.tags import TagService
 from core.registry.uploads import UploadService
 from core.restoration.service import Restoration, TrashService
+from core.retention.pulls import PullRecorder
 from core.retention.service import RetentionPlan, RetentionService
 
 _TAGS_AT_ONCE: Final = 50
@@ -23,7 +27,11 @@ _TAGS_AT_ONCE: Final = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """The services of one process, and the operations that combine several of them."""
+    """The services of one process, and the operations that combine several of them.
+
+    Each change is published before its operation returns, whoever calls it. A change whose event cannot be recorded
+    stands, but raises `StorageUnavailableError` (see `EventSink.emit`).
+    """
 
     blobs: BlobService
     uploads: UploadService
@@ -34,6 +42,38 @@ class Registry:
     trash: TrashService
     repositories: RepositoryService
     retention: RetentionService
+    publisher: Publisher
+    pulls: PullRecorder | None = None
+    """Records the pulls of manifests, if a retention rule depends on them."""
+
+    async def pull_manifest(
+        self,
+        name: RepositoryName,
+        reference: Reference,
+        *,
+        by: Actor,
+        describes: bool = False,
+        is_held: Callable[[Digest], bool] | None = None,
+    ) -> StoredManifest:
+        """Return a manifest for a client (see `ManifestService.get`), and record and publish the pull.
+
+        Args:
+            name: the repository.
+            reference: a tag or a digest.
+            by: the client.
+            describes: whether the client asks for the description only (see `ManifestService.describe`).
+            is_held: whether the client has the manifest with this digest. The manifest is then not sent again, so that
+                no event is published.
+        """
+        # Clients send HEAD before a push and upload nothing if the manifest exists, so HEAD must fail for a damaged
+        # image.
+        find = self.manifests.describe if describes else self.manifests.get
+        manifest = await find(name, reference)
+        if self.pulls is not None:
+            self.pulls.note(name, manifest.digest)
+        if self.publisher.wants(EventAction.PULL, manifest.media_type) and not (is_held and is_held(manifest.digest)):
+            await self.publisher.publish_pull(name, reference, manifest, by)
+        return manifest
 
     async def push_manifest(
         self,
@@ -41,6 +81,7 @@ class Registry:
         content: bytes,
         content_type: str,
         *,
+        by: Actor,
         digest: Digest | None = None,
         tags: Sequence[Tag] = (),
     ) -> PushedManifest:
@@ -50,34 +91,40 @@ class Registry:
         """
         pushed = await self.manifests.put(name, content, content_type, digest=digest, tags=tags)
         await self.catalog.record_push(name)
+        if self.publisher.wants(EventAction.PUSH, pushed.media_type):
+            stored = StoredManifest(content=content, media_type=pushed.media_type, digest=pushed.digest)
+            await self.publisher.publish_pushes([(name, tag, stored) for tag in pushed.tags or (None,)], by)
         return pushed
 
-    async def delete_manifest(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Sequence[Tag]:
+    async def delete_manifest(self, name: RepositoryName, reference: Reference, *, by: Actor) -> Sequence[Tag]:
         """Delete a tag or a manifest; with its last manifest, a repository leaves the catalog.
 
         See `ManifestService.delete`.
         """
-        removed = await self.manifests.delete(name, reference, by=by)
-        if isinstance(reference, Digest):
+        removed = await self.manifests.delete(name, reference, by=by.name)
+        digest = reference if isinstance(reference, Digest) else None
+        if digest is not None:
             await self.catalog.record_removal(name)
+        await self.publisher.publish_deletes(name, by, digest=digest, tags=removed)
         return removed
 
     async def delete_repository(
-        self, name: RepositoryName, *, by: str = "", reason: str = "", dry_run: bool = False
+        self, name: RepositoryName, *, by: Actor, reason: str = "", dry_run: bool = False
     ) -> RepositoryRemoval:
         """Delete a repository's tags and manifests (see `RepositoryService.delete`), and its name in the catalog."""
-        removal = await self.repositories.delete(name, by=by, reason=reason, dry_run=dry_run)
+        removal = await self.repositories.delete(name, by=by.name, reason=reason, dry_run=dry_run)
         if not dry_run:
             await self.catalog.record_removal(name)
+            await self.publisher.publish_deletes(name, by)
         return removal
 
-    async def apply_retention(self, *, by: str = "", dry_run: bool = False) -> AsyncIterator[RetentionPlan]:
+    async def apply_retention(self, *, by: Actor, dry_run: bool = False) -> AsyncIterator[RetentionPlan]:
         """Delete the tags that no rule keeps, one repository at a time, and yield the result for each repository.
 
         A tag that is pushed between decision and deletion stays, except in a window of one or two requests.
 
         Args:
-            by: the requesting user, for the record.
+            by: the command or job, for the trash, the events and the audit records.
             dry_run: only report; delete nothing.
         """
         async for plan in self.retention.plans(merges_pulls=not dry_run):
@@ -85,13 +132,20 @@ class Registry:
             for some in () if dry_run else slices(plan.going, _TAGS_AT_ONCE):
                 if states := await self.retention.unchanged(plan.name, some):
                     tags = {state.tag: state.digest for state in states}
-                    await self.manifests.delete_tags(plan.name, tags, by=by, reason="retention")
+                    await self.manifests.delete_tags(plan.name, tags, by=by.name, reason="retention")
                     removed += states
+                    await self.publisher.publish_retention(plan.name, states, by)
             yield replace(plan, removed=removed)
 
-    async def restore(self, entry: str, *, force: bool = False) -> Restoration:
-        """Restore a trash entry (see `TrashService.restore`), and add its repositories to the catalog."""
+    async def restore(self, entry: str, *, by: Actor, force: bool = False) -> Restoration:
+        """Restore a trash entry (see `TrashService.restore`), and add its repositories to the catalog.
+
+        A push is published for each restored tag, which costs the reads of its manifest.
+        """
         restoration = await self.trash.restore(entry, force=force)
         for name in restoration.repositories:
             await self.catalog.record_push(name)
+        if restoration.tags and self.publisher.wants(EventAction.PUSH, ""):
+            restored = [(name, tag, await self.manifests.get(name, digest)) for name, tag, digest in restoration.tags]
+            await self.publisher.publish_pushes(restored, by)
         return restoration

@@ -23,9 +23,11 @@ from core.errors import (
 )
 from core.model.descriptor import Descriptor
 from core.model.digest import CANONICAL, Digest, Hasher, HasherFactory
+from core.model.events import UNNAMED, Actor, EventAction
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
 from core.ports.staging import BlobWriter, StagingStorage
+from core.registry.publisher import Publisher
 from core.registry.upload_state import UploadState, is_upload_id
 from core.store import layout
 from core.store.damage import DamageWatch
@@ -41,7 +43,11 @@ T = TypeVar("T")
 
 
 class UploadService:
-    """Receives blobs; one per process. Two concurrent sessions for the same blob both succeed."""
+    """Receives blobs, and publishes a push for each; one per process.
+
+    Two concurrent sessions for the same blob both succeed. A push whose event cannot be recorded stands, but raises
+    `StorageUnavailableError` (see `EventSink.emit`).
+    """
 
     def __init__(
         self,
@@ -53,6 +59,7 @@ class UploadService:
         new_id: Callable[[], str],
         new_hasher: HasherFactory,
         offload: Offload,
+        publisher: Publisher,
     ) -> None:
         self._storage = storage
         self._guard = guard
@@ -61,6 +68,7 @@ class UploadService:
         self._new_id = new_id
         self._new_hasher = new_hasher
         self._offload = offload
+        self._publisher = publisher
         self._untouched: dict[str, bool] = {}
         self._finished: dict[str, str] = {}
 
@@ -116,7 +124,9 @@ class UploadService:
             stamp=writer.stamp,
         )
 
-    async def complete(self, state: UploadState, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
+    async def complete(
+        self, state: UploadState, digest: Digest, chunks: AsyncIterable[bytes], *, by: Actor = UNNAMED
+    ) -> Descriptor:
         """Append the last chunk, verify the digest, and make the blob readable in the repository.
 
         The data is stored before the link, and the link before the session is removed. Even if the process is killed,
@@ -132,9 +142,11 @@ class UploadService:
             size = await self._verify(writer, state, digest, chunks)
             blob = await self._commit(writer, state.name, digest, size)
         _remember(self._finished, state.upload_id, value=layout.upload(state.name, state.upload_id))
-        return blob
+        return await self._published(state.name, blob, by)
 
-    async def put(self, name: RepositoryName, digest: Digest, chunks: AsyncIterable[bytes]) -> Descriptor:
+    async def put(
+        self, name: RepositoryName, digest: Digest, chunks: AsyncIterable[bytes], *, by: Actor = UNNAMED
+    ) -> Descriptor:
         """Receive a whole blob in one request (end-4b), without a session that could be resumed.
 
         Raises:
@@ -151,7 +163,7 @@ class UploadService:
                 await writer.discard()
                 raise
         _remember(self._finished, upload_id, value=layout.upload(name, upload_id))
-        return blob
+        return await self._published(name, blob, by)
 
     async def cancel(self, name: RepositoryName, upload_id: str) -> None:
         """Cancel a session and remove its bytes.
@@ -174,6 +186,11 @@ class UploadService:
             await self._storage.delete_tree(*finished.values())
         for upload_id in finished:
             self._finished.pop(upload_id, None)
+
+    async def _published(self, name: RepositoryName, blob: Descriptor, by: Actor) -> Descriptor:
+        if self._publisher.wants(EventAction.PUSH):
+            await self._publisher.publish_blob(EventAction.PUSH, name, blob, by)
+        return blob
 
     async def _commit(self, writer: BlobWriter, name: RepositoryName, digest: Digest, size: int) -> Descriptor:
         link = layout.layer_link(name, digest)

@@ -59,6 +59,11 @@ class RetentionService:
         self._rules = rules
         self._keeps_tag = keeps_tag
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether any rules are configured."""
+        return bool(self._rules)
+
     async def plans(self, *, merges_pulls: bool) -> AsyncIterator[RetentionPlan]:
         """Yield the decisions for each repository with tags to which a rule applies, by ascending name.
 
@@ -69,7 +74,7 @@ class RetentionService:
         Args:
             merges_pulls: also merge the records of pulls into few objects.
         """
-        if not self._rules:
+        if not self.has_rules:
             return
         pulls = await self._known_pulls(merges=merges_pulls)
         async for path in repository_paths(self._storage):

@@ -16,6 +16,7 @@ from core.errors import (
 )
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
+from core.model.events import Actor
 from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX, Manifest, parse_manifest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobReader
@@ -65,11 +66,15 @@ class ImageImport:
     Args:
         registry: the destination of the images. Its policies apply (immutable tags, references a manifest may have).
         layout: an open layout.
+        by: the command, for the events.
         observe: called with each new state.
     """
 
-    def __init__(self, registry: Registry, layout: ImageLayout, *, observe: Callable[[ImportProgress], None]) -> None:
+    def __init__(
+        self, registry: Registry, layout: ImageLayout, *, by: Actor, observe: Callable[[ImportProgress], None]
+    ) -> None:
         self._registry = registry
+        self._by = by
         self._layout = layout
         self._observe = observe
         self._progress = ImportProgress()
@@ -109,7 +114,9 @@ class ImageImport:
             if await self._is_there(child.digest):
                 await self._manifest(name, child, depth=depth + 1)
         await self._blobs(name, manifest)
-        await self._registry.push_manifest(name, content, manifest.media_type, digest=descriptor.digest, tags=tags)
+        await self._registry.push_manifest(
+            name, content, manifest.media_type, by=self._by, digest=descriptor.digest, tags=tags
+        )
         self._done.add((name, descriptor.digest))
         self._update_progress(manifests=self._progress.manifests + 1)
 
@@ -140,7 +147,7 @@ class ImageImport:
         try:
             await self._registry.blobs.stat(name, digest)
         except (BlobUnknownError, ContentDamagedError):
-            return await self._registry.blobs.mount(name, digest, source=None) is not None
+            return await self._registry.blobs.mount(name, digest, source=None, by=self._by) is not None
         return True
 
     async def _is_there(self, digest: Digest) -> bool:
@@ -153,7 +160,7 @@ class ImageImport:
     async def _blob(self, name: RepositoryName, blob: Descriptor) -> None:
         async with self._layout.open(blob_path(blob.digest)) as reader:
             _require_size(blob, reader.size)
-            await self._registry.uploads.put(name, blob.digest, self._metered(reader))
+            await self._registry.uploads.put(name, blob.digest, self._metered(reader), by=self._by)
         self._update_progress(blobs_sent=self._progress.blobs_sent + 1)
 
     async def _metered(self, reader: BlobReader) -> AsyncIterator[bytes]:

@@ -20,7 +20,6 @@ from core.collection.report import CollectionReport, Observer, Phase, Repository
 from core.coordination.budget import Rates
 from core.coordination.lease import Lease
 from core.store import layout
-from entrypoints.audit_trail import AuditTrail
 from entrypoints.collection_run import new_collector
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
@@ -124,13 +123,7 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
             rates=Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second),
             observe=_observer(arguments, container, reporter),
             goes_on=lambda: arguments.dry_run or lease.is_held,
-            before=retention_hooks(
-                container.registry(),
-                container.events(),
-                by=OPERATOR,
-                audit=AuditTrail(container.audit_log(), now=container.now()),
-                is_wanted=bool(container.settings().retention.rules),
-            ),
+            before=retention_hooks(container.registry(), by=OPERATOR),
         )
         work = asyncio.ensure_future(collector.run())
         for number in (signal.SIGINT, signal.SIGTERM):

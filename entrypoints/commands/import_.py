@@ -11,7 +11,7 @@ from core.model.names import RepositoryName, Tag
 from core.transfer.importing import ImageImport, ImportedImage, ImportProgress, ImportTarget
 from entrypoints.commands.base import Command
 from entrypoints.commands.layouts import load_words, new_display, split_words
-from entrypoints.commands.opening import run_on_store
+from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import Measure
 from entrypoints.text import format_bytes, plural
@@ -67,7 +67,7 @@ async def _import(container: "Container", arguments: Namespace, path: Path, targ
         # Blobs that servers found damaged count as missing and are taken from the layout.
         await container.damage().poll()
         async with read_image_layout(path) as layout:
-            done = await ImageImport(container.registry(), layout, observe=observe).run(target)
+            done = await ImageImport(container.registry(), layout, by=OPERATOR, observe=observe).run(target)
             await container.catalog().flush_pending()
             return done
     finally:

@@ -11,6 +11,7 @@ from config.logging import configure_logging
 from config.settings import Settings, StorageKind
 from core.concurrency import closing
 from core.errors import StorageUnavailableError
+from core.model.events import Actor
 from core.store import layout
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OPERATOR: Final = "the command line"
+OPERATOR: Final = Actor("the command line")
 """Actor in the records of commands; it stands for anyone who can read the configuration file."""
 
 

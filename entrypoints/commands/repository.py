@@ -10,7 +10,6 @@ from core.registry.repositories import RepositoryRemoval
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
-from entrypoints.publishing import publish_removal
 from entrypoints.text import plural
 
 if TYPE_CHECKING:
@@ -31,12 +30,9 @@ def _run(arguments: Namespace) -> int:
     name = RepositoryName(arguments.name)
 
     async def work(container: "Container") -> RepositoryRemoval:
-        removal = await container.registry().delete_repository(
+        return await container.registry().delete_repository(
             name, by=OPERATOR, reason=arguments.reason, dry_run=arguments.dry_run
         )
-        if not arguments.dry_run:
-            await publish_removal(container.events(), removal, by=OPERATOR)
-        return removal
 
     removal = run_on_store(arguments.file, work)
     sys.stdout.write(_document(removal) if arguments.json else _sentences(removal, is_dry=arguments.dry_run))

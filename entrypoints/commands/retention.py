@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from core.retention.rules import Verdict
 from core.retention.service import RetentionPlan
-from entrypoints.audit_trail import AuditTrail
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
-from entrypoints.publishing import publish_retention
 from entrypoints.text import plural
 
 if TYPE_CHECKING:
@@ -33,12 +31,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _run(arguments: Namespace) -> int:
     async def work(container: "Container") -> tuple[int, int]:
         tags = gone = 0
-        audit = AuditTrail(container.audit_log(), now=container.now())
         async for plan in container.registry().apply_retention(by=OPERATOR, dry_run=arguments.dry_run):
             tags += len(plan.verdicts)
             gone += len(plan.going if arguments.dry_run else plan.removed)
-            await audit.record_retention(plan, by=OPERATOR)
-            await publish_retention(container.events(), plan, by=OPERATOR)
             _print(plan, arguments)
         return tags, gone
 

@@ -11,7 +11,6 @@ from core.trash.store import TrashSummary
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
-from entrypoints.publishing import publish_restoration
 from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
@@ -64,10 +63,7 @@ def _list(arguments: Namespace) -> int:
 
 def _restore(arguments: Namespace) -> int:
     async def work(container: "Container") -> Restoration:
-        registry = container.registry()
-        restoration = await registry.restore(arguments.entry, force=arguments.force)
-        await publish_restoration(container.events(), registry, restoration, by=OPERATOR)
-        return restoration
+        return await container.registry().restore(arguments.entry, by=OPERATOR, force=arguments.force)
 
     restoration = run_on_store(arguments.file, work)
     if arguments.json:

@@ -13,7 +13,6 @@ from core.coordination.read_only import ReadOnlySwitch
 from core.model.access import AccessPolicy
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
-from core.ports.event_sink import NO_EVENTS, EventSink
 from core.registry.facade import Registry
 from core.registry.upload_state import UploadStateCodec
 from entrypoints.http.auditing import Auditor
@@ -23,7 +22,7 @@ from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.lists import ListHandlers
-from entrypoints.http.handlers.manifests import ManifestHandlers, OnPull, ignore_pull
+from entrypoints.http.handlers.manifests import ManifestHandlers
 from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
@@ -31,7 +30,6 @@ from entrypoints.http.middleware.cors import Cors
 from entrypoints.http.middleware.limits import gate
 from entrypoints.http.middleware.middlewares import common_headers, error_middleware
 from entrypoints.http.observation import Observation
-from entrypoints.http.request_events import RequestEvents
 from entrypoints.http.request_names import new_request_id
 from entrypoints.http.routes import Resource
 from entrypoints.http.runtime_flags import RuntimeFlags
@@ -50,12 +48,10 @@ def create_app(
     now: Callable[[], datetime],
     audit_log: AuditLog,
     read_only: ReadOnlySwitch,
-    on_pull: OnPull = ignore_pull,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
     jobs: Sequence[Job] = (),
     observation: Observation | None = None,
-    events: EventSink = NO_EVENTS,
 ) -> web.Application:
     """Build the application.
 
@@ -68,12 +64,10 @@ def create_app(
         now: returns the current time, UTC-aware.
         audit_log: receives the audit records.
         read_only: read-only mode shared by all replicas.
-        on_pull: called for each pulled manifest.
         lifetimes: adapters opened and closed with the application; entered in this order, left in reverse.
         is_first: whether this process does the jobs that one worker does for all; it fills the catalog index at start.
         jobs: background jobs in addition to the standard ones.
         observation: observes the application (metrics, health, traces).
-        events: receives an event for each effect of a request.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     flags = RuntimeFlags(settings, read_only)
@@ -88,7 +82,7 @@ def create_app(
     )
     auditor = Auditor(audit_log, settings.audit, now=now)
     dispatcher = Dispatcher(
-        _handlers(registry, settings, urls, codec, events=RequestEvents(events, urls), on_pull=on_pull),
+        _handlers(registry, settings, urls, codec),
         prefix=settings.http.prefix,
         flags=flags,
         authorizer=authorizer,
@@ -131,20 +125,14 @@ def create_app(
 
 
 def _handlers(
-    registry: Registry,
-    settings: Settings,
-    urls: UrlBuilder,
-    codec: UploadStateCodec,
-    *,
-    events: RequestEvents,
-    on_pull: OnPull,
+    registry: Registry, settings: Settings, urls: UrlBuilder, codec: UploadStateCodec
 ) -> Mapping[tuple[Resource, str], Handler]:
     bytes_max = settings.http.limits.manifest_bytes
-    blobs = BlobHandlers(registry.blobs, events=events, redirects=not settings.storage.redirect_disabled)
-    uploads = UploadHandlers(registry, codec=codec, urls=urls, events=events)
-    manifests = ManifestHandlers(registry, urls=urls, events=events, bytes_max=bytes_max, on_pull=on_pull)
+    blobs = BlobHandlers(registry.blobs, urls=urls, redirects=not settings.storage.redirect_disabled)
+    uploads = UploadHandlers(registry, codec=codec, urls=urls)
+    manifests = ManifestHandlers(registry, urls=urls, bytes_max=bytes_max)
     lists = ListHandlers(registry, urls=urls)
-    repositories = RepositoryHandlers(registry, events=events)
+    repositories = RepositoryHandlers(registry, urls=urls)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from config.settings import AuditSettings, Settings
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
-from entrypoints.audit_trail import record_or_log
+from core.registry.publisher import record_or_log
 from entrypoints.http.keys import AUDIT_ACTION, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
 from entrypoints.http.routes import Resource, Target
 

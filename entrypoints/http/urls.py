@@ -21,17 +21,17 @@ class UrlBuilder:
 
     def manifest(self, request: web.BaseRequest, name: RepositoryName, digest: Digest) -> str:
         """Return the URL of a manifest."""
-        return self._absolute(request, f"v2/{name}/manifests/{digest}")
+        return f"{self.base(request)}v2/{name}/manifests/{digest}"
 
     def blob(self, request: web.BaseRequest, name: RepositoryName, digest: Digest) -> str:
         """Return the URL of a blob."""
-        return self._absolute(request, f"v2/{name}/blobs/{digest}")
+        return f"{self.base(request)}v2/{name}/blobs/{digest}"
 
     def upload(self, request: web.BaseRequest, name: RepositoryName, upload_id: str, token: str | None = None) -> str:
         """Return the URL for the next piece of an upload; without a token, the URL of its status."""
         # The token is URL-safe Base64, whose padding is the only character that needs encoding in a query.
         query = f"?_state={token.replace('=', '%3D')}" if token else ""
-        return self._absolute(request, f"v2/{name}/blobs/uploads/{upload_id}{query}")
+        return f"{self.base(request)}v2/{name}/blobs/uploads/{upload_id}{query}"
 
     def next_page(self, request: web.BaseRequest, **query: str | int | None) -> str:
         """Return the `Link` value of the next page (RFC 8288).
@@ -50,7 +50,6 @@ class UrlBuilder:
         # A path without a host is correct whatever host the client used.
         return f"{client.scheme}://{client.host}{self.prefix}" if client.host else self.prefix
 
-    def _absolute(self, request: web.BaseRequest, path: str) -> str:
-        if self.relative and not self.host:
-            return f"{self.prefix}{path}"
-        return f"{self.root(request)}{path}"
+    def base(self, request: web.BaseRequest) -> str:
+        """Return the URL to which links append `v2/…`: `root`, or a path if links are relative."""
+        return self.prefix if self.relative and not self.host else self.root(request)

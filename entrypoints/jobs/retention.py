@@ -4,35 +4,30 @@ from collections.abc import Mapping
 from typing import Final
 
 from core.coordination.schedule import SharedSchedule
-from core.ports.event_sink import EventSink
+from core.model.events import Actor
 from core.registry.facade import Registry
 from core.retention.pulls import PullRecorder
-from entrypoints.audit_trail import AuditTrail
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.shared import shared_job
 from entrypoints.retention_run import apply_rules
 
 FLUSH_SECONDS: Final = 900.0
 """Interval at which pulls are written; a killed process loses those since the last write."""
-SERVER: Final = "the server"
+SERVER: Final = Actor("the server")
 """Actor in the records of deletions."""
 
 
-def retention_job(
-    registry: Registry, schedule: SharedSchedule, events: EventSink, *, audit: AuditTrail, interval_seconds: float
-) -> Job:
+def retention_job(registry: Registry, schedule: SharedSchedule, *, interval_seconds: float) -> Job:
     """Return the job that applies the rules; every replica schedules it, and each run is done by one of them.
 
     Args:
         registry: holds the rules and the tags.
         schedule: shared by all replicas, created with the same interval.
-        events: receives an event for each deleted tag.
-        audit: receives an audit record for each deleted tag.
         interval_seconds: interval between two runs.
     """
 
     async def work() -> Mapping[str, object]:
-        return await apply_rules(registry, events, by=SERVER, audit=audit)
+        return await apply_rules(registry, by=SERVER)
 
     return shared_job(
         schedule,

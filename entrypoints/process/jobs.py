@@ -7,7 +7,6 @@ from config.container import Container
 from config.settings import Settings
 from core.store.clock import LOOK_SECONDS, StoreClock
 from core.store.damage import POLL_SECONDS
-from entrypoints.audit_trail import AuditTrail
 from entrypoints.http.observation import WorkerObservation
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.collection import collection_job, watch_job
@@ -32,8 +31,8 @@ def jobs_of(container: Container, settings: Settings, worker: Worker, observatio
         Job(name="damage record check", run=container.damage().poll, every=POLL_SECONDS),
         *notification_jobs(container.events(), container.notifier(), settings, is_first=worker.is_first),
     ]
-    if records_pulls(settings):
-        jobs.append(pull_recording_job(container.pull_recorder()))
+    if (recorder := container.pull_recorder()) is not None:
+        jobs.append(pull_recording_job(recorder))
     if worker.is_first:
         jobs += _shared_jobs(container, settings, observation)
     return jobs
@@ -48,25 +47,19 @@ def clock_job(store_clock: StoreClock) -> Job:
     return Job(name="store clock check", run=look, every=LOOK_SECONDS)
 
 
-def records_pulls(settings: Settings) -> bool:
-    """Return whether any retention rule depends on the time of pulls."""
-    return any(rule.pulled_within is not None for rule in settings.retention.rules)
-
-
 def _shared_jobs(container: Container, settings: Settings, observation: WorkerObservation) -> Sequence[Job]:
     """Return the jobs that run in one process of all replicas; a lease decides which process runs each job."""
     jobs = [
         expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
     ]
     jobs.append(clock_job(container.store_clock()))
-    retention, registry, events = settings.retention, container.registry(), container.events()
-    audit = AuditTrail(container.audit_log(), now=container.now())
+    retention, registry = settings.retention, container.registry()
     if retention.rules and retention.interval_seconds:
         schedule = container.retention_schedule()
-        jobs.append(retention_job(registry, schedule, events, audit=audit, interval_seconds=retention.interval_seconds))
+        jobs.append(retention_job(registry, schedule, interval_seconds=retention.interval_seconds))
     collecting = settings.storage.garbage_collection
     if collecting.enabled:
-        before = retention_hooks(registry, events, by=SERVER, audit=audit, is_wanted=bool(retention.rules))
+        before = retention_hooks(registry, by=SERVER)
         observe = observation.collection_observer()
         jobs.append(collection_job(container, collecting, observe=observe, before=before))
     verification = settings.storage.verification

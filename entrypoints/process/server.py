@@ -29,12 +29,11 @@ from entrypoints.http.connection.listener import Listener, close_sockets, open_s
 from entrypoints.http.connection.runner import GuardedRunner
 from entrypoints.http.connection.tls import build_context, expiry_of, files_of, limits_of, log_expiry
 from entrypoints.http.draining import InFlight
-from entrypoints.http.handlers.manifests import ignore_pull
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.jobs.notifications import LIVE_NOTIFICATION_KEYS, NotificationsPart
 from entrypoints.process.access_part import LIVE_ACCESS_KEYS, AccessPart
-from entrypoints.process.jobs import jobs_of, records_pulls
+from entrypoints.process.jobs import jobs_of
 from entrypoints.process.reload import Reloader
 from entrypoints.process.service_manager import Reports, ServiceManager
 from entrypoints.process.start_warnings import warn_at_start
@@ -174,7 +173,6 @@ class _Serving:
             now=utc_now,
             audit_log=self.container.audit_log(),
             read_only=self.container.read_only(),
-            on_pull=self.container.pull_recorder().note if records_pulls(settings) else ignore_pull,
             lifetimes=[
                 self.container.audit_log(),
                 self.container.authenticator(),
@@ -183,7 +181,6 @@ class _Serving:
                 self.container.descriptor_cache(),
                 self.container.outbox_lifetime(),
             ],
-            events=self.container.events(),
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
             jobs=jobs_of(self.container, settings, self.worker, self.observation),

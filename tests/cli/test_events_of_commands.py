@@ -141,10 +141,17 @@ def test_restored_tags(config_file: str, tmp_path: Path) -> None:
 
 
 def test_import(configure: Configure, tmp_path: Path) -> None:
-    config_file, layout = configure(), str(write_layout(tmp_path / "layout", make_image(1), "v1"))
+    image = make_image(1)
+    config_file, layout = configure(), str(write_layout(tmp_path / "layout", image, "v1"))
     assert main(["import", config_file, layout, "team/new"]) == ExitCode.OK
-    assert events(tmp_path) == []
-    assert records(tmp_path) == of_command("import")
+    blobs = [("push", "team/new", blob.digest, ACTOR) for blob in image.blobs]
+    assert sorted(events(tmp_path)[:-1]) == sorted(blobs)
+    assert events(tmp_path)[-1] == ("push", "team/new", "v1", image.digest, ACTOR)
+    assert main(["import", config_file, layout, "team/other"]) == ExitCode.OK
+    *mounts, pushed = events(tmp_path)[len(blobs) + 1 :]
+    assert sorted(mounts) == sorted(("mount", "team/other", blob.digest, ACTOR) for blob in image.blobs)
+    assert pushed == ("push", "team/other", "v1", image.digest, ACTOR)
+    assert records(tmp_path) == [*of_command("import"), *of_command("import")]
 
 
 def test_commands_without_events(config_file: str, configure: Configure, tmp_path: Path) -> None:

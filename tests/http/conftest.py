@@ -21,10 +21,8 @@ from core.model.access import OPEN, AccessPolicy
 from core.model.digest import Digest
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
-from core.ports.event_sink import NO_EVENTS, EventSink
 from core.registry.facade import Registry
 from entrypoints.http.app import create_app
-from entrypoints.http.handlers.manifests import OnPull, ignore_pull
 from entrypoints.http.observation import Observation
 from entrypoints.jobs.background import Job
 from tests.support.core_services import CoreServices
@@ -102,9 +100,7 @@ def start(services: CoreServices, aiohttp_server: AiohttpServer, aiohttp_client:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         audit_log: AuditLog | None = None,
         observation: Observation | None = None,
-        events: EventSink = NO_EVENTS,
         jobs: Sequence[Job] = (),
-        on_pull: OnPull = ignore_pull,
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
         app = create_app(
@@ -118,9 +114,7 @@ def start(services: CoreServices, aiohttp_server: AiohttpServer, aiohttp_client:
             read_only=read_only_switch(services),
             lifetimes=[authenticator],
             observation=observation,
-            events=events,
             jobs=jobs,
-            on_pull=on_pull,
         )
         client = await aiohttp_client(await aiohttp_server(app, auto_decompress=False))
         return Api(session=client.session, services=services, root=str(client.make_url("/")).rstrip("/") + path)

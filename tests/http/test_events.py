@@ -11,8 +11,9 @@ from core.model.events import EventAction
 from core.model.media_types import OCI_MANIFEST, OCTET_STREAM
 from core.model.names import RepositoryName, Tag
 from core.ports.event_sink import EventSink
-from tests.http.conftest import Api, error_codes
+from tests.http.conftest import error_codes
 from tests.support.content import image_manifest
+from tests.support.core_services import CoreServices
 
 NAME = "a/b"
 LAYER = b"layer"
@@ -61,8 +62,8 @@ def sink():
 
 
 @pytest.fixture
-async def api(start, sink) -> Api:
-    return await start(events=sink)
+def services(sink) -> CoreServices:
+    return CoreServices(events=sink)
 
 
 @pytest.fixture

@@ -156,8 +156,8 @@ def journal() -> Journal:
 
 
 @pytest.fixture
-def services(journal) -> CoreServices:
-    services = JournalServices(storage=JournalStorage(journal))
+def services(journal, sink, audit_log) -> CoreServices:
+    services = JournalServices(storage=JournalStorage(journal), events=sink, audit_log=audit_log)
     services.journal = journal
     return services
 
@@ -176,9 +176,9 @@ AUDIT = AuditSettings(stdout=True, required=True, pulls=True)
 
 
 @pytest.fixture
-async def api(start, journal, sink, audit_log) -> Api:
+async def api(start, journal, audit_log) -> Api:
     """A server with one image in `a/b`, tagged `v1` and `v2`."""
-    return await filled(await start(Settings(audit=AUDIT), events=sink, audit_log=audit_log), journal)
+    return await filled(await start(Settings(audit=AUDIT), audit_log=audit_log), journal)
 
 
 async def filled(api: Api, journal: Journal) -> Api:
@@ -450,7 +450,7 @@ async def test_pull_works_while_a_required_audit_log_fails(api, journal, audit_l
 @parametrize(CHANGES)
 async def test_change_stands_and_is_logged_while_an_optional_audit_log_fails(start, sink, audit_log, caplog, operation):
     settings, journal = Settings(audit=replace(AUDIT, required=False)), sink.journal
-    api = await filled(await start(settings, events=sink, audit_log=audit_log), journal)
+    api = await filled(await start(settings, audit_log=audit_log), journal)
     audit_log.fails = True
     with caplog.at_level(logging.ERROR):
         assert await operation.send(api) == operation.status

@@ -116,9 +116,10 @@ def test_path_means_nothing_else(path, name):
         RepositoryName("a/_sohu")
 
 
-async def test_one_event_tells_that_all_of_it_is_gone(start):
+async def test_one_event_tells_that_all_of_it_is_gone(start, services):
     sink = CollectingSink()
-    api = await start(events=sink)
+    services.publisher = CoreServices(events=sink).publisher
+    api = await start()
     await push(api)
     sink.take()
     async with api.request("DELETE", URL) as response:

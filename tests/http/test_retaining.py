@@ -5,24 +5,21 @@ import logging
 from datetime import timedelta
 
 import pytest
+from typing_extensions import override
 
 from adapters.audit_log.file import FileAuditLog
-from adapters.audit_log.stream import DisabledAuditLog
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.coordination.lease import Lease
 from core.coordination.schedule import SharedSchedule
 from core.model import media_types
 from core.model.digest import Digest
-from core.model.events import EventAction, Occurrence, Origin
+from core.model.events import Actor, EventAction, Occurrence, Origin
 from core.model.names import RepositoryName, Tag
-from core.ports.event_sink import NO_EVENTS
 from core.retention.pulls import PullRecorder
 from core.retention.rules import RetentionRule
 from core.store import layout
-from entrypoints.audit_trail import AuditTrail
 from entrypoints.jobs.retention import FLUSH_SECONDS, pull_recording_job, retention_job
 from entrypoints.jobs.shared import LOOK_SECONDS
-from entrypoints.publishing import publish_removal, publish_restoration
 from entrypoints.retention_run import retention_hooks
 from tests.http.conftest import build_registry
 from tests.http.test_events import CollectingSink
@@ -34,7 +31,7 @@ from tests.support.simulated_time import SimulatedTime
 NAME = RepositoryName("team/app")
 IMAGES = [image_manifest(b"{}", annotations={"number": str(number)}) for number in range(3)]
 DAY = 24 * 3600.0
-NOWHERE = DisabledAuditLog()
+BOB = Actor("bob")
 
 
 @pytest.fixture
@@ -53,16 +50,16 @@ async def services(time):
     return services
 
 
-def make_job(services, time, owner_id="a", *, interval=DAY, events=NO_EVENTS, audit_log=NOWHERE):
+def make_job(services, time, owner_id="a", *, interval=DAY):
     lease = Lease(services.storage, layout.lease("r"), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep)
     schedule = SharedSchedule(services.storage, lease, key=layout.job("r"), interval=timedelta(seconds=interval))
-    audit = AuditTrail(audit_log, now=time.now)
-    return retention_job(build_registry(services), schedule, events, audit=audit, interval_seconds=interval)
+    return retention_job(build_registry(services), schedule, interval_seconds=interval)
 
 
 async def test_audit_log_is_told_of_each_tag(services, time, tmp_path):
     async with FileAuditLog(tmp_path / "audit.jsonl") as audit_log:
-        await make_job(services, time, audit_log=audit_log).run()
+        services.publisher = CoreServices(audit_log=audit_log).publisher
+        await make_job(services, time).run()
     events = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert sorted(event["tags"] for event in events) == [["v0"], ["v1"]]
     for event in events:
@@ -101,10 +98,21 @@ async def test_pulls_are_written_by_every_process_and_at_its_end(services, time)
     assert pulls.last(NAME, Digest.of(IMAGES[0])) is not None
 
 
+class NotingRecorder(PullRecorder):
+    def __init__(self, storage, told):
+        super().__init__(storage, clock=lambda: 0.0, new_id=counting_ids())
+        self._told = told
+
+    @override
+    def note(self, name, digest):
+        self._told.append((name, digest))
+
+
 async def test_pull_is_told_by_its_digest(start, services):
     told = []
     await services.push_blob(NAME, b"{}")
-    api = await start(on_pull=lambda name, digest: told.append((name, digest)))
+    services.pull_recorder = NotingRecorder(services.storage, told)
+    api = await start()
     await api.push_blob(NAME, b"{}")
     await api.push_manifest(NAME, "v1", IMAGES[0], media_types.OCI_MANIFEST)
     assert told == []
@@ -116,26 +124,26 @@ async def test_pull_is_told_by_its_digest(start, services):
 
 async def test_what_the_registry_does_by_itself_is_told(services, time):
     sink = CollectingSink()
+    services.publisher = CoreServices(events=sink).publisher
     registry = build_registry(services)
-    await make_job(services, time, events=sink).run()
+    await make_job(services, time).run()
     assert sorted(event.tag for event in sink.occurrences()) == ["v0", "v1"]
-    await publish_restoration(sink, registry, await registry.restore("team/app:v0"), by="bob")
+    await registry.restore("team/app:v0", by=BOB)
     [(back, origin)] = sink.take()
     assert (back.action, back.repository, back.tag) == (EventAction.PUSH, NAME, "v0")
     assert (back.digest, back.size, back.media_type) == (Digest.of(IMAGES[0]), len(IMAGES[0]), media_types.OCI_MANIFEST)
     assert origin == Origin(actor="bob")
-    await publish_removal(sink, await registry.delete_repository(NAME), by="bob")
+    await registry.delete_repository(NAME, by=BOB)
     assert sink.occurrences() == [Occurrence(action=EventAction.DELETE, repository=NAME)]
     sink.wanted = frozenset()
-    await publish_restoration(sink, registry, await registry.restore("team/app:v2"), by="bob")
+    await registry.restore("team/app:v2", by=BOB)
     assert sink.take() == []
 
 
 async def test_collection_applies_the_rules_first_if_there_are_any(services, time):
-    audit = AuditTrail(NOWHERE, now=time.now)
+    assert retention_hooks(build_registry(CoreServices()), by=BOB) == ()
     registry = build_registry(services)
-    assert retention_hooks(registry, NO_EVENTS, by="bob", audit=audit, is_wanted=False) == ()
-    [hook] = retention_hooks(registry, NO_EVENTS, by="bob", audit=audit, is_wanted=True)
+    [hook] = retention_hooks(registry, by=BOB)
     await hook()
     assert await tags_of(services, NAME) == ["v2"]
     assert {removal.entry.by async for removal in registry.trash.removals()} == {"bob"}

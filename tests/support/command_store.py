@@ -10,6 +10,7 @@ from config.container import Container
 from config.loader import load
 from core.model import media_types
 from core.model.digest import Digest
+from core.model.events import UNNAMED, Actor
 from core.model.names import RepositoryName, Tag
 from core.registry.facade import Registry
 from tests.support.content import image_manifest
@@ -35,13 +36,14 @@ def push(config_file: str, *tags: str, manifest: bytes = IMAGE) -> None:
     async def work(registry: Registry) -> None:
         for content in (b"{}", b"layer"):
             await registry.uploads.put(NAME, Digest.of(content), chunks(content))
-        await registry.push_manifest(NAME, manifest, media_types.OCI_MANIFEST, tags=[Tag(tag) for tag in tags])
+        names = [Tag(tag) for tag in tags]
+        await registry.push_manifest(NAME, manifest, media_types.OCI_MANIFEST, by=UNNAMED, tags=names)
 
     on_store(config_file, work)
 
 
 def delete(config_file: str, reference: Tag | Digest) -> None:
-    on_store(config_file, lambda registry: registry.delete_manifest(NAME, reference, by="alice"))
+    on_store(config_file, lambda registry: registry.delete_manifest(NAME, reference, by=Actor("alice")))
 
 
 def target(config_file: str, tag: Tag = V1) -> Any:

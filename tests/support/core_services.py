@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from adapters.audit_log.stream import DisabledAuditLog
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import DisabledDescriptorCache
 from core.collection.guard import CollectionGuard
@@ -14,8 +15,10 @@ from core.collection.rounds import Rounds
 from core.collection.spares import Spares
 from core.model.digest import Digest, HasherFactory, StandardHasher
 from core.model.names import RepositoryName
+from core.ports.audit_log import AuditLog
 from core.ports.catalog_index import CatalogIndex
 from core.ports.descriptor_cache import DescriptorCache
+from core.ports.event_sink import NO_EVENTS, EventSink
 from core.ports.staging import StagingStorage
 from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
@@ -23,12 +26,13 @@ from core.registry.facade import Registry
 from core.registry.immutable_images import ImmutableImages
 from core.registry.manifest_references import ManifestPolicy
 from core.registry.manifests import ManifestService
+from core.registry.publisher import Publisher
 from core.registry.referrers import ReferrerService
 from core.registry.repositories import RepositoryService
 from core.registry.tags import TagService
 from core.registry.uploads import UploadService
 from core.restoration.service import TrashService
-from core.retention.pulls import PullHistory
+from core.retention.pulls import PullHistory, PullRecorder
 from core.retention.rules import RetentionRule
 from core.retention.service import RetentionService
 from core.store.clock import StoreClock
@@ -85,6 +89,9 @@ class CoreServices:
     settle_seconds: float = 60.0
     has_immutable_tags: bool = False
     """Whether deletes check for immutable tags, as with a configured rule."""
+    events: EventSink = NO_EVENTS
+    audit_log: AuditLog = field(default_factory=DisabledAuditLog)
+    pull_recorder: PullRecorder | None = None
 
     def __post_init__(self) -> None:
         self.links = Links(self.storage)
@@ -109,6 +116,7 @@ class CoreServices:
         self.immutable_images = ImmutableImages(
             self.storage, self.tag_links, keeps_tag=self.policy.keeps_tag, covers=lambda _name: self.has_immutable_tags
         )
+        self.publisher = Publisher(self.events, self.audit_log, now=lambda: NOW)
         self.blobs = BlobService(
             self.storage,
             self.links,
@@ -117,6 +125,7 @@ class CoreServices:
             trash=self.trash,
             damage=self.damage,
             immutable_images=self.immutable_images,
+            publisher=self.publisher,
         )
         self.uploads = UploadService(
             self.storage,
@@ -126,6 +135,7 @@ class CoreServices:
             new_id=self.new_id,
             new_hasher=self.new_hasher,
             offload=self.offload,
+            publisher=self.publisher,
         )
         self.manifests = ManifestService(
             self.storage,
@@ -164,6 +174,8 @@ class CoreServices:
             repositories=self.repositories,
             retention=self.retention,
             catalog=CatalogService(index, storage=self.storage),
+            publisher=self.publisher,
+            pulls=self.pull_recorder,
         )
 
     async def push_blob(self, name: RepositoryName, content: bytes, algorithm: str = "sha256") -> Digest:

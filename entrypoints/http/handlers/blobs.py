@@ -7,18 +7,16 @@ from typing import Final
 from aiohttp import web
 
 from core.errors import RangeInvalidError
-from core.model.descriptor import Descriptor
 from core.model.digest import Digest
-from core.model.events import EventAction
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
 from core.registry.blobs import BlobService
+from entrypoints.http.actors import actor_of
 from entrypoints.http.connection.sending import send_blob, send_parts
 from entrypoints.http.handlers.base import content_headers, not_modified
-from entrypoints.http.keys import CALLER
 from entrypoints.http.ranges import ByteRange, matches_etag, parse_ranges, resolve_ranges
-from entrypoints.http.request_events import RequestEvents
 from entrypoints.http.routes import Target
+from entrypoints.http.urls import UrlBuilder
 
 _CACHED: Final = {"Cache-Control": "max-age=31536000"}
 _IMMUTABLE: Final = {"Accept-Ranges": "bytes", **_CACHED, "Content-Type": OCTET_STREAM}
@@ -27,16 +25,15 @@ _IMMUTABLE: Final = {"Accept-Ranges": "bytes", **_CACHED, "Content-Type": OCTET_
 class BlobHandlers:
     """Handlers for blobs."""
 
-    def __init__(self, blobs: BlobService, *, events: RequestEvents, redirects: bool) -> None:
+    def __init__(self, blobs: BlobService, *, urls: UrlBuilder, redirects: bool) -> None:
         self._blobs = blobs
-        self._events = events
+        self._urls = urls
         self._redirects = redirects
 
     async def head(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Describe a blob; never redirect, because the redirect URL is signed for another method."""
         name, digest = RepositoryName(target.name), Digest(target.reference)
-        descriptor = await self._blobs.stat(name, digest)
-        await self._events.blob(request, EventAction.PULL, name, descriptor)
+        descriptor = await self._blobs.stat(name, digest, pulled_by=actor_of(request, self._urls))
         if (unchanged := not_modified(request, digest, _CACHED)) is not None:
             return unchanged
         response = web.StreamResponse(headers=content_headers(digest) | _IMMUTABLE)
@@ -46,27 +43,23 @@ class BlobHandlers:
     async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Send a blob or a part of it, or redirect to the store."""
         name, digest = RepositoryName(target.name), Digest(target.reference)
-        wanted = _wanted_ranges(request, digest)
+        wanted, client = _wanted_ranges(request, digest), actor_of(request, self._urls)
         # Object stores answer a request for several ranges with the whole object.
         is_redirected = self._redirects and (wanted is None or len(wanted) == 1)
-        if is_redirected and (url := await self._blobs.redirect_url(name, digest)):
-            if self._events.wants_blob(EventAction.PULL):
-                # Only the event needs the size.
-                await self._events.blob(request, EventAction.PULL, name, await self._blobs.stat(name, digest))
+        if is_redirected and (url := await self._blobs.redirect_url(name, digest, pulled_by=client)):
             return web.Response(status=307, headers={"Location": url, "Docker-Content-Digest": digest})
         offset, length = _begin_and_length(wanted)
         if wanted is not None and (len(wanted) > 1 or wanted[0].needs_size):
             described = await self._blobs.stat(name, digest)
             parts = resolve_ranges(wanted, described.size)
-            if len(parts) > 1:
-                return await self._send_parts(request, name, described, parts)
+            if len(parts) > 1 and not_modified(request, digest) is None:
+                async with aclosing(self._blobs.open_parts(name, digest, parts, pulled_by=client)) as readers:
+                    return await send_parts(request, content_headers(digest) | _IMMUTABLE, parts, readers)
             offset, length = parts[0]
-        async with self._blobs.open(name, digest, offset=offset, length=length) as reader:
+        async with self._blobs.open(name, digest, offset=offset, length=length, pulled_by=client) as reader:
             if wanted is not None and reader.length == 0:
                 raise RangeInvalidError(reader.size)
-            pulled = Descriptor(media_type=OCTET_STREAM, digest=digest, size=reader.size)
             if (unchanged := not_modified(request, digest, _CACHED)) is not None:
-                await self._events.blob(request, EventAction.PULL, name, pulled)
                 return unchanged
             response = web.StreamResponse(headers=content_headers(digest) | _IMMUTABLE)
             if wanted is not None:
@@ -75,26 +68,13 @@ class BlobHandlers:
                 response.headers["Content-Range"] = f"bytes {offset}-{last}/{reader.size}"
             response.content_length = reader.length
             await send_blob(request, response, reader)
-            await self._events.blob(request, EventAction.PULL, name, pulled)
             return response
 
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Remove the repository's link to a blob."""
         name, digest = RepositoryName(target.name), Digest(target.reference)
-        await self._blobs.unlink(name, digest, by=request[CALLER].principal.name)
-        await self._events.blob_deleted(request, name, digest)
+        await self._blobs.unlink(name, digest, by=actor_of(request, self._urls))
         return web.Response(status=202)
-
-    async def _send_parts(
-        self, request: web.Request, name: RepositoryName, blob: Descriptor, parts: Sequence[tuple[int, int]]
-    ) -> web.StreamResponse:
-        """Send several parts as `multipart/byteranges` (RFC 9110, 14.6)."""
-        response: web.StreamResponse | None = not_modified(request, blob.digest, _CACHED)
-        if response is None:
-            async with aclosing(self._blobs.open_parts(name, blob.digest, parts)) as readers:
-                response = await send_parts(request, content_headers(blob.digest) | _IMMUTABLE, parts, readers)
-        await self._events.blob(request, EventAction.PULL, name, blob)
-        return response
 
 
 def _begin_and_length(wanted: Sequence[ByteRange] | None) -> tuple[int, int | None]:

@@ -1,6 +1,7 @@
 """Manifests: `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -10,23 +11,15 @@ from core.model.digest import Digest
 from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX
 from core.model.names import RepositoryName, Tag, parse_reference
 from core.registry.facade import Registry
+from entrypoints.http.actors import actor_of
 from entrypoints.http.connection.streaming import read_body
 from entrypoints.http.handlers.base import content_headers, not_modified
-from entrypoints.http.keys import CALLER
-from entrypoints.http.request_events import RequestEvents
+from entrypoints.http.ranges import matches_etag
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
 
 TAGS_PER_PUSH_MAX: Final = 100
 """Maximum number of tags per push; more than the ten that end-7b requires, and a bound on the writes of one request."""
-
-
-OnPull = Callable[[RepositoryName, Digest], None]
-"""Called with a manifest that was pulled; must not block."""
-
-
-def ignore_pull(_name: RepositoryName, _digest: Digest) -> None:
-    """Ignore a pull."""
 
 
 class ManifestHandlers:
@@ -35,41 +28,29 @@ class ManifestHandlers:
     Args:
         registry: the domain.
         urls: builds the URLs in responses.
-        events: publishes events.
         bytes_max: maximum size of a pushed manifest.
-        on_pull: called for each manifest that was sent or described.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        *,
-        urls: UrlBuilder,
-        events: RequestEvents,
-        bytes_max: int = PUSHED_MANIFEST_BYTES_MAX,
-        on_pull: OnPull = ignore_pull,
-    ) -> None:
+    def __init__(self, registry: Registry, *, urls: UrlBuilder, bytes_max: int = PUSHED_MANIFEST_BYTES_MAX) -> None:
         self._registry = registry
-        self._events = events
-        self._on_pull = on_pull
         self._urls = urls
         self._bytes_max = bytes_max
 
     async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Send a manifest with its exact bytes and stored type, regardless of the `Accept` header."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
-        manifests = self._registry.manifests
-        # Clients send HEAD before a push and upload nothing if the manifest exists, so HEAD must fail for a damaged
-        # image.
-        find = manifests.describe if request.method == "HEAD" else manifests.get
-        manifest = await find(name, reference)
-        self._on_pull(name, manifest.digest)
-        response = not_modified(request, manifest.digest)
-        if response is None:
-            headers = content_headers(manifest.digest) | {"Content-Type": manifest.media_type}
-            response = web.Response(body=manifest.content, headers=headers)
-            await self._events.manifest_pulled(request, name, reference, manifest)
-        return response
+        held = request.headers.get("If-None-Match")
+        manifest = await self._registry.pull_manifest(
+            name,
+            reference,
+            by=actor_of(request, self._urls),
+            describes=request.method == "HEAD",
+            is_held=partial(matches_etag, held) if held else None,
+        )
+        if (unchanged := not_modified(request, manifest.digest)) is not None:
+            return unchanged
+        headers = content_headers(manifest.digest) | {"Content-Type": manifest.media_type}
+        return web.Response(body=manifest.content, headers=headers)
 
     async def put(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Store a manifest."""
@@ -80,10 +61,10 @@ class ManifestHandlers:
             name,
             content,
             request.headers.get("Content-Type", ""),
+            by=actor_of(request, self._urls),
             digest=reference if isinstance(reference, Digest) else None,
             tags=_tag_parameters(request) if is_digest else [Tag(reference)],
         )
-        await self._events.manifest_pushed(request, name, pushed, content)
         response = web.Response(
             status=201,
             headers={
@@ -101,8 +82,7 @@ class ManifestHandlers:
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Delete a tag, or a manifest with its tags."""
         name, reference = RepositoryName(target.name), parse_reference(target.reference)
-        tags = await self._registry.delete_manifest(name, reference, by=request[CALLER].principal.name)
-        await self._events.manifest_deleted(request, name, reference, tags)
+        await self._registry.delete_manifest(name, reference, by=actor_of(request, self._urls))
         return web.Response(status=202)
 
 

@@ -8,23 +8,22 @@ from aiohttp import web
 
 from core.model.names import RepositoryName
 from core.registry.facade import Registry
+from entrypoints.http.actors import actor_of
 from entrypoints.http.handlers.base import json_response
-from entrypoints.http.keys import CALLER
-from entrypoints.http.request_events import RequestEvents
 from entrypoints.http.routes import Target
+from entrypoints.http.urls import UrlBuilder
 
 
 class RepositoryHandlers:
     """Handlers for repositories."""
 
-    def __init__(self, registry: Registry, *, events: RequestEvents) -> None:
+    def __init__(self, registry: Registry, *, urls: UrlBuilder) -> None:
         self._registry = registry
-        self._events = events
+        self._urls = urls
 
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Delete all tags and manifests, and return their numbers."""
-        name, by = RepositoryName(target.name), request[CALLER].principal.name
-        removal = await self._registry.delete_repository(name, by=by)
-        await self._events.repository_deleted(request, name)
+        name = RepositoryName(target.name)
+        removal = await self._registry.delete_repository(name, by=actor_of(request, self._urls))
         document = {"name": removal.name, "tags": len(removal.tags), "manifests": len(removal.manifests)}
         return json_response(document | ({"trash": removal.entry} if removal.entry else {}))

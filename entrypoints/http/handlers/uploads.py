@@ -6,15 +6,14 @@ from aiohttp import web
 
 from core.errors import DigestInvalidError, NameInvalidError, UploadInvalidError
 from core.model.digest import CANONICAL, Digest, require_algorithm
-from core.model.events import EventAction
 from core.model.names import RepositoryName
 from core.registry.facade import Registry
 from core.registry.upload_state import UploadState, UploadStateCodec
+from entrypoints.http.actors import actor_of
 from entrypoints.http.connection.streaming import RequestBody
 from entrypoints.http.errors import format_upload_range
 from entrypoints.http.keys import CALLER, UPLOAD_LOCATION
 from entrypoints.http.ranges import check_chunk_range
-from entrypoints.http.request_events import RequestEvents
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
 
@@ -22,12 +21,11 @@ from entrypoints.http.urls import UrlBuilder
 class UploadHandlers:
     """Handlers for upload sessions."""
 
-    def __init__(self, registry: Registry, *, codec: UploadStateCodec, urls: UrlBuilder, events: RequestEvents) -> None:
+    def __init__(self, registry: Registry, *, codec: UploadStateCodec, urls: UrlBuilder) -> None:
         self._blobs = registry.blobs
         self._uploads = registry.uploads
         self._codec = codec
         self._urls = urls
-        self._events = events
 
     async def post(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Mount a blob, store a complete one, or begin a session, depending on the query."""
@@ -38,8 +36,7 @@ class UploadHandlers:
             digest = Digest(request.query["digest"])
             # Clients may give the digest and send the bytes later; without a body, only the empty blob is complete.
             if request.body_exists or digest == Digest.of(b"", digest.algorithm):
-                blob = await self._uploads.put(name, digest, RequestBody(request))
-                await self._events.blob(request, EventAction.PUSH, name, blob)
+                await self._uploads.put(name, digest, RequestBody(request), by=actor_of(request, self._urls))
                 return self._created(request, name, digest)
         algorithm = require_algorithm(request.query.get("digest-algorithm", CANONICAL))
         return self._accepted(request, await self._uploads.start(name, algorithm=algorithm), status=202)
@@ -68,8 +65,8 @@ class UploadHandlers:
         check_chunk_range(
             request.headers.get("Content-Range"), offset=state.offset, content_length=request.content_length
         )
-        blob = await self._uploads.complete(state, digest, RequestBody(request, offset=state.offset))
-        await self._events.blob(request, EventAction.PUSH, state.name, blob)
+        body = RequestBody(request, offset=state.offset)
+        blob = await self._uploads.complete(state, digest, body, by=actor_of(request, self._urls))
         return self._created(request, state.name, blob.digest)
 
     async def delete(self, _request: web.Request, target: Target) -> web.StreamResponse:
@@ -87,11 +84,8 @@ class UploadHandlers:
         if source is None and not request[CALLER].pulls_everything:
             # The blob may exist only in repositories that the caller must not read.
             return None
-        blob = await self._blobs.mount(name, digest, source=source)
-        if blob is None:
-            return None
-        await self._events.blob(request, EventAction.MOUNT, name, blob, source=source)
-        return digest
+        blob = await self._blobs.mount(name, digest, source=source, by=actor_of(request, self._urls))
+        return None if blob is None else digest
 
     async def _state(self, request: web.Request, target: Target) -> UploadState:
         name = RepositoryName(target.name)

@@ -165,6 +165,7 @@ def hinted(services, hints):
         trash=services.trash,
         damage=services.damage,
         immutable_images=services.immutable_images,
+        publisher=services.publisher,
     )
 
 

@@ -12,6 +12,7 @@ from core.collection.rounds import Batches, Rounds
 from core.errors import BlobUnknownError, DeniedError, ManifestBlobUnknownError
 from core.model import media_types
 from core.model.digest import Digest, StandardHasher
+from core.model.events import UNNAMED
 from core.model.names import RepositoryName, Tag
 from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
@@ -206,7 +207,9 @@ async def test_image_layout_holds_them(services, tmp_path):
     await export(services, tmp_path / "layout")
     target = CoreServices()
     async with FolderImageLayout(tmp_path / "layout") as folder:
-        taking = ImageImport(target.registry(InMemoryCatalogIndex()), folder, observe=lambda _progress: None)
+        taking = ImageImport(
+            target.registry(InMemoryCatalogIndex()), folder, by=UNNAMED, observe=lambda _progress: None
+        )
         await taking.run(ImportTarget(name=NAME, tag=V1))
     assert (await target.manifests.get(NAME, V1)).content == INDEX
     for content in (CHILD, BLOB):

@@ -6,6 +6,7 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import BlobUnknownError, DeniedError, ManifestUnknownError, StorageUnavailableError, UnknownError
 from core.model import media_types
 from core.model.digest import Digest
+from core.model.events import Actor
 from core.model.names import RepositoryName, Tag
 from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
@@ -106,7 +107,7 @@ async def test_deleted_manifest_comes_back_with_its_tags(services):
 
 async def test_unlinked_blob_comes_back(services):
     digest = await services.push_blob(NAME, b"layer")
-    await services.blobs.unlink(NAME, digest, by="bob")
+    await services.blobs.unlink(NAME, digest, by=Actor("bob"))
     await collect(services)
     [removal, _] = await removals(services)
     await services.trash_service.restore(removal.entry.id)

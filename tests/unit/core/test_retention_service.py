@@ -11,8 +11,8 @@ from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.errors import DeniedError, StorageUnavailableError
 from core.model import media_types
 from core.model.digest import Digest
+from core.model.events import UNNAMED, Actor
 from core.model.names import RepositoryName, Tag
-from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
 from core.registry.manifest_references import ManifestPolicy
 from core.retention.pulls import PullRecorder
@@ -46,17 +46,7 @@ def storage(time):
 def registry_of(storage, *rules: RetentionRule, keeps=(), hides_md5=False) -> Registry:
     policy = ManifestPolicy(keeps_tag=lambda _name, tag: tag in keeps)
     services = CoreServices(storage=storage, retention_rules=rules, policy=policy)
-    return Registry(
-        blobs=services.blobs,
-        uploads=services.uploads,
-        manifests=services.manifests,
-        tags=services.tags,
-        referrers=services.referrers,
-        catalog=CatalogService(InMemoryCatalogIndex(), storage=storage),
-        trash=services.trash_service,
-        repositories=services.repositories,
-        retention=services.retention,
-    )
+    return services.registry(InMemoryCatalogIndex())
 
 
 def image(number: int) -> bytes:
@@ -74,7 +64,7 @@ async def push(storage, time, name: RepositoryName, tags: Sequence[str]):
 
 
 async def apply(registry, **options):
-    return [plan async for plan in registry.apply_retention(by="test", **options)]
+    return [plan async for plan in registry.apply_retention(by=Actor("test"), **options)]
 
 
 async def left(storage, name=NAME):
@@ -90,7 +80,7 @@ async def test_tags_that_no_rule_keeps_go_and_can_come_back(storage, time):
     assert (await left(storage), await left(storage, OTHER)) == (["c", "d"], ["a", "b"])
     [removal] = [removal async for removal in registry.trash.removals()]
     assert (removal.entry.kind, removal.entry.by, removal.entry.reason) == (TrashKind.TAG, "test", "retention")
-    await registry.restore("team/app:a")
+    await registry.restore("team/app:a", by=UNNAMED)
     assert await left(storage) == ["a", "c", "d"]
 
 

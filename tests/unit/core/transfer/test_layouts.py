@@ -23,6 +23,7 @@ from core.errors import (
 )
 from core.model import media_types
 from core.model.digest import Digest, StandardHasher
+from core.model.events import UNNAMED
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobReader
 from core.ports.image_layout import ImageLayout
@@ -56,7 +57,9 @@ class Registries:
         for content in (b"{}", *layers):
             await self.services.push_blob(name, content)
         manifest = image_manifest(b"{}", list(layers), **fields)
-        await self.registry.push_manifest(name, manifest, OCI, digest=Digest.of(manifest), tags=[tag] if tag else [])
+        await self.registry.push_manifest(
+            name, manifest, OCI, by=UNNAMED, digest=Digest.of(manifest), tags=[tag] if tag else []
+        )
         return manifest
 
     async def export(self, path, *requests, with_referrers=False):
@@ -76,7 +79,7 @@ class Registries:
             return await self.take_in_from(folder, name, tag)
 
     async def take_in_from(self, opened, name=None, tag=None):
-        taking = ImageImport(self.registry, opened, observe=self.seen.append)
+        taking = ImageImport(self.registry, opened, by=UNNAMED, observe=self.seen.append)
         return await taking.run(ImportTarget(name=name, tag=tag))
 
 
@@ -145,7 +148,7 @@ async def test_repository_comes_back_as_it_was(source, target, path):
     await source.push(APP, V2, b"b")
     arm = await source.push(APP, None, b"c")
     index = image_index([arm, image_manifest(b"{}", [b"b"])])
-    await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
+    await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, by=UNNAMED, tags=[Tag("multi")])
 
     done = await source.export(path, (APP, None))
     assert [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index_of(path)] == [
@@ -272,10 +275,10 @@ async def test_sparse_index_and_foreign_layer_are_exported_as_they_are(path):
     source, target = Registries(policy=policy), Registries(policy=policy)
     here = await source.push(APP, None, b"a")
     index = image_index([here, image_manifest(b"{}", [b"never pushed"])])
-    await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, tags=[V1])
+    await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, by=UNNAMED, tags=[V1])
     foreign = descriptor(b"elsewhere", LAYER_MEDIA_TYPE, urls=["https://example.com/layer"])
     document = {**json.loads(image_manifest(b"{}")), "layers": [foreign]}
-    await source.registry.push_manifest(APP, json.dumps(document).encode(), OCI, tags=[V2])
+    await source.registry.push_manifest(APP, json.dumps(document).encode(), OCI, by=UNNAMED, tags=[V2])
     await source.export(path, (APP, None))
     await target.take_in(path)
     assert await registry_tree(target.services.storage) == await registry_tree(source.services.storage)
@@ -373,7 +376,7 @@ async def test_manifest_of_any_size_is_not_held(target, path):
 async def test_image_that_is_listed_twice_is_taken_in_once(source, target, path):
     manifest = await source.push(APP, None, b"a")
     index = image_index([manifest])
-    await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, tags=[V1])
+    await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, by=UNNAMED, tags=[V1])
     signature = await source.push(APP, V2, subject=descriptor(index, media_types.OCI_INDEX), artifactType="a/sig")
     done = await source.export(path, (APP, V2), (APP, V1), (APP, Digest.of(manifest)), with_referrers=True)
     taken = await target.take_in(path)

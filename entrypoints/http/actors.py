@@ -1,0 +1,44 @@
+"""The sender of a request as the actor of an operation, and the description of the request in events."""
+
+from functools import partial
+
+from aiohttp import BasicAuth, web
+
+from core.model.events import Actor, Origin
+from entrypoints.http.keys import CALLER, CLIENT, REQUEST_ID
+from entrypoints.http.urls import UrlBuilder
+
+
+def actor_of(request: web.Request, urls: UrlBuilder) -> Actor:
+    """Return the sender of an authorized request. The request is described only if an event is published."""
+    return Actor(request[CALLER].principal.name, partial(_origin, request, urls))
+
+
+def _origin(request: web.Request, urls: UrlBuilder) -> Origin:
+    return Origin(
+        request_id=request[REQUEST_ID],
+        address=_address(request),
+        host=request.host,
+        method=request.method,
+        user_agent=request.headers.get("User-Agent", ""),
+        actor=request[CALLER].principal.name or _basic_user(request.headers.get("Authorization", "")),
+        root=urls.base(request),
+    )
+
+
+def _address(request: web.Request) -> str:
+    """Return the client's address as distribution formats it: with the port, unless the address comes from a proxy."""
+    address = request[CLIENT].address
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    if not isinstance(peer, tuple) or peer[0] != address:
+        return address
+    return f"[{address}]:{peer[1]}" if ":" in address else f"{address}:{peer[1]}"
+
+
+def _basic_user(authorization: str) -> str:
+    # Without authentication, report the name that the client claims, as distribution does.
+    try:
+        login: str = BasicAuth.decode(authorization).login
+    except ValueError:
+        return ""
+    return login
