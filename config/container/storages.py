@@ -2,49 +2,36 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import datetime
-from typing import TypeVar
 
 from adapters.blob_storage.instrumented import InstrumentedBlobStorage, Observer
+from adapters.blob_storage.s3 import S3Options
+from adapters.blob_storage.scs import ScsOptions
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.metrics.storage import storage_observer
 from config.errors import ConfigError
-from config.settings import (
-    S3Settings,
-    ScsSettings,
-    Secret,
-)
+from config.settings import Secret
 from core.ports.catalog_index import CatalogIndex
 from core.ports.metrics import Metrics
 from core.ports.staging import StagingStorage
 from core.ports.tracing import Tracer
 
-T = TypeVar("T")
-
-
-def options_of(options: type[T], settings: S3Settings | ScsSettings) -> T:
-    """Return an adapter's options from settings with the same field names; secrets are revealed here."""
-    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    return options(**{name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()})
-
-
 # The next three functions import large modules only when needed: the SDK of object stores takes longer to import than
 # everything else together, and 25 MB of memory.
 
 
-def s3_blob_storage(settings: S3Settings) -> StagingStorage:
+def s3_blob_storage(options: S3Options) -> StagingStorage:
     """Return the S3 adapter."""
-    from adapters.blob_storage.s3 import S3BlobStorage, S3Options  # noqa: PLC0415
+    from adapters.blob_storage.s3.storage import S3BlobStorage  # noqa: PLC0415
 
-    return S3BlobStorage(options_of(S3Options, settings))
+    return S3BlobStorage(options)
 
 
-def scs_blob_storage(settings: ScsSettings) -> StagingStorage:
+def scs_blob_storage(options: ScsOptions) -> StagingStorage:
     """Return the SCS adapter."""
-    from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions  # noqa: PLC0415
+    from adapters.blob_storage.scs.storage import ScsBlobStorage  # noqa: PLC0415
 
-    return ScsBlobStorage(options_of(ScsOptions, settings))
+    return ScsBlobStorage(options)
 
 
 def mysql_catalog_index(address: MySqlAddress, *, now: Callable[[], datetime]) -> CatalogIndex:

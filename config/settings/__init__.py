@@ -2,7 +2,7 @@
 
 `core.model.setting` describes a declaration. This package reads no file and no environment (`config.loader` does).
 Durations are seconds as float, sizes are bytes as int; names end in the unit. Some sections are declared where their
-values are used: access and retention rules in the core.
+values are used: the options of object stores in the adapters, access and retention rules in the core.
 """
 
 from config.settings.access import AccessSettings
@@ -15,7 +15,6 @@ from config.settings.auth import (
     SillySettings,
     TokenSettings,
 )
-from config.settings.drivers import SCS_REGIONS, FilesystemSettings, S3Settings, ScsSettings
 from config.settings.http import (
     ClientAuth,
     CorsSettings,
@@ -57,6 +56,7 @@ from config.settings.root import (
 )
 from config.settings.storage import (
     DescriptorCache,
+    FilesystemSettings,
     GarbageCollectionSettings,
     StorageKind,
     StorageSettings,
@@ -66,7 +66,6 @@ from config.settings.storage import (
 from core.model.secret import Secret
 
 __all__ = [
-    "SCS_REGIONS",
     "SIGNING_ALGORITHMS",
     "AccessLogFormat",
     "AccessSettings",
@@ -106,8 +105,6 @@ __all__ = [
     "RedisSettings",
     "RedisTlsSettings",
     "RetentionSettings",
-    "S3Settings",
-    "ScsSettings",
     "Secret",
     "Settings",
     "SillySettings",

@@ -7,8 +7,8 @@ from enum import StrEnum
 from ipaddress import ip_network
 from typing import Any, ClassVar, Final
 
+from adapters.addresses import address_problem
 from config.cipher_suites import suite_problem
-from config.settings.checks import address_problem
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, Unused, setting
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
-from config.settings.checks import address_problem, web_url_problem
+from adapters.addresses import address_problem
+from config.settings.checks import web_url_problem
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, Group, OldKey, SettingInvalidError, setting
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from config.settings.checks import address_problem
+from adapters.addresses import address_problem
 from core.model.secret import Secret
 from core.model.setting import Group, OldKey, Unused, setting
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
-from config.settings.drivers import FilesystemSettings, S3Settings, ScsSettings
+from adapters.blob_storage.s3.options import S3Options
+from adapters.blob_storage.scs.options import ScsOptions
 from config.tree import Section
 from core.model.setting import Group, OldKey, SettingInvalidError, Unused, setting
 
@@ -31,6 +32,16 @@ class DescriptorCache(StrEnum):
 
     INMEMORY = "inmemory"
     REDIS = "redis"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesystemSettings:
+    """Options of the filesystem driver."""
+
+    root_directory: str = setting("rootdirectory", "Folder of all stored data.", "/var/lib/registry")
+    max_threads: int = setting(
+        "maxthreads", "Maximum number of concurrent file operations.", 100, at_least=1, at_most=10_000
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +121,10 @@ class StorageSettings:
         "filesystem", "Images in a folder.", FilesystemSettings(), may_be_empty=True
     )
     inmemory: ClassVar = Group("inmemory", "Images in memory, for tests.", may_be_empty=True)
-    scs: ScsSettings = setting("scs", "Images in Sohu Cloud Storage.", ScsSettings(), may_be_empty=True)
-    s3: S3Settings = setting("s3", "Images in an S3 bucket.", S3Settings(), may_be_empty=True)
-    s3aws: ClassVar = OldKey("s3aws", "Old spelling of `s3`.", S3Settings, replaced_by="s3", may_be_empty=True)
-    s3goamz: ClassVar = OldKey("s3goamz", "Old spelling of `s3`.", S3Settings, replaced_by="s3", may_be_empty=True)
+    scs: ScsOptions = setting("scs", "Images in Sohu Cloud Storage.", ScsOptions(), may_be_empty=True)
+    s3: S3Options = setting("s3", "Images in an S3 bucket.", S3Options(), may_be_empty=True)
+    s3aws: ClassVar = OldKey("s3aws", "Old spelling of `s3`.", S3Options, replaced_by="s3", may_be_empty=True)
+    s3goamz: ClassVar = OldKey("s3goamz", "Old spelling of `s3`.", S3Options, replaced_by="s3", may_be_empty=True)
     azure: ClassVar = Unused("azure", "Images in Azure Blob Storage.")
     gcs: ClassVar = Unused("gcs", "Images in Google Cloud Storage.")
     oss: ClassVar = Unused("oss", "Images in Aliyun OSS.")

@@ -41,3 +41,8 @@ class Secret:
 
     def __bool__(self) -> bool:
         return bool(self._text)
+
+
+def reveal(secret: Secret | None) -> str | None:
+    """Return the text of a secret, or None if there is none."""
+    return None if secret is None else secret.reveal()

@@ -5,11 +5,13 @@ import logging
 import pytest
 
 from adapters.blob_storage.instrumented import InstrumentedBlobStorage
-from adapters.blob_storage.s3 import RetryOptions, S3BlobStorage, S3Options
+from adapters.blob_storage.s3 import RetryOptions, S3Options
 from adapters.blob_storage.s3.errors import RefusedError
 from adapters.blob_storage.s3.options import MIB
+from adapters.blob_storage.s3.storage import S3BlobStorage
 from core.diagnosis import Verdict
 from core.errors import StorageUnavailableError
+from core.model.secret import Secret
 from tests.support.limited_s3 import limited_s3
 from tests.support.s3_servers import moto_endpoint
 from tests.support.streams import payload, stage
@@ -28,7 +30,7 @@ def opened(url):
         S3Options(
             bucket=BUCKET,
             access_key="key",
-            secret_key="secret",
+            secret_key=Secret("secret"),
             region_endpoint=url,
             chunk_bytes=5 * MIB,
             parts_in_flight=1,

@@ -5,8 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.blob_storage.s3 import S3BlobStorage, S3Options
+from adapters.blob_storage.s3 import S3Options
 from adapters.blob_storage.s3.options import MIB
+from adapters.blob_storage.s3.storage import S3BlobStorage
+from core.model.secret import Secret
 from tests.contracts.blob_storage_contract import BlobStorageContract
 from tests.support.s3_servers import stored_in, versitygw_endpoint
 
@@ -33,7 +35,7 @@ class TestS3BlobStorageOnVersitygw(BlobStorageContract):
         options = S3Options(
             bucket=BUCKET,
             access_key="key",
-            secret_key="secret",
+            secret_key=Secret("secret"),
             region_endpoint=endpoint,
             chunk_bytes=5 * MIB,
             parts_in_flight=2,

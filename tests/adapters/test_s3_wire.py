@@ -7,15 +7,17 @@ import aiohttp
 import pytest
 from botocore.exceptions import ClientError
 
-from adapters.blob_storage.s3 import RetryOptions, S3BlobStorage, S3Options
+from adapters.blob_storage.s3 import RetryOptions, S3Options
 from adapters.blob_storage.s3.body import Body
 from adapters.blob_storage.s3.dialect import S3
 from adapters.blob_storage.s3.errors import RefusedError, is_transient, translate
 from adapters.blob_storage.s3.options import MIB
 from adapters.blob_storage.s3.reader import open_body
+from adapters.blob_storage.s3.storage import S3BlobStorage
 from adapters.blob_storage.s3.uploading import put_object
 from adapters.blob_storage.scs.dialect import SCS
 from core.errors import ObjectNotFoundError, RangeInvalidError, StorageFullError, StorageUnavailableError
+from core.model.secret import Secret
 from tests.support.s3_servers import moto_endpoint, stored_in
 from tests.support.streams import collect, commit, payload, read_stream, stage
 
@@ -35,7 +37,7 @@ def options(endpoint):
         settings = {
             "bucket": BUCKET,
             "access_key": "key",
-            "secret_key": "hush",
+            "secret_key": Secret("hush"),
             "region_endpoint": endpoint,
             "chunk_bytes": 5 * MIB,
             "parts_in_flight": 1,
@@ -58,11 +60,11 @@ def options(endpoint):
 )
 def test_useless_option_is_refused(options, changes):
     with pytest.raises(ValueError, match=r"bucket|bytes|parts_in_flight"):
-        options(**changes)
+        S3BlobStorage(options(**changes))
 
 
 def test_options_hide_secrets(options):
-    assert "hush" not in repr(options(session_token="hush-token"))
+    assert "hush" not in repr(options(session_token=Secret("hush-token")))
 
 
 def test_pauses_are_jittered_and_bounded():

@@ -4,9 +4,11 @@ import aiohttp
 import pytest
 
 from adapters.blob_storage.s3.options import MIB
-from adapters.blob_storage.scs import REGIONS, ScsBlobStorage, ScsOptions
+from adapters.blob_storage.scs import REGIONS, ScsOptions
 from adapters.blob_storage.scs.endpoints import endpoint_host
+from adapters.blob_storage.scs.storage import ScsBlobStorage
 from core.errors import StorageUnavailableError
+from core.model.secret import Secret
 from tests.support.scs_server import FakeScsServer
 from tests.support.scs_server.faults import Fault
 from tests.support.scs_storage import scs_options, scs_storage
@@ -40,30 +42,35 @@ def test_region_names_host(region, host):
 
 def test_unknown_region_lists_those_that_are():
     with pytest.raises(ValueError, match="'bjcnq'") as caught:
-        ScsBlobStorage(ScsOptions(access_key="a", secret_key="hush", region="bjcnq", bucket="images"))
+        ScsBlobStorage(ScsOptions(access_key="a", secret_key=Secret("hush"), region="bjcnq", bucket="images"))
     assert all(region in str(caught.value) for region in REGIONS)
     assert len(REGIONS) == 8
 
 
 def test_options_hide_secret():
-    assert "hush" not in repr(ScsOptions(access_key="a", secret_key="hush", region="bjcnc", bucket="b"))
+    assert "hush" not in repr(ScsOptions(access_key="a", secret_key=Secret("hush"), region="bjcnc", bucket="b"))
 
 
 def test_options_are_plain_http_and_lower_case():
-    options = ScsOptions(access_key="a", secret_key="b", region="bjcnc-internal", bucket="Images").as_s3()
+    options = ScsOptions(access_key="a", secret_key=Secret("b"), region="bjcnc-internal", bucket="Images").as_s3()
     assert options.url(options.region_endpoint) == "http://bjcnc.scs-in.sohucs.com"
     assert options.bucket == "images"
 
 
 def test_endpoint_replaces_host_of_region():
-    options = ScsOptions(access_key="a", secret_key="b", region="own", bucket="b", endpoint="s:8080", secure=True)
+    options = ScsOptions(
+        access_key="a", secret_key=Secret("b"), region="own", bucket="b", endpoint="s:8080", secure=True
+    )
     assert options.as_s3().url(options.as_s3().region_endpoint) == "https://s:8080"
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"secret_key": "wrong-hush"}, r"SignatureDoesNotMatch.*storage\.scs\.accesskey.*storage\.scs\.secretkey"),
+        (
+            {"secret_key": Secret("wrong-hush")},
+            r"SignatureDoesNotMatch.*storage\.scs\.accesskey.*storage\.scs\.secretkey",
+        ),
         ({"access_key": "nobody"}, r"InvalidAccessKeyId.*storage\.scs\.accesskey"),
         ({"bucket": "other"}, r"bucket 'other' does not exist.*storage\.scs\.bucket"),
         ({"endpoint": "127.0.0.1:1"}, r"cannot reach the store.*region.*endpoint"),

@@ -4,8 +4,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from adapters.blob_storage.s3 import S3BlobStorage, S3Options
+from adapters.blob_storage.s3 import S3Options
 from adapters.blob_storage.s3.options import MIB
+from adapters.blob_storage.s3.storage import S3BlobStorage
+from core.model.secret import Secret
 from tests.contracts.blob_storage_contract import BlobStorageContract
 from tests.support.limited_s3 import limited_s3
 from tests.support.s3_servers import moto_endpoint, stored_in
@@ -42,7 +44,7 @@ class TestS3BlobStorage(BlobStorageContract):
         options = S3Options(
             bucket=BUCKET,
             access_key="key",
-            secret_key="secret",
+            secret_key=Secret("secret"),
             region_endpoint=endpoint,
             root_directory="/registry/",
             chunk_bytes=5 * MIB,
@@ -83,7 +85,7 @@ class TestS3BlobStorageOnLimitedStore(BlobStorageContract):
         options = S3Options(
             bucket=BUCKET,
             access_key="key",
-            secret_key="secret",
+            secret_key=Secret("secret"),
             region_endpoint=limited,
             root_directory="/limited/",
             chunk_bytes=5 * MIB,

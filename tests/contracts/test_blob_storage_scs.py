@@ -5,7 +5,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from adapters.blob_storage.s3.options import MIB
-from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
+from adapters.blob_storage.scs import ScsOptions
+from adapters.blob_storage.scs.storage import ScsBlobStorage
+from core.model.secret import Secret
 from tests.contracts.blob_storage_contract import BlobStorageContract
 from tests.support.scs_server import FakeScsServer
 
@@ -24,7 +26,7 @@ class TestScsBlobStorage(BlobStorageContract):
     async def reopen(self, server):
         options = ScsOptions(
             access_key="AKTEST",
-            secret_key="SKTEST",
+            secret_key=Secret("SKTEST"),
             region="bjcnc",
             bucket="Images",
             endpoint=server.url,

@@ -6,8 +6,11 @@ import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from adapters.blob_storage.s3 import S3BlobStorage, S3Options
-from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
+from adapters.blob_storage.s3 import S3Options
+from adapters.blob_storage.s3.storage import S3BlobStorage
+from adapters.blob_storage.scs import ScsOptions
+from adapters.blob_storage.scs.storage import ScsBlobStorage
+from core.model.secret import Secret
 from tests.contracts.outbox_contract import OutboxContract
 from tests.support.s3_servers import moto_endpoint
 from tests.support.scs_server import FakeScsServer
@@ -36,7 +39,7 @@ def s3_endpoint():
 class TestOutboxInS3(OutboxContract):
     @pytest.fixture
     async def storage(self, s3_endpoint):
-        options = S3Options(bucket="outbox", access_key="key", secret_key="secret", region_endpoint=s3_endpoint)
+        options = S3Options(bucket="outbox", access_key="key", secret_key=Secret("secret"), region_endpoint=s3_endpoint)
         async with S3BlobStorage(options) as storage:
             yield storage
             await storage.delete_tree("/")
@@ -47,7 +50,7 @@ class TestOutboxInScs(OutboxContract):
     async def storage(self):
         async with FakeScsServer() as server:
             options = ScsOptions(
-                access_key="AKTEST", secret_key="SKTEST", region="bjcnc", bucket="Images", endpoint=server.url
+                access_key="AKTEST", secret_key=Secret("SKTEST"), region="bjcnc", bucket="Images", endpoint=server.url
             )
             async with ScsBlobStorage(options) as storage:
                 yield storage

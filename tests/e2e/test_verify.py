@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
-from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
+from adapters.blob_storage.scs import ScsOptions
+from adapters.blob_storage.scs.storage import ScsBlobStorage
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
+from core.model.secret import Secret
 from core.store import layout
 from entrypoints.exit_codes import ExitCode
 from tests.support.clients import CommandLineClient, Crane, Skopeo
@@ -64,7 +66,9 @@ def kinds(printed: list[dict[str, Any]]) -> set[tuple[str, str]]:
 
 
 async def damage_in_scs(endpoint: ScsEndpoint, key: str) -> None:
-    options = ScsOptions(access_key="key", secret_key="secret", region="bjcnc", bucket=BUCKET, endpoint=endpoint.url)
+    options = ScsOptions(
+        access_key="key", secret_key=Secret("secret"), region="bjcnc", bucket=BUCKET, endpoint=endpoint.url
+    )
     async with ScsBlobStorage(options) as storage:
         await storage.write(key, b"damaged")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import boto3
 from moto.server import ThreadedMotoServer
 
-from adapters.blob_storage.s3 import S3BlobStorage
 from adapters.blob_storage.s3.listing import list_pages
 from adapters.blob_storage.s3.multipart import list_uploads
+from adapters.blob_storage.s3.storage import S3BlobStorage
 
 
 @contextmanager

@@ -6,7 +6,9 @@ from typing import Any
 
 from adapters.blob_storage.s3 import RetryOptions
 from adapters.blob_storage.s3.options import MIB
-from adapters.blob_storage.scs import ScsBlobStorage, ScsOptions
+from adapters.blob_storage.scs import ScsOptions
+from adapters.blob_storage.scs.storage import ScsBlobStorage
+from core.model.secret import Secret
 from tests.support.scs_server import FakeScsServer
 
 QUICK = RetryOptions(pause_base_seconds=0.001, pause_seconds_max=0.01, connect_seconds=30, read_seconds=30)
@@ -17,7 +19,7 @@ def scs_options(server: FakeScsServer, **changes: Any) -> ScsOptions:
     """Return options that connect to `server`."""
     settings: dict[str, Any] = {
         "access_key": "AKTEST",
-        "secret_key": "SKTEST",
+        "secret_key": Secret("SKTEST"),
         "region": "bjcnc",
         "bucket": "images",
         "endpoint": server.url,

@@ -14,9 +14,10 @@ Modules:
     capabilities  requests that the store turned out not to support
 
 SCS is one of these vendors; its adapter is the package beside this one.
+
+This package alone loads no SDK, so that the configuration can read `options`.
 """
 
 from adapters.blob_storage.s3.options import RetryOptions, S3Options
-from adapters.blob_storage.s3.storage import S3BlobStorage
 
-__all__ = ["RetryOptions", "S3BlobStorage", "S3Options"]
+__all__ = ["RetryOptions", "S3Options"]

@@ -26,6 +26,7 @@ from adapters.blob_storage.s3.dialect import Dialect, md5_base64
 from adapters.blob_storage.s3.errors import SDK_ERRORS, is_transient, translate
 from adapters.blob_storage.s3.http_session import RedirectedError, StoreHttpSession
 from adapters.blob_storage.s3.options import S3Options
+from core.model.secret import reveal
 
 _REDIRECTS_MAX: Final = 4
 _CRC_HEADERS: Final = ("x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm")
@@ -230,8 +231,8 @@ def _client_arguments(options: S3Options, dialect: Dialect) -> dict[str, Any]:
         "use_ssl": options.secure,
         "verify": False if options.skip_verify else None,
         "aws_access_key_id": options.access_key,
-        "aws_secret_access_key": options.secret_key,
-        "aws_session_token": options.session_token,
+        "aws_secret_access_key": reveal(options.secret_key),
+        "aws_session_token": reveal(options.session_token),
         "config": _client_config(options, dialect),
     }
 

@@ -1,13 +1,40 @@
 """Options of an S3 store: access, limits and retries."""
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, ClassVar, Final
+
+from adapters.addresses import endpoint_problem
+from core.model.secret import Secret
+from core.model.setting import MISSING_VALUE, SettingInvalidError, Unused, setting
 
 MIB: Final = 1024 * 1024
 PART_BYTES_MIN: Final = 5 * MIB
 """S3 rejects smaller parts, except the last one."""
+PART_BYTES_MAX: Final = 5 * 1024 * MIB
+_STORAGE_CLASSES: Final = (
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "NONE",
+)
+_OBJECT_ACLS: Final = (
+    "private",
+    "public-read",
+    "public-read-write",
+    "aws-exec-read",
+    "authenticated-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+)
+_BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[^\s]+")
+"""The names that botocore accepts."""
 
 _TRANSFER_BYTES_PER_SECOND_MIN: Final = 256 * 1024
 
@@ -38,50 +65,117 @@ class RetryOptions:
         return self.connect_seconds + self.read_seconds + transfer
 
 
+def bucket_problem(text: str) -> str | None:
+    """Return the problem with the name of a bucket, or None."""
+    if _BUCKET.fullmatch(text):
+        return None
+    return "must be the name of a bucket alone: up to 255 letters, digits, `.`, `-` and `_`"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Options:
-    """Options of one S3 bucket. Without an access key, the standard AWS credential chain is used.
+    """`storage.s3`: one S3 bucket. Without an access key, the standard AWS credential chain is used."""
 
-    Raises:
-        ValueError: a value that cannot work with any store.
-    """
+    access_key: str | None = setting(
+        "accesskey", "The access key; without it the standard AWS credential chain is used.", None
+    )
+    secret_key: Secret | None = setting("secretkey", "The secret key.", None)
+    session_token: Secret | None = setting("sessiontoken", "The session token of temporary credentials.", None)
+    region: str | None = setting("region", "The AWS region.", None)
+    region_endpoint: str | None = setting(
+        "regionendpoint", "Endpoint URL of a store other than AWS.", None, check=endpoint_problem
+    )
+    bucket: str = setting("bucket", "The bucket.", "", check=bucket_problem)
+    root_directory: str = setting("rootdirectory", "Key prefix in the bucket.", "")
+    """Without a trailing slash."""
+    secure: bool = setting("secure", "Whether to use HTTPS.", default=True)
+    skip_verify: bool = setting(
+        "skipverify", "Whether to skip the verification of the store's certificate.", default=False
+    )
+    v4_auth: bool = setting("v4auth", "Whether to sign with Signature Version 4.", default=True)
+    force_path_style: bool = setting(
+        "forcepathstyle", "Whether URLs contain the bucket in the path, not in the host name.", default=False
+    )
+    accelerate: bool = setting("accelerate", "Whether to use S3 Transfer Acceleration.", default=False)
+    use_dualstack: bool = setting("usedualstack", "Whether to use AWS's IPv6 endpoints.", default=False)
+    use_fips_endpoint: bool = setting("usefipsendpoint", "Whether to use AWS's FIPS endpoints.", default=False)
+    encrypt: bool = setting("encrypt", "Whether the store encrypts objects.", default=False)
+    key_id: str | None = setting("keyid", "The KMS key for `encrypt`.", None)
+    storage_class: str | None = setting(
+        "storageclass",
+        "The storage class; with NONE, requests contain no class.",
+        "STANDARD",
+        choices=_STORAGE_CLASSES,
+    )
+    object_acl: str | None = setting(
+        "objectacl", "The canned ACL of objects; without it, requests contain no ACL.", None, choices=_OBJECT_ACLS
+    )
+    redirect_endpoint: str | None = setting(
+        "redirectendpoint",
+        "Endpoint for redirects, if clients use another than the registry.",
+        None,
+        check=endpoint_problem,
+    )
+    chunk_bytes: int = setting(
+        "chunksize",
+        "Size of one uploaded part in bytes.",
+        10 * MIB,
+        at_least=PART_BYTES_MIN,
+        at_most=PART_BYTES_MAX,
+    )
+    parts_in_flight: int = setting(
+        "partsinflight", "Maximum number of parts of one upload sent concurrently.", 3, at_least=1, at_most=1000
+    )
+    connections_max: int = setting(
+        "maxconnections", "Maximum number of connections to the store.", 256, at_least=1, at_most=10_000
+    )
+    multipart_copy_chunk_bytes: int = setting(
+        "multipartcopychunksize",
+        "Size of one part of a server-side copy in bytes.",
+        32 * MIB,
+        at_least=PART_BYTES_MIN,
+        at_most=PART_BYTES_MAX,
+    )
+    multipart_copy_concurrency_max: int = setting(
+        "multipartcopymaxconcurrency",
+        "Maximum number of parts copied concurrently.",
+        100,
+        at_least=1,
+        at_most=10_000,
+    )
+    multipart_copy_threshold_bytes: int = setting(
+        "multipartcopythresholdsize",
+        "Size in bytes above which objects are copied in parts.",
+        32 * MIB,
+        at_most=PART_BYTES_MAX,
+    )
+    user_agent: str | None = setting("useragent", "User-Agent of requests to the store.", None)
+    log_level: ClassVar = Unused("loglevel", "Logging of the Go SDK.")
 
-    bucket: str
-    access_key: str | None = None
-    secret_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    region: str | None = None
-    region_endpoint: str | None = None
-    """URL or `host[:port]` of a store other than AWS."""
-    root_directory: str = ""
-    """Prefix of every key in the bucket, without a trailing slash."""
-    secure: bool = True
-    skip_verify: bool = False
-    v4_auth: bool = True
-    force_path_style: bool = False
-    accelerate: bool = False
-    use_dualstack: bool = False
-    use_fips_endpoint: bool = False
-    encrypt: bool = False
-    key_id: str | None = None
-    """The KMS key for `encrypt`; without one, the store encrypts with its own key."""
-    storage_class: str | None = "STANDARD"
-    """None omits the header, for stores without storage classes."""
-    object_acl: str | None = None
-    redirect_endpoint: str | None = None
-    """URL or `host[:port]` in presigned URLs, if clients reach the store at another address."""
-    user_agent: str | None = None
-    chunk_bytes: int = 10 * MIB
-    """Length of an uploaded part; an upload holds `parts_in_flight + 1` of them in memory."""
-    parts_in_flight: int = 3
-    multipart_copy_chunk_bytes: int = 32 * MIB
-    multipart_copy_concurrency_max: int = 100
-    multipart_copy_threshold_bytes: int = 32 * MIB
-    connections_max: int = 256
-    """Maximum number of connections, and so of parallel requests; a slow download through the registry holds one."""
     retry: RetryOptions = field(default_factory=RetryOptions)
 
-    def __post_init__(self) -> None:
+    @staticmethod
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Reject a section without bucket or region, or with only one of the two access keys."""
+        problems: dict[str, list[str]] = {}
+        if not values.get("bucket"):
+            problems["bucket"] = [MISSING_VALUE]
+        if not values.get("region") and not values.get("region_endpoint"):
+            problems["region"] = [f"{MISSING_VALUE}, unless `regionendpoint` is given"]
+        if bool(values.get("access_key")) != bool(values.get("secret_key")):
+            problems["secretkey" if values.get("access_key") else "accesskey"] = [MISSING_VALUE]
+        if problems:
+            raise SettingInvalidError(problems)
+        if values.get("storage_class") == "NONE":
+            values["storage_class"] = None
+        return values
+
+    def require_usable(self) -> None:
+        """Check the values without which no store can work.
+
+        Raises:
+            ValueError: a value cannot work with any store.
+        """
         if not self.bucket:
             raise ValueError("bucket must not be empty")
         for name in ("chunk_bytes", "multipart_copy_chunk_bytes"):

@@ -51,6 +51,7 @@ class S3BlobStorage(StagingStorage, Diagnosable):
     name = "s3"
 
     def __init__(self, options: S3Options, *, dialect: Dialect = S3) -> None:
+        options.require_usable()
         self._options = options
         self._dialect = dialect
         self._stack = AsyncExitStack()

@@ -1,26 +1,21 @@
 """The container builds a registry from every combination of adapters."""
 
-import dataclasses
 import sys
 import threading
-from dataclasses import MISSING
 from itertools import product
 
 import pytest
 from dependency_injector.errors import Error
 
 from adapters.blob_storage.s3 import S3Options
-from adapters.blob_storage.scs import REGIONS, ScsOptions
+from adapters.blob_storage.scs import ScsOptions
 from config.container import Container, HashingThreads, new_id, utc_now
 from config.errors import ConfigError
 from config.settings import (
-    SCS_REGIONS,
     CatalogBackend,
     CatalogSettings,
     DescriptorCache,
     RedisSettings,
-    S3Settings,
-    ScsSettings,
     Secret,
     Settings,
     StorageKind,
@@ -32,10 +27,10 @@ from core.registry.facade import Registry
 
 
 def settings_for(kind: StorageKind, backend: CatalogBackend, cache: DescriptorCache | None) -> Settings:
-    scs = ScsSettings(access_key="a", secret_key=Secret("s"), region="bjcnc", bucket="b")
+    scs = ScsOptions(access_key="a", secret_key=Secret("s"), region="bjcnc", bucket="b")
     return Settings(
         storage=StorageSettings(
-            kind=kind, scs=scs, s3=S3Settings(bucket="b", secret_key=Secret("s")), blob_descriptor_cache=cache
+            kind=kind, scs=scs, s3=S3Options(bucket="b", secret_key=Secret("s")), blob_descriptor_cache=cache
         ),
         catalog=CatalogSettings(backend=backend, mysql_dsn=Secret("u:p@tcp(h:1)/d")),
         redis=RedisSettings(addrs=("r:6379",)),
@@ -91,16 +86,3 @@ def test_no_limit_of_cached_descriptors_is_none() -> None:
 async def test_hashing_runs_beside_the_event_loop() -> None:
     threads = HashingThreads()
     assert await threads(threading.get_ident) != threading.get_ident()
-
-
-def test_regions_are_those_of_the_adapter() -> None:
-    assert set(SCS_REGIONS) == set(REGIONS)
-
-
-@pytest.mark.parametrize("settings", [S3Settings(bucket="b"), ScsSettings()], ids=["s3", "scs"])
-def test_options_default_as_settings_do(settings: S3Settings | ScsSettings) -> None:
-    """A setting and the option that it fills may not disagree about what happens without them."""
-    options = S3Options if isinstance(settings, S3Settings) else ScsOptions
-    defaults = {field.name: field.default for field in dataclasses.fields(options) if field.default is not MISSING}
-    shared = {name: value for name, value in defaults.items() if hasattr(settings, name)}
-    assert {name: getattr(settings, name) for name in shared} == shared

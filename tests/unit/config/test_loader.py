@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import config
+from adapters.blob_storage.scs import REGIONS
 from config.errors import ConfigError
 from config.loader import find_path, load
 from config.settings import (
-    SCS_REGIONS,
     AuthKind,
     DescriptorCache,
     HttpNetwork,
@@ -170,7 +170,7 @@ def test_scs_names_all_that_is_missing(load_text: LoadText) -> None:
     assert len(problems) == 4
 
 
-@pytest.mark.parametrize("region", SCS_REGIONS)
+@pytest.mark.parametrize("region", REGIONS)
 def test_scs_knows_its_regions(load_text: LoadText, region: str) -> None:
     assert load_text(SCS.replace("bjcnc", region)).settings.storage.scs.region == region
 
@@ -178,7 +178,7 @@ def test_scs_knows_its_regions(load_text: LoadText, region: str) -> None:
 def test_scs_lists_its_regions_unless_there_is_an_endpoint(load_text: LoadText) -> None:
     text = SCS.replace("bjcnc", "mars")
     [problem] = problems_of(load_text, text)
-    assert "`storage.scs.region` must be one of " + ", ".join(SCS_REGIONS) in problem
+    assert "`storage.scs.region` must be one of " + ", ".join(REGIONS) in problem
     with_endpoint = {"REGISTRY_STORAGE_SCS_ENDPOINT": "localhost:9000"}
     assert load_text(text, with_endpoint).settings.storage.scs.endpoint == "localhost:9000"
 

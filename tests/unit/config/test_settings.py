@@ -6,6 +6,7 @@ import inspect
 import pytest
 
 import config.settings as module
+from adapters.blob_storage.scs import ScsOptions
 from config.settings import Secret, Settings
 
 DATACLASSES = [each for _, each in inspect.getmembers(module, dataclasses.is_dataclass)]
@@ -36,7 +37,7 @@ def test_settings_are_frozen_slotted_and_have_defaults(cls: type) -> None:
 
 
 def test_settings_repr_shows_no_secret() -> None:
-    scs = module.ScsSettings(secret_key=Secret("hunter2"))
+    scs = ScsOptions(secret_key=Secret("hunter2"))
     http = module.HttpSettings(secret=Secret("hunter2"))
     settings = Settings(storage=module.StorageSettings(scs=scs), http=http)
     assert "hunter2" not in repr(settings)

@@ -1,0 +1,36 @@
+"""Checks of addresses that operators configure; each returns the problem with a text, or None."""
+
+import re
+from typing import Final
+
+from yarl import URL
+
+_TCP_ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%a-z]+\]|[^\s:\[\]/]*):([0-9]{1,5})")
+_PORT_MAX: Final = 65_535
+
+
+def is_web_url(text: str) -> bool:
+    """Whether a text is an HTTP or HTTPS URL."""
+    try:
+        # aiohttp parses URLs with the same class.
+        url = URL(text)
+        is_one = url.scheme in {"http", "https"} and bool(url.host) and url.explicit_port != 0
+    except ValueError:
+        is_one = False
+    return is_one and not any(character.isspace() for character in text)
+
+
+def endpoint_problem(text: str) -> str | None:
+    """Check the address of a store, with or without a scheme."""
+    url = text if "://" in text else f"https://{text}"
+    if is_web_url(url) and "?" not in text:
+        return None
+    return "must be `host`, `host:port` or a URL such as https://store.example.com"
+
+
+def address_problem(text: str) -> str | None:
+    """Check a TCP address."""
+    match = _TCP_ADDRESS.fullmatch(text)
+    if match is None or int(match[1]) > _PORT_MAX:
+        return "must be `host:port`, `:port` or `[ipv6]:port`"
+    return None
