@@ -1,7 +1,16 @@
 """Bounded concurrency for many small storage requests, and prompt closing of listings."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
@@ -56,6 +65,36 @@ async def await_thread(call: Awaitable[None], *, stop: Callable[[], None] = lamb
             # Retrieve the exception to avoid a warning; the caller gets the cancellation.
             running.exception()
         raise
+
+
+async def for_each(
+    function: Callable[[T], Awaitable[object]], items: AsyncIterable[T], *, at_once: int = REQUESTS_AT_ONCE
+) -> None:
+    """Apply `function` to all items, at most `at_once` at a time. Takes an item only when it can be processed.
+
+    Raises the first error itself (not a group), after cancelling the other calls.
+    """
+    slots = asyncio.Semaphore(at_once)
+
+    async def work(item: T) -> None:
+        try:
+            await function(item)
+        finally:
+            slots.release()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            async for item in items:
+                await slots.acquire()
+                group.create_task(work(item))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+async def stream(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield the items as an async iterator, for `for_each`."""
+    for item in items:
+        yield item
 
 
 @asynccontextmanager

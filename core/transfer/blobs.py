@@ -1,21 +1,16 @@
 """Copy of blob data between storages. Each blob is verified by its digest before it can be read at the target."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Final
 
-from core.collection.guard import CollectionGuard
-from core.content_source import Offload
-from core.coordination.budget import Budget
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
-from core.model.digest import Digest, Hasher, HasherFactory
+from core.model.digest import Digest, Hasher
 from core.ports.blob_storage import BlobReader, BlobStorage
-from core.ports.staging import BlobWriter, StagingStorage
+from core.ports.staging import BlobWriter
 from core.store import layout
-from core.transfer.tally import Tally
-from core.trash.store import Trash
+from core.transfer.context import CopyContext
 
 SMALL_BYTES_MAX: Final = 1024 * 1024
 """Largest blob that is held in memory and written in one request."""
@@ -47,43 +42,17 @@ class Outcome(Enum):
         return self in {Outcome.SENT, Outcome.PRESENT}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """Dependencies and options that all parts of a copy share."""
-
-    source: BlobStorage
-    """The storage to copy from; only read."""
-    target: StagingStorage
-    transfer_id: str
-    """Name of the copy at the target; the same when the copy is started again."""
-    new_hasher: HasherFactory
-    offload: Offload
-    budget: Budget
-    sleep: Callable[[float], Awaitable[None]]
-    tally: Tally
-    guard: CollectionGuard
-    """Protects the copied content from garbage collection at the target."""
-    trash: Trash
-    """The trash of the target. It records the links that the copy removes."""
-    is_dry: bool = False
-    """Whether to write nothing."""
-    rereads_target: bool = False
-    """Whether to re-hash blobs that already exist at the target."""
-    blobs_at_once: int = 4
-    """Blobs above `SMALL_BYTES_MAX` in progress at once. Each may hold the parts of an upload in memory."""
-
-
 class BlobTransfer:
     """Copies blobs to the target, each at most once per pass. One instance per pass.
 
     Memory: `blobs_at_once` times the memory of a writer of the target, and `SMALL_BYTES_MAX` for each concurrent call.
     """
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._source = work.source
-        self._target = work.target
-        self._slots = asyncio.Semaphore(work.blobs_at_once)
+    def __init__(self, context: CopyContext) -> None:
+        self._context = context
+        self._source = context.source
+        self._target = context.target
+        self._slots = asyncio.Semaphore(context.blobs_at_once)
         self._running: dict[Digest, asyncio.Event] = {}
         self._defects: dict[Digest, Outcome] = {}
         self._stages: dict[Digest, list[int]] = {}
@@ -126,26 +95,26 @@ class BlobTransfer:
             size = await self.size(digest)
             if size in {None, there} and await self._is_sound(digest):
                 return Outcome.PRESENT
-        if self._work.is_dry:
+        if self._context.is_dry:
             return await self._count_only(digest)
         for pause in _PAUSES_SECONDS:
             try:
                 return await self._send(digest)
             except (StorageUnavailableError, ObjectBusyError):
-                await self._work.sleep(pause)
+                await self._context.sleep(pause)
         return await self._send(digest)
 
     async def _size(self, storage: BlobStorage, digest: Digest) -> int | None:
-        await self._work.budget.take()
+        await self._context.budget.take()
         try:
             return (await storage.stat(layout.blob_data(digest))).size
         except ObjectNotFoundError:
             return None
 
     async def _is_sound(self, digest: Digest) -> bool:
-        if not self._work.rereads_target or digest in self._reread:
+        if not self._context.rereads_target or digest in self._reread:
             return True
-        await self._work.budget.take()
+        await self._context.budget.take()
         async with self._slots, self._target.open_reader(layout.blob_data(digest)) as reader:
             actual = await self._hash(digest, aiter(reader))
         if actual == digest:
@@ -156,11 +125,11 @@ class BlobTransfer:
         size = await self.size(digest)
         if size is None:
             return Outcome.MISSING
-        self._work.tally.add(bytes_sent=size)
+        self._context.tally.add(bytes_sent=size)
         return Outcome.SENT
 
     async def _send(self, digest: Digest) -> Outcome:
-        await self._work.budget.take(requests=2)
+        await self._context.budget.take(requests=2)
         try:
             async with self._source.open_reader(layout.blob_data(digest)) as reader:
                 size = reader.size
@@ -177,7 +146,7 @@ class BlobTransfer:
 
     async def _send_large(self, digest: Digest, size: int) -> Outcome:
         staged = await self._staged_size(digest, size)
-        await self._work.budget.take(requests=2)
+        await self._context.budget.take(requests=2)
         async with self._source.open_reader(layout.blob_data(digest), offset=staged) as reader:
             outcome = await self._send_from(digest, reader, staged)
         if outcome is Outcome.DAMAGED and staged:
@@ -188,7 +157,7 @@ class BlobTransfer:
     async def _staged_size(self, digest: Digest, size: int) -> int:
         if size <= CHECKPOINT_BYTES:
             return 0
-        staged = await self._target.staged_size(layout.transfer_data(self._work.transfer_id, digest))
+        staged = await self._target.staged_size(layout.transfer_data(self._context.transfer_id, digest))
         attempts = self._stages.setdefault(digest, [])
         attempts.append(staged)
         # Staged data that does not grow cannot be continued, for instance after the store purged a multipart upload.
@@ -197,17 +166,17 @@ class BlobTransfer:
 
     async def _send_small(self, digest: Digest, reader: BlobReader) -> Outcome:
         content = b"".join([piece async for piece in self._metered(reader)])
-        hasher = self._work.new_hasher(digest.algorithm, None)
-        await self._work.offload(hasher.update, content)
+        hasher = self._context.new_hasher(digest.algorithm, None)
+        await self._context.offload(hasher.update, content)
         if hasher.digest() != digest:
             return Outcome.DAMAGED
         await self._target.write(layout.blob_data(digest), content)
         return Outcome.SENT
 
     async def _send_from(self, digest: Digest, reader: BlobReader, position: int) -> Outcome:
-        key = layout.transfer_data(self._work.transfer_id, digest)
+        key = layout.transfer_data(self._context.transfer_id, digest)
         pieces = self._metered(reader)
-        hasher = self._work.new_hasher(digest.algorithm, None) if position == 0 else None
+        hasher = self._context.new_hasher(digest.algorithm, None) if position == 0 else None
         while True:
             async with self._target.open_writer(key, resume=position > 0) as writer:
                 if writer.size != position:
@@ -228,7 +197,7 @@ class BlobTransfer:
                 await writer.write(piece)
             else:
                 # Hashing and writing take about equally long, so they run concurrently.
-                hashing = self._work.offload(hasher.update, piece)
+                hashing = self._context.offload(hasher.update, piece)
                 try:
                     await writer.write(piece)
                 finally:
@@ -247,14 +216,14 @@ class BlobTransfer:
         return Outcome.SENT
 
     async def _hash(self, digest: Digest, pieces: AsyncIterator[bytes]) -> Digest:
-        hasher = self._work.new_hasher(digest.algorithm, None)
+        hasher = self._context.new_hasher(digest.algorithm, None)
         async for piece in pieces:
-            await self._work.budget.take(requests=0, size=len(piece))
-            await self._work.offload(hasher.update, piece)
+            await self._context.budget.take(requests=0, size=len(piece))
+            await self._context.offload(hasher.update, piece)
         return hasher.digest()
 
     async def _metered(self, reader: BlobReader) -> AsyncIterator[bytes]:
         async for piece in reader:
-            await self._work.budget.take(requests=0, size=len(piece))
-            self._work.tally.add(bytes_sent=len(piece))
+            await self._context.budget.take(requests=0, size=len(piece))
+            self._context.tally.add(bytes_sent=len(piece))
             yield piece

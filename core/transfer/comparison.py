@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from core.concurrency import for_each, stream
 from core.errors import TagInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
@@ -15,8 +16,7 @@ from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
 from core.store.link_keys import digest_at
 from core.store.links import parse_link, read_link
-from core.transfer.blobs import Work
-from core.transfer.tasks import for_each, stream
+from core.transfer.context import CopyContext
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,10 +72,10 @@ class _Doubt:
 class Comparison:
     """Compares repositories. Keeps no state between them."""
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._source = work.source
-        self._target = work.target
+    def __init__(self, context: CopyContext) -> None:
+        self._context = context
+        self._source = context.source
+        self._target = context.target
 
     async def differences(self, name: RepositoryName) -> Differences:
         """List tags, manifests and referrers of both storages, and the layers of the target.
@@ -109,7 +109,7 @@ class Comparison:
 
     async def read(self, storage: BlobStorage, key: str) -> bytes | None:
         """Return the content of a link, or None if there is none or it is too long for a link."""
-        await self._work.budget.take()
+        await self._context.budget.take()
         return (await read_link(storage, key)).content
 
     async def _compare_tags(self, name: RepositoryName, found: Differences) -> None:
@@ -178,19 +178,19 @@ class Comparison:
 
     async def _links(self, storage: BlobStorage, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
         """Yield the links below `prefix` by their relative keys. Other objects do not belong to a registry."""
-        async for key, stat in self._work.budget.pace(storage.walk(prefix)):
+        async for key, stat in self._context.budget.pace(storage.walk(prefix)):
             relative = key.removeprefix(f"{prefix}/")
             if relative.endswith(layout.LINK):
                 yield relative, stat
             elif storage is self._source:
-                self._work.tally.add(ignored=1)
+                self._context.tally.add(ignored=1)
 
     def _tag(self, key: str) -> Tag | None:
         try:
             return Tag(key.partition("/")[0])
         except TagInvalidError:
             # Not written by a registry but put there by hand.
-            self._work.tally.add(ignored=1)
+            self._context.tally.add(ignored=1)
             return None
 
 

@@ -5,21 +5,22 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
+from core.concurrency import for_each
 from core.errors import UnsupportedError
+from core.model.digest import Digest
 from core.model.globs import Globs
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.registry.catalog import CatalogService
+from core.store import layout
 from core.store.repositories import repository_paths
-from core.transfer.blobs import BlobTransfer, Work
+from core.transfer.blobs import BlobTransfer
 from core.transfer.comparison import Comparison
-from core.transfer.expectation import expect_all, expect_some
+from core.transfer.context import CopyContext
 from core.transfer.removal import Removal, count_extra
 from core.transfer.repository import RepositoryTransfer
 from core.transfer.staging import begin_staging, end_staging
 from core.transfer.tally import TransferProgress
-from core.transfer.target import Target
-from core.transfer.tasks import for_each
 
 REPOSITORIES_AT_ONCE: Final = 4
 """Repositories compared at once. Most of the time is spent waiting for listings."""
@@ -51,20 +52,19 @@ class StorageCopy:
     safe if their `transfer_id`s differ.
 
     Args:
-        work: the storages, and how to use them.
+        context: the storages, and how to use them.
         selection: the repositories to copy.
         catalog: the target's catalog, which gets each repository that came and loses each that went.
     """
 
-    def __init__(self, work: Work, selection: Selection, *, catalog: CatalogService) -> None:
-        self._work = work
+    def __init__(self, context: CopyContext, selection: Selection, *, catalog: CatalogService) -> None:
+        self._context = context
         self._selection = selection
         self._catalog = catalog
-        self._comparison = Comparison(work)
-        target = Target(work)
-        self._blobs = BlobTransfer(work)
-        self._repositories = RepositoryTransfer(work, self._comparison, self._blobs, target)
-        self._removal = Removal(work, self._comparison, target)
+        self._comparison = Comparison(context)
+        self._blobs = BlobTransfer(context)
+        self._repositories = RepositoryTransfer(context, self._comparison, self._blobs)
+        self._removal = Removal(context, self._comparison)
 
     async def run(self) -> TransferProgress:
         """Run one pass and return its counts.
@@ -75,12 +75,12 @@ class StorageCopy:
         """
         if self._selection.follows_deletions:
             await self._require_repositories()
-        if not self._work.is_dry:
-            await begin_staging(self._work)
+        if not self._context.is_dry:
+            await begin_staging(self._context)
         await for_each(self._copy, self._names(), at_once=REPOSITORIES_AT_ONCE)
-        if not self._work.is_dry:
-            await end_staging(self._work)
-        return self._work.tally.progress
+        if not self._context.is_dry:
+            await end_staging(self._context)
+        return self._context.tally.progress
 
     async def expect(self) -> None:
         """Estimate the bytes to send. Meant to run beside `run`, for progress displays only.
@@ -89,13 +89,33 @@ class StorageCopy:
         request per 1,000 blobs on object stores. For selected repositories, the estimate is the size of the blobs they
         do not link at the target, at one request for each such blob.
         """
+        context = self._context
+        sent = context.tally.progress.bytes_sent
         if self._selection.patterns:
-            await expect_some(self._work, self._listed(self._work.source), self._comparison, self._blobs)
+            missing = await self._unlinked_bytes()
         else:
-            await expect_all(self._work)
+            missing = await self._stored_bytes(context.source) - await self._stored_bytes(context.target)
+        context.tally.expect(max(0, sent + missing))
+
+    async def _unlinked_bytes(self) -> int:
+        sizes: dict[Digest, int] = {}
+
+        async def measure(digest: Digest) -> None:
+            if digest not in sizes and (size := await self._blobs.size(digest)) is not None:
+                sizes[digest] = size
+
+        async for name in self._listed(self._context.source):
+            await for_each(measure, self._comparison.unlinked(name))
+        return sum(sizes.values())
+
+    async def _stored_bytes(self, storage: BlobStorage) -> int:
+        total = 0
+        async for _, stat in self._context.budget.pace(storage.walk(layout.BLOBS)):
+            total += stat.size
+        return total
 
     async def _require_repositories(self) -> None:
-        async for path in repository_paths(self._work.source):
+        async for path in repository_paths(self._context.source):
             if RepositoryName.parse(path):
                 return
         raise UnsupportedError(
@@ -103,7 +123,7 @@ class StorageCopy:
         )
 
     async def _copy(self, name: RepositoryName) -> None:
-        self._work.tally.begin(name)
+        self._context.tally.begin(name)
         found = await self._comparison.differences(name)
         # Add the name before the first manifest is written: after a kill, the next pass finds that manifest and
         # records nothing. Record the push as well, because a rebuild by another process may have removed a name
@@ -114,23 +134,23 @@ class StorageCopy:
         if self._selection.follows_deletions:
             await self._removal.remove(name, found)
         else:
-            self._work.tally.add(extra=count_extra(found))
+            self._context.tally.add(extra=count_extra(found))
         if not copied.has_manifest and (copied.is_new or self._selection.follows_deletions):
             await self._record(name, has_manifest=False)
 
     async def _announce(self, name: RepositoryName) -> None:
-        if not self._work.is_dry:
+        if not self._context.is_dry:
             await self._catalog.announce(name)
 
     async def _record(self, name: RepositoryName, *, has_manifest: bool) -> None:
-        if not self._work.is_dry:
+        if not self._context.is_dry:
             await (self._catalog.record_push(name) if has_manifest else self._catalog.record_removal(name))
 
     async def _names(self) -> AsyncIterator[RepositoryName]:
         """Yield the repositories to compare, ascending. With deletions, also yield those that only the target has."""
         async with (
-            aclosing(self._listed(self._work.source)) as source,
-            aclosing(self._listed(self._work.target)) as target,
+            aclosing(self._listed(self._context.source)) as source,
+            aclosing(self._listed(self._context.target)) as target,
         ):
             other = await anext(target, None)
             async for name in source:
@@ -146,11 +166,11 @@ class StorageCopy:
 
     def _takes_extra(self) -> bool:
         if not self._selection.follows_deletions:
-            self._work.tally.add(extra=1)
+            self._context.tally.add(extra=1)
         return self._selection.follows_deletions
 
     async def _listed(self, storage: BlobStorage) -> AsyncGenerator[RepositoryName, None]:
-        await self._work.budget.take()
+        await self._context.budget.take()
         async for path in repository_paths(storage):
             name = RepositoryName.parse(path)
             if name is not None and self._selection.includes(name):

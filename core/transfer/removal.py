@@ -3,14 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from core.concurrency import for_each, stream
 from core.errors import TagInvalidError
 from core.model.names import RepositoryName, Tag
 from core.store import layout
 from core.store.links import RemovedLink, parse_link
-from core.transfer.blobs import Work
 from core.transfer.comparison import Comparison, Differences
-from core.transfer.target import Target
-from core.transfer.tasks import for_each, stream
+from core.transfer.context import CopyContext
 from core.trash.entry import TrashKind
 
 
@@ -31,11 +30,10 @@ class Removal:
     recorded in the target's trash, in one entry for each repository.
     """
 
-    def __init__(self, work: Work, comparison: Comparison, target: Target) -> None:
-        self._work = work
+    def __init__(self, context: CopyContext, comparison: Comparison) -> None:
+        self._context = context
         self._comparison = comparison
-        self._target = target
-        self._trash = work.trash
+        self._trash = context.trash
 
     async def remove(self, name: RepositoryName, found: Differences) -> None:
         """Remove content that only the target has: tags, then manifests, referrer links, layer links.
@@ -53,13 +51,13 @@ class Removal:
         count = len(doomed.tags) + sum(map(len, doomed.links))
         if count:
             await self._record(name, doomed)
-        await for_each(lambda tag: self._target.delete_tree(layout.tag(name, tag)), stream(doomed.tags))
+        await for_each(lambda tag: self._context.delete_tree(layout.tag(name, tag)), stream(doomed.tags))
         for group in doomed.links:
-            await self._target.delete(group)
-        self._work.tally.add(deleted=count)
+            await self._context.delete(group)
+        self._context.tally.add(deleted=count)
 
     async def _record(self, name: RepositoryName, doomed: _Doomed) -> None:
-        if self._work.is_dry:
+        if self._context.is_dry:
             return
         reason = "deleted at the source of a copy"
         entry = self._trash.new_entry(TrashKind.REPOSITORY, repository=name, by="registry copy", reason=reason)
@@ -85,10 +83,10 @@ class Removal:
         doomed.links.append(sorted(gone, reverse=True))
 
     async def _is_gone(self, link: str) -> bool:
-        return await self._comparison.read(self._work.source, link) is None
+        return await self._comparison.read(self._context.source, link) is None
 
     async def _remember(self, link: str, doomed: _Doomed) -> None:
-        content = await self._comparison.read(self._work.target, link)
+        content = await self._comparison.read(self._context.target, link)
         if content is not None and (digest := parse_link(content)) is not None:
             doomed.recorded.append(RemovedLink(link, digest))
 

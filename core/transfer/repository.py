@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from core.collection.guard import Need
+from core.concurrency import for_each, stream
 from core.errors import StorageUnavailableError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
@@ -17,11 +18,10 @@ from core.model.schema1 import schema1_layers
 from core.store import layout
 from core.store.links import parse_link
 from core.store.stored_manifests import ManifestProblem, ManifestState, read_stored_manifest
-from core.transfer.blobs import BlobTransfer, Outcome, Work
+from core.transfer.blobs import BlobTransfer, Outcome
 from core.transfer.comparison import Comparison, Differences, TagChange, digest_of_link
+from core.transfer.context import CopyContext
 from core.transfer.tally import Trouble
-from core.transfer.target import ATTEMPTS, Target
-from core.transfer.tasks import for_each, stream
 
 _TROUBLES: Final = {
     Outcome.MISSING: (Trouble.MISSING, "data is missing at the source"),
@@ -33,6 +33,9 @@ _DEFECTS: Final[Mapping[ManifestProblem | None, tuple[Trouble, str]]] = {
     ManifestProblem.TOO_LARGE: (Trouble.DAMAGED, "too large for a manifest"),
 }
 """Problems of a manifest that cannot be copied."""
+
+_ATTEMPTS: Final = 3
+"""Attempts to copy content that garbage collection removes during the copy. One retry is usually enough."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,10 +69,9 @@ class Copied:
 class RepositoryTransfer:
     """Copies repositories. One instance per pass."""
 
-    def __init__(self, work: Work, comparison: Comparison, blobs: BlobTransfer, target: Target) -> None:
-        self._work = work
-        self._source = work.source
-        self._target = target
+    def __init__(self, context: CopyContext, comparison: Comparison, blobs: BlobTransfer) -> None:
+        self._context = context
+        self._source = context.source
         self._comparison = comparison
         self._blobs = blobs
 
@@ -94,7 +96,7 @@ class RepositoryTransfer:
         if is_new:
             await announce()
         await self._manifests(state)
-        if self._work.rereads_target:
+        if self._context.rereads_target:
             await for_each(lambda digest: self._present_manifest(state, digest), stream(found.present_revisions))
         await for_each(lambda item: self._tag(state, *item), stream(found.tags.items()))
         for tag in found.phantoms:
@@ -107,15 +109,15 @@ class RepositoryTransfer:
             state.linked.add(digest)
         is_present = key in state.found.present_layers
         state.found.present_layers.discard(key)
-        if is_present and not self._work.rereads_target:
+        if is_present and not self._context.rereads_target:
             return
         outcome = await self._linked_blob(state, f"{layout.layers(state.name)}/{key}", key, is_present=is_present)
         if outcome is Outcome.SENT:
-            self._work.tally.add(blobs_sent=1)
+            self._context.tally.add(blobs_sent=1)
         elif outcome is Outcome.PRESENT and not is_present:
-            self._work.tally.add(blobs_present=1)
+            self._context.tally.add(blobs_present=1)
         if outcome is not None and outcome.is_whole and not is_present:
-            self._work.tally.add(layers_linked=1)
+            self._context.tally.add(layers_linked=1)
 
     async def _signature(self, state: _State, key: str) -> None:
         await self._linked_blob(state, f"{layout.revisions(state.name)}/{key}", key, is_present=False)
@@ -129,25 +131,25 @@ class RepositoryTransfer:
         digest = parse_link(content)
         named = digest_of_link(key)
         if digest is None:
-            self._work.tally.add_problem(Trouble.NO_LINK, state.name, key, "link contains no digest")
+            self._context.tally.add_problem(Trouble.NO_LINK, state.name, key, "link contains no digest")
             return None
         outcome = await self._copy_linked(Need(link, digest), content, is_present=is_present)
         # A blob whose link was deleted since may have been collected at the source. That is not a problem.
         if not outcome.is_whole and await self._comparison.read(self._source, link) is not None:
             state.lost.update({digest, named or digest})
             trouble, text = _TROUBLES[outcome]
-            self._work.tally.add_problem(trouble, state.name, digest, text)
+            self._context.tally.add_problem(trouble, state.name, digest, text)
         return outcome
 
     async def _copy_linked(self, need: Need, content: bytes, *, is_present: bool) -> Outcome:
-        for _ in range(ATTEMPTS):
-            ticket = await self._target.ticket()
+        for _ in range(_ATTEMPTS):
+            ticket = await self._context.ticket()
             outcome = await self._blobs.copy(need.digest)
             if not outcome.is_whole:
                 return outcome
-            if not is_present or content != await self._comparison.read(self._work.target, need.link):
-                await self._target.write(need.link, content)
-            if await self._target.keeps(ticket, [need]):
+            if not is_present or content != await self._comparison.read(self._context.target, need.link):
+                await self._context.write(need.link, content)
+            if await self._context.keeps(ticket, [need]):
                 return outcome
         raise _collected(need.digest)
 
@@ -172,26 +174,26 @@ class RepositoryTransfer:
         if missing := [each for each in (*blobs, *children) if each in state.lost]:
             state.lost.add(digest)
             text = f"refers to {missing[0]}, which could not be copied"
-            self._work.tally.add_problem(Trouble.INCOMPLETE, state.name, digest, text)
+            self._context.tally.add_problem(Trouble.INCOMPLETE, state.name, digest, text)
             return
         needs = [Need(layout.layer_link(state.name, blob), blob) for blob in blobs if blob in state.linked]
         needs += [Need(layout.revision_link(state.name, child), child) for child in children if child in state.whole]
         if await self._store_manifest(state, digest, found.content, needs):
             state.whole.add(digest)
-            self._work.tally.add(manifests_copied=1)
+            self._context.tally.add(manifests_copied=1)
 
     async def _store_manifest(self, state: _State, digest: Digest, content: bytes, needs: Sequence[Need]) -> bool:
         """Write a manifest and its link. Return whether the source still had that link."""
         link = layout.revision_link(state.name, digest)
-        for _ in range(ATTEMPTS):
-            ticket = await self._target.ticket()
-            await self._target.write(layout.blob_data(digest), content)
+        for _ in range(_ATTEMPTS):
+            ticket = await self._context.ticket()
+            await self._context.write(layout.blob_data(digest), content)
             if not await self._write_link(link):
                 return False
-            if await self._target.keeps(ticket, [Need(link, digest), *needs]):
+            if await self._context.keeps(ticket, [Need(link, digest), *needs]):
                 return True
             # Garbage collection removed some of the content. No tag points here yet: undo the link and try again.
-            await self._target.delete([link])
+            await self._context.delete([link])
             for need in needs:
                 await self._copy_again(need.link)
         raise _collected(digest)
@@ -212,21 +214,21 @@ class RepositoryTransfer:
     async def _present_manifest(self, state: _State, digest: Digest) -> None:
         outcome = await self._blobs.copy(digest)
         if outcome is Outcome.SENT:
-            self._work.tally.add(manifests_copied=1)
+            self._context.tally.add(manifests_copied=1)
         elif not outcome.is_whole:
             trouble, text = _TROUBLES[outcome]
-            self._work.tally.add_problem(trouble, state.name, digest, text)
+            self._context.tally.add_problem(trouble, state.name, digest, text)
 
     async def _read(self, state: _State, digest: Digest) -> ManifestState | None:
         """Return an intact manifest of the source; report one that is not, unless it was deleted, and return None."""
-        await self._work.budget.take()
+        await self._context.budget.take()
         found = await read_stored_manifest(self._source, digest)
         if not found.is_opaque:
             return found
         state.lost.add(digest)
         if await self._comparison.read(self._source, layout.revision_link(state.name, digest)) is not None:
             trouble, text = _DEFECTS[found.problem]
-            self._work.tally.add_problem(trouble, state.name, digest, text)
+            self._context.tally.add_problem(trouble, state.name, digest, text)
         return None
 
     async def _tag(self, state: _State, tag: Tag, change: TagChange) -> None:
@@ -237,25 +239,25 @@ class RepositoryTransfer:
             if digest is None or digest not in state.whole:
                 await self._report_tag(state, tag, change.current)
                 return
-            ticket = await self._target.ticket()
-            await self._target.write(layout.tag_current_link(state.name, tag), change.current)
-            if not await self._target.keeps(ticket, [Need(layout.revision_link(state.name, digest), digest)]):
+            ticket = await self._context.ticket()
+            await self._context.write(layout.tag_current_link(state.name, tag), change.current)
+            if not await self._context.keeps(ticket, [Need(layout.revision_link(state.name, digest), digest)]):
                 # The manifest had no tag and has just been collected.
                 await self._manifest(state, digest, set())
         for key in change.history:
             await self._write_link(f"{layout.tags(state.name)}/{key}")
-        self._work.tally.add(tags_copied=1)
+        self._context.tally.add(tags_copied=1)
 
     async def _report_tag(self, state: _State, tag: Tag, content: bytes) -> None:
         # A tag that was moved or deleted since is left to the next pass.
         if await self._comparison.read(self._source, layout.tag_current_link(state.name, tag)) == content:
             text = f"points to {content.decode('ascii').strip()}, which could not be copied"
-            self._work.tally.add_problem(Trouble.INCOMPLETE, state.name, tag, text)
+            self._context.tally.add_problem(Trouble.INCOMPLETE, state.name, tag, text)
 
     async def _report_phantom(self, name: RepositoryName, tag: Tag) -> None:
         async for _ in self._source.walk(layout.tag(name, tag)):
             text = "tag has no readable link and cannot be pulled"
-            self._work.tally.add_problem(Trouble.NO_LINK, name, tag, text)
+            self._context.tally.add_problem(Trouble.NO_LINK, name, tag, text)
             return
 
     async def _write_link(self, key: str) -> bool:
@@ -263,12 +265,12 @@ class RepositoryTransfer:
         content = await self._comparison.read(self._source, key)
         if content is None:
             return False
-        await self._target.write(key, content)
+        await self._context.write(key, content)
         return True
 
 
 def _collected(digest: Digest) -> StorageUnavailableError:
-    return StorageUnavailableError(f"garbage collection at the target removed {digest} {ATTEMPTS} times")
+    return StorageUnavailableError(f"garbage collection at the target removed {digest} {_ATTEMPTS} times")
 
 
 def _references(found: ManifestState) -> tuple[Sequence[Digest], Sequence[Digest]]:

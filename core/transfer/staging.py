@@ -5,49 +5,49 @@ from typing import Final
 
 from core.errors import ObjectNotFoundError, UnsupportedError
 from core.store import layout
-from core.transfer.blobs import Work
+from core.transfer.context import CopyContext
 
 ABANDONED_AFTER: Final = timedelta(days=7)
 """The next copy removes staged data whose last write is older than this."""
 
 
-async def begin_staging(work: Work) -> None:
+async def begin_staging(context: CopyContext) -> None:
     """Check that the storages differ, and remove old staged data from the target.
 
     Raises:
         UnsupportedError: source and target are the same storage.
     """
-    marker = layout.transfer_marker(work.transfer_id)
-    await work.target.write(marker, b"", durable=False)
-    if await _is_there(work, marker):
+    marker = layout.transfer_marker(context.transfer_id)
+    await context.target.write(marker, b"", durable=False)
+    if await _is_there(context, marker):
         # The marker at the source may be left from an earlier copy into that storage. Only if the two storages are the
         # same does the marker at the source disappear with the one at the target.
-        await work.target.delete([marker])
-        if not await _is_there(work, marker):
+        await context.target.delete([marker])
+        if not await _is_there(context, marker):
             raise UnsupportedError("source and target are the same storage")
-        await work.target.write(marker, b"", durable=False)
+        await context.target.write(marker, b"", durable=False)
     # Compare with the store's own clock, which also dates the staged objects.
-    await _remove_abandoned(work, (await work.target.stat(marker)).modified_at - ABANDONED_AFTER)
+    await _remove_abandoned(context, (await context.target.stat(marker)).modified_at - ABANDONED_AFTER)
 
 
-async def end_staging(work: Work) -> None:
+async def end_staging(context: CopyContext) -> None:
     """Remove the staged data of a finished copy."""
-    await work.target.delete_tree(layout.transfer(work.transfer_id))
+    await context.target.delete_tree(layout.transfer(context.transfer_id))
 
 
-async def _is_there(work: Work, marker: str) -> bool:
+async def _is_there(context: CopyContext, marker: str) -> bool:
     try:
-        await work.source.stat(marker)
+        await context.source.stat(marker)
     except ObjectNotFoundError:
         return False
     return True
 
 
-async def _remove_abandoned(work: Work, before: datetime) -> None:
+async def _remove_abandoned(context: CopyContext, before: datetime) -> None:
     youngest: dict[str, datetime] = {}
-    async for key, stat in work.target.walk(layout.TRANSFERS):
+    async for key, stat in context.target.walk(layout.TRANSFERS):
         transfer_id = key.removeprefix(f"{layout.TRANSFERS}/").partition("/")[0]
         youngest[transfer_id] = max(stat.modified_at, youngest.get(transfer_id, stat.modified_at))
     abandoned = [layout.transfer(transfer_id) for transfer_id, written_at in youngest.items() if written_at < before]
     if abandoned:
-        await work.target.delete_tree(*abandoned)
+        await context.target.delete_tree(*abandoned)

@@ -19,7 +19,7 @@ from config.loader import Loaded, find_plain_variables, load_side
 from config.logging import configure_logging
 from core.coordination.budget import Budget, Rates
 from core.errors import StorageError
-from core.transfer.blobs import Work
+from core.transfer.context import CopyContext
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
 from entrypoints.commands.base import Command
@@ -177,7 +177,7 @@ class _Copier:
         await require_store(self._source)
         self._problems.clear()
         began = time.monotonic()
-        copy = StorageCopy(self._work(), self._selection(), catalog=self._target.catalog())
+        copy = StorageCopy(self._context(), self._selection(), catalog=self._target.catalog())
         measuring = asyncio.ensure_future(self._expect(copy))
         try:
             done = await copy.run()
@@ -199,8 +199,8 @@ class _Copier:
         with suppress(StorageError):
             await copy.expect()
 
-    def _work(self) -> Work:
-        return Work(
+    def _context(self) -> CopyContext:
+        return CopyContext(
             source=self._source.blob_storage(),
             target=self._target.blob_storage(),
             transfer_id=_transfer_id(self._arguments),

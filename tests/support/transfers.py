@@ -12,7 +12,7 @@ from core.model.names import RepositoryName
 from core.ports.staging import StagingStorage
 from core.registry.catalog import CatalogService
 from core.store import layout
-from core.transfer.blobs import Work
+from core.transfer.context import CopyContext
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Problem, Tally, TransferProgress
 from tests.support.core_services import CoreServices, in_turn
@@ -47,9 +47,9 @@ class CopyRun:
         """Return the names in the target's catalog."""
         return list((await self.index.page(after="", limit=1000)).items)
 
-    def work(self, **options: Any) -> Work:
+    def work(self, **options: Any) -> CopyContext:
         services = CoreServices(storage=self.target)
-        return Work(
+        return CopyContext(
             **{
                 "source": self.source,
                 "target": self.target,
