@@ -8,8 +8,7 @@ from core.model.names import RepositoryName
 from core.ports.catalog_index import CatalogIndex
 from core.store import layout
 from core.verification.context import Context
-from core.verification.findings import Finding, Kind, Outcome
-from core.verification.suspicion import Suspicion
+from core.verification.findings import Finding, Kind, Outcome, Suspect
 
 _PAGE: Final = 1000
 
@@ -45,7 +44,7 @@ class CatalogComparison:
         """Return findings about index entries after the last repository in storage."""
         return await self._guarded(lambda: self._compare(None, holds_manifest=False))
 
-    async def _guarded(self, compare: Callable[[], Awaitable[list[Suspicion]]]) -> list[Finding]:
+    async def _guarded(self, compare: Callable[[], Awaitable[list[Suspect]]]) -> list[Finding]:
         if not self._is_compared:
             return []
         try:
@@ -54,16 +53,16 @@ class CatalogComparison:
             self._is_compared = False
             return await self._context.confirmer.confirm([self._suspect_index()])
 
-    async def _compare(self, name: RepositoryName | None, *, holds_manifest: bool) -> list[Suspicion]:
-        suspicions = [self._suspect_ghost(ghost) for ghost in await self._take_until(name)]
+    async def _compare(self, name: RepositoryName | None, *, holds_manifest: bool) -> list[Suspect]:
+        suspects = [self._suspect_ghost(ghost) for ghost in await self._take_until(name)]
         is_indexed = bool(self._page) and self._page[0] == name
         if is_indexed:
             self._page.pop(0)
         if name is not None and is_indexed and not holds_manifest:
-            suspicions.append(self._suspect_ghost(name))
+            suspects.append(self._suspect_ghost(name))
         if name is not None and holds_manifest and not is_indexed:
-            suspicions.append(self._suspect_lacking(name))
-        return suspicions
+            suspects.append(self._suspect_lacking(name))
+        return suspects
 
     async def _take_until(self, name: RepositoryName | None) -> list[RepositoryName]:
         taken = []
@@ -78,8 +77,8 @@ class CatalogComparison:
             self._after = self._page[-1] if self._page else self._after
         return bool(self._page)
 
-    def _suspect_index(self) -> Suspicion:
-        async def look() -> Finding | None:
+    def _suspect_index(self) -> Suspect:
+        async def recheck() -> Finding | None:
             try:
                 await self._index.page(after="", limit=1)
             except StorageUnavailableError as error:
@@ -95,10 +94,10 @@ class CatalogComparison:
                 return Outcome.FOUND
             return Outcome.REBUILT
 
-        return Suspicion(look, repair)
+        return Suspect(recheck, repair)
 
-    def _suspect_ghost(self, name: RepositoryName) -> Suspicion:
-        async def look() -> Finding | None:
+    def _suspect_ghost(self, name: RepositoryName) -> Suspect:
+        async def recheck() -> Finding | None:
             if not await self._is_indexed(name) or await self._context.holds_manifest(name):
                 return None
             return self._finding(Kind.CATALOG_GHOST, name, "is in the catalog index, but holds no manifest")
@@ -111,10 +110,10 @@ class CatalogComparison:
                 return None
             return Outcome.REBUILT
 
-        return Suspicion(look, repair)
+        return Suspect(recheck, repair)
 
-    def _suspect_lacking(self, name: RepositoryName) -> Suspicion:
-        async def look() -> Finding | None:
+    def _suspect_lacking(self, name: RepositoryName) -> Suspect:
+        async def recheck() -> Finding | None:
             if await self._is_indexed(name) or not await self._context.holds_manifest(name):
                 return None
             return self._finding(Kind.CATALOG_LACKS, name, "holds manifests, but is not in the catalog index")
@@ -123,7 +122,7 @@ class CatalogComparison:
             await self._index.add(name)
             return Outcome.REBUILT
 
-        return Suspicion(look, repair)
+        return Suspect(recheck, repair)
 
     def _finding(self, kind: Kind, name: RepositoryName, detail: str) -> Finding:
         return Finding(kind=kind, key=layout.repository(name), repository=name, detail=detail)

@@ -12,7 +12,7 @@ from core.store import layout
 from core.store.damage import DamageRecords
 from core.store.link_keys import digests_in, parse_blob_key
 from core.verification.context import Context
-from core.verification.steps import Step
+from core.verification.findings import Step
 from core.verification.suspects import suspect_data, suspect_leftover
 
 _AT_ONCE: Final = 4

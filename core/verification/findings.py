@@ -1,9 +1,12 @@
-"""Kinds of findings, their severity, and the outcomes of repairs."""
+"""Results of a verification: suspects, the findings they become once confirmed, and the steps that yield findings."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, Self
+
+SETTLE_SECONDS: Final = 2.0
+"""Seconds between the first and the second check. Writers take milliseconds between two writes."""
 
 
 class Kind(StrEnum):
@@ -142,3 +145,74 @@ class Finding:
             images=tuple(document["images"]),
             outcome=Outcome(document["outcome"]),
         )
+
+
+Recheck = Callable[[], Awaitable[Finding | None]]
+"""Checks for the defect again, and returns the finding if it still exists."""
+Repair = Callable[[], Awaitable[Outcome | None]]
+"""Repairs the defect and returns the outcome, or None if there was no defect after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A possible defect. It may also be a write in progress."""
+
+    recheck: Recheck
+    repair: Repair | None = None
+    """The repair; None if the store cannot repair this defect."""
+    otherwise: Outcome = Outcome.FOUND
+    """The outcome to report if there is no `repair` and repairs were requested."""
+
+
+class Confirmer:
+    """Checks suspects again, all after one pause, and repairs the confirmed ones if requested."""
+
+    def __init__(self, sleep: Callable[[float], Awaitable[None]], *, repairs: bool, settle_seconds: float) -> None:
+        self._sleep = sleep
+        self._repairs = repairs
+        self._settle_seconds = settle_seconds
+
+    async def confirm(self, suspects: Iterable[Suspect]) -> list[Finding]:
+        """Return the confirmed findings with their outcomes. Does not pause if there are no suspects."""
+        open_cases = list(suspects)
+        if not open_cases:
+            return []
+        await self._sleep(self._settle_seconds)
+        findings = []
+        for suspect in open_cases:
+            finding = await suspect.recheck()
+            if finding is not None:
+                findings += await self._repair(suspect, finding)
+        return findings
+
+    async def _repair(self, suspect: Suspect, finding: Finding) -> list[Finding]:
+        if not self._repairs:
+            return [finding]
+        if suspect.repair is None:
+            return [replace(finding, outcome=suspect.otherwise)]
+        outcome = await suspect.repair()
+        return [] if outcome is None else [replace(finding, outcome=outcome)]
+
+
+class Phase(StrEnum):
+    """The phases of a verification, in order."""
+
+    DATA = "data"
+    REPOSITORIES = "repositories"
+    ORPHANS = "orphans"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A completed piece of work."""
+
+    cursor: str
+    """The cursor from which the phase continues after this step."""
+    findings: Sequence[Finding] = ()
+    blobs: int = 0
+    blob_bytes: int = 0
+    """Bytes read and hashed."""
+    repositories: int = 0
+    manifests: int = 0
+    fraction: float | None = None
+    """The completed fraction of the phase, if known."""

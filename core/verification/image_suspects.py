@@ -1,4 +1,4 @@
-"""Suspicions about images: re-checked, reported with image names, and repaired as far as the store allows."""
+"""Suspects about images: re-checked, reported with image names, and repaired as far as the store allows."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -9,17 +9,15 @@ from core.model.digest import Digest
 from core.model.manifest import stored_media_type
 from core.model.schema1 import is_schema1
 from core.store import layout
-from core.verification.context import Context
-from core.verification.findings import Finding, Kind, Outcome
-from core.verification.repository_view import RepositoryView
-from core.verification.suspicion import Look, Repair, Suspicion
+from core.verification.context import Context, RepositoryView
+from core.verification.findings import Finding, Kind, Outcome, Recheck, Repair, Suspect
 
 _Detail = Callable[[], Awaitable[str | None]]
 """Returns a description of the current defect, or None if there is none."""
 
 
 class ImageSuspects:
-    """Creates suspicions about the manifests of one repository.
+    """Creates suspects among the manifests of one repository.
 
     Args:
         context: the verification.
@@ -32,21 +30,21 @@ class ImageSuspects:
         self._view = view
         self._above = above
 
-    def suspect(self, kind: Kind, manifest: Digest, subject: Descriptor | None) -> Suspicion:
-        """Return a suspicion about a manifest or, if `subject` is given, about the manifest's reference to it."""
+    def suspect(self, kind: Kind, manifest: Digest, subject: Descriptor | None) -> Suspect:
+        """Return a manifest as a suspect or, if `subject` is given, the manifest's reference to it."""
         if subject is None:
             if kind is Kind.MANIFEST_UNREADABLE:
-                return Suspicion(self._look_for(kind, manifest, None, lambda: self._unreadable(manifest)))
-            look = self._look_for(kind, manifest, None, lambda: self._lost(manifest))
-            return Suspicion(look, self._manifest_repair(manifest))
+                return Suspect(self._recheck_for(kind, manifest, None, lambda: self._unreadable(manifest)))
+            recheck = self._recheck_for(kind, manifest, None, lambda: self._lost(manifest))
+            return Suspect(recheck, self._manifest_repair(manifest))
         return self._suspect_reference(kind, manifest, subject)
 
-    def suspect_whole(self, manifest: Digest) -> Suspicion:
-        """Return a suspicion that a manifest that was set aside is complete again."""
+    def suspect_whole(self, manifest: Digest) -> Suspect:
+        """Return a manifest that was set aside and may be complete again."""
         name, reader = self._view.name, self._context.reader
         key = layout.incomplete_link(name, manifest)
 
-        async def look() -> Finding | None:
+        async def recheck() -> Finding | None:
             if not (await reader.link(key)).is_there:
                 return None
             return Finding(
@@ -60,9 +58,9 @@ class ImageSuspects:
         async def repair() -> Outcome | None:
             return await self._context.repairer.return_manifest(name, manifest)
 
-        return Suspicion(look, repair)
+        return Suspect(recheck, repair)
 
-    def _suspect_reference(self, kind: Kind, manifest: Digest, named: Descriptor) -> Suspicion:
+    def _suspect_reference(self, kind: Kind, manifest: Digest, named: Descriptor) -> Suspect:
         details: dict[Kind, _Detail] = {
             Kind.BLOB_LOST: lambda: self._blob_lost(named),
             Kind.BLOB_UNLINKED: lambda: self._blob_unlinked(named),
@@ -78,14 +76,14 @@ class ImageSuspects:
                 layout.referrer_link(self._view.name, named.digest, manifest), manifest
             ),
         }
-        look = self._look_for(kind, manifest, named.digest, details[kind])
+        recheck = self._recheck_for(kind, manifest, named.digest, details[kind])
         outcome = Outcome.NEEDS_PUSH if kind is Kind.CHILD_MISSING else Outcome.FOUND
-        return Suspicion(look, repairs.get(kind), otherwise=outcome)
+        return Suspect(recheck, repairs.get(kind), otherwise=outcome)
 
-    def _look_for(self, kind: Kind, manifest: Digest, named: Digest | None, detail: _Detail) -> Look:
+    def _recheck_for(self, kind: Kind, manifest: Digest, named: Digest | None, detail: _Detail) -> Recheck:
         name = self._view.name
 
-        async def look() -> Finding | None:
+        async def recheck() -> Finding | None:
             text = await detail()
             # Check the link last: a delete removes links first, and a deleted manifest has no defect.
             if text is None or not await self._is_held(manifest):
@@ -100,7 +98,7 @@ class ImageSuspects:
                 detail=text,
             )
 
-        return look
+        return recheck
 
     def _images(self, manifest: Digest) -> tuple[str, ...]:
         name = self._view.name

@@ -8,8 +8,7 @@ from typing import Final
 from core.errors import ObjectNotFoundError, ObjectTooLargeError
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
-from core.verification.findings import Finding
-from core.verification.steps import Phase
+from core.verification.findings import Finding, Phase
 
 _VERSION: Final = 1
 _PART_FINDINGS_MAX: Final = 2_000

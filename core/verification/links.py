@@ -9,11 +9,9 @@ from core.model.digest import Digest
 from core.ports.blob_storage import ObjectStat
 from core.store import layout
 from core.store.link_keys import digest_at
-from core.verification.context import Context
-from core.verification.findings import Finding, Kind, Outcome
-from core.verification.repository_view import RepositoryView
+from core.verification.context import Context, RepositoryView
+from core.verification.findings import Finding, Kind, Outcome, Suspect
 from core.verification.suspects import may_hold, suspect_leftover, suspect_link
-from core.verification.suspicion import Suspicion
 
 BATCH: Final = 256
 """Links or manifests in memory at a time. The requests for a batch run concurrently."""
@@ -27,34 +25,34 @@ class LayerLinkCheck:
         self._view = view
         self._dangling: list[tuple[str, Digest]] = []
 
-    async def run(self) -> list[Suspicion]:
-        """Record the linked digests in the view, and return suspicions.
+    async def run(self) -> list[Suspect]:
+        """Record the linked digests in the view, and return suspects.
 
         One request for each link whose content cannot be inferred from the listing.
         """
-        suspicions: list[Suspicion] = []
+        suspects: list[Suspect] = []
         prefix = layout.layers(self._view.name)
         batch: list[tuple[str, ObjectStat]] = []
         async for entry in self._context.reader.walk(prefix):
             batch.append(entry)
             if len(batch) == BATCH:
-                suspicions += await self._check_all(batch)
+                suspects += await self._check_all(batch)
                 batch = []
-        return suspicions + await self._check_all(batch)
+        return suspects + await self._check_all(batch)
 
-    def dangling(self) -> list[Suspicion]:
-        """Return suspicions about links whose data is gone and that no manifest needs. Other links wait for a push."""
+    def dangling(self) -> list[Suspect]:
+        """Return suspects about links whose data is gone and that no manifest needs. Other links wait for a push."""
         return [
             self._suspect_dangling(key, target)
             for key, target in self._dangling
             if target not in self._view.needed_lost
         ]
 
-    async def _check_all(self, batch: Sequence[tuple[str, ObjectStat]]) -> list[Suspicion]:
+    async def _check_all(self, batch: Sequence[tuple[str, ObjectStat]]) -> list[Suspect]:
         verdicts = await map_bounded(self._check, batch)
-        return [suspicion for suspicion in verdicts if suspicion is not None]
+        return [suspect for suspect in verdicts if suspect is not None]
 
-    async def _check(self, entry: tuple[str, ObjectStat]) -> Suspicion | None:
+    async def _check(self, entry: tuple[str, ObjectStat]) -> Suspect | None:
         key, stat = entry
         digest = digest_of_link(key)
         if digest is None or key != layout.layer_link(self._view.name, digest):
@@ -70,8 +68,8 @@ class LayerLinkCheck:
             self._dangling.append((key, target))
         return None
 
-    def _suspect_dangling(self, key: str, target: Digest) -> Suspicion:
-        async def look() -> Finding | None:
+    def _suspect_dangling(self, key: str, target: Digest) -> Suspect:
+        async def recheck() -> Finding | None:
             # Check the data, then the link: a push writes in this order, and collection removes in the reverse order.
             if await self._context.size_now(target) is not None:
                 return None
@@ -91,7 +89,7 @@ class LayerLinkCheck:
         async def repair() -> Outcome | None:
             return await self._context.repairer.remove_link(key, target, is_wanted=is_wanted)
 
-        return Suspicion(look, repair)
+        return Suspect(recheck, repair)
 
 
 def digest_of_link(key: str) -> Digest | None:

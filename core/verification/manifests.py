@@ -12,13 +12,11 @@ from core.model.media_types import MANIFESTS, OCTET_STREAM
 from core.model.schema1 import schema1_layers
 from core.store import layout
 from core.store.stored_manifests import ManifestProblem, ManifestState
-from core.verification.context import Context
-from core.verification.findings import Kind
+from core.verification.context import Context, RepositoryView, referrer_pair
+from core.verification.findings import Kind, Suspect
 from core.verification.image_suspects import ImageSuspects
 from core.verification.links import BATCH, digest_of_link
-from core.verification.repository_view import RepositoryView, referrer_pair
 from core.verification.suspects import suspect_data, suspect_leftover, suspect_link
-from core.verification.suspicion import Suspicion
 
 _AT_ONCE: Final = 16
 _MEDIA_TYPES: Final = (None, *sorted(MANIFESTS))
@@ -44,70 +42,70 @@ class ManifestCheck:
         self._problems: list[Problem] = []
         self._damaged_blobs: set[Digest] = set()
 
-    async def find(self) -> list[Suspicion]:
-        """Record the manifests of the repository in the view; return suspicions about other objects. Two listings."""
-        suspicions = []
+    async def find(self) -> list[Suspect]:
+        """Record the manifests of the repository in the view; return suspects about other objects. Two listings."""
+        suspects = []
         prefix = layout.revisions(self._view.name)
         async for key, _ in self._context.reader.walk(prefix):
             if layout.is_signature(key):
                 continue
             digest = digest_of_link(key)
             if digest is None or key != layout.revision_link(self._view.name, digest):
-                suspicions.append(suspect_leftover(self._context, key))
+                suspects.append(suspect_leftover(self._context, key))
             else:
                 self._view.revisions.put(digest)
         async for key, stat in self._context.reader.walk(layout.incomplete(self._view.name)):
             digest = digest_of_link(key)
             if digest is None or key != layout.incomplete_link(self._view.name, digest):
-                suspicions.append(suspect_leftover(self._context, key))
+                suspects.append(suspect_leftover(self._context, key))
             else:
                 self._view.set_aside[digest] = stat
-        return suspicions
+        return suspects
 
-    async def run(self) -> list[Suspicion]:
+    async def run(self) -> list[Suspect]:
         """Read every manifest and check its references.
 
         Costs two requests per manifest, and more for references whose size or media type is not known yet.
         """
-        suspicions: list[Suspicion] = []
+        suspects: list[Suspect] = []
         batch: list[Digest] = []
         async for key, _ in self._context.reader.walk(layout.revisions(self._view.name)):
             digest = None if layout.is_signature(key) else digest_of_link(key)
             if digest is not None:
                 batch.append(digest)
             if len(batch) == BATCH:
-                suspicions += await self._check_all(batch)
+                suspects += await self._check_all(batch)
                 batch = []
-        suspicions += await self._check_all(batch)
-        suspicions += await self._check_all(sorted(self._view.set_aside))
+        suspects += await self._check_all(batch)
+        suspects += await self._check_all(sorted(self._view.set_aside))
         # Confirm damaged data first: its repair decides which images are still incomplete.
-        suspicions += [suspect_data(self._context, digest) for digest in sorted(self._damaged_blobs)]
-        suspects = ImageSuspects(self._context, self._view, await self._lost_through_indexes())
+        suspects += [suspect_data(self._context, digest) for digest in sorted(self._damaged_blobs)]
+        images = ImageSuspects(self._context, self._view, await self._lost_through_indexes())
         troubled = {problem.manifest for problem in self._problems}
-        suspicions += [suspects.suspect_whole(digest) for digest in sorted(self._view.set_aside.keys() - troubled)]
-        return suspicions + [suspects.suspect(each.kind, each.manifest, each.named) for each in self._problems]
+        suspects += [images.suspect_whole(digest) for digest in sorted(self._view.set_aside.keys() - troubled)]
+        return suspects + [images.suspect(each.kind, each.manifest, each.named) for each in self._problems]
 
-    async def _check_all(self, batch: Sequence[Digest]) -> list[Suspicion]:
+    async def _check_all(self, batch: Sequence[Digest]) -> list[Suspect]:
         found = await map_bounded(self._check, batch, at_once=_AT_ONCE)
-        return [suspicion for suspicions in found for suspicion in suspicions]
+        return [suspect for suspects in found for suspect in suspects]
 
-    async def _check(self, digest: Digest) -> list[Suspicion]:
+    async def _check(self, digest: Digest) -> list[Suspect]:
         self._view.manifests += 1
         link = layout.revision_link(self._view.name, digest)
         state = await self._context.reader.link(link)
-        suspicions = []
+        suspects = []
         if state.is_there and state.target != digest:
-            suspicions.append(suspect_link(self._context, link, digest))
+            suspects.append(suspect_link(self._context, link, digest))
         found = await self._context.reader.manifest(digest)
         if found.is_absent or digest in self._context.damaged:
             self._problems.append(Problem(Kind.MANIFEST_LOST, digest))
         elif found.problem is ManifestProblem.CORRUPT:
             # The data phase did not read this manifest (`fast`), or it was damaged since.
-            suspicions.append(suspect_data(self._context, digest))
+            suspects.append(suspect_data(self._context, digest))
             self._problems.append(Problem(Kind.MANIFEST_LOST, digest))
         else:
             await self._check_content(found)
-        return suspicions
+        return suspects
 
     async def _check_content(self, found: ManifestState) -> None:
         digest, manifest = found.digest, found.manifest

@@ -3,11 +3,9 @@
 from core.model.digest import Digest
 from core.store import layout
 from core.store.link_keys import ReferrerKey, parse_link_key
-from core.verification.context import Context
-from core.verification.findings import Finding, Kind, Outcome
-from core.verification.repository_view import RepositoryView, referrer_pair
+from core.verification.context import Context, RepositoryView, referrer_pair
+from core.verification.findings import Finding, Kind, Outcome, Suspect
 from core.verification.suspects import suspect_leftover
-from core.verification.suspicion import Suspicion
 
 
 class ReferrerCheck:
@@ -17,39 +15,39 @@ class ReferrerCheck:
         self._context = context
         self._view = view
 
-    async def find(self) -> list[Suspicion]:
-        """Record the listed referrers in the view; return suspicions about other objects. One listing."""
-        suspicions = []
+    async def find(self) -> list[Suspect]:
+        """Record the listed referrers in the view; return suspects about other objects. One listing."""
+        suspects = []
         async for key, _ in self._context.reader.walk(layout.all_referrers(self._view.name)):
             pair = self._pair(key)
             if pair is None:
-                suspicions.append(suspect_leftover(self._context, key))
+                suspects.append(suspect_leftover(self._context, key))
             else:
                 self._view.listed_referrers.put(referrer_pair(*pair))
-        return suspicions
+        return suspects
 
-    async def run(self) -> list[Suspicion]:
-        """Return suspicions about entries without a matching manifest. One more listing, if there are entries."""
+    async def run(self) -> list[Suspect]:
+        """Return the entries without a matching manifest. One more listing, if there are entries."""
         if len(self._view.listed_referrers) == 0:
             return []
-        suspicions = []
+        suspects = []
         async for key, stat in self._context.reader.walk(layout.all_referrers(self._view.name)):
             pair = self._pair(key)
             # A push writes this link before its manifest.
             if pair is None or referrer_pair(*pair) in self._view.true_referrers or not self._context.is_settled(stat):
                 continue
-            suspicions.append(self._suspect_stale(key, *pair))
-        return suspicions
+            suspects.append(self._suspect_stale(key, *pair))
+        return suspects
 
     def _pair(self, key: str) -> tuple[Digest, Digest] | None:
         link = parse_link_key(key)
         return (link.subject, link.digest) if isinstance(link, ReferrerKey) else None
 
-    def _suspect_stale(self, key: str, subject: Digest, digest: Digest) -> Suspicion:
+    def _suspect_stale(self, key: str, subject: Digest, digest: Digest) -> Suspect:
         async def is_true() -> bool:
             return await self._names_subject(subject, digest)
 
-        async def look() -> Finding | None:
+        async def recheck() -> Finding | None:
             if await is_true() or not (await self._context.reader.link(key)).is_there:
                 return None
             return Finding(
@@ -63,7 +61,7 @@ class ReferrerCheck:
         async def repair() -> Outcome | None:
             return await self._context.repairer.remove_link(key, digest, is_wanted=is_true)
 
-        return Suspicion(look, repair)
+        return Suspect(recheck, repair)
 
     async def _names_subject(self, subject: Digest, digest: Digest) -> bool:
         """Whether a manifest may have this subject. True for a linked manifest whose data is missing or damaged."""

@@ -1,4 +1,4 @@
-"""Suspicions common to all phases: damaged data, broken links and leftover objects."""
+"""Suspects common to all phases: damaged data, broken links and leftover objects."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,16 @@ from core.model.digest import Digest
 from core.ports.blob_storage import ObjectStat
 from core.store import layout
 from core.verification.context import Context
-from core.verification.findings import Finding, Kind, Outcome
-from core.verification.suspicion import Suspicion
+from core.verification.findings import Finding, Kind, Outcome, Suspect
 
 
-def suspect_data(context: Context, digest: Digest) -> Suspicion:
-    """Return a suspicion about the data of a blob: it is read again, and quarantined if it is damaged.
+def suspect_data(context: Context, digest: Digest) -> Suspect:
+    """Return the data of a blob as a suspect: it is read again, and quarantined if it is damaged.
 
     Data that cannot be read stays in its place, because the connection to the store may be the cause.
     """
     case = _DataCase(context, digest)
-    return Suspicion(case.look, case.repair)
+    return Suspect(case.recheck, case.repair)
 
 
 @dataclass(slots=True)
@@ -27,7 +26,7 @@ class _DataCase:
     """Size and time of the data, from just before it was last read."""
     is_readable: bool = False
 
-    async def look(self) -> Finding | None:
+    async def recheck(self) -> Finding | None:
         key = layout.blob_data(self.digest)
         self.seen = await self.context.reader.stat(key)
         state = await self.context.reader.data(key, self.digest.algorithm)
@@ -39,7 +38,7 @@ class _DataCase:
 
     async def repair(self) -> Outcome | None:
         is_unchanged = await self.context.reader.stat(layout.blob_data(self.digest)) == self.seen
-        if not is_unchanged and await self.look() is None:
+        if not is_unchanged and await self.recheck() is None:
             # A push has replaced the data since it was read.
             self.context.damaged.discard(self.digest)
             return None
@@ -50,14 +49,14 @@ class _DataCase:
         return outcome
 
 
-def suspect_link(context: Context, key: str, digest: Digest) -> Suspicion:
-    """Return a suspicion that a blob or manifest link does not hold `digest`, the digest in its key.
+def suspect_link(context: Context, key: str, digest: Digest) -> Suspect:
+    """Return a blob or manifest link that may not hold `digest`, the digest in its key.
 
     The repair rewrites the link if the data of `digest` exists, since a link has this key for no other digest.
     Otherwise the repair removes the link.
     """
 
-    async def look() -> Finding | None:
+    async def recheck() -> Finding | None:
         state = await context.reader.link(key)
         if not state.is_there or may_hold(digest, state.target):
             return None
@@ -73,13 +72,13 @@ def suspect_link(context: Context, key: str, digest: Digest) -> Suspicion:
             return None
         return await context.repairer.remove_link(key, None)
 
-    return Suspicion(look, repair)
+    return Suspect(recheck, repair)
 
 
-def suspect_leftover(context: Context, key: str) -> Suspicion:
-    """Return a suspicion that no registry reads this object."""
+def suspect_leftover(context: Context, key: str) -> Suspect:
+    """Return an object that perhaps no registry reads."""
 
-    async def look() -> Finding | None:
+    async def recheck() -> Finding | None:
         stat = await context.reader.stat(key)
         if stat is None or not context.is_settled(stat):
             return None
@@ -90,7 +89,7 @@ def suspect_leftover(context: Context, key: str) -> Suspicion:
             detail=f"{stat.size} bytes that no registry reads; remove the object by hand",
         )
 
-    return Suspicion(look)
+    return Suspect(recheck)
 
 
 def may_hold(digest: Digest, target: Digest | None) -> bool:

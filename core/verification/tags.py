@@ -10,11 +10,9 @@ from core.model.names import Tag, just_before
 from core.model.schema1 import is_schema1
 from core.store import layout
 from core.store.links import RemovedLink
-from core.verification.context import Context
-from core.verification.findings import Finding, Kind, Outcome
-from core.verification.repository_view import RepositoryView
+from core.verification.context import Context, RepositoryView
+from core.verification.findings import Finding, Kind, Outcome, Suspect
 from core.verification.suspects import suspect_leftover
-from core.verification.suspicion import Suspicion
 
 
 @dataclass(slots=True)
@@ -52,21 +50,21 @@ class TagCheck:
             if digest is not None:
                 self._view.tags[tag] = digest
 
-    async def run(self) -> list[Suspicion]:
-        """Return suspicions about tags. The view must already contain the manifests."""
-        suspicions = [suspect_leftover(self._context, key) for key in self._strays]
+    async def run(self) -> list[Suspect]:
+        """Return the tags that may lack a manifest. The view must already contain the manifests."""
+        suspects = [suspect_leftover(self._context, key) for key in self._strays]
         for tag, objects in self._objects.items():
             target = self._view.tags.get(tag)
             if target is None:
-                suspicions.append(self._suspect_untargeted(tag))
+                suspects.append(self._suspect_untargeted(tag))
             elif not self._view.holds(target):
-                suspicions.append(self._suspect_without_manifest(tag))
-            suspicions += [
+                suspects.append(self._suspect_without_manifest(tag))
+            suspects += [
                 self._suspect_history(tag, digest)
                 for digest in objects.history
                 if not self._view.holds(digest) and digest != target
             ]
-        return suspicions
+        return suspects
 
     def _note(self, key: str, parts: list[str]) -> None:
         try:
@@ -83,12 +81,12 @@ class TagCheck:
         else:
             self._strays.append(key)
 
-    def _suspect_untargeted(self, tag: Tag) -> Suspicion:
-        """Return a suspicion that a listed tag points to nothing: its link is broken or missing."""
+    def _suspect_untargeted(self, tag: Tag) -> Suspect:
+        """Return a listed tag that may point to nothing: its link is broken or missing."""
         name, reader = self._view.name, self._context.reader
         key = layout.tag_current_link(name, tag)
 
-        async def look() -> Finding | None:
+        async def recheck() -> Finding | None:
             state = await reader.link(key)
             live = await self._live_history(tag)
             if state.target is not None or (not state.is_there and not await self._is_listed(tag)):
@@ -113,13 +111,13 @@ class TagCheck:
                 return Outcome.NEEDS_PUSH
             return await self._remove(tag)
 
-        return Suspicion(look, repair)
+        return Suspect(recheck, repair)
 
-    def _suspect_without_manifest(self, tag: Tag) -> Suspicion:
+    def _suspect_without_manifest(self, tag: Tag) -> Suspect:
         name = self._view.name
         key = layout.tag_current_link(name, tag)
 
-        async def look() -> Finding | None:
+        async def recheck() -> Finding | None:
             # Read the tag again, since it may have moved. Then check the manifest, then the tag once more: deletes
             # remove tags first.
             target = (await self._context.reader.link(key)).target
@@ -140,7 +138,7 @@ class TagCheck:
             if self._context.rules.keeps_tag(name, tag):
                 # If an immutable tag were removed, another image could be pushed under it.
                 return Outcome.NEEDS_PUSH
-            finding = await look()
+            finding = await recheck()
             if finding is None:
                 return None
             if await self._is_sound(Digest(finding.digest)):
@@ -148,13 +146,13 @@ class TagCheck:
                 return Outcome.NEEDS_PUSH
             return await self._remove(tag)
 
-        return Suspicion(look, repair)
+        return Suspect(recheck, repair)
 
-    def _suspect_history(self, tag: Tag, digest: Digest) -> Suspicion:
+    def _suspect_history(self, tag: Tag, digest: Digest) -> Suspect:
         name = self._view.name
         key = layout.tag_index_link(name, tag, digest)
 
-        async def look() -> Finding | None:
+        async def recheck() -> Finding | None:
             if await self._can_be_read(digest) or not (await self._context.reader.link(key)).is_there:
                 return None
             current = (await self._context.reader.link(layout.tag_current_link(name, tag))).target
@@ -175,7 +173,7 @@ class TagCheck:
         async def repair() -> Outcome | None:
             return await self._context.repairer.remove_link(key, digest, is_wanted=is_wanted)
 
-        return Suspicion(look, repair)
+        return Suspect(recheck, repair)
 
     async def _is_held(self, digest: Digest) -> bool:
         link = layout.revision_link(self._view.name, digest)

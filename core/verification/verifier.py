@@ -21,14 +21,12 @@ from core.verification.catalog import CatalogComparison
 from core.verification.context import Context, VerificationRules
 from core.verification.data import DataCheck
 from core.verification.digest_table import DigestTable
-from core.verification.findings import Finding
+from core.verification.findings import SETTLE_SECONDS, Confirmer, Finding, Phase, Step
 from core.verification.journal import Checkpoint, Journal
 from core.verification.orphans import LINKED_MAX, OrphanSearch
 from core.verification.reading import StoreReader
 from core.verification.repairs import Announce, Repairer
-from core.verification.repositories import RepositoriesCheck
-from core.verification.steps import Phase, Step
-from core.verification.suspicion import SETTLE_SECONDS, Confirmer
+from core.verification.repository import RepositoriesCheck
 
 GRACE: Final = timedelta(hours=1)
 """Age, by the store's time, from which an object can count as useless."""

@@ -10,8 +10,8 @@ from config.errors import ConfigError
 from core.collection.report import CollectionReport
 from core.collection.report import Phase as CollectionPhase
 from core.ports.metrics import Merge, Metrics
+from core.verification.findings import Phase as VerificationPhase
 from core.verification.journal import Checkpoint
-from core.verification.steps import Phase as VerificationPhase
 from core.verification.verifier import Progress
 
 _logger = logging.getLogger(__name__)

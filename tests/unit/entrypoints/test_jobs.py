@@ -5,8 +5,8 @@ import pytest
 from adapters.metrics.single import SingleProcessMetrics
 from config.errors import ConfigError
 from core.collection.report import CollectionReport, Phase
+from core.verification.findings import Phase as VerificationPhase
 from core.verification.journal import Checkpoint
-from core.verification.steps import Phase as VerificationPhase
 from core.verification.verifier import Progress
 from entrypoints.observability.jobs import MetricsFile, VerificationObserver, collection_observer
 from tests.support.metrics import Scrape

@@ -13,8 +13,7 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
 from core.trash.entry import TrashKind
-from core.verification.findings import Finding, Kind, Outcome
-from core.verification.steps import Phase
+from core.verification.findings import Finding, Kind, Outcome, Phase
 from tests.support.core_services import CoreServices
 from tests.support.verifications import OPTIONS, REPAIR, Verifications
 from tests.unit.core.verification.conftest import LAYER, NAME, Interposing, Store

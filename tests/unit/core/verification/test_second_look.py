@@ -11,10 +11,9 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
 from core.trash.entry import TrashKind
-from core.verification.context import VerificationRules
+from core.verification.context import RepositoryView, VerificationRules
 from core.verification.findings import Kind, Outcome
 from core.verification.manifests import ManifestCheck
-from core.verification.repository_view import RepositoryView
 from tests.support.content import image_index
 from tests.support.verifications import OPTIONS, REPAIR
 from tests.unit.core.verification.conftest import LAYER, NAME, Interposing, Store
