@@ -18,6 +18,33 @@ class Rates:
     bytes_per_second: float | None = None
 
 
+class TokenBucket:
+    """Holds up to `burst` tokens and gains `rate` tokens a second; full at the start.
+
+    The level is negative while callers that borrowed tokens wait for them.
+    """
+
+    __slots__ = ("_burst", "_filled_at", "_level", "_rate")
+
+    def __init__(self, *, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._level = burst
+        self._filled_at = now
+
+    def take(self, count: float, now: float, *, borrows: bool = False) -> float:
+        """Take `count` tokens and return 0. If there are fewer, return the seconds until there are enough.
+
+        In that case nothing is taken, unless the caller `borrows`: then it must wait for these seconds.
+        """
+        self._level = min(self._burst, self._level + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        wait_seconds = max(0.0, (count - self._level) / self._rate)
+        if borrows or not wait_seconds:
+            self._level -= count
+        return wait_seconds
+
+
 class Budget:
     """Token buckets for requests and bytes. One per job, shared by its tasks.
 
@@ -33,13 +60,17 @@ class Budget:
     """
 
     def __init__(self, rates: Rates, *, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
-        self._requests = _Bucket(rates.requests_per_second, clock)
-        self._bytes = _Bucket(rates.bytes_per_second, clock)
+        self._requests = _bucket(rates.requests_per_second, clock())
+        self._bytes = _bucket(rates.bytes_per_second, clock())
+        self._clock = clock
         self._sleep = sleep
 
     async def take(self, *, requests: int = 1, size: int = 0) -> None:
         """Take tokens for requests and `size` bytes, and wait until the rates allow them. Call before the work."""
-        seconds = max(self._requests.take(requests), self._bytes.take(size))
+        seconds = 0.0
+        for bucket, count in ((self._requests, requests), (self._bytes, size)):
+            if bucket is not None and count:
+                seconds = max(seconds, bucket.take(count, self._clock(), borrows=True))
         if seconds > 0:
             await self._sleep(seconds)
 
@@ -56,21 +87,5 @@ class Budget:
                 yield item
 
 
-class _Bucket:
-    """A token bucket whose level may be negative: the debt of the callers that are waiting."""
-
-    def __init__(self, rate: float | None, clock: Callable[[], float]) -> None:
-        self._rate = rate
-        self._clock = clock
-        self._level = rate or 0.0
-        self._filled_at = clock()
-
-    def take(self, count: int) -> float:
-        """Take `count` tokens and return the seconds until they are available."""
-        if not self._rate or count == 0:
-            return 0.0
-        now = self._clock()
-        self._level = min(self._rate, self._level + (now - self._filled_at) * self._rate)
-        self._filled_at = now
-        self._level -= count
-        return max(0.0, -self._level / self._rate)
+def _bucket(rate: float | None, now: float) -> TokenBucket | None:
+    return TokenBucket(rate=rate, burst=rate, now=now) if rate else None

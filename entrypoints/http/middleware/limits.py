@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from config.settings import LimitSettings
+from core.coordination.budget import TokenBucket
 from core.errors import TooManyRequestsError
 from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.keys import BODY_LIMITS, CLIENT
@@ -32,7 +33,7 @@ class TokenBuckets:
         self._burst = burst
         self._clock = clock
         self._clients_max = clients_max
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -40,13 +41,11 @@ class TokenBuckets:
     def take(self, client: str) -> float:
         """Take a token and return 0, or return the seconds until one is available."""
         key, now = _site(client), self._clock()
-        tokens, since = self._buckets.pop(key, (float(self._burst), now))
-        tokens = min(self._burst, tokens + (now - since) * self._rate)
-        wait_seconds = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
-        self._buckets[key] = (tokens - 1 if tokens >= 1 else tokens, now)
+        bucket = self._buckets.pop(key, None) or TokenBucket(rate=self._rate, burst=self._burst, now=now)
+        self._buckets[key] = bucket
         if len(self._buckets) > self._clients_max:
             self._buckets.popitem(last=False)
-        return wait_seconds
+        return bucket.take(1, now)
 
 
 def _site(client: str) -> str:

@@ -4,7 +4,7 @@ from contextlib import aclosing
 
 import pytest
 
-from core.coordination.budget import Budget, Rates
+from core.coordination.budget import Budget, Rates, TokenBucket
 
 
 class Time:
@@ -116,3 +116,11 @@ async def test_listing_that_is_abandoned_is_closed(time):
     async with aclosing(budget(time).pace(items())) as paced:
         assert await anext(paced) == 1
     assert ends == ["closed"]
+
+
+def test_bucket_gives_nothing_to_a_caller_that_does_not_borrow():
+    bucket = TokenBucket(rate=2, burst=1, now=0)
+    assert bucket.take(1, 0) == 0
+    assert [bucket.take(1, 0), bucket.take(1, 0)] == [0.5, 0.5]
+    assert [bucket.take(1, 0, borrows=True), bucket.take(1, 0)] == [0.5, 1.0]
+    assert bucket.take(1, 1) == 0
