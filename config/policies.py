@@ -35,7 +35,9 @@ _URL_CHARS_MAX: Final = 2048
 """Browsers and proxies do not accept longer ones either."""
 
 
-def manifest_policy(settings: ValidationSettings, keeps_tag: Callable[[RepositoryName, Tag], bool]) -> ManifestPolicy:
+def manifest_policy(
+    settings: ValidationSettings, is_immutable: Callable[[RepositoryName, Tag], bool]
+) -> ManifestPolicy:
     """Return the content that pushed manifests may refer to, and the tags that they may not move.
 
     With validation disabled, any http(s) URL and any missing content is accepted, as in distribution.
@@ -45,24 +47,24 @@ def manifest_policy(settings: ValidationSettings, keeps_tag: Callable[[Repositor
             requires_blobs=False,
             requires_child=lambda _child: False,
             allows_url=_is_web_url,
-            keeps_tag=keeps_tag,
+            is_immutable=is_immutable,
         )
     return ManifestPolicy(
-        requires_child=_requires_child(settings), allows_url=_allows_url(settings), keeps_tag=keeps_tag
+        requires_child=_requires_child(settings), allows_url=_allows_url(settings), is_immutable=is_immutable
     )
 
 
 def verification_rules(
-    settings: ValidationSettings, keeps_tag: Callable[[RepositoryName, Tag], bool]
+    settings: ValidationSettings, is_immutable: Callable[[RepositoryName, Tag], bool]
 ) -> VerificationRules:
     """Return the requirements for a stored image: the same as for a pushed one."""
-    policy = manifest_policy(settings, keeps_tag)
+    policy = manifest_policy(settings, is_immutable)
     return VerificationRules(
-        requires_blobs=policy.requires_blobs, requires_child=policy.requires_child, keeps_tag=keeps_tag
+        requires_blobs=policy.requires_blobs, requires_child=policy.requires_child, is_immutable=is_immutable
     )
 
 
-class KeptTags:
+class TagImmutability:
     """The tags that cannot be moved from their first manifest; reconfigurable while serving."""
 
     def __init__(self, settings: AccessSettings) -> None:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from core.collection.collector import CollectionOptions, Collector, Hook, Surroundings
-from core.collection.recovery import Vigil
+from core.collection.collector import CollectionOptions, Collector, CollectorContext, Hook
+from core.collection.recovery import RoundWatch
 from core.collection.report import CollectionReport, Observer
 from core.coordination.budget import Budget, Rates
 
@@ -25,7 +25,7 @@ def new_collector(
     observe: Observer,
     goes_on: Callable[[], bool],
     before: Sequence[Hook] = (),
-    vigil: Vigil | None = None,
+    watch: RoundWatch | None = None,
 ) -> Collector:
     """Return a collector for one run over the store of `container`, whose adapters are open.
 
@@ -36,12 +36,12 @@ def new_collector(
         observe: called with the progress of the run.
         goes_on: called regularly; False ends the run early.
         before: hooks that run before the search for garbage.
-        vigil: observations of another collector's rounds, made while this process waited for the lease.
+        watch: observations of another collector's rounds, made while this process waited for the lease.
     """
     return container.collector(
         budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep),
         options=options,
-        surroundings=Surroundings(
+        context=CollectorContext(
             clock=time.monotonic,
             sleep=asyncio.sleep,
             new_key=lambda: secrets.token_bytes(_KEY_BYTES),
@@ -49,7 +49,7 @@ def new_collector(
             goes_on=goes_on,
             before=before,
             forget_repository=container.catalog().record_removal,
-            vigil=vigil,
+            watch=watch,
             store_clock=container.store_clock(),
             offload=container.offload(),
         ),

@@ -38,7 +38,7 @@ from config.container.storages import (
     scs_blob_storage,
 )
 from config.container.surroundings import HashingThreads, new_id, utc_now
-from config.policies import KeptTags, access_policy
+from config.policies import TagImmutability, access_policy
 from config.settings import Settings
 from config.streams import UnblockedStream
 from core.store import layout
@@ -95,7 +95,7 @@ class Adapters(DeclarativeContainer):
     )
 
     shared_secret = Singleton(reveal_or_make_secret, settings.provided.http.secret)
-    kept_tags = Singleton(KeptTags, settings.provided.access)
+    tag_immutability = Singleton(TagImmutability, settings.provided.access)
     access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
     htpasswd = Singleton(
         HtpasswdAuthenticator,

@@ -28,9 +28,9 @@ from config.container.surroundings import boot_clock, duration, entry_id, proces
 from config.policies import manifest_policy, verification_rules
 from core.collection.collector import JOB, Collector
 from core.collection.guard import CollectionGuard
-from core.collection.recovery import Vigil
+from core.collection.pins import Pins
+from core.collection.recovery import RoundWatch
 from core.collection.rounds import Rounds
-from core.collection.spares import Spares
 from core.coordination.read_only import ReadOnlySwitch
 from core.coordination.schedule import SharedSchedule
 from core.notifications.outbox import Outbox
@@ -69,7 +69,7 @@ class Container(Adapters):
     metrics = Adapters.metrics
     blob_storage = Adapters.blob_storage
     catalog_index = Adapters.catalog_index
-    kept_tags = Adapters.kept_tags
+    tag_immutability = Adapters.tag_immutability
     descriptor_cache = Adapters.descriptor_cache
     descriptor_hints = Adapters.descriptor_hints
     outbox_storage = Adapters.outbox_storage
@@ -114,11 +114,11 @@ class Container(Adapters):
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
     manifest_cache = Singleton(ManifestCache)
     rounds = Singleton(Rounds, storage=blob_storage)
-    spares = Singleton(Spares, storage=blob_storage)
+    pins = Singleton(Pins, storage=blob_storage)
     guard = Singleton(
         CollectionGuard,
         rounds=rounds,
-        spares=spares,
+        pins=pins,
         links=links,
         trash=trash,
         cache=descriptor_cache,
@@ -140,8 +140,8 @@ class Container(Adapters):
         ImmutableImages,
         storage=blob_storage,
         tag_links=tag_links,
-        keeps_tag=kept_tags,
-        covers=kept_tags.provided.covers,
+        is_immutable=tag_immutability,
+        covers=tag_immutability.provided.covers,
     )
     blobs = Singleton(
         BlobService,
@@ -171,7 +171,7 @@ class Container(Adapters):
         links=links,
         tag_links=tag_links,
         guard=guard,
-        policy=Singleton(manifest_policy, settings.provided.validation, kept_tags),
+        policy=Singleton(manifest_policy, settings.provided.validation, tag_immutability),
         memory=manifest_cache,
         trash=trash,
         damage=damage,
@@ -189,7 +189,7 @@ class Container(Adapters):
         links=links,
         tag_links=tag_links,
         guard=guard,
-        keeps_tag=kept_tags,
+        is_immutable=tag_immutability,
     )
     repositories = Singleton(
         RepositoryService,
@@ -198,7 +198,7 @@ class Container(Adapters):
         tag_links=tag_links,
         trash=trash,
         guard=guard,
-        keeps_tag=kept_tags,
+        is_immutable=tag_immutability,
     )
     pull_recorder = Singleton(make_pull_recorder, blob_storage, settings.provided.retention)
     retention = Singleton(
@@ -208,7 +208,7 @@ class Container(Adapters):
         pulls=Singleton(PullHistory, storage=blob_storage, new_id=Object(entry_id)),
         rules=settings.provided.retention.rules,
         store_clock=store_clock,
-        keeps_tag=kept_tags,
+        is_immutable=tag_immutability,
     )
     retention_schedule = Singleton(
         make_schedule,
@@ -239,7 +239,7 @@ class Container(Adapters):
         key=layout.job(JOB),
         interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
     )
-    collection_vigil = Factory(Vigil, rounds, clock=Object(time.monotonic))
+    collection_watch = Factory(RoundWatch, rounds, clock=Object(time.monotonic))
     collector = Factory(
         Collector,
         blob_storage,
@@ -262,7 +262,7 @@ class Container(Adapters):
         links=links,
         index=catalog_index,
         trash=trash,
-        rules=Singleton(verification_rules, settings.provided.validation, kept_tags),
+        rules=Singleton(verification_rules, settings.provided.validation, tag_immutability),
         new_hasher=new_hasher,
         offload=offload,
         clock=Object(time.monotonic),

@@ -16,7 +16,7 @@ class Candidates:
     """Finds removal candidates in a marked store; used by one task.
 
     An index comes before its manifests, a manifest before its layers, and blob data last. A client that finds a parent
-    can therefore rely on its content, and a spare for the parent protects the content too.
+    can therefore rely on its content, and a pin for the parent protects the content too.
     """
 
     def __init__(

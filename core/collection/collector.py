@@ -13,11 +13,11 @@ from core.collection.listing import Lister
 from core.collection.manifest_reading import ManifestReader
 from core.collection.marking import Marker
 from core.collection.marks import Marks
-from core.collection.recovery import Recovery, Vigil
+from core.collection.pins import Pins
+from core.collection.recovery import Recovery, RoundWatch
 from core.collection.removing import RemovalContext, Remover
 from core.collection.report import CollectionReport, Observer, Phase, ignore
 from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX, Rounds
-from core.collection.spares import Spares
 from core.concurrency import map_bounded
 from core.content_source import Offload
 from core.coordination.budget import Budget
@@ -75,7 +75,7 @@ class CollectionOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class CollectorContext:
     """Dependencies of a run other than the store, and its callbacks."""
 
     clock: Callable[[], float]
@@ -89,7 +89,7 @@ class Surroundings:
     """Called before marking. Retention removes tags here, so that this run can collect their manifests."""
     forget_repository: Callable[[RepositoryName], Awaitable[None]] | None = None
     """Called for each repository that lost manifests; the repository may have none left."""
-    vigil: Vigil | None = None
+    watch: RoundWatch | None = None
     """Observations of rounds that this process made while it waited to collect."""
     store_clock: StoreClock | None = None
     """The clock of the process. Without it, clock jumps are known only from the records in the store."""
@@ -112,19 +112,19 @@ class Collector:
         cache: DescriptorCache,
         budget: Budget,
         options: CollectionOptions,
-        surroundings: Surroundings,
+        context: CollectorContext,
     ) -> None:
         self._storage = storage
         self._trash = trash
         self._cache = cache
         self._budget = budget
         self._options = options
-        self._around = surroundings
+        self._context = context
         self._rounds = Rounds(storage)
-        self._spares = Spares(storage)
+        self._pins = Pins(storage)
         self._lister = Lister(storage, links, budget)
         self._reader = ManifestReader(storage, budget)
-        self._checkpoints = Checkpoints(storage, offload=surroundings.offload)
+        self._checkpoints = Checkpoints(storage, offload=context.offload)
         self.report = CollectionReport(is_dry_run=options.is_dry_run)
         """The progress of the run."""
 
@@ -134,34 +134,34 @@ class Collector:
         Raises:
             StorageError: the store failed. Nothing is lost, and the next run continues from the last checkpoint.
         """
-        began_at = self._around.clock()
+        began_at = self._context.clock()
         if not self._options.is_dry_run:
             await self._recover()
             if self._options.is_offline:
-                # The servers that wrote the spares no longer run.
-                await self._spares.remove(list(await self._spares.all()))
-            for hook in self._around.before:
+                # The servers that wrote the pins no longer run.
+                await self._pins.remove(list(await self._pins.all()))
+            for hook in self._context.before:
                 await hook()
         if await self._collect():
             self.report.phase = Phase.DONE
-        self.report.seconds = self._around.clock() - began_at
-        self._around.observe(self.report)
+        self.report.seconds = self._context.clock() - began_at
+        self._context.observe(self.report)
         return self.report
 
     async def _recover(self) -> None:
         recovery = Recovery(
             self._storage,
             rounds=self._rounds,
-            spares=self._spares,
+            pins=self._pins,
             trash=self._trash,
-            sleep=self._around.sleep,
-            vigil=self._around.vigil or Vigil(self._rounds, clock=self._around.clock),
+            sleep=self._context.sleep,
+            watch=self._context.watch or RoundWatch(self._rounds, clock=self._context.clock),
         )
         await recovery.end_abandoned(waits=not self._options.is_offline)
 
     async def _collect(self) -> bool:
         """Mark and remove. Return whether the run completed."""
-        timeline = await (self._around.store_clock or StoreClock(self._storage)).look()
+        timeline = await (self._context.store_clock or StoreClock(self._storage)).look()
         progress, marks = await self._begin(timeline.now)
         grace = self._options.effective_grace
         # A continued run began earlier, and the clock may have jumped since.
@@ -173,7 +173,7 @@ class Collector:
             marks,
             self.report,
             young_after=young_after,
-            spared={} if self._options.is_offline else await self._spares.all(),
+            pinned={} if self._options.is_offline else await self._pins.all(),
             deletes_untagged=self._options.deletes_untagged,
         )
         if not await self._mark(progress, marks, marker):
@@ -191,7 +191,7 @@ class Collector:
                 self.report.count_removal(item, 1)
             return True
         remover = self._remover(marks, marker)
-        if not await remover.remove_all(candidates.all(), goes_on=self._around.goes_on):
+        if not await remover.remove_all(candidates.all(), goes_on=self._context.goes_on):
             return False
         await self._storage.prune([layout.repository(name) for name in marks.empty()], below=layout.REPOSITORIES)
         await self._tidy(young_after)
@@ -207,28 +207,28 @@ class Collector:
             setattr(self.report, name, 0)
         self.report.problems.clear()
         progress = Progress(began_at=now, cursor="", is_marked=False, terms=self._options.terms)
-        return progress, Marks(self._around.new_key(), filter_bytes=self._options.filter_bytes)
+        return progress, Marks(self._context.new_key(), filter_bytes=self._options.filter_bytes)
 
     async def _mark(self, progress: Progress, marks: Marks, marker: Marker) -> bool:
         if progress.is_marked:
             return True
         await self._survey(progress, marker)
-        saved_at = self._around.clock()
+        saved_at = self._context.clock()
         names: list[RepositoryName] = []
         async for name in self._lister.repositories(after=progress.cursor):
             names.append(name)
             if len(names) < _REPOSITORIES_PER_STEP:
                 continue
             await self._mark_some(names, marker)
-            if not self._around.goes_on():
+            if not self._context.goes_on():
                 return False
-            if self._around.clock() - saved_at >= _SAVE_SECONDS:
+            if self._context.clock() - saved_at >= _SAVE_SECONDS:
                 await self._save(progress, names[-1], marks, is_marked=False)
-                saved_at = self._around.clock()
+                saved_at = self._context.clock()
             names = []
         await self._mark_some(names, marker)
         await self._save(progress, "", marks, is_marked=True)
-        return self._around.goes_on()
+        return self._context.goes_on()
 
     async def _survey(self, progress: Progress, marker: Marker) -> None:
         """Count the repositories that remain to be marked, and mark the paths that are not valid repository names."""
@@ -242,7 +242,7 @@ class Collector:
     async def _mark_some(self, names: Sequence[RepositoryName], marker: Marker) -> None:
         async def mark_one(name: RepositoryName) -> None:
             await marker.mark(name)
-            self._around.observe(self.report)
+            self._context.observe(self.report)
 
         await map_bounded(mark_one, names, at_once=_REPOSITORIES_AT_ONCE)
 
@@ -261,16 +261,16 @@ class Collector:
             RemovalContext(
                 storage=self._storage,
                 rounds=self._rounds,
-                spares=self._spares,
+                pins=self._pins,
                 trash=self._trash,
                 cache=self._cache,
                 budget=self._budget,
                 marker=marker,
                 marks=marks,
                 report=self.report,
-                observe=self._around.observe,
-                clock=self._around.clock,
-                sleep=self._around.sleep,
+                observe=self._context.observe,
+                clock=self._context.clock,
+                sleep=self._context.sleep,
                 settle_seconds=settle_seconds,
                 round_items_max=OFFLINE_ITEMS_MAX if self._options.is_offline else ITEMS_MAX,
             )
@@ -278,11 +278,11 @@ class Collector:
 
     async def _tidy(self, young_after: datetime) -> None:
         await self._checkpoints.clear()
-        # The collector of a running round may still need a spare, however old the spare is.
+        # The collector of a running round may still need a pin, however old the pin is.
         if not await self._rounds.states():
-            old = [digest for digest, since in (await self._spares.all()).items() if since <= young_after]
-            await self._spares.remove(old)
-        if self._around.forget_repository is not None:
+            old = [digest for digest, since in (await self._pins.all()).items() if since <= young_after]
+            await self._pins.remove(old)
+        if self._context.forget_repository is not None:
             for name, part in self.report.by_repository.items():
                 if part.manifests_removed:
-                    await self._around.forget_repository(RepositoryName(name))
+                    await self._context.forget_repository(RepositoryName(name))

@@ -1,6 +1,6 @@
 """Protection of acknowledged content from garbage collection, in each serving process.
 
-The guard does three things. It drops cached descriptors of blobs that a round lists for removal. It writes spares for
+The guard does three things. It drops cached descriptors of blobs that a round lists for removal. It writes pins for
 digests that clients recently checked, read or pushed. It confirms every reference that a request wrote before the
 response is sent. Only the last is required for safety (docs/adr/0007).
 """
@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from core.collection.pins import Pins
 from core.collection.rounds import RoundDigests, Rounds, RoundState
-from core.collection.spares import Spares
 from core.concurrency import map_bounded
 from core.errors import StorageUnavailableError
 from core.model.digest import Digest
@@ -31,7 +31,7 @@ _TOUCHES_MAX: Final = 50_000
 SILENCE_SECONDS: Final = 9.0
 """Seconds without a heartbeat after which requests stop waiting for a round: three heartbeats are missing.
 
-A collector that is only slow restores the content that was spared, so a push that continues too early loses nothing.
+A collector that is only slow restores the content that was pinned, so a push that continues too early loses nothing.
 """
 _ROUND_MEMORY_SECONDS: Final = 600.0
 """Seconds a round is remembered after it was last seen. A request that takes longer checks everything again."""
@@ -76,7 +76,7 @@ class CollectionGuard:
 
     Args:
         rounds: written by collectors, read here.
-        spares: written here, read by collectors.
+        pins: written here, read by collectors.
         links: reads links, and writes back those that were removed.
         trash: restores removed blobs.
         cache: the descriptor cache from which blobs listed for removal are dropped.
@@ -91,7 +91,7 @@ class CollectionGuard:
         self,
         *,
         rounds: Rounds,
-        spares: Spares,
+        pins: Pins,
         links: Links,
         trash: Trash,
         cache: DescriptorCache,
@@ -102,7 +102,7 @@ class CollectionGuard:
         related: Callable[[Digest], Iterable[Digest]] = lambda _digest: (),
     ) -> None:
         self._rounds = rounds
-        self._spares = spares
+        self._pins = pins
         self._links = links
         self._trash = trash
         self._cache = cache
@@ -163,7 +163,7 @@ class CollectionGuard:
                 await self._refresh_unless_failing()
             if not self._is_in_view(digest):
                 return False
-            await self._spare([digest])
+            await self._pin([digest])
         except StorageUnavailableError as error:
             self._failed_at = self._clock()
             _logger.warning("cannot read garbage-collection state: %s", error)
@@ -171,7 +171,7 @@ class CollectionGuard:
         return True
 
     def touch(self, digest: Digest) -> None:
-        """Record that a client uses a digest. The guard spares the digest if a round lists it for removal."""
+        """Record that a client uses a digest. The guard pins the digest if a round lists it for removal."""
         self._touched[digest] = self._asked_at = self._clock()
         self._touched.move_to_end(digest)
         if len(self._touched) > _TOUCHES_MAX:
@@ -183,7 +183,7 @@ class CollectionGuard:
         """Protect everything that was checked or written since `ticket`. Call this before responding.
 
         Costs no storage request in the common case. If a round lists some of the references for removal, this method
-        writes spares, waits for the batch that is removing them, and restores the content that the batch removed.
+        writes pins, waits for the batch that is removing them, and restores the content that the batch removed.
 
         Args:
             ticket: from before the first check.
@@ -215,13 +215,13 @@ class CollectionGuard:
     async def rescue(self, needs: Sequence[Need], expand: Expand | None = None) -> Sequence[Digest]:
         """Protect these references and everything they lead to, and return the digests that are lost.
 
-        Writes spares, waits for batches that are removing the references, and restores the content that they removed.
+        Writes pins, waits for batches that are removing the references, and restores the content that they removed.
         """
         met: set[Need] = set()
         lost: list[Digest] = []
         while needs:
             met.update(needs)
-            await self._spare([each.digest for each in needs])
+            await self._pin([each.digest for each in needs])
             lost += await self._restore_all(needs)
             found = [await expand(each) for each in needs] if expand else []
             needs = [each for some in found for each in some if each not in met]
@@ -308,7 +308,7 @@ class CollectionGuard:
         # A concurrent call may have recorded the round already, with a later `seen_at`.
         if round_id not in self._known:
             self._known[round_id] = _KnownRound(listed, state, seen_at=began_at, changed_at=began_at)
-        await self._spares.write(self._endangered_touches(listed))
+        await self._pins.write(self._endangered_touches(listed))
         for digest in digests:
             await self._cache.forget_everywhere(digest)
         return True
@@ -319,13 +319,13 @@ class CollectionGuard:
         related = [other for digest in recent for other in self._related(digest)]
         return [digest for digest in dict.fromkeys([*recent, *related]) if listed.get(digest)]
 
-    async def _spare(self, digests: Sequence[Digest]) -> None:
-        """Write spares, and wait for batches that may have begun before the spares existed."""
-        await self._spares.write(set(digests))
+    async def _pin(self, digests: Sequence[Digest]) -> None:
+        """Write pins, and wait for batches that may have begun before the pins existed."""
+        await self._pins.write(set(digests))
         await self._refresh()
         gives_up_at = self._clock() + _BATCH_WAIT_SECONDS_MAX
         waited_for = self._under_way(digests)
-        # Wait only for the current batches: later ones honour the spares, and earlier ones are complete.
+        # Wait only for the current batches: later ones honour the pins, and earlier ones are complete.
         while waited_for & self._under_way(digests) and self._clock() < gives_up_at:
             await self._sleep(_BATCH_POLL_SECONDS)
             await self._refresh()

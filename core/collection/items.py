@@ -32,7 +32,7 @@ class Item:
 
     kind: ItemKind
     digest: Digest
-    """The digest by which clients request the content. Spares name this digest."""
+    """The digest by which clients request the content. Pins name this digest."""
     name: RepositoryName | None = None
     key: str = ""
     """The key of the link. Empty for data, and for a layer link, whose key follows from its digest."""

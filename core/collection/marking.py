@@ -1,7 +1,7 @@
 """Marking: finds the content that repositories need, first all of it, later the content added since.
 
 Marking begins with the manifests that tags point to, and with untagged manifests too unless those are to be deleted;
-with content younger than the grace period; and with spared content. From there marking follows references, and adds the
+with content younger than the grace period; and with pinned content. From there marking follows references, and adds the
 referrers of every needed manifest.
 """
 
@@ -33,7 +33,7 @@ class Marker:
         marks: receives the results.
         report: receives the counts and problems.
         young_after: content written after this time, by the store's clock, is needed.
-        spared: digests that clients recently relied on.
+        pinned: digests that clients recently relied on.
         deletes_untagged: whether manifests without a tag are garbage.
     """
 
@@ -45,7 +45,7 @@ class Marker:
         report: CollectionReport,
         *,
         young_after: datetime,
-        spared: Collection[Digest],
+        pinned: Collection[Digest],
         deletes_untagged: bool,
     ) -> None:
         self._lister = lister
@@ -53,9 +53,9 @@ class Marker:
         self._marks = marks
         self._report = report
         self._young_after = young_after
-        self._spared = frozenset(spared)
+        self._pinned = frozenset(pinned)
         self._deletes_untagged = deletes_untagged
-        for digest in self._spared:
+        for digest in self._pinned:
             marks.need_data(digest)
 
     async def mark(self, name: RepositoryName) -> None:
@@ -182,10 +182,10 @@ class Marker:
         return True
 
     def _recent(self, listing: ManifestListing, kept: Collection[Digest]) -> Sequence[Digest]:
-        """Return the manifests that stay because they are young or spared."""
+        """Return the manifests that stay because they are young or pinned."""
         others = [found for digest, found in listing.revisions.items() if digest not in kept]
         young = [found.digest for found in others if found.modified_at > self._young_after]
-        pinned = [found.digest for found in others if found.digest in self._spared.difference(young)]
+        pinned = [found.digest for found in others if found.digest in self._pinned.difference(young)]
         if self._deletes_untagged:
             self._report.kept_young += len(young)
             self._report.kept_pinned += len(pinned)
@@ -238,7 +238,7 @@ class Marker:
         unreadable: list[str] = []
         async for found in self._lister.layers(name, unreadable.append):
             repository.see(found.key, found.modified_at)
-            is_young, is_pinned = found.modified_at > self._young_after, found.digest in self._spared
+            is_young, is_pinned = found.modified_at > self._young_after, found.digest in self._pinned
             if keeps_all or is_young or is_pinned:
                 if not keeps_all and not marks.needs_link(name, found.digest):
                     self._report.kept_young += is_young

@@ -1,11 +1,11 @@
-"""Recovery from collectors that died: ends their rounds and restores spared content. The rest stays in the trash."""
+"""Recovery from collectors that died: ends their rounds and restores pinned content. The rest stays in the trash."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from core.collection.pins import Pins
 from core.collection.rounds import Rounds, RoundState
-from core.collection.spares import Spares
 from core.concurrency import map_bounded
 from core.errors import ObjectNotFoundError
 from core.ports.blob_storage import BlobStorage
@@ -20,10 +20,11 @@ _UNCHANGED_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 2.5
 
 
-class Vigil:
+class RoundWatch:
     """Tracks how long each round has been unchanged, as observed by one process; used by one task.
 
-    A replica that waits for a collector's lease keeps a vigil, so that the time before it obtains the lease counts too.
+    A replica that waits for a collector's lease watches the rounds, so that the time before it obtains the lease counts
+    too.
     """
 
     def __init__(self, rounds: Rounds, *, clock: Callable[[], float]) -> None:
@@ -56,17 +57,17 @@ class Recovery:
         storage: BlobStorage,
         *,
         rounds: Rounds,
-        spares: Spares,
+        pins: Pins,
         trash: Trash,
         sleep: Callable[[float], Awaitable[None]],
-        vigil: Vigil,
+        watch: RoundWatch,
     ) -> None:
         self._storage = storage
         self._rounds = rounds
-        self._spares = spares
+        self._pins = pins
         self._trash = trash
         self._sleep = sleep
-        self._vigil = vigil
+        self._watch = watch
 
     async def end_abandoned(self, *, waits: bool = True) -> int:
         """End the abandoned rounds, and return their number.
@@ -74,10 +75,10 @@ class Recovery:
         Costs one storage request if there are no rounds. Otherwise this method lists the rounds until each one has
         ended, has changed, or has been unchanged for long enough. Without `waits`, all rounds count as abandoned.
         """
-        waiting = await self._vigil.look()
+        waiting = await self._watch.look()
         while waits and any(overdue < 0 for overdue in waiting.values()):
             await self._sleep(_POLL_SECONDS)
-            now = await self._vigil.look()
+            now = await self._watch.look()
             # A round that is less overdue than before has changed.
             waiting = {each: now[each] for each in waiting if each in now and now[each] > waiting[each]}
         for round_id in waiting:
@@ -86,11 +87,11 @@ class Recovery:
 
     async def _end(self, round_id: str) -> None:
         _logger.warning("abandoned round ended", extra={"round": round_id})
-        spared = set(await self._spares.all())
+        pinned = set(await self._pins.all())
         async for part in self._trash.parts(round_id):
-            await map_bounded(self._trash.return_blob, [digest for digest in part.blobs if digest in spared])
+            await map_bounded(self._trash.return_blob, [digest for digest in part.blobs if digest in pinned])
             for link in part.links:
-                if link.target in spared and not await self._is_there(link.key):
+                if link.target in pinned and not await self._is_there(link.key):
                     await self._storage.write(link.key, link.target.encode("ascii"))
         await self._rounds.end(round_id)
         if not self._trash.is_on:

@@ -10,9 +10,9 @@ from typing import Final
 from core.collection.items import Item, ItemKind, data_of, links_of
 from core.collection.marking import Marker
 from core.collection.marks import Marks
+from core.collection.pins import Pins
 from core.collection.report import CollectionReport, Observer, Phase
 from core.collection.rounds import Batches, Rounds
-from core.collection.spares import Spares
 from core.concurrency import map_bounded, slices
 from core.coordination.budget import Budget
 from core.errors import StorageError, StorageUnavailableError
@@ -31,7 +31,7 @@ _REQUESTS_PER_MOVE: Final = 2
 _logger = logging.getLogger(__name__)
 
 BATCH_ITEMS: Final = 1_000
-"""Items removed between two listings of the spares: one or two seconds of work."""
+"""Items removed between two listings of the pins: one or two seconds of work."""
 HEARTBEAT_SECONDS: Final = 3.0
 """Interval of a collector's heartbeat. Guards treat the collector as dead after three missing heartbeats."""
 
@@ -46,7 +46,7 @@ class RemovalContext:
 
     storage: BlobStorage
     rounds: Rounds
-    spares: Spares
+    pins: Pins
     trash: Trash
     cache: DescriptorCache
     """The cache from which removed blobs are dropped. Processes may share it."""
@@ -154,17 +154,17 @@ class _Execution:
         self._context = context
         self._entry = entry
         self._items = items
-        self._spared: set[Digest] = set()
+        self._pinned: set[Digest] = set()
         self._next_part = 0
         self._checked_at = float("-inf")
 
     async def run(self) -> None:
         context = self._context
         for number, batch in enumerate(slices(self._items, BATCH_ITEMS)):
-            # The order matters: spares written before the batch began are honoured; requests that write one later wait.
+            # The order matters: pins written before the batch began are honoured; requests that write one later wait.
             await context.rounds.enter(self._entry.id, number)
-            await self._keep_spared(await context.spares.all())
-            garbage = [item for item in batch if item.digest not in self._spared and item.is_garbage(context.marks)]
+            await self._keep_pinned(await context.pins.all())
+            garbage = [item for item in batch if item.digest not in self._pinned and item.is_garbage(context.marks)]
             # `_give_back` restores the items of a lost round, and detects the loss itself.
             with suppress(RoundLostError):
                 await self._remove(garbage)
@@ -183,12 +183,12 @@ class _Execution:
                 raise RoundLostError("another collector ended this round")
             self._checked_at = now
 
-    async def _keep_spared(self, spared: Collection[Digest]) -> None:
-        """Mark the spared digests as needed, with everything they refer to."""
-        new = set(spared) - self._spared
+    async def _keep_pinned(self, pinned: Collection[Digest]) -> None:
+        """Mark the pinned digests as needed, with everything they refer to."""
+        new = set(pinned) - self._pinned
         if not new:
             return
-        self._spared |= new
+        self._pinned |= new
         marks = self._context.marks
         for item in self._items:
             if item.digest not in new or item.name is None:
@@ -230,14 +230,14 @@ class _Execution:
         await storage.prune([layout.blob_directory(item.digest) for item in data], below=layout.BLOBS)
 
     async def _give_back(self, removed: Sequence[Item]) -> None:
-        """Restore the items that were spared during the batch, or the whole batch if the round was ended."""
+        """Restore the items that were pinned during the batch, or the whole batch if the round was ended."""
         context = self._context
-        spared = await context.spares.all()
+        pinned = await context.pins.all()
         is_lost = not await context.rounds.exists(self._entry.id)
-        new = set(spared) - self._spared
+        new = set(pinned) - self._pinned
         back = dict.fromkeys(item for item in removed if is_lost or item.digest in new)
         await self._restore(list(back))
-        await self._keep_spared(spared)
+        await self._keep_pinned(pinned)
         # Also restore the content that a restored manifest needs.
         await self._restore([item for item in removed if item not in back and not item.is_garbage(context.marks)])
         if is_lost:

@@ -25,7 +25,7 @@ class Phase(StrEnum):
     MARKING = "marking"
     """Reading the content that repositories need."""
     SETTLING = "settling"
-    """Waiting after a round was published, so that servers can spare its digests."""
+    """Waiting after a round was published, so that servers can pin its digests."""
     LOOKING_AGAIN = "looking again"
     REMOVING = "removing"
     DONE = "done"
@@ -67,14 +67,14 @@ class CollectionReport:
     clock_jump_seconds: float = 0.0
     """Seconds that the store's clock may have jumped over and that therefore do not count as age."""
     kept_pinned: int = 0
-    """Unneeded items that stay because a spare existed before the run."""
+    """Unneeded items that stay because a pin existed before the run."""
     kept_untagged: int = 0
     """Untagged manifests that stay because the run was not asked to delete them."""
     rounds: int = 0
     round_items: int = 0
     """Items in the current round."""
     round_done: int = 0
-    """Items of the current round that have been removed or spared."""
+    """Items of the current round that have been removed or pinned."""
     unreadable: int = 0
     """Links and paths of repositories that cannot be read. If there are any, the run removes no data by default."""
     blobs_held: int = 0

@@ -33,7 +33,7 @@ class Batches:
 class RoundDigests:
     """The digests that one round lists for removal, kept small: the first 64 bits stand for a digest.
 
-    Two digests that begin with the same 64 bits are confused. The only effect is a spare that was not needed.
+    Two digests that begin with the same 64 bits are confused. The only effect is a pin that was not needed.
     """
 
     def __init__(self, digests: Iterable[tuple[Digest, Batches]], *, settle_seconds: float) -> None:

@@ -23,7 +23,7 @@ class ImmutableImages:
     Args:
         storage: the store.
         tag_links: the tags of the same store.
-        keeps_tag: whether a tag is immutable.
+        is_immutable: whether a tag is immutable.
         covers: whether a repository can have immutable tags; if not, nothing is read.
     """
 
@@ -32,12 +32,12 @@ class ImmutableImages:
         storage: BlobStorage,
         tag_links: TagLinks,
         *,
-        keeps_tag: Callable[[RepositoryName, Tag], bool],
+        is_immutable: Callable[[RepositoryName, Tag], bool],
         covers: Callable[[RepositoryName], bool],
     ) -> None:
         self._storage = storage
         self._tags = tag_links
-        self._keeps_tag = keeps_tag
+        self._is_immutable = is_immutable
         self._covers = covers
 
     async def require_unneeded(self, name: RepositoryName, digest: Digest) -> None:
@@ -57,7 +57,7 @@ class ImmutableImages:
             )
 
     async def _tag_needing(self, name: RepositoryName, digest: Digest) -> Tag | None:
-        tags = [tag async for tag in self._tags.names(name) if self._keeps_tag(name, tag)]
+        tags = [tag async for tag in self._tags.names(name) if self._is_immutable(name, tag)]
 
         async def resolve(tag: Tag) -> Digest | None:
             return await self._tags.resolve(name, tag)

@@ -34,7 +34,7 @@ class ManifestPolicy:
     """Whether the repository must hold this entry of an index."""
     allows_url: Callable[[str], bool] = lambda _url: False
     """Whether a layer may be stored elsewhere, at this URL."""
-    keeps_tag: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
+    is_immutable: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
     """Whether this tag is immutable, so that it keeps the first manifest it pointed at."""
 
 

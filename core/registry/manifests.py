@@ -220,7 +220,7 @@ class ManifestService:
         leftovers = await self._tags.leftovers(name, reference) if current is None else None
         if current is None and leftovers is None:
             raise _unknown(name, reference)
-        if self._policy.keeps_tag(name, reference):
+        if self._policy.is_immutable(name, reference):
             raise _kept(reference, current)
         removed = [RemovedLink(layout.tag_current_link(name, reference), current)] if current else leftovers or ()
         entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by)
@@ -243,7 +243,7 @@ class ManifestService:
             DeniedError: one of the tags is immutable; no tag is deleted.
         """
         for tag, digest in tags.items():
-            if self._policy.keeps_tag(name, tag):
+            if self._policy.is_immutable(name, tag):
                 raise _kept(tag, digest)
         entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by, reason=reason)
         links = [RemovedLink(layout.tag_current_link(name, tag), digest) for tag, digest in tags.items()]
@@ -261,7 +261,7 @@ class ManifestService:
         self, name: RepositoryName, tag: Tag, digest: Digest, manifest: Manifest, references: Sequence[Needed]
     ) -> None:
         for _ in range(_DELETES_OUTLIVED):
-            if self._policy.keeps_tag(name, tag):
+            if self._policy.is_immutable(name, tag):
                 current = await self._tags.keep(name, tag, digest)
                 if current != digest:
                     raise _kept(tag, current)
@@ -324,14 +324,14 @@ class ManifestService:
     async def _deletable_tags(self, name: RepositoryName, digest: Digest) -> list[Tag]:
         tags = await self._tags.pointing_at(name, digest)
         for tag in tags:
-            if self._policy.keeps_tag(name, tag):
+            if self._policy.is_immutable(name, tag):
                 raise _kept(tag, digest)
         return tags
 
     async def _require_movable(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> None:
         # Checked before anything is stored, so that a refused push leaves nothing behind; `_point` decides.
         for tag in tags:
-            if self._policy.keeps_tag(name, tag):
+            if self._policy.is_immutable(name, tag):
                 current = await self._tags.resolve(name, tag)
                 if current not in {None, digest}:
                     raise _kept(tag, current)

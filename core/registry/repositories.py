@@ -52,7 +52,7 @@ class RepositoryService:
         tag_links: the tags of the store.
         trash: records the deletion.
         guard: protects content that a concurrent push requires from collection.
-        keeps_tag: whether a tag is immutable.
+        is_immutable: whether a tag is immutable.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class RepositoryService:
         trash: Trash,
         *,
         guard: CollectionGuard,
-        keeps_tag: Callable[[RepositoryName, Tag], bool],
+        is_immutable: Callable[[RepositoryName, Tag], bool],
     ) -> None:
         self._storage = storage
         self._links = links
         self._tags = tag_links
         self._trash = trash
         self._guard = guard
-        self._keeps_tag = keeps_tag
+        self._is_immutable = is_immutable
 
     async def delete(
         self, name: RepositoryName, *, by: str = "", reason: str = "", dry_run: bool = False
@@ -128,7 +128,7 @@ class RepositoryService:
         return contents
 
     def _require_mutable(self, name: RepositoryName, tags: Mapping[Tag, Digest | None]) -> None:
-        kept = [tag for tag in tags if self._keeps_tag(name, tag)]
+        kept = [tag for tag in tags if self._is_immutable(name, tag)]
         if kept:
             raise DeniedError(
                 f"the repository cannot be deleted: it has {len(kept)} immutable tags",

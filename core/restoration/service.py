@@ -84,7 +84,7 @@ class TrashService:
         links: the links of the store.
         tag_links: the tags of the store.
         guard: protects restored content from garbage collection.
-        keeps_tag: whether a tag is immutable.
+        is_immutable: whether a tag is immutable.
     """
 
     def __init__(
@@ -95,14 +95,14 @@ class TrashService:
         tag_links: TagLinks,
         *,
         guard: CollectionGuard,
-        keeps_tag: Callable[[RepositoryName, Tag], bool],
+        is_immutable: Callable[[RepositoryName, Tag], bool],
     ) -> None:
         self._storage = storage
         self._trash = trash
         self._links = links
         self._tags = tag_links
         self._guard = guard
-        self._keeps_tag = keeps_tag
+        self._is_immutable = is_immutable
 
     async def removals(self, repository: RepositoryName | None = None) -> AsyncIterator[Removal]:
         """Yield the entries of the trash, oldest first; only those of `repository` if it is given.
@@ -240,7 +240,7 @@ class TrashService:
             if current in {None, target}:
                 continue
             detail = {"name": name, "tag": tag, "digest": current}
-            if self._keeps_tag(name, tag):
+            if self._is_immutable(name, tag):
                 raise DeniedError(
                     f"the tag {name}:{tag} is immutable and now points to another manifest", detail=detail
                 )

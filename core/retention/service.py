@@ -38,7 +38,7 @@ class RetentionService:
         tag_links: the tags of the store.
         pulls: the history of pulls.
         rules: the configured rules.
-        keeps_tag: whether a tag is immutable.
+        is_immutable: whether a tag is immutable.
         store_clock: the clock of the process; without it, only jumps recorded in the store are known.
     """
 
@@ -49,7 +49,7 @@ class RetentionService:
         pulls: PullHistory,
         *,
         rules: Sequence[RetentionRule],
-        keeps_tag: Callable[[RepositoryName, Tag], bool],
+        is_immutable: Callable[[RepositoryName, Tag], bool],
         store_clock: StoreClock | None = None,
     ) -> None:
         self._storage = storage
@@ -57,7 +57,7 @@ class RetentionService:
         self._tags = tag_links
         self._pulls = pulls
         self._rules = rules
-        self._keeps_tag = keeps_tag
+        self._is_immutable = is_immutable
 
     @property
     def has_rules(self) -> bool:
@@ -114,7 +114,7 @@ class RetentionService:
                     pushed_at=target.pushed_at,
                     pulled_at=pulled_at or (pulls.since if pulls else None),
                     is_pull_assumed=pulled_at is None,
-                    is_immutable=self._keeps_tag(name, tag),
+                    is_immutable=self._is_immutable(name, tag),
                 )
             )
         return states

@@ -94,7 +94,7 @@ _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 COLLECTION_ROUNDS: Final = f"{CONTROL}/rounds"
 ROUND_DIGESTS: Final = "digests"
 ROUND_PULSE: Final = "pulse"
-SPARES: Final = f"{CONTROL}/spares"
+PINS: Final = f"{CONTROL}/spares"
 DAMAGED: Final = f"{CONTROL}/damaged"
 COLLECTION: Final = f"{CONTROL}/collection"
 PULLS_SINCE: Final = f"{CONTROL}/pulls/since"
@@ -108,7 +108,7 @@ HOUSEKEEPING: Final = (
     READ_ONLY,
     STORE_TIME,
     COLLECTION_ROUNDS,
-    SPARES,
+    PINS,
     _LEASES,
     _JOBS,
     _VERIFICATIONS,
@@ -346,9 +346,9 @@ def damage_record(digest: Digest) -> str:
     return f"{DAMAGED}/{digest.algorithm}/{digest.encoded}"
 
 
-def spare(digest: Digest) -> str:
+def pin(digest: Digest) -> str:
     """Return the key of the record that a digest is in use although a round was about to remove it."""
-    return f"{SPARES}/{digest.algorithm}/{digest.encoded}"
+    return f"{PINS}/{digest.algorithm}/{digest.encoded}"
 
 
 def collection_checkpoint(name: str) -> str:

@@ -30,7 +30,7 @@ class VerificationRules:
     had a blob, so that a lost link may be rebuilt.
     """
     requires_child: Callable[[Descriptor], bool] = lambda _child: True
-    keeps_tag: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
+    is_immutable: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
 
     def must_have(self, blob: Descriptor) -> bool:
         """Whether the store must hold a blob that a manifest refers to."""

@@ -107,7 +107,7 @@ class TagCheck:
             if len(live) == 1:
                 # `point_tag` keeps the link of a concurrent push, which is more recent.
                 return await self._context.repairer.point_tag(name, tag, live[0])
-            if live or self._context.rules.keeps_tag(name, tag):
+            if live or self._context.rules.is_immutable(name, tag):
                 return Outcome.NEEDS_PUSH
             return await self._remove(tag)
 
@@ -135,7 +135,7 @@ class TagCheck:
             )
 
         async def repair() -> Outcome | None:
-            if self._context.rules.keeps_tag(name, tag):
+            if self._context.rules.is_immutable(name, tag):
                 # If an immutable tag were removed, another image could be pushed under it.
                 return Outcome.NEEDS_PUSH
             finding = await recheck()

@@ -46,7 +46,7 @@ def collection_job(
         before: hooks that run before the search for garbage.
         observe: called with the progress of a run, for metrics.
     """
-    schedule, vigil = container.collection_schedule(), container.collection_vigil()
+    schedule, watch = container.collection_schedule(), container.collection_watch()
 
     async def work() -> Mapping[str, object]:
         collector = new_collector(
@@ -59,14 +59,14 @@ def collection_job(
             observe=observe,
             goes_on=lambda: schedule.is_held,
             before=before,
-            vigil=vigil,
+            watch=watch,
         )
         report = await collector.run()
         _log_report(report)
         return report_fields(report)
 
     async def wait() -> None:
-        await vigil.look()
+        await watch.look()
         await asyncio.sleep(WAIT_SECONDS)
 
     return shared_job(

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from config.errors import ConfigError
-from config.policies import KeptTags, access_policy
+from config.policies import TagImmutability, access_policy
 from config.settings import Settings
 from core.ports.authenticator import CredentialSourceError
 from entrypoints.http.authentication import Authorizer
@@ -28,18 +28,18 @@ class AccessPart:
 
     Args:
         authorizer: the authorizer of the application.
-        kept_tags: decides which tags are immutable.
+        tag_immutability: decides which tags are immutable.
         begun: settings from which the authenticator was created.
     """
 
-    def __init__(self, authorizer: Authorizer, kept_tags: KeptTags, begun: Settings) -> None:
+    def __init__(self, authorizer: Authorizer, tag_immutability: TagImmutability, begun: Settings) -> None:
         self._authorizer = authorizer
-        self._kept_tags = kept_tags
+        self._tag_immutability = tag_immutability
         self._begun = begun
 
     def apply(self, settings: Settings) -> None:
         """Apply the new rules, unless `auth` changed too: the rules may depend on the new authentication method."""
-        self._kept_tags.apply(settings.access)
+        self._tag_immutability.apply(settings.access)
         if settings.auth != self._begun.auth:
             _logger.warning("`auth` has changed: `auth` and the rules of `access` take effect at the next start")
             return

@@ -281,7 +281,7 @@ def _prepare_reloads(
     flags = app[RUNTIME_FLAGS]
     reloader.appliers.append(flags.apply)
     observation.watch_read_only(lambda: flags.is_read_only)
-    access = AccessPart(app[AUTHORIZER], container.kept_tags(), reloader.settings)
+    access = AccessPart(app[AUTHORIZER], container.tag_immutability(), reloader.settings)
     reloader.appliers.append(access.apply)
     notifications = NotificationsPart(container.notifier(), reloader.settings.notifications, event_endpoints)
     reloader.appliers.append(notifications.apply)

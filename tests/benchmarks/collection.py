@@ -25,7 +25,7 @@ from pathlib import Path
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.descriptor_cache.memory import DisabledDescriptorCache
 from config.container import new_id, utc_now
-from core.collection.collector import CollectionOptions, Collector, Surroundings
+from core.collection.collector import CollectionOptions, Collector, CollectorContext
 from core.collection.report import CollectionReport, Phase
 from core.coordination.budget import Budget, Rates
 from core.model import media_types
@@ -102,7 +102,7 @@ async def _collect(storage: BlobStorage) -> CollectionReport:
         cache=DisabledDescriptorCache(),
         budget=Budget(Rates(), clock=time.monotonic, sleep=asyncio.sleep),
         options=CollectionOptions(grace=timedelta(0), is_offline=True),
-        surroundings=Surroundings(
+        context=CollectorContext(
             clock=time.monotonic, sleep=asyncio.sleep, new_key=lambda: secrets.token_bytes(16), observe=note
         ),
     ).run()

@@ -6,7 +6,7 @@ import pytest
 
 from adapters.auth.open import OpenAuthenticator
 from config.errors import ConfigError
-from config.policies import KeptTags
+from config.policies import TagImmutability
 from config.settings import (
     AccessSettings,
     AuthKind,
@@ -43,7 +43,7 @@ RULES = AccessSettings(
 
 
 def test_new_rules_are_used():
-    authorizer, kept = Authorizer(), KeptTags(AccessSettings())
+    authorizer, kept = Authorizer(), TagImmutability(AccessSettings())
     AccessPart(authorizer, kept, BEGUN).apply(replace(BEGUN, access=RULES))
     assert [rule.who for rule in authorizer.policy.rules] == [("bob",)]
     assert authorizer.lifetime.total_seconds() == 60
@@ -53,14 +53,14 @@ def test_new_rules_are_used():
 def test_rules_for_another_method_wait(caplog):
     authorizer = Authorizer()
     changed = replace(BEGUN, auth=AuthSettings(kind=AuthKind.NONE), access=AccessSettings())
-    AccessPart(authorizer, KeptTags(AccessSettings()), BEGUN).apply(changed)
+    AccessPart(authorizer, TagImmutability(AccessSettings()), BEGUN).apply(changed)
     assert authorizer.policy is MEMBERS_ONLY
     assert "next start" in caplog.text
 
 
 async def test_broken_files_are_a_configuration_error():
     authorizer = Authorizer()
-    part = AccessPart(authorizer, KeptTags(AccessSettings()), BEGUN)
+    part = AccessPart(authorizer, TagImmutability(AccessSettings()), BEGUN)
     await part.reload()
     authorizer.is_broken = True
     with pytest.raises(ConfigError) as raised:

@@ -78,7 +78,7 @@ async def test_switch_forbids_it(start):
 
 
 async def test_immutable_tags_are_refused(start, services):
-    kept = CoreServices(storage=services.storage, policy=ManifestPolicy(keeps_tag=lambda _name, tag: tag == "v1"))
+    kept = CoreServices(storage=services.storage, policy=ManifestPolicy(is_immutable=lambda _name, tag: tag == "v1"))
     services.repositories = kept.repositories
     api = await start()
     await push(api)

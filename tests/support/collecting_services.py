@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
-from core.collection.collector import CollectionOptions, Collector, Surroundings
+from core.collection.collector import CollectionOptions, Collector, CollectorContext
 from core.collection.report import CollectionReport
 from core.coordination.budget import Budget, Rates
 from core.errors import BlobUnknownError, ManifestUnknownError
@@ -81,7 +81,7 @@ class Store:
             cache=InMemoryDescriptorCache(now=self.time.now),
             budget=Budget(Rates(requests_per_second=requests_per_second), clock=self.time.clock, sleep=self.time.sleep),
             options=CollectionOptions(grace=grace, settle_seconds=SETTLE_SECONDS, filter_bytes=FILTER_BYTES, **options),
-            surroundings=Surroundings(
+            context=CollectorContext(
                 clock=self.time.clock,
                 sleep=self.time.sleep,
                 new_key=lambda: next(self._keys).to_bytes(16, "big"),

@@ -11,8 +11,8 @@ from adapters.audit_log.stream import DisabledAuditLog
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import DisabledDescriptorCache
 from core.collection.guard import CollectionGuard
+from core.collection.pins import Pins
 from core.collection.rounds import Rounds
-from core.collection.spares import Spares
 from core.model.digest import Digest, HasherFactory, StandardHasher
 from core.model.names import RepositoryName
 from core.ports.audit_log import AuditLog
@@ -103,7 +103,7 @@ class CoreServices:
         guarded = InMemoryBlobStorage(now=lambda: NOW) if self.rounds_storage is None else self.rounds_storage
         self.guard = CollectionGuard(
             rounds=Rounds(guarded),
-            spares=Spares(guarded),
+            pins=Pins(guarded),
             links=self.links,
             trash=self.trash,
             cache=self.cache,
@@ -114,7 +114,10 @@ class CoreServices:
         )
         self.damage = DamageWatch(self.storage, new_hasher=self.new_hasher, offload=self.offload, clock=self.clock)
         self.immutable_images = ImmutableImages(
-            self.storage, self.tag_links, keeps_tag=self.policy.keeps_tag, covers=lambda _name: self.has_immutable_tags
+            self.storage,
+            self.tag_links,
+            is_immutable=self.policy.is_immutable,
+            covers=lambda _name: self.has_immutable_tags,
         )
         self.publisher = Publisher(self.events, self.audit_log, now=lambda: NOW)
         self.blobs = BlobService(
@@ -150,14 +153,24 @@ class CoreServices:
             offload=self.offload,
         )
         self.trash_service = TrashService(
-            self.storage, self.trash, self.links, self.tag_links, guard=self.guard, keeps_tag=self.policy.keeps_tag
+            self.storage,
+            self.trash,
+            self.links,
+            self.tag_links,
+            guard=self.guard,
+            is_immutable=self.policy.is_immutable,
         )
         self.repositories = RepositoryService(
-            self.storage, self.links, self.tag_links, self.trash, guard=self.guard, keeps_tag=self.policy.keeps_tag
+            self.storage,
+            self.links,
+            self.tag_links,
+            self.trash,
+            guard=self.guard,
+            is_immutable=self.policy.is_immutable,
         )
         self.pulls = PullHistory(self.storage, new_id=counting_ids())
         self.retention = RetentionService(
-            self.storage, self.tag_links, self.pulls, rules=self.retention_rules, keeps_tag=self.policy.keeps_tag
+            self.storage, self.tag_links, self.pulls, rules=self.retention_rules, is_immutable=self.policy.is_immutable
         )
         self.tags = TagService(self.storage, self.tag_links, page_size_max=1000)
         self.referrers = ReferrerService(self.storage, self.links, self.tag_links)

@@ -8,7 +8,7 @@ from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.auth.token import TokenAuthenticator
 from config.container import Container
-from config.policies import KeptTags, access_policy
+from config.policies import TagImmutability, access_policy
 from config.settings import AccessSettings, AuthKind, AuthSettings
 from core.model.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, ImmutableTags, Principal, RuleAction, repository_access
 from core.model.access import Action as Doing
@@ -125,7 +125,7 @@ def test_rules_replace_what_distribution_does(load_text: LoadText) -> None:
 
 def test_immutable_tags_can_change() -> None:
     name, tag = RepositoryName("prod/app"), Tag("v1")
-    kept = KeptTags(AccessSettings())
+    kept = TagImmutability(AccessSettings())
     assert not kept(name, tag)
     kept.apply(AccessSettings(immutable_tags=(ImmutableTags(tags=("v*",)),)))
     assert kept(name, tag)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from config.policies import KeptTags, manifest_policy
+from config.policies import TagImmutability, manifest_policy
 from config.settings import AccessSettings, IndexPlatforms, PlatformSettings, ValidationSettings
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 
-NO_TAGS = KeptTags(AccessSettings())
+NO_TAGS = TagImmutability(AccessSettings())
 
 
 def child(platform: tuple[str, str] | None) -> Descriptor:

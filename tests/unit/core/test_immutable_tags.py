@@ -18,7 +18,7 @@ from tests.support.faulty_blob_storage import FaultyBlobStorage
 NAME, OTHER = RepositoryName("prod/app"), RepositoryName("dev/app")
 V1, LATEST = Tag("v1"), Tag("latest")
 POLICY = ManifestPolicy(
-    requires_blobs=False, keeps_tag=lambda name, tag: name.startswith("prod/") and tag.startswith("v")
+    requires_blobs=False, is_immutable=lambda name, tag: name.startswith("prod/") and tag.startswith("v")
 )
 
 
@@ -143,7 +143,7 @@ async def test_deleting_the_manifest_meanwhile_takes_nothing_away(services, paus
     assert (await services.manifests.get(NAME, V1)).content == FIRST
 
 
-CLOSURE = ManifestPolicy(keeps_tag=lambda _name, tag: tag.startswith("v"))
+CLOSURE = ManifestPolicy(is_immutable=lambda _name, tag: tag.startswith("v"))
 
 
 @pytest.fixture

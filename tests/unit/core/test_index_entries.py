@@ -138,7 +138,7 @@ async def test_rescue_from_a_collection_brings_each_back_as_what_it_was():
 
 @pytest.mark.parametrize("content", [b"{}", LAYER, BLOB])
 async def test_blob_of_an_immutable_index_stays(content):
-    services = await push(CoreServices(policy=ManifestPolicy(keeps_tag=lambda *_: True), has_immutable_tags=True))
+    services = await push(CoreServices(policy=ManifestPolicy(is_immutable=lambda *_: True), has_immutable_tags=True))
     with pytest.raises(DeniedError):
         await services.blobs.unlink(NAME, Digest.of(content))
     with pytest.raises(DeniedError):
@@ -146,7 +146,7 @@ async def test_blob_of_an_immutable_index_stays(content):
 
 
 async def test_large_blob_of_an_immutable_index_is_not_read_as_a_manifest():
-    services = CoreServices(policy=ManifestPolicy(keeps_tag=lambda *_: True), has_immutable_tags=True)
+    services = CoreServices(policy=ManifestPolicy(is_immutable=lambda *_: True), has_immutable_tags=True)
     large = b"x" * (16 * 1024 * 1024 + 1)
     for content in (large, b"free"):
         await services.push_blob(NAME, content)

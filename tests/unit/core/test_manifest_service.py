@@ -251,7 +251,7 @@ async def test_manifest_in_memory_is_served_only_while_it_is_linked():
 
 async def test_manifest_of_a_kept_tag_that_came_in_between_stays():
     """The tag was pushed after the delete looked for tags, and before it removed the manifest."""
-    services = CoreServices(policy=ManifestPolicy(keeps_tag=lambda _name, tag: tag == "kept"))
+    services = CoreServices(policy=ManifestPolicy(is_immutable=lambda _name, tag: tag == "kept"))
     await services.push_blob(NAME, b"{}")
     content = image_manifest()
     digest = Digest.of(content)

@@ -99,7 +99,7 @@ async def test_repository_that_holds_layers_alone_has_nothing_to_lose(services):
 async def test_immutable_tags_are_refused_before_anything_goes(services):
     await push_all(services)
     before = await services.keys()
-    policy = ManifestPolicy(keeps_tag=lambda _name, tag: tag == "v1")
+    policy = ManifestPolicy(is_immutable=lambda _name, tag: tag == "v1")
     with pytest.raises(DeniedError) as caught:
         await CoreServices(storage=services.storage, policy=policy).repositories.delete(NAME)
     assert caught.value.detail == {"name": NAME, "tags": [Tag("v1")]}

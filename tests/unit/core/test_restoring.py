@@ -150,7 +150,7 @@ async def test_immutable_tag_is_never_moved(services):
     await services.manifests.delete(NAME, V1)
     await services.push_blob(NAME, b"arm")
     await services.manifests.put(NAME, ARM, OCI, tags=[V1])
-    kept = CoreServices(storage=services.storage, policy=ManifestPolicy(keeps_tag=lambda _name, _tag: True))
+    kept = CoreServices(storage=services.storage, policy=ManifestPolicy(is_immutable=lambda _name, _tag: True))
     with pytest.raises(DeniedError, match="immutable"):
         await kept.trash_service.restore("team/app:v1", force=True)
 

@@ -44,7 +44,7 @@ def storage(time):
 
 
 def registry_of(storage, *rules: RetentionRule, keeps=(), hides_md5=False) -> Registry:
-    policy = ManifestPolicy(keeps_tag=lambda _name, tag: tag in keeps)
+    policy = ManifestPolicy(is_immutable=lambda _name, tag: tag in keeps)
     services = CoreServices(storage=storage, retention_rules=rules, policy=policy)
     return services.registry(InMemoryCatalogIndex())
 

@@ -507,26 +507,26 @@ async def test_hooks_run_before_marking(store, services):
 async def test_spared_digests_stay_until_their_time_is_over(store, services):
     untagged = await push_image(services, NAME, CONFIG, [b"x"])
     await grow_old(store)
-    await services.storage.write(layout.spare(untagged), b"")
+    await services.storage.write(layout.pin(untagged), b"")
     assert (await store.collect(deletes_untagged=True)).blobs_removed == 0
     assert await is_complete(services, NAME, untagged)
     await grow_old(store)
     await store.collect(deletes_untagged=True)
-    assert await store.keys(layout.SPARES) == set()
+    assert await store.keys(layout.PINS) == set()
     assert (await store.collect(deletes_untagged=True)).blobs_removed == 3
 
 
 async def test_offline_run_after_an_online_one_takes_what_was_pinned(store, services):
-    """No server serves, so nobody relies on what a server spared."""
+    """No server serves, so nobody relies on what a server pinned."""
     await push_image(services, NAME, CONFIG, [b"x"])
     await grow_old(store)
     for content in (b"x", CONFIG):
-        await services.storage.write(layout.spare(Digest.of(content)), b"")
+        await services.storage.write(layout.pin(Digest.of(content)), b"")
     assert (
         await store.collect(deletes_untagged=True, is_offline=True, grace=timedelta(0), is_dry_run=True)
     ).blobs_removed == 3
     assert (await store.collect(deletes_untagged=True, is_offline=True, grace=timedelta(0))).blobs_removed == 3
-    assert await store.keys(layout.SPARES) == set()
+    assert await store.keys(layout.PINS) == set()
 
 
 async def test_report_counts_why_things_stay(store, services):
@@ -541,12 +541,12 @@ async def test_report_counts_why_things_stay(store, services):
     assert (report.kept_young, report.kept_pinned, report.kept_untagged) == (3, 0, 0)
     await grow_old(store)
     for digest in (untagged, link):
-        await services.storage.write(layout.spare(digest), b"")
+        await services.storage.write(layout.pin(digest), b"")
     report = await store.collect(is_dry_run=True, deletes_untagged=True)
     assert (report.kept_young, report.kept_pinned, report.kept_untagged) == (0, 2, 0)
     report = await store.collect(is_dry_run=True)
     assert (report.kept_young, report.kept_pinned, report.kept_untagged) == (0, 1, 0)
-    await services.storage.delete_tree(layout.SPARES)
+    await services.storage.delete_tree(layout.PINS)
     report = await store.collect(is_dry_run=True)
     assert (report.kept_young, report.kept_pinned, report.kept_untagged) == (0, 0, 1)
 
@@ -560,7 +560,7 @@ async def test_manifest_that_is_spared_in_its_round_keeps_what_goes_with_it(stor
     run = asyncio.ensure_future(store.collector(deletes_untagged=True).run())
     await store.time.advance(30)
     assert await store.keys(layout.COLLECTION_ROUNDS)
-    await services.storage.write(layout.spare(overwritten), b"")
+    await services.storage.write(layout.pin(overwritten), b"")
     report = await store.finish(run)
     assert report.manifests_removed == 1
     assert not await is_complete(services, NAME, other)
@@ -571,7 +571,7 @@ async def test_manifest_that_is_spared_in_its_round_keeps_what_goes_with_it(stor
 async def test_spared_layer_keeps_its_link(store, services):
     await services.push_blob(NAME, b"x")
     await grow_old(store)
-    await services.storage.write(layout.spare(Digest.of(b"x")), b"")
+    await services.storage.write(layout.pin(Digest.of(b"x")), b"")
     assert (await store.collect()).layer_links_removed == 0
     assert await services.read_blob(NAME, Digest.of(b"x")) == b"x"
 
@@ -586,7 +586,7 @@ async def test_alias_that_is_spared_in_its_round_keeps_its_data(store, services)
     await grow_old(store)
     run = asyncio.ensure_future(store.collector().run())
     await store.time.advance(30)
-    await services.storage.write(layout.spare(alias), b"")
+    await services.storage.write(layout.pin(alias), b"")
     report = await store.finish(run)
     assert (report.layer_links_removed, report.blobs_removed) == (1, 1)
     assert await services.read_blob(NAME, alias) == b"asked for"

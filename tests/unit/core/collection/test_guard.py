@@ -70,8 +70,8 @@ async def condemn(rounds, *digests, first=0, last=0, settle_seconds=60.0):
     await rounds.begin(ROUND, dict.fromkeys(digests, Batches(first, last)), settle_seconds=settle_seconds)
 
 
-async def spared(services):
-    return {key.removeprefix(f"{layout.SPARES}/") for key in await services.keys(layout.SPARES)}
+async def pinned(services):
+    return {key.removeprefix(f"{layout.PINS}/") for key in await services.keys(layout.PINS)}
 
 
 def spelled(*digests):
@@ -113,31 +113,31 @@ async def test_old_view_is_renewed_before_it_is_relied_on(services, rounds, time
     await condemn(rounds, BLOB)
     await time.advance(31)
     await push_again(services)
-    assert await spared(services) == spelled(BLOB)
+    assert await pinned(services) == spelled(BLOB)
 
 
 async def test_push_spares_what_a_round_condemned(services, rounds):
     await condemn(rounds, BLOB, IMAGE)
     await services.guard.poll()
     await push_again(services)
-    assert await spared(services) >= spelled(BLOB, IMAGE)
+    assert await pinned(services) >= spelled(BLOB, IMAGE)
 
 
 async def test_upload_and_mount_spare_what_a_round_condemned(services, rounds, time):
     await condemn(rounds, BLOB)
     await time.advance(31)
     await services.push_blob(OTHER, LAYER)
-    assert await spared(services) == spelled(BLOB)
-    await services.storage.inner.delete_tree(layout.SPARES)
+    assert await pinned(services) == spelled(BLOB)
+    await services.storage.inner.delete_tree(layout.PINS)
     assert await services.blobs.mount(OTHER, BLOB, source=NAME)
-    assert await spared(services) == spelled(BLOB)
+    assert await pinned(services) == spelled(BLOB)
 
 
 async def test_condemned_blob_is_spared_before_a_client_is_told_of_it(services, rounds, time):
     await condemn(rounds, BLOB)
     await time.advance(31)
     assert (await services.blobs.stat(NAME, BLOB)).size == len(LAYER)
-    assert await spared(services) == spelled(BLOB)
+    assert await pinned(services) == spelled(BLOB)
 
 
 async def test_answer_about_a_blob_waits_for_the_batch_that_removes_it(services, rounds, time):
@@ -147,7 +147,7 @@ async def test_answer_about_a_blob_waits_for_the_batch_that_removes_it(services,
     asked = asyncio.create_task(services.blobs.stat(NAME, BLOB))
     await time.advance(2)
     assert not asked.done()
-    assert await spared(services) == spelled(BLOB)
+    assert await pinned(services) == spelled(BLOB)
     await take(services, time, BLOB)
     await rounds.end(ROUND)
     await time.advance(1)
@@ -204,7 +204,7 @@ async def test_touched_digests_are_spoken_up_for(services, rounds, time):
     unknown = Digest.of(b"nobody asked for this")
     await condemn(rounds, BLOB, unknown)
     await services.guard.poll()
-    assert await spared(services) == spelled(BLOB)
+    assert await pinned(services) == spelled(BLOB)
 
 
 async def test_touches_end(services, rounds, time):
@@ -214,7 +214,7 @@ async def test_touches_end(services, rounds, time):
     await condemn(rounds, BLOB)
     await time.advance(31)
     await services.guard.poll()
-    assert await spared(services) == set()
+    assert await pinned(services) == set()
 
 
 async def test_push_waits_for_the_batch_and_has_back_what_it_took(services, rounds, time):
@@ -224,7 +224,7 @@ async def test_push_waits_for_the_batch_and_has_back_what_it_took(services, roun
     push = asyncio.create_task(push_again(services))
     await time.advance(2)
     assert not push.done()
-    assert await spared(services) == spelled(BLOB, IMAGE)
+    assert await pinned(services) == spelled(BLOB, IMAGE)
     await take(services, time, BLOB)
     await rounds.enter(ROUND, 1)
     await time.advance(1)
@@ -449,9 +449,9 @@ async def test_round_is_forgotten_some_time_after_its_end(services, rounds, time
         await time.advance(55)
         await services.guard.poll()
     assert services.guard._known == {}
-    await services.storage.inner.delete_tree(layout.SPARES)
+    await services.storage.inner.delete_tree(layout.PINS)
     await services.uploads.put(NAME, BLOB, chunks(LAYER))
-    assert await spared(services) == set()
+    assert await pinned(services) == set()
 
 
 async def test_touches_are_bounded(services):

@@ -7,10 +7,10 @@ import pytest
 
 from config.container.schedules import COLLECTION_LEASE_SECONDS
 from core.collection import collector
-from core.collection.recovery import Recovery, Vigil
+from core.collection.pins import Pins
+from core.collection.recovery import Recovery, RoundWatch
 from core.collection.removing import BATCH_ITEMS
 from core.collection.rounds import Batches, Rounds
-from core.collection.spares import Spares
 from core.coordination.lease import Lease
 from core.model.digest import Digest
 from core.model.names import RepositoryName
@@ -63,28 +63,28 @@ async def test_what_is_left_of_a_round_is_none(rounds, store):
 
 
 async def test_spares_are_found_and_removed(store):
-    spares = Spares(store.storage)
-    await spares.write([A, B])
-    await store.storage.write(f"{layout.SPARES}/sha256/nonsense", b"")
-    assert set(await spares.all()) == {A, B}
-    await spares.remove([A])
-    await spares.remove([])
-    assert set(await spares.all()) == {B}
+    pins = Pins(store.storage)
+    await pins.write([A, B])
+    await store.storage.write(f"{layout.PINS}/sha256/nonsense", b"")
+    assert set(await pins.all()) == {A, B}
+    await pins.remove([A])
+    await pins.remove([])
+    assert set(await pins.all()) == {B}
 
 
-def recovery(store, *, keep=timedelta(days=7), vigil=None):
+def recovery(store, *, keep=timedelta(days=7), watch=None):
     return Recovery(
         store.storage,
         rounds=Rounds(store.storage),
-        spares=Spares(store.storage),
+        pins=Pins(store.storage),
         trash=store.trash(keep=keep),
         sleep=store.time.sleep,
-        vigil=vigil or Vigil(Rounds(store.storage), clock=store.time.clock),
+        watch=watch or RoundWatch(Rounds(store.storage), clock=store.time.clock),
     )
 
 
 async def leave_half_a_round(store, *, keep=timedelta(days=7)):
-    """Do what a collector does that dies after it moved a blob, of which somebody wrote a spare."""
+    """Do what a collector does that dies after it moved a blob, of which somebody wrote a pin."""
     trash = store.trash(keep=keep)
     entry = trash.new_entry(TrashKind.COLLECTION)
     link = layout.layer_link(NAME, A)
@@ -96,7 +96,7 @@ async def leave_half_a_round(store, *, keep=timedelta(days=7)):
     await trash.record(entry, links=[RemovedLink(link, A)], blobs=[A, Digest.of(b"c")])
     for digest in (A, Digest.of(b"c")):
         await trash.move_blob(digest, entry)
-    await Spares(store.storage).write([A])
+    await Pins(store.storage).write([A])
     return entry, link
 
 
@@ -167,9 +167,9 @@ async def test_dead_collector_is_followed_within_half_a_minute(store):
     died = asyncio.create_task(hold_lease(store, "dead"))
     collecting = asyncio.create_task(store.collector().run())
     await store.time.advance(8)
-    vigil = Vigil(Rounds(store.storage), clock=store.time.clock)
+    watch = RoundWatch(Rounds(store.storage), clock=store.time.clock)
     lease = lease_of(store, "next")
-    waiting = asyncio.create_task(wait_for(store, lease, vigil))
+    waiting = asyncio.create_task(wait_for(store, lease, watch))
     await store.time.advance(20)
     left = await store.storage.read(layout.lease("collect"))
     found = {key: await store.storage.read(key) for key in await store.keys(layout.COLLECTION_ROUNDS)}
@@ -181,7 +181,7 @@ async def test_dead_collector_is_followed_within_half_a_minute(store):
         await store.storage.write(key, content)
     await store.time.advance(30)
     assert waiting.done()
-    ending = asyncio.create_task(recovery(store, vigil=vigil).end_abandoned())
+    ending = asyncio.create_task(recovery(store, watch=watch).end_abandoned())
     await store.time.advance(0)
     assert ending.done()
     assert await ending == 1
@@ -204,11 +204,11 @@ async def hold_lease(store, owner_id):
     await lease.keep()
 
 
-async def wait_for(store, lease, vigil):
+async def wait_for(store, lease, watch):
     """Wait as a server does."""
     while not await lease.try_acquire():
         assert lease.is_awaited
-        await vigil.look()
+        await watch.look()
         await store.time.sleep(WAIT_SECONDS)
     assert not lease.is_awaited
 

@@ -331,7 +331,7 @@ async def test_tag_of_a_manifest_among_the_layers_is_sound(store: Store) -> None
 
 
 async def test_immutable_tag_without_manifest_stays(store: Store) -> None:
-    store.verifications.rules = VerificationRules(keeps_tag=lambda _name, _tag: True)
+    store.verifications.rules = VerificationRules(is_immutable=lambda _name, _tag: True)
     await store.services.tag_links.point(NAME, Tag("ghost"), ABSENT)
     finding = only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_MANIFEST)
     assert finding.outcome is Outcome.NEEDS_PUSH
@@ -377,7 +377,7 @@ async def test_folder_of_a_tag_without_a_link_is_found_and_goes(tmp_path) -> Non
             (tmp_path / layout.tags(NAME).removeprefix("/") / folder).mkdir(parents=True)
         await services.push_blob(NAME, b"x")
         verifications = Verifications(services)
-        kept = replace(verifications, rules=VerificationRules(keeps_tag=lambda _name, tag: tag == "half"))
+        kept = replace(verifications, rules=VerificationRules(is_immutable=lambda _name, tag: tag == "half"))
         found = await kept.run(REPAIR)
         assert [(each.kind, each.images[0], each.outcome) for each in found] == [
             (Kind.TAG_WITHOUT_TARGET, f"{NAME}:empty", Outcome.LOST),

@@ -237,7 +237,7 @@ async def test_tag_that_is_pushed_while_it_is_mended_keeps_the_push(store: Store
 
 async def test_rules_are_lenient_unless_told() -> None:
     rules = VerificationRules()
-    assert rules.keeps_tag(NAME, Tag("v1")) is False
+    assert rules.is_immutable(NAME, Tag("v1")) is False
 
 
 async def test_tag_that_moves_between_two_looks_at_it_is_no_finding(store: Store, interposing: Interposing) -> None:

@@ -1,6 +1,6 @@
-"""Spares: durable records that protect digests from a round of garbage collection.
+"""Pins: durable records that protect digests from a round of garbage collection.
 
-A server writes a spare when a client relies on a digest that a round lists for removal.
+A server writes a pin when a client relies on a digest that a round lists for removal.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,8 +13,8 @@ from core.store import layout
 from core.store.link_keys import digest_at
 
 
-class Spares:
-    """Reads and writes spares. Stateless, safe for any number of tasks."""
+class Pins:
+    """Reads and writes pins. Stateless, safe for any number of tasks."""
 
     def __init__(self, storage: BlobStorage) -> None:
         self._storage = storage
@@ -23,21 +23,21 @@ class Spares:
         """Protect these digests from every round that has not begun to remove them. One storage request each."""
 
         async def write_one(digest: Digest) -> None:
-            await self._storage.write(layout.spare(digest), b"")
+            await self._storage.write(layout.pin(digest), b"")
 
         await map_bounded(write_one, digests)
 
     async def all(self) -> Mapping[Digest, datetime]:
-        """Return the spared digests, each with its spare's time by the store's clock. One storage request per 1,000."""
+        """Return the pinned digests, each with its pin's time by the store's clock. One storage request per 1,000."""
         found: dict[Digest, datetime] = {}
-        async for key, stat in self._storage.walk(layout.SPARES):
-            algorithm, _, encoded = key.removeprefix(f"{layout.SPARES}/").partition("/")
+        async for key, stat in self._storage.walk(layout.PINS):
+            algorithm, _, encoded = key.removeprefix(f"{layout.PINS}/").partition("/")
             # No server writes a key without a digest, but an operator may have.
             if (digest := digest_at(algorithm, encoded)) is not None:
                 found[digest] = stat.modified_at
         return found
 
     async def remove(self, digests: Collection[Digest]) -> None:
-        """Remove the spares of these digests. One storage request per 1,000."""
+        """Remove the pins of these digests. One storage request per 1,000."""
         if digests:
-            await self._storage.delete([layout.spare(digest) for digest in digests])
+            await self._storage.delete([layout.pin(digest) for digest in digests])
