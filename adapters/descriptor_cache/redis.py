@@ -25,7 +25,8 @@ from redis.exceptions import RedisError
 from typing_extensions import override
 
 from adapters.descriptor_cache.breaker import CircuitBreaker
-from adapters.descriptor_cache.redis_client import RedisOptions, open_client
+from adapters.descriptor_cache.redis_client import open_client
+from adapters.descriptor_cache.redis_options import RedisOptions
 from core.model.digest import Digest
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName

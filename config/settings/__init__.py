@@ -2,9 +2,10 @@
 
 `core.model.setting` describes a declaration. This package reads no file and no environment (`config.loader` does).
 Durations are seconds as float, sizes are bytes as int; names end in the unit. Some sections are declared where their
-values are used: the options of object stores in the adapters, access and retention rules in the core.
+values are used: the options of object stores and of Redis in the adapters, access and retention rules in the core.
 """
 
+from adapters.descriptor_cache.redis_options import RedisOptions
 from config.settings.access import AccessSettings
 from config.settings.audit import AuditSettings
 from config.settings.auth import (
@@ -43,7 +44,6 @@ from config.settings.operations import (
     StorageCheckSettings,
     TcpCheckSettings,
 )
-from config.settings.redis import RedisSettings, RedisTlsSettings
 from config.settings.retention import RetentionSettings
 from config.settings.root import (
     CatalogBackend,
@@ -102,8 +102,7 @@ __all__ = [
     "ProxyExecSettings",
     "ProxySettings",
     "ReadinessSettings",
-    "RedisSettings",
-    "RedisTlsSettings",
+    "RedisOptions",
     "RetentionSettings",
     "Secret",
     "Settings",

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from adapters.descriptor_cache.redis_options import RedisOptions
 from config.settings.access import AccessSettings
 from config.settings.audit import AuditSettings
 from config.settings.auth import AuthKind, AuthSettings
 from config.settings.http import HttpSettings
 from config.settings.log import LogLevel, LogSettings
 from config.settings.operations import HealthSettings, MiddlewareSettings, NotificationSettings, ProxySettings
-from config.settings.redis import RedisSettings
 from config.settings.retention import RetentionSettings
 from config.settings.storage import NO_DRIVER, DescriptorCache, StorageSettings
 from core.model.secret import Secret
@@ -152,7 +152,7 @@ class Settings:
     newrelic: ClassVar = Unused("reporting.newrelic", "Measurements to New Relic.")
     http: HttpSettings = setting("http", "The HTTP server.", HttpSettings())
     notifications: NotificationSettings = setting("notifications", "Events.", NotificationSettings())
-    redis: RedisSettings | None = setting("redis", "Redis.", None, transparent=("OPTIONS",))
+    redis: RedisOptions | None = setting("redis", "Redis.", None, transparent=("OPTIONS",))
     health: HealthSettings = setting("health", "Health checks.", HealthSettings())
     catalog: CatalogSettings = setting("catalog", "The catalog of repositories.", CatalogSettings())
     tags: TagSettings = setting("tags", "Lists of tags.", TagSettings())
@@ -169,12 +169,22 @@ class Settings:
     def complete(values: dict[str, Any]) -> dict[str, Any]:
         """Ignore a proxy without an upstream, as distribution does; reject sections that are incompatible."""
         _require_compatible(values.get("auth", AuthSettings()), values.get("access", AccessSettings()))
-        redis = values.get("redis", RedisSettings())
-        if values["storage"].blob_descriptor_cache is DescriptorCache.REDIS and redis.problem is not None:
-            raise SettingInvalidError({"redis": {"addrs": [redis.problem]}})
+        if values["storage"].blob_descriptor_cache is DescriptorCache.REDIS:
+            _require_one_redis(values.get("redis", RedisOptions()))
         if "proxy" in values and not values["proxy"].remote_url:
             del values["proxy"]
         return values
+
+
+def _require_one_redis(redis: RedisOptions) -> None:
+    """Reject a descriptor cache in Redis without an address, or in a cluster, which is not supported."""
+    if not redis.addrs:
+        problem = f"{MISSING_VALUE}: `storage.cache.blobdescriptor` is redis"
+    elif len(redis.addrs) > 1 and redis.master_name is None:
+        problem = "must be one server, or sentinels with `redis.mastername`; clusters are not supported"
+    else:
+        return
+    raise SettingInvalidError({"redis": {"addrs": [problem]}})
 
 
 def _require_compatible(auth: AuthSettings, access: AccessSettings) -> None:

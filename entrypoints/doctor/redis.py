@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from typing import Final
 
-from config.settings import RedisSettings
+from config.settings import RedisOptions
 from core.diagnosis import Diagnosis
 from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.findings import failure, ok
@@ -22,7 +22,7 @@ async def check_redis(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
             yield await _ping(address, settings)
 
 
-async def _ping(address: str, settings: RedisSettings) -> Diagnosis:
+async def _ping(address: str, settings: RedisOptions) -> Diagnosis:
     check = f"redis: {address}"
     host, _, port = address.rpartition(":") if ":" in address else (address, "", str(_PORT))
     try:
@@ -37,7 +37,7 @@ async def _ping(address: str, settings: RedisSettings) -> Diagnosis:
     return failure(check, f"unexpected reply {answer.partition(' ')[0].strip()!r}", _REMEDY)
 
 
-async def _talk(host: str, port: int, settings: RedisSettings) -> str:
+async def _talk(host: str, port: int, settings: RedisOptions) -> str:
     """Return the reply to PING, or the first error."""
     context = None
     if settings.tls.certificate or settings.tls.root_cas:

@@ -12,9 +12,10 @@ import pytest
 from adapters.descriptor_cache import redis as module
 from adapters.descriptor_cache.breaker import FAILURES_MAX, PAUSE_SECONDS, CircuitBreaker
 from adapters.descriptor_cache.redis import TIME_TO_LIVE_SECONDS, RedisDescriptorCache
-from adapters.descriptor_cache.redis_client import RedisOptions, RedisTlsOptions
+from adapters.descriptor_cache.redis_options import RedisOptions, RedisTlsOptions
 from core.model.digest import Digest
 from core.model.names import RepositoryName
+from core.model.secret import Secret
 from tests.support.certificates import Authority
 from tests.support.redis_server import RedisServer
 from tests.support.simulated_time import SimulatedTime
@@ -46,7 +47,7 @@ def clock():
 
 
 def options_for(server, **changes):
-    return RedisOptions(servers=(("127.0.0.1", server.port),), **changes)
+    return RedisOptions(addrs=(f"127.0.0.1:{server.port}",), **{"retries_max": 0} | changes)
 
 
 @pytest.fixture
@@ -320,11 +321,11 @@ async def test_cache_that_is_not_open_knows_nothing(server, clock):
 async def test_wrong_password_is_a_miss_and_never_logged(tool, clock, caplog):
     caplog.set_level(logging.DEBUG)
     with RedisServer(tool("redis-server"), "--requirepass", "right-password") as server:
-        wrong = patient_cache(options_for(server, password="hunter2"), clock=clock.clock)
+        wrong = patient_cache(options_for(server, password=Secret("hunter2")), clock=clock.clock)
         async with wrong:
             await wrong.put(NAME, DIGEST, 5)
             assert await wrong.get(NAME, DIGEST) is None
-        right = patient_cache(options_for(server, password="right-password", db=3), clock=clock.clock)
+        right = patient_cache(options_for(server, password=Secret("right-password"), db=3), clock=clock.clock)
         async with right:
             await right.put(NAME, DIGEST, 5)
             assert await right.get(NAME, DIGEST) == 5
@@ -371,10 +372,8 @@ async def test_tls_is_checked_both_ways(tool, clock, tmp_path):
     pair, strange = authority.issue("server"), Authority(tmp_path, "strange")
     words = ["--tls-cert-file", pair.certificate, "--tls-key-file", pair.key, "--tls-ca-cert-file", authority.path]
     client = authority.issue("client")
-    trusted = RedisTlsOptions(
-        certificate=str(client.certificate), key=str(client.key), root_certificates=authority.path.read_text()
-    )
-    untrusted = replace(trusted, root_certificates=strange.path.read_text())
+    trusted = RedisTlsOptions(certificate=str(client.certificate), key=str(client.key), root_cas=(str(authority.path),))
+    untrusted = replace(trusted, root_cas=(str(strange.path),))
     nameless = replace(trusted, certificate=None, key=None)
     with RedisServer(tool("redis-server"), *map(str, words), plain=False) as server:
         for tls, known in ((trusted, 5), (untrusted, None), (nameless, None)):

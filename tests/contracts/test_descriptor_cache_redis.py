@@ -6,7 +6,7 @@ import pytest
 
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
 from adapters.descriptor_cache.redis import RedisDescriptorCache
-from adapters.descriptor_cache.redis_client import RedisOptions
+from adapters.descriptor_cache.redis_options import RedisOptions
 from adapters.descriptor_cache.shared import SharedDescriptorCache
 from tests.contracts.descriptor_cache_contract import DIGEST, NAME, OTHER, DescriptorCacheContract
 from tests.support.core_services import NOW
@@ -25,7 +25,7 @@ def server(tool):
 def redis_cache(server):
     with server.client() as client:
         client.flushall()
-    options = RedisOptions(servers=(("127.0.0.1", server.port),))
+    options = RedisOptions(addrs=(f"127.0.0.1:{server.port}",), retries_max=0)
     return RedisDescriptorCache(options, clock=time.monotonic, operation_seconds=30.0)
 
 

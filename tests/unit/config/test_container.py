@@ -15,7 +15,7 @@ from config.settings import (
     CatalogBackend,
     CatalogSettings,
     DescriptorCache,
-    RedisSettings,
+    RedisOptions,
     Secret,
     Settings,
     StorageKind,
@@ -33,7 +33,7 @@ def settings_for(kind: StorageKind, backend: CatalogBackend, cache: DescriptorCa
             kind=kind, scs=scs, s3=S3Options(bucket="b", secret_key=Secret("s")), blob_descriptor_cache=cache
         ),
         catalog=CatalogSettings(backend=backend, mysql_dsn=Secret("u:p@tcp(h:1)/d")),
-        redis=RedisSettings(addrs=("r:6379",)),
+        redis=RedisOptions(addrs=("r:6379",)),
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from config.container import Container
 from config.errors import ConfigError
+from core.model.secret import Secret
 from tests.support.configuration import LoadText, problems_of
 
 CACHED = "version: 0.1\nstorage: {inmemory: , cache: {blobdescriptor: redis}}\n"
@@ -21,10 +22,10 @@ def test_redis_of_distribution_2(load_text: LoadText) -> None:
         "{addr: 'r:6380', password: hunter2, db: 2, dialtimeout: 10ms, readtimeout: 20ms, writetimeout: 30ms, "
         "pool: {maxidle: 16, maxactive: 64, idletimeout: 300s}}",
     )
-    assert (options.servers, options.password, options.db) == ((("r", 6380),), "hunter2", 2)
+    assert (options.servers, options.password, options.db) == ((("r", 6380),), Secret("hunter2"), 2)
     assert (options.dial_timeout_seconds, options.io_timeout_seconds) == (0.01, 0.03)
-    assert options.connections_max == 64
-    assert options.tls is None
+    assert options.pool_connections_max == 64
+    assert not options.tls.is_used
     assert "hunter2" not in repr(options)
 
 
@@ -36,27 +37,27 @@ def test_redis_of_distribution_3(load_text: LoadText) -> None:
     )
     assert options.servers == (("::1", 26379), ("localhost", 26380))
     assert (options.master_name, options.username, options.sentinel_username) == ("images", "u", "s")
-    assert (options.sentinel_password, options.protocol, options.retries_max) == ("hunter2", 3, -1)
-    assert (options.pool_timeout_seconds, options.client_name, options.connections_max) == (9.0, "c", 7)
+    assert (options.sentinel_password, options.protocol, options.retries_max) == (Secret("hunter2"), 3, -1)
+    assert (options.pool_wait_seconds, options.client_name, options.pool_connections_max) == (9.0, "c", 7)
     assert "hunter2" not in repr(options)
 
 
 def test_defaults_fit_any_server(load_text: LoadText) -> None:
     options = options_of(load_text, "{addr: 'r:1'}")
-    assert (options.protocol, options.connections_max, options.pool_timeout_seconds) == (2, None, 4.0)
+    assert (options.protocol, options.pool_connections_max, options.pool_wait_seconds) == (2, 50, 4.0)
 
 
 @pytest.mark.parametrize(("tls", "is_used"), [("{enabled: true}", True), ("{enabled: false}", False), ("{}", False)])
 def test_tls_may_be_asked_for_without_files(load_text: LoadText, tls: str, *, is_used: bool) -> None:
     options = options_of(load_text, f"{{addr: 'r:1', tls: {tls}}}")
-    assert (options.tls is not None) is is_used
+    assert options.tls.is_used is is_used
 
 
 def test_authorities_are_read(load_text: LoadText, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one")
     (tmp_path / "b").write_text("two")
     options = options_of(load_text, f"{{addr: 'r:1', tls: {{rootcas: [{tmp_path}/a, {tmp_path}/b]}}}}")
-    assert options.tls.root_certificates == "one\ntwo"
+    assert options.tls.root_certificates() == "one\ntwo"
     with pytest.raises(ConfigError, match="rootcas"):
         options_of(load_text, f"{{addr: 'r:1', tls: {{rootcas: [{tmp_path}/missing]}}}}")
 

@@ -1,16 +1,19 @@
-"""`redis`: the connection to Redis, in the spellings of distribution 3 and 2."""
+"""Options of the connection to Redis, in the spellings of distribution 3 and 2. This module loads no client."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Final
 
 from adapters.addresses import address_problem
 from core.model.secret import Secret
 from core.model.setting import Group, OldKey, Unused, setting
 
+_CONNECTIONS_MAX: Final = 50
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RedisTlsSettings:
-    """TLS options for Redis; files are PEM."""
+class RedisTlsOptions:
+    """`redis.tls`: TLS options for Redis; files are PEM."""
 
     enabled: bool = setting("enabled", "Whether to use TLS if no file is given.", default=False)
     certificate: str | None = setting("certificate", "PEM file of the client's certificate.", None)
@@ -25,10 +28,19 @@ class RedisTlsSettings:
         """Whether TLS is used."""
         return self.enabled or bool(self.certificate or self.root_cas)
 
+    def root_certificates(self) -> str | None:
+        """Return the certificates to verify the server with; None for the system's certificate authorities.
+
+        Raises:
+            OSError: a file cannot be read.
+            UnicodeDecodeError: a file is not text.
+        """
+        return "\n".join(Path(path).read_text(encoding="ascii") for path in self.root_cas) or None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RedisSettings:
-    """One Redis, or the sentinels of a group (`master_name`); several `addrs` without a group are a cluster."""
+class RedisOptions:
+    """`redis`: one server, or the sentinels of a group (`master_name`); several `addrs` alone are a cluster."""
 
     addrs: tuple[str, ...] = setting(
         "addrs", "`host:port` of the server, or of the sentinels.", (), check=address_problem
@@ -70,7 +82,7 @@ class RedisSettings:
     idle_timeout: ClassVar = OldKey(
         "pool.idletimeout", "Old spelling of `redis.connmaxidletime`.", float, replaced_by="connmaxidletime"
     )
-    tls: RedisTlsSettings = setting("tls", "TLS to Redis.", RedisTlsSettings())
+    tls: RedisTlsOptions = setting("tls", "TLS to Redis.", RedisTlsOptions())
     pool_fifo: ClassVar = Unused("poolfifo", "Order of the pool.")
     redirects_max: ClassVar = Unused("maxredirects", "Redirects in a cluster.")
     readonly: ClassVar = Unused("readonly", "Reads from replicas of a cluster.")
@@ -83,10 +95,26 @@ class RedisSettings:
     unstable_resp3: ClassVar = Unused("unstableresp3", "Responses of search modules in the Go client.")
 
     @property
-    def problem(self) -> str | None:
-        """The problem with these addresses if descriptors are cached in Redis, or None."""
-        if not self.addrs:
-            return "is missing: `storage.cache.blobdescriptor` is redis"
-        if len(self.addrs) > 1 and self.master_name is None:
-            return "must be one server, or sentinels with `redis.mastername`; clusters are not supported"
-        return None
+    def servers(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of one server, or of the sentinels of `master_name`."""
+        return tuple(_host_and_port(address) for address in self.addrs)
+
+    @property
+    def io_timeout_seconds(self) -> float:
+        """The time limit of sending a command, and of its response: the client has only one."""
+        return max(self.read_timeout_seconds, self.write_timeout_seconds)
+
+    @property
+    def pool_wait_seconds(self) -> float:
+        """The time limit of waiting for a free connection."""
+        return self.pool_timeout_seconds or self.io_timeout_seconds + 1
+
+    @property
+    def pool_connections_max(self) -> int:
+        """The maximum number of connections."""
+        return self.connections_max or self.pool_size or _CONNECTIONS_MAX
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]") or "localhost", int(port)
