@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.collection.collector import CollectionOptions, Collector, CollectorContext, Hook
 from core.collection.recovery import RoundWatch
-from core.collection.report import CollectionReport, Observer
+from core.collection.report import CollectionObserver, CollectionReport
 from core.coordination.budget import Budget, Rates
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def new_collector(
     options: CollectionOptions,
     *,
     rates: Rates,
-    observe: Observer,
+    observe: CollectionObserver,
     goes_on: Callable[[], bool],
     before: Sequence[Hook] = (),
     watch: RoundWatch | None = None,

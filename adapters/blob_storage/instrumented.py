@@ -13,10 +13,10 @@ from typing_extensions import override
 
 from core.ports.blob_storage import SmallObjects
 from core.ports.staging import BlobWriter, StagingStorage
+from core.ports.tracing import StorageObserver
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Observer = Callable[[str, float, type[BaseException] | None], None]
 
 _logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class InstrumentedBlobStorage(StagingStorage):
         clock: returns seconds since an arbitrary start.
     """
 
-    def __init__(self, inner: StagingStorage, *, observe: Observer, clock: Callable[[], float]) -> None:
+    def __init__(self, inner: StagingStorage, *, observe: StorageObserver, clock: Callable[[], float]) -> None:
         self.name = inner.name
         self.creates_exclusively = inner.creates_exclusively
         self.inner = inner

@@ -7,7 +7,7 @@ from config.container.schedules import make_lease
 from config.container.surroundings import entry_id, new_id, utc_now
 from config.notifications import event_source, outbox_bounds, recorder_options
 from config.settings import NotificationSettings, RetentionSettings, Settings
-from core.notifications.endpoint import Endpoint
+from core.notifications.endpoint import EventEndpoint
 from core.notifications.notifier import Notifier
 from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder
@@ -16,13 +16,13 @@ from core.ports.blob_storage import BlobStorage
 from core.retention.pulls import PullRecorder
 
 
-def event_endpoints(settings: NotificationSettings) -> tuple[Endpoint, ...]:
+def event_endpoints(settings: NotificationSettings) -> tuple[EventEndpoint, ...]:
     """Return the endpoints that receive events; called again after a reload."""
     from adapters.notifications.http_receiver import HttpEventReceiver  # noqa: PLC0415
 
     media_type = recorder_options(settings).envelope.value
     return tuple(
-        Endpoint(
+        EventEndpoint(
             name=each.name,
             receiver=HttpEventReceiver(
                 each.url,

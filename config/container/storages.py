@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from adapters.blob_storage.instrumented import InstrumentedBlobStorage, Observer
+from adapters.blob_storage.instrumented import InstrumentedBlobStorage
 from adapters.blob_storage.s3 import S3Options
 from adapters.blob_storage.scs import ScsOptions
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
@@ -14,7 +14,7 @@ from config.settings import Secret
 from core.ports.catalog_index import CatalogIndex
 from core.ports.metrics import Metrics
 from core.ports.staging import StagingStorage
-from core.ports.tracing import Tracer
+from core.ports.tracing import StorageObserver, Tracer
 
 # The next three functions import large modules only when needed: the SDK of object stores takes longer to import than
 # everything else together, and 25 MB of memory.
@@ -43,7 +43,7 @@ def mysql_catalog_index(address: MySqlAddress, *, now: Callable[[], datetime]) -
 
 def observed_blob_storage(storage: StagingStorage, metrics: Metrics | None, tracer: Tracer | None) -> StagingStorage:
     """Return the storage, observed if metrics or traces are enabled."""
-    observers: list[Observer] = []
+    observers: list[StorageObserver] = []
     if metrics is not None:
         observers.append(storage_observer(metrics, storage.name))
     if tracer is not None:

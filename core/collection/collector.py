@@ -16,7 +16,7 @@ from core.collection.marks import Marks
 from core.collection.pins import Pins
 from core.collection.recovery import Recovery, RoundWatch
 from core.collection.removing import RemovalContext, Remover
-from core.collection.report import CollectionReport, Observer, Phase, ignore
+from core.collection.report import CollectionObserver, CollectionReport, Phase, ignore
 from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX, Rounds
 from core.concurrency import map_bounded
 from core.content_source import Offload
@@ -82,7 +82,7 @@ class CollectorContext:
     sleep: Callable[[float], Awaitable[None]]
     new_key: Callable[[], bytes]
     """Returns 16 random bytes."""
-    observe: Observer = ignore
+    observe: CollectionObserver = ignore
     goes_on: Callable[[], bool] = lambda: True
     """Called between steps. Once this returns False, the run stops; the next run continues from the last checkpoint."""
     before: Sequence[Hook] = field(default=())

@@ -11,7 +11,7 @@ from core.collection.items import Item, ItemKind, data_of, links_of
 from core.collection.marking import Marker
 from core.collection.marks import Marks
 from core.collection.pins import Pins
-from core.collection.report import CollectionReport, Observer, Phase
+from core.collection.report import CollectionObserver, CollectionReport, Phase
 from core.collection.rounds import Batches, Rounds
 from core.concurrency import map_bounded, slices
 from core.coordination.budget import Budget
@@ -54,7 +54,7 @@ class RemovalContext:
     marker: Marker
     marks: Marks
     report: CollectionReport
-    observe: Observer
+    observe: CollectionObserver
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     settle_seconds: float

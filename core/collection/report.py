@@ -115,7 +115,7 @@ class CollectionReport:
         return asdict(self)
 
 
-Observer = Callable[[CollectionReport], None]
+CollectionObserver = Callable[[CollectionReport], None]
 """Called repeatedly during a run, with the same report. Must not change the report, and must return quickly."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from core.concurrency import map_bounded
-from core.notifications.endpoint import Endpoint
+from core.notifications.endpoint import EventEndpoint
 from core.notifications.envelope import render_envelope
 from core.notifications.outbox import Outbox, QueuedEvent
 from core.notifications.stats import EndpointCounts
@@ -54,7 +54,7 @@ class EndpointDelivery:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: EventEndpoint,
         outbox: Outbox,
         counts: EndpointCounts,
         *,

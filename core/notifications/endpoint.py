@@ -7,7 +7,7 @@ from core.ports.event_receiver import EventReceiver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class EventEndpoint:
     """One receiver of events, as an operator has configured it."""
 
     name: str

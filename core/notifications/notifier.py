@@ -10,7 +10,7 @@ from typing import Final
 from core.concurrency import map_bounded
 from core.coordination.lease import Lease
 from core.notifications.delivery import EndpointDelivery
-from core.notifications.endpoint import Endpoint
+from core.notifications.endpoint import EventEndpoint
 from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder, RecorderOptions
 from core.notifications.stats import EndpointCounts, EndpointStats
@@ -67,14 +67,14 @@ class Notifier:
         self._contend_seconds = contend_seconds
         self._clock = clock
         self._sleep = sleep
-        self._endpoints: Sequence[Endpoint] = ()
+        self._endpoints: Sequence[EventEndpoint] = ()
         self._changed = asyncio.Event()
         self._counts: dict[str, EndpointCounts] = {}
         self._known: dict[str, EndpointCounts] = {}
         self._deliveries: Sequence[EndpointDelivery] = ()
         recorder.call_when_recorded(self._wake)
 
-    def use(self, endpoints: Sequence[Endpoint], options: RecorderOptions) -> None:
+    def use(self, endpoints: Sequence[EventEndpoint], options: RecorderOptions) -> None:
         """Use these endpoints from now on. An endpoint with the name of an earlier one continues its queue."""
         self._endpoints = endpoints
         # Counters must never decrease, so an endpoint that was removed for a while continues its old ones.

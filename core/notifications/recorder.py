@@ -13,7 +13,7 @@ from typing import Final
 
 from core.errors import StorageError
 from core.model.events import EventAction, Occurrence, Origin
-from core.notifications.endpoint import Endpoint
+from core.notifications.endpoint import EventEndpoint
 from core.notifications.envelope import EnvelopeType, EventDocument, event_document
 from core.notifications.group_commit import GROUP_ITEMS_MAX, GroupCommit
 from core.notifications.outbox import Outbox
@@ -68,7 +68,7 @@ class EventRecorder(EventSink):
         self._source = source
         self._now = now
         self._new_id = new_id
-        self._endpoints: Sequence[Endpoint] = ()
+        self._endpoints: Sequence[EventEndpoint] = ()
         self._counts: Mapping[str, EndpointCounts] = {}
         self._commit = GroupCommit(self._record)
         self._buffer: deque[_Addressed] = deque()
@@ -76,7 +76,7 @@ class EventRecorder(EventSink):
         self.lost = 0
         """Events that were dropped because the buffer was full."""
 
-    def use(self, endpoints: Sequence[Endpoint], counts: Mapping[str, EndpointCounts] | None = None) -> None:
+    def use(self, endpoints: Sequence[EventEndpoint], counts: Mapping[str, EndpointCounts] | None = None) -> None:
         """Record events for these endpoints from now on, and count them in `counts` by name. The names must differ."""
         self._endpoints = endpoints
         self._counts = counts or {}

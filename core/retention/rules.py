@@ -104,7 +104,7 @@ class TagState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class TagVerdict:
     """The decision for a tag, with the reasons."""
 
     state: TagState
@@ -115,7 +115,7 @@ class Verdict:
 
 def decide(
     repository: str, tags: Sequence[TagState], rules: Sequence[RetentionRule], timeline: Timeline
-) -> list[Verdict]:
+) -> list[TagVerdict]:
     """Decide for all tags of a repository; the order of the result is that of `tags`.
 
     Args:
@@ -161,17 +161,17 @@ def _rank(order: Order, state: TagState) -> tuple[Version | datetime, datetime, 
     return (version or state.pushed_at, state.pushed_at, state.tag)
 
 
-def _verdict(state: TagState, reasons: Sequence[str], *, is_matched: bool) -> Verdict:
+def _verdict(state: TagState, reasons: Sequence[str], *, is_matched: bool) -> TagVerdict:
     if state.is_immutable:
-        return Verdict(state=state, goes=False, reasons=("immutable",))
+        return TagVerdict(state=state, goes=False, reasons=("immutable",))
     if not is_matched:
-        return Verdict(state=state, goes=False, reasons=("no rule matches",))
+        return TagVerdict(state=state, goes=False, reasons=("no rule matches",))
     if reasons:
-        return Verdict(state=state, goes=False, reasons=tuple(reasons))
-    return Verdict(state=state, goes=True, reasons=("not kept by any rule",))
+        return TagVerdict(state=state, goes=False, reasons=tuple(reasons))
+    return TagVerdict(state=state, goes=True, reasons=("not kept by any rule",))
 
 
-def _follow_subjects(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def _follow_subjects(verdicts: Sequence[TagVerdict]) -> list[TagVerdict]:
     """Decide for attachments, such as signatures: each is deleted with the last tag of its subject, not earlier."""
     followed = [_attached(verdict, goes=False) for verdict in verdicts]
     while True:
@@ -184,7 +184,7 @@ def _follow_subjects(verdicts: Sequence[Verdict]) -> list[Verdict]:
         followed = again
 
 
-def _attached(verdict: Verdict, *, goes: bool) -> Verdict:
+def _attached(verdict: TagVerdict, *, goes: bool) -> TagVerdict:
     subject = _subject(verdict.state.tag)
     if subject is None or verdict.state.is_immutable:
         return verdict

@@ -7,7 +7,7 @@ from core.concurrency import map_bounded
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.retention.pulls import PullHistory, Pulls
-from core.retention.rules import RetentionRule, TagState, Verdict, decide
+from core.retention.rules import RetentionRule, TagState, TagVerdict, decide
 from core.store import layout
 from core.store.clock import StoreClock
 from core.store.link_keys import RevisionKey, parse_link_key
@@ -20,7 +20,7 @@ class RetentionPlan:
     """The decisions for the tags of one repository."""
 
     name: RepositoryName
-    verdicts: Sequence[Verdict]
+    verdicts: Sequence[TagVerdict]
     removed: Sequence[TagState] = ()
     """The deleted tags. A tag that was pushed again in between is not included."""
 

@@ -25,7 +25,7 @@ _PAUSES_SECONDS: Final = (1.0, 5.0, 25.0)
 _STUCK_ATTEMPTS: Final = 3
 
 
-class Outcome(Enum):
+class TransferOutcome(Enum):
     """Outcome for one blob."""
 
     SENT = "sent"
@@ -39,7 +39,7 @@ class Outcome(Enum):
     @property
     def is_whole(self) -> bool:
         """Whether the target now has the blob."""
-        return self in {Outcome.SENT, Outcome.PRESENT}
+        return self in {TransferOutcome.SENT, TransferOutcome.PRESENT}
 
 
 class BlobTransfer:
@@ -54,13 +54,13 @@ class BlobTransfer:
         self._target = context.target
         self._slots = asyncio.Semaphore(context.blobs_at_once)
         self._running: dict[Digest, asyncio.Event] = {}
-        self._defects: dict[Digest, Outcome] = {}
+        self._defects: dict[Digest, TransferOutcome] = {}
         self._stages: dict[Digest, list[int]] = {}
         """Bytes staged at each attempt, for the blobs in progress."""
         self._reread: set[Digest] = set()
         """Blobs of the target that this pass has re-hashed; used only with `rereads_target`."""
 
-    async def copy(self, digest: Digest) -> Outcome:
+    async def copy(self, digest: Digest) -> TransferOutcome:
         """Copy a blob to the target unless it exists there.
 
         If the blob exists, costs one storage request, and one more to compare the sizes.
@@ -89,12 +89,12 @@ class BlobTransfer:
         """Return the size of a blob at the source, or None if there is none. One storage request."""
         return await self._size(self._source, digest)
 
-    async def _copy(self, digest: Digest) -> Outcome:
+    async def _copy(self, digest: Digest) -> TransferOutcome:
         there = await self._size(self._target, digest)
         if there is not None:
             size = await self.size(digest)
             if size in {None, there} and await self._is_sound(digest):
-                return Outcome.PRESENT
+                return TransferOutcome.PRESENT
         if self._context.is_dry:
             return await self._count_only(digest)
         for pause in _PAUSES_SECONDS:
@@ -121,14 +121,14 @@ class BlobTransfer:
             self._reread.add(digest)
         return actual == digest
 
-    async def _count_only(self, digest: Digest) -> Outcome:
+    async def _count_only(self, digest: Digest) -> TransferOutcome:
         size = await self.size(digest)
         if size is None:
-            return Outcome.MISSING
+            return TransferOutcome.MISSING
         self._context.tally.add(bytes_sent=size)
-        return Outcome.SENT
+        return TransferOutcome.SENT
 
-    async def _send(self, digest: Digest) -> Outcome:
+    async def _send(self, digest: Digest) -> TransferOutcome:
         await self._context.budget.take(requests=2)
         try:
             async with self._source.open_reader(layout.blob_data(digest)) as reader:
@@ -142,14 +142,14 @@ class BlobTransfer:
             if error.key != layout.blob_data(digest):
                 # The staged data is missing, not the blob: another process with this `transfer_id` has finished it.
                 raise ObjectBusyError(error.key) from None
-            return Outcome.MISSING
+            return TransferOutcome.MISSING
 
-    async def _send_large(self, digest: Digest, size: int) -> Outcome:
+    async def _send_large(self, digest: Digest, size: int) -> TransferOutcome:
         staged = await self._staged_size(digest, size)
         await self._context.budget.take(requests=2)
         async with self._source.open_reader(layout.blob_data(digest), offset=staged) as reader:
             outcome = await self._send_from(digest, reader, staged)
-        if outcome is Outcome.DAMAGED and staged:
+        if outcome is TransferOutcome.DAMAGED and staged:
             # The data that an earlier run staged may be at fault. It has been discarded.
             return await self._send_large(digest, size)
         return outcome
@@ -164,16 +164,16 @@ class BlobTransfer:
         is_stuck = attempts[-_STUCK_ATTEMPTS:] == [staged] * _STUCK_ATTEMPTS
         return 0 if is_stuck or staged > size else staged
 
-    async def _send_small(self, digest: Digest, reader: BlobReader) -> Outcome:
+    async def _send_small(self, digest: Digest, reader: BlobReader) -> TransferOutcome:
         content = b"".join([piece async for piece in self._metered(reader)])
         hasher = self._context.new_hasher(digest.algorithm, None)
         await self._context.offload(hasher.update, content)
         if hasher.digest() != digest:
-            return Outcome.DAMAGED
+            return TransferOutcome.DAMAGED
         await self._target.write(layout.blob_data(digest), content)
-        return Outcome.SENT
+        return TransferOutcome.SENT
 
-    async def _send_from(self, digest: Digest, reader: BlobReader, position: int) -> Outcome:
+    async def _send_from(self, digest: Digest, reader: BlobReader, position: int) -> TransferOutcome:
         key = layout.transfer_data(self._context.transfer_id, digest)
         pieces = self._metered(reader)
         hasher = self._context.new_hasher(digest.algorithm, None) if position == 0 else None
@@ -206,14 +206,14 @@ class BlobTransfer:
                 return False
         return True
 
-    async def _finish(self, writer: BlobWriter, hasher: Hasher | None, digest: Digest) -> Outcome:
+    async def _finish(self, writer: BlobWriter, hasher: Hasher | None, digest: Digest) -> TransferOutcome:
         # The hash state of data staged before a kill is lost. All data is read back from the target.
         actual = hasher.digest() if hasher else await self._hash(digest, writer.content())
         if actual != digest:
             await writer.discard()
-            return Outcome.DAMAGED
+            return TransferOutcome.DAMAGED
         await writer.commit(layout.blob_data(digest))
-        return Outcome.SENT
+        return TransferOutcome.SENT
 
     async def _hash(self, digest: Digest, pieces: AsyncIterator[bytes]) -> Digest:
         hasher = self._context.new_hasher(digest.algorithm, None)

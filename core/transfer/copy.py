@@ -17,7 +17,7 @@ from core.store.repositories import repository_paths
 from core.transfer.blobs import BlobTransfer
 from core.transfer.comparison import Comparison
 from core.transfer.context import CopyContext
-from core.transfer.removal import Removal, count_extra
+from core.transfer.removal import ExtraRemoval, count_extra
 from core.transfer.repository import RepositoryTransfer
 from core.transfer.staging import begin_staging, end_staging
 from core.transfer.tally import TransferProgress
@@ -64,7 +64,7 @@ class StorageCopy:
         self._comparison = Comparison(context)
         self._blobs = BlobTransfer(context)
         self._repositories = RepositoryTransfer(context, self._comparison, self._blobs)
-        self._removal = Removal(context, self._comparison)
+        self._removal = ExtraRemoval(context, self._comparison)
 
     async def run(self) -> TransferProgress:
         """Run one pass and return its counts.

@@ -23,7 +23,7 @@ class _Doomed:
     recorded: list[RemovedLink] = field(default_factory=list)
 
 
-class Removal:
+class ExtraRemoval:
     """Removes links and tags, never data. Garbage collection removes data without links.
 
     A listing alone is not enough for a removal: each link is checked at the source once more. The removed links are

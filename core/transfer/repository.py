@@ -18,18 +18,18 @@ from core.model.schema1 import schema1_layers
 from core.store import layout
 from core.store.links import parse_link
 from core.store.stored_manifests import ManifestProblem, ManifestState, read_stored_manifest
-from core.transfer.blobs import BlobTransfer, Outcome
+from core.transfer.blobs import BlobTransfer, TransferOutcome
 from core.transfer.comparison import Comparison, Differences, TagChange, digest_of_link
 from core.transfer.context import CopyContext
 from core.transfer.tally import Trouble
 
 _TROUBLES: Final = {
-    Outcome.MISSING: (Trouble.MISSING, "data is missing at the source"),
-    Outcome.DAMAGED: (Trouble.DAMAGED, "data at the source does not match the digest"),
+    TransferOutcome.MISSING: (Trouble.MISSING, "data is missing at the source"),
+    TransferOutcome.DAMAGED: (Trouble.DAMAGED, "data at the source does not match the digest"),
 }
 _DEFECTS: Final[Mapping[ManifestProblem | None, tuple[Trouble, str]]] = {
-    ManifestProblem.MISSING: _TROUBLES[Outcome.MISSING],
-    ManifestProblem.CORRUPT: _TROUBLES[Outcome.DAMAGED],
+    ManifestProblem.MISSING: _TROUBLES[TransferOutcome.MISSING],
+    ManifestProblem.CORRUPT: _TROUBLES[TransferOutcome.DAMAGED],
     ManifestProblem.TOO_LARGE: (Trouble.DAMAGED, "too large for a manifest"),
 }
 """Problems of a manifest that cannot be copied."""
@@ -112,9 +112,9 @@ class RepositoryTransfer:
         if is_present and not self._context.rereads_target:
             return
         outcome = await self._linked_blob(state, f"{layout.layers(state.name)}/{key}", key, is_present=is_present)
-        if outcome is Outcome.SENT:
+        if outcome is TransferOutcome.SENT:
             self._context.tally.add(blobs_sent=1)
-        elif outcome is Outcome.PRESENT and not is_present:
+        elif outcome is TransferOutcome.PRESENT and not is_present:
             self._context.tally.add(blobs_present=1)
         if outcome is not None and outcome.is_whole and not is_present:
             self._context.tally.add(layers_linked=1)
@@ -122,7 +122,7 @@ class RepositoryTransfer:
     async def _signature(self, state: _State, key: str) -> None:
         await self._linked_blob(state, f"{layout.revisions(state.name)}/{key}", key, is_present=False)
 
-    async def _linked_blob(self, state: _State, link: str, key: str, *, is_present: bool) -> Outcome | None:
+    async def _linked_blob(self, state: _State, link: str, key: str, *, is_present: bool) -> TransferOutcome | None:
         """Copy the blob of a source link, then the link. Return None if there is no valid link."""
         content = await self._comparison.read(self._source, link)
         if content is None:
@@ -141,7 +141,7 @@ class RepositoryTransfer:
             self._context.tally.add_problem(trouble, state.name, digest, text)
         return outcome
 
-    async def _copy_linked(self, need: Need, content: bytes, *, is_present: bool) -> Outcome:
+    async def _copy_linked(self, need: Need, content: bytes, *, is_present: bool) -> TransferOutcome:
         for _ in range(_ATTEMPTS):
             ticket = await self._context.ticket()
             outcome = await self._blobs.copy(need.digest)
@@ -213,7 +213,7 @@ class RepositoryTransfer:
 
     async def _present_manifest(self, state: _State, digest: Digest) -> None:
         outcome = await self._blobs.copy(digest)
-        if outcome is Outcome.SENT:
+        if outcome is TransferOutcome.SENT:
             self._context.tally.add(manifests_copied=1)
         elif not outcome.is_whole:
             trouble, text = _TROUBLES[outcome]

@@ -21,7 +21,7 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class TransferProblem:
     """Content that the source does not have intact, and that the target therefore lacks."""
 
     trouble: Trouble
@@ -76,7 +76,9 @@ class Tally:
         report: called with each problem when it is found.
     """
 
-    def __init__(self, *, observe: Callable[[TransferProgress], None], report: Callable[[Problem], None]) -> None:
+    def __init__(
+        self, *, observe: Callable[[TransferProgress], None], report: Callable[[TransferProblem], None]
+    ) -> None:
         self._observe = observe
         self._report = report
         self.progress = TransferProgress()
@@ -95,7 +97,7 @@ class Tally:
 
     def add_problem(self, trouble: Trouble, name: RepositoryName, subject: str, text: str) -> None:
         """Report a problem and count it."""
-        self._report(Problem(trouble=trouble, repository=name, subject=subject, text=text))
+        self._report(TransferProblem(trouble=trouble, repository=name, subject=subject, text=text))
         self.add(problems=1)
 
     def _set(self, progress: TransferProgress) -> None:

@@ -194,7 +194,7 @@ class Confirmer:
         return [] if outcome is None else [replace(finding, outcome=outcome)]
 
 
-class Phase(StrEnum):
+class VerificationPhase(StrEnum):
     """The phases of a verification, in order."""
 
     DATA = "data"

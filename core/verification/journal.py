@@ -8,7 +8,7 @@ from typing import Final
 from core.errors import ObjectNotFoundError, ObjectTooLargeError
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
-from core.verification.findings import Finding, Phase
+from core.verification.findings import Finding, VerificationPhase
 
 _VERSION: Final = 1
 _PART_FINDINGS_MAX: Final = 2_000
@@ -18,7 +18,7 @@ _PART_FINDINGS_MAX: Final = 2_000
 class Checkpoint:
     """Progress and counts of a verification."""
 
-    phase: Phase = Phase.DATA
+    phase: VerificationPhase = VerificationPhase.DATA
     cursor: str = ""
     blobs: int = 0
     blob_bytes: int = 0
@@ -46,7 +46,7 @@ class Journal:
             document = json.loads(await self._storage.read(layout.verification_checkpoint(self._scope)))
             if document.pop("version") != _VERSION:
                 return None
-            return Checkpoint(**document | {"phase": Phase(document["phase"])})
+            return Checkpoint(**document | {"phase": VerificationPhase(document["phase"])})
         except (ObjectNotFoundError, ObjectTooLargeError, ValueError, KeyError, TypeError, AttributeError):
             # No checkpoint, or one of another version: the verification starts from the beginning.
             return None

@@ -21,7 +21,7 @@ from core.verification.catalog import CatalogComparison
 from core.verification.context import Context, VerificationRules
 from core.verification.data import DataCheck
 from core.verification.digest_table import DigestTable
-from core.verification.findings import SETTLE_SECONDS, Confirmer, Finding, Phase, Step
+from core.verification.findings import SETTLE_SECONDS, Confirmer, Finding, Step, VerificationPhase
 from core.verification.journal import Checkpoint, Journal
 from core.verification.orphans import LINKED_MAX, OrphanSearch
 from core.verification.reading import StoreReader
@@ -65,10 +65,10 @@ class VerificationOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class VerificationProgress:
     """Progress of a verification."""
 
-    phase: Phase
+    phase: VerificationPhase
     fraction: float | None
     """The completed fraction of the phase, if known."""
     counted: Checkpoint
@@ -126,7 +126,7 @@ class Verifier:
         options: VerificationOptions,
         *,
         on_finding: Callable[[Finding], None],
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[VerificationProgress], None],
     ) -> Checkpoint:
         """Verify the store and return the counts. Continues a killed verification with the same options.
 
@@ -146,7 +146,7 @@ class Verifier:
         await journal.clear()
         return run.counted
 
-    async def _run_phase(self, phase: Phase, run: "_Run") -> None:
+    async def _run_phase(self, phase: VerificationPhase, run: "_Run") -> None:
         run.begin(phase)
         saved_at = self._clock()
         async with aclosing(self._steps(phase, run)) as steps:
@@ -157,12 +157,12 @@ class Verifier:
                     saved_at = self._clock()
                 run.report(step)
 
-    def _steps(self, phase: Phase, run: "_Run") -> AsyncGenerator[Step, None]:
+    def _steps(self, phase: VerificationPhase, run: "_Run") -> AsyncGenerator[Step, None]:
         after, name = run.counted.cursor, run.options.repository
-        if phase is Phase.DATA:
+        if phase is VerificationPhase.DATA:
             check = DataCheck(run.context, DamageRecords(self._storage), fast=run.options.fast)
             return check.steps(after=after) if name is None else check.linked_steps(name, after=after)
-        if phase is Phase.ORPHANS:
+        if phase is VerificationPhase.ORPHANS:
             return OrphanSearch(run.context, blobs=run.counted.blobs).steps(after=after)
         comparison = CatalogComparison(self._index, run.context, rebuild=self._rebuild_catalog, after=after)
         repositories = RepositoriesCheck(run.context, comparison)
@@ -190,7 +190,7 @@ class _Run:
     journal: Journal
     counted: Checkpoint
     on_finding: Callable[[Finding], None]
-    on_progress: Callable[[Progress], None]
+    on_progress: Callable[[VerificationProgress], None]
 
     async def load_findings(self, *, is_resumed: bool) -> None:
         """Load and report the findings of the earlier run."""
@@ -199,15 +199,21 @@ class _Run:
                 self.context.damaged.add(Digest(finding.digest))
             self.on_finding(finding)
         self.on_progress(
-            Progress(phase=self.counted.phase, fraction=None, counted=replace(self.counted), is_resumed=is_resumed)
+            VerificationProgress(
+                phase=self.counted.phase, fraction=None, counted=replace(self.counted), is_resumed=is_resumed
+            )
         )
 
-    def phases(self) -> list[Phase]:
+    def phases(self) -> list[VerificationPhase]:
         """Return the remaining phases. A single repository has no orphan phase."""
-        phases = [phase for phase in Phase if self.options.repository is None or phase is not Phase.ORPHANS]
+        phases = [
+            phase
+            for phase in VerificationPhase
+            if self.options.repository is None or phase is not VerificationPhase.ORPHANS
+        ]
         return phases[phases.index(self.counted.phase) :]
 
-    def begin(self, phase: Phase) -> None:
+    def begin(self, phase: VerificationPhase) -> None:
         """Start a phase from its beginning, unless this phase was interrupted."""
         if phase is not self.counted.phase:
             self.counted.phase, self.counted.cursor = phase, ""
@@ -229,4 +235,6 @@ class _Run:
         """Report a step whose findings are saved."""
         for finding in step.findings:
             self.on_finding(finding)
-        self.on_progress(Progress(phase=self.counted.phase, fraction=step.fraction, counted=replace(self.counted)))
+        self.on_progress(
+            VerificationProgress(phase=self.counted.phase, fraction=step.fraction, counted=replace(self.counted))
+        )

@@ -21,7 +21,7 @@ from core.coordination.budget import Budget, Rates
 from core.errors import StorageError
 from core.transfer.context import CopyContext
 from core.transfer.copy import Selection, StorageCopy
-from core.transfer.tally import Problem, Tally, TransferProgress
+from core.transfer.tally import Tally, TransferProblem, TransferProgress
 from entrypoints.commands.base import Command
 from entrypoints.commands.opening import require_store
 from entrypoints.exit_codes import ExitCode
@@ -133,7 +133,7 @@ class _Copier:
         self._source = source
         self._target = target
         self._display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.quiet)
-        self._problems: list[Problem] = []
+        self._problems: list[TransferProblem] = []
         self._code = ExitCode.FAILURE
         self._passed = 0
         rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
@@ -225,7 +225,7 @@ class _Copier:
             measure = Measure(done=progress.bytes_sent, total=progress.bytes_expected)
             self._display.show(measure, f"{progress.repositories:,}. {progress.repository}")
 
-    def _report(self, problem: Problem) -> None:
+    def _report(self, problem: TransferProblem) -> None:
         if len(self._problems) < _PROBLEMS_MAX:
             self._problems.append(problem)
         self._display.line(f"problem: {problem.line()}")

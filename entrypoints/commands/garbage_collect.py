@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from config.durations import format_duration, parse_duration
 from core.collection.collector import JOB, CollectionOptions
-from core.collection.report import CollectionReport, Observer, Phase, RepositoryReport
+from core.collection.report import CollectionObserver, CollectionReport, Phase, RepositoryReport
 from core.coordination.budget import Rates
 from core.coordination.lease import Lease
 from core.store import layout
@@ -24,9 +24,9 @@ from entrypoints.collection_run import new_collector
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
+from entrypoints.jobs.retention import retention_hooks
 from entrypoints.observability.jobs import MetricsFile, collection_observer
 from entrypoints.progress import Measure, ProgressDisplay
-from entrypoints.retention_run import retention_hooks
 from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
     return ExitCode.OK if report.phase is Phase.DONE else ExitCode.FAILURE
 
 
-def _observer(arguments: Namespace, container: "Container", reporter: "_Reporter") -> Observer:
+def _observer(arguments: Namespace, container: "Container", reporter: "_Reporter") -> CollectionObserver:
     """Return the observer of the run: the progress display, and a metrics file if one was requested.
 
     Raises:

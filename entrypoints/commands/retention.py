@@ -5,7 +5,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
 
-from core.retention.rules import Verdict
+from core.retention.rules import TagVerdict
 from core.retention.service import RetentionPlan
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
@@ -58,7 +58,7 @@ def _as_json(plan: RetentionPlan) -> dict[str, object]:
     return {"repository": plan.name, "tags": [_verdict_as_json(verdict) for verdict in plan.verdicts]}
 
 
-def _verdict_as_json(verdict: Verdict) -> dict[str, object]:
+def _verdict_as_json(verdict: TagVerdict) -> dict[str, object]:
     state = verdict.state
     pulled_at = None if state.pulled_at is None or state.is_pull_assumed else state.pulled_at.isoformat()
     return {

@@ -22,7 +22,7 @@ from core.ports.metrics import Metrics
 from core.store import layout
 from core.verification.findings import Finding
 from core.verification.journal import Checkpoint
-from core.verification.verifier import Progress, VerificationOptions
+from core.verification.verifier import VerificationOptions, VerificationProgress
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import require_store
 from entrypoints.exit_codes import ExitCode
@@ -131,7 +131,7 @@ class _MetricsReporter:
         self._observer = VerificationObserver(metrics)
         self._file = MetricsFile(path, metrics)
 
-    def report_progress(self, progress: Progress) -> None:
+    def report_progress(self, progress: VerificationProgress) -> None:
         """Write the progress, at most every few seconds."""
         self._observer.progress(progress)
         self._file.write_sometimes()
@@ -142,11 +142,11 @@ class _MetricsReporter:
         self._file.write()
 
 
-def _also(reporter: "_Reporter", numbers: _MetricsReporter | None) -> Callable[[Progress], None]:
+def _also(reporter: "_Reporter", numbers: _MetricsReporter | None) -> Callable[[VerificationProgress], None]:
     if numbers is None:
         return reporter.report_progress
 
-    def report(progress: Progress) -> None:
+    def report(progress: VerificationProgress) -> None:
         reporter.report_progress(progress)
         numbers.report_progress(progress)
 
@@ -180,7 +180,7 @@ class _Reporter:
             self._out.write(f"    affects {image}\n")
         self._out.flush()
 
-    def report_progress(self, progress: Progress) -> None:
+    def report_progress(self, progress: VerificationProgress) -> None:
         """Show the progress."""
         counted = progress.counted
         if progress.is_resumed:

@@ -15,8 +15,7 @@ from aiohttp.typedefs import Middleware
 from config.container import Container
 from config.loader import Loaded
 from config.settings import HttpNetwork, ReadinessSettings, Settings
-from core.collection.report import Observer as CollectionObserver
-from core.collection.report import ignore
+from core.collection.report import CollectionObserver, ignore
 from core.errors import StorageFullError
 from core.registry.abandoned_uploads import Purged
 from core.registry.catalog import CatalogService
@@ -39,7 +38,7 @@ from entrypoints.observability.health import CheckFailedError, Health
 from entrypoints.observability.jobs import VerificationObserver, collection_observer
 from entrypoints.observability.notification_metrics import NotificationReader
 from entrypoints.observability.peers import Peers
-from entrypoints.observability.readiness import Need, Readiness
+from entrypoints.observability.readiness import Readiness, Requirement
 from entrypoints.observability.runtime_folder import RuntimeFolder
 from entrypoints.observability.sampler import Sampler
 from entrypoints.observability.stacks import answering_signal
@@ -246,7 +245,7 @@ async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
         await runner.cleanup()
 
 
-def _needs(settings: ReadinessSettings, container: Container, catalog: CatalogService) -> Sequence[Need]:
+def _needs(settings: ReadinessSettings, container: Container, catalog: CatalogService) -> Sequence[Requirement]:
     storage = container.blob_storage()
 
     async def ask_storage() -> None:
@@ -263,9 +262,9 @@ def _needs(settings: ReadinessSettings, container: Container, catalog: CatalogSe
             raise CheckFailedError(catalog.trouble)
 
     return [
-        Need(name="storage", run=ask_storage, is_required=True),
-        Need(name="storage-space", run=look_at_space, is_required=False),
-        Need(name="catalog-index", run=look_at_index, is_required=settings.needs_index),
+        Requirement(name="storage", run=ask_storage, is_required=True),
+        Requirement(name="storage-space", run=look_at_space, is_required=False),
+        Requirement(name="catalog-index", run=look_at_index, is_required=settings.needs_index),
     ]
 
 

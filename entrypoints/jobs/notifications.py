@@ -5,7 +5,7 @@ from typing import Final
 
 from config.notifications import recorder_options
 from config.settings import NotificationSettings, OutboxBackend, Settings
-from core.notifications.endpoint import Endpoint
+from core.notifications.endpoint import EventEndpoint
 from core.notifications.notifier import Notifier
 from core.notifications.recorder import EventRecorder
 from entrypoints.jobs.background import Job
@@ -58,7 +58,7 @@ class NotificationsPart:
         self,
         notifier: Notifier,
         begun: NotificationSettings,
-        make_endpoints: Callable[[NotificationSettings], Sequence[Endpoint]],
+        make_endpoints: Callable[[NotificationSettings], Sequence[EventEndpoint]],
     ) -> None:
         self._notifier = notifier
         self._current = begun

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from core.coordination.schedule import SharedSchedule
 from core.verification.announcement import QuarantineAnnouncements
 from core.verification.findings import Finding
-from core.verification.verifier import Progress, VerificationOptions, Verifier
+from core.verification.verifier import VerificationOptions, VerificationProgress, Verifier
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.shared import shared_job
 from entrypoints.observability.jobs import VerificationObserver
@@ -37,7 +37,7 @@ def verification_job(
         observer: receives the progress, if metrics are enabled.
     """
 
-    def report(progress: Progress) -> None:
+    def report(progress: VerificationProgress) -> None:
         if progress.is_resumed:
             _logger.info("verification resumed", extra={"phase": progress.phase})
         if observer is not None:

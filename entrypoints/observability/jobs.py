@@ -10,9 +10,9 @@ from config.errors import ConfigError
 from core.collection.report import CollectionReport
 from core.collection.report import Phase as CollectionPhase
 from core.ports.metrics import Merge, Metrics
-from core.verification.findings import Phase as VerificationPhase
+from core.verification.findings import VerificationPhase
 from core.verification.journal import Checkpoint
-from core.verification.verifier import Progress
+from core.verification.verifier import VerificationProgress
 
 _logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class VerificationObserver:
         )
         self._now = now
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: VerificationProgress) -> None:
         """Update the metrics from the progress of the run."""
         self._count(progress.counted)
         for phase in VerificationPhase:

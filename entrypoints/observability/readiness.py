@@ -48,7 +48,7 @@ class Hysteresis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Requirement:
     """Dependency that a replica requires or benefits from."""
 
     name: str
@@ -72,7 +72,7 @@ class Readiness:
     def __init__(
         self,
         settings: ReadinessSettings,
-        needs: Sequence[Need] = (),
+        needs: Sequence[Requirement] = (),
         *,
         is_draining: Callable[[], bool],
         is_blocked: Callable[[], bool] = lambda: False,
@@ -132,7 +132,7 @@ class Readiness:
                 await self._look(need)
             await asyncio.sleep(self._interval_seconds)
 
-    async def _look(self, need: Need) -> None:
+    async def _look(self, need: Requirement) -> None:
         reason = ""
         try:
             await need.run()

@@ -12,11 +12,10 @@ from entrypoints.jobs.background import Job
 from entrypoints.jobs.collection import collection_job, watch_job
 from entrypoints.jobs.notifications import notification_jobs
 from entrypoints.jobs.purging import purge_job
-from entrypoints.jobs.retention import SERVER, pull_recording_job, retention_job
+from entrypoints.jobs.retention import SERVER, pull_recording_job, retention_hooks, retention_job
 from entrypoints.jobs.trash_expiry import expiry_job
 from entrypoints.jobs.verifying import verification_job
 from entrypoints.process.workers import Worker
-from entrypoints.retention_run import retention_hooks
 
 READ_ONLY_SECONDS: Final = 15.0
 """Interval at which a process that receives no pushes reads the read-only switch."""

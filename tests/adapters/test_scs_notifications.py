@@ -9,7 +9,7 @@ import pytest
 from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
 from core.model.media_types import OCI_MANIFEST, OCTET_STREAM
 from core.notifications.delivery import EndpointDelivery
-from core.notifications.endpoint import Endpoint
+from core.notifications.endpoint import EventEndpoint
 from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder, RecorderOptions
 from core.notifications.stats import EndpointCounts
@@ -41,7 +41,7 @@ async def storage(server):
 
 @pytest.fixture
 def endpoint():
-    return Endpoint(name="e", receiver=ScriptedReceiver(), ignored_media_types=frozenset({OCTET_STREAM}))
+    return EventEndpoint(name="e", receiver=ScriptedReceiver(), ignored_media_types=frozenset({OCTET_STREAM}))
 
 
 @pytest.fixture

@@ -18,9 +18,8 @@ from core.model.names import RepositoryName, Tag
 from core.retention.pulls import PullRecorder
 from core.retention.rules import RetentionRule
 from core.store import layout
-from entrypoints.jobs.retention import FLUSH_SECONDS, pull_recording_job, retention_job
+from entrypoints.jobs.retention import FLUSH_SECONDS, pull_recording_job, retention_hooks, retention_job
 from entrypoints.jobs.shared import LOOK_SECONDS
-from entrypoints.retention_run import retention_hooks
 from tests.http.conftest import build_registry
 from tests.http.test_events import CollectingSink
 from tests.support.content import image_manifest

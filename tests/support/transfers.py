@@ -14,7 +14,7 @@ from core.registry.catalog import CatalogService
 from core.store import layout
 from core.transfer.context import CopyContext
 from core.transfer.copy import Selection, StorageCopy
-from core.transfer.tally import Problem, Tally, TransferProgress
+from core.transfer.tally import Tally, TransferProblem, TransferProgress
 from tests.support.core_services import CoreServices, in_turn
 from tests.support.streams import read_stream
 
@@ -25,7 +25,7 @@ class CopyRun:
 
     source: StagingStorage
     target: StagingStorage
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[TransferProblem] = field(default_factory=list)
     states: list[TransferProgress] = field(default_factory=list)
     index: InMemoryCatalogIndex = field(default_factory=InMemoryCatalogIndex)
     """Catalog index of the target; like a table, it persists across passes."""

@@ -13,7 +13,7 @@ from core.trash.store import Trash
 from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind
 from core.verification.journal import Checkpoint
-from core.verification.verifier import Progress, VerificationOptions, Verifier
+from core.verification.verifier import VerificationOptions, VerificationProgress, Verifier
 from tests.support.core_services import NOW, CoreServices, in_turn
 
 OPTIONS = VerificationOptions(settle_seconds=0, grace=timedelta(0))
@@ -30,7 +30,7 @@ class Verifications:
     before_second_look: Callable[[], object] = lambda: None
     """Called while the verifier waits before it rechecks a suspect; may return an awaitable."""
     announced: list[Digest] = field(default_factory=list)
-    progress: list[Progress] = field(default_factory=list)
+    progress: list[VerificationProgress] = field(default_factory=list)
     counted: Checkpoint = field(default_factory=Checkpoint)
     seconds: float = 0.0
 

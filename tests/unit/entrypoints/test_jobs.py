@@ -5,9 +5,9 @@ import pytest
 from adapters.metrics.single import SingleProcessMetrics
 from config.errors import ConfigError
 from core.collection.report import CollectionReport, Phase
-from core.verification.findings import Phase as VerificationPhase
+from core.verification.findings import VerificationPhase
 from core.verification.journal import Checkpoint
-from core.verification.verifier import Progress
+from core.verification.verifier import VerificationProgress
 from entrypoints.observability.jobs import MetricsFile, VerificationObserver, collection_observer
 from tests.support.metrics import Scrape
 
@@ -44,7 +44,7 @@ def test_collection_is_told(metrics):
 def test_verification_is_told(metrics):
     observer = VerificationObserver(metrics, now=lambda: 1e9)
     counted = Checkpoint(blobs=7, damage=2, left=1)
-    observer.progress(Progress(phase=VerificationPhase.REPOSITORIES, fraction=0.25, counted=counted))
+    observer.progress(VerificationProgress(phase=VerificationPhase.REPOSITORIES, fraction=0.25, counted=counted))
     scrape = read(metrics)
     fraction = "registry_verification_phase_fraction"
     assert scrape.total(fraction, phase="data") == 1

@@ -10,7 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 from config.settings import ReadinessSettings
 from entrypoints.http.probes import Probes
 from entrypoints.observability.health import CheckFailedError
-from entrypoints.observability.readiness import Hysteresis, Need, Readiness
+from entrypoints.observability.readiness import Hysteresis, Readiness, Requirement
 
 GOOD, BAD = True, False
 
@@ -39,7 +39,7 @@ async def test_full_store_is_told_and_takes_nobody_away():
     async def find_full():
         raise CheckFailedError("the disk is full")
 
-    need = Need(name="storage-space", run=find_full, is_required=False)
+    need = Requirement(name="storage-space", run=find_full, is_required=False)
     readiness = Readiness(ReadinessSettings(interval_seconds=0.01), [need], is_draining=lambda: False)
     async with asynccontextmanager(readiness.running)(web.Application()):
         await asyncio.sleep(0.05)
@@ -83,8 +83,8 @@ async def running():
         store, index = Store(), Store()
         settings = ReadinessSettings(interval_seconds=0.005, failures=1, successes=1)
         needs = [
-            Need(name="storage", run=store.look, is_required=True),
-            Need(name="catalog-index", run=index.look, is_required=False),
+            Requirement(name="storage", run=store.look, is_required=True),
+            Requirement(name="catalog-index", run=index.look, is_required=False),
         ]
         readiness = Readiness(settings, needs, is_draining=options.pop("is_draining", lambda: False), **options)
         context = readiness.running(None)

@@ -8,7 +8,7 @@ import pytest
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import StorageUnavailableError
 from core.notifications.delivery import EndpointDelivery
-from core.notifications.endpoint import Endpoint
+from core.notifications.endpoint import EventEndpoint
 from core.notifications.outbox import Outbox
 from core.notifications.stats import EndpointCounts
 from tests.support.faulty_blob_storage import FaultyBlobStorage
@@ -37,7 +37,7 @@ class Delivery:
     def __init__(self, outbox, time, answer=lambda _event: 200, *, threshold=3, backoff=10.0):
         self.receiver = ScriptedReceiver(answer)
         self.counts = EndpointCounts()
-        endpoint = Endpoint(name="e", receiver=self.receiver, threshold=threshold, backoff_seconds=backoff)
+        endpoint = EventEndpoint(name="e", receiver=self.receiver, threshold=threshold, backoff_seconds=backoff)
         self.endpoint_delivery = EndpointDelivery(endpoint, outbox, self.counts, clock=time.clock, sleep=time.sleep)
         self.task = None
 
@@ -185,7 +185,7 @@ async def test_repository_that_is_held_up_does_not_hold_up_others(outbox, time, 
 
     delivery = Delivery(outbox, time)
     delivery.receiver = Hanging()
-    endpoint = Endpoint(name="e", receiver=delivery.receiver)
+    endpoint = EventEndpoint(name="e", receiver=delivery.receiver)
     endpoint_delivery = EndpointDelivery(endpoint, outbox, delivery.counts, clock=time.clock, sleep=time.sleep)
     task = asyncio.create_task(endpoint_delivery.run(2.0))
     await time.advance(1)
@@ -240,7 +240,7 @@ async def test_kill_repeats_no_more_than_fifty_batches(outbox, time, deliver):
 
     receiver = Looking()
     endpoint_delivery = EndpointDelivery(
-        Endpoint(name="e", receiver=receiver), outbox, EndpointCounts(), clock=time.clock, sleep=time.sleep
+        EventEndpoint(name="e", receiver=receiver), outbox, EndpointCounts(), clock=time.clock, sleep=time.sleep
     )
     assert await endpoint_delivery.deliver_some()
     assert all(queued - (120 - sent) <= 50 for sent, queued in enumerate(queued_when_sent)), (

@@ -10,7 +10,7 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.coordination.lease import Lease
 from core.errors import StorageUnavailableError
 from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
-from core.notifications.endpoint import Endpoint
+from core.notifications.endpoint import EventEndpoint
 from core.notifications.notifier import Notifier
 from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder, RecorderOptions
@@ -83,8 +83,8 @@ async def start(storage, time, receiver):
 
     def begin(*receivers):
         process = Process(storage, time, f"p{len(processes)}", ids)
-        endpoints = [Endpoint(name="e", receiver=receiver)]
-        endpoints += [Endpoint(name=f"e{number}", receiver=each) for number, each in enumerate(receivers)]
+        endpoints = [EventEndpoint(name="e", receiver=receiver)]
+        endpoints += [EventEndpoint(name=f"e{number}", receiver=each) for number, each in enumerate(receivers)]
         process.notifier.use(endpoints, RecorderOptions())
         process.start()
         processes.append(process)
@@ -161,7 +161,7 @@ async def test_endpoints_change_while_it_runs(time, receiver, start):
     process = start()
     await time.advance(1)
     replacement = ScriptedReceiver()
-    process.notifier.use([Endpoint(name="new", receiver=replacement)], RecorderOptions())
+    process.notifier.use([EventEndpoint(name="new", receiver=replacement)], RecorderOptions())
     await process.push()
     await asyncio.sleep(0.05)
     await time.advance(5)
@@ -179,7 +179,7 @@ async def test_numbers_of_an_endpoint_go_on_when_it_comes_back(time, receiver, s
     await time.advance(1)
     process.notifier.use([], RecorderOptions())
     assert process.notifier.stats().endpoints == []
-    process.notifier.use([Endpoint(name="e", receiver=receiver)], RecorderOptions())
+    process.notifier.use([EventEndpoint(name="e", receiver=receiver)], RecorderOptions())
     assert (process.numbers().recorded, process.numbers().delivered) == (1, 1)
 
 
@@ -234,7 +234,7 @@ async def test_events_of_an_endpoint_that_is_gone_grow_old(storage, time, start)
 async def test_finish_with_nothing_to_deliver_costs_a_look(storage, time, receiver):
     counting = FaultyBlobStorage(storage)
     process = Process(counting, time, "p", itertools.count(1))
-    process.notifier.use([Endpoint(name="e", receiver=receiver)], RecorderOptions())
+    process.notifier.use([EventEndpoint(name="e", receiver=receiver)], RecorderOptions())
     await process.notifier.finish(1.0)
     assert [operation.partition(" ")[0] for operation in counting.operations] == ["list_children"]
 

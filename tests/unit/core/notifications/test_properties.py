@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import StorageUnavailableError
-from core.notifications.endpoint import Endpoint
+from core.notifications.endpoint import EventEndpoint
 from core.notifications.recorder import RecorderOptions
 from core.notifications.upkeep import Bounds
 from tests.support.faulty_blob_storage import FaultyBlobStorage
@@ -50,7 +50,7 @@ class World:
     def begin(self):
         faulty = FaultyBlobStorage(self.storage)
         process = Process(faulty, self.time, f"p{next(self.names)}", self.ids, bounds=BOUNDS)
-        endpoint = Endpoint(name="e", receiver=self.receiver, threshold=3, backoff_seconds=1.0)
+        endpoint = EventEndpoint(name="e", receiver=self.receiver, threshold=3, backoff_seconds=1.0)
         process.notifier.use([endpoint], RecorderOptions())
         task = asyncio.create_task(self.run(process))
         return process, faulty, task

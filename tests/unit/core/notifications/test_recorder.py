@@ -10,7 +10,7 @@ from core.errors import StorageUnavailableError
 from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
 from core.model.media_types import OCI_MANIFEST, OCTET_STREAM
 from core.notifications import recorder as recorder_module
-from core.notifications.endpoint import Endpoint
+from core.notifications.endpoint import EventEndpoint
 from core.notifications.envelope import EnvelopeType
 from core.notifications.group_commit import GROUP_ITEMS_MAX, GroupCommit
 from core.notifications.outbox import Outbox
@@ -27,7 +27,7 @@ UNTAG = Occurrence(action=EventAction.DELETE, repository="a", tag="v1")
 
 
 def endpoint(name="e", **options):
-    return Endpoint(name=name, receiver=ScriptedReceiver(), **options)
+    return EventEndpoint(name=name, receiver=ScriptedReceiver(), **options)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
 from core.transfer import blobs
-from core.transfer.blobs import BlobTransfer, Outcome
+from core.transfer.blobs import BlobTransfer, TransferOutcome
 from core.transfer.tally import Trouble
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices
@@ -314,7 +314,7 @@ async def test_stage_that_somebody_else_writes_to_is_left_to_them(services, run,
         with pytest.raises(ObjectBusyError):
             await transfer.copy(digest)
     assert pauses == [1.0, 5.0, 25.0]
-    assert await transfer.copy(digest) is Outcome.SENT
+    assert await transfer.copy(digest) is TransferOutcome.SENT
 
 
 class Finished(FaultyBlobStorage):

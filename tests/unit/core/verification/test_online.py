@@ -13,7 +13,7 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
 from core.trash.entry import TrashKind
-from core.verification.findings import Finding, Kind, Outcome, Phase
+from core.verification.findings import Finding, Kind, Outcome, VerificationPhase
 from tests.support.core_services import CoreServices
 from tests.support.verifications import OPTIONS, REPAIR, Verifications
 from tests.unit.core.verification.conftest import LAYER, NAME, Interposing, Store
@@ -92,7 +92,7 @@ async def test_store_that_fails_ends_it_and_it_goes_on_later(store: Store, inter
         await store.verifications.run()
     findings = await store.verifications.run()
     resumed = [progress for progress in store.verifications.progress if progress.is_resumed]
-    assert [progress.phase for progress in resumed] == [Phase.DATA]
+    assert [progress.phase for progress in resumed] == [VerificationPhase.DATA]
     assert {finding.kind for finding in findings} == {Kind.CORRUPT_DATA, Kind.BLOB_LOST}
     assert store.verifications.counted.blobs == 8
 
