@@ -24,7 +24,7 @@ _BCRYPT: Final = re.compile(rb"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]
 _PASSWORD_BYTES_MAX: Final = 72
 """The bytes of a password that bcrypt uses; the tools that write the file truncate here too."""
 _THREADS: Final = 4
-_WAITING_MAX: Final = 256
+WAITING_MAX: Final = 256
 """Maximum number of verifications that run or wait for a thread; further requests are answered with 429."""
 RETRY_AFTER_SECONDS: Final = 2
 _COST_DEFAULT: Final = 10
@@ -132,7 +132,7 @@ class HtpasswdAuthenticator(Authenticator):
         # A client opens several connections at once, all with the same credentials: one verification is enough.
         task = self._running.get((hashed, password))
         if task is None:
-            if len(self._running) >= _WAITING_MAX:
+            if len(self._running) >= WAITING_MAX:
                 raise TooManyRequestsError(RETRY_AFTER_SECONDS)
             task = asyncio.create_task(self._verify(hashed, password))
             self._running[hashed, password] = task

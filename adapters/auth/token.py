@@ -89,7 +89,7 @@ class TokenAuthenticator(Authenticator):
             keys |= await file.current()
         now = self._now()
         claims = self._verified_claims(token, keys, now)
-        principal = Principal(name=str(claims.get("sub") or ""), grants=_grants(claims), has_credentials=True)
+        principal = Principal(name=str(claims.get("sub") or ""), grants=parse_grants(claims), has_credentials=True)
         self._require_fresh(claims, principal, now)
         return principal
 
@@ -132,7 +132,7 @@ class TokenAuthenticator(Authenticator):
         try:
             age.validate({"exp": claims.get("exp")})
         except ExpiredTokenError:
-            raise CredentialsExpiredError(principal, _moment(claims["exp"])) from None
+            raise CredentialsExpiredError(principal, parse_time(claims["exp"])) from None
         except JoseError as error:
             raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}") from None
 
@@ -145,7 +145,8 @@ def format_scopes(accesses: Sequence[Access]) -> str:
     return " ".join(f"{kind}:{name}:{','.join(dict.fromkeys(wanted))}" for (kind, name), wanted in actions.items())
 
 
-def _moment(seconds: float) -> datetime:
+def parse_time(seconds: float) -> datetime:
+    """Return a claim as a time; a claim out of range counts as long past."""
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
@@ -153,7 +154,7 @@ def _moment(seconds: float) -> datetime:
         return datetime.min.replace(tzinfo=UTC)
 
 
-def _grants(claims: Mapping[str, Any]) -> tuple[Grant, ...]:
+def parse_grants(claims: Mapping[str, Any]) -> tuple[Grant, ...]:
     """Parse the claim `access`; malformed entries grant nothing."""
     entries = claims.get("access") or []
     if not isinstance(entries, list):

@@ -60,6 +60,10 @@ class InMemoryBlobStorage(StagingStorage):
         self._staged: dict[str, bytearray] = {}
         self._busy: set[str] = set()
 
+    def held(self) -> list[str]:
+        """Return all keys that take memory: of objects, of staged bytes and of open writers."""
+        return [*self._objects, *self._keys, *self._staged, *self._busy]
+
     @override
     async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:
         content = self._object(key).content

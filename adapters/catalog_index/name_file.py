@@ -146,7 +146,7 @@ class NameFile:
     def _append(self, descriptor: int, line: bytes) -> None:
         size = os.fstat(descriptor).st_size
         try:
-            _write_all(descriptor, line)
+            write_all(descriptor, line)
             os.fsync(descriptor)
         except OSError:
             # A full disk may have stored part of the line.
@@ -161,9 +161,9 @@ class NameFile:
             before = os.fstat(descriptor).st_mtime_ns
             self._write_replacement(descriptor, content)
             os.lseek(descriptor, 0, os.SEEK_SET)
-            _write_all(descriptor, content)
+            write_all(descriptor, content)
             os.fsync(descriptor)
-            _truncate_visibly(descriptor, len(content), before)
+            truncate_visibly(descriptor, len(content), before)
             os.fsync(descriptor)
             self._names = list(names)
             self._whole_bytes = len(content)
@@ -181,7 +181,7 @@ class NameFile:
         digest = hashlib.sha256(content).hexdigest()
         try:
             os.lseek(descriptor, 0, os.SEEK_END)
-            _write_all(descriptor, gap + f"#replacement {len(content)} {digest}\n".encode() + content)
+            write_all(descriptor, gap + f"#replacement {len(content)} {digest}\n".encode() + content)
             os.fsync(descriptor)
         except OSError:
             os.ftruncate(descriptor, self._whole_bytes)
@@ -211,7 +211,7 @@ def _signature(stat: os.stat_result) -> tuple[int, ...]:
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
-def _truncate_visibly(descriptor: int, size: int, before: int) -> None:
+def truncate_visibly(descriptor: int, size: int, before: int) -> None:
     """Truncate the file so that its modification time differs from `before`.
 
     File systems record times in ticks of some milliseconds. Two sets of the same length within one tick would look the
@@ -229,7 +229,8 @@ def _read_all(descriptor: int) -> bytes:
         return file.read()
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write `data` to its end; raise `OSError` if that fails."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -44,7 +44,7 @@ class InMemoryDescriptorCache(DescriptorCache):
         time_to_live: timedelta = TIME_TO_LIVE,
     ) -> None:
         self._now = now
-        self._entries_max = entries_max
+        self.entries_max = entries_max
         self._time_to_live = time_to_live
         self._marks = marks or SharedMarks()
         self._entries: OrderedDict[tuple[RepositoryName, Digest], _Entry] = OrderedDict()
@@ -66,7 +66,7 @@ class InMemoryDescriptorCache(DescriptorCache):
         self._entries[name, digest] = _Entry(size, self._now(), self._marks.read(name, digest))
         self._entries.move_to_end((name, digest))
         self._holders.setdefault(digest, set()).add(name)
-        if len(self._entries) > self._entries_max:
+        if len(self._entries) > self.entries_max:
             self._drop(*next(iter(self._entries)))
 
     @override

@@ -77,7 +77,7 @@ class RedisDescriptorCache(DescriptorCache):
         on_error: Callable[[], None] = _ignore,
         operation_seconds: float = OPERATION_SECONDS_MAX,
     ) -> None:
-        self._options = options
+        self.options = options
         self._operation_seconds = operation_seconds
         self._clock = clock
         self._on_error = on_error
@@ -91,7 +91,7 @@ class RedisDescriptorCache(DescriptorCache):
 
     @override
     async def __aenter__(self) -> Self:
-        self._client = await self._stack.enter_async_context(open_client(self._options))
+        self._client = await self._stack.enter_async_context(open_client(self.options))
         return self
 
     @override

@@ -206,13 +206,14 @@ class ManifestCheck:
         while has_grown:
             has_grown = False
             for index in self._view.indexes:
-                for child in await self._children(index):
+                for child in await self.children(index):
                     reached = {index} | above.get(index, set())
                     if child in above and not reached <= above[child]:
                         above[child] |= reached
                         has_grown = True
         return above
 
-    async def _children(self, index: Digest) -> list[Digest]:
+    async def children(self, index: Digest) -> list[Digest]:
+        """Return the entries of an index; none if the index cannot be read."""
         manifest = (await self._context.reader.manifest(index)).manifest
         return [child.digest for child in (*manifest.manifests, *manifest.others)] if manifest else []

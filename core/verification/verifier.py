@@ -139,7 +139,7 @@ class Verifier:
         done = None if options.restart else await journal.load()
         if done is None:
             await journal.clear()
-        run = _Run(options, await self._context(options), journal, done or Checkpoint(), on_finding, on_progress)
+        run = _Run(options, await self.context(options), journal, done or Checkpoint(), on_finding, on_progress)
         await run.load_findings(is_resumed=done is not None)
         for phase in run.phases():
             await self._run_phase(phase, run)
@@ -168,7 +168,8 @@ class Verifier:
         repositories = RepositoriesCheck(run.context, comparison)
         return repositories.steps(after=after) if name is None else repositories.one(name)
 
-    async def _context(self, options: VerificationOptions) -> Context:
+    async def context(self, options: VerificationOptions) -> Context:
+        """Return what the checks of one run share."""
         return Context(
             reader=self._reader,
             confirmer=Confirmer(self._sleep, repairs=options.repair, settle_seconds=options.settle_seconds),

@@ -16,7 +16,8 @@ class FileWatch:
     """Content of files as last read; one per process. Calls block while the files are read."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, bytes] = {}
+        self.seen: dict[str, bytes] = {}
+        """Digest of each file as last read."""
 
     def changed(self, paths: Iterable[str]) -> set[str]:
         """Return the paths whose content has changed since the last call.
@@ -29,9 +30,9 @@ class FileWatch:
             digest = _digest(path)
             if digest is None:
                 continue
-            if self._seen.get(path, digest) != digest:
+            if self.seen.get(path, digest) != digest:
                 changed.add(path)
-            self._seen[path] = digest
+            self.seen[path] = digest
         return changed
 
 

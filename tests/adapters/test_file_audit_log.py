@@ -86,7 +86,7 @@ async def test_file_is_for_its_owner_and_readers_of_the_group(tmp_path):
 def test_processes_tear_no_line_of_one_another_while_the_file_is_rotated(tmp_path):
     path, count = tmp_path / "audit.jsonl", 300
     writers = [run(WRITER, str(path), str(number), str(count)) for number in range(3)]
-    rotated = []
+    rotated: list[Path] = []
     while any(writer.poll() is None for writer in writers):
         if path.exists() and path.stat().st_size > 5000:
             rotated.append(tmp_path / f"audit.{len(rotated)}")

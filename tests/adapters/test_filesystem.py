@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.blob_storage.filesystem import FilesystemBlobStorage, tree, writer
+from adapters.blob_storage.filesystem import FilesystemBlobStorage, tree
 from adapters.blob_storage.filesystem.committed_size import keep_size, read_size
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
 from tests.support.streams import collect, commit, payload, read_stream, stage
@@ -162,31 +162,31 @@ async def test_error_names_reason_and_key(storage, tmp_path):
 def test_writer_that_lost_race_goes_deeper(tmp_path):
     """The folder was missing when the write began, and another writer has made it since."""
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/b/c/link")
-    tree._build(private, "/b/c/link", b"ours", durable=True)
+    tree.build(private, "/b/c/link", b"ours", durable=True)
     (tmp_path / "a/b/other").mkdir(parents=True)
     (tmp_path / "a/b/other/link").write_bytes(b"theirs")
-    assert tree._show(private, top, path, os.rename) == str(tmp_path / "a/b/c")
+    assert tree.show(private, top, path, os.rename) == str(tmp_path / "a/b/c")
     assert (tmp_path / "a/b/c/link").read_bytes() == b"ours"
     assert (tmp_path / "a/b/other/link").read_bytes() == b"theirs"
 
 
 def test_writer_that_lost_race_for_file_replaces_it(tmp_path):
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/link")
-    tree._build(private, "/link", b"ours", durable=True)
+    tree.build(private, "/link", b"ours", durable=True)
     (tmp_path / "a").mkdir()
     (tmp_path / "a/link").write_bytes(b"theirs")
-    assert tree._show(private, top, path, os.rename) == path
+    assert tree.show(private, top, path, os.rename) == path
     assert (tmp_path / "a/link").read_bytes() == b"ours"
 
 
 def test_creator_that_lost_race_for_file_leaves_it(tmp_path):
     """Both found the folder missing; one has put it there, with its file, since."""
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/link")
-    tree._build(private, "/link", b"ours", durable=True)
+    tree.build(private, "/link", b"ours", durable=True)
     (tmp_path / "a").mkdir()
     (tmp_path / "a/link").write_bytes(b"theirs")
     with pytest.raises(FileExistsError):
-        tree._show(private, top, path, os.link)
+        tree.show(private, top, path, os.link)
     assert (tmp_path / "a/link").read_bytes() == b"theirs"
 
 
@@ -239,6 +239,7 @@ async def test_lock_of_other_process_is_met(storage, tmp_path):
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", LOCK, str(tmp_path / "staged"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+    assert child.stdout is not None
     assert await child.stdout.readline() == b"locked\n"
     with pytest.raises(ObjectBusyError):
         await stage(storage, "/staged", resume=True)
@@ -253,11 +254,11 @@ async def test_file_committed_before_lock_is_left_alone(storage, tmp_path, monke
     flock = fcntl.flock
 
     def flock_late(descriptor: int, operation: int) -> None:
-        monkeypatch.setattr(writer.fcntl, "flock", flock)
+        monkeypatch.setattr(fcntl, "flock", flock)
         (tmp_path / "staged").rename(tmp_path / "blob")
         flock(descriptor, operation)
 
-    monkeypatch.setattr(writer.fcntl, "flock", flock_late)
+    monkeypatch.setattr(fcntl, "flock", flock_late)
     assert await stage(storage, "/staged", b"new") == 3
     assert await storage.read("/blob") == b"a finished blob"
 
@@ -321,7 +322,7 @@ async def test_cancelled_opening_leaves_no_lock(storage, monkeypatch):
         asyncio.run_coroutine_threadsafe(_set_and_rest(begun), loop).result()
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer.fcntl, "flock", flock_slowly)
+        patch.setattr(fcntl, "flock", flock_slowly)
         task = asyncio.create_task(stage(storage, "/staged", b"abc"))
         await begun.wait()
         task.cancel()

@@ -27,6 +27,7 @@ def rounds_of_killing(root: Path) -> Iterator[list[str]]:
     for _ in range(ROUNDS):
         command = [sys.executable, str(CHILD), str(root)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
             lines = [child.stdout.readline()]
             try:
                 child.wait(chance.uniform(0.02, 0.2))

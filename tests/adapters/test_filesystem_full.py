@@ -92,10 +92,10 @@ async def test_uploads_are_refused_until_the_reserve_is_whole_again(disk, caplog
     assert "disk has free space again: accepting uploads" in caplog.text
 
 
-async def test_uploads_are_refused_where_the_page_cache_cannot_be_asked(disk):
+async def test_uploads_are_refused_where_the_page_cache_cannot_be_asked(disk, monkeypatch):
     """As on NFS: the reserve is looked at by a thread."""
+    monkeypatch.delattr(os, "RWF_NOWAIT")
     async with opened(disk) as storage:
-        storage._page_cache.is_usable = False
         async with storage.open_writer("/upload") as writer:
             await writer.discard()
         fill(disk / "others")

@@ -39,7 +39,8 @@ async def test_cancelled_caller_outlasts_its_call(calls):
 
 
 async def test_call_that_waits_for_thread_is_never_begun(calls):
-    end, called = threading.Event(), []
+    end = threading.Event()
+    called: list[int] = []
     busy = asyncio.create_task(calls.run(end.wait, 10))
     task = asyncio.create_task(calls.run(called.append, 1))
     await asyncio.sleep(0.01)
@@ -121,8 +122,9 @@ def test_small_folder_is_not_remembered(large_folder):
     (large_folder / "n01").rmdir()
     (large_folder / "n02").rmdir()
     settle(large_folder)
-    assert len(listings.names(str(large_folder))) == 9
-    assert listings._listings == {}
+    names = listings.names(str(large_folder))
+    assert len(names) == 9
+    assert listings.names(str(large_folder)) is not names
 
 
 def test_change_of_remembered_folder_is_seen(large_folder):
@@ -151,23 +153,40 @@ def test_remembered_names_are_bounded(large_folder, monkeypatch):
     monkeypatch.setattr(listing, "_REMEMBERED_NAMES_MAX", 30)
     listings = Listings("/elsewhere")
     folders = [large_folder / f"n{number:02}" for number in range(4)]
+    read = {}
     for folder in folders:
         for name in range(11):
             (folder / f"n{name}").touch()
         settle(folder)
-        listings.names(str(folder))
-    assert list(listings._listings) == [str(folder) for folder in folders[-2:]]
+        read[folder] = listings.names(str(folder))
+    # The last folders first: a listing that is read again takes the place of another.
+    assert [listings.names(str(folder)) is read[folder] for folder in reversed(folders)] == [True, True, False, False]
 
 
-def test_nature_of_settled_folder_is_remembered(tmp_path):
+@pytest.fixture
+def listed(monkeypatch):
+    """Return the paths of all folders that are listed."""
+    paths, listdir = [], os.listdir
+
+    def record(path):
+        paths.append(path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", record)
+    return paths
+
+
+def test_nature_of_settled_folder_is_remembered(tmp_path, listed):
     listings = Listings("/elsewhere")
     for name in ("a/_layers", "a/b/_layers", "c/d", "young/_layers"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("a", "a/b", "c", "c/d"):
         settle(tmp_path / name)
     assert list(listings.marked(str(tmp_path), "_", "")) == ["a", "a/b", "young"]
-    assert sorted(listings._natures["_"]) == sorted(str(tmp_path / name) for name in ("a", "a/b", "c", "c/d"))
+    listed.clear()
     assert list(listings.marked(str(tmp_path), "_", "")) == ["a", "a/b", "young"]
+    # Folders with children that are not marks, and the young one: not the settled ones below.
+    assert sorted(listed) == sorted([str(tmp_path), *(str(tmp_path / name) for name in ("a", "c", "young"))])
 
 
 def test_change_of_remembered_nature_is_seen(tmp_path):
@@ -185,11 +204,13 @@ def test_change_of_remembered_nature_is_seen(tmp_path):
     assert list(listings.marked(str(tmp_path), "_", "")) == ["b", "b/x"]
 
 
-def test_remembered_natures_are_bounded(tmp_path, monkeypatch):
+def test_remembered_natures_are_bounded(tmp_path, listed, monkeypatch):
     monkeypatch.setattr(listing, "_REMEMBERED_NATURES_MAX", 3)
     listings = Listings("/elsewhere")
     for number in range(6):
         (tmp_path / f"n{number}/_layers").mkdir(parents=True)
         settle(tmp_path / f"n{number}")
     assert len(list(listings.marked(str(tmp_path), "_", ""))) == 6
-    assert len(listings._natures["_"]) == 3
+    listed.clear()
+    assert len(list(listings.marked(str(tmp_path), "_", ""))) == 6
+    assert len(listed) == 1 + 3

@@ -28,29 +28,29 @@ def test_rename_of_missing_file_is_told(folder, tmp_path):
 
 def test_rename_outlasts_deletion_of_its_folder(folder, tmp_path, monkeypatch):
     (tmp_path / "staged").write_bytes(b"abc")
-    make_parents = tree._make_parents
+    make_parents = tree.make_parents
 
-    def make_and_lose(path: str) -> list[str]:
-        monkeypatch.setattr(tree, "_make_parents", make_parents)
+    def make_and_lose(path: str) -> str:
+        monkeypatch.setattr(tree, "make_parents", make_parents)
         changed = make_parents(path)
         shutil.rmtree(tmp_path / "blobs")
         return changed
 
-    monkeypatch.setattr(tree, "_make_parents", make_and_lose)
+    monkeypatch.setattr(tree, "make_parents", make_and_lose)
     folder.rename(f"{tmp_path}/staged", f"{tmp_path}/blobs/ab/data")
     assert (tmp_path / "blobs/ab/data").read_bytes() == b"abc"
 
 
 def test_write_outlasts_deletion_of_its_folder(folder, tmp_path, monkeypatch):
     (tmp_path / "p/a").mkdir(parents=True)
-    build = tree._build
+    build = tree.build
 
     def build_and_lose(private: str, relative: str, content: bytes, *, durable: bool) -> None:
-        monkeypatch.setattr(tree, "_build", build)
+        monkeypatch.setattr(tree, "build", build)
         build(private, relative, content, durable=durable)
         shutil.rmtree(tmp_path / "p")
 
-    monkeypatch.setattr(tree, "_build", build_and_lose)
+    monkeypatch.setattr(tree, "build", build_and_lose)
     folder.write(f"{tmp_path}/p/a/link", b"abc")
     assert (tmp_path / "p/a/link").read_bytes() == b"abc"
     assert list((tmp_path / ".tmp").iterdir()) == []
@@ -90,7 +90,7 @@ async def test_failing_disk_is_unavailable_store(tmp_path, monkeypatch):
 
     async with FilesystemBlobStorage(str(tmp_path)) as storage:
         await storage.write("/a", b"content")
-        monkeypatch.setattr(storage._page_cache, "read", fail)
+        monkeypatch.setattr(os, "preadv", fail)
         with pytest.raises(StorageUnavailableError, match="Input/output error at /a"):
             await storage.read("/a")
         async with storage.open_reader("/a") as reader:
@@ -183,7 +183,7 @@ def test_prune_tells_what_it_may_not_do(folder, tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(errno.EACCES, "no", path)
 
-    monkeypatch.setattr(tree.os, "rmdir", refuse)
+    monkeypatch.setattr(os, "rmdir", refuse)
     with pytest.raises(PermissionError):
         folder.prune([f"{tmp_path}/r/a"], f"{tmp_path}/r")
 

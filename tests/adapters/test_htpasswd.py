@@ -10,7 +10,7 @@ import pytest
 
 from adapters.auth.credential_cache import ENTRIES_MAX, LIFETIME_SECONDS, CredentialCache
 from adapters.auth.groups import GroupFile, parse_groups
-from adapters.auth.htpasswd import _WAITING_MAX, HtpasswdAuthenticator
+from adapters.auth.htpasswd import WAITING_MAX, HtpasswdAuthenticator
 from core.errors import TooManyRequestsError
 from core.model.access import ANONYMOUS
 from core.ports.authenticator import CredentialsInvalidError, CredentialSourceError
@@ -140,7 +140,9 @@ async def test_worker_begins_with_what_was_read_before(tmp_path):
         groups.unlink()
     async with authenticator:
         assert await is_let_in(authenticator, "alice", "secret")
-        assert (await authenticator.recall("alice")).groups == {"dev"}
+        principal = await authenticator.recall("alice")
+        assert principal is not None
+        assert principal.groups == {"dev"}
 
 
 async def test_removed_user_is_cut_off_at_once(tmp_path):
@@ -291,7 +293,7 @@ async def test_flood_of_passwords_is_sent_away(tmp_path):
     os.utime(path, (1, 1))
     async with opened(path) as authenticator:
         attempts = [
-            asyncio.create_task(is_let_in(authenticator, "alice", str(number))) for number in range(_WAITING_MAX + 5)
+            asyncio.create_task(is_let_in(authenticator, "alice", str(number))) for number in range(WAITING_MAX + 5)
         ]
         await asyncio.wait(attempts)
     refused = [attempt for attempt in attempts if isinstance(attempt.exception(), TooManyRequestsError)]
@@ -301,7 +303,7 @@ async def test_flood_of_passwords_is_sent_away(tmp_path):
 async def test_stranger_takes_as_long_as_a_user(tmp_path):
     """By medians of interleaved measurements, within a factor that a missing bcrypt would exceed a hundredfold."""
     path = write_htpasswd(tmp_path / "htpasswd", rounds=8, alice="secret")
-    seconds = {"alice": [], "nobody": []}
+    seconds: dict[str, list[float]] = {"alice": [], "nobody": []}
     async with opened(path) as authenticator:
         for number in range(9):
             for name, taken in seconds.items():

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -17,7 +18,7 @@ V1 = "application/vnd.docker.distribution.events.v1+json"
 async def server(aiohttp_server):
     """Answers by path; keeps what came."""
     came = []
-    elsewhere = {}
+    elsewhere: dict[str, Any] = {}
 
     async def take(request):
         came.append((request, await request.read()))
@@ -43,8 +44,8 @@ async def server(aiohttp_server):
 
 
 def receiver(server, path="/200", **options):
-    options = {"media_type": V1, "headers": {}, "timeout_seconds": 0.5} | options
-    return HttpEventReceiver(str(server.make_url(path)), **options)
+    defaults: dict[str, Any] = {"media_type": V1, "headers": {}, "timeout_seconds": 0.5}
+    return HttpEventReceiver(str(server.make_url(path)), **(defaults | options))
 
 
 async def test_body_and_headers_arrive(server):

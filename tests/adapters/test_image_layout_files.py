@@ -113,6 +113,7 @@ def test_long_names_and_sizes_are_read_by_others():
         block = render_header(name, size)
         with tarfile.open(fileobj=io.BytesIO(block + bytes(2 * BLOCK))) as tar:
             entry = tar.next()
+            assert entry is not None
         assert (entry.name, entry.size, entry.mtime, entry.uid) == (name, size, 0, 0)
 
 

@@ -17,7 +17,7 @@ CHILD = Path(__file__).with_name("lease_child.py")
 
 
 @contextmanager
-def holder(root: Path, owner_id: str) -> Iterator[subprocess.Popen]:
+def holder(root: Path, owner_id: str) -> Iterator[subprocess.Popen[bytes]]:
     """Yield a process that wants the lease; its output goes to a file."""
     with (root / owner_id).open("w") as output:
         child = subprocess.Popen([sys.executable, CHILD, root, owner_id, str(TTL)], stdout=output)

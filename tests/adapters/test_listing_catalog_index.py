@@ -104,6 +104,6 @@ async def test_failing_listing_is_an_error_not_a_short_page():
 
 
 async def test_check_asks_storage(storage):
-    assert await ListingCatalogIndex(storage).check() is None
+    await ListingCatalogIndex(storage).check()
     with pytest.raises(StorageUnavailableError):
         await ListingCatalogIndex(FailingStorage(now=now)).check()

@@ -25,7 +25,7 @@ class DyingDisk:
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self._write, self._truncate = name_file._write_all, name_file._truncate_visibly
+        self._write, self._truncate = name_file.write_all, name_file.truncate_visibly
 
     def write(self, descriptor: int, data: bytes) -> None:
         self._write(descriptor, data[: self.budget])
@@ -51,8 +51,8 @@ class FullDisk(DyingDisk):
 
 
 def use(disk: DyingDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(name_file, "_write_all", disk.write)
-    monkeypatch.setattr(name_file, "_truncate_visibly", disk.truncate)
+    monkeypatch.setattr(name_file, "write_all", disk.write)
+    monkeypatch.setattr(name_file, "truncate_visibly", disk.truncate)
 
 
 def names_in(path: Path) -> list[str]:
@@ -104,7 +104,7 @@ def test_replacement_moves_the_time_of_change_on(tmp_path):
     with (tmp_path / "names").open("w") as file:
         for _ in range(20):
             before = (tmp_path / "names").stat().st_mtime_ns
-            name_file._truncate_visibly(file.fileno(), 0, before)
+            name_file.truncate_visibly(file.fileno(), 0, before)
             assert (tmp_path / "names").stat().st_mtime_ns != before
 
 

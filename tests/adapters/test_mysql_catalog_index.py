@@ -178,7 +178,7 @@ async def test_page_reads_as_many_rows_of_a_large_table_as_of_a_small(database, 
 
 def read_rows(database: Database) -> int:
     """How many rows all sessions have read from keys so far."""
-    status = dict(database.sql("SHOW GLOBAL STATUS LIKE 'Handler_read%%'"))
+    status: dict[str, str] = dict(database.sql("SHOW GLOBAL STATUS LIKE 'Handler_read%%'"))
     return sum(int(status[f"Handler_read_{kind}"]) for kind in ("next", "prev", "rnd_next", "key"))
 
 
@@ -202,6 +202,7 @@ def opened(database: Database) -> int:
 
 def open_connections(database: Database) -> int:
     """How many connections the registry's user has, once the server noticed that they were closed."""
+    count = 1
     for _ in range(50):
         [(count,)] = database.sql("SELECT COUNT(*) FROM information_schema.processlist WHERE user = %s", database.user)
         if count == 0:

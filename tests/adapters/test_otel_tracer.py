@@ -116,7 +116,7 @@ def test_collector_that_redirects_is_not_followed(monkeypatch):
             asked.append(self.path)
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(307)
-            self.send_header("Location", f"http://localhost:{self.server.server_port}/elsewhere")
+            self.send_header("Location", f"http://{self.headers['Host']}/elsewhere")
             self.end_headers()
 
         def log_message(self, *arguments):

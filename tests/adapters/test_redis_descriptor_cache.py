@@ -213,6 +213,7 @@ async def test_command_to_forget_that_is_late_takes_nothing_away(server, clock):
             await asyncio.sleep(0)
             put = group.create_task(cache.put(NAME, DIGEST, 5))
             await asyncio.wait([put], timeout=0.3)
+            assert cache.released is not None
             cache.released.set()
         assert await cache.get(NAME, DIGEST) == 5
 
@@ -303,7 +304,7 @@ async def test_too_much_to_forget_means_to_believe_nothing(server, clock, monkey
     monkeypatch.setattr(module, "_PENDING_MAX", 3)
     async with patient_cache(options_for(server), clock=clock.clock) as cache:
         await cache.put(NAME, DIGEST, 5)
-        monkeypatch.setattr(cache._breaker, "allows", lambda: False)
+        monkeypatch.setattr(CircuitBreaker, "allows", lambda _breaker: False)
         for number in range(4):
             await cache.forget(NAME, Digest.of(str(number).encode()))
         monkeypatch.undo()
@@ -332,7 +333,7 @@ async def test_wrong_password_is_a_miss_and_never_logged(tool, clock, caplog):
         with server.client(password="right-password", db=3) as client:
             assert client.exists(f"blobs::{DIGEST}")
     assert "hunter2" not in caplog.text
-    assert "hunter2" not in repr(wrong._options)
+    assert "hunter2" not in repr(wrong.options)
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -390,7 +391,7 @@ def test_breaker_lets_one_find_out():
         breaker.fail()
     assert breaker.is_open
     assert not breaker.allows()
-    time._seconds += PAUSE_SECONDS
+    time.pass_seconds(PAUSE_SECONDS)
     assert breaker.allows()
     assert not breaker.allows()
     breaker.succeed()

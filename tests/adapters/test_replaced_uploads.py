@@ -49,7 +49,7 @@ async def replicas(request, tmp_path):
         yield [CoreServices(storage=storage, new_id=new_id) for storage in storages]
 
 
-@pytest.fixture(params=SIZES.values(), ids=SIZES)
+@pytest.fixture(params=list(SIZES.values()), ids=list(SIZES))
 def contents(request):
     """What the token is given for, and what is staged in its place."""
     return payload(request.param, 1), payload(request.param, 2)

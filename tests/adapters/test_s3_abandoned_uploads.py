@@ -4,8 +4,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from adapters.blob_storage.s3.scanning import entries_within
 
+from adapters.blob_storage.s3.names import entries_within
 from core.coordination.budget import Budget, Rates
 from core.model.names import RepositoryName
 from core.registry.abandoned_uploads import remove_abandoned

@@ -1,11 +1,13 @@
 """Listings of stores that are poorer than S3, and trees beside keys that begin alike."""
 
 import random
+from typing import Any
 
 import pytest
 
 from adapters.blob_storage.s3 import names
 from adapters.blob_storage.s3.capabilities import Capabilities
+from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.multipart import list_uploads
 from adapters.blob_storage.s3.options import MIB
 from tests.support.scs_server import FakeScsServer
@@ -16,7 +18,7 @@ from tests.support.streams import collect, payload, stage
 STORED = StoredObject([Segment(b"link", 4)], "0" * 32, "application/octet-stream")
 
 
-class PlainStore:
+class PlainStore(StoreClient):
     """A listing that takes a delimiter of one character only, few entries a page."""
 
     def __init__(self, *keys: str) -> None:
@@ -30,10 +32,12 @@ class PlainStore:
     def store_key(self, key: str) -> str:
         return key.lstrip("/")
 
-    async def call(self, _operation, *, Prefix, Delimiter, Marker, MaxKeys, **_):  # noqa: N803 - botocore's
+    async def call(self, operation, **parameters):
+        assert operation.startswith("list_")
         self.pages += 1
-        delimiter = Delimiter if len(Delimiter) == 1 else ""
-        keys, prefixes, has_more = self.bucket.listing(Prefix, delimiter, Marker, min(MaxKeys, self.page_length))
+        delimiter = parameters["Delimiter"] if len(parameters["Delimiter"]) == 1 else ""
+        length = min(parameters["MaxKeys"], self.page_length)
+        keys, prefixes, has_more = self.bucket.listing(parameters["Prefix"], delimiter, parameters["Marker"], length)
         return {
             "Contents": [{"Key": key} for key in keys],
             "CommonPrefixes": [{"Prefix": prefix} for prefix in prefixes],
@@ -107,12 +111,17 @@ async def test_tree_longer_than_a_page_is_removed(server, storage):
     assert server.counts == {"list_objects": 4, "delete_objects": 4}
 
 
-async def test_highest_keys_go_first(server, storage):
+async def test_highest_keys_go_first(server, storage, monkeypatch):
     fill(server, "t/1/current/link", *(f"t/1/index/{number}" for number in range(1_200)))
     batches = []
     bucket = server.buckets["images"]
     delete = bucket.delete
-    bucket.delete = lambda key: (batches.append(key), delete(key))
+
+    def record(key):
+        batches.append(key)
+        delete(key)
+
+    monkeypatch.setattr(bucket, "delete", record)
     await storage.delete_tree("/t/1/current", "/t/1")
     assert batches == sorted(batches, reverse=True)
 
@@ -143,9 +152,9 @@ async def test_children_around_pages_are_ordered(server, storage):
     assert server.counts == {"list_objects": 4}
 
 
-async def test_uploads_are_listed_page_by_page():
+async def test_uploads_are_listed_page_by_page(monkeypatch):
     store = PlainStore()
-    pages = {
+    pages: dict[str, dict[str, Any]] = {
         "": {"Uploads": [{"Key": "a", "UploadId": "1"}], "NextKeyMarker": "a", "NextUploadIdMarker": "1"},
         "a": {"Uploads": [{"Key": "b", "UploadId": "2"}]},
     }
@@ -153,16 +162,16 @@ async def test_uploads_are_listed_page_by_page():
     async def call(_operation, *, KeyMarker="", **_):  # noqa: N803 - botocore's
         return {**pages[KeyMarker], "IsTruncated": not KeyMarker}
 
-    store.call = call
+    monkeypatch.setattr(store, "call", call)
     found = await collect(list_uploads(store, ""))
     assert [(upload.store_key, upload.upload_id) for upload in found] == [("a", "1"), ("b", "2")]
 
 
-async def test_store_that_lists_objects_for_uploads_has_none():
+async def test_store_that_lists_objects_for_uploads_has_none(monkeypatch):
     store = PlainStore("a", "b", "c", "d")
 
     async def call(_operation, **_):
         return {"IsTruncated": True, "Contents": []}
 
-    store.call = call
+    monkeypatch.setattr(store, "call", call)
     assert await collect(list_uploads(store, "")) == []

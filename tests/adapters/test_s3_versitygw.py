@@ -65,7 +65,7 @@ class TestS3BlobStorageOnVersitygw(BlobStorageContract):
         key = "/docker/registry/v2/blobs/sha256/ab/abcd/data"
         await storage.write("/time", b"")
         now = (await storage.stat("/time")).modified_at
-        await storage._client.call("create_multipart_upload", key=key)
+        await storage.client.call("create_multipart_upload", key=key)
         hour = timedelta(hours=1)
         before = {"before": now - hour, "is_spared": lambda _key: False}
         assert await storage.drop_unfinished("/docker", **before) == []

@@ -1,6 +1,7 @@
 """What reaches an S3 store: options as headers and hosts, copies, signatures, and a store without `/_`."""
 
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -11,6 +12,8 @@ from adapters.blob_storage.s3 import RetryOptions, S3Options
 from adapters.blob_storage.s3.body import Body
 from adapters.blob_storage.s3.dialect import S3
 from adapters.blob_storage.s3.errors import RefusedError, is_transient, translate
+from adapters.blob_storage.s3.http_session import StoreHttpSession
+from adapters.blob_storage.s3.moving import Mover
 from adapters.blob_storage.s3.options import MIB
 from adapters.blob_storage.s3.reader import open_body
 from adapters.blob_storage.s3.storage import S3BlobStorage
@@ -100,7 +103,7 @@ async def test_failed_copy_leaves_no_upload(options):
     copying = {"multipart_copy_threshold_bytes": 5 * MIB, "multipart_copy_chunk_bytes": 5 * MIB}
     async with S3BlobStorage(options(**copying)) as storage:
         with pytest.raises(ObjectNotFoundError) as caught:
-            await storage._mover.copy("/missing", "/target", 12 * MIB)
+            await Mover(storage.client).copy("/missing", "/target", 12 * MIB)
         assert caught.value.key == "/missing"
         assert await stored_in(storage) == []
 
@@ -110,6 +113,7 @@ async def test_both_signatures_are_known(options, v4_auth):
     async with S3BlobStorage(options(v4_auth=v4_auth)) as storage:
         await storage.write("/a", b"content")
         url = await storage.redirect_url("/a", method="GET")
+        assert url is not None
         async with aiohttp.ClientSession() as client, client.get(url) as answer:
             assert await answer.read() == b"content"
         await storage.delete(["/a"])
@@ -134,12 +138,16 @@ async def test_root_directory_is_in_front(options):
         assert await stored_in(storage) == []
 
 
-async def test_bodies_are_sent_plainly(options):
+async def test_bodies_are_sent_plainly(options, monkeypatch):
     """No trailing checksum, no chunked signing, no waiting for 100 Continue; the MD5 guards the body."""
-    requests = []
+    requests, send = [], StoreHttpSession.send
+
+    async def record(session, request):
+        requests.append(request)
+        return await send(session, request)
+
+    monkeypatch.setattr(StoreHttpSession, "send", record)
     async with S3BlobStorage(options()) as storage:
-        events = storage._client._client.meta.events
-        events.register_last("before-send.s3", lambda request, **_: requests.append(request))
         await stage(storage, STAGED, payload(12 * MIB))
         await storage.delete_tree("/")
     names = {name.lower() for request in requests for name in request.headers}
@@ -153,7 +161,7 @@ async def test_bodies_are_sent_plainly(options):
 async def test_encryption_and_class_are_asked_for(options):
     async with S3BlobStorage(options(encrypt=True, storage_class="STANDARD_IA", object_acl="private")) as storage:
         await storage.write("/a", b"content")
-        answer = await storage._client.call("head_object", key="/a")
+        answer = await storage.client.call("head_object", key="/a")
         assert (answer["ServerSideEncryption"], answer["StorageClass"]) == ("AES256", "STANDARD_IA")
         assert (await storage.stat("/a")).md5 is not None
         await storage.delete(["/a"])
@@ -162,7 +170,7 @@ async def test_encryption_and_class_are_asked_for(options):
 async def test_kms_objects_tell_no_md5(options):
     async with S3BlobStorage(options(encrypt=True, key_id="some-key")) as storage:
         await storage.write("/a", b"content")
-        answer = await storage._client.call("head_object", key="/a")
+        answer = await storage.client.call("head_object", key="/a")
         assert (answer["ServerSideEncryption"], answer["SSEKMSKeyId"]) == ("aws:kms", "some-key")
         assert (await storage.stat("/a")).md5 is None
         await storage.delete(["/a"])
@@ -181,7 +189,7 @@ async def test_folders_of_a_console_are_no_objects(options):
     async with S3BlobStorage(options()) as storage:
         await storage.write("/a/b", b"")
         for folder in ("a/", "a/c/"):
-            await storage._client.call("put_object", Key=folder)
+            await storage.client.call("put_object", Key=folder)
         assert [key async for key, _ in storage.walk("/")] == ["/a/b"]
         assert await collect(storage.list_children("/a")) == ["b", "c"]
         await storage.delete_tree("/a")
@@ -268,7 +276,7 @@ async def test_answer_that_is_no_range_is_an_error(status, content_range, offset
         told = {"ContentRange": content_range} if content_range else {}
         return {"ResponseMetadata": {"HTTPStatusCode": status}, "Body": body, "ContentLength": 2, **told}
 
-    store = SimpleNamespace(call=call, dialect=S3)
+    store: Any = SimpleNamespace(call=call, dialect=S3)
     with pytest.raises(StorageUnavailableError, match="range"):
         await open_body(store, "/a", offset, 2)
     assert body.closed
@@ -289,7 +297,7 @@ async def test_etag_proves_what_arrived(options, dialect, etag, proof):
     async def call(_operation, **_):
         return {"ETag": etag} if etag else {}
 
-    store = SimpleNamespace(call=call, dialect=dialect, options=options())
+    store: Any = SimpleNamespace(call=call, dialect=dialect, options=options())
     assert await put_object(store, "/a", Body(b"con", b"tent")) == (etag, proof)
 
 
@@ -297,6 +305,6 @@ async def test_etag_of_other_bytes_is_an_error(options):
     async def call(_operation, **_):
         return {"ETag": "0" * 32}
 
-    store = SimpleNamespace(call=call, dialect=SCS, options=options())
+    store: Any = SimpleNamespace(call=call, dialect=SCS, options=options())
     with pytest.raises(StorageUnavailableError, match="wrong checksum"):
         await put_object(store, "/a", Body(b"content"))

@@ -8,6 +8,7 @@ from email.utils import formatdate
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from tests.support.scs_server import FakeScsServer
 
@@ -33,7 +34,7 @@ async def send(server):
             mac = hmac.new(b"SKTEST", "\n".join([*lines, vendor + resource]).encode(), hashlib.sha1)
             if sign:
                 headers.setdefault("Authorization", f"AKTEST:{base64.b64encode(mac.digest()).decode()}")
-            url = aiohttp.client.URL(server.url + target, encoded=True)
+            url = URL(server.url + target, encoded=True)
             async with client.request(method, url, headers=headers, data=io.BytesIO(body), **options) as answer:
                 return answer.status, (await answer.read()).decode()
 

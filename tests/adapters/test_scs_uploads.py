@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from adapters.blob_storage.s3.moving import Mover
 from adapters.blob_storage.s3.options import MIB
 from core.errors import ObjectNotFoundError, StorageCorruptError, StorageUnavailableError
 from tests.support.scs_server import FakeScsServer, Rename
@@ -112,14 +113,25 @@ async def test_upload_of_other_registry_goes_on(server, storage, size):
     assert server.content(TARGET[1:]) == content + b"more"
 
 
+async def stage_and_be_killed(server, storage, content, *, resume=False):
+    """Stage content through a process that does not reach the store again after its last piece, as if killed."""
+
+    async def send():
+        async with storage.open_writer(STAGED, resume=resume) as writer:
+            await writer.write(content)
+            server.faults.rate, server.faults.kinds = 1.0, (Fault.ERROR_500,)
+
+    with pytest.raises(StorageUnavailableError):
+        await send()
+    server.faults.rate = 0.0
+
+
 async def test_killed_process_leaves_last_word(server, storage):
     """What a killed process sent after the last record is sent again, and nothing of it stays."""
     content = payload(26 * MIB)
     await stage(storage, STAGED, content[: 17 * MIB])
     async with scs_storage(server) as killed:
-        writer = await killed._writer(STAGED, resume=True)
-        await writer.write(payload(8 * MIB, seed=9))
-        await writer._parts.drop()
+        await stage_and_be_killed(server, killed, payload(8 * MIB, seed=9), resume=True)
     assert await storage.staged_size(STAGED) == 17 * MIB
     await stage(storage, STAGED, content[17 * MIB :], resume=True)
     await commit(storage, STAGED, TARGET)
@@ -128,9 +140,7 @@ async def test_killed_process_leaves_last_word(server, storage):
 
 
 async def test_upload_killed_before_first_record_is_found(server, storage):
-    writer = await storage._writer(STAGED, resume=False)
-    await writer.write(payload(16 * MIB))
-    await writer._parts.drop()
+    await stage_and_be_killed(server, storage, payload(16 * MIB))
     assert len(server.leftovers()) == 2
     assert await storage.staged_size(STAGED) == 0
     await stage(storage, STAGED, payload(16 * MIB, seed=2))
@@ -141,9 +151,7 @@ async def test_upload_killed_before_first_record_is_found(server, storage):
 
 async def test_tree_of_killed_upload_is_removed_whole(server, storage, other):
     await storage.write(f"{SESSION}/startedat", b"now")
-    writer = await storage._writer(STAGED, resume=False)
-    await writer.write(payload(16 * MIB))
-    await writer._parts.drop()
+    await stage_and_be_killed(server, storage, payload(16 * MIB))
     await other.delete_tree(SESSION)
     assert server.leftovers() == []
 
@@ -288,14 +296,14 @@ async def test_store_without_rename_copies(server, storage, rename):
 async def test_rename_of_what_vanished_is_an_error(server, storage):
     await storage.write("/a", b"content")
     with pytest.raises(ObjectNotFoundError):
-        await storage._mover.move("/missing", "/b", 7)
+        await Mover(storage.client).move("/missing", "/b", 7)
     assert server.leftovers() == ["a"]
 
 
 async def test_copy_that_comes_out_short_is_an_error(server, storage):
     await storage.write("/a", b"content")
     with pytest.raises(StorageUnavailableError, match="has the wrong size"):
-        await storage._mover.copy("/a", "/b", 8)
+        await Mover(storage.client).copy("/a", "/b", 8)
 
 
 async def test_upload_that_cannot_be_begun_leaves_nothing(server, storage):

@@ -5,6 +5,7 @@ import hmac
 import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, Key, KeySet, OKPKey
 
 from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry
-from adapters.auth.token import TokenAuthenticator, _grants, _moment, format_scopes
+from adapters.auth.token import TokenAuthenticator, format_scopes, parse_grants, parse_time
 from adapters.auth.token_keys import libtrust_fingerprint, read_certificates, read_key_set
 from config.settings import SIGNING_ALGORITHMS
 from core.model.access import CATALOG, Action, Grant, repository_access
@@ -27,7 +28,7 @@ from core.ports.authenticator import (
 from tests.support.token_keys import ISSUER, NOW, REALM, SERVICE, Authority, claims, grant, make_key, sign
 
 ASKED = Asked(root="http://registry.example/", host="registry.example:5000")
-KEYS = {algorithm: make_key(algorithm) for algorithm in ALGORITHMS}
+KEYS: dict[str, Any] = {algorithm: make_key(algorithm) for algorithm in ALGORITHMS}
 
 
 @asynccontextmanager
@@ -36,11 +37,11 @@ async def trusting(folder, *, keys=(), certificates=(), **options):
     paths = {}
     if keys:
         paths["key_set_path"] = str(folder / "jwks.json")
-        (folder / "jwks.json").write_text(json.dumps(KeySet(list(keys)).as_dict(private=None)))
+        (folder / "jwks.json").write_text(json.dumps(KeySet(list(keys)).as_dict()))
     if certificates:
         paths["certificates_path"] = str(folder / "bundle.pem")
         (folder / "bundle.pem").write_bytes(b"".join(each.pem for each in certificates))
-    defaults = {"realm": REALM, "issuer": ISSUER, "service": SERVICE, "now": lambda: NOW}
+    defaults: dict[str, Any] = {"realm": REALM, "issuer": ISSUER, "service": SERVICE, "now": lambda: NOW}
     async with TokenAuthenticator(**(defaults | paths | options)) as authenticator:
         yield authenticator
 
@@ -164,14 +165,14 @@ async def test_expired_token_tells_whose_it_was(tmp_path):
         assert raised.value.expired_at == datetime.fromtimestamp(expiry, UTC)
         assert raised.value.principal.name == "alice"
         # Whatever else is wrong with it counts first: nobody may claim to have been somebody.
-        with pytest.raises(CredentialsInvalidError) as raised:
+        with pytest.raises(CredentialsInvalidError) as refused:
             await authenticator.authenticate("Bearer " + sign(header(key), claims(exp=expiry, iss="x"), key))
-        assert not isinstance(raised.value, CredentialsExpiredError)
+        assert not isinstance(refused.value, CredentialsExpiredError)
 
 
 @pytest.mark.parametrize("seconds", [-1e300, 0, -(10**25)])
 def test_absurd_expiry_lies_in_the_past(seconds):
-    assert _moment(seconds) < NOW
+    assert parse_time(seconds) < NOW
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "ES384", "Ed25519"])
@@ -314,8 +315,8 @@ async def test_key_in_the_header_counts_only_if_trusted(tmp_path):
         for signer, good in ((key, True), (stranger, False)):
             jwk = signer.as_dict(private=False)
             assert await is_good(authenticator, sign({"alg": "ES256", "jwk": jwk}, claims(), signer)) is good
-        for jwk in ({"kty": "EC"}, {}, {"kty": "oct", "k": "AA"}):
-            assert not await is_good(authenticator, _signed_raw({"alg": "ES256", "jwk": jwk}, Authority()))
+        for broken in ({"kty": "EC"}, {}, {"kty": "oct", "k": "AA"}):
+            assert not await is_good(authenticator, _signed_raw({"alg": "ES256", "jwk": broken}, Authority()))
 
 
 async def test_new_keys_count_and_old_ones_do_not(tmp_path):
@@ -338,7 +339,7 @@ def test_useless_key_sets_are_refused(content):
 
 
 def key_set(*keys):
-    return json.dumps({"keys": [key.as_dict(private=None) if isinstance(key, Key) else key for key in keys]}).encode()
+    return json.dumps({"keys": [key.as_dict() if isinstance(key, Key) else key for key in keys]}).encode()
 
 
 def oct_key(length):
@@ -446,7 +447,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["access", "sub"]), JSON))
 def test_any_claim_of_access_is_read(document):
-    assert all(isinstance(each, Grant) for each in _grants(document))
+    assert all(isinstance(each, Grant) for each in parse_grants(document))
 
 
 @given(JSON, JSON)

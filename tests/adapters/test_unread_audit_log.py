@@ -23,7 +23,7 @@ async def unread(request, tmp_path):
     reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     writing = os.open(tmp_path / "pipe", os.O_WRONLY)
     if request.param == "stream":
-        log = StreamAuditLog(UnblockedStream(writing), timeout_seconds=TIMEOUT_SECONDS)
+        log: StreamAuditLog | FileAuditLog = StreamAuditLog(UnblockedStream(writing), timeout_seconds=TIMEOUT_SECONDS)
     else:
         log = FileAuditLog(tmp_path / "pipe", timeout_seconds=TIMEOUT_SECONDS)
     async with log:

@@ -23,6 +23,7 @@ LEGAL_KEYS = [
 class ObjectCases:
     TELLS_MD5: bool
     HAS_REDIRECTS: bool
+    SHARES_STORE: bool
 
     @pytest.mark.parametrize("content", [b"", b"x", b"\x00\xff\xfe\n\r", payload(4 * 1024 * 1024)], ids=len)
     async def test_written_object_reads_back(self, storage, content):

@@ -34,7 +34,7 @@ class TestFaultyBlobStorage(BlobStorageContract):
     @pytest.fixture
     async def leftovers(self, storage):
         async def look() -> list[str]:
-            return [*storage.inner._objects, *storage.inner._staged]
+            return storage.inner.held()
 
         return look
 

@@ -1,5 +1,6 @@
 """Contract tests of the filesystem adapter, with and without reads from the kernel's page cache."""
 
+import os
 from contextlib import AsyncExitStack
 
 import pytest
@@ -48,7 +49,7 @@ class TestFilesystemBlobStorageByThreads(TestFilesystemBlobStorage):
     """Like NFS: threads make every call that may block, and there are only few threads."""
 
     @pytest.fixture
-    async def storage(self, tmp_path):
+    async def storage(self, tmp_path, monkeypatch):
+        monkeypatch.delattr(os, "RWF_NOWAIT")
         async with FilesystemBlobStorage(str(tmp_path), threads_max=2) as storage:
-            storage._page_cache.is_usable = False
             yield storage

@@ -48,7 +48,7 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
     @pytest.fixture
     async def leftovers(self, inner):
         async def look() -> list[str]:
-            return [*inner._objects, *inner._staged, *inner._busy]
+            return inner.held()
 
         return look
 

@@ -31,7 +31,7 @@ class TestInMemoryBlobStorage(BlobStorageContract):
     @pytest.fixture
     async def leftovers(self, storage):
         async def look() -> list[str]:
-            return [*storage._objects, *storage._keys, *storage._staged, *storage._busy]
+            return storage.held()
 
         return look
 

@@ -67,7 +67,7 @@ class TestS3BlobStorage(BlobStorageContract):
     @pytest.fixture
     async def plant(self, storage):
         async def put(key: str) -> None:
-            await storage._client.call("put_object", key=key, Body=b"x")
+            await storage.client.call("put_object", key=key, Body=b"x")
 
         return put
 
@@ -115,6 +115,6 @@ class TestS3BlobStorageOnLimitedStore(BlobStorageContract):
     @pytest.fixture
     async def plant(self, storage):
         async def put(key: str) -> None:
-            await storage._client.call("put_object", key=key, Body=b"x")
+            await storage.client.call("put_object", key=key, Body=b"x")
 
         return put

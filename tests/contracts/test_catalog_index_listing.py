@@ -23,7 +23,7 @@ class TestListingCatalogIndex(CatalogIndexContract):
 
     @pytest.fixture(autouse=True)
     def use_storage(self, storage: InMemoryBlobStorage) -> None:
-        self.storage = storage
+        self.beneath = storage
 
     @pytest.fixture
     def index(self, storage: InMemoryBlobStorage) -> ListingCatalogIndex:
@@ -31,11 +31,11 @@ class TestListingCatalogIndex(CatalogIndexContract):
 
     async def put(self, index: CatalogIndex, texts: Iterable[str]) -> None:
         for name in as_names(texts):
-            await self.storage.write(layout.layer_link(name, DIGEST), DIGEST.encode())
+            await self.beneath.write(layout.layer_link(name, DIGEST), DIGEST.encode())
             await index.add(name)
 
     async def take(self, index: CatalogIndex, text: str) -> None:
         name = RepositoryName(text)
         # Delete only the repository's own content: another repository may lie below its path.
-        await self.storage.delete([layout.layer_link(name, DIGEST)])
+        await self.beneath.delete([layout.layer_link(name, DIGEST)])
         await index.remove(name)

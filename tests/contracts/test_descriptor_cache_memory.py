@@ -1,5 +1,6 @@
 """Contract tests of the in-memory caches, and tests of their limits."""
 
+import asyncio
 import multiprocessing
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -57,7 +58,7 @@ class TestInMemoryDescriptorCache(DescriptorCacheContract):
     async def test_forked_process_shares_the_marks(self, cache):
         await cache.put(NAME, DIGEST, 5)
         # A child of os.fork in a process with threads may hang; this child only writes to memory.
-        child = multiprocessing.get_context("fork").Process(target=cache._marks.change, args=(NAME, DIGEST))
+        child = multiprocessing.get_context("fork").Process(target=lambda: asyncio.run(cache.forget(NAME, DIGEST)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             child.start()

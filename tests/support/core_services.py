@@ -84,6 +84,8 @@ class CoreServices:
 
     rounds_storage: StagingStorage | None = None
     """Storage for the records of collectors; None means a separate store, so that tests see only their own requests."""
+    rounds: Rounds | None = None
+    """Reader of the rounds; None means a plain one of `rounds_storage`."""
     clock: Callable[[], float] = lambda: 0.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     settle_seconds: float = 60.0
@@ -102,7 +104,7 @@ class CoreServices:
         )
         guarded = InMemoryBlobStorage(now=lambda: NOW) if self.rounds_storage is None else self.rounds_storage
         self.guard = CollectionGuard(
-            rounds=Rounds(guarded),
+            rounds=self.rounds or Rounds(guarded),
             pins=Pins(guarded),
             links=self.links,
             trash=self.trash,

@@ -64,9 +64,9 @@ class FaultyBlobStorage(StagingStorage):
         self.operations: list[str] = []
         """Operations so far, as `write /a/b`; `fail_at` counts positions in this list."""
         self._random = random.Random(seed)
-        self._error_rate = error_rate
+        self.error_rate = error_rate
         self._cut_rate = cut_rate
-        self._delay_rate = delay_rate
+        self.delay_rate = delay_rate
         self._splits_trees = splits_trees
         self._fail_at: int | None = None
         self._mutations_left: int | None = None
@@ -87,7 +87,7 @@ class FaultyBlobStorage(StagingStorage):
     def heal(self) -> None:
         """Stop failing."""
         self._fail_at = self._mutations_left = None
-        self._error_rate = self._cut_rate = 0.0
+        self.error_rate = self._cut_rate = 0.0
 
     @override
     async def __aenter__(self) -> Self:
@@ -203,13 +203,13 @@ class FaultyBlobStorage(StagingStorage):
     async def begin(self, operation: str, key: str) -> None:
         """Count an operation that changes nothing, and raise if it is chosen to fail."""
         await self._wait_and_count(operation, key)
-        if self._random.random() < self._error_rate:
+        if self._random.random() < self.error_rate:
             raise self._error(operation, key)
 
     async def carry_out(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
         """Count an operation and call it; raise before or after the call if it is chosen to fail."""
         await self._wait_and_count(operation, key)
-        if self._random.random() >= self._error_rate:
+        if self._random.random() >= self.error_rate:
             return await call()
         if operation in MUTATIONS and self._random.random() < 0.5:
             await call()
@@ -227,7 +227,7 @@ class FaultyBlobStorage(StagingStorage):
             raise StorageUnavailableError(f"cut at the end (seed {self.seed})")
 
     async def _wait_and_count(self, operation: str, key: str) -> None:
-        if self._random.random() < self._delay_rate:
+        if self._random.random() < self.delay_rate:
             for _ in range(self._random.randrange(1, 4)):
                 await asyncio.sleep(0)
         if self._mutations_left is not None and self._is_stopped(operation):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pymysql
 
@@ -53,7 +53,7 @@ class Database:
         """DSN of the database that uses the socket file."""
         return f"{self.user}:{self.password}@unix({self.server.socket})/{self.name}"
 
-    def sql(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+    def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run one statement in the database as the administrator, and return the rows."""
         return self.server.sql(statement, *values, database=self.name)
 
@@ -142,7 +142,7 @@ class MariaDbServer:
         self.kill()
         shutil.rmtree(self._folder)
 
-    def sql(self, statement: str, *values: object, database: str | None = None) -> list[tuple[object, ...]]:
+    def sql(self, statement: str, *values: object, database: str | None = None) -> list[tuple[Any, ...]]:
         """Run one statement as the administrator, and return the rows."""
         connection = pymysql.connect(
             unix_socket=str(self.socket), user=_ADMIN, database=database, autocommit=True, connect_timeout=5

@@ -39,7 +39,7 @@ def moto_endpoint(bucket: str) -> Iterator[str]:
 
 async def stored_in(storage: S3BlobStorage) -> list[str]:
     """Return the keys of all objects in the bucket, and of all open multipart uploads."""
-    client = storage._client
+    client = storage.client
     objects = [entry["Key"] async for page in list_pages(client, "") for entry in page.objects]
     return objects + [f"upload of {upload.store_key}" async for upload in list_uploads(client, "")]
 

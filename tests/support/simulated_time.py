@@ -32,6 +32,10 @@ class SimulatedTime:
         """Move the wall clock ahead; no time passes."""
         self._jumped += time
 
+    def pass_seconds(self, seconds: float) -> None:
+        """Advance the time without waking anything."""
+        self._seconds += seconds
+
     async def sleep(self, seconds: float) -> None:
         """Suspend until the test has advanced the time by `seconds`."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()

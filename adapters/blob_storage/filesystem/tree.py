@@ -105,7 +105,7 @@ class Tree:
             except FileNotFoundError:
                 if not os.path.lexists(source):
                     raise ObjectNotFoundError(source[len(self.root) :]) from None
-                _make_parents(target)
+                make_parents(target)
                 continue
             sync_folder(folder)
             return
@@ -166,8 +166,8 @@ class Tree:
         private = reused or self._new_name()
         try:
             if reused is None:
-                _build(private, relative, content, durable=durable)
-            shown = _show(private, top, path, place)
+                build(private, relative, content, durable=durable)
+            shown = show(private, top, path, place)
         except OSError as error:
             remove(private)
             if error.errno != errno.EXDEV:
@@ -294,7 +294,7 @@ def _first_missing(path: str) -> str:
         path = parent
 
 
-def _build(private: str, relative: str, content: bytes, *, durable: bool) -> None:
+def build(private: str, relative: str, content: bytes, *, durable: bool) -> None:
     """Create the file `private + relative`, synced if `durable`, and the folders on the way to it."""
     folders = [private + relative[:end] for end, character in enumerate(relative) if character == "/"]
     for folder in folders:
@@ -314,7 +314,7 @@ def _write_new(path: str, content: bytes, *, durable: bool) -> None:
         os.close(descriptor)
 
 
-def _show(private: str, top: str, path: str, place: Callable[[str, str], None]) -> str:
+def show(private: str, top: str, path: str, place: Callable[[str, str], None]) -> str:
     """Rename what was built for `top` into place; return the folder or file that appeared.
 
     Another writer may have created `top` after it was found missing. Then only the next deeper part is renamed into
@@ -334,7 +334,7 @@ def _show(private: str, top: str, path: str, place: Callable[[str, str], None]) 
             return top
 
 
-def _make_parents(path: str) -> str:
+def make_parents(path: str) -> str:
     """Create the folders above `path` in place; return the lowest."""
     folder = _parent(path)
     os.makedirs(folder, exist_ok=True)
@@ -343,7 +343,7 @@ def _make_parents(path: str) -> str:
 
 def _write_beside(path: str, content: bytes, place: Callable[[str, str], None]) -> None:
     """Write with a temporary file next to `path`, for a `.tmp` on another file system; folders appear early."""
-    folder = _make_parents(path)
+    folder = make_parents(path)
     # The pattern of distribution 3's temporary files, which neither program treats as objects.
     temporary = f"{path}.{uuid.uuid4()}.tmp"
     try:

@@ -79,7 +79,8 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         await self._stack.aclose()
 
     @property
-    def _client(self) -> StoreClient:
+    def client(self) -> StoreClient:
+        """The open bucket."""
         return self._open_parts()[0]
 
     @property
@@ -93,14 +94,14 @@ class S3BlobStorage(StagingStorage, Diagnosable):
 
     @override
     async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:
-        async with open_object(self._client, require_key(key)) as reader:
+        async with open_object(self.client, require_key(key)) as reader:
             if reader.size > limit:
                 raise ObjectTooLargeError(key, size=reader.size, limit=limit)
             return b"".join([piece async for piece in reader])
 
     @override
     async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
-        stored = await put_object(self._client, require_key(key), Body(content))
+        stored = await put_object(self.client, require_key(key), Body(content))
         if stored.etag_is_md5 is not None:
             self._etag_is_md5 = stored.etag_is_md5
 
@@ -109,7 +110,7 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         refusal: NotOfferedError | None = None
         if self.creates_exclusively:
             try:
-                await put_object(self._client, require_key(key), Body(content), if_absent=True)
+                await put_object(self.client, require_key(key), Body(content), if_absent=True)
             except AlreadyThereError:
                 return False
             except NotOfferedError as error:
@@ -123,7 +124,7 @@ class S3BlobStorage(StagingStorage, Diagnosable):
             except ObjectNotFoundError:
                 await self.write(key, content)
                 if refusal is not None:
-                    self._client.capabilities.lacks(Capability.CONDITIONAL_WRITE, refusal)
+                    self.client.capabilities.lacks(Capability.CONDITIONAL_WRITE, refusal)
                     self.creates_exclusively = False
                 return True
             return False
@@ -131,7 +132,7 @@ class S3BlobStorage(StagingStorage, Diagnosable):
     @asynccontextmanager
     @override
     async def open_reader(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[ObjectReader]:
-        async with open_object(self._client, require_key(key), offset=offset, length=length) as reader:
+        async with open_object(self.client, require_key(key), offset=offset, length=length) as reader:
             yield reader
 
     @asynccontextmanager
@@ -174,11 +175,11 @@ class S3BlobStorage(StagingStorage, Diagnosable):
     async def staged_size(self, key: str) -> int:
         if self._memory.is_superseded(require_key(key)):
             return 0
-        return await staged_size(self._client, key)
+        return await staged_size(self.client, key)
 
     @override
     async def stat(self, key: str) -> ObjectStat:
-        answer = await self._client.call("head_object", key=require_key(key))
+        answer = await self.client.call("head_object", key=require_key(key))
         is_kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
         return self._stat_of(answer, answer["ContentLength"], is_md5=not is_kms)
 
@@ -190,7 +191,7 @@ class S3BlobStorage(StagingStorage, Diagnosable):
 
     @override
     async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        async with aclosing(names.children(self._client, require_prefix(prefix), after)) as found:
+        async with aclosing(names.children(self.client, require_prefix(prefix), after)) as found:
             async for name in found:
                 if is_key(f"/{name}"):
                     yield name
@@ -199,14 +200,14 @@ class S3BlobStorage(StagingStorage, Diagnosable):
     async def list_marked(
         self, prefix: str, mark: str, *, after: str = "", passing_over: str = ""
     ) -> AsyncIterator[str]:
-        async with aclosing(names.marked(self._client, require_prefix(prefix), mark, after)) as found:
+        async with aclosing(names.marked(self.client, require_prefix(prefix), mark, after)) as found:
             async for path in found:
                 if is_key(f"/{path}"):
                     yield path
 
     @override
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
-        client = self._client
+        client = self.client
         async with aclosing(list_pages(client, client.store_key(require_prefix(prefix)))) as pages:
             async for page in pages:
                 for entry in page.objects:
@@ -216,7 +217,7 @@ class S3BlobStorage(StagingStorage, Diagnosable):
 
     @override
     async def walk_within(self, prefix: str, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
-        client = self._client
+        client = self.client
         found = names.entries_within(client, client.store_key(require_prefix(prefix)), directory)
         async with aclosing(found) as entries:
             async for entry in entries:
@@ -232,7 +233,7 @@ class S3BlobStorage(StagingStorage, Diagnosable):
 
     @override
     async def delete(self, keys: Sequence[str]) -> None:
-        client = self._client
+        client = self.client
         await delete_keys(client, [client.store_key(require_key(key)) for key in keys])
         for key in keys:
             self._memory.forget(key)
@@ -242,13 +243,13 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         for prefix in prefixes:
             require_prefix(prefix)
         ended_here = all(self._memory.take_end(prefix) for prefix in prefixes)
-        await delete_trees(self._client, prefixes, ended_here=ended_here)
+        await delete_trees(self.client, prefixes, ended_here=ended_here)
 
     @override
     async def drop_unfinished(
         self, prefix: str, *, before: datetime, is_spared: Callable[[str], bool], dry_run: bool = False
     ) -> Sequence[str]:
-        client = self._client
+        client = self.client
         dropped = []
         async with aclosing(list_uploads(client, client.store_key(require_prefix(prefix)))) as uploads:
             async for upload in uploads:
@@ -266,12 +267,12 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         # A URL that is signed for GET is not valid for any other method.
         if method != "GET":
             return None
-        return await self._client.presign(require_key(key), seconds=_REDIRECT_LIFETIME_SECONDS)
+        return await self.client.presign(require_key(key), seconds=_REDIRECT_LIFETIME_SECONDS)
 
     @override
     async def diagnose(self) -> Sequence[Diagnosis]:
         check = "store: unsupported requests"
-        findings = self._client.capabilities.findings()
+        findings = self.client.capabilities.findings()
         if not findings:
             return [Diagnosis(check=check, verdict=Verdict.OK, detail="none so far")]
         return [
@@ -281,5 +282,5 @@ class S3BlobStorage(StagingStorage, Diagnosable):
 
     @override
     async def check(self) -> None:
-        client = self._client
+        client = self.client
         await list_page(client, client.store_key("/"), entries_max=1, attempts=1)

@@ -9,6 +9,7 @@ from dependency_injector.errors import Error
 
 from adapters.blob_storage.s3 import S3Options
 from adapters.blob_storage.scs import ScsOptions
+from adapters.descriptor_cache.memory import InMemoryDescriptorCache
 from config.container import Container, HashingThreads, new_id, utc_now
 from config.errors import ConfigError
 from config.settings import (
@@ -80,7 +81,8 @@ def test_wrong_database_address_is_a_configuration_error() -> None:
 def test_no_limit_of_cached_descriptors_is_none() -> None:
     storage = StorageSettings(blob_descriptor_cache=DescriptorCache.INMEMORY, blob_descriptor_cache_entries_max=0)
     cache = Container(settings=Settings(storage=storage)).descriptor_cache()
-    assert cache._entries_max == sys.maxsize
+    assert isinstance(cache, InMemoryDescriptorCache)
+    assert cache.entries_max == sys.maxsize
 
 
 async def test_hashing_runs_beside_the_event_loop() -> None:

@@ -77,6 +77,7 @@ def test_upload_purging_can_be_switched_off(load_text: LoadText) -> None:
 def test_secrets_need_no_yaml_quotes(load_text: LoadText, secret: str) -> None:
     variables = {"REGISTRY_REDIS_PASSWORD": secret, "REGISTRY_STORAGE_SCS_SECRETKEY": secret}
     settings = load_text(SCS, variables).settings
+    assert settings.redis is not None
     assert settings.redis.password == Secret(secret)
     assert settings.storage.scs.secret_key == Secret(secret)
 

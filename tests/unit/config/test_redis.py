@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.descriptor_cache.redis import RedisDescriptorCache
+from adapters.descriptor_cache.redis_client import RedisOptions
 from config.container import Container
 from config.errors import ConfigError
 from core.model.secret import Secret
@@ -12,8 +14,10 @@ from tests.support.configuration import LoadText, problems_of
 CACHED = "version: 0.1\nstorage: {inmemory: , cache: {blobdescriptor: redis}}\n"
 
 
-def options_of(load_text: LoadText, redis: str):
-    return Container(settings=load_text(CACHED + f"redis: {redis}\n").settings).shared_descriptors()._options
+def options_of(load_text: LoadText, redis: str) -> RedisOptions:
+    cache = Container(settings=load_text(CACHED + f"redis: {redis}\n").settings).shared_descriptors()
+    assert isinstance(cache, RedisDescriptorCache)
+    return cache.options
 
 
 def test_redis_of_distribution_2(load_text: LoadText) -> None:
@@ -57,7 +61,9 @@ def test_authorities_are_read(load_text: LoadText, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one")
     (tmp_path / "b").write_text("two")
     options = options_of(load_text, f"{{addr: 'r:1', tls: {{rootcas: [{tmp_path}/a, {tmp_path}/b]}}}}")
-    assert options.tls.root_certificates() == "one\ntwo"
+    assert options.tls is not None
+    assert options.tls.root_certificates() == "one
+two"
     with pytest.raises(ConfigError, match="rootcas"):
         options_of(load_text, f"{{addr: 'r:1', tls: {{rootcas: [{tmp_path}/missing]}}}}")
 

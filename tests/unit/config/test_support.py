@@ -21,7 +21,7 @@ REFUSED = {row.key for row in UNSUPPORTED if row.severity is Severity.REFUSE}
 )
 def test_what_would_open_the_registry_is_refused(load_text: LoadText, text: str, key: str) -> None:
     if key not in REFUSED:
-        assert load_text(MINIMAL + text)
+        load_text(MINIMAL + text)
         return
     assert any(f"`{key}` is not supported by this version: " in each for each in problems_of(load_text, MINIMAL + text))
 

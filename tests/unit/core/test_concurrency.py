@@ -69,7 +69,11 @@ async def test_cancelled_caller_waits_for_its_thread(fails):
 
 async def test_cancelled_call_ends_the_wait():
     call = asyncio.get_running_loop().create_future()
-    waiting = asyncio.create_task(await_thread(call, stop=call.cancel))
+
+    def stop() -> None:
+        call.cancel()
+
+    waiting = asyncio.create_task(await_thread(call, stop=stop))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -81,6 +85,6 @@ async def test_result_and_error_reach_the_caller():
         raise ValueError("seen")
 
     loop = asyncio.get_running_loop()
-    await await_thread(loop.run_in_executor(None, int))
+    await await_thread(loop.run_in_executor(None, lambda: None))
     with pytest.raises(ValueError, match="seen"):
         await await_thread(loop.run_in_executor(None, fail))

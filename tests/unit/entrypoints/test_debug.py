@@ -124,6 +124,7 @@ async def test_stuck_worker_is_shown_and_not_profiled(folder, monkeypatch):
     command = [sys.executable, "-c", STUCK, str(folder.socket_of(0)), str(folder.stacks_of(0))]
     process = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE)  # noqa: ASYNC220 - does not wait
     try:
+        assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline) == b"listening\n"
         peers = Peers(folder, 2)
         await peers.stacks(0)
@@ -135,8 +136,7 @@ async def test_stuck_worker_is_shown_and_not_profiled(folder, monkeypatch):
         assert "worker 1 cannot be reached" in await peers.stacks(1)
     finally:
         process.kill()
-        process.wait(5)
-        process.stdout.close()
+        process.communicate(timeout=5)
 
 
 @pytest.mark.parametrize(

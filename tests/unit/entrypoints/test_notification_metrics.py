@@ -1,6 +1,7 @@
 """Numbers of notifications as metrics."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ NOTHING = EndpointStats(
 @pytest.fixture
 def read():
     metrics = SingleProcessMetrics()
-    current = {}
+    current: dict[str, Any] = {}
 
     def stats():
         return NotificationStats(is_delivering=True, lost=current["lost"], endpoints=[current["endpoint"]])

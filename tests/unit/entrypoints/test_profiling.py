@@ -94,6 +94,7 @@ def test_stuck_event_loop_is_shown_all_the_same(tmp_path):
         [sys.executable, "-c", STUCK, str(path), str(file)], cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE
     )
     try:
+        assert process.stdout is not None
         assert process.stdout.readline() == b"listening\n"
         # The first may come before it is stuck.
         texts = [dump_stuck(path, file) for _ in range(3)]
@@ -102,8 +103,7 @@ def test_stuck_event_loop_is_shown_all_the_same(tmp_path):
         assert process.poll() is None
     finally:
         process.kill()
-        process.wait(5)
-        process.stdout.close()
+        process.communicate(timeout=5)
 
 
 def test_dead_worker_gets_no_signal(tmp_path):

@@ -46,6 +46,7 @@ async def test_full_store_is_told_and_takes_nobody_away():
     for shows_reasons, reason in ((True, "the disk is full"), (False, "reason withheld")):
         handler = Probes(readiness, shows_reasons=shows_reasons).handlers["/readyz"]
         answer = await handler(make_mocked_request("GET", "/readyz"))
+        assert isinstance(answer, web.Response)
         assert (answer.status, answer.text) == (200, f"ok\n[!]storage-space degraded: {reason}")
 
 
@@ -87,7 +88,7 @@ async def running():
             Requirement(name="catalog-index", run=index.look, is_required=False),
         ]
         readiness = Readiness(settings, needs, is_draining=options.pop("is_draining", lambda: False), **options)
-        context = readiness.running(None)
+        context = readiness.running(web.Application())
         await anext(context)
         tasks.append(context)
         return readiness, store, index

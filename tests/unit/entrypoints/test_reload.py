@@ -46,7 +46,7 @@ async def running(reloader: Reloader, caplog: pytest.LogCaptureFixture) -> Async
     caplog.set_level(logging.INFO)
     task = asyncio.create_task(reloader.run(INTERVAL_SECONDS))
     # What a file held when it was first looked at is no change.
-    await until(lambda: reloader.watch._seen)
+    await until(lambda: reloader.watch.seen)
     yield reloader
     task.cancel()
     await asyncio.wait([task])
@@ -116,7 +116,7 @@ async def test_part_follows_its_own_files(running: Reloader, tmp_path: Path, cap
     file, part = tmp_path / "users", Part()
     write(file, "one")
     running.register("users", part, files=lambda: [str(file)])
-    await until(lambda: str(file) in running.watch._seen)
+    await until(lambda: str(file) in running.watch.seen)
     write(file, "two")
     await until(lambda: part.count)
     assert [record.message for record in caplog.records] == ["users reloaded"]

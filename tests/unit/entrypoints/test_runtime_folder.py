@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.observability import runtime_folder
 from entrypoints.observability.runtime_folder import RuntimeFolder
 
 
@@ -54,7 +53,7 @@ def test_next_place_is_taken_where_there_is_no_room(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         allocate(descriptor, offset, length)
 
-    monkeypatch.setattr(runtime_folder.os, "posix_fallocate", refuse_in_small)
+    monkeypatch.setattr(os, "posix_fallocate", refuse_in_small)
     folder = RuntimeFolder.open(1, places=[tmp_path / "missing", small, large])
     assert folder.path.parent == large
     folder.close()

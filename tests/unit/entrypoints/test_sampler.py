@@ -3,8 +3,10 @@
 import asyncio
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from adapters.metrics.single import SingleProcessMetrics
 from config.settings import ReadinessSettings
@@ -43,7 +45,7 @@ def test_worker_is_measured(metrics, read):
 
 async def test_blocked_event_loop_is_seen(metrics, read, monkeypatch):
     monkeypatch.setattr(module, "SAMPLE_SECONDS", 0.02)
-    context = Sampler(metrics, worker=0).running(None)
+    context = Sampler(metrics, worker=0).running(web.Application())
     await anext(context)
     await asyncio.sleep(0.001)
     time.sleep(0.3)  # noqa: ASYNC251 - blocking is the point
@@ -77,7 +79,8 @@ class Catalog:
 
 
 def test_lag_of_the_catalog_is_measured(metrics, read):
-    now, catalog = [100.0], Catalog()
+    now = [100.0]
+    catalog: Any = Catalog()
     look = catalog_reader(metrics, catalog, lambda: now[0])
     look()
     assert read().total("registry_catalog_index_up") == 1
@@ -108,7 +111,7 @@ async def test_health_and_readiness_are_told(metrics, read):
     look = health_reader(metrics, health, readiness)
     look()
     assert read().total("registry_ready") == 1
-    context = health.running(None)
+    context = health.running(web.Application())
     await anext(context)
     async with asyncio.timeout(5):
         while not health.failures:  # noqa: ASYNC110 - checks tell nobody

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
+from core.collection import guard
 from core.collection.guard import Need
 from core.collection.rounds import Batches, Rounds
 from core.errors import (
@@ -43,15 +44,34 @@ def time():
     return SimulatedTime()
 
 
-@pytest.fixture
-async def services(time):
+class ScriptedRounds(Rounds):
+    """Rounds whose reading has an effect that a test chooses."""
+
+    before_listing = None
+    """Called before each listing of the rounds."""
+    before_reading = None
+    """Called with the identifier of a round before its digests are read."""
+
+    async def states(self):
+        if self.before_listing is not None:
+            await self.before_listing()
+        return await super().states()
+
+    async def read(self, round_id):
+        if self.before_reading is not None:
+            await self.before_reading(round_id)
+        return await super().read(round_id)
+
+
+async def build(time, cache):
     storage = FaultyBlobStorage(InMemoryBlobStorage(now=time.now))
     built = CoreServices(
         storage=storage,
         rounds_storage=storage,
+        rounds=ScriptedRounds(storage),
         clock=time.clock,
         sleep=time.sleep,
-        cache=InMemoryDescriptorCache(now=time.now),
+        cache=cache,
         memory=ManifestCache(),
     )
     await built.push_blob(NAME, LAYER)
@@ -59,6 +79,11 @@ async def services(time):
     await built.manifests.put(NAME, MANIFEST, OCI_MANIFEST, tags=[Tag("x")])
     storage.operations.clear()
     return built
+
+
+@pytest.fixture
+async def services(time):
+    return await build(time, InMemoryDescriptorCache(now=time.now))
 
 
 @pytest.fixture
@@ -372,25 +397,13 @@ async def test_round_that_ends_while_it_is_read_makes_a_push_look_again(services
     ticket = await services.guard.ticket()
     await condemn(rounds, BLOB)
     await time.advance(31)
-    ended = EndingRounds(services.storage.inner)
-    services.guard._rounds = ended
+    services.rounds.before_reading = rounds.end
     await services.storage.inner.delete([layout.blob_data(BLOB)])
     assert await services.guard.confirm(ticket, [Need(layout.layer_link(NAME, BLOB), BLOB)]) == [BLOB]
 
 
-class EndingRounds(Rounds):
-    async def read(self, round_id):
-        await self.end(round_id)
-        return await super().read(round_id)
-
-
 async def test_store_that_is_too_slow_is_told(services, time):
-    class SlowRounds(Rounds):
-        async def states(self):
-            await time.sleep(100)
-            return await super().states()
-
-    services.guard._rounds = SlowRounds(services.storage.inner)
+    services.rounds.before_listing = lambda: time.sleep(100)
     await time.advance(31)
     pushing = asyncio.create_task(push_again(services))
     for _ in range(10):
@@ -408,16 +421,22 @@ async def test_cached_descriptor_of_a_condemned_blob_is_forgotten(services, roun
     assert await services.cache.get(NAME, BLOB) is None
 
 
-async def test_round_met_while_the_cache_is_written_wins(services, rounds):
+async def test_round_met_while_the_cache_is_written_wins(time):
     class SlowCache(InMemoryDescriptorCache):
+        condemns = False
+
         async def put(self, name, digest, size):
-            await condemn(rounds, BLOB)
-            await services.guard.poll()
+            if self.condemns:
+                await condemn(Rounds(built.storage.inner), BLOB)
+                await built.guard.poll()
             await super().put(name, digest, size)
 
-    services.guard._cache = cache = SlowCache(now=lambda: None)
-    await services.guard.remember(NAME, BLOB, 5)
-    assert cache._entries == {}
+    cache = SlowCache(now=time.now)
+    built = await build(time, cache)
+    await cache.forget(NAME, BLOB)
+    cache.condemns = True
+    await built.guard.remember(NAME, BLOB, 5)
+    assert await cache.get(NAME, BLOB) is None
 
 
 async def test_cache_is_not_believed_after_standing_still(services, time):
@@ -445,41 +464,49 @@ async def test_round_is_forgotten_some_time_after_its_end(services, rounds, time
     await condemn(rounds, BLOB)
     await services.guard.poll()
     await rounds.end(ROUND)
+    await services.guard.remember(NAME, BLOB, 5)
+    assert await services.cache.get(NAME, BLOB) is None
     for _ in range(12):
         await time.advance(55)
         await services.guard.poll()
-    assert services.guard._known == {}
+    await services.guard.remember(NAME, BLOB, 5)
+    assert await services.cache.get(NAME, BLOB) == 5
     await services.storage.inner.delete_tree(layout.PINS)
     await services.uploads.put(NAME, BLOB, chunks(LAYER))
     assert await pinned(services) == set()
 
 
-async def test_touches_are_bounded(services):
-    for number in range(50_010):
-        services.guard.touch(Digest(f"sha256:{number:064x}"))
-    assert len(services.guard._touched) == 50_000
-
-
-class FailingRounds(Rounds):
-    asked = 0
-
-    async def states(self):
-        self.asked += 1
-        raise StorageUnavailableError("listings fail")
+async def test_touches_are_bounded(services, rounds, monkeypatch):
+    """Only the digests that were touched last are pinned."""
+    monkeypatch.setattr(guard, "_TOUCHES_MAX", 50)
+    touched = [Digest(f"sha256:{number:064x}") for number in range(60)]
+    for digest in touched:
+        services.guard.touch(digest)
+    await condemn(rounds, touched[9], touched[10])
+    await services.guard.poll()
+    found = await pinned(services)
+    assert spelled(touched[10]) <= found
+    assert not spelled(touched[9]) & found
 
 
 async def test_pulls_go_on_where_only_listings_fail(services, time, caplog):
     """They look again now and then, and believe no cache meanwhile; pushes are refused."""
     await time.advance(31)
-    services.guard._rounds = FailingRounds(services.storage.inner)
+    asked = []
+
+    async def fail():
+        asked.append(time.clock())
+        raise StorageUnavailableError("listings fail")
+
+    services.rounds.before_listing = fail
     await services.cache.put(NAME, BLOB, 999)
     for _ in range(5):
         assert (await services.manifests.get(NAME, Tag("x"))).content == MANIFEST
         assert (await services.blobs.stat(NAME, BLOB)).size == len(LAYER)
-    assert services.guard._rounds.asked == 1
+    assert len(asked) == 1
     assert "cannot read garbage-collection state" in caplog.text
     with pytest.raises(StorageUnavailableError):
         await push_again(services)
     await time.advance(16)
     await services.manifests.get(NAME, Tag("x"))
-    assert services.guard._rounds.asked == 3
+    assert len(asked) == 3

@@ -106,7 +106,7 @@ class Run:
         return await self.promises.check()
 
 
-_START = {}
+_START: dict[str, bytes] = {}
 
 
 async def objects_at_the_start():
@@ -251,14 +251,16 @@ async def test_random_orders_break_no_promise(scenario, mode):
 async def test_orders_with_two_switches_break_no_promise(scenario, first, second, before, between):
     """One runs so far, then the other so far, then the first to its end."""
     for start in range(before):
+        ended_early = set()
         for length in range(1, between, 3):
             plan = [(first, start), (second, length), (first, 10_000)]
             chooser = PlannedChooser(plan)
             assert await broken_by(scenario, chooser) == [], plan
-            if second in chooser.ended_early:
+            ended_early = chooser.ended_early
+            if second in ended_early:
                 # It goes no further, however long it may.
                 break
-        if first in chooser.ended_early:
+        if first in ended_early:
             break
 
 

@@ -293,8 +293,8 @@ async def test_object_that_is_no_lease_is_taken_over(storage, time):
 async def test_at_most_one_of_three_holds(storage, time, seed):
     """Three that take, keep, drop and forget a lease, on a store that is at times slower than the lease lasts."""
     chance = random.Random(seed)
-    storage.latency = lambda: chance.choice([0.0, 0.01, 0.2, 1.0, chance.random() * TTL * 2 if pauses else 0.05])
     pauses = False
+    storage.latency = lambda: chance.choice([0.0, 0.01, 0.2, 1.0, chance.random() * TTL * 2 if pauses else 0.05])
     leases = [make_lease(storage, time, owner_id) for owner_id in "abc"]
     workers = [asyncio.create_task(_live(lease, time, chance)) for lease in leases]
     held = 0

@@ -76,7 +76,7 @@ async def test_those_who_come_at_once_share_one_look(storage, make_switch):
     """A burst of pushes to a process that has not looked for a while is one request, and all are refused."""
     await switch_on(storage, ReadOnly(reason="moving house"))
     storage.operations.clear()
-    storage._delay_rate = 1.0
+    storage.delay_rate = 1.0
     switch = make_switch()
     refused = await asyncio.gather(*(switch.require_writable() for _ in range(10)), return_exceptions=True)
     assert [str(error) for error in refused] == ["moving house"] * 10
@@ -114,7 +114,7 @@ async def test_unreadable_store_changes_nothing(storage, time, make_switch, capl
     switch = make_switch()
     await switch_on(storage, ReadOnly(reason="backup", seconds=60))
     await refusal(switch)
-    storage._error_rate = 1.0
+    storage.error_rate = 1.0
     await time.advance(30)
     assert (await refusal(switch)).retry_after == 30
     assert "cannot read the read-only switch" in caplog.text
@@ -123,7 +123,7 @@ async def test_unreadable_store_changes_nothing(storage, time, make_switch, capl
 
 
 async def test_unreadable_store_at_the_start_refuses_nothing(storage, make_switch):
-    storage._error_rate = 1.0
+    storage.error_rate = 1.0
     switch = make_switch()
     await switch.require_writable()
 
@@ -188,6 +188,6 @@ async def test_stored_mode_reads_back():
 
 
 async def test_switching_fails_where_the_store_does(storage):
-    storage._error_rate = 1.0
+    storage.error_rate = 1.0
     with pytest.raises(StorageUnavailableError):
         await switch_on(storage, ReadOnly())

@@ -149,7 +149,7 @@ def test_artifact_manifest_of_a_release_candidate_is_read():
     assert manifest.subject is not None
     assert manifest.describe(Digest.of(b"x")).artifact_type == "application/x-sbom"
     with pytest.raises(ManifestInvalidError, match="unsupported"):
-        parse_manifest(json.dumps(document).encode(), document["mediaType"])
+        parse_manifest(json.dumps(document).encode(), str(document["mediaType"]))
 
 
 @pytest.mark.parametrize("media_type", [media_types.OCI_INDEX, media_types.DOCKER_MANIFEST_LIST])

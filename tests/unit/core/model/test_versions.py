@@ -25,8 +25,14 @@ ASCENDING = [
 ]
 
 
+def parsed(text: str) -> Version:
+    version = Version.parse(text)
+    assert version is not None
+    return version
+
+
 def test_examples_of_the_specification_ascend():
-    versions = [Version.parse(text) for text in ASCENDING]
+    versions = [parsed(text) for text in ASCENDING]
     assert all(lower < higher for lower, higher in pairwise(versions))
     assert sorted(versions, reverse=True) == versions[::-1]
 
@@ -55,7 +61,7 @@ versions = st.builds(
 
 @given(versions, versions, versions)
 def test_order_is_total(first, second, third):
-    a, b, c = (Version.parse(text) for text in (first, second, third))
+    a, b, c = parsed(first), parsed(second), parsed(third)
     assert (a < b) + (b < a) + (a == b) == 1
     assert not (a < b < c) or a < c
     assert (a == b) == (first == second)

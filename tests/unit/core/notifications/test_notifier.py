@@ -46,7 +46,7 @@ class Process:
             clock=time.clock,
             sleep=time.sleep,
         )
-        self.task = None
+        self.task: asyncio.Task[None]
 
     def start(self):
         self.task = asyncio.create_task(self.notifier.run())
@@ -79,7 +79,8 @@ def receiver():
 
 @pytest.fixture
 async def start(storage, time, receiver):
-    processes, ids = [], itertools.count(1)
+    processes: list[Process] = []
+    ids = itertools.count(1)
 
     def begin(*receivers):
         process = Process(storage, time, f"p{len(processes)}", ids)

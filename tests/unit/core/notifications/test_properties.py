@@ -44,7 +44,7 @@ class World:
         self.receiver = ScriptedReceiver()
         self.ids = itertools.count(1)
         self.names = itertools.count()
-        self.acknowledged = {repository: [] for repository in REPOSITORIES}
+        self.acknowledged: dict[str, list[str]] = {repository: [] for repository in REPOSITORIES}
         self.processes = [self.begin() for _ in range(PROCESSES)]
 
     def begin(self):

@@ -1,6 +1,6 @@
 """What counts as an abandoned upload, and what looking for them costs."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from typing_extensions import override
@@ -22,7 +22,7 @@ AGE = timedelta(hours=168)
 class LeakyBlobStorage(InMemoryBlobStorage):
     """Keeps multipart uploads that no listing shows, as object stores do."""
 
-    unfinished: dict
+    unfinished: dict[str, datetime]
 
     @override
     async def drop_unfinished(self, prefix, *, before, is_spared, dry_run=False):

@@ -74,9 +74,13 @@ class SwitchedStorage(InMemoryBlobStorage):
             yield item
 
 
+def now() -> datetime:
+    return datetime(2026, 11, 24, tzinfo=UTC)
+
+
 @pytest.fixture
 def storage() -> SwitchedStorage:
-    return SwitchedStorage(now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
+    return SwitchedStorage(now=now)
 
 
 @pytest.fixture
@@ -430,22 +434,22 @@ class TestRebuild:
         assert await service.rebuild() == 0
         assert await names(service) == []
 
-    async def test_push_during_the_rebuild_is_kept(self, index, storage):
+    async def test_push_during_the_rebuild_is_kept(self, index):
         class PushedBehindTheScan(SwitchedStorage):
             async def list_marked(
                 self, prefix: str, mark: str, *, after: str = "", passing_over: str = ""
             ) -> AsyncIterator[str]:
                 async for path in super().list_marked(prefix, mark, after=after, passing_over=passing_over):
                     yield path
-                await service.record_push(await push(self, "aaa"))
+                await replica.record_push(await push(self, "aaa"))
 
-        behind = PushedBehindTheScan(now=storage._now)
-        service = CatalogService(index, storage=behind)
+        behind = PushedBehindTheScan(now=now)
+        replica = CatalogService(index, storage=behind)
         await push(behind, "b")
-        await service.rebuild()
-        assert await names(service) == ["aaa", "b"]
+        await replica.rebuild()
+        assert await names(replica) == ["aaa", "b"]
 
-    async def test_ghost_that_another_replica_pushes_behind_the_scan_is_kept(self, index, storage):
+    async def test_ghost_that_another_replica_pushes_behind_the_scan_is_kept(self, index):
         """Its index has the name already, so that replica writes nothing that this one could see."""
 
         class PushedBehindTheScan(SwitchedStorage):
@@ -456,7 +460,7 @@ class TestRebuild:
                     yield path
                 await push(self, "aaa/ghost")
 
-        behind = PushedBehindTheScan(now=storage._now)
+        behind = PushedBehindTheScan(now=now)
         for name in ("aaa/ghost", "zzz/ghost"):
             await index.add(RepositoryName(name))
         await push(behind, "b")
@@ -540,7 +544,7 @@ STEPS = st.lists(
 @given(steps=STEPS)
 def test_index_is_what_storage_holds_after_any_history(steps):
     async def play() -> None:
-        index, storage = SwitchedIndex(), SwitchedStorage(now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
+        index, storage = SwitchedIndex(), SwitchedStorage(now=now)
         service = CatalogService(index, storage=storage)
         for step, name in [*steps, ("back", ""), ("flush", "")]:
             if step == "push":

@@ -83,6 +83,10 @@ async def held(storage: BlobStorage) -> list[str]:
     return sorted(names)
 
 
+async def flush(service: CatalogService) -> None:
+    await service.flush_pending()
+
+
 async def listed(index: InMemoryCatalogIndex) -> list[str]:
     return list((await index.page(after="", limit=100)).items)
 
@@ -133,7 +137,7 @@ def test_push_and_deletion_in_every_order_of_their_requests(is_there, others, pe
                 run_alone(work)
             for index in indexes:
                 index.is_away = False
-            works = [service.flush_pending() for service in services]
+            works = [flush(service) for service in services]
         last[:] = [inner]
         return Interleaving(storage, [Replica(*each) for each in zip(steppings, works, strict=True)])
 

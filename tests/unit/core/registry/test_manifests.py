@@ -207,7 +207,7 @@ async def test_deleting_a_manifest_takes_its_tags_and_keeps_layers(services, ima
     assert await services.keys(layout.revisions(NAME)) == {layout.revision_link(NAME, Digest.of(other))}
 
 
-async def test_tag_pushed_while_its_manifest_is_deleted_goes_too(services, image):
+async def test_tag_pushed_while_its_manifest_is_deleted_goes_too(services, image, monkeypatch):
     """The delete looks for tags again after the manifest is gone."""
     await services.manifests.put(NAME, image, OCI)
     digest = Digest.of(image)
@@ -217,7 +217,7 @@ async def test_tag_pushed_while_its_manifest_is_deleted_goes_too(services, image
         await services.tag_links.point(NAME, LATEST, digest)
         await delete(key)
 
-    services.links.delete = push_in_between
+    monkeypatch.setattr(services.links, "delete", push_in_between)
     assert await services.manifests.delete(NAME, digest) == [LATEST]
 
 
@@ -249,7 +249,7 @@ async def test_manifest_in_memory_is_served_only_while_it_is_linked():
         await services.manifests.get(NAME, digest)
 
 
-async def test_manifest_of_a_kept_tag_that_came_in_between_stays():
+async def test_manifest_of_a_kept_tag_that_came_in_between_stays(monkeypatch):
     """The tag was pushed after the delete looked for tags, and before it removed the manifest."""
     services = CoreServices(policy=ManifestPolicy(is_immutable=lambda _name, tag: tag == "kept"))
     await services.push_blob(NAME, b"{}")
@@ -262,7 +262,7 @@ async def test_manifest_of_a_kept_tag_that_came_in_between_stays():
         await delete(key)
         await services.tag_links.point(NAME, Tag("kept"), digest)
 
-    services.links.delete = push_in_between
+    monkeypatch.setattr(services.links, "delete", push_in_between)
     with pytest.raises(DeniedError):
         await services.manifests.delete(NAME, digest)
     assert (await services.manifests.get(NAME, Tag("kept"))).content == content

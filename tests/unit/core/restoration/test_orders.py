@@ -158,4 +158,5 @@ async def test_repository_that_is_deleted_during_a_push_holds_nothing_broken(see
     assert await incomplete(run) == []
     for tag in ("new", "v1"):
         target = await run.services.tag_links.resolve(NAME, Tag(tag))
-        assert target is None or await run.services.manifests.get(NAME, target)
+        if target is not None:
+            await run.services.manifests.get(NAME, target)

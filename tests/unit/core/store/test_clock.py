@@ -1,5 +1,6 @@
 """Time that the store's clock jumped over makes nothing old, for collection, purging, retention, trash and repairs."""
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -148,8 +149,8 @@ async def test_many_jumps_take_little_room(machine):
     process = machine.process()
     for _ in range(40):
         machine.wall += DAY
-        timeline = await process.look()
-    assert len(timeline.gaps) == 16
+        await process.look()
+    assert len((await process.look()).gaps) == 16
 
 
 async def test_upload_under_way_survives_a_jump(machine):
@@ -159,7 +160,7 @@ async def test_upload_under_way_survives_a_jump(machine):
     await machine.storage.write(f"{session}/startedat", b"x")
     machine.pass_time(MINUTE)
     machine.wall += YEAR
-    budget = Budget(Rates(), clock=lambda: machine.seconds, sleep=None)
+    budget = Budget(Rates(), clock=lambda: machine.seconds, sleep=asyncio.sleep)
     purged = await remove_abandoned(machine.storage, before=(await process.look()).before(7 * DAY), budget=budget)
     assert purged.sessions == []
     machine.pass_time(8 * DAY)

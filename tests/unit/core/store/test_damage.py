@@ -1,5 +1,6 @@
 """What pulls find damaged, who learns of it, and how long it counts."""
 
+import io
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +13,7 @@ from core.errors import ContentDamagedError, ManifestBlobUnknownError, ObjectNot
 from core.model.digest import Digest, StandardHasher
 from core.model.media_types import OCI_INDEX, OCI_MANIFEST
 from core.model.names import RepositoryName
-from core.ports.blob_storage import ObjectStat
+from core.ports.blob_storage import BlobReader, ObjectStat
 from core.store import layout
 from core.store.damage import EXAMINED_BYTES_MAX, HASH_TRUSTED_SECONDS, RECORDS_MAX, DamageRecords, DamageWatch
 from tests.support.content import image_index, image_manifest
@@ -212,7 +213,7 @@ async def test_size_in_a_manifest_has_the_blob_hashed(other, image):
     assert watched.file is None
 
 
-class _FileReader:
+class _FileReader(BlobReader):
     """An open file of some size, as the folder's."""
 
     def __init__(self, size, version=None, committed_size=None):
@@ -220,7 +221,7 @@ class _FileReader:
         self.committed_size = committed_size
         self.version = version
         self.offset = 0
-        self.file = object()
+        self.file = io.BytesIO()
         self.offload = in_turn
 
     async def __aiter__(self):

@@ -4,7 +4,7 @@ from core.model.media_types import OCI_MANIFEST
 from core.store.manifest_cache import ManifestCache
 
 
-def manifest(content):
+def manifest(content: bytes) -> StoredManifest:
     return StoredManifest(content=content, media_type=OCI_MANIFEST, digest=Digest.of(content))
 
 

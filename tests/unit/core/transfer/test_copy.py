@@ -1,6 +1,7 @@
 """A copy between two storages in memory: what it copies, what it leaves, what it tells."""
 
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -198,7 +199,7 @@ async def test_one_storage_is_not_copied_to_itself(services):
 class RebuiltBeforeTheFirstManifest(InMemoryBlobStorage):
     """A target whose catalog another process rebuilds after the copy added the name."""
 
-    rebuild = None
+    rebuild: Callable[[], Awaitable[object]]
 
     async def write(self, key, content, *, durable=True):
         if "/_manifests/revisions/" in key:
@@ -436,8 +437,9 @@ async def test_staged_bytes_that_cannot_be_gone_on_with_are_given_up(services, m
     content = bytes(range(256)) * 4096 * 2
     monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", len(content) - 1)
     digest = await services.push_blob(APP, content)
-    run = CopyRun(services.storage, Purged(memory()))
-    async with run.target.inner.open_writer(layout.transfer_data("test", digest)) as writer:
+    target = Purged(memory())
+    run = CopyRun(services.storage, target)
+    async with target.inner.open_writer(layout.transfer_data("test", digest)) as writer:
         await writer.write(content[:1000])
     await run.once()
     assert await registry_tree(run.target) == await registry_tree(services.storage)
@@ -462,12 +464,13 @@ class WithoutChecksums(FaultyBlobStorage):
 )
 async def test_equal_tags_cost_no_read_where_a_checksum_is_told(services, source_kind, target_kind, reads):
     await push(services, APP, V1, b"a")
-    run = CopyRun(source_kind(services.storage), target_kind(memory()))
+    source, target = source_kind(services.storage), target_kind(memory())
+    run = CopyRun(source, target)
     await run.once()
-    run.source.operations.clear()
-    run.target.operations.clear()
+    source.operations.clear()
+    target.operations.clear()
     assert (await run.once()).changes == 0
-    read = tuple(sum(each.startswith("read ") for each in side.operations) for side in (run.source, run.target))
+    read = tuple(sum(each.startswith("read ") for each in side.operations) for side in (source, target))
     assert read == reads
     # And a tag that moved is seen, whatever is told.
     await push(services, APP, V1, b"b")

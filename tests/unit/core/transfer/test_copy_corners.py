@@ -1,6 +1,7 @@
 """Sources as they are found: foreign objects, half-deleted images, pushes in the middle of a listing, odd manifests."""
 
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -182,7 +183,7 @@ async def test_layer_link_whose_name_is_no_digest_is_copied_by_what_it_holds(ser
 class Meanwhile(FaultyBlobStorage):
     """A target during whose last listing something happens at the source."""
 
-    happens = None
+    happens: Callable[[], Awaitable[object]]
 
     async def walk(self, prefix):
         async for item in super().walk(prefix):

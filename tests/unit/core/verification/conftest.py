@@ -11,7 +11,7 @@ from typing_extensions import override
 from core.model import media_types
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
-from core.ports.blob_storage import BlobStorage
+from core.ports.staging import StagingStorage
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage
@@ -50,20 +50,26 @@ async def store() -> Store:
     signature = image_manifest(
         b"{}", subject=descriptor(image, media_types.OCI_MANIFEST), artifactType="application/x.signature"
     )
-    digests = []
     for content, tags in ((image, ["v1", "latest"]), (child, []), (index, ["multi"]), (signature, [])):
         media_type = json.loads(content)["mediaType"]
-        digests.append(
-            (await services.manifests.put(NAME, content, media_type, tags=[Tag(tag) for tag in tags])).digest
-        )
+        await services.manifests.put(NAME, content, media_type, tags=[Tag(tag) for tag in tags])
     await verifications.catalog.record_push(NAME)
-    return Store(services, verifications, *digests, Digest.of(LAYER), Digest.of(CONFIG))
+    return Store(
+        services,
+        verifications,
+        image=Digest.of(image),
+        child=Digest.of(child),
+        index=Digest.of(index),
+        signature=Digest.of(signature),
+        layer=Digest.of(LAYER),
+        config=Digest.of(CONFIG),
+    )
 
 
 class Interposing(FaultyBlobStorage):
     """Does something right before an operation on a key."""
 
-    def __init__(self, inner: BlobStorage) -> None:
+    def __init__(self, inner: StagingStorage) -> None:
         super().__init__(inner)
         self.before: dict[tuple[str, str], Action] = {}
         """What is done before the next operation of a kind on a key."""

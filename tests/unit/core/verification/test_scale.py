@@ -1,6 +1,7 @@
 """Much of everything: tables that grow, batches, and orphans in several parts."""
 
 import json
+from collections.abc import AsyncIterable
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.errors import CatalogLostError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
+from core.model.pagination import Page
 from core.store import layout
 from core.verification.digest_table import DigestTable, fingerprint_of
 from core.verification.findings import Finding, Kind, Outcome
@@ -76,7 +78,7 @@ async def test_orphans_are_found_part_by_part(store: Store) -> None:
     for number in range(20):
         content = b"orphan %d" % number
         await store.services.storage.write(layout.blob_data(Digest.of(content)), content)
-    run = await store.verifications.verifier()._context(OPTIONS)
+    run = await store.verifications.verifier().context(OPTIONS)
     search = OrphanSearch(run, blobs=28, linked_max=7)
     steps = [step async for step in search.steps(after="")]
     assert [step.cursor for step in steps] == ["1", "2", "3", "4", "5"]
@@ -98,17 +100,16 @@ async def test_lost_index_is_rebuilt(store: Store) -> None:
     class Losing(InMemoryCatalogIndex):
         is_lost = True
 
-        async def page(self, *, after: str, limit: int) -> object:
+        async def page(self, *, after: str, limit: int) -> Page[RepositoryName]:
             if self.is_lost:
                 raise CatalogLostError("the table was dropped")
             return await super().page(after=after, limit=limit)
 
-        async def replace_all(self, names: object) -> None:
+        async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
             await super().replace_all(names)
             self.is_lost = False
 
     store.verifications = Verifications(store.services, index=Losing())
-    store.verifications.catalog._index.is_lost = True
     [finding] = await store.verifications.run(REPAIR)
     assert (finding.kind, finding.outcome) == (Kind.CATALOG_UNREADABLE, Outcome.FOUND)
     assert "dropped" in finding.detail
@@ -118,7 +119,7 @@ async def test_index_that_fails_for_a_moment_is_told_so(store: Store) -> None:
     class Stumbling(InMemoryCatalogIndex):
         calls = 0
 
-        async def page(self, *, after: str, limit: int) -> object:
+        async def page(self, *, after: str, limit: int) -> Page[RepositoryName]:
             self.calls += 1
             if self.calls == 1:
                 raise CatalogLostError("for a moment")

@@ -206,7 +206,9 @@ async def test_lacking_name_that_is_indexed_meanwhile_is_no_finding(store: Store
     assert await store.verifications.run(REPAIR) == []
 
 
-async def test_ghost_that_is_pushed_while_it_is_taken_out_comes_back(store: Store) -> None:
+async def test_ghost_that_is_pushed_while_it_is_taken_out_comes_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = RepositoryName("b/ghost")
     index = store.verifications.index
     await index.add(name)
@@ -216,7 +218,7 @@ async def test_ghost_that_is_pushed_while_it_is_taken_out_comes_back(store: Stor
         await store.services.links.write(layout.revision_link(removed, ABSENT), ABSENT)
         await remove(removed)
 
-    index.remove = overtaken  # type: ignore[method-assign] # a push at the worst moment
+    monkeypatch.setattr(index, "remove", overtaken)  # a push at the worst moment
     assert await store.verifications.run(REPAIR) == []
     assert name in (await index.page(after="", limit=9)).items
 
@@ -364,12 +366,12 @@ async def test_one_repository_with_lost_blobs_is_read_to_its_end(store: Store) -
 
 
 async def test_index_that_cannot_be_read_again_has_no_children(store: Store) -> None:
-    context = await store.verifications.verifier()._context(OPTIONS)
+    context = await store.verifications.verifier().context(OPTIONS)
     check = ManifestCheck(context, RepositoryView(NAME))
     await store.services.storage.write(layout.blob_data(ABSENT), b"no manifest")
-    assert await check._children(ABSENT) == []
-    assert await check._children(Digest.of(b"gone")) == []
-    assert await check._children(store.index) == [store.child]
+    assert await check.children(ABSENT) == []
+    assert await check.children(Digest.of(b"gone")) == []
+    assert await check.children(store.index) == [store.child]
 
 
 @pytest.mark.parametrize("kind", ["no manifest", "docker"])
