@@ -16,7 +16,7 @@ NAMES = st.text(alphabet=ALPHABET, min_size=1, max_size=8)
 @example(after="a ", name="a-")
 @example(after="a" * 300, name="a" * 255)
 @example(after="a\udcff", name="a" + "z" * 254)
-def test_bound_lets_the_same_names_through(after, name):
+def test_bound_keeps_the_same_names(after, name):
     assert (name > legal_bound(after)) == (name > after)
 
 
@@ -28,5 +28,5 @@ def test_bound_is_short_and_of_legal_characters(after):
 
 
 @given(after=st.text(alphabet=ALPHABET, max_size=255))
-def test_legal_text_is_its_own_bound(after):
+def test_legal_text_is_not_shortened(after):
     assert legal_bound(after) == after

@@ -65,7 +65,7 @@ def run(script: str, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-async def test_file_that_was_moved_away_is_left_and_a_new_one_begun(tmp_path):
+async def test_renamed_file_is_left_and_a_new_one_created(tmp_path):
     path = tmp_path / "audit.jsonl"
     async with FileAuditLog(path) as log:
         await log.record(event(request_id="1"))
@@ -83,7 +83,7 @@ async def test_file_is_for_its_owner_and_readers_of_the_group(tmp_path):
     assert stat.S_IMODE((tmp_path / "audit.jsonl").stat().st_mode) & 0o137 == 0
 
 
-def test_processes_tear_no_line_of_one_another_while_the_file_is_rotated(tmp_path):
+def test_processes_keep_lines_intact_while_the_file_is_rotated(tmp_path):
     path, count = tmp_path / "audit.jsonl", 300
     writers = [run(WRITER, str(path), str(number), str(count)) for number in range(3)]
     rotated: list[Path] = []
@@ -98,7 +98,7 @@ def test_processes_tear_no_line_of_one_another_while_the_file_is_rotated(tmp_pat
     assert sorted(found) == sorted(f"{writer}-{number}" for writer in range(3) for number in range(count))
 
 
-async def test_line_that_a_killed_process_left_unfinished_takes_no_other_along(tmp_path):
+async def test_unfinished_line_of_a_killed_process_damages_no_other(tmp_path):
     path = tmp_path / "audit.jsonl"
     path.write_bytes(b'{"log": "audit", "ti')
     async with FileAuditLog(path) as log:
@@ -118,7 +118,7 @@ def test_full_disk_leaves_no_part_of_a_line(tmp_path):
     assert ids(path) == ["before", "after"]
 
 
-async def test_failure_reaches_all_who_wait_and_none_who_come_later(tmp_path):
+async def test_failure_reaches_all_waiting_callers_and_no_later_one(tmp_path):
     path = tmp_path / "folder" / "audit.jsonl"
     async with FileAuditLog(path) as log:
         with pytest.raises(AuditUnavailableError, match="No such file"):
@@ -131,7 +131,7 @@ async def test_failure_reaches_all_who_wait_and_none_who_come_later(tmp_path):
     assert ids(path) == ["1"]
 
 
-async def test_closed_stream_is_told():
+async def test_closed_stream_is_an_error():
     reading, writing = os.pipe()
     os.close(reading)
     os.close(writing)

@@ -53,7 +53,7 @@ async def test_length_of_a_commit_is_kept_beside_the_file(storage, tmp_path):
         assert reader.committed_size is None
 
 
-def test_file_without_attributes_is_committed_all_the_same():
+def test_file_system_without_attributes_is_supported():
     """A pipe has none, as some file systems."""
     reading, writing = os.pipe()
     keep_size(writing, 5)
@@ -62,7 +62,7 @@ def test_file_without_attributes_is_committed_all_the_same():
     os.close(writing)
 
 
-async def test_root_may_be_link_and_missing(tmp_path):
+async def test_root_may_be_a_link_or_missing(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "real").mkdir()
     for root in (tmp_path / "link", tmp_path / "new/deep"):
@@ -80,7 +80,7 @@ async def test_unusable_root_fails_on_entry(tmp_path):
             pytest.fail("the block was entered")
 
 
-async def test_check_misses_root(storage, tmp_path):
+async def test_check_fails_without_root(storage, tmp_path):
     (tmp_path / "x").mkdir()
     async with FilesystemBlobStorage(str(tmp_path / "x")) as other:
         (tmp_path / "x").rmdir()
@@ -134,7 +134,7 @@ async def test_start_removes_old_leftovers(tmp_path):
         assert sorted(path.name for path in private.iterdir()) == ["young-file", "young-tree"]
 
 
-async def test_lost_private_folder_is_made_again(storage, tmp_path):
+async def test_lost_private_folder_is_created_again(storage, tmp_path):
     await storage.write("/a/b", b"1")
     (tmp_path / ".tmp").rmdir()
     await storage.write("/a/b", b"2")
@@ -144,7 +144,7 @@ async def test_lost_private_folder_is_made_again(storage, tmp_path):
     assert await collect(storage.list_children("/")) == []
 
 
-async def test_error_names_reason_and_key(storage, tmp_path):
+async def test_error_contains_reason_and_key(storage, tmp_path):
     await storage.write("/a", b"")
     with pytest.raises(StorageUnavailableError) as caught:
         await storage.write("/a/b", b"")
@@ -159,7 +159,7 @@ async def test_error_names_reason_and_key(storage, tmp_path):
     assert list((tmp_path / ".tmp").iterdir()) == []
 
 
-def test_writer_that_lost_race_goes_deeper(tmp_path):
+def test_writer_that_lost_the_race_for_a_folder_uses_it(tmp_path):
     """The folder was missing when the write began, and another writer has made it since."""
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/b/c/link")
     tree.build(private, "/b/c/link", b"ours", durable=True)
@@ -170,7 +170,7 @@ def test_writer_that_lost_race_goes_deeper(tmp_path):
     assert (tmp_path / "a/b/other/link").read_bytes() == b"theirs"
 
 
-def test_writer_that_lost_race_for_file_replaces_it(tmp_path):
+def test_writer_that_lost_the_race_for_a_file_replaces_it(tmp_path):
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/link")
     tree.build(private, "/link", b"ours", durable=True)
     (tmp_path / "a").mkdir()
@@ -179,7 +179,7 @@ def test_writer_that_lost_race_for_file_replaces_it(tmp_path):
     assert (tmp_path / "a/link").read_bytes() == b"ours"
 
 
-def test_creator_that_lost_race_for_file_leaves_it(tmp_path):
+def test_creator_that_lost_the_race_for_a_file_keeps_it(tmp_path):
     """Both found the folder missing; one has put it there, with its file, since."""
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/link")
     tree.build(private, "/link", b"ours", durable=True)
@@ -234,7 +234,7 @@ with open(sys.argv[1]) as file:
 """
 
 
-async def test_lock_of_other_process_is_met(storage, tmp_path):
+async def test_lock_of_other_process_is_respected(storage, tmp_path):
     await stage(storage, "/staged", b"abc")
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", LOCK, str(tmp_path / "staged"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -292,7 +292,7 @@ async def test_object_is_as_old_as_its_commit(storage, tmp_path):
     assert before < (await storage.stat("/blob")).modified_at
 
 
-async def test_truncated_file_is_never_short_answer(storage, tmp_path):
+async def test_truncated_file_is_an_error(storage, tmp_path):
     content = payload(600_000)
     await storage.write("/a", content)
     async with storage.open_reader("/a") as reader:
@@ -301,7 +301,7 @@ async def test_truncated_file_is_never_short_answer(storage, tmp_path):
             await collect(reader)
 
 
-async def test_content_not_in_memory_is_read(storage, tmp_path):
+async def test_content_outside_the_page_cache_is_read(storage, tmp_path):
     content = payload(3_000_000)
     await storage.write("/a", content)
     await storage.write("/link", b"sha256:00")

@@ -66,7 +66,7 @@ async def require_resumable(storage: FilesystemBlobStorage, root: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-async def test_killed_process_leaves_whole_store(tmp_path):
+async def test_killed_process_leaves_a_sound_store(tmp_path):
     async with FilesystemBlobStorage(str(tmp_path)) as storage:
         await storage.write("/replaced", CONTENTS[0])
     answered_before: list[str] = []
@@ -111,7 +111,7 @@ asyncio.run(main())
 """
 
 
-async def test_full_store_refuses_and_keeps(tmp_path):
+async def test_full_store_refuses_uploads_and_keeps_content(tmp_path):
     command = [sys.executable, "-c", FULL, str(tmp_path)]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30, check=False)
     assert done.stderr == ""

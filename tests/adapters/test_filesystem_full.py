@@ -35,7 +35,7 @@ def test_full_disk_and_full_quota_have_their_own_error(number):
     assert type(translate(OSError(number, "full"), "/a")) is StorageFullError
 
 
-async def test_reserve_is_a_part_of_a_small_disk(disk):
+async def test_reserve_is_a_share_of_a_small_disk(disk):
     async with opened(disk) as storage:
         assert reserve_of(disk) == RESERVE_BYTES
         assert [key async for key, _ in storage.walk("/")] == []
@@ -55,7 +55,7 @@ async def test_reserve_is_no_leftover_of_a_crash(disk):
         assert reserve_of(disk) == RESERVE_BYTES
 
 
-async def test_deleting_writes_although_the_disk_is_full(disk, caplog):
+async def test_deletion_can_write_on_a_full_disk(disk, caplog):
     async with opened(disk) as storage:
         await storage.write("/data/blob", b"x" * 5000)
         fill(disk / "others")
@@ -71,7 +71,7 @@ async def test_deleting_writes_although_the_disk_is_full(disk, caplog):
     ]
 
 
-async def test_uploads_are_refused_until_the_reserve_is_whole_again(disk, caplog):
+async def test_uploads_are_refused_until_the_reserve_is_complete_again(disk, caplog):
     caplog.set_level("INFO")
     async with opened(disk) as storage, opened(disk) as other:
         fill(disk / "others")
@@ -92,7 +92,7 @@ async def test_uploads_are_refused_until_the_reserve_is_whole_again(disk, caplog
     assert "disk has free space again: accepting uploads" in caplog.text
 
 
-async def test_uploads_are_refused_where_the_page_cache_cannot_be_asked(disk, monkeypatch):
+async def test_uploads_are_refused_without_non_blocking_reads(disk, monkeypatch):
     """As on NFS: the reserve is looked at by a thread."""
     monkeypatch.delattr(os, "RWF_NOWAIT")
     async with opened(disk) as storage:
@@ -105,7 +105,7 @@ async def test_uploads_are_refused_where_the_page_cache_cannot_be_asked(disk, mo
                 pytest.fail("it opened")
 
 
-async def test_used_up_reserve_is_a_full_disk(disk):
+async def test_used_reserve_counts_as_a_full_disk(disk):
     async with opened(disk) as storage:
         fill(disk / "others")
         with pytest.raises(StorageFullError):
@@ -114,7 +114,7 @@ async def test_used_up_reserve_is_a_full_disk(disk):
         await storage.write(f"{RESERVED}/small", b"x" * 5000)
 
 
-async def test_command_uses_the_reserve_and_makes_none(disk):
+async def test_command_uses_the_reserve_and_creates_none(disk):
     async with opened(disk, makes_root=False) as storage:
         await storage.check_space()
         assert not (disk / ".tmp").exists()
@@ -134,7 +134,7 @@ async def test_full_disk_without_reserve_refuses(disk):
             await storage.check_space()
 
 
-def test_folder_that_cannot_be_looked_at_is_not_called_full(tmp_path):
+def test_unreadable_folder_is_not_reported_as_full(tmp_path):
     reserve = Reserve(str(tmp_path / "none"), str(tmp_path / "none" / "reserve"))
     reserve.keep(makes=True)
     assert reserve.fill()

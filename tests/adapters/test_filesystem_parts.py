@@ -20,7 +20,7 @@ async def calls():
     await calls.aclose()
 
 
-async def test_cancelled_caller_outlasts_its_call(calls):
+async def test_cancelled_caller_waits_for_its_call(calls):
     begun, end = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -38,7 +38,7 @@ async def test_cancelled_caller_outlasts_its_call(calls):
         await task
 
 
-async def test_call_that_waits_for_thread_is_never_begun(calls):
+async def test_cancelled_call_without_a_thread_never_starts(calls):
     end = threading.Event()
     called: list[int] = []
     busy = asyncio.create_task(calls.run(end.wait, 10))
@@ -58,7 +58,7 @@ async def test_error_of_call_reaches_caller(calls):
         await calls.run(os.stat, "/nowhere/at/all")
 
 
-def test_page_cache_reads_what_is_there(tmp_path):
+def test_page_cache_returns_cached_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"0123456789")
     cache = PageCache()
     descriptor = os.open(tmp_path / "a", os.O_RDONLY)
@@ -71,7 +71,7 @@ def test_page_cache_reads_what_is_there(tmp_path):
     assert cache.is_usable
 
 
-def test_page_cache_remembers_that_it_cannot(tmp_path):
+def test_page_cache_is_switched_off_after_a_refusal(tmp_path):
     cache = PageCache()
     # The proc file system refuses the flag, as NFS does.
     descriptor = os.open("/proc/self/status", os.O_RDONLY)
@@ -82,7 +82,7 @@ def test_page_cache_remembers_that_it_cannot(tmp_path):
     assert not cache.is_usable
 
 
-def test_page_cache_tells_other_errors(tmp_path):
+def test_page_cache_raises_other_errors(tmp_path):
     cache = PageCache()
     descriptor = os.open(tmp_path / "a", os.O_WRONLY | os.O_CREAT)
     try:
@@ -127,7 +127,7 @@ def test_small_folder_is_not_remembered(large_folder):
     assert listings.names(str(large_folder)) is not names
 
 
-def test_change_of_remembered_folder_is_seen(large_folder):
+def test_change_of_remembered_folder_is_detected(large_folder):
     listings = Listings("/elsewhere")
     path = str(large_folder)
     settle(large_folder)
@@ -189,7 +189,7 @@ def test_nature_of_settled_folder_is_remembered(tmp_path, listed):
     assert sorted(listed) == sorted([str(tmp_path), *(str(tmp_path / name) for name in ("a", "c", "young"))])
 
 
-def test_change_of_remembered_nature_is_seen(tmp_path):
+def test_change_of_remembered_nature_is_detected(tmp_path):
     listings = Listings("/elsewhere")
     for name in ("a/_layers", "b/x"):
         (tmp_path / name).mkdir(parents=True)

@@ -38,7 +38,7 @@ def names(path):
     return [entry.name for entry in path.iterdir()]
 
 
-def test_folder_and_file_are_used_again(folder, tmp_path):
+def test_folder_and_file_are_reused(folder, tmp_path):
     first = session(folder, 1, b"a long first content")
     inodes = inode(first), inode(first / "startedat")
     remove(folder, first)
@@ -51,7 +51,7 @@ def test_folder_and_file_are_used_again(folder, tmp_path):
 
 
 @pytest.mark.parametrize("rest", ["another", "inside/file"])
-def test_folder_that_holds_more_is_removed(folder, tmp_path, rest):
+def test_folder_with_more_files_is_removed(folder, tmp_path, rest):
     path = session(folder, 1)
     folder.write(f"{path}/{rest}", b"more")
     remove(folder, path)
@@ -59,7 +59,7 @@ def test_folder_that_holds_more_is_removed(folder, tmp_path, rest):
 
 
 @pytest.mark.parametrize("kind", ["large", "link", "hard link", "other name"])
-def test_file_that_is_not_of_the_kind_is_removed(folder, tmp_path, kind):
+def test_file_of_another_kind_is_removed(folder, tmp_path, kind):
     path = session(folder, 1)
     file = path / "startedat"
     match kind:
@@ -76,7 +76,7 @@ def test_file_that_is_not_of_the_kind_is_removed(folder, tmp_path, kind):
     assert names(tmp_path / ".tmp") == []
 
 
-def test_what_must_be_durable_is_made_anew(folder, tmp_path):
+def test_durable_file_is_created_in_a_new_folder(folder, tmp_path):
     first = session(folder, 1)
     old = inode(first)
     remove(folder, first)
@@ -84,7 +84,7 @@ def test_what_must_be_durable_is_made_anew(folder, tmp_path):
     assert inode(tmp_path / "r/_uploads/2") != old
 
 
-def test_folder_that_somebody_removed_is_missed_by_nobody(folder, tmp_path):
+def test_removed_folder_is_skipped(folder, tmp_path):
     remove(folder, session(folder, 1), session(folder, 2))
     for name in names(tmp_path / ".tmp")[:1]:
         shutil.rmtree(tmp_path / ".tmp" / name)
@@ -92,7 +92,7 @@ def test_folder_that_somebody_removed_is_missed_by_nobody(folder, tmp_path):
         assert names(session(folder, number)) == ["startedat"]
 
 
-def test_only_so_many_are_kept_and_of_few_names(folder, tmp_path, monkeypatch):
+def test_number_of_kept_folders_and_names_is_limited(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(reused_folders, "_FOLDERS_MAX", 2)
     remove(folder, *[session(folder, number) for number in range(5)])
     assert len(names(tmp_path / ".tmp")) == 2

@@ -53,7 +53,7 @@ def refused(root, *, makes=True):
     return message
 
 
-def test_root_is_made_where_it_is_missing(base):
+def test_missing_root_is_created(base):
     open_root(str(base / "a" / "b"), makes=True)
     assert (base / "a" / "b").is_dir()
 
@@ -64,17 +64,17 @@ def test_file_is_no_root(base):
     assert "is not a folder" in refused(base / "file", makes=False)
 
 
-def test_folder_below_a_file_cannot_be_made(base):
+def test_root_below_a_file_is_refused(base):
     (base / "file").touch()
     assert f"cannot be created in {base}: Not a directory" in refused(base / "file" / "root")
 
 
-def test_link_without_its_target_is_told(base):
+def test_dangling_link_is_reported(base):
     (base / "link").symlink_to("/nonexistent/x")
     assert "(resolved: /nonexistent/x) is a link to /nonexistent/x, which is missing" in refused(base / "link")
 
 
-def test_folder_that_the_user_may_not_make_is_told(base):
+def test_folder_that_the_user_may_not_create_is_reported(base):
     base.chmod(0o555)
     with powerless() as user:
         message = refused(base / "a" / "b")
@@ -83,7 +83,7 @@ def test_folder_that_the_user_may_not_make_is_told(base):
 
 
 @pytest.mark.parametrize("name", ["", ".tmp"])
-def test_folder_that_the_user_may_not_write_is_told(base, name):
+def test_folder_that_the_user_may_not_write_is_reported(base, name):
     root = base / "root"
     (root / ".tmp").mkdir(parents=True)
     root.chmod(0o777)
@@ -94,21 +94,21 @@ def test_folder_that_the_user_may_not_write_is_told(base, name):
         open_root(str(root), makes=False)
 
 
-def test_folder_that_the_user_may_not_reach_is_told(base):
+def test_folder_that_the_user_may_not_reach_is_reported(base):
     (base / "closed" / "root").mkdir(parents=True)
     (base / "closed").chmod(0o600)
     with powerless() as user:
         assert f"user {user} may not enter {base / 'closed'}" in refused(base / "closed" / "root", makes=False)
 
 
-def test_read_only_file_system_is_told(base, unavailable):
+def test_read_only_file_system_is_reported(base, unavailable):
     with mounted(unavailable, base, "-t", "tmpfs", "-o", "ro", "tmpfs"):
         assert f"is on a read-only file system ({base})" in refused(base)
         assert "cannot be created in" in refused(base / "root")
         open_root(str(base), makes=False)
 
 
-def test_missing_root_is_not_made_for_those_who_look(base):
+def test_missing_root_is_not_created_for_readers(base):
     assert "is missing" in refused(base / "none", makes=False)
     assert list(base.iterdir()) == []
 
@@ -119,7 +119,7 @@ async def test_storage_does_not_open_without_its_root(base):
             pytest.fail("it opened")
 
 
-async def test_check_names_a_root_that_is_gone(base):
+async def test_check_reports_a_removed_root(base):
     async with FilesystemBlobStorage(str(base / "root")) as storage:
         (base / "root").rename(base / "elsewhere")
         with pytest.raises(StorageUnavailableError, match=r"rootdirectory: .*/root is missing"):
@@ -135,7 +135,7 @@ def test_writable_root_is_required_only_for_writing(base):
             require_root(str(base), writable=True)
 
 
-def test_refused_write_names_user_and_file():
+def test_refused_write_reports_user_and_file():
     error = translate(PermissionError(errno.EACCES, "denied", "/data/a"), "/a")
     assert str(error) == f"Permission denied for user {os.geteuid()} at /a (/data/a)"
     assert str(translate(OSError(errno.EROFS, "ro"), "/a")).startswith("Read-only file system for user")

@@ -20,13 +20,13 @@ def folder(tmp_path):
     return made
 
 
-def test_rename_of_missing_file_is_told(folder, tmp_path):
+def test_rename_of_missing_file_is_an_error(folder, tmp_path):
     with pytest.raises(ObjectNotFoundError) as caught:
         folder.rename(f"{tmp_path}/a/b", f"{tmp_path}/c")
     assert caught.value.key == "/a/b"
 
 
-def test_rename_outlasts_deletion_of_its_folder(folder, tmp_path, monkeypatch):
+def test_rename_survives_deletion_of_its_folder(folder, tmp_path, monkeypatch):
     (tmp_path / "staged").write_bytes(b"abc")
     make_parents = tree.make_parents
 
@@ -41,7 +41,7 @@ def test_rename_outlasts_deletion_of_its_folder(folder, tmp_path, monkeypatch):
     assert (tmp_path / "blobs/ab/data").read_bytes() == b"abc"
 
 
-def test_write_outlasts_deletion_of_its_folder(folder, tmp_path, monkeypatch):
+def test_write_survives_deletion_of_its_folder(folder, tmp_path, monkeypatch):
     (tmp_path / "p/a").mkdir(parents=True)
     build = tree.build
 
@@ -56,7 +56,7 @@ def test_write_outlasts_deletion_of_its_folder(folder, tmp_path, monkeypatch):
     assert list((tmp_path / ".tmp").iterdir()) == []
 
 
-def test_deletion_outlasts_late_writer(tmp_path, monkeypatch):
+def test_deletion_survives_a_late_writer(tmp_path, monkeypatch):
     (tmp_path / "t/a").mkdir(parents=True)
     remove_folder = os.rmdir
 
@@ -70,7 +70,7 @@ def test_deletion_outlasts_late_writer(tmp_path, monkeypatch):
     assert not (tmp_path / "t").exists()
 
 
-async def test_link_to_nowhere_is_error(tmp_path, monkeypatch):
+async def test_dangling_link_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(tree, "_ATTEMPTS", 3)
     (tmp_path / "docker").symlink_to(tmp_path / "unmounted")
     async with FilesystemBlobStorage(str(tmp_path)) as storage:
@@ -103,7 +103,7 @@ async def test_failing_disk_is_unavailable_store(tmp_path, monkeypatch):
             await storage.stat("/b")
 
 
-async def test_failed_append_takes_nothing(tmp_path, monkeypatch):
+async def test_failed_append_keeps_the_file(tmp_path, monkeypatch):
     """The kernel takes a part of the chunk, and then the disk is full."""
     real, left = os.pwrite, [3]
 
@@ -126,7 +126,7 @@ async def test_failed_append_takes_nothing(tmp_path, monkeypatch):
         assert await storage.read("/a") == b"abcjkl"
 
 
-async def test_bytes_in_memory_that_do_not_fit_are_told_at_the_end(tmp_path, monkeypatch):
+async def test_bytes_in_memory_that_do_not_fit_fail_at_the_end(tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "full")
 
@@ -140,7 +140,7 @@ async def test_bytes_in_memory_that_do_not_fit_are_told_at_the_end(tmp_path, mon
         assert await storage.staged_size("/staged") == 3
 
 
-def test_leftover_that_stays_is_only_logged(tmp_path, monkeypatch, caplog):
+def test_leftover_that_cannot_be_removed_is_only_logged(tmp_path, monkeypatch, caplog):
     (tmp_path / ".tmp").mkdir()
     (tmp_path / ".tmp/old").write_bytes(b"")
     os.utime(tmp_path / ".tmp/old", (0, 0))
@@ -177,7 +177,7 @@ def test_prune_removes_empty_folders_only(folder, tmp_path):
     assert (tmp_path / "r").is_dir()
 
 
-def test_prune_tells_what_it_may_not_do(folder, tmp_path, monkeypatch):
+def test_prune_raises_a_missing_right(folder, tmp_path, monkeypatch):
     (tmp_path / "r/a").mkdir(parents=True)
 
     def refuse(path):
@@ -188,7 +188,7 @@ def test_prune_tells_what_it_may_not_do(folder, tmp_path, monkeypatch):
         folder.prune([f"{tmp_path}/r/a"], f"{tmp_path}/r")
 
 
-async def test_writer_outlasts_pruning_of_its_folder(tmp_path, monkeypatch):
+async def test_writer_survives_pruning_of_its_folder(tmp_path, monkeypatch):
     async with FilesystemBlobStorage(root_directory=str(tmp_path), threads_max=2) as storage:
         make = os.makedirs
         losses = iter([True])

@@ -14,7 +14,7 @@ from adapters.catalog_index.go_dsn import (
 )
 
 
-def test_seed_default_dsn_is_read_whole():
+def test_default_dsn_of_the_seed_is_parsed_completely():
     address = parse_go_dsn("root:root@tcp(127.0.0.1:3306)/domeos?loc=Local&parseTime=true")
     assert address == MySqlAddress(user="root", password=Secret("root"), host="127.0.0.1", port=3306, database="domeos")
 
@@ -35,7 +35,7 @@ def test_seed_default_dsn_is_read_whole():
         ("u:p@(10.0.0.1:3308)/d", "10.0.0.1", 3308),
     ],
 )
-def test_host_and_port_are_read(dsn, host, port):
+def test_host_and_port_are_parsed(dsn, host, port):
     address = parse_go_dsn(dsn)
     assert (address.host, address.port, address.socket) == (host, port, None)
 
@@ -44,7 +44,7 @@ def test_host_and_port_are_read(dsn, host, port):
     ("dsn", "socket"),
     [("u:p@unix(/run/mysqld/mysqld.sock)/d", "/run/mysqld/mysqld.sock"), ("u:p@unix/d", DEFAULT_SOCKET)],
 )
-def test_socket_is_read(dsn, socket):
+def test_socket_is_parsed(dsn, socket):
     address = parse_go_dsn(dsn)
     assert (address.socket, address.place) == (socket, socket)
 
@@ -58,7 +58,7 @@ def test_password_may_hold_separators(password):
 
 
 @given(password=st.text(max_size=30).filter(lambda text: text == text.strip()))
-def test_any_password_is_read_and_hidden(password):
+def test_any_password_is_parsed_and_hidden(password):
     address = parse_go_dsn(f"user:{password}@tcp(host:1)/db")
     assert address.password.reveal() == password
     assert repr(address) == repr(parse_go_dsn("other:x@tcp(host:1)/elsewhere"))
@@ -76,7 +76,7 @@ def test_any_password_is_read_and_hidden(password):
         ("preferred", TlsMode.PREFERRED),
     ],
 )
-def test_tls_is_read(value, mode):
+def test_tls_is_parsed(value, mode):
     assert parse_go_dsn(f"/d?tls={value}").tls is mode
 
 
@@ -87,7 +87,7 @@ def test_timeout_is_a_go_duration(text, seconds):
     assert parse_go_dsn(f"/d?timeout={text}").connect_seconds == pytest.approx(seconds)
 
 
-def test_statement_has_the_time_to_write_and_to_read():
+def test_timeout_of_a_statement_is_that_of_writing_and_reading():
     assert parse_go_dsn("/d?readTimeout=3s&writeTimeout=2s").statement_seconds == 5
     assert parse_go_dsn("/d").statement_seconds == 10
 
@@ -97,7 +97,7 @@ def test_values_and_database_are_percent_decoded():
     assert (address.database, address.connect_seconds) == ("my/db", 0.001)
 
 
-def test_parameters_of_the_go_driver_are_taken_silently():
+def test_parameters_of_the_go_driver_are_accepted_silently():
     assert parse_go_dsn("/d?charset=utf8&collation=utf8_bin&parseTime=true&allowOldPasswords=1&x").warnings == ()
 
 
@@ -128,7 +128,7 @@ def test_unknown_parameters_are_warned_about_without_values():
         ("hunter2:hunter2@/d?readTimeout=5", "readTimeout must be a duration"),
     ],
 )
-def test_broken_dsn_says_what_and_not_which(dsn, message):
+def test_error_of_a_broken_dsn_does_not_quote_it(dsn, message):
     with pytest.raises(DsnInvalidError, match=message) as caught:
         parse_go_dsn(dsn)
     assert "hunter2" not in str(caught.value)

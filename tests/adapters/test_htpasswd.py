@@ -33,7 +33,7 @@ async def is_let_in(authenticator, name, password):
 
 
 @pytest.mark.parametrize("prefix", ["2a", "2b", "2y"])
-async def test_kinds_of_bcrypt_are_known(tmp_path, prefix):
+async def test_all_kinds_of_bcrypt_are_accepted(tmp_path, prefix):
     path = tmp_path / "htpasswd"
     path.write_text(f"# people\n\nalice:{hash_of('secret', prefix=prefix)}\n")
     async with opened(path) as authenticator:
@@ -90,7 +90,7 @@ async def test_useless_file_stops_the_start(tmp_path, content, said):
     assert "hunter2" not in str(raised.value)
 
 
-async def test_folder_in_the_place_of_the_file_lets_nobody_in(tmp_path, caplog):
+async def test_folder_in_the_place_of_the_file_refuses_all_users(tmp_path, caplog):
     """Debian's own configuration names one, and its registry starts with it."""
     folder = tmp_path / "htpasswd"
     folder.mkdir()
@@ -112,14 +112,14 @@ async def test_folder_in_the_place_of_groups_is_refused(tmp_path):
         await GroupFile(str(tmp_path)).of("alice")
 
 
-async def test_clients_that_know_nobody_are_anonymous(tmp_path):
+async def test_clients_without_credentials_are_anonymous(tmp_path):
     """containers/image answers a Basic challenge with `:` when it has no credentials."""
     async with opened(write_htpasswd(tmp_path / "htpasswd", alice="secret")) as authenticator:
         assert await authenticator.authenticate(basic("", "")) == ANONYMOUS
         assert not await is_let_in(authenticator, "", "x")
 
 
-async def test_closed_authenticator_verifies_nobody(tmp_path):
+async def test_closed_authenticator_verifies_no_user(tmp_path):
     path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
     authenticator = HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic)
     async with authenticator:
@@ -128,7 +128,7 @@ async def test_closed_authenticator_verifies_nobody(tmp_path):
         await authenticator.authenticate(basic("alice", "secret"))
 
 
-async def test_worker_begins_with_what_was_read_before(tmp_path):
+async def test_worker_starts_with_the_files_read_before(tmp_path):
     """A file that is broken just now must not keep a worker from taking the place of one that died."""
     path, groups = write_htpasswd(tmp_path / "htpasswd", alice="secret"), tmp_path / "groups"
     groups.write_text("dev: alice\n")
@@ -155,7 +155,7 @@ async def test_removed_user_is_cut_off_at_once(tmp_path):
         assert (await authenticator.recall("bob")).name == "bob"
 
 
-async def test_file_without_users_cuts_everybody_off(tmp_path):
+async def test_file_without_users_cuts_off_all_users(tmp_path):
     path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
     async with opened(path) as authenticator:
         assert await is_let_in(authenticator, "alice", "secret")
@@ -172,7 +172,7 @@ async def test_changed_password_counts_at_once(tmp_path):
         assert await is_let_in(authenticator, "alice", "new")
 
 
-async def test_change_of_the_same_size_and_time_is_seen(tmp_path):
+async def test_change_of_the_same_size_and_time_is_detected(tmp_path):
     """Two writes within one tick of the file system's clock leave no trace but the content."""
     path = write_htpasswd(tmp_path / "htpasswd", alice="old")
     async with opened(path) as authenticator:
@@ -184,7 +184,7 @@ async def test_change_of_the_same_size_and_time_is_seen(tmp_path):
         assert await is_let_in(authenticator, "alice", "new")
 
 
-async def test_exchanged_link_is_seen(tmp_path):
+async def test_exchanged_link_is_detected(tmp_path):
     """Kubernetes exchanges the link `..data`, through which the file is reached."""
     for version, password in (("v1", "old"), ("v2", "new")):
         (tmp_path / version).mkdir()
@@ -226,7 +226,7 @@ async def test_broken_new_file_is_refused(tmp_path, caplog, broken, is_settled):
         assert not await is_let_in(authenticator, "alice", "secret")
 
 
-async def test_groups_come_with_their_users(tmp_path):
+async def test_groups_of_users_are_returned(tmp_path):
     groups = tmp_path / "groups"
     groups.write_text("# teams\ndev: alice bob\nops: alice\n")
     path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
@@ -237,7 +237,7 @@ async def test_groups_come_with_their_users(tmp_path):
         assert (await authenticator.recall("alice")).groups == frozenset()
 
 
-async def test_missing_group_file_is_told(tmp_path):
+async def test_missing_group_file_is_reported(tmp_path):
     with pytest.raises(CredentialSourceError, match=r"the group file .*No such file"):
         await GroupFile(str(tmp_path / "missing")).of("alice")
 
@@ -275,7 +275,7 @@ def test_memory_of_credentials_holds_no_password():
     assert "hunter2" not in repr(vars(cache))
 
 
-async def test_event_loop_runs_beside_bcrypt(tmp_path):
+async def test_event_loop_runs_during_bcrypt(tmp_path):
     path = write_htpasswd(tmp_path / "htpasswd", rounds=10, alice="secret")
     async with opened(path) as authenticator:
         verifying = asyncio.create_task(is_let_in(authenticator, "alice", "secret"))
@@ -287,7 +287,7 @@ async def test_event_loop_runs_beside_bcrypt(tmp_path):
         assert verifying.result()
 
 
-async def test_flood_of_passwords_is_sent_away(tmp_path):
+async def test_flood_of_passwords_is_refused(tmp_path):
     path = write_htpasswd(tmp_path / "htpasswd", rounds=8, alice="secret")
     # Long settled, or each attempt would first read the file again.
     os.utime(path, (1, 1))
@@ -300,7 +300,7 @@ async def test_flood_of_passwords_is_sent_away(tmp_path):
     assert len(refused) == 5
 
 
-async def test_stranger_takes_as_long_as_a_user(tmp_path):
+async def test_unknown_user_takes_as_long_as_a_known_one(tmp_path):
     """By medians of interleaved measurements, within a factor that a missing bcrypt would exceed a hundredfold."""
     path = write_htpasswd(tmp_path / "htpasswd", rounds=8, alice="secret")
     seconds: dict[str, list[float]] = {"alice": [], "nobody": []}

@@ -59,7 +59,7 @@ async def test_body_and_headers_arrive(server):
     assert request.headers["Authorization"] == "Bearer x"
 
 
-async def test_configured_content_type_counts(server):
+async def test_configured_content_type_is_sent(server):
     async with receiver(server, headers={"content-type": ["text/x"]}) as opened:
         assert await opened.post(b"{}") == 200
     [(request, _)] = server.came
@@ -67,7 +67,7 @@ async def test_configured_content_type_counts(server):
 
 
 @pytest.mark.parametrize("status", [200, 204, 304, 400, 404, 500, 503])
-async def test_status_is_told(server, status):
+async def test_status_is_returned(server, status):
     async with receiver(server, f"/{status}") as opened:
         assert await opened.post(b"{}") == status
 
@@ -79,7 +79,7 @@ async def test_redirect_that_keeps_the_method_is_followed(server, status):
     assert [(request.method, body) for request, body in server.came] == [("POST", b"body")] * 2
 
 
-async def test_redirect_that_loses_the_event_is_no_answer(server):
+async def test_redirect_that_loses_the_event_is_an_error(server):
     async with receiver(server, "/301") as opened:
         with pytest.raises(ReceiverUnavailableError, match="correct the URL"):
             await opened.post(b"body")
@@ -118,14 +118,14 @@ async def test_authorization_goes_before_the_user_of_the_url(server):
 
 
 @pytest.mark.parametrize("path", ["/hang", "/cut", "/loop"])
-async def test_no_answer_is_told_within_the_timeout(server, path):
+async def test_missing_answer_is_an_error_within_the_timeout(server, path):
     async with receiver(server, path) as opened:
         async with asyncio.timeout(5):
             with pytest.raises(ReceiverUnavailableError):
                 await opened.post(b"{}")
 
 
-async def test_nobody_listens_and_no_secret_is_told(caplog):
+async def test_error_of_a_closed_port_shows_no_secret(caplog):
     caplog.set_level(logging.DEBUG)
     url = f"http://user:hunter2@127.0.0.1:{unused_port()}/token-hunter2"
     headers = {"Authorization": ["Bearer hunter2"]}
@@ -138,13 +138,13 @@ async def test_nobody_listens_and_no_secret_is_told(caplog):
 
 
 @pytest.mark.parametrize("url", ["no-url", "ftp://host/", "http://"])
-async def test_url_that_is_none_is_no_answer(url):
+async def test_invalid_url_is_an_error(url):
     async with HttpEventReceiver(url, media_type=V1, headers={}, timeout_seconds=1) as opened:
         with pytest.raises(ReceiverUnavailableError):
             await opened.post(b"{}")
 
 
-async def test_closed_receiver_does_not_answer(server):
+async def test_closed_receiver_is_an_error(server):
     opened = receiver(server)
     async with opened:
         pass

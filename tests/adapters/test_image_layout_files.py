@@ -69,7 +69,7 @@ async def test_archives_of_all_forms_are_read(tmp_path, form, prefix):
     ],
     ids=["absolute", "parent", "inner-parent", "symlink", "hardlink", "fifo", "device"],
 )
-async def test_what_leads_out_of_an_archive_is_refused(tmp_path, member, told):
+async def test_entry_outside_an_archive_is_refused(tmp_path, member, told):
     path = archive(tmp_path / "layout.tar", ("oci-layout", b"{}"), member)
     with pytest.raises(ImageLayoutError, match=told):
         await read(path, "oci-layout")
@@ -89,14 +89,14 @@ async def test_what_leads_out_of_an_archive_is_refused(tmp_path, member, told):
     ],
     ids=["empty", "short", "text", "gzip", "cut", "petabyte", "damaged", "negative"],
 )
-async def test_what_is_no_archive_is_refused(tmp_path, content, told):
+async def test_file_that_is_no_archive_is_refused(tmp_path, content, told):
     path = tmp_path / "layout.tar"
     path.write_bytes(content)
     with pytest.raises(ImageLayoutError, match=told):
         await read(path, "index.json")
 
 
-async def test_huge_extended_header_is_not_held(tmp_path):
+async def test_huge_extended_header_is_not_read_into_memory(tmp_path):
     path = tmp_path / "layout.tar"
     header = bytearray(render_header("pax", 2**30))
     header[156:157] = b"x"
@@ -117,7 +117,7 @@ def test_long_names_and_sizes_are_read_by_others():
         assert (entry.name, entry.size, entry.mtime, entry.uid) == (name, size, 0, 0)
 
 
-async def test_archive_of_before_stays_until_the_new_one_is_whole(tmp_path):
+async def test_old_archive_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "layout.tar"
     path.write_bytes(b"before")
 
@@ -195,7 +195,7 @@ async def test_sizes_in_other_forms_are_understood_or_refused(tmp_path, size):
             await read(path, "index.json")
 
 
-async def test_file_that_shrinks_while_it_is_read_is_told(tmp_path):
+async def test_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):
     path = archive(tmp_path / "layout.tar", ("index.json", payload(2 * 1024 * 1024)))
     async with ArchiveImageLayout(path) as layout, layout.open("index.json") as reader:
         pieces = aiter(reader)
@@ -205,7 +205,7 @@ async def test_file_that_shrinks_while_it_is_read_is_told(tmp_path):
             await anext(pieces)
 
 
-async def test_disk_that_refuses_is_told(tmp_path):
+async def test_failing_disk_is_an_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ImageLayoutError, match="Not a directory"):
         async with FolderImageLayout(tmp_path / "file" / "layout", creates=True):

@@ -45,7 +45,7 @@ def wait_for(root: Path, owner_ids: str, *, after: float = 0.0) -> str:
     pytest.fail(f"nobody of {owner_ids} holds it")
 
 
-def test_killed_holder_is_followed_by_one(tmp_path: Path) -> None:
+def test_killed_holder_is_replaced_by_one_process(tmp_path: Path) -> None:
     with ExitStack() as stack:
         children = {owner_id: stack.enter_context(holder(tmp_path, owner_id)) for owner_id in "abc"}
         first = wait_for(tmp_path, "abc")
@@ -60,7 +60,7 @@ def test_killed_holder_is_followed_by_one(tmp_path: Path) -> None:
         assert time.monotonic() - killed_at < TTL * 6
 
 
-def test_process_that_stood_still_holds_nothing_when_it_goes_on(tmp_path: Path) -> None:
+def test_suspended_process_no_longer_holds_the_lease(tmp_path: Path) -> None:
     with holder(tmp_path, "a") as first:
         wait_for(tmp_path, "a")
         with holder(tmp_path, "b"):

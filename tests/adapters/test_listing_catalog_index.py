@@ -79,7 +79,7 @@ async def test_page_reads_one_name_beyond_itself(storage):
     assert storage.closed
 
 
-async def test_page_of_nothing_reads_nothing(storage):
+async def test_page_of_zero_reads_nothing(storage):
     await start_upload(storage, "a")
     await ListingCatalogIndex(storage).page(after="", limit=0)
     assert storage.yielded == 0
@@ -103,7 +103,7 @@ async def test_failing_listing_is_an_error_not_a_short_page():
         await ListingCatalogIndex(FailingStorage(now=now)).page(after="", limit=10)
 
 
-async def test_check_asks_storage(storage):
+async def test_check_uses_the_storage(storage):
     await ListingCatalogIndex(storage).check()
     with pytest.raises(StorageUnavailableError):
         await ListingCatalogIndex(FailingStorage(now=now)).check()

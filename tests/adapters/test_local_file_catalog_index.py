@@ -37,7 +37,7 @@ async def add(path: Path, name: str) -> None:
         await index.add(RepositoryName(name))
 
 
-async def test_file_is_one_name_a_line(path):
+async def test_file_has_one_name_per_line(path):
     await add(path, "library/redis")
     await add(path, "a/b")
     assert path.read_bytes() == b"library/redis\na/b\n"
@@ -49,7 +49,7 @@ async def test_replaced_file_is_sorted(path):
     assert path.read_bytes() == b"a\na/b\nb\n"
 
 
-async def test_file_of_the_seed_project_is_read_as_it_is(path):
+async def test_file_of_the_seed_project_is_read_unchanged(path):
     path.write_bytes(b"a-b\na/b\nlibrary/redis\nlibrary/redis\n")
     assert await read(path) == ["a-b", "a/b", "library/redis"]
     assert path.read_bytes() == b"a-b\na/b\nlibrary/redis\nlibrary/redis\n"
@@ -69,13 +69,13 @@ async def test_rebuild_drops_lines_that_are_no_names(path, text):
     assert path.read_bytes() == b"a\n"
 
 
-async def test_torn_last_line_is_no_name(path):
+async def test_incomplete_last_line_is_no_name(path):
     """`library/red` may be the head of `library/redis`, whose push was never answered."""
     path.write_bytes(b"a\nlibrary/red")
     assert await read(path) == ["a"]
 
 
-async def test_torn_last_line_does_not_swallow_the_next_name(path):
+async def test_incomplete_last_line_does_not_damage_the_next_name(path):
     path.write_bytes(b"a\nlibrary/red")
     await add(path, "b")
     assert path.read_bytes() == b"a\nb\n"
@@ -101,7 +101,7 @@ async def test_known_name_writes_nothing(path):
     assert path.stat().st_mtime_ns == before
 
 
-async def test_hand_edit_is_seen_at_the_next_page(path):
+async def test_manual_edit_is_visible_in_the_next_page(path):
     async with LocalFileCatalogIndex(path) as index:
         await index.add(RepositoryName("a"))
         with path.open("ab") as file:
@@ -111,7 +111,7 @@ async def test_hand_edit_is_seen_at_the_next_page(path):
         assert await all_names(index) == ["b"]
 
 
-async def test_set_of_the_same_length_is_seen_at_once(path):
+async def test_set_of_the_same_length_is_visible_at_once(path):
     """Both files' sizes and, within one tick of the clock, times would be equal."""
     async with LocalFileCatalogIndex(path) as one, LocalFileCatalogIndex(path) as other:
         for round_ in range(30):
@@ -141,23 +141,23 @@ async def test_no_descriptor_is_left_open(path):
         assert count_descriptors() == before
 
 
-async def test_missing_folder_is_told(tmp_path):
+async def test_missing_folder_is_reported(tmp_path):
     with pytest.raises(StorageUnavailableError, match=r"nowhere/repositories .* does not exist: create its folder"):
         await read(tmp_path / "nowhere" / "repositories")
 
 
-async def test_folder_in_place_of_the_file_is_told(tmp_path):
+async def test_folder_in_place_of_the_file_is_reported(tmp_path):
     with pytest.raises(StorageUnavailableError, match=r"it is a folder .* with touch"):
         await read(tmp_path)
 
 
-async def test_file_in_place_of_the_folder_is_told(path):
+async def test_file_in_place_of_the_folder_is_reported(path):
     path.touch()
     with pytest.raises(StorageUnavailableError, match="folder is not a folder"):
         await read(path / "repositories")
 
 
-async def test_unwritable_file_is_told_and_not_paged(path):
+async def test_unwritable_file_is_reported_and_has_no_pages(path):
     path.touch(mode=0o400)
     user = os.geteuid()
     # Root may write everything, so for the block we are somebody else.
@@ -170,7 +170,7 @@ async def test_unwritable_file_is_told_and_not_paged(path):
         os.seteuid(user)
 
 
-async def test_missing_file_is_made_and_told_once(path, caplog):
+async def test_missing_file_is_created_and_logged_once(path, caplog):
     async with LocalFileCatalogIndex(path) as index:
         await index.replace_all(stream(["a"]))
         await index.replace_all(stream(["b"]))
@@ -241,7 +241,7 @@ async def test_processes_that_push_the_same_names_write_each_once(path):
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.003, 0.007, 0.012])
-async def test_kill_during_replacement_leaves_one_whole_set(path, pause):
+async def test_kill_during_replacement_leaves_one_complete_set(path, pause):
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", REPLACER, str(path), cwd=ROOT, stdout=subprocess.PIPE
     )

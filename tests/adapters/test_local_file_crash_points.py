@@ -100,7 +100,7 @@ def test_replacement_after_a_broken_one_leaves_old_or_new_set(tmp_path, monkeypa
     assert count_until_whole(path, path.read_bytes(), ["f", "g"], monkeypatch) > 80
 
 
-def test_replacement_moves_the_time_of_change_on(tmp_path):
+def test_replacement_advances_the_modification_time(tmp_path):
     with (tmp_path / "names").open("w") as file:
         for _ in range(20):
             before = (tmp_path / "names").stat().st_mtime_ns
@@ -120,7 +120,7 @@ def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch, budget):
 
 
 @pytest.mark.parametrize("budget", [0, 4])
-def test_full_disk_takes_no_half_line(tmp_path, monkeypatch, budget):
+def test_full_disk_leaves_no_partial_line(tmp_path, monkeypatch, budget):
     path = tmp_path / "names"
     path.write_text("a\n")
     with monkeypatch.context() as patch:

@@ -45,7 +45,7 @@ def rows(database: Database) -> dict[str, int]:
     return dict(database.sql("SELECT name, createTime FROM repositories"))
 
 
-async def test_missing_table_is_made_as_domeos_reads_it(database):
+async def test_missing_table_is_created_as_domeos_reads_it(database):
     async with open_index(database) as index:
         await index.check()
         columns = database.sql("SHOW COLUMNS FROM repositories")
@@ -58,7 +58,7 @@ async def test_missing_table_is_made_as_domeos_reads_it(database):
     assert "ascii_bin" in statement
 
 
-async def test_narrow_table_is_made_where_keys_are_short(database):
+async def test_narrow_table_is_created_on_a_server_with_short_keys(database):
     """MySQL 5.5 and 5.6 allow 767 bytes."""
     database.sql("SET GLOBAL innodb_default_row_format = compact")
     try:
@@ -95,7 +95,7 @@ async def test_rebuild_keeps_the_create_time_of_known_names(index, database, clo
     assert rows(database) == {NAME: 1_000, "library/nginx": 2_000}
 
 
-async def test_ghost_that_another_replica_pushes_meanwhile_is_kept(index, database, clock):
+async def test_ghost_pushed_by_another_replica_during_the_rebuild_is_kept(index, database, clock):
     """Its row is there before and after, but its time of push is another."""
 
     async def push_elsewhere() -> AsyncIterator[RepositoryName]:
@@ -110,7 +110,7 @@ async def test_ghost_that_another_replica_pushes_meanwhile_is_kept(index, databa
     assert await all_names(index) == ["ghost/pushed", NAME]
 
 
-async def test_name_that_another_replica_removes_meanwhile_stays_out(index, database):
+async def test_name_removed_by_another_replica_during_the_rebuild_stays_out(index, database):
     async def remove_elsewhere() -> AsyncIterator[RepositoryName]:
         yield NAME
         async with open_index(database) as other:
@@ -121,7 +121,7 @@ async def test_name_that_another_replica_removes_meanwhile_stays_out(index, data
     assert await all_names(index) == []
 
 
-async def test_foreign_rows_are_neither_shown_nor_in_the_way(database):
+async def test_foreign_rows_are_neither_shown_nor_an_obstacle(database):
     """Where case does not count, `FOO/bar` and `foo/bar` are one key."""
     database.sql(SEED_TABLE)
     foreign = ["FOO/bar", "caf\u00e9", "with space", "zz..zz", "_", "zz_"]
@@ -249,7 +249,7 @@ class TestRights:
             await index.remove(NAME)
             assert await all_names(index) == ["a"]
 
-    async def test_missing_table_that_may_not_be_made_is_told_and_healed(self, mariadb, database):
+    async def test_missing_table_that_may_not_be_created_is_reported_and_healed(self, mariadb, database):
         user = mariadb.create_user(database, f"{database.name}_w", "SELECT, INSERT, UPDATE, DELETE")
         async with open_index(user) as index:
             with pytest.raises(
@@ -261,7 +261,7 @@ class TestRights:
             await index.add(NAME)
             assert await all_names(index) == [NAME]
 
-    async def test_user_who_may_only_read_is_told_so(self, mariadb, database):
+    async def test_error_of_a_read_only_user_names_the_right(self, mariadb, database):
         database.sql(SEED_TABLE)
         user = mariadb.create_user(database, f"{database.name}_r", "SELECT")
         async with open_index(user) as index:
@@ -270,7 +270,7 @@ class TestRights:
                 await index.add(NAME)
         assert user.user not in str(caught.value)
 
-    async def test_dropped_table_is_made_anew(self, database):
+    async def test_dropped_table_is_created_again(self, database):
         async with open_index(database) as index:
             await index.add(NAME)
             database.sql("DROP TABLE repositories")
@@ -280,7 +280,7 @@ class TestRights:
             assert await all_names(index) == [NAME]
 
 
-async def test_table_without_the_column_is_told(database):
+async def test_table_without_the_column_is_reported(database):
     database.sql("CREATE TABLE repositories (id INT PRIMARY KEY)")
     async with open_index(database) as index:
         with pytest.raises(StorageUnavailableError, match="has no column `name`"):

@@ -55,7 +55,7 @@ async def until_it_answers(index: MySqlCatalogIndex) -> None:
     return await index.check()
 
 
-async def test_restart_is_not_noticed(index, mariadb):
+async def test_restart_causes_no_error(index, mariadb):
     """The connections are dead, the server is not: the call is made again on a new one."""
     async with asyncio.TaskGroup() as group:
         for number in range(5):
@@ -105,7 +105,7 @@ async def test_kill_during_a_rebuild_keeps_the_old_set(index, mariadb):
     assert await all_names(index) == ["old/a", "old/b"]
 
 
-async def test_restart_during_a_rebuild_is_not_noticed(index, mariadb):
+async def test_restart_during_a_rebuild_causes_no_error(index, mariadb):
     async def restarting() -> AsyncIterator[RepositoryName]:
         yield RepositoryName("new")
         mariadb.kill()
@@ -140,7 +140,7 @@ async def silent_address() -> AsyncIterator[MySqlAddress]:
     await server.wait_closed()
 
 
-async def test_silent_server_holds_up_one_caller_at_a_time(silent_address):
+async def test_silent_server_blocks_one_caller_at_a_time(silent_address):
     index = MySqlCatalogIndex(silent_address, now=now, retry_seconds=10)
     started = time.monotonic()
     with pytest.raises(StorageUnavailableError, match="does not answer in time"):
@@ -162,7 +162,7 @@ async def test_slow_statement_is_given_up(address):
 
 
 @pytest.mark.parametrize("code", [1213, 1205])
-async def test_conflict_with_another_transaction_is_tried_again(address, code):
+async def test_conflict_with_another_transaction_is_retried(address, code):
     attempts = []
 
     async def conflict_twice(session: Session) -> str:
@@ -183,7 +183,7 @@ async def test_endless_conflict_is_given_up(address):
     await connections.aclose()
 
 
-async def test_connection_lent_at_the_end_is_closed_when_it_comes_back(address, database):
+async def test_borrowed_connection_is_closed_when_it_is_returned_after_the_end(address, database):
     async with open_index(address) as index:
         page = asyncio.create_task(index.page(after="", limit=1))
         await asyncio.sleep(0)
@@ -222,7 +222,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("spoil", WRONG.values(), ids=WRONG)
-async def test_no_message_tells_a_secret(address, database, caplog, spoil):
+async def test_messages_of_a_broken_server_contain_no_secret(address, database, caplog, spoil):
     caplog.set_level(logging.DEBUG)
     async with open_index(spoil(address)) as index:
         with pytest.raises(StorageUnavailableError) as caught:
@@ -232,7 +232,7 @@ async def test_no_message_tells_a_secret(address, database, caplog, spoil):
         assert secret not in told
 
 
-async def test_working_server_tells_no_secret_either(address, database, caplog):
+async def test_messages_of_a_working_server_contain_no_secret(address, database, caplog):
     caplog.set_level(logging.DEBUG)
     async with open_index(address) as index:
         await index.add(NAME)

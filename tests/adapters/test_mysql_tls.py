@@ -74,7 +74,7 @@ async def test_end_waits_until_encrypted_connections_are_closed(tls_address):
     assert open_sockets() <= before
 
 
-async def test_lent_connection_is_closed_when_it_comes_back(tls_address):
+async def test_borrowed_tls_connection_is_closed_when_it_is_returned(tls_address):
     before = open_sockets()
     connections = Connections(replace(tls_address, tls=TlsMode.PREFERRED), size=1, retry_seconds=1)
 
@@ -122,14 +122,14 @@ async def test_unknown_certificate_is_refused(tls_address):
 
 
 @pytest.mark.parametrize("mode", [TlsMode.REQUIRED, TlsMode.UNVERIFIED])
-async def test_plain_server_is_refused_where_tls_is_demanded(address, mode):
+async def test_plain_server_is_refused_when_tls_is_required(address, mode):
     connections = Connections(replace(address, tls=mode), size=1, retry_seconds=1)
     with pytest.raises(StorageUnavailableError, match="does not support TLS, which the DSN requires"):
         await connections.work(lambda session: session.rows("SELECT 1"))
     await connections.aclose()
 
 
-async def test_plain_server_will_do_where_tls_is_preferred(address):
+async def test_plain_server_is_accepted_when_tls_is_preferred(address):
     connections = Connections(replace(address, tls=TlsMode.PREFERRED), size=1, retry_seconds=1)
     assert await connections.work(lambda session: session.rows("SELECT 1")) == [(1,)]
     await connections.aclose()

@@ -49,7 +49,7 @@ def test_request_continues_the_clients_trace(tracer, spans):
     assert span.resource.attributes["service.version"] == "1.2.3"
 
 
-def test_trace_is_told_inside_of_requests_only(tracer):
+def test_trace_id_exists_only_during_requests(tracer):
     assert tracer.trace_id == ""
     with tracer.request("continued", HEADERS, {}):
         assert tracer.trace_id == TRACE
@@ -87,12 +87,12 @@ async def test_operations_belong_to_the_request_of_their_task(tracer, spans):
         assert child.attributes["registry.storage.driver"] == "s3"
 
 
-def test_operation_outside_of_a_request_is_no_span(tracer, spans):
+def test_operation_outside_a_request_has_no_span(tracer, spans):
     tracer.storage_observer("s3")("walk", 1.0, None)
     assert spans() == {}
 
 
-def test_what_is_not_there_is_no_failure_of_the_store(tracer, spans):
+def test_missing_object_is_no_failure_of_the_store(tracer, spans):
     observe = tracer.storage_observer("s3")
     with tracer.request("r", {}, {}):
         observe("read", 0.1, ObjectNotFoundError)

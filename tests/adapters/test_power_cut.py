@@ -106,14 +106,14 @@ async def test_bytes_that_survived_are_stored(machine, way, staged):
     assert await read_stream(after.storage, layout.blob_data(DIGEST)) == CONTENT
 
 
-def test_boot_is_that_of_the_kernel(tmp_path):
+def test_boot_id_is_that_of_the_kernel(tmp_path):
     file = tmp_path / "boot_id"
     file.write_text("c0ffee\n", encoding="ascii")
     assert read_boot_id(str(file)) == "c0ffee"
     assert read_boot_id() == read_boot_id()
 
 
-def test_unknown_boot_is_different_each_time(tmp_path):
+def test_unknown_boot_id_is_different_each_time(tmp_path):
     missing = str(tmp_path / "missing")
     assert read_boot_id(missing) != read_boot_id(missing)
     (tmp_path / "empty").touch()

@@ -78,7 +78,7 @@ def test_counters_never_fall_and_files_never_multiply(server):
     assert set(server.folder.path.iterdir()) == files
 
 
-def test_gauges_of_the_dead_vanish(server):
+def test_gauges_of_dead_workers_vanish(server):
     def work(metrics):
         for merge in Merge:
             metrics.gauge(f"registry_{merge.value}", "A gauge.", ["of"], merge=merge)(server.folder.worker + 1, "x")
@@ -107,7 +107,7 @@ def test_labels_are_bounded(server):
     assert values[("kind", "other"), ("sort", "other")] == 2 * LABEL_SETS_MAX
 
 
-def test_openmetrics_is_spoken_to_who_asks(server):
+def test_openmetrics_is_served_on_request(server):
     server.run_worker(0, count(1, "a"))
     metrics = PrometheusMetrics(server.folder.path, lambda: 99)
     body, media_type = metrics.render("application/openmetrics-text; version=1.0.0")
@@ -117,7 +117,7 @@ def test_openmetrics_is_spoken_to_who_asks(server):
     assert media_type.startswith("text/plain; version=")
 
 
-def test_storage_is_told_by_driver_and_action(server):
+def test_storage_is_measured_by_driver_and_action(server):
     def work(metrics):
         observe = storage_observer(metrics, "s3")
         observe("read", 0.003, None)
@@ -142,7 +142,7 @@ def test_every_operation_has_a_name_of_its_own():
     assert len(set(ACTIONS.values())) == len(ACTIONS)
 
 
-def test_cache_is_told_by_hits(server):
+def test_cache_counts_hits(server):
     def work(metrics):
         counts = CacheCounts(metrics)
         counts(hit=True)

@@ -64,7 +64,7 @@ def write_as_distribution(client, name, digest, size, media_type="application/oc
     client.hset(f"repository::{name}::blobs::{digest}", "mediatype", media_type)
 
 
-async def test_keys_are_distributions(server, cache):
+async def test_keys_equal_those_of_distribution(server, cache):
     await cache.put(NAME, DIGEST, 5)
     with server.client() as client:
         assert set(client.keys()) == {
@@ -83,7 +83,7 @@ async def test_keys_are_distributions(server, cache):
         assert client.ttl("repository::team/app::blobs") == -1
 
 
-async def test_entries_of_distribution_are_believed(server, cache):
+async def test_entries_of_distribution_are_used(server, cache):
     with server.client() as client:
         write_as_distribution(client, NAME, DIGEST, 7)
     assert await cache.get(NAME, DIGEST) == 7
@@ -106,14 +106,14 @@ async def test_entries_of_distribution_are_believed(server, cache):
     ],
     ids=["member", "here", "everywhere", "fields", "alias", "negative", "text", "proof"],
 )
-async def test_half_an_entry_is_none(server, cache, spoil):
+async def test_partial_entry_is_a_miss(server, cache, spoil):
     await cache.put(NAME, DIGEST, 5)
     with server.client() as client:
         spoil(client)
     assert await cache.get(NAME, DIGEST) is None
 
 
-async def test_blob_that_came_back_here_is_not_back_there(cache):
+async def test_blob_added_to_one_repository_is_not_in_another(cache):
     """Both repositories held it; collection took it; one of them got it again."""
     await cache.put(NAME, DIGEST, 5)
     await cache.put(OTHER, DIGEST, 5)
@@ -124,7 +124,7 @@ async def test_blob_that_came_back_here_is_not_back_there(cache):
 
 
 @pytest.mark.parametrize("version", [2, 3])
-async def test_what_distribution_forgets_does_not_come_back(server, cache, version):
+async def test_blob_forgotten_by_distribution_stays_a_miss(server, cache, version):
     """It deletes the blob from one repository, and another one gets it once more."""
     await cache.put(NAME, DIGEST, 5)
     await cache.put(OTHER, DIGEST, 5)
@@ -164,7 +164,7 @@ async def test_two_processes_agree_with_a_model(server, clock, seed):
                     assert await one.get(name, digest) == model.get((name, digest)), f"seed {seed}"
 
 
-async def test_collection_is_told_in_few_requests(server, cache):
+async def test_collection_forgets_blobs_in_few_requests(server, cache):
     digests = [Digest.of(str(number).encode()) for number in range(2_500)]
     await cache.put(NAME, digests[0], 5)
     with server.client() as client:
@@ -184,7 +184,7 @@ async def test_collection_is_told_in_few_requests(server, cache):
         assert not client.exists(f"blobs::{digests[0]}")
 
 
-async def test_what_was_put_after_forgetting_is_kept(cache):
+async def test_size_stored_after_forgetting_is_kept(cache):
     async with asyncio.TaskGroup() as group:
         for _ in range(20):
             group.create_task(cache.forget_everywhere(DIGEST))
@@ -206,7 +206,7 @@ class HeldUp(RedisDescriptorCache):
         return await super()._execute(commands, **options)
 
 
-async def test_command_to_forget_that_is_late_takes_nothing_away(server, clock):
+async def test_late_command_to_forget_removes_nothing_newer(server, clock):
     async with HeldUp(options_for(server), clock=clock.clock, operation_seconds=30.0) as cache:
         async with asyncio.TaskGroup() as group:
             group.create_task(cache.forget(NAME, DIGEST))
@@ -226,7 +226,7 @@ async def test_key_of_another_kind_is_a_miss(server, cache):
     assert await cache.get(NAME, DIGEST) is None
 
 
-async def test_redis_may_be_killed_and_start_again(tool, clock, caplog):
+async def test_redis_can_be_killed_and_restarted(tool, clock, caplog):
     errors = []
     with RedisServer(tool("redis-server")) as server:
         cache = patient_cache(options_for(server), clock=clock.clock, on_error=lambda: errors.append(1))
@@ -280,7 +280,7 @@ async def test_answers_do_not_get_mixed_up_after_a_hang(tool, clock):
             assert await cache.get(NAME, digests[7]) == 7
 
 
-async def test_what_could_not_be_forgotten_is_not_believed_later(tool, clock):
+async def test_entry_that_could_not_be_forgotten_is_a_miss_later(tool, clock):
     other = Digest.of(b"other")
     with RedisServer(tool("redis-server")) as server:
         async with RedisDescriptorCache(options_for(server), clock=clock.clock) as cache:
@@ -300,7 +300,7 @@ async def test_what_could_not_be_forgotten_is_not_believed_later(tool, clock):
             assert not client.exists(f"blobs::{other}")
 
 
-async def test_too_much_to_forget_means_to_believe_nothing(server, clock, monkeypatch):
+async def test_too_many_pending_deletions_make_all_entries_misses(server, clock, monkeypatch):
     monkeypatch.setattr(module, "_PENDING_MAX", 3)
     async with patient_cache(options_for(server), clock=clock.clock) as cache:
         await cache.put(NAME, DIGEST, 5)
@@ -313,7 +313,7 @@ async def test_too_much_to_forget_means_to_believe_nothing(server, clock, monkey
         assert await cache.get(NAME, DIGEST) == 5
 
 
-async def test_cache_that_is_not_open_knows_nothing(server, clock):
+async def test_closed_cache_misses(server, clock):
     cache = patient_cache(options_for(server), clock=clock.clock)
     await cache.put(NAME, DIGEST, 5)
     assert await cache.get(NAME, DIGEST) is None
@@ -337,7 +337,7 @@ async def test_wrong_password_is_a_miss_and_never_logged(tool, clock, caplog):
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-async def test_both_protocols_are_spoken(server, clock, protocol):
+async def test_both_protocols_are_supported(server, clock, protocol):
     options = options_for(server, protocol=protocol, client_name="registry-1", retries_max=2, connections_max=2)
     async with patient_cache(options, clock=clock.clock) as cache:
         await cache.put(NAME, DIGEST, 5)
@@ -349,7 +349,7 @@ async def test_both_protocols_are_spoken(server, clock, protocol):
             assert 1 <= len(named) <= 2
 
 
-async def test_sentinels_tell_who_is_the_master(tool, clock):
+async def test_sentinels_provide_the_master(tool, clock):
     """A name that they do not know is a miss."""
     program = tool("redis-server")
     with (
@@ -383,7 +383,7 @@ async def test_tls_is_checked_both_ways(tool, clock, tmp_path):
                 assert await cache.get(NAME, DIGEST) == known
 
 
-def test_breaker_lets_one_find_out():
+def test_open_breaker_allows_one_attempt():
     time = SimulatedTime()
     breaker = CircuitBreaker(time.clock)
     for _ in range(FAILURES_MAX):

@@ -67,7 +67,7 @@ async def require_unharmed(services, digest, state, pushed):
         assert await read_stream(services.storage, layout.blob_data(digest)) == pushed
 
 
-async def test_other_bytes_at_the_replica_that_began(replicas, contents):
+async def test_bytes_replaced_before_the_commit_are_not_stored(replicas, contents):
     """It has heard nothing of the session since, and need not look what is there."""
     first, second = replicas
     pushed, other = contents
@@ -78,7 +78,7 @@ async def test_other_bytes_at_the_replica_that_began(replicas, contents):
     await require_unharmed(second, Digest.of(pushed), state, pushed)
 
 
-async def test_other_bytes_after_a_cancellation(replicas, contents):
+async def test_bytes_staged_after_a_cancellation_are_not_stored(replicas, contents):
     first, second = replicas
     pushed, other = contents
     begun = await first.uploads.start(NAME)
@@ -89,7 +89,7 @@ async def test_other_bytes_after_a_cancellation(replicas, contents):
     await require_unharmed(second, Digest.of(pushed), state, pushed)
 
 
-async def test_other_bytes_of_a_request_that_began_earlier(replicas, contents):
+async def test_bytes_of_an_older_request_are_not_stored(replicas, contents):
     """Both found nothing when they looked."""
     first, second = replicas
     pushed, other = contents
@@ -108,7 +108,7 @@ async def test_other_bytes_of_a_request_that_began_earlier(replicas, contents):
         await require_unharmed(second, Digest.of(pushed), state, pushed)
 
 
-async def test_bytes_that_stayed_are_taken_without_reading_them(replicas, contents, monkeypatch):
+async def test_unchanged_bytes_are_stored_without_reading_them(replicas, contents, monkeypatch):
     first, second = replicas
     pushed, _ = contents
     begun = await first.uploads.start(NAME)

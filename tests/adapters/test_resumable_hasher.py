@@ -25,7 +25,7 @@ def test_resumed_after_every_piece_equals_hashlib(algorithm, pieces):
 
 
 @pytest.mark.parametrize("algorithm", [SHA256, SHA512])
-def test_digest_may_be_asked_for_on_the_way(algorithm):
+def test_intermediate_digest_can_be_read(algorithm):
     content = random.Random(1).randbytes(3_000_001)
     hasher = new_hasher(algorithm, None)
     hasher.update(content[:1_000_000])
@@ -59,11 +59,11 @@ def test_counts_beyond_four_gibibits():
     assert resumed.export_state() == bytes(state)
 
 
-def test_uses_libcrypto_where_it_is():
+def test_libcrypto_is_used_if_present():
     assert isinstance(new_hasher(SHA256, None), ResumableHasher)
 
 
-def test_without_libcrypto_hashlib_serves(monkeypatch):
+def test_hashlib_is_used_without_libcrypto(monkeypatch):
     monkeypatch.setattr(resumable, "_LIBRARY", "libcrypto-that-is-not-there.so")
     assert hasher_factory() is StandardHasher
     with pytest.raises(ValueError, match="state"):

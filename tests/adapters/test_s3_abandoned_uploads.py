@@ -87,7 +87,7 @@ async def test_young_sessions_are_not_read(server):
     assert server.counts == {"list_objects": 1, "list_uploads": 1}
 
 
-async def test_hundred_old_sessions_go_in_few_requests(server):
+async def test_hundred_old_sessions_are_removed_in_few_requests(server):
     for upload_id in IDS[:100]:
         put(server, layout.upload_started_at(NAME, upload_id))
         put(server, layout.upload_data(NAME, upload_id))
@@ -97,7 +97,7 @@ async def test_hundred_old_sessions_go_in_few_requests(server):
     assert sum(server.counts.values()) <= 6
 
 
-async def test_multipart_uploads_of_nobody_are_aborted(server):
+async def test_multipart_uploads_without_a_session_are_aborted(server):
     """Killed before its record was written, killed in a copy, left by distribution; and one that goes on."""
     for key in (
         layout.upload_data(NAME, IDS[0]),
@@ -127,7 +127,7 @@ async def test_multipart_uploads_of_nobody_are_aborted(server):
     )
 
 
-async def test_store_that_lists_no_uploads_loses_those_with_a_record(server):
+async def test_uploads_with_a_record_are_removed_on_a_store_that_lists_none(server):
     server.lists_uploads = False
     async with opened(server) as storage:
         await stage(storage, layout.upload_data(NAME, IDS[0]), payload(30 * 1024 * 1024))
@@ -139,7 +139,7 @@ async def test_store_that_lists_no_uploads_loses_those_with_a_record(server):
 
 
 @pytest.mark.parametrize("page_length", [1, 2, 3])
-async def test_leaps_miss_nothing(page_length):
+async def test_skipping_listing_misses_no_session(page_length):
     paths = ["a", "a-b", "a.b/c", "a/0", "a/b", "b", "c/d/e", "c"]
     children = ("_layers/1", "_layers/2", "_manifests/3", "_uploads/4/5", "_uploads/6", "_zoo/7", "_zoo/8")
     keys = [f"p/{path}/{child}" for path in paths for child in children]

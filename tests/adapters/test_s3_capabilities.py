@@ -54,7 +54,7 @@ async def keys_of(storage):
     ("status", "code"),
     [(501, "NotImplemented"), (405, "MethodNotAllowed"), (400, "InvalidArgument"), (412, "PreconditionFailed")],
 )
-async def test_deletes_go_one_by_one_where_the_store_has_no_batches(endpoint, caplog, status, code):
+async def test_deletes_are_sent_one_by_one_on_a_store_without_batches(endpoint, caplog, status, code):
     with limited_s3(endpoint, {"DeleteObjects"}, status=status, code=code) as (url, server):
         async with opened(url) as storage:
             for _ in range(2):
@@ -86,7 +86,7 @@ async def test_batches_carry_a_content_md5(endpoint):
         assert server.counts["DELETE"] == 0
 
 
-async def test_refused_rights_are_no_missing_request(endpoint):
+async def test_missing_right_is_not_taken_for_an_unsupported_request(endpoint):
     with limited_s3(endpoint, {"DeleteObjects"}, status=403, code="AccessDenied") as (url, server):
         async with opened(url) as storage:
             await write_pair(storage)
@@ -96,7 +96,7 @@ async def test_refused_rights_are_no_missing_request(endpoint):
             assert server.counts["DELETE"] == 0
 
 
-async def test_objects_that_the_store_keeps_are_named(endpoint):
+async def test_objects_that_the_store_keeps_are_reported(endpoint):
     with limited_s3(endpoint, {"DeleteObjects", "DELETE"}) as (url, _):
         async with opened(url) as storage:
             await write_pair(storage)
@@ -104,7 +104,7 @@ async def test_objects_that_the_store_keeps_are_named(endpoint):
                 await storage.delete_tree("/tree")
 
 
-async def test_object_that_is_gone_is_deleted_where_the_store_answers_404(endpoint):
+async def test_missing_object_is_deleted_on_a_store_that_answers_404(endpoint):
     """As Google's store does."""
     with limited_s3(endpoint, {"DELETE"}, status=404, code="NoSuchKey") as (url, _):
         async with opened(url) as storage:
@@ -114,7 +114,7 @@ async def test_object_that_is_gone_is_deleted_where_the_store_answers_404(endpoi
                 await writer.discard()
 
 
-async def test_large_objects_are_copied_whole_where_parts_cannot_be(endpoint):
+async def test_large_objects_are_copied_in_one_request_without_part_copies(endpoint):
     content = payload(11 * MIB)
     with limited_s3(endpoint, {"UploadPartCopy"}) as (url, server):
         async with opened(url) as storage:
@@ -142,7 +142,7 @@ async def test_objects_are_created_once_in_one_process_without_conditional_write
             await storage.delete(["/once"])
 
 
-async def test_uploads_are_not_listed_twice_where_the_store_cannot(endpoint):
+async def test_uploads_are_not_listed_again_after_a_refusal(endpoint):
     with limited_s3(endpoint, {"ListMultipartUploads"}) as (url, server):
         async with opened(url) as storage:
             for _ in range(2):

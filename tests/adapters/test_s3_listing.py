@@ -71,7 +71,7 @@ def fill(server, *keys):
         server.buckets["images"].put(key, STORED)
 
 
-async def test_tag_like_another_is_left(server, storage):
+async def test_tag_with_a_common_prefix_is_kept(server, storage):
     """The fork deleted 10 and 1.2 with tag 1."""
     tags = ["1", "1-rc", "1.2", "1.2.3", "10", "1_", "1a", "0"]
     fill(server, *(f"t/{tag}/current/link" for tag in tags), *(f"t/{tag}/index/sha256/ab/link" for tag in tags))
@@ -95,7 +95,7 @@ async def test_any_trees_are_removed_exactly(server, storage, seed):
     assert server.objects() == sorted(key for key in keys if not key.startswith(mine))
 
 
-async def test_tree_beside_a_thousand_alike_is_removed(server, storage):
+async def test_tree_beside_a_thousand_similar_ones_is_removed(server, storage):
     fill(server, *(f"t/1.{number:04}/link" for number in range(1_500)), "t/1/link", "t/10/link", "t/1x/link")
     await storage.delete_tree("/t/1")
     assert len(server.objects()) == 1_502
@@ -111,7 +111,7 @@ async def test_tree_longer_than_a_page_is_removed(server, storage):
     assert server.counts == {"list_objects": 4, "delete_objects": 4}
 
 
-async def test_highest_keys_go_first(server, storage, monkeypatch):
+async def test_highest_keys_are_deleted_first(server, storage, monkeypatch):
     fill(server, "t/1/current/link", *(f"t/1/index/{number}" for number in range(1_200)))
     batches = []
     bucket = server.buckets["images"]
@@ -126,7 +126,7 @@ async def test_highest_keys_go_first(server, storage, monkeypatch):
     assert batches == sorted(batches, reverse=True)
 
 
-async def test_object_named_like_a_record_is_left(server, storage):
+async def test_object_named_like_a_record_is_kept(server, storage):
     """Only what is a record belongs to the key in front of its suffix."""
     fill(server, "p/a/x")
     await stage(storage, "/p/b", payload(17 * MIB))

@@ -50,7 +50,7 @@ async def test_children_are_ordered_once(folders, objects, size, after):
     assert found == sorted(name for name in folders | objects if name > after)
 
 
-async def test_nothing_is_asked_on_one_or_two_pages():
+async def test_one_or_two_pages_need_no_extra_request():
     entries = {f"{name}/": name for name in ("v1", "v1.0", "v1.0-rc", *(f"v1.0.{n}" for n in range(100)))}
     for size in (200, 60):
         found, asked = await ordered(entries, "/", size=size)
@@ -58,7 +58,7 @@ async def test_nothing_is_asked_on_one_or_two_pages():
         assert asked == []
 
 
-async def test_each_open_question_is_asked_once():
+async def test_each_missing_entry_is_requested_once():
     """A thousand names between `v1-0` and `v1/`: it is asked once whether there is a `v1`."""
     entries = {f"{name}/": name for name in ("v1", *(f"v1-{n:04}" for n in range(1_000)))}
     found, asked = await ordered(entries, "/", size=100)

@@ -109,7 +109,7 @@ async def test_failed_copy_leaves_no_upload(options):
 
 
 @pytest.mark.parametrize("v4_auth", [True, False])
-async def test_both_signatures_are_known(options, v4_auth):
+async def test_both_signature_versions_are_supported(options, v4_auth):
     async with S3BlobStorage(options(v4_auth=v4_auth)) as storage:
         await storage.write("/a", b"content")
         url = await storage.redirect_url("/a", method="GET")
@@ -121,7 +121,7 @@ async def test_both_signatures_are_known(options, v4_auth):
     assert "hush" not in url
 
 
-async def test_redirect_endpoint_is_signed_for(options):
+async def test_redirect_url_is_signed_for_its_endpoint(options):
     async with S3BlobStorage(options(redirect_endpoint="https://cdn.example:8443")) as storage:
         url = urlsplit(await storage.redirect_url("/a/b", method="GET"))
         assert (url.scheme, url.netloc, url.path) == ("https", "cdn.example:8443", "/wire/a/b")
@@ -129,7 +129,7 @@ async def test_redirect_endpoint_is_signed_for(options):
         assert await storage.redirect_url("/a/b", method="HEAD") is None
 
 
-async def test_root_directory_is_in_front(options):
+async def test_root_directory_is_a_key_prefix(options):
     async with S3BlobStorage(options(root_directory="/some/root/")) as storage:
         await storage.write("/a/b", b"")
         assert await stored_in(storage) == ["some/root/a/b"]
@@ -138,7 +138,7 @@ async def test_root_directory_is_in_front(options):
         assert await stored_in(storage) == []
 
 
-async def test_bodies_are_sent_plainly(options, monkeypatch):
+async def test_bodies_are_sent_without_chunked_signing(options, monkeypatch):
     """No trailing checksum, no chunked signing, no waiting for 100 Continue; the MD5 guards the body."""
     requests, send = [], StoreHttpSession.send
 
@@ -158,7 +158,7 @@ async def test_bodies_are_sent_plainly(options, monkeypatch):
     assert all("Content-MD5" in request.headers for request in bodies)
 
 
-async def test_encryption_and_class_are_asked_for(options):
+async def test_encryption_and_storage_class_are_requested(options):
     async with S3BlobStorage(options(encrypt=True, storage_class="STANDARD_IA", object_acl="private")) as storage:
         await storage.write("/a", b"content")
         answer = await storage.client.call("head_object", key="/a")
@@ -167,7 +167,7 @@ async def test_encryption_and_class_are_asked_for(options):
         await storage.delete(["/a"])
 
 
-async def test_kms_objects_tell_no_md5(options):
+async def test_kms_objects_have_no_md5(options):
     async with S3BlobStorage(options(encrypt=True, key_id="some-key")) as storage:
         await storage.write("/a", b"content")
         answer = await storage.client.call("head_object", key="/a")
@@ -176,7 +176,7 @@ async def test_kms_objects_tell_no_md5(options):
         await storage.delete(["/a"])
 
 
-async def test_md5_of_listing_counts_after_proof(options):
+async def test_md5_of_a_listing_is_used_after_proof(options):
     async with S3BlobStorage(options()) as storage, S3BlobStorage(options()) as other:
         await other.write("/a", b"content")
         assert [stat.md5 async for _, stat in storage.walk("/")] == [None]
@@ -185,7 +185,7 @@ async def test_md5_of_listing_counts_after_proof(options):
         await storage.delete(["/a", "/b"])
 
 
-async def test_folders_of_a_console_are_no_objects(options):
+async def test_folder_objects_of_a_console_are_skipped(options):
     async with S3BlobStorage(options()) as storage:
         await storage.write("/a/b", b"")
         for folder in ("a/", "a/c/"):
@@ -196,7 +196,7 @@ async def test_folders_of_a_console_are_no_objects(options):
         assert await stored_in(storage) == []
 
 
-async def test_missing_bucket_is_told_at_start(options):
+async def test_missing_bucket_is_reported_at_start(options):
     with pytest.raises(StorageUnavailableError, match=r"bucket 'none-such' does not exist.*storage\.s3\.bucket"):
         async with S3BlobStorage(options(bucket="none-such")):
             pytest.fail("it opened")
@@ -221,7 +221,7 @@ def refusal(code, status, **headers):
         (TimeoutError(), StorageUnavailableError, "cannot reach the store"),
     ],
 )
-def test_errors_are_told_in_the_ports_words(error, kind, told):
+def test_errors_are_translated_to_the_port(error, kind, told):
     found = translate(error, driver="s3", bucket="b", operation="get_object", key="/a")
     assert type(found) is kind or issubclass(type(found), kind)
     with pytest.raises(kind, match=told):
@@ -240,19 +240,19 @@ def test_errors_are_told_in_the_ports_words(error, kind, told):
         (ConnectionResetError(), True),
     ],
 )
-def test_passing_errors_are_known(error, expected):
+def test_transient_errors_are_recognized(error, expected):
     assert is_transient(error, frozenset()) is expected
     assert is_transient(refusal("NoSuchUpload", 404), frozenset({"NoSuchUpload"}))
 
 
 @pytest.mark.parametrize("changes", [{"region_endpoint": "no host"}, {"redirect_endpoint": "http://"}])
-async def test_malformed_endpoint_is_told(options, changes):
+async def test_malformed_endpoint_is_reported(options, changes):
     with pytest.raises(StorageUnavailableError, match=r"endpoint of storage\.s3"):
         async with S3BlobStorage(options(**changes)):
             pytest.fail("it opened")
 
 
-async def test_malformed_bucket_name_is_told(options):
+async def test_malformed_bucket_name_is_reported(options):
     with pytest.raises(StorageUnavailableError, match=r"ParamValidationError.*bucket"):
         async with S3BlobStorage(options(bucket="no bucket/at all")):
             pytest.fail("it opened")
@@ -293,7 +293,7 @@ async def test_answer_that_is_no_range_is_an_error(status, content_range, offset
         (SCS, None, None),
     ],
 )
-async def test_etag_proves_what_arrived(options, dialect, etag, proof):
+async def test_etag_proves_the_stored_bytes(options, dialect, etag, proof):
     async def call(_operation, **_):
         return {"ETag": etag} if etag else {}
 

@@ -80,7 +80,7 @@ async def test_fault_of_each_step_of_removal_is_survived(server, storage, operat
     assert server.leftovers() == []
 
 
-async def test_cut_body_is_read_on_from_where_it_broke(server, storage):
+async def test_cut_body_is_resumed(server, storage):
     content = payload(3 * MIB)
     await storage.write("/object", content)
     server.log.clear()
@@ -135,7 +135,7 @@ async def test_retries_end_in_time(server):
         assert time.monotonic() - started < 2
 
 
-async def test_silent_store_is_given_up(server):
+async def test_silent_store_times_out(server):
     retry = RetryOptions(attempts=2, pause_base_seconds=0.01, connect_seconds=0.2, read_seconds=0.2)
     async with scs_storage(server, retry=retry) as storage:
         server.faults = Faults(rate=1, kinds=(Fault.SLOW,), slow_seconds=30)
@@ -145,7 +145,7 @@ async def test_silent_store_is_given_up(server):
         assert time.monotonic() - started < 3
 
 
-async def test_store_that_is_gone_is_unavailable(server, storage):
+async def test_unreachable_store_is_unavailable(server, storage):
     await server.__aexit__(None, None, None)
     with pytest.raises(StorageUnavailableError, match="cannot reach the store"):
         await storage.read("/a")
@@ -174,7 +174,7 @@ async def test_failed_small_commit_keeps_bytes(server, storage):
     assert await storage.read(TARGET) == b"abc"
 
 
-async def test_part_that_fails_for_good_keeps_those_before(server, storage):
+async def test_permanently_failing_part_keeps_earlier_parts(server, storage):
     content = payload(32 * MIB)
     await stage(storage, STAGED, content[: 17 * MIB])
     server.faults.arm("upload_part", *[Fault.ERROR_500] * 64)
@@ -189,7 +189,7 @@ async def test_part_that_fails_for_good_keeps_those_before(server, storage):
 
 
 @pytest.mark.parametrize(("error", "told"), [(None, StorageUnavailableError), (LookupError, LookupError)])
-async def test_block_that_ends_while_store_is_down_says_so(server, storage, error, told):
+async def test_block_that_ends_while_the_store_is_down_raises(server, storage, error, told):
     """An error of the block itself is not hidden by that of the store."""
 
     async def upload() -> None:
@@ -218,7 +218,7 @@ async def test_cancelled_upload_keeps_a_beginning(server, storage, delay):
     assert server.leftovers() == [TARGET[1:]]
 
 
-async def test_passing_error_of_a_key_is_asked_again(server, storage):
+async def test_transient_error_of_a_key_is_retried(server, storage):
     """A batch answers 200 for a key that met a passing fault."""
     keys = [f"/p/{number}" for number in range(5)]
     for key in keys:
@@ -229,7 +229,7 @@ async def test_passing_error_of_a_key_is_asked_again(server, storage):
     assert server.counts["delete_objects"] == 2
 
 
-async def test_kept_key_is_told_and_others_are_gone(server, storage):
+async def test_key_that_the_store_keeps_is_reported_and_others_are_deleted(server, storage):
     keys = [f"/p/{number}" for number in range(1_500)]
     for key in keys:
         server.buckets["images"].put(key[1:], STORED)
@@ -241,7 +241,7 @@ async def test_kept_key_is_told_and_others_are_gone(server, storage):
         await storage.delete(["/p/3"])
 
 
-async def test_missing_object_is_not_asked_again(server, storage):
+async def test_missing_object_is_not_requested_again(server, storage):
     with pytest.raises(ObjectNotFoundError):
         await storage.read("/missing")
     assert server.counts == {"get_object": 1}

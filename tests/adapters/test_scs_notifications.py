@@ -69,7 +69,7 @@ async def test_push_costs_one_request_and_an_ignored_blob_none(server, recorder)
     assert len(server.log) == 1
 
 
-async def test_pushes_at_once_and_pulls_of_a_second_share_requests(server, recorder):
+async def test_concurrent_pushes_and_pulls_of_one_second_share_requests(server, recorder):
     await asyncio.wait([asyncio.ensure_future(recorder.emit([PUSH], BY_THE_REGISTRY)) for _ in range(100)])
     assert len(server.log) <= 2
     server.log.clear()
@@ -79,7 +79,7 @@ async def test_pushes_at_once_and_pulls_of_a_second_share_requests(server, recor
     assert len(server.log) == 1
 
 
-async def test_delivery_by_the_process_that_recorded_costs_two_requests_and_a_look(server, recorder, outbox, endpoint):
+async def test_delivery_by_the_recording_process_costs_two_requests_and_a_listing(server, recorder, outbox, endpoint):
     for _ in range(20):
         await recorder.emit([PUSH], BY_THE_REGISTRY)
     server.log.clear()

@@ -72,7 +72,7 @@ async def test_push_of_image_takes_32_at_most(server, registry):
     assert not any("_uploads" in key for key in server.leftovers())
 
 
-async def test_looking_for_what_is_there_takes_four_at_most(server, registry):
+async def test_push_of_an_existing_image_takes_four_at_most(server, registry):
     """Clients that ask for the manifest as well find all of an image that was pushed lately."""
     await registry.push_image("latest")
     server.log.clear()
@@ -139,7 +139,7 @@ async def test_retention_of_fifty_tags_reads_none_of_them(server, registry):
     assert len(server.log) <= 4
 
 
-async def test_repository_goes_with_few_requests(server, registry):
+async def test_repository_is_deleted_with_few_requests(server, registry):
     await registry.push_image(*(f"v1.{number}" for number in range(51)))
     server.log.clear()
     removal = await registry.repositories.delete(NAME)
@@ -147,7 +147,7 @@ async def test_repository_goes_with_few_requests(server, registry):
     assert len(server.log) <= 12
 
 
-async def test_catalog_page_takes_one_and_a_look_ahead(server, registry):
+async def test_catalog_page_takes_one_and_a_lookahead(server, registry):
     """A page of 1,000 looks one name further, to know whether more follow; one of 900 takes one request."""
     catalog = CatalogService(ListingCatalogIndex(storage=registry.storage), storage=registry.storage)
     await registry.push_image("latest")

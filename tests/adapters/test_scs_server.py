@@ -152,6 +152,6 @@ async def test_part_needs_hex_md5(server, upload):
     assert "InvalidPart<" in (await complete(part))[1]
 
 
-async def test_log_tells_each_request(server, send):
+async def test_log_contains_each_request(server, send):
     await send("GET", "/images/a")
     assert [str(entry).split() for entry in server.log] == [["get_object", "404", "GET", "/images/a"]]

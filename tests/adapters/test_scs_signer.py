@@ -30,7 +30,7 @@ def url_of(vector):
     return f"http://{vector['host']}{vector['target']}"
 
 
-def test_vectors_are_all_there():
+def test_all_vectors_are_present():
     assert (len(SIGNED_BY_HEADER), len(SIGNED_BY_QUERY), len(VECTORS["presigned_urls"])) == (35, 2, 2)
 
 
@@ -94,7 +94,7 @@ def test_acl_and_location_are_signed_sorted():
     assert text.rpartition("\n")[2] == "/b/?acl=public&location"
 
 
-def test_escaping_keeps_only_plain_characters():
+def test_escaping_keeps_only_unreserved_characters():
     assert escape_path("/b/a b+c:d~e(f)!'*中") == "/b/a%20b%2Bc:d~e%28f%29%21%27%2A%E4%B8%AD"
 
 
@@ -103,7 +103,7 @@ def test_missing_credentials_are_refused():
         ScsAuth(None)
 
 
-def test_registration_is_known_to_botocore():
+def test_signer_is_registered_with_botocore():
     register_signers()
     assert AUTH_TYPE_MAPS["scs"] is ScsAuth
     assert AUTH_TYPE_MAPS["scs-query"] is ScsQueryAuth

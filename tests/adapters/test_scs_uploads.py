@@ -93,7 +93,7 @@ async def test_content_without_commit_is_kept(server, storage, other):
     assert server.leftovers() == [TARGET[1:]]
 
 
-async def test_many_small_pieces_send_little_twice(server, storage):
+async def test_many_small_pieces_are_rarely_sent_twice(server, storage):
     """Forty pieces of half a MiB: beside the bytes themselves, less than a part for each piece is sent."""
     piece = payload(MIB // 2)
     for number in range(40):
@@ -105,7 +105,7 @@ async def test_many_small_pieces_send_little_twice(server, storage):
 
 
 @pytest.mark.parametrize("size", [100, 12 * MIB])
-async def test_upload_of_other_registry_goes_on(server, storage, size):
+async def test_upload_of_another_registry_is_resumed(server, storage, size):
     content = payload(size)
     put_plainly(server, STAGED, content)
     assert await stage(storage, STAGED, b"more", resume=True) == size + 4
@@ -126,7 +126,7 @@ async def stage_and_be_killed(server, storage, content, *, resume=False):
     server.faults.rate = 0.0
 
 
-async def test_killed_process_leaves_last_word(server, storage):
+async def test_upload_of_a_killed_process_is_resumed_from_its_last_record(server, storage):
     """What a killed process sent after the last record is sent again, and nothing of it stays."""
     content = payload(26 * MIB)
     await stage(storage, STAGED, content[: 17 * MIB])
@@ -207,7 +207,7 @@ async def test_finished_writer_takes_no_bytes(storage):
             await writer.commit(TARGET)
 
 
-async def test_damaged_record_is_told(server, storage):
+async def test_damaged_record_is_an_error(server, storage):
     put_plainly(server, f"{STAGED}.parts", b'{"upload": 1}\n')
     with pytest.raises(StorageCorruptError):
         await storage.staged_size(STAGED)
@@ -216,13 +216,13 @@ async def test_damaged_record_is_told(server, storage):
         await storage.staged_size(STAGED)
 
 
-async def test_too_many_parts_say_what_to_change(server, storage, monkeypatch):
+async def test_error_of_too_many_parts_names_the_setting(server, storage, monkeypatch):
     monkeypatch.setattr("adapters.blob_storage.s3.uploading.PARTS_MAX", 2)
     with pytest.raises(StorageUnavailableError, match=r"storage\.scs\.chunksize"):
         await stage(storage, STAGED, payload(32 * MIB))
 
 
-async def test_parts_are_sent_side_by_side_while_bytes_come(server, storage):
+async def test_parts_are_sent_in_parallel_during_the_upload(server, storage):
     async with storage.open_writer(STAGED) as writer:
         for _ in range(7):
             await writer.write(bytes(5 * MIB))
@@ -264,7 +264,7 @@ async def test_long_object_is_read_in_bounded_memory(server, storage):
     assert peak < 16 * MIB
 
 
-async def test_rename_that_is_a_write_is_noticed(server, storage):
+async def test_rename_treated_as_a_write_is_detected(server, storage):
     """The trap of the protocol: the push fails and says so, and the next one goes by copy and delete."""
     server.rename = Rename.WRITES
     await stage(storage, STAGED, payload(12 * MIB))
@@ -293,20 +293,20 @@ async def test_store_without_rename_copies(server, storage, rename):
     assert (server.counts["rename_object"], server.counts["copy_object"]) == (1, 2)
 
 
-async def test_rename_of_what_vanished_is_an_error(server, storage):
+async def test_rename_of_a_missing_object_is_an_error(server, storage):
     await storage.write("/a", b"content")
     with pytest.raises(ObjectNotFoundError):
         await Mover(storage.client).move("/missing", "/b", 7)
     assert server.leftovers() == ["a"]
 
 
-async def test_copy_that_comes_out_short_is_an_error(server, storage):
+async def test_short_copy_is_an_error(server, storage):
     await storage.write("/a", b"content")
     with pytest.raises(StorageUnavailableError, match="has the wrong size"):
         await Mover(storage.client).copy("/a", "/b", 8)
 
 
-async def test_upload_that_cannot_be_begun_leaves_nothing(server, storage):
+async def test_upload_that_cannot_start_leaves_nothing(server, storage):
     server.faults.arm("create_upload", *[Fault.ERROR_500] * 8)
     async with storage.open_writer(STAGED) as writer:
         with pytest.raises(StorageUnavailableError):

@@ -36,11 +36,11 @@ async def storage(server):
         ("shctc-internal", "shctc.scs-in.sohucs.com"),
     ],
 )
-def test_region_names_host(region, host):
+def test_region_determines_the_host(region, host):
     assert endpoint_host(region) == host
 
 
-def test_unknown_region_lists_those_that_are():
+def test_error_of_an_unknown_region_lists_the_regions():
     with pytest.raises(ValueError, match="'bjcnq'") as caught:
         ScsBlobStorage(ScsOptions(access_key="a", secret_key=Secret("hush"), region="bjcnq", bucket="images"))
     assert all(region in str(caught.value) for region in REGIONS)
@@ -76,7 +76,7 @@ def test_endpoint_replaces_host_of_region():
         ({"endpoint": "127.0.0.1:1"}, r"cannot reach the store.*region.*endpoint"),
     ],
 )
-async def test_mistake_is_told_at_start_in_one_line(server, changes, told):
+async def test_wrong_setting_is_reported_at_start_in_one_line(server, changes, told):
     with pytest.raises(StorageUnavailableError, match=told) as caught:
         async with ScsBlobStorage(scs_options(server, **changes)):
             pytest.fail("it opened")
@@ -84,7 +84,7 @@ async def test_mistake_is_told_at_start_in_one_line(server, changes, told):
     assert "\n" not in str(caught.value)
 
 
-async def test_closed_storage_says_so(storage):
+async def test_closed_storage_is_an_error(storage):
     await storage.__aexit__(None, None, None)
     with pytest.raises(RuntimeError, match="not open"):
         await storage.check()
@@ -105,13 +105,13 @@ async def test_redirect_is_followed_with_new_signature(server):
         assert [entry.target for entry in server.log] == [entry.target for entry in other.log]
 
 
-async def test_redirects_in_circles_end(server, storage):
+async def test_endless_redirects_are_an_error(server, storage):
     server.redirect_to = server.url
     with pytest.raises(StorageUnavailableError):
         await storage.check()
 
 
-async def test_redirect_url_serves_get_alone(server, storage):
+async def test_redirect_url_serves_only_get(server, storage):
     await storage.write("/a/b", b"content")
     url = await storage.redirect_url("/a/b", method="GET")
     assert await storage.redirect_url("/a/b", method="HEAD") is None
@@ -131,7 +131,7 @@ async def test_objects_are_octet_streams(server, storage):
     assert server.buckets["images"].get("a").content_type == "application/octet-stream"
 
 
-async def test_keys_are_those_of_the_fork(server, storage):
+async def test_keys_equal_those_of_the_fork(server, storage):
     await storage.write("/docker/registry/v2/x", b"")
     assert server.objects() == ["docker/registry/v2/x"]
 

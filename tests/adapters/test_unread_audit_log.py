@@ -52,7 +52,7 @@ def read_all(reading):
     return [json.loads(line)["request_id"] for line in content.decode().splitlines()]
 
 
-async def test_line_that_cannot_be_written_is_an_error_and_the_next_ones_do_not_wait(unread):
+async def test_unwritable_line_is_an_error_and_the_next_ones_do_not_wait(unread):
     log, reading = unread
     taken = await fill(log)
     begun = time.monotonic()
@@ -65,7 +65,7 @@ async def test_line_that_cannot_be_written_is_an_error_and_the_next_ones_do_not_
     assert read_all(reading) == ["after"]
 
 
-async def test_slow_reader_is_waited_for(unread):
+async def test_log_waits_for_a_slow_reader(unread):
     log, reading = unread
     taken = await fill(log)
     read_all(reading)
@@ -78,7 +78,7 @@ async def test_slow_reader_is_waited_for(unread):
     await recording
 
 
-async def test_line_that_was_cut_off_spoils_no_other(unread):
+async def test_partial_line_damages_no_other(unread):
     log, reading = unread
     with pytest.raises(AuditUnavailableError):
         # Longer than the pipe, so a part of it is taken.

@@ -54,7 +54,7 @@ def test_every_adapter_runs_contract(port, contract):
     assert untested == set(), f"no class Test…({contract}) for {sorted(untested)}"
 
 
-def test_coverage_sees_adapters():
+def test_coverage_check_finds_adapters():
     """The check above must not pass because it finds nothing."""
     assert "InMemoryBlobStorage" in concrete_adapters(BlobStorage)
     assert "InMemoryBlobStorage" in contracted_adapters("BlobStorageContract")

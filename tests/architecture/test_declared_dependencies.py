@@ -47,6 +47,6 @@ def test_imported_packages_are_locked() -> None:
     assert unlocked == set()
 
 
-def test_import_check_sees_packages() -> None:
+def test_import_check_finds_packages() -> None:
     """The check above must not pass because it finds nothing."""
     assert {"aiohttp", "yaml"} <= foreign_packages()

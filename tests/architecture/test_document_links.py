@@ -28,6 +28,6 @@ def test_relative_links_lead_somewhere() -> None:
     assert dead == []
 
 
-def test_link_check_sees_documents() -> None:
+def test_link_check_finds_documents() -> None:
     """The check above must not pass because it finds nothing."""
     assert REPOSITORY_ROOT / "docs" / "development.md" in documents()

@@ -58,7 +58,7 @@ def runtime_packages() -> set[str]:
     return closure(read_lock(), (requirement.name for requirement in requirements))
 
 
-def test_lock_meets_the_project() -> None:
+def test_lock_satisfies_the_project() -> None:
     lock = read_lock()
     unmet = [
         str(requirement)

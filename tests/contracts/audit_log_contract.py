@@ -71,7 +71,7 @@ class AuditLogContract:
         if self.KEEPS:
             assert json.loads(lines()[0]).keys() == {"log", "time", "action", "stage"}
 
-    async def test_nobody_can_forge_a_line(self, log, lines):
+    async def test_line_cannot_be_forged(self, log, lines):
         hostile = 'a\n{"action":"login"}\r\x00\x1b\u2028\udcff"\\'
         await log.record(event(repository=hostile, actor=hostile, tags=(hostile,)))
         if self.KEEPS:
@@ -87,7 +87,7 @@ class AuditLogContract:
         if self.KEEPS:
             assert [json.loads(line)["request_id"] for line in lines()] == [str(number) for number in range(200)]
 
-    async def test_caller_that_gives_up_harms_no_other(self, log, lines):
+    async def test_cancelled_caller_affects_no_other(self, log, lines):
         tasks = [asyncio.create_task(log.record(event(request_id=str(number)))) for number in range(20)]
         await asyncio.sleep(0)
         for task in tasks[::2]:

@@ -59,16 +59,16 @@ class AuthenticatorContract:
         raise NotImplementedError
 
     @pytest.mark.parametrize("authorization", [None, ""])
-    async def test_nobody_is_anonymous(self, authenticator, authorization):
+    async def test_request_without_credentials_is_anonymous(self, authenticator, authorization):
         assert await authenticator.authenticate(authorization) == ANONYMOUS
 
-    async def test_good_credentials_tell_who(self, authenticator, good):
+    async def test_valid_credentials_identify_the_user(self, authenticator, good):
         principal = await authenticator.authenticate(await good())
         assert principal.has_credentials is self.KNOWS_USERS
         assert principal.is_anonymous is not self.KNOWS_USERS
 
     @pytest.mark.parametrize("authorization", MALFORMED)
-    async def test_bad_credentials_are_refused(self, authenticator, authorization):
+    async def test_invalid_credentials_are_refused(self, authenticator, authorization):
         if self.REFUSES:
             with pytest.raises(CredentialsInvalidError) as raised:
                 await authenticator.authenticate(authorization)
@@ -78,7 +78,7 @@ class AuthenticatorContract:
 
     @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(text=st.text(max_size=60), scheme=st.sampled_from(["", "Basic ", "Bearer ", "basic", "BEARER "]))
-    async def test_any_header_is_answered(self, authenticator, text, scheme):
+    async def test_any_header_is_accepted_or_refused(self, authenticator, text, scheme):
         try:
             principal = await authenticator.authenticate(scheme + text)
         except CredentialsInvalidError as error:
@@ -103,7 +103,7 @@ class AuthenticatorContract:
         else:
             assert (await authenticator.authenticate(authorization)).grants is None
 
-    async def test_many_at_once_get_the_same_answer(self, authenticator, good):
+    async def test_concurrent_requests_get_the_same_answer(self, authenticator, good):
         authorization = await good()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(authenticator.authenticate(authorization)) for _ in range(20)]
@@ -121,7 +121,7 @@ class AuthenticatorContract:
         assert "b" not in "".join(outside).removeprefix("Basic").removeprefix("Bearer").replace("nobody", "")
         assert challenge == authenticator.challenge(accesses, ASKED, fault)
 
-    async def test_reading_again_changes_nothing(self, authenticator, good):
+    async def test_reload_of_the_same_file_changes_nothing(self, authenticator, good):
         authorization = await good()
         before = await authenticator.authenticate(authorization)
         await authenticator.reload()

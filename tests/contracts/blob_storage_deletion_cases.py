@@ -47,7 +47,7 @@ class DeletionCases:
         await storage.write("/p/a/link", b"3")
         assert await storage.read("/p/a/link") == b"3"
 
-    async def test_nothing_young_or_spared_is_dropped_as_unfinished(self, storage):
+    async def test_young_or_spared_uploads_are_not_dropped(self, storage):
         """Young or spared uploads stay. Listings show small writes, so `drop_unfinished` does not handle those."""
         now = await _store_time(storage)
         await stage(storage, "/r/_uploads/u/data", b"staged")
@@ -74,7 +74,7 @@ class DeletionCases:
         for tag in tags[1:]:
             assert await storage.read(f"/r/_manifests/tags/{tag}/current/link") == b"x"
 
-    async def test_delete_tree_takes_several_prefixes(self, storage):
+    async def test_delete_tree_removes_several_prefixes(self, storage):
         for key in ("/p/a/1", "/p/a/_x/2", "/p/ab/3", "/p/b", "/p/b-c/4", "/q/a/5", "/q/c/6"):
             await storage.write(key, b"")
         await stage(storage, "/q/a/data", b"abc")
@@ -94,7 +94,7 @@ class DeletionCases:
             await storage.delete_tree(prefix)
         assert await keys(storage) == ["/q"]
 
-    async def test_delete_tree_takes_object_itself(self, storage):
+    async def test_delete_tree_removes_the_object_itself(self, storage):
         await storage.write("/p/a", b"")
         await storage.write("/p/ab", b"")
         await storage.delete_tree("/p/a")
@@ -102,7 +102,7 @@ class DeletionCases:
         with pytest.raises(ObjectNotFoundError):
             await storage.stat("/p/a")
 
-    async def test_delete_tree_takes_staged_bytes(self, storage):
+    async def test_delete_tree_removes_staged_bytes(self, storage):
         await storage.write("/r/_uploads/1/startedat", b"now")
         for upload in ("1", "10"):
             await stage(storage, f"/r/_uploads/{upload}/data", b"abc")
@@ -110,7 +110,7 @@ class DeletionCases:
         assert await stage(storage, "/r/_uploads/1/data", resume=True) == 0
         assert await stage(storage, "/r/_uploads/10/data", resume=True) == 3
 
-    async def test_delete_tree_takes_big_staged_bytes(self, storage):
+    async def test_delete_tree_removes_large_staged_bytes(self, storage):
         await stage(storage, "/r/_uploads/1/data", bytes(6 * 1024 * 1024))
         await storage.delete_tree("/r")
         assert await stage(storage, "/r/_uploads/1/data", resume=True) == 0
@@ -129,7 +129,7 @@ class DeletionCases:
         assert await collect(storage.list_children("/")) == []
         assert await stage(storage, "/u/data", resume=True) == 0
 
-    async def test_deletes_of_one_tree_run_at_once(self, storage):
+    async def test_concurrent_deletes_of_one_tree_succeed(self, storage):
         for number in range(20):
             await storage.write(f"/p/a/{number}/link", b"")
         async with asyncio.TaskGroup() as tasks:
@@ -139,7 +139,7 @@ class DeletionCases:
                 tasks.create_task(storage.delete([f"/p/a/{number}/link"]))
         assert await keys(storage) == []
 
-    async def test_writes_beside_deletes_hold(self, storage):
+    async def test_writes_during_deletes_are_kept(self, storage):
         """A write into a tree that is being deleted never fails; afterwards its object is complete or absent."""
         async with asyncio.TaskGroup() as tasks:
             for number in range(30):
@@ -151,7 +151,7 @@ class DeletionCases:
             assert await read_stream(storage, key) == b"content"
         assert "/p/b/link" in await keys(storage)
 
-    async def test_prune_takes_no_object(self, storage):
+    async def test_prune_removes_no_object(self, storage):
         for key in ("/p/a/b/c", "/p/x/y", "/q"):
             await storage.write(key, b"")
         await storage.delete(["/p/a/b/c"])

@@ -44,20 +44,20 @@ class ListingCases:
         assert await collect(storage.list_children("/")) == ["o", "p", "pq"]
 
     @pytest.mark.parametrize("after", ["", "!", "A", "a", "a-", "a-b", "a/", "a0", "b", "c", "../x", "é"])
-    async def test_children_begin_after(self, storage, after):
+    async def test_children_begin_after_a_name(self, storage, after):
         names = ["A", "_x", "a", "a-b", "a.b", "a0", "ab", "b"]
         for name in names:
             await storage.write(f"/p/{name}/x", b"")
         assert await collect(storage.list_children("/p", after=after)) == [name for name in names if name > after]
 
-    async def test_children_of_missing_prefix_are_none(self, storage):
+    async def test_missing_prefix_has_no_children(self, storage):
         await storage.write("/a/b", b"")
         for prefix in ("/missing", "/a/b", "/a/b/c", "/a/missing"):
             assert await collect(storage.list_children(prefix)) == []
             assert await collect(storage.list_marked(prefix, "_")) == []
             assert await collect(storage.walk(prefix)) == []
 
-    async def test_marked_passes_over_paths_that_hold_one_child_only(self, storage):
+    async def test_marked_skips_paths_that_hold_one_child_only(self, storage):
         for key in (
             "a/_x/1",
             "a/_x/2",
@@ -90,7 +90,7 @@ class ListingCases:
         assert await collect(storage.walk("/")) == []
 
     @pytest.mark.parametrize("name", ["@eaDir", "lost+found", "#recycle", "a b", "\u00e9", "_layers@SynoEAStream"])
-    async def test_names_that_are_no_keys_are_left_out(self, storage, plant, name):
+    async def test_names_that_are_no_keys_are_skipped(self, storage, plant, name):
         """A listing that yielded them would lead its caller to a key that all other methods reject."""
         await mark(storage, "/p", "a", "b/c")
         for folder in ("/p", "/p/a", "/p/a/_layers", "/p/b/c/_layers/sha256"):
@@ -117,7 +117,7 @@ class ListingCases:
         assert await collect(storage.list_marked("/p", "_")) == TRICKY_NAMES
         assert await collect(storage.list_marked("/", "_")) == [f"p/{name}" for name in TRICKY_NAMES]
 
-    async def test_marked_paths_begin_after(self, storage):
+    async def test_marked_paths_begin_after_a_path(self, storage):
         await mark(storage, "/p", *TRICKY_NAMES)
         found = {after: await collect(storage.list_marked("/p", "_", after=after)) for after in AFTERS}
         assert found == {after: [name for name in TRICKY_NAMES if name > after] for after in AFTERS}
@@ -166,7 +166,7 @@ class ListingCases:
             await storage.write(f"/p/a/{child}", b"")
         assert await collect(storage.list_marked("/p", "_")) == ["a"]
 
-    async def test_below_marks_nothing_is_looked_for(self, storage):
+    async def test_paths_below_marks_are_not_listed(self, storage):
         await storage.write("/p/a/_layers/deep/_uploads/x", b"")
         await storage.write("/p/_own/b/_layers/x", b"")
         await storage.write("/p/b/c/x", b"")
@@ -180,7 +180,7 @@ class ListingCases:
         await mark(storage, "/p-q", "c")
         assert await collect(storage.list_marked("/p", "_")) == ["a"]
 
-    async def test_walk_within_tells_what_lies_in_such_directories(self, storage):
+    async def test_walk_within_yields_objects_of_such_directories(self, storage):
         inside = [f"/p/{name}/_uploads/{child}" for name in TRICKY_NAMES for child in ("1/data", "1/startedat", "2")]
         outside = [f"/p/{name}/_layers/sha256/00/link" for name in TRICKY_NAMES]
         outside += [
@@ -197,7 +197,7 @@ class ListingCases:
         assert sum(first != second for first, second in pairwise(children)) == 15
         assert await collect(storage.walk_within("/missing", "_uploads")) == []
 
-    async def test_walk_tells_every_object_once(self, storage):
+    async def test_walk_yields_every_object_once(self, storage):
         keys = ["/p/a", "/p/b/c", "/p/b/d/e", "/p/_x/y", "/p/b-c", "/p/b.c/d"]
         for key in keys:
             await storage.write(key, key.encode())
@@ -211,7 +211,7 @@ class ListingCases:
         }
         assert len(await collect(storage.walk("/"))) == len(keys) + 3
 
-    async def test_walk_survives_deletion_meanwhile(self, storage):
+    async def test_walk_survives_concurrent_deletion(self, storage):
         for number in range(30):
             await storage.write(f"/p/{number}/object", b"")
         seen = 0
@@ -220,7 +220,7 @@ class ListingCases:
             await storage.delete_tree(key.rpartition("/")[0])
         assert seen == 30
 
-    async def test_many_entries_are_all_told(self, storage):
+    async def test_many_entries_are_all_listed(self, storage):
         names = sorted(f"n{number}" for number in range(self.MANY))
         await mark(storage, "/p", *names)
         assert await collect(storage.list_children("/p")) == names
@@ -232,7 +232,7 @@ class ListingCases:
         await storage.delete(keys[:-1])
         assert [key async for key, _ in storage.walk("/p")] == keys[-1:]
 
-    async def test_listing_runs_beside_writes(self, storage):
+    async def test_listing_runs_during_writes(self, storage):
         """Concurrent writers neither break a listing nor make it show a name whose content is missing."""
         done = asyncio.Event()
 

@@ -26,7 +26,7 @@ class ObjectCases:
     SHARES_STORE: bool
 
     @pytest.mark.parametrize("content", [b"", b"x", b"\x00\xff\xfe\n\r", payload(4 * 1024 * 1024)], ids=len)
-    async def test_written_object_reads_back(self, storage, content):
+    async def test_written_object_is_read_back(self, storage, content):
         await storage.write("/a/object", content)
         assert await storage.read("/a/object") == content
         assert (await storage.stat("/a/object")).size == len(content)
@@ -37,7 +37,7 @@ class ObjectCases:
         assert await storage.read("/b/link") == b"second"
         await storage.write_all([])
 
-    async def test_what_comes_before_an_object_that_cannot_be_written_may_stay_and_nothing_else_does(self, storage):
+    async def test_failed_write_of_many_keeps_at_most_the_objects_before_it(self, storage):
         with pytest.raises(ValueError, match="not a storage key"):
             await storage.write_all([("/a/link", b"first"), ("/../b", b"second"), ("/c/link", b"third")])
         with pytest.raises(ObjectNotFoundError):
@@ -139,7 +139,7 @@ class ObjectCases:
             await storage.read("/object", limit=4)
         assert (caught.value.key, caught.value.size, caught.value.limit) == ("/object", 5, 4)
 
-    async def test_read_limits_by_default(self, storage):
+    async def test_read_has_a_default_limit(self, storage):
         await storage.write("/object", payload(4 * 1024 * 1024 + 1))
         with pytest.raises(ObjectTooLargeError):
             await storage.read("/object")
@@ -150,19 +150,19 @@ class ObjectCases:
         assert await storage.read("/object") == b"second"
         assert (await storage.stat("/object")).size == 6
 
-    async def test_stat_tells_time_in_utc(self, storage):
+    async def test_stat_returns_time_in_utc(self, storage):
         await storage.write("/first", b"1")
         await storage.write("/second", b"2")
         first, second = await storage.stat("/first"), await storage.stat("/second")
         assert first.modified_at.utcoffset() == timedelta(0)
         assert first.modified_at <= second.modified_at
 
-    async def test_stat_tells_md5_where_known(self, storage):
+    async def test_stat_returns_the_md5_if_known(self, storage):
         await storage.write("/object", b"content")
         expected = hashlib.md5(b"content", usedforsecurity=False).hexdigest() if self.TELLS_MD5 else None
         assert (await storage.stat("/object")).md5 == expected
 
-    async def test_write_is_seen_by_other_instance(self, storage, reopen):
+    async def test_write_is_visible_to_other_instance(self, storage, reopen):
         other = await reopen()
         await storage.write("/a/object", b"1")
         assert await other.read("/a/object") == b"1"
@@ -191,14 +191,14 @@ class ObjectCases:
         assert all(reader.done() for reader in readers)
         assert seen > 0
 
-    async def test_concurrent_writes_of_one_key_leave_one_whole(self, storage):
+    async def test_concurrent_writes_of_one_key_leave_one_complete_object(self, storage):
         contents = [payload(50_000, seed) for seed in range(16)]
         async with asyncio.TaskGroup() as tasks:
             for content in contents:
                 tasks.create_task(storage.write("/new/folder/object", content))
         assert await storage.read("/new/folder/object") in contents
 
-    async def test_concurrent_writes_of_many_keys_all_hold(self, storage):
+    async def test_concurrent_writes_of_many_keys_all_succeed(self, storage):
         keys = [f"/shared/{number % 4}/deep/{number}/link" for number in range(64)]
         async with asyncio.TaskGroup() as tasks:
             for key in keys:
@@ -233,12 +233,12 @@ class ObjectCases:
             assert caught.value.key == source
         assert await storage.read("/a/target") == b"old"
 
-    async def test_redirect_is_told_where_possible(self, storage):
+    async def test_redirect_url_is_returned_if_supported(self, storage):
         await storage.write("/object", b"content")
         url = await storage.redirect_url("/object", method="GET")
         assert (url is not None) is self.HAS_REDIRECTS
 
-    async def test_store_with_room_passes_its_check(self, storage):
+    async def test_store_with_free_space_passes_its_check(self, storage):
         await storage.check_space()
 
     async def test_check_passes(self, storage):

@@ -31,7 +31,7 @@ class ReaderCases:
 
     @pytest.mark.parametrize("offset", [0, 1, 5, 9])
     @pytest.mark.parametrize("length", [None, 0, 1, 5, 100])
-    async def test_stream_yields_asked_range(self, storage, offset, length):
+    async def test_stream_yields_requested_range(self, storage, offset, length):
         content = b"0123456789"
         await storage.write("/object", content)
         expected = content[offset:] if length is None else content[offset : offset + length]

@@ -78,7 +78,7 @@ class WriterCases:
         with pytest.raises(ObjectNotFoundError):
             await storage.read("/links/a/link")
 
-    async def test_commit_replaces_whole_under_readers(self, storage):
+    async def test_commit_is_atomic_under_readers(self, storage):
         contents = [payload(200_000, seed) for seed in range(2)]
         await storage.write(TARGET, contents[0])
         done = asyncio.Event()
@@ -95,7 +95,7 @@ class WriterCases:
                 await commit(storage, STAGED, TARGET)
             done.set()
 
-    async def test_resume_goes_on_where_block_ended(self, storage):
+    async def test_resume_continues_at_the_end_of_the_last_block(self, storage):
         assert await stage(storage, STAGED, b"abc") == 3
         assert await stage(storage, STAGED, b"def", resume=True) == 6
         assert await stage(storage, STAGED, resume=True) == 6
@@ -105,7 +105,7 @@ class WriterCases:
             await writer.commit(TARGET)
         assert await storage.read(TARGET) == b"abcdefghi"
 
-    async def test_resume_goes_on_in_other_instance(self, storage, reopen):
+    async def test_resume_continues_in_other_instance(self, storage, reopen):
         first, second = payload(6 * 1024 * 1024, 1), payload(6 * 1024 * 1024 + 3, 2)
         await stage(storage, STAGED, first)
         other = await reopen()
@@ -115,7 +115,7 @@ class WriterCases:
         await commit(storage, STAGED, TARGET)
         assert await read_stream(other, TARGET) == first + second
 
-    async def test_staged_size_is_told(self, storage, reopen):
+    async def test_staged_size_is_returned(self, storage, reopen):
         other = await reopen()
         assert await storage.staged_size(STAGED) == 0
         async with storage.open_writer(STAGED) as writer:
@@ -132,14 +132,14 @@ class WriterCases:
         await storage.delete_tree("/r")
         assert await storage.staged_size(STAGED) == 0
 
-    async def test_resume_with_nothing_staged_begins(self, storage):
+    async def test_resume_with_nothing_staged_starts_empty(self, storage):
         async with storage.open_writer(STAGED, resume=True) as writer:
             assert writer.size == 0
             await writer.write(b"abc")
             await writer.commit(TARGET)
         assert await storage.read(TARGET) == b"abc"
 
-    async def test_without_resume_begins_anew(self, storage):
+    async def test_without_resume_starts_empty(self, storage):
         await stage(storage, STAGED, b"something longer")
         assert await stage(storage, STAGED, b"abc") == 3
         await commit(storage, STAGED, TARGET)
@@ -167,7 +167,7 @@ class WriterCases:
             await resumed.commit(TARGET)
         assert await storage.read(TARGET) == content
 
-    async def test_first_writer_that_keeps_nothing_leaves_nothing(self, storage):
+    async def test_first_writer_without_content_leaves_nothing(self, storage):
         async with storage.open_writer(STAGED, is_first=True):
             pass
         async with storage.open_writer(STAGED, is_first=True) as writer:
@@ -176,7 +176,7 @@ class WriterCases:
         assert await storage.staged_size(STAGED) == 0
 
     @pytest.mark.parametrize("size", [3, 300_000])
-    async def test_first_writer_is_not_taken_for_the_one_before(self, storage, reopen, size):
+    async def test_first_writer_does_not_continue_an_earlier_upload(self, storage, reopen, size):
         async with storage.open_writer(STAGED) as before:
             await before.write(payload(size, 1))
         other = await reopen()
@@ -190,7 +190,7 @@ class WriterCases:
             assert writer.stamp != before.stamp
 
     @pytest.mark.parametrize("size", [3, 300_000])
-    async def test_first_writer_whose_witness_is_gone_is_not_taken_for_the_one_before(self, storage, reopen, size):
+    async def test_first_writer_without_its_witness_does_not_continue_an_earlier_upload(self, storage, reopen, size):
         async with storage.open_writer(STAGED) as before:
             await before.write(payload(size, 1))
         await storage.delete_tree("/r")
@@ -237,7 +237,7 @@ class WriterCases:
             await writer.commit(TARGET)
         assert await storage.read(TARGET) == b"firstother"
 
-    async def test_pieces_from_threads_take_their_turn(self, storage):
+    async def test_pieces_from_threads_keep_their_order(self, storage):
         pieces = [payload(700_000, seed) for seed in range(3)]
         async with storage.open_writer(STAGED) as writer:
             assert (writer.append_now is not None) == self.TAKES_FROM_THREADS
@@ -307,7 +307,7 @@ class WriterCases:
             await writer.discard()
         assert b"".join(chunks).startswith(kept)
 
-    async def test_content_tells_all_bytes(self, storage):
+    async def test_content_returns_all_bytes(self, storage):
         first, second = payload(5 * 1024 * 1024 + 9, 1), payload(70_000, 2)
         await stage(storage, STAGED, first)
         async with storage.open_writer(STAGED, resume=True) as writer:
@@ -368,7 +368,7 @@ class WriterCases:
         assert await storage.read(TARGET) == b"abcdef"
         await stage(storage, STAGED, b"free again")
 
-    async def test_second_writer_in_other_instance_meets_lock(self, storage, reopen):
+    async def test_second_writer_in_other_instance_is_refused(self, storage, reopen):
         other = await reopen()
         busy = pytest.raises(ObjectBusyError) if self.LOCKS_ACROSS_INSTANCES else nullcontext()
         async with storage.open_writer(STAGED) as writer:

@@ -107,19 +107,19 @@ class CatalogIndexContract:
         await self.put(index, ["a/b"])
         assert await all_names(index) == ["a", "a/b"]
 
-    async def test_removed_name_is_gone_alone(self, index):
+    async def test_removing_a_name_keeps_the_others(self, index):
         await self.put(index, TRICKY)
         await self.take(index, "a/b")
         assert await all_names(index) == sorted(set(TRICKY) - {"a/b"})
 
-    async def test_removing_what_is_absent_is_fine(self, index):
+    async def test_removing_an_absent_name_succeeds(self, index):
         await self.put(index, ["a", "b"])
         await self.take(index, "a")
         await self.take(index, "a")
         await self.take(index, "never/there")
         assert await all_names(index) == ["b"]
 
-    async def test_removed_name_can_come_back(self, index):
+    async def test_removed_name_can_be_added_again(self, index):
         await self.put(index, ["a"])
         await self.take(index, "a")
         await self.put(index, ["a"])
@@ -153,7 +153,7 @@ class CatalogIndexContract:
         page = await index.page(after="", limit=limit)
         assert (len(page.items), page.has_more) == (min(limit, 6), has_more)
 
-    async def test_full_last_page_promises_nothing(self, index):
+    async def test_full_last_page_has_no_more(self, index):
         await self.put(index, ["a", "b", "c", "d"])
         page = await index.page(after="b", limit=2)
         assert (list(page.items), page.has_more) == (["c", "d"], False)
@@ -186,7 +186,7 @@ class CatalogIndexContract:
     async def test_check_of_a_working_index_passes(self, index):
         assert await index.check() is None
 
-    async def test_index_tells_its_name(self, index):
+    async def test_index_has_a_name(self, index):
         assert index.name
         assert index.name == index.name.lower()
 
@@ -203,7 +203,7 @@ class StoredCatalogIndexContract(CatalogIndexContract):
     async def test_index_is_not_derived(self, index):
         assert index.is_derived is False
 
-    async def test_replace_all_makes_exactly_these_names(self, index):
+    async def test_replace_all_sets_exactly_these_names(self, index):
         await self.put(index, ["gone", "kept/a_b"])
         await index.replace_all(stream(["z", "kept/a_b", "a", "z", "a"]))
         assert await all_names(index) == ["a", "kept/a_b", "z"]
@@ -283,7 +283,7 @@ class StoredCatalogIndexContract(CatalogIndexContract):
         await index.replace_all(delete_meanwhile())
         assert await all_names(index) == ["kept"]
 
-    async def test_reader_never_sees_a_half_set(self, index):
+    async def test_reader_never_sees_a_partial_set(self, index):
         await index.replace_all(stream(self.OLD))
         await self.watch_replacement(index, reader=index)
 
@@ -314,7 +314,7 @@ class SharedCatalogIndexContract(StoredCatalogIndexContract):
         """Return another open instance on the set of `index`."""
         raise NotImplementedError
 
-    async def test_change_by_one_is_seen_by_the_other(self, index, second):
+    async def test_change_by_one_instance_is_visible_to_the_other(self, index, second):
         await self.put(index, ["a", "b"])
         assert await all_names(second) == ["a", "b"]
         await self.take(second, "a")
@@ -327,7 +327,7 @@ class SharedCatalogIndexContract(StoredCatalogIndexContract):
         assert await all_names(index) == sorted(TRICKY)
         assert await all_names(second) == sorted(TRICKY)
 
-    async def test_other_reader_never_sees_a_half_set(self, index, second):
+    async def test_other_reader_never_sees_a_partial_set(self, index, second):
         await index.replace_all(stream(self.OLD))
         await self.watch_replacement(index, reader=second)
 

@@ -20,10 +20,10 @@ class DescriptorCacheContract:
     async def cache(self) -> DescriptorCache:
         raise NotImplementedError
 
-    async def test_unknown_is_a_miss(self, cache):
+    async def test_unknown_digest_is_a_miss(self, cache):
         assert await cache.get(NAME, DIGEST) is None
 
-    async def test_what_was_put_is_found(self, cache):
+    async def test_stored_size_is_returned(self, cache):
         await cache.put(NAME, DIGEST, 5)
         await cache.put(NAME, DIGEST, 6)
         assert await cache.get(NAME, DIGEST) == (6 if self.REMEMBERS else None)
@@ -33,7 +33,7 @@ class DescriptorCacheContract:
         assert await cache.get(OTHER, DIGEST) is None
         assert await cache.get(NAME, Digest.of(b"y")) is None
 
-    async def test_forgotten_is_a_miss(self, cache):
+    async def test_forgotten_digest_is_a_miss(self, cache):
         await cache.put(NAME, DIGEST, 5)
         await cache.put(OTHER, DIGEST, 5)
         await cache.forget(NAME, DIGEST)
@@ -41,7 +41,7 @@ class DescriptorCacheContract:
         assert await cache.get(NAME, DIGEST) is None
         assert await cache.get(OTHER, DIGEST) == (5 if self.REMEMBERS else None)
 
-    async def test_forgotten_everywhere_is_a_miss_in_each_repository(self, cache):
+    async def test_digest_forgotten_everywhere_is_a_miss_in_each_repository(self, cache):
         await cache.put(NAME, DIGEST, 5)
         await cache.put(OTHER, DIGEST, 5)
         await cache.forget_everywhere(DIGEST)

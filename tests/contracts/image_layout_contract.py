@@ -52,7 +52,7 @@ class ImageLayoutContract:
             assert await read_all(layout, LAYER) == content
             assert await read_all(layout, LONG) == b"long"
 
-    async def test_missing_and_too_large_files_are_told(self, path):
+    async def test_missing_and_too_large_files_are_refused(self, path):
         async with self.writer(path) as layout:
             await layout.add("index.json", 3, pieces(b"abc"))
             await layout.finish()
@@ -66,7 +66,7 @@ class ImageLayoutContract:
                     async with layout.open(missing):
                         pass
 
-    async def test_new_layout_holds_nothing(self, path):
+    async def test_new_layout_is_empty(self, path):
         async with self.writer(path) as layout:
             with pytest.raises(ObjectNotFoundError):
                 await layout.read("index.json", limit=2)
@@ -75,7 +75,7 @@ class ImageLayoutContract:
                     pass
 
     @pytest.mark.parametrize("size", [3, 5])
-    async def test_other_size_than_announced_is_refused(self, path, size):
+    async def test_wrong_size_is_refused(self, path, size):
         with pytest.raises(ImageLayoutError, match="received 4 bytes"):
             async with self.writer(path) as layout:
                 await layout.add(LAYER, size, pieces(b"four"))
@@ -87,7 +87,7 @@ class ImageLayoutContract:
                 await layout.add(LAYER, 4, broken())
         assert not [file for file in path.parent.rglob("*") if file.is_file()]
 
-    async def test_layout_that_is_not_there_is_told(self, path):
+    async def test_missing_layout_is_an_error(self, path):
         with pytest.raises(ImageLayoutError, match="no such file or folder"):
             async with self.reader(path):
                 pass

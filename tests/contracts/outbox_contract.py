@@ -67,7 +67,7 @@ class OutboxContract:
         assert len(await another.queued(NAME, limit=2)) == 2
         assert await another.queued(NAME, limit=2) == (await another.queued(NAME))[:2]
 
-    async def test_records_at_once_lose_nothing(self, outbox, another):
+    async def test_concurrent_records_lose_no_event(self, outbox, another):
         await asyncio.wait(
             [
                 asyncio.ensure_future(each.record({NAME: [make_event(f"{number}-{process}")]}))
@@ -87,7 +87,7 @@ class OutboxContract:
         assert await another.read(NAME, first) == []
         assert await ids(another, OTHER) == ["1"]
 
-    async def test_dead_letters_are_listed_and_buried_once(self, outbox, another):
+    async def test_dead_letters_are_listed_and_recorded_once(self, outbox, another):
         await outbox.record({NAME: [make_event("1"), make_event("2")]})
         [name] = await outbox.queued(NAME)
         events = await outbox.read(NAME, name)
@@ -128,7 +128,7 @@ class OutboxContract:
         await another.take_out(NAME, last, {"4"})
         assert await ids(another) == ["1", "3"]
 
-    async def test_names_tell_number_and_bytes(self, outbox, another, storage):
+    async def test_names_contain_number_and_bytes(self, outbox, another, storage):
         await outbox.record({NAME: [make_event("1"), make_event("2")]})
         [name] = await another.queued(NAME)
         [size] = [stat.size async for key, stat in storage.walk("/") if key.endswith(str(name))]

@@ -47,7 +47,7 @@ class TestFaultyBlobStorage(BlobStorageContract):
         assert await storage.read("/a") == b"1"
         await storage.write("/a", b"3")
 
-    async def test_stopped_storage_answers_nothing(self, storage):
+    async def test_stopped_storage_refuses_all_operations(self, storage):
         storage.stop_after(2)
         await storage.write("/a", b"1")
         async with storage.open_writer("/s") as writer:

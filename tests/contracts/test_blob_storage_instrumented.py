@@ -52,7 +52,7 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
 
         return look
 
-    async def test_every_operation_is_told(self, storage, observed):
+    async def test_every_operation_is_measured(self, storage, observed):
         await storage.write("/a/_b", b"1")
         await storage.read("/a/_b")
         await storage.stat("/a/_b")
@@ -83,7 +83,7 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
         storage = InstrumentedBlobStorage(inner, observe=lambda *_: None, clock=lambda: 0.0)
         assert storage.creates_exclusively == is_exclusive
 
-    async def test_failed_operation_is_told(self, storage, observed):
+    async def test_failed_operation_is_measured(self, storage, observed):
         with pytest.raises(ObjectNotFoundError):
             await storage.read("/missing")
         with pytest.raises(ObjectNotFoundError):
@@ -91,7 +91,7 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
                 pass
         assert observed == [("read", 1, ObjectNotFoundError), ("open_reader", 1, ObjectNotFoundError)]
 
-    async def test_listing_is_told_once(self, storage, observed):
+    async def test_listing_is_measured_once(self, storage, observed):
         for key in ("/p/a/_x", "/p/b/_x"):
             await storage.write(key, b"")
         observed.clear()
@@ -107,7 +107,7 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
             await storage.write("/a", b"secret content")
         assert caplog.messages == ["write /a took 1.000000 s"]
 
-    async def test_open_file_is_handed_through(self, tmp_path):
+    async def test_open_file_is_passed_through(self, tmp_path):
         inner = FilesystemBlobStorage(str(tmp_path))
         async with InstrumentedBlobStorage(inner, observe=lambda *_: None, clock=lambda: 0.0) as storage:
             assert storage.name == "filesystem"

@@ -23,7 +23,7 @@ class TestInstrumentedDescriptorCache(DescriptorCacheContract):
         async with InstrumentedDescriptorCache(inner, observe=observe) as cache:
             yield cache
 
-    async def test_hits_and_misses_are_told(self, cache, observed):
+    async def test_hits_and_misses_are_counted(self, cache, observed):
         assert cache.name == "inmemory"
         await cache.get(NAME, DIGEST)
         await cache.put(NAME, DIGEST, 5)

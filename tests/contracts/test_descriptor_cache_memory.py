@@ -25,14 +25,14 @@ class TestInMemoryDescriptorCache(DescriptorCacheContract):
         async with InMemoryDescriptorCache(now=lambda: clock[0], entries_max=2) as cache:
             yield cache
 
-    async def test_entry_is_believed_for_five_minutes(self, cache, clock):
+    async def test_entry_is_valid_for_five_minutes(self, cache, clock):
         await cache.put(NAME, DIGEST, 5)
         clock[0] = START + timedelta(minutes=5, microseconds=-1)
         assert await cache.get(NAME, DIGEST) == 5
         clock[0] = START + timedelta(minutes=5)
         assert await cache.get(NAME, DIGEST) is None
 
-    async def test_entry_used_longest_ago_goes_first(self, cache):
+    async def test_least_recently_used_entry_is_evicted_first(self, cache):
         first, second, third = (Digest.of(content) for content in (b"1", b"2", b"3"))
         await cache.put(NAME, first, 1)
         await cache.put(NAME, second, 2)
@@ -40,7 +40,7 @@ class TestInMemoryDescriptorCache(DescriptorCacheContract):
         await cache.put(NAME, third, 3)
         assert [await cache.get(NAME, digest) for digest in (first, second, third)] == [1, None, 3]
 
-    async def test_what_another_process_forgets_is_not_believed(self, clock):
+    async def test_entry_forgotten_by_another_process_is_a_miss(self, clock):
         """The two caches share only the marks."""
         marks = SharedMarks()
         one, two = (InMemoryDescriptorCache(now=lambda: clock[0], marks=marks) for _ in range(2))

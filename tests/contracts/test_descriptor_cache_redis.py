@@ -43,16 +43,16 @@ class TestSharedDescriptorCache(DescriptorCacheContract):
         async with SharedDescriptorCache(own, redis_cache, trusts_one_hit=False) as cache:
             yield cache
 
-    async def test_only_what_was_proven_here_is_told(self, cache, redis_cache):
+    async def test_only_locally_proven_sizes_are_returned(self, cache, redis_cache):
         await redis_cache.put(NAME, DIGEST, 5)
         assert await cache.get(NAME, DIGEST) is None
 
-    async def test_what_another_process_forgets_is_not_told(self, cache, redis_cache):
+    async def test_size_forgotten_by_another_process_is_not_returned(self, cache, redis_cache):
         await cache.put(NAME, DIGEST, 5)
         await redis_cache.forget(NAME, DIGEST)
         assert await cache.get(NAME, DIGEST) is None
 
-    async def test_others_are_told(self, cache, redis_cache):
+    async def test_other_processes_are_notified(self, cache, redis_cache):
         await cache.put(NAME, DIGEST, 5)
         assert await redis_cache.get(NAME, DIGEST) == 5
         await cache.put(OTHER, DIGEST, 5)
@@ -69,6 +69,6 @@ class TestBelievingSharedDescriptorCache(DescriptorCacheContract):
         async with SharedDescriptorCache(own, redis_cache, trusts_one_hit=True) as cache:
             yield cache
 
-    async def test_what_others_say_is_told(self, cache, redis_cache):
+    async def test_notifications_of_other_processes_are_applied(self, cache, redis_cache):
         await redis_cache.put(NAME, DIGEST, 5)
         assert await cache.get(NAME, DIGEST) == 5

@@ -33,7 +33,7 @@ access:
 """
 
 
-def test_rules_are_read(load_text: LoadText) -> None:
+def test_rules_are_parsed(load_text: LoadText) -> None:
     access = load_text(MINIMAL + HTPASSWD + RULES).settings.access
     first, second = access.rules
     assert (first.who, first.repositories, first.actions) == (
@@ -74,7 +74,7 @@ def test_rules_can_be_variables(load_text: LoadText) -> None:
         ("auth: {token: {realm: r, issuer: i, service: s, jwks: /k, signingalgorithms: [none]}}\n", "must be one of"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(load_text: LoadText, text: str, said: str) -> None:
+def test_rules_without_effect_are_refused(load_text: LoadText, text: str, said: str) -> None:
     assert any(said in problem for problem in problems_of(load_text, MINIMAL + text))
 
 
@@ -110,11 +110,11 @@ def test_method_has_its_adapter(load_text: LoadText, text: str, kind: type) -> N
         (AuthKind.TOKEN, GRANTS_ONLY),
     ],
 )
-def test_without_rules_it_is_as_in_distribution(kind: AuthKind, policy: object) -> None:
+def test_without_rules_access_is_as_in_distribution(kind: AuthKind, policy: object) -> None:
     assert access_policy(AuthSettings(kind=kind), AccessSettings()) == policy
 
 
-def test_rules_replace_what_distribution_does(load_text: LoadText) -> None:
+def test_rules_replace_the_behaviour_of_distribution(load_text: LoadText) -> None:
     settings = load_text(MINIMAL + HTPASSWD + RULES).settings
     policy = access_policy(settings.auth, settings.access)
     [pull] = repository_access("private/app", Doing.PULL)
@@ -131,7 +131,7 @@ def test_immutable_tags_can_change() -> None:
     assert kept(name, tag)
 
 
-def test_secret_of_one_process_is_random(load_text: LoadText) -> None:
+def test_default_secret_of_one_process_is_random(load_text: LoadText) -> None:
     settings = load_text(MINIMAL).settings
     assert Container(settings=settings).shared_secret() != Container(settings=settings).shared_secret()
     named = load_text(MINIMAL, {"REGISTRY_HTTP_SECRET": "s" * 16}).settings
@@ -139,7 +139,7 @@ def test_secret_of_one_process_is_random(load_text: LoadText) -> None:
 
 
 @pytest.mark.parametrize(("kind", "warns"), [("scs", True), ("s3", False), ("inmemory", False)])
-def test_what_a_storage_cannot_promise_is_said_at_start(load_text: LoadText, caplog, kind: str, *, warns: bool) -> None:
+def test_limits_of_the_storage_are_logged_at_start(load_text: LoadText, caplog, kind: str, *, warns: bool) -> None:
     texts = {
         "scs": SCS,
         "s3": "version: 0.1\nstorage: {s3: {bucket: b, region: us-east-1}}\n",
@@ -173,7 +173,7 @@ ANONYMOUS_RULE = "access: {rules: [{who: [anonymous], actions: [pull, delete]}]}
         ("http: {tls: {certificate: c, key: k, clientcas: [a]}}\n", False),
     ],
 )
-def test_registry_that_lets_anybody_delete_says_so(
+def test_registry_that_allows_anonymous_deletes_warns(
     load_text: LoadText, caplog: pytest.LogCaptureFixture, text: str, *, warns: bool
 ) -> None:
     settings = load_text(MINIMAL + text, {"REGISTRY_HTTP_SECRET": "s" * 16}).settings

@@ -9,13 +9,13 @@ from config.settings import AuditSettings
 from tests.support.configuration import MINIMAL, LoadText, problems_of
 
 
-def test_nothing_is_audited_unless_asked(load_text: LoadText) -> None:
+def test_audit_is_off_by_default(load_text: LoadText) -> None:
     settings = load_text(MINIMAL).settings
     assert settings.audit == AuditSettings()
     assert isinstance(Container(settings=settings).audit_log(), DisabledAuditLog)
 
 
-def test_file_is_a_place(load_text: LoadText) -> None:
+def test_audit_can_go_to_a_file(load_text: LoadText) -> None:
     text = MINIMAL + "audit: {file: /var/log/a.jsonl, pulls: true, required: true, fsync: true}\n"
     settings = load_text(text).settings
     assert settings.audit == AuditSettings(file="/var/log/a.jsonl", pulls=True, required=True, sync=True)
@@ -24,7 +24,7 @@ def test_file_is_a_place(load_text: LoadText) -> None:
     assert log.name == "/var/log/a.jsonl"
 
 
-def test_standard_output_is_a_place(load_text: LoadText) -> None:
+def test_audit_can_go_to_standard_output(load_text: LoadText) -> None:
     settings = load_text(MINIMAL, {"REGISTRY_AUDIT_STDOUT": "true"}).settings
     assert isinstance(Container(settings=settings).audit_log(), StreamAuditLog)
 
@@ -40,5 +40,5 @@ def test_standard_output_is_a_place(load_text: LoadText) -> None:
         ("{file: a, require: true}", "`audit.require`"),
     ],
 )
-def test_what_would_not_be_fulfilled_is_refused(load_text: LoadText, section: str, problem: str) -> None:
+def test_unusable_audit_settings_are_refused(load_text: LoadText, section: str, problem: str) -> None:
     assert any(problem in each for each in problems_of(load_text, MINIMAL + f"audit: {section}\n"))

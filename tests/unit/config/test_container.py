@@ -78,7 +78,7 @@ def test_wrong_database_address_is_a_configuration_error() -> None:
     assert "hunter2" not in problem
 
 
-def test_no_limit_of_cached_descriptors_is_none() -> None:
+def test_zero_means_no_limit_of_cached_descriptors() -> None:
     storage = StorageSettings(blob_descriptor_cache=DescriptorCache.INMEMORY, blob_descriptor_cache_entries_max=0)
     cache = Container(settings=Settings(storage=storage)).descriptor_cache()
     assert isinstance(cache, InMemoryDescriptorCache)

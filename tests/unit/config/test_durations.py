@@ -23,7 +23,7 @@ from config.durations import format_duration, parse_duration
         ("5", 5e-9),
     ],
 )
-def test_go_durations(text: str, seconds: float) -> None:
+def test_go_durations_are_parsed(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 

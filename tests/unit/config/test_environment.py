@@ -338,7 +338,7 @@ def test_mysql_without_address_is_refused(load_text: LoadText) -> None:
     assert "`catalog.mysql.dsn` is missing; set it in the file or as SEARCH_BACKEND_MYSQL" in problem
 
 
-def test_values_that_need_yaml_and_are_none_are_refused_unseen(load_text: LoadText) -> None:
+def test_invalid_yaml_in_variables_is_refused_without_its_text(load_text: LoadText) -> None:
     [problem] = problems_of(load_text, MINIMAL, {"REGISTRY_HTTP": "{secret: *hunter2"})
     assert problem.startswith("REGISTRY_HTTP: not valid YAML")
     assert "hunter2" not in problem
@@ -349,7 +349,7 @@ def test_variables_that_are_not_text_are_refused(load_text: LoadText) -> None:
     assert problem == "REGISTRY_HTTP_SECRET: is not UTF-8 text"
 
 
-def test_variables_do_not_bend_a_shape_of_the_file(load_text: LoadText) -> None:
+def test_variables_do_not_change_the_shape_of_the_file(load_text: LoadText) -> None:
     [problem] = problems_of(load_text, MINIMAL + "http: 5\n", {"REGISTRY_HTTP_ADDR": ":1"})[:1]
     assert problem.startswith("REGISTRY_HTTP_ADDR: `http` has a different type in ")
 
@@ -363,7 +363,7 @@ def test_index_turns_a_single_value_into_a_list(load_text: LoadText) -> None:
 @pytest.mark.parametrize(
     "name", ["REGISTRY_HEALTH_TCP_X_ADDR", "REGISTRY_HEALTH_TCP_0_X", "REGISTRY_LOG_LEVEL_X", "REGISTRY_LOG_FILE"]
 )
-def test_names_that_lead_nowhere_are_warned_about(load_text: LoadText, name: str) -> None:
+def test_variables_without_a_key_are_warned_about(load_text: LoadText, name: str) -> None:
     [warning] = load_text(MINIMAL, {name: "x"}).warnings
     assert warning.startswith(f"{name}: ignored, because it names no known key")
 

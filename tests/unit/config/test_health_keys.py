@@ -7,7 +7,7 @@ from tests.support.configuration import MINIMAL, LoadText
 
 
 @pytest.mark.parametrize("kind", ["file: [{file: a}, {file: a}]", "tcp: [{addr: 'a:1'}, {addr: 'a:1'}]"])
-def test_one_thing_is_checked_once(load_text: LoadText, kind: str) -> None:
+def test_each_resource_is_checked_once(load_text: LoadText, kind: str) -> None:
     with pytest.raises(ConfigError, match="must not check the same file, URL or port twice"):
         load_text(MINIMAL + f"health: {{{kind}}}\n")
 

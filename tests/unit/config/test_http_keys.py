@@ -76,7 +76,7 @@ def test_sockets_of_systemd_are_for_one_process(environ: dict[str, str], descrip
 
 
 @pytest.mark.parametrize("secret", ["a", "fifteen_letters", "ü" * 7])
-def test_short_secret_is_refused_with_the_way_out(load_text: LoadText, secret: str) -> None:
+def test_short_secret_is_refused_with_the_remedy(load_text: LoadText, secret: str) -> None:
     [problem] = problems_of(load_text, f"{MINIMAL}http: {{secret: {secret}}}\n")
     assert "`http.secret` must have at least 16 bytes" in problem
     assert "openssl rand -hex 32" in problem
@@ -85,7 +85,7 @@ def test_short_secret_is_refused_with_the_way_out(load_text: LoadText, secret: s
 
 
 @pytest.mark.parametrize("secret", ["sixteen_letters_", "ü" * 8, "0" * 64])
-def test_secret_of_sixteen_bytes_is_taken(load_text: LoadText, secret: str) -> None:
+def test_secret_of_sixteen_bytes_is_accepted(load_text: LoadText, secret: str) -> None:
     assert load_text(MINIMAL, {"REGISTRY_HTTP_SECRET": secret}).settings.http.secret == Secret(secret)
 
 
@@ -95,6 +95,6 @@ def test_sample_secret_is_refused(load_text: LoadText) -> None:
     assert "asecret" not in problem
 
 
-def test_secret_of_half_a_character_is_refused(load_text: LoadText) -> None:
+def test_secret_of_half_a_surrogate_pair_is_refused(load_text: LoadText) -> None:
     [problem] = problems_of(load_text, MINIMAL + 'http: {secret: "\\ud800 and thirty-two more bytes of it"}\n')
     assert "`http.secret` is not UTF-8 text" in problem

@@ -52,12 +52,12 @@ def test_good_files_satisfy_it(text: str) -> None:
         "version: 0.1\nhealth: {tcp: {}}\n",
     ],
 )
-def test_wrong_files_do_not(text: str) -> None:
+def test_wrong_files_do_not_satisfy_it(text: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), describe_file())
 
 
-def test_defaults_are_told_and_secrets_have_none() -> None:
+def test_defaults_are_included_and_secrets_have_none() -> None:
     properties = describe_file()["properties"]
     assert properties["http"]["properties"]["addr"]["default"] == ":5000"
     assert (

@@ -97,7 +97,7 @@ def test_smallest_file_gives_the_defaults(load_text: LoadText) -> None:
     assert load_text(MINIMAL).settings == Settings()
 
 
-def test_all_problems_are_told_at_once(load_text: LoadText) -> None:
+def test_all_problems_are_reported_at_once(load_text: LoadText) -> None:
     text = """\
         version: 0.1
         storage: {filesystem: {maxthreads: many}}
@@ -122,7 +122,7 @@ def test_all_problems_are_told_at_once(load_text: LoadText) -> None:
 
 
 @pytest.mark.parametrize("addr", [":5000", "127.0.0.1:0", "[::1]:5000", "registry.example.com:80", "[fe80::1%eth0]:1"])
-def test_tcp_addresses(load_text: LoadText, addr: str) -> None:
+def test_tcp_addresses_are_parsed(load_text: LoadText, addr: str) -> None:
     assert load_text(MINIMAL + f"http: {{addr: '{addr}'}}\n").settings.http.addr == addr
 
 
@@ -162,7 +162,7 @@ def test_catalog_page_falls_back(load_text: LoadText, given: str, taken: int) ->
     assert load_text(MINIMAL + f"catalog: {{maxentries: {given}}}\n").settings.catalog.entries_max == taken
 
 
-def test_scs_names_all_that_is_missing(load_text: LoadText) -> None:
+def test_scs_reports_all_missing_keys(load_text: LoadText) -> None:
     problems = problems_of(load_text, "version: 0.1\nstorage: {scs: {accesskey: , bucket: ''}}\n")
     for key in ("accesskey", "secretkey", "region", "bucket"):
         expected = f"`storage.scs.{key}` is missing; set it in the file or as REGISTRY_STORAGE_SCS_{key.upper()}"
@@ -171,7 +171,7 @@ def test_scs_names_all_that_is_missing(load_text: LoadText) -> None:
 
 
 @pytest.mark.parametrize("region", REGIONS)
-def test_scs_knows_its_regions(load_text: LoadText, region: str) -> None:
+def test_scs_has_known_regions(load_text: LoadText, region: str) -> None:
     assert load_text(SCS.replace("bjcnc", region)).settings.storage.scs.region == region
 
 
@@ -201,7 +201,7 @@ def test_s3_needs_bucket_place_and_whole_pairs(load_text: LoadText, parameters: 
 
 
 @pytest.mark.parametrize("driver", ["s3", "s3aws", "s3goamz"])
-def test_s3_has_three_names(load_text: LoadText, driver: str) -> None:
+def test_s3_driver_has_three_names(load_text: LoadText, driver: str) -> None:
     text = f"version: 0.1\nstorage: {{{driver}: {{bucket: b, regionendpoint: 'http://x', storageclass: NONE}}}}\n"
     storage = load_text(text, {f"REGISTRY_STORAGE_{driver.upper()}_SECURE": "false"}).settings.storage
     assert (storage.kind, storage.s3.bucket, storage.s3.secure) == (StorageKind.S3, "b", False)
@@ -248,7 +248,7 @@ def test_old_tls_versions_are_refused(load_text: LoadText) -> None:
     assert any(f"must be one of {', '.join(TlsVersion)}" in problem for problem in problems_of(load_text, text))
 
 
-def test_mysql_address_of_the_file(load_text: LoadText) -> None:
+def test_mysql_address_of_the_file_is_read(load_text: LoadText) -> None:
     catalog = load_text(MINIMAL + "catalog: {backend: mysql, mysql: {dsn: 'u:p@tcp(h:1)/d'}}\n").settings.catalog
     assert catalog.mysql_dsn == Secret("u:p@tcp(h:1)/d")
 
@@ -339,7 +339,7 @@ def test_headers_are_legal(load_text: LoadText, headers: str, said: str) -> None
         ("redis: {addrs: [nowhere]}", "`redis.addrs[0]` must be `host:port`"),
     ],
 )
-def test_wrong_shapes_and_values_are_told(load_text: LoadText, line: str, said: str) -> None:
+def test_wrong_shapes_and_values_are_reported(load_text: LoadText, line: str, said: str) -> None:
     [problem] = problems_of(load_text, MINIMAL + line + "\n")
     assert said in problem
 
@@ -360,7 +360,7 @@ def test_tag_concurrency_0_is_the_number_of_cores(load_text: LoadText, given: st
     assert load_text(text).settings.storage.tag_concurrency_limit == taken
 
 
-def test_path_that_no_system_takes_is_told() -> None:
+def test_impossible_path_is_reported() -> None:
     with pytest.raises(ConfigError, match="is not a path"):
         load("config\0.yml", environ={})
 
@@ -419,7 +419,7 @@ def test_effective_values_hide_credentials_of_urls_and_headers(load_text: LoadTe
         ("storage: inmemory\nhealth: {http: [{uri: nowhere}]}", "`health.http[0].uri` must be a URL such as"),
     ],
 )
-def test_addresses_that_cannot_be_reached_are_refused(load_text: LoadText, line: str, said: str) -> None:
+def test_impossible_addresses_are_refused(load_text: LoadText, line: str, said: str) -> None:
     [problem] = problems_of(load_text, f"version: 0.1\n{line}\n")
     assert said in problem
 

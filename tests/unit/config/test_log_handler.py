@@ -61,7 +61,7 @@ def read_all(reading: int) -> list[str]:
     return read_bytes(reading).decode().splitlines()
 
 
-def test_lines_that_are_not_read_wait_in_memory_and_come_in_order(ends: tuple[int, int]) -> None:
+def test_unread_lines_wait_in_memory_and_keep_their_order(ends: tuple[int, int]) -> None:
     reading, writing = ends
     expected = "".join(f"{number}{LINE}\n" for number in range(900)).encode()
     with handler_on(writing) as handler:
@@ -75,7 +75,7 @@ def test_lines_that_are_not_read_wait_in_memory_and_come_in_order(ends: tuple[in
         assert found == expected
 
 
-def test_lines_beyond_the_buffer_are_dropped_counted_and_told(
+def test_lines_beyond_the_buffer_are_dropped_counted_and_reported(
     ends: tuple[int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     reading, writing = ends
@@ -97,7 +97,7 @@ def test_lines_beyond_the_buffer_are_dropped_counted_and_told(
         assert found + told.lines >= count  # type: ignore[attr-defined]
 
 
-def test_reader_that_is_gone_holds_up_no_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_closed_reader_delays_no_line(caplog: pytest.LogCaptureFixture) -> None:
     reading, writing = os.pipe()
     with handler_on(writing) as handler:
         handler.handle(record("read"))
@@ -124,7 +124,7 @@ def test_closed_descriptor_is_no_error() -> None:
         handler.handle(record(LINE))
 
 
-def test_record_that_cannot_be_formatted_is_told(ends: tuple[int, int]) -> None:
+def test_record_that_cannot_be_formatted_is_reported(ends: tuple[int, int]) -> None:
     reading, writing = ends
     with handler_on(writing) as handler:
         handler.handle(record("%d", "no number"))
@@ -135,7 +135,7 @@ def test_record_that_cannot_be_formatted_is_told(ends: tuple[int, int]) -> None:
     ]
 
 
-def test_lines_that_wait_are_not_written_again_by_a_forked_process(ends: tuple[int, int]) -> None:
+def test_waiting_lines_are_not_repeated_by_a_forked_process(ends: tuple[int, int]) -> None:
     reading, writing = ends
     with handler_on(writing) as handler:
         for _ in range(900):
@@ -152,7 +152,7 @@ def test_lines_that_wait_are_not_written_again_by_a_forked_process(ends: tuple[i
         assert LINE in read_all(reading)
 
 
-def test_last_lines_wait_a_moment_for_room(ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_lines_wait_briefly_for_space(ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     _, writing = ends
     monkeypatch.setattr(log_handler, "_CLOSE_MILLISECONDS", 50)
     with handler_on(writing) as handler:

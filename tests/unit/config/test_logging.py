@@ -69,7 +69,7 @@ def test_text_lines_are_key_value_pairs(logs: Logs) -> None:
     assert re.fullmatch(pattern + r'service=registry names=3 why="a \\"b\\""', line)
 
 
-def test_json_lines_have_gos_names(logs: Logs) -> None:
+def test_json_lines_have_the_names_of_go(logs: Logs) -> None:
     logs.configure(formatter=LogFormatter.JSON, fields={"service": "registry"})
     EVENTS.error("broken", extra={"count": 3})
     [line] = logs.lines()
@@ -78,7 +78,7 @@ def test_json_lines_have_gos_names(logs: Logs) -> None:
     assert document == {"level": "error", "msg": "broken", "service": "registry", "count": 3}
 
 
-def test_logstash_lines_have_its_names(logs: Logs) -> None:
+def test_logstash_lines_have_the_names_of_logstash(logs: Logs) -> None:
     logs.configure(formatter=LogFormatter.LOGSTASH)
     EVENTS.info("hello", extra={"@version": "mine"})
     document = json.loads(logs.lines()[0])
@@ -115,7 +115,7 @@ def test_bytes_that_are_no_text_make_valid_json(logs: Logs) -> None:
     assert json.loads(line)["agent"] == "\\udcff\\udcfe"
 
 
-def test_single_loggers_have_levels_of_their_own_for_a_while(logs: Logs) -> None:
+def test_level_of_one_logger_can_change_for_a_while(logs: Logs) -> None:
     below = logging.getLogger("test.events.below")
     logs.configure(levels={"test.events": LogLevel.DEBUG})
     below.debug("seen")
@@ -150,7 +150,7 @@ def test_levels_of_loggers_are_read(load_text: LoadText) -> None:
 
 
 @pytest.mark.parametrize(("name", "level"), [("core", "loud"), ("botocore.auth", "debug"), ("redis", "info")])
-def test_levels_that_cannot_be_are_refused(load_text: LoadText, name: str, level: str) -> None:
+def test_unknown_levels_are_refused(load_text: LoadText, name: str, level: str) -> None:
     [problem] = problems_of(load_text, MINIMAL + f"log: {{levels: {{{name}: {level}}}}}\n")
     assert "log.levels" in problem
     assert name in problem
@@ -160,7 +160,7 @@ def test_levels_that_cannot_be_are_refused(load_text: LoadText, name: str, level
     ("level", "seen"),
     [(LogLevel.DEBUG, 4), (LogLevel.INFO, 3), (LogLevel.WARN, 2), (LogLevel.ERROR, 1)],
 )
-def test_levels_leave_out_what_is_less_severe(logs: Logs, level: LogLevel, seen: int) -> None:
+def test_levels_drop_less_severe_lines(logs: Logs, level: LogLevel, seen: int) -> None:
     logs.configure(level=level)
     for severity in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
         EVENTS.log(severity, "x")
@@ -200,7 +200,7 @@ def test_secrets_in_lines_are_hidden(logs: Logs, formatter: LogFormatter) -> Non
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(text=st.text(), formatter=st.sampled_from(LogFormatter))
-def test_nobody_can_forge_a_line(logs: Logs, text: str, formatter: LogFormatter) -> None:
+def test_line_cannot_be_forged(logs: Logs, text: str, formatter: LogFormatter) -> None:
     fresh = Logs().configure(formatter=formatter)
     EVENTS.info("%s", text, extra={"field": text})
     ACCESS.info("x", extra=REQUEST | {"http.request.useragent": text, "http.request.uri": text})
@@ -252,7 +252,7 @@ def test_access_log_can_be_disabled(logs: Logs) -> None:
     assert logs.access_lines() == []
 
 
-def test_setting_up_again_replaces_what_was(logs: Logs) -> None:
+def test_second_setup_replaces_the_first(logs: Logs) -> None:
     logs.configure(level=LogLevel.DEBUG).configure(level=LogLevel.INFO)
     EVENTS.info("once")
     EVENTS.debug("not at all")

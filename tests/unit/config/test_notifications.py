@@ -26,14 +26,14 @@ def problem(load_text):
     return problem
 
 
-def test_nought_means_the_default(notifications):
+def test_zero_means_the_default(notifications):
     [endpoint] = notifications(
         "{endpoints: [{name: a, url: 'http://u', timeout: 0, threshold: 0, backoff: 0s}]}"
     ).endpoints
     assert (endpoint.timeout_seconds, endpoint.threshold, endpoint.backoff_seconds) == (1.0, 10, 1.0)
 
 
-def test_endpoints_are_made_of_what_is_not_disabled(notifications):
+def test_disabled_endpoints_are_not_created(notifications):
     settings = notifications(
         "{endpoints: [{name: a, url: 'http://u', disabled: true},"
         " {name: b, url: 'http://u', headers: {Authorization: [hunter2]},"
@@ -47,7 +47,7 @@ def test_endpoints_are_made_of_what_is_not_disabled(notifications):
     assert "hunter2" not in repr(endpoint)
 
 
-def test_names_must_differ_among_those_that_are_used(notifications, problem):
+def test_names_of_enabled_endpoints_must_differ(notifications, problem):
     assert "`notifications.endpoints[1].name` must differ" in problem(f"{{endpoints: [{ENDPOINT}, {ENDPOINT}]}}")
     notifications(f"{{endpoints: [{ENDPOINT}, {{name: a, url: 'http://u', disabled: true}}]}}")
 
@@ -63,7 +63,7 @@ def test_path_means_local_and_local_needs_a_path(notifications, problem):
     assert "`notifications.outbox.path` is missing" in problem("{outbox: {backend: local}}")
 
 
-def test_options_and_bounds(notifications):
+def test_options_and_bounds_are_parsed(notifications):
     settings = notifications(
         "{events: {includereferences: true, version: v2}, outbox: {required: false, maxbytes: 2000000, maxage: 1h}}"
     )
@@ -81,7 +81,7 @@ def test_source_is_the_machine_with_its_port(addr, ends):
 
 
 @pytest.mark.parametrize("outbox", ["{}", "{path: /p}", "{backend: memory}"])
-async def test_container_makes_the_parts_of_each_backend(load_text, outbox):
+async def test_container_builds_the_parts_of_each_backend(load_text, outbox):
     text = f"version: 0.1\nstorage: inmemory\nnotifications: {{endpoints: [{ENDPOINT}], outbox: {outbox}}}\n"
     container = Container(settings=load_text(text).settings)
     assert container.events().wants(EventAction.PUSH)
@@ -107,14 +107,14 @@ async def test_container_makes_the_parts_of_each_backend(load_text, outbox):
         "//a/b",
     ],
 )
-def test_url_that_cannot_be_asked_is_refused(notifications, problem, url):
+def test_unusable_url_is_refused(notifications, problem, url):
     line = problem(f"{{endpoints: [{{name: a, url: '{url}'}}]}}")
     assert "`notifications.endpoints[0].url` must be a URL such as https://" in line
     assert notifications(f"{{endpoints: [{{name: a, url: '{url}', disabled: true}}]}}").endpoints[0].url == url
 
 
 @pytest.mark.parametrize("url", ["http://a", "https://u:p@a.example:8443/x?y=z", "http://[::1]:80/", "HTTP://a_b/"])
-def test_url_that_can_be_asked_is_taken(notifications, url):
+def test_usable_url_is_accepted(notifications, url):
     assert notifications(f"{{endpoints: [{{name: a, url: '{url}'}}]}}").endpoints[0].url == url
 
 

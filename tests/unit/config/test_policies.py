@@ -56,6 +56,8 @@ def test_children_are_required_by_platform(
         (("example",), (), "https://example/" + "x" * 2033, False),
     ],
 )
-def test_urls_follow_both_lists(allow: tuple[str, ...], deny: tuple[str, ...], url: str, *, allowed: bool) -> None:
+def test_urls_are_checked_against_both_lists(
+    allow: tuple[str, ...], deny: tuple[str, ...], url: str, *, allowed: bool
+) -> None:
     policy = manifest_policy(ValidationSettings(url_allow=allow, url_deny=deny), NO_TAGS)
     assert policy.allows_url(url) is allowed

@@ -20,7 +20,7 @@ def options_of(load_text: LoadText, redis: str) -> RedisOptions:
     return cache.options
 
 
-def test_redis_of_distribution_2(load_text: LoadText) -> None:
+def test_redis_keys_of_distribution_2_are_read(load_text: LoadText) -> None:
     options = options_of(
         load_text,
         "{addr: 'r:6380', password: hunter2, db: 2, dialtimeout: 10ms, readtimeout: 20ms, writetimeout: 30ms, "
@@ -33,7 +33,7 @@ def test_redis_of_distribution_2(load_text: LoadText) -> None:
     assert "hunter2" not in repr(options)
 
 
-def test_redis_of_distribution_3(load_text: LoadText) -> None:
+def test_redis_keys_of_distribution_3_are_read(load_text: LoadText) -> None:
     options = options_of(
         load_text,
         "{addrs: ['[::1]:26379', ':26380'], mastername: images, username: u, sentinelusername: s, poolsize: 7, "
@@ -52,7 +52,7 @@ def test_defaults_fit_any_server(load_text: LoadText) -> None:
 
 
 @pytest.mark.parametrize(("tls", "is_used"), [("{enabled: true}", True), ("{enabled: false}", False), ("{}", False)])
-def test_tls_may_be_asked_for_without_files(load_text: LoadText, tls: str, *, is_used: bool) -> None:
+def test_tls_needs_no_files(load_text: LoadText, tls: str, *, is_used: bool) -> None:
     options = options_of(load_text, f"{{addr: 'r:1', tls: {tls}}}")
     assert options.tls.is_used is is_used
 
@@ -82,6 +82,6 @@ def test_cache_without_one_redis_is_refused(load_text: LoadText, redis: str, pro
     assert problem in told
 
 
-def test_redis_that_nothing_is_kept_in_is_no_matter(load_text: LoadText) -> None:
+def test_unused_redis_section_is_ignored(load_text: LoadText) -> None:
     loaded = load_text("version: 0.1\nstorage: inmemory\nredis: {addrs: ['a:1', 'b:2']}\n")
     assert loaded.warnings == ()

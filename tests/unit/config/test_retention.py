@@ -17,7 +17,7 @@ def load_retention(tmp_path: Path, text: str) -> RetentionSettings:
     return load(str(path)).settings.retention
 
 
-def test_rules_become_those_of_the_core(tmp_path: Path) -> None:
+def test_rules_become_rules_of_the_core(tmp_path: Path) -> None:
     settings = load_retention(
         tmp_path,
         "{interval: 6h, rules: [{repositories: [team/**], tags: v*, keeplast: 5, orderby: semver}, "
@@ -43,7 +43,7 @@ def test_rules_become_those_of_the_core(tmp_path: Path) -> None:
         ("{keeplast: 1, tags: ['a b']}", "tags"),
     ],
 )
-def test_rule_that_cannot_be_meant_is_refused(tmp_path: Path, rule: str, problem: str) -> None:
+def test_rule_without_effect_is_refused(tmp_path: Path, rule: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_retention(tmp_path, f"{{rules: [{rule}]}}")
     assert any(f"retention.rules[0].{problem}" in line for line in caught.value.problems)

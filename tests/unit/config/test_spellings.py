@@ -6,13 +6,13 @@ from config.settings import DescriptorCache, LogLevel
 from tests.support.configuration import MINIMAL, LoadText, problems_of, sources
 
 
-def test_old_log_level_counts_when_there_is_no_new_one(load_text: LoadText) -> None:
+def test_old_log_level_applies_without_a_new_one(load_text: LoadText) -> None:
     assert load_text(MINIMAL + "loglevel: debug\n").settings.log.level is LogLevel.DEBUG
     both = load_text(MINIMAL + "loglevel: debug\nlog: {level: error}\n")
     assert both.settings.log.level is LogLevel.ERROR
 
 
-def test_old_log_level_fills_an_empty_new_one_and_spares_a_wrong_section(load_text: LoadText) -> None:
+def test_old_log_level_fills_an_empty_new_one_and_keeps_a_wrong_section(load_text: LoadText) -> None:
     assert load_text(MINIMAL + "loglevel: debug\nlog: {level: }\n").settings.log.level is LogLevel.DEBUG
     assert load_text(MINIMAL + "loglevel: debug\nlog:\n").settings.log.level is LogLevel.DEBUG
     [problem] = problems_of(load_text, MINIMAL + "loglevel: debug\nlog: 5\n")
@@ -31,7 +31,7 @@ def test_old_spellings_are_noted(load_text: LoadText) -> None:
     assert note.endswith("config.yml:3: `loglevel` is an old spelling of `log.level`")
 
 
-def test_redis_of_distribution_2(load_text: LoadText) -> None:
+def test_redis_keys_of_distribution_2_are_read(load_text: LoadText) -> None:
     text = """\
         version: 0.1
         storage: inmemory
@@ -58,21 +58,21 @@ def test_redis_of_distribution_2(load_text: LoadText) -> None:
         ("{disabled: true}", True),
     ],
 )
-def test_validation_enabled_is_the_old_opposite(load_text: LoadText, section: str, *, disabled: bool) -> None:
+def test_validation_enabled_is_the_old_key_for_disabled(load_text: LoadText, section: str, *, disabled: bool) -> None:
     assert load_text(MINIMAL + f"validation: {section}\n").settings.validation.disabled is disabled
 
 
-def test_old_switch_keeps_its_type_error(load_text: LoadText) -> None:
+def test_old_key_keeps_its_type_error(load_text: LoadText) -> None:
     [problem] = problems_of(load_text, MINIMAL + "validation: {enabled: perhaps}\n")
     assert "must be true or false, not `perhaps`" in problem
 
 
-def test_old_cache_key(load_text: LoadText) -> None:
+def test_old_cache_key_is_read(load_text: LoadText) -> None:
     storage = load_text("version: 0.1\nstorage: {inmemory: , cache: {layerinfo: inmemory}}\n").settings.storage
     assert storage.blob_descriptor_cache is DescriptorCache.INMEMORY
 
 
-def test_old_list_of_ignored_media_types(load_text: LoadText) -> None:
+def test_old_list_of_ignored_media_types_is_read(load_text: LoadText) -> None:
     text = (
         MINIMAL + "notifications: {endpoints: [{name: a, url: 'http://u', ignoredmediatypes: [x], "
         "ignore: {actions: [pull]}}]}\n"
@@ -81,7 +81,7 @@ def test_old_list_of_ignored_media_types(load_text: LoadText) -> None:
     assert (endpoint.ignored_media_types, endpoint.ignored_actions) == (("x",), ("pull",))
 
 
-def test_drivers_of_both_spellings_are_one(load_text: LoadText) -> None:
+def test_both_spellings_of_a_driver_are_one(load_text: LoadText) -> None:
     text = "version: 0.1\nstorage: {s3aws: {bucket: old, region: r}}\n"
     storage = load_text(text, {"REGISTRY_STORAGE_S3_BUCKET": "new"}).settings.storage
     assert (storage.s3.bucket, storage.s3.region) == ("new", "r")

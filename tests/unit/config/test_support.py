@@ -19,7 +19,7 @@ REFUSED = {row.key for row in UNSUPPORTED if row.severity is Severity.REFUSE}
         ("proxy: {remoteurl: 'https://registry-1.docker.io'}\n", "proxy.remoteurl"),
     ],
 )
-def test_what_would_open_the_registry_is_refused(load_text: LoadText, text: str, key: str) -> None:
+def test_unsupported_keys_that_would_open_the_registry_are_refused(load_text: LoadText, text: str, key: str) -> None:
     if key not in REFUSED:
         load_text(MINIMAL + text)
         return
@@ -33,7 +33,7 @@ def test_foreign_drivers_are_refused_with_an_alternative(load_text: LoadText, dr
     assert f"`storage.{driver}` is not supported by this version: use " in problem
 
 
-def test_the_rest_is_warned_about_once_each(load_text: LoadText) -> None:
+def test_other_unsupported_keys_are_warned_about_once_each(load_text: LoadText) -> None:
     text = (
         MINIMAL
         + "reporting: {bugsnag: {apikey: k}}\nlog: {hooks: [{type: mail}]}\nredis: {addr: 'r:1', poolfifo: true}\n"
@@ -42,7 +42,7 @@ def test_the_rest_is_warned_about_once_each(load_text: LoadText) -> None:
     assert [warning.split("`")[1] for warning in warnings] == ["log.hooks", "reporting.bugsnag"]
 
 
-def test_what_loses_nothing_is_only_noted(load_text: LoadText) -> None:
+def test_harmless_unsupported_keys_are_only_noted(load_text: LoadText) -> None:
     loaded = load_text(MINIMAL + "http: {http2: {disabled: true}}\n")
     assert loaded.warnings == ()
     assert len(loaded.notes) == 1
@@ -60,7 +60,7 @@ def test_what_loses_nothing_is_only_noted(load_text: LoadText) -> None:
         "http: {debug: {addr: }}\n",
     ],
 )
-def test_what_is_switched_off_is_not_mentioned(load_text: LoadText, text: str) -> None:
+def test_disabled_unsupported_keys_are_not_mentioned(load_text: LoadText, text: str) -> None:
     loaded = load_text(MINIMAL + text)
     assert (loaded.warnings, loaded.notes) == ((), ())
 

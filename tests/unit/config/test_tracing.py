@@ -34,13 +34,13 @@ def test_variables_choose_exporters(environ, exporters):
         ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, ("otlp",), "`grpc` is not supported"),
     ],
 )
-def test_wishes_that_are_not_met_are_told(environ, exporters, warning):
+def test_unsupported_tracing_settings_are_logged(environ, exporters, warning):
     settings, [line] = read_tracing(environ)
     assert settings.exporters == exporters
     assert warning in line
 
 
-def test_loader_reads_them(load_text: LoadText) -> None:
+def test_loader_reads_tracing_variables(load_text: LoadText) -> None:
     loaded = load_text(MINIMAL, {"OTEL_TRACES_EXPORTER": "otlp,zipkin"})
     assert loaded.tracing.exporters == ("otlp",)
     assert [line for line in loaded.warnings if "zipkin" in line]

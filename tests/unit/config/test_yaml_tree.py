@@ -13,7 +13,7 @@ def parse(text: str) -> Section:
     return parse_document(text, origin="config.yml")[0]
 
 
-def test_values_know_their_line() -> None:
+def test_values_have_their_line() -> None:
     root = parse("a: 1\nb:\n  c:\n    - x\n    - y\n")
     node = find_node(root, ("b", "c", 1))
     assert isinstance(node, Scalar)
@@ -40,7 +40,7 @@ def test_scalars_keep_their_text_beside_the_yaml_1_1_value(text: str, value: obj
     assert node.text == ("" if value is None else text.strip("'"))
 
 
-def test_merge_keys_add_what_is_not_given() -> None:
+def test_merge_keys_add_missing_keys() -> None:
     root = parse("base: &b {x: 1, y: 2}\nother: {<<: *b, y: 3}\nboth: {<<: [*b, {z: 4}]}\n")
     other, both = root["other"], root["both"]
     assert isinstance(other, Section)
@@ -93,7 +93,7 @@ MERGE_BOMB = "a: &a {k: v}\n" + "".join(
     ],
     ids=lambda text: text[:24],
 )
-def test_unusable_files_are_one_line_errors(text: str, said: str) -> None:
+def test_unusable_files_give_one_line_errors(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as raised:
         parse(text)
     assert said in str(raised.value)
@@ -101,7 +101,7 @@ def test_unusable_files_are_one_line_errors(text: str, said: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_tags_of_lists_make_no_objects() -> None:
+def test_yaml_tags_create_no_objects() -> None:
     assert isinstance(parse("a: !!python/object/apply:os.system [id]")["a"], Items)
 
 
@@ -144,7 +144,7 @@ def test_yaml_errors_quote_nothing_of_the_file(text: str) -> None:
         "|",
     ],
 )
-def test_texts_of_variables_are_taken_as_they_are(text: str) -> None:
+def test_texts_of_variables_are_used_unchanged(text: str) -> None:
     assert parse_text(text, source=VARIABLE).text == text
 
 
@@ -168,7 +168,7 @@ def test_empty_texts_mean_the_default(text: str) -> None:
     assert parse_text(text, source=VARIABLE).is_empty
 
 
-def test_values_of_variables_name_the_variable() -> None:
+def test_values_of_variables_carry_the_name_of_the_variable() -> None:
     node = parse_value("{a: [1]}", source=VARIABLE)
     assert isinstance(node, Section)
     assert str(node["a"].source) == "REGISTRY_X"
@@ -176,7 +176,7 @@ def test_values_of_variables_name_the_variable() -> None:
         parse_value("[", source=VARIABLE)
 
 
-def test_paths_and_texts_are_written_for_people() -> None:
+def test_paths_and_texts_are_readable() -> None:
     assert dotted(("health", "http", 0, "uri")) == "health.http[0].uri"
     assert printable("a\nb\x1b[31m\u2028\udcff") == "a\\nb\\x1b[31m\\u2028\\udcff"
     assert printable("x" * 200) == "x" * 79 + "…"

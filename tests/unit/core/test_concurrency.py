@@ -27,7 +27,7 @@ async def test_results_keep_their_order_and_the_bound():
 
 
 @pytest.mark.parametrize("count", [1, 5])
-async def test_first_error_comes_as_it_is(count):
+async def test_first_error_is_raised_unchanged(count):
     async def fail(number):
         raise StoreError(number)
 

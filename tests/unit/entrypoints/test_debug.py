@@ -61,7 +61,7 @@ async def ask(session, path, method="GET"):
 
 @pytest.mark.parametrize("remote", ["10.0.0.7", "2001:db8::1", "::ffff:10.0.0.7"])
 @pytest.mark.parametrize("path", ["profile?seconds=0.01", "pprof/profile", "stacks", "pprof/goroutine"])
-async def test_profiles_are_for_this_machine(folder, remote, path):
+async def test_profiles_are_served_on_this_machine_only(folder, remote, path):
     metrics = SingleProcessMetrics()
     app = public_app(Health(), {}, Peers(folder, 2), metrics, metrics_path="/numbers")
 
@@ -76,20 +76,20 @@ async def test_profiles_are_for_this_machine(folder, remote, path):
     assert (await answer("/debug/health")).status == 200
 
 
-async def test_metrics_are_at_their_path(debug):
+async def test_metrics_are_served_at_their_path(debug):
     status, text = await ask(debug, "/numbers")
     assert (status, "registry_things 5.0" in text) == (200, True)
     assert (await ask(debug, "/metrics"))[0] == 404
 
 
-async def test_probe_and_health_answer(debug):
+async def test_probe_and_health_are_served(debug):
     assert await ask(debug, "/healthz") == (200, "ok")
     assert await ask(debug, "/debug/health") == (200, "{}")
     assert (await ask(debug, "/debug/health", "POST"))[0] == 404
 
 
 @pytest.mark.parametrize("path", ["/debug/profile", "/debug/pprof/profile"])
-async def test_profile_is_text_or_for_tools(debug, path):
+async def test_profile_is_text_or_a_file_for_tools(debug, path):
     status, text = await ask(debug, f"{path}?seconds=0.05&worker=1")
     assert (status, "cumtime" in text) == (200, True)
     async with debug.get(f"{path}?seconds=0.05&format=pstats") as response:
@@ -107,11 +107,11 @@ async def test_second_profile_of_a_worker_is_refused(debug):
 @pytest.mark.parametrize(
     "query", ["worker=2", "worker=-1", "worker=x", "seconds=0", "seconds=-1", "seconds=nan", "seconds=1000"]
 )
-async def test_nonsense_is_refused(debug, query):
+async def test_invalid_parameters_are_refused(debug, query):
     assert (await ask(debug, f"/debug/profile?{query}"))[0] == 400
 
 
-async def test_stacks_are_of_one_worker_or_of_all(debug):
+async def test_stacks_show_one_worker_or_all(debug):
     status, text = await ask(debug, "/debug/stacks?worker=1")
     assert (status, text.startswith("=== worker 1\nprocess ")) == (200, True)
     _, text = await ask(debug, "/debug/pprof/goroutine")

@@ -115,7 +115,7 @@ async def test_sound_store_passes(doctor: Callable[..., DoctorContext]) -> None:
     assert len(found) == 8
 
 
-async def test_full_store_is_one_finding(doctor: Callable[..., DoctorContext]) -> None:
+async def test_full_store_gives_one_finding(doctor: Callable[..., DoctorContext]) -> None:
     class FullBlobStorage(InMemoryBlobStorage):
         @override
         async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
@@ -142,7 +142,7 @@ async def test_full_store_is_one_finding(doctor: Callable[..., DoctorContext]) -
     ],
     ids=["delete", "write", "create", "upload", "copy", "list"],
 )
-async def test_missing_right_is_told(
+async def test_missing_right_is_reported(
     refused: Sequence[str], checks: set[str], doctor: Callable[..., DoctorContext]
 ) -> None:
     found = [each async for each in check_storage(doctor(RefusingBlobStorage(*refused)))]
@@ -150,7 +150,7 @@ async def test_missing_right_is_told(
     assert all(each.remedy for each in found if each.verdict is Verdict.FAILURE)
 
 
-async def test_store_that_lags_is_told(doctor: Callable[..., DoctorContext]) -> None:
+async def test_lagging_store_is_reported(doctor: Callable[..., DoctorContext]) -> None:
     found = await failures(check_storage(doctor(StaleBlobStorage())))
     assert {"storage: overwrite", "storage: create once", "storage: delete", "storage: cleanup"} <= found
 
@@ -164,7 +164,7 @@ async def test_store_without_conditional_writes_is_a_warning(doctor: Callable[..
     ("skew", "verdict"),
     [(0, Verdict.OK), (20, Verdict.OK), (60, Verdict.WARNING), (-60, Verdict.WARNING), (3600, Verdict.FAILURE)],
 )
-async def test_skewed_clock_is_told(skew: int, verdict: Verdict, doctor: Callable[..., DoctorContext]) -> None:
+async def test_skewed_clock_is_reported(skew: int, verdict: Verdict, doctor: Callable[..., DoctorContext]) -> None:
     storage = InMemoryBlobStorage(now=lambda: NOW + timedelta(seconds=skew))
     found = [each async for each in check_clock(doctor(storage))]
     assert [each.verdict for each in found] == [verdict]
@@ -176,7 +176,7 @@ async def test_clock_of_a_store_that_fails_is_skipped(doctor: Callable[..., Doct
     assert await verdicts(check_clock(doctor(RefusingBlobStorage("write")))) == {"clock: the store": Verdict.SKIPPED}
 
 
-async def test_configuration_that_ends_with_the_process_is_told(doctor: Callable[..., DoctorContext]) -> None:
+async def test_non_persistent_configuration_is_reported(doctor: Callable[..., DoctorContext]) -> None:
     found = await verdicts(check_configuration(doctor(text="unknownkey: 1\n")))
     assert found == dict.fromkeys(
         ["configuration: warnings", "configuration: http.secret", "configuration: storage"], Verdict.WARNING
@@ -186,7 +186,7 @@ async def test_configuration_that_ends_with_the_process_is_told(doctor: Callable
 @pytest.mark.parametrize(
     ("days", "verdict"), [(60, Verdict.OK), (10, Verdict.WARNING), (-1, Verdict.FAILURE)], ids=["long", "soon", "over"]
 )
-async def test_age_of_the_configured_certificate(
+async def test_age_of_the_configured_certificate_is_checked(
     days: int, verdict: Verdict, doctor: Callable[..., DoctorContext], tmp_path: Path
 ) -> None:
     pair = Authority(tmp_path).issue("server", days=days)
@@ -198,7 +198,9 @@ async def test_age_of_the_configured_certificate(
     assert found["certificate: chain of http.tls"] is Verdict.WARNING
 
 
-async def test_chain_of_the_configured_certificate(doctor: Callable[..., DoctorContext], tmp_path: Path) -> None:
+async def test_chain_of_the_configured_certificate_is_checked(
+    doctor: Callable[..., DoctorContext], tmp_path: Path
+) -> None:
     pair = Authority(tmp_path).issue("server")
     other = Authority(tmp_path, "other")
     chain = tmp_path / "chain.pem"
@@ -210,7 +212,7 @@ async def test_chain_of_the_configured_certificate(doctor: Callable[..., DoctorC
         assert found["certificate: chain of http.tls"] is verdict
 
 
-async def test_certificate_of_another_name_is_told(doctor: Callable[..., DoctorContext], tmp_path: Path) -> None:
+async def test_certificate_of_another_name_is_reported(doctor: Callable[..., DoctorContext], tmp_path: Path) -> None:
     pair = Authority(tmp_path).issue("server")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pair.certificate, pair.key)
@@ -228,12 +230,12 @@ async def test_certificate_of_another_name_is_told(doctor: Callable[..., DoctorC
     assert found["certificate: name of http.tls"].verdict is Verdict.WARNING
 
 
-async def test_address_that_nobody_answers_at_is_skipped(doctor: Callable[..., DoctorContext]) -> None:
+async def test_address_without_a_listener_is_skipped(doctor: Callable[..., DoctorContext]) -> None:
     one = doctor(public=PublicRegistry("https://127.0.0.1:1", context=None))
     assert await verdicts(check_certificates(one)) == {"certificate: trusted by clients": Verdict.SKIPPED}
 
 
-async def test_key_of_another_certificate_is_told(doctor: Callable[..., DoctorContext], tmp_path: Path) -> None:
+async def test_key_of_another_certificate_is_reported(doctor: Callable[..., DoctorContext], tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     one, other = authority.issue("one"), authority.issue("other")
     text = f"http: {{tls: {{certificate: {one.certificate}, key: {other.key}}}}}\n"
@@ -241,7 +243,7 @@ async def test_key_of_another_certificate_is_told(doctor: Callable[..., DoctorCo
     x509.load_pem_x509_certificate(one.certificate.read_bytes())
 
 
-async def test_check_that_fails_itself_stops_no_other(
+async def test_crashing_check_stops_no_other(
     doctor: Callable[..., DoctorContext], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(_doctor_context: DoctorContext) -> AsyncIterator[Diagnosis]:
@@ -259,7 +261,7 @@ async def test_check_that_fails_itself_stops_no_other(
     assert "a check raised an unexpected error" in caplog.text
 
 
-def test_full_disk_and_missing_folder_are_told(tmp_path: Path) -> None:
+def test_full_disk_and_missing_folder_are_reported(tmp_path: Path) -> None:
     checks = {each.check: each.verdict for each in diagnose_folder(str(tmp_path), str(tmp_path / ".tmp"))}
     assert checks.keys() == {"disk: space", "disk: files", "disk: one file system"}
     # A file system of the kernel has no space at all.
@@ -271,7 +273,7 @@ def test_full_disk_and_missing_folder_are_told(tmp_path: Path) -> None:
     assert one.verdict is Verdict.WARNING
 
 
-def test_catalog_file_tells_how_it_is_mounted(tmp_path: Path) -> None:
+def test_check_of_the_catalog_file_shows_its_mount(tmp_path: Path) -> None:
     file = tmp_path / "names"
     [missing] = diagnose_file(file)
     assert missing.verdict is Verdict.FAILURE
@@ -286,7 +288,7 @@ def test_catalog_file_tells_how_it_is_mounted(tmp_path: Path) -> None:
     assert mount.verdict is Verdict.OK
 
 
-def test_challenge_is_taken_apart() -> None:
+def test_challenge_is_parsed() -> None:
     challenge = 'Bearer realm="https://auth.example/token?a=b",service="registry", scope="repository:a:pull,push"'
     assert parse_challenge(challenge) == {
         "realm": "https://auth.example/token?a=b",
@@ -297,7 +299,7 @@ def test_challenge_is_taken_apart() -> None:
     assert parse_challenge("Negotiate") == {}
 
 
-def test_answers_tell_who_gave_them() -> None:
+def test_source_of_an_answer_is_recognized() -> None:
     ours = Answer(404, {}, b'{"errors": [{"code": "BLOB_UNKNOWN"}]}', 0.1)
     proxys = Answer(413, {"Server": "nginx"}, b"<html>\n<b>too large</b>", 0.1)
     assert ours.describe() == "404 BLOB_UNKNOWN"

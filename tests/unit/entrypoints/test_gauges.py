@@ -17,7 +17,7 @@ def read(metrics):
     return Scrape(metrics.render("")[0].decode())
 
 
-def test_read_only_mode_is_told(metrics):
+def test_read_only_mode_is_measured(metrics):
     modes = iter([True, False])
     tell = read_only_reader(metrics, lambda: next(modes))
     for expected in (1, 0):

@@ -21,7 +21,7 @@ def read(metrics):
     return Scrape(metrics.render("")[0].decode())
 
 
-def test_collection_is_told(metrics):
+def test_collection_is_measured(metrics):
     observe = collection_observer(metrics, now=lambda: 1e9)
     report = CollectionReport(repositories=3, blobs_removed=2, bytes_removed=500, problem_count=1)
     report.phase = Phase.LOOKING_AGAIN
@@ -41,7 +41,7 @@ def test_collection_is_told(metrics):
     assert scrape.total(f"{prefix}_duration_seconds") == 60
 
 
-def test_verification_is_told(metrics):
+def test_verification_is_measured(metrics):
     observer = VerificationObserver(metrics, now=lambda: 1e9)
     counted = Checkpoint(blobs=7, damage=2, left=1)
     observer.progress(VerificationProgress(phase=VerificationPhase.REPOSITORIES, fraction=0.25, counted=counted))
@@ -58,7 +58,7 @@ def test_verification_is_told(metrics):
     assert scrape.total("registry_verification_last_success_timestamp_seconds") == 1e9
 
 
-def test_file_is_replaced_as_a_whole_and_not_too_often(metrics, tmp_path):
+def test_file_is_replaced_atomically_and_not_too_often(metrics, tmp_path):
     now = [0.0]
     gauge = metrics.gauge("registry_things", "Things.")
     path = tmp_path / "registry.prom"
@@ -75,7 +75,7 @@ def test_file_is_replaced_as_a_whole_and_not_too_often(metrics, tmp_path):
     assert Scrape(path.read_text()).total("registry_things") == 6
 
 
-def test_file_that_cannot_be_written_is_told_at_once_or_hinders_nobody(metrics, tmp_path, caplog):
+def test_unwritable_file_is_an_error_at_start_and_a_warning_later(metrics, tmp_path, caplog):
     folder = tmp_path / "folder"
     with pytest.raises(ConfigError, match="cannot write metrics: No such file"):
         MetricsFile(folder / "registry.prom", metrics)

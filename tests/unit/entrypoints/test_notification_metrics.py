@@ -46,7 +46,7 @@ def read():
     return read_once
 
 
-def test_outbox_is_told(read):
+def test_outbox_is_measured(read):
     scrape = read(queued=3, queued_bytes=900, lag_seconds=12.5, dead=2, is_down=True)
     expected = {"pending_total": 3, "pending_bytes": 900, "lag_seconds": 12.5, "dead_letters": 2, "endpoint_down": 1}
     assert {name: scrape.total(f"registry_notifications_{name}", endpoint="ci") for name in expected} == expected

@@ -88,7 +88,7 @@ with answering_signal(Path(sys.argv[2])):
 """
 
 
-def test_stuck_event_loop_is_shown_all_the_same(tmp_path):
+def test_stacks_of_a_stuck_event_loop_are_shown(tmp_path):
     path, file = tmp_path / "w.sock", tmp_path / "stacks"
     process = subprocess.Popen(
         [sys.executable, "-c", STUCK, str(path), str(file)], cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE
@@ -111,12 +111,12 @@ def test_dead_worker_gets_no_signal(tmp_path):
         dump_stuck(tmp_path / "w.sock", tmp_path / "stacks")
 
 
-def test_late_signal_ends_nobody(tmp_path):
+def test_late_signal_ends_no_process(tmp_path):
     before = signal.getsignal(STACK_SIGNAL)
     try:
         with answering_signal(tmp_path / "stacks"):
             os.kill(os.getpid(), STACK_SIGNAL)
         os.kill(os.getpid(), STACK_SIGNAL)
-        assert (tmp_path / "stacks").read_text().count("test_late_signal_ends_nobody") == 1
+        assert (tmp_path / "stacks").read_text().count("test_late_signal_ends_no_process") == 1
     finally:
         signal.signal(STACK_SIGNAL, before)

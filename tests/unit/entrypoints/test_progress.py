@@ -27,7 +27,7 @@ def shown(stream, *, quiet=False):
     return stream.getvalue()
 
 
-def test_terminal_has_one_line_drawn_over_and_over():
+def test_terminal_shows_one_line_that_is_redrawn():
     drawn = shown(Terminal())
     lines = drawn.split("\n")
     assert len(lines) == 2
@@ -53,7 +53,7 @@ def test_log_has_few_lines():
     ]
 
 
-def test_quiet_job_tells_only_what_is_wrong():
+def test_quiet_job_reports_only_problems():
     assert shown(Terminal(), quiet=True) == "something is wrong\n"
 
 
@@ -61,15 +61,15 @@ def test_quiet_job_tells_only_what_is_wrong():
     ("size", "text"),
     [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (MIB, "1.0 MiB"), (5 * 1024**4, "5.0 TiB")],
 )
-def test_bytes_are_written_for_people(size, text):
+def test_bytes_are_readable(size, text):
     assert format_bytes(size) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (125, "2:05"), (3 * 3600 + 61, "3:01:01")])
-def test_seconds_are_written_for_people(seconds, text):
+def test_seconds_are_readable(seconds, text):
     assert format_seconds(seconds) == text
 
 
-def test_nothing_to_do_is_all_done():
+def test_empty_job_is_complete():
     assert describe(Measure(done=0, total=0), 0.0).startswith("100%")
     assert bar(Measure(done=0, total=0)) == ""

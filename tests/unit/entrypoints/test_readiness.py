@@ -24,7 +24,7 @@ GOOD, BAD = True, False
         ([BAD, GOOD, BAD, GOOD, GOOD, BAD], [False, False, False, False, True, True]),
     ],
 )
-def test_state_follows_findings_in_a_row(findings, states):
+def test_state_follows_consecutive_findings(findings, states):
     hysteresis = Hysteresis(failures_max=3, successes_min=2)
     seen = []
     for good in findings:
@@ -33,7 +33,7 @@ def test_state_follows_findings_in_a_row(findings, states):
     assert seen == states
 
 
-async def test_full_store_is_told_and_takes_nobody_away():
+async def test_full_store_is_reported_and_keeps_the_process_ready():
     """Pulls go on, and deleting does."""
 
     async def find_full():
@@ -50,7 +50,7 @@ async def test_full_store_is_told_and_takes_nobody_away():
         assert (answer.status, answer.text) == (200, f"ok\n[!]storage-space degraded: {reason}")
 
 
-def test_only_changes_are_told():
+def test_only_changes_are_reported():
     hysteresis = Hysteresis(failures_max=2, successes_min=1)
     assert [hysteresis.take(good=good) for good in (GOOD, BAD, BAD, BAD, GOOD)] == [False, False, True, False, True]
 
@@ -99,12 +99,12 @@ async def running():
             await anext(context)
 
 
-async def test_nothing_is_ready_before_the_first_look(running):
+async def test_process_is_not_ready_before_the_first_check(running):
     readiness, _, _ = await running()
     assert dict(readiness.missing()) == {"storage": "not checked yet"}
 
 
-async def test_required_need_decides_and_the_other_is_told(running):
+async def test_required_check_decides_and_the_other_is_reported(running):
     readiness, store, index = await running()
     await store.wait_for_look()
     await index.wait_for_look()
@@ -127,7 +127,7 @@ async def test_required_need_decides_and_the_other_is_told(running):
     assert not readiness.missing()
 
 
-async def test_defect_of_a_check_is_no_health(running, caplog):
+async def test_crashing_check_counts_as_failed(running, caplog):
     readiness, store, index = await running()
     store.trouble = "defect"
     await store.wait_for_look()
@@ -137,7 +137,7 @@ async def test_defect_of_a_check_is_no_health(running, caplog):
 
 
 @pytest.mark.parametrize(("option", "name"), [("is_draining", "shutdown"), ("is_blocked", "health")])
-async def test_states_of_the_process_count(running, option, name):
+async def test_state_of_the_process_counts(running, option, name):
     readiness, store, index = await running(**{option: lambda: True})
     await store.wait_for_look()
     await index.wait_for_look()

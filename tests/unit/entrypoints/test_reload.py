@@ -65,7 +65,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(INTERVAL_SECONDS)
 
 
-async def test_changed_file_is_taken_over(running: Reloader, path: Path) -> None:
+async def test_changed_file_is_applied(running: Reloader, path: Path) -> None:
     taken: list[Settings] = []
     running.appliers.append(taken.append)
     write(path, MINIMAL + "log: {level: debug}\n")
@@ -75,7 +75,7 @@ async def test_changed_file_is_taken_over(running: Reloader, path: Path) -> None
     assert len(taken) == 1
 
 
-async def test_asking_reloads_everything(running: Reloader, caplog: pytest.LogCaptureFixture) -> None:
+async def test_request_reloads_everything(running: Reloader, caplog: pytest.LogCaptureFixture) -> None:
     part = Part()
     running.register("part", part, files=tuple)
     running.ask()
@@ -83,12 +83,12 @@ async def test_asking_reloads_everything(running: Reloader, caplog: pytest.LogCa
     assert [record.message for record in caplog.records] == ["configuration reloaded", "part reloaded"]
 
 
-async def test_warnings_are_told_again(running: Reloader, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_warnings_are_logged_again(running: Reloader, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(path, MINIMAL + "htp: {}\n")
     await until(lambda: any("`htp` is not a known key" in record.message for record in caplog.records))
 
 
-async def test_one_process_speaks_for_all(running: Reloader, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_only_one_process_logs_a_reload(running: Reloader, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     running.speaks = False
     caplog.set_level(logging.DEBUG)
     write(path, MINIMAL + "log: {level: loud}\n")
@@ -112,7 +112,9 @@ async def test_wrong_configuration_is_refused_once(
     assert running.settings is before
 
 
-async def test_part_follows_its_own_files(running: Reloader, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_part_is_reloaded_when_its_own_files_change(
+    running: Reloader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file, part = tmp_path / "users", Part()
     write(file, "one")
     running.register("users", part, files=lambda: [str(file)])

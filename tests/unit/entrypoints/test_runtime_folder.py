@@ -11,7 +11,7 @@ import pytest
 from entrypoints.observability.runtime_folder import RuntimeFolder
 
 
-def test_folder_is_private_and_goes_with_the_server(tmp_path):
+def test_folder_is_private_and_removed_with_the_server(tmp_path):
     folder = RuntimeFolder.open(2, places=[tmp_path])
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
     assert [path.name for path in tmp_path.iterdir()] == [folder.path.name]
@@ -22,7 +22,7 @@ def test_folder_is_private_and_goes_with_the_server(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_of_a_killed_server_is_removed_and_that_of_a_living_one_is_not(tmp_path):
+def test_folder_of_a_killed_server_is_removed_and_that_of_a_running_one_is_not(tmp_path):
     living = RuntimeFolder.open(1, places=[tmp_path])
     told, tell = os.pipe()
     process = os.fork()
@@ -42,7 +42,7 @@ def test_folder_of_a_killed_server_is_removed_and_that_of_a_living_one_is_not(tm
         os.close(end)
 
 
-def test_next_place_is_taken_where_there_is_no_room(tmp_path, monkeypatch):
+def test_next_place_is_used_when_the_first_is_full(tmp_path, monkeypatch):
     small, large = tmp_path / "small", tmp_path / "large"
     small.mkdir()
     large.mkdir()

@@ -43,7 +43,7 @@ def test_worker_is_measured(metrics, read):
     assert 0 < before.total(spent) < read().total(spent) <= time.process_time()
 
 
-async def test_blocked_event_loop_is_seen(metrics, read, monkeypatch):
+async def test_blocked_event_loop_is_measured(metrics, read, monkeypatch):
     monkeypatch.setattr(module, "SAMPLE_SECONDS", 0.02)
     context = Sampler(metrics, worker=0).running(web.Application())
     await anext(context)
@@ -57,7 +57,7 @@ async def test_blocked_event_loop_is_seen(metrics, read, monkeypatch):
     assert 0.2 < read().total("registry_event_loop_lag_seconds_sum") < 5
 
 
-def test_reader_that_fails_is_told_once_and_hinders_no_other(metrics, caplog):
+def test_failing_reader_is_logged_once_and_stops_no_other(metrics, caplog):
     sampler = Sampler(metrics, worker=0)
     read = []
 
@@ -97,7 +97,7 @@ def test_lag_of_the_catalog_is_measured(metrics, read):
     assert read().total("registry_catalog_lag_seconds") == 0
 
 
-async def test_health_and_readiness_are_told(metrics, read):
+async def test_health_and_readiness_are_measured(metrics, read):
     async def fail():
         raise CheckFailedError("no")
 
@@ -124,7 +124,7 @@ async def test_health_and_readiness_are_told(metrics, read):
     assert scrape.total("registry_ready") == 0
 
 
-def test_build_and_certificate_are_told(metrics, read):
+def test_build_and_certificate_are_measured(metrics, read):
     set_build_info(metrics)
     certificate_gauge(metrics)(datetime(2027, 1, 1, tzinfo=UTC))
     scrape = read()

@@ -19,7 +19,7 @@ def listening(tmp_path: Path) -> Iterator[NotifySocket]:
     listening.close()
 
 
-def test_life_of_a_service_is_told(listening: NotifySocket) -> None:
+def test_states_of_a_service_are_sent(listening: NotifySocket) -> None:
     service = ServiceManager(listening.environment["NOTIFY_SOCKET"], watchdog_seconds=30)
     service.ready("serving 127.0.0.1:5000")
     service.alive()
@@ -36,7 +36,7 @@ def test_life_of_a_service_is_told(listening: NotifySocket) -> None:
     assert service.beat_seconds == 10
 
 
-def test_abstract_address_is_understood(tmp_path: Path) -> None:
+def test_abstract_address_is_supported(tmp_path: Path) -> None:
     name = f"registry-test-{tmp_path.name}-{id(tmp_path)}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(f"\0{name}")
@@ -45,14 +45,14 @@ def test_abstract_address_is_understood(tmp_path: Path) -> None:
         assert sock.recv(100) == b"WATCHDOG=1"
 
 
-def test_nobody_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_service_manager_no_message_is_sent(caplog: pytest.LogCaptureFixture) -> None:
     NOBODY.ready("x")
     assert not NOBODY.listens
     assert NOBODY.beat_seconds is None
     assert caplog.records == []
 
 
-def test_systemd_that_is_gone_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreachable_systemd_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ServiceManager(str(tmp_path / "nothing")).ready("x")
     assert "cannot notify systemd of READY=1: No such file" in caplog.text
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from entrypoints.process.watch import FileWatch
 
 
-def test_only_new_content_counts(tmp_path: Path) -> None:
+def test_only_new_content_is_a_change(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("one")
     watch = FileWatch()
@@ -20,7 +20,7 @@ def test_only_new_content_counts(tmp_path: Path) -> None:
     assert watch.changed([str(path)]) == set()
 
 
-def test_file_renamed_over_another_is_seen(tmp_path: Path) -> None:
+def test_file_renamed_over_another_is_detected(tmp_path: Path) -> None:
     path, fresh = tmp_path / "file", tmp_path / "fresh"
     path.write_text("one")
     watch = FileWatch()
@@ -30,7 +30,7 @@ def test_file_renamed_over_another_is_seen(tmp_path: Path) -> None:
     assert watch.changed([str(path)]) == {str(path)}
 
 
-def test_swapped_link_of_kubernetes_is_seen(tmp_path: Path) -> None:
+def test_swapped_link_of_kubernetes_is_detected(tmp_path: Path) -> None:
     for version in ("1", "2"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "tls.crt").write_text(version)
@@ -44,7 +44,7 @@ def test_swapped_link_of_kubernetes_is_seen(tmp_path: Path) -> None:
     assert watch.changed([path]) == {path}
 
 
-def test_missing_file_is_no_new_version(tmp_path: Path) -> None:
+def test_missing_file_is_no_change(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("one")
     watch = FileWatch()

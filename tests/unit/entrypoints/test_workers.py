@@ -38,7 +38,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_parent_that_does_not_read_holds_up_no_worker() -> None:
+def test_parent_that_does_not_read_blocks_no_worker() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     reports = PipeReports(writing, beat_seconds=1.0)
@@ -73,7 +73,7 @@ def test_stop_ends_a_worker_that_hangs() -> None:
         assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
-def test_workers_live_while_their_parent_hangs() -> None:
+def test_workers_keep_serving_while_their_parent_hangs() -> None:
     """A machine that sleeps stops all of them; no worker is late on waking."""
     with supervisor(watchdog_seconds=1.0, end_seconds=PATIENCE_SECONDS) as parent:
         before = children_of(parent)

@@ -14,14 +14,14 @@ def test_members_are_never_missed():
     assert all(str(number) in found for number in range(5000))
 
 
-def test_others_are_seldom_taken_for_members():
+def test_non_members_rarely_match():
     found = BloomFilter(b"k", size=16 * 1024)
     for number in range(10_000):
         found.add(str(number))
     assert sum(f"other {number}" in found for number in range(10_000)) < 100
 
 
-def test_mistakes_depend_on_the_key():
+def test_false_matches_depend_on_the_key():
     mistakes = []
     for key in (b"one", b"two"):
         found = BloomFilter(key, size=128)

@@ -47,7 +47,7 @@ def encoded(*contents):
     return {Digest.of(content).encoded for content in contents}
 
 
-async def test_blobs_of_a_deleted_image_go_and_others_stay(store, services):
+async def test_blobs_of_a_deleted_image_are_removed_and_others_stay(store, services):
     kept = await push_image(services, NAME, CONFIG, [b"shared", b"kept"], tags=["kept"])
     gone = await push_image(services, NAME, b'{"a":1}', [b"shared", b"gone"], tags=["gone"])
     await services.manifests.delete(NAME, gone)
@@ -63,7 +63,7 @@ async def test_blobs_of_a_deleted_image_go_and_others_stay(store, services):
     assert report.by_repository[NAME].layer_links_removed == 2
 
 
-async def test_dry_run_removes_nothing_and_tells_the_same(store, services):
+async def test_dry_run_removes_nothing_and_reports_the_same(store, services):
     gone = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
     await services.manifests.delete(NAME, gone)
     await grow_old(store)
@@ -76,7 +76,7 @@ async def test_dry_run_removes_nothing_and_tells_the_same(store, services):
     assert dry.by_repository == wet.by_repository
 
 
-async def test_young_things_stay(store, services):
+async def test_young_objects_stay(store, services):
     """A push may be under way: its layers are there, its manifest is not yet."""
     await services.push_blob(NAME, b"young")
     await services.storage.write(layout.blob_data(Digest.of(b"stray")), b"stray")
@@ -88,7 +88,7 @@ async def test_young_things_stay(store, services):
     assert await blobs(store) == set()
 
 
-async def test_untagged_manifests_stay_unless_they_are_to_go(store, services):
+async def test_untagged_manifests_are_removed_only_on_request(store, services):
     untagged = await push_image(services, NAME, CONFIG, [b"x"])
     await grow_old(store)
     assert (await store.collect()).manifests_removed == 0
@@ -149,7 +149,7 @@ async def test_tagged_referrer_outlives_its_subject(store, services):
     assert await is_complete(services, NAME, sbom)
 
 
-async def test_layer_link_without_use_goes_and_the_data_stays_for_others(store, services):
+async def test_unused_layer_link_is_removed_and_its_data_stays_for_others(store, services):
     await push_image(services, OTHER, CONFIG, [b"x"], tags=["x"])
     await services.push_blob(NAME, b"x")
     await grow_old(store)
@@ -158,7 +158,7 @@ async def test_layer_link_without_use_goes_and_the_data_stays_for_others(store, 
     assert await store.keys(layout.layers(NAME)) == set()
 
 
-async def test_history_of_tags_and_stale_referrers_go(store, services):
+async def test_tag_history_and_stale_referrers_are_removed(store, services):
     first = await push_image(services, NAME, CONFIG, [b"1"], tags=["x"])
     await push_image(services, NAME, CONFIG, [b"2"], tags=["x"])
     await services.manifests.delete(NAME, first)
@@ -172,7 +172,7 @@ async def test_history_of_tags_and_stale_referrers_go(store, services):
     assert not [key for key in keys if first.encoded in key or "empty" in key]
 
 
-async def test_broken_manifests_are_told_and_kept(store, services):
+async def test_broken_manifests_are_reported_and_kept(store, services):
     for content in (b"not json", json.dumps({"mediaType": "application/x-foreign", "x": Digest.of(b"x")}).encode()):
         digest = Digest.of(content)
         await services.storage.write(layout.blob_data(digest), content)
@@ -270,7 +270,7 @@ async def test_schema1_stays_with_layers_and_signatures(store, services):
     assert report.manifests_removed == 0, "schema 1 is kept even untagged: it is told as a problem"
 
 
-async def test_signature_of_a_manifest_that_goes_goes_too(store, services):
+async def test_signature_is_removed_with_its_manifest(store, services):
     """The link of a signature keeps its data only for as long as something needs the manifest."""
     untagged = await push_image(services, NAME, CONFIG, [b"x"])
     signature = Digest.of(b"signature")
@@ -318,7 +318,7 @@ async def test_alias_by_sha512_keeps_its_data(store, services):
     assert await blobs(store) == set()
 
 
-async def test_phantom_tags_are_told_and_left(store, services):
+async def test_phantom_tags_are_reported_and_kept(store, services):
     await services.tag_links.point(NAME, Tag("phantom"), Digest.of(b"nothing"))
     await services.storage.write(layout.tag_current_link(NAME, Tag("torn")), b"")
     await grow_old(store)
@@ -364,7 +364,7 @@ async def test_link_of_a_tag_alone_keeps_the_image_of_an_unnamed_repository(stor
     assert needed <= await blobs(store)
 
 
-async def test_checkpoint_remembers_what_cannot_be_read(store, services):
+async def test_checkpoint_keeps_unreadable_keys(store, services):
     await write_unnamed_repository(services)
     gone = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
     await services.manifests.delete(NAME, gone)
@@ -471,7 +471,7 @@ async def test_foreign_keys_are_left_alone(store, services):
     assert strangers <= await store.keys()
 
 
-async def test_what_goes_lies_in_the_trash(store, services):
+async def test_removed_content_lies_in_the_trash(store, services):
     gone = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
     await services.manifests.delete(NAME, gone)
     await grow_old(store)
@@ -484,7 +484,7 @@ async def test_what_goes_lies_in_the_trash(store, services):
     assert {link.target for part in parts for link in part.links} == {Digest.of(b"x"), Digest.of(CONFIG)}
 
 
-async def test_without_trash_nothing_is_left(store, services):
+async def test_without_trash_removed_content_is_gone(store, services):
     gone = await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
     await services.manifests.delete(NAME, gone)
     await grow_old(store)
@@ -516,7 +516,7 @@ async def test_spared_digests_stay_until_their_time_is_over(store, services):
     assert (await store.collect(deletes_untagged=True)).blobs_removed == 3
 
 
-async def test_offline_run_after_an_online_one_takes_what_was_pinned(store, services):
+async def test_offline_run_after_an_online_one_removes_spared_content(store, services):
     """No server serves, so nobody relies on what a server pinned."""
     await push_image(services, NAME, CONFIG, [b"x"])
     await grow_old(store)
@@ -529,7 +529,7 @@ async def test_offline_run_after_an_online_one_takes_what_was_pinned(store, serv
     assert await store.keys(layout.PINS) == set()
 
 
-async def test_report_counts_why_things_stay(store, services):
+async def test_report_counts_why_content_stays(store, services):
     stray, link = Digest.of(b"stray"), Digest.of(b"link")
     untagged = await push_image(services, NAME, CONFIG, [b"x"])
     await push_image(services, OTHER, CONFIG, [b"y"], tags=["y"])
@@ -551,7 +551,7 @@ async def test_report_counts_why_things_stay(store, services):
     assert (report.kept_young, report.kept_pinned, report.kept_untagged) == (0, 0, 1)
 
 
-async def test_manifest_that_is_spared_in_its_round_keeps_what_goes_with_it(store, services):
+async def test_manifest_spared_in_its_round_keeps_its_content(store, services):
     """Somebody asked for it after it was condemned: its layers stay, and what tells which tags it had."""
     overwritten = await push_image(services, NAME, CONFIG, [b"1"], tags=["x"])
     await push_image(services, NAME, CONFIG, [b"2"], tags=["x"])
@@ -601,7 +601,7 @@ async def test_budget_is_kept(store, services):
     assert store.time.clock() - began_at > 8
 
 
-async def test_progress_is_told(store, services):
+async def test_progress_is_reported(store, services):
     phases = []
     gone = await push_image(services, NAME, CONFIG, [b"x"])
     await services.manifests.delete(NAME, gone)
@@ -610,7 +610,7 @@ async def test_progress_is_told(store, services):
     assert list(dict.fromkeys(phases)) == list(Phase)
 
 
-async def test_run_that_is_stopped_is_gone_on_with(store, services):
+async def test_stopped_run_is_resumed(store, services):
     for number in range(130):
         await push_image(services, RepositoryName(f"r{number:03}"), b"%d" % number, [], tags=["x"])
     gone = await push_image(services, NAME, CONFIG, [b"x"])
@@ -625,7 +625,7 @@ async def test_run_that_is_stopped_is_gone_on_with(store, services):
     assert second.blobs_removed == 3
 
 
-async def test_killed_run_goes_on_from_its_checkpoint(store, services):
+async def test_killed_run_resumes_from_its_checkpoint(store, services):
     """The manifests that were read need not be read again."""
     images = 200
     for number in range(images):
@@ -670,7 +670,7 @@ async def test_unreadable_checkpoint_is_not_used(store, services):
         assert (await store.collect()).repositories == 1
 
 
-async def test_checkpoint_of_other_terms_is_not_used(store, services):
+async def test_checkpoint_of_other_options_is_not_used(store, services):
     untagged = await push_image(services, NAME, CONFIG, [b"x"])
     await grow_old(store)
     answers = iter([False])
@@ -697,7 +697,7 @@ async def test_interrupted_wait_leaves_no_round(store, services):
     assert (await store.collect()).blobs_removed == 3
 
 
-async def test_store_that_fails_in_a_round_is_seen_to_by_the_next_run(store, services):
+async def test_next_run_ends_the_round_of_a_failed_one(store, services):
     """Wherever it fails for good: nothing that is needed is lost, and all garbage goes in the end."""
     kept = await push_image(services, OTHER, b"kept", [b"kept layer"], tags=["x"])
     await make_garbage(store, services)
@@ -751,7 +751,7 @@ class LosingBlobStorage(FaultyBlobStorage):
 
 
 @pytest.mark.parametrize("operation", ["delete", "move"])
-async def test_collector_whose_round_was_ended_puts_all_back(store, services, operation):
+async def test_collector_whose_round_was_ended_restores_all(store, services, operation):
     await make_garbage(store, services)
     before = await store.keys(layout.BLOBS) | await store.keys(layout.layers(NAME))
     collector = store.collector(LosingBlobStorage(store.storage, operation))
@@ -761,7 +761,7 @@ async def test_collector_whose_round_was_ended_puts_all_back(store, services, op
     assert (collector.report.blobs_removed, collector.report.bytes_removed) == (0, 0)
 
 
-async def test_collector_that_stood_still_looks_before_it_removes(store, services):
+async def test_suspended_collector_checks_its_round_before_it_removes(store, services):
     """Its round was ended while it was away: it removes nothing."""
     await make_garbage(store, services)
 
@@ -788,7 +788,7 @@ async def test_too_large_manifest_keeps_its_repository(store, services):
     assert (report.blobs_removed, report.problem_count) == (0, 1)
 
 
-async def test_damaged_manifest_that_comes_meanwhile_keeps_its_repository(store, services):
+async def test_damaged_manifest_pushed_during_the_run_keeps_its_repository(store, services):
     """Found at the second look."""
     await services.push_blob(NAME, b"whose?")
     await grow_old(store)
@@ -802,7 +802,7 @@ async def test_damaged_manifest_that_comes_meanwhile_keeps_its_repository(store,
     assert report.spared == 2
 
 
-async def test_catalog_is_told_of_repositories_that_lost_manifests(store, services):
+async def test_repositories_that_lost_manifests_are_announced_to_the_catalog(store, services):
     untagged = await push_image(services, NAME, CONFIG, [b"x"])
     await push_image(services, OTHER, CONFIG, [b"x"], tags=["x"])
     await grow_old(store)
@@ -816,7 +816,7 @@ async def test_catalog_is_told_of_repositories_that_lost_manifests(store, servic
     assert not await is_complete(services, NAME, untagged)
 
 
-def test_problems_are_counted_beyond_those_that_are_told():
+def test_problems_beyond_the_reported_ones_are_counted():
     report = CollectionReport()
     for number in range(1_010):
         report.note_problem(str(number))

@@ -118,7 +118,7 @@ async def push_again(services):
     await services.manifests.put(NAME, MANIFEST, OCI_MANIFEST, tags=[Tag("again")])
 
 
-async def test_nothing_condemned_costs_nothing(services):
+async def test_without_a_round_a_push_costs_no_extra_request(services):
     await services.guard.rely_on(BLOB)
     await services.guard.poll()
     services.storage.operations.clear()
@@ -127,7 +127,7 @@ async def test_nothing_condemned_costs_nothing(services):
     assert not [operation for operation in services.storage.operations if "_control" in operation]
 
 
-async def test_idle_process_looks_at_nothing(services, time):
+async def test_idle_process_lists_no_rounds(services, time):
     await time.advance(7 * 3600)
     services.storage.operations.clear()
     await services.guard.poll()
@@ -158,14 +158,14 @@ async def test_upload_and_mount_spare_what_a_round_condemned(services, rounds, t
     assert await pinned(services) == spelled(BLOB)
 
 
-async def test_condemned_blob_is_spared_before_a_client_is_told_of_it(services, rounds, time):
+async def test_condemned_blob_is_spared_before_the_answer(services, rounds, time):
     await condemn(rounds, BLOB)
     await time.advance(31)
     assert (await services.blobs.stat(NAME, BLOB)).size == len(LAYER)
     assert await pinned(services) == spelled(BLOB)
 
 
-async def test_answer_about_a_blob_waits_for_the_batch_that_removes_it(services, rounds, time):
+async def test_answer_about_a_blob_waits_for_the_batch_of_the_blob(services, rounds, time):
     await condemn(rounds, BLOB)
     await rounds.enter(ROUND, 0)
     await time.advance(31)
@@ -180,7 +180,7 @@ async def test_answer_about_a_blob_waits_for_the_batch_that_removes_it(services,
         await asked
 
 
-async def test_answer_about_a_manifest_rescues_what_it_leads_to(services, rounds, time):
+async def test_answer_about_a_manifest_rescues_its_references(services, rounds, time):
     await condemn(rounds, BLOB, IMAGE)
     await rounds.enter(ROUND, 0)
     await time.advance(31)
@@ -204,7 +204,7 @@ async def test_answer_about_a_damaged_manifest_rescues_nothing(services, rounds,
         )
 
 
-async def test_condemned_manifest_of_another_repository_brings_nothing_into_this_one(services, rounds, time):
+async def test_condemned_manifest_of_another_repository_adds_no_links(services, rounds, time):
     """Nobody reads the layers of a repository by asking another one, that they may read, for its manifest."""
     await condemn(rounds, BLOB, IMAGE)
     await time.advance(31)
@@ -215,7 +215,7 @@ async def test_condemned_manifest_of_another_repository_brings_nothing_into_this
         await services.read_blob(OTHER, BLOB)
 
 
-async def test_blob_of_a_later_or_an_earlier_batch_is_told_of(services, rounds, time):
+async def test_blob_of_a_later_or_an_earlier_batch_is_answered(services, rounds, time):
     await condemn(rounds, BLOB, first=1, last=2)
     for batch in (0, 3):
         await rounds.enter(ROUND, batch)
@@ -223,7 +223,7 @@ async def test_blob_of_a_later_or_an_earlier_batch_is_told_of(services, rounds, 
         assert (await services.blobs.stat(NAME, BLOB)).size == len(LAYER)
 
 
-async def test_touched_digests_are_spoken_up_for(services, rounds, time):
+async def test_touched_digests_are_spared(services, rounds, time):
     """What a client was told to be there lately; and what the manifest that it read refers to."""
     await services.manifests.get(NAME, Tag("x"))
     unknown = Digest.of(b"nobody asked for this")
@@ -232,7 +232,7 @@ async def test_touched_digests_are_spoken_up_for(services, rounds, time):
     assert await pinned(services) == spelled(BLOB)
 
 
-async def test_touches_end(services, rounds, time):
+async def test_touches_expire(services, rounds, time):
     await services.guard.rely_on(BLOB)
     await time.advance(6 * 3600 + 1)
     await services.guard.rely_on(Digest.of(CONFIG))
@@ -242,7 +242,7 @@ async def test_touches_end(services, rounds, time):
     assert await pinned(services) == set()
 
 
-async def test_push_waits_for_the_batch_and_has_back_what_it_took(services, rounds, time):
+async def test_push_waits_for_the_batch_and_restores_its_content(services, rounds, time):
     await condemn(rounds, BLOB, IMAGE, first=0, last=5)
     await rounds.enter(ROUND, 0)
     await services.guard.poll()
@@ -269,7 +269,7 @@ async def test_push_waits_for_the_end_of_the_round(services, rounds, time):
     await push
 
 
-async def test_push_of_what_is_lost_is_refused(services, rounds, time):
+async def test_push_of_a_lost_blob_is_refused(services, rounds, time):
     """The client pushes the layer again; no tag is left that cannot be pulled, and no manifest without layers."""
     await services.manifests.delete(NAME, IMAGE)
     await condemn(rounds, BLOB)
@@ -314,7 +314,7 @@ async def test_push_of_an_index_whose_image_is_lost_names_the_image_alone(servic
     assert not await services.tag_links.pointing_at(NAME, Digest.of(index))
 
 
-async def test_upload_of_what_is_lost_can_be_tried_again(services, rounds, time):
+async def test_upload_of_a_lost_blob_can_be_repeated(services, rounds, time):
     await condemn(rounds, BLOB)
     await rounds.enter(ROUND, 0)
     await services.guard.poll()
@@ -327,7 +327,7 @@ async def test_upload_of_what_is_lost_can_be_tried_again(services, rounds, time)
         await push
 
 
-async def test_mount_of_what_is_lost_falls_back_to_an_upload(services, rounds, time):
+async def test_mount_of_a_lost_blob_falls_back_to_an_upload(services, rounds, time):
     await condemn(rounds, BLOB)
     await rounds.enter(ROUND, 0)
     await services.guard.poll()
@@ -366,7 +366,7 @@ async def test_push_waits_ten_seconds_at_most_for_a_collector_that_died(services
     await push
 
 
-async def test_signs_of_life_are_waited_for_a_minute_at_most(services, rounds, time):
+async def test_push_waits_a_minute_at_most_for_a_living_collector(services, rounds, time):
     await condemn(rounds, BLOB)
     await rounds.enter(ROUND, 0)
     await services.guard.poll()
@@ -380,7 +380,7 @@ async def test_signs_of_life_are_waited_for_a_minute_at_most(services, rounds, t
     await push
 
 
-async def test_standing_still_makes_a_push_look_again(services, time):
+async def test_suspended_process_checks_again_before_it_answers(services, time):
     """A whole round came and went between what the push looked at and its answer."""
     ticket = await services.guard.ticket()
     await take(services, time, BLOB)
@@ -393,7 +393,7 @@ async def test_standing_still_makes_a_push_look_again(services, time):
     assert await services.guard.confirm(ticket, [Need(needed, BLOB)]) == [BLOB]
 
 
-async def test_round_that_ends_while_it_is_read_makes_a_push_look_again(services, rounds, time):
+async def test_round_that_ends_while_it_is_read_makes_a_push_check_again(services, rounds, time):
     ticket = await services.guard.ticket()
     await condemn(rounds, BLOB)
     await time.advance(31)
@@ -402,7 +402,7 @@ async def test_round_that_ends_while_it_is_read_makes_a_push_look_again(services
     assert await services.guard.confirm(ticket, [Need(layout.layer_link(NAME, BLOB), BLOB)]) == [BLOB]
 
 
-async def test_store_that_is_too_slow_is_told(services, time):
+async def test_push_fails_on_a_store_that_is_too_slow(services, time):
     services.rounds.before_listing = lambda: time.sleep(100)
     await time.advance(31)
     pushing = asyncio.create_task(push_again(services))
@@ -421,7 +421,7 @@ async def test_cached_descriptor_of_a_condemned_blob_is_forgotten(services, roun
     assert await services.cache.get(NAME, BLOB) is None
 
 
-async def test_round_met_while_the_cache_is_written_wins(time):
+async def test_round_found_during_a_cache_write_wins(time):
     class SlowCache(InMemoryDescriptorCache):
         condemns = False
 
@@ -439,7 +439,7 @@ async def test_round_met_while_the_cache_is_written_wins(time):
     assert await cache.get(NAME, BLOB) is None
 
 
-async def test_cache_is_not_believed_after_standing_still(services, time):
+async def test_cache_is_not_used_after_a_suspension(services, time):
     await services.cache.put(NAME, BLOB, 999)
     assert (await services.blobs.stat(NAME, BLOB)).size == 999
     await time.advance(61)
@@ -447,7 +447,7 @@ async def test_cache_is_not_believed_after_standing_still(services, time):
     assert (await services.blobs.stat(NAME, BLOB)).size == len(LAYER)
 
 
-async def test_collector_that_waits_too_little_is_told_of(services, rounds, caplog):
+async def test_collector_that_waits_too_little_is_logged(services, rounds, caplog):
     await condemn(rounds, BLOB, settle_seconds=5.0)
     with caplog.at_level(logging.ERROR):
         await services.guard.poll()
@@ -489,7 +489,7 @@ async def test_touches_are_bounded(services, rounds, monkeypatch):
     assert not spelled(touched[9]) & found
 
 
-async def test_pulls_go_on_where_only_listings_fail(services, time, caplog):
+async def test_pulls_continue_when_only_listings_fail(services, time, caplog):
     """They look again now and then, and believe no cache meanwhile; pushes are refused."""
     await time.advance(31)
     asked = []

@@ -278,7 +278,7 @@ async def test_without_confirming_a_promise_is_broken(monkeypatch):
     assert await is_found_out("new-image-with-an-old-layer")
 
 
-async def test_without_looking_again_a_promise_is_broken(monkeypatch):
+async def test_without_a_second_check_a_promise_is_broken(monkeypatch):
     """A collector that does not look again loses what was pushed by somebody who had not seen its round."""
 
     async def mark_new(_self):

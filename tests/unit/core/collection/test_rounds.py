@@ -42,7 +42,7 @@ async def test_round_is_read_as_it_was_begun(rounds):
     assert await rounds.read("other") is None
 
 
-async def test_listing_tells_the_batch(rounds):
+async def test_listing_returns_the_current_batch(rounds):
     assert await rounds.states() == {}
     await rounds.begin("r", {A: Batches(0, 0)}, settle_seconds=1)
     assert (await rounds.states())["r"].batch == -1
@@ -55,7 +55,7 @@ async def test_listing_tells_the_batch(rounds):
     assert not await rounds.exists("r")
 
 
-async def test_what_is_left_of_a_round_is_none(rounds, store):
+async def test_incomplete_round_is_no_round(rounds, store):
     await rounds.enter("r", 1)
     assert not (await rounds.states())["r"].exists
     await store.finish(recovery(store).end_abandoned())
@@ -101,7 +101,7 @@ async def leave_half_a_round(store, *, keep=timedelta(days=7)):
 
 
 @pytest.mark.parametrize("keep", [timedelta(days=7), timedelta(0)])
-async def test_dead_collectors_round_is_ended_and_what_was_spared_returns(store, rounds, keep):
+async def test_round_of_a_dead_collector_is_ended_and_spared_content_returns(store, rounds, keep):
     entry, link = await leave_half_a_round(store, keep=keep)
     assert await store.finish(recovery(store, keep=keep).end_abandoned()) == 1
     assert await store.storage.read(layout.blob_data(A)) == b"a"
@@ -111,7 +111,7 @@ async def test_dead_collectors_round_is_ended_and_what_was_spared_returns(store,
     assert bool([part async for part in store.trash().parts(entry.id)]) == bool(keep)
 
 
-async def test_link_that_is_there_is_left(store):
+async def test_existing_link_is_not_written_again(store):
     _, link = await leave_half_a_round(store)
     await store.storage.write(link, b"newer")
     await store.finish(recovery(store).end_abandoned())
@@ -138,7 +138,7 @@ async def test_living_collector_is_left_alone(store, rounds):
 
 
 @pytest.mark.parametrize(("pulses", "seconds"), [(True, 20), (False, 120)])
-async def test_round_with_a_pulse_is_missed_sooner(store, rounds, pulses, seconds):
+async def test_round_with_a_pulse_is_found_dead_sooner(store, rounds, pulses, seconds):
     """The round of a verification has none, and must last until all servers have looked."""
     await rounds.begin("r", {A: Batches(0, 0)}, settle_seconds=60)
     if pulses:
@@ -161,7 +161,7 @@ async def test_first_pulse_keeps_a_round(store, rounds):
     assert await ended == 0
 
 
-async def test_dead_collector_is_followed_within_half_a_minute(store):
+async def test_dead_collector_is_replaced_within_half_a_minute(store):
     """Another replica waits for its lease, and has seen its round stand still by the time that it has the lease."""
     await make_garbage(store)
     died = asyncio.create_task(hold_lease(store, "dead"))
@@ -219,7 +219,7 @@ async def make_garbage(store):
     await store.time.advance(7200)
 
 
-async def test_round_that_ends_meanwhile_needs_no_end(store, rounds):
+async def test_round_that_has_ended_is_not_ended_again(store, rounds):
     await rounds.begin("r", {A: Batches(0, 0)}, settle_seconds=60)
 
     async def both():
@@ -231,7 +231,7 @@ async def test_round_that_ends_meanwhile_needs_no_end(store, rounds):
     assert await store.finish(both()) == 0
 
 
-async def test_large_round_goes_batch_by_batch(store):
+async def test_large_round_is_removed_batch_by_batch(store):
     services = store.services()
     await push_image(services, NAME, b"{}", tags=["x"])
     for number in range(BATCH_ITEMS):
@@ -243,7 +243,7 @@ async def test_large_round_goes_batch_by_batch(store):
     assert (report.blobs_removed, report.layer_links_removed, report.rounds) == (BATCH_ITEMS, BATCH_ITEMS, 1)
 
 
-async def test_more_than_a_round_holds_goes_in_several(store, monkeypatch):
+async def test_more_digests_than_a_round_holds_take_several_rounds(store, monkeypatch):
     monkeypatch.setattr(collector, "ITEMS_MAX", 10)
     services = store.services()
     for number in range(12):
@@ -253,7 +253,7 @@ async def test_more_than_a_round_holds_goes_in_several(store, monkeypatch):
     assert (report.rounds, report.blobs_removed, report.layer_links_removed) == (3, 12, 12)
 
 
-async def test_run_that_may_not_go_on_ends_between_rounds(store, monkeypatch):
+async def test_stopped_run_ends_between_rounds(store, monkeypatch):
     monkeypatch.setattr(collector, "ITEMS_MAX", 10)
     services = store.services()
     for number in range(12):

@@ -31,7 +31,7 @@ def budget(time, **rates):
     return Budget(Rates(**rates), clock=time.clock, sleep=time.sleep)
 
 
-async def test_without_rates_nothing_waits(time):
+async def test_without_rates_no_call_waits(time):
     free = budget(time)
     for _ in range(1000):
         await free.take(size=10**9)
@@ -59,14 +59,14 @@ async def test_bytes_keep_to_their_rate(time):
     assert time.slept == [pytest.approx(0.5)]
 
 
-async def test_piece_larger_than_the_bucket_gets_through(time):
+async def test_piece_larger_than_the_bucket_passes(time):
     slow = budget(time, bytes_per_second=1000)
     await slow.take(size=5000)
     await slow.take(size=0)
     assert time.slept == [pytest.approx(4.0)]
 
 
-async def test_slower_of_the_two_decides(time):
+async def test_slower_of_the_two_rates_decides(time):
     slow = budget(time, requests_per_second=1, bytes_per_second=1000)
     await slow.take(requests=3, size=1500)
     assert time.slept == [pytest.approx(2.0)]
@@ -79,7 +79,7 @@ async def test_idle_time_is_saved_for_one_second_only(time):
     assert time.slept == [pytest.approx(1.0)]
 
 
-async def test_those_who_wait_are_served_one_after_the_other(time):
+async def test_waiting_callers_are_served_in_order(time):
     waits = []
 
     async def note(seconds):

@@ -88,7 +88,7 @@ async def test_free_lease_is_taken(storage, time):
     assert await lease.owner() == "a"
 
 
-async def test_two_who_come_at_once_do_not_both_hold(storage, time):
+async def test_two_acquirers_at_once_do_not_both_hold(storage, time):
     first, second = make_lease(storage, time, "a"), make_lease(storage, time, "b")
     storage.latency = lambda: 0.1
 
@@ -101,7 +101,7 @@ async def test_two_who_come_at_once_do_not_both_hold(storage, time):
     assert [first.is_held, second.is_held].count(True) == 1
 
 
-async def test_holder_that_renews_is_left_alone(storage, time):
+async def test_renewed_lease_is_not_taken_over(storage, time):
     holder, contender = make_lease(storage, time, "a"), make_lease(storage, time, "b")
     await finish(time, holder.try_acquire())
     keeper = asyncio.create_task(holder.keep())
@@ -111,7 +111,7 @@ async def test_holder_that_renews_is_left_alone(storage, time):
     keeper.cancel()
 
 
-async def test_dead_holder_is_followed_by_one_of_two(storage, time):
+async def test_dead_holder_is_replaced_by_one_of_two(storage, time):
     holder = make_lease(storage, time, "dead")
     await finish(time, holder.try_acquire())
     contenders = [make_lease(storage, time, "b"), make_lease(storage, time, "c")]
@@ -134,7 +134,7 @@ async def acquire_and_keep(lease):
     await lease.keep()
 
 
-async def test_paused_holder_knows_before_others_may_take_over(storage, time):
+async def test_paused_holder_gives_up_before_others_may_take_over(storage, time):
     holder, contender = make_lease(storage, time, "a"), make_lease(storage, time, "b")
     await finish(time, holder.try_acquire())
     taking = asyncio.create_task(contender.acquire(TTL * 4))
@@ -147,7 +147,7 @@ async def test_paused_holder_knows_before_others_may_take_over(storage, time):
     assert await taking
 
 
-async def test_nobody_writes_over_a_lease_that_may_be_held(storage, time):
+async def test_lease_that_may_be_held_is_not_overwritten(storage, time):
     holder, contender = make_lease(storage, time, "a"), make_lease(storage, time, "b")
     await finish(time, holder.try_acquire())
     taking = asyncio.create_task(contender.acquire(TTL * 4))
@@ -158,7 +158,7 @@ async def test_nobody_writes_over_a_lease_that_may_be_held(storage, time):
     assert await finish(time, taking, seconds=TTL * 4)
 
 
-async def test_write_that_came_too_late_takes_nothing(time):
+async def test_late_write_does_not_acquire(time):
     """On a store where the last writer wins, one that stood still before writing finds its own content, and yields."""
     storage = SlowBlobStorage(time, exclusive=False)
     first, late = make_lease(storage, time, "a"), make_lease(storage, time, "b")
@@ -173,7 +173,7 @@ async def test_write_that_came_too_late_takes_nothing(time):
     assert not late.is_held
 
 
-async def test_write_that_was_under_way_for_too_long_holds_nothing(storage, time):
+async def test_write_that_took_too_long_does_not_acquire(storage, time):
     """A process that stands still inside its renewal overwrites whoever took over; both then notice."""
     holder, contender = make_lease(storage, time, "a"), make_lease(storage, time, "b")
     await finish(time, holder.try_acquire())
@@ -202,7 +202,7 @@ async def test_released_lease_is_free_at_once(storage, time):
     assert await finish(time, contender.try_acquire())
 
 
-async def test_release_of_a_lost_lease_leaves_the_new_one(storage, time):
+async def test_release_of_a_lost_lease_keeps_the_new_one(storage, time):
     holder, contender = make_lease(storage, time, "a"), make_lease(storage, time, "b")
     await finish(time, holder.try_acquire())
     assert await finish(time, contender.acquire(TTL * 4), seconds=TTL * 4)
@@ -212,7 +212,7 @@ async def test_release_of_a_lost_lease_leaves_the_new_one(storage, time):
     assert await contender.owner() == "b"
 
 
-async def test_release_leaves_what_somebody_else_put_there(storage, time):
+async def test_release_keeps_a_foreign_object(storage, time):
     """Whoever removes a lease by hand lets another take it, long before its holder would have lost it."""
     holder, contender = make_lease(storage, time, "a"), make_lease(storage, time, "b")
     await finish(time, holder.try_acquire())
@@ -227,7 +227,7 @@ async def test_release_leaves_what_somebody_else_put_there(storage, time):
     assert await finish(time, contender.renew())
 
 
-async def test_block_keeps_the_lease_and_gives_it_back(storage, time):
+async def test_block_renews_the_lease_and_releases_it(storage, time):
     lease = make_lease(storage, time)
     await finish(time, lease.try_acquire())
 

@@ -38,7 +38,7 @@ async def refusal(switch):
     return refused.value
 
 
-async def test_registry_is_writable_unless_told(make_switch):
+async def test_registry_is_writable_by_default(make_switch):
     switch = make_switch()
     await switch.require_writable()
     assert not switch.is_on
@@ -46,7 +46,7 @@ async def test_registry_is_writable_unless_told(make_switch):
     assert switch.seconds_left is None
 
 
-async def test_every_process_follows_within_the_view(storage, time, make_switch):
+async def test_every_process_follows_within_the_lifetime_of_a_view(storage, time, make_switch):
     switches = [make_switch() for _ in range(3)]
     for switch in switches:
         await switch.require_writable()
@@ -62,7 +62,7 @@ async def test_every_process_follows_within_the_view(storage, time, make_switch)
         await switch.require_writable()
 
 
-async def test_looking_costs_one_request_a_view(storage, time, make_switch):
+async def test_check_costs_one_request_per_view(storage, time, make_switch):
     switch = make_switch()
     for _ in range(100):
         await switch.require_writable()
@@ -72,7 +72,7 @@ async def test_looking_costs_one_request_a_view(storage, time, make_switch):
     assert len(storage.operations) == 2
 
 
-async def test_those_who_come_at_once_share_one_look(storage, make_switch):
+async def test_concurrent_checks_share_one_request(storage, make_switch):
     """A burst of pushes to a process that has not looked for a while is one request, and all are refused."""
     await switch_on(storage, ReadOnly(reason="moving house"))
     storage.operations.clear()
@@ -83,7 +83,7 @@ async def test_those_who_come_at_once_share_one_look(storage, make_switch):
     assert storage.operations == [f"read {layout.READ_ONLY}"]
 
 
-async def test_mode_ends_by_itself(storage, time, make_switch):
+async def test_mode_expires(storage, time, make_switch):
     early = make_switch()
     await early.look()
     await switch_on(storage, ReadOnly(reason="backup", seconds=HOUR))
@@ -102,7 +102,7 @@ async def test_mode_ends_by_itself(storage, time, make_switch):
     await newest.require_writable()
 
 
-async def test_same_words_again_begin_anew(storage, time, make_switch):
+async def test_same_mode_written_again_restarts_its_time(storage, time, make_switch):
     switch = make_switch()
     for number in range(3):
         await switch_on(storage, ReadOnly(reason="backup", seconds=60, id=str(number)))
@@ -128,14 +128,14 @@ async def test_unreadable_store_at_the_start_refuses_nothing(storage, make_switc
     await switch.require_writable()
 
 
-async def test_store_that_takes_no_writes_is_dated_by_the_own_clock(storage, time, make_switch):
+async def test_mode_on_a_store_without_writes_is_dated_by_the_own_clock(storage, time, make_switch):
     await switch_on(storage, ReadOnly(reason="full", seconds=WRONG_CLOCK.total_seconds() + 60))
     switch = make_switch()
     storage.fail_at(3)
     assert (await refusal(switch)).retry_after == 60
 
 
-async def test_age_that_cannot_be_seen_is_asked_for_again(storage, time, make_switch):
+async def test_unknown_age_is_read_again(storage, time, make_switch):
     await switch_on(storage, ReadOnly(reason="backup", seconds=60))
     switch = make_switch()
     storage.fail_at(2)
@@ -144,7 +144,7 @@ async def test_age_that_cannot_be_seen_is_asked_for_again(storage, time, make_sw
     assert (await refusal(switch)).retry_after == 56
 
 
-async def test_mode_that_ends_while_it_is_looked_at_is_none(storage, time, make_switch):
+async def test_mode_removed_during_the_read_is_off(storage, time, make_switch):
     await switch_on(storage, ReadOnly(reason="backup", seconds=60))
     switch = make_switch()
     read = storage.inner.read
@@ -175,14 +175,14 @@ async def test_mode_that_ends_while_it_is_looked_at_is_none(storage, time, make_
         (b"y" * 2_000, "y" * 1000, None),
     ],
 )
-async def test_whatever_lies_there_is_a_reason(storage, make_switch, content, reason, left):
+async def test_unreadable_mode_is_on_with_its_text_as_reason(storage, make_switch, content, reason, left):
     """So that somebody with nothing but a shell can write one."""
     await storage.write(layout.READ_ONLY, content)
     error = await refusal(make_switch())
     assert (str(error), error.retry_after) == (reason, left)
 
 
-async def test_stored_mode_reads_back():
+async def test_stored_mode_is_read_back():
     mode = ReadOnly(reason="é", by="host", seconds=1.5, id="1")
     assert ReadOnly.decode(mode.encode()) == mode
 

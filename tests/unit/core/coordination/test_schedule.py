@@ -42,7 +42,7 @@ class Work:
         return "done"
 
 
-async def test_job_is_done_once_an_interval_by_any_replica(storage, time):
+async def test_job_runs_once_per_interval_on_any_replica(storage, time):
     work = Work()
     replicas = [make_schedule(storage, time, owner_id) for owner_id in "abc"]
     for _ in range(49):
@@ -53,13 +53,13 @@ async def test_job_is_done_once_an_interval_by_any_replica(storage, time):
     assert await storage.read(layout.job("test")) == b"done"
 
 
-async def test_replica_that_starts_anew_knows_what_was_done(storage, time):
+async def test_restarted_replica_finds_the_last_run(storage, time):
     work = Work()
     assert await make_schedule(storage, time).run_if_due(work)
     assert not await make_schedule(storage, time, "again").run_if_due(work)
 
 
-async def test_others_pass_while_one_is_at_work(storage, time):
+async def test_other_replicas_skip_a_running_job(storage, time):
     work = Work()
     work.gate.clear()
     first, second = make_schedule(storage, time, "a"), make_schedule(storage, time, "b")
@@ -72,7 +72,7 @@ async def test_others_pass_while_one_is_at_work(storage, time):
     assert len(work.times) == 1
 
 
-async def test_work_of_a_dead_replica_is_taken_up(storage, time):
+async def test_job_of_a_dead_replica_is_taken_over(storage, time):
     stuck, work = Work(), Work()
     stuck.gate.clear()
     running = asyncio.create_task(make_schedule(storage, time, "dead").run_if_due(stuck))
@@ -90,7 +90,7 @@ async def test_work_of_a_dead_replica_is_taken_up(storage, time):
     assert await taking
 
 
-async def test_failed_work_is_tried_again(storage, time):
+async def test_failed_job_is_retried(storage, time):
     schedule = make_schedule(storage, time)
 
     async def fail(_now):

@@ -100,7 +100,7 @@ def test_catalog_needs_a_literal_star() -> None:
     assert Grant("registry", "catalog", frozenset({"*"})).covers(CATALOG)
 
 
-def test_grants_alone_decide_where_there_are_some() -> None:
+def test_grants_replace_the_rules() -> None:
     granted = Principal(name="alice", grants=(Grant("repository", "team/app", frozenset({"pull"})),))
     assert OPEN.allows(granted, PULL)
     assert not OPEN.allows(granted, PUSH)
@@ -147,24 +147,24 @@ def test_blocked_user_may_do_nothing() -> None:
         ((rule("bob"),), False),
     ],
 )
-def test_pulling_everything_takes_a_rule_for_all(rules: tuple[Rule, ...], *, everything: bool) -> None:
+def test_pulling_everything_needs_a_rule_for_all_repositories(rules: tuple[Rule, ...], *, everything: bool) -> None:
     caller = Caller(principal=ALICE, policy=policy(*rules))
     assert caller.pulls_everything is everything
     assert (caller.sees is None) is everything
 
 
-def test_caller_sees_what_may_be_pulled() -> None:
+def test_caller_sees_the_repositories_it_may_pull() -> None:
     caller = Caller(principal=ALICE, policy=policy(rule("@dev", repositories=("team/**",))))
     assert caller.sees is not None
     assert [name for name in ("team/app", "other", "team") if caller.sees(name)] == ["team/app"]
 
 
-def test_token_for_the_catalog_sees_all() -> None:
+def test_token_for_the_catalog_sees_all_repositories() -> None:
     assert Caller(principal=Principal(grants=()), policy=GRANTS_ONLY).sees is None
     assert not GRANTS_ONLY.pulls_everything(Principal(grants=()))
 
 
-def test_invitation_is_a_rule_for_everybody() -> None:
+def test_rule_for_anonymous_holds_for_all_users() -> None:
     assert policy(rule("anonymous")).applies_to_anonymous
     assert not policy(rule("authenticated")).applies_to_anonymous
 
@@ -173,7 +173,7 @@ def test_invitation_is_a_rule_for_everybody() -> None:
     st.lists(st.sampled_from(["anonymous", "authenticated", "alice", "@dev"]), min_size=1),
     st.sampled_from([PULL, PUSH, DELETE, CATALOG]),
 )
-def test_a_name_never_loses_what_strangers_have(who: list[str], access: Access) -> None:
+def test_user_has_all_rights_of_anonymous(who: list[str], access: Access) -> None:
     rules = policy(rule(*who, actions=("pull", "push", "delete", "catalog")))
     assert not rules.allows(ANONYMOUS, access) or rules.allows(BOB, access)
 
@@ -186,7 +186,7 @@ def test_immutable_tags_are_named_by_globs(name: str, tag: str, *, covered: bool
     assert ImmutableTags(repositories=("prod/**",), tags=("v*",)).covers(name, tag) is covered
 
 
-def test_policy_knows_what_strangers_may_do():
+def test_policy_returns_the_rights_of_anonymous():
     pulls = policy(rule("anonymous", actions=("pull",)), rule("alice", actions=("delete",)))
     assert pulls.allows_anonymous(RuleAction.PULL)
     assert not pulls.allows_anonymous(RuleAction.DELETE)

@@ -11,7 +11,7 @@ HEX64 = "0123456789abcdef" * 4
 
 
 @pytest.mark.parametrize(("text", "algorithm"), [(f"sha256:{HEX64}", "sha256"), (f"sha512:{HEX64 * 2}", "sha512")])
-def test_supported_digest_is_itself(text, algorithm):
+def test_supported_digest_keeps_its_text(text, algorithm):
     digest = Digest(text)
     assert (digest, digest.algorithm, digest.encoded) == (text, algorithm, text.partition(":")[2])
 
@@ -47,7 +47,7 @@ def test_unsupported_algorithm_is_refused_by_name():
 
 
 @given(st.text())
-def test_any_text_is_a_digest_or_refused(text):
+def test_any_text_is_parsed_or_refused(text):
     try:
         digest = Digest(text)
     except DigestInvalidError:
@@ -56,7 +56,7 @@ def test_any_text_is_a_digest_or_refused(text):
 
 
 @given(st.binary())
-def test_digest_of_content(content):
+def test_digest_of_content_is_computed(content):
     assert Digest.of(content) == "sha256:" + hashlib.sha256(content).hexdigest()
     hasher = StandardHasher("sha512")
     hasher.update(content)

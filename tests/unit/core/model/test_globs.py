@@ -74,13 +74,13 @@ def test_glob_matches_whole_names(glob: str, name: str, *, matches: bool) -> Non
     assert Globs((glob,)).match(name) is matches
 
 
-def test_no_globs_match_nothing() -> None:
+def test_empty_globs_match_nothing() -> None:
     assert not Globs(()).match("")
     assert not Globs(()).match("a")
 
 
 @given(st.text(max_size=30))
-def test_glob_without_wildcards_means_itself(text: str) -> None:
+def test_glob_without_wildcards_matches_itself(text: str) -> None:
     literal = text.replace("*", "").replace("?", "")
     assert Globs((literal,)).match(literal)
     assert not Globs((literal,)).match(literal + "x")
@@ -90,12 +90,12 @@ def test_glob_without_wildcards_means_itself(text: str) -> None:
     st.lists(st.sampled_from(["a", "b", "/", "?", "*", "*", "**"]), max_size=12).map("".join),
     st.text(alphabet="ab/", max_size=16),
 )
-def test_glob_matches_what_all_states_match(glob: str, text: str) -> None:
+def test_glob_agrees_with_a_plain_matcher(glob: str, text: str) -> None:
     assert Globs((glob,)).match(text) is matches_by_states(glob, text)
 
 
 @pytest.mark.parametrize("glob", [BACKTRACKING, f"**{BACKTRACKING}", BACKTRACKING.replace("*", "**"), "*-*-*-*-stage"])
-def test_glob_answers_for_every_text(glob: str) -> None:
+def test_glob_handles_every_text(glob: str) -> None:
     assert not Globs((glob,)).match(LONG)
     assert not Globs((glob,)).match("-" * NAME_LENGTH_MAX)
 

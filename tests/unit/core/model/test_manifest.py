@@ -23,7 +23,7 @@ def edited(**changes):
     return json.dumps(document).encode()
 
 
-def test_image_manifest_names_its_blobs():
+def test_image_manifest_lists_its_blobs():
     content = image_manifest(b"{}", [b"one", b"two"], subject=SUBJECT, artifactType="a/b", annotations={"k": "v"})
     manifest = parse_manifest(content, media_types.OCI_MANIFEST + "; charset=utf-8")
     assert manifest.content is content
@@ -48,7 +48,7 @@ def test_artifact_type_falls_back_to_the_config():
 
 
 @pytest.mark.parametrize("media_type", sorted(media_types.INDEXES))
-def test_index_names_its_children(media_type):
+def test_index_lists_its_children(media_type):
     child = image_manifest()
     document = json.loads(image_index([child], media_type=media_type))
     document["manifests"][0]["platform"] = {"os": "linux", "architecture": "amd64"}
@@ -111,7 +111,7 @@ def test_index_with_layers_is_refused():
         parse_manifest(index, media_types.OCI_INDEX)
 
 
-def test_docker_manifest_must_say_its_type():
+def test_docker_manifest_needs_its_media_type():
     with pytest.raises(ManifestInvalidError, match="Content-Type"):
         parse_manifest(edited(mediaType=None), media_types.DOCKER_MANIFEST)
     assert parse_manifest(edited(mediaType=media_types.DOCKER_MANIFEST), media_types.DOCKER_MANIFEST).config
@@ -153,7 +153,7 @@ def test_artifact_manifest_of_a_release_candidate_is_read():
 
 
 @pytest.mark.parametrize("media_type", [media_types.OCI_INDEX, media_types.DOCKER_MANIFEST_LIST])
-def test_entries_of_an_index_that_are_not_certainly_manifests_may_be_blobs(media_type):
+def test_index_entries_of_unknown_type_may_be_blobs(media_type):
     """BuildKit's registry cache lists layers and the configuration of the cache."""
     entries = [
         descriptor(b"layer", "application/vnd.oci.image.layer.v1.tar+gzip"),
@@ -173,17 +173,17 @@ SURROGATES = {"annotations": {"k": "\ud800"}, "artifactType": "\udfff", "x-unkno
 
 
 @pytest.mark.parametrize("member", SURROGATES)
-def test_text_that_cannot_be_sent_again_is_refused(member):
+def test_text_that_cannot_be_encoded_is_refused(member):
     with pytest.raises(ManifestInvalidError, match="surrogate"):
         parse_manifest(edited(**{member: SURROGATES[member]}), media_types.OCI_MANIFEST)
 
 
-def test_pairs_of_surrogates_are_text():
+def test_surrogate_pairs_are_valid_text():
     manifest = parse_manifest(edited(annotations={"k": "\U0001f433"}), media_types.OCI_MANIFEST)
     assert manifest.annotations == {"k": "\U0001f433"}
 
 
-def test_stored_text_that_cannot_be_sent_is_listed_with_a_replacement():
+def test_stored_text_that_cannot_be_encoded_is_listed_with_a_replacement():
     manifest = read_manifest(edited(annotations={"a\ud800": "b\udfff"}, artifactType="x\ud800"))
     assert manifest.annotations == {"a\ufffd": "b\ufffd"}
     assert manifest.artifact_type == "x\ufffd"
@@ -205,7 +205,7 @@ def test_number_of_parts_is_bounded_before_they_are_parsed(part):
         parse_manifest(content, media_types.OCI_MANIFEST)
 
 
-def test_manifest_with_the_most_entries_has_not_too_many_parts():
+def test_manifest_with_the_most_entries_is_within_the_limit_of_parts():
     entry = descriptor(b"layer", media_types.OCTET_STREAM) | {"annotations": {f"key{n}": "v" for n in range(8)}}
     content = edited(layers=[entry] * DESCRIPTORS_MAX)
     assert len(parse_manifest(content, media_types.OCI_MANIFEST).layers) == DESCRIPTORS_MAX
@@ -231,7 +231,7 @@ json_values = st.recursive(
         json_values | st.just(2) | st.just([SUBJECT]) | st.just(SUBJECT),
     )
 )
-def test_any_document_is_read_or_refused(document):
+def test_any_document_is_parsed_or_refused(document):
     content = json.dumps(document).encode()
     try:
         manifest = read_manifest(content)

@@ -10,7 +10,7 @@ from core.model.names import RepositoryName, Tag, parse_reference
 
 
 @pytest.mark.parametrize("name", ["a", "a/b", "library/ubuntu", "a.b_c__d-e---f/0", "a" * 255, "/".join(["a"] * 128)])
-def test_legal_name_is_itself(name):
+def test_legal_name_keeps_its_text(name):
     assert RepositoryName(name) == name
 
 
@@ -38,7 +38,7 @@ def test_accepted_name_is_a_safe_path(name):
 
 
 @pytest.mark.parametrize("tag", ["a", "_", "1.2", "v1_-.", "A" * 128])
-def test_legal_tag_is_itself(tag):
+def test_legal_tag_keeps_its_text(tag):
     assert Tag(tag) == tag
     assert parse_reference(tag) == tag
 

@@ -37,7 +37,7 @@ def test_examples_of_the_specification_ascend():
     assert sorted(versions, reverse=True) == versions[::-1]
 
 
-def test_prefix_does_not_count():
+def test_prefix_v_is_ignored():
     assert Version.parse("v1.2.3") == Version.parse("1.2.3")
     assert len({Version.parse("v1.2.3"), Version.parse("1.2.3")}) == 1
     assert Version.parse("1.2.3") != "1.2.3"

@@ -79,7 +79,7 @@ async def test_events_arrive_in_order_and_leave_the_outbox(outbox, storage, time
     assert delivery.counts.delivered == 3
 
 
-async def test_polled_and_woken(outbox, time, deliver):
+async def test_delivery_polls_and_is_woken(outbox, time, deliver):
     delivery = deliver()
     await time.advance(1)
     await record(outbox, "1")
@@ -110,7 +110,7 @@ async def test_redirect_answers_count_as_success_as_in_distribution(outbox, time
     assert (await outbox.queued("e"), len(delivery.receiver.tries)) == ([], 1)
 
 
-async def test_endpoint_that_is_down_is_tried_once_a_backoff(outbox, time, deliver):
+async def test_endpoint_that_is_down_is_tried_once_per_backoff(outbox, time, deliver):
     for repository in "abcdefgh":
         await record(outbox, repository, repository=repository)
     delivery = deliver(lambda _event: "refused", threshold=3, backoff=10.0)
@@ -126,7 +126,7 @@ async def test_endpoint_that_is_down_is_tried_once_a_backoff(outbox, time, deliv
     assert not delivery.counts.is_down
 
 
-async def test_restart_delivers_what_was_left_with_the_same_ids(outbox, time, deliver):
+async def test_restart_delivers_the_rest_with_the_same_ids(outbox, time, deliver):
     await record(outbox, "1", "2")
     first = deliver(lambda _event: 500)
     await time.advance(30)
@@ -136,7 +136,7 @@ async def test_restart_delivers_what_was_left_with_the_same_ids(outbox, time, de
     assert second.receiver.taken_ids() == ["1", "2"]
 
 
-async def test_refused_event_becomes_a_dead_letter_and_the_rest_goes_on(outbox, time, deliver):
+async def test_refused_event_becomes_a_dead_letter_and_delivery_continues(outbox, time, deliver):
     await record(outbox, "1", "bad", "3")
     delivery = deliver(lambda event: 422 if event["id"] == "bad" else 200)
     await time.advance(60)
@@ -149,7 +149,7 @@ async def test_refused_event_becomes_a_dead_letter_and_the_rest_goes_on(outbox, 
     assert delivery.counts.buried == 1
 
 
-async def test_event_that_breaks_its_receiver_is_given_up_while_others_get_through(outbox, time, deliver):
+async def test_event_that_breaks_its_receiver_is_given_up_while_others_arrive(outbox, time, deliver):
     await record(outbox, "bad", "after", repository="broken")
     delivery = deliver(lambda event: 500 if event["id"] == "bad" else 200, threshold=100, backoff=1.0)
     await time.advance(4)
@@ -161,7 +161,7 @@ async def test_event_that_breaks_its_receiver_is_given_up_while_others_get_throu
     assert (await outbox.dead_letter("e", name)).document["id"] == "bad"
 
 
-async def test_outage_makes_no_dead_letters_however_long(outbox, time, deliver):
+async def test_long_outage_makes_no_dead_letters(outbox, time, deliver):
     for repository in "abc":
         await record(outbox, repository, repository=repository)
     delivery = deliver(lambda _event: 503, threshold=3, backoff=1.0)
@@ -172,7 +172,7 @@ async def test_outage_makes_no_dead_letters_however_long(outbox, time, deliver):
     assert sorted(delivery.receiver.taken_ids()) == ["a", "b", "c"]
 
 
-async def test_repository_that_is_held_up_does_not_hold_up_others(outbox, time, deliver):
+async def test_blocked_repository_does_not_block_others(outbox, time, deliver):
     await record(outbox, "bad", repository="a")
     await record(outbox, "good", repository="b")
     hanging = asyncio.Event()
@@ -220,7 +220,7 @@ async def test_failing_outbox_loses_nothing_and_repeats_nothing(storage, time, o
     assert [key async for key, _ in storage.walk("/")] == []
 
 
-async def test_memory_holds_a_window_only(storage, outbox, time, deliver):
+async def test_memory_holds_only_a_window_of_events(storage, outbox, time, deliver):
     for number in range(100):
         await record(outbox, *(f"{number}-{each}" for each in range(10)), repository=f"r{number}")
     counting = FaultyBlobStorage(storage)

@@ -98,7 +98,7 @@ def document(occurrence, origin=BY_THE_REGISTRY, *, event_id="id", moment=MOMENT
     return event_document(occurrence, origin, event_id=event_id, happened_at=moment, source=SOURCE, envelope=envelope)
 
 
-def test_pull_is_distributions_to_the_byte():
+def test_pull_event_equals_that_of_distribution():
     occurrence = Occurrence(
         action=EventAction.PULL,
         repository="a/b",
@@ -128,7 +128,7 @@ def test_pull_is_distributions_to_the_byte():
     assert render_envelope(json.loads(json.dumps(told))) == PULL
 
 
-def test_deleted_tag_is_distributions_to_the_byte():
+def test_event_of_a_deleted_tag_equals_that_of_distribution():
     occurrence = Occurrence(action=EventAction.DELETE, repository="a/b", tag="v1")
     assert render_envelope(document(occurrence, event_id="c8047df2-88af-4d99-ba3f-8f3c20df681e")) == TAG_DELETED
 
@@ -180,7 +180,7 @@ def test_members_that_are_no_descriptors_are_no_references(members):
 
 
 @pytest.mark.parametrize("code_point", [0xD800, 0xDFFF])
-def test_text_that_no_encoding_has_is_sent_with_a_replacement(code_point):
+def test_text_that_cannot_be_encoded_is_sent_with_a_replacement(code_point):
     half = chr(code_point)
     layer = LAYER | {"annotations": {f"a{half}": f"b{half}"}, "urls": [f"u{half}"], "mediaType": f"m{half}"}
     occurrence = Occurrence(
@@ -200,13 +200,13 @@ def test_text_that_no_encoding_has_is_sent_with_a_replacement(code_point):
 @pytest.mark.parametrize(
     ("microseconds", "text"), [(0, "22Z"), (100_000, "22.1Z"), (120, "22.00012Z"), (999_999, "22.999999Z")]
 )
-def test_fraction_has_no_noughts_at_its_end(microseconds, text):
+def test_fraction_of_seconds_has_no_trailing_zeros(microseconds, text):
     moment = MOMENT + timedelta(microseconds=microseconds)
     occurrence = Occurrence(action=EventAction.PULL, repository="a")
     assert document(occurrence, moment=moment)["timestamp"] == f"2026-11-24T21:54:{text}"
 
 
-def test_time_is_told_in_utc():
+def test_time_is_written_in_utc():
     occurrence = Occurrence(action=EventAction.PULL, repository="a")
     elsewhere = MOMENT.astimezone(timezone(timedelta(hours=8)))
     assert document(occurrence, moment=elsewhere)["timestamp"] == "2026-11-24T21:54:22Z"

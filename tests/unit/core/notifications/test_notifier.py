@@ -105,7 +105,7 @@ async def test_own_events_are_delivered_at_once(time, receiver, start):
     assert process.notifier.stats().is_delivering
 
 
-async def test_events_of_other_processes_are_delivered_by_one_in_order(time, receiver, start):
+async def test_events_of_other_processes_are_delivered_by_one_process_in_order(time, receiver, start):
     first, second = start(), start()
     await time.advance(5)
     assert [each.notifier.stats().is_delivering for each in (first, second)] == [True, False]
@@ -116,7 +116,7 @@ async def test_events_of_other_processes_are_delivered_by_one_in_order(time, rec
     assert [event["id"] for event in receiver.tries] == [str(number) for number in range(1, 11)]
 
 
-async def test_another_takes_over_from_one_that_is_killed(storage, time, receiver, start):
+async def test_other_process_takes_over_from_a_killed_one(storage, time, receiver, start):
     first = start()
     await time.advance(1)
     # A kill leaves the lease behind.
@@ -132,7 +132,7 @@ async def test_another_takes_over_from_one_that_is_killed(storage, time, receive
     assert second.notifier.stats().is_delivering
 
 
-async def test_one_that_ends_in_order_leaves_the_lease_free(time, receiver, start):
+async def test_process_that_ends_releases_the_lease(time, receiver, start):
     first, second = start(), start()
     await time.advance(1)
     await first.stop()
@@ -142,7 +142,7 @@ async def test_one_that_ends_in_order_leaves_the_lease_free(time, receiver, star
     assert second.notifier.stats().is_delivering
 
 
-async def test_endpoint_that_is_down_does_not_hold_up_another(time, receiver, start):
+async def test_endpoint_that_is_down_does_not_block_another(time, receiver, start):
     down = ScriptedReceiver(lambda _event: "refused")
     process = start(down)
     await time.advance(1)
@@ -158,7 +158,7 @@ async def test_endpoint_that_is_down_does_not_hold_up_another(time, receiver, st
     assert process.numbers("e0").lag_seconds > 30
 
 
-async def test_endpoints_change_while_it_runs(time, receiver, start):
+async def test_endpoints_can_change_at_run_time(time, receiver, start):
     process = start()
     await time.advance(1)
     replacement = ScriptedReceiver()
@@ -173,7 +173,7 @@ async def test_endpoints_change_while_it_runs(time, receiver, start):
     assert replacement.taken_ids() == ["1"]
 
 
-async def test_numbers_of_an_endpoint_go_on_when_it_comes_back(time, receiver, start):
+async def test_counts_of_an_endpoint_continue_when_it_returns(time, receiver, start):
     process = start()
     await time.advance(1)
     await process.push()
@@ -184,7 +184,7 @@ async def test_numbers_of_an_endpoint_go_on_when_it_comes_back(time, receiver, s
     assert (process.numbers().recorded, process.numbers().delivered) == (1, 1)
 
 
-async def test_without_endpoints_it_costs_nothing(storage, time, start):
+async def test_without_endpoints_no_request_is_made(storage, time, start):
     process = start()
     process.notifier.use([], RecorderOptions())
     await asyncio.sleep(0.05)
@@ -192,7 +192,7 @@ async def test_without_endpoints_it_costs_nothing(storage, time, start):
     assert [key async for key, _ in storage.walk("/")] == []
 
 
-async def test_finish_delivers_what_can_be_delivered(storage, time, receiver, start):
+async def test_finish_delivers_pending_events(storage, time, receiver, start):
     process = start()
     await process.stop()
     await process.push()
@@ -212,7 +212,7 @@ async def test_finish_leaves_the_rest_in_the_outbox(time, receiver, start):
     assert batch.number == 1
 
 
-async def test_finish_leaves_it_to_the_one_that_delivers(time, receiver, start):
+async def test_finish_leaves_delivery_to_the_process_with_the_lease(time, receiver, start):
     first, second = start(), start()
     await time.advance(1)
     await second.stop()
@@ -224,7 +224,7 @@ async def test_finish_leaves_it_to_the_one_that_delivers(time, receiver, start):
     assert first.notifier.stats().is_delivering
 
 
-async def test_events_of_an_endpoint_that_is_gone_grow_old(storage, time, start):
+async def test_events_of_a_removed_endpoint_expire(storage, time, start):
     process = start()
     await process.outbox.record({"gone": [{"id": "x", "action": "push", "target": {"repository": "a"}}]})
     await time.advance(200)
@@ -232,7 +232,7 @@ async def test_events_of_an_endpoint_that_is_gone_grow_old(storage, time, start)
     assert len(await process.outbox.dead("gone")) == 1
 
 
-async def test_finish_with_nothing_to_deliver_costs_a_look(storage, time, receiver):
+async def test_finish_with_nothing_to_deliver_costs_one_listing(storage, time, receiver):
     counting = FaultyBlobStorage(storage)
     process = Process(counting, time, "p", itertools.count(1))
     process.notifier.use([EventEndpoint(name="e", receiver=receiver)], RecorderOptions())
@@ -263,7 +263,7 @@ async def test_finish_without_endpoints_does_nothing(storage, time, start):
     assert [key async for key, _ in storage.walk("/")] == []
 
 
-async def test_failing_outbox_is_told_to_who_runs_it(time, receiver, start):
+async def test_failing_outbox_is_raised_to_the_caller(time, receiver, start):
     process = start()
     await time.advance(1)
 

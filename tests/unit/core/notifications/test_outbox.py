@@ -37,7 +37,7 @@ async def test_foreign_files_are_left_alone(storage):
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"id": "1"}', b'{"id": "1", "target": {}}', b"\xff"])
-async def test_event_that_cannot_be_read_is_left_out_and_told(storage, caplog, line):
+async def test_unreadable_event_is_skipped_and_logged(storage, caplog, line):
     await make(storage).record({"e": [make_event("1"), make_event("2")]})
     [(key, _)] = [each async for each in storage.walk("/")]
     whole, _, _ = (await storage.read(key)).partition(b"\n")
@@ -49,7 +49,7 @@ async def test_event_that_cannot_be_read_is_left_out_and_told(storage, caplog, l
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"event": {}, "reason": "x", "attempts": 1}'])
-async def test_dead_letter_that_cannot_be_read_is_told(storage, caplog, content):
+async def test_unreadable_dead_letter_is_logged(storage, caplog, content):
     outbox = make(storage)
     name = BatchName(1, "p", 0, 1)
     await storage.write(f"{layout.NOTIFICATIONS_DEAD}/e/{name}", content)
@@ -60,7 +60,7 @@ async def test_dead_letter_that_cannot_be_read_is_told(storage, caplog, content)
     assert await outbox.dead("e") == []
 
 
-async def test_memory_of_what_was_recorded_is_bounded(storage, monkeypatch):
+async def test_memory_of_recorded_events_is_bounded(storage, monkeypatch):
     monkeypatch.setattr(outbox_module, "_REMEMBERED_BYTES_MAX", 1000)
     counting = FaultyBlobStorage(storage)
     outbox = make(counting)
@@ -79,7 +79,7 @@ async def test_memory_of_what_was_recorded_is_bounded(storage, monkeypatch):
         await outbox.settle("e", batches)
 
 
-async def test_long_listing_lets_requests_through(storage, monkeypatch):
+async def test_long_listing_lets_other_tasks_run(storage, monkeypatch):
     monkeypatch.setattr(outbox_module, "_NAMES_AT_ONCE", 10)
     outbox = make(storage)
     for number in range(35):
@@ -94,19 +94,19 @@ async def test_long_listing_lets_requests_through(storage, monkeypatch):
     assert len(await listing) == 35
 
 
-async def test_replay_of_nothing_costs_nothing(storage):
+async def test_replay_of_nothing_costs_no_request(storage):
     await make(storage).replay("e", [])
     assert [key async for key, _ in storage.walk("/")] == []
 
 
-async def test_clock_that_stands_still_keeps_the_order(storage):
+async def test_order_is_kept_when_the_clock_stands_still(storage):
     outbox = make(storage)
     for number in range(5):
         await outbox.record({"e": [make_event(str(number))]})
     assert len({batch.recorded_at for batch in await outbox.queued("e")}) == 5
 
 
-def test_names_are_read_as_they_are_written():
+def test_batch_names_are_parsed_as_written():
     name = BatchName(1764021234123456, "ab12", 3, 2748)
     assert parse_name(str(name)) == name
     assert str(name) < str(BatchName(1764021234123457, "aa", 3, 2748))
@@ -115,14 +115,14 @@ def test_names_are_read_as_they_are_written():
         assert parse_name(text) is None
 
 
-def test_endpoint_names_survive_being_part_of_a_key():
+def test_endpoint_names_survive_encoding_as_a_key():
     for name in ("hook", "My Hook", "a/b", "..", "_2e", "ä€", "a%20b", "-"):
         component = layout.endpoint_component(name)
         assert layout.endpoint_of(component) == name
         assert set(component) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-async def test_no_events_are_wanted_by_nobody():
+async def test_disabled_sink_wants_no_events():
     assert not NO_EVENTS.wants(EventAction.PUSH)
     assert not NO_EVENTS.wants_references
     await NO_EVENTS.emit([Occurrence(action=EventAction.PUSH, repository="a")], BY_THE_REGISTRY)

@@ -54,7 +54,7 @@ async def recorded(outbox, name="e"):
     return [event.document["action"] for events in batches for event in events]
 
 
-async def test_without_endpoints_nothing_is_wanted_and_nothing_costs(outbox, storage):
+async def test_without_endpoints_no_event_is_wanted_and_no_request_made(outbox, storage):
     recorder = make(outbox)
     assert not recorder.wants(EventAction.PUSH)
     await recorder.emit([PUSH, PULL], BY_THE_REGISTRY)
@@ -79,7 +79,7 @@ async def test_pulls_are_recorded_together_and_later(outbox, storage):
     assert await recorded(outbox) == ["pull"] * 3
 
 
-async def test_filters_of_each_endpoint(outbox, storage):
+async def test_filters_of_each_endpoint_are_applied(outbox, storage):
     recorder = make(
         outbox,
         endpoint("no-blobs", ignored_media_types=frozenset({OCTET_STREAM})),
@@ -94,7 +94,7 @@ async def test_filters_of_each_endpoint(outbox, storage):
     assert await recorded(outbox, "no-pushes") == ["delete"]
 
 
-async def test_events_at_once_share_writes(outbox, storage):
+async def test_concurrent_events_share_writes(outbox, storage):
     recorder = make(outbox, endpoint())
     await asyncio.wait([asyncio.ensure_future(recorder.emit([PUSH], BY_THE_REGISTRY)) for _ in range(50)])
     assert await recorded(outbox) == ["push"] * 50
@@ -133,7 +133,7 @@ async def test_memory_is_bounded_and_losses_are_counted(outbox, monkeypatch, cap
     assert await recorded(outbox) == ["pull", "pull"]
 
 
-async def test_counts_and_tells_what_it_recorded(outbox):
+async def test_recorder_counts_and_reports_recorded_events(outbox):
     counts, told = {"e": EndpointCounts()}, []
     recorder = make(outbox, endpoint(), counts=counts)
     recorder.call_when_recorded(lambda: told.append(True))
@@ -141,7 +141,7 @@ async def test_counts_and_tells_what_it_recorded(outbox):
     assert (counts["e"].recorded, told) == (2, [True])
 
 
-async def test_options_change_while_it_serves(outbox):
+async def test_options_can_change_at_run_time(outbox):
     recorder = make(outbox, endpoint())
     assert not recorder.wants_references
     recorder.configure(RecorderOptions(include_references=True, envelope=EnvelopeType.V2))
@@ -184,7 +184,7 @@ async def test_cancelled_caller_leaves_its_items_to_be_written():
     assert written == ["gone", "stays"]
 
 
-async def test_cancelled_caller_is_not_told_that_its_group_failed():
+async def test_cancelled_caller_gets_no_error_of_its_group():
     """Nor does it keep the others of its group from being told, and later ones from being written."""
     written, gate = [], asyncio.Event()
 
@@ -206,7 +206,7 @@ async def test_cancelled_caller_is_not_told_that_its_group_failed():
     assert written == ["later"]
 
 
-async def test_failed_group_tells_all_of_it_and_the_next_goes_on():
+async def test_failed_group_raises_to_all_its_callers_and_the_next_succeeds():
     async def write(items):
         if "bad" in items:
             raise StorageUnavailableError("full")
@@ -218,7 +218,7 @@ async def test_failed_group_tells_all_of_it_and_the_next_goes_on():
     await commit.add(["good"])
 
 
-async def test_text_that_no_encoding_has_holds_back_no_other_event(outbox):
+async def test_text_that_cannot_be_encoded_blocks_no_other_event(outbox):
     """Old manifests hold half of a surrogate pair, and a pull of one shares its batch with other events."""
     recorder = make(outbox, endpoint(), include_references=True)
     odd = Occurrence(

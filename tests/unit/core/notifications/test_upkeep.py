@@ -56,7 +56,7 @@ async def test_numbers_are_counted_by_listing_only(outbox, time, counts, look):
     assert counts.queued_bytes == sum(name.size for name in await outbox.queued("e"))
 
 
-async def test_old_events_become_dead_letters_then_go(outbox, time, counts, look, caplog):
+async def test_old_events_become_dead_letters_and_are_removed_later(outbox, time, counts, look, caplog):
     await outbox.record({"e": [make_event("1"), make_event("2")]})
     await time.advance(3601)
     await outbox.record({"e": [make_event("3")]})
@@ -72,7 +72,7 @@ async def test_old_events_become_dead_letters_then_go(outbox, time, counts, look
     assert "dead letters dropped" in caplog.text
 
 
-async def test_too_many_bytes_take_dead_letters_first_then_the_oldest_events(outbox, counts, look):
+async def test_excess_bytes_remove_dead_letters_first_then_the_oldest_events(outbox, counts, look):
     await outbox.record({"e": [make_event("0")]})
     [name] = await outbox.queued("e")
     await outbox.give_up("e", await outbox.read("e", name), reason="x")
@@ -87,7 +87,7 @@ async def test_too_many_bytes_take_dead_letters_first_then_the_oldest_events(out
     assert (counts.queued, counts.dropped) == (2, 4)
 
 
-async def test_within_bounds_nothing_goes(outbox, counts, look):
+async def test_within_bounds_nothing_is_removed(outbox, counts, look):
     await outbox.record({"e": [make_event("1")]})
     await look()
     await look()

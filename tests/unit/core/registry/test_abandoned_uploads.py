@@ -53,7 +53,7 @@ def purge(services, clock, *, dry_run=False):
     return remove_abandoned(services.storage, before=clock[0] - AGE, budget=unlimited(), dry_run=dry_run)
 
 
-async def test_abandoned_sessions_go_and_fed_ones_stay(services, clock):
+async def test_abandoned_sessions_are_removed_and_active_ones_stay(services, clock):
     abandoned, fed = await services.uploads.start(NAME), await services.uploads.start(NAME)
     other = await services.uploads.start(RepositoryName("c"))
     image = await services.push_blob(NAME, b"kept")
@@ -79,7 +79,7 @@ async def test_session_of_exactly_the_age_stays(services, clock):
     assert (await purge(services, clock)).sessions == [layout.upload(NAME, state.upload_id)]
 
 
-async def test_what_is_not_named_as_a_session_stays(services, clock):
+async def test_key_that_is_no_session_stays(services, clock):
     foreign = {
         f"{layout.REPOSITORIES}/NOT-OURS/_uploads/{ID}/data",
         f"{layout.REPOSITORIES}/a/_uploads/notes/data",
@@ -95,7 +95,7 @@ async def test_what_is_not_named_as_a_session_stays(services, clock):
     assert await services.keys() == foreign
 
 
-async def test_session_without_its_beginning_goes_too(services, clock):
+async def test_session_without_startedat_is_removed(services, clock):
     """Distribution keeps it for ever; it holds the bytes of a push that was killed."""
     await services.storage.write(layout.upload_data(NAME, ID), b"bytes")
     clock[0] += AGE * 2
@@ -103,7 +103,7 @@ async def test_session_without_its_beginning_goes_too(services, clock):
     assert await services.keys() == set()
 
 
-async def test_unfinished_writes_of_nobody_are_dropped(services, clock):
+async def test_unfinished_writes_without_a_session_are_dropped(services, clock):
     lost, blob = layout.upload_data(NAME, ID), layout.blob_directory(await services.push_blob(NAME, b"x"))
     services.storage.unfinished = {lost: clock[0], f"{blob}/data": clock[0]}
     clock[0] += AGE * 2
@@ -149,7 +149,7 @@ async def test_budget_is_kept(services, clock):
     assert sum(waits[-1:]) == pytest.approx(102 / 20)
 
 
-async def test_large_sessions_cost_what_their_listing_does(services, clock):
+async def test_large_sessions_cost_only_their_listing(services, clock):
     """Distribution keeps a state of the hash for every piece: an upload of many pieces has many objects."""
     for number in range(2_500):
         await services.storage.write(f"{layout.upload(NAME, ID)}/hashstates/sha256/{number}", b"")
@@ -181,5 +181,5 @@ async def test_large_sessions_cost_what_their_listing_does(services, clock):
         (f"{layout.REPOSITORIES}/A/_uploads/{ID}/data", None),
     ],
 )
-def test_session_is_told_from_a_key(key, session):
+def test_session_is_parsed_from_a_key(key, session):
     assert session_of(key) == session

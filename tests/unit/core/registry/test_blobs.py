@@ -71,12 +71,12 @@ async def test_mount_links_what_the_source_holds(services, blob):
     assert await services.read_blob(OTHER, blob) == CONTENT
 
 
-async def test_mount_without_source_links_what_anyone_holds(services, blob):
+async def test_mount_without_source_links_any_stored_blob(services, blob):
     assert await services.blobs.mount(OTHER, blob, source=None)
     assert await services.read_blob(OTHER, blob) == CONTENT
 
 
-async def test_mount_of_what_is_not_there_does_nothing(services, blob):
+async def test_mount_of_a_missing_blob_does_nothing(services, blob):
     assert not await services.blobs.mount(OTHER, blob, source=RepositoryName("empty"))
     assert not await services.blobs.mount(OTHER, Digest.of(b"absent"), source=None)
     await services.storage.delete([layout.blob_data(blob)])
@@ -100,7 +100,7 @@ async def test_sha512_blob_keeps_its_digest(services):
     assert layout.blob_data(digest) in await services.keys()
 
 
-async def test_memory_has_no_url_to_send_clients_to(services, blob):
+async def test_memory_storage_redirects_no_client(services, blob):
     assert await services.blobs.redirect_url(NAME, blob) is None
 
 
@@ -116,14 +116,14 @@ async def test_blob_that_was_just_pushed_costs_no_request(caching):
     assert await caching.read_blob(NAME, digest) == CONTENT
 
 
-async def test_blob_that_was_seen_is_remembered(caching):
+async def test_blob_that_was_read_is_cached(caching):
     digest = await caching.push_blob(NAME, CONTENT)
     await caching.cache.forget(NAME, digest)
     await caching.blobs.stat(NAME, digest)
     assert await caching.cache.get(NAME, digest) == len(CONTENT)
 
 
-async def test_mounted_blob_is_remembered_and_an_alias_is_not(caching):
+async def test_mounted_blob_is_cached_and_an_alias_is_not(caching):
     digest, alias = await caching.push_blob(NAME, CONTENT), Digest.of(CONTENT, "sha512")
     await caching.links.write(layout.layer_link(NAME, alias), digest)
     for mounted, size in ((digest, len(CONTENT)), (alias, None)):
@@ -132,7 +132,7 @@ async def test_mounted_blob_is_remembered_and_an_alias_is_not(caching):
         assert await caching.cache.get(OTHER, mounted) == size
 
 
-async def test_unlinked_or_lost_blob_is_forgotten(caching):
+async def test_unlinked_or_lost_blob_is_removed_from_the_cache(caching):
     digest = await caching.push_blob(NAME, CONTENT)
     await caching.blobs.unlink(NAME, digest)
     assert await caching.cache.get(NAME, digest) is None
@@ -143,7 +143,7 @@ async def test_unlinked_or_lost_blob_is_forgotten(caching):
     assert await caching.cache.get(NAME, digest) is None
 
 
-async def test_manifest_names_a_remembered_blob(caching):
+async def test_manifest_of_a_cached_blob_costs_no_request(caching):
     digest = await caching.push_blob(NAME, b"{}")
     await caching.storage.delete([layout.layer_link(NAME, digest)])
     await caching.manifests.put(NAME, image_manifest(), OCI_MANIFEST)
@@ -169,7 +169,7 @@ def hinted(services, hints):
     )
 
 
-async def test_hint_spares_a_pull_the_link(services, blob, hints, hinted):
+async def test_hint_saves_a_pull_the_read_of_the_link(services, blob, hints, hinted):
     await hints.put(NAME, blob, len(CONTENT))
     await services.storage.delete([layout.layer_link(NAME, blob)])
     async with hinted.open(NAME, blob) as reader:

@@ -118,7 +118,7 @@ class TestPage:
         for number in range(150):
             await index.add(RepositoryName(f"app-{number:03}"))
 
-    async def test_page_has_a_hundred_names_unless_told(self, service):
+    async def test_page_has_a_hundred_names_by_default(self, service):
         page = await service.page(None, None)
         assert (len(page.items), page.has_more) == (100, True)
 
@@ -130,20 +130,20 @@ class TestPage:
         page = await service.page(2, "app-147")
         assert (list(page.items), page.has_more) == (["app-148", "app-149"], False)
 
-    async def test_unknown_last_is_only_a_bound(self, service):
+    async def test_unknown_last_is_a_bound(self, service):
         page = await service.page(1, "app-147/No Such Thing")
         assert list(page.items) == ["app-148"]
 
-    async def test_zero_is_empty_even_without_an_index(self, service, index):
+    async def test_page_of_zero_is_empty_even_without_an_index(self, service, index):
         index.is_away = True
         page = await service.page(0, None)
         assert (list(page.items), page.has_more) == ([], False)
 
-    async def test_maximum_itself_is_allowed(self, service):
+    async def test_maximum_page_size_is_allowed(self, service):
         assert len((await service.page(1000, None)).items) == 150
 
     @pytest.mark.parametrize("n", [1001, 10**18, -1])
-    async def test_beyond_the_maximum_is_refused(self, service, n):
+    async def test_page_size_beyond_the_maximum_is_refused(self, service, n):
         with pytest.raises(PaginationInvalidError) as caught:
             await service.page(n, None)
         assert caught.value.detail == {"n": n}
@@ -159,7 +159,7 @@ class TestRecord:
         await service.record_push(await push(storage, NAME))
         assert await names(service) == [NAME]
 
-    async def test_removal_of_the_last_manifest_takes_the_name(self, service, storage):
+    async def test_removal_of_the_last_manifest_removes_the_name(self, service, storage):
         await service.record_push(await push(storage, NAME))
         await service.record_removal(await delete(storage, NAME))
         assert await names(service) == []
@@ -187,7 +187,7 @@ class TestRecord:
         await service.record_removal(NAME)
         assert await names(service) == [NAME]
 
-    async def test_signatures_and_layers_are_no_manifest(self, service, storage):
+    async def test_signatures_and_layers_do_not_count_as_manifests(self, service, storage):
         """Schema 1 signatures outlive their manifest in stores of old registries."""
         await service.record_push(await push(storage, NAME))
         await delete(storage, NAME)
@@ -201,7 +201,7 @@ class TestAnnouncement:
         await service.announce(NAME)
         assert (await names(service), storage.walks) == ([NAME], 0)
 
-    async def test_announced_name_goes_when_no_manifest_came(self, service):
+    async def test_announced_name_without_a_manifest_is_removed(self, service):
         await service.announce(NAME)
         await service.record_removal(NAME)
         assert await names(service) == []
@@ -221,18 +221,18 @@ class TestAnnouncement:
 
 
 class TestRequestsToStorage:
-    async def test_push_of_a_known_name_costs_none(self, service, storage):
+    async def test_push_of_a_known_name_costs_no_request(self, service, storage):
         await service.record_push(await push(storage, NAME))
         storage.walks = 0
         await service.record_push(NAME)
         assert storage.walks == 0
 
-    async def test_first_push_costs_one(self, service, storage):
+    async def test_first_push_costs_one_request(self, service, storage):
         await service.record_push(await push(storage, NAME))
         assert storage.walks == 1
 
     @pytest.mark.parametrize(("is_last", "cost"), [(False, 1), (True, 2)])
-    async def test_removal_costs_one_and_two_for_the_last_manifest(self, service, storage, is_last, cost):
+    async def test_removal_costs_one_request_and_two_for_the_last_manifest(self, service, storage, is_last, cost):
         await service.record_push(await push(storage, NAME))
         if is_last:
             await delete(storage, NAME)
@@ -241,7 +241,7 @@ class TestRequestsToStorage:
         assert storage.walks == cost
 
     @pytest.mark.parametrize(("is_known", "cost"), [(True, 1), (False, 2)])
-    async def test_missed_push_costs_one_or_two(self, service, index, storage, is_known, cost):
+    async def test_missed_push_costs_one_or_two_requests(self, service, index, storage, is_known, cost):
         await push(storage, NAME)
         if is_known:
             await index.add(NAME)
@@ -254,7 +254,7 @@ class TestRequestsToStorage:
 
 
 class TestOutage:
-    async def test_push_goes_on_and_is_written_later(self, service, index, storage):
+    async def test_push_succeeds_during_an_outage_and_is_written_later(self, service, index, storage):
         index.is_away = True
         await service.record_push(await push(storage, NAME))
         assert service.pending == 1
@@ -262,7 +262,7 @@ class TestOutage:
         assert await service.flush_pending() == 1
         assert (await names(service), service.pending) == ([NAME], 0)
 
-    async def test_removal_goes_on_and_is_written_later(self, service, index, storage):
+    async def test_removal_succeeds_during_an_outage_and_is_written_later(self, service, index, storage):
         await service.record_push(await push(storage, NAME))
         index.is_away = True
         await service.record_removal(await delete(storage, NAME))
@@ -270,7 +270,7 @@ class TestOutage:
         await service.flush_pending()
         assert await names(service) == []
 
-    async def test_removal_goes_on_while_storage_is_away(self, service, storage):
+    async def test_removal_succeeds_while_storage_is_down(self, service, storage):
         await service.record_push(await push(storage, NAME))
         storage.is_away = True
         await service.record_removal(await delete(storage, NAME))
@@ -294,7 +294,7 @@ class TestOutage:
             await service.flush_pending()
         assert service.pending == 1
 
-    async def test_flush_of_nothing_asks_nobody(self, service, index):
+    async def test_flush_of_nothing_makes_no_request(self, service, index):
         index.is_away = True
         assert await service.flush_pending() == 0
 
@@ -344,7 +344,7 @@ class TestOutage:
         await service.flush_pending()
         assert await names(service) == [NAME]
 
-    async def test_what_cannot_be_remembered_is_rebuilt(self, service, index, storage, monkeypatch):
+    async def test_changes_beyond_the_limit_are_rebuilt(self, service, index, storage, monkeypatch):
         monkeypatch.setattr(catalog, "PENDING_MAX", 2)
         index.is_away = True
         for name in ("a", "b", "c", "d"):
@@ -355,7 +355,7 @@ class TestOutage:
         assert await names(service) == ["a", "b", "c", "d"]
         assert (service.pending, service.forgotten) == (0, 0)
 
-    async def test_page_has_what_was_missed_and_is_never_short_of_it(self, service, index, storage):
+    async def test_page_includes_pending_pushes(self, service, index, storage):
         index.is_away = True
         await service.record_push(await push(storage, NAME))
         with pytest.raises(StorageUnavailableError):
@@ -363,7 +363,7 @@ class TestOutage:
         index.is_away = False
         assert await names(service) == [NAME]
 
-    async def test_fill_at_start_is_tried_again_and_its_failure_logged_once(self, service, index, storage, caplog):
+    async def test_fill_at_start_is_retried_and_its_failure_logged_once(self, service, index, storage, caplog):
         caplog.set_level(logging.INFO, logger="core.registry.catalog")
         await push(storage, NAME)
         index.is_away = True
@@ -374,7 +374,7 @@ class TestOutage:
         assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
         assert await names(service) == [NAME]
 
-    async def test_lost_index_has_no_pages_until_it_is_filled_again(self, service, index, storage):
+    async def test_lost_index_has_no_pages_until_it_is_rebuilt(self, service, index, storage):
         await push(storage, "a")
         await service.catch_up()
         index.is_lost = True
@@ -424,7 +424,7 @@ class TestRebuild:
                 await delete(storage, f"app/{number}")
         assert await service.rebuild() == 200
 
-    async def test_folders_that_are_no_names_are_skipped(self, service, storage):
+    async def test_folders_with_illegal_names_are_skipped(self, service, storage):
         await push(storage, "a")
         await storage.write(f"{layout.REPOSITORIES}/Not/A/Name/_manifests/revisions/sha256/x/link", b"")
         assert await service.rebuild() == 1
@@ -449,7 +449,7 @@ class TestRebuild:
         await replica.rebuild()
         assert await names(replica) == ["aaa", "b"]
 
-    async def test_ghost_that_another_replica_pushes_behind_the_scan_is_kept(self, index):
+    async def test_ghost_pushed_by_another_replica_behind_the_scan_is_kept(self, index):
         """Its index has the name already, so that replica writes nothing that this one could see."""
 
         class PushedBehindTheScan(SwitchedStorage):
@@ -483,7 +483,7 @@ class TestRebuild:
         await service.rebuild()
         assert await names(service) == ([NAME] if is_pushed else [])
 
-    async def test_rebuild_whose_second_look_fails_is_repeated(self, storage):
+    async def test_rebuild_whose_second_check_fails_is_repeated(self, storage):
         class DeletedBehindTheScan(SwitchedIndex):
             rebuilds = 0
 
@@ -517,7 +517,7 @@ class TestDerivedIndex:
     def service(self, storage: SwitchedStorage) -> CatalogService:
         return CatalogService(ListingCatalogIndex(storage), storage=storage)
 
-    async def test_nothing_is_recorded_or_rebuilt(self, service, storage):
+    async def test_derived_index_is_neither_written_nor_rebuilt(self, service, storage):
         """Not even storage is asked, so its being away does not matter."""
         await push(storage, "a")
         storage.is_away = True
@@ -527,7 +527,7 @@ class TestDerivedIndex:
         assert await service.rebuild() == 0
         assert (await names(service), service.pending, service.is_derived) == (["a"], 0, True)
 
-    async def test_upkeep_has_nothing_to_do_but_is_done(self, service):
+    async def test_upkeep_of_a_derived_index_does_nothing(self, service):
         assert await service.catch_up()
         assert await service.catch_up(fills=False)
 
@@ -561,7 +561,7 @@ def test_index_is_what_storage_holds_after_any_history(steps):
     asyncio.run(play())
 
 
-async def test_trouble_is_told_while_it_lasts() -> None:
+async def test_trouble_is_reported_while_it_lasts() -> None:
     index = SwitchedIndex()
     service = CatalogService(index, storage=InMemoryBlobStorage(now=lambda: datetime.now(UTC)))
     assert service.trouble == "the index is being rebuilt"

@@ -94,7 +94,7 @@ async def listed(index: InMemoryCatalogIndex) -> list[str]:
 @pytest.mark.parametrize("missed", [("push", "delete"), ("delete", "push")])
 @pytest.mark.parametrize("flushes", [(0, 1), (1, 0)])
 @pytest.mark.parametrize("reached", [(), (0,), (1,)])
-async def test_push_and_deletion_that_two_processes_missed(missed, flushes, reached):
+async def test_pending_push_and_deletion_of_two_processes_agree_with_storage(missed, flushes, reached):
     """Also where one of both processes reaches the index all the time."""
     storage, inner = new_storage(), InMemoryCatalogIndex()
     indexes = [SharedIndex(inner), SharedIndex(inner)]
@@ -115,7 +115,7 @@ async def test_push_and_deletion_that_two_processes_missed(missed, flushes, reac
 @pytest.mark.parametrize("is_there", [True, False], ids=["known", "unknown"])
 @pytest.mark.parametrize("others", [0, 1], ids=["same-manifest", "another-manifest"])
 @pytest.mark.parametrize("pending", [False, True], ids=["at-once", "after-an-outage"])
-def test_push_and_deletion_in_every_order_of_their_requests(is_there, others, pending):
+def test_every_order_of_push_and_deletion_agrees_with_storage(is_there, others, pending):
     """A slow index may carry out the push's request long after the manifest was deleted again."""
     last: list[InMemoryCatalogIndex] = []
 

@@ -39,7 +39,7 @@ async def walk(catalog, n, sees):
 
 
 @given(visible=st.sets(st.sampled_from(NAMES)), n=st.integers(1, 50))
-async def test_pages_are_those_of_the_visible_names(visible, n):
+async def test_pages_hold_the_visible_names(visible, n):
     catalog, _ = await catalog_of(NAMES)
     expected = sorted(visible)
     pages = await walk(catalog, n, visible.__contains__)
@@ -48,13 +48,13 @@ async def test_pages_are_those_of_the_visible_names(visible, n):
 
 
 @pytest.mark.parametrize(("n", "asked"), [(10, 1), (80, 1), (100, 1)])
-async def test_without_a_filter_the_index_is_asked_once(n, asked):
+async def test_without_a_filter_the_index_is_read_once(n, asked):
     catalog, index = await catalog_of(NAMES)
     await catalog.page(n, "")
     assert index.asked == asked
 
 
-async def test_reading_on_stops_when_the_page_is_full():
+async def test_reading_stops_when_the_page_is_full():
     many = [RepositoryName(f"a{number:05}") for number in range(3000)]
     catalog, index = await catalog_of(many)
     page = await catalog.page(10, "", sees=lambda name: name.endswith("0"))

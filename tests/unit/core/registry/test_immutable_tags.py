@@ -124,7 +124,7 @@ async def _try(pushing):
 
 
 @pytest.mark.parametrize("pauses", range(12))
-async def test_deleting_the_manifest_meanwhile_takes_nothing_away(services, pauses):
+async def test_deleting_the_manifest_at_the_same_time_removes_nothing(services, pauses):
     """A push of a kept tag and a delete of its manifest by digest, in many interleavings: what is tagged is there."""
     digest = await push(services, FIRST, LATEST)
     slow = CoreServices(storage=FaultyBlobStorage(services.storage, seed=pauses, delay_rate=0.7), policy=POLICY)
@@ -175,14 +175,14 @@ async def test_child_of_an_immutable_index_stays(released):
     assert (await released.manifests.get(NAME, child)).digest == child
 
 
-async def test_content_that_no_immutable_tag_needs_may_go(released):
+async def test_content_without_an_immutable_tag_can_be_deleted(released):
     await released.blobs.unlink(NAME, Digest.of(b"other"))
     await released.manifests.delete(NAME, Digest.of(image_manifest(b"{}", [b"other"])))
     with pytest.raises(BlobUnknownError):
         await released.blobs.stat(NAME, Digest.of(b"other"))
 
 
-async def test_signatures_of_an_immutable_image_may_go(released):
+async def test_signatures_of_an_immutable_image_can_be_deleted(released):
     """They change on purpose, and no pull of the image needs them (docs/adr/0012)."""
     index = image_index([image_manifest(b"{}", [b"layer"])])
     signature = image_manifest(b"{}", [b"other"], subject=descriptor(index, OCI_INDEX))
@@ -204,21 +204,21 @@ async def test_signature_under_an_immutable_tag_of_its_own_stays(released):
 
 
 @pytest.mark.parametrize("damage", [b"damaged", b"x" * (16 * 1024 * 1024 + 1)])
-async def test_immutable_image_that_cannot_be_read_may_need_anything(released, damage):
+async def test_unreadable_immutable_image_keeps_all_content(released, damage):
     index = await released.manifests.resolve(NAME, V1)
     await released.storage.write(layout.blob_data(index), damage)
     with pytest.raises(DeniedError):
         await released.blobs.unlink(NAME, Digest.of(b"other"))
 
 
-async def test_immutable_tag_without_a_manifest_needs_nothing(released):
+async def test_immutable_tag_without_a_manifest_keeps_nothing(released):
     index = await released.manifests.resolve(NAME, V1)
     await released.storage.delete([layout.blob_data(index)])
     await released.storage.write(layout.tag_current_link(NAME, Tag("v2")), b"no digest")
     await released.blobs.unlink(NAME, Digest.of(b"other"))
 
 
-async def test_foreign_text_keeps_its_digests_and_is_not_followed(released):
+async def test_manifest_of_unknown_type_keeps_its_digests(released):
     content = json.dumps({"mediaType": "application/x", "x": Digest.of(b"other")}).encode()
     digest = Digest.of(content)
     await released.storage.write(layout.blob_data(digest), content)
@@ -229,7 +229,7 @@ async def test_foreign_text_keeps_its_digests_and_is_not_followed(released):
     await released.blobs.unlink(NAME, Digest.of(b"free"))
 
 
-async def test_blob_that_an_immutable_tag_came_to_need_is_linked_again(released):
+async def test_blob_needed_by_a_new_immutable_tag_is_linked_again(released):
     """The tag was pushed after the delete looked, and before it removed the link."""
     content, delete = image_manifest(b"{}", [b"other"]), released.links.delete
 

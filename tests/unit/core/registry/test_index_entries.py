@@ -70,7 +70,7 @@ async def without_history(services):
 
 @pytest.mark.parametrize("media_type", FOREIGN_TYPES)
 @pytest.mark.parametrize("content", [BLOB, CHILD])
-async def test_each_may_be_a_blob_or_a_manifest(services, media_type, content):
+async def test_entry_may_be_a_blob_or_a_manifest(services, media_type, content):
     await push_parts(services)
     before = await live_keys(services)
     index = index_of((content, media_type))
@@ -80,7 +80,7 @@ async def test_each_may_be_a_blob_or_a_manifest(services, media_type, content):
     assert links == set()
 
 
-async def test_what_is_neither_is_missing(services):
+async def test_entry_that_is_neither_is_missing(services):
     await push_parts(services, with_child=False)
     with pytest.raises(ManifestBlobUnknownError) as refused:
         await services.manifests.put(NAME, INDEX, media_types.OCI_INDEX, tags=[V1])
@@ -88,7 +88,7 @@ async def test_what_is_neither_is_missing(services):
     assert await services.keys(layout.tags(NAME)) == set()
 
 
-async def test_blob_is_looked_for_as_a_blob_alone():
+async def test_entry_of_a_blob_type_is_only_looked_up_as_a_blob():
     """BuildKit's registry cache costs no more requests than an image of as many layers."""
     storage = FaultyBlobStorage(InMemoryBlobStorage(now=lambda: NOW))
     services = CoreServices(storage=storage)
@@ -98,12 +98,12 @@ async def test_blob_is_looked_for_as_a_blob_alone():
     assert not [each for each in storage.operations if each.endswith(layout.revision_link(NAME, Digest.of(BLOB)))]
 
 
-async def test_policy_may_do_without_them():
+async def test_policy_may_allow_missing_entries():
     services = CoreServices(policy=ManifestPolicy(requires_child=lambda _entry: False))
     await services.manifests.put(NAME, INDEX, media_types.OCI_INDEX, tags=[V1])
 
 
-async def test_collection_keeps_them():
+async def test_collection_keeps_the_entries():
     store = Store()
     services = await push(store.services())
     before = await live_keys(services)
@@ -114,7 +114,7 @@ async def test_collection_keeps_them():
     assert await live_keys(services) == before
 
 
-async def test_rescue_from_a_collection_brings_each_back_as_what_it_was():
+async def test_rescue_from_a_collection_restores_each_entry_in_its_form():
     store = Store()
     services = await push(store.services())
     before = await live_keys(services)
@@ -155,7 +155,7 @@ async def test_large_blob_of_an_immutable_index_is_not_read_as_a_manifest():
     await services.blobs.unlink(NAME, Digest.of(b"free"))
 
 
-async def test_deleted_index_comes_back_with_them(services):
+async def test_deleted_index_is_restored_with_its_entries(services):
     await push(services)
     before = await without_history(services)
     await services.manifests.delete(NAME, V1)
@@ -166,7 +166,7 @@ async def test_deleted_index_comes_back_with_them(services):
     assert await without_history(services) == before
 
 
-async def test_two_deleted_indexes_of_one_manifest_come_back(services):
+async def test_two_deleted_indexes_of_one_manifest_are_restored(services):
     await push(services)
     second = index_of((CHILD, FOREIGN_TYPES[0]))
     await services.manifests.put(NAME, second, media_types.OCI_INDEX, tags=[Tag("v2")])
@@ -177,7 +177,7 @@ async def test_two_deleted_indexes_of_one_manifest_come_back(services):
     assert await without_history(services) == before
 
 
-async def test_copy_takes_them_along():
+async def test_copy_includes_the_entries():
     services = await push(CoreServices(storage=InMemoryBlobStorage(now=lambda: NOW)))
     run = CopyRun(services.storage, InMemoryBlobStorage(now=lambda: NOW))
     await run.once()
@@ -185,7 +185,7 @@ async def test_copy_takes_them_along():
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
-async def test_copy_of_an_index_without_its_manifest_is_told():
+async def test_copy_of_an_index_without_its_manifest_is_reported():
     services = await push(CoreServices(storage=InMemoryBlobStorage(now=lambda: NOW)))
     await services.storage.delete([layout.blob_data(Digest.of(CHILD))])
     run = CopyRun(services.storage, InMemoryBlobStorage(now=lambda: NOW))
@@ -202,7 +202,7 @@ async def export(services, path):
         await exporting.run([ExportRequest(name=NAME, reference=V1)])
 
 
-async def test_image_layout_holds_them(services, tmp_path):
+async def test_image_layout_holds_the_entries(services, tmp_path):
     await push(services)
     await export(services, tmp_path / "layout")
     target = CoreServices()
@@ -219,7 +219,7 @@ async def test_image_layout_holds_them(services, tmp_path):
 
 
 @pytest.mark.parametrize("content", [CHILD, BLOB])
-async def test_index_that_lacks_one_is_not_exported(services, tmp_path, content):
+async def test_index_with_a_missing_entry_is_not_exported(services, tmp_path, content):
     await push(services)
     digest = Digest.of(content)
     await services.storage.delete([layout.revision_link(NAME, digest), layout.layer_link(NAME, digest)])
@@ -237,14 +237,14 @@ async def verifications(services):
 
 
 @pytest.mark.parametrize(("content", "kind"), [(BLOB, Kind.BLOB_LOST), (CHILD, Kind.MANIFEST_LOST)])
-async def test_verification_misses_them(services, verifications, content, kind):
+async def test_verification_reports_missing_entries(services, verifications, content, kind):
     await services.storage.delete([layout.blob_data(Digest.of(content))])
     findings = await verifications.run()
     [lost] = [finding for finding in findings if finding.kind is kind]
     assert f"{NAME}:{V1}" in lost.images
 
 
-async def test_verification_does_without_them_as_the_policy_does(services, verifications):
+async def test_verification_allows_missing_entries_as_the_policy_does(services, verifications):
     verifications.rules = VerificationRules(requires_child=lambda _entry: False)
     await services.blobs.unlink(NAME, Digest.of(BLOB))
     assert Kind.BLOB_UNLINKED not in await verifications.kinds()

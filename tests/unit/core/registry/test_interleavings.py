@@ -103,7 +103,7 @@ def test_every_order_leaves_a_sound_store(first, second):
     assert count >= 3
 
 
-def test_orders_that_are_given_up_lead_nowhere_else():
+def test_skipped_orders_lead_to_no_other_state():
     """The search without giving up any order ends in the same stores."""
 
     def ends(*, prunes):

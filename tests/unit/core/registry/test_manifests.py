@@ -33,7 +33,7 @@ async def image(services):
     return image_manifest(b"{}", [b"layer"])
 
 
-async def test_push_by_tag_writes_distributions_tree(services, image):
+async def test_push_by_tag_writes_the_tree_of_distribution(services, image):
     pushed = await services.manifests.put(NAME, image, OCI, tags=[LATEST])
     digest = Digest.of(image)
     assert (pushed.digest, pushed.subject, list(pushed.tags)) == (digest, None, [LATEST])
@@ -48,7 +48,7 @@ async def test_push_by_tag_writes_distributions_tree(services, image):
     assert await services.storage.read(layout.blob_data(digest)) == image
 
 
-async def test_manifest_comes_back_by_tag_and_by_digest(services, image):
+async def test_manifest_is_served_by_tag_and_by_digest(services, image):
     await services.manifests.put(NAME, image, OCI, tags=[LATEST])
     for reference in (LATEST, Digest.of(image)):
         stored = await services.manifests.get(NAME, reference)
@@ -73,7 +73,7 @@ async def test_oversized_manifest_is_refused(services):
     assert caught.value.limit == PUSHED_MANIFEST_BYTES_MAX
 
 
-async def test_missing_content_is_named_once_each(services):
+async def test_missing_content_is_reported_once_each(services):
     content = image_manifest(b"{}", [b"one", b"one", b"two"])
     await services.push_blob(NAME, b"two")
     with pytest.raises(ManifestBlobUnknownError) as caught:
@@ -97,7 +97,7 @@ async def test_index_needs_its_children_in_the_repository(services, image):
     assert (await services.manifests.get(NAME, LATEST)).media_type == media_types.OCI_INDEX
 
 
-async def test_policy_may_take_sparse_content():
+async def test_policy_may_allow_missing_content():
     services = CoreServices(policy=ManifestPolicy(requires_blobs=False, requires_child=lambda _child: False))
     image = image_manifest(b"{}", [b"layer"])
     await services.manifests.put(NAME, image, OCI)
@@ -117,14 +117,14 @@ async def test_layers_from_elsewhere_need_an_allowed_url():
         await services.manifests.put(NAME, foreign("https://bad/x"), OCI)
 
 
-async def test_nondistributable_layer_without_url_need_not_be_there(services):
+async def test_nondistributable_layer_without_url_may_be_missing(services):
     await services.push_blob(NAME, b"{}")
     layer = descriptor(b"far away", "application/vnd.oci.image.layer.nondistributable.v1.tar")
     content = json.dumps(json.loads(image_manifest(b"{}")) | {"layers": [layer]}).encode()
     await services.manifests.put(NAME, content, OCI)
 
 
-async def test_unknown_is_unknown(services, image):
+async def test_unknown_manifest_is_unknown(services, image):
     for reference in (LATEST, Digest.of(image)):
         with pytest.raises(ManifestUnknownError):
             await services.manifests.get(NAME, reference)
@@ -196,7 +196,7 @@ async def test_tag_that_cannot_be_read_can_be_deleted(services, image, link):
         await services.manifests.delete(NAME, tag)
 
 
-async def test_deleting_a_manifest_takes_its_tags_and_keeps_layers(services, image):
+async def test_deleting_a_manifest_removes_its_tags_and_keeps_layers(services, image):
     other = image_manifest(b"{}", [])
     await services.manifests.put(NAME, image, OCI, tags=[Tag("1"), Tag("2")])
     await services.manifests.put(NAME, other, OCI, tags=[Tag("3")])
@@ -207,7 +207,7 @@ async def test_deleting_a_manifest_takes_its_tags_and_keeps_layers(services, ima
     assert await services.keys(layout.revisions(NAME)) == {layout.revision_link(NAME, Digest.of(other))}
 
 
-async def test_tag_pushed_while_its_manifest_is_deleted_goes_too(services, image, monkeypatch):
+async def test_tag_pushed_while_its_manifest_is_deleted_is_removed(services, image, monkeypatch):
     """The delete looks for tags again after the manifest is gone."""
     await services.manifests.put(NAME, image, OCI)
     digest = Digest.of(image)
@@ -221,7 +221,7 @@ async def test_tag_pushed_while_its_manifest_is_deleted_goes_too(services, image
     assert await services.manifests.delete(NAME, digest) == [LATEST]
 
 
-async def test_push_that_meets_a_delete_stands(services, image):
+async def test_push_during_a_delete_stands(services, image):
     """The manifest goes between the push's revision and its tag: the push, which ends later, writes it again."""
     point = services.tag_links.point
 
@@ -249,7 +249,7 @@ async def test_manifest_in_memory_is_served_only_while_it_is_linked():
         await services.manifests.get(NAME, digest)
 
 
-async def test_manifest_of_a_kept_tag_that_came_in_between_stays(monkeypatch):
+async def test_manifest_of_an_immutable_tag_pushed_during_the_delete_stays(monkeypatch):
     """The tag was pushed after the delete looked for tags, and before it removed the manifest."""
     services = CoreServices(policy=ManifestPolicy(is_immutable=lambda _name, tag: tag == "kept"))
     await services.push_blob(NAME, b"{}")

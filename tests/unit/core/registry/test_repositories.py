@@ -46,7 +46,7 @@ async def live_keys(services, name=NAME):
     return {key for key in await services.keys(layout.repository(name)) if "/index/" not in key}
 
 
-async def test_all_tags_and_manifests_go(services):
+async def test_all_tags_and_manifests_are_deleted(services):
     await push_all(services)
     await push_all(services, NEIGHBOUR)
     neighbour = await services.keys(layout.repository(NEIGHBOUR))
@@ -64,7 +64,7 @@ async def test_all_tags_and_manifests_go(services):
     assert (entry.id, entry.kind, entry.by, entry.reason) == (removal.entry, TrashKind.REPOSITORY, "alice", "moved")
 
 
-async def test_it_comes_back_after_its_collection(services):
+async def test_repository_is_restored_after_its_collection(services):
     await push_all(services)
     before = await live_keys(services)
     removal = await services.repositories.delete(NAME)
@@ -84,19 +84,19 @@ async def test_dry_run_changes_nothing(services):
     assert await services.keys() == before
 
 
-async def test_unknown_name_is_said_to_be_unknown(services):
+async def test_unknown_name_is_unknown(services):
     await push_all(services, NEIGHBOUR)
     with pytest.raises(NameUnknownError):
         await services.repositories.delete(NAME)
 
 
-async def test_repository_that_holds_layers_alone_has_nothing_to_lose(services):
+async def test_repository_with_layers_only_has_nothing_to_delete(services):
     await services.push_blob(NAME, b"layer")
     removal = await services.repositories.delete(NAME)
     assert (len(removal.tags), len(removal.manifests), removal.entry) == (0, 0, None)
 
 
-async def test_immutable_tags_are_refused_before_anything_goes(services):
+async def test_immutable_tags_are_refused_before_any_deletion(services):
     await push_all(services)
     before = await services.keys()
     policy = ManifestPolicy(is_immutable=lambda _name, tag: tag == "v1")
@@ -106,7 +106,7 @@ async def test_immutable_tags_are_refused_before_anything_goes(services):
     assert await services.keys() == before
 
 
-async def test_tag_that_is_history_only_goes_too(services):
+async def test_tag_that_has_only_a_history_is_deleted(services):
     await push_all(services)
     await services.storage.delete([layout.tag_current_link(NAME, Tag("v1"))])
     removal = await services.repositories.delete(NAME)
@@ -114,7 +114,7 @@ async def test_tag_that_is_history_only_goes_too(services):
     assert await services.keys(layout.tags(NAME)) == set()
 
 
-async def test_signatures_of_schema_1_go_along(services):
+async def test_signatures_of_schema_1_are_deleted(services):
     await push_all(services)
     signature = await services.push_blob(NAME, b"jws")
     encoded = f"{signature.algorithm}/{signature.encoded}"
@@ -135,7 +135,7 @@ async def test_without_trash_nothing_is_recorded():
 
 
 @pytest.mark.parametrize("steps", range(0, 60, 2))
-async def test_push_in_between_stands(steps):
+async def test_push_during_the_deletion_stands(steps):
     """An index is pushed while its repository is deleted: if that is answered, all of it can be pulled."""
     storage = FaultyBlobStorage(InMemoryBlobStorage(now=lambda: NOW), seed=steps, delay_rate=0.5, splits_trees=True)
     services = CoreServices(storage=storage)
@@ -157,7 +157,7 @@ async def test_push_in_between_stands(steps):
         assert {Digest.of(IMAGE), Digest.of(ARM), Digest.of(BOTH)} <= revisions
 
 
-async def test_push_without_its_layers_in_between_does_not_matter(services, monkeypatch):
+async def test_push_without_its_layers_during_the_deletion_is_refused(services, monkeypatch):
     """A registry that does not check manifests takes in what cannot be made whole."""
     await push_all(services)
     await services.links.write(layout.referrer_link(NAME, Digest.of(b"x"), Digest.of(b"gone")), Digest.of(b"gone"))

@@ -51,12 +51,12 @@ async def test_last_need_not_exist(services):
 
 
 @pytest.mark.usefixtures("tagged")
-async def test_zero_is_an_empty_page(services):
+async def test_page_of_zero_is_empty(services):
     assert await page(services, 0) == ([], False)
 
 
 @pytest.mark.usefixtures("tagged")
-async def test_too_large_a_page_is_cut_to_the_maximum(services):
+async def test_page_size_is_reduced_to_the_maximum(services):
     tags = TagService(services.storage, services.tag_links, page_size_max=3)
     found = await tags.page(NAME, n=100, last="")
     assert (list(found.items), found.has_more) == (sorted(TAGS)[:3], True)
@@ -70,7 +70,7 @@ async def test_unknown_repository_is_unknown(services, n):
 
 
 @pytest.mark.parametrize("name", ["a", "a/b/c"])
-async def test_neighbours_do_not_make_a_repository(services, name):
+async def test_repositories_below_do_not_make_a_repository(services, name):
     await services.push_blob(RepositoryName("a/b"), b"{}")
     with pytest.raises(NameUnknownError):
         await services.tags.page(RepositoryName(name), n=None, last="")
@@ -83,7 +83,7 @@ async def test_repository_without_tags_has_an_empty_list(services):
 
 
 @pytest.mark.usefixtures("tagged")
-async def test_what_is_no_tag_is_passed_over(services):
+async def test_illegal_tag_is_skipped(services):
     stray = f"{layout.tags(NAME)}/.hidden/current/link"
     await services.storage.write(stray, Digest.of(image_manifest()).encode())
     assert await page(services) == (sorted(TAGS), False)
@@ -91,7 +91,7 @@ async def test_what_is_no_tag_is_passed_over(services):
 
 
 @pytest.mark.usefixtures("tagged")
-async def test_links_that_tell_no_checksum_are_read(services, monkeypatch):
+async def test_links_without_a_checksum_are_read(services, monkeypatch):
     """A folder tells none, and a link that a person wrote with a newline has another one."""
     digest = Digest.of(image_manifest())
     await services.storage.write(layout.tag_current_link(NAME, Tag("a")), digest.encode() + b"\n")

@@ -36,7 +36,7 @@ def signed(document, secret=b"secret"):
     stamp=st.none() | st.text(max_size=80),
     granted_to=st.none() | st.text(max_size=20),
 )
-def test_state_comes_back_as_it_went(*, offset, algorithm, digest, hash_state, stamp, granted_to):
+def test_state_survives_encoding(*, offset, algorithm, digest, hash_state, stamp, granted_to):
     state = UploadState(
         name=NAME,
         upload_id=ID,
@@ -51,7 +51,7 @@ def test_state_comes_back_as_it_went(*, offset, algorithm, digest, hash_state, s
     assert CODEC.decode(CODEC.encode(state), name=NAME, upload_id=ID) == state
 
 
-def test_token_is_distributions():
+def test_token_equals_that_of_distribution():
     """HMAC-SHA256 before a JSON message whose members come in distribution's order."""
     state = UploadState(name=NAME, upload_id=ID, offset=5, started_at="2026-11-24T00:00:00Z")
     raw = base64.urlsafe_b64decode(CODEC.encode(state))
@@ -59,7 +59,7 @@ def test_token_is_distributions():
     assert list(json.loads(raw[32:])) == ["Name", "UUID", "Offset", "StartedAt"]
 
 
-def test_token_of_distribution_is_taken():
+def test_token_of_distribution_is_accepted():
     token = signed({"Name": "a/b", "UUID": ID, "Offset": 7, "StartedAt": "2016-02-23T10:11:12.123456789Z"})
     state = CODEC.decode(token, name=NAME, upload_id=ID)
     assert (state.offset, state.digest, state.hash_state) == (7, None, None)
@@ -89,7 +89,7 @@ def test_signed_state_of_another_form_or_session_is_refused(document):
 
 
 @pytest.mark.parametrize("seal", [None, "", "0" * 64, sealed({}, b"other")["Seal"]])
-def test_members_beyond_those_of_distribution_need_a_seal(seal):
+def test_fields_unknown_to_distribution_need_a_seal(seal):
     """`http.secret` itself signs what distribution signs: no digest, no state of a hash, nobody's right to push."""
     trusted = {"Digest": Digest.of(b""), "Algorithm": "sha512", "HashState": "AAAA", "Stamp": "s", "GrantedTo": "eve"}
     shared = {"Name": "a/b", "UUID": ID, "Offset": 7, "StartedAt": "2026-11-24T00:00:00Z"}
@@ -116,7 +116,7 @@ def test_another_secret_is_refused():
 
 
 @given(st.text() | st.binary(max_size=200).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
-def test_any_token_is_refused(token):
+def test_any_unsigned_token_is_refused(token):
     with pytest.raises(UploadInvalidError):
         CODEC.decode(token, name=NAME, upload_id=ID)
 

@@ -27,7 +27,7 @@ async def services(request):
         yield built
 
 
-async def test_session_begins_with_distributions_file(services):
+async def test_session_begins_with_the_file_of_distribution(services):
     state = await services.uploads.start(NAME)
     key = layout.upload_started_at(NAME, state.upload_id)
     assert await services.storage.read(key) == b"2026-11-24T03:47:56Z"
@@ -59,7 +59,7 @@ async def test_finished_session_is_gone_before_it_is_swept(services):
         await services.uploads.append(state, chunks(b"4"))
 
 
-async def test_failed_sweep_is_done_again(services, monkeypatch):
+async def test_failed_sweep_is_repeated(services, monkeypatch):
     state = await services.uploads.start(NAME)
     await services.uploads.complete(state, Digest.of(b""), chunks())
 
@@ -74,7 +74,7 @@ async def test_failed_sweep_is_done_again(services, monkeypatch):
     assert await services.keys(layout.uploads(NAME)) == set()
 
 
-async def test_forgotten_sessions_are_looked_up(services, monkeypatch):
+async def test_unknown_sessions_are_read_from_storage(services, monkeypatch):
     """What a process remembers of sessions is bounded; a session that fell out works all the same."""
     monkeypatch.setattr(uploads, "_REMEMBERED_SESSIONS_MAX", 1)
     first, second = await services.uploads.start(NAME), await services.uploads.start(NAME)
@@ -102,7 +102,7 @@ async def test_last_put_without_bytes_does_not_read_the_blob(services, monkeypat
     assert await services.read_blob(NAME, Digest.of(content)) == content
 
 
-async def test_resumable_hash_travels_with_the_state():
+async def test_state_carries_the_resumable_hash():
     services = CoreServices(new_hasher=hasher_factory())
     content = payload(50_000)
     state = await services.uploads.append(await services.uploads.start(NAME), chunks(content[:20_000]))
@@ -111,7 +111,7 @@ async def test_resumable_hash_travels_with_the_state():
     assert state.digest == Digest.of(content)
 
 
-async def test_foreign_hash_state_is_hashed_anew(services):
+async def test_foreign_hash_state_causes_a_new_hash(services):
     content = payload(50_000)
     state = await services.uploads.append(await services.uploads.start(NAME), chunks(content[:20_000]))
     state = replace(state, hash_state=b"of some other library", digest=None)
@@ -223,7 +223,7 @@ async def test_unknown_session_is_unknown(services, upload_id):
             await operation
 
 
-async def test_session_that_is_cancelled_while_its_last_piece_comes_is_gone(services):
+async def test_session_cancelled_during_its_last_piece_is_gone(services):
     begun = await services.uploads.start(NAME)
 
     async def pieces():
@@ -278,6 +278,6 @@ async def test_hashing_agrees_with_hashlib(services):
     assert state.digest == "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-async def test_sweep_without_finished_sessions_asks_nothing(services):
+async def test_sweep_without_finished_sessions_makes_no_request(services):
     await services.uploads.sweep()
     assert await services.keys() == set()

@@ -85,7 +85,7 @@ async def incomplete(run):
 
 
 @pytest.mark.parametrize("seed", range(ORDERS))
-async def test_what_was_restored_during_a_collection_is_whole(seed):
+async def test_content_restored_during_a_collection_is_complete(seed):
     run = Run(seed)
     await run.set_up()
     await run.services.manifests.delete(NAME, Tag("v1"))
@@ -96,7 +96,7 @@ async def test_what_was_restored_during_a_collection_is_whole(seed):
 
 
 @pytest.mark.parametrize("seed", range(ORDERS))
-async def test_restoration_that_stands_still_tells_nothing_false(seed):
+async def test_suspended_restoration_reports_nothing_false(seed):
     """Its machine is suspended in the middle of a request for as long as anybody likes."""
     run = Run(seed, moving=("collector",))
     await run.set_up()
@@ -108,7 +108,7 @@ async def test_restoration_that_stands_still_tells_nothing_false(seed):
 
 
 @pytest.mark.parametrize("seed", range(ORDERS))
-async def test_what_was_restored_right_after_its_deletion_is_whole(seed):
+async def test_content_restored_right_after_its_deletion_is_complete(seed):
     """It is not collected yet, or right now."""
     run = Run(seed)
     await run.set_up()

@@ -63,7 +63,7 @@ async def live_keys(services):
     return {key for key in keys if "/index/" not in key}
 
 
-async def test_deleted_tag_comes_back(services):
+async def test_deleted_tag_is_restored(services):
     await push_image(services, NAME, V1)
     before = await live_keys(services)
     await services.manifests.delete(NAME, V1, by="alice")
@@ -75,7 +75,7 @@ async def test_deleted_tag_comes_back(services):
     assert await removals(services) == []
 
 
-async def test_collected_image_comes_back_whole(services):
+async def test_collected_image_is_restored_completely(services):
     """An index with its images, their blobs, and a signature that is signed itself."""
     await push_index(services, V1)
     await push_signatures(services)
@@ -92,7 +92,7 @@ async def test_collected_image_comes_back_whole(services):
     assert [entry.digest for entry in page.items] == [Digest.of(SIGNATURE)]
 
 
-async def test_deleted_manifest_comes_back_with_its_tags(services):
+async def test_deleted_manifest_is_restored_with_its_tags(services):
     await push_image(services, NAME, V1, Tag("v1.0"))
     await push_signatures(services)
     before = await live_keys(services)
@@ -105,7 +105,7 @@ async def test_deleted_manifest_comes_back_with_its_tags(services):
     assert await live_keys(services) == before
 
 
-async def test_unlinked_blob_comes_back(services):
+async def test_unlinked_blob_is_restored(services):
     digest = await services.push_blob(NAME, b"layer")
     await services.blobs.unlink(NAME, digest, by=Actor("bob"))
     await collect(services)
@@ -114,7 +114,7 @@ async def test_unlinked_blob_comes_back(services):
     assert await services.read_blob(NAME, digest) == b"layer"
 
 
-async def test_whole_collection_comes_back(services):
+async def test_whole_collection_is_restored(services):
     await push_image(services, NAME)
     await services.push_blob(OTHER, b"loose")
     before = await live_keys(services)
@@ -124,7 +124,7 @@ async def test_whole_collection_comes_back(services):
     assert await live_keys(services) == before
 
 
-async def test_quarantined_data_comes_back_on_demand_only(services):
+async def test_quarantined_data_is_restored_only_on_demand(services):
     digest = await services.push_blob(NAME, b"layer")
     entry = services.trash.new_entry(TrashKind.QUARANTINE)
     await services.trash.record(entry, blobs=[digest])
@@ -155,7 +155,7 @@ async def test_immutable_tag_is_never_moved(services):
         await kept.trash_service.restore("team/app:v1", force=True)
 
 
-async def test_youngest_entry_of_a_tag_is_meant(services):
+async def test_youngest_entry_of_a_tag_is_restored(services):
     await push_image(services, NAME, V1)
     await services.manifests.delete(NAME, V1)
     await services.push_blob(NAME, b"arm")
@@ -165,7 +165,7 @@ async def test_youngest_entry_of_a_tag_is_meant(services):
     assert await services.tag_links.resolve(NAME, V1) == Digest.of(ARM)
 
 
-async def test_one_of_many_tags_comes_back_alone(services):
+async def test_one_of_many_tags_is_restored_alone(services):
     """Retention takes many at once; one of them was wanted."""
     v2 = Tag("v2")
     await push_image(services, NAME, V1, v2)
@@ -177,7 +177,7 @@ async def test_one_of_many_tags_comes_back_alone(services):
     assert await removals(services) == []
 
 
-async def test_one_tag_of_a_repository_comes_back_alone(services):
+async def test_one_tag_of_a_deleted_repository_is_restored_alone(services):
     await push_index(services, V1)
     await services.manifests.put(NAME, ARM, OCI, tags=[Tag("arm")])
     await services.repositories.delete(NAME)
@@ -190,7 +190,7 @@ async def test_one_tag_of_a_repository_comes_back_alone(services):
 
 
 @pytest.mark.parametrize("name", ["team/app:v1", "20261124T034756.123456Z-tag-1", "x", "../x", "a/b"])
-async def test_what_is_not_there_is_said_to_be_unknown(services, name):
+async def test_missing_entry_is_unknown(services, name):
     with pytest.raises(UnknownError):
         await services.trash_service.restore(name)
 
@@ -217,7 +217,7 @@ async def test_restoring_fails_without_a_layer(services):
     assert await services.links.read(layout.revision_link(NAME, Digest.of(IMAGE))) is None
 
 
-async def test_blob_link_without_data_does_not_come_back(services):
+async def test_blob_link_without_data_is_not_restored(services):
     digest = await services.push_blob(NAME, b"layer")
     await services.blobs.unlink(NAME, digest)
     await services.storage.delete([layout.blob_data(digest)])
@@ -226,7 +226,7 @@ async def test_blob_link_without_data_does_not_come_back(services):
         await services.trash_service.restore(removal.entry.id)
 
 
-async def test_image_that_was_pushed_without_a_platform_comes_back_without_it(services):
+async def test_image_pushed_without_a_platform_is_restored_without_it(services):
     sparse = CoreServices(storage=services.storage, policy=ManifestPolicy(requires_child=lambda _child: False))
     await push_image(sparse, NAME)
     await sparse.manifests.put(NAME, BOTH, INDEX, tags=[V1])
@@ -236,7 +236,7 @@ async def test_image_that_was_pushed_without_a_platform_comes_back_without_it(se
     assert (restoration.missing, restoration.manifests) == ((Digest.of(ARM),), 2)
 
 
-async def test_one_broken_image_keeps_the_others_of_a_collection_not_away(services):
+async def test_one_broken_image_does_not_stop_the_others_of_a_collection(services):
     await push_index(services, V1)
     await services.manifests.delete(NAME, V1)
     entry = await collect(services)
@@ -247,7 +247,7 @@ async def test_one_broken_image_keeps_the_others_of_a_collection_not_away(servic
     assert entry.id in [removal.entry.id for removal in await removals(services)]
 
 
-async def test_repository_gets_back_only_what_it_had(services):
+async def test_repository_gets_only_its_own_links_back(services):
     """An index may name an image of somebody else's repository; restoring it must not open that one."""
     sparse = CoreServices(storage=services.storage, policy=ManifestPolicy(requires_child=lambda _child: False))
     await push_image(sparse, OTHER, V1)
@@ -270,7 +270,7 @@ async def test_repository_gets_no_layer_that_it_never_had(services):
     assert not await services.keys(layout.layers(NAME))
 
 
-async def test_tag_comes_back_after_its_manifest_was_deleted_too(services):
+async def test_tag_is_restored_after_its_manifest_was_deleted(services):
     await push_image(services, NAME, V1)
     await services.manifests.delete(NAME, V1)
     await services.manifests.delete(NAME, Digest.of(IMAGE))
@@ -280,7 +280,7 @@ async def test_tag_comes_back_after_its_manifest_was_deleted_too(services):
     assert await broken_invariants(services, NAME) == []
 
 
-async def test_alias_of_a_layer_comes_back_as_it_was(services):
+async def test_alias_of_a_layer_is_restored_unchanged(services):
     """Distribution links the sha512 of a push to its sha256; only the record of the collection knows."""
     alias = Digest.of(b"layer", "sha512")
     image = image_manifest(b"{}", [b"layer"]).replace(Digest.of(b"layer").encode(), alias.encode())
@@ -298,7 +298,7 @@ async def test_alias_of_a_layer_comes_back_as_it_was(services):
     assert await services.read_blob(NAME, alias) == b"layer"
 
 
-async def test_no_trash_records_nothing():
+async def test_without_trash_deletions_are_not_recorded():
     services = CoreServices(trash_keep=NOW - NOW)
     await push_image(services, NAME, V1)
     await services.manifests.delete(NAME, V1)
@@ -307,7 +307,7 @@ async def test_no_trash_records_nothing():
     assert await services.keys(layout.TRASH) == set()
 
 
-async def test_what_a_collection_at_work_took_for_good_is_not_pointed_at(services, monkeypatch):
+async def test_restored_tag_does_not_point_at_permanently_removed_content(services, monkeypatch):
     await push_image(services, NAME, V1)
     await services.manifests.delete(NAME, V1)
     await services.manifests.delete(NAME, Digest.of(IMAGE))
@@ -322,7 +322,7 @@ async def test_what_a_collection_at_work_took_for_good_is_not_pointed_at(service
     assert await services.links.read(layout.revision_link(NAME, Digest.of(IMAGE))) is None
 
 
-async def test_manifest_of_another_time_comes_back_by_its_link(services):
+async def test_manifest_of_another_entry_is_restored_by_its_link(services):
     """Schema 1 cannot be read for what it refers to."""
     old = b'{"schemaVersion": 1}'
     digest = await services.push_blob(NAME, old)
@@ -334,7 +334,7 @@ async def test_manifest_of_another_time_comes_back_by_its_link(services):
     assert await services.links.read(layout.revision_link(NAME, digest)) == digest
 
 
-async def test_signature_that_is_gone_does_not_keep_its_image_away(services):
+async def test_missing_signature_does_not_stop_the_restoration(services):
     await push_image(services, NAME, V1)
     await push_signatures(services)
     await services.manifests.delete(NAME, V1)
@@ -345,7 +345,7 @@ async def test_signature_that_is_gone_does_not_keep_its_image_away(services):
     assert (await services.manifests.get(NAME, V1)).content == IMAGE
 
 
-async def test_history_of_what_is_gone_stays_gone(services):
+async def test_history_of_lost_manifests_is_not_restored(services):
     """The line that a tag once pointed at something is of no use without it."""
     digest = await services.push_blob(NAME, b"layer")
     gone = Digest.of(b"gone")

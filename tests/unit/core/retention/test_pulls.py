@@ -51,7 +51,7 @@ async def batches(storage):
     return [key async for key, _ in storage.walk(layout.PULL_BATCHES)]
 
 
-async def test_pull_is_known_by_the_time_of_the_store(recorder, history, time):
+async def test_pull_has_the_time_of_the_store(recorder, history, time):
     recorder.note(NAME, FIRST)
     pulled_at = time.now()
     await time.advance(HOUR)
@@ -62,7 +62,7 @@ async def test_pull_is_known_by_the_time_of_the_store(recorder, history, time):
     assert pulls.last(OTHER, FIRST) is pulls.last(NAME, SECOND) is None
 
 
-async def test_note_writes_nothing_and_flush_only_what_is_new(recorder, storage):
+async def test_note_writes_nothing_and_flush_writes_only_new_pulls(recorder, storage):
     recorder.note(NAME, FIRST)
     assert storage.operations == []
     assert await recorder.flush() == 1
@@ -70,7 +70,7 @@ async def test_note_writes_nothing_and_flush_only_what_is_new(recorder, storage)
     assert len(await batches(storage)) == 1
 
 
-async def test_latest_of_all_processes_counts(recorder, history, storage, time, ids):
+async def test_latest_pull_of_all_processes_counts(recorder, history, storage, time, ids):
     other = PullRecorder(storage, clock=time.clock, new_id=ids)
     recorder.note(NAME, FIRST)
     other.note(NAME, SECOND)
@@ -104,7 +104,7 @@ async def test_full_store_keeps_its_batches(recorder, history, storage, time, ca
     assert "pull batches not merged" in caplog.text
 
 
-async def test_what_nobody_asks_for_is_forgotten(recorder, history, storage, time):
+async def test_pulls_are_forgotten_when_no_rule_needs_them(recorder, history, storage, time):
     recorder.note(NAME, FIRST)
     await recorder.flush()
     await time.advance(31 * 24 * HOUR)
@@ -135,7 +135,7 @@ async def test_beginning_is_known_until_there_is_a_gap(recorder, history, storag
     assert (await history.read(oldest=MONTH, merges=False)).since == again
 
 
-async def test_failed_flush_keeps_what_it_did_not_write(recorder, history, storage):
+async def test_failed_flush_keeps_unwritten_pulls(recorder, history, storage):
     recorder.note(NAME, FIRST)
     storage.stop_after(2)
     with pytest.raises(StorageUnavailableError):
@@ -145,7 +145,7 @@ async def test_failed_flush_keeps_what_it_did_not_write(recorder, history, stora
     assert (await history.read(oldest=MONTH, merges=False)).last(NAME, FIRST) is not None
 
 
-async def test_pull_while_writing_is_written_next_time(recorder, history, storage, time, monkeypatch):
+async def test_pull_during_a_flush_is_written_by_the_next(recorder, history, storage, time, monkeypatch):
     write = storage.write
 
     async def write_slowly(key, content, *, durable=True):
@@ -202,7 +202,7 @@ async def test_kill_while_merging_loses_nothing(recorder, history, storage, time
     assert mutations > 2
 
 
-async def test_batch_that_another_one_merged_meanwhile_is_passed_over(recorder, history, storage, monkeypatch):
+async def test_batch_merged_by_another_process_is_skipped(recorder, history, storage, monkeypatch):
     recorder.note(NAME, FIRST)
     await recorder.flush()
     read = storage.read

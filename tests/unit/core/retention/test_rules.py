@@ -49,7 +49,7 @@ def test_last_versions_stay_whenever_they_were_pushed():
     assert going(tags, rule) == ["1.9.0", "1.9.1"]
 
 
-def test_rule_by_version_says_nothing_of_other_tags():
+def test_rule_by_version_ignores_other_tags():
     [verdict] = decide(REPOSITORY, [state("latest", 99)], [RetentionRule(keep_last=1, order=Order.SEMVER)], TIMELINE)
     assert (verdict.goes, verdict.reasons) == (False, ("no rule matches",))
 
@@ -89,7 +89,7 @@ def attachment(image, suffix=".sig", age=0.0):
     return state(f"{digest.algorithm}-{digest.encoded}{suffix}", age)
 
 
-def test_signatures_go_with_their_image_only():
+def test_signatures_are_removed_only_with_their_image():
     kept, gone, unknown = attachment("new", age=50), attachment("old"), attachment("elsewhere", "", age=99)
     tags = [state("new", 1), state("old", 2), kept, gone, unknown]
     assert going(tags, RetentionRule(keep_last=1)) == ["old", gone.tag]
@@ -101,7 +101,7 @@ def test_signature_stays_while_another_tag_keeps_its_image():
     assert going(tags, RetentionRule(tags=("v*",), pushed_within=DAY)) == ["v1"]
 
 
-def test_attachment_of_an_attachment_goes_too():
+def test_attachment_of_an_attachment_is_removed_too():
     signature = attachment("old")
     attestation = attachment(signature.tag, ".att")
     assert going([attestation, signature, state("new"), state("old", 1)], RetentionRule(keep_last=1)) == [
@@ -111,7 +111,7 @@ def test_attachment_of_an_attachment_goes_too():
     ]
 
 
-def test_pull_that_would_not_be_known_counts():
+def test_unknown_pull_keeps_the_image():
     """Where pulls are recorded since yesterday, nobody knows what was pulled last week."""
     tags = [replace(state(tag, 90, pulled=age), is_pull_assumed=True) for tag, age in (("a", 1), ("b", 9))]
     first, second = decide(REPOSITORY, tags, [RetentionRule(pulled_within=7 * DAY)], TIMELINE)
@@ -119,7 +119,7 @@ def test_pull_that_would_not_be_known_counts():
     assert second.goes
 
 
-def test_reasons_name_rule_and_condition():
+def test_reasons_contain_rule_and_condition():
     rules = [RetentionRule(keep_last=1, pulled_within=DAY), RetentionRule(pushed_within=2 * DAY, pulled_within=DAY)]
     first, second, third = decide(
         REPOSITORY, [state("a", 0), state("b", 1.5, pulled=0.5), state("c", 9)], rules, TIMELINE
@@ -175,7 +175,7 @@ def keeps(rule, each, tags):
 
 
 @given(tag_lists, st.lists(rules, max_size=4))
-def test_nothing_that_a_rule_keeps_goes_and_nothing_else_stays(tags, some_rules):
+def test_exactly_the_images_that_a_rule_keeps_stay(tags, some_rules):
     for verdict in decide(REPOSITORY, tags, some_rules, TIMELINE):
         each = verdict.state
         is_kept = any(keeps(rule, each, tags) for rule in some_rules)
@@ -184,7 +184,7 @@ def test_nothing_that_a_rule_keeps_goes_and_nothing_else_stays(tags, some_rules)
 
 
 @given(tag_lists, st.lists(rules, max_size=3), rules)
-def test_another_rule_takes_nothing_from_what_others_keep(tags, some_rules, another):
+def test_added_rule_removes_nothing_that_others_keep(tags, some_rules, another):
     before = {verdict.state.tag for verdict in decide(REPOSITORY, tags, some_rules, TIMELINE) if not verdict.goes}
     applicable = [rule for rule in some_rules if rule.covers(REPOSITORY)]
     matched = {each.tag for each in tags if any(rule.applies_to(each.tag) for rule in applicable)}
@@ -203,7 +203,7 @@ def test_order_of_tags_and_rules_does_not_matter(tags, some_rules, random):
 
 
 @given(tag_lists, st.lists(rules, max_size=4))
-def test_a_second_run_finds_nothing_more(tags, some_rules):
+def test_second_run_removes_nothing(tags, some_rules):
     gone = set(going(tags, *some_rules))
     left = [each for each in tags if each.tag not in gone]
     assert going(left, *some_rules) == []

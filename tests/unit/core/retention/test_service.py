@@ -71,7 +71,7 @@ async def left(storage, name=NAME):
     return await tags_of(CoreServices(storage=storage), name)
 
 
-async def test_tags_that_no_rule_keeps_go_and_can_come_back(storage, time):
+async def test_tags_without_a_rule_are_deleted_and_can_be_restored(storage, time):
     await push(storage, time, NAME, ["a", "b", "c", "d"])
     await push(storage, time, OTHER, ["a", "b"])
     registry = registry_of(storage, RetentionRule(repositories=("team/app",), keep_last=2))
@@ -121,7 +121,7 @@ async def test_immutable_tags_stay(storage, time):
     assert await left(storage) == ["a", "c"]
 
 
-async def test_tag_that_is_pushed_in_between_stays(storage, time):
+async def test_tag_pushed_during_the_run_stays(storage, time):
     """A CI pushes `a` again between its judgement and its deletion."""
     await push(storage, time, NAME, ["a", "b", "c"])
     registry = registry_of(storage, RetentionRule(keep_last=1))
@@ -165,7 +165,7 @@ async def test_tags_that_are_all_pushed_before_their_deletion_stay(storage, time
         ({"md5": None, "modified_at": timedelta(milliseconds=-400)}, False),
     ],
 )
-async def test_times_are_compared_as_exactly_as_the_store_tells_them(storage, time, monkeypatch, changes, stands):
+async def test_times_are_compared_with_the_precision_of_the_store(storage, time, monkeypatch, changes, stands):
     await push(storage, time, NAME, ["a"])
     services = CoreServices(storage=storage)
     target = (await services.tag_links.targets(NAME, []))[Tag("a")]
@@ -182,7 +182,7 @@ async def test_times_are_compared_as_exactly_as_the_store_tells_them(storage, ti
     assert not await services.tag_links.stands(NAME, Tag("gone"), target)
 
 
-async def test_history_without_a_link_and_other_folders_are_passed_over(storage, time):
+async def test_history_without_a_link_and_other_folders_are_skipped(storage, time):
     await push(storage, time, NAME, ["a", "b"])
     await storage.delete([layout.tag_current_link(NAME, Tag("a"))])
     await storage.write(layout.tag_current_link(NAME, Tag("torn")), b"")
@@ -193,7 +193,7 @@ async def test_history_without_a_link_and_other_folders_are_passed_over(storage,
     assert [verdict.state.tag for verdict in plan.verdicts] == ["b"]
 
 
-async def test_tag_costs_no_read_where_checksums_are_told(storage, time):
+async def test_tag_costs_no_read_on_a_store_with_checksums(storage, time):
     await push(storage, time, NAME, ["a", "b", "c"])
     registry = registry_of(storage, RetentionRule(keep_last=9))
     storage.operations.clear()
@@ -202,7 +202,7 @@ async def test_tag_costs_no_read_where_checksums_are_told(storage, time):
     assert read == {f"read {layout.CLOCK}"}
 
 
-async def test_kill_at_any_point_leaves_what_the_next_run_ends(time):
+async def test_next_run_completes_a_run_killed_at_any_point(time):
     mutations, ended = 0, False
     while not ended:
         storage = FaultyBlobStorage(InMemoryBlobStorage(now=time.now), splits_trees=True)

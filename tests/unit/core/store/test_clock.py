@@ -48,7 +48,7 @@ def machine():
     return Machine()
 
 
-def test_gaps_do_not_count():
+def test_gaps_do_not_count_as_age():
     timeline = Timeline(START, (Gap(START - 20 * DAY, START - 11 * DAY), Gap(START - 5 * DAY, START - 2 * DAY)))
     assert timeline.before(DAY) == START - DAY
     assert timeline.before(2 * DAY) == START - 2 * DAY
@@ -58,7 +58,7 @@ def test_gaps_do_not_count():
     assert timeline.skipped(10 * DAY) == 12 * DAY
 
 
-async def test_clock_that_goes_right_has_no_gaps(machine):
+async def test_correct_clock_has_no_gaps(machine):
     process = machine.process()
     for _ in range(3):
         timeline = await process.look()
@@ -67,7 +67,7 @@ async def test_clock_that_goes_right_has_no_gaps(machine):
 
 
 @pytest.mark.parametrize("jump", [HOUR, 3 * DAY, YEAR])
-async def test_jump_while_a_process_lives_is_found_whatever_its_length(machine, jump, caplog):
+async def test_jump_during_a_process_is_found_at_any_length(machine, jump, caplog):
     process = machine.process()
     await process.look()
     machine.pass_time(MINUTE)
@@ -84,7 +84,7 @@ async def test_jump_while_a_process_lives_is_found_whatever_its_length(machine, 
     assert caplog.text.count("store clock jumped") == 2
 
 
-async def test_another_process_that_lived_through_it_finds_the_same(machine):
+async def test_other_running_process_finds_the_same_jump(machine):
     first, second = machine.process(), machine.process()
     await first.look()
     await second.look()
@@ -95,7 +95,7 @@ async def test_another_process_that_lived_through_it_finds_the_same(machine):
     assert (await second.look()).gaps == timeline.gaps
 
 
-async def test_time_without_a_process_counts_as_long_as_it_is_plausible(machine):
+async def test_time_without_a_process_counts_up_to_a_plausible_length(machine):
     await machine.process().look()
     machine.pass_time(PLAUSIBLE)
     assert (await machine.process().look()).gaps == ()
@@ -103,7 +103,7 @@ async def test_time_without_a_process_counts_as_long_as_it_is_plausible(machine)
     assert (await machine.process().look()).skipped(DAY) == PLAUSIBLE + MINUTE
 
 
-async def test_clock_that_is_put_right_again_leaves_nothing(machine):
+async def test_corrected_clock_leaves_no_gap(machine):
     process = machine.process()
     await process.look()
     machine.wall += YEAR
@@ -124,7 +124,7 @@ async def test_operator_may_trust_the_clock(machine):
     assert (await machine.process().look()).gaps == ()
 
 
-async def test_record_that_cannot_be_read_begins_again(machine, caplog):
+async def test_unreadable_record_is_replaced(machine, caplog):
     await machine.storage.write(layout.CLOCK, b"torn")
     assert (await machine.process().look()).gaps == ()
     assert "cannot read the store clock record" in caplog.text
@@ -133,7 +133,7 @@ async def test_record_that_cannot_be_read_begins_again(machine, caplog):
     assert (await machine.process().look()).gaps
 
 
-async def test_looks_cost_a_write_every_five_minutes(machine):
+async def test_clock_checks_write_every_five_minutes(machine):
     process = machine.process()
     await process.look()
     written = (await machine.storage.stat(layout.CLOCK)).modified_at
@@ -145,7 +145,7 @@ async def test_looks_cost_a_write_every_five_minutes(machine):
     assert (await machine.storage.stat(layout.CLOCK)).modified_at == machine.wall
 
 
-async def test_many_jumps_take_little_room(machine):
+async def test_number_of_recorded_jumps_is_bounded(machine):
     process = machine.process()
     for _ in range(40):
         machine.wall += DAY
@@ -153,7 +153,7 @@ async def test_many_jumps_take_little_room(machine):
     assert len((await process.look()).gaps) == 16
 
 
-async def test_upload_under_way_survives_a_jump(machine):
+async def test_upload_in_progress_survives_a_jump(machine):
     process = machine.process()
     await process.look()
     session = layout.upload(RepositoryName("a"), "0f0e0d0c-0b0a-4908-8706-050403020100")
@@ -196,7 +196,7 @@ async def test_retention_after_a_jump_keeps_what_was_pushed_lately(machine):
     assert [state.tag for state in plan.going] == ["v1"]
 
 
-async def test_collection_after_a_jump_takes_no_layer_of_a_push_under_way(caplog):
+async def test_collection_after_a_jump_keeps_the_layers_of_a_running_push(caplog):
     store = Store()
     services = store.services()
     await store.collect()
@@ -221,7 +221,7 @@ class FullBlobStorage(InMemoryBlobStorage):
         await super().write(key, content, durable=durable)
 
 
-async def test_full_store_is_looked_at_all_the_same(caplog):
+async def test_clock_check_works_on_a_full_store(caplog):
     """Collection frees the space, and needs the time for it."""
     wall = [START]
     process = StoreClock(FullBlobStorage(now=lambda: wall[0]), clock=lambda: 0.0)

@@ -73,7 +73,7 @@ async def read_some(services, **options):
     [FLIPPED, CONTENT[:-1], CONTENT[: 1024 * 1024], CONTENT + b"x", b"", b"x"],
     ids=len,
 )
-async def test_damaged_blob_never_comes_whole(services, other, storage, damaged):
+async def test_damaged_blob_is_never_served_completely(services, other, storage, damaged):
     await services.push_blob(NAME, CONTENT)
     await storage.write(KEY, damaged)
     for reading in (other, services, other, services):
@@ -83,14 +83,14 @@ async def test_damaged_blob_never_comes_whole(services, other, storage, damaged)
     assert RECORD in await services.keys()
 
 
-async def test_sound_blob_comes_whole(services, storage):
+async def test_sound_blob_is_served_completely(services, storage):
     for content in (b"", b"x", CONTENT):
         digest = await services.push_blob(NAME, content)
         assert await services.read_blob(NAME, digest) == content
     assert not [key async for key, _ in storage.walk(layout.DAMAGED)]
 
 
-async def test_push_looks_and_heals(services, other, storage):
+async def test_push_checks_and_heals(services, other, storage):
     await services.push_blob(NAME, CONTENT)
     await storage.write(KEY, FLIPPED)
     assert (await other.blobs.stat(NAME, DIGEST)).size == len(CONTENT)
@@ -121,7 +121,7 @@ async def test_cached_descriptor_does_not_hide_damage(storage):
     assert caught.value.digests == (DIGEST,)
 
 
-async def test_blob_that_another_registry_replaced_counts_no_more(services, other, storage):
+async def test_replaced_blob_is_no_longer_damaged(services, other, storage):
     await services.push_blob(NAME, CONTENT)
     await storage.write(KEY, FLIPPED)
     await read_some(services)
@@ -132,7 +132,7 @@ async def test_blob_that_another_registry_replaced_counts_no_more(services, othe
     assert RECORD not in await services.keys()
 
 
-async def test_record_of_sound_data_ends_at_the_next_look(services, other, storage):
+async def test_record_of_sound_data_is_removed_at_the_next_check(services, other, storage):
     """The process that wrote it may have broken memory."""
     await services.push_blob(NAME, CONTENT)
     await DamageRecords(storage).write(DIGEST, await storage.stat(KEY))
@@ -142,7 +142,7 @@ async def test_record_of_sound_data_ends_at_the_next_look(services, other, stora
     assert (await other.blobs.stat(NAME, DIGEST)).size == len(CONTENT)
 
 
-async def test_one_failed_hash_refuses_no_pull(services, storage):
+async def test_single_failed_hash_refuses_no_pull(services, storage):
     """The bytes may have been damaged on their way here."""
     await services.push_blob(NAME, CONTENT)
     await services.damage.report(DIGEST, len(CONTENT))
@@ -168,7 +168,7 @@ async def test_image_of_a_damaged_blob_is_pushed_again(services, other, storage,
         assert (await each.manifests.describe(NAME, image)).digest == image
 
 
-async def test_image_without_damage_is_described(services, storage, image):
+async def test_image_without_damage_is_served(services, storage, image):
     other_image = image_manifest(b"{}")
     pushed = await services.manifests.put(NAME, other_image, OCI_MANIFEST)
     await storage.write(KEY, FLIPPED)
@@ -185,7 +185,7 @@ async def test_known_damage_is_refused_at_once(services, storage):
         assert await read_some(services, **part) == (b"", False)
 
 
-async def test_size_that_was_pushed_is_certain(services, storage):
+async def test_pushed_size_is_trusted(services, storage):
     await services.push_blob(NAME, CONTENT)
     await storage.write(KEY, CONTENT[:-1])
     with pytest.raises(ContentDamagedError):
@@ -270,7 +270,7 @@ async def test_index_of_a_damaged_manifest_is_refused(services, storage, image):
         await services.manifests.put(NAME, image_index([manifest]), OCI_INDEX)
 
 
-async def test_manifest_that_is_sound_at_the_second_look_is_served(storage, services, image):
+async def test_manifest_that_is_sound_on_the_second_read_is_served(storage, services, image):
     key = layout.blob_data(image)
     content = await storage.read(key)
 
@@ -316,7 +316,7 @@ async def damaged(services, storage):
     return await storage.stat(KEY)
 
 
-async def test_record_waits_for_a_store_that_fails(services, faulty, watch, damaged, caplog):
+async def test_record_is_written_when_the_store_works_again(services, faulty, watch, damaged, caplog):
     faulty.stop_after(0)
     await watch.report(DIGEST, damaged.size)
     assert watch.is_suspected(DIGEST)
@@ -328,7 +328,7 @@ async def test_record_waits_for_a_store_that_fails(services, faulty, watch, dama
     assert RECORD in await services.keys()
 
 
-async def test_damage_is_not_reported_while_the_store_is_away(faulty, watch, damaged, caplog):
+async def test_damage_is_not_reported_while_the_store_is_down(faulty, watch, damaged, caplog):
     faulty.fail_at(1)
     await watch.report(DIGEST, damaged.size)
     assert not watch.is_suspected(DIGEST)
@@ -340,7 +340,7 @@ async def test_blob_that_was_replaced_while_it_was_read_is_not_reported(watch, d
     assert not watch.is_suspected(DIGEST)
 
 
-async def test_record_that_cannot_be_removed_does_no_harm(faulty, watch, damaged, storage, caplog):
+async def test_record_that_cannot_be_removed_refuses_no_pull(faulty, watch, damaged, storage, caplog):
     await watch.report(DIGEST, damaged.size)
     faulty.stop_after(0)
     await watch.prove(DIGEST, len(CONTENT))
@@ -363,7 +363,7 @@ async def test_damage_is_counted_once_for_each_object(storage, damaged):
     assert len(counted) == 2
 
 
-async def test_record_that_others_removed_ends(watch, damaged, storage):
+async def test_record_removed_by_another_process_is_forgotten(watch, damaged, storage):
     await DamageRecords(storage).write(DIGEST, damaged)
     await watch.poll()
     assert await watch.is_damaged(DIGEST, damaged)
@@ -375,7 +375,7 @@ async def test_record_that_others_removed_ends(watch, damaged, storage):
     assert not watch.is_suspected(DIGEST)
 
 
-async def test_own_finding_is_not_forgotten_for_its_record(watch, damaged):
+async def test_own_finding_outlives_its_record(watch, damaged):
     for _ in range(2):
         await watch.report(DIGEST, damaged.size)
     await watch.poll()
@@ -384,7 +384,7 @@ async def test_own_finding_is_not_forgotten_for_its_record(watch, damaged):
         await watch.checked(reader, DIGEST)
 
 
-async def test_checksum_counts_where_both_have_one(watch, damaged):
+async def test_checksums_are_compared_if_both_exist(watch, damaged):
     await watch.report(DIGEST, damaged.size)
     assert await watch.is_damaged(DIGEST, replace(damaged, md5=None))
     assert not await watch.is_damaged(DIGEST, replace(damaged, md5="00"))
@@ -425,7 +425,7 @@ async def test_reader_that_is_left_early_ends_its_hashing(services):
         await pieces.aclose()
 
 
-async def test_object_that_was_hashed_lately_is_not_hashed_again(storage):
+async def test_recently_hashed_object_is_not_hashed_again(storage):
     """Hashing takes as long as encrypting: a layer that everybody pulls is hashed once an hour."""
     seconds = [0.0]
     watch = DamageWatch(storage, new_hasher=StandardHasher, offload=in_turn, clock=lambda: seconds[0])
@@ -450,7 +450,7 @@ async def test_object_that_was_hashed_lately_is_not_hashed_again(storage):
     assert [await is_hashed("2"), await is_hashed("2")] == [True, False]
 
 
-async def test_suspected_content_that_cannot_be_read_stays_suspected(faulty, watch, storage, damaged, caplog):
+async def test_unreadable_suspect_stays_suspected(faulty, watch, storage, damaged, caplog):
     await watch.report(DIGEST, damaged.size)
     faulty.fail_at(4)
     await watch.poll()
@@ -461,7 +461,7 @@ async def test_suspected_content_that_cannot_be_read_stays_suspected(faulty, wat
     assert watch.is_confirmed(DIGEST)
 
 
-async def test_suspected_content_that_is_gone_is_forgotten(watch, storage, damaged):
+async def test_missing_suspect_is_forgotten(watch, storage, damaged):
     await watch.report(DIGEST, damaged.size)
     await storage.delete([KEY])
     await watch.poll()
@@ -483,7 +483,7 @@ async def test_poll_reads_a_bounded_number_of_bytes(watch, storage, services):
     assert [watch.is_confirmed(digest) for digest in digests].count(True) == 1
 
 
-async def test_stored_manifest_of_another_type_is_described_beside_damage(services, storage, watch, damaged):
+async def test_stored_manifest_of_another_type_is_served_beside_damage(services, storage, watch, damaged):
     """No blobs are known of it."""
     content = b'{"mediaType": "application/x.other+json"}'
     digest = Digest.of(content)

@@ -49,7 +49,7 @@ async def store(services, link, *signatures):
         await services.links.write(key, digest)
 
 
-async def test_signatures_are_spliced_in_as_libtrust_does(services):
+async def test_signatures_are_joined_as_libtrust_does(services):
     await store(services, layout.revision_link(NAME, DIGEST), signature("A"), signature("B"))
     await services.tag_links.point(NAME, Tag("1"), DIGEST)
     for reference in (Tag("1"), DIGEST):
@@ -118,13 +118,13 @@ async def test_lost_signature_is_not_served(services):
         await services.manifests.get(NAME, DIGEST)
 
 
-async def test_link_of_a_signature_that_points_nowhere_is_passed_over(services):
+async def test_dangling_link_of_a_signature_is_skipped(services):
     await store(services, layout.revision_link(NAME, DIGEST), signature("A"))
     await services.storage.write(f"{layout.signatures(NAME, DIGEST)}/sha256/00/link", b"nonsense")
     assert (await services.manifests.get(NAME, DIGEST)).media_type == media_types.DOCKER_SCHEMA1_SIGNED
 
 
-def test_only_schema_1_is_schema_1():
+def test_only_schema_1_manifests_are_recognized():
     assert is_schema1(PAYLOAD)
     assert not is_schema1(b"[1]")
     assert not is_schema1(b"\xff")

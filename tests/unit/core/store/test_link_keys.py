@@ -29,7 +29,7 @@ FIRST, SECOND = Digest.of(b"first"), Digest.of(b"second", "sha512")
         (f"{layout.REPOSITORIES}/team/readme", None),
     ],
 )
-def test_key_is_read_as_it_is_spelled(key, meant):
+def test_key_is_parsed_as_written(key, meant):
     assert parse_link_key(key) == meant
 
 

@@ -20,7 +20,7 @@ async def test_link_is_the_digest_without_newline(services):
     assert await services.links.read(KEY) is None
 
 
-async def test_link_stands_where_it_is_whole(services):
+async def test_intact_link_is_read(services):
     assert not await services.links.stands(KEY, DIGEST)
     for content, is_whole in [(b"", False), (DIGEST.encode()[:-1], False), (DIGEST.encode() + b"\n", True)]:
         await services.storage.write(KEY, content)
@@ -29,7 +29,7 @@ async def test_link_stands_where_it_is_whole(services):
     assert await services.links.stands(KEY, DIGEST)
 
 
-async def test_newline_of_a_repaired_link_is_forgiven(services):
+async def test_newline_of_a_repaired_link_is_ignored(services):
     await services.storage.write(KEY, DIGEST.encode() + b"\n")
     assert await services.links.read(KEY) == DIGEST
 

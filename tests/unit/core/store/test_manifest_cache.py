@@ -8,7 +8,7 @@ def manifest(content: bytes) -> StoredManifest:
     return StoredManifest(content=content, media_type=OCI_MANIFEST, digest=Digest.of(content))
 
 
-def test_manifests_used_last_stay():
+def test_most_recently_used_manifests_stay():
     cache = ManifestCache(bytes_max=30)
     one, two, three, four = (manifest(bytes([number]) * 10) for number in range(4))
     for each in (one, two, three, three):
@@ -18,7 +18,7 @@ def test_manifests_used_last_stay():
     assert [cache.get(each.digest) for each in (one, two, three, four)] == [one, None, three, four]
 
 
-def test_huge_manifest_pushes_nothing_out():
+def test_huge_manifest_evicts_nothing():
     cache = ManifestCache()
     huge = manifest(b"x" * 300_000)
     cache.put(huge)

@@ -76,7 +76,7 @@ async def test_everything_arrives_byte_for_byte(services, run, target):
     assert await broken_invariants(target, APP, NESTED) == []
 
 
-async def test_second_pass_has_nothing_to_do(services, run):
+async def test_second_pass_copies_nothing(services, run):
     await push(services, APP, V1, b"a")
     first = await run.once()
     second = await run.once()
@@ -85,7 +85,7 @@ async def test_second_pass_has_nothing_to_do(services, run):
 
 
 @pytest.mark.parametrize(("patterns", "expected"), [([], 600), (["team/app"], 300), (["nobody"], 0)])
-async def test_what_is_to_be_sent_is_about_known(services, run, patterns, expected):
+async def test_size_of_the_transfer_is_estimated(services, run, patterns, expected):
     await push(services, APP, V1, b"a" * 300)
     await run.once()
     await push(services, APP, V1, b"b" * 298)
@@ -97,7 +97,7 @@ async def test_what_is_to_be_sent_is_about_known(services, run, patterns, expect
     assert expected - 2 <= known <= (expected + 1000 if not patterns else expected)
 
 
-async def test_layer_that_two_repositories_lack_is_expected_once_and_a_lost_one_never(services, run):
+async def test_layer_missing_in_two_repositories_is_counted_once_and_a_lost_one_never(services, run):
     for name in (APP, NESTED):
         await push(services, name, V1, b"shared" * 100, b"lost" * 100)
     await services.storage.delete([layout.blob_data(Digest.of(b"lost" * 100))])
@@ -106,7 +106,7 @@ async def test_layer_that_two_repositories_lack_is_expected_once_and_a_lost_one_
     assert work.tally.progress.bytes_expected == len(b"shared" * 100 + b"{}")
 
 
-async def test_final_delta_brings_only_what_changed(services, run):
+async def test_final_pass_copies_only_changes(services, run):
     await push(services, APP, V1, b"a" * 1000)
     await run.once()
     await push(services, APP, V1, b"a" * 1000, b"new")
@@ -132,7 +132,7 @@ async def test_only_selected_repositories_are_copied(services, run, target):
     assert await target.keys(layout.repository(NESTED)) == set()
 
 
-async def test_deletions_stay_unless_they_are_followed(services, run, target):
+async def test_deletions_are_copied_only_on_request(services, run, target):
     gone = await push(services, APP, V1, b"a")
     await push(services, APP, V2, b"b")
     await push(services, NESTED, V1, b"c")
@@ -160,7 +160,7 @@ async def test_deletions_stay_unless_they_are_followed(services, run, target):
     assert (await target.manifests.get(NESTED, V1)).digest
 
 
-async def test_history_and_moved_tags_are_followed(services, run):
+async def test_history_and_moved_tags_are_copied(services, run):
     await push(services, APP, V1, b"a")
     await run.once()
     second = await push(services, APP, V1, b"b")
@@ -169,7 +169,7 @@ async def test_history_and_moved_tags_are_followed(services, run):
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
-async def test_line_of_history_that_is_gone_goes_and_is_nothing_to_restore(services, run, target):
+async def test_removed_history_is_removed_and_not_restorable(services, run, target):
     first = await push(services, APP, V1, b"a")
     await push(services, APP, V1, b"b")
     await run.once()
@@ -215,7 +215,7 @@ async def test_rebuild_before_the_first_manifest_leaves_no_repository_out_of_the
     assert await run.names() == [APP]
 
 
-async def test_dry_run_writes_nothing_and_tells_all(services, run, target):
+async def test_dry_run_writes_nothing_and_reports_all(services, run, target):
     await push(services, APP, V1, b"a" * 100)
     would = await run.once(is_dry=True)
     assert await target.keys() == set()
@@ -230,7 +230,7 @@ async def test_dry_run_writes_nothing_and_tells_all(services, run, target):
 
 
 @pytest.mark.parametrize("trouble", [Trouble.DAMAGED, Trouble.MISSING])
-async def test_broken_blob_is_left_out_with_what_needs_it(services, run, target, trouble):
+async def test_broken_blob_is_skipped_with_its_manifests(services, run, target, trouble):
     await push(services, APP, V1, b"good")
     broken = await push(services, APP, V2, b"bad layer")
     index = image_index([image_manifest(b"{}", [b"bad layer"])])
@@ -254,7 +254,7 @@ async def test_broken_blob_is_left_out_with_what_needs_it(services, run, target,
     assert key not in await registry_tree(run.target)
 
 
-async def test_broken_manifest_and_links_are_told(services, run, target):
+async def test_broken_manifest_and_links_are_reported(services, run, target):
     await push(services, APP, V1, b"a")
     digest = await push(services, APP, V2, b"b")
     await services.storage.write(layout.blob_data(digest), b"{}")
@@ -333,7 +333,7 @@ class Collector:
 
 @pytest.mark.parametrize("takes", [1, 2])
 @pytest.mark.parametrize("before", [0, 1], ids=["new", "known"])
-async def test_what_collection_takes_meanwhile_is_brought_again(services, run, target, takes, before):
+async def test_content_collected_during_the_copy_is_copied_again(services, run, target, takes, before):
     await push(services, APP, V1, b"a")
     index = image_index([image_manifest(b"{}", [b"a"])])
     await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
@@ -348,7 +348,7 @@ async def test_what_collection_takes_meanwhile_is_brought_again(services, run, t
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
-async def test_layer_that_collection_takes_and_the_source_unlinks_meanwhile_stays_away(services, run):
+async def test_layer_collected_and_unlinked_during_the_copy_is_not_copied_again(services, run):
     manifest = await push(services, APP, V1, b"a", b"b")
     await run.once()
     await run.target.delete([layout.revision_link(APP, manifest)])
@@ -376,13 +376,13 @@ async def test_tag_keeps_its_manifest_from_collection(services, run):
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
-async def test_collection_that_takes_all_the_time_ends_the_copy(services, run):
+async def test_endless_collection_ends_the_copy(services, run):
     await push(services, APP, V1, b"a")
     with pytest.raises(StorageUnavailableError, match="garbage collection at the target removed"):
         await run.once(guard=Collector(run.target, 1000))
 
 
-async def test_long_blob_goes_on_after_its_last_checkpoint(services, run, monkeypatch):
+async def test_long_blob_resumes_from_its_last_checkpoint(services, run, monkeypatch):
     monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 2 * 1024 * 1024)
     content = bytes(range(256)) * 4096 * 7
     digest = await services.push_blob(APP, content)
@@ -396,7 +396,7 @@ async def test_long_blob_goes_on_after_its_last_checkpoint(services, run, monkey
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
-async def test_staged_bytes_that_rotted_are_sent_again(services, run, monkeypatch):
+async def test_damaged_staged_bytes_are_sent_again(services, run, monkeypatch):
     monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 2 * 1024 * 1024)
     content = bytes(range(256)) * 4096 * 7
     digest = await services.push_blob(APP, content)
@@ -409,7 +409,7 @@ async def test_staged_bytes_that_rotted_are_sent_again(services, run, monkeypatc
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
-async def test_manifest_that_needs_nothing_and_is_taken_all_the_time_ends_the_copy(services, run):
+async def test_endless_collection_of_a_manifest_without_references_ends_the_copy(services, run):
     content = b'{"schemaVersion": 7}'
     digest = Digest.of(content)
     await services.storage.write(layout.blob_data(digest), content)
@@ -433,7 +433,7 @@ class Purged(FaultyBlobStorage):
             yield writer
 
 
-async def test_staged_bytes_that_cannot_be_gone_on_with_are_given_up(services, monkeypatch):
+async def test_staged_bytes_that_cannot_be_resumed_are_discarded(services, monkeypatch):
     content = bytes(range(256)) * 4096 * 2
     monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", len(content) - 1)
     digest = await services.push_blob(APP, content)
@@ -462,7 +462,7 @@ class WithoutChecksums(FaultyBlobStorage):
         (WithoutChecksums, WithoutChecksums, (1, 1)),
     ],
 )
-async def test_equal_tags_cost_no_read_where_a_checksum_is_told(services, source_kind, target_kind, reads):
+async def test_equal_tags_cost_no_read_on_a_store_with_checksums(services, source_kind, target_kind, reads):
     await push(services, APP, V1, b"a")
     source, target = source_kind(services.storage), target_kind(memory())
     run = CopyRun(source, target)

@@ -48,7 +48,7 @@ def run(services):
     return CopyRun(services.storage, memory())
 
 
-async def test_damaged_blob_is_read_once_and_told_for_each_repository(services, run):
+async def test_damaged_blob_is_read_once_and_reported_for_each_repository(services, run):
     for name in (APP, OTHER):
         await push(services, name, V1, b"layer")
     key = layout.blob_data(Digest.of(b"layer"))
@@ -59,14 +59,14 @@ async def test_damaged_blob_is_read_once_and_told_for_each_repository(services, 
     assert {problem.repository for problem in run.problems if problem.trouble is Trouble.DAMAGED} == {APP, OTHER}
 
 
-async def test_missing_blob_is_told_in_a_dry_run_too(services, run):
+async def test_missing_blob_is_reported_in_a_dry_run_too(services, run):
     await push(services, APP, V1, b"layer")
     await services.storage.delete([layout.blob_data(Digest.of(b"layer"))])
     await run.once(is_dry=True)
     assert [problem.trouble for problem in run.problems] == [Trouble.MISSING, Trouble.INCOMPLETE, Trouble.INCOMPLETE]
 
 
-async def test_blob_that_only_the_target_has_is_there(services, run):
+async def test_blob_that_only_the_target_has_is_not_missing(services, run):
     await push(services, APP, V1, b"layer")
     key = layout.blob_data(Digest.of(b"layer"))
     await run.target.write(key, b"layer")
@@ -75,7 +75,7 @@ async def test_blob_that_only_the_target_has_is_there(services, run):
     assert run.problems == []
 
 
-async def test_manifest_that_is_gone_or_huge_is_told(services, run, monkeypatch):
+async def test_missing_or_huge_manifest_is_reported(services, run, monkeypatch):
     gone = await push(services, APP, V1, b"a")
     huge = await push(services, APP, Tag("v2"), b"b" * 3)
     await services.storage.delete([layout.blob_data(Digest.of(gone))])
@@ -89,7 +89,7 @@ async def test_manifest_that_is_gone_or_huge_is_told(services, run, monkeypatch)
     }
 
 
-async def test_foreign_objects_stay_behind_and_are_counted(services, run):
+async def test_foreign_objects_are_not_copied_and_are_counted(services, run):
     await push(services, APP, V1, b"layer")
     before = await registry_tree(services.storage)
     for key in (
@@ -124,7 +124,7 @@ async def test_foreign_objects_of_the_target_are_left_alone(services, run):
     assert done.ignored == 0
 
 
-async def test_deletions_are_told_in_a_dry_run_and_nothing_goes(services, run):
+async def test_deletions_are_reported_in_a_dry_run_and_not_carried_out(services, run):
     await push(services, APP, V1, b"layer")
     await push(CoreServices(storage=run.target), OTHER, V1, b"layer")
     before = await registry_tree(run.target)
@@ -170,7 +170,7 @@ async def test_manifest_that_is_deleted_and_collected_after_it_was_listed_is_no_
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
-async def test_layer_link_whose_name_is_no_digest_is_copied_by_what_it_holds(services, run):
+async def test_layer_link_whose_name_is_no_digest_is_copied_by_its_content(services, run):
     await push(services, APP, V1, b"layer")
     digest = await services.push_blob(OTHER, b"renamed")
     await services.storage.write(f"{layout.layers(APP)}/by-hand/renamed/link", digest.encode())
@@ -222,7 +222,7 @@ async def test_torn_link_of_the_target_is_deleted_and_the_others_can_be_restored
     assert await registry_tree(run.target) == before
 
 
-async def test_child_that_a_listing_missed_is_brought_before_its_index(services, run):
+async def test_child_missed_by_a_listing_is_copied_before_its_index(services, run):
     child = await push(services, APP, V1, b"layer")
     index = image_index([child])
     await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
@@ -246,7 +246,7 @@ async def test_index_whose_child_was_deleted_is_copied_as_it_is(services, run):
     assert await registry_tree(run.target) == tree
 
 
-async def test_manifest_in_both_storages_that_is_nowhere_whole_is_told(services, run):
+async def test_manifest_damaged_in_both_storages_is_reported(services, run):
     manifest = await push(services, APP, V1, b"layer")
     await run.once()
     for storage in (services.storage, run.target):
@@ -264,7 +264,7 @@ async def test_manifest_in_both_storages_that_is_nowhere_whole_is_told(services,
         ["no", "object"],
     ],
 )
-async def test_manifest_that_nobody_understands_is_copied_as_it_is(services, run, document):
+async def test_manifest_of_unknown_type_is_copied_unchanged(services, run, document):
     content = json.dumps(document).encode()
     digest = Digest.of(content)
     await services.storage.write(layout.blob_data(digest), content)
@@ -295,14 +295,14 @@ class _Sliced:
                 yield piece[start : start + 50_000]
 
 
-async def test_small_pieces_of_a_large_blob_are_hashed_on_the_spot(services, run):
+async def test_small_pieces_of_a_large_blob_are_hashed_without_a_thread(services, run):
     await push(services, APP, V1, b"layer" * 500_000)
     run.source = SmallPieces(services.storage)
     await run.once()
     assert await registry_tree(run.target) == await registry_tree(services.storage)
 
 
-async def test_stage_that_somebody_else_writes_to_is_left_to_them(services, run, monkeypatch):
+async def test_staged_blob_of_another_process_is_not_touched(services, run, monkeypatch):
     monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 1024 * 1024)
     digest = await services.push_blob(APP, b"layer" * 500_000)
     pauses = []
@@ -330,7 +330,7 @@ class Finished(FaultyBlobStorage):
         return await super().carry_out(operation, key, call)
 
 
-async def test_stage_that_is_removed_before_its_commit_is_begun_anew(services, run):
+async def test_staged_blob_removed_before_its_commit_is_restarted(services, run):
     await services.push_blob(APP, b"layer" * 500_000)
     run.target = Finished(memory())
     await run.once()
@@ -351,7 +351,7 @@ class Emptied(FaultyBlobStorage):
             yield writer
 
 
-async def test_stage_that_shrinks_is_begun_anew(services, run, monkeypatch):
+async def test_staged_blob_that_shrinks_is_restarted(services, run, monkeypatch):
     monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 1024 * 1024)
     await services.push_blob(APP, b"layer" * 500_000)
     run.target = Emptied(memory())
@@ -360,7 +360,7 @@ async def test_stage_that_shrinks_is_begun_anew(services, run, monkeypatch):
 
 
 @pytest.mark.parametrize(("age", "stays"), [(timedelta(days=6), True), (timedelta(days=8), False)])
-async def test_what_a_copy_of_long_ago_staged_is_removed(services, run, age, stays):
+async def test_staged_blobs_of_an_old_copy_are_removed(services, run, age, stays):
     now = [NOW - age]
     run.target = InMemoryBlobStorage(now=lambda: now[0])
     digest = Digest.of(b"layer")
@@ -372,7 +372,7 @@ async def test_what_a_copy_of_long_ago_staged_is_removed(services, run, age, sta
     assert ({key async for key, _ in run.target.walk(layout.TRANSFERS)} != set()) is stays
 
 
-async def test_marker_of_an_earlier_copy_in_the_source_is_no_sign_of_one_storage(services, run):
+async def test_marker_of_an_earlier_copy_in_the_source_is_ignored(services, run):
     await push(services, APP, V1, b"layer")
     await services.storage.write(layout.transfer_marker("test"), b"")
     await run.once()

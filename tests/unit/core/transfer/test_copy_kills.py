@@ -172,7 +172,7 @@ class KillingIndex(InMemoryCatalogIndex):
             raise KilledError
 
 
-async def test_kill_before_the_catalog_has_a_whole_repository_leaves_no_name_out():
+async def test_kill_before_the_catalog_has_a_repository_leaves_no_name_out():
     services = CoreServices(storage=memory())
     await push(services, APP, OLD, b"old", Tag("v1"))
     run = CopyRun(services.storage, memory(), index=KillingIndex())

@@ -143,7 +143,7 @@ def index_of(path):
     return json.loads((path / "index.json").read_text())["manifests"]
 
 
-async def test_repository_comes_back_as_it_was(source, target, path):
+async def test_exported_repository_is_imported_unchanged(source, target, path):
     await source.push(APP, V1, b"a" * 3_000_000)
     await source.push(APP, V2, b"b")
     arm = await source.push(APP, None, b"c")
@@ -166,7 +166,7 @@ async def test_repository_comes_back_as_it_was(source, target, path):
     assert await target.services.keys(layout.uploads(APP)) == set()
 
 
-async def test_referrers_come_along_when_asked_for(source, target, path):
+async def test_referrers_are_exported_on_request(source, target, path):
     manifest = await source.push(APP, V1, b"a")
     signature = await source.push(APP, None, subject=descriptor(manifest, OCI), artifactType="a/sig")
     await source.export(path, (APP, V1))
@@ -189,7 +189,7 @@ async def test_several_repositories_share_a_layout(source, target, path):
         await target.take_in(path, RepositoryName("one"))
 
 
-async def test_layout_is_added_to_and_what_is_there_is_not_written_again(source, path):
+async def test_export_adds_to_a_layout_and_writes_no_file_again(source, path):
     await source.push(APP, V1, b"a")
     await source.export(path, (APP, V1))
     layer = path / blob_path(Digest.of(b"a"))
@@ -209,7 +209,7 @@ async def test_layout_is_added_to_and_what_is_there_is_not_written_again(source,
         await source.export(path, (OTHER, V1))
 
 
-async def test_image_by_digest_has_no_tag_and_finds_its_way_back(source, target, path):
+async def test_image_exported_by_digest_is_imported_without_a_tag(source, target, path):
     manifest = await source.push(APP, V1, b"a")
     await source.export(path, (APP, Digest.of(manifest)))
     taken = await target.take_in(path)
@@ -218,7 +218,7 @@ async def test_image_by_digest_has_no_tag_and_finds_its_way_back(source, target,
     assert (await target.registry.manifests.get(OTHER, V2)).content == manifest
 
 
-async def test_what_is_not_there_cannot_be_exported(source, path):
+async def test_missing_image_cannot_be_exported(source, path):
     await source.push(APP, V1, b"a")
     with pytest.raises(ManifestUnknownError):
         await source.export(path, (APP, V2))
@@ -284,7 +284,7 @@ async def test_sparse_index_and_foreign_layer_are_exported_as_they_are(path):
     assert await registry_tree(target.services.storage) == await registry_tree(source.services.storage)
 
 
-async def test_index_is_taken_in_without_the_child_that_the_layout_lacks(target):
+async def test_index_is_imported_without_the_child_that_the_layout_lacks(target):
     here, elsewhere = image_manifest(b"{}", [b"a"]), image_manifest(b"{}", [b"b"])
     index = image_index([elsewhere, here])
     blobs = (b"{}", b"a", here)
@@ -300,7 +300,7 @@ async def test_index_is_taken_in_without_the_child_that_the_layout_lacks(target)
         await sparse.registry.manifests.get(APP, Digest.of(elsewhere))
 
 
-async def test_layer_that_lies_elsewhere_is_not_asked_of_the_layout():
+async def test_foreign_layer_is_not_read_from_the_layout():
     target = Registries(policy=ManifestPolicy(allows_url=lambda _url: True))
     foreign = descriptor(b"elsewhere", LAYER_MEDIA_TYPE, urls=["https://example.com/layer"])
     manifest = json.dumps({**json.loads(image_manifest(b"{}")), "layers": [foreign]}).encode()
@@ -328,7 +328,7 @@ async def test_blob_of_another_repository_is_mounted(source, target, path):
         ({}, OTHER, None),
     ],
 )
-async def test_names_of_other_tools_are_understood(target, path, annotations, name, tag):
+async def test_image_names_of_other_tools_are_parsed(target, path, annotations, name, tag):
     write_layout(path, image_manifest(b"{}"), blobs=[b"{}"], **annotations)
     taken = await target.take_in(path, name)
     assert [(image.name, image.tag) for image in taken.images] == [(name or APP, tag)]
@@ -343,7 +343,7 @@ async def test_image_without_a_repository_needs_one(target, path):
         await target.take_in(path, APP, V1)
 
 
-async def test_false_content_never_arrives(target, path):
+async def test_content_with_a_wrong_digest_is_never_imported(target, path):
     manifest = image_manifest(b"{}", [b"layer"])
     write_layout(path, manifest, blobs=[b"{}", b"layer"])
     (path / blob_path(Digest.of(b"layer"))).write_bytes(b"LAYER")
@@ -366,14 +366,14 @@ async def test_false_content_never_arrives(target, path):
     }
 
 
-async def test_manifest_of_any_size_is_not_held(target, path):
+async def test_manifest_beyond_the_limit_is_not_read_into_memory(target, path):
     manifest = b" " * (4 * 1024 * 1024 + 1)
     write_layout(path, manifest)
     with pytest.raises(ManifestInvalidError, match="too large"):
         await target.take_in(path, APP)
 
 
-async def test_image_that_is_listed_twice_is_taken_in_once(source, target, path):
+async def test_image_listed_twice_is_imported_once(source, target, path):
     manifest = await source.push(APP, None, b"a")
     index = image_index([manifest])
     await source.registry.push_manifest(APP, index, media_types.OCI_INDEX, by=UNNAMED, tags=[V1])
@@ -384,7 +384,7 @@ async def test_image_that_is_listed_twice_is_taken_in_once(source, target, path)
     assert Digest.of(signature) in {image.digest for image in taken.images}
 
 
-async def test_indexes_in_indexes_have_an_end(target, path):
+async def test_depth_of_nested_indexes_is_limited(target, path):
     manifest = image_manifest(b"{}")
     nested = [manifest]
     for _ in range(12):

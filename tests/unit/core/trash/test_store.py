@@ -62,14 +62,14 @@ async def keys(storage, prefix="/"):
     return {key async for key, _ in storage.walk(prefix)}
 
 
-async def test_entry_survives_its_json(trash):
+async def test_entry_survives_encoding(trash):
     entry = trash.new_entry(TrashKind.TAG, repository=NAME, by="alice", reason="by mistake")
     await trash.record(entry, links=[tag_link()])
     assert [found async for found in trash.entries()] == [entry]
     assert [part.links async for part in trash.parts(entry.id)] == [[tag_link()]]
 
 
-def test_name_tells_time_and_kind(trash):
+def test_name_contains_time_and_kind(trash):
     entry = trash.new_entry(TrashKind.BLOB_LINK, repository=NAME)
     assert entry.id == "20261124T034756.000000Z-blob-link-00000000-0000-4000-8000-000000000001"
     assert kind_of(entry.id) is TrashKind.BLOB_LINK
@@ -96,12 +96,12 @@ async def test_parts_are_read_in_order(trash):
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"id":1,"kind":"tag"}', b"\xff"])
-def test_other_content_is_no_entry(content):
+def test_foreign_content_is_no_entry(content):
     with pytest.raises(StorageCorruptError):
         decode(content)
 
 
-async def test_unreadable_entry_is_left_out(trash, storage):
+async def test_unreadable_entry_is_skipped(trash, storage):
     await storage.write(layout.trash_entry_part("20261124T034756.000000Z-tag-x", 0), b"torn")
     entry = trash.new_entry(TrashKind.TAG, repository=NAME)
     await trash.record(entry)
@@ -117,7 +117,7 @@ async def test_entries_are_found_by_kind(trash):
     assert found == [TrashKind.BLOB_LINK, TrashKind.MANIFEST]
 
 
-async def test_blob_goes_and_comes_back(trash, storage):
+async def test_blob_is_moved_to_the_trash_and_restored(trash, storage):
     await storage.write(layout.blob_data(DIGEST), CONTENT)
     await collect(trash, DIGEST)
     assert await trash.holds_blob(DIGEST)
@@ -128,7 +128,7 @@ async def test_blob_goes_and_comes_back(trash, storage):
     assert await trash.return_blob(DIGEST)
 
 
-async def test_blobs_whose_digests_begin_alike_are_told_apart(trash, storage):
+async def test_blobs_with_a_common_digest_prefix_are_distinguished(trash, storage):
     """They share a folder."""
     lower, higher = (Digest(f"sha256:{'ab' + number * 62}") for number in "01")
     await storage.write(layout.blob_data(higher), b"higher")
@@ -138,7 +138,7 @@ async def test_blobs_whose_digests_begin_alike_are_told_apart(trash, storage):
     assert await trash.return_blob(higher)
 
 
-async def test_blob_that_is_nowhere_is_said_to_be(trash):
+async def test_missing_blob_is_not_restored(trash):
     entry = trash.new_entry(TrashKind.COLLECTION)
     assert not await trash.move_blob(DIGEST, entry)
     assert not await trash.return_blob(DIGEST)
@@ -162,7 +162,7 @@ async def test_quarantined_content_never_comes_back_by_digest(trash, storage):
     assert await keys(storage) == set()
 
 
-async def test_end_of_entry_leaves_what_another_one_holds(trash, storage):
+async def test_end_of_an_entry_keeps_blobs_of_another_entry(trash, storage):
     for _ in range(2):
         await storage.write(layout.blob_data(DIGEST), CONTENT)
         await collect(trash, DIGEST)
@@ -171,11 +171,11 @@ async def test_end_of_entry_leaves_what_another_one_holds(trash, storage):
     assert await storage.read(layout.trash_blob_copy(DIGEST, last)) == CONTENT
 
 
-async def test_entry_without_parts_has_nothing_to_end(trash):
+async def test_end_of_an_entry_without_parts_does_nothing(trash):
     assert (await trash.discard("20261124T034756.000000Z-tag-x")).entries == 0
 
 
-async def test_expiry_takes_what_is_old_only(trash, storage, clock):
+async def test_expiry_removes_only_old_entries(trash, storage, clock):
     await storage.write(layout.blob_data(DIGEST), CONTENT)
     await collect(trash, DIGEST)
     clock.now += 8 * DAY
@@ -186,7 +186,7 @@ async def test_expiry_takes_what_is_old_only(trash, storage, clock):
     assert await keys(storage, layout.TRASH) == {layout.trash_entry_part(young.id, 0)}
 
 
-async def test_deleted_tag_lasts_as_long_as_its_collected_manifest(trash, storage, clock):
+async def test_deleted_tag_is_kept_as_long_as_its_collected_manifest(trash, storage, clock):
     """The trash time counts from the last removal."""
     await storage.write(layout.blob_data(DIGEST), CONTENT)
     await trash.record(trash.new_entry(TrashKind.TAG, repository=NAME), links=[tag_link()])
@@ -198,14 +198,14 @@ async def test_deleted_tag_lasts_as_long_as_its_collected_manifest(trash, storag
     assert (await trash.expire()).entries == 2
 
 
-async def test_time_is_that_of_the_store(storage, clock):
+async def test_age_counts_by_the_time_of_the_store(storage, clock):
     """A process whose clock is a year ahead ends nothing."""
     fast = Trash(storage, now=lambda: clock.now + 365 * DAY, new_id=counting_ids(), keep=DAY)
     await fast.record(fast.new_entry(TrashKind.TAG, repository=NAME), links=[tag_link()])
     assert (await fast.expire()).entries == 0
 
 
-async def test_round_at_work_keeps_its_entry(trash, storage, clock):
+async def test_running_round_keeps_its_entry(trash, storage, clock):
     await storage.write(layout.blob_data(DIGEST), CONTENT)
     entry = await collect(trash, DIGEST)
     await storage.write(f"{layout.COLLECTION_ROUNDS}/{entry.id}", b"")
@@ -215,7 +215,7 @@ async def test_round_at_work_keeps_its_entry(trash, storage, clock):
     assert (await trash.empty()).entries == 1
 
 
-async def test_data_outlives_a_time_of_nothing_for_an_hour(storage, clock):
+async def test_data_is_kept_for_an_hour_at_least(storage, clock):
     trash = Trash(storage, now=clock, new_id=counting_ids(), keep=timedelta(0))
     assert not trash.is_on
     await storage.write(layout.blob_data(DIGEST), CONTENT)
@@ -226,7 +226,7 @@ async def test_data_outlives_a_time_of_nothing_for_an_hour(storage, clock):
     assert (await trash.expire()).entries == 1
 
 
-async def test_blob_link_lasts_as_long_as_its_data(trash, storage, clock):
+async def test_blob_link_is_kept_as_long_as_its_data(trash, storage, clock):
     await storage.write(layout.blob_data(DIGEST), CONTENT)
     link = RemovedLink(layout.layer_link(NAME, DIGEST), DIGEST)
     await trash.record(trash.new_entry(TrashKind.BLOB_LINK, repository=NAME), links=[link])
@@ -236,7 +236,7 @@ async def test_blob_link_lasts_as_long_as_its_data(trash, storage, clock):
     assert (await trash.expire()).entries == 0
 
 
-async def test_names_that_begin_alike_are_told_apart(trash, storage):
+async def test_names_with_a_common_prefix_are_distinguished(trash, storage):
     entry = trash.new_entry(TrashKind.TAG, repository=NAME)
     await trash.record(entry, links=[tag_link()])
     await storage.write(f"{layout.TRASH_ENTRIES}/{entry.id}-other.000000", b"somebody's")
@@ -247,7 +247,7 @@ async def test_names_that_begin_alike_are_told_apart(trash, storage):
     assert len(await keys(storage, layout.TRASH_ENTRIES)) == 2
 
 
-async def test_entry_that_ends_while_it_is_listed_is_passed_over(trash, storage, monkeypatch):
+async def test_entry_that_ends_while_it_is_listed_is_skipped(trash, storage, monkeypatch):
     entry = trash.new_entry(TrashKind.TAG, repository=NAME)
     await trash.record(entry)
     read = storage.read
@@ -260,7 +260,7 @@ async def test_entry_that_ends_while_it_is_listed_is_passed_over(trash, storage,
     assert [found async for found in trash.entries()] == []
 
 
-async def test_copy_that_another_one_takes_is_looked_for_at_its_place(trash, storage, monkeypatch):
+async def test_copy_moved_by_another_restoration_is_found_at_its_target(trash, storage, monkeypatch):
     """Two restorations want the same blob; the slower one finds it where it belongs."""
     await storage.write(layout.blob_data(DIGEST), CONTENT)
     await collect(trash, DIGEST)

@@ -113,5 +113,5 @@ async def _play(story):
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(operations, max_size=12))
-def test_what_is_listed_can_be_brought_back(story):
+def test_every_listed_entry_can_be_restored(story):
     asyncio.run(_play(story))

@@ -34,7 +34,7 @@ async def test_healthy_store_has_no_findings(store: Store) -> None:
     assert (counted.blobs, counted.manifests, counted.repositories) == (8, 4, 1)
 
 
-async def test_damaged_layer_is_told_with_all_images(store: Store) -> None:
+async def test_damaged_layer_is_reported_with_all_images(store: Store) -> None:
     await store.services.storage.write(layout.blob_data(store.layer), b"other bytes")
     findings = await store.verifications.run()
     data = only(findings, Kind.CORRUPT_DATA)
@@ -76,7 +76,7 @@ ONE = replace(FAST, repository=NAME)
 
 
 @pytest.mark.parametrize("options", [OPTIONS, FAST, ONE], ids=lambda options: options.scope)
-async def test_what_a_pull_found_is_found(store: Store, options: VerificationOptions) -> None:
+async def test_damage_found_by_a_pull_is_found(store: Store, options: VerificationOptions) -> None:
     await read_damaged(store.services, store.layer, LAYER[:-1] + b"x")
     await read_damaged(store.services, store.config, CONFIG[:-1] + b"x")
     await store.services.storage.write(layout.blob_data(store.config), CONFIG)
@@ -107,7 +107,7 @@ async def test_sound_copy_in_the_trash_heals_without_a_push(store: Store) -> Non
     assert await store.verifications.run() == []
 
 
-async def test_missing_layer_comes_back_from_the_trash(store: Store) -> None:
+async def test_missing_layer_is_restored_from_the_trash(store: Store) -> None:
     trash = store.verifications.trash
     entry = trash.new_entry(TrashKind.COLLECTION)
     await trash.record(entry, blobs=[store.config])
@@ -118,7 +118,7 @@ async def test_missing_layer_comes_back_from_the_trash(store: Store) -> None:
     assert await store.verifications.run() == []
 
 
-async def test_damaged_copy_in_the_trash_is_not_taken(store: Store) -> None:
+async def test_damaged_copy_in_the_trash_is_not_used(store: Store) -> None:
     trash, storage = store.verifications.trash, store.services.storage
     entry = trash.new_entry(TrashKind.COLLECTION)
     await trash.record(entry, blobs=[store.layer])
@@ -130,7 +130,7 @@ async def test_damaged_copy_in_the_trash_is_not_taken(store: Store) -> None:
         await store.services.blobs.stat(NAME, store.layer)
 
 
-async def test_lost_layer_waits_for_its_push(store: Store) -> None:
+async def test_lost_layer_is_kept_until_its_push(store: Store) -> None:
     await store.services.storage.delete([layout.blob_data(store.layer)])
     findings = await store.verifications.run(REPAIR)
     assert {(finding.kind, finding.outcome) for finding in findings} == {(Kind.BLOB_LOST, Outcome.NEEDS_PUSH)}
@@ -156,7 +156,7 @@ async def test_lost_manifest_keeps_its_tags_for_the_push(store: Store) -> None:
     assert await store.verifications.run() == []
 
 
-async def test_damaged_manifest_is_set_aside_and_told_as_lost(store: Store) -> None:
+async def test_damaged_manifest_is_set_aside_and_reported_as_lost(store: Store) -> None:
     await store.services.storage.write(layout.blob_data(store.child), b"{}")
     findings = await store.verifications.run(REPAIR)
     assert only(findings, Kind.CORRUPT_DATA).outcome is Outcome.QUARANTINED
@@ -166,7 +166,7 @@ async def test_damaged_manifest_is_set_aside_and_told_as_lost(store: Store) -> N
         await store.services.manifests.get(NAME, store.child)
 
 
-async def test_lost_manifest_that_nobody_names_is_removed(store: Store) -> None:
+async def test_lost_manifest_without_references_is_removed(store: Store) -> None:
     await store.services.storage.delete([layout.blob_data(store.signature)])
     findings = await store.verifications.run(REPAIR)
     assert only(findings, Kind.MANIFEST_LOST).outcome is Outcome.LOST
@@ -212,7 +212,7 @@ async def test_lost_layer_link_is_rebuilt(store: Store) -> None:
     assert await store.verifications.run() == []
 
 
-async def test_layer_link_is_not_made_up_where_manifests_prove_nothing(store: Store) -> None:
+async def test_layer_link_is_not_rebuilt_without_proof(store: Store) -> None:
     store.verifications.rules = VerificationRules(requires_blobs=False)
     await store.services.blobs.unlink(NAME, store.layer)
     assert await store.verifications.kinds(REPAIR) == [Kind.ORPHAN]
@@ -227,7 +227,7 @@ async def test_broken_revision_link_is_rebuilt(store: Store) -> None:
     assert await store.verifications.run() == []
 
 
-async def test_what_is_no_manifest_is_only_told(store: Store) -> None:
+async def test_revision_that_is_no_manifest_is_only_reported(store: Store) -> None:
     content = b'{"schemaVersion": 3, "mediaType": "application/vnd.oci.image.manifest.v1+json"}'
     digest = Digest.of(content)
     await store.services.storage.write(layout.blob_data(digest), content)
@@ -254,7 +254,7 @@ async def test_schema1_is_a_manifest(store: Store) -> None:
     assert await store.verifications.run() == []
 
 
-async def test_manifest_that_says_a_wrong_size_is_told(store: Store) -> None:
+async def test_manifest_with_a_wrong_size_is_reported(store: Store) -> None:
     content = (await store.services.manifests.get(NAME, store.image)).content
     lying = content.replace(b'"size": 250', b'"size": 251')
     assert lying != content
@@ -264,7 +264,7 @@ async def test_manifest_that_says_a_wrong_size_is_told(store: Store) -> None:
     assert "251" in finding.detail
 
 
-async def test_index_that_says_a_wrong_media_type_is_told(store: Store) -> None:
+async def test_index_with_a_wrong_media_type_is_reported(store: Store) -> None:
     content = (await store.services.manifests.get(NAME, store.index)).content
     lying = content.replace(media_types.OCI_MANIFEST.encode(), media_types.DOCKER_MANIFEST.encode())
     await store.services.manifests.put(NAME, lying, "", tags=[Tag("lying")])
@@ -274,7 +274,7 @@ async def test_index_that_says_a_wrong_media_type_is_told(store: Store) -> None:
     assert media_types.DOCKER_MANIFEST in finding.detail
 
 
-async def test_layers_of_schema1_are_looked_for(store: Store) -> None:
+async def test_layers_of_schema1_are_verified(store: Store) -> None:
     sums = [{"blobSum": store.layer}, {"blobSum": "nonsense"}, {}, "text"]
     content = json.dumps({"schemaVersion": 1, "name": NAME, "fsLayers": sums}).encode()
     digest = Digest.of(content)
@@ -287,7 +287,7 @@ async def test_layers_of_schema1_are_looked_for(store: Store) -> None:
     assert (f"{NAME}:old", f"{NAME}@{digest}") in images
 
 
-async def test_missing_child_of_an_index_is_told(store: Store) -> None:
+async def test_missing_child_of_an_index_is_reported(store: Store) -> None:
     await store.services.manifests.delete(NAME, store.child)
     finding = only(await store.verifications.run(REPAIR), Kind.CHILD_MISSING)
     assert finding.images == (f"{NAME}:multi", f"{NAME}@{store.index}")
@@ -307,7 +307,7 @@ async def test_tag_without_manifest_is_removed_and_recorded(store: Store) -> Non
     assert await store.verifications.run() == []
 
 
-async def test_tag_whose_manifest_lost_its_link_waits_for_a_push(store: Store) -> None:
+async def test_tag_whose_manifest_lost_its_link_is_kept_until_a_push(store: Store) -> None:
     content = (await store.services.manifests.get(NAME, store.index)).content
     await store.services.storage.delete([layout.revision_link(NAME, store.index)])
     finding = only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_MANIFEST)
@@ -353,7 +353,7 @@ async def test_broken_tag_link_is_rebuilt(store: Store) -> None:
     assert await store.verifications.run() == []
 
 
-async def test_tag_that_may_have_pointed_at_two_is_left_to_people(store: Store) -> None:
+async def test_ambiguous_tag_is_not_repaired(store: Store) -> None:
     await store.services.links.write(layout.tag_index_link(NAME, Tag("v1"), store.index), store.index)
     await store.services.storage.delete([layout.tag_current_link(NAME, Tag("v1"))])
     finding = only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_TARGET)
@@ -369,7 +369,7 @@ async def test_tag_whose_history_is_gone_too_is_removed(store: Store) -> None:
     assert await store.verifications.run() == []
 
 
-async def test_folder_of_a_tag_without_a_link_is_found_and_goes(tmp_path) -> None:
+async def test_folder_of_a_tag_without_a_link_is_found_and_removed(tmp_path) -> None:
     """A power cut leaves such folders, and the list of tags names them."""
     async with FilesystemBlobStorage(str(tmp_path)) as storage:
         services = CoreServices(storage=storage)
@@ -402,7 +402,7 @@ async def test_repository_whose_name_is_refused_is_found_and_its_data_is_no_orph
     assert "2 links" in found.detail
 
 
-async def test_stale_history_is_a_note_and_goes(store: Store) -> None:
+async def test_stale_history_is_reported_and_removed(store: Store) -> None:
     await store.services.links.write(layout.tag_index_link(NAME, Tag("v1"), ABSENT), ABSENT)
     finding = only(await store.verifications.run(REPAIR), Kind.HISTORY_STALE)
     assert (finding.is_damage, finding.outcome) == (False, Outcome.REMOVED)
@@ -420,21 +420,21 @@ async def test_lists_of_referrers_are_rebuilt_from_manifests(store: Store) -> No
 
 
 @pytest.mark.parametrize("digest", [ABSENT, None], ids=["gone", "of-another-subject"])
-async def test_stale_referrer_goes(store: Store, digest: Digest | None) -> None:
+async def test_stale_referrer_is_removed(store: Store, digest: Digest | None) -> None:
     listed = digest or store.child
     await store.services.links.write(layout.referrer_link(NAME, store.image, listed), listed)
     assert only(await store.verifications.run(REPAIR), Kind.REFERRER_STALE).outcome is Outcome.REMOVED
     assert await store.verifications.run() == []
 
 
-async def test_orphan_is_told_and_stays(store: Store) -> None:
+async def test_orphan_is_reported_and_stays(store: Store) -> None:
     await store.services.storage.write(layout.blob_data(Digest.of(b"orphan")), b"orphan")
     finding = only(await store.verifications.run(REPAIR), Kind.ORPHAN)
     assert (finding.digest, finding.is_damage) == (Digest.of(b"orphan"), False)
     assert await store.services.storage.read(finding.key) == b"orphan"
 
 
-async def test_leftovers_are_told(store: Store) -> None:
+async def test_leftovers_are_reported(store: Store) -> None:
     base = layout.repository(NAME)
     places = {
         f"{layout.BLOBS}/sha256/ab/notes.txt",
@@ -451,7 +451,7 @@ async def test_leftovers_are_told(store: Store) -> None:
     assert {finding.key for finding in findings} == places
 
 
-async def test_young_leftovers_may_be_in_the_making(store: Store) -> None:
+async def test_young_leftovers_are_not_reported(store: Store) -> None:
     await store.services.storage.write(f"{layout.BLOBS}/sha256/ab/notes.txt", b"?")
     await store.services.storage.write(layout.blob_data(Digest.of(b"orphan")), b"orphan")
     assert await store.verifications.run(replace(OPTIONS, grace=OPTIONS.grace.resolution)) == []
@@ -479,7 +479,7 @@ async def test_repository_without_manifests_is_a_ghost(store: Store) -> None:
     assert await store.verifications.run() == []
 
 
-async def test_fast_sees_empty_and_short_data(store: Store) -> None:
+async def test_fast_verification_finds_empty_and_short_data(store: Store) -> None:
     fast = replace(OPTIONS, fast=True)
     await store.services.storage.write(layout.blob_data(store.config), b"")
     await store.services.storage.write(layout.blob_data(store.layer), LAYER[:-1])
@@ -518,7 +518,7 @@ async def test_trash_that_is_off_records_nothing(store: Store) -> None:
     assert [entry async for entry in store.verifications.trash.entries()] == []
 
 
-async def test_store_of_nothing_is_sound(store: Store) -> None:
+async def test_empty_store_is_sound(store: Store) -> None:
     await store.services.storage.delete_tree("/")
     store.verifications = Verifications(store.services)
     assert await store.verifications.run() == []

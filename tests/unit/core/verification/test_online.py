@@ -53,7 +53,7 @@ async def test_delete_during_the_check_is_no_damage(store: Store) -> None:
     assert {finding.kind for finding in findings} <= {Kind.ORPHAN, Kind.CATALOG_GHOST}
 
 
-async def test_data_that_is_healed_before_it_is_moved_goes_back(store: Store, interposing: Interposing) -> None:
+async def test_data_healed_before_it_is_moved_is_put_back(store: Store, interposing: Interposing) -> None:
     key = layout.blob_data(store.layer)
     await store.services.storage.write(key, b"damaged")
     interposing.before["move", key] = lambda: store.services.push_blob(NAME, LAYER)
@@ -62,7 +62,7 @@ async def test_data_that_is_healed_before_it_is_moved_goes_back(store: Store, in
     assert [entry async for entry in store.verifications.trash.entries()] == []
 
 
-async def test_link_that_is_wanted_again_goes_back(store: Store, interposing: Interposing) -> None:
+async def test_removed_link_that_is_needed_again_is_put_back(store: Store, interposing: Interposing) -> None:
     absent = Digest.of(b"pushed meanwhile")
     key = layout.layer_link(NAME, absent)
     await store.services.links.write(key, absent)
@@ -71,7 +71,7 @@ async def test_link_that_is_wanted_again_goes_back(store: Store, interposing: In
     assert await store.services.read_blob(NAME, absent) == b"pushed meanwhile"
 
 
-async def test_image_that_is_whole_before_it_is_set_aside_stays(store: Store, interposing: Interposing) -> None:
+async def test_image_completed_before_it_is_set_aside_stays(store: Store, interposing: Interposing) -> None:
     await store.services.storage.delete([layout.blob_data(Digest.of(LAYER))])
     await store.services.manifests.delete(NAME, store.child)
     key = layout.revision_link(NAME, store.image)
@@ -81,7 +81,7 @@ async def test_image_that_is_whole_before_it_is_set_aside_stays(store: Store, in
     assert (await store.services.manifests.get(NAME, Tag("v1"))).digest == store.image
 
 
-async def test_store_that_fails_ends_it_and_it_goes_on_later(store: Store, interposing: Interposing) -> None:
+async def test_failing_store_ends_the_run_and_the_next_resumes_it(store: Store, interposing: Interposing) -> None:
     await store.services.storage.write(layout.blob_data(store.layer), b"damaged")
 
     async def fail() -> None:
@@ -107,7 +107,7 @@ async def test_finished_verification_is_not_resumed(store: Store) -> None:
     }
 
 
-async def test_cancelled_anywhere_it_finds_all(store: Store) -> None:
+async def test_run_cancelled_anywhere_finds_all_when_resumed(store: Store) -> None:
     """Every finding told as the last before a kill is told again, and so are all that follow."""
     for number in range(3):
         content = b"%d" % number
@@ -131,7 +131,7 @@ async def test_cancelled_anywhere_it_finds_all(store: Store) -> None:
         assert {finding.identity for finding in again} == expected
 
 
-async def test_restart_forgets_what_was_killed(store: Store, interposing: Interposing) -> None:
+async def test_restart_discards_the_checkpoint_of_a_killed_run(store: Store, interposing: Interposing) -> None:
     async def fail() -> None:
         raise StorageUnavailableError("gone")
 
@@ -181,13 +181,13 @@ async def test_index_that_fails_is_one_finding(store: Store) -> None:
     assert "MySQL is away" in finding.detail
 
 
-async def test_young_referrer_may_wait_for_its_manifest(store: Store) -> None:
+async def test_young_referrer_without_its_manifest_is_not_reported(store: Store) -> None:
     await store.services.links.write(layout.referrer_link(NAME, store.image, ABSENT), ABSENT)
     assert await store.verifications.run(replace(REPAIR, grace=timedelta(hours=1))) == []
     assert await store.verifications.kinds() == [Kind.REFERRER_STALE]
 
 
-async def test_data_that_is_pushed_after_the_second_look_stays(store: Store, interposing: Interposing) -> None:
+async def test_data_pushed_after_the_second_check_stays(store: Store, interposing: Interposing) -> None:
     key = layout.blob_data(store.layer)
     await store.services.storage.write(key, b"damaged")
     # The stats of both looks and of the repair.
@@ -245,7 +245,7 @@ async def test_data_that_vanishes_before_it_is_moved_is_no_finding(store: Store,
     assert [entry async for entry in store.verifications.trash.entries()] == []
 
 
-async def test_quarantine_of_other_blobs_is_passed_by(store: Store) -> None:
+async def test_quarantine_of_other_blobs_is_skipped(store: Store) -> None:
     key = layout.blob_data(store.layer)
     await store.services.storage.write(key, b"damaged")
     neighbour = Digest(f"sha256:{store.layer.encoded[:-1]}{'f' if store.layer.encoded[-1] != 'f' else 'e'}")

@@ -123,7 +123,7 @@ def test_any_single_damage_is_found(seed: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, damages=st.integers(min_value=1, max_value=8))
-def test_repair_takes_nothing_sound_and_pushes_heal_the_rest(seed: int, damages: int) -> None:
+def test_repair_removes_nothing_sound_and_pushes_heal_the_rest(seed: int, damages: int) -> None:
     async def check(world: World) -> None:
         await world.verifications.run(REPAIR)
         assert await lost_without_cause(world) == []
@@ -169,7 +169,7 @@ def test_verification_without_repair_changes_nothing(seed: int, damages: int) ->
 
 @settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
-def test_rules_that_prove_nothing_make_up_nothing(seed: int) -> None:
+def test_repair_adds_no_links_when_rules_allow_missing_content(seed: int) -> None:
     async def check(world: World) -> None:
         world.verifications.rules = VerificationRules(requires_blobs=False)
         [key] = world.hurt or []

@@ -22,7 +22,7 @@ from tests.support.verifications import OPTIONS, REPAIR, Verifications
 from tests.unit.core.verification.conftest import NAME, Store
 
 
-def test_table_holds_what_was_put() -> None:
+def test_table_returns_stored_values() -> None:
     table = DigestTable(10_000)
     for number in range(5_000):
         table.put(f"text {number}", number)
@@ -34,7 +34,7 @@ def test_table_holds_what_was_put() -> None:
     assert fingerprint_of("text") != 0
 
 
-def test_full_table_takes_no_more_and_says_so() -> None:
+def test_full_table_rejects_entries_and_reports_it() -> None:
     table = DigestTable(2)
     for text in ("a", "b", "c"):
         table.put(text, 1)
@@ -64,7 +64,7 @@ async def test_long_content_is_hashed_beside_the_loop(store: Store) -> None:
     assert await store.verifications.kinds() == [Kind.CORRUPT_DATA]
 
 
-async def test_many_orphans_are_told_in_parts(store: Store) -> None:
+async def test_many_orphans_are_reported_in_parts(store: Store) -> None:
     for number in range(1_200):
         content = b"orphan %d" % number
         await store.services.storage.write(layout.blob_data(Digest.of(content)), content)
@@ -115,7 +115,7 @@ async def test_lost_index_is_rebuilt(store: Store) -> None:
     assert "dropped" in finding.detail
 
 
-async def test_index_that_fails_for_a_moment_is_told_so(store: Store) -> None:
+async def test_index_that_fails_once_is_reported(store: Store) -> None:
     class Stumbling(InMemoryCatalogIndex):
         calls = 0
 
@@ -136,7 +136,7 @@ async def test_index_that_fails_for_a_moment_is_told_so(store: Store) -> None:
     "content",
     [b"", b"[]", b"{}", b'{"version": 0}', b'{"version": 1, "phase": "unknown"}', b'{"version": 1, "other": 1}'],
 )
-async def test_checkpoint_of_another_version_begins_anew(store: Store, content: bytes) -> None:
+async def test_checkpoint_of_another_version_is_ignored(store: Store, content: bytes) -> None:
     await store.services.storage.write(layout.verification_checkpoint("full"), content)
     assert await store.verifications.run() == []
     assert store.verifications.counted.blobs == 8

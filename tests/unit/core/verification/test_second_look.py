@@ -61,20 +61,20 @@ async def test_object_that_vanishes_is_no_finding(store: Store, key: str, conten
     assert await store.verifications.kinds(REPAIR) == []
 
 
-async def test_layer_that_is_pushed_meanwhile_is_no_dangling_link(store: Store) -> None:
+async def test_layer_pushed_during_the_check_is_no_dangling_link(store: Store) -> None:
     digest = Digest.of(b"pushed meanwhile")
     await store.services.links.write(layout.layer_link(NAME, digest), digest)
     store.verifications.before_second_look = lambda: store.services.push_blob(NAME, b"pushed meanwhile")
     assert await store.verifications.kinds(REPAIR) == []
 
 
-async def test_size_that_is_right_on_the_second_look_is_no_finding(store: Store) -> None:
+async def test_size_that_is_right_on_the_second_check_is_no_finding(store: Store) -> None:
     await store.services.storage.write(layout.blob_data(store.layer), LAYER[:-1])
     store.verifications.before_second_look = lambda: store.services.push_blob(NAME, LAYER)
     assert await store.verifications.kinds(REPAIR) == []
 
 
-async def test_unreadable_manifest_that_goes_is_no_finding(store: Store) -> None:
+async def test_unreadable_manifest_deleted_during_the_check_is_no_finding(store: Store) -> None:
     content = b'{"schemaVersion": 3}'
     digest = Digest.of(content)
     await store.services.storage.write(layout.blob_data(digest), content)
@@ -96,7 +96,7 @@ async def test_sizes_that_manifests_misstate_follow_aliases(store: Store) -> Non
     assert await store.verifications.run() == []
 
 
-async def test_index_that_misstates_the_size_of_a_child_is_told(store: Store) -> None:
+async def test_index_that_misstates_the_size_of_a_child_is_reported(store: Store) -> None:
     content = (await store.services.manifests.get(NAME, store.index)).content
     size = len((await store.services.manifests.get(NAME, store.child)).content)
     lying = content.replace(b'"size": %d' % size, b'"size": 1')
@@ -105,7 +105,7 @@ async def test_index_that_misstates_the_size_of_a_child_is_told(store: Store) ->
     assert (finding.kind, finding.digest) == (Kind.WRONG_SIZE, store.child)
 
 
-async def test_damaged_index_hides_its_children_from_nobody(store: Store) -> None:
+async def test_children_of_a_damaged_index_are_verified(store: Store) -> None:
     """Which images an index has is unknown when it cannot be read; they are told by themselves."""
     await store.services.storage.write(layout.blob_data(store.index), b"{}")
     await store.services.storage.write(layout.blob_data(store.layer), b"damaged")
@@ -132,7 +132,7 @@ async def test_lost_manifest_comes_back_from_the_trash(store: Store) -> None:
     assert (await store.services.manifests.get(NAME, Tag("multi"))).digest == store.index
 
 
-async def test_manifest_that_was_set_aside_and_lost_its_tags_goes(store: Store) -> None:
+async def test_manifest_set_aside_without_tags_is_removed(store: Store) -> None:
     await store.services.storage.delete([layout.blob_data(store.image)])
     await store.verifications.run(REPAIR)
     await store.services.tag_links.remove(NAME, [Tag("v1"), Tag("latest")])
@@ -141,7 +141,7 @@ async def test_manifest_that_was_set_aside_and_lost_its_tags_goes(store: Store) 
     assert await store.verifications.run(REPAIR) == []
 
 
-async def test_incomplete_manifest_that_nobody_names_is_given_up(store: Store) -> None:
+async def test_incomplete_manifest_without_references_is_removed(store: Store) -> None:
     await store.services.storage.delete([layout.blob_data(store.layer)])
     await store.verifications.run(REPAIR)
     await store.services.tag_links.remove(NAME, [Tag("v1"), Tag("latest")])
@@ -177,19 +177,19 @@ async def test_referrer_that_cannot_be_read_stays_listed(store: Store) -> None:
 
 
 @pytest.mark.parametrize("folder", ["no_algorithm/x/link", "sha256/short/link", "x"])
-async def test_strays_among_manifests_are_leftovers(store: Store, folder: str) -> None:
+async def test_stray_objects_among_manifests_are_leftovers(store: Store, folder: str) -> None:
     for base in (layout.revisions(NAME), layout.incomplete(NAME), layout.layers(NAME)):
         await store.services.storage.write(f"{base}/{folder}", b"?")
     await store.services.storage.write(f"{layout.tag(NAME, Tag('v1'))}/index/sha256/{ABSENT.encoded}/other/link", b"?")
     assert await store.verifications.kinds() == [Kind.LEFTOVER] * 4
 
 
-async def test_folder_of_somebody_else_is_passed_by(store: Store) -> None:
+async def test_foreign_folder_is_skipped(store: Store) -> None:
     await store.services.storage.write(f"{layout.REPOSITORIES}/Not-A-Name/_layers/thing", b"?")
     assert await store.verifications.run() == []
 
 
-async def test_ghost_that_is_pushed_meanwhile_stays(store: Store) -> None:
+async def test_ghost_pushed_during_the_check_stays(store: Store) -> None:
     name = RepositoryName("b/ghost")
     await store.verifications.index.add(name)
 
@@ -200,15 +200,13 @@ async def test_ghost_that_is_pushed_meanwhile_stays(store: Store) -> None:
     assert await store.verifications.run(REPAIR) == []
 
 
-async def test_lacking_name_that_is_indexed_meanwhile_is_no_finding(store: Store) -> None:
+async def test_missing_name_indexed_during_the_check_is_no_finding(store: Store) -> None:
     await store.verifications.index.remove(NAME)
     store.verifications.before_second_look = lambda: store.verifications.index.add(NAME)
     assert await store.verifications.run(REPAIR) == []
 
 
-async def test_ghost_that_is_pushed_while_it_is_taken_out_comes_back(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ghost_pushed_while_it_is_removed_is_added_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     name = RepositoryName("b/ghost")
     index = store.verifications.index
     await index.add(name)
@@ -223,7 +221,7 @@ async def test_ghost_that_is_pushed_while_it_is_taken_out_comes_back(
     assert name in (await index.page(after="", limit=9)).items
 
 
-async def test_tag_that_is_pushed_while_it_is_mended_keeps_the_push(store: Store) -> None:
+async def test_tag_pushed_during_its_repair_keeps_the_push(store: Store) -> None:
     storage = store.services.storage
     await storage.delete([layout.tag_current_link(NAME, Tag("v1"))])
     create = storage.create
@@ -237,12 +235,12 @@ async def test_tag_that_is_pushed_while_it_is_mended_keeps_the_push(store: Store
     assert await store.services.tag_links.resolve(NAME, Tag("v1")) == store.index
 
 
-async def test_rules_are_lenient_unless_told() -> None:
+async def test_rules_are_lenient_by_default() -> None:
     rules = VerificationRules()
     assert rules.is_immutable(NAME, Tag("v1")) is False
 
 
-async def test_tag_that_moves_between_two_looks_at_it_is_no_finding(store: Store, interposing: Interposing) -> None:
+async def test_tag_moved_between_two_checks_is_no_finding(store: Store, interposing: Interposing) -> None:
     await store.services.tag_links.point(NAME, Tag("new"), ABSENT)
     # Looked at: tag, manifest, then the tag once more.
     interposing.before["read", layout.revision_link(NAME, ABSENT)] = lambda: store.services.tag_links.point(
@@ -251,7 +249,7 @@ async def test_tag_that_moves_between_two_looks_at_it_is_no_finding(store: Store
     assert await store.verifications.kinds() == []
 
 
-async def test_tag_that_moves_before_it_is_removed_stays(store: Store, interposing: Interposing) -> None:
+async def test_tag_moved_before_its_removal_stays(store: Store, interposing: Interposing) -> None:
     await store.services.tag_links.point(NAME, Tag("new"), ABSENT)
     current = layout.tag_current_link(NAME, Tag("new"))
 
@@ -264,7 +262,7 @@ async def test_tag_that_moves_before_it_is_removed_stays(store: Store, interposi
     assert await store.services.tag_links.resolve(NAME, Tag("new")) == store.image
 
 
-async def test_tag_that_is_mended_by_a_push_before_the_repair_stays(store: Store, interposing: Interposing) -> None:
+async def test_tag_repaired_by_a_push_before_the_repair_stays(store: Store, interposing: Interposing) -> None:
     current = layout.tag_current_link(NAME, Tag("v1"))
     await store.services.storage.write(current, b"torn")
 
@@ -297,7 +295,7 @@ async def test_strange_folder_of_a_tag_is_a_leftover(store: Store) -> None:
     assert await store.verifications.kinds() == [Kind.LEFTOVER]
 
 
-async def test_size_that_a_manifest_misstates_may_come_right(store: Store) -> None:
+async def test_misstated_size_that_is_corrected_is_no_finding(store: Store) -> None:
     content = (await store.services.manifests.get(NAME, store.image)).content
     lying = content.replace(b'"size": 250', b'"size": 251')
     digest = (await store.services.manifests.put(NAME, lying, "")).digest
@@ -311,7 +309,7 @@ async def test_size_that_a_manifest_misstates_may_come_right(store: Store) -> No
     assert digest
 
 
-async def test_unreadable_manifest_may_come_right(store: Store) -> None:
+async def test_unreadable_manifest_that_is_corrected_is_no_finding(store: Store) -> None:
     content = b'{"schemaVersion": 3}'
     digest = Digest.of(content)
     await store.services.storage.write(layout.blob_data(digest), content)
@@ -321,14 +319,14 @@ async def test_unreadable_manifest_may_come_right(store: Store) -> None:
     assert await store.verifications.kinds() == []
 
 
-async def test_record_of_a_manifest_that_goes_is_no_finding(store: Store) -> None:
+async def test_record_of_a_deleted_manifest_is_no_finding(store: Store) -> None:
     key = layout.incomplete_link(NAME, store.image)
     await store.services.links.write(key, store.image)
     store.verifications.before_second_look = lambda: store.services.links.delete(key)
     assert await store.verifications.kinds(REPAIR) == []
 
 
-async def test_no_more_copies_are_tried_than_make_sense(store: Store) -> None:
+async def test_number_of_tried_copies_is_limited(store: Store) -> None:
     trash, storage = store.verifications.trash, store.services.storage
     for number in range(5):
         entry = trash.new_entry(TrashKind.COLLECTION)
@@ -339,7 +337,7 @@ async def test_no_more_copies_are_tried_than_make_sense(store: Store) -> None:
     assert outcomes == {Outcome.NEEDS_PUSH}
 
 
-async def test_copy_that_a_push_replaces_while_it_is_looked_at_is_sound(store: Store, interposing: Interposing) -> None:
+async def test_copy_replaced_by_a_push_during_the_check_is_sound(store: Store, interposing: Interposing) -> None:
     trash, key = store.verifications.trash, layout.blob_data(store.layer)
     entry = trash.new_entry(TrashKind.COLLECTION)
     await trash.record(entry, blobs=[store.layer])
@@ -359,13 +357,13 @@ async def test_left_signatures_make_no_repository(store: Store) -> None:
     assert await store.verifications.kinds() == [Kind.CATALOG_GHOST]
 
 
-async def test_one_repository_with_lost_blobs_is_read_to_its_end(store: Store) -> None:
+async def test_one_repository_with_lost_blobs_is_verified_to_its_end(store: Store) -> None:
     await store.services.storage.delete([layout.blob_data(store.config)])
     options = OPTIONS.__class__(settle_seconds=0, grace=OPTIONS.grace, repository=NAME)
     assert {finding.kind for finding in await store.verifications.run(options)} == {Kind.BLOB_LOST}
 
 
-async def test_index_that_cannot_be_read_again_has_no_children(store: Store) -> None:
+async def test_unreadable_index_has_no_children(store: Store) -> None:
     context = await store.verifications.verifier().context(OPTIONS)
     check = ManifestCheck(context, RepositoryView(NAME))
     await store.services.storage.write(layout.blob_data(ABSENT), b"no manifest")
@@ -375,7 +373,7 @@ async def test_index_that_cannot_be_read_again_has_no_children(store: Store) -> 
 
 
 @pytest.mark.parametrize("kind", ["no manifest", "docker"])
-async def test_media_type_that_is_another_on_the_second_look(store: Store, kind: str) -> None:
+async def test_media_type_that_changes_before_the_second_check_is_no_finding(store: Store, kind: str) -> None:
     content = (await store.services.manifests.get(NAME, store.index)).content
     types = (media_types.OCI_MANIFEST.encode(), media_types.DOCKER_MANIFEST.encode())
     child = (await store.services.manifests.get(NAME, store.child)).content
