@@ -89,7 +89,7 @@ async def test_orphans_are_found_part_by_part(store: Store) -> None:
 
 async def test_part_with_more_links_than_fit_reports_no_orphan(store: Store) -> None:
     await store.services.storage.write(layout.blob_data(Digest.of(b"orphan")), b"orphan")
-    run = await store.verifications.verifier()._context(OPTIONS)
+    run = await store.verifications.verifier().context(OPTIONS)
     for linked_max, expected in ((100, 1), (1, 0)):
         search = OrphanSearch(run, blobs=0, linked_max=linked_max)
         findings = [finding async for step in search.steps(after="") for finding in step.findings]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from typing_extensions import override
@@ -108,7 +109,7 @@ async def registry(services, sink) -> Registry:
     return registry
 
 
-def delete(**named: object) -> Occurrence:
+def delete(**named: Any) -> Occurrence:
     return Occurrence(action=EventAction.DELETE, repository=NAME, **named)
 
 
