@@ -62,8 +62,7 @@ def test_authorities_are_read(load_text: LoadText, tmp_path: Path) -> None:
     (tmp_path / "b").write_text("two")
     options = options_of(load_text, f"{{addr: 'r:1', tls: {{rootcas: [{tmp_path}/a, {tmp_path}/b]}}}}")
     assert options.tls is not None
-    assert options.tls.root_certificates() == "one
-two"
+    assert options.tls.root_certificates() == "one\ntwo"
     with pytest.raises(ConfigError, match="rootcas"):
         options_of(load_text, f"{{addr: 'r:1', tls: {{rootcas: [{tmp_path}/missing]}}}}")
 
