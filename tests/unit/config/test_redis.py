@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adapters.descriptor_cache.redis import RedisDescriptorCache
-from adapters.descriptor_cache.redis_client import RedisOptions
+from adapters.descriptor_cache.redis_options import RedisOptions
 from config.container import Container
 from config.errors import ConfigError
 from core.model.secret import Secret
