@@ -4,8 +4,6 @@ import base64
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +12,10 @@ from typing import Any
 import bcrypt
 import pytest
 
+from tests.support.commands import Completed, run_registry
 from tests.support.oci import digest_of, make_image
 from tests.support.processes import RegistryServer, ServerError
 from tests.support.registry_client import Answer, RegistryClient
-from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -59,10 +57,30 @@ def audited(
     return RegistryServer(folder / "server", folder / "storage", config=document)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RegistryServer]:
-    with audited(tmp_path) as started:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the server that several tests share."""
+    return tmp_path_factory.mktemp("audited")
+
+
+@pytest.fixture(scope="module")
+def shared_server(folder: Path) -> Iterator[RegistryServer]:
+    with audited(folder) as started:
         yield started
+
+
+@pytest.fixture
+def log(folder: Path, shared_server: RegistryServer) -> Path:
+    """The audit log of the shared server, empty."""
+    path = folder / "audit.jsonl"
+    path.write_text("")
+    return path
+
+
+@pytest.fixture
+def server(shared_server: RegistryServer, log: Path) -> RegistryServer:
+    """The shared server, whose audit log is empty."""
+    return shared_server
 
 
 def events(path: Path) -> list[dict[str, Any]]:
@@ -73,7 +91,7 @@ def told(path: Path) -> list[tuple[Any, ...]]:
     return [(each["action"], each["allowed"], each.get("status")) for each in events(path)]
 
 
-def test_changes_are_told_in_whole(server, tmp_path) -> None:
+def test_changes_are_told_in_whole(server, log) -> None:
     alice, image = User(server.host, "alice"), make_image(40)
     alice.push("team/app", "v1", image)
     layer = image.blobs[0].digest
@@ -81,7 +99,7 @@ def test_changes_are_told_in_whole(server, tmp_path) -> None:
     alice.request("DELETE", f"/v2/team/copy/blobs/{layer}").expect(202)
     alice.request("DELETE", "/v2/team/app/manifests/v1", headers={"X-Request-Id": "the-last"}).expect(202)
     alice.request("DELETE", f"/v2/team/app/manifests/{image.digest}").expect(202)
-    found = events(tmp_path / "audit.jsonl")
+    found = events(log)
     blobs = [each for each in found if each["action"] == "blob.push"]
     assert {each["digest"] for each in blobs} == {blob.digest for blob in image.blobs}
     [push, mount, unlink, untag, delete] = [each for each in found if each["action"] != "blob.push"]
@@ -105,11 +123,11 @@ def test_changes_are_told_in_whole(server, tmp_path) -> None:
     assert (delete["action"], delete["digest"]) == ("manifest.delete", image.digest)
 
 
-def test_refusals_and_failed_logins_are_told_and_questions_are_not(server, tmp_path) -> None:
+def test_refusals_and_failed_logins_are_told_and_questions_are_not(server, log) -> None:
     nobody, bob = RegistryClient(server.host), User(server.host, "bob")
     nobody.request("GET", "/v2/").expect(401)
     nobody.request("POST", "/v2/team/app/blobs/uploads/").expect(401)
-    assert not (tmp_path / "audit.jsonl").read_text()
+    assert not log.read_text()
     bob.request("GET", "/v2/").expect(200)
     bob.request("GET", "/v2/team/app/manifests/v1").expect(403)
     bob.request("POST", "/v2/team/app/blobs/uploads/").expect(403)
@@ -118,7 +136,7 @@ def test_refusals_and_failed_logins_are_told_and_questions_are_not(server, tmp_p
     User(server.host, "alice", "wrong-c4n4ry").request("GET", "/auth/token?service=x").expect(401)
     User(server.host, "c4n4ry in the wrong field", "x").request("GET", "/v2/").expect(401)
     nobody.request("GET", "/v2/", headers={"Authorization": "Bearer c4n4ry"}).expect(401)
-    assert told(tmp_path / "audit.jsonl") == [
+    assert told(log) == [
         ("manifest.pull", False, 403),
         ("upload.start", False, 403),
         ("tag.delete", False, 403),
@@ -127,17 +145,17 @@ def test_refusals_and_failed_logins_are_told_and_questions_are_not(server, tmp_p
         ("login", False, 401),
         ("login", False, 401),
     ]
-    found = events(tmp_path / "audit.jsonl")
+    found = events(log)
     assert [each.get("actor") for each in found] == [None] * 7
     assert [each.get("claimed") for each in found] == [None, None, None, "alice", "alice", None, None]
     assert {each["error"] for each in found} == {"DENIED", "UNAUTHORIZED"}
-    assert "c4n4ry" not in (tmp_path / "audit.jsonl").read_text()
+    assert "c4n4ry" not in log.read_text()
 
 
-def test_tokens_are_told_by_whom_they_are_for(server, tmp_path) -> None:
+def test_tokens_are_told_by_whom_they_are_for(server, log) -> None:
     User(server.host, "alice").request("GET", "/auth/token?service=x&account=mallory").expect(200)
     RegistryClient(server.host).request("GET", "/auth/token?service=x").expect(200)
-    [issued] = events(tmp_path / "audit.jsonl")
+    [issued] = events(log)
     assert (issued["action"], issued["actor"], issued["allowed"]) == ("token.issue", "alice", True)
 
 
@@ -164,46 +182,42 @@ def test_read_only_refuses_by_name(tmp_path) -> None:
         assert told(tmp_path / "audit.jsonl") == [("tag.delete", False, 405)]
 
 
-def test_switch_by_configuration_is_told_once(server, tmp_path) -> None:
-    document = json.loads(server.config_path.read_text())
-    for enabled in (True, False):
-        document["storage"]["maintenance"] = {"readonly": {"enabled": enabled, "reason": "moving"}}
-        server.config_path.write_text(json.dumps(document))
-        server.signal(signal.SIGHUP)
-        ends = time.monotonic() + 10
-        while len(told(tmp_path / "audit.jsonl")) < (1 if enabled else 2):
-            assert time.monotonic() < ends
-            time.sleep(0.05)
-    on, off = events(tmp_path / "audit.jsonl")
-    assert (on["action"], on["reason"], off["action"]) == ("readonly.on", "moving", "readonly.off")
+def test_switch_by_configuration_is_told_once(tmp_path) -> None:
+    log = tmp_path / "audit.jsonl"
+    with audited(tmp_path) as server:
+        document = json.loads(server.config_path.read_text())
+        for enabled in (True, False):
+            document["storage"]["maintenance"] = {"readonly": {"enabled": enabled, "reason": "moving"}}
+            server.config_path.write_text(json.dumps(document))
+            server.signal(signal.SIGHUP)
+            ends = time.monotonic() + 10
+            while len(told(log)) < (1 if enabled else 2):
+                assert time.monotonic() < ends
+                time.sleep(0.05)
+        on, off = events(log)
+        assert (on["action"], on["reason"], off["action"]) == ("readonly.on", "moving", "readonly.off")
 
 
-def registry(server: RegistryServer, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "entrypoints.cli", *words, str(server.config_path)],
-        cwd=REPOSITORY_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def registry(server: RegistryServer, *words: str) -> Completed:
+    return run_registry(*words, str(server.config_path))
 
 
-def test_commands_that_change_something_are_told(server, tmp_path) -> None:
-    User(server.host, "alice").push("team/app", "v1", make_image(45))
-    path = tmp_path / "audit.jsonl"
-    path.write_text("")
-    assert registry(server, "readonly", "status").returncode == 0
-    assert registry(server, "repository", "delete", "--dry-run", "team/app").returncode == 0
-    assert events(path) == []
-    assert registry(server, "readonly", "on", "--reason", "moving").returncode == 0
-    assert registry(server, "repository", "delete", "no/such").returncode == 3
-    asked_on, done_on, asked_delete, done_delete = events(path)
-    assert asked_on["command"] == done_on["command"] == f"readonly on --reason moving {server.config_path}"
-    assert (asked_on["stage"], done_on["stage"], asked_on["action"]) == ("asked", "done", "command")
-    assert f"uid {os.getuid()}" in asked_on["actor"]
-    assert (done_delete["status"], "not known" in done_delete["error"]) == (3, True)
-    assert asked_delete["command"].startswith("repository delete no/such")
+def test_commands_that_change_something_are_told(tmp_path) -> None:
+    log = tmp_path / "audit.jsonl"
+    with audited(tmp_path) as server:
+        User(server.host, "alice").push("team/app", "v1", make_image(45))
+        log.write_text("")
+        assert registry(server, "readonly", "status").returncode == 0
+        assert registry(server, "repository", "delete", "--dry-run", "team/app").returncode == 0
+        assert events(log) == []
+        assert registry(server, "readonly", "on", "--reason", "moving").returncode == 0
+        assert registry(server, "repository", "delete", "no/such").returncode == 3
+        asked_on, done_on, asked_delete, done_delete = events(log)
+        assert asked_on["command"] == done_on["command"] == f"readonly on --reason moving {server.config_path}"
+        assert (asked_on["stage"], done_on["stage"], asked_on["action"]) == ("asked", "done", "command")
+        assert f"uid {os.getuid()}" in asked_on["actor"]
+        assert (done_delete["status"], "not known" in done_delete["error"]) == (3, True)
+        assert asked_delete["command"].startswith("repository delete no/such")
 
 
 @pytest.mark.parametrize("command", [("retention", "apply"), ("garbage-collect",)], ids=lambda words: words[0])
@@ -229,16 +243,16 @@ def test_command_is_refused_where_the_log_is_required(tmp_path) -> None:
         assert registry(server, "readonly", "status").stdout == "writable\n"
 
 
-def test_rotation_loses_nothing_and_ends_with_the_signal(server, tmp_path) -> None:
-    alice, path, moved = User(server.host, "alice"), tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
+def test_rotation_loses_nothing_and_ends_with_the_signal(server, log) -> None:
+    alice, moved = User(server.host, "alice"), log.with_suffix(".1")
     for number in range(10):
         alice.push_blob("team/app", b"before %d" % number)
-    path.rename(moved)
+    log.rename(moved)
     server.signal(signal.SIGHUP)
     for number in range(30):
         User(server.host, "alice").push_blob("team/app", b"after %d" % number)
     assert len(events(moved)) == 10
-    assert len(events(path)) == 30
+    assert len(events(log)) == 30
 
 
 def test_changes_wait_for_a_required_log_and_pulls_do_not(tmp_path) -> None:

@@ -3,7 +3,6 @@
 import base64
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -47,48 +46,70 @@ def layout(tmp_path: Path) -> Path:
     return write_layout(tmp_path / "layout", IMAGE, "v1")
 
 
-@pytest.fixture
-def users(tmp_path: Path) -> Path:
-    return write_htpasswd(tmp_path / "htpasswd", alice="secret", bob="b")
+def users_file(folder: Path) -> Path:
+    return write_htpasswd(folder / "htpasswd", alice="secret", bob="b")
 
 
 def serving(folder: Path, **config: Any) -> RegistryServer:
     return RegistryServer(folder, folder / "storage", config={"http": {"workers": 1}, **config})
 
 
-@pytest.fixture
-def members(tmp_path: Path, users: Path) -> Iterator[RegistryServer]:
-    with serving(tmp_path, auth={"htpasswd": {"realm": "r", "path": str(users)}}) as server:
-        yield server
+def with_members(folder: Path, **config: Any) -> RegistryServer:
+    """Return a registry that admits the users of a file."""
+    return serving(folder, auth={"htpasswd": {"realm": "r", "path": str(users_file(folder))}}, **config)
 
 
-@pytest.fixture
-def ruled(tmp_path: Path, users: Path) -> Iterator[RegistryServer]:
-    groups = tmp_path / "groups"
+def with_rules(folder: Path) -> RegistryServer:
+    """Return a registry with users, rules and immutable tags."""
+    groups = folder / "groups"
     groups.write_text("dev: alice\n")
     access = {
         "rules": RULES,
         "groupfile": str(groups),
-        "immutabletags": [{"repositories": ["public/*"], "tags": ["v*"]}],
+        "immutabletags": [{"repositories": ["public/**"], "tags": ["v*"]}],
     }
-    with serving(tmp_path, auth={"htpasswd": {"realm": "r", "path": str(users)}}, access=access) as server:
+    return with_members(folder, access=access)
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    with with_members(tmp_path_factory.mktemp("members")) as server:
         yield server
 
 
-@pytest.fixture
-def token_server(tmp_path: Path) -> Iterator[TokenServer]:
+@pytest.fixture(scope="module")
+def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    with with_rules(tmp_path_factory.mktemp("ruled")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenServer]:
     rights: Mapping[str, Any] = {
-        "": ("", {"public/app": ("pull",)}),
+        "": ("", {f"public/{kind.program}": ("pull",) for kind in (Skopeo, Podman)}),
         "alice": ("secret", {"*": ("pull", "push")}),
         "bob": ("b", {"*": ("pull",)}),
     }
-    with TokenServer(tmp_path, rights) as server:
+    with TokenServer(tmp_path_factory.mktemp("tokens"), rights) as server:
         yield server
 
 
-@pytest.fixture
-def tokened(tmp_path: Path, token_server: TokenServer) -> Iterator[RegistryServer]:
-    with serving(tmp_path, auth={"token": token_server.settings}) as server:
+@pytest.fixture(scope="module")
+def tokened(tmp_path_factory: pytest.TempPathFactory, token_server: TokenServer) -> Iterator[RegistryServer]:
+    with serving(tmp_path_factory.mktemp("tokened"), auth={"token": token_server.settings}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def silly(tmp_path_factory: pytest.TempPathFactory, token_server: TokenServer) -> Iterator[RegistryServer]:
+    section = {"realm": token_server.realm, "service": "s"}
+    with serving(tmp_path_factory.mktemp("silly"), auth={"silly": section}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def unprotected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    with serving(tmp_path_factory.mktemp("unprotected"), auth="none") as server:
         yield server
 
 
@@ -103,13 +124,13 @@ def assert_pushes_and_pulls(client: CommandLineClient, layout: Path, name: str) 
 
 @CLIENTS
 def test_htpasswd(kind: type[CommandLineClient], members: RegistryServer, new_client: NewClient, layout: Path) -> None:
-    client = new_client(kind, members)
+    client, name = new_client(kind, members), f"team/{kind.program}:v1"
     with pytest.raises(CommandError, match=r"unauthorized|authentication required"):
-        client.push(layout, "v1", "team/app:v1")
+        client.push(layout, "v1", name)
     with pytest.raises(CommandError, match=r"invalid username/password|unauthorized"):
         login(client, "alice", "wrong")
     login(client, "alice", "secret")
-    assert_pushes_and_pulls(client, layout, "team/app:v1")
+    assert_pushes_and_pulls(client, layout, name)
 
 
 @CLIENTS
@@ -124,15 +145,16 @@ def test_token(
     with pytest.raises(CommandError):
         login(writer, "alice", "wrong")
     login(writer, "alice", "secret")
-    assert_pushes_and_pulls(writer, layout, "public/app:v1")
-    assert "repository:public/app:pull,push" in token_server.asked
+    repository = f"public/{kind.program}"
+    assert_pushes_and_pulls(writer, layout, f"{repository}:v1")
+    assert f"repository:{repository}:pull,push" in token_server.asked
     login(reader, "bob", "b")
     with pytest.raises(CommandError, match=r"denied|unauthorized|authentication required"):
-        reader.push(layout, "v1", "public/app:v2")
+        reader.push(layout, "v1", f"{repository}:v2")
     for client in (reader, stranger):
-        assert client.pull("public/app:v1") == IMAGE.blobs[0].digest
+        assert client.pull(f"{repository}:v1") == IMAGE.blobs[0].digest
     with pytest.raises(CommandError):
-        stranger.push(layout, "v1", "public/app:v3")
+        stranger.push(layout, "v1", f"{repository}:v3")
 
 
 @CLIENTS
@@ -142,14 +164,15 @@ def test_rules(kind: type[CommandLineClient], ruled: RegistryServer, new_client:
         login(alice, "alice", "wrong")
     login(alice, "alice", "secret")
     login(bob, "bob", "b")
-    assert_pushes_and_pulls(alice, layout, "public/app:v1")
+    public, private = f"public/{kind.program}/rules", f"bob/{kind.program}"
+    assert_pushes_and_pulls(alice, layout, f"{public}:v1")
     for client in (bob, stranger):
-        assert client.pull("public/app:v1") == IMAGE.blobs[0].digest
+        assert client.pull(f"{public}:v1") == IMAGE.blobs[0].digest
         with pytest.raises(CommandError, match=r"denied|unauthorized|authentication required"):
-            client.push(layout, "v1", "public/app:v2")
-    assert_pushes_and_pulls(bob, layout, "bob/app:v1")
+            client.push(layout, "v1", f"{public}:v2")
+    assert_pushes_and_pulls(bob, layout, f"{private}:v1")
     with pytest.raises(CommandError, match=r"denied"):
-        alice.pull("bob/app:v1")
+        alice.pull(f"{private}:v1")
 
 
 @CLIENTS
@@ -158,46 +181,41 @@ def test_immutable_tag(
 ) -> None:
     alice = new_client(kind, ruled)
     login(alice, "alice", "secret")
-    alice.push(layout, "v1", "public/app:v1")
-    alice.push(layout, "v1", "public/app:v1")
+    repository = f"public/{kind.program}/immutable"
+    alice.push(layout, "v1", f"{repository}:v1")
+    alice.push(layout, "v1", f"{repository}:v1")
     other = write_layout(tmp_path / "other", make_image(71), "v1")
     with pytest.raises(CommandError, match=r"immutable|denied"):
-        alice.push(other, "v1", "public/app:v1")
-    alice.push(other, "v1", "public/app:latest")
-    assert alice.pull("public/app:v1") == IMAGE.blobs[0].digest
+        alice.push(other, "v1", f"{repository}:v1")
+    alice.push(other, "v1", f"{repository}:latest")
+    assert alice.pull(f"{repository}:v1") == IMAGE.blobs[0].digest
 
 
 @CLIENTS
-def test_silly(
-    kind: type[CommandLineClient], tmp_path: Path, token_server: TokenServer, new_client: NewClient, layout: Path
-) -> None:
-    silly = {"realm": token_server.realm, "service": "s"}
-    with serving(tmp_path, auth={"silly": silly}) as server:
-        client = new_client(kind, server)
-        with pytest.raises(CommandError):
-            login(client, "alice", "wrong")
-        login(client, "alice", "secret")
-        assert_pushes_and_pulls(client, layout, "team/app:v1")
+def test_silly(kind: type[CommandLineClient], silly: RegistryServer, new_client: NewClient, layout: Path) -> None:
+    client = new_client(kind, silly)
+    with pytest.raises(CommandError):
+        login(client, "alice", "wrong")
+    login(client, "alice", "secret")
+    assert_pushes_and_pulls(client, layout, f"team/{kind.program}:v1")
 
 
 @CLIENTS
-def test_none(kind: type[CommandLineClient], tmp_path: Path, new_client: NewClient, layout: Path) -> None:
-    with serving(tmp_path, auth="none") as server:
-        assert_pushes_and_pulls(new_client(kind, server), layout, "team/app:v1")
+def test_none(kind: type[CommandLineClient], unprotected: RegistryServer, new_client: NewClient, layout: Path) -> None:
+    assert_pushes_and_pulls(new_client(kind, unprotected), layout, f"team/{kind.program}:v1")
 
 
-def test_crane_pulls_without_a_login_and_lists_what_it_may(
-    ruled: RegistryServer, new_client: NewClient, layout: Path
-) -> None:
-    crane = new_client(Crane, ruled)
-    crane.run("auth", "login", "--username", "alice", "--password", "secret", crane.host)
-    crane.push(layout, "v1", "public/app:v1")
-    crane.push(layout, "v1", "team/app:v1")
-    bob = new_client(Crane, ruled)
-    assert bob.pull("public/app:v1") == IMAGE.blobs[0].digest
-    bob.run("auth", "login", "--username", "bob", "--password", "b", bob.host)
-    bob.push(layout, "v1", "bob/app:v1")
-    assert bob.run("catalog", bob.host).split() == ["bob/app", "public/app"]
+def test_crane_pulls_without_a_login_and_lists_what_it_may(new_client: NewClient, layout: Path, tmp_path: Path) -> None:
+    with with_rules(tmp_path) as server:
+        alice = new_client(Crane, server)
+        alice.run("auth", "login", "--username", "alice", "--password", "secret", alice.host)
+        alice.push(layout, "v1", "public/app:v1")
+        alice.push(layout, "v1", "team/app:v1")
+        bob = new_client(Crane, server)
+        assert bob.pull("public/app:v1") == IMAGE.blobs[0].digest
+        bob.run("auth", "login", "--username", "bob", "--password", "b", bob.host)
+        bob.push(layout, "v1", "bob/app:v1")
+        assert bob.run("catalog", bob.host).split() == ["bob/app", "public/app"]
 
 
 def get(server: RegistryServer, authorization: str, path: str = "/v2/") -> int:
@@ -211,27 +229,30 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_removed_user_is_cut_off_while_serving(members: RegistryServer, users: Path) -> None:
-    assert get(members, basic("alice", "secret")) == 200
-    write_htpasswd(users, bob="b")
-    assert get(members, basic("alice", "secret")) == 401
-    users.write_text("nonsense\n")
-    assert get(members, basic("bob", "b")) == 200
-    assert "reload failed, keeping the content read before" in members.log()
-    assert "nonsense" not in members.log()
+def test_removed_user_is_cut_off_while_serving(tmp_path: Path) -> None:
+    with with_members(tmp_path) as server:
+        users = tmp_path / "htpasswd"
+        assert get(server, basic("alice", "secret")) == 200
+        write_htpasswd(users, bob="b")
+        assert get(server, basic("alice", "secret")) == 401
+        users.write_text("nonsense\n")
+        assert get(server, basic("bob", "b")) == 200
+        assert "reload failed, keeping the content read before" in server.log()
+        assert "nonsense" not in server.log()
 
 
-def test_rules_change_while_serving(ruled: RegistryServer) -> None:
-    path = "/v2/bob/app/tags/list"
-    assert get(ruled, basic("alice", "secret"), path) == 403
-    document = json.loads(ruled.config_path.read_text())
-    document["access"]["rules"].append({"who": ["alice"], "repositories": ["bob/**"], "actions": ["pull"]})
-    document["access"]["blockedusers"] = ["bob"]
-    ruled.config_path.write_text(json.dumps(document))
-    subprocess.run(["kill", f"-{signal.SIGHUP.value}", str(ruled.pid)], check=True)
-    wait_for(lambda: get(ruled, basic("alice", "secret"), path) == 404)
-    assert get(ruled, basic("bob", "b"), path) == 403
-    assert "take effect at the next start" not in ruled.log()
+def test_rules_change_while_serving(tmp_path: Path) -> None:
+    with with_rules(tmp_path) as server:
+        path = "/v2/bob/app/tags/list"
+        assert get(server, basic("alice", "secret"), path) == 403
+        document = json.loads(server.config_path.read_text())
+        document["access"]["rules"].append({"who": ["alice"], "repositories": ["bob/**"], "actions": ["pull"]})
+        document["access"]["blockedusers"] = ["bob"]
+        server.config_path.write_text(json.dumps(document))
+        server.signal(signal.SIGHUP)
+        wait_for(lambda: get(server, basic("alice", "secret"), path) == 404)
+        assert get(server, basic("bob", "b"), path) == 403
+        assert "take effect at the next start" not in server.log()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

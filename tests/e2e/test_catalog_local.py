@@ -79,7 +79,7 @@ def test_half_line_of_another_program_does_not_swallow_the_next_push(tmp_path: P
 
 
 def test_processes_that_push_at_once_write_each_name_once(tmp_path: Path, file: Path) -> None:
-    names = [f"team/app-{number}" for number in range(40)]
+    names = [f"team/app-{number}" for number in range(15)]
     with registries(tmp_path, local(file), count=3) as servers, ThreadPoolExecutor(6) as pool:
         pushes = [
             pool.submit(push, RegistryClient(server.host), *Random(number).sample(names, len(names)))

@@ -1,9 +1,9 @@
 """The catalog in MySQL, as DomeOS reads it, with a server that is killed and comes back."""
 
 import socket
-import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,10 +21,10 @@ from tests.support.catalogs import (
     registries,
     wait_until,
 )
+from tests.support.commands import run_registry
 from tests.support.mariadb import SEED_TABLE, Database, MariaDbServer
-from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer
+from tests.support.processes import RegistryServer
 from tests.support.registry_client import Answer, RegistryClient
-from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -45,9 +45,37 @@ def assert_unavailable(answer: Answer) -> None:
     assert answer.header("Retry-After") == "5"
 
 
-def test_push_is_in_the_table_when_it_is_answered(tmp_path: Path, database: Database) -> None:
-    with mysql_registries(tmp_path, database) as [server]:
-        client = RegistryClient(server.host)
+@pytest.fixture(scope="class")
+def serving(
+    mariadb: MariaDbServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RegistryServer, Database]]:
+    mariadb.ensure_running()
+    database = mariadb.create_database()
+    with mysql_registries(tmp_path_factory.mktemp("serving"), database) as [server]:
+        yield server, database
+
+
+class TestSoundIndex:
+    """One registry and one table for all tests; each begins with an empty registry and an empty table."""
+
+    @pytest.fixture
+    def server(self, serving: tuple[RegistryServer, Database]) -> RegistryServer:
+        return serving[0]
+
+    @pytest.fixture
+    def client(self, server: RegistryServer) -> RegistryClient:
+        return RegistryClient(server.host)
+
+    @pytest.fixture
+    def database(self, serving: tuple[RegistryServer, Database], client: RegistryClient) -> Iterator[Database]:
+        """The table; afterwards nothing is left in it and in the registry."""
+        yield serving[1]
+        serving[1].sql("DELETE FROM repositories")
+        for name in ("a", "a/b", "b", "real", "team/tagged", "team/by-digest"):
+            client.request("DELETE", f"/v2/{name}/manifests/{TINY.digest}").expect(202, 404)
+        assert rows(serving[1]) == {}
+
+    def test_push_is_in_the_table_when_it_is_answered(self, client: RegistryClient, database: Database) -> None:
         began = int(time.time())
         push(client, "team/tagged")
         assert began <= rows(database)["team/tagged"] <= time.time()
@@ -56,18 +84,13 @@ def test_push_is_in_the_table_when_it_is_answered(tmp_path: Path, database: Data
         client.push_manifest("team/by-digest", TINY.digest, TINY.manifest)
         assert rows(database).keys() == {"team/tagged", "team/by-digest"}
 
-
-def test_push_again_moves_the_create_time(tmp_path: Path, database: Database) -> None:
-    with mysql_registries(tmp_path, database) as [server]:
-        push(RegistryClient(server.host), "a")
+    def test_push_again_moves_the_create_time(self, client: RegistryClient, database: Database) -> None:
+        push(client, "a")
         database.sql("UPDATE repositories SET createTime = 5")
-        push(RegistryClient(server.host), "a")
+        push(client, "a")
         assert rows(database)["a"] > 5
 
-
-def test_last_manifest_takes_the_row_along(tmp_path: Path, database: Database) -> None:
-    with mysql_registries(tmp_path, database) as [server]:
-        client = RegistryClient(server.host)
+    def test_last_manifest_takes_the_row_along(self, client: RegistryClient, database: Database) -> None:
         push(client, "a", "a/b")
         client.delete_manifest("a", "v1")
         assert "a" in rows(database), "its manifest is still there without the tag"
@@ -77,10 +100,7 @@ def test_last_manifest_takes_the_row_along(tmp_path: Path, database: Database) -
         push(client, "a")
         assert client.catalog() == ["a", "a/b"]
 
-
-def test_index_never_decides_whether_an_image_exists(tmp_path: Path, database: Database) -> None:
-    with mysql_registries(tmp_path, database) as [server]:
-        client = RegistryClient(server.host)
+    def test_index_never_decides_whether_an_image_exists(self, client: RegistryClient, database: Database) -> None:
         push(client, "real")
         database.sql("UPDATE repositories SET name = 'ghost'")
         assert client.catalog() == ["ghost"]
@@ -88,6 +108,17 @@ def test_index_never_decides_whether_an_image_exists(tmp_path: Path, database: D
         client.request("GET", "/v2/ghost/tags/list").expect(404)
         assert client.pull("real", "v1").keys() >= {TINY.digest}
         assert client.tags("real") == ["v1"]
+
+    def test_rebuild_by_hand_while_serving(
+        self, server: RegistryServer, client: RegistryClient, database: Database
+    ) -> None:
+        push(client, "a", "b")
+        database.sql("UPDATE repositories SET name = 'ghost' WHERE name = 'b'")
+        done = run_registry("catalog", "rebuild", str(server.config_path), environment=server.environment)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "2 repositories in the catalog index\n"
+        assert client.catalog() == ["a", "b"]
+        assert database.user not in done.stderr
 
 
 class TestOutage:
@@ -229,17 +260,3 @@ def test_dropped_table_is_made_and_filled_again(tmp_path: Path, database: Databa
         assert_unavailable(catalog(server))
         assert catalog_when_back(RegistryClient(server.host)) == ["a", "b"]
         assert rows(database).keys() == {"a", "b"}
-
-
-def test_rebuild_by_hand_while_serving(tmp_path: Path, database: Database) -> None:
-    with mysql_registries(tmp_path, database) as [server]:
-        client = RegistryClient(server.host)
-        push(client, "a", "b")
-        database.sql("UPDATE repositories SET name = 'ghost' WHERE name = 'b'")
-        command = [*SERVE_OUR_REGISTRY[:-1], "catalog", "rebuild", str(server.config_path)]
-        done = subprocess.run(
-            command, env=server.environment, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=30, check=True
-        )
-        assert done.stdout == "2 repositories in the catalog index\n"
-        assert client.catalog() == ["a", "b"]
-        assert database.user not in done.stderr

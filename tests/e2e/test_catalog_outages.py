@@ -74,36 +74,52 @@ def removed(path: Path) -> Iterator[None]:
     yield
 
 
-def check(servers: list[RegistryServer], outage: AbstractContextManager[None]) -> None:
+def check(servers: list[RegistryServer], outage: AbstractContextManager[None], team: str) -> None:
     """Push and delete at both processes during the outage; afterwards both list what storage holds."""
     one, other = (RegistryClient(server.host) for server in servers)
-    push(one, "kept", "gone", "again")
+    kept, gone, again, ghost = (f"{team}/{name}" for name in ("kept", "gone", "again", "ghost"))
+    push(one, kept, gone, again)
     with outage:
-        push(one, "ghost/one")
-        other.delete_manifest("ghost/one", TINY.digest)
-        push(other, "ghost/other")
-        one.delete_manifest("ghost/other", TINY.digest)
-        one.delete_manifest("gone", TINY.digest)
-        other.delete_manifest("again", TINY.digest)
-        push(one, "again")
+        push(one, f"{ghost}/one")
+        other.delete_manifest(f"{ghost}/one", TINY.digest)
+        push(other, f"{ghost}/other")
+        one.delete_manifest(f"{ghost}/other", TINY.digest)
+        one.delete_manifest(gone, TINY.digest)
+        other.delete_manifest(again, TINY.digest)
+        push(one, again)
     for client in (other, one):
         catalog_when_back(client)
     # Every worker process writes what it missed; the last one does so at its next upkeep.
     time.sleep(_UPKEEP_SECONDS)
     for client in (other, one):
-        wait_until(lambda client=client: catalog_when_back(client) == ["again", "kept"])
+        wait_until(lambda client=client: listed(client, team) == [again, kept])
+
+
+def listed(client: RegistryClient, team: str) -> list[str]:
+    return [name for name in catalog_when_back(client) if name.startswith(f"{team}/")]
+
+
+@pytest.fixture(scope="module")
+def indexed(
+    mariadb: MariaDbServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Database, list[RegistryServer]]]:
+    """Two registries on one table, which outlive every outage; each test uses a team of its own."""
+    mariadb.ensure_running()
+    database = mariadb.create_database()
+    dsn = f"{database.dsn}?timeout=1s&readTimeout=500ms&writeTimeout=500ms"
+    environment = {"SEARCH_BACKEND": "MYSQL", "SEARCH_BACKEND_MYSQL": dsn}
+    with registries(tmp_path_factory.mktemp("indexed"), environment, count=2) as servers:
+        yield database, servers
 
 
 @pytest.mark.parametrize("outage", [killed, frozen, read_only, dropped, without_rights])
 def test_no_ghost_after_an_outage_of_mysql(
-    tmp_path: Path,
-    database: Database,
+    indexed: tuple[Database, list[RegistryServer]],
     mariadb: MariaDbServer,
     outage: Callable[[MariaDbServer, Database], AbstractContextManager[None]],
 ) -> None:
-    dsn = f"{database.dsn}?timeout=1s&readTimeout=500ms&writeTimeout=500ms"
-    with registries(tmp_path, {"SEARCH_BACKEND": "MYSQL", "SEARCH_BACKEND_MYSQL": dsn}, count=2) as servers:
-        check(servers, outage(mariadb, database))
+    database, servers = indexed
+    check(servers, outage(mariadb, database), outage.__name__)
 
 
 @pytest.mark.parametrize("outage", [folder_in_place, removed])
@@ -113,4 +129,4 @@ def test_no_ghost_after_an_outage_of_the_file(
     path = tmp_path / "repositories"
     environment = {"SEARCH_BACKEND": "LOCAL", "REGISTRY_CATALOG_LOCAL_PATH": str(path)}
     with registries(tmp_path, environment, count=2) as servers:
-        check(servers, outage(path))
+        check(servers, outage(path), "team")

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.clients import Skopeo
 from tests.support.deployments import DEPLOY
-from tests.support.mariadb import Database
+from tests.support.mariadb import Database, MariaDbServer
 from tests.support.oci import digest_of, make_image, write_layout
 from tests.support.processes import SERVE_OUR_REGISTRY, ServerProcess, free_port
 from tests.support.redis_server import RedisServer
@@ -81,8 +81,8 @@ def proxy(folder: Path, replicas: list[ServerProcess], program: str) -> ServerPr
     return ServerProcess(command, port=port, folder=folder)
 
 
-@pytest.fixture
-def topology(database: Database, tool: Callable[[str], str], tmp_path: Path) -> Iterator[Topology]:
+@contextmanager
+def started(database: Database, tool: Callable[[str], str], folder: Path) -> Iterator[Topology]:
     with ExitStack() as stack:
         cache = stack.enter_context(RedisServer(tool("redis-server"), "--requirepass", REDIS_PASSWORD))
         environment = {
@@ -92,81 +92,94 @@ def topology(database: Database, tool: Callable[[str], str], tmp_path: Path) -> 
             "REGISTRY_REDIS_PASSWORD": REDIS_PASSWORD,
             # What the networks and volumes of compose say.
             "REGISTRY_REDIS_ADDRS": f"[{cache.address}]",
-            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "images"),
+            "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(folder / "images"),
             "REGISTRY_HTTP_TRUSTEDPROXIES": "[127.0.0.0/8]",
         }
-        replicas = [replica(tmp_path / f"replica-{number}", environment) for number in range(3)]
+        replicas = [replica(folder / f"replica-{number}", environment) for number in range(3)]
         for each in replicas:
             stack.push(each)
             each.launch()
         for each in replicas:
             each.wait_until_ready()
-        front = stack.enter_context(proxy(tmp_path / "proxy", replicas, tool("nginx")))
+        front = stack.enter_context(proxy(folder / "proxy", replicas, tool("nginx")))
         yield Topology(replicas, front, database, cache)
 
 
-def test_clients_push_and_pull_while_a_replica_is_killed(topology, tool, tmp_path) -> None:
-    tool("skopeo")
-    image = make_image(60, layer_sizes=(200_000, 3_000_000))
-    layout = write_layout(tmp_path / "layout", image, "v1")
-    Skopeo(tmp_path / "pusher", topology.proxy.host).push(layout, "v1", "team/app:v1")
-    killer = threading.Timer(0.3, topology.replicas[0].kill)
-    killer.start()
-    for number in range(15):
-        # Reads are asked for again at another replica; nobody notices.
-        assert image.digest in topology.client.pull("team/app", "v1"), number
-    killer.join()
-    pushed = make_image(61)
-    topology.client.push("team/other", "v1", pushed)
-    topology.replicas[0].start()
-    for each in topology.replicas:
-        assert pushed.digest in RegistryClient(each.host).pull("team/other", "v1")
-        assert RegistryClient(each.host).catalog() == ["team/app", "team/other"]
-    assert topology.database.sql("select count(*) from repositories") == [(2,)]
-    assert topology.cache.client(password=REDIS_PASSWORD).dbsize() > 0
+@pytest.fixture(scope="class")
+def topology(
+    mariadb: MariaDbServer, tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Topology]:
+    """All of it, for the tests that leave it as it was; each uses repositories of its own."""
+    mariadb.ensure_running()
+    with started(mariadb.create_database(), tool, tmp_path_factory.mktemp("topology")) as whole:
+        yield whole
 
 
-def test_upload_goes_on_at_any_replica(topology) -> None:
-    blob = random.Random(5).randbytes(900_000)
-    location = topology.client.start_upload("team/crossing").header("Location")
-    assert location.startswith(f"http://{topology.proxy.host}/v2/team/crossing/blobs/uploads/")
-    for start in range(0, len(blob), 100_000):
-        location = topology.client.append(location, blob[start : start + 100_000]).expect(202).header("Location")
-    topology.client.finish_upload(location, digest_of(blob)).expect(201)
-    used = [each for each in topology.replicas if "/v2/team/crossing/" in each.log()]
-    assert len(used) == 3
+class TestSharedTopology:
+    def test_clients_push_and_pull_while_a_replica_is_killed(self, topology, tool, tmp_path) -> None:
+        tool("skopeo")
+        image = make_image(60, layer_sizes=(200_000, 3_000_000))
+        layout = write_layout(tmp_path / "layout", image, "v1")
+        Skopeo(tmp_path / "pusher", topology.proxy.host).push(layout, "v1", "killed/app:v1")
+        killer = threading.Timer(0.3, topology.replicas[0].kill)
+        killer.start()
+        for number in range(15):
+            # Reads are asked for again at another replica; nobody notices.
+            assert image.digest in topology.client.pull("killed/app", "v1"), number
+        killer.join()
+        pushed = make_image(61)
+        topology.client.push("killed/other", "v1", pushed)
+        topology.replicas[0].start()
+        for each in topology.replicas:
+            assert pushed.digest in RegistryClient(each.host).pull("killed/other", "v1")
+            listed = [name for name in RegistryClient(each.host).catalog() if name.startswith("killed/")]
+            assert listed == ["killed/app", "killed/other"]
+        assert topology.database.sql("select count(*) from repositories where name like 'killed/%%'") == [(2,)]
+        assert topology.cache.client(password=REDIS_PASSWORD).dbsize() > 0
+
+    def test_upload_goes_on_at_any_replica(self, topology) -> None:
+        blob = random.Random(5).randbytes(900_000)
+        location = topology.client.start_upload("team/crossing").header("Location")
+        assert location.startswith(f"http://{topology.proxy.host}/v2/team/crossing/blobs/uploads/")
+        for start in range(0, len(blob), 100_000):
+            location = topology.client.append(location, blob[start : start + 100_000]).expect(202).header("Location")
+        topology.client.finish_upload(location, digest_of(blob)).expect(201)
+        used = [each for each in topology.replicas if "/v2/team/crossing/" in each.log()]
+        assert len(used) == 3
+
+    def test_one_request_is_followed_through_both_logs(self, topology) -> None:
+        forged = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9", "X-Request-Id": "mine"}
+        answer = topology.client.request("GET", "/v2/team/none/manifests/v1", headers=forged).expect(404)
+        request_id = answer.header("X-Request-Id")
+        # A line is written when its answer is out, and the client may be faster.
+        deadline = time.monotonic() + 10
+        access: list[dict[str, Any]] = []
+        while not access and time.monotonic() < deadline:
+            lines = [line for each in topology.replicas for line in each.log().splitlines() if request_id in line]
+            access = [line for line in map(json.loads, lines) if "http.response.status" in line]
+            time.sleep(0.05)
+        front = [json.loads(line) for line in topology.proxy.log().splitlines() if request_id in line]
+        assert [line["path"] for line in front] == ["/v2/team/none/manifests/v1"]
+        assert [(line["http.request.remoteaddr"], line["http.response.status"]) for line in access] == [
+            ("127.0.0.1", 404)
+        ]
+
+    def test_stop_of_one_replica_drains_it(self, topology) -> None:
+        replica = topology.replicas[1]
+        os.kill(replica.pid, signal.SIGTERM)
+        for number in range(6):
+            topology.client.push(f"stopped/app{number}", "v1", make_image(64))
+        assert replica.wait() == 0
+        replica.start()
 
 
-def test_one_request_is_followed_through_both_logs(topology) -> None:
-    forged = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9", "X-Request-Id": "mine"}
-    answer = topology.client.request("GET", "/v2/team/none/manifests/v1", headers=forged).expect(404)
-    request_id = answer.header("X-Request-Id")
-    # A line is written when its answer is out, and the client may be faster.
-    deadline = time.monotonic() + 10
-    access: list[dict[str, Any]] = []
-    while not access and time.monotonic() < deadline:
-        lines = [line for each in topology.replicas for line in each.log().splitlines() if request_id in line]
-        access = [line for line in map(json.loads, lines) if "http.response.status" in line]
-        time.sleep(0.05)
-    front = [json.loads(line) for line in topology.proxy.log().splitlines() if request_id in line]
-    assert [line["path"] for line in front] == ["/v2/team/none/manifests/v1"]
-    assert [(line["http.request.remoteaddr"], line["http.response.status"]) for line in access] == [("127.0.0.1", 404)]
-
-
-def test_index_and_cache_that_are_gone_stop_no_pull(topology) -> None:
+def test_index_and_cache_that_are_gone_stop_no_pull(database, tool, tmp_path) -> None:
     image = make_image(62)
-    topology.client.push("team/app", "v1", image)
-    topology.database.server.kill()
-    topology.cache.kill()
-    for _ in range(3):
-        assert image.digest in topology.client.pull("team/app", "v1")
-    topology.client.push("team/later", "v1", make_image(63))
-    assert topology.client.request("GET", "/readyz").status == 200
-
-
-def test_stop_of_one_replica_drains_it(topology) -> None:
-    replica = topology.replicas[1]
-    os.kill(replica.pid, signal.SIGTERM)
-    for number in range(6):
-        topology.client.push(f"team/app{number}", "v1", make_image(64))
-    assert replica.wait() == 0
+    with started(database, tool, tmp_path) as topology:
+        topology.client.push("team/app", "v1", image)
+        topology.database.server.kill()
+        topology.cache.kill()
+        for _ in range(3):
+            assert image.digest in topology.client.pull("team/app", "v1")
+        topology.client.push("team/later", "v1", make_image(63))
+        assert topology.client.request("GET", "/readyz").status == 200

@@ -1,18 +1,16 @@
 """Blobs that are deleted and pushed again, at servers whose processes remember what was there."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.support.commands import run_registry
 from tests.support.oci import contents_of, make_image
 from tests.support.processes import RegistryServer
 from tests.support.redis_server import RedisServer
 from tests.support.registry_client import RegistryClient
-from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -86,11 +84,8 @@ def test_collection_takes_back_what_redis_holds(tmp_path: Path, tool: Callable[[
         layers = [content.digest for content in contents_of(deleted) if content.digest != deleted.digest]
         assert all(entries.exists(f"blobs::{digest}") for digest in layers)
 
-        collect = [sys.executable, "-m", "entrypoints.cli", "garbage-collect", "--grace-period", "0s", "--json"]
-        done = subprocess.run(
-            [*collect, str(servers[0].config_path)],
-            env=servers[0].environment, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=120, check=True,
-        )  # fmt: skip
+        done = run_registry("garbage-collect", "--grace-period", "0s", "--json", str(servers[0].config_path))
+        assert done.returncode == 0, done.stderr
 
         assert not any(entries.exists(f"blobs::{digest}") for digest in layers), done.stdout
         for client in clients:

@@ -1,21 +1,20 @@
 """`registry doctor` beside real servers, proxies and databases: sound ones, and each broken in one way."""
 
 import contextlib
-import io
 import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
 from tests.support.catalogs import wait_until
 from tests.support.certificates import Authority, Pair
+from tests.support.commands import run_registry
 from tests.support.htpasswd import write_htpasswd
 from tests.support.mariadb import Database, MariaDbServer
 from tests.support.mounts import mounted
@@ -34,14 +33,10 @@ PASSWORD = "correct horse battery staple"
 
 def examine(config: Path, *options: str, environment: Mapping[str, str] | None = None) -> tuple[int, Findings]:
     """Run the command in this process, and return its exit code and each check's finding."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        for name, value in (environment or {}).items():
-            patch.setenv(name, value)
-        code = main(["doctor", str(config), "--json", *options])
-    assert PASSWORD not in out.getvalue() + err.getvalue()
-    lines: list[dict[str, str]] = [json.loads(line) for line in out.getvalue().splitlines()]
-    return code, {line["check"]: line for line in lines}
+    done = run_registry("doctor", str(config), "--json", *options, environment=environment)
+    assert PASSWORD not in done.stdout + done.stderr
+    lines: list[dict[str, str]] = [json.loads(line) for line in done.stdout.splitlines()]
+    return done.returncode, {line["check"]: line for line in lines}
 
 
 def bad(findings: Findings) -> dict[str, str]:
@@ -62,20 +57,28 @@ def tree(folder: Path) -> set[str]:
     return {path for path in objects if "/_uploads/" not in path or "registry-doctor" in path}
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """One registry, set up as the documentation describes, for all tests of proxies and certificates."""
+    folder = tmp_path_factory.mktemp("sound")
+    with RegistryServer(folder / "server", folder / "storage") as server:
+        yield server
+
+
 @contextmanager
-def behind(folder: Path, edits: Mapping[str, str], **config: Any) -> Iterator[tuple[RegistryServer, str, Pair]]:
-    """A registry behind nginx, set up as the document says but for `edits`."""
+def behind(server: RegistryServer, folder: Path, edits: Mapping[str, str]) -> Iterator[tuple[str, Pair]]:
+    """nginx in front of a registry, set up as the documentation describes but for `edits`."""
     pair = Authority(folder).issue("proxy")
-    with (
-        RegistryServer(folder / "server", folder / "storage", config=config) as server,
-        BrokenNginx(folder / "proxy", server.host, pair, edits=edits) as proxy,
-    ):
-        yield server, f"https://127.0.0.1:{proxy.port}", pair
+    with BrokenNginx(folder / "proxy", server.host, pair, edits=edits) as proxy:
+        yield f"https://127.0.0.1:{proxy.port}", pair
 
 
 def test_sound_registry_passes_and_nothing_is_left(tool: Callable[[str], str], tmp_path: Path) -> None:
     tool("nginx")
-    with behind(tmp_path, {}) as (server, url, pair):
+    with (
+        RegistryServer(tmp_path / "server", tmp_path / "storage") as server,
+        behind(server, tmp_path, {}) as (url, pair),
+    ):
         RegistryClient(server.host).push("team/app", "v1", make_image(950))
         before = tree(server.storage)
         code, findings = examine(
@@ -135,15 +138,21 @@ def test_sound_registry_passes_and_nothing_is_left(tool: Callable[[str], str], t
     ids=["scheme", "port", "host", "body", "delete", "gzip", "path", "header"],
 )
 def test_wrong_proxy_is_told_with_its_remedy(
-    edits: Mapping[str, str], check: str, remedy: str, tool: Callable[[str], str], tmp_path: Path
+    edits: Mapping[str, str],
+    check: str,
+    remedy: str,
+    *,
+    sound: RegistryServer,
+    tool: Callable[[str], str],
+    tmp_path: Path,
 ) -> None:
     tool("nginx")
-    with behind(tmp_path, edits) as (server, url, pair):
+    with behind(sound, tmp_path, edits) as (url, pair):
         options = ("--url", url, "--ca", str(pair.authority), "--largest-body", "4")
-        code, findings = examine(server.config_path, *options)
+        code, findings = examine(sound.config_path, *options)
         assert code == ExitCode.DAMAGE
         assert remedy in bad(findings)[check], findings[check]
-        assert not {line for line in tree(server.storage) if "/blobs/" in line}
+        assert not {line for line in tree(sound.storage) if "/blobs/" in line}
 
 
 @pytest.mark.parametrize(
@@ -152,43 +161,44 @@ def test_wrong_proxy_is_told_with_its_remedy(
     ids=["expired", "unknown-authority"],
 )
 def test_certificate_is_told(
-    days: float, trusts: list[str], remedy: str, tool: Callable[[str], str], tmp_path: Path
+    days: float,
+    trusts: list[str],
+    remedy: str,
+    *,
+    sound: RegistryServer,
+    tool: Callable[[str], str],
+    tmp_path: Path,
 ) -> None:
     tool("nginx")
     authority = Authority(tmp_path)
     pair = authority.issue("proxy", days=days)
-    with (
-        RegistryServer(tmp_path / "server", tmp_path / "storage") as server,
-        Nginx(tmp_path / "proxy", server.host, pair) as proxy,
-    ):
+    with Nginx(tmp_path / "proxy", sound.host, pair) as proxy:
         trust = ("--ca", str(pair.authority)) if trusts else ()
-        code, findings = examine(server.config_path, "--url", f"https://127.0.0.1:{proxy.port}", *trust)
+        code, findings = examine(sound.config_path, "--url", f"https://127.0.0.1:{proxy.port}", *trust)
     assert code == ExitCode.DAMAGE
     assert remedy in bad(findings)["certificate: trusted by clients"]
     assert findings["certificate: age"]["verdict"] == ("ok" if days > 0 else "failure")
 
 
 @pytest.mark.parametrize("way", ["balancer", "replicas"])
-def test_differing_secrets_are_told(way: str, tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_differing_secrets_are_told(
+    way: str, sound: RegistryServer, tool: Callable[[str], str], tmp_path: Path
+) -> None:
     tool("nginx")
     other = {"http": {"secret": "another secret of one replica"}}
     with (
-        RegistryServer(tmp_path / "one", tmp_path / "storage") as one,
-        RegistryServer(tmp_path / "two", tmp_path / "storage", config=other) as two,
-        RoundRobinProxy(tmp_path / "proxy", [one, two]) as proxy,
+        RegistryServer(tmp_path / "two", sound.storage, config=other) as two,
+        RoundRobinProxy(tmp_path / "proxy", [sound, two]) as proxy,
     ):
-        options = ("--url", proxy.url) if way == "balancer" else ("--replica", one.url, "--replica", two.url)
-        code, findings = examine(one.config_path, *options, "--largest-body", "1")
+        options = ("--url", proxy.url) if way == "balancer" else ("--replica", sound.url, "--replica", two.url)
+        code, findings = examine(sound.config_path, *options, "--largest-body", "1")
         assert code == ExitCode.DAMAGE
         assert "http.secret" in bad(findings)["replicas: upload across replicas"]
 
 
-def test_replicas_on_different_storage_are_told(tmp_path: Path) -> None:
-    with (
-        RegistryServer(tmp_path / "one", tmp_path / "storage") as one,
-        RegistryServer(tmp_path / "two", tmp_path / "elsewhere") as two,
-    ):
-        _, findings = examine(one.config_path, "--replica", one.url, "--replica", two.url)
+def test_replicas_on_different_storage_are_told(sound: RegistryServer, tmp_path: Path) -> None:
+    with RegistryServer(tmp_path / "two", tmp_path / "elsewhere") as two:
+        _, findings = examine(sound.config_path, "--replica", sound.url, "--replica", two.url)
         assert "same storage" in bad(findings)["replicas: upload across replicas"]
 
 

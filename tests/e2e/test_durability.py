@@ -22,11 +22,19 @@ KILL_ROUNDS = 5
 PUSHERS = 4
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RegistryServer]:
-    """A registry of the test's own, because these tests end it."""
-    with RegistryServer(tmp_path / "server", tmp_path / "storage") as running:
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    folder = tmp_path_factory.mktemp("durability")
+    with RegistryServer(folder / "server", folder / "storage") as running:
         yield running
+
+
+@pytest.fixture
+def server(shared_server: RegistryServer) -> RegistryServer:
+    """A running registry; tests may end it, and each uses repositories of its own."""
+    if not shared_server.answers():
+        shared_server.start()
+    return shared_server
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A registry on a full disk: pushes are refused with the cause, and every way to free space works."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ import pytest
 
 from entrypoints.exit_codes import ExitCode
 from tests.support.catalogs import wait_until
+from tests.support.commands import Completed, run_registry
 from tests.support.mounts import fill, small_disk
 from tests.support.oci import make_image
 from tests.support.processes import RegistryServer
@@ -43,18 +43,8 @@ def full_registry(tmp_path: Path, disk: Path) -> Iterator[tuple[RegistryServer, 
         yield server, client
 
 
-def command(
-    server: RegistryServer, *words: str, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "entrypoints.cli", *words, str(server.config_path)],
-        cwd=REPOSITORY_ROOT,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def command(server: RegistryServer, *words: str, environment: Mapping[str, str] | None = None) -> Completed:
+    return run_registry(*words, str(server.config_path), environment=environment)
 
 
 def push_is_refused(client: RegistryClient) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.collection_soak import COLLECTING, Soak
+from tests.support.commands import run_registry
 from tests.support.object_stores import ScsEndpoint
 from tests.support.oci import make_artifact, make_image, make_multi_platform_index
 from tests.support.processes import RegistryServer
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 SECONDS = 12.0
 IMPATIENT = {"REGISTRY_STORAGE_MAINTENANCE_GARBAGECOLLECT": "{settletime: 2s, graceperiod: 2s}"}
-CLIENTS = 4
+CLIENTS = 2
 
 
 def assert_sound(soak: Soak, servers: list[RegistryServer]) -> None:
@@ -81,15 +82,7 @@ def make_store(server: RegistryServer) -> tuple[dict[str, str], list[str]]:
 
 
 def collect(server: RegistryServer, *options: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "entrypoints.cli", "garbage-collect", str(server.config_path), *options],
-        cwd=REPOSITORY_ROOT,
-        env={**server.environment, **IMPATIENT},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run_registry("garbage-collect", str(server.config_path), *options, environment=IMPATIENT)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -180,15 +173,8 @@ def test_server_collects_on_demand(tmp_path: Path) -> None:
     }
     with RegistryServer(tmp_path / "ours", tmp_path / "storage", environment=environment) as server:
         _, gone = make_store(server)
-        done = subprocess.run(
-            [sys.executable, "-m", "entrypoints.cli", "garbage-collect", "--in-server", str(server.config_path)],
-            cwd=REPOSITORY_ROOT,
-            env=server.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
+        done = run_registry("garbage-collect", "--in-server", str(server.config_path), environment=environment)
+        assert done.returncode == 0
         assert "within a minute" in done.stdout
         deadline = time.monotonic() + 40
         while gone[-1].partition(":")[2] in data_files(server.storage) and time.monotonic() < deadline:

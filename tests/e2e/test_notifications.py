@@ -5,8 +5,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,15 +13,16 @@ from typing import Any
 
 import pytest
 
+from tests.support.commands import Completed, run_registry
 from tests.support.event_endpoint import EventEndpoint, unreliable
 from tests.support.metrics import Scrape
 from tests.support.oci import Image, make_image
-from tests.support.processes import REPOSITORY_ROOT, RegistryServer, free_port
+from tests.support.processes import RegistryServer, free_port
 from tests.support.registry_client import RegistryClient
 
 pytestmark = pytest.mark.e2e
 
-KILL_ROUNDS = int(os.environ.get("NOTIFICATION_KILLS", "10"))
+KILL_ROUNDS = int(os.environ.get("NOTIFICATION_KILLS", "4"))
 """For each of two places of the outbox."""
 PUSHERS = 3
 OUTBOX = {"takeover": "1s", "poll": "200ms"}
@@ -167,16 +166,8 @@ def push_tags(server: RegistryServer, *tags: str, repository: str = "team/app") 
         registry.push_manifest(repository, tag, image.manifest)
 
 
-def command(server: RegistryServer, *words: str, name: str = "notifications") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "entrypoints.cli", name, *words, str(server.config_path)],
-        cwd=REPOSITORY_ROOT,
-        env=server.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def command(server: RegistryServer, *words: str, name: str = "notifications") -> Completed:
+    return run_registry(name, *words, str(server.config_path))
 
 
 def test_endpoint_that_is_down_blocks_nobody_and_gets_everything_later(

@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,12 +20,12 @@ from urllib.request import urlopen
 import pytest
 
 from entrypoints.observability import runtime_folder
+from tests.support.commands import Completed, run_registry
 from tests.support.event_endpoint import EventEndpoint
 from tests.support.metrics import Scrape
 from tests.support.oci import make_image
 from tests.support.processes import RegistryServer, free_port
 from tests.support.registry_client import RegistryClient
-from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -239,9 +238,8 @@ def test_garbage_collection_is_told(start: Callable[..., Watched]) -> None:
     wait_until(lambda: server.scrape().total("registry_garbage_collection_last_success_timestamp_seconds") > 0, 30)
 
 
-def run_command(server: Watched, *words: str) -> "subprocess.CompletedProcess[bytes]":
-    command = [sys.executable, "-m", "entrypoints.cli", words[0], str(server.config_path), "--quiet", *words[1:]]
-    return subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, timeout=60, check=False)
+def run_command(server: Watched, *words: str) -> Completed:
+    return run_registry(words[0], str(server.config_path), "--quiet", *words[1:])
 
 
 def test_commands_write_metrics_to_a_file(start: Callable[..., Watched], tmp_path: Path) -> None:
@@ -261,8 +259,8 @@ def test_commands_write_metrics_to_a_file(start: Callable[..., Watched], tmp_pat
 
         ran = run_command(server, *words, "--metrics-file", str(tmp_path / "no" / "such.prom"))
         assert ran.returncode != 0
-        assert b"cannot write metrics" in ran.stderr
-        assert b"Traceback" not in ran.stderr
+        assert "cannot write metrics" in ran.stderr
+        assert "Traceback" not in ran.stderr
 
 
 def test_failing_store_makes_unready_after_a_while_and_hinders_nobody(start: Callable[..., Watched]) -> None:

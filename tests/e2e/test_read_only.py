@@ -1,7 +1,5 @@
 """`registry readonly` at two servers of two processes each, on one folder, with a real client."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.clients import CommandError, Skopeo
+from tests.support.commands import run_registry
 from tests.support.oci import digest_of, make_image, write_layout
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
-from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -39,10 +37,8 @@ def servers(tmp_path: Path) -> Iterator[list[RegistryServer]]:
 
 
 def readonly(server: RegistryServer, *words: str) -> str:
-    command = [sys.executable, "-m", "entrypoints.cli", "readonly", *words, str(server.config_path)]
-    done = subprocess.run(
-        command, cwd=REPOSITORY_ROOT, env=server.environment, capture_output=True, text=True, timeout=60, check=True
-    )
+    done = run_registry("readonly", *words, str(server.config_path))
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clients import Crane, Skopeo
+from tests.support.commands import Completed, run_registry
 from tests.support.object_stores import ScsEndpoint
 from tests.support.oci import make_artifact, make_multi_platform_index, write_layout
 from tests.support.processes import RegistryServer
@@ -42,17 +43,9 @@ def registry(kind: str, tmp_path: Path) -> Iterator[RegistryServer]:
             yield server
 
 
-def command(server: RegistryServer, *words: str) -> subprocess.CompletedProcess[str]:
+def command(server: RegistryServer, *words: str) -> Completed:
     """Run `registry` beside the server, with its configuration."""
-    return subprocess.run(
-        [sys.executable, "-m", "entrypoints.cli", *words, str(server.config_path)],
-        cwd=REPOSITORY_ROOT,
-        env=server.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_registry(*words, str(server.config_path), environment=server.environment)
 
 
 def collect(server: RegistryServer) -> None:

@@ -23,6 +23,7 @@ from core.model.secret import Secret
 from core.store import layout
 from entrypoints.exit_codes import ExitCode
 from tests.support.clients import CommandLineClient, Crane, Skopeo
+from tests.support.commands import run_registry
 from tests.support.object_stores import BUCKET, ScsEndpoint
 from tests.support.oci import make_artifact, make_image, make_multi_platform_index, write_layout
 from tests.support.processes import RegistryServer
@@ -42,21 +43,13 @@ def server(tmp_path: Path) -> Iterator[RegistryServer]:
         yield running
 
 
-def command(server: RegistryServer, *options: str) -> list[str]:
-    return [sys.executable, "-m", "entrypoints.cli", "verify", str(server.config_path), "--json", "--quiet", *options]
+def words(server: RegistryServer, *options: str) -> list[str]:
+    return ["verify", str(server.config_path), "--json", "--quiet", *options]
 
 
 def verify(server: RegistryServer, *options: str) -> tuple[int, list[dict[str, Any]]]:
     """Verify the server's storage, and return the exit code and what was printed."""
-    done = subprocess.run(
-        command(server, *options),
-        cwd=REPOSITORY_ROOT,
-        env=server.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_registry(*words(server, *options), environment=server.environment)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -136,7 +129,8 @@ def test_killed_verification_goes_on(server: RegistryServer) -> None:
     path_of(server, layout.blob_data(broken)).write_bytes(b"damaged")
 
     slow = ("--bytes-per-second", "1000000")
-    process = subprocess.Popen(command(server, *slow), cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "entrypoints.cli", *words(server, *slow)]
+    process = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, text=True)
     try:
         checkpoint = path_of(server, layout.verification_checkpoint("full"))
         deadline = time.monotonic() + 30

@@ -1,7 +1,5 @@
 """What a repair set aside, what collection takes of it, and how a push brings all of it back."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +9,10 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.store import layout
 from tests.support.clients import Crane
+from tests.support.commands import run_registry
 from tests.support.oci import make_image, write_layout
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
-from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -23,8 +21,7 @@ IMAGE = make_image(980, layer_sizes=(20_000, 30_000))
 
 
 def command(server: RegistryServer, *words: str) -> int:
-    line = [sys.executable, "-m", "entrypoints.cli", words[0], str(server.config_path), *words[1:]]
-    return subprocess.run(line, cwd=REPOSITORY_ROOT, capture_output=True, timeout=60, check=False).returncode
+    return run_registry(words[0], str(server.config_path), *words[1:]).returncode
 
 
 def test_push_heals_what_was_set_aside_and_collected(tool: Callable[[str], str], tmp_path: Path) -> None:
