@@ -1,37 +1,24 @@
 """`registry catalog rebuild`: what it prints, and what it exits with."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
+from tests.cli.conftest import WriteConfig
 
 DIGEST = "a" * 64
 SECRET = "hunter2"
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
-def config_file(tmp_path: Path) -> Path:
+def config_file(write_config: WriteConfig, tmp_path: Path) -> Path:
     for name in ("a", "a/b"):
         revisions = tmp_path / f"data/docker/registry/v2/repositories/{name}/_manifests/revisions/sha256/{DIGEST}"
         revisions.mkdir(parents=True)
         (revisions / "link").write_text(f"sha256:{DIGEST}", encoding="utf-8")
-    path = tmp_path / "config.yml"
-    path.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n"
-        f"catalog: {{local: {{path: {tmp_path / 'names'}}}}}\n",
-        encoding="utf-8",
-    )
-    return path
+    return write_config(catalog={"local": {"path": str(tmp_path / "names")}})
 
 
 def test_rebuild_fills_the_file_and_counts(

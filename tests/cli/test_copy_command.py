@@ -1,7 +1,6 @@
 """`registry copy`: what it copies, prints and exits with, and which variables apply to which side."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,6 @@ from entrypoints.exit_codes import ExitCode
 from tests.support.oci import Image, contents_of, make_image
 
 ROOT = "docker/registry/v2"
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
 
 
 def store(folder: Path, name: str, tag: str, image: Image) -> None:

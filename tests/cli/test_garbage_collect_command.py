@@ -10,15 +10,9 @@ import pytest
 from entrypoints.cli import main
 from entrypoints.commands import garbage_collect
 from entrypoints.exit_codes import ExitCode
+from tests.cli.conftest import WriteConfig
 
 LAYER = hashlib.sha256(b"layer").hexdigest()
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -36,14 +30,8 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def config_file(tmp_path: Path, data: Path) -> str:
-    path = tmp_path / "config.yml"
-    path.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}, "
-        "maintenance: {garbagecollect: {settletime: 2s}}}\n",
-        encoding="utf-8",
-    )
-    return str(path)
+def config_file(write_config: WriteConfig, data: Path) -> str:
+    return str(write_config(storage={"maintenance": {"garbagecollect": {"settletime": "2s"}}}))
 
 
 def test_dry_run_tells_and_removes_nothing(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +127,7 @@ def test_grace_period_needs_a_unit(config_file: str, text: str, capsys: pytest.C
 def test_second_collection_is_refused(
     config_file: str, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(garbage_collect, "_PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(garbage_collect, "PATIENCE_SECONDS", 0)
     lease = data / "_control/leases/collect-garbage"
     lease.parent.mkdir(parents=True)
     lease.write_text(json.dumps({"owner": "another host", "counter": 1}))

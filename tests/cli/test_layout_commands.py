@@ -1,32 +1,20 @@
 """`registry export` and `registry import`: their words, what they print, and what they exit with."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
+from tests.cli.conftest import WriteConfig
 from tests.support.oci import make_image, write_layout
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
-def config(tmp_path: Path) -> str:
-    path = tmp_path / "config.yml"
-    audit = tmp_path / "audit.log"
+def config(write_config: WriteConfig, tmp_path: Path) -> str:
     (tmp_path / "data" / "docker" / "registry" / "v2" / "repositories").mkdir(parents=True)
-    path.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\naudit: {{file: {audit}}}\n"
-    )
-    return str(path)
+    return str(write_config(audit={"file": str(tmp_path / "audit.log")}))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Commands about a store that is not there fail and make nothing: a wrong path must not look like a sound registry."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -28,13 +27,6 @@ COMMANDS = [
     ["export", "--output", "OUTPUT", "FILE", "team/app:v1"],
     ["copy", "--from", "FILE", "--to", "TARGET", "--delete"],
 ]
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
 
 
 def config_of(folder: Path, root: Path) -> Path:

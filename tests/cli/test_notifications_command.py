@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,14 +12,8 @@ from core.notifications.outbox import Outbox
 from core.store import layout
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
+from tests.cli.conftest import WriteConfig
 from tests.support.notifications import make_event
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
 
 
 async def _fill(folder: Path) -> None:
@@ -35,20 +28,16 @@ async def _fill(folder: Path) -> None:
 
 
 @pytest.fixture(params=["storage", "local"])
-def config_file(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def config_file(request: pytest.FixtureRequest, write_config: WriteConfig, tmp_path: Path) -> str:
     """Two endpoints with three dead letters each, and two events that wait, in either place."""
     place = tmp_path / "data"
-    outbox = ""
+    sections = {}
     if request.param == "local":
         place = tmp_path / "outbox"
         (tmp_path / "data" / layout.REPOSITORIES.lstrip("/")).mkdir(parents=True)
-        outbox = f"notifications: {{outbox: {{path: {place}}}}}\n"
+        sections["notifications"] = {"outbox": {"path": str(place)}}
     asyncio.run(_fill(place))
-    path = tmp_path / "config.yml"
-    path.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n{outbox}", encoding="utf-8"
-    )
-    return str(path)
+    return str(write_config(**sections))
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

@@ -1,32 +1,21 @@
 """`registry readonly`: what it prints, and what it exits with."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
+from tests.cli.conftest import WriteConfig
 
 SWITCH = "data/docker/registry/v2/_control/readonly"
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
-def config_file(tmp_path: Path) -> Path:
+def config_file(write_config: WriteConfig, tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir()
-    path = tmp_path / "config.yml"
-    path.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n", encoding="utf-8"
-    )
-    return path
+    return write_config()
 
 
 @pytest.fixture
@@ -60,10 +49,8 @@ def test_switch_without_an_end_stays(run) -> None:
     assert run("status").startswith("read-only until it is switched off: ")
 
 
-def test_configuration_that_is_read_only_is_told(run, config_file: Path) -> None:
-    text = config_file.read_text(encoding="utf-8")
-    extra = "  maintenance: {readonly: {enabled: true, reason: for good}}\n"
-    config_file.write_text(text.replace("storage: {", "storage:\n  ").replace("}}\n", "}\n" + extra), encoding="utf-8")
+def test_configuration_that_is_read_only_is_told(run, write_config: WriteConfig) -> None:
+    write_config(storage={"maintenance": {"readonly": {"enabled": True, "reason": "for good"}}})
     assert "by configuration" in run("status")
     assert json.loads(run("status", "--json")) == {
         "readonly": True, "configured": True, "reason": "for good", "by": None, "seconds_left": None,

@@ -25,14 +25,6 @@ ROOT = Path(cli.__file__).parent.parent
 COMMAND = [sys.executable, "-m", "entrypoints.cli"]
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
-    monkeypatch.setattr("config.loader.CLASSIC_PATHS", ())
-
-
 @pytest.fixture
 def config_file(tmp_path: Path) -> Path:
     path = tmp_path / "config.yml"

@@ -1,8 +1,6 @@
 """`registry retention plan|apply`."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -10,25 +8,13 @@ from core.model.digest import Digest
 from core.model.names import Tag
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
+from tests.cli.conftest import WriteConfig
 from tests.support.command_store import DIGEST, OTHER, V1, lines, push, target
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
-def config_file(tmp_path: Path) -> str:
-    path = tmp_path / "config.yml"
-    path.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n"
-        "retention: {rules: [{tags: [v*], keeplast: 1}]}\n",
-        encoding="utf-8",
-    )
-    return str(path)
+def config_file(write_config: WriteConfig) -> str:
+    return str(write_config(retention={"rules": [{"tags": ["v*"], "keeplast": 1}]}))
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """`registry trash` and `registry repository`: what they print, what they change, and what they exit with."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -11,25 +10,13 @@ from core.model.names import Tag
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
 from entrypoints.text import plural
+from tests.cli.conftest import WriteConfig
 from tests.support.command_store import DIGEST, NAME, OTHER, V1, delete, lines, push, target
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
-def config_file(tmp_path: Path) -> str:
-    path = tmp_path / "config.yml"
-    path.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n"
-        "access: {immutabletags: [{tags: [release-*]}]}\n",
-        encoding="utf-8",
-    )
-    return str(path)
+def config_file(write_config: WriteConfig) -> str:
+    return str(write_config(access={"immutabletags": [{"tags": ["release-*"]}]}))
 
 
 def test_empty_trash_is_told(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from core.store import layout
 from entrypoints.cli import main
 from entrypoints.commands import verify
 from entrypoints.exit_codes import ExitCode
+from tests.cli.conftest import WriteConfig
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices
 
@@ -21,15 +21,8 @@ NAME = RepositoryName("team/app")
 CONFIG = b'{"os": "linux"}'
 
 
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("REGISTRY_", "SEARCH_BACKEND")):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
-def config_file(tmp_path: Path) -> Path:
+def config_file(write_config: WriteConfig, tmp_path: Path) -> Path:
     async def push() -> None:
         async with FilesystemBlobStorage(str(tmp_path / "data")) as storage:
             services = CoreServices(storage=storage)
@@ -37,9 +30,7 @@ def config_file(tmp_path: Path) -> Path:
             await services.manifests.put(NAME, image_manifest(CONFIG), "", tags=[Tag("v1")])
 
     asyncio.run(push())
-    path = tmp_path / "config.yml"
-    path.write_text(f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path / 'data'}}}}}\n")
-    return path
+    return write_config()
 
 
 def blob_path(config_file: Path) -> Path:
@@ -89,7 +80,7 @@ def test_name_that_is_none_is_refused(config_file: Path, capsys: pytest.CaptureF
 
 
 def test_one_at_a_time(config_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(verify, "PATIENCE_SECONDS", 0.1)
     key = layout.lease("verification-full")
     lease = config_file.parent / f"data{key}"
     lease.parent.mkdir(parents=True)
