@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,9 @@ from tests.support.s3_servers import versitygw_endpoint
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture
-def scs(tmp_path: Path) -> Iterator[ScsEndpoint]:
-    with ScsEndpoint(tmp_path / "scs") as endpoint:
+@pytest.fixture(scope="module")
+def scs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScsEndpoint]:
+    with ScsEndpoint(tmp_path_factory.mktemp("scs")) as endpoint:
         yield endpoint
 
 
@@ -49,9 +50,9 @@ def test_skopeo_pushes_to_scs_and_pulls_from_it(tool: Callable[[str], str], scs:
         assert any(line for line in scs.requests if "GET /images/docker/registry/v2/blobs/" in line)
 
 
-def test_image_in_scs_outlives_the_server(scs: ScsEndpoint, tmp_path: Path) -> None:
+def test_image_in_scs_outlives_the_server(tmp_path: Path) -> None:
     image = make_image(501)
-    with ours(tmp_path, scs.settings()) as server:
+    with ScsEndpoint(tmp_path / "scs") as scs, ours(tmp_path, scs.settings()) as server:
         client = RegistryClient(server.host)
         for tag in ("1", "10", "1.2"):
             client.push("team/app", tag, image)
@@ -113,7 +114,7 @@ def test_reference_and_ours_read_each_other_in_s3(tool: Callable[[str], str], s3
     ],
     ids=["bucket", "secret", "region", "missing"],
 )
-def test_wrong_settings_stop_the_start(scs: ScsEndpoint, tmp_path: Path, wrong: dict[str, str], told: str) -> None:
+def test_wrong_settings_stop_the_start(scs: ScsEndpoint, tmp_path: Path, wrong: dict[str, Any], told: str) -> None:
     server = ours(tmp_path, scs.settings(**wrong))
     server.launch()
     assert server.wait() != 0

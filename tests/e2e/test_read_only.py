@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 VIEW_SECONDS = 3.0
 TRIES = 12
 """Connections of their own, so that both processes of a server are met."""
-SWITCH = "storage/docker/registry/v2/_control/readonly"
+SWITCH = "docker/registry/v2/_control/readonly"
 
 
 @pytest.fixture
@@ -26,12 +26,13 @@ def server(servers: list[RegistryServer]) -> RegistryServer:
     return servers[1]
 
 
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[list[RegistryServer]]:
-    config = {"http": {"workers": 2}}
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RegistryServer]]:
+    """Two replicas; each test leaves them writable."""
+    config, folder = {"http": {"workers": 2}}, tmp_path_factory.mktemp("replicas")
     with (
-        RegistryServer(tmp_path / "one", tmp_path / "storage", config=config) as one,
-        RegistryServer(tmp_path / "two", tmp_path / "storage", config=config) as two,
+        RegistryServer(folder / "one", folder / "storage", config=config) as one,
+        RegistryServer(folder / "two", folder / "storage", config=config) as two,
     ):
         yield [one, two]
 
@@ -70,6 +71,7 @@ def test_all_processes_of_all_replicas_follow(servers: list[RegistryServer]) -> 
 
 def test_mode_ends_by_itself_also_after_a_kill(servers: list[RegistryServer]) -> None:
     client = RegistryClient(servers[0].host)
+    assert statuses(servers) == {202}
     location = client.start_upload("a").header("Location")
     location = client.append(location, b"begun before").expect(202).header("Location")
     readonly(servers[0], "on", "--for", "15s")
@@ -92,13 +94,14 @@ def test_client_shows_the_reason(
     servers: list[RegistryServer], new_client: Callable[..., Skopeo], tmp_path: Path
 ) -> None:
     layout = write_layout(tmp_path / "layout", make_image(2), "v1")
-    (tmp_path / SWITCH).parent.mkdir(parents=True, exist_ok=True)
+    switch = servers[0].storage / SWITCH
+    switch.parent.mkdir(parents=True, exist_ok=True)
     # By hand, as somebody does who has a shell on the store and nothing else.
-    (tmp_path / SWITCH).write_text("the store is being copied\n")
+    switch.write_text("the store is being copied\n")
     follow(servers, 405)
     skopeo = new_client(Skopeo)
     with pytest.raises(CommandError, match="the store is being copied"):
         skopeo.push(layout, "v1", "c:v1")
-    (tmp_path / SWITCH).unlink()
+    switch.unlink()
     follow(servers, 202)
     skopeo.push(layout, "v1", "c:v1")

@@ -26,23 +26,35 @@ class Cluster:
     replicas: list[RegistryServer]
     client: RegistryClient
     environment: Mapping[str, str]
+    storage: Path
 
 
-@pytest.fixture(params=["folder", "scs"])
-def cluster(request: pytest.FixtureRequest, tool: Callable[[str], str], tmp_path: Path) -> Iterator[Cluster]:
+@pytest.fixture(scope="module", params=["folder", "scs"])
+def shared_cluster(
+    request: pytest.FixtureRequest, tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
     tool("nginx")
+    folder = tmp_path_factory.mktemp("cluster")
+    storage = folder / "storage"
     with ExitStack() as stack:
         environment: Mapping[str, str] = {}
         if request.param == "scs":
-            environment = stack.enter_context(ScsEndpoint(tmp_path / "scs")).settings()
+            environment = stack.enter_context(ScsEndpoint(folder / "scs")).settings()
         replicas = [
-            stack.enter_context(
-                RegistryServer(tmp_path / f"replica-{number}", tmp_path / "storage", environment=environment)
-            )
+            stack.enter_context(RegistryServer(folder / f"replica-{number}", storage, environment=environment))
             for number in range(REPLICAS)
         ]
-        proxy = stack.enter_context(RoundRobinProxy(tmp_path / "proxy", replicas))
-        yield Cluster(replicas, RegistryClient(proxy.host), environment)
+        proxy = stack.enter_context(RoundRobinProxy(folder / "proxy", replicas))
+        yield Cluster(replicas, RegistryClient(proxy.host), environment, storage)
+
+
+@pytest.fixture
+def cluster(shared_cluster: Cluster) -> Cluster:
+    """Running replicas; tests may end them, and each uses repositories of its own."""
+    for replica in shared_cluster.replicas:
+        if not replica.answers():
+            replica.start()
+    return shared_cluster
 
 
 def test_chunked_upload_crosses_replicas(cluster: Cluster) -> None:
@@ -96,8 +108,9 @@ def test_every_image_arrives_when_a_replica_dies(cluster: Cluster) -> None:
 def test_replica_with_another_secret_refuses_the_upload(cluster: Cluster, tmp_path: Path) -> None:
     location = cluster.client.start_upload("secrets").header("Location")
     config = {"http": {"secret": "another secret of one replica"}}
-    storage = tmp_path / "storage"
-    with RegistryServer(tmp_path / "stranger", storage, config=config, environment=cluster.environment) as stranger:
+    with RegistryServer(
+        tmp_path / "stranger", cluster.storage, config=config, environment=cluster.environment
+    ) as stranger:
         refused = RegistryClient(stranger.host).append(location, b"bytes").expect(404)
 
     assert b"BLOB_UPLOAD_INVALID" in refused.body
