@@ -32,7 +32,7 @@ from entrypoints.text import format_bytes, plural
 if TYPE_CHECKING:
     from config.container import Container
 
-_PATIENCE_SECONDS: Final = 45.0
+PATIENCE_SECONDS: Final = 45.0
 """Time to wait for the lease; longer than the lease of a dead collector remains valid."""
 
 
@@ -165,7 +165,7 @@ async def _holding(lease: Lease, *, is_needed: bool) -> AsyncIterator[bool]:
     """Hold the collection lease and yield whether it was acquired; a dry run needs none."""
     if not is_needed:
         yield True
-    elif await lease.acquire(_PATIENCE_SECONDS):
+    elif await lease.acquire(PATIENCE_SECONDS):
         async with lease.keeping():
             yield True
     else:

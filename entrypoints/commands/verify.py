@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS: Final = 10.0
 """Time that the lease of a killed verification blocks the next one."""
-_PATIENCE_SECONDS: Final = 3 * LEASE_SECONDS
+PATIENCE_SECONDS: Final = 3 * LEASE_SECONDS
 _IMAGES_MAX: Final = 10_000
 """Maximum number of images listed in the summary; each finding lists all images that it affects."""
 _PARTS_PER_PHASE: Final = 1000
@@ -94,7 +94,7 @@ async def _verify(container: "Container", options: VerificationOptions, argument
             clock=time.monotonic,
             sleep=asyncio.sleep,
         )
-        if not await lease.acquire(_PATIENCE_SECONDS):
+        if not await lease.acquire(PATIENCE_SECONDS):
             sys.stderr.write(f"registry: {await lease.owner()} is already running the same verification\n")
             return ExitCode.FAILURE
         await stack.enter_async_context(lease.keeping())

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from config.loader import Loaded, load
-from config.settings import CatalogBackend, StorageKind
+from config.settings import AuthKind, CatalogBackend, StorageKind
 from entrypoints.http.probes import ALIVE_PATH, READY_PATH
 from tests.support.deployments import DEPLOY, documents, of_kind
 from tests.support.tools import REPOSITORY_ROOT
@@ -77,15 +77,15 @@ def test_configuration_is_understood(manifests, tmp_path):
         case StorageKind.FILESYSTEM:
             assert storage.filesystem.root_directory == "/var/lib/registry"
         case StorageKind.S3:
-            assert storage.s3
             assert (storage.s3.bucket, storage.s3.region_endpoint) == ("images", "https://s3.example.com")
         case StorageKind.SCS:
-            assert storage.scs
             assert storage.scs.bucket == "images"
             assert settings.catalog.backend is CatalogBackend.MYSQL
             assert settings.redis
             assert settings.redis.addrs == ("redis:6379",)
-            assert settings.auth.htpasswd
+            assert settings.auth.kind is AuthKind.HTPASSWD
+        case StorageKind.INMEMORY:
+            pytest.fail("images must outlive the pod")
     if settings.http.tls:
         [tls] = [each for each in container_of(manifests)["volumeMounts"] if each["name"] == "tls"]
         assert settings.http.tls.certificate == f"{tls['mountPath']}/tls.crt"

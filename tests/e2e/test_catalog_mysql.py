@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.e2e
 
 def rows(database: Database) -> dict[str, int]:
     """Read the table as DomeOS does."""
-    return dict(database.sql("SELECT name, createTime FROM repositories"))  # type: ignore[arg-type] - rows of two
+    return dict(cast("list[tuple[str, int]]", database.sql("SELECT name, createTime FROM repositories")))
 
 
 def catalog(server: RegistryServer) -> Answer:

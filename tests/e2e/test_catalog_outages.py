@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,11 +93,12 @@ def check(servers: list[RegistryServer], outage: AbstractContextManager[None], t
     # Every worker process writes what it missed; the last one does so at its next upkeep.
     time.sleep(_UPKEEP_SECONDS)
     for client in (other, one):
-        wait_until(lambda client=client: listed(client, team) == [again, kept])
+        wait_until(partial(lists, client, team, [again, kept]))
 
 
-def listed(client: RegistryClient, team: str) -> list[str]:
-    return [name for name in catalog_when_back(client) if name.startswith(f"{team}/")]
+def lists(client: RegistryClient, team: str, names: list[str]) -> bool:
+    """Return whether these are the repositories of a team in the catalog."""
+    return [name for name in catalog_when_back(client) if name.startswith(f"{team}/")] == names
 
 
 @pytest.fixture(scope="module")

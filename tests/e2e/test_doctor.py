@@ -294,11 +294,7 @@ def test_redis_is_reached_or_told(tool: Callable[[str], str], tmp_path: Path) ->
     try:
         check = f"redis: 127.0.0.1:{port}"
         config = write_config(tmp_path, redis={"addrs": [f"127.0.0.1:{port}"], "password": PASSWORD})
-        for _ in range(20):
-            _, findings = examine(config)
-            if findings[check]["verdict"] == "ok":
-                break
-        assert findings[check]["verdict"] == "ok"
+        wait_until(lambda: examine(config)[1][check]["verdict"] == "ok")
         _, findings = examine(write_config(tmp_path, redis={"addrs": [f"127.0.0.1:{port}"], "password": "wrong"}))
         assert "redis.password" in bad(findings)[check]
     finally:

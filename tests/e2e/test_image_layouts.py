@@ -103,7 +103,8 @@ def test_other_clients_read_an_exported_folder(
 ) -> None:
     path = tmp_path / "layout"
     registry("export", served.config, f"{served.repository}:v1", "-o", str(path))
-    for number, kind in enumerate((Crane, Oras, Regctl)):
+    kinds: tuple[type[Crane | Oras | Regctl], ...] = (Crane, Oras, Regctl)
+    for number, kind in enumerate(kinds):
         tool(kind.program)
         client = kind(tmp_path / f"home-{number}", served.host)
         client.push(path, "v1", f"{served.repository}/{client.program}:v1")

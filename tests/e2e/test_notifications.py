@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -341,13 +342,13 @@ def test_events_are_those_of_debians_registry_to_the_byte(
             config["http"] = config.get("http", {}) | {"trustedproxies": ["127.0.0.0/8"]}
         with start(tmp_path / name, tmp_path / f"{name}-storage", config=config) as server:
             expected = exercise(RegistryClient(server.host))
-            wait_until(
-                lambda name=name, expected=expected: len(endpoint.taken(path=f"/{name}")) == expected,
-                20,
-                lambda name=name: endpoint.taken(path=f"/{name}"),
-            )
+            wait_until(partial(has_taken, endpoint, f"/{name}", expected), 20, partial(endpoint.taken, path=f"/{name}"))
             bodies[name] = sorted(normal(each.body.decode()) for each in endpoint.taken(path=f"/{name}"))
     assert bodies["ours"] == bodies["debian"]
+
+
+def has_taken(endpoint: EventEndpoint, path: str, count: int) -> bool:
+    return len(endpoint.taken(path=path)) == count
 
 
 def exercise(registry: RegistryClient) -> int:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def redis(tool) -> Iterator[RedisServer]:
         yield server
 
 
-def configuration(redis: RedisServer) -> dict:
+def configuration(redis: RedisServer) -> dict[str, Any]:
     return {
         "storage": {"cache": {"blobdescriptor": "redis"}},
         "redis": {"addr": redis.address, "db": 1, "dialtimeout": "100ms", "readtimeout": "100ms"},

@@ -12,8 +12,9 @@ from typing_extensions import override
 
 from tests.support.catalogs import wait_until
 from tests.support.oci import make_image
-from tests.support.processes import END_TIMEOUT_SECONDS, REPOSITORY_ROOT, RegistryServer
+from tests.support.processes import END_TIMEOUT_SECONDS, RegistryServer
 from tests.support.registry_client import RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 

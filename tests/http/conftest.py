@@ -116,7 +116,7 @@ def start(services: CoreServices, aiohttp_server: AiohttpServer, aiohttp_client:
             observation=observation,
             jobs=jobs,
         )
-        client = await aiohttp_client(await aiohttp_server(app, auto_decompress=False))
+        client: Any = await aiohttp_client(await aiohttp_server(app, auto_decompress=False))
         return Api(session=client.session, services=services, root=str(client.make_url("/")).rstrip("/") + path)
 
     return start_one

@@ -1,6 +1,7 @@
 """New rules are taken over while serving, unless they were written for another method."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -42,25 +43,29 @@ RULES = AccessSettings(
 )
 
 
+def part_of(authorizer, kept):
+    return AccessPart(authorizer, kept, BEGUN)
+
+
 def test_new_rules_are_used():
     authorizer, kept = Authorizer(), TagImmutability(AccessSettings())
-    AccessPart(authorizer, kept, BEGUN).apply(replace(BEGUN, access=RULES))
+    part_of(authorizer, kept).apply(replace(BEGUN, access=RULES))
     assert [rule.who for rule in authorizer.policy.rules] == [("bob",)]
-    assert authorizer.lifetime.total_seconds() == 60
+    assert authorizer.lifetime == timedelta(seconds=60)
     assert kept(RepositoryName("a"), Tag("b"))
 
 
 def test_rules_for_another_method_wait(caplog):
     authorizer = Authorizer()
     changed = replace(BEGUN, auth=AuthSettings(kind=AuthKind.NONE), access=AccessSettings())
-    AccessPart(authorizer, TagImmutability(AccessSettings()), BEGUN).apply(changed)
+    part_of(authorizer, TagImmutability(AccessSettings())).apply(changed)
     assert authorizer.policy is MEMBERS_ONLY
     assert "next start" in caplog.text
 
 
 async def test_broken_files_are_a_configuration_error():
     authorizer = Authorizer()
-    part = AccessPart(authorizer, TagImmutability(AccessSettings()), BEGUN)
+    part = part_of(authorizer, TagImmutability(AccessSettings()))
     await part.reload()
     authorizer.is_broken = True
     with pytest.raises(ConfigError) as raised:

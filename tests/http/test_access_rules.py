@@ -64,7 +64,8 @@ async def fill(api, *names):
 
 
 async def catalog_pages(api, headers, n):
-    pages, path = [], f"/v2/_catalog?n={n}"
+    pages: list[list[str]] = []
+    path: str | None = f"/v2/_catalog?n={n}"
     while path:
         status, body, answered = await get(api, path, headers)
         assert status == 200
@@ -157,7 +158,7 @@ async def login(api, headers=None):
         assert response.headers["Cache-Control"] == "no-store"
     assert body["token"] == body["access_token"]
     assert body["expires_in"] == LIFETIME.total_seconds()
-    assert datetime.fromisoformat(body["issued_at"])
+    assert datetime.fromisoformat(body["issued_at"]).tzinfo
     return 200, {"Authorization": f"Bearer {body['token']}"}
 
 

@@ -75,7 +75,7 @@ async def test_range_that_cannot_be_is_416(api, value):
 def parts_of(response, body):
     """Content-Range and content of each part of a multipart answer, read as any client does."""
     head = f"Content-Type: {response.headers['Content-Type']}\r\n\r\n".encode()
-    parts = email.message_from_bytes(head + body).get_payload()
+    parts = list(email.message_from_bytes(head + body, policy=email.policy.default).iter_parts())
     assert {part["Content-Type"] for part in parts} == {"application/octet-stream"}
     return [(part["Content-Range"], part.get_payload(decode=True)) for part in parts]
 

@@ -15,7 +15,7 @@ PREFLIGHT = {
 
 
 def with_cors(**changes):
-    cors = CorsSettings(**{"origins": (UI,), "credentials": True} | changes)
+    cors = replace(CorsSettings(origins=(UI,), credentials=True), **changes)
     return replace(Settings(), http=replace(Settings().http, cors=cors))
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 
 import pytest
@@ -27,7 +27,9 @@ from entrypoints.http.observation import Observation
 from entrypoints.observability.checks import configured_checks
 from entrypoints.observability.debug import public_app
 from entrypoints.observability.health import Check, CheckFailedError, Health
+from entrypoints.observability.peers import Peers
 from entrypoints.observability.readiness import Readiness
+from entrypoints.observability.runtime_folder import RuntimeFolder
 
 FAST = 0.01
 BLOCKED = (
@@ -43,19 +45,22 @@ async def wait_for(condition):
 
 
 @pytest.fixture
-def debug(aiohttp_client):
+def debug(aiohttp_client, tmp_path):
     """Start a debug address with health alone."""
 
-    async def start(health):
-        return await aiohttp_client(public_app(health, {}, None, None, metrics_path="/metrics"))
+    with closing(RuntimeFolder.open(1, places=[tmp_path])) as folder:
+        peers = Peers(folder, 1)
 
-    return start
+        async def start(health):
+            return await aiohttp_client(public_app(health, {}, peers, None, metrics_path="/metrics"))
+
+        yield start
 
 
 @asynccontextmanager
 async def watched(services, **settings):
     health = Health(list(configured_checks(HealthSettings(**settings), services.storage)))
-    context = health.running(None)
+    context = health.running(web.Application())
     await anext(context)
     try:
         yield health
@@ -178,7 +183,7 @@ async def test_threshold_counts_failures_in_a_row(services):
             raise CheckFailedError("no")
 
     health = Health([Check(name="c", run=look, interval_seconds=0.001, threshold=3)])
-    context = health.running(None)
+    context = health.running(web.Application())
     await anext(context)
     await asyncio.wait_for(done.wait(), 5)
     with pytest.raises(StopAsyncIteration):
@@ -191,7 +196,7 @@ async def test_defect_of_a_check_is_no_health(services, caplog):
         raise ValueError("a defect")
 
     health = Health([Check(name="c", run=break_down, interval_seconds=0.001)])
-    context = health.running(None)
+    context = health.running(web.Application())
     await anext(context)
     await wait_for(lambda: health.failures)
     with pytest.raises(StopAsyncIteration):
@@ -239,8 +244,10 @@ async def test_url_that_leads_to_another_server_is_unhealthy(services, aiohttp_s
     app.router.add_route("*", "/{path:.*}", answer)
     server = await aiohttp_server(app)
     own, other = (f"http://user:hunter2@{server.host}:{server.port}/{path}" for path in ("own", "other"))
-    options = {"status_code": 204, "interval_seconds": FAST, "headers": {"authorization": (Secret("Bearer k"),)}}
-    async with watched(services, http=tuple(HttpCheckSettings(uri=uri, **options) for uri in (own, other))) as health:
+    check = HttpCheckSettings(
+        uri=own, status_code=204, interval_seconds=FAST, headers={"authorization": (Secret("Bearer k"),)}
+    )
+    async with watched(services, http=(check, replace(check, uri=other))) as health:
         await wait_for(lambda: health.failures and ("/204", "Bearer k") in asked)
         [(name, reason)] = health.failures.items()
     assert name.endswith("/other (health.http[1])")

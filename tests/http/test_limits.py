@@ -64,14 +64,13 @@ def test_no_client_exceeds_rate_and_burst(pauses):
 
 async def test_too_many_requests_are_told_when_to_come_back(start):
     api = await start(with_limits(rate=1, burst=2))
-    statuses = []
-    for _ in range(3):
+    for _ in range(2):
         async with api.request("GET", "/v2/") as response:
-            statuses.append(response.status)
-            await response.read()
-    assert statuses == [200, 200, 429]
-    assert response.headers["Retry-After"] == "1"
-    assert await error_codes(response) == ["TOOMANYREQUESTS"]
+            assert response.status == 200
+    async with api.request("GET", "/v2/") as response:
+        assert response.status == 429
+        assert response.headers["Retry-After"] == "1"
+        assert await error_codes(response) == ["TOOMANYREQUESTS"]
 
 
 async def test_a_made_up_address_does_not_help(start):

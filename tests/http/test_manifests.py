@@ -1,5 +1,6 @@
 import json
 from io import BytesIO
+from typing import Any
 
 import pytest
 from aiohttp import ClientError
@@ -162,7 +163,7 @@ async def test_stored_manifest_of_a_foreign_type_is_served_and_listed(api, servi
 async def test_index_may_list_blobs_and_manifests_under_any_type(api, media_type):
     """As docker-registry 2.8, whose users push such indexes."""
     entries = [descriptor(content, media_type) for content in (b"layer", IMAGE)]
-    document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}
+    document: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": entries}
     index = json.dumps(document).encode()
     await api.push_manifest("a/b", "both", index, media_types.OCI_INDEX)
     async with api.request("GET", "/v2/a/b/manifests/both") as response:

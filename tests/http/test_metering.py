@@ -1,9 +1,12 @@
 """What is counted of requests and upload sessions, by labels that no client chooses."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from aiohttp import ServerDisconnectedError
+from typing_extensions import override
 
 from config.settings import Settings
 from core.model.digest import Digest
@@ -17,19 +20,20 @@ BLOB = b"content of a layer"
 class Recorder(Metrics):
     """Keeps what was taken in."""
 
-    def __init__(self):
-        self.taken = {}
+    def __init__(self) -> None:
+        self.taken: dict[str, list[Any]] = {}
 
-    def _make(self, name, _description, labels=(), **_):
+    def _make(self, name: str, _description: str, labels: Sequence[str] = (), **_: Any) -> Any:
         def take(value, *texts):
             assert len(texts) == len(labels)
             self.taken.setdefault(name, []).append((value, *texts))
 
         return take
 
-    counter = gauge = histogram = _make
+    counter = gauge = histogram = _make  # type: ignore[assignment]  # one method records all kinds
 
-    def render(self, accept):
+    @override
+    def render(self, accept: str) -> Any:
         raise NotImplementedError
 
     def counted(self, name):

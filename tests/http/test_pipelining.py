@@ -183,13 +183,14 @@ async def test_part_of_a_head_behind_a_request_counts(guarded, services):
     app = open_app(services, Settings())
     runner = GuardedRunner(app, Settings().http.limits)
     await runner.setup()
-    protocol = runner.server()
+    server = runner.server
+    assert isinstance(server, protocol.GuardedServer)
     for ahead in (get_of(1), monolithic_post(b"x" * 9000), chunked_post(b"x" * 9000, random.Random(1))):
-        protocol = runner.server()
-        protocol.data_received(ahead + part)
-        assert runner.server.held_bytes == len(part)
-        protocol.connection_lost(None)
-        assert runner.server.held_bytes == 0
+        connection = server()
+        connection.data_received(ahead + part)
+        assert server.held_bytes == len(part)
+        connection.connection_lost(None)
+        assert server.held_bytes == 0
     await runner.cleanup()
 
 
@@ -271,4 +272,6 @@ class FailingWriter:
 
 async def begin_upload(server):
     reply = await server.exchange(b"POST /v2/a/blobs/uploads/ HTTP/1.0\r\n" + HOST + b"\r\n")
-    return re.search(rb"Location: http://a(\S+)", reply)[1]
+    found = re.search(rb"Location: http://a(\S+)", reply)
+    assert found
+    return found[1]

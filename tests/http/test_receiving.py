@@ -117,12 +117,16 @@ async def test_slow_client_is_waited_for_without_a_thread(guarded, services, tur
 
 async def begin(server):
     reply = await server.exchange(b"POST /v2/a/blobs/uploads/ HTTP/1.0\r\nHost: a\r\n\r\n")
-    return re.search(rb"Location: http://a(\S+)", reply)[1]
+    found = re.search(rb"Location: http://a(\S+)", reply)
+    assert found
+    return found[1]
 
 
 async def offset_of(server, target):
     reply = await server.exchange(b"GET " + target.partition(b"?")[0] + b" HTTP/1.0\r\nHost: a\r\n\r\n")
-    return int(re.search(rb"Range: 0-(\d+)", reply)[1]) + 1
+    found = re.search(rb"Range: 0-(\d+)", reply)
+    assert found
+    return int(found[1]) + 1
 
 
 def patch(target, length):

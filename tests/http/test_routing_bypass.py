@@ -30,7 +30,7 @@ def note(word, words):
 
 
 async def test_middlewares_run_in_their_order_and_signals_after_them():
-    words = []
+    words: list[str] = []
     app = app_with(note("outer", words), note("inner", words))
 
     async def sign(request, response):

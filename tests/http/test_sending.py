@@ -15,13 +15,15 @@ from config.settings import Settings
 from core.concurrency import await_thread
 from core.model.digest import Digest
 from core.model.names import RepositoryName
+from core.store import layout
 from entrypoints.http.connection import sending
+from entrypoints.http.connection.socket_access import writable
 from tests.http.conftest import open_app
 from tests.support.core_services import CoreServices, chunks
 from tests.support.guarded_server import run_guarded, with_limits
 from tests.support.streams import payload
 
-IS_LOCAL = sending._is_local
+IS_LOCAL = sending.is_local
 NAME = RepositoryName("a")
 CONTENT = payload(20_000_000)
 DIGEST = Digest.of(CONTENT)
@@ -40,7 +42,7 @@ async def services(tmp_path):
 @pytest.fixture(params=["here", "elsewhere"], autouse=True)
 def client(request, monkeypatch):
     """Where the client seems to be: bytes are copied for one here, and handed over by the kernel for others."""
-    monkeypatch.setattr(sending, "_is_local", lambda _peer: request.param == "here")
+    monkeypatch.setattr(sending, "is_local", lambda _peer: request.param == "here")
     return request.param
 
 
@@ -66,8 +68,9 @@ def turns(monkeypatch):
 
 async def answer(reader):
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-    length = int(re.search(rb"Content-Length: (\d+)", head)[1])
-    return int(head.split(b" ", 2)[1]), await asyncio.wait_for(reader.readexactly(length), 20)
+    length = re.search(rb"Content-Length: (\d+)", head)
+    assert length
+    return int(head.split(b" ", 2)[1]), await asyncio.wait_for(reader.readexactly(int(length[1])), 20)
 
 
 async def test_threads_send_large_blobs_and_the_connection_serves_on(guarded, turns):
@@ -98,7 +101,7 @@ async def test_socket_is_lent_when_all_that_was_written_before_is_with_the_kerne
         assert request.transport.get_write_buffer_size() > 0
         async with request.protocol.lend_output() as descriptor:
             assert request.transport.get_write_buffer_size() == 0
-            await sending.writable(descriptor)
+            await writable(descriptor)
             assert os.write(descriptor, b"end") == 3
         return response
 
@@ -188,11 +191,11 @@ async def test_event_loop_goes_on_while_a_blob_is_sent(guarded, monkeypatch, sys
 @pytest.mark.parametrize("leave", ["close", "reset"])
 async def test_client_that_leaves_is_noticed(services, turns, caplog, leave):
     caplog.set_level("INFO")
-    sizes = []
+    requests = []
     app = open_app(services, Settings())
 
-    async def note(_request, response):
-        sizes.append(response)
+    async def note(request, _response):
+        requests.append(request)
 
     app.on_response_prepare.append(note)
     async with run_guarded(app, Settings()) as server:
@@ -208,7 +211,7 @@ async def test_client_that_leaves_is_noticed(services, turns, caplog, leave):
                 await asyncio.sleep(0.01)
         assert turns
         # Those that the kernel took are counted, and not those that it did not.
-        assert 1_000_000 < sizes[0]._payload_writer.output_size < len(CONTENT)
+        assert 1_000_000 < requests[0].writer.output_size < len(CONTENT)
 
 
 async def test_client_that_takes_nothing_is_cut_off(guarded, caplog):
@@ -222,12 +225,12 @@ async def test_client_that_takes_nothing_is_cut_off(guarded, caplog):
     writer.close()
 
 
-async def test_file_that_ends_early_ends_the_connection(guarded, services, caplog, monkeypatch):
+async def test_file_that_ends_early_ends_the_connection(guarded, tmp_path, caplog, monkeypatch):
     """The client must not wait for bytes that never come, nor take the answer for whole."""
     turn = sending.FileSender.turn
 
     def cut(sender):
-        os.ftruncate(os.open(f"/proc/self/fd/{sender._file}", os.O_WRONLY), 5_000_000)
+        os.truncate(f"{tmp_path}{layout.blob_data(DIGEST)}", 5_000_000)
         turn(sender)
 
     monkeypatch.setattr(sending.FileSender, "turn", cut)

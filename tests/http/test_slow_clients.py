@@ -68,7 +68,9 @@ async def test_idle_connection_lives_as_long_as_configured(guarded):
 
 async def begin(server):
     answer = await server.exchange(b"POST /v2/a/blobs/uploads/ HTTP/1.0\r\nHost: a\r\n\r\n")
-    return re.search(rb"Location: http://a(\S+)", answer)[1]
+    found = re.search(rb"Location: http://a(\S+)", answer)
+    assert found
+    return found[1]
 
 
 async def status(server, target):
@@ -107,6 +109,7 @@ async def test_trickling_body_is_cut_off_and_its_bytes_kept(guarded):
     assert answer.startswith(b"HTTP/1.1 408 ")
     writer.close()
     found = re.search(rb"\r\nRange: 0-(\d+)\r\n", await status(server, target))
+    assert found
     assert int(found[1]) >= 5
 
 

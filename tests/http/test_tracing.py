@@ -89,6 +89,7 @@ async def test_lines_of_a_request_name_its_trace(recorder):
         return web.Response(text=f"{request[TRACE_ID]} {trace_id_variable.get()}")
 
     response = await tracing(recorder, "/")(make_mocked_request("GET", "/v2/"), answer)
+    assert isinstance(response, web.Response)
     assert response.text == f"{TRACE} {TRACE}"
 
 

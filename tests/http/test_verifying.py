@@ -110,7 +110,9 @@ async def test_announcement_stays_until_everybody_has_seen_it(verifications, tim
     digest = Digest.of(b"content")
     await announcements.announce([digest])
     [round_id] = await rounds.states()
-    condemned, digests = await rounds.read(round_id)
+    read = await rounds.read(round_id)
+    assert read
+    condemned, digests = read
     assert digests == [digest]
     assert condemned.get(digest) is not None
     finishing = asyncio.ensure_future(announcements.finish())

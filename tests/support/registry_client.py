@@ -9,6 +9,7 @@ import json
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.oci import MANIFEST_TYPES, Content, Image, Index, contents_of, digest_of
@@ -157,10 +158,10 @@ class RegistryClient:
         names: list[str] = json.loads(self.request("GET", "/v2/_catalog?n=1000").expect(200).body)["repositories"]
         return names
 
-    def referrers(self, repository: str, digest: str) -> list[dict[str, str]]:
+    def referrers(self, repository: str, digest: str) -> list[dict[str, Any]]:
         """Return the descriptors of the manifests whose subject is `digest`."""
         answer = self.request("GET", f"/v2/{repository}/referrers/{digest}").expect(200)
-        descriptors: list[dict[str, str]] = json.loads(answer.body)["manifests"]
+        descriptors: list[dict[str, Any]] = json.loads(answer.body)["manifests"]
         return descriptors
 
     def delete_manifest(self, repository: str, reference: str) -> None:

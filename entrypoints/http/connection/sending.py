@@ -127,7 +127,7 @@ async def _send_large(request: web.BaseRequest, response: web.StreamResponse, re
     if reader.offload is not None and is_plain and isinstance(protocol, SocketLender):
         writer.send_headers()
         async with protocol.lend_output() as descriptor:
-            sender = FileSender(reader, descriptor, is_local=_is_local(transport.get_extra_info("peername")))
+            sender = FileSender(reader, descriptor, is_local=is_local(transport.get_extra_info("peername")))
             await _send_file(writer, sender, descriptor, reader.offload)
     else:
         async for chunk in reader:
@@ -236,7 +236,7 @@ def _buffer() -> memoryview:
     return buffer
 
 
-def _is_local(peer: object) -> bool:
+def is_local(peer: object) -> bool:
     """Return whether a peer's address, as given by asyncio, is local; the address of a Unix socket is a string."""
     host = peer[0] if isinstance(peer, tuple) else None
     return host is None or host == "::1" or host.removeprefix("::ffff:").startswith("127.")
