@@ -117,7 +117,8 @@ def describe(occurrence: Occurrence) -> str:
 
 
 def short(digest: str) -> str:
-    return {DIGEST: "IMAGE", NEW_DIGEST: "NEW", LAYER_DIGEST: "LAYER", EMPTY: "EMPTY"}.get(digest, digest)
+    names: dict[str, str] = {DIGEST: "IMAGE", NEW_DIGEST: "NEW", LAYER_DIGEST: "LAYER", EMPTY: "EMPTY"}
+    return names.get(digest, digest)
 
 
 class JournalAuditLog(AuditLog):

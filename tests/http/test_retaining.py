@@ -108,7 +108,7 @@ class NotingRecorder(PullRecorder):
 
 
 async def test_pull_is_told_by_its_digest(start, services):
-    told = []
+    told: list[tuple[str, str]] = []
     await services.push_blob(NAME, b"{}")
     services.pull_recorder = NotingRecorder(services.storage, told)
     api = await start()
