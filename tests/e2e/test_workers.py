@@ -23,6 +23,8 @@ pytestmark = pytest.mark.e2e
 def server(tmp_path: Path) -> Iterator[RegistryServer]:
     config: dict[str, Any] = {"http": {"workers": 3, "secret": "shared by all workers"}}
     with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as started:
+        # The first worker answers before the others are there.
+        wait_until(lambda: len(children_of(started.pid)) == 3)
         yield started
 
 
