@@ -1,23 +1,15 @@
 """joserfc restricted to the allowed algorithms, with all of its errors translated in one place."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jws import JWSRegistry
 from typing_extensions import override
 
+from adapters.auth.algorithms import ALGORITHMS
 from core.ports.authenticator import CredentialsInvalidError
-
-ALGORITHMS: Final = (
-    *("EdDSA", "Ed25519"),
-    *("RS256", "RS384", "RS512"),
-    *("PS256", "PS384", "PS512"),
-    *("ES256", "ES384", "ES512"),
-    *("HS256", "HS384", "HS512"),
-)
-"""All algorithms that can be allowed, without `none`. HS algorithms need an `oct` key, which joserfc checks."""
 
 
 class SigningRegistry(JWSRegistry):

@@ -8,8 +8,9 @@ from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from typing_extensions import override
 
+from adapters.auth.algorithms import ALGORITHMS
 from adapters.auth.basic import format_challenge, parse_bearer
-from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry, decode_token
+from adapters.auth.jwt_registry import SigningRegistry, decode_token
 from adapters.auth.token_keys import TrustedKeys, read_certificates, read_key_set
 from adapters.auth.watched_file import WatchedFile
 from core.model.access import ANONYMOUS, Access, Grant, Principal

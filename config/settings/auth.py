@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
+from adapters.auth.algorithms import ALGORITHMS
 from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, setting
 
 
@@ -14,16 +15,6 @@ class AuthKind(StrEnum):
     SILLY = "silly"
     HTPASSWD = "htpasswd"
     TOKEN = "token"  # noqa: S105 - a keyword of the configuration file, not a password
-
-
-SIGNING_ALGORITHMS: Final = (
-    *("EdDSA", "Ed25519"),
-    *("RS256", "RS384", "RS512"),
-    *("PS256", "PS384", "PS512"),
-    *("ES256", "ES384", "ES512"),
-    *("HS256", "HS384", "HS512"),
-)
-"""Algorithms that may sign tokens; `none` is not one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +45,7 @@ class TokenSettings:
     )
     jwks: str | None = setting("jwks", "File with a JSON Web Key Set whose keys sign tokens.", None)
     signing_algorithms: tuple[str, ...] = setting(
-        "signingalgorithms", "Accepted signing algorithms; an empty list accepts all.", (), choices=SIGNING_ALGORITHMS
+        "signingalgorithms", "Accepted signing algorithms; an empty list accepts all.", (), choices=ALGORITHMS
     )
     auto_redirect: bool = setting(
         "autoredirect", "Whether the token server has the host name of the client's request.", default=False

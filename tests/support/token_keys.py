@@ -16,7 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
-from adapters.auth.jwt_registry import ALGORITHMS, SigningRegistry
+from adapters.auth.algorithms import ALGORITHMS
+from adapters.auth.jwt_registry import SigningRegistry
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ISSUER = "the token server"
