@@ -7,8 +7,8 @@ from typing import Final
 from core.collection.pins import Pins
 from core.collection.rounds import Rounds, RoundState
 from core.concurrency import map_bounded
-from core.errors import ObjectNotFoundError
 from core.ports.blob_storage import BlobStorage
+from core.store.objects import find
 from core.trash.store import Trash
 
 _logger = logging.getLogger(__name__)
@@ -91,15 +91,8 @@ class Recovery:
         async for part in self._trash.parts(round_id):
             await map_bounded(self._trash.return_blob, [digest for digest in part.blobs if digest in pinned])
             for link in part.links:
-                if link.target in pinned and not await self._is_there(link.key):
+                if link.target in pinned and await find(self._storage, link.key) is None:
                     await self._storage.write(link.key, link.target.encode("ascii"))
         await self._rounds.end(round_id)
         if not self._trash.is_on:
             await self._trash.discard(round_id)
-
-    async def _is_there(self, key: str) -> bool:
-        try:
-            await self._storage.stat(key)
-        except ObjectNotFoundError:
-            return False
-        return True

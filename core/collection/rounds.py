@@ -14,6 +14,7 @@ from core.errors import DigestInvalidError, ObjectNotFoundError, StorageCorruptE
 from core.model.digest import Digest
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
+from core.store.objects import find
 
 ITEMS_MAX: Final = 20_000
 """Maximum number of items in a round. A server reads the digests of such a round in 0.1 s and holds them in 4 MB."""
@@ -96,11 +97,7 @@ class Rounds:
 
     async def exists(self, round_id: str) -> bool:
         """Whether the round still exists. One storage request."""
-        try:
-            await self._storage.stat(layout.collection_round_digests(round_id))
-        except ObjectNotFoundError:
-            return False
-        return True
+        return await find(self._storage, layout.collection_round_digests(round_id)) is not None
 
     async def read(self, round_id: str) -> tuple[RoundDigests, Sequence[Digest]] | None:
         """Return the digests a round lists for removal, or None if the round has ended. One storage request.

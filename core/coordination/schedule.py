@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from core.coordination.lease import Lease
-from core.errors import ObjectNotFoundError
 from core.ports.blob_storage import BlobStorage
+from core.store.objects import find
 
 
 class SharedSchedule:
@@ -60,8 +60,5 @@ class SharedSchedule:
         return True
 
     async def _is_due(self, now: datetime) -> bool:
-        try:
-            done_at = (await self._storage.stat(self._key)).modified_at
-        except ObjectNotFoundError:
-            return True
-        return now - done_at >= self._interval
+        done = await find(self._storage, self._key)
+        return done is None or now - done.modified_at >= self._interval

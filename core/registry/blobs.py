@@ -17,6 +17,7 @@ from core.registry.publisher import Publisher
 from core.store import layout
 from core.store.damage import DamageWatch
 from core.store.links import Links, RemovedLink
+from core.store.objects import find
 from core.trash.entry import TrashKind
 from core.trash.store import Trash
 
@@ -72,10 +73,9 @@ class BlobService:
         size = None if self._damage.is_suspected(digest) else await self._guard.recall(name, digest)
         if size is None:
             target = await self._linked(name, digest)
-            try:
-                stat = await self._storage.stat(layout.blob_data(target))
-            except ObjectNotFoundError:
-                raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+            stat = await find(self._storage, layout.blob_data(target))
+            if stat is None:
+                raise BlobUnknownError("blob unknown to registry", detail=digest)
             if await self._damage.is_damaged(target, stat):
                 raise ContentDamagedError(digest)
             size = stat.size
@@ -170,11 +170,8 @@ class BlobService:
         target = digest if source is None else await self._links.read(layout.layer_link(source, digest))
         if target is None:
             return None
-        try:
-            stat = await self._storage.stat(layout.blob_data(target))
-        except ObjectNotFoundError:
-            return None
-        if await self._damage.is_damaged(target, stat):
+        stat = await find(self._storage, layout.blob_data(target))
+        if stat is None or await self._damage.is_damaged(target, stat):
             return None
         link = layout.layer_link(name, digest)
         await self._links.write(link, target)

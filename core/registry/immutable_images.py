@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 
 from core.collection.manifest_reading import ReadManifest, references_of
 from core.concurrency import map_bounded
-from core.errors import DeniedError, ObjectNotFoundError
+from core.errors import DeniedError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
+from core.store.objects import find
 from core.store.stored_manifests import ManifestProblem, read_stored_manifest
 from core.store.tag_links import TagLinks
 
@@ -82,14 +83,11 @@ class ImmutableImages:
     async def _images(self, name: RepositoryName, manifest: ReadManifest) -> Sequence[Digest]:
         """Return the children that are manifests, so that a large layer is not read as a manifest."""
         blobs = set(manifest.blobs)
-        return [child for child in manifest.children if child not in blobs or await self._holds(name, child)]
-
-    async def _holds(self, name: RepositoryName, digest: Digest) -> bool:
-        try:
-            await self._storage.stat(layout.revision_link(name, digest))
-        except ObjectNotFoundError:
-            return False
-        return True
+        return [
+            child
+            for child in manifest.children
+            if child not in blobs or await find(self._storage, layout.revision_link(name, child))
+        ]
 
     async def _read(self, digest: Digest) -> ReadManifest:
         found = await read_stored_manifest(self._storage, digest)

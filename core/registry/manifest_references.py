@@ -6,7 +6,7 @@ from typing import Final
 
 from core.collection.guard import CollectionGuard, Expand, Need
 from core.concurrency import map_bounded, slices
-from core.errors import ManifestBlobUnknownError, ManifestInvalidError, ObjectNotFoundError, StorageCorruptError
+from core.errors import ManifestBlobUnknownError, ManifestInvalidError, StorageCorruptError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.manifest import Manifest, read_if_manifest
@@ -17,6 +17,7 @@ from core.registry.manifest_contents import ManifestContents
 from core.store import layout
 from core.store.damage import DamageWatch
 from core.store.links import Links
+from core.store.objects import find
 
 _MISSING_MAX: Final = 100
 """Maximum number of missing blobs and manifests listed in the error for a push."""
@@ -169,8 +170,5 @@ class ManifestReferences:
         return not (blob.urls or blob.media_type in NONDISTRIBUTABLE_LAYERS)
 
     async def _exists(self, digest: Digest) -> bool:
-        try:
-            stat = await self._storage.stat(layout.blob_data(digest))
-        except ObjectNotFoundError:
-            return False
-        return not await self._damage.is_damaged(digest, stat)
+        stat = await find(self._storage, layout.blob_data(digest))
+        return stat is not None and not await self._damage.is_damaged(digest, stat)

@@ -31,10 +31,9 @@ from core.registry.publisher import Publisher
 from core.registry.upload_state import UploadState, is_upload_id
 from core.store import layout
 from core.store.damage import DamageWatch
+from core.store.hashing import append, digest_of
 from core.store.links import link_object
-
-_HASH_INLINE_BYTES_MAX: Final = 64 * 1024
-"""Below this size, passing the work to a thread costs more than hashing inline."""
+from core.store.objects import find
 
 _REMEMBERED_SESSIONS_MAX: Final = 10_000
 """Maximum number of unused and of finished sessions kept. A dropped one costs requests, or stays until the purge."""
@@ -229,12 +228,10 @@ class UploadService:
 
     async def _require_session(self, state: UploadState, writer: BlobWriter) -> None:
         # An empty stage may belong to a finished or cancelled session, whose token still has a valid signature.
-        try:
-            await self._storage.stat(layout.upload_started_at(state.name, state.upload_id))
-        except ObjectNotFoundError:
+        if not await find(self._storage, layout.upload_started_at(state.name, state.upload_id)):
             # Opening may have created a stage that no request will ever use.
             await writer.discard()
-            raise _unknown(state.upload_id) from None
+            raise _unknown(state.upload_id)
 
     def _hasher(self, state: UploadState, writer: BlobWriter) -> Hasher | None:
         """Return a hasher of all bytes up to now, or None if this would require reading them again."""
@@ -260,39 +257,20 @@ class UploadService:
         elif known is not None and known.algorithm == digest.algorithm:
             actual = known
         else:
-            actual = await self._reread(writer, digest.algorithm)
+            hasher = self._new_hasher(digest.algorithm, None)
+            actual = await digest_of(writer.content(), hasher, self._offload)
         _require(digest, actual)
         return size
 
-    async def _reread(self, writer: BlobWriter, algorithm: str) -> Digest:
-        hasher = self._new_hasher(algorithm, None)
-        async for chunk in writer.content():
-            await self._offload(hasher.update, chunk)
-        return hasher.digest()
-
     async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, chunks: AsyncIterable[bytes]) -> None:
-        append = writer.append_now
+        append_now = writer.append_now
         async for chunk in chunks:
-            await self._append(writer, hasher, chunk)
+            await append(writer, hasher, chunk, self._offload)
             # Read the rest of a large body in threads, if store and connection support it.
-            if append is not None and isinstance(chunks, ContentSource):
+            if append_now is not None and isinstance(chunks, ContentSource):
                 async with aclosing(chunks.blocking_reads()) as reads:
                     async for pieces in reads:
-                        await await_thread(self._offload(_append_now, pieces, append, hasher))
-
-    async def _append(self, writer: BlobWriter, hasher: Hasher | None, chunk: bytes) -> None:
-        if hasher is None:
-            await writer.write(chunk)
-        elif len(chunk) <= _HASH_INLINE_BYTES_MAX:
-            hasher.update(chunk)
-            await writer.write(chunk)
-        else:
-            # Hashing and writing take about the same time, and run concurrently.
-            hashing = self._offload(hasher.update, chunk)
-            try:
-                await writer.write(chunk)
-            finally:
-                await hashing
+                        await await_thread(self._offload(_append_now, pieces, append_now, hasher))
 
 
 def _is_of(state: UploadState, writer: BlobWriter) -> bool:

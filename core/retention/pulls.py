@@ -18,6 +18,7 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
+from core.store.objects import find
 from core.store.time import store_time
 
 _logger = logging.getLogger(__name__)
@@ -122,7 +123,8 @@ class PullHistory:
                 or merge: a batch is removed only after its content was written elsewhere.
         """
         now = await store_time(self._storage)
-        since = await _modified_at(self._storage, layout.PULLS_SINCE)
+        began = await find(self._storage, layout.PULLS_SINCE)
+        since = began.modified_at if began else None
         if since is None or await _has_gap(self._storage, now):
             since = now
         times: dict[_Pull, datetime] = {}
@@ -152,15 +154,8 @@ class PullHistory:
 
 
 async def _has_gap(storage: BlobStorage, now: datetime) -> bool:
-    latest = await _modified_at(storage, layout.PULLS_LATEST)
-    return latest is None or now - latest > GAP
-
-
-async def _modified_at(storage: BlobStorage, key: str) -> datetime | None:
-    try:
-        return (await storage.stat(key)).modified_at
-    except ObjectNotFoundError:
-        return None
+    latest = await find(storage, layout.PULLS_LATEST)
+    return latest is None or now - latest.modified_at > GAP
 
 
 async def _batch(storage: BlobStorage, key: str, stat: ObjectStat) -> list[tuple[_Pull, datetime]] | None:

@@ -26,7 +26,7 @@ from core.model.descriptor import Descriptor
 from core.model.digest import Digest, HasherFactory
 from core.ports.blob_storage import BlobReader, BlobStorage, ObjectStat
 from core.store import layout
-from core.store.hashed_reading import HashedReader
+from core.store.hashing import HashedReader
 from core.store.link_keys import digest_at
 
 _logger = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from typing import Final
 from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError
 from core.model.digest import Digest
 from core.ports.blob_storage import BlobStorage
+from core.store.objects import find
 
 _logger = logging.getLogger(__name__)
 
@@ -81,10 +82,8 @@ class Links:
 
         Only the length is checked: a torn link is shorter, and a link with a trailing newline is longer.
         """
-        try:
-            return (await self._storage.stat(key)).size >= len(digest)
-        except ObjectNotFoundError:
-            return False
+        stat = await find(self._storage, key)
+        return stat is not None and stat.size >= len(digest)
 
     async def write(self, key: str, digest: Digest) -> None:
         """Point the link at `digest`, durably and atomically. Idempotent. One storage request."""

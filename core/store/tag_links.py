@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from core.concurrency import closing, map_bounded
-from core.errors import ObjectNotFoundError, TagInvalidError
+from core.errors import TagInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag, just_before
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
 from core.store.link_keys import digests_in
 from core.store.links import Links, RemovedLink, link_object
+from core.store.objects import find
 
 _as_tag = lru_cache(maxsize=16_384)(Tag)
 """Validation of names dominates the cost of listing thousands of tags, and the same lists are requested repeatedly."""
@@ -120,11 +121,8 @@ class TagLinks:
         checksum must match and the times may differ by less than a second. A push of the same manifest within that
         second goes unnoticed.
         """
-        try:
-            stat = await self._storage.stat(layout.tag_current_link(name, tag))
-        except ObjectNotFoundError:
-            return False
-        if target.digest is None or target.pushed_at is None:
+        stat = await find(self._storage, layout.tag_current_link(name, tag))
+        if stat is None or target.digest is None or target.pushed_at is None:
             return False
         if stat.md5 is None:
             return stat.modified_at == target.pushed_at

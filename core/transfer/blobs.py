@@ -10,6 +10,8 @@ from core.model.digest import Digest, Hasher
 from core.ports.blob_storage import BlobReader, BlobStorage
 from core.ports.staging import BlobWriter
 from core.store import layout
+from core.store.hashing import append, feed
+from core.store.objects import find
 from core.transfer.context import CopyContext
 
 SMALL_BYTES_MAX: Final = 1024 * 1024
@@ -19,7 +21,6 @@ CHECKPOINT_BYTES: Final = 256 * 1024 * 1024
 
 At a checkpoint, an object store writes a record and reads back up to one part, less than 4 % of these bytes.
 """
-_HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 _PAUSES_SECONDS: Final = (1.0, 5.0, 25.0)
 """Pauses before a blob is retried. The adapters have already retried each request by then."""
 _STUCK_ATTEMPTS: Final = 3
@@ -106,10 +107,8 @@ class BlobTransfer:
 
     async def _size(self, storage: BlobStorage, digest: Digest) -> int | None:
         await self._context.budget.take()
-        try:
-            return (await storage.stat(layout.blob_data(digest))).size
-        except ObjectNotFoundError:
-            return None
+        stat = await find(storage, layout.blob_data(digest))
+        return stat.size if stat else None
 
     async def _is_sound(self, digest: Digest) -> bool:
         if not self._context.rereads_target or digest in self._reread:
@@ -167,7 +166,7 @@ class BlobTransfer:
     async def _send_small(self, digest: Digest, reader: BlobReader) -> TransferOutcome:
         content = b"".join([piece async for piece in self._metered(reader)])
         hasher = self._context.new_hasher(digest.algorithm, None)
-        await self._context.offload(hasher.update, content)
+        await feed(hasher, content, self._context.offload)
         if hasher.digest() != digest:
             return TransferOutcome.DAMAGED
         await self._target.write(layout.blob_data(digest), content)
@@ -190,18 +189,7 @@ class BlobTransfer:
         """Write up to the next checkpoint. Return True if the pieces are exhausted."""
         end = writer.size + CHECKPOINT_BYTES
         async for piece in pieces:
-            if hasher is None:
-                await writer.write(piece)
-            elif len(piece) <= _HASH_INLINE_BYTES_MAX:
-                hasher.update(piece)
-                await writer.write(piece)
-            else:
-                # Hashing and writing take about equally long, so they run concurrently.
-                hashing = self._context.offload(hasher.update, piece)
-                try:
-                    await writer.write(piece)
-                finally:
-                    await hashing
+            await append(writer, hasher, piece, self._context.offload)
             if writer.size >= end:
                 return False
         return True
@@ -219,7 +207,7 @@ class BlobTransfer:
         hasher = self._context.new_hasher(digest.algorithm, None)
         async for piece in pieces:
             await self._context.budget.take(requests=0, size=len(piece))
-            await self._context.offload(hasher.update, piece)
+            await feed(hasher, piece, self._context.offload)
         return hasher.digest()
 
     async def _metered(self, reader: BlobReader) -> AsyncIterator[bytes]:

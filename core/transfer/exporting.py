@@ -21,6 +21,7 @@ from core.model.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobReader
 from core.ports.image_layout import ImageLayoutWriter
 from core.registry.facade import Registry
+from core.store.hashing import digest_of, feed
 from core.transfer.layout_index import (
     IMAGE_NAME,
     INDEX_PATH,
@@ -212,20 +213,15 @@ class ImageExport:
     async def _has(self, digest: Digest, size: int) -> bool:
         try:
             async with self._layout.open(blob_path(digest)) as reader:
-                return reader.size == size and await self._hash(digest, reader) == digest
+                hasher = self._new_hasher(digest.algorithm, None)
+                return reader.size == size and await digest_of(reader, hasher, self._offload) == digest
         except ObjectNotFoundError:
             return False
-
-    async def _hash(self, digest: Digest, reader: BlobReader) -> Digest:
-        hasher = self._new_hasher(digest.algorithm, None)
-        async for piece in reader:
-            await self._offload(hasher.update, piece)
-        return hasher.digest()
 
     async def _verified(self, digest: Digest, reader: BlobReader) -> AsyncIterator[bytes]:
         hasher = self._new_hasher(digest.algorithm, None)
         async for piece in reader:
-            await self._offload(hasher.update, piece)
+            await feed(hasher, piece, self._offload)
             self._update_progress(bytes_done=self._progress.bytes_done + len(piece))
             yield piece
         if (actual := hasher.digest()) != digest:

@@ -3,8 +3,9 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.errors import ObjectNotFoundError, UnsupportedError
+from core.errors import UnsupportedError
 from core.store import layout
+from core.store.objects import find
 from core.transfer.context import CopyContext
 
 ABANDONED_AFTER: Final = timedelta(days=7)
@@ -19,11 +20,11 @@ async def begin_staging(context: CopyContext) -> None:
     """
     marker = layout.transfer_marker(context.transfer_id)
     await context.target.write(marker, b"", durable=False)
-    if await _is_there(context, marker):
+    if await find(context.source, marker):
         # The marker at the source may be left from an earlier copy into that storage. Only if the two storages are the
         # same does the marker at the source disappear with the one at the target.
         await context.target.delete([marker])
-        if not await _is_there(context, marker):
+        if not await find(context.source, marker):
             raise UnsupportedError("source and target are the same storage")
         await context.target.write(marker, b"", durable=False)
     # Compare with the store's own clock, which also dates the staged objects.
@@ -33,14 +34,6 @@ async def begin_staging(context: CopyContext) -> None:
 async def end_staging(context: CopyContext) -> None:
     """Remove the staged data of a finished copy."""
     await context.target.delete_tree(layout.transfer(context.transfer_id))
-
-
-async def _is_there(context: CopyContext, marker: str) -> bool:
-    try:
-        await context.source.stat(marker)
-    except ObjectNotFoundError:
-        return False
-    return True
 
 
 async def _remove_abandoned(context: CopyContext, before: datetime) -> None:

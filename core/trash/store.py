@@ -21,6 +21,7 @@ from core.ports.blob_storage import KEYS_PER_REQUEST, BlobStorage
 from core.store import layout
 from core.store.clock import StoreClock
 from core.store.links import RemovedLink
+from core.store.objects import find
 from core.trash.entry import PART_BYTES_MAX, TrashEntry, TrashKind, TrashPart, decode, encode, entry_id, kind_of, split
 
 _logger = logging.getLogger(__name__)
@@ -128,20 +129,20 @@ class Trash:
 
         Idempotent. Existing data is not replaced, because a push may have repaired the blob. Two or three requests.
         """
-        if await self._is_at(layout.blob_data(digest)):
+        if await find(self._storage, layout.blob_data(digest)):
             return True
         for key in await self._copies(digest):
             if await self._move(key, layout.blob_data(digest)):
                 return True
         # Another process may have restored the blob first.
-        return await self._is_at(layout.blob_data(digest))
+        return await find(self._storage, layout.blob_data(digest)) is not None
 
     async def return_copy(self, digest: Digest, entry: TrashEntry) -> bool:
         """Restore exactly the data that an entry removed, including quarantined data; return False if it is gone.
 
         Existing data is not replaced. Idempotent. Two requests.
         """
-        return await self._is_at(layout.blob_data(digest)) or await self._move(
+        return await find(self._storage, layout.blob_data(digest)) is not None or await self._move(
             _copy_key(entry, digest), layout.blob_data(digest)
         )
 
@@ -263,13 +264,6 @@ class Trash:
                     break
                 found.append(f"{directory}/{child}")
         return found
-
-    async def _is_at(self, key: str) -> bool:
-        try:
-            await self._storage.stat(key)
-        except ObjectNotFoundError:
-            return False
-        return True
 
     async def _names(self) -> AsyncIterator[str]:
         last = ""

@@ -2,20 +2,19 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Final
 
 from core.content_source import Offload
 from core.coordination.budget import Budget
 from core.errors import ObjectNotFoundError, StorageUnavailableError
-from core.model.digest import Digest, Hasher, HasherFactory
+from core.model.digest import Digest, HasherFactory
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
+from core.store.hashing import feed
 from core.store.links import LinkState, read_link
+from core.store.objects import find
 from core.store.repositories import repository_paths
 from core.store.stored_manifests import ManifestState, read_stored_manifest
 from core.typing import override
-
-_HASH_INLINE_BYTES_MAX: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +54,13 @@ class StoreReader:
 
     async def size(self, key: str) -> int | None:
         """Return the size of an object, or None if there is none. One request."""
-        await self._budget.take()
-        try:
-            return (await self._storage.stat(key)).size
-        except ObjectNotFoundError:
-            return None
+        stat = await self.stat(key)
+        return stat.size if stat else None
 
     async def stat(self, key: str) -> ObjectStat | None:
         """Return size and time of an object, or None if there is none. One request."""
         await self._budget.take()
-        try:
-            return await self._storage.stat(key)
-        except ObjectNotFoundError:
-            return None
+        return await find(self._storage, key)
 
     async def manifest(self, digest: Digest) -> ManifestState:
         """Read the data of a manifest and verify its digest. One request."""
@@ -92,7 +85,7 @@ class StoreReader:
                 async for piece in reader:
                     await self._budget.take(requests=0, size=len(piece))
                     size += len(piece)
-                    await self._hash(hasher, piece)
+                    await feed(hasher, piece, self._offload)
         except ObjectNotFoundError:
             return None
         except StorageUnavailableError:
@@ -100,12 +93,6 @@ class StoreReader:
             # Reading also fails this way if the object is removed during the read.
             return None if await self.size(key) is None else DataState(size=size, digest=None)
         return DataState(size=size, digest=hasher.digest())
-
-    async def _hash(self, hasher: Hasher, piece: bytes) -> None:
-        if len(piece) <= _HASH_INLINE_BYTES_MAX:
-            hasher.update(piece)
-        else:
-            await self._offload(hasher.update, piece)
 
     def walk(self, prefix: str) -> AsyncGenerator[tuple[str, ObjectStat], None]:
         """Yield every object below `prefix`. One request per 1,000."""

@@ -7,9 +7,10 @@ from typing import Final
 
 from core.concurrency import map_bounded
 from core.diagnosis import Diagnosable, Diagnosis
-from core.errors import ObjectNotFoundError, StorageError, StorageFullError
+from core.errors import StorageError, StorageFullError
 from core.ports.staging import StagingStorage
 from core.store import layout
+from core.store.objects import find
 from entrypoints.doctor.context import MIB, DoctorContext
 from entrypoints.doctor.findings import failure, ok, skipped, warning
 
@@ -156,7 +157,7 @@ async def _large_object(storage: StagingStorage, prefix: str) -> Diagnosis | Non
 async def _move(storage: StagingStorage, prefix: str) -> Diagnosis | None:
     await storage.write(f"{prefix}/source", b"moved")
     await storage.move(f"{prefix}/source", f"{prefix}/target")
-    if await _is_there(storage, f"{prefix}/source") or await storage.read(f"{prefix}/target") != b"moved":
+    if await find(storage, f"{prefix}/source") or await storage.read(f"{prefix}/target") != b"moved":
         return _wrong("move", "an object is missing at the new key, or still exists at the old key")
     return None
 
@@ -166,16 +167,8 @@ async def _delete(storage: StagingStorage, prefix: str) -> Diagnosis | None:
         await storage.write(f"{prefix}/{name}", b"x")
     await storage.delete([f"{prefix}/one"])
     await storage.delete_tree(f"{prefix}/tree")
-    left = [name for name in ("one", "tree/two", "tree/three") if await _is_there(storage, f"{prefix}/{name}")]
+    left = [name for name in ("one", "tree/two", "tree/three") if await find(storage, f"{prefix}/{name}")]
     return _wrong("delete", f"still readable after deletion: {', '.join(left)}") if left else None
-
-
-async def _is_there(storage: StagingStorage, key: str) -> bool:
-    try:
-        await storage.stat(key)
-    except ObjectNotFoundError:
-        return False
-    return True
 
 
 async def _clean(storage: StagingStorage, scratch: str) -> Diagnosis:

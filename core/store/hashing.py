@@ -1,15 +1,50 @@
-"""Hashing of content while it is read, so that damaged content is never delivered completely."""
+"""Hashing of content while it is read or written, in threads if the pieces are large."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from core.content_source import Offload
 from core.model.digest import Digest, Hasher
 from core.ports.blob_storage import BlobReader
+from core.ports.staging import BlobWriter
 from core.typing import override
 
-_HASH_INLINE_BYTES_MAX: Final = 256 * 1024
-"""Below this size, passing the work to a thread costs more CPU time than hashing inline, which takes 0.2 ms."""
+_INLINE_BYTES_MAX: Final = 64 * 1024
+"""Below this size, passing the work to a thread costs more than hashing inline."""
+_INLINE_READ_BYTES_MAX: Final = 256 * 1024
+"""The limit for served content: below it, a thread costs more CPU time than hashing inline, which takes 0.2 ms."""
+
+
+async def feed(hasher: Hasher, piece: bytes, offload: Offload) -> None:
+    """Hash a piece, in a thread if it is large."""
+    if len(piece) <= _INLINE_BYTES_MAX:
+        hasher.update(piece)
+    else:
+        await offload(hasher.update, piece)
+
+
+async def digest_of(pieces: AsyncIterable[bytes], hasher: Hasher, offload: Offload) -> Digest:
+    """Return the digest of all pieces; `hasher` is new."""
+    async for piece in pieces:
+        await feed(hasher, piece, offload)
+    return hasher.digest()
+
+
+async def append(writer: BlobWriter, hasher: Hasher | None, piece: bytes, offload: Offload) -> None:
+    """Append a piece to a staged object and hash it, if there is a hasher.
+
+    A large piece is hashed in a thread while it is written, since both take about the same time.
+    """
+    if hasher is None or len(piece) <= _INLINE_BYTES_MAX:
+        if hasher is not None:
+            hasher.update(piece)
+        await writer.write(piece)
+        return
+    hashing = offload(hasher.update, piece)
+    try:
+        await writer.write(piece)
+    finally:
+        await hashing
 
 
 class HashedReader(BlobReader):
@@ -69,7 +104,7 @@ class HashedReader(BlobReader):
             yield held
 
     def _hash(self, piece: bytes) -> Awaitable[None] | None:
-        if len(piece) > _HASH_INLINE_BYTES_MAX:
+        if len(piece) > _INLINE_READ_BYTES_MAX:
             return self._run(self._hasher.update, piece)
         self._hasher.update(piece)
         return None
