@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from core.collection.collector import CollectionOptions, Collector, CollectorContext, Hook
+from core.collection.collector import Collector
 from core.collection.recovery import RoundWatch
 from core.collection.report import CollectionObserver, CollectionReport
+from core.collection.run import CollectionOptions, CollectorContext, Hook
 from core.coordination.budget import Budget, Rates
 
 if TYPE_CHECKING:

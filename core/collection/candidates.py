@@ -1,13 +1,10 @@
 """Candidates for removal, ordered so that a parent comes before the content it refers to."""
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from datetime import datetime
 
 from core.collection.items import Item, ItemKind
-from core.collection.listing import FoundLink, Lister, ManifestListing
-from core.collection.manifest_reading import ManifestReader
-from core.collection.marks import Marks
-from core.collection.report import CollectionReport
+from core.collection.listing import FoundLink, ManifestListing
+from core.collection.run import Run
 from core.model.digest import CANONICAL, Digest
 from core.model.names import RepositoryName
 
@@ -19,22 +16,13 @@ class Candidates:
     can therefore rely on its content, and a pin for the parent protects the content too.
     """
 
-    def __init__(
-        self,
-        lister: Lister,
-        reader: ManifestReader,
-        marks: Marks,
-        report: CollectionReport,
-        *,
-        young_after: datetime,
-        holds_data: bool = False,
-    ) -> None:
-        self._lister = lister
-        self._reader = reader
-        self._marks = marks
-        self._report = report
-        self._young_after = young_after
-        self._holds_data = holds_data
+    def __init__(self, run: Run) -> None:
+        self._lister = run.lister
+        self._reader = run.reader
+        self._marks = run.marks
+        self._report = run.report
+        self._young_after = run.young_after
+        self._holds_data = run.report.unreadable > 0 and not run.options.is_daring
 
     async def all(self) -> AsyncIterator[Item]:
         """Yield all candidates.

@@ -1,12 +1,10 @@
 """One run of garbage collection: mark, then remove in rounds, while clients push and pull."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.collection.bloom import BYTES_DEFAULT
 from core.collection.candidates import Candidates
 from core.collection.checkpoint import COUNTS, Checkpoints, Progress
 from core.collection.listing import Lister
@@ -15,11 +13,11 @@ from core.collection.marking import Marker
 from core.collection.marks import Marks
 from core.collection.pins import Pins
 from core.collection.recovery import Recovery, RoundWatch
-from core.collection.removing import RemovalContext, Remover
-from core.collection.report import CollectionObserver, CollectionReport, Phase, ignore
-from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX, Rounds
+from core.collection.removing import Remover
+from core.collection.report import CollectionReport, Phase
+from core.collection.rounds import Rounds
+from core.collection.run import CollectionOptions, CollectorContext, Run
 from core.concurrency import map_bounded
-from core.content_source import Offload
 from core.coordination.budget import Budget
 from core.errors import StorageFullError
 from core.model.names import RepositoryName
@@ -39,62 +37,8 @@ _SAVE_SECONDS: Final = 60.0
 _CHECKPOINT_AGE_MAX: Final = timedelta(days=1)
 """An older checkpoint is safe too, but misses everything that became garbage since."""
 
-GRACE_MIN: Final = timedelta(seconds=2)
-"""Shortest grace period. Stores date objects in whole seconds: a link rewritten in the same second looks unchanged."""
 JOB: Final = "collect-garbage"
 """Name of the lease, and of the record of the last run."""
-
-Hook = Callable[[], Awaitable[object]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectionOptions:
-    """Options of a run."""
-
-    grace: timedelta = timedelta(hours=24)
-    """Content younger than this counts as needed: it may belong to a push in progress."""
-    deletes_untagged: bool = False
-    is_dry_run: bool = False
-    is_offline: bool = False
-    """Whether no server uses the store during the run. The run then does not wait for servers to see a round."""
-    is_daring: bool = False
-    """Whether to remove data although unreadable objects may need it. An operator decides this."""
-    settle_seconds: float = 60.0
-    filter_bytes: int = BYTES_DEFAULT
-    """Memory for the filter of needed digests. A smaller filter keeps more garbage by mistake."""
-
-    @property
-    def effective_grace(self) -> timedelta:
-        """The grace period in effect: at least `GRACE_MIN`, unless the run is offline."""
-        return self.grace if self.is_offline else max(self.grace, GRACE_MIN)
-
-    @property
-    def terms(self) -> str:
-        """The options that must match for a run to continue from a checkpoint."""
-        return f"grace={self.effective_grace.total_seconds()} untagged={self.deletes_untagged}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectorContext:
-    """Dependencies of a run other than the store, and its callbacks."""
-
-    clock: Callable[[], float]
-    sleep: Callable[[float], Awaitable[None]]
-    new_key: Callable[[], bytes]
-    """Returns 16 random bytes."""
-    observe: CollectionObserver = ignore
-    goes_on: Callable[[], bool] = lambda: True
-    """Called between steps. Once this returns False, the run stops; the next run continues from the last checkpoint."""
-    before: Sequence[Hook] = field(default=())
-    """Called before marking. Retention removes tags here, so that this run can collect their manifests."""
-    forget_repository: Callable[[RepositoryName], Awaitable[None]] | None = None
-    """Called for each repository that lost manifests; the repository may have none left."""
-    watch: RoundWatch | None = None
-    """Observations of rounds that this process made while it waited to collect."""
-    store_clock: StoreClock | None = None
-    """The clock of the process. Without it, clock jumps are known only from the records in the store."""
-    offload: Offload | None = None
-    """Runs `function(*arguments)` in a thread. Set if the event loop also serves requests."""
 
 
 class Collector:
@@ -167,31 +111,28 @@ class Collector:
         # A continued run began earlier, and the clock may have jumped since.
         young_after = min(progress.began_at - grace, timeline.before(grace))
         self.report.clock_jump_seconds = timeline.skipped(grace).total_seconds()
-        marker = Marker(
-            self._lister,
-            self._reader,
-            marks,
-            self.report,
+        run = Run(
+            storage=self._storage,
+            trash=self._trash,
+            cache=self._cache,
+            budget=self._budget,
+            lister=self._lister,
+            reader=self._reader,
+            marks=marks,
+            report=self.report,
             young_after=young_after,
-            pinned={} if self._options.is_offline else await self._pins.all(),
-            deletes_untagged=self._options.deletes_untagged,
+            options=self._options,
+            context=self._context,
         )
+        marker = Marker(run, pinned={} if self._options.is_offline else await self._pins.all())
         if not await self._mark(progress, marks, marker):
             return False
-        candidates = Candidates(
-            self._lister,
-            self._reader,
-            marks,
-            self.report,
-            young_after=young_after,
-            holds_data=self.report.unreadable > 0 and not self._options.is_daring,
-        )
+        candidates = Candidates(run)
         if self._options.is_dry_run:
             async for item in candidates.all():
                 self.report.count_removal(item, 1)
             return True
-        remover = self._remover(marks, marker)
-        if not await remover.remove_all(candidates.all(), goes_on=self._context.goes_on):
+        if not await Remover(run, marker).remove_all(candidates.all()):
             return False
         await self._storage.prune([layout.repository(name) for name in marks.empty()], below=layout.REPOSITORIES)
         await self._tidy(young_after)
@@ -254,27 +195,6 @@ class Collector:
             except StorageFullError:
                 # A checkpoint only saves time after a kill, and this run may free space.
                 _logger.warning("checkpoint not saved: the store is full")
-
-    def _remover(self, marks: Marks, marker: Marker) -> Remover:
-        settle_seconds = 0.0 if self._options.is_offline else self._options.settle_seconds
-        return Remover(
-            RemovalContext(
-                storage=self._storage,
-                rounds=self._rounds,
-                pins=self._pins,
-                trash=self._trash,
-                cache=self._cache,
-                budget=self._budget,
-                marker=marker,
-                marks=marks,
-                report=self.report,
-                observe=self._context.observe,
-                clock=self._context.clock,
-                sleep=self._context.sleep,
-                settle_seconds=settle_seconds,
-                round_items_max=OFFLINE_ITEMS_MAX if self._options.is_offline else ITEMS_MAX,
-            )
-        )
 
     async def _tidy(self, young_after: datetime) -> None:
         await self._checkpoints.clear()

@@ -6,14 +6,12 @@ referrers of every needed manifest.
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Final
 
 from core.collection.closure import Closure
-from core.collection.listing import FoundLink, Lister, ManifestListing
-from core.collection.manifest_reading import ManifestReader
-from core.collection.marks import Marks, RepositoryMarks
-from core.collection.report import CollectionReport
+from core.collection.listing import FoundLink, ManifestListing
+from core.collection.marks import RepositoryMarks
+from core.collection.run import Run
 from core.concurrency import map_bounded, slices
 from core.model.digest import CANONICAL, Digest
 from core.model.names import RepositoryName
@@ -28,35 +26,20 @@ class Marker:
     """Marks one store for one run. Several repositories may be marked concurrently.
 
     Args:
-        lister: lists the store.
-        reader: reads manifests.
-        marks: receives the results.
-        report: receives the counts and problems.
-        young_after: content written after this time, by the store's clock, is needed.
+        run: the store, and the marks that receive the results.
         pinned: digests that clients recently relied on.
-        deletes_untagged: whether manifests without a tag are garbage.
     """
 
-    def __init__(
-        self,
-        lister: Lister,
-        reader: ManifestReader,
-        marks: Marks,
-        report: CollectionReport,
-        *,
-        young_after: datetime,
-        pinned: Collection[Digest],
-        deletes_untagged: bool,
-    ) -> None:
-        self._lister = lister
-        self._reader = reader
-        self._marks = marks
-        self._report = report
-        self._young_after = young_after
+    def __init__(self, run: Run, *, pinned: Collection[Digest]) -> None:
+        self._lister = run.lister
+        self._reader = run.reader
+        self._marks = run.marks
+        self._report = run.report
+        self._young_after = run.young_after
+        self._deletes_untagged = run.options.deletes_untagged
         self._pinned = frozenset(pinned)
-        self._deletes_untagged = deletes_untagged
         for digest in self._pinned:
-            marks.need_data(digest)
+            self._marks.need_data(digest)
 
     async def mark(self, name: RepositoryName) -> None:
         """Mark a repository. One storage request per manifest, and one per 1,000 links."""

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from config.durations import format_duration, parse_duration
-from core.collection.collector import JOB, CollectionOptions
+from core.collection.collector import JOB
 from core.collection.report import CollectionObserver, CollectionReport, Phase, RepositoryReport
+from core.collection.run import CollectionOptions
 from core.coordination.budget import Rates
 from core.coordination.lease import Lease
 from core.store import layout

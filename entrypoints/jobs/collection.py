@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from config.settings import GarbageCollectionSettings
-from core.collection.collector import CollectionOptions, Hook
 from core.collection.guard import CollectionGuard
 from core.collection.report import CollectionReport, ignore
+from core.collection.run import CollectionOptions, Hook
 from core.coordination.budget import Rates
 from entrypoints.collection_run import new_collector, report_fields
 from entrypoints.jobs.background import Job

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from core.collection.collector import Hook
+from core.collection.run import Hook
 from core.coordination.schedule import SharedSchedule
 from core.model.events import Actor
 from core.registry.facade import Registry

@@ -25,8 +25,9 @@ from pathlib import Path
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.descriptor_cache.memory import DisabledDescriptorCache
 from config.container import new_id, utc_now
-from core.collection.collector import CollectionOptions, Collector, CollectorContext
+from core.collection.collector import Collector
 from core.collection.report import CollectionReport, Phase
+from core.collection.run import CollectionOptions, CollectorContext
 from core.coordination.budget import Budget, Rates
 from core.model import media_types
 from core.model.digest import Digest

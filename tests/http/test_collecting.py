@@ -10,7 +10,8 @@ import pytest
 
 from config.container import Container
 from config.settings import GarbageCollectionSettings, Settings
-from core.collection.collector import GRACE_MIN, JOB
+from core.collection.collector import JOB
+from core.collection.run import GRACE_MIN
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
-from core.collection.collector import CollectionOptions, Collector, CollectorContext
+from core.collection.collector import Collector
 from core.collection.report import CollectionReport
+from core.collection.run import CollectionOptions, CollectorContext
 from core.coordination.budget import Budget, Rates
 from core.errors import BlobUnknownError, ManifestUnknownError
 from core.model import media_types

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from config.container.schedules import COLLECTION_LEASE_SECONDS
-from core.collection import collector
+from core.collection import run
 from core.collection.pins import Pins
 from core.collection.recovery import Recovery, RoundWatch
 from core.collection.removing import BATCH_ITEMS
@@ -244,7 +244,7 @@ async def test_large_round_is_removed_batch_by_batch(store):
 
 
 async def test_more_digests_than_a_round_holds_take_several_rounds(store, monkeypatch):
-    monkeypatch.setattr(collector, "ITEMS_MAX", 10)
+    monkeypatch.setattr(run, "ITEMS_MAX", 10)
     services = store.services()
     for number in range(12):
         await services.push_blob(NAME, b"%d" % number)
@@ -254,7 +254,7 @@ async def test_more_digests_than_a_round_holds_take_several_rounds(store, monkey
 
 
 async def test_stopped_run_ends_between_rounds(store, monkeypatch):
-    monkeypatch.setattr(collector, "ITEMS_MAX", 10)
+    monkeypatch.setattr(run, "ITEMS_MAX", 10)
     services = store.services()
     for number in range(12):
         await services.push_blob(NAME, b"%d" % number)
