@@ -38,7 +38,7 @@ BENCH_ARGS ?=
 LIVE_FLAG := $(if $(REQUIRE_LIVE),--require-live)
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(LIVE_FLAG)
 
-.PHONY: help setup tools run check test pythons lint format typecheck domain conformance image image-test bench docs lock clean
+.PHONY: help setup tools run check test pythons lint format typecheck domain conformance image image-test bench settings docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -101,6 +101,9 @@ image-test: tools ## Build the image on a base made by mmdebstrap and try it (ro
 
 bench: tools ## Measure this registry and Debian's docker-registry side by side
 	$(BIN)/python -m tests.benchmarks --peers '$(PEERS)' $(BENCH_ARGS)
+
+settings: setup ## Write the JSON Schema and the tables of docs/configuration.md from the declared settings
+	$(BIN)/python -m tests.support.configuration_docs
 
 docs: setup ## Check the documents: links, and agreement with the code
 	$(BIN)/python -m pytest tests/architecture $(PYTEST_ARGS)

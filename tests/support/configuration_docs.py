@@ -1,12 +1,18 @@
-"""Expected rows of `docs/configuration.md`: one for each key of the schemas that load the file."""
+"""Tables of `docs/configuration.md`: one row for each key that a setting declares.
 
+Run as a program, this module writes the tables and the JSON Schema (`make settings`).
+"""
+
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING
 from enum import Enum
-from typing import Any
+from itertools import dropwhile, groupby
+from typing import Any, Final
 
 from config.durations import format_duration
 from config.environment import variable_of
+from config.json_schema import render_schema
 from config.schema.base import KnownKey, SectionSchema, walk
 from config.schema.collections import Anything, HeaderMap, ListOf, TextMap, UnusedKey
 from config.schema.key import Key
@@ -15,6 +21,11 @@ from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, T
 from config.settings import Secret
 from config.support import UNSUPPORTED
 from config.tree import dotted
+from tests.support.tools import REPOSITORY_ROOT
+
+DOCUMENT: Final = REPOSITORY_ROOT / "docs" / "configuration.md"
+JSON_SCHEMA: Final = REPOSITORY_ROOT / "config" / "registry.schema.json"
+_HEAD: Final = "| key | type | default | variable | meaning |\n|---|---|---|---|---|\n"
 
 _KINDS: dict[type[Key[Any]], str] = {
     UnusedKey: "not supported",
@@ -39,6 +50,20 @@ def expected_rows(schema: type[SectionSchema] = RootSchema) -> Iterator[tuple[st
         variable = "" if key == "version" else f"`{variable_of(known.path)}`"
         shown = f"`{default}`" if default else ""
         yield key, f"| `{key}` | {_kind(known.field)} | {shown} | {variable} | {known.field.doc} |"
+
+
+def with_tables(document: str) -> str:
+    """Return the document with the table of each section as the settings declare it; the text around stays."""
+    for section, rows in groupby(expected_rows(), key=lambda row: re.split(r"[.\[]", row[0])[0]):
+        table = _HEAD + "".join(f"{row}\n" for _, row in rows)
+        before, heading, after = document.partition(f"\n### {section}\n")
+        if not heading:
+            document = f"{document}\n### {section}\n\n{table}"
+            continue
+        text, _, rest = after.partition(_HEAD)
+        left = dropwhile(lambda line: line.startswith("|"), rest.splitlines(keepends=True))
+        document = before + heading + text + table + "".join(left)
+    return document
 
 
 def expected_unsupported_rows() -> Iterator[str]:
@@ -68,3 +93,8 @@ def _default(known: KnownKey) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value.value if isinstance(value, Enum) else value)
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    JSON_SCHEMA.write_text(render_schema(), encoding="utf-8")

@@ -1,14 +1,12 @@
 """`docs/configuration.md` tells of every key, in the words of the code."""
 
-from pathlib import Path
-
 import pytest
 
-import config
 from config.environment import variable_of
-from tests.support.configuration_docs import expected_rows, expected_unsupported_rows
+from tests.support import configuration_docs
+from tests.support.configuration_docs import expected_rows, expected_unsupported_rows, with_tables
 
-DOCUMENT = (Path(config.__file__).parent.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
+DOCUMENT = configuration_docs.DOCUMENT.read_text(encoding="utf-8")
 ROWS = dict(expected_rows())
 
 
@@ -20,6 +18,15 @@ def test_key_has_its_row(key: str) -> None:
 def test_every_row_describes_an_existing_key() -> None:
     written = {line for line in DOCUMENT.splitlines() if line.startswith("| `")}
     assert written == {*ROWS.values(), *expected_unsupported_rows()}
+
+
+def test_tables_are_up_to_date() -> None:
+    assert with_tables(DOCUMENT) == DOCUMENT, "run: make settings"
+
+
+def test_missing_rows_and_sections_are_written() -> None:
+    incomplete = DOCUMENT.replace(ROWS["log.level"] + "\n", "").partition("\n### policy\n")[0] + "\n"
+    assert with_tables(incomplete.rstrip("\n") + "\n") == DOCUMENT
 
 
 def test_variables_of_the_catalog_are_documented() -> None:

@@ -14,7 +14,7 @@ SHIPPED = Path(config.__file__).parent
 
 
 def test_shipped_file_is_up_to_date() -> None:
-    hint = "run: python -m entrypoints.cli config schema > config/registry.schema.json"
+    hint = "run: make settings"
     assert (SHIPPED / "registry.schema.json").read_text(encoding="utf-8") == render_schema(), hint
 
 
