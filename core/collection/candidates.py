@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 
 from core.collection.items import Item, ItemKind
 from core.collection.listing import FoundLink, ManifestListing
+from core.collection.manifest_reading import read_references
 from core.collection.run import Run
 from core.model.digest import CANONICAL, Digest
 from core.model.names import RepositoryName
@@ -18,7 +19,7 @@ class Candidates:
 
     def __init__(self, run: Run) -> None:
         self._lister = run.lister
-        self._reader = run.reader
+        self._store = run.store
         self._marks = run.marks
         self._report = run.report
         self._young_after = run.young_after
@@ -90,7 +91,7 @@ class Candidates:
 
     async def _parents_first(self, garbage: Sequence[FoundLink]) -> Sequence[FoundLink]:
         links = {found.digest: found for found in garbage}
-        children = {digest: (await self._reader.read(digest)).children for digest in links}
+        children = {digest: (await read_references(self._store, digest)).children for digest in links}
         ordered: dict[Digest, None] = {}
         for digest in links:
             _visit(digest, children, ordered)

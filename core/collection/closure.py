@@ -1,13 +1,15 @@
 """Closure of manifests: everything that kept manifests need."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from core.collection.listing import FoundLink
-from core.collection.manifest_reading import ManifestReader, ReadManifest
+from core.collection.manifest_reading import ReadManifest, read_references
 from core.collection.marks import Marks, RepositoryMarks
 from core.collection.report import CollectionReport
 from core.concurrency import map_bounded, slices
+from core.coordination.paced_store import PacedStore
 from core.model.digest import Digest
 from core.store.stored_manifests import ManifestProblem
 
@@ -19,7 +21,7 @@ class Closure:
     """Keeps manifests of one repository, with everything they refer to; used by one task.
 
     Args:
-        reader: reads manifests.
+        store: the store of the manifests.
         marks: receives the digests that are needed.
         repository: the marks of this repository.
         report: receives the problems.
@@ -29,7 +31,7 @@ class Closure:
 
     def __init__(
         self,
-        reader: ManifestReader,
+        store: PacedStore,
         marks: Marks,
         repository: RepositoryMarks,
         report: CollectionReport,
@@ -37,7 +39,7 @@ class Closure:
         referrers: Mapping[Digest, Mapping[Digest, FoundLink]],
         is_open: Callable[[Digest], bool],
     ) -> None:
-        self._reader = reader
+        self._store = store
         self._marks = marks
         self._repository = repository
         self._report = report
@@ -79,4 +81,4 @@ class Closure:
 
     async def _read(self, wave: Sequence[Digest]) -> list[ReadManifest]:
         to_read = [digest for digest in wave if digest not in self.kept and self._is_open(digest)]
-        return await map_bounded(self._reader.read, to_read)
+        return await map_bounded(partial(read_references, self._store), to_read)

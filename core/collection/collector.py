@@ -8,7 +8,6 @@ from typing import Final
 from core.collection.candidates import Candidates
 from core.collection.checkpoint import COUNTS, Checkpoints, Progress
 from core.collection.listing import Lister
-from core.collection.manifest_reading import ManifestReader
 from core.collection.marking import Marker
 from core.collection.marks import Marks
 from core.collection.pins import Pins
@@ -19,6 +18,7 @@ from core.collection.rounds import Rounds
 from core.collection.run import CollectionOptions, CollectorContext, Run
 from core.concurrency import map_bounded
 from core.coordination.budget import Budget
+from core.coordination.paced_store import PacedStore
 from core.errors import StorageFullError
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
@@ -61,13 +61,12 @@ class Collector:
         self._storage = storage
         self._trash = trash
         self._cache = cache
-        self._budget = budget
         self._options = options
         self._context = context
         self._rounds = Rounds(storage)
         self._pins = Pins(storage)
-        self._lister = Lister(storage, links, budget)
-        self._reader = ManifestReader(storage, budget)
+        self._store = PacedStore(storage, budget)
+        self._lister = Lister(self._store, links)
         self._checkpoints = Checkpoints(storage, offload=context.offload)
         self.report = CollectionReport(is_dry_run=options.is_dry_run)
         """The progress of the run."""
@@ -112,12 +111,10 @@ class Collector:
         young_after = min(progress.began_at - grace, timeline.before(grace))
         self.report.clock_jump_seconds = timeline.skipped(grace).total_seconds()
         run = Run(
-            storage=self._storage,
+            store=self._store,
             trash=self._trash,
             cache=self._cache,
-            budget=self._budget,
             lister=self._lister,
-            reader=self._reader,
             marks=marks,
             report=self.report,
             young_after=young_after,

@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from core.coordination.budget import Budget
+from core.coordination.paced_store import PacedStore
 from core.errors import TagInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
-from core.ports.blob_storage import BlobStorage, ObjectStat
+from core.ports.blob_storage import ObjectStat
 from core.store import layout
 from core.store.link_keys import digest_at, parse_blob_key
 from core.store.links import Links
-from core.store.repositories import repository_paths
 
 
 def _ignore(_key: str) -> None:
@@ -53,37 +52,28 @@ class ManifestListing:
 class Lister:
     """Lists repositories within a budget. Stateless, safe for any number of tasks."""
 
-    def __init__(self, storage: BlobStorage, links: Links, budget: Budget) -> None:
-        self._storage = storage
+    def __init__(self, store: PacedStore, links: Links) -> None:
+        self._store = store
         self._links = links
-        self._budget = budget
 
     async def repositories(self, *, after: str = "") -> AsyncIterator[RepositoryName]:
         """Yield the repositories in ascending order of names, without the paths of `unnamed`."""
-        async for path in repository_paths(self._storage, after=after):
+        async for path in self._store.repositories(after=after):
             if name := RepositoryName.parse(path):
                 yield name
 
     async def unnamed(self) -> AsyncIterator[str]:
         """Yield the paths that look like repositories but are not valid names (`Team/app`), in ascending order."""
-        async for path in repository_paths(self._storage):
+        async for path in self._store.repositories():
             if not RepositoryName.parse(path):
                 yield path
-
-    async def links_at(self, path: str) -> AsyncIterator[str]:
-        """Yield the keys of all links at a path that `unnamed` yields."""
-        async for child in self._storage.list_children(layout.repository_path(path)):
-            if child.startswith(layout.MARK):
-                async for key, _ in self.walk(f"{layout.repository_path(path)}/{child}"):
-                    if key.endswith(layout.LINK):
-                        yield key
 
     async def layers(
         self, name: RepositoryName, unreadable: Callable[[str], None] = _ignore
     ) -> AsyncIterator[FoundLink]:
         """Yield the links of blobs. Call `unreadable` with the key of each link that cannot be parsed."""
         prefix = layout.layers(name)
-        async for key, stat in self.walk(prefix):
+        async for key, stat in self._store.walk(prefix):
             if found := _link(prefix, key, stat):
                 yield found
             elif key.endswith(layout.LINK):
@@ -91,28 +81,25 @@ class Lister:
 
     async def has_empty_tags(self, name: RepositoryName, tags: Collection[str]) -> bool:
         """Whether any tag's folder holds no link, as after a power cut. `tags` are the tags that have a link."""
-        await self._budget.take()
-        return any(
-            [child not in tags and _is_tag(child) async for child in self._storage.list_children(layout.tags(name))]
-        )
+        return any([child not in tags and _is_tag(child) async for child in self._store.children(layout.tags(name))])
 
     async def all_revisions(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
         """Yield the manifest links of all repositories, in any order."""
-        async for key, stat in self._walk_within(layout.MANIFESTS_DIRECTORY):
+        async for key, stat in self._store.walk_repositories(layout.MANIFESTS_DIRECTORY):
             path, _, rest = key.partition(f"/{layout.REVISIONS_DIRECTORY}/")
             if rest and (found := _found(path, key, rest, stat)):
                 yield found
 
     async def all_layers(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
         """Yield the blob links of all repositories, in any order."""
-        async for key, stat in self._walk_within(layout.LAYERS_DIRECTORY):
+        async for key, stat in self._store.walk_repositories(layout.LAYERS_DIRECTORY):
             path, _, rest = key.partition(f"/{layout.LAYERS_DIRECTORY}/")
             if found := _found(path, key, rest, stat):
                 yield found
 
     async def blobs(self) -> AsyncIterator[tuple[Digest, ObjectStat]]:
         """Yield the digest and the state of all stored blobs and manifests; skip other objects."""
-        async for key, stat in self.walk(layout.BLOBS):
+        async for key, stat in self._store.walk(layout.BLOBS):
             if (digest := parse_blob_key(key)) is not None:
                 yield digest, stat
 
@@ -120,7 +107,7 @@ class Lister:
         """Return the links of referrers, by subject and referrer."""
         prefix = layout.all_referrers(name)
         found: dict[Digest, dict[Digest, FoundLink]] = {}
-        async for key, stat in self.walk(prefix):
+        async for key, stat in self._store.walk(prefix):
             parts = key.removeprefix(f"{prefix}/").split("/")
             subject = digest_at(parts[0], parts[1]) if len(parts) == 5 else None  # noqa: PLR2004
             referrer = digest_at(parts[2], parts[3]) if subject else None
@@ -136,7 +123,7 @@ class Lister:
         listing = ManifestListing()
         revisions, tags = f"{layout.revisions(name)}/", f"{layout.tags(name)}/"
         current: dict[str, ObjectStat] = {}
-        async for key, stat in self.walk(layout.manifests(name)):
+        async for key, stat in self._store.walk(layout.manifests(name)):
             if key.startswith(revisions):
                 _note_revision(listing, revisions, key, stat)
             elif key.startswith(tags):
@@ -151,15 +138,8 @@ class Lister:
 
     async def target(self, link: str) -> Digest | None:
         """Return the digest a link holds, or None if there is none."""
-        await self._budget.take()
+        await self._store.budget.take()
         return await self._links.read(link)
-
-    def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:
-        """Yield every object below `prefix`, and charge the budget for the listing as on an object store."""
-        return self._budget.pace(self._storage.walk(prefix))
-
-    def _walk_within(self, directory: str) -> AsyncIterator[tuple[str, ObjectStat]]:
-        return self._budget.pace(self._storage.walk_within(layout.REPOSITORIES, directory))
 
 
 def _found(path: str, key: str, rest: str, stat: ObjectStat) -> tuple[RepositoryName, FoundLink] | None:

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from core.coordination.budget import Budget
+from core.coordination.paced_store import PacedStore
 from core.model.digest import Digest
 from core.model.media_types import MANIFESTS
-from core.ports.blob_storage import BlobStorage
-from core.store.stored_manifests import OPAQUE, ManifestProblem, ManifestState, read_stored_manifest
+from core.store.stored_manifests import OPAQUE, ManifestProblem, ManifestState
 
 _DIGEST: Final = re.compile(rb"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
@@ -33,23 +32,13 @@ class ReadManifest:
         return self.problem in OPAQUE
 
 
-class ManifestReader:
-    """Reads manifests within a budget. Stateless, safe for any number of tasks."""
+async def read_references(store: PacedStore, digest: Digest) -> ReadManifest:
+    """Read the references of a manifest. One storage request.
 
-    def __init__(self, storage: BlobStorage, budget: Budget) -> None:
-        self._storage = storage
-        self._budget = budget
-
-    async def read(self, digest: Digest) -> ReadManifest:
-        """Read a manifest. One storage request.
-
-        Raises:
-            StorageError: the store failed. Faulty content does not raise; the result names the problem.
-        """
-        await self._budget.take()
-        found = await read_stored_manifest(self._storage, digest)
-        await self._budget.take(requests=0, size=len(found.content))
-        return references_of(found)
+    Raises:
+        StorageError: the store failed. Faulty content does not raise; the result names the problem.
+    """
+    return references_of(await store.manifest(digest))
 
 
 def references_of(found: ManifestState) -> ReadManifest:

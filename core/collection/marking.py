@@ -6,10 +6,12 @@ referrers of every needed manifest.
 """
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Final
 
 from core.collection.closure import Closure
 from core.collection.listing import FoundLink, ManifestListing
+from core.collection.manifest_reading import read_references
 from core.collection.marks import RepositoryMarks
 from core.collection.run import Run
 from core.concurrency import map_bounded, slices
@@ -32,7 +34,7 @@ class Marker:
 
     def __init__(self, run: Run, *, pinned: Collection[Digest]) -> None:
         self._lister = run.lister
-        self._reader = run.reader
+        self._store = run.store
         self._marks = run.marks
         self._report = run.report
         self._young_after = run.young_after
@@ -49,7 +51,7 @@ class Marker:
             repository.see(found.key, found.modified_at)
         referrers = await self._lister.referrers(name)
         closure = Closure(
-            self._reader,
+            self._store,
             self._marks,
             repository,
             self._report,
@@ -77,7 +79,7 @@ class Marker:
 
         One storage request per manifest and tag, and one per 1,000 links.
         """
-        keys = [key async for key in self._lister.links_at(path)]
+        keys = [key async for key in self._store.links_at(path)]
         if not keys:
             return
         self._report.note_unreadable(f"{path}: not a valid repository name, but contains {len(keys):,} links")
@@ -89,7 +91,7 @@ class Marker:
             if layout.is_manifest_link(key):
                 manifests |= dict.fromkeys(digests)
         for some in slices(list(manifests), _HELD_MAX):
-            for manifest in await map_bounded(self._reader.read, some):
+            for manifest in await map_bounded(partial(read_references, self._store), some):
                 for digest in (*manifest.blobs, *manifest.children):
                     self._marks.need_data(digest)
 
@@ -124,7 +126,7 @@ class Marker:
             repository.note_return(digest)
         some = set(manifests)
         closure = Closure(
-            self._reader,
+            self._store,
             self._marks,
             repository,
             self._report,
@@ -179,7 +181,9 @@ class Marker:
         waiting: dict[Digest, Digest] = {}
         others = [digest for digest in listing.revisions if digest not in closure.kept]
         for some in slices(others, _HELD_MAX):
-            for manifest in await map_bounded(self._reader.read, [each for each in some if each not in closure.kept]):
+            for manifest in await map_bounded(
+                partial(read_references, self._store), [each for each in some if each not in closure.kept]
+            ):
                 if manifest.problem or (manifest.subject is None and not self._deletes_untagged):
                     self._report.kept_untagged += not manifest.problem
                     await closure.keep(closure.note(manifest, is_wanted=False))
@@ -211,7 +215,7 @@ class Marker:
             if await self._lister.target(layout.layer_link(name, digest)) is None:
                 self._report.note_problem(f"{name}:{tag}: missing manifest {digest}")
                 continue
-            closure.note(await self._reader.read(digest))
+            closure.note(await read_references(self._store, digest))
             self._marks.need_blob(name, digest)
         return closure.keeps_all_blobs
 

@@ -42,7 +42,7 @@ class Remover:
     def __init__(self, run: Run, marker: Marker) -> None:
         self._run = run
         self._marker = marker
-        self._rounds = Rounds(run.storage)
+        self._rounds = Rounds(run.store.storage)
 
     async def remove_all(self, items: AsyncIterator[Item]) -> bool:
         """Remove all items, in rounds of bounded size. Return False if `goes_on` of the context stopped the removal.
@@ -129,8 +129,8 @@ class _Execution:
     def __init__(self, run: Run, marker: Marker, entry: TrashEntry, items: Sequence[Item]) -> None:
         self._run = run
         self._marker = marker
-        self._rounds = Rounds(run.storage)
-        self._pins = Pins(run.storage)
+        self._rounds = Rounds(run.store.storage)
+        self._pins = Pins(run.store.storage)
         self._entry = entry
         self._items = items
         self._pinned: set[Digest] = set()
@@ -155,7 +155,7 @@ class _Execution:
     async def _require_round(self, requests: int) -> None:
         """Charge the budget, then check as late as possible that servers can still see the round."""
         run = self._run
-        await run.budget.take(requests=requests)
+        await run.store.budget.take(requests=requests)
         now = run.context.clock()
         if now - self._checked_at > _ROUND_CHECK_SECONDS:
             if not await self._rounds.exists(self._entry.id):
@@ -194,7 +194,7 @@ class _Execution:
         )
         for some in slices(links, KEYS_PER_REQUEST):
             await self._require_round(1)
-            await run.storage.delete([link.key for link in some])
+            await run.store.storage.delete([link.key for link in some])
         await map_bounded(self._move, data)
         await self._prune(links, data)
         await map_bounded(run.cache.forget_everywhere, {item.digest for item in garbage})
@@ -204,7 +204,7 @@ class _Execution:
         return await self._run.trash.move_blob(item.digest, self._entry)
 
     async def _prune(self, links: Sequence[RemovedLink], data: Sequence[Item]) -> None:
-        storage = self._run.storage
+        storage = self._run.store.storage
         await storage.prune([link.key.rpartition("/")[0] for link in links], below=layout.REPOSITORIES)
         await storage.prune([layout.blob_directory(item.digest) for item in data], below=layout.BLOBS)
 
@@ -226,7 +226,7 @@ class _Execution:
         run = self._run
         await map_bounded(run.trash.return_blob, [item.digest for item in data_of(items)])
         for link in links_of(items):
-            await run.storage.write(link.key, link.target.encode("ascii"))
+            await run.store.storage.write(link.key, link.target.encode("ascii"))
         for item in items:
             run.report.count_removal(item, -1)
             run.report.spared += 1

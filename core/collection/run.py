@@ -7,15 +7,13 @@ from typing import Final
 
 from core.collection.bloom import BYTES_DEFAULT
 from core.collection.listing import Lister
-from core.collection.manifest_reading import ManifestReader
 from core.collection.marks import Marks
 from core.collection.recovery import RoundWatch
 from core.collection.report import CollectionObserver, CollectionReport, ignore
 from core.collection.rounds import ITEMS_MAX, OFFLINE_ITEMS_MAX
 from core.content_source import Offload
-from core.coordination.budget import Budget
+from core.coordination.paced_store import PacedStore
 from core.model.names import RepositoryName
-from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
 from core.store.clock import StoreClock
 from core.trash.store import Trash
@@ -90,13 +88,11 @@ class CollectorContext:
 class Run:
     """The store, and the state of one run: what it has marked and counted."""
 
-    storage: BlobStorage
+    store: PacedStore
     trash: Trash
     cache: DescriptorCache
     """The cache from which removed blobs are dropped. Processes may share it."""
-    budget: Budget
     lister: Lister
-    reader: ManifestReader
     marks: Marks
     report: CollectionReport
     young_after: datetime
