@@ -7,28 +7,36 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from typing_extensions import override
 
-from core.ports.blob_storage import SmallObjects
 from core.ports.staging import BlobWriter, StagingStorage
-from core.ports.tracing import StorageObserver
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Observer = Callable[[str, float, type[BaseException] | None], None]
 
 _logger = logging.getLogger(__name__)
 
 
-def _call(
-    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate["InstrumentedBlobStorage", P], Coroutine[Any, Any, T]]:
-    """Return the observed form of a method that is one operation."""
-    name = method.__name__
+class _Observed(Protocol):
+    """A decorated object, whose methods the functions below make."""
 
-    async def observed(self: "InstrumentedBlobStorage", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        # Spelled out, since these are the hot methods: a context manager would cost as much as all the rest.
+    inner: Any
+    clock: Callable[[], float]
+
+    def report(self, operation: str, subject: object, seconds: float, error: type[BaseException] | None) -> None:
+        """Report one operation that has ended; `subject` is its key, or holds it first."""
+
+
+def _call(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]], operation: str = ""
+) -> Callable[Concatenate[_Observed, P], Coroutine[Any, Any, T]]:
+    """Return the observed form of a method that is one operation."""
+    name, operation = method.__name__, operation or method.__name__
+
+    async def observed(self: _Observed, /, *args: P.args, **kwargs: P.kwargs) -> T:
         began = self.clock()
         failure: type[BaseException] | None = None
         try:
@@ -37,7 +45,7 @@ def _call(
             failure = type(error)
             raise
         finally:
-            self.report(name, args, self.clock() - began, failure)
+            self.report(operation, args, self.clock() - began, failure)
         return result
 
     return observed
@@ -45,31 +53,100 @@ def _call(
 
 def _block(
     method: Callable[Concatenate[Any, P], AbstractAsyncContextManager[T]],
-) -> Callable[Concatenate["InstrumentedBlobStorage", P], AbstractAsyncContextManager[T]]:
+    wrap: Callable[[T, Any, Any], T] = lambda opened, _storage, _key: opened,
+) -> Callable[Concatenate[_Observed, P], AbstractAsyncContextManager[T]]:
     """Return the observed form of a method that opens a block; only entering it is timed."""
     name = method.__name__
 
     @asynccontextmanager
-    async def observed(self: "InstrumentedBlobStorage", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+    async def observed(self: _Observed, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         async with AsyncExitStack() as stack:
-            with self.timed(name, args):
+            began = self.clock()
+            failure: type[BaseException] | None = None
+            try:
                 opened: T = await stack.enter_async_context(getattr(self.inner, name)(*args, **kwargs))
-            yield opened
+            except BaseException as error:
+                failure = type(error)
+                raise
+            finally:
+                self.report(name, args, self.clock() - began, failure)
+            yield wrap(opened, self, args[0])
 
     return observed
 
 
-def _listing(
+def _stream(
     method: Callable[Concatenate[Any, P], AsyncIterator[T]],
-) -> Callable[Concatenate["InstrumentedBlobStorage", P], AsyncIterator[T]]:
-    """Return the observed form of a method that lists."""
+) -> Callable[Concatenate[_Observed, P], AsyncIterator[T]]:
+    """Return the observed form of a method that yields items; the time between the items does not count."""
     name = method.__name__
 
-    def observed(self: "InstrumentedBlobStorage", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+    async def observed(self: _Observed, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         items: AsyncIterator[T] = getattr(self.inner, name)(*args, **kwargs)
-        return self.timed_items(name, args, items)
+        seconds = 0.0
+        failure: type[BaseException] | None = None
+        try:
+            while True:
+                began = self.clock()
+                try:
+                    item = await anext(items)
+                except StopAsyncIteration:
+                    return
+                except BaseException as error:
+                    failure = type(error)
+                    raise
+                finally:
+                    seconds += self.clock() - began
+                yield item
+        finally:
+            self.report(name, args, seconds, failure)
+            if isinstance(items, AsyncGenerator):
+                # A caller that stops early closes only this generator, so close the inner one here.
+                await items.aclose()
 
     return observed
+
+
+class _InstrumentedWriter(BlobWriter):
+    def __init__(self, inner: BlobWriter, storage: "InstrumentedBlobStorage", key: str) -> None:
+        self.inner = inner
+        self.clock = storage.clock
+        self._storage = storage
+        self._key = key
+        if inner.append_now is not None:
+            self.append_now = self._append_now
+
+    write = _call(BlobWriter.write, "append")
+    content = _stream(BlobWriter.content)
+    commit = _call(BlobWriter.commit)
+    discard = _call(BlobWriter.discard)
+
+    def _append_now(self, chunk: memoryview) -> None:
+        if self.inner.append_now is None:
+            raise RuntimeError("the writer does not support appending from threads")
+        began = self.clock()
+        failure: type[BaseException] | None = None
+        try:
+            self.inner.append_now(chunk)
+        except BaseException as error:
+            failure = type(error)
+            raise
+        finally:
+            self.report("append", chunk, self.clock() - began, failure)
+
+    @property
+    @override
+    def size(self) -> int:
+        return self.inner.size
+
+    @property
+    @override
+    def stamp(self) -> str | None:
+        return self.inner.stamp
+
+    def report(self, operation: str, _subject: object, seconds: float, error: type[BaseException] | None) -> None:
+        """Report one operation that has ended, with the staged key."""
+        self._storage.report(operation, self._key, seconds, error)
 
 
 class InstrumentedBlobStorage(StagingStorage):
@@ -86,7 +163,7 @@ class InstrumentedBlobStorage(StagingStorage):
         clock: returns seconds since an arbitrary start.
     """
 
-    def __init__(self, inner: StagingStorage, *, observe: StorageObserver, clock: Callable[[], float]) -> None:
+    def __init__(self, inner: StagingStorage, *, observe: Observer, clock: Callable[[], float]) -> None:
         self.name = inner.name
         self.creates_exclusively = inner.creates_exclusively
         self.inner = inner
@@ -104,36 +181,17 @@ class InstrumentedBlobStorage(StagingStorage):
     ) -> None:
         await self.inner.__aexit__(kind, error, trace)
 
-    @override
-    async def create(self, key: str, content: bytes) -> bool:
-        with self.timed("create", key):
-            is_created = await self.inner.create(key, content)
-        # The first conditional write may reveal that the store does not support them.
-        self.creates_exclusively = self.inner.creates_exclusively
-        return is_created
-
-    @asynccontextmanager
-    @override
-    async def open_writer(
-        self, key: str, *, resume: bool = False, is_first: bool = False, witness: str | None = None
-    ) -> AsyncIterator[BlobWriter]:
-        async with AsyncExitStack() as stack:
-            with self.timed("open_writer", key):
-                writer = await stack.enter_async_context(
-                    self.inner.open_writer(key, resume=resume, is_first=is_first, witness=witness)
-                )
-            yield _InstrumentedWriter(writer, key, self)
-
     read = _call(StagingStorage.read)
     write = _call(StagingStorage.write)
     write_all = _call(StagingStorage.write_all)
     open_reader = _block(StagingStorage.open_reader)
+    open_writer = _block(StagingStorage.open_writer, _InstrumentedWriter)
     staged_size = _call(StagingStorage.staged_size)
     stat = _call(StagingStorage.stat)
-    list_children = _listing(StagingStorage.list_children)
-    list_marked = _listing(StagingStorage.list_marked)
-    walk = _listing(StagingStorage.walk)
-    walk_within = _listing(StagingStorage.walk_within)
+    list_children = _stream(StagingStorage.list_children)
+    list_marked = _stream(StagingStorage.list_marked)
+    walk = _stream(StagingStorage.walk)
+    walk_within = _stream(StagingStorage.walk_within)
     move = _call(StagingStorage.move)
     delete = _call(StagingStorage.delete)
     delete_tree = _call(StagingStorage.delete_tree)
@@ -142,36 +200,17 @@ class InstrumentedBlobStorage(StagingStorage):
     redirect_url = _call(StagingStorage.redirect_url)
     check_space = _call(StagingStorage.check_space)
     check = _call(StagingStorage.check)
+    _create = _call(StagingStorage.create)
 
-    def timed(self, operation: str, subject: object) -> "_Timer":
-        """Return a block that reports one operation; `subject` is a key, or holds it first."""
-        return _Timer(self, operation, subject)
-
-    async def timed_items(self, operation: str, subject: object, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-        """Yield the items of a listing or stream, and report it as one operation."""
-        seconds = 0.0
-        failure: type[BaseException] | None = None
-        try:
-            while True:
-                began = self.clock()
-                try:
-                    item = await anext(items)
-                except StopAsyncIteration:
-                    return
-                except BaseException as error:
-                    failure = type(error)
-                    raise
-                finally:
-                    seconds += self.clock() - began
-                yield item
-        finally:
-            self.report(operation, subject, seconds, failure)
-            if isinstance(items, AsyncGenerator):
-                # A caller that stops early closes only this generator, so close the inner one here.
-                await items.aclose()
+    @override
+    async def create(self, key: str, content: bytes) -> bool:
+        is_created = await self._create(key, content)
+        # The first conditional write may reveal that the store does not support them.
+        self.creates_exclusively = self.inner.creates_exclusively
+        return is_created
 
     def report(self, operation: str, subject: object, seconds: float, error: type[BaseException] | None) -> None:
-        """Report one operation that has ended."""
+        """Report one operation that has ended; `subject` is its key, or holds it first."""
         self._observe(operation, seconds, error)
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug("%s %s took %.6f s", operation, _key_in(subject), seconds)
@@ -182,66 +221,3 @@ def _key_in(subject: object) -> str:
     while subject and isinstance(subject, Sequence) and not isinstance(subject, str):
         subject = subject[0]
     return subject if isinstance(subject, str) else "/"
-
-
-class _Timer:
-    """Context manager that times one operation; a generator would cost as much as all the rest."""
-
-    __slots__ = ("_began", "_operation", "_storage", "_subject")
-
-    def __init__(self, storage: InstrumentedBlobStorage, operation: str, subject: object) -> None:
-        self._storage = storage
-        self._operation = operation
-        self._subject = subject
-
-    def __enter__(self) -> None:
-        self._began = self._storage.clock()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._storage.report(self._operation, self._subject, self._storage.clock() - self._began, kind)
-
-
-class _InstrumentedWriter(BlobWriter):
-    def __init__(self, inner: BlobWriter, key: str, storage: InstrumentedBlobStorage) -> None:
-        self._inner = inner
-        self._key = key
-        self._storage = storage
-        if inner.append_now is not None:
-            self.append_now = self._append_now
-
-    def _append_now(self, chunk: memoryview) -> None:
-        if self._inner.append_now is None:
-            raise RuntimeError("the writer does not support appending from threads")
-        with self._storage.timed("append", self._key):
-            self._inner.append_now(chunk)
-
-    @property
-    @override
-    def size(self) -> int:
-        return self._inner.size
-
-    @property
-    @override
-    def stamp(self) -> str | None:
-        return self._inner.stamp
-
-    @override
-    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        with self._storage.timed("append", self._key):
-            await self._inner.write(chunk)
-
-    @override
-    def content(self) -> AsyncIterator[bytes]:
-        return self._storage.timed_items("content", self._key, self._inner.content())
-
-    @override
-    async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
-        with self._storage.timed("commit", self._key):
-            await self._inner.commit(target, then=then)
-
-    @override
-    async def discard(self) -> None:
-        with self._storage.timed("discard", self._key):
-            await self._inner.discard()
