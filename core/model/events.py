@@ -56,10 +56,6 @@ class Origin:
     """The URL of the registry as the client sees it, ending with a slash. Links to content begin with it."""
 
 
-BY_THE_REGISTRY = Origin()
-"""Origin of events without a request: retention, garbage collection, commands."""
-
-
 @dataclass(slots=True)
 class Actor:
     """The user, command or job that carries out an operation. Every operation of the registry that publishes takes one.

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from core.concurrency import map_bounded
-from core.notifications.endpoint import EventEndpoint
+from core.notifications.endpoint import EndpointStats, EventEndpoint
 from core.notifications.envelope import render_envelope
 from core.notifications.outbox import Outbox, QueuedEvent
-from core.notifications.stats import EndpointCounts
 from core.ports.event_receiver import ReceiverUnavailableError
 
 if TYPE_CHECKING:
-    from core.notifications.names import BatchName
+    from core.notifications.outbox import BatchName
 
 _logger = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ class EndpointDelivery:
         self,
         endpoint: EventEndpoint,
         outbox: Outbox,
-        counts: EndpointCounts,
+        counts: EndpointStats,
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],

@@ -10,10 +10,9 @@ from typing import Final
 from core.concurrency import map_bounded
 from core.coordination.lease import Lease
 from core.notifications.delivery import EndpointDelivery
-from core.notifications.endpoint import EventEndpoint
+from core.notifications.endpoint import EndpointStats, EventEndpoint
 from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder, RecorderOptions
-from core.notifications.stats import EndpointCounts, EndpointStats
 from core.notifications.upkeep import Upkeep
 
 _logger = logging.getLogger(__name__)
@@ -69,8 +68,8 @@ class Notifier:
         self._sleep = sleep
         self._endpoints: Sequence[EventEndpoint] = ()
         self._changed = asyncio.Event()
-        self._counts: dict[str, EndpointCounts] = {}
-        self._known: dict[str, EndpointCounts] = {}
+        self._counts: dict[str, EndpointStats] = {}
+        self._known: dict[str, EndpointStats] = {}
         self._deliveries: Sequence[EndpointDelivery] = ()
         recorder.call_when_recorded(self._wake)
 
@@ -78,7 +77,7 @@ class Notifier:
         """Use these endpoints from now on. An endpoint with the name of an earlier one continues its queue."""
         self._endpoints = endpoints
         # Counters must never decrease, so an endpoint that was removed for a while continues its old ones.
-        self._counts = {each.name: self._known.setdefault(each.name, EndpointCounts()) for each in endpoints}
+        self._counts = {each.name: self._known.setdefault(each.name, EndpointStats(each.name)) for each in endpoints}
         self._recorder.configure(options)
         self._recorder.use(endpoints, self._counts)
         self._changed.set()
@@ -88,7 +87,7 @@ class Notifier:
         return NotificationStats(
             is_delivering=self._lease.is_held,
             lost=self._recorder.lost,
-            endpoints=[counts.snapshot(name) for name, counts in self._counts.items()],
+            endpoints=list(self._counts.values()),
         )
 
     async def run(self) -> None:
@@ -164,7 +163,7 @@ class Notifier:
                 await self._upkeep.enforce(name, counts)
             for name in await self._outbox.endpoints() - self._counts.keys():
                 # These events are only delivered if the endpoint returns. Otherwise they expire.
-                await self._upkeep.enforce(name, EndpointCounts())
+                await self._upkeep.enforce(name, EndpointStats(name))
             await self._sleep(_UPKEEP_SECONDS)
 
     async def _wait_for_end(self) -> None:

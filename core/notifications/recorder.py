@@ -4,27 +4,30 @@ By default, events of pushes, mounts and deletes are durable before the request 
 memory and are recorded in groups.
 """
 
+import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from core.errors import StorageError
 from core.model.events import EventAction, Occurrence, Origin
-from core.notifications.endpoint import EventEndpoint
+from core.notifications.endpoint import EndpointStats, EventEndpoint
 from core.notifications.envelope import EnvelopeType, EventDocument, event_document
-from core.notifications.group_commit import GROUP_ITEMS_MAX, GroupCommit
 from core.notifications.outbox import Outbox
-from core.notifications.stats import EndpointCounts
 from core.ports.event_sink import EventSink
 from core.typing import override
+
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
 _BUFFERED_MAX: Final = 10_000
 """Maximum number of events that wait in memory to be recorded; about a kilobyte each."""
+GROUP_ITEMS_MAX: Final = 500
+"""Maximum number of items in one write, unless a single caller adds more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +72,14 @@ class EventRecorder(EventSink):
         self._now = now
         self._new_id = new_id
         self._endpoints: Sequence[EventEndpoint] = ()
-        self._counts: Mapping[str, EndpointCounts] = {}
+        self._counts: Mapping[str, EndpointStats] = {}
         self._commit = GroupCommit(self._record)
         self._buffer: deque[_Addressed] = deque()
         self._on_recorded: Callable[[], None] = lambda: None
         self.lost = 0
         """Events that were dropped because the buffer was full."""
 
-    def use(self, endpoints: Sequence[EventEndpoint], counts: Mapping[str, EndpointCounts] | None = None) -> None:
+    def use(self, endpoints: Sequence[EventEndpoint], counts: Mapping[str, EndpointStats] | None = None) -> None:
         """Record events for these endpoints from now on, and count them in `counts` by name. The names must differ."""
         self._endpoints = endpoints
         self._counts = counts or {}
@@ -167,3 +170,54 @@ class EventRecorder(EventSink):
             self.lost += 1
             return
         self._buffer.append(event)
+
+
+class GroupCommit(Generic[T]):
+    """Writes items in the order of their arrival, one write at a time. One per destination.
+
+    Args:
+        write: makes a group of items durable, either all or none of them.
+    """
+
+    def __init__(self, write: Callable[[Sequence[T]], Awaitable[None]]) -> None:
+        self._write = write
+        self._waiting: list[tuple[Sequence[T], asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def add(self, items: Sequence[T]) -> None:
+        """Add items, and return when they are durable. If the caller is cancelled, the items are still written.
+
+        Raises:
+            Exception: the error from writing the group, which may include items of other callers.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((items, done))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all())
+        await done
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            group = self._take_group()
+            try:
+                await self._write([item for items, _ in group for item in items])
+            except Exception as error:  # noqa: BLE001 - every waiting caller gets the error
+                for _, done in group:
+                    if not done.done():
+                        done.set_exception(error)
+            else:
+                for _, done in group:
+                    if not done.done():
+                        done.set_result(None)
+        # No await separates this line from the loop condition, so no items are left waiting.
+        self._writer = None
+
+    def _take_group(self) -> list[tuple[Sequence[T], "asyncio.Future[None]"]]:
+        size, taken = 0, 0
+        for items, _ in self._waiting:
+            size += len(items)
+            if taken and size > GROUP_ITEMS_MAX:
+                break
+            taken += 1
+        group, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return group

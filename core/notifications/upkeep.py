@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from core.notifications.names import BatchName, microseconds
-from core.notifications.outbox import Outbox
-from core.notifications.stats import EndpointCounts
+from core.notifications.endpoint import EndpointStats
+from core.notifications.outbox import BatchName, Outbox, microseconds
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ class Upkeep:
         self._bounds = bounds
         self._now = now
 
-    async def enforce(self, endpoint: str, counts: EndpointCounts) -> None:
+    async def enforce(self, endpoint: str, counts: EndpointStats) -> None:
         """Count the events and dead letters of an endpoint, and enforce the bounds.
 
         One listing request per 1,000 batches and dead letters.
@@ -56,7 +55,7 @@ class Upkeep:
         _count(counts, queued[len(extra_queued) :], dead[len(extra_dead) :], now)
 
     async def _give_up(
-        self, endpoint: str, old: Sequence[BatchName], queued: list[BatchName], counts: EndpointCounts
+        self, endpoint: str, old: Sequence[BatchName], queued: list[BatchName], counts: EndpointStats
     ) -> list[BatchName]:
         """Turn the oldest batches into dead letters. Return the others."""
         for batch in old:
@@ -71,7 +70,7 @@ class Upkeep:
             )
         return queued[len(old) :]
 
-    def _count_dropped(self, endpoint: str, counts: EndpointCounts, *, letters: int, lost: Sequence[BatchName]) -> None:
+    def _count_dropped(self, endpoint: str, counts: EndpointStats, *, letters: int, lost: Sequence[BatchName]) -> None:
         events = sum(batch.number for batch in lost)
         counts.dropped += letters + events
         if letters or events:
@@ -96,7 +95,7 @@ def _oldest(names: Sequence[BatchName], excess: int) -> tuple[Sequence[BatchName
     return names[:taken], excess
 
 
-def _count(counts: EndpointCounts, queued: Sequence[BatchName], dead: Sequence[BatchName], now: datetime) -> None:
+def _count(counts: EndpointStats, queued: Sequence[BatchName], dead: Sequence[BatchName], now: datetime) -> None:
     counts.queued = sum(batch.number for batch in queued)
     counts.queued_bytes = sum(batch.size for batch in queued)
     counts.lag_seconds = max(0.0, (now - queued[0].moment).total_seconds()) if queued else 0.0

@@ -2,10 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final
 
 from core.model.events import EventAction, Occurrence, Origin
-from core.typing import override
 
 
 class EventSink(ABC):
@@ -33,24 +31,3 @@ class EventSink(ABC):
                 they are refused then. The change itself stands; if the request is repeated, its event is published
                 again.
         """
-
-
-class NoEvents(EventSink):
-    """Event sink that discards all events."""
-
-    @override
-    def wants(self, action: EventAction, media_type: str = "") -> bool:
-        return False
-
-    @property
-    @override
-    def wants_references(self) -> bool:
-        return False
-
-    @override
-    async def emit(self, occurrences: Sequence[Occurrence], origin: Origin) -> None:
-        return
-
-
-NO_EVENTS: Final = NoEvents()
-"""The shared instance of `NoEvents`."""

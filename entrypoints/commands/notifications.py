@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from core.notifications.names import BatchName
-from core.notifications.outbox import DeadLetter, Outbox, QueuedEvent
+from core.notifications.outbox import BatchName, DeadLetter, Outbox, QueuedEvent
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode

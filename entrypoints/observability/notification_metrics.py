@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Final
 
+from core.notifications.endpoint import EndpointStats
 from core.notifications.notifier import NotificationStats
-from core.notifications.stats import EndpointStats
 from core.ports.metrics import Instrument, Merge, Metrics
 
 _PREFIX: Final = "registry_notifications"

@@ -15,8 +15,8 @@ import yaml
 
 from adapters.metrics.single import SingleProcessMetrics
 from core.collection.report import CollectionReport
+from core.notifications.endpoint import EndpointStats
 from core.notifications.notifier import NotificationStats
-from core.notifications.stats import EndpointCounts
 from core.verification.journal import Checkpoint
 from entrypoints.observability.jobs import VerificationObserver, collection_observer
 from entrypoints.observability.notification_metrics import NotificationReader
@@ -124,9 +124,9 @@ def of_jobs() -> Scrape:
     metrics = SingleProcessMetrics()
     collection_observer(metrics)(CollectionReport())
     VerificationObserver(metrics).done(Checkpoint())
-    counts = EndpointCounts(recorded=1)
+    counts = EndpointStats("ci", recorded=1)
     counts.statuses[200] = 1
-    endpoints = [counts.snapshot("ci")]
+    endpoints = [counts]
     NotificationReader(metrics, lambda: NotificationStats(is_delivering=True, lost=0, endpoints=endpoints))()
     return Scrape(metrics.render("")[0].decode())
 

@@ -18,7 +18,7 @@ from core.model.names import RepositoryName
 from core.ports.audit_log import AuditLog
 from core.ports.catalog_index import CatalogIndex
 from core.ports.descriptor_cache import DescriptorCache
-from core.ports.event_sink import NO_EVENTS, EventSink
+from core.ports.event_sink import EventSink
 from core.ports.staging import StagingStorage
 from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
@@ -41,6 +41,7 @@ from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.store.tag_links import TagLinks
 from core.trash.store import Trash
+from tests.support.notifications import recorder_without_endpoints
 
 NOW = datetime(2026, 11, 24, 3, 47, 56, 123456, tzinfo=UTC)
 
@@ -91,7 +92,7 @@ class CoreServices:
     settle_seconds: float = 60.0
     has_immutable_tags: bool = False
     """Whether deletes check for immutable tags, as with a configured rule."""
-    events: EventSink = NO_EVENTS
+    events: EventSink = field(default_factory=recorder_without_endpoints)
     audit_log: AuditLog = field(default_factory=DisabledAuditLog)
     pull_recorder: PullRecorder | None = None
 

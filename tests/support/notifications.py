@@ -7,8 +7,11 @@ from typing import Any
 
 from typing_extensions import override
 
-from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core.model.events import EventAction, Occurrence, Origin
 from core.notifications.envelope import EnvelopeType, EventDocument, event_document
+from core.notifications.outbox import Outbox
+from core.notifications.recorder import EventRecorder, RecorderOptions
 from core.ports.event_receiver import EventReceiver, ReceiverUnavailableError
 
 Answer = int | str
@@ -19,12 +22,22 @@ def make_event(event_id: str, repository: str = "a", **occurrence: Any) -> Event
     """Return an event in its recorded form."""
     return event_document(
         Occurrence(action=EventAction.PUSH, repository=repository, **occurrence),
-        BY_THE_REGISTRY,
+        Origin(),
         event_id=event_id,
         happened_at=datetime(2026, 11, 24, tzinfo=UTC),
         source={"addr": "test:5000", "instanceID": "test"},
         envelope=EnvelopeType.V1,
     )
+
+
+def recorder_without_endpoints() -> EventRecorder:
+    """Return the sink of a process that has no endpoints."""
+
+    def now() -> datetime:
+        return datetime(2026, 11, 24, tzinfo=UTC)
+
+    outbox = Outbox(InMemoryBlobStorage(now=now), process="test", now=now)
+    return EventRecorder(outbox, RecorderOptions(), source={}, now=now, new_id=lambda: "id")
 
 
 class ScriptedReceiver(EventReceiver):

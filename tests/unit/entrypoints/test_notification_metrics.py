@@ -6,26 +6,12 @@ from typing import Any
 import pytest
 
 from adapters.metrics.single import SingleProcessMetrics
+from core.notifications.endpoint import EndpointStats
 from core.notifications.notifier import NotificationStats
-from core.notifications.stats import EndpointStats
 from entrypoints.observability.notification_metrics import NotificationReader
 from tests.support.metrics import Scrape
 
-NOTHING = EndpointStats(
-    name="ci",
-    queued=0,
-    queued_bytes=0,
-    lag_seconds=0,
-    dead=0,
-    dead_bytes=0,
-    recorded=0,
-    delivered=0,
-    failures=0,
-    buried=0,
-    dropped=0,
-    statuses={},
-    is_down=False,
-)
+NOTHING = EndpointStats("ci")
 
 
 @pytest.fixture

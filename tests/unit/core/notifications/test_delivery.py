@@ -8,9 +8,8 @@ import pytest
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import StorageUnavailableError
 from core.notifications.delivery import EndpointDelivery
-from core.notifications.endpoint import EventEndpoint
+from core.notifications.endpoint import EndpointStats, EventEndpoint
 from core.notifications.outbox import Outbox
-from core.notifications.stats import EndpointCounts
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.notifications import ScriptedReceiver, each_in_turn, make_event
 from tests.support.simulated_time import SimulatedTime
@@ -36,7 +35,7 @@ class Delivery:
 
     def __init__(self, outbox, time, answer=lambda _event: 200, *, threshold=3, backoff=10.0):
         self.receiver = ScriptedReceiver(answer)
-        self.counts = EndpointCounts()
+        self.counts = EndpointStats("e")
         endpoint = EventEndpoint(name="e", receiver=self.receiver, threshold=threshold, backoff_seconds=backoff)
         self.endpoint_delivery = EndpointDelivery(endpoint, outbox, self.counts, clock=time.clock, sleep=time.sleep)
         self.task: asyncio.Task[None]
@@ -244,7 +243,7 @@ async def test_kill_repeats_no_more_than_fifty_batches(outbox, time, deliver):
 
     receiver = Looking()
     endpoint_delivery = EndpointDelivery(
-        EventEndpoint(name="e", receiver=receiver), outbox, EndpointCounts(), clock=time.clock, sleep=time.sleep
+        EventEndpoint(name="e", receiver=receiver), outbox, EndpointStats("e"), clock=time.clock, sleep=time.sleep
     )
     assert await endpoint_delivery.deliver_some()
     assert all(queued - (120 - sent) <= 50 for sent, queued in enumerate(queued_when_sent)), (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.model.digest import Digest
-from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence, Origin
+from core.model.events import EventAction, Occurrence, Origin
 from core.model.media_types import OCI_MANIFEST
 from core.notifications.envelope import EnvelopeType, event_document, references_of, render_envelope
 
@@ -94,7 +94,10 @@ LAYER = {
 MOMENT = datetime(2026, 11, 24, 21, 54, 22, tzinfo=UTC)
 
 
-def document(occurrence, origin=BY_THE_REGISTRY, *, event_id="id", moment=MOMENT, envelope=EnvelopeType.V1):
+NO_REQUEST = Origin()
+
+
+def document(occurrence, origin=NO_REQUEST, *, event_id="id", moment=MOMENT, envelope=EnvelopeType.V1):
     return event_document(occurrence, origin, event_id=event_id, happened_at=moment, source=SOURCE, envelope=envelope)
 
 

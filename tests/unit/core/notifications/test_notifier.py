@@ -9,7 +9,7 @@ import pytest
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.coordination.lease import Lease
 from core.errors import StorageUnavailableError
-from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.model.events import EventAction, Occurrence, Origin
 from core.notifications.endpoint import EventEndpoint
 from core.notifications.notifier import Notifier
 from core.notifications.outbox import Outbox
@@ -52,7 +52,7 @@ class Process:
         self.task = asyncio.create_task(self.notifier.run())
 
     async def push(self, repository="a"):
-        await self.recorder.emit([Occurrence(action=EventAction.PUSH, repository=repository)], BY_THE_REGISTRY)
+        await self.recorder.emit([Occurrence(action=EventAction.PUSH, repository=repository)], Origin())
 
     def numbers(self, name="e"):
         return next(each for each in self.notifier.stats().endpoints if each.name == name)

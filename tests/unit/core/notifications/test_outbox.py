@@ -6,14 +6,12 @@ import json
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.model.events import EventAction, Occurrence, Origin
 from core.notifications import outbox as outbox_module
-from core.notifications.names import BatchName, parse_name
-from core.notifications.outbox import Outbox
-from core.ports.event_sink import NO_EVENTS
+from core.notifications.outbox import BatchName, Outbox, parse_name
 from core.store import layout
 from tests.support.faulty_blob_storage import FaultyBlobStorage
-from tests.support.notifications import make_event
+from tests.support.notifications import make_event, recorder_without_endpoints
 from tests.support.simulated_time import SimulatedTime
 
 
@@ -122,10 +120,11 @@ def test_endpoint_names_survive_encoding_as_a_key():
         assert set(component) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-async def test_disabled_sink_wants_no_events():
-    assert not NO_EVENTS.wants(EventAction.PUSH)
-    assert not NO_EVENTS.wants_references
-    await NO_EVENTS.emit([Occurrence(action=EventAction.PUSH, repository="a")], BY_THE_REGISTRY)
+async def test_sink_without_endpoints_wants_no_events():
+    recorder = recorder_without_endpoints()
+    assert not recorder.wants(EventAction.PUSH)
+    assert not recorder.wants_references
+    await recorder.emit([Occurrence(action=EventAction.PUSH, repository="a")], Origin())
 
 
 async def test_recorded_events_are_json_lines(storage):

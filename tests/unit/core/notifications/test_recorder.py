@@ -7,15 +7,13 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import StorageUnavailableError
-from core.model.events import BY_THE_REGISTRY, EventAction, Occurrence
+from core.model.events import EventAction, Occurrence, Origin
 from core.model.media_types import OCI_MANIFEST, OCTET_STREAM
 from core.notifications import recorder as recorder_module
-from core.notifications.endpoint import EventEndpoint
+from core.notifications.endpoint import EndpointStats, EventEndpoint
 from core.notifications.envelope import EnvelopeType
-from core.notifications.group_commit import GROUP_ITEMS_MAX, GroupCommit
 from core.notifications.outbox import Outbox
-from core.notifications.recorder import EventRecorder, RecorderOptions
-from core.notifications.stats import EndpointCounts
+from core.notifications.recorder import GROUP_ITEMS_MAX, EventRecorder, GroupCommit, RecorderOptions
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.notifications import ScriptedReceiver
 from tests.support.simulated_time import SimulatedTime
@@ -57,14 +55,14 @@ async def recorded(outbox, name="e"):
 async def test_without_endpoints_no_event_is_wanted_and_no_request_made(outbox, storage):
     recorder = make(outbox)
     assert not recorder.wants(EventAction.PUSH)
-    await recorder.emit([PUSH, PULL], BY_THE_REGISTRY)
+    await recorder.emit([PUSH, PULL], Origin())
     await recorder.flush()
     assert storage.operations == []
 
 
 async def test_push_is_in_the_outbox_when_emit_returns(outbox, storage):
     recorder = make(outbox, endpoint())
-    await recorder.emit([PUSH], BY_THE_REGISTRY)
+    await recorder.emit([PUSH], Origin())
     assert await recorded(outbox) == ["push"]
     assert len(storage.mutations) == 1
 
@@ -72,7 +70,7 @@ async def test_push_is_in_the_outbox_when_emit_returns(outbox, storage):
 async def test_pulls_are_recorded_together_and_later(outbox, storage):
     recorder = make(outbox, endpoint())
     for _ in range(3):
-        await recorder.emit([PULL], BY_THE_REGISTRY)
+        await recorder.emit([PULL], Origin())
     assert storage.operations == []
     await recorder.flush()
     assert len(storage.mutations) == 1
@@ -85,18 +83,18 @@ async def test_filters_of_each_endpoint_are_applied(outbox, storage):
         endpoint("no-blobs", ignored_media_types=frozenset({OCTET_STREAM})),
         endpoint("no-pushes", ignored_actions=frozenset({"push", "pull"})),
     )
-    await recorder.emit([BLOB], BY_THE_REGISTRY)
+    await recorder.emit([BLOB], Origin())
     assert storage.operations == []
     assert not recorder.wants(EventAction.PUSH, OCTET_STREAM)
     assert recorder.wants(EventAction.PUSH, OCI_MANIFEST)
-    await recorder.emit([PUSH, UNTAG], BY_THE_REGISTRY)
+    await recorder.emit([PUSH, UNTAG], Origin())
     assert await recorded(outbox, "no-blobs") == ["push", "delete"]
     assert await recorded(outbox, "no-pushes") == ["delete"]
 
 
 async def test_concurrent_events_share_writes(outbox, storage):
     recorder = make(outbox, endpoint())
-    await asyncio.wait([asyncio.ensure_future(recorder.emit([PUSH], BY_THE_REGISTRY)) for _ in range(50)])
+    await asyncio.wait([asyncio.ensure_future(recorder.emit([PUSH], Origin())) for _ in range(50)])
     assert await recorded(outbox) == ["push"] * 50
     assert len(storage.mutations) <= 2
 
@@ -105,7 +103,7 @@ async def test_failing_outbox_refuses_pushes_and_keeps_pulls(outbox, storage):
     recorder = make(outbox, endpoint())
     storage.fail_at(1)
     with pytest.raises(StorageUnavailableError):
-        await recorder.emit([PUSH, PULL], BY_THE_REGISTRY)
+        await recorder.emit([PUSH, PULL], Origin())
     storage.fail_at(1)
     with pytest.raises(StorageUnavailableError):
         await recorder.flush()
@@ -116,8 +114,8 @@ async def test_failing_outbox_refuses_pushes_and_keeps_pulls(outbox, storage):
 async def test_not_required_events_wait_in_memory_in_order(outbox, storage):
     recorder = make(outbox, endpoint(), is_required=False)
     storage.fail_at(1)
-    await recorder.emit([PUSH], BY_THE_REGISTRY)
-    await recorder.emit([PULL], BY_THE_REGISTRY)
+    await recorder.emit([PUSH], Origin())
+    await recorder.emit([PULL], Origin())
     await recorder.flush()
     assert await recorded(outbox) == ["push", "pull"]
 
@@ -126,7 +124,7 @@ async def test_memory_is_bounded_and_losses_are_counted(outbox, monkeypatch, cap
     monkeypatch.setattr(recorder_module, "_BUFFERED_MAX", 2)
     recorder = make(outbox, endpoint())
     for _ in range(5):
-        await recorder.emit([PULL], BY_THE_REGISTRY)
+        await recorder.emit([PULL], Origin())
     assert recorder.lost == 3
     assert caplog.text.count("events lost") == 1
     await recorder.flush()
@@ -134,10 +132,10 @@ async def test_memory_is_bounded_and_losses_are_counted(outbox, monkeypatch, cap
 
 
 async def test_recorder_counts_and_reports_recorded_events(outbox):
-    counts, told = {"e": EndpointCounts()}, []
+    counts, told = {"e": EndpointStats("e")}, []
     recorder = make(outbox, endpoint(), counts=counts)
     recorder.call_when_recorded(lambda: told.append(True))
-    await recorder.emit([PUSH, PUSH], BY_THE_REGISTRY)
+    await recorder.emit([PUSH, PUSH], Origin())
     assert (counts["e"].recorded, told) == (2, [True])
 
 
@@ -146,7 +144,7 @@ async def test_options_can_change_at_run_time(outbox):
     assert not recorder.wants_references
     recorder.configure(RecorderOptions(include_references=True, envelope=EnvelopeType.V2))
     assert recorder.wants_references
-    await recorder.emit([UNTAG], BY_THE_REGISTRY)
+    await recorder.emit([UNTAG], Origin())
     [batch] = await outbox.queued("e")
     [event] = await outbox.read("e", batch)
     assert event.document["target"]["mediaType"] == ""
@@ -224,7 +222,7 @@ async def test_text_that_cannot_be_encoded_blocks_no_other_event(outbox):
     odd = Occurrence(
         action=EventAction.PULL, repository="a", media_type=OCI_MANIFEST, references=({"mediaType": "x\ud800"},)
     )
-    await recorder.emit([odd, PULL], BY_THE_REGISTRY)
+    await recorder.emit([odd, PULL], Origin())
     await recorder.flush()
-    await recorder.emit([PUSH], BY_THE_REGISTRY)
+    await recorder.emit([PUSH], Origin())
     assert await recorded(outbox) == ["pull", "pull", "push"]

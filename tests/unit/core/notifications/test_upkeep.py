@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from core.notifications.endpoint import EndpointStats
 from core.notifications.outbox import Outbox
-from core.notifications.stats import EndpointCounts
 from core.notifications.upkeep import Bounds, Upkeep
 from tests.support.notifications import make_event
 from tests.support.simulated_time import SimulatedTime
@@ -26,7 +26,7 @@ def outbox(time):
 
 @pytest.fixture
 def counts():
-    return EndpointCounts()
+    return EndpointStats("e")
 
 
 @pytest.fixture
