@@ -244,6 +244,11 @@ class HttpSettings:
         check=secret_problem,
     )
     """None for a random one, with which only one replica works."""
+    fastpath: bool = setting(
+        "fastpath",
+        "Whether connections use private parts of aiohttp, which is faster and bounds request heads more tightly.",
+        default=True,
+    )
     relative_urls: bool = setting("relativeurls", "Whether generated links omit scheme and host.", default=False)
     drain_timeout_seconds: float = setting(
         "draintimeout", "How long requests in progress may continue after SIGTERM.", 20.0

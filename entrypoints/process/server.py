@@ -26,7 +26,8 @@ from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import AUTHORIZER
 from entrypoints.http.connection.accepting import raise_descriptor_limit
 from entrypoints.http.connection.listener import Listener, close_sockets, open_sockets
-from entrypoints.http.connection.runner import GuardedRunner
+from entrypoints.http.connection.plain import PlainRunner
+from entrypoints.http.connection.runner import create_runner
 from entrypoints.http.connection.tls import build_context, expiry_of, files_of, limits_of, log_expiry
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
@@ -185,7 +186,7 @@ class _Serving:
             observation=self.observation.of_application,
             jobs=jobs_of(self.container, settings, self.worker, self.observation),
         )
-        runner = GuardedRunner(app, settings.http.limits)
+        runner = create_runner(app, settings.http)
         stopping = _on_signals(self.reloader, self.worker)
         try:
             await runner.setup()
@@ -201,13 +202,14 @@ class _Serving:
             await runner.cleanup()
         return 0
 
-    async def _serve(self, app: web.Application, runner: GuardedRunner, stopping: asyncio.Event) -> None:
+    async def _serve(self, app: web.Application, runner: PlainRunner, stopping: asyncio.Event) -> None:
         settings = self.reloader.settings
         listener = Listener(
             runner,
             self.sock,
             context=self.context,
             handshake_seconds=settings.http.limits.header_seconds,
+            new_connection=runner.new_connection,
             make_room=runner.close_idle,
         )
         await listener.start()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -132,13 +132,22 @@ async def error_codes(response: Any) -> list[str]:
     return [entry["code"] for entry in (await response.json())["errors"]]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test that uses `guarded` with `http.fastpath` on and off, unless it is marked `fastpath_only`."""
+    if "fastpath" in metafunc.fixturenames:
+        is_restricted = metafunc.definition.get_closest_marker("fastpath_only") is not None
+        values = {"fastpath": True} if is_restricted else {"fastpath": True, "plain": False}
+        metafunc.parametrize("fastpath", list(values.values()), ids=list(values))
+
+
 @pytest.fixture
-async def guarded(services):
+async def guarded(services, fastpath):
     """Start servers as production runs them, on raw sockets."""
     async with AsyncExitStack() as stack:
 
         async def start_one(settings: Settings | None = None, **options: Any) -> GuardedServer:
             settings = settings or Settings()
+            settings = replace(settings, http=replace(settings.http, fastpath=fastpath))
             app = open_app(services, settings)
             return await stack.enter_async_context(run_guarded(app, settings, **options))
 

@@ -10,8 +10,8 @@ import pytest
 
 from config.settings import Settings
 from entrypoints.http.connection.accepting import raise_descriptor_limit
+from entrypoints.http.connection.fastpath.runner import GuardedRunner
 from entrypoints.http.connection.listener import Listener
-from entrypoints.http.connection.runner import GuardedRunner
 from tests.http.conftest import open_app
 
 REQUEST = b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -126,6 +126,7 @@ def test_trace_is_read_as_w3c_says(traceparent, trace) -> None:
     assert trace_of(traceparent) == trace
 
 
+@pytest.mark.fastpath_only
 @pytest.mark.parametrize(
     "request_bytes",
     [

@@ -12,8 +12,8 @@ from aiohttp import ClientSession, UnixConnector
 
 from config.errors import ConfigError
 from config.settings import HttpNetwork, HttpSettings, Settings
+from entrypoints.http.connection.fastpath.runner import GuardedRunner
 from entrypoints.http.connection.listener import UNIX_MODE, Listener, close_sockets, open_socket, open_sockets
-from entrypoints.http.connection.runner import GuardedRunner
 from tests.http.conftest import open_app
 
 

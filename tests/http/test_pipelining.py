@@ -11,8 +11,8 @@ from config.settings import Settings
 from core.errors import StorageUnavailableError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
-from entrypoints.http.connection import protocol
-from entrypoints.http.connection.runner import GuardedRunner
+from entrypoints.http.connection.fastpath import protocol
+from entrypoints.http.connection.fastpath.runner import GuardedRunner
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded
 from tests.support.streams import payload

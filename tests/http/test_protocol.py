@@ -12,7 +12,7 @@ from aiohttp import web
 from config.settings import Settings
 from core.model.digest import Digest
 from core.model.names import RepositoryName
-from entrypoints.http.connection import protocol
+from entrypoints.http.connection.fastpath import protocol
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded, with_limits
 from tests.support.streams import payload
@@ -35,6 +35,7 @@ async def refusal(server, request):
     return status, headers, error["message"]
 
 
+@pytest.mark.fastpath_only
 @pytest.mark.parametrize(
     "request_bytes",
     [
@@ -69,6 +70,7 @@ async def test_malformed_request_is_an_enveloped_400(guarded, request_bytes):
     assert b" 200 " in await server.exchange(b"GET /v2/ HTTP/1.0\r\n\r\n")
 
 
+@pytest.mark.fastpath_only
 @pytest.mark.parametrize("limits", [{}, {"url_bytes": 4096, "header_bytes": 8192}])
 async def test_sizes_have_statuses_of_their_own(guarded, limits):
     server = await guarded(with_limits(**limits))
@@ -90,6 +92,7 @@ async def test_smuggled_request_is_not_answered(guarded):
     assert answer.count(b"HTTP/1.") == 1
 
 
+@pytest.mark.fastpath_only
 @pytest.mark.parametrize("chunk", [b"zz\r\nhello\r\n", b"5\r\nhelloworld\r\n", b"-5\r\nhello\r\n", b"5\nhello\n"])
 async def test_broken_chunks_are_an_enveloped_400(guarded, chunk):
     server = await guarded()
@@ -98,6 +101,7 @@ async def test_broken_chunks_are_an_enveloped_400(guarded, chunk):
     assert status == 400
 
 
+@pytest.mark.fastpath_only
 async def test_expectations_are_met_or_refused(guarded):
     server = await guarded()
     head = b"PUT /v2/a/manifests/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\nExpect: %b\r\n\r\nx"
@@ -135,6 +139,7 @@ async def test_log_line_cannot_be_forged(guarded, caplog):
     assert "\n" not in record.message
 
 
+@pytest.mark.fastpath_only
 @pytest.mark.parametrize(
     ("request_bytes", "wanted"),
     [
@@ -158,6 +163,7 @@ async def test_refused_request_is_the_last_one(guarded, request_bytes, wanted):
     assert len(body) == int(headers["Content-Length"])
 
 
+@pytest.mark.fastpath_only
 async def test_head_that_does_not_end_is_refused_at_its_bound(guarded):
     server = await guarded()
     reader, writer = await server.connect()
@@ -170,6 +176,7 @@ async def test_head_that_does_not_end_is_refused_at_its_bound(guarded):
     writer.close()
 
 
+@pytest.mark.fastpath_only
 async def test_unfinished_heads_share_a_bound(guarded, monkeypatch):
     monkeypatch.setattr(protocol, "UNFINISHED_BYTES_MAX", 200_000)
     server = await guarded()
@@ -206,6 +213,7 @@ async def test_upgrade_is_ignored_and_the_connection_serves_on(guarded, upgrade)
     writer.close()
 
 
+@pytest.mark.fastpath_only
 @pytest.mark.parametrize("upgrade", UPGRADES)
 async def test_upgrade_before_a_pipelined_request_announces_the_end(guarded, upgrade):
     """The parser drops the bytes behind an upgrade: the client learns that they have to be sent again."""
@@ -215,6 +223,7 @@ async def test_upgrade_before_a_pipelined_request_announces_the_end(guarded, upg
     assert b"Connection: close" in answer
 
 
+@pytest.mark.fastpath_only
 @pytest.mark.parametrize("upgrade", UPGRADES)
 @pytest.mark.parametrize("size", [5, 200_000, 3_000_000])
 @pytest.mark.parametrize("pieces", [0, 1, 4])
@@ -236,6 +245,7 @@ async def test_upgrade_with_a_body_is_the_last_request(guarded, services, upgrad
     writer.close()
 
 
+@pytest.mark.fastpath_only
 @pytest.mark.parametrize("count", [1, 3])
 async def test_half_closed_client_gets_its_answers(services, monkeypatch, count):
     """The server answers after the client has finished sending, so the last answer announces the end."""
@@ -268,6 +278,7 @@ async def test_half_closed_client_gets_its_answers(services, monkeypatch, count)
     assert last.count(b"Connection: close") == 1
 
 
+@pytest.mark.fastpath_only
 @pytest.mark.parametrize("size", [5, 3_000_000])
 async def test_upload_of_a_half_closed_client_is_stored(guarded, services, size):
     content = b"x" * size
@@ -294,6 +305,7 @@ async def test_half_closed_idle_connection_is_closed(guarded):
         writer.close()
 
 
+@pytest.mark.fastpath_only
 async def test_responses_name_no_versions_and_forbid_sniffing(guarded):
     server = await guarded()
     for request in (b"GET /v2/ HTTP/1.0\r\n\r\n", b"GET /nothing HTTP/1.0\r\n\r\n", b"GET /v2/ HTTP/3.0\r\n\r\n"):
@@ -301,6 +313,7 @@ async def test_responses_name_no_versions_and_forbid_sniffing(guarded):
         assert (headers["Server"], headers["X-Content-Type-Options"]) == ("registry", "nosniff")
 
 
+@pytest.mark.fastpath_only
 async def test_tls_handshake_on_the_plain_port_is_logged_once(guarded, caplog):
     caplog.set_level(logging.INFO)
     server = await guarded()

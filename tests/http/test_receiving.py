@@ -18,6 +18,8 @@ from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded, with_limits
 from tests.support.streams import payload
 
+pytestmark = pytest.mark.fastpath_only
+
 NAME = RepositoryName("a")
 CONTENT = payload(5_000_000)
 DIGEST = Digest.of(CONTENT)

@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 
 from config.settings import Settings
-from entrypoints.http.connection.routing_bypass import bypass_routing
+from entrypoints.http.connection.fastpath.routing_bypass import bypass_routing
 from tests.support.guarded_server import run_guarded
 
 

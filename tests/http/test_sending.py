@@ -23,6 +23,8 @@ from tests.support.core_services import CoreServices, chunks
 from tests.support.guarded_server import run_guarded, with_limits
 from tests.support.streams import payload
 
+pytestmark = pytest.mark.fastpath_only
+
 IS_LOCAL = sending.is_local
 NAME = RepositoryName("a")
 CONTENT = payload(20_000_000)

@@ -21,6 +21,7 @@ async def seconds_until_closed(reader):
     return time.monotonic() - begun
 
 
+@pytest.mark.fastpath_only
 @pytest.mark.parametrize("sent", [b"", b"G", HEAD, HEAD + b"X: "])
 async def test_head_that_does_not_end_is_cut_off(guarded, sent):
     server = await guarded(with_limits(header_seconds=0.3))
@@ -30,6 +31,7 @@ async def test_head_that_does_not_end_is_cut_off(guarded, sent):
     writer.close()
 
 
+@pytest.mark.fastpath_only
 async def test_drops_of_a_head_do_not_prolong_it(guarded):
     server = await guarded(with_limits(header_seconds=0.5))
     reader, writer = await server.connect()
@@ -46,6 +48,7 @@ async def test_drops_of_a_head_do_not_prolong_it(guarded):
     writer.close()
 
 
+@pytest.mark.fastpath_only
 async def test_second_head_is_watched_too(guarded):
     server = await guarded(with_limits(header_seconds=0.3, keepalive_seconds=30))
     reader, writer = await server.connect()
@@ -149,6 +152,7 @@ async def test_client_that_takes_nothing_of_a_blob_is_cut_off(guarded, services,
     assert "client disconnected" in caplog.text
 
 
+@pytest.mark.fastpath_only
 async def test_two_hundred_slow_clients_keep_nobody_out(guarded):
     server = await guarded(with_limits(header_seconds=1))
     slow = [await server.connect() for _ in range(200)]

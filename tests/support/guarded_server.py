@@ -11,7 +11,7 @@ from aiohttp import web
 
 from config.settings import LimitSettings, Settings
 from entrypoints.http.connection.listener import Listener, open_socket
-from entrypoints.http.connection.runner import GuardedRunner
+from entrypoints.http.connection.runner import create_runner
 
 READ_TIMEOUT_SECONDS = 10
 
@@ -54,7 +54,7 @@ async def run_guarded(
     app: web.Application, settings: Settings, *, context: ssl.SSLContext | None = None
 ) -> AsyncIterator[GuardedServer]:
     """Serve an application on a free port of 127.0.0.1."""
-    runner = GuardedRunner(app, settings.http.limits)
+    runner = create_runner(app, settings.http)
     await runner.setup()
     sock = open_socket(replace(settings.http, addr="127.0.0.1:0"))
     listener = Listener(
@@ -62,6 +62,7 @@ async def run_guarded(
         sock,
         context=context,
         handshake_seconds=settings.http.limits.header_seconds,
+        new_connection=runner.new_connection,
         make_room=runner.close_idle,
     )
     await listener.start()

@@ -1,1 +1,1 @@
-"""Everything that uses sockets or private parts of aiohttp."""
+"""Sockets, TLS, and the bodies of requests and responses. Private parts of aiohttp are used in `fastpath` only."""

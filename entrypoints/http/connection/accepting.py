@@ -29,6 +29,12 @@ _PLAIN_HTTP: Final = (
     b"Client sent an HTTP request to an HTTPS server.\n"
 )
 """Response to plain HTTP on a TLS port: the same bytes as Go's, and therefore distribution's."""
+_BUSY_BODY: Final = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"too many connections"}]}\n'
+BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_BUSY_BODY), _BUSY_BODY)
+)
+"""Response to a connection above `http.limits.connections`."""
 _LOG_SECONDS: Final = 60.0
 """Minimum interval between two log lines about scarce descriptors."""
 

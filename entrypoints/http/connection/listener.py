@@ -142,6 +142,7 @@ class Listener(web.BaseSite):
         *,
         context: ssl.SSLContext | None = None,
         handshake_seconds: float = 0,
+        new_connection: Callable[[], asyncio.BaseProtocol] | None = None,
         make_room: Callable[[], int] = lambda: 0,
     ) -> None:
         """Create the server; it does not listen yet.
@@ -151,6 +152,7 @@ class Listener(web.BaseSite):
             sock: bound socket; closed by `stop`.
             context: TLS context; None serves without TLS.
             handshake_seconds: timeout of a TLS handshake; 0 means asyncio's default.
+            new_connection: returns the protocol for a connection; None means `runner.server`.
             make_room: closes some idle connections when descriptors are scarce, and returns their number.
         """
         super().__init__(runner, ssl_context=context, backlog=BACKLOG)
@@ -158,7 +160,11 @@ class Listener(web.BaseSite):
         if runner.server is None:
             raise RuntimeError("the runner is not set up")
         self._acceptor = Acceptor(
-            sock, runner.server, context=context, handshake_seconds=handshake_seconds or None, make_room=make_room
+            sock,
+            new_connection or runner.server,
+            context=context,
+            handshake_seconds=handshake_seconds or None,
+            make_room=make_room,
         )
 
     @property

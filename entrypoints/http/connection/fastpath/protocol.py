@@ -20,8 +20,8 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from typing_extensions import override
 
 from config.settings import LimitSettings
-from entrypoints.http.connection.framing import (
-    BUSY,
+from entrypoints.http.connection.accepting import BUSY
+from entrypoints.http.connection.fastpath.framing import (
     END_OF_HEAD,
     HEAD_BYTES_MAX,
     UNFINISHED_BYTES_MAX,
@@ -31,7 +31,7 @@ from entrypoints.http.connection.framing import (
     part_of_head_bytes,
     queue_bytes,
 )
-from entrypoints.http.connection.routing_bypass import bypass_routing
+from entrypoints.http.connection.fastpath.routing_bypass import bypass_routing
 from entrypoints.http.connection.socket_access import duplicate
 from entrypoints.http.connection.streaming import ClientGoneError
 from entrypoints.http.errors import envelope, render, respond
@@ -318,7 +318,7 @@ class GuardedProtocol(RequestHandler):
         if isinstance(error, Refusal):
             return error.status, error.message
         if isinstance(error, LineTooLong):
-            # aiohttp reports only the limit that was exceeded; the two limits always differ (see `GuardedRunner`).
+            # aiohttp reports only the limit that was exceeded; the two limits always differ (see `PlainRunner`).
             if error.args[1] == self.max_line_size:
                 return 414, "URL too long"
             return 431, "header field too large"

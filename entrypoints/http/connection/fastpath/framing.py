@@ -18,12 +18,6 @@ UNFINISHED_BYTES_MAX: Final = 32 * 1024 * 1024
 """Maximum size of heads that are unfinished or wait behind another request, over all connections of a process."""
 _SEPARATOR_BYTES: Final = 4
 """A colon, a space and the end of the line."""
-_BUSY_BODY: Final = b'{"errors":[{"code":"TOOMANYREQUESTS","message":"too many connections"}]}\n'
-BUSY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_BUSY_BODY), _BUSY_BODY)
-)
-"""Response to a connection above `http.limits.connections`."""
 
 
 class Refusal(BadHttpMessage):

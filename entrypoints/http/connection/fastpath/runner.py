@@ -1,0 +1,26 @@
+"""Runner of the application on guarded connections."""
+
+from aiohttp import web
+from typing_extensions import override
+
+from entrypoints.http.connection.fastpath.protocol import GuardedServer
+from entrypoints.http.connection.plain import PlainRunner
+
+
+class GuardedRunner(PlainRunner):
+    """Runs the application on guarded connections."""
+
+    @override
+    def new_connection(self) -> web.RequestHandler:
+        # The protocol itself refuses connections above the limit, which is exact.
+        server = self.running_server()
+        return server()
+
+    @override
+    def close_idle(self) -> int:
+        return self.server.close_idle() if isinstance(self.server, GuardedServer) else 0
+
+    @override
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        return GuardedServer(server, self.app, self.limits, **server._kwargs)  # noqa: SLF001 - not public in aiohttp
