@@ -10,7 +10,6 @@ from core.diagnosis import Diagnosis
 from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.findings import failure, ok
 
-_PORT: Final = 6379
 _REMEDY: Final = "check redis.addrs, the firewall, and that Redis runs; without Redis the registry is only slower"
 
 
@@ -18,16 +17,14 @@ async def check_redis(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Authenticate and ping each configured address."""
     settings = doctor.loaded.settings.redis
     if settings is not None:
-        for address in settings.addrs:
-            yield await _ping(address, settings)
+        for address, (host, port) in zip(settings.addrs, settings.servers, strict=True):
+            yield await _ping(f"redis: {address}", host, port, settings)
 
 
-async def _ping(address: str, settings: RedisOptions) -> Diagnosis:
-    check = f"redis: {address}"
-    host, _, port = address.rpartition(":") if ":" in address else (address, "", str(_PORT))
+async def _ping(check: str, host: str, port: int, settings: RedisOptions) -> Diagnosis:
     try:
         async with asyncio.timeout(settings.dial_timeout_seconds):
-            answer = await _talk(host.strip("[]"), int(port), settings)
+            answer = await _talk(host, port, settings)
     except (OSError, TimeoutError, ValueError) as error:
         return failure(check, f"cannot be reached: {str(error) or type(error).__name__}", _REMEDY)
     if answer.startswith("+PONG"):
