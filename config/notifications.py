@@ -4,8 +4,7 @@ import socket
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from config.settings import EventsVersion, NotificationSettings, OutboxSettings
-from core.notifications.envelope import EnvelopeType
+from config.settings import NotificationSettings, OutboxSettings
 from core.notifications.recorder import RecorderOptions
 from core.notifications.upkeep import Bounds
 
@@ -13,7 +12,7 @@ from core.notifications.upkeep import Bounds
 def recorder_options(settings: NotificationSettings) -> RecorderOptions:
     """Return the format of events, and whether their recording is required."""
     return RecorderOptions(
-        envelope=EnvelopeType.V2 if settings.events_version is EventsVersion.V2 else EnvelopeType.V1,
+        envelope=settings.events_version,
         include_references=settings.include_references,
         is_required=settings.outbox.required,
     )

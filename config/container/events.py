@@ -20,7 +20,7 @@ def event_endpoints(settings: NotificationSettings) -> tuple[EventEndpoint, ...]
     """Return the endpoints that receive events; called again after a reload."""
     from adapters.notifications.http_receiver import HttpEventReceiver  # noqa: PLC0415
 
-    media_type = recorder_options(settings).envelope.value
+    media_type = settings.events_version.media_type
     return tuple(
         EventEndpoint(
             name=each.name,

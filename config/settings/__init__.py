@@ -28,7 +28,6 @@ from config.settings.http import (
 from config.settings.log import AccessLogFormat, LogFormatter, LogLevel, LogSettings
 from config.settings.operations import (
     EndpointSettings,
-    EventsVersion,
     FileCheckSettings,
     HealthSettings,
     HttpCheckSettings,

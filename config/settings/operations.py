@@ -9,6 +9,7 @@ from adapters.addresses import address_problem
 from config.settings.checks import web_url_problem
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, Group, OldKey, SettingInvalidError, setting
+from core.notifications.envelope import EnvelopeType
 
 _ENDPOINT_NAME_BYTES_MAX: Final = 64
 
@@ -155,13 +156,6 @@ class OutboxBackend(StrEnum):
     MEMORY = "memory"
 
 
-class EventsVersion(StrEnum):
-    """The format of events: that of distribution 2 or 3."""
-
-    V1 = "v1"
-    V2 = "v2"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxSettings:
     """Where events are stored until they are delivered, and the limits."""
@@ -211,8 +205,8 @@ class NotificationSettings:
     include_references: bool = setting(
         "events.includereferences", "Whether events list the descriptors of a manifest.", default=False
     )
-    events_version: EventsVersion = setting(
-        "events.version", "Format of events: v1 as in distribution 2, v2 as in distribution 3.", EventsVersion.V1
+    events_version: EnvelopeType = setting(
+        "events.version", "Format of events: v1 as in distribution 2, v2 as in distribution 3.", EnvelopeType.V1
     )
     endpoints: tuple[EndpointSettings, ...] = setting("endpoints", "Receivers of events.", ())
     outbox: OutboxSettings = setting("outbox", "Where events are stored until they are delivered.", OutboxSettings())

@@ -20,12 +20,17 @@ _PLATFORM_MEMBERS: Final = ("architecture", "os", "os.version", "os.features", "
 
 
 class EnvelopeType(StrEnum):
-    """Media type of the envelope, which also identifies its dialect."""
+    """Dialect of the envelope, as spelled in the configuration."""
 
-    V1 = "application/vnd.docker.distribution.events.v1+json"
+    V1 = "v1"
     """Distribution 2.x: empty members are omitted."""
-    V2 = "application/vnd.docker.distribution.events.v2+json"
+    V2 = "v2"
     """Distribution 3: media type, digest and size are always present, in this order."""
+
+    @property
+    def media_type(self) -> str:
+        """Media type of the envelope."""
+        return f"application/vnd.docker.distribution.events.{self}+json"
 
 
 def event_document(

@@ -213,3 +213,8 @@ def test_time_is_written_in_utc():
     occurrence = Occurrence(action=EventAction.PULL, repository="a")
     elsewhere = MOMENT.astimezone(timezone(timedelta(hours=8)))
     assert document(occurrence, moment=elsewhere)["timestamp"] == "2026-11-24T21:54:22Z"
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_version_gives_the_media_type_of_distribution(version):
+    assert EnvelopeType(version).media_type == f"application/vnd.docker.distribution.events.{version}+json"
