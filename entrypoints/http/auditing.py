@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,30 +16,10 @@ from config.settings import AuditSettings, Settings
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
 from core.registry.publisher import record_or_log
 from entrypoints.http.keys import AUDIT_ACTION, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
-from entrypoints.http.routes import Resource, Target
-
-_logger = logging.getLogger(__name__)
+from entrypoints.http.routes import ENDPOINTS, Resource, Target
 
 ACTIONS: Final[Mapping[tuple[Resource, str], AuditAction]] = {
-    (Resource.BASE, "GET"): AuditAction.LOGIN,
-    (Resource.BASE, "HEAD"): AuditAction.LOGIN,
-    (Resource.CATALOG, "GET"): AuditAction.CATALOG_LIST,
-    (Resource.TAG_LIST, "GET"): AuditAction.TAGS_LIST,
-    (Resource.REFERRERS, "GET"): AuditAction.REFERRERS_LIST,
-    (Resource.MANIFEST, "GET"): AuditAction.MANIFEST_PULL,
-    (Resource.MANIFEST, "HEAD"): AuditAction.MANIFEST_PULL,
-    (Resource.MANIFEST, "PUT"): AuditAction.MANIFEST_PUSH,
-    (Resource.MANIFEST, "DELETE"): AuditAction.MANIFEST_DELETE,
-    (Resource.BLOB, "GET"): AuditAction.BLOB_PULL,
-    (Resource.BLOB, "HEAD"): AuditAction.BLOB_PULL,
-    (Resource.BLOB, "DELETE"): AuditAction.BLOB_DELETE,
-    (Resource.UPLOADS, "POST"): AuditAction.UPLOAD_START,
-    (Resource.UPLOAD, "PATCH"): AuditAction.UPLOAD_APPEND,
-    (Resource.UPLOAD, "PUT"): AuditAction.BLOB_PUSH,
-    (Resource.UPLOAD, "DELETE"): AuditAction.UPLOAD_CANCEL,
-    (Resource.UPLOAD, "GET"): AuditAction.UPLOAD_STATUS,
-    (Resource.UPLOAD, "HEAD"): AuditAction.UPLOAD_STATUS,
-    (Resource.REPOSITORY, "DELETE"): AuditAction.REPOSITORY_DELETE,
+    (endpoint.resource, endpoint.method): endpoint.action for endpoint in ENDPOINTS
 }
 _CHANGES: Final = frozenset(
     {

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from core.ports.audit_log import AuditAction
+
 API_ROOT: Final = "/v2/"
 
 
@@ -36,34 +38,35 @@ class Right(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Method on a resource, with the specification's name for the endpoint."""
+    """Method on a resource, with its action in the audit log, and the specification's name for the endpoint."""
 
     resource: Resource
     method: str
     right: Right
+    action: AuditAction
     end: str
 
 
 ENDPOINTS: Final = (
-    Endpoint(Resource.BASE, "GET", Right.READ, "end-1"),
-    Endpoint(Resource.BASE, "HEAD", Right.READ, "end-1"),
-    Endpoint(Resource.BLOB, "GET", Right.READ, "end-2"),
-    Endpoint(Resource.BLOB, "HEAD", Right.READ, "end-2"),
-    Endpoint(Resource.MANIFEST, "GET", Right.READ, "end-3"),
-    Endpoint(Resource.MANIFEST, "HEAD", Right.READ, "end-3"),
-    Endpoint(Resource.UPLOADS, "POST", Right.WRITE, "end-4a, end-4b, end-4c, end-11"),
-    Endpoint(Resource.UPLOAD, "PATCH", Right.WRITE, "end-5"),
-    Endpoint(Resource.UPLOAD, "PUT", Right.WRITE, "end-6"),
-    Endpoint(Resource.MANIFEST, "PUT", Right.WRITE, "end-7a, end-7b"),
-    Endpoint(Resource.TAG_LIST, "GET", Right.READ, "end-8a, end-8b"),
-    Endpoint(Resource.MANIFEST, "DELETE", Right.DELETE, "end-9"),
-    Endpoint(Resource.BLOB, "DELETE", Right.DELETE, "end-10"),
-    Endpoint(Resource.REFERRERS, "GET", Right.READ, "end-12a, end-12b"),
-    Endpoint(Resource.UPLOAD, "GET", Right.READ, "end-13"),
-    Endpoint(Resource.UPLOAD, "HEAD", Right.READ, "end-13"),
-    Endpoint(Resource.UPLOAD, "DELETE", Right.WRITE, "end-14"),
-    Endpoint(Resource.CATALOG, "GET", Right.READ, "distribution's _catalog"),
-    Endpoint(Resource.REPOSITORY, "DELETE", Right.DELETE, "our extension _sohu"),
+    Endpoint(Resource.BASE, "GET", Right.READ, AuditAction.LOGIN, "end-1"),
+    Endpoint(Resource.BASE, "HEAD", Right.READ, AuditAction.LOGIN, "end-1"),
+    Endpoint(Resource.BLOB, "GET", Right.READ, AuditAction.BLOB_PULL, "end-2"),
+    Endpoint(Resource.BLOB, "HEAD", Right.READ, AuditAction.BLOB_PULL, "end-2"),
+    Endpoint(Resource.MANIFEST, "GET", Right.READ, AuditAction.MANIFEST_PULL, "end-3"),
+    Endpoint(Resource.MANIFEST, "HEAD", Right.READ, AuditAction.MANIFEST_PULL, "end-3"),
+    Endpoint(Resource.UPLOADS, "POST", Right.WRITE, AuditAction.UPLOAD_START, "end-4a, end-4b, end-4c, end-11"),
+    Endpoint(Resource.UPLOAD, "PATCH", Right.WRITE, AuditAction.UPLOAD_APPEND, "end-5"),
+    Endpoint(Resource.UPLOAD, "PUT", Right.WRITE, AuditAction.BLOB_PUSH, "end-6"),
+    Endpoint(Resource.MANIFEST, "PUT", Right.WRITE, AuditAction.MANIFEST_PUSH, "end-7a, end-7b"),
+    Endpoint(Resource.TAG_LIST, "GET", Right.READ, AuditAction.TAGS_LIST, "end-8a, end-8b"),
+    Endpoint(Resource.MANIFEST, "DELETE", Right.DELETE, AuditAction.MANIFEST_DELETE, "end-9"),
+    Endpoint(Resource.BLOB, "DELETE", Right.DELETE, AuditAction.BLOB_DELETE, "end-10"),
+    Endpoint(Resource.REFERRERS, "GET", Right.READ, AuditAction.REFERRERS_LIST, "end-12a, end-12b"),
+    Endpoint(Resource.UPLOAD, "GET", Right.READ, AuditAction.UPLOAD_STATUS, "end-13"),
+    Endpoint(Resource.UPLOAD, "HEAD", Right.READ, AuditAction.UPLOAD_STATUS, "end-13"),
+    Endpoint(Resource.UPLOAD, "DELETE", Right.WRITE, AuditAction.UPLOAD_CANCEL, "end-14"),
+    Endpoint(Resource.CATALOG, "GET", Right.READ, AuditAction.CATALOG_LIST, "distribution's _catalog"),
+    Endpoint(Resource.REPOSITORY, "DELETE", Right.DELETE, AuditAction.REPOSITORY_DELETE, "our extension _sohu"),
 )
 
 METHODS: Final[Mapping[Resource, tuple[str, ...]]] = {
