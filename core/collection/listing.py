@@ -12,7 +12,7 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import ObjectStat
 from core.store import layout
-from core.store.link_keys import digest_at, parse_blob_key
+from core.store.link_keys import LayerKey, ReferrerKey, RevisionKey, digests_in, parse_blob_key, parse_link_key
 from core.store.links import Links
 
 
@@ -72,10 +72,9 @@ class Lister:
         self, name: RepositoryName, unreadable: Callable[[str], None] = _ignore
     ) -> AsyncIterator[FoundLink]:
         """Yield the links of blobs. Call `unreadable` with the key of each link that cannot be parsed."""
-        prefix = layout.layers(name)
-        async for key, stat in self._store.walk(prefix):
-            if found := _link(prefix, key, stat):
-                yield found
+        async for key, stat in self._store.walk(layout.layers(name)):
+            if isinstance(link := parse_link_key(key), LayerKey):
+                yield FoundLink(key, link.digest, stat.modified_at)
             elif key.endswith(layout.LINK):
                 unreadable(key)
 
@@ -86,16 +85,14 @@ class Lister:
     async def all_revisions(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
         """Yield the manifest links of all repositories, in any order."""
         async for key, stat in self._store.walk_repositories(layout.MANIFESTS_DIRECTORY):
-            path, _, rest = key.partition(f"/{layout.REVISIONS_DIRECTORY}/")
-            if rest and (found := _found(path, key, rest, stat)):
-                yield found
+            if isinstance(link := parse_link_key(key), RevisionKey):
+                yield link.name, FoundLink(key, link.digest, stat.modified_at)
 
     async def all_layers(self) -> AsyncIterator[tuple[RepositoryName, FoundLink]]:
         """Yield the blob links of all repositories, in any order."""
         async for key, stat in self._store.walk_repositories(layout.LAYERS_DIRECTORY):
-            path, _, rest = key.partition(f"/{layout.LAYERS_DIRECTORY}/")
-            if found := _found(path, key, rest, stat):
-                yield found
+            if isinstance(link := parse_link_key(key), LayerKey):
+                yield link.name, FoundLink(key, link.digest, stat.modified_at)
 
     async def blobs(self) -> AsyncIterator[tuple[Digest, ObjectStat]]:
         """Yield the digest and the state of all stored blobs and manifests; skip other objects."""
@@ -105,14 +102,10 @@ class Lister:
 
     async def referrers(self, name: RepositoryName) -> Mapping[Digest, Mapping[Digest, FoundLink]]:
         """Return the links of referrers, by subject and referrer."""
-        prefix = layout.all_referrers(name)
         found: dict[Digest, dict[Digest, FoundLink]] = {}
-        async for key, stat in self._store.walk(prefix):
-            parts = key.removeprefix(f"{prefix}/").split("/")
-            subject = digest_at(parts[0], parts[1]) if len(parts) == 5 else None  # noqa: PLR2004
-            referrer = digest_at(parts[2], parts[3]) if subject else None
-            if subject and referrer:
-                found.setdefault(subject, {})[referrer] = FoundLink(key, referrer, stat.modified_at)
+        async for key, stat in self._store.walk(layout.all_referrers(name)):
+            if isinstance(link := parse_link_key(key), ReferrerKey):
+                found.setdefault(link.subject, {})[link.digest] = FoundLink(key, link.digest, stat.modified_at)
         return found
 
     async def manifests(self, name: RepositoryName) -> ManifestListing:
@@ -142,44 +135,32 @@ class Lister:
         return await self._links.read(link)
 
 
-def _found(path: str, key: str, rest: str, stat: ObjectStat) -> tuple[RepositoryName, FoundLink] | None:
-    """Parse the key of a link. `rest` is the part `<alg>/<hex>/link`, `path` the repository's path."""
-    parts = rest.split("/")
-    digest = digest_at(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
-    name = RepositoryName.parse(path.removeprefix(f"{layout.REPOSITORIES}/"))
-    return (name, FoundLink(key, digest, stat.modified_at)) if name and digest else None
-
-
 def _note_revision(listing: ManifestListing, prefix: str, key: str, stat: ObjectStat) -> None:
-    parts = key.removeprefix(prefix).split("/")
-    digest = digest_at(parts[0], parts[1]) if len(parts) > 2 else None  # noqa: PLR2004
-    if digest and len(parts) == 3 and parts[2] == "link":  # noqa: PLR2004
-        listing.revisions[digest] = FoundLink(key, digest, stat.modified_at)
-    elif digest and parts[2] == "signatures" and parts[-1] == "link" and (signature := digest_at(*parts[3:5])):
-        listing.signatures.setdefault(digest, []).append(FoundLink(key, signature, stat.modified_at))
-    elif key.endswith(layout.LINK):
-        listing.unreadable.append(key)
+    rest = key.removeprefix(prefix)
+    match digests_in(rest), rest.split("/")[2:]:
+        case [digest], ["link"]:
+            listing.revisions[digest] = FoundLink(key, digest, stat.modified_at)
+        case [digest, signature], ["signatures", _, _, "link"]:
+            listing.signatures.setdefault(digest, []).append(FoundLink(key, signature, stat.modified_at))
+        case _:
+            if key.endswith(layout.LINK):
+                listing.unreadable.append(key)
 
 
 def _note_tag(
     listing: ManifestListing, current: dict[str, ObjectStat], prefix: str, key: str, stat: ObjectStat
 ) -> None:
     tag, _, rest = key.removeprefix(prefix).partition("/")
-    parts = rest.split("/")
-    digest = digest_at(parts[1], parts[2]) if len(parts) == 4 and parts[0] == "index" else None  # noqa: PLR2004
-    is_current = f"/{rest}" == layout.CURRENT_LINK
-    if is_current:
-        current[tag] = stat
-    elif digest and parts[3] == "link":
-        listing.history.append(FoundLink(key, digest, stat.modified_at))
-    if key.endswith(layout.LINK) and not (_is_tag(tag) and (digest or is_current)):
+    is_known = True
+    match digests_in(rest), rest.split("/"):
+        case [], ["current", "link"]:
+            current[tag] = stat
+        case [digest], ["index", _, _, "link"]:
+            listing.history.append(FoundLink(key, digest, stat.modified_at))
+        case _:
+            is_known = False
+    if key.endswith(layout.LINK) and not (_is_tag(tag) and is_known):
         listing.unreadable.append(key)
-
-
-def _link(prefix: str, key: str, stat: ObjectStat) -> FoundLink | None:
-    parts = key[len(prefix) + 1 :].split("/")
-    digest = digest_at(parts[0], parts[1]) if len(parts) == 3 and parts[2] == "link" else None  # noqa: PLR2004
-    return FoundLink(key, digest, stat.modified_at) if digest else None
 
 
 def _is_tag(text: str) -> bool:

@@ -153,7 +153,7 @@ class Marker:
     async def _targets_of(self, link: str) -> Sequence[Digest]:
         """Return the digests a link may point to: those in its key, and its content if that may be another digest."""
         digests = digests_in(link)
-        is_plain = link.split("/")[-4] in {"_layers", "revisions"} and bool(digests)
+        is_plain = link.split("/")[-4] in {layout.LAYERS_DIRECTORY, "revisions"} and bool(digests)
         if not is_plain or digests[-1].algorithm != CANONICAL:
             target = await self._lister.target(link)
             digests += [target] if target else []

@@ -4,11 +4,12 @@ from collections.abc import AsyncGenerator
 
 from core.coordination.budget import Budget
 from core.model.digest import Digest
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
 from core.store.links import LinkState, read_link
 from core.store.objects import find
-from core.store.repositories import repository_paths
+from core.store.repositories import holds_manifest, repository_paths
 from core.store.stored_manifests import ManifestState, read_stored_manifest
 
 
@@ -44,6 +45,11 @@ class PacedStore:
         found = await read_stored_manifest(self.storage, digest)
         await self.budget.take(requests=0, size=len(found.content))
         return found
+
+    async def holds_manifest(self, name: RepositoryName) -> bool:
+        """Whether a repository holds a manifest. One request."""
+        await self.budget.take()
+        return await holds_manifest(self.storage, name)
 
     def walk(self, prefix: str) -> AsyncGenerator[tuple[str, ObjectStat], None]:
         """Yield every object below `prefix`. One request per 1,000."""

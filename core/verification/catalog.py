@@ -98,14 +98,14 @@ class CatalogComparison:
 
     def _suspect_ghost(self, name: RepositoryName) -> Suspect:
         async def recheck() -> Finding | None:
-            if not await self._is_indexed(name) or await self._context.holds_manifest(name):
+            if not await self._is_indexed(name) or await self._context.reader.holds_manifest(name):
                 return None
             return self._finding(Kind.CATALOG_GHOST, name, "is in the catalog index, but holds no manifest")
 
         async def repair() -> Outcome | None:
             await self._index.remove(name)
             # A concurrent push may have written its manifest and then the name, which has just been removed.
-            if await self._context.holds_manifest(name):
+            if await self._context.reader.holds_manifest(name):
                 await self._index.add(name)
                 return None
             return Outcome.REBUILT
@@ -114,7 +114,7 @@ class CatalogComparison:
 
     def _suspect_lacking(self, name: RepositoryName) -> Suspect:
         async def recheck() -> Finding | None:
-            if await self._is_indexed(name) or not await self._context.holds_manifest(name):
+            if await self._is_indexed(name) or not await self._context.reader.holds_manifest(name):
                 return None
             return self._finding(Kind.CATALOG_LACKS, name, "holds manifests, but is not in the catalog index")
 

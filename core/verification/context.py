@@ -1,7 +1,6 @@
 """State shared by the parts of one verification, and by the checks of one repository."""
 
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -72,15 +71,6 @@ class Context:
     async def size_now(self, digest: Digest) -> int | None:
         """Return the current size of a blob in storage, or None if its data is gone. One request."""
         return await self.reader.size(layout.blob_data(digest))
-
-    async def holds_manifest(self, name: RepositoryName) -> bool:
-        """Whether a repository currently holds a manifest. One request."""
-        async with aclosing(self.reader.walk(layout.revisions(name))) as objects:
-            # Deleted schema 1 manifests may leave signatures behind.
-            async for key, _ in objects:
-                if layout.is_revision_link(key):
-                    return True
-        return False
 
 
 def _table() -> DigestTable:
