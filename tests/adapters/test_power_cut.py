@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
-from adapters.blob_storage.filesystem.boot import read_boot_id
+from adapters.blob_storage.filesystem.writer import read_boot_id
 from adapters.hashing.resumable import hasher_factory
 from core.errors import BlobUnknownError, DigestMismatchError
 from core.model.digest import Digest

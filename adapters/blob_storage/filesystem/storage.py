@@ -15,7 +15,6 @@ from typing import Final, ParamSpec, Self, TypeVar
 
 from typing_extensions import override
 
-from adapters.blob_storage.filesystem.boot import read_boot_id
 from adapters.blob_storage.filesystem.committed_size import read_size
 from adapters.blob_storage.filesystem.diagnosis import diagnose_folder
 from adapters.blob_storage.filesystem.errors import translate
@@ -26,7 +25,7 @@ from adapters.blob_storage.filesystem.reserve import Reserve, is_full
 from adapters.blob_storage.filesystem.root import open_root, require_root
 from adapters.blob_storage.filesystem.threads import BlockingCalls
 from adapters.blob_storage.filesystem.tree import PRIVATE, RESERVE, Tree
-from adapters.blob_storage.filesystem.writer import FileWriter
+from adapters.blob_storage.filesystem.writer import FileWriter, read_boot_id
 from adapters.blob_storage.keys import require_key, require_prefix
 from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import ObjectNotFoundError, ObjectTooLargeError, RangeInvalidError, StorageFullError

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Final, ParamSpec, TypeVar
@@ -20,6 +21,8 @@ from core.ports.staging import BlobWriter
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_BOOT_ID_FILE: Final = "/proc/sys/kernel/random/boot_id"
 
 _NOT_OPEN: Final = -1
 
@@ -249,3 +252,15 @@ class FileWriter(BlobWriter):
             return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
         except (FileNotFoundError, NotADirectoryError):
             return False
+
+
+def read_boot_id(path: str = _BOOT_ID_FILE) -> str:
+    """Return a text that differs after each start of this machine, and between machines.
+
+    Without the kernel's file the text is new on each call. Then no process trusts the bytes that another one staged.
+    """
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip() or str(uuid.uuid4())
+    except OSError:
+        return str(uuid.uuid4())

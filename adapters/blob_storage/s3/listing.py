@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from adapters.blob_storage.s3.client import StoreClient
+from core.ports.blob_storage import KEYS_PER_REQUEST
 
-PAGE_ENTRIES_MAX: Final = 1_000
 _MD5_DIGITS: Final = 32
 
 
@@ -36,7 +36,7 @@ async def list_page(
     *,
     delimiter: str = "",
     marker: str = "",
-    entries_max: int = PAGE_ENTRIES_MAX,
+    entries_max: int = KEYS_PER_REQUEST,
     attempts: int | None = None,
 ) -> ListedPage:
     """Return the entries after `marker`; prefix and marker are keys in the bucket. One request."""

@@ -18,10 +18,10 @@ from adapters.blob_storage.s3.errors import (
 from adapters.blob_storage.s3.listing import ListedPage, list_page, list_pages
 from adapters.blob_storage.s3.multipart import abort_upload, list_uploads
 from adapters.blob_storage.s3.staging import RECORD_SUFFIX, StagedRecord, read_record
-from core.concurrency import map_bounded
+from core.concurrency import map_bounded, slices
 from core.errors import StorageCorruptError, StorageUnavailableError
+from core.ports.blob_storage import KEYS_PER_REQUEST
 
-BATCH_KEYS_MAX: Final = 1_000
 _STAGING_DIRECTORY: Final = "/_uploads/"
 """Where distribution stages uploads, and leaves multipart uploads open without a trace in a listing of objects."""
 _BEFORE_SLASH: Final = ".~"
@@ -35,8 +35,8 @@ async def delete_keys(client: StoreClient, store_keys: Sequence[str]) -> None:
         StorageUnavailableError: at least one object was not removed; all batches were tried.
     """
     refused: dict[str, str] = {}
-    for start in range(0, len(store_keys), BATCH_KEYS_MAX):
-        refused |= await _delete_batch(client, store_keys[start : start + BATCH_KEYS_MAX])
+    for batch in slices(store_keys, KEYS_PER_REQUEST):
+        refused |= await _delete_batch(client, batch)
     if refused:
         key, code = next(iter(refused.items()))
         raise StorageUnavailableError(
