@@ -13,13 +13,13 @@ from core.collection.run import CollectionOptions, CollectorContext, Hook
 from core.coordination.budget import Budget, Rates
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 _KEY_BYTES: Final = 16
 
 
 def new_collector(
-    container: "Container",
+    application: "RegistryApplication",
     options: CollectionOptions,
     *,
     rates: Rates,
@@ -28,10 +28,10 @@ def new_collector(
     before: Sequence[Hook] = (),
     watch: RoundWatch | None = None,
 ) -> Collector:
-    """Return a collector for one run over the store of `container`, whose adapters are open.
+    """Return a collector for one run over the store of `application`, which is open.
 
     Args:
-        container: the registry.
+        application: the registry.
         options: the requested kind of collection.
         rates: limits on requests to the store and on bytes read.
         observe: called with the progress of the run.
@@ -39,7 +39,11 @@ def new_collector(
         before: hooks that run before the search for garbage.
         watch: observations of another collector's rounds, made while this process waited for the lease.
     """
-    return container.collector(
+    return Collector(
+        application.storage,
+        links=application.links,
+        trash=application.trash,
+        cache=application.descriptor_cache,
         budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep),
         options=options,
         context=CollectorContext(
@@ -49,10 +53,10 @@ def new_collector(
             observe=observe,
             goes_on=goes_on,
             before=before,
-            forget_repository=container.catalog().record_removal,
+            forget_repository=application.registry.catalog.record_removal,
             watch=watch,
-            store_clock=container.store_clock(),
-            offload=container.offload(),
+            store_clock=application.store_clock,
+            offload=application.offload,
         ),
     )
 

@@ -1,18 +1,46 @@
-"""The composition root: `Container`, and the functions that entry points need from it."""
+"""The composition root: application objects for the entry points, built from the settings."""
 
+from config.container.applications import (
+    Observers,
+    RegistryApplication,
+    ServerApplication,
+    ServerParts,
+    StoreApplication,
+)
+from config.container.building import build_audit_log, build_registry, build_server, build_server_parts, build_store
 from config.container.checking import check_settings
 from config.container.events import event_endpoints
-from config.container.graph import Container
 from config.container.layouts import read_image_layout, write_image_layout
+from config.container.observers import (
+    allocate_metrics,
+    make_command_metrics,
+    make_observers,
+    packages_can_trace,
+    reset_gauges,
+)
 from config.container.surroundings import HashingThreads, new_id, utc_now
 
 __all__ = [
-    "Container",
     "HashingThreads",
+    "Observers",
+    "RegistryApplication",
+    "ServerApplication",
+    "ServerParts",
+    "StoreApplication",
+    "allocate_metrics",
+    "build_audit_log",
+    "build_registry",
+    "build_server",
+    "build_server_parts",
+    "build_store",
     "check_settings",
     "event_endpoints",
+    "make_command_metrics",
+    "make_observers",
     "new_id",
+    "packages_can_trace",
     "read_image_layout",
+    "reset_gauges",
     "utc_now",
     "write_image_layout",
 ]

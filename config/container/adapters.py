@@ -1,12 +1,11 @@
 """The adapter behind each port, selected by the settings, with the caches and policies that adapters share."""
 
 import time
-from collections.abc import Callable as CallableType
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 from dependency_injector.containers import DeclarativeContainer
-from dependency_injector.providers import Callable, Dependency, Object, Selector, Singleton
+from dependency_injector.providers import Callable, Dependency, Object, Provider, Selector, Singleton
 
 from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
@@ -21,6 +20,7 @@ from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
+from config.container.applications import Observers
 from config.container.authenticators import (
     group_file,
     kind_of_authenticator,
@@ -29,7 +29,6 @@ from config.container.authenticators import (
     token_authenticator,
 )
 from config.container.caches import entries_max, kind_of_cache, observed_descriptor_cache, redis_cache
-from config.container.observers import make_job_metrics, make_metrics, make_tracer, packages_can_trace
 from config.container.storages import (
     mysql_address,
     mysql_catalog_index,
@@ -41,6 +40,11 @@ from config.container.surroundings import HashingThreads, new_id, utc_now
 from config.policies import TagImmutability, access_policy
 from config.settings import Settings
 from config.streams import UnblockedStream
+from core.ports.audit_log import AuditLog
+from core.ports.authenticator import Authenticator
+from core.ports.catalog_index import CatalogIndex
+from core.ports.descriptor_cache import DescriptorCache
+from core.ports.staging import StagingStorage
 from core.store import layout
 
 
@@ -55,18 +59,12 @@ class Adapters(DeclarativeContainer):
     makes_store: Object[bool] = Object(provides=True)
     """Whether a missing store is created; commands that only inspect a store set this to False."""
 
-    runtime_folder: Object[Path | None] = Object(None)
-    """The folder of the running server's metrics; set by the server, together with `worker_number`."""
-    worker_number: Object[CallableType[[], int]] = Object(lambda: 0)
-    can_trace = Callable(packages_can_trace)
-    metrics = Singleton(make_metrics, runtime_folder, worker_number)
-    job_metrics = Singleton(make_job_metrics)
-    """The metrics of a command, which writes them to a file."""
-    tracing_exporters = Object(())
-    """The exporters of spans; set by the server."""
-    tracer = Singleton(make_tracer, tracing_exporters)
+    observers: Object[Observers] = Object(Observers())
+    """Metrics and traces of the process; a server gives its own."""
+    metrics = observers.provided.metrics
+    tracer = observers.provided.tracer
 
-    plain_blob_storage = Selector(
+    plain_blob_storage: Provider[StagingStorage] = Selector(
         settings.provided.storage.kind,
         inmemory=Singleton(InMemoryBlobStorage, now=now),
         filesystem=Singleton(
@@ -80,14 +78,14 @@ class Adapters(DeclarativeContainer):
         scs=Singleton(scs_blob_storage, settings.provided.storage.scs),
     )
     blob_storage = Singleton(observed_blob_storage, plain_blob_storage, metrics, tracer)
-    catalog_index = Selector(
+    catalog_index: Provider[CatalogIndex] = Selector(
         settings.provided.catalog.backend,
         LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
         MYSQL=Singleton(mysql_catalog_index, Callable(mysql_address, settings.provided.catalog.mysql_dsn), now=now),
         LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
     )
 
-    audit_log = Selector(
+    audit_log: Provider[AuditLog] = Selector(
         settings.provided.audit.kind,
         disabled=Singleton(DisabledAuditLog),
         stream=Singleton(StreamAuditLog, Singleton(UnblockedStream, 1)),
@@ -104,7 +102,7 @@ class Adapters(DeclarativeContainer):
         clock=Object(time.monotonic),
         groups=Singleton(group_file, settings.provided.access.group_file),
     )
-    authenticator = Selector(
+    authenticator: Provider[Authenticator] = Selector(
         Callable(kind_of_authenticator, settings.provided.auth.kind, access_policy),
         none=Singleton(OpenAuthenticator),
         silly=Singleton(
@@ -116,7 +114,6 @@ class Adapters(DeclarativeContainer):
         login=Singleton(login_authenticator, htpasswd, secret=shared_secret, now=now),
         token=Singleton(token_authenticator, settings.provided.auth.token, now=now),
     )
-    # Created before a server forks.
     descriptor_marks = Singleton(SharedMarks)
     own_descriptors = Singleton(
         InMemoryDescriptorCache,
@@ -126,7 +123,7 @@ class Adapters(DeclarativeContainer):
     )
     shared_descriptors = Singleton(redis_cache, settings.provided.redis, metrics)
     descriptor_cache_kind = Callable(kind_of_cache, settings.provided.storage.blob_descriptor_cache)
-    plain_descriptor_cache = Selector(
+    plain_descriptor_cache: Provider[DescriptorCache] = Selector(
         descriptor_cache_kind,
         disabled=Singleton(DisabledDescriptorCache),
         inmemory=own_descriptors,
@@ -135,19 +132,19 @@ class Adapters(DeclarativeContainer):
     descriptor_cache = Singleton(observed_descriptor_cache, plain_descriptor_cache, metrics)
     # For pulls, which detect a wrong hint themselves. Opened and closed with `descriptor_cache`.
     one_hit_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, trusts_one_hit=True)
-    descriptor_hints = Selector(
+    descriptor_hints: Provider[DescriptorCache] = Selector(
         descriptor_cache_kind,
         disabled=descriptor_cache,
         inmemory=descriptor_cache,
         redis=Singleton(observed_descriptor_cache, one_hit_cache, metrics),
     )
-    outbox_storage = Selector(
+    outbox_storage: Provider[StagingStorage] = Selector(
         settings.provided.notifications.outbox.backend,
         storage=blob_storage,
         local=Singleton(FilesystemBlobStorage, root_directory=settings.provided.notifications.outbox.path),
         memory=Singleton(InMemoryBlobStorage, now=now),
     )
-    outbox_lifetime = Selector(
+    outbox_lifetime: Provider[AbstractAsyncContextManager[object]] = Selector(
         settings.provided.notifications.outbox.backend,
         storage=Singleton(nullcontext),
         local=outbox_storage,

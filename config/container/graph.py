@@ -1,15 +1,21 @@
 """The composition root: the dependencies of each service.
 
-The graph is built synchronously. Its user enters `blob_storage` and `catalog_index`, in this order, as context
-managers, and leaves them in reverse order.
+The graph is built synchronously, and nothing in it is open.
 """
 
 import asyncio
 import time
+from functools import partial
 
-from dependency_injector.providers import Callable, Factory, Object, Singleton
+from dependency_injector.providers import Callable, Object, Singleton
 
 from config.container.adapters import Adapters
+from config.container.applications import (
+    RegistryApplication,
+    ServerApplication,
+    ServerParts,
+    StoreApplication,
+)
 from config.container.caches import is_configured, related_of
 from config.container.events import event_recorder, make_notifier, make_pull_recorder
 from config.container.observers import damage_counter
@@ -26,7 +32,7 @@ from config.container.schedules import (
 )
 from config.container.surroundings import boot_clock, duration, entry_id, process_name
 from config.policies import manifest_policy, verification_rules
-from core.collection.collector import JOB, Collector
+from core.collection.collector import JOB
 from core.collection.guard import CollectionGuard
 from core.collection.pins import Pins
 from core.collection.recovery import RoundWatch
@@ -66,13 +72,20 @@ class Container(Adapters):
     now = Adapters.now
     new_id = Adapters.new_id
     audit_log = Adapters.audit_log
+    observers = Adapters.observers
     metrics = Adapters.metrics
+    plain_blob_storage = Adapters.plain_blob_storage
     blob_storage = Adapters.blob_storage
     catalog_index = Adapters.catalog_index
+    authenticator = Adapters.authenticator
+    access_policy = Adapters.access_policy
+    shared_secret = Adapters.shared_secret
     tag_immutability = Adapters.tag_immutability
+    descriptor_marks = Adapters.descriptor_marks
     descriptor_cache = Adapters.descriptor_cache
     descriptor_hints = Adapters.descriptor_hints
     outbox_storage = Adapters.outbox_storage
+    outbox_lifetime = Adapters.outbox_lifetime
     new_hasher = Adapters.new_hasher
     offload = Adapters.offload
 
@@ -99,16 +112,6 @@ class Container(Adapters):
         keep=Callable(duration, settings.provided.storage.trash_keep_seconds),
     )
     trash_interval_seconds = Callable(seconds_between_expiries, settings.provided.storage.trash_keep_seconds)
-    trash_expiry_schedule = Singleton(
-        make_schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
-    )
-    upload_purge_schedule = Singleton(
-        make_schedule,
-        "purge-uploads",
-        storage=blob_storage,
-        interval_seconds=settings.provided.storage.upload_purging.interval_seconds,
-    )
-    upload_purge_budget = Singleton(make_budget, PURGE_REQUESTS_PER_SECOND)
 
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
@@ -210,19 +213,13 @@ class Container(Adapters):
         store_clock=store_clock,
         is_immutable=tag_immutability,
     )
-    retention_schedule = Singleton(
-        make_schedule,
-        "retention",
-        storage=blob_storage,
-        interval_seconds=settings.provided.retention.interval_seconds,
-    )
     catalog = Singleton(
         CatalogService,
         catalog_index,
         storage=blob_storage,
         page_size_max=settings.provided.catalog.entries_max,
     )
-    announcements = Factory(
+    announcements = Singleton(
         QuarantineAnnouncements,
         rounds,
         clock=Object(time.monotonic),
@@ -231,46 +228,6 @@ class Container(Adapters):
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         is_needed=Callable(is_configured, settings.provided.storage.blob_descriptor_cache),
     )
-    collection_lease = Factory(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS)
-    collection_schedule = Singleton(
-        SharedSchedule,
-        blob_storage,
-        Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS),
-        key=layout.job(JOB),
-        interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
-    )
-    collection_watch = Factory(RoundWatch, rounds, clock=Object(time.monotonic))
-    collector = Factory(
-        Collector,
-        blob_storage,
-        links=links,
-        trash=trash,
-        cache=descriptor_cache,
-    )
-    """The caller provides budget, options and surroundings."""
-    verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
-    verification_schedule = Singleton(
-        make_verification_schedule,
-        verification_options,
-        storage=blob_storage,
-        interval_seconds=settings.provided.storage.verification.interval_seconds,
-    )
-    verification_budget = Singleton(make_verification_budget, settings.provided.storage.verification)
-    verifier = Factory(
-        Verifier,
-        blob_storage,
-        links=links,
-        index=catalog_index,
-        trash=trash,
-        rules=Singleton(verification_rules, settings.provided.validation, tag_immutability),
-        new_hasher=new_hasher,
-        offload=offload,
-        clock=Object(time.monotonic),
-        sleep=Object(asyncio.sleep),
-        rebuild_catalog=catalog.provided.rebuild,
-        store_clock=store_clock,
-    )
-    """The caller provides the budget, and the announcement of removals."""
     registry = Singleton(
         Registry,
         blobs=blobs,
@@ -284,4 +241,101 @@ class Container(Adapters):
         retention=retention,
         publisher=publisher,
         pulls=pull_recorder,
+    )
+
+    collection_lease = Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS)
+    verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
+    new_verifier = Singleton(
+        partial,
+        Verifier,
+        blob_storage,
+        links=links,
+        index=catalog_index,
+        trash=trash,
+        rules=Singleton(verification_rules, settings.provided.validation, tag_immutability),
+        new_hasher=new_hasher,
+        offload=offload,
+        clock=Object(time.monotonic),
+        sleep=Object(asyncio.sleep),
+        rebuild_catalog=catalog.provided.rebuild,
+        announce=announcements.provided.announce,
+        store_clock=store_clock,
+    )
+
+    store_application = Singleton(StoreApplication, settings=settings, storage=blob_storage, read_only=read_only)
+    registry_application = Singleton(
+        RegistryApplication,
+        **store_application.kwargs,
+        now=now,
+        audit_log=audit_log,
+        catalog_index=catalog_index,
+        descriptor_cache=descriptor_cache,
+        outbox_lifetime=outbox_lifetime,
+        registry=registry,
+        outbox=outbox,
+        links=links,
+        trash=trash,
+        guard=guard,
+        damage=damage,
+        store_clock=store_clock,
+        new_hasher=new_hasher,
+        offload=offload,
+        collection_lease=collection_lease,
+        announcements=announcements,
+        new_verifier=new_verifier,
+    )
+    server_parts = Singleton(
+        ServerParts,
+        settings=settings,
+        authenticator=authenticator,
+        policy=access_policy,
+        upload_secret=shared_secret,
+        audit_log=audit_log,
+        creates_exclusively=plain_blob_storage.provided.creates_exclusively,
+        descriptor_marks=descriptor_marks,
+    )
+    server_application = Singleton(
+        ServerApplication,
+        **registry_application.kwargs,
+        observers=observers,
+        authenticator=authenticator,
+        policy=access_policy,
+        upload_secret=shared_secret,
+        tag_immutability=tag_immutability,
+        events=events,
+        notifier=notifier,
+        pull_recorder=pull_recorder,
+        trash_interval_seconds=trash_interval_seconds,
+        trash_schedule=Singleton(
+            make_schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
+        ),
+        retention_schedule=Singleton(
+            make_schedule,
+            "retention",
+            storage=blob_storage,
+            interval_seconds=settings.provided.retention.interval_seconds,
+        ),
+        upload_purge_schedule=Singleton(
+            make_schedule,
+            "purge-uploads",
+            storage=blob_storage,
+            interval_seconds=settings.provided.storage.upload_purging.interval_seconds,
+        ),
+        upload_purge_budget=Singleton(make_budget, PURGE_REQUESTS_PER_SECOND),
+        collection_schedule=Singleton(
+            SharedSchedule,
+            blob_storage,
+            Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS),
+            key=layout.job(JOB),
+            interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
+        ),
+        collection_watch=Singleton(RoundWatch, rounds, clock=Object(time.monotonic)),
+        verification_schedule=Singleton(
+            make_verification_schedule,
+            verification_options,
+            storage=blob_storage,
+            interval_seconds=settings.provided.storage.verification.interval_seconds,
+        ),
+        verification_options=verification_options,
+        verification_budget=Singleton(make_verification_budget, settings.provided.storage.verification),
     )

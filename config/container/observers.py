@@ -5,19 +5,66 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from config.container.applications import Observers
 from config.version import installed_version
 from core.ports.metrics import Metrics
 from core.ports.tracing import Tracer
 
 
-def make_metrics(folder: Path | None, worker_number: CallableType[[], int]) -> Metrics | None:
-    """Return the metrics that workers share in a folder, or None without a folder."""
+def make_observers(folder: Path | None, worker: int, exporters: Sequence[str]) -> Observers:
+    """Return the metrics and traces of this process; one call per process, after the fork.
+
+    Args:
+        folder: the folder in which the processes of a server share metrics; None disables metrics.
+        worker: the number of this process.
+        exporters: the exporters of spans; none disables traces.
+    """
+    return Observers(metrics=_make_metrics(folder, worker), tracer=_make_tracer(exporters))
+
+
+def _make_metrics(folder: Path | None, worker: int) -> Metrics | None:
     if folder is None:
-        # Metrics are disabled, or this is a command without an endpoint for metrics.
         return None
     from adapters.metrics.prometheus import PrometheusMetrics  # noqa: PLC0415
 
-    return PrometheusMetrics(folder, worker_number)
+    return PrometheusMetrics(folder, worker)
+
+
+def _make_tracer(exporters: Sequence[str]) -> Tracer | None:
+    if not exporters:
+        return None
+    from adapters.tracing.otel import OtelTracer, make_exporters  # noqa: PLC0415
+
+    return OtelTracer(make_exporters(exporters), version=installed_version())
+
+
+def allocate_metrics(folder: Path, worker: int) -> None:
+    """Create the metrics files of one process.
+
+    Raises:
+        OSError: there is no room for them.
+    """
+    from adapters.metrics.prometheus import allocate  # noqa: PLC0415
+
+    allocate(folder, worker)
+
+
+def reset_gauges(folder: Path, worker: int) -> None:
+    """Reset the gauges of a process that has ended; its counters remain.
+
+    Raises:
+        OSError: there is no room for the gauges of its successor.
+    """
+    from adapters.metrics.prometheus import reset_gauges  # noqa: PLC0415
+
+    reset_gauges(folder, worker)
+
+
+def make_command_metrics() -> Metrics:
+    """Return the metrics of a command, which is one process and writes them to a file."""
+    from adapters.metrics.prometheus import SingleProcessMetrics  # noqa: PLC0415
+
+    return SingleProcessMetrics()
 
 
 def damage_counter(metrics: Metrics | None) -> CallableType[[], None]:
@@ -35,19 +82,3 @@ def packages_can_trace() -> bool:
     except ImportError:
         return False
     return True
-
-
-def make_tracer(exporters: Sequence[str]) -> Tracer | None:
-    """Return the tracer, or None if tracing is disabled."""
-    if not exporters:
-        return None
-    from adapters.tracing.otel import OtelTracer, make_exporters  # noqa: PLC0415
-
-    return OtelTracer(make_exporters(exporters), version=installed_version())
-
-
-def make_job_metrics() -> Metrics:
-    """Return the metrics of a command, which is one process."""
-    from adapters.metrics.single import SingleProcessMetrics  # noqa: PLC0415
-
-    return SingleProcessMetrics()

@@ -33,8 +33,8 @@ def run_audited(command: Command, arguments: Namespace, words: Sequence[str]) ->
     settings = command.load(arguments).settings
     if settings.audit.kind == "disabled":
         return command.run(arguments)
-    # Imported here, so that commands that change nothing start without the container.
-    from config.container import Container, utc_now  # noqa: PLC0415
+    # Imported here, so that commands that change nothing start without storage SDKs.
+    from config.container import build_audit_log, utc_now  # noqa: PLC0415
 
     def record(stage: Stage, *, status: int = 0, error: str = "", is_needed: bool = False) -> None:
         event = AuditEvent(
@@ -48,7 +48,7 @@ def run_audited(command: Command, arguments: Namespace, words: Sequence[str]) ->
             error=error,
         )
         try:
-            asyncio.run(_record(Container(settings=settings).audit_log(), event))
+            asyncio.run(_record(build_audit_log(settings), event))
         except AuditUnavailableError as failure:
             if is_needed:
                 raise

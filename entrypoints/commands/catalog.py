@@ -3,17 +3,15 @@
 import asyncio
 import sys
 from argparse import ArgumentParser, Namespace
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
-from config.loader import find_path, load
-from config.logging import configure_logging
 from entrypoints.commands.base import Command, add_file_argument
-from entrypoints.commands.opening import require_store
+from entrypoints.commands.opening import load_and_warn
+from entrypoints.opening import opened
 from entrypoints.text import plural
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -23,27 +21,21 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace) -> int:
-    loaded = load(find_path(arguments.file))
-    configure_logging(loaded.settings.log)
-    for warning in loaded.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+    loaded = load_and_warn(arguments.file)
     # Imported here, so that the other commands start without storage SDKs.
-    from config.container import Container  # noqa: PLC0415
+    from config.container import build_registry  # noqa: PLC0415
 
-    sys.stdout.write(asyncio.run(_rebuild(Container(settings=loaded.settings, makes_store=False))) + "\n")
+    sys.stdout.write(asyncio.run(_rebuild(build_registry(loaded.settings))) + "\n")
     return 0
 
 
-async def _rebuild(container: "Container") -> str:
+async def _rebuild(application: "RegistryApplication") -> str:
     """Rebuild the index and return the text to print."""
-    catalog = container.catalog()
+    catalog = application.registry.catalog
     if catalog.is_derived:
         return "nothing to rebuild: the catalog is read from storage on each request (SEARCH_BACKEND is unset)"
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(container.blob_storage())
-        # Without this check, a wrong path or bucket would remove all names from the index.
-        await require_store(container)
-        await stack.enter_async_context(container.catalog_index())
+    # A wrong path or bucket would remove all names from the index.
+    async with opened(application, requires_content=True):
         count = await catalog.rebuild()
     return f"{plural(count, 'repository', 'repositories')} in the catalog index"
 

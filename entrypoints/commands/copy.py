@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -23,13 +23,13 @@ from core.transfer.context import CopyContext
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Tally, TransferProblem, TransferProgress
 from entrypoints.commands.base import Command
-from entrypoints.commands.opening import require_store
 from entrypoints.exit_codes import ExitCode
+from entrypoints.opening import opened, require_content
 from entrypoints.progress import Measure, ProgressDisplay
 from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication, StoreApplication
 
 _PROBLEMS_MAX: Final = 1000
 """Maximum number of problems listed in the JSON report; all are counted."""
@@ -106,11 +106,9 @@ def _run(arguments: Namespace) -> int:
             sys.stderr.write(f"warning: --{side}: {warning}\n")
     configure_logging(target.settings.log)
     # Imported here, so that the other commands start without storage SDKs.
-    from config.container import Container  # noqa: PLC0415
+    from config.container import build_registry, build_store  # noqa: PLC0415
 
-    copier = _Copier(
-        arguments, Container(settings=source.settings, makes_store=False), Container(settings=target.settings)
-    )
+    copier = _Copier(arguments, build_store(source.settings), build_registry(target.settings, makes_store=True))
     return asyncio.run(copier.run())
 
 
@@ -128,7 +126,7 @@ def _load_target(arguments: Namespace) -> Loaded:
 class _Copier:
     """Runs the passes and reports on them; reports go to stdout, progress and problems to stderr."""
 
-    def __init__(self, arguments: Namespace, source: "Container", target: "Container") -> None:
+    def __init__(self, arguments: Namespace, source: "StoreApplication", target: "RegistryApplication") -> None:
         self._arguments = arguments
         self._source = source
         self._target = target
@@ -156,11 +154,7 @@ class _Copier:
         return self._code
 
     async def _passes(self) -> None:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._source.blob_storage())
-            await stack.enter_async_context(self._target.blob_storage())
-            if not self._arguments.dry_run:
-                await stack.enter_async_context(self._target.catalog_index())
+        async with opened(self._source), opened(self._target, only_storage=self._arguments.dry_run):
             if self._arguments.watch is None:
                 self._code = await self._pass()
                 return
@@ -174,10 +168,10 @@ class _Copier:
 
     async def _pass(self) -> ExitCode:
         # A missing source would look as if all its repositories had been deleted.
-        await require_store(self._source)
+        await require_content(self._source)
         self._problems.clear()
         began = time.monotonic()
-        copy = StorageCopy(self._context(), self._selection(), catalog=self._target.catalog())
+        copy = StorageCopy(self._context(), self._selection(), catalog=self._target.registry.catalog)
         measuring = asyncio.ensure_future(self._expect(copy))
         try:
             done = await copy.run()
@@ -186,7 +180,7 @@ class _Copier:
             with suppress(asyncio.CancelledError):
                 await measuring
         if not self._arguments.dry_run:
-            await self._target.catalog().flush_pending()
+            await self._target.registry.catalog.flush_pending()
         self._passed += 1
         self._print(done, time.monotonic() - began)
         return ExitCode.FAILURE if done.problems else ExitCode.OK
@@ -201,16 +195,16 @@ class _Copier:
 
     def _context(self) -> CopyContext:
         return CopyContext(
-            source=self._source.blob_storage(),
-            target=self._target.blob_storage(),
+            source=self._source.storage,
+            target=self._target.storage,
             transfer_id=_transfer_id(self._arguments),
-            new_hasher=self._target.new_hasher(),
-            offload=self._target.offload(),
+            new_hasher=self._target.new_hasher,
+            offload=self._target.offload,
             budget=self._budget,
             sleep=asyncio.sleep,
             tally=Tally(observe=self._observe, report=self._report),
-            guard=self._target.guard(),
-            trash=self._target.trash(),
+            guard=self._target.guard,
+            trash=self._target.trash,
             is_dry=self._arguments.dry_run,
             rereads_target=self._arguments.verify_target,
             blobs_at_once=self._arguments.blobs_at_once,

@@ -16,9 +16,10 @@ from core.diagnosis import Diagnosis, Verdict
 from core.errors import StorageError
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.exit_codes import ExitCode
+from entrypoints.opening import opened
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
     from entrypoints.doctor.client import Credentials, PublicRegistry
     from entrypoints.doctor.context import DoctorContext
 
@@ -54,26 +55,25 @@ def _run(arguments: Namespace) -> int:
 
 async def _run_checks(arguments: Namespace, loaded: Loaded) -> int:
     # Imported here, so that the other commands start without a web client and storage SDKs.
-    from config.container import Container  # noqa: PLC0415
+    from config.container import build_registry  # noqa: PLC0415
     from entrypoints.doctor.checks import run_checks  # noqa: PLC0415
     from entrypoints.doctor.findings import failure  # noqa: PLC0415
 
     reporter = _Reporter(is_json=arguments.json)
-    container = Container(settings=loaded.settings)
+    application = build_registry(loaded.settings, makes_store=True)
     async with AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(container.blob_storage())
-            await stack.enter_async_context(container.catalog_index())
+            await stack.enter_async_context(opened(application))
         except StorageError as error:
             reporter.report(failure("storage: open", str(error), "check the section `storage` of the configuration"))
             return reporter.finish()
-        async for diagnosis in run_checks(await _doctor_context(arguments, loaded, container, stack)):
+        async for diagnosis in run_checks(await _doctor_context(arguments, loaded, application, stack)):
             reporter.report(diagnosis)
     return reporter.finish()
 
 
 async def _doctor_context(
-    arguments: Namespace, loaded: Loaded, container: "Container", stack: AsyncExitStack
+    arguments: Namespace, loaded: Loaded, application: "RegistryApplication", stack: AsyncExitStack
 ) -> "DoctorContext":
     from entrypoints.doctor.certificates import client_context  # noqa: PLC0415
     from entrypoints.doctor.client import PublicRegistry  # noqa: PLC0415
@@ -86,7 +86,7 @@ async def _doctor_context(
 
     return DoctorContext(
         loaded=loaded,
-        container=container,
+        application=application,
         scratch_id=secrets.token_hex(8),
         public=await opened(arguments.url) if arguments.url else None,
         replicas=tuple([await opened(url) for url in arguments.replica]),

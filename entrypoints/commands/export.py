@@ -18,7 +18,7 @@ from entrypoints.progress import Measure
 from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 
 _COMPRESSED: Final = frozenset({".gz", ".tgz", ".bz2", ".xz", ".zst"})
@@ -52,7 +52,7 @@ def _run(arguments: Namespace) -> int:
         )
         return ExitCode.USAGE
     requests = [parse_request(name) for name in names]
-    done = run_on_store(file, lambda container: _export(container, arguments, requests))
+    done = run_on_store(file, lambda application: _export(application, arguments, requests))
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(done)) + "\n")
     else:
@@ -63,7 +63,9 @@ def _run(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-async def _export(container: "Container", arguments: Namespace, requests: list[ExportRequest]) -> ExportProgress:
+async def _export(
+    application: "RegistryApplication", arguments: Namespace, requests: list[ExportRequest]
+) -> ExportProgress:
     from config.container import write_image_layout  # noqa: PLC0415 - as in `run_on_store`
 
     display = new_display(arguments)
@@ -74,10 +76,10 @@ async def _export(container: "Container", arguments: Namespace, requests: list[E
     try:
         async with write_image_layout(arguments.output) as layout:
             export = ImageExport(
-                container.registry(),
+                application.registry,
                 layout,
-                new_hasher=container.new_hasher(),
-                offload=container.offload(),
+                new_hasher=application.new_hasher,
+                offload=application.offload,
                 observe=observe,
                 with_referrers=arguments.referrers,
             )

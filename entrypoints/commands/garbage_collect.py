@@ -31,7 +31,7 @@ from entrypoints.progress import Measure, ProgressDisplay
 from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 PATIENCE_SECONDS: Final = 45.0
 """Time to wait for the lease; longer than the lease of a dead collector remains valid."""
@@ -91,40 +91,40 @@ def _run(arguments: Namespace) -> int:
     return run_on_store(arguments.file, partial(_collect, arguments))
 
 
-async def _ask_server(container: "Container") -> int:
-    if not container.settings().storage.garbage_collection.enabled:
+async def _ask_server(application: "RegistryApplication") -> int:
+    if not application.settings.storage.garbage_collection.enabled:
         sys.stderr.write(
             "registry: no server collects garbage: storage.maintenance.garbagecollect.enabled is not set\n"
         )
         return ExitCode.FAILURE
     # Delete the record of the last run: the first replica that checks the schedule begins.
-    await container.blob_storage().delete([layout.job(JOB)])
+    await application.storage.delete([layout.job(JOB)])
     sys.stdout.write("a server will start the collection within a minute\n")
     return ExitCode.OK
 
 
-async def _collect(arguments: Namespace, container: "Container") -> int:
-    options = _options(arguments, container)
+async def _collect(arguments: Namespace, application: "RegistryApplication") -> int:
+    options = _options(arguments, application)
     reporter = _Reporter(
         sys.stdout,
         arguments,
         grace=options.effective_grace,
-        trash_keep_seconds=container.settings().storage.trash_keep_seconds,
+        trash_keep_seconds=application.settings.storage.trash_keep_seconds,
     )
-    lease: Lease = container.collection_lease()
+    lease = application.collection_lease
     async with _holding(lease, is_needed=not arguments.dry_run) as is_held:
         if not is_held:
             sys.stderr.write(f"registry: {await lease.owner()} is already collecting garbage\n")
             return ExitCode.FAILURE
         if arguments.trust_clock:
-            await container.store_clock().trust()
+            await application.store_clock.trust()
         collector = new_collector(
-            container,
+            application,
             options,
             rates=Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second),
-            observe=_observer(arguments, container, reporter),
+            observe=_observer(arguments, reporter),
             goes_on=lambda: arguments.dry_run or lease.is_held,
-            before=retention_hooks(container.registry(), by=OPERATOR),
+            before=retention_hooks(application.registry, by=OPERATOR),
         )
         work = asyncio.ensure_future(collector.run())
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -138,7 +138,7 @@ async def _collect(arguments: Namespace, container: "Container") -> int:
     return ExitCode.OK if report.phase is Phase.DONE else ExitCode.FAILURE
 
 
-def _observer(arguments: Namespace, container: "Container", reporter: "_Reporter") -> CollectionObserver:
+def _observer(arguments: Namespace, reporter: "_Reporter") -> CollectionObserver:
     """Return the observer of the run: the progress display, and a metrics file if one was requested.
 
     Raises:
@@ -146,8 +146,10 @@ def _observer(arguments: Namespace, container: "Container", reporter: "_Reporter
     """
     if arguments.metrics_file is None:
         return reporter.report_progress
-    count = collection_observer(container.job_metrics())
-    file = MetricsFile(arguments.metrics_file, container.job_metrics())
+    from config.container import make_command_metrics  # noqa: PLC0415 - as in `run_on_store`
+
+    metrics = make_command_metrics()
+    count, file = collection_observer(metrics), MetricsFile(arguments.metrics_file, metrics)
 
     def observe(report: CollectionReport) -> None:
         reporter.report_progress(report)
@@ -173,8 +175,8 @@ async def _holding(lease: Lease, *, is_needed: bool) -> AsyncIterator[bool]:
         yield False
 
 
-def _options(arguments: Namespace, container: "Container") -> CollectionOptions:
-    settings = container.settings().storage.garbage_collection
+def _options(arguments: Namespace, application: "RegistryApplication") -> CollectionOptions:
+    settings = application.settings.storage.garbage_collection
     options = CollectionOptions(
         grace=timedelta(0) if arguments.offline else timedelta(seconds=settings.grace_seconds),
         deletes_untagged=arguments.delete_untagged,

@@ -17,7 +17,7 @@ from entrypoints.progress import Measure
 from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 _WORDS_MAX: Final = 2
 
@@ -41,7 +41,9 @@ def _run(arguments: Namespace) -> int:
         sys.stderr.write("registry import: name one image layout, and at most one repository\n")
         return ExitCode.USAGE
     target = parse_target(words[1]) if len(words) == _WORDS_MAX else ImportTarget()
-    done = run_on_store(file, lambda container: _import(container, arguments, Path(words[0]), target), makes_store=True)
+    done = run_on_store(
+        file, lambda application: _import(application, arguments, Path(words[0]), target), makes_store=True
+    )
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(done)) + "\n")
     else:
@@ -55,7 +57,9 @@ def _run(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-async def _import(container: "Container", arguments: Namespace, path: Path, target: ImportTarget) -> ImportProgress:
+async def _import(
+    application: "RegistryApplication", arguments: Namespace, path: Path, target: ImportTarget
+) -> ImportProgress:
     from config.container import read_image_layout  # noqa: PLC0415 - as in `run_on_store`
 
     display = new_display(arguments)
@@ -65,10 +69,10 @@ async def _import(container: "Container", arguments: Namespace, path: Path, targ
 
     try:
         # Blobs that servers found damaged count as missing and are taken from the layout.
-        await container.damage().poll()
+        await application.damage.poll()
         async with read_image_layout(path) as layout:
-            done = await ImageImport(container.registry(), layout, by=OPERATOR, observe=observe).run(target)
-            await container.catalog().flush_pending()
+            done = await ImageImport(application.registry, layout, by=OPERATOR, observe=observe).run(target)
+            await application.registry.catalog.flush_pending()
             return done
     finally:
         display.clear()

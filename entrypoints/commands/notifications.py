@@ -16,7 +16,7 @@ from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 _REPLAYED_AT_ONCE: Final = 100
 
@@ -75,8 +75,8 @@ def _run(arguments: Namespace) -> int:
         sys.stderr.write("registry: give either --id or --all\n")
         return ExitCode.USAGE
 
-    async def work(container: "Container") -> int:
-        outbox = container.outbox()
+    async def work(application: "RegistryApplication") -> int:
+        outbox = application.outbox
         endpoints = sorted(await outbox.endpoints())
         if arguments.endpoint is not None:
             endpoints = [name for name in endpoints if name == arguments.endpoint]

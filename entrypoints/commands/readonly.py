@@ -6,26 +6,27 @@ import socket
 import sys
 import uuid
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from config.durations import format_duration, parse_duration
 from config.errors import ConfigError
 from config.loader import find_path, load
 from config.logging import configure_logging
-from config.settings import Settings, StorageKind
+from config.settings import StorageKind
 from core.coordination.read_only import (
     REASON_LENGTH_MAX,
     VIEW_SECONDS_MAX,
     ReadOnly,
-    ReadOnlySwitch,
     switch_off,
     switch_on,
 )
 from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.opening import opened
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from collections.abc import Awaitable, Callable
+
+    from config.container import StoreApplication
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -74,25 +75,22 @@ def _run(arguments: Namespace) -> int:
     if loaded.settings.storage.kind is StorageKind.INMEMORY:
         raise ConfigError(["storage.inmemory: other processes cannot read the switch; use a shared storage"])
     # Imported here, so that the other commands start without storage SDKs.
-    from config.container import Container  # noqa: PLC0415
+    from config.container import build_store  # noqa: PLC0415
 
-    action: Callable[[Container, Namespace], Awaitable[str]] = arguments.run_action
-    sys.stdout.write(
-        asyncio.run(_with_storage(Container(settings=loaded.settings, makes_store=False), arguments, action)) + "\n"
-    )
+    application = build_store(loaded.settings)
+    action: Callable[[StoreApplication, Namespace], Awaitable[str]] = arguments.run_action
+
+    async def run() -> str:
+        async with opened(application):
+            return await action(application, arguments)
+
+    sys.stdout.write(asyncio.run(run()) + "\n")
     return 0
 
 
-async def _with_storage(
-    container: "Container", arguments: Namespace, action: Callable[["Container", Namespace], Awaitable[str]]
-) -> str:
-    async with container.blob_storage():
-        return await action(container, arguments)
-
-
-async def _switch_on(container: "Container", arguments: Namespace) -> str:
+async def _switch_on(application: "StoreApplication", arguments: Namespace) -> str:
     mode = ReadOnly(reason=arguments.reason, by=socket.gethostname(), seconds=arguments.seconds, id=uuid.uuid4().hex)
-    await switch_on(container.blob_storage(), mode)
+    await switch_on(application.storage, mode)
     end = "until it is switched off" if mode.seconds is None else f"for {format_duration(mode.seconds)}"
     return (
         f"read-only {end}: {mode.reason}\n"
@@ -100,19 +98,19 @@ async def _switch_on(container: "Container", arguments: Namespace) -> str:
     )
 
 
-async def _switch_off(container: "Container", _arguments: Namespace) -> str:
-    await switch_off(container.blob_storage())
+async def _switch_off(application: "StoreApplication", _arguments: Namespace) -> str:
+    await switch_off(application.storage)
     line = f"writable: all replicas accept pushes again within {VIEW_SECONDS_MAX:.0f} s"
-    return f"{line}\n{_CONFIGURED}" if container.settings().storage.readonly_enabled else line
+    return f"{line}\n{_CONFIGURED}" if application.settings.storage.readonly_enabled else line
 
 
 _CONFIGURED: Final = "still read-only by configuration: storage.maintenance.readonly.enabled"
 
 
-async def _show(container: "Container", arguments: Namespace) -> str:
-    switch: ReadOnlySwitch = container.read_only()
+async def _show(application: "StoreApplication", arguments: Namespace) -> str:
+    switch = application.read_only
     await switch.look()
-    settings: Settings = container.settings()
+    settings = application.settings
     configured = settings.storage.readonly_enabled
     mode, left = switch.mode, switch.seconds_left
     if arguments.json:

@@ -13,7 +13,7 @@ from entrypoints.exit_codes import ExitCode
 from entrypoints.text import plural
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -29,8 +29,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _run(arguments: Namespace) -> int:
     name = RepositoryName(arguments.name)
 
-    async def work(container: "Container") -> RepositoryRemoval:
-        return await container.registry().delete_repository(
+    async def work(application: "RegistryApplication") -> RepositoryRemoval:
+        return await application.registry.delete_repository(
             name, by=OPERATOR, reason=arguments.reason, dry_run=arguments.dry_run
         )
 

@@ -13,7 +13,7 @@ from entrypoints.exit_codes import ExitCode
 from entrypoints.text import plural
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -29,9 +29,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace) -> int:
-    async def work(container: "Container") -> tuple[int, int]:
+    async def work(application: "RegistryApplication") -> tuple[int, int]:
         tags = gone = 0
-        async for plan in container.registry().apply_retention(by=OPERATOR, dry_run=arguments.dry_run):
+        async for plan in application.registry.apply_retention(by=OPERATOR, dry_run=arguments.dry_run):
             tags += len(plan.verdicts)
             gone += len(plan.going if arguments.dry_run else plan.removed)
             _print(plan, arguments)

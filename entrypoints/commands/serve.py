@@ -22,16 +22,15 @@ def _run(arguments: Namespace) -> int:
     gc.disable()
     try:
         # Imported here, so that the other commands start without a web server and storage SDKs.
-        from config.container import Container, check_settings  # noqa: PLC0415
+        from config.container import build_server_parts, check_settings  # noqa: PLC0415
         from entrypoints.process.server import serve  # noqa: PLC0415
+
+        check_settings(loaded.settings)
+        parts = build_server_parts(loaded.settings)
     finally:
         gc.freeze()
         gc.enable()
-
-    check_settings(loaded.settings)
-    # A read-only registry may lie on a file system that is mounted read-only.
-    container = Container(settings=loaded.settings, makes_store=not loaded.settings.storage.readonly_enabled)
-    return serve(loaded, container, load=lambda: load(path))
+    return serve(loaded, parts, load=lambda: load(path))
 
 
 def _report(loaded: Loaded) -> None:

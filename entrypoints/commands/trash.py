@@ -14,7 +14,7 @@ from entrypoints.exit_codes import ExitCode
 from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 _TAGS_SHOWN_MAX: Final = 3
 
@@ -48,9 +48,9 @@ def _run(arguments: Namespace) -> int:
 def _list(arguments: Namespace) -> int:
     repository = RepositoryName(arguments.repository) if arguments.repository else None
 
-    async def work(container: "Container") -> int:
+    async def work(application: "RegistryApplication") -> int:
         count = 0
-        async for removal in container.registry().trash.removals(repository):
+        async for removal in application.registry.trash.removals(repository):
             sys.stdout.write((json.dumps(_as_json(removal)) if arguments.json else _line(removal)) + "\n")
             count += 1
         return count
@@ -62,8 +62,8 @@ def _list(arguments: Namespace) -> int:
 
 
 def _restore(arguments: Namespace) -> int:
-    async def work(container: "Container") -> Restoration:
-        return await container.registry().restore(arguments.entry, by=OPERATOR, force=arguments.force)
+    async def work(application: "RegistryApplication") -> Restoration:
+        return await application.registry.restore(arguments.entry, by=OPERATOR, force=arguments.force)
 
     restoration = run_on_store(arguments.file, work)
     if arguments.json:
@@ -74,8 +74,8 @@ def _restore(arguments: Namespace) -> int:
 
 
 def _empty(arguments: Namespace) -> int:
-    async def work(container: "Container") -> TrashSummary:
-        trash = container.registry().trash
+    async def work(application: "RegistryApplication") -> TrashSummary:
+        trash = application.registry.trash
         if arguments.entry:
             return await trash.discard(arguments.entry)
         return await (trash.expire() if arguments.expired else trash.empty())

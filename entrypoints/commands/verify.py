@@ -13,8 +13,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from config.loader import find_path, load
-from config.logging import configure_logging
 from core.coordination.budget import Budget, Rates
 from core.coordination.lease import Lease
 from core.model.names import RepositoryName
@@ -24,14 +22,15 @@ from core.verification.findings import Finding
 from core.verification.journal import Checkpoint
 from core.verification.verifier import VerificationOptions, VerificationProgress
 from entrypoints.commands.base import Command, add_file_argument
-from entrypoints.commands.opening import require_store
+from entrypoints.commands.opening import load_and_warn
 from entrypoints.exit_codes import ExitCode
 from entrypoints.observability.jobs import MetricsFile, VerificationObserver
+from entrypoints.opening import opened
 from entrypoints.progress import Measure, ProgressDisplay
 from entrypoints.text import format_bytes, plural
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 LEASE_SECONDS: Final = 10.0
 """Time that the lease of a killed verification blocks the next one."""
@@ -61,10 +60,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace) -> int:
-    loaded = load(find_path(arguments.file))
-    configure_logging(loaded.settings.log)
-    for warning in loaded.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+    loaded = load_and_warn(arguments.file)
     options = VerificationOptions(
         repository=RepositoryName(arguments.repository) if arguments.repository else None,
         fast=arguments.fast,
@@ -72,22 +68,24 @@ def _run(arguments: Namespace) -> int:
         restart=arguments.restart,
     )
     # Imported here, so that the other commands start without storage SDKs.
-    from config.container import Container  # noqa: PLC0415
+    from config.container import build_registry, make_command_metrics  # noqa: PLC0415
 
-    return asyncio.run(_verify(Container(settings=loaded.settings, makes_store=False), options, arguments))
+    numbers = _MetricsReporter(arguments.metrics_file, make_command_metrics()) if arguments.metrics_file else None
+    return asyncio.run(_verify(build_registry(loaded.settings), options, arguments, numbers))
 
 
-async def _verify(container: "Container", options: VerificationOptions, arguments: Namespace) -> int:
+async def _verify(
+    application: "RegistryApplication",
+    options: VerificationOptions,
+    arguments: Namespace,
+    numbers: "_MetricsReporter | None",
+) -> int:
     reporter = _Reporter(sys.stdout, is_json=arguments.json, is_quiet=arguments.quiet)
     rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
-    announcements = container.announcements()
-    numbers = _MetricsReporter(arguments.metrics_file, container.job_metrics()) if arguments.metrics_file else None
     async with AsyncExitStack() as stack:
-        storage = await stack.enter_async_context(container.blob_storage())
-        await require_store(container)
-        await stack.enter_async_context(container.catalog_index())
+        await stack.enter_async_context(opened(application, requires_content=True))
         lease = Lease(
-            storage,
+            application.storage,
             layout.lease(options.job),
             owner_id=f"{socket.gethostname()}-{os.getpid()}",
             ttl=LEASE_SECONDS,
@@ -98,9 +96,7 @@ async def _verify(container: "Container", options: VerificationOptions, argument
             sys.stderr.write(f"registry: {await lease.owner()} is already running the same verification\n")
             return ExitCode.FAILURE
         await stack.enter_async_context(lease.keeping())
-        verifier = container.verifier(
-            budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep), announce=announcements.announce
-        )
+        verifier = application.new_verifier(budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep))
         work = asyncio.ensure_future(
             verifier.run(options, on_finding=reporter.report_finding, on_progress=_also(reporter, numbers))
         )
@@ -110,7 +106,7 @@ async def _verify(container: "Container", options: VerificationOptions, argument
             counted = await work
             if numbers is not None:
                 numbers.report_end(counted)
-            await announcements.finish()
+            await application.announcements.finish()
         except asyncio.CancelledError:
             reporter.report_interruption()
             return ExitCode.FAILURE

@@ -10,7 +10,7 @@ from entrypoints.doctor.findings import failure, ok
 
 async def check_catalog(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Check the index, then yield the diagnoses of its adapter."""
-    index = doctor.container.catalog_index()
+    index = doctor.application.catalog_index
     check = f"catalog: {index.name}"
     try:
         await index.check()

@@ -59,7 +59,7 @@ async def _shown(doctor: DoctorContext, host: str, port: int) -> AsyncIterator[D
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     leaf = x509.load_der_x509_certificate(await _connect(host, port, context))
-    yield _judge_age("certificate: age", leaf, _now(doctor))
+    yield _judge_age("certificate: age", leaf, doctor.application.now())
 
 
 async def _connect(host: str, port: int, context: ssl.SSLContext) -> bytes:
@@ -108,7 +108,11 @@ def _files(doctor: DoctorContext, certificate: str, key: str) -> Sequence[Diagno
         ]
     if _public_bytes(private.public_key()) != _public_bytes(chain[0].public_key()):
         return [failure(check, "the key does not match the first certificate", "put the server's certificate first")]
-    found = [ok(check), _judge_age("certificate: age of http.tls", chain[0], _now(doctor)), _judge_chain(chain)]
+    found = [
+        ok(check),
+        _judge_age("certificate: age of http.tls", chain[0], doctor.application.now()),
+        _judge_chain(chain),
+    ]
     if doctor.public is not None:
         found.append(_judge_name(chain[0], urlsplit(doctor.public.url).hostname or ""))
     return found
@@ -183,8 +187,3 @@ def _is_ip(host: str) -> bool:
 def _public_bytes(key: object) -> bytes:
     encoded: bytes = getattr(key, "public_bytes")(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # noqa: B009 - of any kind
     return encoded
-
-
-def _now(doctor: DoctorContext) -> datetime:
-    now: datetime = doctor.container.now()()
-    return now

@@ -27,12 +27,12 @@ async def check_clock(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
 
 async def _store(doctor: DoctorContext) -> Diagnosis:
     check = "clock: the store"
-    storage, key = doctor.container.blob_storage(), f"{layout.doctor(doctor.scratch_id)}/clock"
+    storage, key = doctor.application.storage, f"{layout.doctor(doctor.scratch_id)}/clock"
     try:
-        before = _now(doctor)
+        before = doctor.application.now()
         await storage.write(key, b"")
         said = (await storage.stat(key)).modified_at
-        after = _now(doctor)
+        after = doctor.application.now()
         await storage.delete_tree(layout.doctor(doctor.scratch_id))
     except StorageError as error:
         return skipped(check, str(error))
@@ -43,13 +43,13 @@ async def _public(doctor: DoctorContext) -> Diagnosis:
     check = "clock: the public address"
     if doctor.public is None:
         return skipped(check, "no --url was given")
-    before = _now(doctor)
+    before = doctor.application.now()
     try:
         answer = await doctor.public.request("GET", "v2/")
         said = parsedate_to_datetime(answer.headers["Date"])
     except (UnreachableError, KeyError, ValueError) as error:
         return skipped(check, f"no usable Date header: {error}")
-    return _judge(check, said if said.tzinfo else said.replace(tzinfo=UTC), before, _now(doctor))
+    return _judge(check, said if said.tzinfo else said.replace(tzinfo=UTC), before, doctor.application.now())
 
 
 def _judge(check: str, said: datetime, before: datetime, after: datetime) -> Diagnosis:
@@ -62,8 +62,3 @@ def _judge(check: str, said: datetime, before: datetime, after: datetime) -> Dia
     if skew >= _NOTABLE_SECONDS:
         return warning(check, detail, _REMEDY)
     return ok(check)
-
-
-def _now(doctor: DoctorContext) -> datetime:
-    now: datetime = doctor.container.now()()
-    return now

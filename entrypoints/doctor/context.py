@@ -9,7 +9,7 @@ from core.diagnosis import Diagnosis
 from entrypoints.doctor.client import PublicRegistry
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import RegistryApplication
 
 MIB = 1024 * 1024
 
@@ -19,7 +19,7 @@ class DoctorContext:
     """Registry to check, with its configuration and adapters."""
 
     loaded: Loaded
-    container: "Container"
+    application: "RegistryApplication"
     scratch_id: str
     """Id used in the names of everything that checks write; letters, digits and dashes."""
     public: PublicRegistry | None = None

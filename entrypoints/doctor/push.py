@@ -251,13 +251,13 @@ def _location_remedy(url: str, found: object) -> str:
 
 async def clean_scratch(doctor: DoctorContext, push: ScratchPush, check: str) -> Diagnosis:
     """Remove from storage the remains of a repository that was deleted through the API: data, links and trash."""
-    storage, trash = doctor.container.blob_storage(), doctor.container.trash()
+    storage, trash = doctor.application.storage, doctor.application.trash
     try:
         await storage.delete_tree(layout.repository(push.name), *(layout.blob_directory(each) for each in push.digests))
         async for entry in trash.entries([TrashKind.TAG, TrashKind.MANIFEST, TrashKind.BLOB_LINK]):
             if entry.repository == push.name:
                 await trash.discard(entry.id)
-        await doctor.container.catalog_index().remove(push.name)
+        await doctor.application.catalog_index.remove(push.name)
     except StorageError as error:
         return failure(check, f"cannot remove {push.name}: {error}", "remove this repository by hand")
     return ok(check, f"{push.name} is removed")

@@ -41,7 +41,7 @@ Step = Callable[[StagingStorage, str], Awaitable[Diagnosis | None]]
 
 async def check_storage(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     """Write, read, list, overwrite, move and delete scratch objects, then yield the diagnoses of the adapter."""
-    storage: StagingStorage = doctor.container.blob_storage()
+    storage = doctor.application.storage
     scratch = layout.doctor(doctor.scratch_id)
     steps: dict[str, Step] = {
         "write and read": _write_and_read,

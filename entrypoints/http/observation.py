@@ -12,13 +12,12 @@ from typing import Final, Self
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from config.container import Container
+from config.container import Observers, RegistryApplication, ServerApplication, make_observers, packages_can_trace
 from config.loader import Loaded
-from config.settings import HttpNetwork, ReadinessSettings, Settings
+from config.settings import HttpNetwork, ReadinessSettings
 from core.collection.report import CollectionObserver, ignore
 from core.errors import StorageFullError
 from core.registry.abandoned_uploads import Purged
-from core.registry.catalog import CatalogService
 from entrypoints.http.connection.listener import Listener, bind_unix, open_socket
 from entrypoints.http.draining import InFlight
 from entrypoints.http.middleware.metering import RequestMeter
@@ -81,22 +80,22 @@ class DebugPlace:
 class ServerObservation:
     """Observation resources that the processes of a server share; created before the fork."""
 
-    def __init__(self, container: Container, settings: Settings, place: DebugPlace | None) -> None:
-        self._container = container
-        self._settings = settings
+    def __init__(self, exporters: Sequence[str], place: DebugPlace | None, *, has_metrics: bool = False) -> None:
+        self._exporters = exporters
         self._place = place
+        self._has_metrics = has_metrics
 
     @classmethod
-    def open(cls, loaded: Loaded, container: Container, workers: int) -> Self:
+    def open(cls, loaded: Loaded, workers: int) -> Self:
         """Open the debug address and prepare metrics and traces, each if configured.
 
         Raises:
             OSError: the debug address is not available, or there is no room for the metrics files.
         """
-        _prepare_tracing(loaded, container)
+        exporters = _usable_exporters(loaded)
         debug = loaded.settings.http.debug
         if not debug.addr:
-            return cls(container, loaded.settings, None)
+            return cls(exporters, None)
         if is_public(debug.addr):
             _logger.warning(
                 "http.debug.addr %s may be reachable from other machines: health and metrics need no password; "
@@ -109,10 +108,7 @@ class ServerObservation:
         except OSError:
             sock.close()
             raise
-        if debug.prometheus_enabled:
-            container.runtime_folder.override(folder.path)
-            container.worker_number.override(lambda: folder.worker)
-        return cls(container, loaded.settings, DebugPlace(sock, folder, workers))
+        return cls(exporters, DebugPlace(sock, folder, workers), has_metrics=debug.prometheus_enabled)
 
     def worker_ended(self, number: int) -> None:
         """Reset the gauges of a worker that has ended, before its successor starts."""
@@ -130,31 +126,36 @@ class ServerObservation:
             self._place.sock.close()
             self._place.folder.close()
 
-    def in_worker(self, number: int) -> "WorkerObservation":
-        """Return the observation of this process, which has this number from now on."""
+    def enter_worker(self, number: int) -> Observers:
+        """Return the metrics and traces of this process, which has this number from now on."""
         if self._place is not None:
             self._place.folder.worker = number
-        return WorkerObservation(self._container, self._settings, self._place, number)
+        folder = self._place.folder.path if self._place is not None and self._has_metrics else None
+        return make_observers(folder, number, self._exporters)
+
+    def of_worker(self, application: ServerApplication, number: int) -> "WorkerObservation":
+        """Return the observation of this process, whose application was built with `enter_worker`'s observers."""
+        return WorkerObservation(application, self._place, number)
 
 
 class WorkerObservation:
     """Observation of one serving process."""
 
-    def __init__(self, container: Container, settings: Settings, place: DebugPlace | None, number: int) -> None:
+    def __init__(self, application: ServerApplication, place: DebugPlace | None, number: int) -> None:
+        settings, catalog = application.settings, application.registry.catalog
         self._settings = settings
         self._place = place
         self._number = number
-        self._metrics = container.metrics()
-        self._tracer = container.tracer()
+        self._metrics = application.observers.metrics
+        self._tracer = application.observers.tracer
         self._set_certificate_expiry: Callable[[datetime], None] | None = None
         self.sampler = Sampler(self._metrics, worker=number) if self._metrics else None
         """Sampler for readers that run once a second; None if metrics are disabled."""
-        catalog = container.catalog()
         in_flight = InFlight()
-        health = Health(list(configured_checks(settings.health, container.blob_storage())), worker=number)
+        health = Health(list(configured_checks(settings.health, application.storage)), worker=number)
         readiness = Readiness(
             settings.health.readiness,
-            list(_needs(settings.health.readiness, container, catalog)),
+            list(_needs(settings.health.readiness, application)),
             is_draining=lambda: in_flight.is_draining,
             is_blocked=lambda: health.is_blocking,
             worker=number,
@@ -170,7 +171,7 @@ class WorkerObservation:
             set_build_info(self._metrics)
             self.sampler.register(catalog_reader(self._metrics, catalog, time.monotonic))
             self.sampler.register(health_reader(self._metrics, health, readiness))
-            self.sampler.register(NotificationReader(self._metrics, container.notifier().stats))
+            self.sampler.register(NotificationReader(self._metrics, application.notifier.stats))
 
     def certificate_changed(self, expires: datetime) -> None:
         """Update the metric of the served certificate."""
@@ -245,8 +246,8 @@ async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
         await runner.cleanup()
 
 
-def _needs(settings: ReadinessSettings, container: Container, catalog: CatalogService) -> Sequence[Requirement]:
-    storage = container.blob_storage()
+def _needs(settings: ReadinessSettings, application: RegistryApplication) -> Sequence[Requirement]:
+    storage, catalog = application.storage, application.registry.catalog
 
     async def ask_storage() -> None:
         await check_storage(storage, settings.timeout_seconds)
@@ -268,11 +269,11 @@ def _needs(settings: ReadinessSettings, container: Container, catalog: CatalogSe
     ]
 
 
-def _prepare_tracing(loaded: Loaded, container: Container) -> None:
+def _usable_exporters(loaded: Loaded) -> Sequence[str]:
     exporters = loaded.tracing.exporters
-    if exporters and not container.can_trace():
+    if exporters and not packages_can_trace():
         _logger.warning(
             "OTEL_* requests traces, but the packages for them are missing: pip install 'sohu-registry[otel]'"
         )
-    elif exporters:
-        container.tracing_exporters.override(exporters)
+        return ()
+    return exporters

@@ -16,7 +16,7 @@ from entrypoints.jobs.background import Job
 from entrypoints.jobs.shared import shared_job
 
 if TYPE_CHECKING:
-    from config.container import Container
+    from config.container import ServerApplication
 
 _logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def watch_job(guard: CollectionGuard) -> Job:
 
 
 def collection_job(
-    container: "Container",
+    application: "ServerApplication",
     settings: GarbageCollectionSettings,
     *,
     before: Sequence[Hook] = (),
@@ -41,16 +41,16 @@ def collection_job(
     """Return the collection job; every replica schedules it, and each run is done by one of them.
 
     Args:
-        container: the registry.
+        application: the registry.
         settings: interval, limits and options of the runs.
         before: hooks that run before the search for garbage.
         observe: called with the progress of a run, for metrics.
     """
-    schedule, watch = container.collection_schedule(), container.collection_watch()
+    schedule, watch = application.collection_schedule, application.collection_watch
 
     async def work() -> Mapping[str, object]:
         collector = new_collector(
-            container,
+            application,
             options_of(settings),
             rates=Rates(
                 requests_per_second=settings.requests_per_second or None,

@@ -8,21 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from config.container import allocate_metrics, reset_gauges
+
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - mkdtemp creates the folders in it, with mode 0700
 _PREFIX: Final = "sohu-registry-"
 _LOCK: Final = "lock"
-
-_FILE_BYTES: Final = {
-    "histogram": 512 * 1024,
-    "counter": 128 * 1024,
-    "gauge_livesum": 64 * 1024,
-    "gauge_livemax": 64 * 1024,
-    "gauge_livemin": 64 * 1024,
-}
-"""Metrics files of one worker, with their preallocated sizes, which are rarely exceeded.
-
-When the disk is full, a write to a hole in a memory-mapped file kills the process (SIGBUS).
-"""
 
 
 class RuntimeFolder:
@@ -68,8 +58,7 @@ class RuntimeFolder:
             lock = os.open(unlocked / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
             for number in range(workers):
-                for kind in _FILE_BYTES:
-                    _allocate(unlocked, kind, number)
+                allocate_metrics(unlocked, number)
             path = place / unlocked.name.removeprefix(".")
             unlocked.rename(path)
         except BaseException:
@@ -96,23 +85,12 @@ class RuntimeFolder:
         Raises:
             OSError: there is no room for the gauges of its successor.
         """
-        for kind in _FILE_BYTES:
-            if kind.startswith("gauge"):
-                _allocate(self.path, kind, worker)
+        reset_gauges(self.path, worker)
 
     def close(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
-
-
-def _allocate(folder: Path, kind: str, worker: int) -> None:
-    """Create an empty file, replacing an old one that may still be in use by a reader."""
-    file = folder / f"{kind}_{worker}.db"
-    new = file.with_suffix(".new")
-    with new.open("wb") as content:
-        os.posix_fallocate(content.fileno(), 0, _FILE_BYTES[kind])
-    new.rename(file)
 
 
 def _remove_stale(place: Path) -> None:

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from config.container import Container
-from config.settings import Settings
+from config.container import ServerApplication
 from core.store.clock import LOOK_SECONDS, StoreClock
 from core.store.damage import POLL_SECONDS
 from entrypoints.http.observation import WorkerObservation
@@ -21,19 +20,20 @@ READ_ONLY_SECONDS: Final = 15.0
 """Interval at which a process that receives no pushes reads the read-only switch."""
 
 
-def jobs_of(container: Container, settings: Settings, worker: Worker, observation: WorkerObservation) -> Sequence[Job]:
+def jobs_of(application: ServerApplication, worker: Worker, observation: WorkerObservation) -> Sequence[Job]:
     """Return the background jobs of a server process; only the first process gets the shared jobs."""
+    settings = application.settings
     jobs = [
         # Requests read the switch themselves; the job serves processes without requests, and the metrics.
-        Job(name="read-only switch check", run=container.read_only().look, every=READ_ONLY_SECONDS),
-        watch_job(container.guard()),
-        Job(name="damage record check", run=container.damage().poll, every=POLL_SECONDS),
-        *notification_jobs(container.events(), container.notifier(), settings, is_first=worker.is_first),
+        Job(name="read-only switch check", run=application.read_only.look, every=READ_ONLY_SECONDS),
+        watch_job(application.guard),
+        Job(name="damage record check", run=application.damage.poll, every=POLL_SECONDS),
+        *notification_jobs(application.events, application.notifier, settings, is_first=worker.is_first),
     ]
-    if (recorder := container.pull_recorder()) is not None:
-        jobs.append(pull_recording_job(recorder))
+    if application.pull_recorder is not None:
+        jobs.append(pull_recording_job(application.pull_recorder))
     if worker.is_first:
-        jobs += _shared_jobs(container, settings, observation)
+        jobs += _shared_jobs(application, observation)
     return jobs
 
 
@@ -46,39 +46,44 @@ def clock_job(store_clock: StoreClock) -> Job:
     return Job(name="store clock check", run=look, every=LOOK_SECONDS)
 
 
-def _shared_jobs(container: Container, settings: Settings, observation: WorkerObservation) -> Sequence[Job]:
+def _shared_jobs(application: ServerApplication, observation: WorkerObservation) -> Sequence[Job]:
     """Return the jobs that run in one process of all replicas; a lease decides which process runs each job."""
+    settings, registry = application.settings, application.registry
     jobs = [
-        expiry_job(container.trash_service(), container.trash_expiry_schedule(), container.trash_interval_seconds())
+        expiry_job(registry.trash, application.trash_schedule, application.trash_interval_seconds),
+        clock_job(application.store_clock),
     ]
-    jobs.append(clock_job(container.store_clock()))
-    retention, registry = settings.retention, container.registry()
+    retention = settings.retention
     if retention.rules and retention.interval_seconds:
-        schedule = container.retention_schedule()
+        schedule = application.retention_schedule
         jobs.append(retention_job(registry, schedule, interval_seconds=retention.interval_seconds))
     collecting = settings.storage.garbage_collection
     if collecting.enabled:
         before = retention_hooks(registry, by=SERVER)
         observe = observation.collection_observer()
-        jobs.append(collection_job(container, collecting, observe=observe, before=before))
+        jobs.append(collection_job(application, collecting, observe=observe, before=before))
     verification = settings.storage.verification
     if verification.enabled:
-        announcements = container.announcements()
         jobs.append(
             verification_job(
-                container.verifier(budget=container.verification_budget(), announce=announcements.announce),
-                announcements,
-                container.verification_schedule(),
-                options=container.verification_options(),
+                application.new_verifier(budget=application.verification_budget),
+                application.announcements,
+                application.verification_schedule,
+                options=application.verification_options,
                 interval_seconds=verification.interval_seconds,
                 observer=observation.verification_observer(),
             )
         )
     purging = settings.storage.upload_purging
     if purging.enabled:
-        budget = container.upload_purge_budget()
-        schedule, told = container.upload_purge_schedule(), observation.purge_observer()
         jobs.append(
-            purge_job(container.blob_storage(), container.store_clock(), schedule, purging, budget, observe=told)
+            purge_job(
+                application.storage,
+                application.store_clock,
+                application.upload_purge_schedule,
+                purging,
+                application.upload_purge_budget,
+                observe=observation.purge_observer(),
+            )
         )
     return jobs

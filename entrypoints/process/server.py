@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from config.container import Container, event_endpoints, utc_now
+from config.container import ServerApplication, ServerParts, build_server, event_endpoints, utc_now
 from config.errors import ConfigError
 from config.loader import Loaded, inherited_descriptors, service_environment
 from config.logging import configure_logging, flush_logs
 from config.settings import HttpSettings, Settings, StorageKind
 from core.errors import AuditUnavailableError, StorageError
-from core.ports.authenticator import CredentialSourceError
+from core.ports.audit_log import AuditLog
+from core.ports.authenticator import Authenticator, CredentialSourceError
 from entrypoints.http.app import create_app
 from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import AUTHORIZER
@@ -33,6 +34,7 @@ from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.jobs.notifications import LIVE_NOTIFICATION_KEYS, NotificationsPart
+from entrypoints.opening import opened
 from entrypoints.process.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.process.jobs import jobs_of
 from entrypoints.process.reload import Reloader
@@ -47,12 +49,12 @@ _FLUSH_SECONDS: Final = 1.0
 """Interval at which log lines are retried that a slow log reader left no room for."""
 
 
-def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -> int:
+def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         loaded: initial configuration.
-        container: container built from its settings.
+        parts: the parts that the processes share, built from its settings.
         load: reads the configuration again, after SIGHUP and when the file changes.
 
     Returns:
@@ -66,26 +68,25 @@ def serve(loaded: Loaded, container: Container, *, load: Callable[[], Loaded]) -
     count = _worker_count(settings)
     watch = FileWatch()
     watch.changed([loaded.path, *(files_of(settings.http.tls) if settings.http.tls else ())])
-    # Before the fork, so that an invalid file is reported once and all workers sign with the same secret.
-    context, secret = _first_context(settings), container.shared_secret()
-    # Before the fork, so that the workers share it.
-    container.descriptor_marks()
-    asyncio.run(_check_credentials(container))
-    _check_audit_log(container)
-    warn_at_start(settings, container)
+    # Before the fork, so that an invalid file is reported once.
+    context = _first_context(settings)
+    asyncio.run(_check_credentials(parts.authenticator))
+    _check_audit_log(parts.audit_log)
+    warn_at_start(parts)
     service = _service_manager()
     with ExitStack() as stack:
         try:
             sockets = stack.enter_context(_sockets(settings.http, count))
-            observation = stack.enter_context(_observation(loaded, container, count))
+            observation = stack.enter_context(_observation(loaded, count))
         except _UnavailableError as error:
             _logger.error("cannot listen on %s", error)  # noqa: TRY400 - one line, no traceback
             return 1
 
         def start(worker: Worker) -> int:
             reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
-            watched = observation.in_worker(worker.number)
-            serving = _Serving(reloader, container, worker, sockets[worker.number], context, secret, watched)
+            application = build_server(parts, observation.enter_worker(worker.number))
+            watched = observation.of_worker(application, worker.number)
+            serving = _Serving(reloader, application, worker, sockets[worker.number], context, watched)
             try:
                 return asyncio.run(serving.run())
             finally:
@@ -127,9 +128,9 @@ def _sockets(settings: HttpSettings, count: int) -> Iterator[Sequence[socket.soc
 
 
 @contextmanager
-def _observation(loaded: Loaded, container: Container, count: int) -> Iterator[ServerObservation]:
+def _observation(loaded: Loaded, count: int) -> Iterator[ServerObservation]:
     try:
-        observation = ServerObservation.open(loaded, container, count)
+        observation = ServerObservation.open(loaded, count)
     except OSError as error:
         raise _UnavailableError(f"the debug address {loaded.settings.http.debug.addr}", error) from error
     try:
@@ -155,36 +156,28 @@ class _Serving:
     """One serving process."""
 
     reloader: Reloader
-    container: Container
+    application: ServerApplication
     worker: Worker
     sock: socket.socket
     context: ssl.SSLContext | None
-    secret: bytes
     observation: WorkerObservation
 
     async def run(self) -> int:
         """Serve until stopped; return the exit code."""
-        settings = self.reloader.settings
+        application, settings = self.application, self.application.settings
         app = create_app(
-            self.container.registry(),
+            application.registry,
             settings,
-            authenticator=self.container.authenticator(),
-            policy=self.container.access_policy(),
-            upload_secret=self.secret,
-            now=utc_now,
-            audit_log=self.container.audit_log(),
-            read_only=self.container.read_only(),
-            lifetimes=[
-                self.container.audit_log(),
-                self.container.authenticator(),
-                self.container.blob_storage(),
-                self.container.catalog_index(),
-                self.container.descriptor_cache(),
-                self.container.outbox_lifetime(),
-            ],
+            authenticator=application.authenticator,
+            policy=application.policy,
+            upload_secret=application.upload_secret,
+            now=application.now,
+            audit_log=application.audit_log,
+            read_only=application.read_only,
+            lifetimes=[opened(application)],
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
-            jobs=jobs_of(self.container, settings, self.worker, self.observation),
+            jobs=jobs_of(application, self.worker, self.observation),
         )
         runner = create_runner(app, settings.http)
         stopping = _on_signals(self.reloader, self.worker)
@@ -216,9 +209,9 @@ class _Serving:
         self.worker.reports.ready(f"serving {listener.name}")
         if self.worker.is_first:
             _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
-        _prepare_reloads(self.reloader, app, listener, self.container, self.observation)
+        _prepare_reloads(self.reloader, app, listener, self.application, self.observation)
         if self.worker.is_first:
-            switch_audit = SwitchAudit(self.container.audit_log(), settings, now=utc_now)
+            switch_audit = SwitchAudit(self.application.audit_log, settings, now=utc_now)
             self.reloader.appliers.append(switch_audit.apply)
         async with _running(self.reloader.run()), _running(_beat(self.worker.reports)), _running(_flush_logs()):
             await stopping.wait()
@@ -277,15 +270,19 @@ class TlsPart:
 
 
 def _prepare_reloads(
-    reloader: Reloader, app: web.Application, listener: Listener, container: Container, observation: WorkerObservation
+    reloader: Reloader,
+    app: web.Application,
+    listener: Listener,
+    application: ServerApplication,
+    observation: WorkerObservation,
 ) -> None:
     reloader.appliers.append(lambda settings: configure_logging(settings.log, waits=False))
     flags = app[RUNTIME_FLAGS]
     reloader.appliers.append(flags.apply)
     observation.watch_read_only(lambda: flags.is_read_only)
-    access = AccessPart(app[AUTHORIZER], container.tag_immutability(), reloader.settings)
+    access = AccessPart(app[AUTHORIZER], application.tag_immutability, reloader.settings)
     reloader.appliers.append(access.apply)
-    notifications = NotificationsPart(container.notifier(), reloader.settings.notifications, event_endpoints)
+    notifications = NotificationsPart(application.notifier, reloader.settings.notifications, event_endpoints)
     reloader.appliers.append(notifications.apply)
     reloader.live_keys += [*LIVE_ACCESS_KEYS, *LIVE_NOTIFICATION_KEYS]
     # No files to watch: each request checks these files itself.
@@ -329,27 +326,27 @@ async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: fl
         _logger.warning("aborting requests that did not finish within http.draintimeout")
 
 
-async def _check_credentials(container: Container) -> None:
+async def _check_credentials(authenticator: Authenticator) -> None:
     """Check that the files of users and keys are valid.
 
     Raises:
         ConfigError: a file is invalid.
     """
     try:
-        async with container.authenticator():
+        async with authenticator:
             return
     except CredentialSourceError as error:
         raise ConfigError([str(error)]) from error
 
 
-def _check_audit_log(container: Container) -> None:
+def _check_audit_log(audit_log: AuditLog) -> None:
     """Check that the audit log is writable.
 
     Raises:
         ConfigError: the audit log is not writable.
     """
     try:
-        container.audit_log().check()
+        audit_log.check()
     except AuditUnavailableError as error:
         raise ConfigError([f"`audit`: {error}"]) from error
 

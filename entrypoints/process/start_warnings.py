@@ -2,7 +2,7 @@
 
 import logging
 
-from config.container import Container
+from config.container import ServerParts
 from config.settings import HttpNetwork, Settings
 from core.model.access import AccessPolicy, RuleAction
 from entrypoints.observability.debug import is_public
@@ -10,19 +10,20 @@ from entrypoints.observability.debug import is_public
 _logger = logging.getLogger(__name__)
 
 
-def warn_at_start(settings: Settings, container: Container) -> None:
+def warn_at_start(parts: ServerParts) -> None:
     """Log one line for each setting that works but is probably not intended."""
+    settings = parts.settings
     if settings.http.secret is None:
         _logger.warning(
             "http.secret is not set: uploads fail if the next chunk arrives at another replica or after a restart; "
             "set REGISTRY_HTTP_SECRET to the same text on all replicas"
         )
-    if settings.access.immutable_tags and not container.plain_blob_storage().creates_exclusively:
+    if settings.access.immutable_tags and not parts.creates_exclusively:
         _logger.warning(
             "access.immutabletags: this storage cannot create objects exclusively; if two processes create a tag at "
             "the same moment, the later push wins"
         )
-    if _lets_anybody_delete(settings, container.access_policy()):
+    if _lets_anybody_delete(settings, parts.policy):
         _logger.warning(
             "%s may be reachable from other machines, and images can be deleted without a password; "
             "set auth and access.rules, or set storage.delete.enabled to false",

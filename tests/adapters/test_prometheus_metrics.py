@@ -4,6 +4,7 @@ import os
 import random
 
 import pytest
+from prometheus_client.multiprocess import mark_process_dead
 
 from adapters.metrics.instruments import LABEL_SETS_MAX
 from adapters.metrics.prometheus import PrometheusMetrics
@@ -27,14 +28,14 @@ class Server:
         if process == 0:
             try:
                 self.folder.worker = number
-                work(PrometheusMetrics(self.folder.path, lambda: self.folder.worker))
+                work(PrometheusMetrics(self.folder.path, number))
             except BaseException:  # noqa: BLE001 - a child must not go on as a second test run
                 os._exit(1)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
 
     def scrape(self, accept=""):
-        body, _ = PrometheusMetrics(self.folder.path, lambda: 99).render(accept)
+        body, _ = PrometheusMetrics(self.folder.path, 99).render(accept)
         return Scrape(body.decode())
 
 
@@ -109,7 +110,7 @@ def test_labels_are_bounded(server):
 
 def test_openmetrics_is_served_on_request(server):
     server.run_worker(0, count(1, "a"))
-    metrics = PrometheusMetrics(server.folder.path, lambda: 99)
+    metrics = PrometheusMetrics(server.folder.path, 99)
     body, media_type = metrics.render("application/openmetrics-text; version=1.0.0")
     assert media_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
@@ -156,3 +157,22 @@ def test_cache_counts_hits(server):
     assert scrape.total("registry_storage_cache_requests_total") == 3
     assert scrape.total("registry_storage_cache_hits_total") == 1
     assert scrape.total("registry_storage_cache_errors_total") == 1
+
+
+def test_client_still_has_the_private_parts_that_the_adapter_uses(server, monkeypatch):
+    """A version of prometheus-client that changes one of them fails here, not as numbers that are missing."""
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+
+    def work(metrics):
+        count(2, "a")(metrics)
+        metrics.gauge("registry_live", "A gauge.")(7)
+        assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+
+    server.run_worker(1, work)
+    scrape = server.scrape()
+    names = ("registry_things_total", "registry_seconds_sum", "registry_live")
+    assert [scrape.total(name) for name in names] == [2, 2, 7]
+    # The client's own bookkeeping finds the gauges of a process by the names of its files.
+    mark_process_dead(1, path=str(server.folder.path))
+    assert not list(server.folder.path.glob("gauge_*_1.db"))
+    assert "registry_live" not in server.scrape().names

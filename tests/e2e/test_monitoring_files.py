@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from adapters.metrics.single import SingleProcessMetrics
+from adapters.metrics.prometheus import SingleProcessMetrics
 from core.collection.report import CollectionReport
 from core.notifications.endpoint import EndpointStats
 from core.notifications.notifier import NotificationStats

@@ -3,7 +3,7 @@
 import pytest
 from aiohttp import ClientError
 
-from adapters.metrics.single import SingleProcessMetrics
+from adapters.metrics.prometheus import SingleProcessMetrics
 from config.container.observers import damage_counter
 from core.model.digest import Digest
 from core.model.media_types import OCI_MANIFEST

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from config.container import Container, event_endpoints
+from config.container import Observers, build_server, build_server_parts, event_endpoints
 from config.settings import EndpointSettings, NotificationSettings, OutboxBackend, OutboxSettings, Settings
 from core.model.events import EventAction
 from entrypoints.jobs.notifications import NotificationsPart, notification_jobs
+from entrypoints.opening import opened
 
 
 def settings(*names):
@@ -15,9 +16,13 @@ def settings(*names):
     return replace(Settings(), notifications=NotificationSettings(endpoints=endpoints))
 
 
+def server(begun):
+    return build_server(build_server_parts(begun), Observers())
+
+
 def jobs(begun, *, is_first):
-    container = Container(settings=begun)
-    return notification_jobs(container.events(), container.notifier(), begun, is_first=is_first)
+    application = server(begun)
+    return notification_jobs(application.events, application.notifier, begun, is_first=is_first)
 
 
 @pytest.mark.parametrize(
@@ -38,28 +43,28 @@ def test_first_process_delivers_or_each_its_own_memory(tmp_path, backend, is_fir
 
 async def test_end_records_pulls_and_leaves_the_lease():
     begun = settings("a")
-    container = Container(settings=begun)
-    async with container.blob_storage():
-        [recording, _] = notification_jobs(container.events(), container.notifier(), begun, is_first=True)
+    application = server(begun)
+    async with opened(application):
+        [recording, _] = notification_jobs(application.events, application.notifier, begun, is_first=True)
         await recording.run()
         await recording.finish()
-        assert not container.notifier().stats().is_delivering
+        assert not application.notifier.stats().is_delivering
 
 
 def test_reload_changes_endpoints_only_where_they_differ():
     begun = settings("a")
-    container = Container(settings=begun)
+    application = server(begun)
     made = []
 
     def make(notifications):
         made.append(notifications)
         return event_endpoints(notifications)
 
-    part = NotificationsPart(container.notifier(), begun.notifications, make)
+    part = NotificationsPart(application.notifier, begun.notifications, make)
     part.apply(begun)
     assert made == []
     part.apply(settings("b", "c"))
-    assert [each.name for each in container.notifier().stats().endpoints] == ["b", "c"]
+    assert [each.name for each in application.notifier.stats().endpoints] == ["b", "c"]
     part.apply(settings())
-    assert not container.events().wants(EventAction.PUSH)
+    assert not application.events.wants(EventAction.PUSH)
     assert len(made) == 2

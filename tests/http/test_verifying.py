@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from adapters.metrics.single import SingleProcessMetrics
+from adapters.metrics.prometheus import SingleProcessMetrics
 from core.collection.guard import SETTLE_SECONDS
 from core.collection.rounds import Rounds
 from core.coordination.lease import Lease

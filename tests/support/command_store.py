@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from config.container import Container
+from config.container import build_registry
 from config.loader import load
 from core.model import media_types
 from core.model.digest import Digest
 from core.model.events import UNNAMED, Actor
 from core.model.names import RepositoryName, Tag
 from core.registry.facade import Registry
+from entrypoints.opening import opened
 from tests.support.content import image_manifest
 from tests.support.core_services import chunks
 
@@ -25,9 +26,9 @@ V1 = Tag("v1")
 
 def on_store(config_file: str, work: Callable[[Registry], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        container = Container(settings=load(config_file).settings)
-        async with container.blob_storage(), container.catalog_index():
-            return await work(container.registry())
+        application = build_registry(load(config_file).settings, makes_store=True)
+        async with opened(application):
+            return await work(application.registry)
 
     return asyncio.run(run())
 

@@ -7,7 +7,8 @@ from adapters.auth.login_tokens import LoginTokenAuthenticator
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.auth.token import TokenAuthenticator
-from config.container import Container
+from config.container import build_server_parts
+from config.container.graph import Container
 from config.policies import TagImmutability, access_policy
 from config.settings import AccessSettings, AuthKind, AuthSettings
 from core.model.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, ImmutableTags, Principal, RuleAction, repository_access
@@ -146,11 +147,11 @@ def test_limits_of_the_storage_are_logged_at_start(load_text: LoadText, caplog, 
         "inmemory": MINIMAL,
     }
     settings = load_text(texts[kind] + "access: {immutabletags: [{tags: ['v*']}]}\n").settings
-    warn_at_start(settings, Container(settings=settings))
+    warn_at_start(build_server_parts(settings))
     assert ("cannot create objects exclusively" in caplog.text) is warns
     caplog.clear()
     plain = load_text(texts[kind]).settings
-    warn_at_start(plain, Container(settings=plain))
+    warn_at_start(build_server_parts(plain))
     assert "cannot create objects exclusively" not in caplog.text
 
 
@@ -177,7 +178,7 @@ def test_registry_that_allows_anonymous_deletes_warns(
     load_text: LoadText, caplog: pytest.LogCaptureFixture, text: str, *, warns: bool
 ) -> None:
     settings = load_text(MINIMAL + text, {"REGISTRY_HTTP_SECRET": "s" * 16}).settings
-    warn_at_start(settings, Container(settings=settings))
+    warn_at_start(build_server_parts(settings))
     assert ("images can be deleted without a password" in caplog.text) is warns
     assert len(caplog.records) == warns
 
@@ -185,5 +186,5 @@ def test_registry_that_allows_anonymous_deletes_warns(
 def test_registry_without_deletes_needs_no_warning(load_text: LoadText, caplog: pytest.LogCaptureFixture) -> None:
     variables = {"REGISTRY_HTTP_SECRET": "s" * 16, "REGISTRY_STORAGE_DELETE_ENABLED": "false"}
     settings = load_text(MINIMAL, variables).settings
-    warn_at_start(settings, Container(settings=settings))
+    warn_at_start(build_server_parts(settings))
     assert caplog.records == []

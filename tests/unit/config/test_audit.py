@@ -4,7 +4,7 @@ import pytest
 
 from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
-from config.container import Container
+from config.container.graph import Container
 from config.settings import AuditSettings
 from tests.support.configuration import MINIMAL, LoadText, problems_of
 

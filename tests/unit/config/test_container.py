@@ -2,29 +2,55 @@
 
 import sys
 import threading
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from dependency_injector.errors import Error
+from typing_extensions import is_protocol
 
 from adapters.blob_storage.s3 import S3Options
 from adapters.blob_storage.scs import ScsOptions
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
-from config.container import Container, HashingThreads, new_id, utc_now
+from config.container import (
+    HashingThreads,
+    Observers,
+    ServerParts,
+    StoreApplication,
+    build_registry,
+    build_server,
+    build_server_parts,
+    build_store,
+    new_id,
+    utc_now,
+)
+from config.container.graph import Container
 from config.errors import ConfigError
 from config.settings import (
     CatalogBackend,
     CatalogSettings,
     DescriptorCache,
+    OutboxBackend,
+    OutboxSettings,
     RedisOptions,
     Secret,
     Settings,
     StorageKind,
     StorageSettings,
 )
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
 from core.registry.facade import Registry
+from entrypoints.opening import opened
+
+DIGEST = Digest.of(b"content")
 
 
 def settings_for(kind: StorageKind, backend: CatalogBackend, cache: DescriptorCache | None) -> Settings:
@@ -51,6 +77,52 @@ def test_every_combination_is_built(kind: StorageKind, backend: CatalogBackend, 
     assert (storage.name, index.name) == (kind.value, backend.value.lower())
     assert container.blob_storage() is storage
     assert container.registry() is registry
+
+
+def built(settings: Settings) -> Sequence[StoreApplication | ServerParts]:
+    parts = build_server_parts(settings)
+    return [build_store(settings), build_registry(settings), parts, build_server(parts, Observers())]
+
+
+@pytest.mark.parametrize(
+    ("kind", "backend", "cache"), list(product(StorageKind, CatalogBackend, [None, *DescriptorCache]))
+)
+def test_application_objects_hold_what_their_types_promise(
+    kind: StorageKind, backend: CatalogBackend, cache: DescriptorCache | None
+) -> None:
+    for application in built(settings_for(kind, backend, cache)):
+        for name, hint in get_type_hints(type(application)).items():
+            assert holds(getattr(application, name), hint), f"{type(application).__name__}.{name}"
+
+
+def holds(value: object, hint: Any) -> bool:
+    if isinstance(hint, UnionType):
+        return any(holds(value, each) for each in get_args(hint))
+    kind = get_origin(hint) or hint
+    return callable(value) if is_protocol(kind) else isinstance(value, kind)
+
+
+@pytest.mark.parametrize("outbox", OutboxBackend)
+def test_every_part_that_can_be_opened_has_its_lifetime(outbox: OutboxBackend, tmp_path: Path) -> None:
+    settings = settings_for(StorageKind.FILESYSTEM, CatalogBackend.LOCAL, DescriptorCache.INMEMORY)
+    notifications = replace(settings.notifications, outbox=OutboxSettings(backend=outbox, path=str(tmp_path)))
+    for application in built(replace(settings, notifications=notifications)):
+        if isinstance(application, StoreApplication):
+            parts = {id(part) for part in vars(application).values() if isinstance(part, AbstractAsyncContextManager)}
+            assert parts == {id(part) for part in application.lifetimes}
+
+
+async def test_processes_of_a_server_share_what_was_checked_before_the_fork() -> None:
+    parts = build_server_parts(settings_for(StorageKind.INMEMORY, CatalogBackend.LISTING, DescriptorCache.INMEMORY))
+    first, second = (build_server(parts, Observers()) for _ in range(2))
+    assert first.authenticator is second.authenticator is parts.authenticator
+    assert first.audit_log is second.audit_log is parts.audit_log
+    assert first.upload_secret == second.upload_secret == parts.upload_secret
+    async with opened(first), opened(second):
+        await first.descriptor_cache.put(RepositoryName("a"), DIGEST, 1)
+        await second.descriptor_cache.put(RepositoryName("a"), DIGEST, 1)
+        await first.descriptor_cache.forget(RepositoryName("a"), DIGEST)
+        assert await second.descriptor_cache.get(RepositoryName("a"), DIGEST) is None
 
 
 def test_containers_share_nothing() -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from config.container import Container, event_endpoints
+from config.container import event_endpoints
+from config.container.graph import Container
 from config.notifications import event_source, outbox_bounds, recorder_options
 from config.settings import OutboxBackend
 from core.model.events import EventAction

@@ -6,7 +6,7 @@ import pytest
 
 from adapters.descriptor_cache.redis import RedisDescriptorCache
 from adapters.descriptor_cache.redis_options import RedisOptions
-from config.container import Container
+from config.container.graph import Container
 from config.errors import ConfigError
 from core.model.secret import Secret
 from tests.support.configuration import LoadText, problems_of

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from adapters.metrics.single import SingleProcessMetrics
+from adapters.metrics.prometheus import SingleProcessMetrics
 from entrypoints.observability.debug import is_public, private_app, public_app
 from entrypoints.observability.health import Health
 from entrypoints.observability.peers import Peers, WorkerSilentError

@@ -3,22 +3,23 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from cryptography import x509
-from dependency_injector.providers import Object
 from typing_extensions import override
 
 from adapters.blob_storage.filesystem.diagnosis import diagnose_folder
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.file_diagnosis import diagnose_file
-from config.container import Container
+from config.container import build_registry, utc_now
 from config.loader import load
 from core.diagnosis import Diagnosis, Verdict
 from core.errors import StorageFullError, StorageUnavailableError
+from core.ports.staging import StagingStorage
 from entrypoints.doctor.certificates import check_certificates
 from entrypoints.doctor.checks import run_checks
 from entrypoints.doctor.client import Answer, Credentials, PublicRegistry, parse_challenge
@@ -89,14 +90,19 @@ class LaxBlobStorage(InMemoryBlobStorage):
 def doctor(tmp_path: Path) -> Callable[..., DoctorContext]:
     """Makes contexts with another storage, or more of a configuration."""
 
-    def make(storage: object = None, text: str = "", **settings: object) -> DoctorContext:
+    def make(
+        storage: StagingStorage | None = None,
+        text: str = "",
+        now: Callable[[], datetime] = lambda: NOW,
+        **settings: object,
+    ) -> DoctorContext:
         path = tmp_path / "config.yml"
         path.write_text(f"version: 0.1\nstorage: {{inmemory: {{}}}}\n{text}")
         loaded = load(str(path))
-        container = Container(settings=loaded.settings)
-        container.blob_storage.override(Object(storage or InMemoryBlobStorage(now=lambda: NOW)))
-        container.now.override(Object(lambda: NOW))
-        return DoctorContext(loaded=loaded, container=container, scratch_id="test", **settings)  # type: ignore[arg-type] # of the tests
+        application = replace(
+            build_registry(loaded.settings), storage=storage or InMemoryBlobStorage(now=lambda: NOW), now=now
+        )
+        return DoctorContext(loaded=loaded, application=application, scratch_id="test", **settings)  # type: ignore[arg-type] # of the tests
 
     return make
 
@@ -190,8 +196,7 @@ async def test_age_of_the_configured_certificate_is_checked(
     days: int, verdict: Verdict, doctor: Callable[..., DoctorContext], tmp_path: Path
 ) -> None:
     pair = Authority(tmp_path).issue("server", days=days)
-    one = doctor(text=f"http: {{tls: {{certificate: {pair.certificate}, key: {pair.key}}}}}\n")
-    one.container.now.override(Object(lambda: datetime.now(UTC)))
+    one = doctor(text=f"http: {{tls: {{certificate: {pair.certificate}, key: {pair.key}}}}}\n", now=utc_now)
     found = await verdicts(check_certificates(one))
     assert found["certificate: files of http.tls"] is Verdict.OK
     assert found["certificate: age of http.tls"] is verdict
@@ -206,8 +211,7 @@ async def test_chain_of_the_configured_certificate_is_checked(
     chain = tmp_path / "chain.pem"
     for issuer, verdict in ((pair.authority, Verdict.OK), (other.path, Verdict.FAILURE)):
         chain.write_bytes(pair.certificate.read_bytes() + issuer.read_bytes())
-        one = doctor(text=f"http: {{tls: {{certificate: {chain}, key: {pair.key}}}}}\n")
-        one.container.now.override(Object(lambda: datetime.now(UTC)))
+        one = doctor(text=f"http: {{tls: {{certificate: {chain}, key: {pair.key}}}}}\n", now=utc_now)
         found = await verdicts(check_certificates(one))
         assert found["certificate: chain of http.tls"] is verdict
 
@@ -222,8 +226,7 @@ async def test_certificate_of_another_name_is_reported(doctor: Callable[..., Doc
         port = server.sockets[0].getsockname()[1]
         text = f"http: {{tls: {{certificate: {pair.certificate}, key: {pair.key}}}}}\n"
         public = PublicRegistry(f"https://127.0.0.2:{port}", context=None)
-        one = doctor(text=text, public=public, ca_file=str(pair.authority))
-        one.container.now.override(Object(lambda: datetime.now(UTC)))
+        one = doctor(text=text, now=utc_now, public=public, ca_file=str(pair.authority))
         found = {each.check: each async for each in check_certificates(one)}
     assert "subjectAltName" in found["certificate: trusted by clients"].remedy
     assert found["certificate: age"].verdict is Verdict.OK

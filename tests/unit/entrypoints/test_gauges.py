@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.metrics.single import SingleProcessMetrics
+from adapters.metrics.prometheus import SingleProcessMetrics
 from core.registry.abandoned_uploads import Purged
 from entrypoints.observability.gauges import purge_observer, read_only_reader
 from tests.support.metrics import Scrape

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.metrics.single import SingleProcessMetrics
+from adapters.metrics.prometheus import SingleProcessMetrics
 from config.errors import ConfigError
 from core.collection.report import CollectionReport, Phase
 from core.verification.findings import VerificationPhase

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.metrics.single import SingleProcessMetrics
+from adapters.metrics.prometheus import SingleProcessMetrics
 from core.notifications.endpoint import EndpointStats
 from core.notifications.notifier import NotificationStats
 from entrypoints.observability.notification_metrics import NotificationReader

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from adapters.metrics.single import SingleProcessMetrics
+from adapters.metrics.prometheus import SingleProcessMetrics
 from config.settings import ReadinessSettings
 from entrypoints.observability import sampler as module
 from entrypoints.observability.gauges import catalog_reader, certificate_gauge, health_reader, set_build_info

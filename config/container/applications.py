@@ -1,0 +1,146 @@
+"""The objects that entry points hold: one registry each, with exact types, built by `config.container`.
+
+Nothing in them is open; `entrypoints.opening.opened` opens and closes what `lifetimes` lists.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from typing_extensions import override
+
+from adapters.descriptor_cache.marks import SharedMarks
+from config.policies import TagImmutability
+from config.settings import Settings
+from core.collection.guard import CollectionGuard
+from core.collection.recovery import RoundWatch
+from core.content_source import Offload
+from core.coordination.budget import Budget
+from core.coordination.lease import Lease
+from core.coordination.read_only import ReadOnlySwitch
+from core.coordination.schedule import SharedSchedule
+from core.model.access import AccessPolicy
+from core.model.digest import HasherFactory
+from core.notifications.notifier import Notifier
+from core.notifications.outbox import Outbox
+from core.notifications.recorder import EventRecorder
+from core.ports.audit_log import AuditLog
+from core.ports.authenticator import Authenticator
+from core.ports.catalog_index import CatalogIndex
+from core.ports.descriptor_cache import DescriptorCache
+from core.ports.metrics import Metrics
+from core.ports.staging import StagingStorage
+from core.ports.tracing import Tracer
+from core.registry.facade import Registry
+from core.retention.pulls import PullRecorder
+from core.store.clock import StoreClock
+from core.store.damage import DamageWatch
+from core.store.links import Links
+from core.trash.store import Trash
+from core.verification.announcement import QuarantineAnnouncements
+from core.verification.verifier import VerificationOptions, Verifier
+
+
+class VerifierFactory(Protocol):
+    """Creates the verifier of one run."""
+
+    def __call__(self, *, budget: Budget) -> Verifier:
+        """Return a verifier that keeps to the budget and announces removals through `announcements`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreApplication:
+    """The store of one registry, without the services on it."""
+
+    settings: Settings
+    storage: StagingStorage
+    read_only: ReadOnlySwitch
+
+    @property
+    def lifetimes(self) -> Sequence[AbstractAsyncContextManager[object]]:
+        """The parts to open, in this order, and to close in reverse order."""
+        return [self.storage]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryApplication(StoreApplication):
+    """One registry with its services, for a command."""
+
+    now: Callable[[], datetime]
+    audit_log: AuditLog
+    catalog_index: CatalogIndex
+    descriptor_cache: DescriptorCache
+    outbox_lifetime: AbstractAsyncContextManager[object]
+    registry: Registry
+    outbox: Outbox
+    links: Links
+    trash: Trash
+    guard: CollectionGuard
+    damage: DamageWatch
+    store_clock: StoreClock
+    new_hasher: HasherFactory
+    offload: Offload
+    collection_lease: Lease
+    """Held during a collection by a command; collections by servers hold the one of their schedule."""
+    announcements: QuarantineAnnouncements
+    new_verifier: VerifierFactory
+
+    @property
+    @override
+    def lifetimes(self) -> Sequence[AbstractAsyncContextManager[object]]:
+        # The cache too: processes may share it, and must forget content that a command removes.
+        return [self.audit_log, self.storage, self.catalog_index, self.descriptor_cache, self.outbox_lifetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerParts:
+    """The parts that the processes of one server share, built before the fork."""
+
+    settings: Settings
+    authenticator: Authenticator
+    policy: AccessPolicy
+    upload_secret: bytes
+    audit_log: AuditLog
+    creates_exclusively: bool
+    """Whether the storage creates an object exclusively, see `BlobStorage`."""
+    descriptor_marks: SharedMarks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observers:
+    """Metrics and traces of one process, each None if disabled."""
+
+    metrics: Metrics | None = None
+    tracer: Tracer | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerApplication(RegistryApplication):
+    """One registry in one process of a server, built after the fork."""
+
+    observers: Observers
+    authenticator: Authenticator
+    policy: AccessPolicy
+    upload_secret: bytes
+    tag_immutability: TagImmutability
+    events: EventRecorder
+    notifier: Notifier
+    pull_recorder: PullRecorder | None
+    trash_interval_seconds: float
+    """Interval of `trash_schedule`."""
+    trash_schedule: SharedSchedule
+    retention_schedule: SharedSchedule
+    upload_purge_schedule: SharedSchedule
+    upload_purge_budget: Budget
+    collection_schedule: SharedSchedule
+    collection_watch: RoundWatch
+    verification_schedule: SharedSchedule
+    verification_options: VerificationOptions
+    verification_budget: Budget
+
+    @property
+    @override
+    def lifetimes(self) -> Sequence[AbstractAsyncContextManager[object]]:
+        return [self.authenticator, *super().lifetimes]
