@@ -12,7 +12,6 @@ from adapters.blob_storage.s3 import RetryOptions, S3Options
 from adapters.blob_storage.s3.body import Body
 from adapters.blob_storage.s3.dialect import S3
 from adapters.blob_storage.s3.errors import RefusedError, is_transient, translate
-from adapters.blob_storage.s3.http_session import StoreHttpSession
 from adapters.blob_storage.s3.moving import Mover
 from adapters.blob_storage.s3.options import MIB
 from adapters.blob_storage.s3.reader import open_body
@@ -21,6 +20,7 @@ from adapters.blob_storage.s3.uploading import put_object
 from adapters.blob_storage.scs.dialect import SCS
 from core.errors import ObjectNotFoundError, RangeInvalidError, StorageFullError, StorageUnavailableError
 from core.model.secret import Secret
+from tests.support.limited_s3 import limited_s3
 from tests.support.s3_servers import moto_endpoint, stored_in
 from tests.support.streams import collect, commit, payload, read_stream, stage
 
@@ -109,6 +109,38 @@ async def test_failed_copy_leaves_no_upload(options):
 
 
 @pytest.mark.parametrize("v4_auth", [True, False])
+async def test_options_reach_the_store_by_both_signatures(options, endpoint, v4_auth):
+    """Requests of the second signature version go through botocore's client."""
+    changes = {"session_token": Secret("hush-token"), "user_agent": "us/1", "encrypt": True, "key_id": "some-key"}
+    with limited_s3(endpoint, frozenset()) as (url, proxy):
+        more = {"storage_class": "STANDARD_IA", "object_acl": "private", "v4_auth": v4_auth}
+        async with S3BlobStorage(options(region_endpoint=url, **changes, **more)) as storage:
+            await storage.create("/a", b"content")
+            assert await storage.read("/a") == b"content"
+            await storage.delete(["/a"])
+    put = next(headers for method, headers in proxy.headers if method == "PUT")
+    assert put["x-amz-server-side-encryption-aws-kms-key-id"] == "some-key"
+    assert (put["x-amz-storage-class"], put["x-amz-acl"], put["if-none-match"]) == ("STANDARD_IA", "private", "*")
+    assert put["authorization"].startswith("AWS4-HMAC-SHA256 Credential=key/" if v4_auth else "AWS key:")
+    for _, headers in proxy.headers:
+        assert headers["x-amz-security-token"] == "hush-token"
+        assert "us/1" in headers["user-agent"]
+        assert headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("v4_auth", [True, False])
+async def test_keys_of_others_are_listed_and_removed(options, v4_auth):
+    """Also a key that XML cannot contain, which DeleteObjects could not name."""
+    async with S3BlobStorage(options(v4_auth=v4_auth)) as storage:
+        for name in ("a/b", "a/ä b+c&d=e%25", "a/\x01"):
+            await storage.client.call("put_object", Key=name)
+        assert [key async for key, _ in storage.walk("/a")] == ["/a/b"]
+        await storage.client.call("delete_object", Key="a/\x01")
+        await storage.delete_tree("/a")
+        assert await stored_in(storage) == []
+
+
+@pytest.mark.parametrize("v4_auth", [True, False])
 async def test_both_signature_versions_are_supported(options, v4_auth):
     async with S3BlobStorage(options(v4_auth=v4_auth)) as storage:
         await storage.write("/a", b"content")
@@ -138,24 +170,18 @@ async def test_root_directory_is_a_key_prefix(options):
         assert await stored_in(storage) == []
 
 
-async def test_bodies_are_sent_without_chunked_signing(options, monkeypatch):
+async def test_bodies_are_sent_without_chunked_signing(options, endpoint):
     """No trailing checksum, no chunked signing, no waiting for 100 Continue; the MD5 guards the body."""
-    requests, send = [], StoreHttpSession.send
-
-    async def record(session, request):
-        requests.append(request)
-        return await send(session, request)
-
-    monkeypatch.setattr(StoreHttpSession, "send", record)
-    async with S3BlobStorage(options()) as storage:
-        await stage(storage, STAGED, payload(12 * MIB))
-        await storage.delete_tree("/")
-    names = {name.lower() for request in requests for name in request.headers}
+    with limited_s3(endpoint, frozenset()) as (url, proxy):
+        async with S3BlobStorage(options(region_endpoint=url)) as storage:
+            await stage(storage, STAGED, payload(12 * MIB))
+            await storage.delete_tree("/")
+    names = {name for _, headers in proxy.headers for name in headers}
     assert not names & {"expect", "x-amz-trailer", "transfer-encoding", "content-encoding"}
-    bodies = [request for request in requests if request.method == "PUT"]
+    bodies = [headers for method, headers in proxy.headers if method == "PUT"]
     assert len(bodies) == 4
-    assert {bytes(request.headers["X-Amz-Content-SHA256"]) for request in bodies} == {b"UNSIGNED-PAYLOAD"}
-    assert all("Content-MD5" in request.headers for request in bodies)
+    assert {headers["x-amz-content-sha256"] for headers in bodies} == {"UNSIGNED-PAYLOAD"}
+    assert all("content-md5" in headers for headers in bodies)
 
 
 async def test_encryption_and_storage_class_are_requested(options):

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from tests.benchmarks.content import LARGE_BYTES, LargeBlob, prepare
 from tests.benchmarks.peers import StartPeer, find_peers
-from tests.benchmarks.report import cost_table, idle_table, picture, rate_table
+from tests.benchmarks.report import cost_table, idle_table, machine, picture, rate_table
 from tests.benchmarks.usage import memory_mib
 from tests.benchmarks.workloads import PUSHES, WORKLOADS, Sample, Subject, Workload
 from tests.support.oci import digest_of
@@ -85,7 +84,7 @@ def _run(
         for number in range(options.rounds):
             for row in workloads:
                 _measure_row(row, subjects, samples, number)
-    print(f"\n{_machine()}, median of {options.rounds}, {time.strftime('%F', time.gmtime())}\n")
+    print(f"\n{machine()}, median of {options.rounds}, {time.strftime('%F', time.gmtime())}\n")
     print(rate_table(workloads, names, samples), cost_table(workloads, names, samples), sep="\n\n")
     print(f"\n{idle_table(names, memory, start_ms)}")
     if options.picture:
@@ -116,18 +115,6 @@ def _measure_row(
         sample = row.measure(subjects[name])
         samples[row.name][name].append(sample)
         _say(f"round {number + 1}: {row.name}: {name} {sample.rate:,.0f} {row.unit}")
-
-
-def _machine() -> str:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    return f"{os.cpu_count()} cores of {model}, Linux {platform.release()}, Python {platform.python_version()}"
 
 
 def _say(text: str) -> None:

@@ -28,15 +28,15 @@ class LargeBlob:
     digest: str
 
 
-def prepare(port: int, large: LargeBlob) -> None:
+def prepare(port: int, large: LargeBlob, *, tags: int = TAGS, repositories: int = REPOSITORIES) -> None:
     """Fill a registry: one repository with many tags, a small and a large blob, and many repositories."""
     _push_image(port, READ_REPOSITORY, "v1", IMAGE)
     with connected(port) as connection:
         push_blob(connection, READ_REPOSITORY, SMALL_BLOB.digest, SMALL_BLOB.data)
         push_blob(connection, READ_REPOSITORY, large.digest, large.data)
-    tags = [f"v{number:04d}" for number in range(1, TAGS)]
-    _in_parallel(lambda tag: _push_manifest(port, READ_REPOSITORY, tag, IMAGE), tags)
-    names = [f"bench/catalog-{number:04d}" for number in range(REPOSITORIES - 1)]
+    more_tags = [f"v{number:04d}" for number in range(1, tags)]
+    _in_parallel(lambda tag: _push_manifest(port, READ_REPOSITORY, tag, IMAGE), more_tags)
+    names = [f"bench/catalog-{number:04d}" for number in range(repositories - 1)]
     _in_parallel(lambda name: _push_image(port, name, "v1", TINY_IMAGE), names)
 
 

@@ -1,6 +1,9 @@
 """Turns samples into what people read: a table of medians and ratios, and a picture of it."""
 
+import os
+import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from xml.sax.saxutils import escape
 
@@ -73,6 +76,19 @@ def picture(workloads: Sequence[Workload], peers: Sequence[str], samples: Sample
     )
     title = '<text x="8" y="18" font-weight="bold">Longer is faster; each row is drawn to its own scale</text>'
     return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', title, *rows, "</svg>", ""])
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    return f"{os.cpu_count()} cores of {model}, Linux {platform.release()}, Python {platform.python_version()}"
 
 
 def _rate(samples: Samples, workload: Workload, peer: str) -> float:

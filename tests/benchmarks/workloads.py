@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from tests.benchmarks.content import IMAGE, LARGE_BYTES, MIB, READ_REPOSITORY, SMALL_BLOB, LargeBlob
+from tests.benchmarks.content import IMAGE, MIB, READ_REPOSITORY, SMALL_BLOB, LargeBlob
 from tests.benchmarks.usage import cpu_seconds
 from tests.benchmarks.wire import Connection, WireError, connected, expect, push_blob, scratch_file
 from tests.support.oci import OCI_MANIFEST, digest_of, make_image
@@ -67,6 +67,13 @@ def manifest_by_digest(subject: Subject) -> Sample:
 
 def small_blob(subject: Subject) -> Sample:
     return _wrk(subject, f"/v2/{READ_REPOSITORY}/blobs/{SMALL_BLOB.digest}")
+
+
+def redirected_blob(subject: Subject) -> Sample:
+    path = f"/v2/{READ_REPOSITORY}/blobs/{SMALL_BLOB.digest}"
+    with connected(subject.server.port) as connection:
+        expect(connection.request("GET", path), 307)
+    return _wrk(subject, path)
 
 
 def tag_list(subject: Subject) -> Sample:
@@ -216,7 +223,7 @@ def _move_large_blobs(subject: Subject, connections: int, moves: Sequence[Callab
     with ThreadPoolExecutor(connections) as pool, _Meter(subject) as meter:
         for move in moves:
             meter.operations += sum(pool.map(move, range(connections)))
-    return meter.sample(meter.operations * LARGE_BYTES / MIB)
+    return meter.sample(meter.operations * len(subject.large.data) / MIB)
 
 
 def _push_images(port: int, seconds: float, seed: int) -> int:

@@ -46,6 +46,8 @@ class LimitedS3(ThreadingHTTPServer):
         self.code = code
         self.page_entries_max = page_entries_max
         self.counts: Counter[str] = Counter()
+        self.headers: list[tuple[str, dict[str, str]]] = []
+        """The method and the headers of each request."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,6 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         names = self._names()
         self.server.counts.update(names)
+        self.server.headers.append((self.command, {name.lower(): value for name, value in self.headers.items()}))
         if names & self.server.refused:
             self._answer(self.server.status, {}, f"<Error><Code>{self.server.code}</Code></Error>".encode())
             return

@@ -32,7 +32,7 @@ class ScsEndpoint(ServerProcess):
         return _storage({"scs": {**scs, **changes}}, redirects=redirects)
 
 
-def s3_environment(url: str) -> Mapping[str, str]:
+def s3_environment(url: str, *, redirects: bool = True) -> Mapping[str, str]:
     """Return the environment of a registry, ours or Debian's, that uses the S3 server at `url`."""
     s3 = {
         "accesskey": "key",
@@ -43,7 +43,7 @@ def s3_environment(url: str) -> Mapping[str, str]:
         "secure": False,
         "forcepathstyle": True,
     }
-    return _storage({"s3": s3})
+    return _storage({"s3": s3}, redirects=redirects)
 
 
 def _storage(driver: Mapping[str, object], *, redirects: bool = True) -> Mapping[str, str]:

@@ -4,6 +4,8 @@ Modules:
 
     storage     the adapter; uses everything below
       client    the connection pool: every request, its retries, redirects and errors (errors, http_session, body)
+        direct    the frequent requests, without botocore's client (signing)
+        presigning  presigned URLs, each used for many requests
       reader    objects as streams, resumed after broken connections
       writer    staged objects: when bytes are buffered, sent and stored (staging, uploading, multipart, session_memory)
       moving    rename, or copy and delete

@@ -1,9 +1,11 @@
 """Differences between stores that implement S3's REST API, so that one adapter serves them all."""
 
 import base64
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+from adapters.blob_storage.s3.signing import Signer, SigV4Signer
 
 
 def md5_base64(digest: bytes) -> str:
@@ -23,6 +25,8 @@ class Dialect:
     """The driver's name in configuration and messages."""
     signature_version: str | None = None
     """The name of a signer that is registered with botocore, None for S3's own."""
+    signers: Mapping[str, Callable[[str], Signer]] = field(default_factory=lambda: {"s3v4": SigV4Signer})
+    """Creates the signer for a region, by botocore's signature version; any other version is left to botocore."""
     prepare: Callable[[Any], None] = _leave
     """Changes a botocore request in place before it is signed."""
     unsent_headers: tuple[str, ...] = ()
@@ -31,6 +35,8 @@ class Dialect:
     """Encodes the `Content-MD5` of an uploaded part."""
     checks_object_md5: bool = True
     """Whether a whole object is sent with its `Content-MD5`; its ETag is compared in any case."""
+    encodes_listings: bool = True
+    """Whether the store supports listings with escaped keys (`encoding-type`)."""
     etag_is_md5: bool = False
     """Whether the ETag of an object not written in parts is its MD5 in every bucket (not so with KMS)."""
     retry_codes: frozenset[str] = frozenset()

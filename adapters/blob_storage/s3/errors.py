@@ -68,7 +68,7 @@ _REMEDIES: Final = (
         "invalid configuration ({code}): check bucket, region and endpoint of storage.{driver}",
     ),
     (
-        {"SSLError"},
+        {"SSLError", "ClientConnectorCertificateError", "ClientConnectorSSLError"},
         "cannot establish TLS ({code}): check storage.{driver}.secure and the certificate of the store",
     ),
     (

@@ -32,7 +32,6 @@ from core.errors import ObjectBusyError, ObjectNotFoundError, ObjectTooLargeErro
 from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, ObjectStat
 from core.ports.staging import StagingStorage
 
-_REDIRECT_LIFETIME_SECONDS: Final = 20 * 60
 _PROBE_ATTEMPTS: Final = 2
 
 logger = logging.getLogger(__name__)
@@ -267,7 +266,7 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         # A URL that is signed for GET is not valid for any other method.
         if method != "GET":
             return None
-        return await self.client.presign(require_key(key), seconds=_REDIRECT_LIFETIME_SECONDS)
+        return await self.client.presign(require_key(key))
 
     @override
     async def diagnose(self) -> Sequence[Diagnosis]:

@@ -4,7 +4,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from adapters.blob_storage.s3.dialect import Dialect
-from adapters.blob_storage.scs.signer import HEADER_PREFIX, SIGNATURE_VERSION, escape_path
+from adapters.blob_storage.scs.signer import HEADER_PREFIX, SIGNATURE_VERSION, ScsSigner, escape_path
 
 _AMAZON_PREFIX: Final = "x-amz-"
 _COPY_SOURCE: Final = "copy-source"
@@ -45,6 +45,8 @@ SCS: Final = Dialect(
     signature_version=SIGNATURE_VERSION,
     prepare=prepare_request,
     unsent_headers=("amz-sdk-invocation-id", "amz-sdk-request"),
+    signers={SIGNATURE_VERSION: ScsSigner},
+    encodes_listings=False,
     part_md5=bytes.hex,
     checks_object_md5=False,
     etag_is_md5=True,

@@ -18,6 +18,8 @@ from botocore.auth import AUTH_TYPE_MAPS, BaseSigner
 from botocore.exceptions import NoCredentialsError
 from typing_extensions import override
 
+from adapters.blob_storage.s3.signing import Signer
+
 SIGNATURE_VERSION: Final = "scs"
 """The signature version that selects this signer in a client's configuration."""
 
@@ -70,6 +72,38 @@ def presigned_url(url: str, *, method: str, access_key: str, secret_key: str, ex
     return parts._replace(path=path, query=urlencode(query)).geturl()
 
 
+def _date() -> str:
+    # RFC 1123 ends in GMT; SCS's SDK writes UTC.
+    return formatdate(usegmt=True).removesuffix("GMT") + "UTC"
+
+
+class ScsSigner(Signer):
+    """Signs the requests that are sent without botocore's client; SCS does not sign the region."""
+
+    def __init__(self, _region: str) -> None:
+        """Create a signer; it has no state."""
+
+    @override
+    def escape(self, path: str) -> str:
+        return escape_path(path)
+
+    @override
+    def sign(self, method: str, url: str, headers: dict[str, str], credentials: Any) -> None:
+        headers["Date"] = _date()
+        text = string_to_sign(method, url, headers.items())
+        headers["Authorization"] = f"{credentials.access_key}:{sign_text(credentials.secret_key, text)}"
+
+    @override
+    def presign(self, url: str, credentials: Any, *, seconds: int) -> str:
+        return presigned_url(
+            url,
+            method="GET",
+            access_key=credentials.access_key,
+            secret_key=credentials.secret_key,
+            expires=int(time.time()) + seconds,
+        )
+
+
 class ScsAuth(BaseSigner):  # type: ignore[misc] # botocore has no types
     """Signs a request in its `Authorization` header."""
 
@@ -83,8 +117,7 @@ class ScsAuth(BaseSigner):  # type: ignore[misc] # botocore has no types
         """Sign a botocore request in place; an earlier signature is replaced."""
         del request.headers["Authorization"]
         if f"{HEADER_PREFIX}date" not in request.headers and "Date" not in request.headers:
-            # RFC 1123 ends in GMT; SCS's SDK writes UTC.
-            request.headers["Date"] = formatdate(usegmt=True).removesuffix("GMT") + "UTC"
+            request.headers["Date"] = _date()
         text = string_to_sign(request.method, request.url, request.headers.items())
         signature = sign_text(self._credentials.secret_key, text)
         request.headers["Authorization"] = f"{self._credentials.access_key}:{signature}"

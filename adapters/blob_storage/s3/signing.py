@@ -1,0 +1,131 @@
+"""Signatures of requests that this adapter sends without botocore's client.
+
+A signer signs what botocore would sign, with the same result: `tests/adapters/test_s3_signing.py` compares them. Code
+in this module must never log or show a secret.
+"""
+
+import hashlib
+import hmac
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import quote
+
+from typing_extensions import override
+
+_ALGORITHM: Final = "AWS4-HMAC-SHA256"
+_UNSIGNED_HEADERS: Final = frozenset({"expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"})
+_UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
+"""Hashing each body would block the event loop; the signed Content-MD5 protects the body."""
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+class Signer(ABC):
+    """Signs requests for one store; one per open client, for any number of tasks."""
+
+    @abstractmethod
+    def escape(self, path: str) -> str:
+        """Return an unescaped path in the form that is signed and sent."""
+
+    @abstractmethod
+    def sign(self, method: str, url: str, headers: dict[str, str], credentials: Any) -> None:
+        """Add the headers of the signature to `headers`.
+
+        Args:
+            method: the HTTP method, in upper case.
+            url: the URL with an escaped path and with its query sorted.
+            headers: all other headers whose values are signed.
+            credentials: botocore's frozen credentials.
+        """
+
+    @abstractmethod
+    def presign(self, url: str, credentials: Any, *, seconds: int) -> str:
+        """Return `url`, which has no query, with a signature that allows anyone to `GET` it for this long."""
+
+
+class SigV4Signer(Signer):
+    """AWS Signature Version 4, with the signing key kept for a day.
+
+    Args:
+        region: the region in the signature.
+        now: returns the unix time.
+    """
+
+    def __init__(self, region: str, now: Callable[[], float] = time.time) -> None:
+        self._region = region
+        self._now = now
+        self._key_is_for: tuple[str, str] | None = None
+        self._key = b""
+
+    @override
+    def escape(self, path: str) -> str:
+        return quote(path, safe="/~")
+
+    @override
+    def sign(self, method: str, url: str, headers: dict[str, str], credentials: Any) -> None:
+        moment = self._moment()
+        headers["X-Amz-Date"] = moment
+        headers["X-Amz-Content-SHA256"] = _UNSIGNED_PAYLOAD
+        if credentials.token:
+            headers["X-Amz-Security-Token"] = credentials.token
+        host, path, query = _parts(url)
+        signed = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
+        signed["host"] = host
+        names = sorted(signed.keys() - _UNSIGNED_HEADERS)
+        lines = "".join([f"{name}:{signed[name]}\n" for name in names])
+        request = f"{method}\n{path}\n{query}\n{lines}\n{';'.join(names)}\n{_UNSIGNED_PAYLOAD}"
+        headers["Authorization"] = (
+            f"{_ALGORITHM} Credential={credentials.access_key}/{self._scope(moment)}, "
+            f"SignedHeaders={';'.join(names)}, Signature={self._signature(request, moment, credentials.secret_key)}"
+        )
+
+    @override
+    def presign(self, url: str, credentials: Any, *, seconds: int) -> str:
+        moment = self._moment()
+        fields = {
+            "X-Amz-Algorithm": _ALGORITHM,
+            "X-Amz-Credential": f"{credentials.access_key}/{self._scope(moment)}",
+            "X-Amz-Date": moment,
+            "X-Amz-Expires": str(seconds),
+            "X-Amz-SignedHeaders": "host",
+        }
+        if credentials.token:
+            fields["X-Amz-Security-Token"] = credentials.token
+        query = canonical_query(fields)
+        host, path, _ = _parts(url)
+        request = f"GET\n{path}\n{query}\nhost:{host}\n\nhost\n{_UNSIGNED_PAYLOAD}"
+        return f"{url}?{query}&X-Amz-Signature={self._signature(request, moment, credentials.secret_key)}"
+
+    def _moment(self) -> str:
+        return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now()))
+
+    def _scope(self, moment: str) -> str:
+        return f"{moment[:8]}/{self._region}/s3/aws4_request"
+
+    def _signature(self, request: str, moment: str, secret_key: str) -> str:
+        digest = hashlib.sha256(request.encode()).hexdigest()
+        text = f"{_ALGORITHM}\n{moment}\n{self._scope(moment)}\n{digest}"
+        return hmac.digest(self._signing_key(secret_key, moment[:8]), text.encode(), "sha256").hex()
+
+    def _signing_key(self, secret_key: str, day: str) -> bytes:
+        if self._key_is_for != (secret_key, day):
+            key = f"AWS4{secret_key}".encode()
+            for part in (day, self._region, "s3", "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._key_is_for, self._key = (secret_key, day), key
+        return self._key
+
+
+def canonical_query(fields: dict[str, str]) -> str:
+    """Return a query sorted and escaped as signatures require it; the same text is sent."""
+    escaped = [f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in fields.items()]
+    return "&".join(sorted(escaped))
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """Return the signed host, the path and the query of a URL."""
+    scheme, _, rest = url.partition("://")
+    address, _, query = rest.partition("?")
+    host, _, path = address.partition("/")
+    return host.removesuffix(_DEFAULT_PORTS[scheme]), f"/{path}", query

@@ -1,0 +1,133 @@
+"""Registries side by side on an S3 server: `python -m tests.benchmarks.object_store`, tables as Markdown.
+
+versitygw stores the objects in a memory file system, so that the disk limits none of the registries. Each registry has
+a server and a bucket of its own. Redirects are off, except in the row that measures them. The processor time is that of
+the registry alone, without the S3 server's.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from tests.benchmarks.content import MIB, LargeBlob, prepare
+from tests.benchmarks.report import cost_table, machine, rate_table
+from tests.benchmarks.workloads import (
+    Sample,
+    Subject,
+    Workload,
+    catalog,
+    manifest_by_digest,
+    manifest_by_tag,
+    pull,
+    push,
+    redirected_blob,
+    small_blob,
+    small_images,
+    tag_list,
+)
+from tests.support.object_stores import s3_environment
+from tests.support.oci import digest_of
+from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer
+from tests.support.s3_servers import versitygw_endpoint
+from tests.support.tools import find_tool
+
+LARGE_BYTES = 64 * MIB
+TAGS = 100
+REPOSITORIES = 100
+MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a folder of our own in it
+
+WORKLOADS = (
+    Workload("manifest by tag", "requests/s", manifest_by_tag),
+    Workload("manifest by digest", "requests/s", manifest_by_digest),
+    Workload("1 kB blob", "requests/s", small_blob),
+    Workload("blob answered 307", "requests/s", redirected_blob),
+    Workload("64 MiB pull, 1 connection", "MiB/s", pull(1)),
+    Workload("64 MiB pull, 4 connections", "MiB/s", pull(4)),
+    Workload("64 MiB push, 1 connection", "MiB/s", push(1)),
+    Workload("64 MiB push, 4 connections", "MiB/s", push(4)),
+    Workload("small images pushed", "images/s", small_images),
+    Workload("catalog of 100", "listings/s", catalog),
+    Workload("list of 100 tags", "listings/s", tag_list),
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    options = _parse_arguments()
+    programs = {"ours": tuple(SERVE_OUR_REGISTRY)}
+    if not options.alone:
+        programs["docker-registry"] = (find_tool("docker-registry"), "serve")
+    programs |= {name: (path, "serve") for name, _, path in (entry.partition("=") for entry in options.peers)}
+    workloads = [each for each in WORKLOADS if options.only in each.name]
+    scratch = Path(tempfile.mkdtemp(prefix="registry-bench-", dir=MEMORY_FOLDER))
+    try:
+        samples = _run(scratch, programs, workloads, options)
+    finally:
+        shutil.rmtree(scratch)
+    print(f"\n{machine()}, median of {options.rounds}, {time.strftime('%F', time.gmtime())}\n")
+    if not options.alone:
+        print(rate_table(workloads, list(programs), samples), end="\n\n")
+    print(cost_table(workloads, list(programs), samples))
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("peers", nargs="*", help="further builds of distribution: NAME=/path/to/registry")
+    parser.add_argument("--alone", action="store_true", help="measure this registry only")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each row is measured (default 3)")
+    parser.add_argument("--seconds", type=float, default=3, help="length of a measurement that counts requests")
+    parser.add_argument("--only", default="", help="only rows whose name contains this")
+    parser.add_argument("--workers", default="", help="worker processes of this registry (default: its own default)")
+    return parser.parse_args()
+
+
+def _run(
+    scratch: Path, programs: Mapping[str, tuple[str, ...]], workloads: list[Workload], options: argparse.Namespace
+) -> dict[str, dict[str, list[Sample]]]:
+    data = os.urandom(LARGE_BYTES)
+    large = LargeBlob(data, digest_of(data))
+    samples: dict[str, dict[str, list[Sample]]] = {row.name: {name: [] for name in programs} for row in workloads}
+    with ExitStack() as stack:
+        subjects = {
+            name: _subject(stack, scratch / name, program, large, options) for name, program in programs.items()
+        }
+        for _ in range(options.rounds):
+            for row in workloads:
+                for name, (plain, redirecting) in subjects.items():
+                    sample = row.measure(redirecting if row.measure is redirected_blob else plain)
+                    samples[row.name][name].append(sample)
+                    print(f"{row.name}: {name} {sample.rate:,.0f} {row.unit} {sample.cpu_ms:.2f}", file=sys.stderr)
+    return samples
+
+
+def _subject(
+    stack: ExitStack, home: Path, program: tuple[str, ...], large: LargeBlob, options: argparse.Namespace
+) -> tuple[Subject, Subject]:
+    """Start a registry on a bucket of its own, fill it, and start a second one that redirects."""
+    home.mkdir()
+    endpoint = stack.enter_context(versitygw_endpoint(find_tool("versitygw"), "images", home))
+
+    def start(name: str, *, redirects: bool) -> RegistryServer:
+        environment = {
+            **s3_environment(endpoint, redirects=redirects),
+            "OTEL_TRACES_EXPORTER": "none",
+            **({"REGISTRY_HTTP_WORKERS": options.workers} if options.workers else {}),
+        }
+        server = RegistryServer(home / name, home / "unused", command=program, environment=environment)
+        return stack.enter_context(server)
+
+    plain = start("plain", redirects=False)
+    prepare(plain.port, large, tags=TAGS, repositories=REPOSITORIES)
+    subject = Subject(plain, home / "root" / "images", home, large, options.seconds)
+    return subject, replace(subject, server=start("redirecting", redirects=True))
+
+
+if __name__ == "__main__":
+    main()
