@@ -37,7 +37,7 @@ async def _ping(check: str, host: str, port: int, settings: RedisOptions) -> Dia
 async def _talk(host: str, port: int, settings: RedisOptions) -> str:
     """Return the reply to PING, or the first error."""
     context = None
-    if settings.tls.certificate or settings.tls.root_cas:
+    if settings.tls.is_used:
         context = ssl.create_default_context()
         for file in settings.tls.root_cas:
             context.load_verify_locations(cafile=file)

@@ -22,6 +22,7 @@ from tests.support.object_stores import BUCKET, ScsEndpoint, s3_environment
 from tests.support.oci import make_image
 from tests.support.processes import RegistryServer, RoundRobinProxy, free_port
 from tests.support.proxies import BrokenNginx, Nginx
+from tests.support.redis_server import RedisServer
 from tests.support.registry_client import RegistryClient
 from tests.support.s3_servers import moto_endpoint
 
@@ -302,6 +303,17 @@ def test_redis_is_reached_or_told(tool: Callable[[str], str], tmp_path: Path) ->
         redis.wait(timeout=10)
     _, findings = examine(config)
     assert "redis.addrs" in bad(findings)[check]
+
+
+def test_redis_with_tls_of_the_system_authorities_is_reached(tool: Callable[[str], str], tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("server")
+    options = ["--tls-cert-file", pair.certificate, "--tls-key-file", pair.key, "--tls-ca-cert-file", authority.path]
+    with RedisServer(tool("redis-server"), *map(str, options), "--tls-auth-clients", "no", plain=False) as server:
+        address = f"127.0.0.1:{server.port}"
+        config = write_config(tmp_path, redis={"addrs": [address], "tls": {"enabled": True}})
+        _, findings = examine(config, environment={"SSL_CERT_FILE": str(authority.path)})
+        assert findings[f"redis: {address}"]["verdict"] == "ok"
 
 
 def test_read_only_folder_is_told(unavailable: Callable[[str], NoReturn], tmp_path: Path) -> None:
