@@ -12,7 +12,8 @@ from core.model.secret import Secret
 from tests.contracts.blob_storage_contract import BlobStorageContract
 from tests.support.s3_servers import stored_in, versitygw_endpoint
 
-pytestmark = pytest.mark.e2e
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = [pytest.mark.e2e, pytest.mark.no_cover]
 
 BUCKET = "contract"
 

@@ -10,6 +10,9 @@ from tests.contracts.blob_storage_contract import BlobStorageContract
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.streams import collect, read_stream, stage
 
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.no_cover
+
 
 def memory() -> InMemoryBlobStorage:
     return InMemoryBlobStorage(now=lambda: datetime.now(UTC))

@@ -11,6 +11,9 @@ from core.model.secret import Secret
 from tests.contracts.blob_storage_contract import BlobStorageContract
 from tests.support.scs_server import FakeScsServer
 
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.no_cover
+
 
 class TestScsBlobStorage(BlobStorageContract):
     TELLS_MD5 = True

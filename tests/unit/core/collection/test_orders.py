@@ -25,6 +25,9 @@ from tests.support.core_services import chunks
 from tests.support.promises import Promises
 from tests.support.turns import ActingBlobStorage, PlannedChooser, RandomChooser, Stage
 
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.no_cover
+
 NAME, OTHER = RepositoryName("a"), RepositoryName("b")
 
 

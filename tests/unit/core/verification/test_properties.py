@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,9 @@ from core.verification.links import digest_of_link
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices
 from tests.support.verifications import REPAIR, Verifications
+
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.no_cover
 
 NAMES = [RepositoryName(name) for name in ("a", "a/b", "c")]
 LAYERS = [b"layer %d" % number * 20 for number in range(6)]
