@@ -27,10 +27,9 @@ from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.middleware.cors import Cors
-from entrypoints.http.middleware.limits import gate
-from entrypoints.http.middleware.middlewares import common_headers, error_middleware
+from entrypoints.http.middleware.errors import answer_errors, common_headers
+from entrypoints.http.middleware.limits import Limits
 from entrypoints.http.observation import Observation
-from entrypoints.http.request_names import new_request_id
 from entrypoints.http.routes import Resource
 from entrypoints.http.runtime_flags import RuntimeFlags
 from entrypoints.http.token_endpoint import TokenEndpoint
@@ -85,34 +84,36 @@ def create_app(
         _handlers(registry, settings, urls, codec),
         prefix=settings.http.prefix,
         flags=flags,
-        authorizer=authorizer,
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
-        auditor=auditor,
     )
     observation = observation or Observation()
     in_flight = observation.in_flight
     cors = Cors(settings.http.cors)
+    forwarding = Forwarding(settings.http.trusted_proxies, hops=settings.http.proxy_hops)
+    limits = Limits(settings.http.limits, forwarding, time.monotonic)
+    # All that happens before a handler, in this order: each step answers the request or calls the next one.
     app = web.Application(
         middlewares=[
-            observation.probes(shows_reasons=False).middleware(),
+            observation.probes(shows_reasons=False).answer,
+            dispatcher.find_route,
             *observation.middlewares,
-            in_flight.middleware(),
-            *([auditor.middleware()] if auditor.is_on else []),
-            error_middleware(new_request_id),
-            *([observation.health.middleware()] if observation.health.can_block else []),
-            gate(
-                settings.http.limits,
-                Forwarding(settings.http.trusted_proxies, hops=settings.http.proxy_hops),
-                time.monotonic,
-            ),
-            *([cors.middleware()] if settings.http.cors.origins else []),
+            in_flight.count,
+            *([auditor.record] if auditor.is_on else []),
+            answer_errors,
+            *([observation.health.block] if observation.health.can_block else []),
+            limits.enforce,
+            *([cors.answer_preflight] if settings.http.cors.origins else []),
+            dispatcher.answer_elsewhere,
+            authorizer.authorize,
+            dispatcher.require_endpoint,
+            *([auditor.permit] if settings.audit.required else []),
         ]
     )
     app[IN_FLIGHT] = in_flight
     app[AUTHORIZER] = authorizer
     app[RUNTIME_FLAGS] = flags
     # (?s:.) also matches line ends: a path with an encoded one must reach the check of names.
-    app.router.add_route("*", "/{path:(?s:.*)}", dispatcher.__call__)
+    app.router.add_route("*", "/{path:(?s:.*)}", dispatcher.handle)
     app.on_response_prepare.append(common_headers(flags))
     if settings.http.cors.origins:
         app.on_response_prepare.append(cors.mark)

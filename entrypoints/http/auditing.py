@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from config.settings import AuditSettings, Settings
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
@@ -60,18 +60,17 @@ class Auditor:
         """Whether the audit log is enabled; otherwise the middleware is not needed."""
         self._now = now
 
-    def middleware(self) -> Middleware:
-        """Return the middleware that records the outcome of a request before its response is sent."""
+    @web.middleware
+    async def record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Record the outcome of a request before its response is sent."""
+        response = await handler(request)
+        event = self._outcome(request, response)
+        if self._is_recorded(event, request):
+            await record_or_log(self._log, event)
+        return response
 
-        @web.middleware
-        async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
-            response = await handler(request)
-            await self._record(request, response)
-            return response
-
-        return record
-
-    async def permit(self, request: web.Request) -> None:
+    @web.middleware
+    async def permit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """With `audit.required`, record the request for a change before the change is made.
 
         Raises:
@@ -79,11 +78,7 @@ class Auditor:
         """
         if self._settings.required and action_of(request) in _CHANGES:
             await self._log.record(replace(self._event(request), stage=Stage.ASKED, allowed=True))
-
-    async def _record(self, request: web.Request, response: web.StreamResponse) -> None:
-        event = self._outcome(request, response)
-        if self._is_recorded(event, request):
-            await record_or_log(self._log, event)
+        return await handler(request)
 
     def _is_recorded(self, event: AuditEvent, request: web.Request) -> bool:
         if event.action in _CHANGES or event.status == _FORBIDDEN:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from core.errors import DeniedError, NameInvalidError, UnauthenticatedError, UploadInvalidError
 from core.model.access import CATALOG, OPEN, Access, AccessPolicy, Action, Caller, Principal, repository_access
@@ -19,7 +20,7 @@ from core.ports.authenticator import (
     Fault,
 )
 from core.registry.upload_state import UploadState, UploadStateCodec
-from entrypoints.http.keys import CALLER, CLIENT
+from entrypoints.http.keys import CALLER, CLIENT, TARGET
 from entrypoints.http.routes import Resource, Target
 from entrypoints.http.urls import UrlBuilder
 
@@ -105,14 +106,18 @@ class Authorizer:
         # Computed once: without authentication and with an open policy, every request is allowed.
         self._allows_all = self._authenticator.is_open and policy == OPEN
 
-    async def authorize(self, request: web.Request, target: Target) -> None:
+    @web.middleware
+    async def authorize(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Authenticate and authorize a request, and set its `CALLER`.
+
+        This happens before names are validated and anything is looked up: the response must not reveal what exists.
 
         Raises:
             UnauthenticatedError: the client must authenticate, or get a token with more scope.
             DeniedError: the request is not allowed, and authenticating again would not help.
             TooManyRequestsError: too many credentials wait for verification.
         """
+        target = request[TARGET]
         accesses = accesses_of(target, request.method, request.query.get("from"))
         principal = await self._identify(request, target, accesses)
         self._decide(request, principal, accesses)
@@ -121,6 +126,7 @@ class Authorizer:
             policy=self._policy,
             may_push=any(access.action is Action.PUSH for access in accesses),
         )
+        return await handler(request)
 
     async def _identify(self, request: web.Request, target: Target, accesses: Sequence[Access]) -> Principal:
         try:

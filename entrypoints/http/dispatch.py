@@ -1,4 +1,4 @@
-"""Dispatch of requests to their handlers."""
+"""Dispatch of requests: matching of the path, and the call of the handler."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -6,13 +6,12 @@ from typing import Final
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.typedefs import Handler as NextHandler
 
-from entrypoints.http.auditing import Auditor
-from entrypoints.http.authentication import Authorizer
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import Handler
-from entrypoints.http.keys import TARGET
-from entrypoints.http.routes import ENDPOINTS, METHODS, Resource, Target, match
+from entrypoints.http.keys import ROUTE, TARGET
+from entrypoints.http.routes import ENDPOINTS, METHODS, RIGHTS, Resource, Target, match
 from entrypoints.http.runtime_flags import RuntimeFlags
 
 PlainHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -30,9 +29,7 @@ class Dispatcher:
         handlers: one handler per endpoint.
         prefix: `http.prefix`, with both slashes.
         flags: rejects operations that are disabled.
-        authorizer: authenticates and authorizes requests.
         extras: further handlers, by their path below the prefix.
-        auditor: records changes before they are made.
     """
 
     def __init__(
@@ -41,47 +38,56 @@ class Dispatcher:
         *,
         prefix: str,
         flags: RuntimeFlags,
-        authorizer: Authorizer,
         extras: Mapping[str, PlainHandler],
-        auditor: Auditor,
     ) -> None:
         missing = [endpoint for endpoint in ENDPOINTS if (endpoint.resource, endpoint.method) not in handlers]
         if missing:
             raise ValueError(f"endpoints without a handler: {missing}")
         self._handlers = handlers
         self._prefix = prefix.rstrip("/")
-        self._auditor = auditor
-        self._authorizer = authorizer
-        self._extras = {f"{self._prefix}/{path}": handler for path, handler in extras.items()}
-        self._rights = {(endpoint.resource, endpoint.method): endpoint.right for endpoint in ENDPOINTS}
         self._flags = flags
+        self._extras = {f"{self._prefix}/{path}": handler for path, handler in extras.items()}
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """Answer a request.
+    @web.middleware
+    async def find_route(self, request: web.Request, handler: NextHandler) -> web.StreamResponse:
+        """Match the path of a request, and set its `ROUTE`."""
+        if (route := self._match(request.path)) is not None:
+            request[ROUTE] = route
+        return await handler(request)
 
-        Raises:
-            RegistryError: rendered by the middleware.
-            StorageError: rendered by the middleware.
+    @web.middleware
+    async def answer_elsewhere(self, request: web.Request, handler: NextHandler) -> web.StreamResponse:
+        """Answer a request that needs no endpoint: a redirect, a path outside the API, or `OPTIONS`.
+
+        Set `TARGET` of any other request.
         """
-        path = request.path
         if "//" in request.rel_url.raw_path and (redirect := self._redirect_to_clean(request)) is not None:
             return redirect
-        target = self._match(path)
-        if target is None:
-            return await self._answer_elsewhere(request)
-        request[TARGET] = target
+        if ROUTE not in request:
+            return await self._answer_other_path(request)
+        request[TARGET] = target = request[ROUTE]
         if request.method == "OPTIONS":
             # Browsers send OPTIONS before they may send credentials.
             return _other_method(request, target.resource)
-        # Authorize before names are validated and anything is looked up: the response must not reveal what exists.
-        await self._authorizer.authorize(request, target)
-        endpoint = (target.resource, request.method)
-        handler = self._handlers.get(endpoint)
-        if handler is None:
-            return _other_method(request, target.resource)
-        await self._flags.require(self._rights[endpoint])
-        await self._auditor.permit(request)
-        return await handler(request, target)
+        return await handler(request)
+
+    @web.middleware
+    async def require_endpoint(self, request: web.Request, handler: NextHandler) -> web.StreamResponse:
+        """Answer 405 to a method that the resource does not have or that is currently disabled.
+
+        Raises:
+            UnsupportedError: the operation is disabled.
+        """
+        resource = request[TARGET].resource
+        if (resource, request.method) not in self._handlers:
+            return _other_method(request, resource)
+        await self._flags.require(RIGHTS[resource, request.method])
+        return await handler(request)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Call the endpoint's handler."""
+        target = request[TARGET]
+        return await self._handlers[target.resource, request.method](request, target)
 
     def _match(self, path: str) -> Target | None:
         return match(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
@@ -100,7 +106,7 @@ class Dispatcher:
         # After a 301, clients repeat any other method as GET.
         return web.Response(status=301 if request.method in {"GET", "HEAD"} else 308, headers={"Location": location})
 
-    async def _answer_elsewhere(self, request: web.Request) -> web.StreamResponse:
+    async def _answer_other_path(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/":
             # Load balancers use the root as a health check.
             return web.Response(headers={"Cache-Control": "no-cache"})

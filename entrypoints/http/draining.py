@@ -8,7 +8,7 @@ import asyncio
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 CUT_SECONDS: Final = 1.0
 """Time that a request cancelled after the drain has to end."""
@@ -24,21 +24,17 @@ class InFlight:
         self.is_draining = False
         """Whether the server is stopping."""
 
-    def middleware(self) -> Middleware:
-        """Return the middleware that counts requests; it must be the outermost one."""
-
-        @web.middleware
-        async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._count += 1
-            self._idle.clear()
-            try:
-                return await handler(request)
-            finally:
-                self._count -= 1
-                if self._count == 0:
-                    self._idle.set()
-
-        return count
+    @web.middleware
+    async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count a request until it is answered."""
+        self._count += 1
+        self._idle.clear()
+        try:
+            return await handler(request)
+        finally:
+            self._count -= 1
+            if self._count == 0:
+                self._idle.set()
 
     async def close_connection(self, _request: web.Request, response: web.StreamResponse) -> None:
         """Close connections during the drain, so that clients reconnect elsewhere (a response-prepare signal)."""

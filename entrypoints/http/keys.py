@@ -26,8 +26,10 @@ REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 """Id of the request in every log line and in the `X-Request-Id` header."""
 TRACE_ID: Final = web.RequestKey("TRACE_ID", str)
 """W3C trace id of the request, if there is one."""
+ROUTE: Final = web.RequestKey("ROUTE", Target)
+"""Target that the path matches; not set if it matches no endpoint."""
 TARGET: Final = web.RequestKey("TARGET", Target)
-"""Target of the request; not set if the path matches no endpoint."""
+"""`ROUTE` of a request that the limits let in; logged and audited."""
 ERROR_CODE: Final = web.RequestKey("ERROR_CODE", str)
 """OCI error code of the response, if it is an error."""
 AUDIT_ACTION: Final = web.RequestKey("AUDIT_ACTION", AuditAction)

@@ -211,11 +211,11 @@ class WorkerObservation:
             self._tracer.close()
 
     def _middlewares(self) -> Sequence[Middleware]:
-        middlewares = []
+        middlewares: list[Middleware] = []
         if self._metrics is not None and self.sampler is not None:
-            meter = RequestMeter(self._metrics, prefix=self._settings.http.prefix, clock=time.perf_counter)
+            meter = RequestMeter(self._metrics, clock=time.perf_counter)
             self.sampler.register(meter.flush)
-            middlewares.append(meter.middleware())
+            middlewares.append(meter.measure)
         if self._tracer is not None:
             middlewares.append(tracing(self._tracer, self._settings.http.prefix))
         return middlewares

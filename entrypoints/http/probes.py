@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from entrypoints.observability.readiness import Readiness
 
@@ -26,20 +26,15 @@ class Probes:
         self._shows_reasons = shows_reasons
         self.handlers: dict[str, Probe] = {ALIVE_PATH: self._answer_alive, READY_PATH: self._answer_ready}
 
-    def middleware(self) -> Middleware:
-        """Return the middleware that answers probes before any other middleware; it must be the outermost one."""
-        handlers = self.handlers
-
-        @web.middleware
-        async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-            probe = handlers.get(request.path)
-            if probe is None:
-                return await handler(request)
-            if request.method not in {"GET", "HEAD"}:
-                return web.Response(status=405, headers={"Allow": "GET, HEAD"})
-            return await probe(request)
-
-        return answer
+    @web.middleware
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a probe."""
+        probe = self.handlers.get(request.path)
+        if probe is None:
+            return await handler(request)
+        if request.method not in {"GET", "HEAD"}:
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+        return await probe(request)
 
     async def _answer_alive(self, _request: web.Request) -> web.Response:
         # Reaching this line proves liveness. Do not check dependencies: a restart would not repair them.

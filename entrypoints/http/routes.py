@@ -75,6 +75,12 @@ METHODS: Final[Mapping[Resource, tuple[str, ...]]] = {
 """Value of the `Allow` header of each resource."""
 
 
+RIGHTS: Final[Mapping[tuple[Resource, str], Right]] = {
+    (endpoint.resource, endpoint.method): endpoint.right for endpoint in ENDPOINTS
+}
+"""Kind of operation of each endpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Target of a path; the texts are as the client wrote them, not validated."""

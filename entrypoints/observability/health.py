@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 _logger = logging.getLogger(__name__)
 
@@ -118,16 +118,12 @@ class Health:
         if tasks:
             await asyncio.wait(tasks)
 
-    def middleware(self) -> Middleware:
-        """Return the middleware that rejects requests to the API while it is blocked."""
-
-        @web.middleware
-        async def block(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if self.is_blocking:
-                return web.Response(status=503, body=UNHEALTHY_BODY, content_type="application/json")
-            return await handler(request)
-
-        return block
+    @web.middleware
+    async def block(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Reject a request to the API while it is blocked."""
+        if self.is_blocking:
+            return web.Response(status=503, body=UNHEALTHY_BODY, content_type="application/json")
+        return await handler(request)
 
     async def answer(self, request: web.Request) -> web.Response:
         """Answer `/debug/health` as distribution does: list the unhealthy checks; any method but GET gets 404."""

@@ -3,25 +3,18 @@
 import re
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from yarl import URL
 
-from adapters.audit_log.stream import DisabledAuditLog
-from adapters.auth.open import OpenAuthenticator
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from config.settings import Settings
 from core.coordination.read_only import ReadOnlySwitch
-from core.model.access import OPEN
 from core.model.digest import Digest
-from core.registry.upload_state import UploadStateCodec
-from entrypoints.http.auditing import Auditor
-from entrypoints.http.authentication import Authorizer
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.routes import Resource, Target, match
 from entrypoints.http.runtime_flags import RuntimeFlags
-from entrypoints.http.urls import UrlBuilder
 from tests.http.conftest import error_codes
 
 DIGEST = Digest.of(b"")
@@ -52,20 +45,11 @@ def test_path_leads_to_its_resource(path, target):
 
 
 def test_endpoint_without_handler_is_a_mistake_at_start():
-    authorizer = Authorizer(
-        OpenAuthenticator(),
-        OPEN,
-        codec=UploadStateCodec(b"secret"),
-        urls=UrlBuilder(),
-        upload_lifetime=timedelta(0),
-        now=lambda: datetime.now(UTC),
-    )
     storage = InMemoryBlobStorage(now=lambda: datetime.now(UTC))
     read_only = ReadOnlySwitch(storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     flags = RuntimeFlags(Settings(), read_only)
-    auditor = Auditor(DisabledAuditLog(), Settings().audit, now=lambda: datetime.now(UTC))
     with pytest.raises(ValueError, match="without a handler"):
-        Dispatcher({}, prefix="/", flags=flags, authorizer=authorizer, extras={}, auditor=auditor)
+        Dispatcher({}, prefix="/", flags=flags, extras={})
 
 
 async def test_base_says_that_this_is_a_registry(api):

@@ -11,6 +11,7 @@ from typing_extensions import override
 from config.settings import Settings
 from core.model.digest import Digest
 from core.ports.metrics import Metrics
+from entrypoints.http import dispatch
 from entrypoints.http.middleware.metering import RequestMeter
 from entrypoints.http.observation import Observation
 
@@ -47,12 +48,12 @@ def recorder():
 
 @pytest.fixture
 def meter(recorder):
-    return RequestMeter(recorder, prefix="/", clock=lambda: 1.0)
+    return RequestMeter(recorder, clock=lambda: 1.0)
 
 
 @pytest.fixture
 async def metered(start, meter):
-    return await start(Settings(), observation=Observation(middlewares=[meter.middleware()]))
+    return await start(Settings(), observation=Observation(middlewares=[meter.measure]))
 
 
 async def test_requests_are_counted_by_route_method_and_code(metered, recorder):
@@ -149,3 +150,18 @@ async def test_requests_under_way_are_told(metered, services, meter, recorder, m
     go_on.set()
     with pytest.raises(ServerDisconnectedError):
         await task
+
+
+async def test_path_is_matched_once(metered, recorder, monkeypatch):
+    """Metrics use the same match as the endpoint."""
+    match, matched = dispatch.match, []
+
+    def count(path):
+        matched.append(path)
+        return match(path)
+
+    monkeypatch.setattr(dispatch, "match", count)
+    async with metered.request("GET", "/v2/a/tags/list") as response:
+        assert response.status == 404
+    assert matched == ["/v2/a/tags/list"]
+    assert ("404", "tags", "get") in recorder.counted("registry_http_requests_total")

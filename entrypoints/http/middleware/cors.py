@@ -7,7 +7,7 @@ CORS through `http.headers`, as for distribution, do not need this module.
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from config.settings import CorsSettings
 
@@ -42,17 +42,13 @@ class Cors:
             "Access-Control-Max-Age": str(int(settings.max_age_seconds)),
         }
 
-    def middleware(self) -> Middleware:
-        """Return the middleware that answers preflights; it must come before authentication."""
-
-        @web.middleware
-        async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-            is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-            if is_preflight and self._allowed(request) is not None:
-                return web.Response(status=204, headers=self._preflight)
-            return await handler(request)
-
-        return answer
+    @web.middleware
+    async def answer_preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a preflight."""
+        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if is_preflight and self._allowed(request) is not None:
+            return web.Response(status=204, headers=self._preflight)
+        return await handler(request)
 
     async def mark(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers that let the page read this response (a response-prepare signal)."""

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from config.settings import LimitSettings
 from core.coordination.budget import TokenBucket
@@ -56,27 +56,31 @@ def _site(client: str) -> str:
     return str(int(address) >> _IPV6_SITE_BITS) if isinstance(address, IPv6Address) else client
 
 
-def gate(settings: LimitSettings, forwarding: Forwarding, clock: Callable[[], float]) -> Middleware:
-    """Return the middleware that identifies the client of each request and enforces the limits.
+class Limits:
+    """Identifies the client of each request and enforces the limits; one per application."""
 
-    The middleware raises `TooManyRequestsError`.
-    """
-    buckets = TokenBuckets(rate=settings.rate, burst=settings.burst, clock=clock) if settings.rate else None
-    under_way = 0
+    def __init__(self, settings: LimitSettings, forwarding: Forwarding, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._forwarding = forwarding
+        self._buckets = TokenBuckets(rate=settings.rate, burst=settings.burst, clock=clock) if settings.rate else None
+        self._under_way = 0
 
     @web.middleware
-    async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal under_way
-        request[CLIENT] = client = forwarding.client_of(request)
+    async def enforce(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a request within the limits.
+
+        Raises:
+            TooManyRequestsError: the client, or all clients together, sent too many requests.
+        """
+        settings = self._settings
+        request[CLIENT] = client = self._forwarding.client_of(request)
         request[BODY_LIMITS] = settings
-        if buckets is not None and (wait_seconds := buckets.take(client.address)):
+        if self._buckets is not None and (wait_seconds := self._buckets.take(client.address)):
             raise TooManyRequestsError(math.ceil(wait_seconds))
-        if settings.requests and under_way >= settings.requests:
+        if settings.requests and self._under_way >= settings.requests:
             raise TooManyRequestsError(BUSY_RETRY_SECONDS)
-        under_way += 1
+        self._under_way += 1
         try:
             return await handler(request)
         finally:
-            under_way -= 1
-
-    return let_in
+            self._under_way -= 1

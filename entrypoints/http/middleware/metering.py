@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from core.ports.metrics import Metrics
-from entrypoints.http.routes import ENDPOINTS, Resource, match
+from entrypoints.http.keys import ROUTE
+from entrypoints.http.routes import ENDPOINTS, Resource
 
 HANDLER_NAMES: Final = {
     Resource.BASE: "base",
@@ -51,8 +52,7 @@ class RequestMeter:
     `flush`.
     """
 
-    def __init__(self, metrics: Metrics, *, prefix: str, clock: Callable[[], float]) -> None:
-        self._prefix = prefix.rstrip("/")
+    def __init__(self, metrics: Metrics, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._under_way: Counter[str] = Counter(dict.fromkeys([*HANDLER_NAMES.values(), ELSEWHERE], 0))
         self._in_flight = metrics.gauge("registry_http_in_flight_requests", "Requests in progress.", ["handler"])
@@ -78,28 +78,20 @@ class RequestMeter:
         for name, count in self._under_way.items():
             self._in_flight(count, name)
 
-    def middleware(self) -> Middleware:
-        """Return the middleware that measures requests."""
-
-        @web.middleware
-        async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
-            name = self._handler_of(request.path)
-            self._under_way[name] += 1
-            begun = self._clock()
-            response: web.StreamResponse | None = None
-            try:
-                response = await handler(request)
-                return response
-            finally:
-                # If the handler raises, there is no response: the connection broke. Count the request all the same.
-                self._under_way[name] -= 1
-                self._record(name, request, response, self._clock() - begun)
-
-        return measure
-
-    def _handler_of(self, path: str) -> str:
-        target = match(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
-        return HANDLER_NAMES[target.resource] if target is not None else ELSEWHERE
+    @web.middleware
+    async def measure(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Measure a request."""
+        name = HANDLER_NAMES[request[ROUTE].resource] if ROUTE in request else ELSEWHERE
+        self._under_way[name] += 1
+        begun = self._clock()
+        response: web.StreamResponse | None = None
+        try:
+            response = await handler(request)
+            return response
+        finally:
+            # If the handler raises, there is no response: the connection broke. Count the request all the same.
+            self._under_way[name] -= 1
+            self._record(name, request, response, self._clock() - begun)
 
     def _record(self, name: str, request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
         method = _METHODS.get(request.method, _UNKNOWN_METHOD)

@@ -6,8 +6,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from core.ports.tracing import Tracer
-from entrypoints.http.keys import TRACE_ID
-from entrypoints.http.routes import Resource, match
+from entrypoints.http.keys import ROUTE, TRACE_ID
+from entrypoints.http.routes import Resource
 
 ROUTES: Final = {
     Resource.BASE: "/v2/",
@@ -28,7 +28,7 @@ def tracing(tracer: Tracer, prefix: str) -> Middleware:
 
     @web.middleware
     async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
-        target = match(request.path.removeprefix(root)) if request.path.startswith(root) else None
+        target = request.get(ROUTE)
         attributes = {
             "http.request.method": request.method,
             "url.path": request.path,

@@ -1,4 +1,4 @@
-"""Middlewares for every request: request id, rendering of errors, common headers."""
+"""Request ids, responses to errors, and headers common to all responses."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from core.errors import StorageCorruptError
 from entrypoints.http.connection.streaming import BodyStalledError, ClientGoneError
 from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.keys import BEGUN, REQUEST_ID
-from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request
+from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request, new_request_id
 from entrypoints.http.runtime_flags import RuntimeFlags
 
 _logger = logging.getLogger(__name__)
@@ -21,26 +21,22 @@ CLIENT_CLOSED_REQUEST: Final = 499
 """Status that nginx and distribution log when the client disconnected; no client receives it."""
 
 
-def error_middleware(new_id: Callable[[], str]) -> Middleware:
-    """Return the middleware that assigns request ids and turns every exception into a response."""
-
-    @web.middleware
-    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        name_request(request, new_id)
-        try:
-            return await handler(request)
-        except ClientGoneError as error:
-            return _answer_broken_body(request, error)
-        except (ConnectionError, StorageCorruptError) as error:
-            return _answer_end(request, error)
-        except Exception as error:
-            if request.get(BEGUN):
-                # The client would take a second response for the rest of the first, so close the connection.
-                _logger.exception("request failed during the response")
-                return _cut_off(request, HTTPStatus.INTERNAL_SERVER_ERROR)
-            return render(request, error)
-
-    return answer
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Assign a request its id, and turn every exception into a response."""
+    name_request(request, new_request_id)
+    try:
+        return await handler(request)
+    except ClientGoneError as error:
+        return _answer_broken_body(request, error)
+    except (ConnectionError, StorageCorruptError) as error:
+        return _answer_end(request, error)
+    except Exception as error:
+        if request.get(BEGUN):
+            # The client would take a second response for the rest of the first, so close the connection.
+            _logger.exception("request failed during the response")
+            return _cut_off(request, HTTPStatus.INTERNAL_SERVER_ERROR)
+        return render(request, error)
 
 
 def _answer_end(request: web.Request, error: ConnectionError | StorageCorruptError) -> web.StreamResponse:
