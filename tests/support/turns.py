@@ -127,6 +127,21 @@ class ActingBlobStorage(FaultyBlobStorage):
         return await super().carry_out(operation, key, call)
 
 
+_READS: Final = {"read", "stat", "walk", "walk_within", "list_children", "list_marked", "open_reader", "staged_size"}
+
+
+def commute(one: str, other: str) -> bool:
+    """Return whether two requests, as `FaultyBlobStorage.operations` has them, have the same effect in either order."""
+    kind, *keys = one.split(" ")
+    other_kind, *other_keys = other.split(" ")
+    if kind in _READS and other_kind in _READS:
+        return True
+    if "move" in {kind, other_kind}:
+        # Its record has no target.
+        return False
+    return not any(a.startswith(b) or b.startswith(a) for a in keys for b in other_keys)
+
+
 class RandomChooser:
     """Chooser by a seed: sometimes uniformly, sometimes by priorities that change occasionally.
 

@@ -9,7 +9,8 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import StorageFullError, StorageUnavailableError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
-from core.retention.pulls import REMEMBERED_MAX, PullHistory, PullRecorder
+from core.retention import pulls
+from core.retention.pulls import PullHistory, PullRecorder
 from core.store import layout
 from tests.support.core_services import counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage
@@ -162,14 +163,16 @@ async def test_pull_during_a_flush_is_written_by_the_next(recorder, history, sto
     assert (await history.read(oldest=MONTH, merges=False)).last(NAME, FIRST) == time.now()
 
 
-async def test_many_pulls_are_bounded_and_split(recorder, history, storage, caplog):
-    for number in range(REMEMBERED_MAX + 5):
+async def test_many_pulls_are_bounded_and_split(recorder, history, storage, caplog, monkeypatch):
+    monkeypatch.setattr(pulls, "REMEMBERED_MAX", 1_000)
+    monkeypatch.setattr(pulls, "_BATCH_PULLS", 100)
+    for number in range(1_005):
         recorder.note(RepositoryName(f"r{number}"), FIRST)
     recorder.note(RepositoryName("r0"), FIRST)
-    assert await recorder.flush() == REMEMBERED_MAX
+    assert await recorder.flush() == 1_000
     assert "pulls of 5 manifests not recorded" in caplog.text
     assert len(await batches(storage)) == 10
-    assert len((await history.read(oldest=MONTH, merges=True)).times) == REMEMBERED_MAX
+    assert len((await history.read(oldest=MONTH, merges=True)).times) == 1_000
     assert len(await batches(storage)) == 10
 
 

@@ -14,8 +14,8 @@ from core.model.digest import Digest, StandardHasher
 from core.model.media_types import OCI_INDEX, OCI_MANIFEST
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobReader, ObjectStat
-from core.store import layout
-from core.store.damage import EXAMINED_BYTES_MAX, HASH_TRUSTED_SECONDS, RECORDS_MAX, DamageRecords, DamageWatch
+from core.store import damage, layout
+from core.store.damage import EXAMINED_BYTES_MAX, HASH_TRUSTED_SECONDS, DamageRecords, DamageWatch
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices, in_turn
 from tests.support.faulty_blob_storage import FaultyBlobStorage
@@ -399,12 +399,13 @@ async def test_unreadable_record_counts_as_none(watch, storage, content):
     assert await DamageRecords(storage).read(Digest.of(b"another")) is None
 
 
-async def test_memory_is_bounded(watch, storage):
+async def test_memory_is_bounded(watch, storage, monkeypatch):
+    monkeypatch.setattr(damage, "RECORDS_MAX", 100)
     records = DamageRecords(storage)
-    for number in range(RECORDS_MAX + 1):
+    for number in range(101):
         await records.write(Digest.of(b"%d" % number), ObjectStat(size=number, modified_at=NOW))
         await watch.prove(Digest.of(b"%d" % number), number)
-    assert len(await records.listed()) == RECORDS_MAX
+    assert len(await records.listed()) == 100
     state = ObjectStat(size=9, modified_at=NOW)
     assert not await watch.is_damaged(Digest.of(b"0"), state)
     assert await watch.is_damaged(Digest.of(b"1"), state)

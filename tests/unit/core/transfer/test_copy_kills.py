@@ -6,6 +6,7 @@ one completes, and a last pass over a source at rest makes both trees equal.
 
 import pytest
 
+from adapters.blob_storage import memory as memory_storage
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.errors import StorageUnavailableError
@@ -22,13 +23,17 @@ from tests.support.transfers import CopyRun, registry_tree
 
 APP, OTHER = RepositoryName("team/app"), RepositoryName("team/other")
 OCI = media_types.OCI_MANIFEST
-LARGE = bytes(range(256)) * 4096 * 3
+LARGE = bytes(range(256)) * 12
 OLD, NEW = image_manifest(b"{}", [b"old", LARGE]), image_manifest(b"{}", [b"new", LARGE])
 
 
 @pytest.fixture(autouse=True)
 def _small_checkpoints(monkeypatch):
-    monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 1024 * 1024)
+    """Copy the large blob in three pieces with checkpoints; it is a thousandth of the size that this normally takes."""
+    monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 1024)
+    monkeypatch.setattr(blobs, "SMALL_BYTES_MAX", 1024)
+    monkeypatch.setattr(blobs, "_HASH_INLINE_BYTES_MAX", 64)
+    monkeypatch.setattr(memory_storage, "PIECE_BYTES", 1024)
 
 
 def memory():
