@@ -1,16 +1,19 @@
-"""A token speaks of the bytes that it was given for: others that were staged in their place are never taken for them.
+"""A token of an upload is valid only for the bytes that it was given for: replaced bytes never get its digest.
 
-Two replicas each believe what they know of a session, and a client may send to both. Whoever may push into one
-repository could otherwise store, under a digest that all repositories share, something else than its content.
+Two replicas each use their own record of a session, and a client may send to both. Without a check, a client with the
+right to push into one repository could store other content under a digest that all repositories share.
+
+Memory and folders show each replica what is staged, so they refuse the second request for an offset. An object store
+does not: it accepts both, and completing the upload finds that the bytes are others.
 """
 
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core.errors import DigestMismatchError, ObjectNotFoundError, RegistryError, UploadRangeError, UploadUnknownError
+from core.errors import DigestMismatchError, ObjectNotFoundError, UploadRangeError, UploadUnknownError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.store import layout
@@ -42,11 +45,24 @@ async def scs(_path):
         yield [await stack.enter_async_context(scs_storage(server)) for _ in range(2)]
 
 
-@pytest.fixture(params=[memory, folder, scs], ids=lambda open_pair: open_pair.__name__)
-async def replicas(request, tmp_path):
+@asynccontextmanager
+async def replicas_on(open_pair, path):
     new_id = counting_ids()
-    async with request.param(tmp_path) as storages:
+    async with open_pair(path) as storages:
         yield [CoreServices(storage=storage, new_id=new_id) for storage in storages]
+
+
+@pytest.fixture(params=[memory, folder], ids=lambda open_pair: open_pair.__name__)
+async def on_one_store(request, tmp_path):
+    """Two replicas that see at once what the other one stages."""
+    async with replicas_on(request.param, tmp_path) as replicas:
+        yield replicas
+
+
+@pytest.fixture
+async def on_scs(tmp_path):
+    async with replicas_on(scs, tmp_path) as replicas:
+        yield replicas
 
 
 @pytest.fixture(params=list(SIZES.values()), ids=list(SIZES))
@@ -59,53 +75,114 @@ def pieces(content):
     return chunks(*(content[start : start + 250_000] for start in range(0, len(content), 250_000)))
 
 
-async def require_unharmed(services, digest, state, pushed):
-    """Nothing else is readable under the digest; what is, is its content."""
-    with suppress(DigestMismatchError, UploadRangeError, UploadUnknownError, ObjectNotFoundError):
-        await services.uploads.complete(state, digest, chunks())
-    with suppress(ObjectNotFoundError):
-        assert await read_stream(services.storage, layout.blob_data(digest)) == pushed
+async def require_stored(services, state, content):
+    """Complete an upload, and require its content at its digest."""
+    blob = await services.uploads.complete(state, Digest.of(content), chunks())
+    assert await read_stream(services.storage, layout.blob_data(blob.digest)) == content
 
 
-async def test_bytes_replaced_before_the_commit_are_not_stored(replicas, contents):
-    """It has heard nothing of the session since, and need not look what is there."""
-    first, second = replicas
+async def require_absent(services, content):
+    with pytest.raises(ObjectNotFoundError):
+        await services.storage.stat(layout.blob_data(Digest.of(content)))
+
+
+async def require_refused(services, state, content):
+    """Require that an upload cannot be completed, because other bytes are staged."""
+    with pytest.raises(DigestMismatchError):
+        await services.uploads.complete(state, Digest.of(content), chunks())
+    await require_absent(services, content)
+
+
+async def test_second_request_for_an_offset_is_refused(on_one_store, contents):
+    first, second = on_one_store
     pushed, other = contents
     begun = await first.uploads.start(NAME)
     state = await second.uploads.append(begun, pieces(pushed))
-    with suppress(UploadRangeError):
+    with pytest.raises(UploadRangeError):
         await first.uploads.append(begun, pieces(other))
-    await require_unharmed(second, Digest.of(pushed), state, pushed)
+    await require_stored(second, state, pushed)
+    await require_absent(second, other)
 
 
-async def test_bytes_staged_after_a_cancellation_are_not_stored(replicas, contents):
-    first, second = replicas
+async def test_second_request_for_an_offset_makes_the_token_of_the_first_invalid_on_scs(on_scs, contents):
+    """The replica that began the session has not seen the first request, and does not look what is staged."""
+    first, second = on_scs
+    pushed, other = contents
+    begun = await first.uploads.start(NAME)
+    state = await second.uploads.append(begun, pieces(pushed))
+    replaced = await first.uploads.append(begun, pieces(other))
+    await require_refused(second, state, pushed)
+    assert replaced.offset == len(other)
+
+
+async def test_request_after_a_cancellation_is_refused(on_one_store, contents):
+    first, second = on_one_store
     pushed, other = contents
     begun = await first.uploads.start(NAME)
     state = await second.uploads.append(begun, pieces(pushed))
     await second.uploads.cancel(NAME, begun.upload_id)
-    with suppress(UploadUnknownError):
+    with pytest.raises(UploadUnknownError):
         await first.uploads.append(begun, pieces(other))
-    await require_unharmed(second, Digest.of(pushed), state, pushed)
+    with pytest.raises(UploadUnknownError):
+        await second.uploads.complete(state, Digest.of(pushed), chunks())
+    for content in contents:
+        await require_absent(second, content)
 
 
-async def test_bytes_of_an_older_request_are_not_stored(replicas, contents):
-    """Both found nothing when they looked."""
-    first, second = replicas
+async def test_request_after_a_cancellation_makes_no_token_valid_on_scs(on_scs, contents):
+    first, second = on_scs
     pushed, other = contents
     begun = await first.uploads.start(NAME)
-    states = []
+    state = await second.uploads.append(begun, pieces(pushed))
+    await second.uploads.cancel(NAME, begun.upload_id)
+    await first.uploads.append(begun, pieces(other))
+    await require_refused(second, state, pushed)
+
+
+async def send_during_another_request(first, second, begun, contents):
+    """Send the second content while the first request is under way; return the results of both."""
+    pushed, other = contents
+    results = {}
+
+    async def attempt(name, services, content):
+        try:
+            results[name] = await services.uploads.append(begun, content)
+        except UploadRangeError as error:
+            results[name] = error
 
     async def slow():
         yield other[:50_000]
-        with suppress(UploadRangeError):
-            states.append(await second.uploads.append(begun, pieces(pushed)))
+        await attempt("pushed", second, pieces(pushed))
         yield other[50_000:]
 
-    with suppress(UploadRangeError, RegistryError):
-        await first.uploads.append(begun, slow())
-    for state in states:
-        await require_unharmed(second, Digest.of(pushed), state, pushed)
+    await attempt("other", first, slow())
+    return results["pushed"], results["other"]
+
+
+async def test_one_of_two_requests_at_once_is_refused(on_one_store, contents):
+    """Both found nothing staged when they began."""
+    first, second = on_one_store
+    begun = await first.uploads.start(NAME)
+    results = await send_during_another_request(first, second, begun, contents)
+    [(state, stored)] = [each for each in zip(results, contents, strict=True) if not isinstance(each[0], Exception)]
+    await require_stored(second, state, stored)
+    [refused] = [content for content in contents if content is not stored]
+    await require_absent(second, refused)
+
+
+async def test_older_request_makes_the_token_of_a_newer_one_invalid_on_scs(on_scs, contents):
+    """Both found nothing staged when they began, and the older one ended last."""
+    first, second = on_scs
+    begun = await first.uploads.start(NAME)
+    state, older = await send_during_another_request(first, second, begun, contents)
+    await require_refused(second, state, contents[0])
+    assert older.offset == len(contents[1])
+
+
+@pytest.fixture(params=[memory, folder, scs], ids=lambda open_pair: open_pair.__name__)
+async def replicas(request, tmp_path):
+    async with replicas_on(request.param, tmp_path) as replicas:
+        yield replicas
 
 
 async def test_unchanged_bytes_are_stored_without_reading_them(replicas, contents, monkeypatch):
