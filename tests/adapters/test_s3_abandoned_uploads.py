@@ -11,7 +11,6 @@ from core.model.names import RepositoryName
 from core.registry.abandoned_uploads import remove_abandoned
 from core.store import layout
 from tests.adapters.test_s3_listing import PlainStore
-from tests.support.scs_server import FakeScsServer
 from tests.support.scs_server.store import Segment, StoredObject
 from tests.support.scs_storage import scs_storage
 from tests.support.simulated_time import SimulatedTime
@@ -22,12 +21,6 @@ IDS = [f"00000000-0000-4000-8000-{number:012x}" for number in range(2_000)]
 WEEK = timedelta(days=7)
 NOW = datetime.now(UTC)
 OLD = NOW - WEEK * 2
-
-
-@pytest.fixture
-async def server():
-    async with FakeScsServer() as server:
-        yield server
 
 
 @asynccontextmanager

@@ -10,9 +10,7 @@ from adapters.blob_storage.s3.capabilities import Capabilities
 from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.multipart import list_uploads
 from adapters.blob_storage.s3.options import MIB
-from tests.support.scs_server import FakeScsServer
 from tests.support.scs_server.store import Bucket, Segment, StoredObject
-from tests.support.scs_storage import scs_storage
 from tests.support.streams import collect, payload, stage
 
 STORED = StoredObject([Segment(b"link", 4)], "0" * 32, "application/octet-stream")
@@ -52,18 +50,6 @@ async def test_store_without_long_delimiters_lists_marked():
     assert await collect(names.marked(store, "/p/", "_", "")) == sorted(paths)
     assert await collect(names.marked(store, "/p/", "_", "a")) == sorted(paths)[1:]
     assert store.pages < 2 * len(keys)
-
-
-@pytest.fixture
-async def server():
-    async with FakeScsServer() as server:
-        yield server
-
-
-@pytest.fixture
-async def storage(server):
-    async with scs_storage(server) as storage:
-        yield storage
 
 
 def fill(server, *keys):

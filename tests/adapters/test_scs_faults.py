@@ -8,7 +8,7 @@ import pytest
 from adapters.blob_storage.s3 import RetryOptions
 from adapters.blob_storage.s3.options import MIB
 from core.errors import ObjectNotFoundError, StorageUnavailableError
-from tests.support.scs_server import FakeScsServer, Faults
+from tests.support.scs_server import Faults
 from tests.support.scs_server.faults import Fault
 from tests.support.scs_server.store import Segment, StoredObject
 from tests.support.scs_storage import QUICK, scs_storage
@@ -18,18 +18,6 @@ STAGED = "/docker/registry/v2/repositories/a/_uploads/1/data"
 TARGET = "/docker/registry/v2/blobs/sha256/ab/abcd/data"
 STORED = StoredObject([Segment(b"link", 4)], "0" * 32, "application/octet-stream")
 EVERY_FAULT = tuple(fault for fault in Fault if fault is not Fault.NONE)
-
-
-@pytest.fixture
-async def server():
-    async with FakeScsServer() as server:
-        yield server
-
-
-@pytest.fixture
-async def storage(server):
-    async with scs_storage(server) as storage:
-        yield storage
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -14,8 +14,6 @@ from core.notifications.outbox import Outbox
 from core.notifications.recorder import EventRecorder, RecorderOptions
 from tests.support.core_services import counting_ids
 from tests.support.notifications import ScriptedReceiver
-from tests.support.scs_server import FakeScsServer
-from tests.support.scs_storage import scs_storage
 
 PUSH = Occurrence(action=EventAction.PUSH, repository="a", media_type=OCI_MANIFEST)
 BLOB = Occurrence(action=EventAction.PUSH, repository="a", media_type=OCTET_STREAM)
@@ -24,18 +22,6 @@ PULL = Occurrence(action=EventAction.PULL, repository="a", media_type=OCI_MANIFE
 
 def now():
     return datetime.now(UTC)
-
-
-@pytest.fixture
-async def server():
-    async with FakeScsServer() as server:
-        yield server
-
-
-@pytest.fixture
-async def storage(server):
-    async with scs_storage(server) as storage:
-        yield storage
 
 
 @pytest.fixture

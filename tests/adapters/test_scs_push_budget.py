@@ -19,7 +19,6 @@ from core.registry.catalog import CatalogService
 from core.retention.rules import RetentionRule
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices, chunks
-from tests.support.scs_server import FakeScsServer
 from tests.support.scs_storage import scs_storage
 from tests.support.streams import payload
 
@@ -54,12 +53,6 @@ class Registry(CoreServices):
             await self.push_chunked(blob)
         await self.manifests.put(NAME, MANIFEST, MEDIA_TYPE, tags=[Tag(tag) for tag in tags])
         await self.uploads.sweep()
-
-
-@pytest.fixture
-async def server():
-    async with FakeScsServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 
 from adapters.blob_storage.s3.options import MIB
 from core.errors import ObjectNotFoundError
-from tests.support.scs_server import FakeScsServer
 from tests.support.scs_server.store import Segment, StoredObject
 from tests.support.scs_storage import scs_storage
 from tests.support.streams import collect, payload, read_stream, stage
@@ -14,18 +13,6 @@ from tests.support.streams import collect, payload, read_stream, stage
 STORED = StoredObject([Segment(b"sha256:abcd", 11)], "0" * 32, "application/octet-stream")
 STAGED = "/docker/registry/v2/repositories/a/_uploads/1/data"
 TARGET = "/docker/registry/v2/blobs/sha256/ab/abcd/data"
-
-
-@pytest.fixture
-async def server():
-    async with FakeScsServer() as server:
-        yield server
-
-
-@pytest.fixture
-async def storage(server):
-    async with scs_storage(server) as storage:
-        yield storage
 
 
 @pytest.fixture

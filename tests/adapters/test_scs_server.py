@@ -10,15 +10,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from tests.support.scs_server import FakeScsServer
-
 TYPE = "application/octet-stream"
-
-
-@pytest.fixture
-async def server():
-    async with FakeScsServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from adapters.blob_storage.s3.moving import Mover
 from adapters.blob_storage.s3.options import MIB
 from core.errors import ObjectNotFoundError, StorageCorruptError, StorageUnavailableError
-from tests.support.scs_server import FakeScsServer, Rename
+from tests.support.scs_server import Rename
 from tests.support.scs_server.faults import Fault
 from tests.support.scs_server.store import Segment, StoredObject
 from tests.support.scs_storage import scs_storage
@@ -19,18 +19,6 @@ from tests.support.streams import commit, payload, read_stream, stage
 SESSION = "/docker/registry/v2/repositories/a/_uploads/1"
 STAGED = f"{SESSION}/data"
 TARGET = "/docker/registry/v2/blobs/sha256/ab/abcd/data"
-
-
-@pytest.fixture
-async def server():
-    async with FakeScsServer() as server:
-        yield server
-
-
-@pytest.fixture
-async def storage(server):
-    async with scs_storage(server) as storage:
-        yield storage
 
 
 @pytest.fixture

@@ -15,18 +15,6 @@ from tests.support.scs_storage import scs_options, scs_storage
 from tests.support.streams import payload
 
 
-@pytest.fixture
-async def server():
-    async with FakeScsServer() as server:
-        yield server
-
-
-@pytest.fixture
-async def storage(server):
-    async with scs_storage(server) as storage:
-        yield storage
-
-
 @pytest.mark.parametrize(
     ("region", "host"),
     [

@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import pymysql
 
+from tests.support.processes import free_port
+
 _START_SECONDS_MAX: Final = 60.0
 _POLL_SECONDS: Final = 0.05
 _ADMIN: Final = "root"
@@ -68,7 +70,7 @@ class MariaDbServer:
         # Not pytest's tmp_path: the path of a socket has at most 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="mariadb-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
         self.socket = self._folder / "sock"
 
     def install(self) -> None:
@@ -184,10 +186,3 @@ class MariaDbServer:
                 time.sleep(_POLL_SECONDS)
             else:
                 return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

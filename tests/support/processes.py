@@ -214,34 +214,27 @@ class RegistryServer(ServerProcess):
         return cls(folder, storage, command=(find_tool("docker-registry"), "serve"), config=config)
 
 
-class RoundRobinProxy(ServerProcess):
-    """nginx as a load balancer that distributes requests among servers in turn."""
+class Nginx(ServerProcess):
+    """nginx that keeps all its files in one folder.
 
-    def __init__(self, folder: Path, backends: Sequence[ServerProcess]) -> None:
+    Args:
+        folder: folder for its files.
+        servers: content of the `http` section, with the port as `{port}`.
+        values: the other values to insert into `servers`.
+    """
+
+    def __init__(self, folder: Path, servers: str, **values: object) -> None:
         port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         config_path = folder / "nginx.conf"
-        config_path.write_text(
-            _NGINX_CONFIG.format(
-                folder=folder,
-                port=port,
-                servers="\n".join(f"server {backend.host} max_fails=0;" for backend in backends),
-            )
-        )
-        command = [
-            find_tool("nginx"),
-            "-p",
-            str(folder),
-            "-e",
-            str(folder / "error.log"),
-            "-c",
-            str(config_path),
-        ]
+        config_path.write_text(_NGINX_CONFIG.format(folder=folder, servers=servers.format(port=port, **values)))
+        command = [find_tool("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config_path)]
         super().__init__(command, port=port, folder=folder)
 
 
 _NGINX_CONFIG = """
 daemon off;
+user root;
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log info;
@@ -253,10 +246,24 @@ http {{
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
+{servers}
+}}
+"""
+
+
+class RoundRobinProxy(Nginx):
+    """nginx as a load balancer that distributes requests among servers in turn."""
+
+    def __init__(self, folder: Path, backends: Sequence[ServerProcess]) -> None:
+        upstreams = "\n".join(f"server {backend.host} max_fails=0;" for backend in backends)
+        super().__init__(folder, _ROUND_ROBIN, upstreams=upstreams)
+
+
+_ROUND_ROBIN = """
   client_max_body_size 0;
   chunked_transfer_encoding on;
   upstream registries {{
-{servers}
+{upstreams}
   }}
   server {{
     listen 127.0.0.1:{port};
@@ -271,7 +278,6 @@ http {{
       proxy_read_timeout 60s;
     }}
   }}
-}}
 """
 
 

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from adapters.blob_storage.s3.listing import list_pages
 from adapters.blob_storage.s3.multipart import list_uploads
 from adapters.blob_storage.s3.storage import S3BlobStorage
+from tests.support.processes import free_port
 
 
 @contextmanager
@@ -47,9 +48,7 @@ async def stored_in(storage: S3BlobStorage) -> list[str]:
 @contextmanager
 def versitygw_endpoint(binary: str, bucket: str, folder: Path) -> Iterator[str]:
     """Run versitygw on a folder, with one bucket; yield its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     (folder / "root" / bucket).mkdir(parents=True)
     command = [
         binary, "--port", address, "--access", "key", "--secret", "secret", "--keep-alive", "--quiet",

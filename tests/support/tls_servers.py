@@ -10,8 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from tests.support.certificates import Pair
-from tests.support.processes import RegistryServer, ServerProcess, free_port
-from tests.support.tools import find_tool
+from tests.support.processes import Nginx, RegistryServer
 
 _ANSWER_TIMEOUT_SECONDS = 5
 
@@ -63,7 +62,7 @@ class UnixRegistryServer(RegistryServer):
                 return False
 
 
-class TlsProxy(ServerProcess):
+class TlsProxy(Nginx):
     """nginx that terminates TLS in front of a registry.
 
     Args:
@@ -74,41 +73,14 @@ class TlsProxy(ServerProcess):
     """
 
     def __init__(self, folder: Path, target: str, pair: Pair, *, location: str = "/") -> None:
-        port = free_port()
-        folder.mkdir(parents=True, exist_ok=True)
-        config_path = folder / "nginx.conf"
-        config_path.write_text(
-            _CONFIG.format(
-                folder=folder,
-                port=port,
-                target=target,
-                certificate=pair.certificate,
-                key=pair.key,
-                location=location,
-            )
-        )
-        command = [find_tool("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config_path)]
-        super().__init__(command, port=port, folder=folder)
+        super().__init__(folder, _SERVER, target=target, certificate=pair.certificate, key=pair.key, location=location)
 
     @override
     def answers(self) -> bool:
         return answers_over_tls(self.port)
 
 
-_CONFIG = """
-daemon off;
-user root;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log info;
-events {{ worker_connections 256; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
+_SERVER = """
   server {{
     listen 127.0.0.1:{port} ssl;
     ssl_certificate {certificate};
@@ -126,5 +98,4 @@ http {{
       proxy_read_timeout 900s;
     }}
   }}
-}}
 """

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.coordination.budget import Budget, Rates
 from core.model.digest import StandardHasher
@@ -15,8 +16,12 @@ from core.store import layout
 from core.transfer.context import CopyContext
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Tally, TransferProblem, TransferProgress
-from tests.support.core_services import CoreServices, in_turn
+from tests.support.core_services import NOW, CoreServices, in_turn
 from tests.support.streams import read_stream
+
+
+def memory() -> InMemoryBlobStorage:
+    return InMemoryBlobStorage(now=lambda: NOW)
 
 
 @dataclass

@@ -1,16 +1,8 @@
 """What metrics tell of the read-only mode and of abandoned uploads."""
 
-import pytest
-
-from adapters.metrics.prometheus import SingleProcessMetrics
 from core.registry.abandoned_uploads import Purged
 from entrypoints.observability.gauges import purge_observer, read_only_reader
 from tests.support.metrics import Scrape
-
-
-@pytest.fixture
-def metrics():
-    return SingleProcessMetrics()
 
 
 def read(metrics):

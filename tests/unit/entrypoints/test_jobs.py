@@ -2,7 +2,6 @@
 
 import pytest
 
-from adapters.metrics.prometheus import SingleProcessMetrics
 from config.errors import ConfigError
 from core.collection.report import CollectionReport, Phase
 from core.verification.findings import VerificationPhase
@@ -10,11 +9,6 @@ from core.verification.journal import Checkpoint
 from core.verification.verifier import VerificationProgress
 from entrypoints.observability.jobs import MetricsFile, VerificationObserver, collection_observer
 from tests.support.metrics import Scrape
-
-
-@pytest.fixture
-def metrics():
-    return SingleProcessMetrics()
 
 
 def read(metrics):

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from adapters.metrics.prometheus import SingleProcessMetrics
 from config.settings import ReadinessSettings
 from entrypoints.observability import sampler as module
 from entrypoints.observability.gauges import catalog_reader, certificate_gauge, health_reader, set_build_info
@@ -16,11 +15,6 @@ from entrypoints.observability.health import Check, CheckFailedError, Health
 from entrypoints.observability.readiness import Readiness
 from entrypoints.observability.sampler import Sampler
 from tests.support.metrics import Scrape
-
-
-@pytest.fixture
-def metrics():
-    return SingleProcessMetrics()
 
 
 @pytest.fixture

@@ -17,17 +17,12 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
 from core.trash.entry import TrashKind
-from tests.support.collecting_services import Store, is_complete, push_image
+from tests.support.collecting_services import is_complete, push_image
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 
 NAME, OTHER = RepositoryName("a"), RepositoryName("a/b")
 CONFIG = b"{}"
-
-
-@pytest.fixture
-def store():
-    return Store()
 
 
 @pytest.fixture

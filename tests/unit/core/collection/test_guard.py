@@ -28,7 +28,6 @@ from core.trash.store import Trash
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import CoreServices, chunks, counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage
-from tests.support.simulated_time import SimulatedTime
 
 NAME, OTHER = RepositoryName("a/b"), RepositoryName("other")
 LAYER = b"layer"
@@ -37,11 +36,6 @@ CONFIG = b"{}"
 MANIFEST = image_manifest(CONFIG, [LAYER])
 IMAGE = Digest.of(MANIFEST)
 ROUND = "20261124T000000Z-collection-1"
-
-
-@pytest.fixture
-def time():
-    return SimulatedTime()
 
 
 class ScriptedRounds(Rounds):

@@ -279,9 +279,9 @@ async def test_orders_with_two_switches_break_no_promise(scenario, first, second
 
     An order that differs from an earlier one only in requests that commute is not run.
     """
-    covered = {}
+    covered: dict[int, tuple[int, set[str]]] = {}
     for start in range(before):
-        ended_early = set()
+        ended_early: set[str] = set()
         for length in range(1, between, 3):
             last_start, ended_early = covered.get(length, (-1, ended_early))
             if start > last_start:

@@ -18,15 +18,10 @@ from core.store import layout
 from core.store.links import RemovedLink
 from core.trash.entry import TrashKind
 from entrypoints.jobs.collection import WAIT_SECONDS
-from tests.support.collecting_services import Store, push_image
+from tests.support.collecting_services import push_image
 
 NAME = RepositoryName("a")
 A, B = Digest.of(b"a"), Digest.of(b"b", "sha512")
-
-
-@pytest.fixture
-def store():
-    return Store()
 
 
 @pytest.fixture

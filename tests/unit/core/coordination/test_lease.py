@@ -12,7 +12,6 @@ from core.errors import StorageUnavailableError
 from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX
 from core.store import layout
 from tests.support.faulty_blob_storage import FaultyBlobStorage
-from tests.support.simulated_time import SimulatedTime
 
 KEY = layout.lease("test")
 TTL = 30.0
@@ -54,11 +53,6 @@ class SlowBlobStorage(InMemoryBlobStorage):
             await InMemoryBlobStorage.write(self, key, content)
         await self._wait()
         return is_created
-
-
-@pytest.fixture
-def time():
-    return SimulatedTime()
 
 
 @pytest.fixture(params=[True, False], ids=["exclusive", "last-writer-wins"])

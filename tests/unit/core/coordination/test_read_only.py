@@ -10,15 +10,9 @@ from core.coordination.read_only import VIEW_SECONDS_MAX, ReadOnly, ReadOnlySwit
 from core.errors import ReadOnlyError, StorageUnavailableError
 from core.store import layout
 from tests.support.faulty_blob_storage import FaultyBlobStorage
-from tests.support.simulated_time import SimulatedTime
 
 HOUR = 3600.0
 WRONG_CLOCK = timedelta(days=300)
-
-
-@pytest.fixture
-def time():
-    return SimulatedTime()
 
 
 @pytest.fixture

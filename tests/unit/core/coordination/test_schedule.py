@@ -5,24 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.coordination.lease import Lease
 from core.coordination.schedule import SharedSchedule
 from core.errors import StorageUnavailableError
 from core.store import layout
-from tests.support.simulated_time import SimulatedTime
 
 INTERVAL = timedelta(hours=24)
-
-
-@pytest.fixture
-def time():
-    return SimulatedTime()
-
-
-@pytest.fixture
-def storage(time):
-    return InMemoryBlobStorage(now=time.now)
 
 
 def make_schedule(storage, time, owner_id="a"):

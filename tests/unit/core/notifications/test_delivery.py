@@ -5,24 +5,12 @@ import json
 
 import pytest
 
-from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import StorageUnavailableError
 from core.notifications.delivery import EndpointDelivery
 from core.notifications.endpoint import EndpointStats, EventEndpoint
 from core.notifications.outbox import Outbox
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.notifications import ScriptedReceiver, each_in_turn, make_event
-from tests.support.simulated_time import SimulatedTime
-
-
-@pytest.fixture
-def time():
-    return SimulatedTime()
-
-
-@pytest.fixture
-def storage(time):
-    return InMemoryBlobStorage(now=time.now)
 
 
 @pytest.fixture

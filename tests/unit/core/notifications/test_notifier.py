@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.coordination.lease import Lease
 from core.errors import StorageUnavailableError
 from core.model.events import EventAction, Occurrence, Origin
@@ -18,7 +17,6 @@ from core.notifications.upkeep import Bounds, Upkeep
 from core.store import layout
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.notifications import ScriptedReceiver
-from tests.support.simulated_time import SimulatedTime
 
 TTL = 15.0
 POLL = 2.0
@@ -60,16 +58,6 @@ class Process:
     async def stop(self):
         self.task.cancel()
         await asyncio.wait([self.task])
-
-
-@pytest.fixture
-def time():
-    return SimulatedTime()
-
-
-@pytest.fixture
-def storage(time):
-    return InMemoryBlobStorage(now=time.now)
 
 
 @pytest.fixture

@@ -9,14 +9,8 @@ from core.notifications.endpoint import EndpointStats
 from core.notifications.outbox import Outbox
 from core.notifications.upkeep import Bounds, Upkeep
 from tests.support.notifications import make_event
-from tests.support.simulated_time import SimulatedTime
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def time():
-    return SimulatedTime()
 
 
 @pytest.fixture

@@ -28,11 +28,6 @@ BOTH = image_index([IMAGE, ARM])
 SIGNATURE = image_manifest(b"{}", subject=descriptor(IMAGE, OCI), artifactType="a/sig")
 
 
-@pytest.fixture
-def services():
-    return CoreServices()
-
-
 async def push_all(services, name=NAME):
     for content in (b"{}", b"layer", b"arm"):
         await services.push_blob(name, content)

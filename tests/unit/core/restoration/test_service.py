@@ -30,11 +30,6 @@ SIGNATURE = image_manifest(b"sig", subject=descriptor(IMAGE, OCI), artifactType=
 SIGNED_SIGNATURE = image_manifest(b"sig2", subject=descriptor(SIGNATURE, OCI), artifactType="a/sig")
 
 
-@pytest.fixture
-def services():
-    return CoreServices()
-
-
 async def push_image(services, name=NAME, *tags):
     for content in (b"{}", b"layer", b"another"):
         await services.push_blob(name, content)

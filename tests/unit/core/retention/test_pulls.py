@@ -14,18 +14,12 @@ from core.retention.pulls import PullHistory, PullRecorder
 from core.store import layout
 from tests.support.core_services import counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage
-from tests.support.simulated_time import SimulatedTime
 
 NAME = RepositoryName("team/app")
 OTHER = RepositoryName("team/other")
 FIRST, SECOND = (Digest.of(content) for content in (b"first", b"second"))
 HOUR = 3600.0
 MONTH = timedelta(days=30)
-
-
-@pytest.fixture
-def time():
-    return SimulatedTime()
 
 
 @pytest.fixture

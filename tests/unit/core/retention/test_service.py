@@ -25,17 +25,11 @@ from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices, counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.invariants import tags_of
-from tests.support.simulated_time import SimulatedTime
 
 NAME = RepositoryName("team/app")
 OTHER = RepositoryName("team/other")
 DAY = timedelta(days=1)
 DAY_SECONDS = 24 * 3600.0
-
-
-@pytest.fixture
-def time():
-    return SimulatedTime()
 
 
 @pytest.fixture

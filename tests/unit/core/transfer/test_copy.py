@@ -20,16 +20,12 @@ from tests.support.content import image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.invariants import broken_invariants
-from tests.support.transfers import CopyRun, registry_tree
+from tests.support.transfers import CopyRun, memory, registry_tree
 
 APP = RepositoryName("team/app")
 NESTED = RepositoryName("team/app/extra")
 OCI = media_types.OCI_MANIFEST
 V1, V2 = Tag("v1"), Tag("v2")
-
-
-def memory():
-    return InMemoryBlobStorage(now=lambda: NOW)
 
 
 async def push(services, name, tag, *layers, **fields):
@@ -39,16 +35,6 @@ async def push(services, name, tag, *layers, **fields):
     tags = [tag] if tag else []
     digest = Digest.of(manifest) if tag is None else None
     return (await services.manifests.put(name, manifest, OCI, digest=digest, tags=tags)).digest
-
-
-@pytest.fixture
-def services():
-    return CoreServices(storage=memory())
-
-
-@pytest.fixture
-def run(services):
-    return CopyRun(services.storage, memory())
 
 
 @pytest.fixture

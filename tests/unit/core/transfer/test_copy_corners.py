@@ -19,15 +19,11 @@ from core.transfer.tally import Trouble
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import NOW, CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage
-from tests.support.transfers import CopyRun, registry_tree
+from tests.support.transfers import memory, registry_tree
 
 APP, OTHER = RepositoryName("team/app"), RepositoryName("other")
 OCI = media_types.OCI_MANIFEST
 V1 = Tag("v1")
-
-
-def memory():
-    return InMemoryBlobStorage(now=lambda: NOW)
 
 
 async def push(services, name, tag, layer):
@@ -36,16 +32,6 @@ async def push(services, name, tag, layer):
     manifest = image_manifest(b"{}", [layer])
     await services.manifests.put(name, manifest, OCI, tags=[tag])
     return manifest
-
-
-@pytest.fixture
-def services():
-    return CoreServices(storage=memory())
-
-
-@pytest.fixture
-def run(services):
-    return CopyRun(services.storage, memory())
 
 
 async def test_damaged_blob_is_read_once_and_reported_for_each_repository(services, run):

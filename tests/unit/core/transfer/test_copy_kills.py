@@ -7,7 +7,6 @@ one completes, and a last pass over a source at rest makes both trees equal.
 import pytest
 
 from adapters.blob_storage import memory as memory_storage
-from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.errors import StorageUnavailableError
 from core.model import media_types
@@ -16,10 +15,10 @@ from core.model.names import RepositoryName, Tag
 from core.store import layout
 from core.transfer import blobs
 from tests.support.content import descriptor, image_index, image_manifest
-from tests.support.core_services import NOW, CoreServices
+from tests.support.core_services import CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.invariants import broken_invariants
-from tests.support.transfers import CopyRun, registry_tree
+from tests.support.transfers import CopyRun, memory, registry_tree
 
 APP, OTHER = RepositoryName("team/app"), RepositoryName("team/other")
 OCI = media_types.OCI_MANIFEST
@@ -34,10 +33,6 @@ def _small_checkpoints(monkeypatch):
     monkeypatch.setattr(blobs, "SMALL_BYTES_MAX", 1024)
     monkeypatch.setattr(blobs, "_HASH_INLINE_BYTES_MAX", 64)
     monkeypatch.setattr(memory_storage, "PIECE_BYTES", 1024)
-
-
-def memory():
-    return InMemoryBlobStorage(now=lambda: NOW)
 
 
 async def push(services, name, manifest, layer, tag):

@@ -1,0 +1,8 @@
+import pytest
+
+from adapters.metrics.prometheus import SingleProcessMetrics
+
+
+@pytest.fixture
+def metrics():
+    return SingleProcessMetrics()
