@@ -12,7 +12,7 @@ from core.errors import StorageUnavailableError
 from core.model import media_types
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
-from core.store import layout
+from core.store import hashing, layout
 from core.transfer import blobs
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices
@@ -31,7 +31,7 @@ def _small_checkpoints(monkeypatch):
     """Copy the large blob in three pieces with checkpoints; it is a thousandth of the size that this normally takes."""
     monkeypatch.setattr(blobs, "CHECKPOINT_BYTES", 1024)
     monkeypatch.setattr(blobs, "SMALL_BYTES_MAX", 1024)
-    monkeypatch.setattr(blobs, "_HASH_INLINE_BYTES_MAX", 64)
+    monkeypatch.setattr(hashing, "_INLINE_BYTES_MAX", 64)
     monkeypatch.setattr(memory_storage, "PIECE_BYTES", 1024)
 
 
