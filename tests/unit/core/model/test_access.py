@@ -100,6 +100,10 @@ def test_catalog_needs_a_literal_star() -> None:
     assert Grant("registry", "catalog", frozenset({"*"})).covers(CATALOG)
 
 
+def test_grant_covers_no_other_resource() -> None:
+    assert not Grant("repository", "other", frozenset({"*"})).covers(PULL)
+
+
 def test_grants_replace_the_rules() -> None:
     granted = Principal(name="alice", grants=(Grant("repository", "team/app", frozenset({"pull"})),))
     assert OPEN.allows(granted, PULL)
