@@ -5,13 +5,15 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Final
 
 from core.errors import StorageError
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
+
+if TYPE_CHECKING:
+    # Commands import this module too, and start without a web server.
+    from aiohttp import web
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ def standard_jobs(registry: Registry) -> Sequence[Job]:
 
 def background(
     catalog: CatalogService, jobs: Sequence[Job], *, upkeep_waits: Callable[[], Awaitable[bool]], is_first: bool
-) -> Callable[[web.Application], AsyncIterator[None]]:
+) -> Callable[["web.Application"], AsyncIterator[None]]:
     """Return a cleanup context that runs the upkeep of the catalog and `jobs`.
 
     Args:
@@ -77,7 +79,7 @@ def background(
         is_first: whether this process fills the index.
     """
 
-    async def run(_app: web.Application) -> AsyncIterator[None]:
+    async def run(_app: "web.Application") -> AsyncIterator[None]:
         catalog_ready = asyncio.Event()
         tasks = [
             asyncio.create_task(_keep_catalog(catalog, catalog_ready, fills=is_first)),
