@@ -8,7 +8,8 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from urllib.parse import quote
 import bcrypt
 import pytest
 
+from tests.support.catalogs import wait_until
 from tests.support.oci import digest_of, make_image
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
@@ -75,13 +77,15 @@ def has_canary(text: str) -> bool:
     return CANARY in text or any(each in text for each in encoded if len(each) > 3)
 
 
-@pytest.fixture(params=["text", "json", "logstash"])
-def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RegistryServer]:
-    users = tmp_path / "htpasswd"
+@pytest.fixture(scope="module", params=["text", "json", "logstash"])
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[RegistryServer]:
+    """A registry of one process, so that its log is in the order of the requests."""
+    folder = tmp_path_factory.mktemp("secrets")
+    users = folder / "htpasswd"
     users.write_text("alice:" + bcrypt.hashpw(f"{CANARY}-password".encode(), bcrypt.gensalt(4)).decode() + "\n")
     config: dict[str, Any] = {
         "log": {"level": "debug", "formatter": request.param},
-        "http": {"secret": f"{CANARY}-http-secret"},
+        "http": {"secret": f"{CANARY}-http-secret", "workers": 1},
         "auth": {"htpasswd": {"realm": "test", "path": str(users)}},
         "access": {"rules": [{"who": ["anonymous"], "repositories": ["**"], "actions": ["pull", "push"]}]},
         # Nobody answers at any of these, which is told as often as it is met.
@@ -92,8 +96,25 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RegistryS
     environment = {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL": f"http://u:{CANARY}-url@127.0.0.1:1/"}
     environment |= {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_NAME": "hook"}
     environment |= {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_HEADERS_Authorization": f"Bearer {CANARY}-header"}
-    with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config, environment=environment) as started:
+    with RegistryServer(folder / "server", folder / "storage", config=config, environment=environment) as started:
         yield started
+        assert started.stop() == 0
+        assert not has_canary(started.log())
+
+
+@pytest.fixture
+def read_log(server: RegistryServer) -> Callable[[], str]:
+    """Return a function that returns what the server has logged since the test began."""
+    begin = len(server.log())
+
+    def read() -> str:
+        # The line of this request follows the lines of all requests before it.
+        name = uuid.uuid4().hex
+        RegistryClient(server.host).request("GET", f"/v2/{name}/manifests/v1").expect(404)
+        wait_until(lambda: name in server.log())
+        return "".join(line for line in server.log()[begin:].splitlines(keepends=True) if name not in line)
+
+    return read
 
 
 def send_raw(server: RegistryServer, data: bytes) -> None:
@@ -107,7 +128,7 @@ def send_raw(server: RegistryServer, data: bytes) -> None:
             return
 
 
-def test_no_canary_in_headers_or_queries_reaches_the_logs(server: RegistryServer) -> None:
+def test_no_canary_in_headers_or_queries_reaches_the_logs(server: RegistryServer, read_log: Callable[[], str]) -> None:
     for _ in range(250):
         method, path, secret = random.choice(METHODS), random.choice(PATHS), canary()
         form = random.choice(forms_of(secret))
@@ -118,13 +139,12 @@ def test_no_canary_in_headers_or_queries_reaches_the_logs(server: RegistryServer
             [[], [f"Authorization {form}"], [f"Authorization: {secret * 4000}"], [f"A\x00b: {form}"]]
         )
         send_raw(server, "\r\n".join([*lines, "", ""]).encode())
-    assert server.stop() == 0
-    leaks = [line for line in server.log().splitlines() if has_canary(line)]
-    assert leaks == []
-    assert len(server.log().splitlines()) > 250
+    lines = read_log().splitlines()
+    assert [line for line in lines if has_canary(line)] == []
+    assert len(lines) > 250
 
 
-def test_ordinary_pushes_log_no_state_and_no_password(server: RegistryServer) -> None:
+def test_ordinary_pushes_log_no_state_and_no_password(server: RegistryServer, read_log: Callable[[], str]) -> None:
     client, image = RegistryClient(server.host), make_image(7)
     client.push("team/app", "v1", image)
     location = client.start_upload("team/app").header("Location")
@@ -137,16 +157,15 @@ def test_ordinary_pushes_log_no_state_and_no_password(server: RegistryServer) ->
     client.request("GET", "/v2/", headers={"Authorization": f"Basic {basic}"}).expect(200)
     server.signal(signal.SIGHUP)
     time.sleep(2)
-    assert server.stop() == 0
-    log = server.log()
+    log = read_log()
     assert not has_canary(log)
     assert state[:20] not in log
     for told in ("127.0.0.1:1", "hook", "catalog", "redis"):
-        assert told in log.lower(), told
+        assert told in server.log().lower(), told
     assert "_state=…" in log or r"_state=\u2026" in log
 
 
-def test_one_line_per_request_whatever_stands_in_it(server: RegistryServer) -> None:
+def test_one_line_per_request_whatever_stands_in_it(server: RegistryServer, read_log: Callable[[], str]) -> None:
     # The escape is refused with the whole request, the rest is taken in.
     hostile = ['x" 200 0 "-"\u2028\x85\\', "x\x1b[31m"]
     for number in range(20):
@@ -157,14 +176,14 @@ def test_one_line_per_request_whatever_stands_in_it(server: RegistryServer) -> N
         connection.endheaders()
         connection.getresponse().read()
         connection.close()
-    assert server.stop() == 0
-    assert hostile_requests(server) == 20
-    for line in server.log().split("\n")[:-1]:
+    log = read_log()
+    assert hostile_requests(log) == 20
+    for line in log.split("\n")[:-1]:
         assert line.isprintable()
 
 
-def hostile_requests(server: RegistryServer) -> int:
-    lines = server.log().splitlines()
+def hostile_requests(log: str) -> int:
+    lines = log.splitlines()
     access = [line for line in lines if re.search(r'" [0-9]{3} [0-9]+ "|http\.response\.status', line)]
     return sum("team%0aapp" in line or "UNKNOWN" in line for line in access)
 

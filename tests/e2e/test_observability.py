@@ -72,6 +72,19 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
         server.__exit__(None, None, None)
 
 
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """One server, with a check, a cache and secrets, for the tests that only look at it."""
+    config = {
+        "http": {"secret": "hunter2secret-hunter2secret", "headers": {"X-Secret": ["hunter2header"]}},
+        "health": {"storagedriver": {"enabled": True}},
+        "storage": {"cache": {"blobdescriptor": "inmemory"}},
+    }
+    with Watched(tmp_path_factory.mktemp("watched"), **config) as server:
+        wait_until(lambda: server.scrape().total("registry_workers") == server.count)
+        yield server
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     ends = time.monotonic() + seconds
     while not condition():
@@ -167,13 +180,12 @@ def has_started(server: Watched, workers: int, seen: list[Scrape]) -> bool:
     return bool(seen) and seen[-1].total("registry_worker_starts_total") == workers
 
 
-def test_promtool_finds_nothing_wrong(start: Callable[..., Watched], tool: Callable[[str], str]) -> None:
+def test_promtool_finds_nothing_wrong(watched: Watched, tool: Callable[[str], str]) -> None:
     promtool = tool("promtool")
-    server = start(health={"storagedriver": {"enabled": True}}, storage={"cache": {"blobdescriptor": "inmemory"}})
-    RegistryClient(server.host).push("team/app", "v1", make_image(901))
+    RegistryClient(watched.host).push("team/app", "v1", make_image(901))
     checked = subprocess.run(
         [promtool, "check", "metrics"],
-        input=server.scrape().text.encode(),
+        input=watched.scrape().text.encode(),
         capture_output=True,
         timeout=30,
         check=False,
@@ -361,28 +373,26 @@ def test_health_is_told_as_distribution_tells_it(
         assert ask(reports[0]) == ask(reports[1])
 
 
-def test_any_worker_can_be_profiled_and_looked_into(start: Callable[..., Watched]) -> None:
-    server = start()
+def test_any_worker_can_be_profiled_and_looked_into(watched: Watched) -> None:
     processes = set()
     for worker in range(WORKERS):
-        status, text = ask(f"{server.debug}/debug/profile?seconds=0.2&worker={worker}")
+        status, text = ask(f"{watched.debug}/debug/profile?seconds=0.2&worker={worker}")
         assert (status, "cumtime" in text) == (200, True)
-        status, text = ask(f"{server.debug}/debug/stacks?worker={worker}")
+        status, text = ask(f"{watched.debug}/debug/stacks?worker={worker}")
         assert (status, "task readiness" in text) == (200, True)
         processes |= {int(number) for number in re.findall(r"process (\d+)", text)}
-    assert processes == set(server.workers())
-    assert len(re.findall("^=== worker", ask(f"{server.debug}/debug/stacks")[1], re.MULTILINE)) == WORKERS
+    assert processes == set(watched.workers())
+    assert len(re.findall("^=== worker", ask(f"{watched.debug}/debug/stacks")[1], re.MULTILINE)) == WORKERS
     for query in ("worker=3", "worker=-1", "worker=x", "seconds=0", "seconds=1e9", "seconds=nan"):
-        assert ask(f"{server.debug}/debug/profile?{query}")[0] == 400, query
-    assert ask(f"{server.debug}/debug/stacks?worker=3")[0] == 400
-    assert ask(f"{server.debug}/debug/vars")[0] == 404
+        assert ask(f"{watched.debug}/debug/profile?{query}")[0] == 400, query
+    assert ask(f"{watched.debug}/debug/stacks?worker=3")[0] == 400
+    assert ask(f"{watched.debug}/debug/vars")[0] == 404
 
 
-def test_debug_address_holds_no_secret(start: Callable[..., Watched]) -> None:
-    server = start(http={"secret": "hunter2secret-hunter2secret", "headers": {"X-Secret": ["hunter2header"]}})
+def test_debug_address_holds_no_secret(watched: Watched) -> None:
     server_environment = "REGISTRY_"
     for path in ("/metrics", "/debug/health", "/debug/stacks", "/debug/profile?seconds=0.1", "/readyz?verbose"):
-        status, text = ask(f"{server.debug}{path}")
+        status, text = ask(f"{watched.debug}{path}")
         assert status == 200
         assert "hunter2" not in text
         assert server_environment not in text
@@ -415,13 +425,12 @@ def test_nothing_is_left_after_the_end(start: Callable[..., Watched]) -> None:
     assert set(MEMORY.glob("*sohu-registry-*")) <= before
 
 
-def test_taken_debug_address_stops_the_start(start: Callable[..., Watched], tmp_path: Path) -> None:
-    first = start()
-    config: dict[str, Any] = {"http": {"debug": {"addr": f"127.0.0.1:{first.debug_port}"}}}
+def test_taken_debug_address_stops_the_start(watched: Watched, tmp_path: Path) -> None:
+    config: dict[str, Any] = {"http": {"debug": {"addr": f"127.0.0.1:{watched.debug_port}"}}}
     second = RegistryServer(tmp_path / "second", tmp_path / "storage", config=config)
     second.launch()
     assert second.wait() == 1
-    assert f"cannot listen on the debug address 127.0.0.1:{first.debug_port}" in second.log()
+    assert f"cannot listen on the debug address 127.0.0.1:{watched.debug_port}" in second.log()
 
 
 def test_public_debug_address_is_told_loudly(tmp_path: Path) -> None:

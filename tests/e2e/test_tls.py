@@ -27,8 +27,8 @@ from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
-EXCHANGES = 20
-WORKERS = 8
+EXCHANGES = 8
+WORKERS = 4
 
 
 @pytest.fixture
@@ -72,16 +72,17 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
-@pytest.mark.parametrize("kind", [Skopeo, Podman], ids=lambda kind: kind.program)
-def test_clients_push_and_pull(kind, tool, server, tmp_path) -> None:
-    tool(kind.program)
+def test_clients_push_and_pull(tool, server, tmp_path) -> None:
     image = make_image(1, layer_sizes=(10_000, 3_000_000))
     layout = write_layout(tmp_path / "layout", image, "v1")
-    kind(tmp_path / "pusher", server.host).push(layout, "v1", "tls/image:v1")
-    assert kind(tmp_path / "puller", server.host).pull("tls/image:v1") == image.blobs[0].digest
+    for kind in (Skopeo, Podman):
+        tool(kind.program)
+        name = f"tls/{kind.program}:v1"
+        kind(tmp_path / f"{kind.program}-pusher", server.host).push(layout, "v1", name)
+        assert kind(tmp_path / f"{kind.program}-puller", server.host).pull(name) == image.blobs[0].digest
 
 
 class Load:

@@ -18,8 +18,8 @@ from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
-REQUESTS = 1500
-"""Their access lines take several times what a pipe holds (64 KiB)."""
+REQUESTS = 800
+"""Their access lines take half as much again as a pipe holds (64 KiB)."""
 
 
 class UnreadServer(RegistryServer):
