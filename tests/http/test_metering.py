@@ -11,7 +11,7 @@ from typing_extensions import override
 from config.settings import Settings
 from core.model.digest import Digest
 from core.ports.metrics import Metrics
-from entrypoints.http import dispatch
+from entrypoints.http import dispatch, routes
 from entrypoints.http.middleware.metering import RequestMeter
 from entrypoints.http.observation import Observation
 
@@ -154,7 +154,7 @@ async def test_requests_under_way_are_told(metered, services, meter, recorder, m
 
 async def test_path_is_matched_once(metered, recorder, monkeypatch):
     """Metrics use the same match as the endpoint."""
-    match, matched = dispatch.match, []
+    match, matched = routes.match, []
 
     def count(path):
         matched.append(path)
