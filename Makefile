@@ -34,6 +34,8 @@ PYTEST_ARGS ?=
 PEERS ?=
 # More arguments for the benchmark, for example: make bench BENCH_ARGS='--rounds 5 --picture docs/performance.svg'
 BENCH_ARGS ?=
+# Arguments for the part on an S3 server: make bench STORE_BENCH_ARGS='distribution=/path/to/registry --rounds 5'
+STORE_BENCH_ARGS ?=
 
 LIVE_FLAG := $(if $(REQUIRE_LIVE),--require-live)
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(LIVE_FLAG)
@@ -99,8 +101,9 @@ image: ## Build the container image with buildah (BASE_IMAGE=name@sha256:… pin
 image-test: tools ## Build the image on a base made by mmdebstrap and try it (root)
 	$(BIN)/python -m pytest -m image --require-live $(PYTEST_ARGS)
 
-bench: tools ## Measure this registry and Debian's docker-registry side by side
+bench: tools ## Measure this registry and Debian's docker-registry side by side, on a folder and on an S3 server
 	$(BIN)/python -m tests.benchmarks --peers '$(PEERS)' $(BENCH_ARGS)
+	$(BIN)/python -m tests.benchmarks.object_store $(STORE_BENCH_ARGS)
 
 settings: setup ## Write the JSON Schema and the tables of docs/configuration.md from the declared settings
 	$(BIN)/python -m tests.support.configuration_docs
