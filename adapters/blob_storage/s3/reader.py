@@ -30,17 +30,7 @@ class ObjectReader(BlobReader):
         self.offset = offset
         self.size = _whole_size(response)
         self.length = max(0, min(self.size - offset, self.size if length is None else length))
-        self.version = self._etag = response.get("ETag")
-
-    @property
-    def etag(self) -> str | None:
-        """The object's ETag, if the store sends one."""
-        return self._etag
-
-    @property
-    def response(self) -> dict[str, Any]:
-        """The response to the first request, or to the last one after a broken connection."""
-        return self._response
+        self.version = response.get("ETag")
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -75,7 +65,7 @@ class ObjectReader(BlobReader):
             self._response = await open_body(self._client, self._key, position, end - position)
         except (ObjectNotFoundError, RangeInvalidError) as error:
             raise StorageUnavailableError(f"{driver}: get_object: the object was removed during the read") from error
-        if self._response.get("ETag") != self._etag:
+        if self._response.get("ETag") != self.version:
             raise StorageUnavailableError(f"{driver}: get_object: the object was replaced during the read")
 
     def close(self) -> None:

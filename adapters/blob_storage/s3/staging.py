@@ -109,9 +109,9 @@ async def find_staged(client: StoreClient, key: str, *, keep_bytes_max: int, is_
     try:
         async with open_object(client, key) as reader:
             if reader.size > keep_bytes_max:
-                return Staged(Form.PLAIN, reader.size, stamp=reader.etag)
+                return Staged(Form.PLAIN, reader.size, stamp=reader.version)
             content = b"".join([piece async for piece in reader])
-            return Staged(Form.PLAIN, reader.size, content, stamp=reader.etag)
+            return Staged(Form.PLAIN, reader.size, content, stamp=reader.version)
     except ObjectNotFoundError:
         record, etag = await _find_record(client, key)
     if record is None:
@@ -138,6 +138,6 @@ async def _find_record(client: StoreClient, key: str) -> tuple[StagedRecord | No
         async with open_object(client, record_key(key)) as reader:
             # The length is bounded by the part size of the process that wrote the record.
             content = b"".join([piece async for piece in reader])
-            return StagedRecord.parse(content, record_key(key)), reader.etag
+            return StagedRecord.parse(content, record_key(key)), reader.version
     except ObjectNotFoundError:
         return None, None
