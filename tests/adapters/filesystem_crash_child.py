@@ -1,4 +1,4 @@
-"""Changes a store without end and tells what was answered; `test_filesystem_crash` kills it."""
+"""Changes a store without end and prints the answers; `test_filesystem_crash` kills it."""
 
 import asyncio
 import hashlib

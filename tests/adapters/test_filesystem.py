@@ -1,4 +1,4 @@
-"""What is special to the folder: its layout, its private corner, other processes, other file systems."""
+"""Behaviour of the folder alone: its layout, its private folder, other processes, other file systems."""
 
 import asyncio
 import fcntl
@@ -284,7 +284,7 @@ async def test_finished_writer_takes_no_bytes(storage):
 
 
 async def test_object_is_as_old_as_its_commit(storage, tmp_path):
-    """Garbage collection spares what is young: bytes may have been staged for days."""
+    """Garbage collection keeps young objects: bytes may have been staged for days."""
     await stage(storage, "/staged", b"abc")
     os.utime(tmp_path / "staged", (0, 0))
     before = datetime.now(UTC) - timedelta(seconds=1)

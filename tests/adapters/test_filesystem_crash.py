@@ -22,7 +22,7 @@ CHILD = Path(__file__).parent / "filesystem_crash_child.py"
 
 
 def rounds_of_killing(root: Path) -> Iterator[list[str]]:
-    """Let a child change the store, kill it at a random moment, and yield what it was answered; many times."""
+    """Let a child change the store, kill it at a random moment, and yield its answers; many times."""
     chance = random.Random(4)
     for _ in range(ROUNDS):
         command = [sys.executable, str(CHILD), str(root)]

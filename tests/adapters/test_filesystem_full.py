@@ -93,7 +93,7 @@ async def test_uploads_are_refused_until_the_reserve_is_complete_again(disk, cap
 
 
 async def test_uploads_are_refused_without_non_blocking_reads(disk, monkeypatch):
-    """As on NFS: the reserve is looked at by a thread."""
+    """As on NFS: a thread checks the reserve."""
     monkeypatch.delattr(os, "RWF_NOWAIT")
     async with opened(disk) as storage:
         async with storage.open_writer("/upload") as writer:

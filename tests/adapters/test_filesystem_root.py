@@ -32,7 +32,7 @@ def base():
 
 @contextmanager
 def powerless():
-    """Be a user whose rights the file system looks at, for a while."""
+    """Act as a user whose rights the file system checks, for a while."""
     user = os.geteuid()
     if user:
         yield user

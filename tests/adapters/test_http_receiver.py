@@ -1,4 +1,4 @@
-"""Receivers over HTTP: what is sent, what counts as an answer, and that no secret is told."""
+"""Receivers over HTTP: requests, answers, and errors without secrets."""
 
 import asyncio
 import logging

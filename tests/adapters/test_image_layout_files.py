@@ -43,7 +43,7 @@ async def read(path, name, limit=1024):
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("prefix", ["", "./"])
 async def test_archives_of_all_forms_are_read(tmp_path, form, prefix):
-    # The oldest form has no place for so long a name.
+    # The oldest form has no space for a name of this length.
     layer = LAYER if form == tarfile.USTAR_FORMAT else LONG
     members = [
         special(f"{prefix}blobs", tarfile.DIRTYPE),

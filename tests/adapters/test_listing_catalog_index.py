@@ -1,4 +1,4 @@
-"""What is special to the listing: it follows storage, and stops reading when the page is full."""
+"""Behaviour of the listing alone: it follows storage, and stops reading when the page is full."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime

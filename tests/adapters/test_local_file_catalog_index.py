@@ -1,4 +1,4 @@
-"""What is special to the file: crashes, other processes, hands that edit it, and clear words at start."""
+"""Behaviour of the file alone: crashes, other processes, manual edits, and errors at start."""
 
 import asyncio
 import fcntl
@@ -160,7 +160,7 @@ async def test_file_in_place_of_the_folder_is_reported(path):
 async def test_unwritable_file_is_reported_and_has_no_pages(path):
     path.touch(mode=0o400)
     user = os.geteuid()
-    # Root may write everything, so for the block we are somebody else.
+    # Root may write everything, so the block runs as another user.
     if user == 0:
         os.seteuid(NOBODY)
     try:

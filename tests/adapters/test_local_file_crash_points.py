@@ -21,7 +21,7 @@ class KilledError(BaseException):
 
 
 class DyingDisk:
-    """Lets so many bytes through, cutting counting as one, and then kills."""
+    """Passes a number of bytes, where a truncation counts as one, and then kills."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -42,7 +42,7 @@ class DyingDisk:
 
 
 class FullDisk(DyingDisk):
-    """Refuses what is beyond its budget, as a disk does that has no room."""
+    """Refuses bytes beyond its budget, as a full disk does."""
 
     def _spend(self, amount: int) -> None:
         if amount > self.budget:

@@ -1,4 +1,4 @@
-"""What is special to MySQL: the table that is there, time of push, rights, cost, and what other replicas do."""
+"""Behaviour of MySQL alone: existing tables, time of push, rights, cost, and other replicas."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -191,7 +191,7 @@ async def test_connections_are_opened_once_and_bounded(database):
                 group.create_task(index.add(RepositoryName(f"a{number}")))
         for _ in range(20):
             await index.page(after="", limit=10)
-        # Each look at the status opens one too.
+        # Each query of the status opens one too.
         assert opened(database) - before <= 3
     assert await asyncio.to_thread(open_connections, database) == 0
 

@@ -1,4 +1,4 @@
-"""The server dies, comes back, hangs, refuses: callers hear it soon, nothing is told that is secret, and it heals."""
+"""The server dies, returns, hangs, refuses: callers get an error soon, without secrets, and the index recovers."""
 
 import asyncio
 import logging
@@ -125,7 +125,7 @@ async def test_killed_connections_are_replaced(index, database):
 
 @pytest.fixture
 async def silent_address() -> AsyncIterator[MySqlAddress]:
-    """A server that takes connections and never says a word, as behind a broken load balancer."""
+    """A server that accepts connections and never sends a byte, as behind a broken load balancer."""
 
     async def hold(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await released.wait()

@@ -108,7 +108,7 @@ async def test_encrypted_connection_whose_statement_hangs_is_cut_off(tls_address
 
 
 async def until_closed(before: set[str]) -> None:
-    """Let asyncio close what was cut off, which takes it two rounds and no answer."""
+    """Let asyncio close the aborted connections, which takes two iterations and no answer."""
     for _ in range(3):
         await asyncio.sleep(0)
     assert open_sockets() <= before

@@ -17,7 +17,7 @@ from tests.support.metrics import Scrape
 
 
 class Server:
-    """The folder of a server, and its workers, which are children that end as they are told."""
+    """The folder of a server, and its workers, which are children that end on request."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -71,7 +71,7 @@ def test_counters_never_fall_and_files_never_multiply(server):
     total = 1
     for _ in range(12):
         number = rng.randrange(3)
-        # A replaced worker begins anew, with the number of the dead one.
+        # A replaced worker starts at zero, with the number of the dead one.
         server.folder.forget(number)
         server.run_worker(number, count(2, "a"))
         total += 2
@@ -131,7 +131,7 @@ def test_storage_is_measured_by_driver_and_action(server):
     assert scrape.total(f"{seconds}_count", driver="s3", action="GetContent") == 2
     assert scrape.total(f"{seconds}_bucket", action="GetContent", le="0.005") == 1
     assert scrape.total(f"{seconds}_sum", action="Commit") == 1
-    # What is not there is no failure of the store.
+    # A missing object is no failure of the store.
     assert scrape.values(errors) == {(("action", "Commit"), ("driver", "s3")): 1}
 
 

@@ -1,4 +1,4 @@
-"""What is special to Redis: keys that distribution reads, proofs, a server that is away, slow, or strange."""
+"""Behaviour of Redis alone: keys that distribution reads, proofs, a server that is down, slow or odd."""
 
 import asyncio
 import logging
@@ -141,7 +141,7 @@ async def test_blob_forgotten_by_distribution_stays_a_miss(server, cache, versio
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_two_processes_agree_with_a_model(server, clock, seed):
-    """Whoever puts and forgets: what is told was put, and not forgotten since, in whatever repository."""
+    """With any puts and deletions, each returned size was put in the repository and not forgotten since."""
     chance = random.Random(seed)
     names, digests = [NAME, OTHER, RepositoryName("third")], [Digest.of(bytes([number])) for number in range(3)]
     model: dict[tuple[RepositoryName, Digest], int] = {}
@@ -262,7 +262,7 @@ async def test_redis_that_hangs_costs_little(tool, clock):
 
 
 async def test_answers_do_not_get_mixed_up_after_a_hang(tool, clock):
-    """What a hung server answers late belongs to nobody."""
+    """Late answers of a hung server are dropped."""
     digests = [Digest.of(str(number).encode()) for number in range(40)]
     with RedisServer(tool("redis-server")) as server:
         async with RedisDescriptorCache(options_for(server), clock=clock.clock) as cache:

@@ -3,7 +3,7 @@
 Two replicas each use their own record of a session, and a client may send to both. Without a check, a client with the
 right to push into one repository could store other content under a digest that all repositories share.
 
-Memory and folders show each replica what is staged, so they refuse the second request for an offset. An object store
+Memory and folders show each replica the staged bytes, so they refuse the second request for an offset. An object store
 does not: it accepts both, and completing the upload finds that the bytes are others.
 """
 
@@ -54,7 +54,7 @@ async def replicas_on(open_pair, path):
 
 @pytest.fixture(params=[memory, folder], ids=lambda open_pair: open_pair.__name__)
 async def on_one_store(request, tmp_path):
-    """Two replicas that see at once what the other one stages."""
+    """Two replicas that see each other's staged bytes at once."""
     async with replicas_on(request.param, tmp_path) as replicas:
         yield replicas
 
@@ -67,7 +67,7 @@ async def on_scs(tmp_path):
 
 @pytest.fixture(params=list(SIZES.values()), ids=list(SIZES))
 def contents(request):
-    """What the token is given for, and what is staged in its place."""
+    """The content of the token, and the content that is staged in its place."""
     return payload(request.param, 1), payload(request.param, 2)
 
 
@@ -105,7 +105,7 @@ async def test_second_request_for_an_offset_is_refused(on_one_store, contents):
 
 
 async def test_second_request_for_an_offset_makes_the_token_of_the_first_invalid_on_scs(on_scs, contents):
-    """The replica that began the session has not seen the first request, and does not look what is staged."""
+    """The replica that began the session has not seen the first request, and does not read the staged bytes."""
     first, second = on_scs
     pushed, other = contents
     begun = await first.uploads.start(NAME)

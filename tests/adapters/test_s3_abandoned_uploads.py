@@ -1,4 +1,4 @@
-"""What looking for abandoned uploads costs an object store, and that no multipart upload is left in it."""
+"""The requests of a search for abandoned uploads, after which no multipart upload is left."""
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta

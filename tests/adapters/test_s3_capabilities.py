@@ -1,4 +1,4 @@
-"""What an S3 store does not offer is found once, done in another way, and reported."""
+"""A missing capability of an S3 store is detected once, replaced, and reported."""
 
 import logging
 

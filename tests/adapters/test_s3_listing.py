@@ -113,7 +113,7 @@ async def test_highest_keys_are_deleted_first(server, storage, monkeypatch):
 
 
 async def test_object_named_like_a_record_is_kept(server, storage):
-    """Only what is a record belongs to the key in front of its suffix."""
+    """Only a record belongs to the key before its suffix."""
     fill(server, "p/a/x")
     await stage(storage, "/p/b", payload(17 * MIB))
     await storage.write("/p/a.parts", b'{"upload":"","etags":[],"size":0}')

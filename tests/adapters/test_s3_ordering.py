@@ -10,7 +10,7 @@ PATHS = st.lists(COMPONENT.filter(lambda text: text[0] != "_"), min_size=1, max_
 
 
 async def ordered(entries, tail, *, size, after=""):
-    """List `entries` (name by what the store compares) in pages, as the store does; return names and questions."""
+    """List `entries` (names by the text that the store compares) in pages; return the names and the questions."""
     asked = []
     rest = sorted(entry for entry in entries if entry > after)
 

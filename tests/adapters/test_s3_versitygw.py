@@ -28,7 +28,7 @@ class TestS3BlobStorageOnVersitygw(BlobStorageContract):
     TELLS_MD5 = True
     HAS_REDIRECTS = True
     PASSES_OVER = False
-    # It makes the folders of a key before it moves the object into them, and lists them meanwhile.
+    # It makes the folders of a key before it moves the object into them, and lists them in between.
     LISTS_READABLE_ONLY = False
 
     @pytest.fixture

@@ -1,4 +1,4 @@
-"""What reaches an S3 store: options as headers and hosts, copies, signatures, and a store without `/_`."""
+"""Requests to an S3 store: options as headers and hosts, copies, signatures, and a store without `/_`."""
 
 from types import SimpleNamespace
 from typing import Any

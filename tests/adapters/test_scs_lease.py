@@ -1,4 +1,4 @@
-"""A lease on a store where the last writer wins, and what it costs there."""
+"""A lease on a store where the last writer wins, and its requests."""
 
 import asyncio
 import time

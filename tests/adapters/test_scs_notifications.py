@@ -1,4 +1,4 @@
-"""What events cost on SCS, in requests."""
+"""The number of requests that events cost on SCS."""
 
 import asyncio
 import time

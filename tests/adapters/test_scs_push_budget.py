@@ -105,7 +105,7 @@ async def test_tags_of_manifest_take_twenty_at_most(server, registry):
 
 
 async def test_delete_of_tag_takes_four(server, registry):
-    """What it points at, the record in the trash, a listing and the removal."""
+    """The target of the tag, the record in the trash, a listing and the removal."""
     await registry.push_image("latest")
     server.log.clear()
     await registry.manifests.delete(NAME, Tag("latest"))
@@ -113,7 +113,7 @@ async def test_delete_of_tag_takes_four(server, registry):
 
 
 async def test_retention_of_fifty_tags_reads_none_of_them(server, registry):
-    """A listing of the repositories, two of the one, its time, the clock; then a look at each tag."""
+    """A listing of the repositories, two of the one, its time, the clock; then a check of each tag."""
     for number in range(2):
         await registry.push_chunked(CONFIG)
         manifest = image_manifest(CONFIG, annotations={"number": str(number)})

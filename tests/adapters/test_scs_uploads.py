@@ -1,4 +1,4 @@
-"""Uploads that are longer than a part, that go on elsewhere, and what they leave behind: nothing."""
+"""Uploads that are longer than a part or continue on another replica leave nothing behind."""
 
 import asyncio
 import json
@@ -115,7 +115,7 @@ async def stage_and_be_killed(server, storage, content, *, resume=False):
 
 
 async def test_upload_of_a_killed_process_is_resumed_from_its_last_record(server, storage):
-    """What a killed process sent after the last record is sent again, and nothing of it stays."""
+    """Bytes that a killed process sent after its last record are sent again, and none of them stays."""
     content = payload(26 * MIB)
     await stage(storage, STAGED, content[: 17 * MIB])
     async with scs_storage(server) as killed:
@@ -253,7 +253,7 @@ async def test_long_object_is_read_in_bounded_memory(server, storage):
 
 
 async def test_rename_treated_as_a_write_is_detected(server, storage):
-    """The trap of the protocol: the push fails and says so, and the next one goes by copy and delete."""
+    """The store treats a rename as a write: the push fails with an error, and the next one copies and deletes."""
     server.rename = Rename.WRITES
     await stage(storage, STAGED, payload(12 * MIB))
     async with storage.open_writer(STAGED, resume=True) as writer:

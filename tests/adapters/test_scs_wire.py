@@ -1,4 +1,4 @@
-"""What reaches SCS: hosts, redirects, presigned URLs, and what an operator is told at start."""
+"""Requests to SCS: hosts, redirects, presigned URLs, and errors at start."""
 
 import aiohttp
 import pytest
@@ -79,7 +79,7 @@ async def test_closed_storage_is_an_error(storage):
 
 
 async def test_redirect_is_followed_with_new_signature(server):
-    """All operations are sent anew to the host that a 307 names; the first one keeps no byte."""
+    """All operations are repeated at the host that a 307 names; the first host keeps no byte."""
     content = payload(12 * MIB)
     async with FakeScsServer() as other, scs_storage(server) as storage:
         server.redirect_to = other.url

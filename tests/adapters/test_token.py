@@ -1,4 +1,4 @@
-"""Tokens of a token server: who signed, with what, for whom, when; and what is said to those without."""
+"""Tokens of a token server: signer, algorithm, audience and time; and the challenge for requests without a token."""
 
 import base64
 import hmac
@@ -163,7 +163,7 @@ async def test_expired_token_names_its_user(tmp_path):
             await authenticator.authenticate(f"Bearer {token}")
         assert raised.value.expired_at == datetime.fromtimestamp(expiry, UTC)
         assert raised.value.principal.name == "alice"
-        # Whatever else is wrong with it counts first: nobody may claim to have been somebody.
+        # Other defects count first: a forged token must not name a user.
         with pytest.raises(CredentialsInvalidError) as refused:
             await authenticator.authenticate("Bearer " + sign(header(key), claims(exp=expiry, iss="x"), key))
         assert not isinstance(refused.value, CredentialsExpiredError)

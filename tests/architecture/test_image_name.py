@@ -1,4 +1,4 @@
-"""The container image has one name and one tag in every file that people copy from."""
+"""The container image has one name and one tag in every file that users copy from."""
 
 import re
 import subprocess

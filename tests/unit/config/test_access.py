@@ -1,4 +1,4 @@
-"""`access` and `auth` as they are written, and what is made of them."""
+"""The keys of `access` and `auth`, and the rules built from them."""
 
 import pytest
 

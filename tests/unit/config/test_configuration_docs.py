@@ -1,4 +1,4 @@
-"""`docs/configuration.md` tells of every key, in the words of the code."""
+"""`docs/configuration.md` describes every key with the texts of the code."""
 
 import pytest
 

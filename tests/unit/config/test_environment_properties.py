@@ -103,6 +103,6 @@ def test_any_secret_is_accepted_and_never_shown(folder: Path, secret: str) -> No
     )
     assert loaded.settings.http.secret == Secret(secret)
     assert loaded.settings.catalog.mysql_dsn == Secret(secret)
-    # What is shown does not depend on the secret, so it tells nothing of it.
+    # The output does not depend on the secret, so it reveals nothing about it.
     assert repr(loaded.settings) == repr(other.settings)
     assert loaded.effective == other.effective

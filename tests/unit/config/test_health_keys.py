@@ -1,4 +1,4 @@
-"""What `health` and `http.debug` may say."""
+"""Legal values of `health` and `http.debug`."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`http.tls`, `http.cors`, `http.trustedproxies` and `http.limits`: what is taken, and what is refused."""
+"""`http.tls`, `http.cors`, `http.trustedproxies` and `http.limits`: legal and refused values."""
 
 import pytest
 

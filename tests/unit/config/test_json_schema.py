@@ -1,4 +1,4 @@
-"""The shipped JSON Schema is what the code says, and it is true."""
+"""The shipped JSON Schema agrees with the code and with good and wrong files."""
 
 import json
 from pathlib import Path

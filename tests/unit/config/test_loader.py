@@ -1,4 +1,4 @@
-"""Finding the file, reading it, and telling all that is wrong with it."""
+"""The loader finds the file, reads it, and reports all problems in it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -387,7 +387,7 @@ def test_middleware_options_have_names(load_text: LoadText) -> None:
 
 
 def test_effective_values_hide_credentials_of_urls_and_headers(load_text: LoadText) -> None:
-    """Users, passwords and queries of what is asked, and the values of all headers."""
+    """Users, passwords and queries of URLs, and the values of all headers."""
     text = (
         MINIMAL
         + "notifications: {endpoints: [{name: a, url: 'https://hunter2:hunter2@a/x?t=hunter2',"

@@ -32,7 +32,7 @@ def handler_on(descriptor: int) -> Iterator[DroppingHandler]:
 
 @pytest.fixture(params=["pipe", "socket", "locked pipe"])
 def ends(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
-    """The reading and the writing end of what a log goes to."""
+    """The reading and the writing end of a pipe for a log."""
     if request.param == "socket":
         readers, writers = socket.socketpair()
         reading, writing = readers.detach(), writers.detach()

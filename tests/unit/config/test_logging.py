@@ -1,4 +1,4 @@
-"""Log lines: their formats, their fields, and that nobody can forge one."""
+"""Formats and fields of log lines; clients cannot forge a line."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What a pushed manifest may refer to, by configuration."""
+"""The configuration decides which content a pushed manifest may refer to."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`retention`: rules as the file says them."""
+"""`retention`: the rules of the file."""
 
 from datetime import timedelta
 from pathlib import Path

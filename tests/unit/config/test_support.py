@@ -1,4 +1,4 @@
-"""What this version does not do is said, and what would open the registry is refused."""
+"""Unsupported keys are reported, and those that would open the registry are refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The doctor's checks on stores and clocks that fail in one way each, and what it makes of odd answers."""
+"""The doctor's checks on stores and clocks that fail in one way each, and its parsing of odd answers."""
 
 import asyncio
 import ssl
@@ -55,7 +55,7 @@ class RefusingBlobStorage(FaultyBlobStorage):
 
 
 class StaleBlobStorage(InMemoryBlobStorage):
-    """Reads what was there before the last write, and forgets to delete."""
+    """Reads the content before the last write, and does not delete."""
 
     def __init__(self) -> None:
         super().__init__(now=lambda: NOW)

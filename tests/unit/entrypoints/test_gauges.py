@@ -1,4 +1,4 @@
-"""What metrics tell of the read-only mode and of abandoned uploads."""
+"""Metrics of the read-only mode and of abandoned uploads."""
 
 from core.registry.abandoned_uploads import Purged
 from entrypoints.observability.gauges import purge_observer, read_only_reader

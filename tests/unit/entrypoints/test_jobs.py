@@ -1,4 +1,4 @@
-"""What long jobs tell of themselves as metrics, and the file that a command writes them to."""
+"""Metrics of long jobs, and the file that a command writes them to."""
 
 import pytest
 

@@ -16,7 +16,7 @@ from entrypoints.opening import opened
 
 
 class Part:
-    """Records when it opens and closes; fails if it is told to."""
+    """Records when it opens and closes; fails on request."""
 
     def __init__(self, name, seen, fails=""):
         self.part, self.seen, self.fails = name, seen, fails

@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
 
 
 def shown(stream, *, quiet=False):
-    """Half of 200 MiB in 10 s, told every 10 ms."""
+    """Half of 200 MiB in 10 s, reported every 10 ms."""
     now = [0.0]
     display = ProgressDisplay(stream, clock=lambda: now[0], is_quiet=quiet)
     for step in range(1001):

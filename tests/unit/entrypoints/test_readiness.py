@@ -1,4 +1,4 @@
-"""Readiness changes after several findings in a row, each way, and tells why."""
+"""Readiness changes after several findings in a row, in both directions, and has a reason."""
 
 import asyncio
 from contextlib import asynccontextmanager

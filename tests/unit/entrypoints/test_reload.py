@@ -1,4 +1,4 @@
-"""A reload takes a new version whole, or leaves the old one and says so."""
+"""A reload applies a new version completely, or keeps the old one and logs the reason."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ INTERVAL_SECONDS = 0.02
 
 
 class Part:
-    """A part that counts its reloads, and fails if it is told to."""
+    """A part that counts its reloads, and fails on request."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -45,7 +45,7 @@ def reloader(path: Path) -> Reloader:
 async def running(reloader: Reloader, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Reloader]:
     caplog.set_level(logging.INFO)
     task = asyncio.create_task(reloader.run(INTERVAL_SECONDS))
-    # What a file held when it was first looked at is no change.
+    # The first content of a file is no change.
     await until(lambda: reloader.watch.seen)
     yield reloader
     task.cancel()
@@ -61,7 +61,7 @@ def write(path: Path, text: str) -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for is a state of the code under test
+        while not condition():  # noqa: ASYNC110 - the awaited state belongs to the code under test
             await asyncio.sleep(INTERVAL_SECONDS)
 
 

@@ -15,7 +15,7 @@ def test_folder_is_private_and_removed_with_the_server(tmp_path):
     folder = RuntimeFolder.open(2, places=[tmp_path])
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
     assert [path.name for path in tmp_path.iterdir()] == [folder.path.name]
-    # No file has a hole: whoever writes to one on a full disk is killed.
+    # No file has a hole: a process that writes to one on a full disk is killed.
     for file in folder.path.glob("*.db"):
         assert file.stat().st_blocks * 512 >= file.stat().st_size > 0
     folder.close()

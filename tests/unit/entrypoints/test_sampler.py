@@ -1,4 +1,4 @@
-"""What is read once a second."""
+"""Values that are sampled once a second."""
 
 import asyncio
 import time
@@ -44,7 +44,7 @@ async def test_blocked_event_loop_is_measured(metrics, read, monkeypatch):
     await asyncio.sleep(0.001)
     time.sleep(0.3)  # noqa: ASYNC251 - blocking is the point
     async with asyncio.timeout(5):
-        while not read().total("registry_event_loop_lag_seconds_count"):  # noqa: ASYNC110 - it tells nobody
+        while not read().total("registry_event_loop_lag_seconds_count"):  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
     with pytest.raises(StopAsyncIteration):
         await anext(context)
@@ -67,7 +67,7 @@ def test_failing_reader_is_logged_once_and_stops_no_other(metrics, caplog):
 
 
 class Catalog:
-    """What the reader needs of one."""
+    """The attributes of a catalog that the reader uses."""
 
     trouble, pending, forgotten = "", 0, 0
 
@@ -108,7 +108,7 @@ async def test_health_and_readiness_are_measured(metrics, read):
     context = health.running(web.Application())
     await anext(context)
     async with asyncio.timeout(5):
-        while not health.failures:  # noqa: ASYNC110 - checks tell nobody
+        while not health.failures:  # noqa: ASYNC110 - checks have no event
             await asyncio.sleep(0.001)
     look()
     with pytest.raises(StopAsyncIteration):

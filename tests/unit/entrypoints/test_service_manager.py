@@ -1,4 +1,4 @@
-"""What systemd is told, to the byte."""
+"""The exact messages to systemd."""
 
 import re
 import socket

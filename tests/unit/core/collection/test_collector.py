@@ -1,4 +1,4 @@
-"""What a collection keeps, what it removes, and what it tells of it."""
+"""Content that a collection keeps and removes, and its report."""
 
 import asyncio
 import base64
@@ -126,7 +126,7 @@ async def test_referrers_follow_their_subject(store, services, deletes_untagged)
 
 
 async def test_referrer_without_our_link_follows_its_subject_too(store, services):
-    """Distribution has no list of referrers: the manifest alone tells."""
+    """Distribution has no list of referrers: only the manifest names its subject."""
     await push_image(services, NAME, CONFIG, [b"x"], tags=["x"])
     subject = descriptor(image_manifest(CONFIG, [b"x"]), media_types.OCI_MANIFEST)
     sbom = await push_image(services, NAME, b'{"sbom":1}', [], subject=subject)
@@ -330,7 +330,7 @@ async def write_unnamed_repository(services, path="Team/app"):
     for content in (config, layer, manifest):
         await services.storage.write(layout.blob_data(Digest.of(content)), content)
     root = layout.repository_path(path)
-    # The link of the layer is lost: only the manifest tells that it is needed.
+    # The link of the layer is lost: only the manifest shows that it is needed.
     await services.links.write(f"{root}/_layers/sha256/{Digest.of(config).encoded}/link", Digest.of(config))
     await services.links.write(f"{root}/_manifests/revisions/sha256/{digest.encoded}/link", digest)
     await services.links.write(f"{root}/_manifests/tags/v1/current/link", digest)
@@ -512,7 +512,7 @@ async def test_spared_digests_stay_until_their_time_is_over(store, services):
 
 
 async def test_offline_run_after_an_online_one_removes_spared_content(store, services):
-    """No server serves, so nobody relies on what a server pinned."""
+    """No server is running, so no client relies on pins."""
     await push_image(services, NAME, CONFIG, [b"x"])
     await grow_old(store)
     for content in (b"x", CONFIG):
@@ -547,7 +547,7 @@ async def test_report_counts_why_content_stays(store, services):
 
 
 async def test_manifest_spared_in_its_round_keeps_its_content(store, services):
-    """Somebody asked for it after it was condemned: its layers stay, and what tells which tags it had."""
+    """A client read it after it was condemned: its layers stay, and so does the history of its tags."""
     overwritten = await push_image(services, NAME, CONFIG, [b"1"], tags=["x"])
     await push_image(services, NAME, CONFIG, [b"2"], tags=["x"])
     other = await push_image(services, NAME, CONFIG, [b"3"])

@@ -1,4 +1,4 @@
-"""What a process that serves does when a round condemns what it answers for, on time that the test moves."""
+"""A serving process protects content that a round condemns, in simulated time."""
 
 import asyncio
 import logging
@@ -98,7 +98,7 @@ def spelled(*digests):
 
 
 async def take(services, time, *digests):
-    """Do to blobs what a round does."""
+    """Remove blobs as a round does."""
     trash = Trash(services.storage.inner, now=time.now, new_id=counting_ids(), keep=timedelta(0))
     entry = trash.new_entry(TrashKind.COLLECTION)
     await trash.record(entry, blobs=digests)
@@ -199,7 +199,7 @@ async def test_answer_about_a_damaged_manifest_rescues_nothing(services, rounds,
 
 
 async def test_condemned_manifest_of_another_repository_adds_no_links(services, rounds, time):
-    """Nobody reads the layers of a repository by asking another one, that they may read, for its manifest."""
+    """A client that may read one repository gets no layers of another one by asking for its manifest."""
     await condemn(rounds, BLOB, IMAGE)
     await time.advance(31)
     with pytest.raises(ManifestUnknownError):
@@ -218,7 +218,7 @@ async def test_blob_of_a_later_or_an_earlier_batch_is_answered(services, rounds,
 
 
 async def test_touched_digests_are_spared(services, rounds, time):
-    """What a client was told to be there lately; and what the manifest that it read refers to."""
+    """Recently confirmed blobs are spared, and so are the references of a manifest that was read."""
     await services.manifests.get(NAME, Tag("x"))
     unknown = Digest.of(b"nobody asked for this")
     await condemn(rounds, BLOB, unknown)
@@ -290,7 +290,7 @@ async def test_refused_push_leaves_a_manifest_that_is_tagged(services, rounds, t
 
 
 async def test_push_of_an_index_whose_image_is_lost_names_the_image_alone(services, rounds, time):
-    """What the image led to is not known any more; the client pushes it again with all of that."""
+    """The references of the image are unknown; the client pushes the image again with all of them."""
     await condemn(rounds, IMAGE)
     await rounds.enter(ROUND, 0)
     await services.guard.poll()
@@ -375,7 +375,7 @@ async def test_push_waits_a_minute_at_most_for_a_living_collector(services, roun
 
 
 async def test_suspended_process_checks_again_before_it_answers(services, time):
-    """A whole round came and went between what the push looked at and its answer."""
+    """A whole round began and ended between the checks of the push and its answer."""
     ticket = await services.guard.ticket()
     await take(services, time, BLOB)
     await time.advance(61)
@@ -484,7 +484,7 @@ async def test_touches_are_bounded(services, rounds, monkeypatch):
 
 
 async def test_pulls_continue_when_only_listings_fail(services, time, caplog):
-    """They look again now and then, and believe no cache meanwhile; pushes are refused."""
+    """They list again now and then, and use no cache until then; pushes are refused."""
     await time.advance(31)
     asked = []
 

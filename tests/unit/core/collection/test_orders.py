@@ -1,8 +1,8 @@
 """Clients, replicas and collectors on one store, in thousands of orders of their storage requests.
 
-Whatever the order, and however long a process stands still in the middle: what was answered 201 is there, whole, at the
-end; right then too, unless a collector stood still in the middle of a request for so long that it was taken for dead.
-As long as nobody stands still, a client that was told that a layer exists can push the manifest that needs it, too.
+In any order, and with a process suspended for any time, content answered with 201 exists completely at the end. It
+exists at the answer too, unless a collector was suspended in the middle of a request for long enough to count as dead.
+If no process is suspended, a client that got 200 for a layer can also push the manifest that needs the layer.
 """
 
 import contextlib
@@ -65,7 +65,7 @@ class Mode(Enum):
 
 
 REQUEST_SECONDS = 15.0
-"""How long a request of somebody who does not stand still takes, at most."""
+"""Longest duration of a request of an actor that is not suspended."""
 
 
 class Run:
@@ -136,7 +136,7 @@ _START: dict[str, bytes] = {}
 
 
 async def objects_at_the_start():
-    """Return what the store of every run begins with. The first run works it out for all of them."""
+    """Return the objects with which the store of every run begins. The first run computes them for all runs."""
     if _START:
         return _START
     store = Store()
@@ -151,7 +151,7 @@ async def objects_at_the_start():
 
 
 async def client_pushes(run, services, name, image, *, tag=None, source=None):
-    """What docker does: ask for each blob, mount or send those that are missing, then the manifest."""
+    """Push as docker does: ask for each blob, mount or send the missing ones, then send the manifest."""
     for blob in (image.config, *image.layers):
         digest = Digest.of(blob)
         try:
@@ -313,7 +313,7 @@ async def test_without_confirming_a_promise_is_broken(monkeypatch):
 
 
 async def test_without_a_second_check_a_promise_is_broken(monkeypatch):
-    """A collector that does not look again loses what was pushed by somebody who had not seen its round."""
+    """A collector without a second check loses content of a push that had not seen its round."""
 
     async def mark_new(_self):
         return

@@ -1,4 +1,4 @@
-"""What collectors tell: rounds, batches, signs of life; and how dead ones are ended."""
+"""Rounds, batches and heartbeats of collectors, and the end of a dead collector's round."""
 
 import asyncio
 from datetime import timedelta
@@ -79,7 +79,7 @@ def recovery(store, *, keep=timedelta(days=7), watch=None):
 
 
 async def leave_half_a_round(store, *, keep=timedelta(days=7)):
-    """Do what a collector does that dies after it moved a blob, of which somebody wrote a pin."""
+    """Act as a collector that dies after it moved a blob for which a server wrote a pin."""
     trash = store.trash(keep=keep)
     entry = trash.new_entry(TrashKind.COLLECTION)
     link = layout.layer_link(NAME, A)

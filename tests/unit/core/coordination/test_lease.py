@@ -168,7 +168,7 @@ async def test_late_write_does_not_acquire(time):
 
 
 async def test_write_that_took_too_long_does_not_acquire(storage, time):
-    """A process that stands still inside its renewal overwrites whoever took over; both then notice."""
+    """A process that stands still inside its renewal overwrites the new holder; then both detect it."""
     holder, contender = make_lease(storage, time, "a"), make_lease(storage, time, "b")
     await finish(time, holder.try_acquire())
     pauses = iter([0.0, 0.0, TTL * 3])
@@ -207,7 +207,7 @@ async def test_release_of_a_lost_lease_keeps_the_new_one(storage, time):
 
 
 async def test_release_keeps_a_foreign_object(storage, time):
-    """Whoever removes a lease by hand lets another take it, long before its holder would have lost it."""
+    """Removing a lease by hand allows another process to take it, long before its holder would have lost it."""
     holder, contender = make_lease(storage, time, "a"), make_lease(storage, time, "b")
     await finish(time, holder.try_acquire())
     await storage.delete([KEY])

@@ -170,7 +170,7 @@ async def test_mode_removed_during_the_read_is_off(storage, time, make_switch):
     ],
 )
 async def test_unreadable_mode_is_on_with_its_text_as_reason(storage, make_switch, content, reason, left):
-    """So that somebody with nothing but a shell can write one."""
+    """An operator can write one with a shell only."""
     await storage.write(layout.READ_ONLY, content)
     error = await refusal(make_switch())
     assert (str(error), error.retry_after) == (reason, left)

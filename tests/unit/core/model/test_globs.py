@@ -1,4 +1,4 @@
-"""Globs: what they match, against a plain matcher of all states, and that no text makes them slow."""
+"""Globs are compared with a plain matcher of all states, and no text makes them slow."""
 
 import re
 

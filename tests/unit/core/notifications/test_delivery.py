@@ -1,4 +1,4 @@
-"""Delivery to one endpoint: order, retries, backoff, and what is given up."""
+"""Delivery to one endpoint: order, retries, backoff and dead letters."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ def outbox(storage, time):
 
 
 class Delivery:
-    """An endpoint delivery and its receiver; a new one on the same outbox is what a restart leaves."""
+    """An endpoint delivery and its receiver; a new one on the same outbox acts as a restarted process."""
 
     def __init__(self, outbox, time, answer=lambda _event: 200, *, threshold=3, backoff=10.0):
         self.receiver = ScriptedReceiver(answer)

@@ -1,4 +1,4 @@
-"""What the outbox does with what is not its own, or broken, and how much it keeps in memory."""
+"""Foreign and broken objects in the outbox, and the limit of its memory."""
 
 import asyncio
 import json

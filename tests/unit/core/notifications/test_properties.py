@@ -17,7 +17,7 @@ from tests.support.notifications import ScriptedReceiver
 from tests.support.simulated_time import SimulatedTime
 from tests.unit.core.notifications.test_notifier import Process
 
-# No script lasts so long that an event is given up.
+# No script lasts long enough for an event to be given up.
 BOUNDS = Bounds(bytes_max=10**9, age_max=timedelta(hours=2), dead_age_max=timedelta(days=30))
 PROCESSES = 3
 REPOSITORIES = ("a", "b", "c")
@@ -72,12 +72,12 @@ class World:
             await process.push(repository)
         except StorageUnavailableError:
             return
-        # Its id is the one after, since nobody else pushes at once.
+        # Its id is the one after, since no other push runs at the same time.
         self.acknowledged[repository].append(str(before + 1))
 
     async def kill(self, number):
         _, faulty, task = self.processes[number]
-        # What it does on the way out no longer reaches the storage: the lease stays behind.
+        # Its last requests no longer reach the storage: the lease stays behind.
         faulty.stop_after(0)
         task.cancel()
         await asyncio.wait([task])

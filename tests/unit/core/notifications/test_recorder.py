@@ -1,4 +1,4 @@
-"""Taking events in: who wants what, what is durable when, and what happens when the outbox fails."""
+"""Recording of events: filters of endpoints, durability, and failures of the outbox."""
 
 import asyncio
 import itertools
@@ -183,7 +183,7 @@ async def test_cancelled_caller_leaves_its_items_to_be_written():
 
 
 async def test_cancelled_caller_gets_no_error_of_its_group():
-    """Nor does it keep the others of its group from being told, and later ones from being written."""
+    """The others of its group get their error too, and later events are written."""
     written, gate = [], asyncio.Event()
 
     async def write(items):

@@ -1,4 +1,4 @@
-"""The outbox stays within its bounds, and says what it gives up."""
+"""The outbox stays within its bounds, and reports the events that it gives up."""
 
 from datetime import timedelta
 

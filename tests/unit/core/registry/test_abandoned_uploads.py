@@ -1,4 +1,4 @@
-"""What counts as an abandoned upload, and what looking for them costs."""
+"""Detection of abandoned uploads, and its number of requests."""
 
 from datetime import datetime, timedelta
 

@@ -156,7 +156,7 @@ def hints():
 
 @pytest.fixture
 def hinted(services, hints):
-    """The service as it is where processes share a cache, which may say what is no longer true."""
+    """The service with a cache that processes share, whose entries may be outdated."""
     return BlobService(
         services.storage,
         services.links,
@@ -178,7 +178,7 @@ async def test_hint_saves_a_pull_the_read_of_the_link(services, blob, hints, hin
 
 
 async def test_hint_is_no_answer_to_a_push(services, blob, hints, hinted):
-    """A client that is told "it is there" does not send it, and a manifest would refer to nothing."""
+    """A client that gets 200 does not send the blob, and a manifest would refer to nothing."""
     await hints.put(NAME, blob, len(CONTENT))
     await services.storage.delete([layout.layer_link(NAME, blob)])
     with pytest.raises(BlobUnknownError):

@@ -94,7 +94,7 @@ def service(index: SwitchedIndex, storage: SwitchedStorage) -> CatalogService:
 
 
 async def push(storage: InMemoryBlobStorage, name: str) -> RepositoryName:
-    """Store what a manifest leaves behind."""
+    """Store the links of a manifest."""
     repository = RepositoryName(name)
     await storage.write(layout.layer_link(repository, DIGEST), DIGEST.encode())
     await storage.write(layout.revision_link(repository, DIGEST), DIGEST.encode())

@@ -1,7 +1,7 @@
 """The process is killed before each single change that an operation makes to storage.
 
-Whatever is left, no tag is listed that cannot be pulled, no manifest lacks what it refers to, nothing unverified is
-readable, and what was answered before is still there. The store deletes trees key by key, as object stores do.
+After each kill, every listed tag can be pulled, every manifest has its references, nothing unverified is readable, and
+all acknowledged content exists. The store deletes trees key by key, as object stores do.
 """
 
 import pytest
@@ -85,7 +85,7 @@ async def test_kill_at_any_point_leaves_a_sound_store(operation):
         assert await broken_invariants(services, NAME) == [], f"killed before change {mutations}"
         if operation is not delete_the_manifest:
             assert (await services.manifests.get(NAME, Tag("older"))).content == OLD
-        # What was cut off can simply be done again.
+        # The interrupted operation can be repeated.
         if not ended and operation not in {delete_the_tag, delete_the_manifest}:
             await operation(services)
             assert await broken_invariants(services, NAME) == []

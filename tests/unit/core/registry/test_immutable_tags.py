@@ -125,7 +125,7 @@ async def _try(pushing):
 
 @pytest.mark.parametrize("pauses", range(12))
 async def test_deleting_the_manifest_at_the_same_time_removes_nothing(services, pauses):
-    """A push of a kept tag and a delete of its manifest by digest, in many interleavings: what is tagged is there."""
+    """A push of a kept tag and a delete of its manifest by digest, in many orders: the tagged manifest exists."""
     digest = await push(services, FIRST, LATEST)
     slow = CoreServices(storage=FaultyBlobStorage(services.storage, seed=pauses, delay_rate=0.7), policy=POLICY)
 

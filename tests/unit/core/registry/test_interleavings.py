@@ -1,6 +1,6 @@
 """A push and a delete of the same manifest at two replicas, in every order of their storage requests.
 
-Whoever is later wins, both are answered, and the store is sound: no tag that cannot be pulled.
+The later operation wins, both succeed, and the store is sound: each tag can be pulled.
 """
 
 import pytest

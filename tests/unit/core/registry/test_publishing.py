@@ -1,4 +1,4 @@
-"""Publication by the operations of the registry, whoever calls them."""
+"""Publication by the operations of the registry, for each caller."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

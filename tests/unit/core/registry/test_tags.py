@@ -92,7 +92,7 @@ async def test_illegal_tag_is_skipped(services):
 
 @pytest.mark.usefixtures("tagged")
 async def test_links_without_a_checksum_are_read(services, monkeypatch):
-    """A folder tells none, and a link that a person wrote with a newline has another one."""
+    """A folder has no checksums, and a link that an operator wrote with a newline has another one."""
     digest = Digest.of(image_manifest())
     await services.storage.write(layout.tag_current_link(NAME, Tag("a")), digest.encode() + b"\n")
     await services.storage.write(layout.tag_current_link(NAME, Tag("b")), Digest.of(b"another").encode())

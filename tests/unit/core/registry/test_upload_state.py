@@ -90,7 +90,7 @@ def test_signed_state_of_another_form_or_session_is_refused(document):
 
 @pytest.mark.parametrize("seal", [None, "", "0" * 64, sealed({}, b"other")["Seal"]])
 def test_fields_unknown_to_distribution_need_a_seal(seal):
-    """`http.secret` itself signs what distribution signs: no digest, no state of a hash, nobody's right to push."""
+    """`http.secret` itself signs what distribution signs: no digest, no state of a hash, no right to push."""
     trusted = {"Digest": Digest.of(b""), "Algorithm": "sha512", "HashState": "AAAA", "Stamp": "s", "GrantedTo": "eve"}
     shared = {"Name": "a/b", "UUID": ID, "Offset": 7, "StartedAt": "2026-11-24T00:00:00Z"}
     token = signed({**shared, **trusted, **({} if seal is None else {"Seal": seal})})

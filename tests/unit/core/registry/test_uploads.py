@@ -75,7 +75,7 @@ async def test_failed_sweep_is_repeated(services, monkeypatch):
 
 
 async def test_unknown_sessions_are_read_from_storage(services, monkeypatch):
-    """What a process remembers of sessions is bounded; a session that fell out works all the same."""
+    """The memory of sessions is bounded; a session that was evicted works all the same."""
     monkeypatch.setattr(uploads, "_REMEMBERED_SESSIONS_MAX", 1)
     first, second = await services.uploads.start(NAME), await services.uploads.start(NAME)
     for begun in (first, second):

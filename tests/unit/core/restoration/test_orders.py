@@ -57,25 +57,25 @@ class Run:
             await self.store.collector(storage, deletes_untagged=True).run()
 
     async def restore(self, services, what):
-        """The command: what it says is back must be there."""
+        """Run the command: every tag that it reports as restored must be there."""
         restoration = await services.trash_service.restore(what)
         for name, _, digest in restoration.tags:
             await self.promises.give(name, digest)
 
     async def push_index(self, services, tag):
-        """As a client does, which believes what it is told to be there."""
+        """Push as a client does, which does not send blobs that the registry has."""
         for blob in (b"config", *LAYERS):
             await services.uploads.put(NAME, Digest.of(blob), chunks(blob))
         for manifest, media_type in ((IMAGE, media_types.OCI_MANIFEST), (INDEX, media_types.OCI_INDEX)):
             try:
                 await services.manifests.put(NAME, manifest, media_type, tags=[Tag(tag)] if manifest is INDEX else [])
             except ManifestBlobUnknownError:
-                # Its image was deleted a moment ago: said at once, and the client pushes it again.
+                # Its image was just deleted: the push is refused, and the client pushes it again.
                 return
 
 
 async def incomplete(run):
-    """Say which manifests of the repository cannot be pulled whole."""
+    """Return the manifests of the repository that cannot be pulled completely."""
     promises = Promises(run.store.storage)
     for key in await run.store.keys(layout.revisions(NAME)):
         link = parse_link_key(key)
@@ -97,11 +97,11 @@ async def test_content_restored_during_a_collection_is_complete(seed):
 
 @pytest.mark.parametrize("seed", range(ORDERS))
 async def test_suspended_restoration_reports_nothing_false(seed):
-    """Its machine is suspended in the middle of a request for as long as anybody likes."""
+    """Its machine is suspended in the middle of a request for any time."""
     run = Run(seed, moving=("collector",))
     await run.set_up()
     await run.services.manifests.delete(NAME, Tag("v1"))
-    # It may find that a collection took something for good; then it says so.
+    # A collection may have removed something permanently; then the restoration fails.
     with contextlib.suppress(UnknownError, StorageUnavailableError):
         await run.stage.play([run.restore(run.replica("first"), "a:v1"), run.collect()])
     assert await run.promises.check() == []

@@ -1,4 +1,4 @@
-"""What was deleted comes back with all that was collected after it."""
+"""Deleted content is restored with all content that was collected after it."""
 
 import pytest
 
@@ -243,7 +243,7 @@ async def test_one_broken_image_does_not_stop_the_others_of_a_collection(service
 
 
 async def test_repository_gets_only_its_own_links_back(services):
-    """An index may name an image of somebody else's repository; restoring it must not open that one."""
+    """An index may name an image of another user's repository; restoring it must not give access to that image."""
     sparse = CoreServices(storage=services.storage, policy=ManifestPolicy(requires_child=lambda _child: False))
     await push_image(sparse, OTHER, V1)
     await sparse.manifests.put(NAME, image_index([IMAGE]), INDEX, tags=[V1])
@@ -318,7 +318,7 @@ async def test_restored_tag_does_not_point_at_permanently_removed_content(servic
 
 
 async def test_manifest_of_another_entry_is_restored_by_its_link(services):
-    """Schema 1 cannot be read for what it refers to."""
+    """The references of schema 1 cannot be read."""
     old = b'{"schemaVersion": 1}'
     digest = await services.push_blob(NAME, old)
     await services.links.write(layout.revision_link(NAME, digest), digest)

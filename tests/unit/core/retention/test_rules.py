@@ -1,4 +1,4 @@
-"""What retention keeps and lets go: examples, then properties."""
+"""Images that retention keeps and removes: examples, then properties."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -112,7 +112,7 @@ def test_attachment_of_an_attachment_is_removed_too():
 
 
 def test_unknown_pull_keeps_the_image():
-    """Where pulls are recorded since yesterday, nobody knows what was pulled last week."""
+    """If pulls are recorded since yesterday, the pulls of last week are unknown."""
     tags = [replace(state(tag, 90, pulled=age), is_pull_assumed=True) for tag, age in (("a", 1), ("b", 9))]
     first, second = decide(REPOSITORY, tags, [RetentionRule(pulled_within=7 * DAY)], TIMELINE)
     assert (first.goes, first.reasons) == (False, ("rule 1: pull records do not reach back far enough",))
@@ -155,7 +155,7 @@ rules = st.builds(
 
 
 def keeps(rule, each, tags):
-    """Whether a rule keeps a tag, said in another way than by the code: how many images are before it."""
+    """Return whether a rule keeps a tag, computed differently than in the code: by the number of images before it."""
     if not (rule.covers(REPOSITORY) and rule.applies_to(each.tag)):
         return False
 

@@ -1,4 +1,4 @@
-"""Retention on a store: what is judged, what goes, and what a push in between saves."""
+"""Retention on a store: images that are judged, removed, and saved by a concurrent push."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -91,7 +91,7 @@ async def test_pulls_keep_old_images_once_they_are_known_for_long_enough(storage
     rule = RetentionRule(pulled_within=7 * DAY)
     await push(storage, time, NAME, ["pulled", "unused"])
     await time.advance(30 * DAY_SECONDS)
-    # Nobody recorded pulls so far, so nobody knows that it was not pulled.
+    # No pulls are recorded yet, so it may have been pulled.
     assert [plan.going for plan in await apply(registry_of(storage, rule))] == [[]]
     recorder = PullRecorder(storage, clock=time.clock, new_id=counting_ids())
     await recorder.flush()
@@ -129,11 +129,11 @@ async def test_tag_pushed_during_the_run_stays(storage, time):
 
 
 async def test_tags_that_are_all_pushed_before_their_deletion_stay(storage, time):
-    """Nothing is left to delete, and nothing is told or recorded as deleted."""
+    """Nothing is left to delete, and nothing is reported or recorded as deleted."""
     await push(storage, time, NAME, ["a", "b"])
 
     class LateStorage(FaultyBlobStorage):
-        """Has the tag pushed again when it is looked at for the last time."""
+        """Pushes the tag again at its last check."""
 
         async def stat(self, key):
             if key == layout.tag_current_link(NAME, Tag("a")):

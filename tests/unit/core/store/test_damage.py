@@ -1,4 +1,4 @@
-"""What pulls find damaged, who learns of it, and how long it counts."""
+"""Damage found by pulls: its records, their readers and their lifetime."""
 
 import io
 import json
@@ -427,7 +427,7 @@ async def test_reader_that_is_left_early_ends_its_hashing(services):
 
 
 async def test_recently_hashed_object_is_not_hashed_again(storage):
-    """Hashing takes as long as encrypting: a layer that everybody pulls is hashed once an hour."""
+    """Hashing takes as long as encrypting: a popular layer is hashed once an hour."""
     seconds = [0.0]
     watch = DamageWatch(storage, new_hasher=StandardHasher, offload=in_turn, clock=lambda: seconds[0])
 

@@ -27,7 +27,7 @@ def unpadded(raw):
 
 
 def signature(key_id, *, length=HEAD_BYTES, tail=b"\n}"):
-    """What distribution stores: one JSON object, its `protected` part naming how the payload ends."""
+    """The form that distribution stores: one JSON object whose `protected` part names the end of the payload."""
     protected = {"formatLength": length, "formatTail": unpadded(tail), "time": "2016-02-23T10:11:12Z"}
     return json.dumps(
         {
@@ -57,7 +57,7 @@ async def test_signatures_are_joined_as_libtrust_does(services):
         assert (stored.media_type, stored.digest) == (media_types.DOCKER_SCHEMA1_SIGNED, DIGEST)
         document = json.loads(stored.content)
         assert [each["header"]["jwk"]["kid"] for each in document["signatures"]] == ["A", "B"]
-        # What a client does: the protected length of the text, and the protected tail, are the payload again.
+        # Clients join the text of the protected length and the protected tail to the payload.
         assert stored.content[: len(PAYLOAD) - 2] + b"\n}" == PAYLOAD
         assert stored.content.startswith(PAYLOAD[:-2] + b',\n   "signatures": [\n      {\n         "header": {\n')
         assert stored.content.endswith(b"\n   ]\n}")

@@ -1,4 +1,4 @@
-"""A copy between two storages in memory: what it copies, what it leaves, what it tells."""
+"""A copy between two storages in memory: copied content, skipped content, reports."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -79,7 +79,7 @@ async def test_size_of_the_transfer_is_estimated(services, run, patterns, expect
     work = run.work()
     await StorageCopy(work, Selection(patterns=patterns), catalog=run.catalog()).expect()
     known = work.tally.progress.bytes_expected
-    # Manifests are among all blobs, and not among the layers that are looked at.
+    # Manifests are among all blobs, and not among the layers that are compared.
     assert expected - 2 <= known <= (expected + 1000 if not patterns else expected)
 
 
@@ -325,7 +325,7 @@ async def test_content_collected_during_the_copy_is_copied_again(services, run, 
     await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])
     await run.once()
     if before:
-        # All is there but the last manifest and its tag, so what it needs was confirmed long ago.
+        # Only the last manifest and its tag are missing, so its references were confirmed long ago.
         await run.target.delete([layout.revision_link(APP, Digest.of(index))])
         await run.target.delete_tree(layout.tag(APP, Tag("multi")))
     else:
@@ -432,7 +432,7 @@ async def test_staged_bytes_that_cannot_be_resumed_are_discarded(services, monke
 
 
 class WithoutChecksums(FaultyBlobStorage):
-    """Tells no checksums, as a folder."""
+    """Has no checksums, like a folder."""
 
     async def walk(self, prefix):
         async for key, stat in super().walk(prefix):
@@ -458,7 +458,7 @@ async def test_equal_tags_cost_no_read_on_a_store_with_checksums(services, sourc
     assert (await run.once()).changes == 0
     read = tuple(sum(each.startswith("read ") for each in side.operations) for side in (source, target))
     assert read == reads
-    # And a tag that moved is seen, whatever is told.
+    # And a moved tag is found with and without checksums.
     await push(services, APP, V1, b"b")
     assert (await run.once()).tags_copied == 1
     assert await registry_tree(run.target) == await registry_tree(services.storage)

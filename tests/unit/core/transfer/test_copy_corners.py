@@ -106,7 +106,7 @@ async def test_foreign_objects_of_the_target_are_left_alone(services, run):
     done = await run.once(follows_deletions=True)
     assert [await run.target.read(key) for key in keys] == [b"?", b"?"]
     assert await run.names() == [APP]
-    # What is counted is what the source has and the target does not get.
+    # Counted are the objects of the source that the target does not get.
     assert done.ignored == 0
 
 
@@ -305,7 +305,7 @@ async def test_staged_blob_of_another_process_is_not_touched(services, run, monk
 
 
 class Finished(FaultyBlobStorage):
-    """Where another run of the same copy removes what is staged, just before it is committed."""
+    """A target on which another run of the same copy removes the staged blob just before its commit."""
 
     times = 1
 
@@ -324,7 +324,7 @@ async def test_staged_blob_removed_before_its_commit_is_restarted(services, run)
 
 
 class Emptied(FaultyBlobStorage):
-    """Loses what is staged between two blocks, as when somebody removes it."""
+    """Loses the staged bytes between two blocks, as if they were removed by hand."""
 
     times = 1
 

@@ -1,7 +1,7 @@
 """A copy is killed before each single change of the target, and the source changes before each single read.
 
-Whatever happens, the target is sound: no tag is listed there that cannot be pulled. What a killed copy left, the next
-one completes, and a last pass over a source at rest makes both trees equal.
+The target is always sound: each listed tag can be pulled. The next copy completes a killed one, and a last pass over a
+source at rest makes both trees equal.
 """
 
 import pytest
@@ -50,7 +50,7 @@ async def filled():
 
 
 async def change(services):
-    """What a busy source does: an image, an index over it and a referrer come, a tag moves, others go."""
+    """Change the source: push an image, an index over it and a referrer, move a tag, delete others."""
     await push(services, APP, NEW, b"new", Tag("moving"))
     index = image_index([NEW])
     await services.manifests.put(APP, index, media_types.OCI_INDEX, tags=[Tag("multi")])

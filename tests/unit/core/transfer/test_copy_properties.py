@@ -80,7 +80,7 @@ async def test_trees_are_equal_after_the_last_pass(history):
     expected, actual = await registry_tree(services.storage), await registry_tree(target)
     links = {key: content for key, content in expected.items() if layout.BLOBS not in key}
     assert {key: content for key, content in actual.items() if layout.BLOBS not in key} == links
-    # Garbage of the source need not come, and what was deleted there may have left garbage here.
-    # The history of a tag may name what was deleted long ago.
+    # Garbage of the source need not be copied, and deletions there may leave garbage here.
+    # The history of a tag may name manifests deleted long ago.
     linked = {layout.blob_data(Digest(content.decode())) for key, content in links.items() if "/index/" not in key}
     assert {key: expected[key] for key in linked} == {key: actual[key] for key in linked}

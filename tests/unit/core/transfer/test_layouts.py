@@ -1,4 +1,4 @@
-"""Images out of a registry into a layout and back: what comes along, what is refused, what is believed."""
+"""Exports of images to a layout and imports: their content, and refused images."""
 
 import json
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Any history of pushes, deletes, collections and restorations: what the trash lists can be brought back, whole."""
+"""After any history of pushes, deletes, collections and restorations, each entry of the trash can be restored."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ operations = st.one_of(
 
 
 class Story:
-    """One repository, and what is done to it."""
+    """One repository, and the operations on it."""
 
     def __init__(self):
         self.now = datetime(2026, 11, 24, tzinfo=UTC)

@@ -26,7 +26,7 @@ LAYER, OTHER_LAYER, CONFIG = b"layer" * 50, b"another" * 50, b'{"os":"linux"}'
 
 @dataclass
 class Store:
-    """What was pushed."""
+    """The services, and the digests of the pushed content."""
 
     services: CoreServices
     verifications: Verifications
@@ -72,9 +72,9 @@ class Interposing(FaultyBlobStorage):
     def __init__(self, inner: StagingStorage) -> None:
         super().__init__(inner)
         self.before: dict[tuple[str, str], Action] = {}
-        """What is done before the next operation of a kind on a key."""
+        """Actions before the next operation of a kind on a key."""
         self.at_call: dict[tuple[str, str], tuple[int, Action]] = {}
-        """The same before the so many-th one."""
+        """Actions before the n-th operation of a kind on a key."""
 
     @override
     async def begin(self, operation: str, key: str) -> None:

@@ -135,7 +135,7 @@ async def test_lost_layer_is_kept_until_its_push(store: Store) -> None:
     findings = await store.verifications.run(REPAIR)
     assert {(finding.kind, finding.outcome) for finding in findings} == {(Kind.BLOB_LOST, Outcome.NEEDS_PUSH)}
     assert await store.verifications.kinds() == [Kind.BLOB_LOST] * 2
-    # Clients that push only what a registry says it lacks begin with the manifest.
+    # Clients that push only missing content begin with the manifest.
     with pytest.raises(ManifestUnknownError):
         await store.services.manifests.get(NAME, Tag("v1"))
     await store.services.push_blob(NAME, LAYER)

@@ -1,4 +1,4 @@
-"""What came or went during a verification is looked at again, and a kill costs no more than a few seconds' work."""
+"""Content that changes during a verification is checked again, and a kill costs only a few seconds of work."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -108,7 +108,7 @@ async def test_finished_verification_is_not_resumed(store: Store) -> None:
 
 
 async def test_run_cancelled_anywhere_finds_all_when_resumed(store: Store) -> None:
-    """Every finding told as the last before a kill is told again, and so are all that follow."""
+    """The last finding reported before a kill is reported again, and so are all later ones."""
     for number in range(3):
         content = b"%d" % number
         digest = await store.services.push_blob(RepositoryName(f"repo{number}"), content)

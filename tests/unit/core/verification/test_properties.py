@@ -1,4 +1,4 @@
-"""Any damage is found; a repair takes nothing that is sound; what is left after it, a push heals."""
+"""Any damage is found; a repair removes nothing sound; a push heals the rest."""
 
 import asyncio
 import random
@@ -64,7 +64,7 @@ async def push(services: CoreServices, pushes: list[Pushed]) -> None:
 async def damage(services: CoreServices, key: str, chance: random.Random) -> None:
     """Lose an object, or let it hold something else."""
     content = await services.storage.read(key)
-    # What a list of referrers says is said by its keys alone.
+    # A list of referrers consists of its keys alone.
     how = "lose" if "/_referrers/" in key else chance.choice(["lose", "empty", "cut", "flip"])
     if how == "lose" or not content:
         await services.storage.delete([key])
@@ -86,9 +86,9 @@ def run(seed: int, damages: int, check: Callable[["World"], object]) -> None:
         for name in NAMES:
             await world.verifications.catalog.record_push(name)
         assert await world.verifications.run() == []
-        # What the time was is nobody's concern.
+        # Modification times are not compared.
         world.sound = {key: await services.storage.read(key) for key in await services.keys()}
-        # No image needs the history of tags, or what the registry records of the store's clock.
+        # No image needs the history of tags, or the records of the store's clock.
         unneeded = {layout.STORE_TIME, layout.CLOCK}
         keys = [key for key in sorted(world.sound) if "/index/" not in key and key not in unneeded]
         world.hurt = chance.sample(keys, min(damages, len(keys)))
@@ -101,7 +101,7 @@ def run(seed: int, damages: int, check: Callable[["World"], object]) -> None:
 
 @dataclass
 class World:
-    """A store that was damaged, and what it held before."""
+    """A damaged store, and its content before the damage."""
 
     services: CoreServices
     verifications: Verifications

@@ -106,7 +106,7 @@ async def test_index_that_misstates_the_size_of_a_child_is_reported(store: Store
 
 
 async def test_children_of_a_damaged_index_are_verified(store: Store) -> None:
-    """Which images an index has is unknown when it cannot be read; they are told by themselves."""
+    """The images of an unreadable index are unknown; they are reported by themselves."""
     await store.services.storage.write(layout.blob_data(store.index), b"{}")
     await store.services.storage.write(layout.blob_data(store.layer), b"damaged")
     findings = await store.verifications.run()
@@ -242,7 +242,7 @@ async def test_rules_are_lenient_by_default() -> None:
 
 async def test_tag_moved_between_two_checks_is_no_finding(store: Store, interposing: Interposing) -> None:
     await store.services.tag_links.point(NAME, Tag("new"), ABSENT)
-    # Looked at: tag, manifest, then the tag once more.
+    # The order of the checks: tag, manifest, tag.
     interposing.before["read", layout.revision_link(NAME, ABSENT)] = lambda: store.services.tag_links.point(
         NAME, Tag("new"), store.image
     )
