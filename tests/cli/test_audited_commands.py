@@ -1,4 +1,4 @@
-"""Every command that changes the registry says so, for the audit log."""
+"""Every command that changes the registry declares that for the audit log."""
 
 import pytest
 
@@ -10,6 +10,6 @@ READING = {"serve", "config", "catalog", "doctor", "export"}
 
 
 @pytest.mark.parametrize("command", ALL, ids=lambda command: command.name)
-def test_command_says_whether_it_changes_anything(command):
+def test_command_declares_whether_it_changes_anything(command):
     says_no = command.changes is changes_nothing
     assert says_no == (command.name in READING)

@@ -1,4 +1,4 @@
-"""`registry catalog rebuild`: what it prints, and what it exits with."""
+"""`registry catalog rebuild`: output and exit codes."""
 
 from pathlib import Path
 

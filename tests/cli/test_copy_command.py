@@ -1,4 +1,4 @@
-"""`registry copy`: what it copies, prints and exits with, and which variables apply to which side."""
+"""`registry copy`: effects, output, exit codes, and the environment variables of each side."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def words(tmp_path: Path) -> list[str]:
     return ["copy", "--from", config(tmp_path, "old"), "--to", config(tmp_path, "new")]
 
 
-def test_copy_makes_the_same_tree_and_tells_the_catalog(
+def test_copy_makes_the_same_tree_and_updates_the_catalog(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 0
@@ -69,9 +69,7 @@ def test_copy_makes_the_same_tree_and_tells_the_catalog(
     assert err == ""
 
 
-def test_second_copy_reports_in_json_that_nothing_was_to_do(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_second_copy_reports_no_work_in_json(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     main(words)
     capsys.readouterr()
     assert main([*words, "--json", "--delete"]) == 0
@@ -80,7 +78,7 @@ def test_second_copy_reports_in_json_that_nothing_was_to_do(
     assert {key: value for key, value in report.items() if value} == {"repositories": 2}
 
 
-def test_damaged_blob_is_told_and_fails_the_copy(
+def test_damaged_blob_is_reported_and_fails_the_copy(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     layer = make_image(1).blobs[1]
@@ -162,7 +160,7 @@ def test_configuration_errors_name_their_side(
     ("option", "value"),
     [("--blobs-at-once", "0"), ("--bytes-per-second", "-1"), ("--watch", "0"), ("--watch", "nan"), ("--watch", "inf")],
 )
-def test_limits_that_would_stop_everything_are_refused(
+def test_invalid_limits_are_refused(
     words: list[str], option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

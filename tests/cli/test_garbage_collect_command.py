@@ -1,4 +1,4 @@
-"""`registry garbage-collect`: its flags, what it prints, and what it exits with."""
+"""`registry garbage-collect`: flags, output and exit codes."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def config_file(write_config: WriteConfig, data: Path) -> str:
     return str(write_config(storage={"maintenance": {"garbagecollect": {"settletime": "2s"}}}))
 
 
-def test_dry_run_tells_and_removes_nothing(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_reports_and_removes_nothing(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["garbage-collect", config_file, "-d"]) == ExitCode.OK
     assert capsys.readouterr().out.splitlines() == [
         "a: 0 manifests, 1 layer link, 0 other links",
@@ -44,7 +44,7 @@ def test_dry_run_tells_and_removes_nothing(config_file: str, data: Path, capsys:
     assert (data / f"blobs/sha256/{LAYER[:2]}/{LAYER}/data").exists()
 
 
-def test_collection_removes_and_tells_of_the_trash(
+def test_collection_removes_and_mentions_the_trash(
     config_file: str, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["garbage-collect", config_file]) == ExitCode.OK
@@ -56,7 +56,7 @@ def test_collection_removes_and_tells_of_the_trash(
     assert list((data / "repositories").iterdir()) == []
 
 
-def test_report_is_json_on_demand(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_can_be_json(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["garbage-collect", config_file, "--offline", "--json"]) == ExitCode.OK
     report = json.loads(capsys.readouterr().out)
     assert (report["phase"], report["blobs_removed"], report["bytes_removed"]) == ("done", 1, 5)
@@ -68,7 +68,7 @@ def test_quiet_prints_nothing(config_file: str, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "")
 
 
-def test_grace_period_keeps_what_is_young(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_grace_period_keeps_young_content(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in data.rglob("*"):
         os.utime(path)
     assert main(["garbage-collect", config_file, "--grace-period", "1h"]) == ExitCode.OK
@@ -79,7 +79,9 @@ def test_grace_period_keeps_what_is_young(config_file: str, data: Path, capsys: 
     ]
 
 
-def test_report_tells_why_nothing_went(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_explains_why_nothing_was_removed(
+    config_file: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["garbage-collect", config_file, "--offline"]) == ExitCode.OK
     capsys.readouterr()
     assert main(["garbage-collect", config_file, "--offline"]) == ExitCode.OK
@@ -136,7 +138,7 @@ def test_second_collection_is_refused(
     assert main(["garbage-collect", config_file, "--dry-run"]) == ExitCode.OK
 
 
-def test_server_is_asked_only_where_one_collects(
+def test_in_server_requires_a_server_that_collects(
     config_file: str, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["garbage-collect", "--in-server", config_file]) == ExitCode.FAILURE
@@ -150,7 +152,7 @@ def test_server_is_asked_only_where_one_collects(
     assert not done.exists()
 
 
-def test_problems_are_told(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_problems_are_printed(config_file: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     link = data / "repositories/a/_manifests/tags/x/current/link"
     link.parent.mkdir(parents=True)
     link.write_text("")
@@ -177,7 +179,7 @@ def test_blobs_stay_while_a_name_cannot_be_read(
     assert not (data / f"blobs/sha256/{LAYER[:2]}/{LAYER}").exists()
 
 
-def test_clock_that_jumped_is_told_and_can_be_trusted(
+def test_clock_that_jumped_is_reported_and_can_be_accepted(
     config_file: str, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The layer is as old as the last look, and then the clock jumped for half a century."""

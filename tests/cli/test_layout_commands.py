@@ -1,4 +1,4 @@
-"""`registry export` and `registry import`: their words, what they print, and what they exit with."""
+"""`registry export` and `registry import`: arguments, output and exit codes."""
 
 import json
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_imports_are_in_the_audit_log_and_exports_are_not(config: str, layout: s
         (["import", "{config}", "{layout}"], (ExitCode.STORAGE, "give a repository")),
     ],
 )
-def test_mistakes_are_told_in_a_line(
+def test_mistakes_are_one_line_errors(
     words: list[str], answer: tuple[ExitCode, str], config: str, layout: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, told = answer

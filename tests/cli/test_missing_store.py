@@ -1,4 +1,4 @@
-"""Commands about a store that is not there fail and make nothing: a wrong path must not look like a sound registry."""
+"""Commands fail on a missing store and create nothing: a wrong path must not look like a sound registry."""
 
 import json
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_missing_folder_cannot_be_made_read_only(action: str, tmp_path: Path) ->
     assert not (tmp_path / "data").exists()
 
 
-def test_what_commands_leave_is_no_registry(tmp_path: Path) -> None:
+def test_files_of_commands_do_not_make_a_registry(tmp_path: Path) -> None:
     """Earlier versions wrote the store's time even to an empty folder."""
     (tmp_path / "data" / "docker" / "registry" / "v2" / "_control").mkdir(parents=True)
     assert run(["trash", "list", "FILE"], tmp_path, tmp_path / "data") == ExitCode.STORAGE

@@ -1,4 +1,4 @@
-"""`registry notifications`: what it lists, replays and drops, and what it exits with."""
+"""`registry notifications`: output of its subcommands, and exit codes."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ def ids(capsys: pytest.CaptureFixture[str], config_file: str, *options: str) -> 
     return [line.split()[0] for line in out.splitlines()]
 
 
-def test_list_tells_what_and_why(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_events_and_reasons(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out = run(capsys, "list", config_file, "--endpoint", "two")
     assert code == ExitCode.OK
     first = out.splitlines()[0]
@@ -107,7 +107,7 @@ def test_drop_of_dead_letters(config_file: str, capsys: pytest.CaptureFixture[st
     assert ids(capsys, config_file) == []
 
 
-def test_drop_of_one_that_waits_leaves_its_batch(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drop_of_a_waiting_event_keeps_its_batch(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "drop", config_file, "--queued", "--id", "waiting-1") == (ExitCode.OK, "1 dropped\n")
     assert ids(capsys, config_file, "--queued") == ["waiting-2"]
 
@@ -118,7 +118,7 @@ def test_unknown_id_is_not_found(config_file: str, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("choice", [[], ["--all", "--id", "x"]])
-def test_neither_or_both_is_wrong_usage(
+def test_selection_of_none_or_two_kinds_is_a_usage_error(
     config_file: str, capsys: pytest.CaptureFixture[str], choice: list[str]
 ) -> None:
     assert run(capsys, "drop", config_file, *choice)[0] == ExitCode.USAGE

@@ -1,4 +1,4 @@
-"""`registry readonly`: what it prints, and what it exits with."""
+"""`registry readonly`: output and exit codes."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def run(config_file: Path, capsys: pytest.CaptureFixture[str]):
     return call
 
 
-def test_switch_goes_on_and_off(run, tmp_path: Path) -> None:
+def test_switch_is_turned_on_and_off(run, tmp_path: Path) -> None:
     assert run("status") == "writable\n"
     told = run("on", "--for", "1h30m", "--reason", "moving to new disks")
     assert told.startswith("read-only for 90m: moving to new disks\n")
@@ -44,12 +44,12 @@ def test_switch_goes_on_and_off(run, tmp_path: Path) -> None:
     assert json.loads(run("status", "--json"))["readonly"] is False
 
 
-def test_switch_without_an_end_stays(run) -> None:
+def test_switch_without_an_end_stays_on(run) -> None:
     assert run("on").startswith("read-only until it is switched off: the registry is temporarily read-only\n")
     assert run("status").startswith("read-only until it is switched off: ")
 
 
-def test_configuration_that_is_read_only_is_told(run, write_config: WriteConfig) -> None:
+def test_read_only_configuration_is_shown(run, write_config: WriteConfig) -> None:
     write_config(storage={"maintenance": {"readonly": {"enabled": True, "reason": "for good"}}})
     assert "by configuration" in run("status")
     assert json.loads(run("status", "--json")) == {
@@ -59,7 +59,7 @@ def test_configuration_that_is_read_only_is_told(run, write_config: WriteConfig)
 
 
 @pytest.mark.parametrize("duration", ["0s", "-1h", "90", "soon", "", "1d"])
-def test_duration_must_be_one(config_file: Path, capsys: pytest.CaptureFixture[str], duration: str) -> None:
+def test_invalid_duration_is_refused(config_file: Path, capsys: pytest.CaptureFixture[str], duration: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["readonly", "on", f"--for={duration}", str(config_file)])
     assert ended.value.code == ExitCode.USAGE
@@ -67,14 +67,14 @@ def test_duration_must_be_one(config_file: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 1001])
-def test_reason_must_be_one(config_file: Path, capsys: pytest.CaptureFixture[str], reason: str) -> None:
+def test_invalid_reason_is_refused(config_file: Path, capsys: pytest.CaptureFixture[str], reason: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["readonly", "on", f"--reason={reason}", str(config_file)])
     assert ended.value.code == ExitCode.USAGE
     assert "1 to 1000 characters" in capsys.readouterr().err
 
 
-def test_memory_cannot_be_switched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_in_memory_storage_cannot_be_switched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "config.yml"
     path.write_text("version: 0.1\nstorage: inmemory\n", encoding="utf-8")
     assert main(["readonly", "on", str(path)]) == ExitCode.FAILURE

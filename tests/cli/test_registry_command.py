@@ -90,14 +90,14 @@ def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("argv", [[], ["serve"], ["config", "check"]])
-def test_missing_path_is_told_in_distributions_words(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_path_has_distributions_message(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 1
     err = capsys.readouterr().err
     assert err.startswith("configuration error: configuration path unspecified\nusage: registry ")
 
 
 @pytest.mark.parametrize("argv", [["/nowhere/config.yml"], ["serve", "/nowhere/config.yml"]])
-def test_bare_path_means_serve(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_path_without_a_command_means_serve(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 1
     assert (
         capsys.readouterr().err
@@ -162,7 +162,7 @@ def test_errors_of_commands_are_one_line(
     assert capsys.readouterr().err == f"registry: {error}\n"
 
 
-def test_reader_of_a_pipe_may_leave(config_file: Path) -> None:
+def test_reader_of_a_pipe_may_close_it(config_file: Path) -> None:
     process = subprocess.Popen([*COMMAND, "config", "schema"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
@@ -189,7 +189,7 @@ def serving(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]
             process.kill()
 
 
-def test_server_starts_says_so_and_stops_on_sigterm(config_file: Path, tmp_path: Path) -> None:
+def test_server_logs_its_start_and_stops_on_sigterm(config_file: Path, tmp_path: Path) -> None:
     config_file.write_text(config_file.read_text(encoding="utf-8") + "hppt: {}\n", encoding="utf-8")
     variables = {
         "REGISTRY_LOG_FORMATTER": "json",

@@ -23,7 +23,9 @@ def _images(_clean_environment: None, config_file: str) -> None:
     push(config_file, "v2", manifest=OTHER)
 
 
-def test_plan_tells_what_and_why_and_changes_nothing(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_shows_decisions_with_reasons_and_changes_nothing(
+    config_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["retention", "plan", config_file]) == ExitCode.OK
     assert lines(capsys) == [
         "keep    team/app:latest  no rule matches",
@@ -34,7 +36,7 @@ def test_plan_tells_what_and_why_and_changes_nothing(config_file: str, capsys: p
     assert target(config_file) == DIGEST
 
 
-def test_plan_is_told_as_json(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_can_be_json(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retention", "plan", config_file, "--json"]) == ExitCode.OK
     [document] = [json.loads(line) for line in lines(capsys)]
     assert document["repository"] == "team/app"
@@ -47,13 +49,13 @@ def test_plan_is_told_as_json(config_file: str, capsys: pytest.CaptureFixture[st
     assert document["tags"][1]["pulled"] is None
 
 
-def test_dry_run_tells_what_would_go(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_lists_the_tags_to_delete(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retention", "apply", config_file, "--dry-run"]) == ExitCode.OK
     assert lines(capsys) == ["delete  team/app:v1  not kept by any rule", "1 of 3 tags would be deleted"]
     assert target(config_file) == DIGEST
 
 
-def test_apply_deletes_and_what_went_comes_back(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_apply_deletes_tags_that_can_be_restored(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retention", "apply", config_file]) == ExitCode.OK
     assert lines(capsys) == ["delete  team/app:v1  not kept by any rule", "1 of 3 tags deleted"]
     assert target(config_file, Tag("latest")) == DIGEST

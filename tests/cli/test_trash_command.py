@@ -1,4 +1,4 @@
-"""`registry trash` and `registry repository`: what they print, what they change, and what they exit with."""
+"""`registry trash` and `registry repository`: output, effects and exit codes."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def config_file(write_config: WriteConfig) -> str:
     return str(write_config(access={"immutabletags": [{"tags": ["release-*"]}]}))
 
 
-def test_empty_trash_is_told(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_trash_is_reported(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     push(config_file, "v1")
     assert main(["trash", "list", config_file]) == ExitCode.OK
     assert lines(capsys) == ["the trash is empty"]
@@ -27,7 +27,7 @@ def test_empty_trash_is_told(config_file: str, capsys: pytest.CaptureFixture[str
     assert lines(capsys) == []
 
 
-def test_list_tells_who_and_what(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_actor_and_content(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     push(config_file, "v1", "v2", "v3", "v4")
     delete(config_file, V1)
     delete(config_file, DIGEST)
@@ -43,7 +43,7 @@ def test_list_tells_who_and_what(config_file: str, capsys: pytest.CaptureFixture
     assert lines(capsys) == ["the trash is empty"]
 
 
-def test_list_tells_of_collections_and_of_many_tags(
+def test_list_shows_collections_and_many_tags(
     config_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     push(config_file, "v1", "v2", "v3", "v4", "v5")
@@ -86,7 +86,7 @@ def test_restore_needs_force_to_move_a_tag(config_file: str, capsys: pytest.Capt
     assert target(config_file) == DIGEST
 
 
-def test_restore_tells_the_catalog(
+def test_restore_updates_the_catalog(
     config_file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = tmp_path / "names"
@@ -103,7 +103,7 @@ def test_restore_tells_the_catalog(
     assert names.read_text(encoding="utf-8") == "team/app\n"
 
 
-def test_manifest_without_tags_is_back_too(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_manifest_without_tags_is_restored(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     push(config_file)
     delete(config_file, DIGEST)
     assert main(["trash", "list", config_file]) == ExitCode.OK
@@ -114,7 +114,7 @@ def test_manifest_without_tags_is_back_too(config_file: str, capsys: pytest.Capt
     assert lines(capsys) == [f"restored {entry}, with 1 manifest"]
 
 
-def test_empty_ends_one_or_all(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_removes_one_entry_or_all(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     push(config_file, "v1", "v2")
     delete(config_file, V1)
     delete(config_file, Tag("v2"))

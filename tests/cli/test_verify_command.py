@@ -1,4 +1,4 @@
-"""`registry verify`: what it prints, and what it exits with."""
+"""`registry verify`: output and exit codes."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def test_sound_store_is_one_line(config_file: Path, capsys: pytest.CaptureFixtur
     )
 
 
-def test_damage_is_told_with_its_images(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_reported_with_its_images(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blob_path(config_file).write_bytes(b"damaged")
     assert main(["verify", "--repair", str(config_file)]) == ExitCode.DAMAGE
     out = capsys.readouterr().out
@@ -57,7 +57,7 @@ def test_damage_is_told_with_its_images(config_file: Path, capsys: pytest.Captur
     assert out.endswith("2 damaged, 2 not repaired, 0 notes\n")
 
 
-def test_repaired_store_has_a_code_of_its_own(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repaired_store_has_its_own_exit_code(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config_file.parent / f"data{layout.layer_link(NAME, Digest.of(CONFIG))}").write_bytes(b"")
     assert main(["verify", str(config_file)]) == ExitCode.DAMAGE
     assert main(["verify", "--repair", "--quiet", str(config_file)]) == ExitCode.REPAIRED
@@ -65,7 +65,7 @@ def test_repaired_store_has_a_code_of_its_own(config_file: Path, capsys: pytest.
     assert "[rebuilt]" in capsys.readouterr().out
 
 
-def test_json_is_a_line_each(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_is_one_document_per_line(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blob_path(config_file).unlink()
     assert main(["verify", "--json", "--repository", NAME, str(config_file)]) == ExitCode.DAMAGE
     finding, summary = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -74,12 +74,14 @@ def test_json_is_a_line_each(config_file: Path, capsys: pytest.CaptureFixture[st
     assert summary["images"] == {Digest.of(CONFIG): finding["images"]}
 
 
-def test_name_that_is_none_is_refused(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_name_is_refused(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--repository", "Not A Name", str(config_file)]) == ExitCode.FAILURE
     assert "invalid repository name" in capsys.readouterr().err
 
 
-def test_one_at_a_time(config_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_verification_is_refused(
+    config_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(verify, "PATIENCE_SECONDS", 0.1)
     key = layout.lease("verification-full")
     lease = config_file.parent / f"data{key}"

@@ -1,4 +1,4 @@
-"""The compose file says what its programs understand."""
+"""The programs of the compose file understand their settings."""
 
 import re
 from typing import Any
@@ -21,7 +21,7 @@ def compose() -> dict[str, Any]:
     return read_compose(FOLDER / "compose.yaml", ENVIRON)
 
 
-def test_example_names_what_must_be_given(compose):
+def test_example_lists_the_required_variables(compose):
     assert NAMES == ["REGISTRY_HTTP_SECRET", "MYSQL_PASSWORD", "REDIS_PASSWORD"]
     for name in NAMES:
         with pytest.raises(KeyError, match=name):
@@ -48,7 +48,7 @@ def test_replicas_understand_their_configuration(compose):
     assert format_duration(settings.http.drain_timeout_seconds)
 
 
-def test_services_wait_for_each_other_to_be_well(compose):
+def test_services_wait_until_others_are_healthy(compose):
     services = compose["services"]
     for service in services.values():
         assert service["healthcheck"]["test"]
@@ -70,6 +70,6 @@ def test_only_the_proxy_is_reached_from_outside(compose):
         assert "outside" not in compose["services"][name]["networks"]
 
 
-def test_secrets_stand_in_no_command(compose):
+def test_commands_contain_no_secrets(compose):
     for service in compose["services"].values():
         assert not any(value in str(service.get("command", "")) for value in ENVIRON.values())

@@ -1,4 +1,4 @@
-"""The chart and what it renders: behind nothing, hardened, and understood by this version of the registry."""
+"""The chart and its rendered manifests match this version of the registry and are hardened."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def load_as_the_pod_would(manifests: list[dict[str, Any]], folder: Path) -> Load
     return load(str(path), environ=environ)
 
 
-def test_manifests_are_those_of_the_chart():
+def test_manifests_match_the_chart():
     digest = subprocess.check_output(REPOSITORY_ROOT / "scripts" / "chart-digest", text=True, timeout=30).strip()
     assert [path.stem for path in RENDERED] == [path.name.removesuffix("-values.yaml") for path in SETS]
     for path in RENDERED:
@@ -91,7 +91,7 @@ def test_configuration_is_understood(manifests, tmp_path):
         assert settings.http.tls.certificate == f"{tls['mountPath']}/tls.crt"
 
 
-def test_pod_is_asked_where_it_answers(manifests, tmp_path):
+def test_probes_match_the_endpoints(manifests, tmp_path):
     container, settings = container_of(manifests), load_as_the_pod_would(manifests, tmp_path).settings
     scheme = "HTTPS" if settings.http.tls else "HTTP"
     for probe, path in (("startupProbe", ALIVE_PATH), ("livenessProbe", ALIVE_PATH), ("readinessProbe", READY_PATH)):
@@ -106,7 +106,7 @@ def test_pod_is_asked_where_it_answers(manifests, tmp_path):
         assert service["spec"]["selector"].items() <= labels.items()
 
 
-def test_pod_may_do_nothing_but_serve(manifests):
+def test_pod_runs_with_minimal_rights(manifests):
     pod, container = pod_of(manifests), container_of(manifests)
     dockerfile = (REPOSITORY_ROOT / "Dockerfile").read_text()
     user, group = re.search(r"^USER (\d+):(\d+)$", dockerfile, re.MULTILINE).groups()  # type: ignore[union-attr]
@@ -133,7 +133,7 @@ def test_pod_has_time_to_drain(manifests, tmp_path):
     assert pod_of(manifests)["terminationGracePeriodSeconds"] >= drain + pause + 10
 
 
-def test_no_secret_stands_outside_of_secrets(manifests):
+def test_secrets_are_in_secret_objects_only(manifests):
     made = [each for each in manifests if each["kind"] == "Secret"]
     keys = {variable["valueFrom"]["secretKeyRef"]["key"] for variable in container_of(manifests)["env"]}
     for secret in made:
@@ -155,7 +155,7 @@ def test_scs_set_scales_and_survives_drains():
     assert rule["http"]["paths"][0]["backend"]["service"] == {"name": "registry", "port": {"name": "registry"}}
 
 
-def test_s3_set_lets_in_whom_it_names():
+def test_s3_set_admits_only_named_namespaces():
     policy = of_kind(documents(DEPLOY / "kubernetes" / "s3.yaml"), "NetworkPolicy")["spec"]
     assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == ["registry", "metrics"]
     assert all(rule["from"] for rule in policy["ingress"])

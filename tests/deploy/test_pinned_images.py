@@ -1,4 +1,4 @@
-"""Images that ours stands on or beside can be pinned by digest without a change of the files."""
+"""The base image and the images of the compose file can be pinned by digest without changing the files."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.support.deployments import DEPLOY
 from tests.support.tools import REPOSITORY_ROOT
 
 
-def test_both_stages_stand_on_the_base_that_is_given():
+def test_both_stages_use_the_given_base_image():
     dockerfile = (REPOSITORY_ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) == ["${BASE_IMAGE}"] * 2
     final_stage = dockerfile.rpartition("\nFROM ")[2]

@@ -1,4 +1,4 @@
-"""Texts that stand for `http.secret` in documents and deployment files: no registry starts with one of them."""
+"""No registry starts with a sample value of `http.secret` from the documents and deployment files."""
 
 import re
 from pathlib import Path

@@ -61,7 +61,7 @@ def test_links_keep_scheme_port_and_prefix_of_the_proxy(tool, pair, tmp_path) ->
         assert client.request("GET", created).expect(200).body == blob
 
 
-def test_proxy_that_is_not_named_is_not_believed(tool, pair, tmp_path) -> None:
+def test_proxy_that_is_not_configured_is_not_trusted(tool, pair, tmp_path) -> None:
     tool("nginx")
     config = {"http": {"trustedproxies": ["192.0.2.1"]}}
     with (

@@ -1,4 +1,4 @@
-"""The audit log of a real server: who, what, from where, allowed or not, in a file that is rotated and may be full."""
+"""The audit log of a real server: actor, action, client and outcome, with rotation and full disks."""
 
 import base64
 import json
@@ -91,7 +91,7 @@ def told(path: Path) -> list[tuple[Any, ...]]:
     return [(each["action"], each["allowed"], each.get("status")) for each in events(path)]
 
 
-def test_changes_are_told_in_whole(server, log) -> None:
+def test_changes_are_recorded_completely(server, log) -> None:
     alice, image = User(server.host, "alice"), make_image(40)
     alice.push("team/app", "v1", image)
     layer = image.blobs[0].digest
@@ -123,7 +123,7 @@ def test_changes_are_told_in_whole(server, log) -> None:
     assert (delete["action"], delete["digest"]) == ("manifest.delete", image.digest)
 
 
-def test_refusals_and_failed_logins_are_told_and_questions_are_not(server, log) -> None:
+def test_refusals_and_failed_logins_are_recorded_and_challenges_are_not(server, log) -> None:
     nobody, bob = RegistryClient(server.host), User(server.host, "bob")
     nobody.request("GET", "/v2/").expect(401)
     nobody.request("POST", "/v2/team/app/blobs/uploads/").expect(401)
@@ -152,14 +152,14 @@ def test_refusals_and_failed_logins_are_told_and_questions_are_not(server, log) 
     assert "c4n4ry" not in log.read_text()
 
 
-def test_tokens_are_told_by_whom_they_are_for(server, log) -> None:
+def test_tokens_are_recorded_with_their_user(server, log) -> None:
     User(server.host, "alice").request("GET", "/auth/token?service=x&account=mallory").expect(200)
     RegistryClient(server.host).request("GET", "/auth/token?service=x").expect(200)
     [issued] = events(log)
     assert (issued["action"], issued["actor"], issued["allowed"]) == ("token.issue", "alice", True)
 
 
-def test_pulls_are_told_when_asked_for(tmp_path) -> None:
+def test_pulls_are_recorded_if_configured(tmp_path) -> None:
     path = tmp_path / "audit.jsonl"
     with audited(tmp_path, audit={"file": str(path), "pulls": True}) as server:
         image = make_image(41)
@@ -175,14 +175,14 @@ def test_pulls_are_told_when_asked_for(tmp_path) -> None:
         assert [each.get("actor") for each in found] == [None] * len(found)
 
 
-def test_read_only_refuses_by_name(tmp_path) -> None:
+def test_refusal_in_read_only_mode_is_recorded(tmp_path) -> None:
     config = {"storage": {"maintenance": {"readonly": {"enabled": True}}}}
     with audited(tmp_path, config=config) as server:
         User(server.host, "alice").request("DELETE", "/v2/team/app/manifests/v1").expect(405)
         assert told(tmp_path / "audit.jsonl") == [("tag.delete", False, 405)]
 
 
-def test_switch_by_configuration_is_told_once(tmp_path) -> None:
+def test_switch_by_configuration_is_recorded_once(tmp_path) -> None:
     log = tmp_path / "audit.jsonl"
     with audited(tmp_path) as server:
         document = json.loads(server.config_path.read_text())
@@ -202,7 +202,7 @@ def registry(server: RegistryServer, *words: str) -> Completed:
     return run_registry(*words, str(server.config_path))
 
 
-def test_commands_that_change_something_are_told(tmp_path) -> None:
+def test_commands_that_change_something_are_recorded(tmp_path) -> None:
     log = tmp_path / "audit.jsonl"
     with audited(tmp_path) as server:
         User(server.host, "alice").push("team/app", "v1", make_image(45))
@@ -221,7 +221,7 @@ def test_commands_that_change_something_are_told(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("command", [("retention", "apply"), ("garbage-collect",)], ids=lambda words: words[0])
-def test_tags_that_retention_deletes_are_told_one_by_one(tmp_path, command) -> None:
+def test_tags_that_retention_deletes_are_recorded_one_by_one(tmp_path, command) -> None:
     rules = {"rules": [{"keeplast": 1}], "interval": "0s"}
     with audited(tmp_path, config={"retention": rules}) as server:
         for number in range(3):
@@ -235,7 +235,7 @@ def test_tags_that_retention_deletes_are_told_one_by_one(tmp_path, command) -> N
     assert {(each["actor"], each["reason"]) for each in found[1:3]} == {("the command line", "retention")}
 
 
-def test_command_is_refused_where_the_log_is_required(tmp_path) -> None:
+def test_command_is_refused_if_the_required_log_fails(tmp_path) -> None:
     with audited(tmp_path, audit={"file": "/dev/full", "required": True}) as server:
         done = registry(server, "readonly", "on")
         assert done.returncode == 4
@@ -243,7 +243,7 @@ def test_command_is_refused_where_the_log_is_required(tmp_path) -> None:
         assert registry(server, "readonly", "status").stdout == "writable\n"
 
 
-def test_rotation_loses_nothing_and_ends_with_the_signal(server, log) -> None:
+def test_rotation_loses_no_record(server, log) -> None:
     alice, moved = User(server.host, "alice"), log.with_suffix(".1")
     for number in range(10):
         alice.push_blob("team/app", b"before %d" % number)
@@ -279,7 +279,7 @@ def test_changes_wait_for_a_required_log_and_pulls_do_not(tmp_path) -> None:
     assert "c4n4ry" not in log
 
 
-def test_asked_precedes_done_where_the_log_is_required(tmp_path) -> None:
+def test_required_log_records_each_request_before_and_after(tmp_path) -> None:
     path = tmp_path / "audit.jsonl"
     with audited(tmp_path, audit={"file": str(path), "required": True, "fsync": True}) as server:
         User(server.host, "alice").request("DELETE", "/v2/team/app/manifests/v1").expect(404)
@@ -291,7 +291,7 @@ def test_asked_precedes_done_where_the_log_is_required(tmp_path) -> None:
     assert (refused["stage"], refused["status"]) == ("done", 403)
 
 
-def test_full_disk_stops_nothing_where_the_log_is_not_required(tmp_path) -> None:
+def test_full_disk_stops_nothing_if_the_log_is_optional(tmp_path) -> None:
     with audited(tmp_path, audit={"file": "/dev/full"}) as server:
         User(server.host, "alice").push("team/app", "v1", make_image(43))
         assert "manifest.push" in server.log()
@@ -299,14 +299,14 @@ def test_full_disk_stops_nothing_where_the_log_is_not_required(tmp_path) -> None
         assert f'msg="audit event not recorded, logged here instead: {reason}"' in server.log()
 
 
-def test_standard_output_can_be_the_place(tmp_path) -> None:
+def test_audit_log_can_be_standard_output(tmp_path) -> None:
     with audited(tmp_path, audit={"stdout": True}) as server:
         User(server.host, "alice").push("team/app", "v1", make_image(44))
         lines = [json.loads(line) for line in server.log().splitlines() if line.startswith('{"log": "audit"')]
     assert lines[-1]["action"] == "manifest.push"
 
 
-def test_place_that_cannot_be_written_stops_the_start(tmp_path) -> None:
+def test_audit_log_that_cannot_be_written_stops_the_start(tmp_path) -> None:
     server = audited(tmp_path, audit={"file": str(tmp_path / "nowhere" / "audit.jsonl")})
     with pytest.raises(ServerError, match=r"audit\.jsonl cannot be written: No such file or directory"), server:
         pytest.fail("it serves")

@@ -123,7 +123,9 @@ def assert_pushes_and_pulls(client: CommandLineClient, layout: Path, name: str) 
 
 
 @CLIENTS
-def test_htpasswd(kind: type[CommandLineClient], members: RegistryServer, new_client: NewClient, layout: Path) -> None:
+def test_clients_log_in_with_htpasswd(
+    kind: type[CommandLineClient], members: RegistryServer, new_client: NewClient, layout: Path
+) -> None:
     client, name = new_client(kind, members), f"team/{kind.program}:v1"
     with pytest.raises(CommandError, match=r"unauthorized|authentication required"):
         client.push(layout, "v1", name)
@@ -134,7 +136,7 @@ def test_htpasswd(kind: type[CommandLineClient], members: RegistryServer, new_cl
 
 
 @CLIENTS
-def test_token(
+def test_clients_log_in_with_tokens(
     kind: type[CommandLineClient],
     tokened: RegistryServer,
     token_server: TokenServer,
@@ -158,7 +160,9 @@ def test_token(
 
 
 @CLIENTS
-def test_rules(kind: type[CommandLineClient], ruled: RegistryServer, new_client: NewClient, layout: Path) -> None:
+def test_rules_limit_clients(
+    kind: type[CommandLineClient], ruled: RegistryServer, new_client: NewClient, layout: Path
+) -> None:
     alice, bob, stranger = (new_client(kind, ruled) for _ in range(3))
     with pytest.raises(CommandError):
         login(alice, "alice", "wrong")
@@ -176,7 +180,7 @@ def test_rules(kind: type[CommandLineClient], ruled: RegistryServer, new_client:
 
 
 @CLIENTS
-def test_immutable_tag(
+def test_immutable_tag_cannot_be_moved(
     kind: type[CommandLineClient], ruled: RegistryServer, new_client: NewClient, layout: Path, tmp_path: Path
 ) -> None:
     alice = new_client(kind, ruled)
@@ -192,7 +196,9 @@ def test_immutable_tag(
 
 
 @CLIENTS
-def test_silly(kind: type[CommandLineClient], silly: RegistryServer, new_client: NewClient, layout: Path) -> None:
+def test_clients_log_in_with_silly(
+    kind: type[CommandLineClient], silly: RegistryServer, new_client: NewClient, layout: Path
+) -> None:
     client = new_client(kind, silly)
     with pytest.raises(CommandError):
         login(client, "alice", "wrong")
@@ -201,7 +207,9 @@ def test_silly(kind: type[CommandLineClient], silly: RegistryServer, new_client:
 
 
 @CLIENTS
-def test_none(kind: type[CommandLineClient], unprotected: RegistryServer, new_client: NewClient, layout: Path) -> None:
+def test_clients_need_no_login(
+    kind: type[CommandLineClient], unprotected: RegistryServer, new_client: NewClient, layout: Path
+) -> None:
     assert_pushes_and_pulls(new_client(kind, unprotected), layout, f"team/{kind.program}:v1")
 
 
@@ -256,7 +264,7 @@ def test_rules_change_while_serving(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_missing_file_of_users_is_told_at_start(tmp_path: Path, workers: int) -> None:
+def test_missing_htpasswd_file_stops_the_start(tmp_path: Path, workers: int) -> None:
     auth = {"htpasswd": {"realm": "r", "path": str(tmp_path / "missing")}}
     server = serving(tmp_path, auth=auth, http={"workers": workers})
     with (
@@ -267,7 +275,7 @@ def test_missing_file_of_users_is_told_at_start(tmp_path: Path, workers: int) ->
     assert "Traceback" not in str(raised.value)
 
 
-def test_secrets_are_in_no_log(ruled: RegistryServer, new_client: NewClient, layout: Path) -> None:
+def test_logs_contain_no_secrets(ruled: RegistryServer, new_client: NewClient, layout: Path) -> None:
     client = new_client(Skopeo, ruled)
     login(client, "alice", "secret")
     client.push(layout, "v1", "team/app:v1")

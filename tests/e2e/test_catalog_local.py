@@ -1,4 +1,4 @@
-"""The catalog in one file, as it is mounted from a host: written in place, by several processes at once."""
+"""The catalog in a file that is mounted from a host: written in place, by several processes at once."""
 
 import time
 from collections.abc import Iterator
@@ -117,7 +117,7 @@ def test_killed_server_leaves_every_answered_name_once(tmp_path: Path, file: Pat
         assert set(RegistryClient(server.host).catalog()) >= set(answered)
 
 
-def test_missing_file_is_made_and_said(tmp_path: Path) -> None:
+def test_missing_file_is_created_and_logged(tmp_path: Path) -> None:
     make_repositories(tmp_path / "storage", ["a"])
     path = tmp_path / "repositories"
     with registries(tmp_path, local(path)) as [server]:
@@ -125,7 +125,7 @@ def test_missing_file_is_made_and_said(tmp_path: Path) -> None:
         assert path.read_bytes() == b"a\n"
 
 
-def test_folder_in_place_of_the_file_is_said_with_the_remedy_and_heals(tmp_path: Path) -> None:
+def test_folder_in_place_of_the_file_is_logged_with_the_remedy_and_recovers(tmp_path: Path) -> None:
     """Docker makes a folder when the file to mount is missing on the host."""
     make_repositories(tmp_path / "storage", ["a"])
     path = tmp_path / "repositories"
@@ -146,7 +146,7 @@ def test_folder_in_place_of_the_file_is_said_with_the_remedy_and_heals(tmp_path:
         assert_said_once(server, DEGRADED)
 
 
-def test_file_that_vanished_is_made_and_filled_again(tmp_path: Path) -> None:
+def test_deleted_file_is_created_and_filled_again(tmp_path: Path) -> None:
     path = tmp_path / "repositories"
     with registries(tmp_path, local(path)) as [server]:
         client = RegistryClient(server.host)

@@ -91,7 +91,7 @@ class TestSoundIndex:
         push(client, "a")
         assert rows(database)["a"] > 5
 
-    def test_last_manifest_takes_the_row_along(self, client: RegistryClient, database: Database) -> None:
+    def test_deletion_of_the_last_manifest_removes_the_row(self, client: RegistryClient, database: Database) -> None:
         push(client, "a", "a/b")
         client.delete_manifest("a", "v1")
         assert "a" in rows(database), "its manifest is still there without the tag"
@@ -123,7 +123,7 @@ class TestSoundIndex:
 
 
 class TestOutage:
-    def test_pushes_go_on_and_are_written_later(
+    def test_pushes_succeed_and_are_written_later(
         self, tmp_path: Path, database: Database, mariadb: MariaDbServer
     ) -> None:
         with mysql_registries(tmp_path, database, count=2) as servers:
@@ -179,7 +179,7 @@ class TestOutage:
             wait_until(lambda: rows(database).keys() == {"new", "old/a", "old/b"})
             assert_said_once(server, DEGRADED)
 
-    def test_server_that_never_answers_does_not_hold_up_the_start(self, tmp_path: Path) -> None:
+    def test_server_that_never_answers_does_not_delay_the_start(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             dsn = f"u:p@tcp(127.0.0.1:{silent.getsockname()[1]})/d?timeout=12s"
             began = time.monotonic()
@@ -227,7 +227,7 @@ def test_replicas_start_and_push_on_one_table(tmp_path: Path, database: Database
     assert counts <= {2, 300}
 
 
-def test_table_of_the_seed_is_used_as_it_is(tmp_path: Path, database: Database) -> None:
+def test_table_of_the_former_registry_is_used_unchanged(tmp_path: Path, database: Database) -> None:
     """Names that its collation sorts in another order than bytes do are paged in the order of bytes."""
     names = ["a", "a-b", "a.b", "a/b", "a_b", "ab", "z_z", "zz"]
     make_repositories(tmp_path / "storage", names)
@@ -241,7 +241,7 @@ def test_table_of_the_seed_is_used_as_it_is(tmp_path: Path, database: Database) 
     assert database.sql("SHOW CREATE TABLE repositories") == made
 
 
-def test_user_without_create_is_told_the_statement(tmp_path: Path, database: Database, mariadb: MariaDbServer) -> None:
+def test_user_without_create_is_shown_the_statement(tmp_path: Path, database: Database, mariadb: MariaDbServer) -> None:
     make_repositories(tmp_path / "storage", ["a"])
     user = mariadb.create_user(database, f"{database.name}_w", "SELECT, INSERT, UPDATE, DELETE")
     with mysql_registries(tmp_path, user) as [server]:
@@ -253,7 +253,7 @@ def test_user_without_create_is_told_the_statement(tmp_path: Path, database: Dat
         wait_until(lambda: rows(database).keys() == {"a", "b"})
 
 
-def test_dropped_table_is_made_and_filled_again(tmp_path: Path, database: Database) -> None:
+def test_dropped_table_is_created_and_filled_again(tmp_path: Path, database: Database) -> None:
     with mysql_registries(tmp_path, database) as [server]:
         push(RegistryClient(server.host), "a")
         database.sql("DROP TABLE repositories")

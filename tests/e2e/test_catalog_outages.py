@@ -1,4 +1,4 @@
-"""A push at one process and a deletion at another while the catalog's index is away leave no ghost."""
+"""A push at one process and a deletion at another during an outage of the index leave no wrong name in the catalog."""
 
 import signal
 import time

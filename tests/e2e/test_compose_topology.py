@@ -1,4 +1,4 @@
-"""What deploy/compose starts, without containers: nginx by its very file, three replicas by theirs, MariaDB, Redis."""
+"""The services of deploy/compose without containers: its nginx and registry files, three replicas, MariaDB, Redis."""
 
 import json
 import os
@@ -137,7 +137,7 @@ class TestSharedTopology:
         assert topology.database.sql("select count(*) from repositories where name like 'killed/%%'") == [(2,)]
         assert topology.cache.client(password=REDIS_PASSWORD).dbsize() > 0
 
-    def test_upload_goes_on_at_any_replica(self, topology) -> None:
+    def test_upload_continues_at_any_replica(self, topology) -> None:
         blob = random.Random(5).randbytes(900_000)
         location = topology.client.start_upload("team/crossing").header("Location")
         assert location.startswith(f"http://{topology.proxy.host}/v2/team/crossing/blobs/uploads/")
@@ -147,7 +147,7 @@ class TestSharedTopology:
         used = [each for each in topology.replicas if "/v2/team/crossing/" in each.log()]
         assert len(used) == 3
 
-    def test_one_request_is_followed_through_both_logs(self, topology) -> None:
+    def test_request_id_connects_both_logs(self, topology) -> None:
         forged = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9", "X-Request-Id": "mine"}
         answer = topology.client.request("GET", "/v2/team/none/manifests/v1", headers=forged).expect(404)
         request_id = answer.header("X-Request-Id")
@@ -173,7 +173,7 @@ class TestSharedTopology:
         replica.start()
 
 
-def test_index_and_cache_that_are_gone_stop_no_pull(database, tool, tmp_path) -> None:
+def test_pulls_work_without_index_and_cache(database, tool, tmp_path) -> None:
     image = make_image(62)
     with started(database, tool, tmp_path) as topology:
         topology.client.push("team/app", "v1", image)

@@ -154,9 +154,7 @@ def test_folder_to_scs_to_s3_to_folder_is_the_same_tree(
         Skopeo(tmp_path / "other", reference.host).pull("team/app1/multi:latest")
 
 
-def test_copy_killed_again_and_again_comes_to_its_end(
-    tool: Callable[[str], str], scs: ScsEndpoint, tmp_path: Path
-) -> None:
+def test_copy_completes_after_several_kills(tool: Callable[[str], str], scs: ScsEndpoint, tmp_path: Path) -> None:
     """The source is filled by Debian's docker-registry, which serves it all the time."""
     tool("docker-registry")
     first = config_file(tmp_path / "first.yml", of_folder(tmp_path / "first"))
@@ -202,7 +200,7 @@ def peak_memory(process: "subprocess.Popen[str]") -> int:
     return peak
 
 
-def test_large_blob_is_copied_in_bounded_memory_and_goes_on_after_a_kill(scs: ScsEndpoint, tmp_path: Path) -> None:
+def test_large_blob_is_copied_in_bounded_memory_and_resumed_after_a_kill(scs: ScsEndpoint, tmp_path: Path) -> None:
     first = config_file(tmp_path / "first.yml", of_folder(tmp_path / "first"))
     second = config_file(tmp_path / "second.yml", of_environment(scs.settings()))
     digest = store_large_blob(tmp_path / "first", "large", LARGE)
@@ -297,7 +295,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.2)
 
 
-def test_catalog_in_mysql_is_told_and_not_touched_without_need(
+def test_catalog_in_mysql_is_updated_only_where_needed(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = config_file(tmp_path / "first.yml", of_folder(tmp_path / "first"))

@@ -1,4 +1,4 @@
-"""Blobs that are deleted and pushed again, at servers whose processes remember what was there."""
+"""Blobs that are deleted and pushed again, at servers with descriptor caches."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -35,13 +35,13 @@ def delete_and_push(pushing: list[RegistryClient]) -> None:
             assert client.pull("a/b", "v1").keys() == {content.digest for content in contents_of(image)}
 
 
-def test_processes_of_a_server_tell_one_another(tmp_path: Path) -> None:
+def test_processes_of_a_server_invalidate_each_others_caches(tmp_path: Path) -> None:
     config = {"storage": {"cache": {"blobdescriptor": "inmemory"}}, "http": {"workers": 2}}
     with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
         delete_and_push([RegistryClient(server.host)])
 
 
-def test_replicas_tell_one_another_through_redis(tmp_path: Path, tool: Callable[[str], str]) -> None:
+def test_replicas_invalidate_each_others_caches_through_redis(tmp_path: Path, tool: Callable[[str], str]) -> None:
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer(tool("redis-server")))
         config = {
@@ -56,7 +56,7 @@ def test_replicas_tell_one_another_through_redis(tmp_path: Path, tool: Callable[
         delete_and_push([RegistryClient(server.host) for server in servers])
 
 
-def test_collection_takes_back_what_redis_holds(tmp_path: Path, tool: Callable[[str], str]) -> None:
+def test_collection_removes_entries_from_redis(tmp_path: Path, tool: Callable[[str], str]) -> None:
     """Begun as a command, at servers that have forgotten by a restart what they told clients lately."""
     deleted, kept = make_image(3), make_image(4)
     with ExitStack() as stack:

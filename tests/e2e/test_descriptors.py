@@ -33,7 +33,7 @@ def idle_connections(server: RegistryServer, count: int) -> Iterator[None]:
         yield
 
 
-def test_idle_connections_take_the_service_from_no_client(tmp_path: Path) -> None:
+def test_idle_connections_do_not_exhaust_descriptors(tmp_path: Path) -> None:
     with limited(tmp_path, soft=64, hard=64) as server, idle_connections(server, 200):
         lines_before = server.log().count("\n")
         ends, answered = time.monotonic() + 5, 0

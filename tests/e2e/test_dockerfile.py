@@ -94,7 +94,7 @@ def container(builder: Builder) -> Iterator[str]:
     builder.run("rm", name)
 
 
-def test_image_says_how_it_runs(builder: Builder) -> None:
+def test_image_declares_how_it_runs(builder: Builder) -> None:
     settings: dict[str, Any] = json.loads(builder.run("inspect", "--type=image", IMAGE))["Docker"]["config"]
 
     assert settings["Entrypoint"] == ["registry"]
@@ -109,7 +109,7 @@ def test_image_says_how_it_runs(builder: Builder) -> None:
     assert settings["Labels"]["org.opencontainers.image.base.name"] == BASE_IMAGE
 
 
-def test_image_holds_the_default_configuration(builder: Builder, container: str) -> None:
+def test_image_contains_the_default_configuration(builder: Builder, container: str) -> None:
     shown = subprocess.check_output(
         builder.command_in(container, "cat", "/etc/docker/registry/config.yml"), env=builder.environment, timeout=60
     )
@@ -142,7 +142,7 @@ def test_container_serves_as_an_ordinary_user(builder: Builder, container: str, 
         assert registry.catalog() == ["in/container"]
 
 
-def test_container_without_credentials_says_what_is_missing(builder: Builder, container: str) -> None:
+def test_container_without_credentials_names_the_missing_key(builder: Builder, container: str) -> None:
     command = builder.command_in(container, "registry", "serve", "/etc/docker/registry/config.yml")
     done = subprocess.run(command, env=builder.environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -150,7 +150,7 @@ def test_container_without_credentials_says_what_is_missing(builder: Builder, co
     assert "accesskey" in (done.stdout + done.stderr).lower()
 
 
-def test_container_keeps_the_repository_list_where_it_may_write(builder: Builder, container: str) -> None:
+def test_container_can_write_the_catalog_file(builder: Builder, container: str) -> None:
     command = builder.command_in(container, "sh", "-c", "touch /opt/registry/repositories && id -u && date +%Z")
     shown = subprocess.check_output(command, env=builder.environment, timeout=60, text=True)
     assert shown.split() == ["10001", "CST"]

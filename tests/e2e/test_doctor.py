@@ -138,7 +138,7 @@ def test_sound_registry_passes_and_nothing_is_left(tool: Callable[[str], str], t
     ],
     ids=["scheme", "port", "host", "body", "delete", "gzip", "path", "header"],
 )
-def test_wrong_proxy_is_told_with_its_remedy(
+def test_wrong_proxy_is_reported_with_its_remedy(
     edits: Mapping[str, str],
     check: str,
     remedy: str,
@@ -161,7 +161,7 @@ def test_wrong_proxy_is_told_with_its_remedy(
     [(-1.0, ["proxy"], "renew"), (30.0, [], "chain")],
     ids=["expired", "unknown-authority"],
 )
-def test_certificate_is_told(
+def test_wrong_certificate_is_reported(
     days: float,
     trusts: list[str],
     remedy: str,
@@ -182,7 +182,7 @@ def test_certificate_is_told(
 
 
 @pytest.mark.parametrize("way", ["balancer", "replicas"])
-def test_differing_secrets_are_told(
+def test_differing_secrets_are_reported(
     way: str, sound: RegistryServer, tool: Callable[[str], str], tmp_path: Path
 ) -> None:
     tool("nginx")
@@ -197,13 +197,13 @@ def test_differing_secrets_are_told(
         assert "http.secret" in bad(findings)["replicas: upload across replicas"]
 
 
-def test_replicas_on_different_storage_are_told(sound: RegistryServer, tmp_path: Path) -> None:
+def test_replicas_on_different_storage_are_reported(sound: RegistryServer, tmp_path: Path) -> None:
     with RegistryServer(tmp_path / "two", tmp_path / "elsewhere") as two:
         _, findings = examine(sound.config_path, "--replica", sound.url, "--replica", two.url)
         assert "same storage" in bad(findings)["replicas: upload across replicas"]
 
 
-def test_user_comes_with_a_password(tmp_path: Path) -> None:
+def test_user_and_password_are_accepted(tmp_path: Path) -> None:
     users = write_htpasswd(tmp_path / "users", doctor=PASSWORD)
     password_file = tmp_path / "password"
     password_file.write_text(PASSWORD + "\n")
@@ -218,7 +218,7 @@ def test_user_comes_with_a_password(tmp_path: Path) -> None:
         assert (code, bad(findings)) == (ExitCode.OK, {})
 
 
-def test_deleting_that_is_switched_off_is_told(tmp_path: Path) -> None:
+def test_disabled_deletion_is_reported(tmp_path: Path) -> None:
     config = {"storage": {"delete": {"enabled": False}}}
     with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
         code, findings = examine(server.config_path, "--url", server.url, "--largest-body", "1")
@@ -244,7 +244,7 @@ def write_config(tmp_path: Path, **sections: Any) -> Path:
         ("SELECT, INSERT, DELETE, CREATE", {"UPDATE"}),
     ],
 )
-def test_each_missing_right_in_mysql_is_told(
+def test_each_missing_right_in_mysql_is_reported(
     rights: str, missing: set[str], database: Database, mariadb: MariaDbServer, tmp_path: Path
 ) -> None:
     database.sql("CREATE TABLE repositories (name VARCHAR(255) NOT NULL PRIMARY KEY, createTime BIGINT NOT NULL)")
@@ -260,7 +260,7 @@ def test_each_missing_right_in_mysql_is_told(
     assert user.password not in json.dumps(findings)
 
 
-def test_mysql_that_is_away_is_told_without_its_password(tmp_path: Path) -> None:
+def test_unreachable_mysql_is_reported_without_its_password(tmp_path: Path) -> None:
     dsn = f"user:{PASSWORD.replace(' ', '')}@tcp(127.0.0.1:{free_port()})/registry"
     environment = {"PATH": "/usr/bin", "SEARCH_BACKEND": "MYSQL", "SEARCH_BACKEND_MYSQL": dsn}
     code, findings = examine(write_config(tmp_path), environment=environment)
@@ -269,7 +269,7 @@ def test_mysql_that_is_away_is_told_without_its_password(tmp_path: Path) -> None
     assert PASSWORD.replace(" ", "") not in json.dumps(findings)
 
 
-def test_folder_in_place_of_the_catalog_file_is_told(tmp_path: Path) -> None:
+def test_folder_in_place_of_the_catalog_file_is_reported(tmp_path: Path) -> None:
     names = tmp_path / "names"
     names.mkdir()
     config = write_config(tmp_path, catalog={"local": {"path": str(names)}})
@@ -278,14 +278,14 @@ def test_folder_in_place_of_the_catalog_file_is_told(tmp_path: Path) -> None:
     assert "touch" in bad(findings)["catalog file: read and write"]
 
 
-def test_storage_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+def test_storage_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     code, findings = examine(write_config(tmp_path))
     assert code == ExitCode.DAMAGE
     assert "storage: open" in bad(findings)
 
 
-def test_redis_is_reached_or_told(tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_unreachable_redis_is_reported(tool: Callable[[str], str], tmp_path: Path) -> None:
     port = free_port()
     redis = subprocess.Popen(
         [tool("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", PASSWORD],
@@ -316,7 +316,7 @@ def test_redis_with_tls_of_the_system_authorities_is_reached(tool: Callable[[str
         assert findings[f"redis: {address}"]["verdict"] == "ok"
 
 
-def test_read_only_folder_is_told(unavailable: Callable[[str], NoReturn], tmp_path: Path) -> None:
+def test_read_only_folder_is_reported(unavailable: Callable[[str], NoReturn], tmp_path: Path) -> None:
     config = write_config(tmp_path)
     (tmp_path / "data").mkdir()
     with mounted(unavailable, tmp_path / "data", "-t", "tmpfs", "-o", "ro", "tmpfs"):
@@ -327,7 +327,7 @@ def test_read_only_folder_is_told(unavailable: Callable[[str], NoReturn], tmp_pa
     assert "read-only file system" in findings["storage: open"]["detail"]
 
 
-def test_full_disk_is_told(unavailable: Callable[[str], NoReturn], tmp_path: Path) -> None:
+def test_full_disk_is_reported(unavailable: Callable[[str], NoReturn], tmp_path: Path) -> None:
     config = write_config(tmp_path)
     (tmp_path / "data").mkdir()
     with mounted(unavailable, tmp_path / "data", "-t", "tmpfs", "-o", "size=4m", "tmpfs"):
@@ -347,7 +347,7 @@ def test_catalog_file_that_is_mounted_alone_is_used(unavailable: Callable[[str],
     assert "rename" in findings["catalog file: mount"]["detail"]
 
 
-def test_token_is_fetched_where_one_is_asked_for(tmp_path: Path) -> None:
+def test_token_is_fetched_if_one_is_required(tmp_path: Path) -> None:
     users = write_htpasswd(tmp_path / "users", doctor=PASSWORD)
     password_file = tmp_path / "password"
     password_file.write_text(PASSWORD)

@@ -1,4 +1,4 @@
-"""What was acknowledged survives SIGKILL, cut connections, restarts and an orderly end amid uploads."""
+"""Acknowledged content survives SIGKILL, cut connections, restarts and shutdown during uploads."""
 
 import random
 import socket

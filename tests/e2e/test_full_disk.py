@@ -85,7 +85,7 @@ def test_full_disk_is_collected_beside_a_server(tmp_path: Path, disk: Path) -> N
         assert command(server, "trash", "empty").returncode == ExitCode.OK
 
 
-def test_full_disk_is_one_cause_for_the_doctor(tmp_path: Path, disk: Path) -> None:
+def test_full_disk_is_the_only_cause_that_the_doctor_reports(tmp_path: Path, disk: Path) -> None:
     with full_registry(tmp_path, disk) as (server, _):
         done = command(server, "doctor")
     assert done.returncode == ExitCode.DAMAGE
@@ -94,7 +94,7 @@ def test_full_disk_is_one_cause_for_the_doctor(tmp_path: Path, disk: Path) -> No
     assert all("trash empty" in remedy for remedy in remedies), done.stdout
 
 
-def test_root_that_cannot_be_used_is_told_once(tmp_path: Path) -> None:
+def test_unusable_root_folder_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     config = tmp_path / "config.yml"
     config.write_text(

@@ -1,4 +1,4 @@
-"""Collection with real servers and clients: nothing is lost while it runs all the time, and old tools agree with it."""
+"""Collection with real servers and clients: it loses nothing, and distribution accepts the result."""
 
 import json
 import os
@@ -124,7 +124,7 @@ def test_debians_registry_reads_the_tree_after_a_collection(tool: Callable[[str]
     assert "0 blobs and 0 manifests eligible for deletion" in listed
 
 
-def test_killed_collection_is_gone_on_with(tmp_path: Path) -> None:
+def test_killed_collection_is_resumed(tmp_path: Path) -> None:
     """Killed while it waits for those who push: nothing is lost, and the next one ends its round."""
     storage = tmp_path / "storage"
     with RegistryServer(tmp_path / "ours", storage, environment=IMPATIENT) as server:
@@ -152,7 +152,7 @@ def test_killed_collection_is_gone_on_with(tmp_path: Path) -> None:
             assert digest in client.pull("team/app", tag)
 
 
-def test_command_tells_repository_by_repository(tmp_path: Path) -> None:
+def test_command_reports_each_repository(tmp_path: Path) -> None:
     with RegistryServer(tmp_path / "ours", tmp_path / "storage") as server:
         make_store(server)
     dry = collect(server, "--offline", "--dry-run")

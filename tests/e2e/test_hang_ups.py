@@ -1,4 +1,4 @@
-"""Clients that hang up, at any moment, in any manner: one line each, no warning, no work done for nobody."""
+"""Clients that disconnect at any moment, in any manner, cause one log line and no warning."""
 
 import contextlib
 import os
@@ -61,7 +61,7 @@ def end(sock: socket.socket, manner: str) -> None:
     sock.close()
 
 
-def test_hang_ups_leave_one_line_each(peer: Peer) -> None:
+def test_hang_ups_are_logged_with_one_line_each(peer: Peer) -> None:
     digest = peer.client.push_blob("a/b", os.urandom(SIZE))
     manners = ("close", "goodbye", "reset") * 4
     for manner in manners:

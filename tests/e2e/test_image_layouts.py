@@ -115,7 +115,7 @@ def test_other_clients_read_an_exported_folder(
 
 
 @pytest.mark.parametrize("kind", [Crane, Oras, Regctl, Skopeo])
-def test_what_others_wrote_is_imported(
+def test_layouts_of_other_clients_are_imported(
     tool: Callable[[str], str],
     kind: type[Crane] | type[Oras] | type[Regctl] | type[Skopeo],
     served: Served,

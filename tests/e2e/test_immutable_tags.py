@@ -18,7 +18,7 @@ IMAGES = [make_image(900 + number, layer_sizes=(10,)) for number in range(AT_ONC
 CONFIG = {"http": {"workers": 2}, "access": {"immutabletags": [{"repositories": ["prod/*"], "tags": ["v*"]}]}}
 
 
-def test_one_of_many_pushes_wins_between_processes(tmp_path: Path) -> None:
+def test_one_of_many_concurrent_pushes_wins(tmp_path: Path) -> None:
     with ExitStack() as stack, ThreadPoolExecutor(AT_ONCE) as threads:
         servers = [
             stack.enter_context(RegistryServer(tmp_path / name, tmp_path / "storage", config=CONFIG))

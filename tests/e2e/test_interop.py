@@ -138,7 +138,7 @@ def test_unlinked_blob_is_gone(pair: Pair, repository: str) -> None:
     pair.reader.request("GET", f"/v2/{repository}/blobs/{digest}").expect(404)
 
 
-def test_upload_begun_here_finishes_there(pair: Pair, repository: str) -> None:
+def test_upload_begun_at_one_registry_finishes_at_the_other(pair: Pair, repository: str) -> None:
     first, second, third = b"a" * 70_000, b"b" * 50_000, b"c" * 10
     location = pair.writer.start_upload(repository).header("Location")
 
@@ -151,7 +151,7 @@ def test_upload_begun_here_finishes_there(pair: Pair, repository: str) -> None:
         assert client.get_blob(repository, digest_of(whole)) == whole
 
 
-def test_upload_cancelled_here_is_unknown_there(pair: Pair, repository: str) -> None:
+def test_upload_cancelled_at_one_registry_is_unknown_at_the_other(pair: Pair, repository: str) -> None:
     location = pair.writer.start_upload(repository).header("Location")
     location = pair.writer.append(location, b"some bytes").expect(202).header("Location")
 

@@ -1,4 +1,4 @@
-"""Nothing secret comes out of a real server, whatever it is sent and wherever the secret stands."""
+"""A real server logs no secrets, wherever a request contains them."""
 
 import base64
 import http.client
@@ -165,7 +165,7 @@ def test_ordinary_pushes_log_no_state_and_no_password(server: RegistryServer, re
     assert "_state=…" in log or r"_state=\u2026" in log
 
 
-def test_one_line_per_request_whatever_stands_in_it(server: RegistryServer, read_log: Callable[[], str]) -> None:
+def test_each_request_is_one_log_line_whatever_it_contains(server: RegistryServer, read_log: Callable[[], str]) -> None:
     # The escape is refused with the whole request, the rest is taken in.
     hostile = ['x" 200 0 "-"\u2028\x85\\', "x\x1b[31m"]
     for number in range(20):

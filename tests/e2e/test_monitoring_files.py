@@ -1,4 +1,4 @@
-"""The dashboard and the alerts that are shipped: they load, and they speak of metrics that a real server has."""
+"""The shipped dashboard and alerts are valid and use metrics that a real server has."""
 
 import json
 import re
@@ -55,19 +55,19 @@ def alert_rules() -> list[dict[str, Any]]:
     [("check", "rules", "alerts.yml"), ("check", "config", "prometheus.yml"), ("test", "rules", "alerts.test.yml")],
     ids=" ".join,
 )
-def test_prometheus_accepts(tool: Callable[[str], str], arguments: tuple[str, ...]) -> None:
+def test_prometheus_accepts_the_shipped_files(tool: Callable[[str], str], arguments: tuple[str, ...]) -> None:
     ran = subprocess.run(
         [tool("promtool"), *arguments], cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_every_alert_is_seen_to_fire() -> None:
+def test_every_alert_has_a_test() -> None:
     tested = (PROMETHEUS / "alerts.test.yml").read_text()
     assert [rule["alert"] for rule in alert_rules() if f'"{rule["alert"]}"' not in tested] == []
 
 
-def test_dashboard_speaks_promql(tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_expressions_of_the_dashboard_are_valid(tool: Callable[[str], str], tmp_path: Path) -> None:
     rules = []
     for number, expression in enumerate(dashboard_expressions()):
         for variable, value in VARIABLES.items():
@@ -82,7 +82,7 @@ def test_dashboard_speaks_promql(tool: Callable[[str], str], tmp_path: Path) -> 
     assert len(rules) > 20
 
 
-def test_panels_have_places_of_their_own() -> None:
+def test_panels_do_not_overlap() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
@@ -145,7 +145,7 @@ def test_all_metrics_that_exist_are_documented(scrape: Scrape) -> None:
     assert documented - existing <= ONLY_AFTER_FAILURES
 
 
-def test_certificate_is_told_by_its_end(scrape: Scrape) -> None:
+def test_certificate_expiry_is_a_metric(scrape: Scrape) -> None:
     left = scrape.total("registry_tls_certificate_expiry_timestamp_seconds") - time.time()
     assert 29 * 86400 < left < 31 * 86400
 

@@ -1,4 +1,4 @@
-"""Every acknowledged push is told at least once, in order, whatever dies; and what the endpoint cannot take is kept."""
+"""Every acknowledged change is delivered at least once, in order, across kills; undeliverable events are kept."""
 
 import json
 import os
@@ -108,7 +108,7 @@ def told(endpoint: EventEndpoint, repository: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("place", ["storage", "local"])
 @pytest.mark.timeout(120 + 15 * KILL_ROUNDS)
-def test_acknowledged_changes_are_told_across_kills(
+def test_acknowledged_changes_are_delivered_across_kills(
     place: str, endpoint: EventEndpoint, serve: Callable[..., RegistryServer], tmp_path: Path
 ) -> None:
     seed = 20_261_124
@@ -171,7 +171,7 @@ def command(server: RegistryServer, *words: str, name: str = "notifications") ->
     return run_registry(name, *words, str(server.config_path))
 
 
-def test_endpoint_that_is_down_blocks_nobody_and_gets_everything_later(
+def test_endpoint_that_is_down_blocks_no_request_and_receives_everything_later(
     endpoint: EventEndpoint, serve: Callable[..., RegistryServer]
 ) -> None:
     endpoint.answer = lambda path, _event: 200 if path == "/events" else 0
@@ -186,7 +186,7 @@ def test_endpoint_that_is_down_blocks_nobody_and_gets_everything_later(
     wait_until(lambda: pushed_tags(endpoint, "/second") == tags, 20, lambda: pushed_tags(endpoint, "/second"))
 
 
-def test_endpoint_that_hangs_and_is_away_gets_everything_later(
+def test_endpoint_that_hangs_receives_everything_later(
     endpoint: EventEndpoint, serve: Callable[..., RegistryServer]
 ) -> None:
     endpoint.delay_seconds = 0.5
@@ -219,7 +219,7 @@ def test_refused_events_are_listed_and_replayed(endpoint: EventEndpoint, serve: 
     assert command(server, "list").stdout == ""
 
 
-def test_deletes_by_command_are_told_by_the_server(
+def test_server_delivers_events_of_commands(
     endpoint: EventEndpoint, serve: Callable[..., RegistryServer], tmp_path: Path
 ) -> None:
     server = serve(configuration(endpoint, outbox={"path": str(tmp_path / "outbox")}))
@@ -231,9 +231,7 @@ def test_deletes_by_command_are_told_by_the_server(
     assert (gone["target"], gone["actor"]) == ({"repository": "team/app"}, {"name": "the command line"})
 
 
-def test_metrics_of_all_workers_tell_of_the_queue(
-    endpoint: EventEndpoint, serve: Callable[..., RegistryServer]
-) -> None:
+def test_metrics_of_all_workers_count_the_queue(endpoint: EventEndpoint, serve: Callable[..., RegistryServer]) -> None:
     config = configuration(endpoint)
     port = free_port()
     config["http"]["debug"] = {"addr": f"127.0.0.1:{port}", "prometheus": {"enabled": True}}
@@ -250,7 +248,7 @@ def test_metrics_of_all_workers_tell_of_the_queue(
     assert Scrape.of(f"http://127.0.0.1:{port}/metrics").total("registry_notifications_status_total") == events
 
 
-def test_stop_delivers_what_it_can_and_leaves_the_rest(
+def test_stop_delivers_what_it_can_and_keeps_the_rest(
     endpoint: EventEndpoint, serve: Callable[..., RegistryServer]
 ) -> None:
     config = configuration(endpoint, outbox={"poll": "1h"})

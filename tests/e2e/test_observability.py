@@ -1,4 +1,4 @@
-"""What operators see of a real server: metrics of three workers that die, health, profiles, an orderly end."""
+"""Metrics of three workers that die, health, profiles and shutdown of a real server."""
 
 import json
 import os
@@ -193,7 +193,7 @@ def test_promtool_finds_nothing_wrong(watched: Watched, tool: Callable[[str], st
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
-def test_scrape_tells_what_a_push_did(start: Callable[..., Watched]) -> None:
+def test_scrape_contains_the_effects_of_a_push(start: Callable[..., Watched]) -> None:
     server = start(storage={"cache": {"blobdescriptor": "inmemory"}})
     image = make_image(902)
     for _ in range(2):
@@ -213,7 +213,7 @@ def test_scrape_tells_what_a_push_did(start: Callable[..., Watched]) -> None:
     assert "team" not in scrape.text
 
 
-def test_notifications_are_told(start: Callable[..., Watched]) -> None:
+def test_notifications_are_measured(start: Callable[..., Watched]) -> None:
     with EventEndpoint() as endpoint:
         endpoints = [{"name": "ci", "url": endpoint.url(), "backoff": "1s"}]
         server = start(notifications={"endpoints": endpoints})
@@ -232,7 +232,7 @@ def test_notifications_are_told(start: Callable[..., Watched]) -> None:
         wait_until(lambda: server.scrape().total("registry_notifications_pending_total", endpoint="ci") == 0, 60)
 
 
-def test_garbage_collection_is_told(start: Callable[..., Watched]) -> None:
+def test_garbage_collection_is_measured(start: Callable[..., Watched]) -> None:
     collecting = {"enabled": True, "interval": "1s", "graceperiod": "0s", "settletime": "2s"}
     server = start(storage={"maintenance": {"garbagecollect": collecting}})
     client = RegistryClient(server.host)
@@ -275,7 +275,7 @@ def test_commands_write_metrics_to_a_file(start: Callable[..., Watched], tmp_pat
         assert "Traceback" not in ran.stderr
 
 
-def test_failing_store_makes_unready_after_a_while_and_hinders_nobody(start: Callable[..., Watched]) -> None:
+def test_failing_store_makes_unready_after_several_failures(start: Callable[..., Watched]) -> None:
     readiness = {"interval": "300ms", "failures": 3, "successes": 2}
     checks = {"readiness": readiness, "storagedriver": {"enabled": True, "interval": "200ms", "threshold": 2}}
     server = start(health=checks)
@@ -297,7 +297,7 @@ def test_failing_store_makes_unready_after_a_while_and_hinders_nobody(start: Cal
     wait_until(lambda: server.scrape().total("registry_ready") == 1)
 
 
-def test_health_is_told_on_both_addresses(start: Callable[..., Watched], tmp_path: Path) -> None:
+def test_health_is_reported_on_both_addresses(start: Callable[..., Watched], tmp_path: Path) -> None:
     down = tmp_path / "down"
     server = start(health={"file": [{"file": str(down), "interval": "200ms"}]})
     assert ask(f"{server.debug}/debug/health") == (200, "{}")
@@ -339,7 +339,7 @@ def neighbour() -> Iterator[str]:
         thread.join()
 
 
-def test_health_is_told_as_distribution_tells_it(
+def test_health_is_reported_as_by_distribution(
     start: Callable[..., Watched], tool: Callable[[str], str], tmp_path: Path
 ) -> None:
     tool("docker-registry")
@@ -373,7 +373,7 @@ def test_health_is_told_as_distribution_tells_it(
         assert ask(reports[0]) == ask(reports[1])
 
 
-def test_any_worker_can_be_profiled_and_looked_into(watched: Watched) -> None:
+def test_any_worker_can_be_profiled_and_inspected(watched: Watched) -> None:
     processes = set()
     for worker in range(WORKERS):
         status, text = ask(f"{watched.debug}/debug/profile?seconds=0.2&worker={worker}")
@@ -389,7 +389,7 @@ def test_any_worker_can_be_profiled_and_looked_into(watched: Watched) -> None:
     assert ask(f"{watched.debug}/debug/vars")[0] == 404
 
 
-def test_debug_address_holds_no_secret(watched: Watched) -> None:
+def test_debug_address_shows_no_secret(watched: Watched) -> None:
     server_environment = "REGISTRY_"
     for path in ("/metrics", "/debug/health", "/debug/stacks", "/debug/profile?seconds=0.1", "/readyz?verbose"):
         status, text = ask(f"{watched.debug}{path}")
@@ -398,7 +398,7 @@ def test_debug_address_holds_no_secret(watched: Watched) -> None:
         assert server_environment not in text
 
 
-def test_draining_is_told_while_requests_finish(start: Callable[..., Watched]) -> None:
+def test_draining_is_reported_while_requests_finish(start: Callable[..., Watched]) -> None:
     server = start(http={"draintimeout": "5s", "workers": 1})
     wait_until(lambda: ask(f"{server.debug}/readyz")[0] == 200)
     client = RegistryClient(server.host)
@@ -433,7 +433,7 @@ def test_taken_debug_address_stops_the_start(watched: Watched, tmp_path: Path) -
     assert f"cannot listen on the debug address 127.0.0.1:{watched.debug_port}" in second.log()
 
 
-def test_public_debug_address_is_told_loudly(tmp_path: Path) -> None:
+def test_public_debug_address_is_logged_as_a_warning(tmp_path: Path) -> None:
     config: dict[str, Any] = {"http": {"workers": 1, "debug": {"addr": f":{free_port()}"}}}
     with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
         [line] = [line for line in server.log().splitlines() if "http.debug.addr" in line]

@@ -69,7 +69,7 @@ def test_all_processes_of_all_replicas_follow(servers: list[RegistryServer]) -> 
     follow(servers, 202)
 
 
-def test_mode_ends_by_itself_also_after_a_kill(servers: list[RegistryServer]) -> None:
+def test_read_only_mode_expires_also_after_a_kill(servers: list[RegistryServer]) -> None:
     client = RegistryClient(servers[0].host)
     assert statuses(servers) == {202}
     location = client.start_upload("a").header("Location")

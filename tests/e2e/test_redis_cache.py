@@ -70,7 +70,7 @@ def test_entries_of_ours_are_read_by_the_reference(ours: RegistryServer, referen
     assert answer.header("Content-Length") == "7"
 
 
-def test_reference_is_told_of_our_deletions(ours: RegistryServer, reference: RegistryServer) -> None:
+def test_our_deletions_reach_the_reference(ours: RegistryServer, reference: RegistryServer) -> None:
     client, other = RegistryClient(ours.host), RegistryClient(reference.host)
     digest = client.push_blob("a/b", b"a layer")
     other.request("HEAD", f"/v2/a/b/blobs/{digest}").expect(200)
@@ -129,7 +129,7 @@ class Puller(threading.Thread):
             self.slowest = max(self.slowest, time.monotonic() - began)
 
 
-def test_redis_dies_hangs_and_comes_back_unnoticed(ours: RegistryServer, redis: RedisServer) -> None:
+def test_clients_do_not_notice_outages_of_redis(ours: RegistryServer, redis: RedisServer) -> None:
     image = make_image(5)
     client = RegistryClient(ours.host)
     client.push("a/b", "v1", image)

@@ -70,7 +70,7 @@ def test_chunked_upload_crosses_replicas(cluster: Cluster) -> None:
         assert RegistryClient(replica.host).get_blob("crossing", digest_of(blob)) == blob
 
 
-def test_stale_location_is_told_the_true_offset(cluster: Cluster) -> None:
+def test_stale_location_is_answered_with_the_true_offset(cluster: Cluster) -> None:
     location = cluster.client.start_upload("stale").header("Location")
     cluster.client.append(location, b"0123456789").expect(202)
 

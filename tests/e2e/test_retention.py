@@ -29,7 +29,7 @@ def wait_for_tags(client: RegistryClient, repository: str, tags: list[str]) -> N
     assert client.tags(repository) == tags
 
 
-def test_server_applies_the_rules_and_what_went_comes_back(tmp_path: Path) -> None:
+def test_server_applies_the_rules_and_deleted_tags_can_be_restored(tmp_path: Path) -> None:
     rule = {"repositories": ["team/*"], "keeplast": 2, "orderby": "semver"}
     config = {"http": {"workers": 2}, "retention": {"interval": "1s", "rules": [rule]}}
     with RegistryServer(tmp_path / "ours", tmp_path / "storage", config=config) as server:

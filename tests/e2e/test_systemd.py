@@ -1,4 +1,4 @@
-"""The server as systemd runs it: its word, its watchdog, its socket, its units."""
+"""The server under systemd: notifications, watchdog, socket activation and units."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def set_round(server: RegistryServer, value: str) -> None:
 
 
 @pytest.mark.parametrize("workers", SERIES)
-def test_start_reload_and_stop_are_told_in_order(make, systemd, workers) -> None:
+def test_start_reload_and_stop_are_notified_in_order(make, systemd, workers) -> None:
     with make(workers) as server:
         server.kill()
         systemd.drain()
@@ -73,7 +73,7 @@ def test_start_reload_and_stop_are_told_in_order(make, systemd, workers) -> None
 
 
 @pytest.mark.parametrize("workers", SERIES)
-def test_watchdog_is_fed_while_the_loops_turn(make, systemd, workers) -> None:
+def test_watchdog_is_notified_while_the_event_loops_run(make, systemd, workers) -> None:
     with make(workers, {"WATCHDOG_USEC": "2000000"}) as server:
         for _ in range(5):
             begun = time.monotonic()
@@ -123,7 +123,7 @@ def test_socket_of_systemd_is_shared_and_outlives_the_service(make, workers) -> 
             assert answers == [200]
 
 
-def test_units_are_what_systemd_understands(tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_units_are_valid(tool: Callable[[str], str], tmp_path: Path) -> None:
     folder = REPOSITORY_ROOT / "deploy" / "systemd"
     units = sorted([*folder.glob("*.service"), *folder.glob("*.socket")])
     assert len(units) == 2

@@ -1,4 +1,4 @@
-"""TLS of the registry itself: served, exchanged under load, and refused at start when it cannot be."""
+"""TLS of the registry itself: connections, renewed certificates under load, and errors at start."""
 
 import asyncio
 import hashlib
@@ -167,7 +167,7 @@ def test_process_that_replaces_another_has_the_new_certificate(tmp_path: Path, a
         assert before != pair.serial
 
 
-def test_refusal_is_told_once_for_all_processes(tmp_path: Path, pair) -> None:
+def test_refused_reload_is_logged_once_for_all_processes(tmp_path: Path, pair) -> None:
     config = {"http": {"workers": 3}}
     with TlsRegistryServer(tmp_path / "server", tmp_path / "storage", pair, config=config) as server:
         server.config_path.write_text("version: 0.1\nstorage: [\n")

@@ -65,7 +65,7 @@ def test_request_is_part_of_its_clients_trace_and_holds_storage_operations(tmp_p
         assert receiver.headers[0]["x-key"] == "k"
 
 
-def test_spans_that_wait_are_sent_at_the_end(tmp_path: Path) -> None:
+def test_waiting_spans_are_sent_at_shutdown(tmp_path: Path) -> None:
     with OtlpReceiver() as receiver:
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
         with traced(tmp_path, environment, workers=2) as server:
@@ -78,7 +78,7 @@ def test_spans_that_wait_are_sent_at_the_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "environment", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}], ids=["disabled", "none"]
 )
-def test_nothing_is_sent_where_it_is_switched_off(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_nothing_is_sent_if_tracing_is_disabled(tmp_path: Path, environment: dict[str, str]) -> None:
     with OtlpReceiver() as receiver:
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, **environment}
         with traced(tmp_path, environment) as server:
@@ -87,7 +87,7 @@ def test_nothing_is_sent_where_it_is_switched_off(tmp_path: Path, environment: d
         assert receiver.headers == []
 
 
-def test_collector_that_is_away_hinders_nobody(tmp_path: Path) -> None:
+def test_unreachable_collector_blocks_no_request(tmp_path: Path) -> None:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     with traced(tmp_path, environment) as server:
         RegistryClient(server.host).push("team/app", "v1", make_image(951))
@@ -109,7 +109,7 @@ sys.exit(main(["serve", sys.argv[1]]))
 """
 
 
-def test_missing_packages_are_told_and_hinder_nobody(tmp_path: Path) -> None:
+def test_missing_packages_are_logged_and_block_no_request(tmp_path: Path) -> None:
     environment = {"OTEL_TRACES_EXPORTER": "otlp"}
     command = (sys.executable, "-c", WITHOUT_PACKAGES)
     config: dict[str, Any] = {"http": {"workers": 1}}

@@ -1,4 +1,4 @@
-"""What was deleted by mistake comes back, with real servers, clients, stores and kills."""
+"""Deleted content is restored, with real servers, clients, stores and kills."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Abandoned uploads on a folder that two servers share: one of them looks, and when it dies the other one does."""
+"""Abandoned uploads on a folder that two servers share: one server purges at a time, and the other takes over."""
 
 import time
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""`registry verify` beside a server that serves: files damaged on disk, images named, and healed by real pushes."""
+"""`registry verify` beside a running server: damaged files, affected images, and repair by real pushes."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ def path_of(server: RegistryServer, key: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", [Crane, Skopeo], ids=lambda kind: kind.program)
-def test_push_heals_what_was_set_aside(
+def test_push_replaces_quarantined_content(
     kind: type[CommandLineClient], server: RegistryServer, tool: Callable[[str], str], tmp_path: Path
 ) -> None:
     tool(kind.program)
@@ -98,7 +98,7 @@ def test_push_heals_what_was_set_aside(
     assert verify(server)[0] == ExitCode.OK
 
 
-def test_broken_links_are_mended(server: RegistryServer) -> None:
+def test_broken_links_are_repaired(server: RegistryServer) -> None:
     client = RegistryClient(server.host)
     index = make_multi_platform_index(901)
     signature = make_artifact(b"signed", artifact_type="application/x.signature", subject=index.manifest)
@@ -118,7 +118,7 @@ def test_broken_links_are_mended(server: RegistryServer) -> None:
     assert verify(server)[0] == ExitCode.OK
 
 
-def test_killed_verification_goes_on(server: RegistryServer) -> None:
+def test_killed_verification_is_resumed(server: RegistryServer) -> None:
     client = RegistryClient(server.host)
     images = [make_image(seed, layer_sizes=(200_000, 200_000)) for seed in range(910, 930)]
     for number, image in enumerate(images):
@@ -152,7 +152,7 @@ def test_killed_verification_goes_on(server: RegistryServer) -> None:
     assert not checkpoint.exists()
 
 
-def test_tree_of_debians_registry_is_sound_and_mended(tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_tree_of_debians_registry_is_verified_and_repaired(tool: Callable[[str], str], tmp_path: Path) -> None:
     tool("docker-registry")
     storage = tmp_path / "storage"
     with RegistryServer.reference(tmp_path / "reference", storage) as reference:
@@ -181,7 +181,7 @@ def summary(*, blobs: int, manifests: int) -> dict[str, Any]:
     return {"type": "summary", **numbers, "damage": 0, "left": 0, "notes": 0, "images": {}}
 
 
-def test_server_verifies_and_forgets_what_it_set_aside(tmp_path: Path) -> None:
+def test_server_verifies_and_forgets_quarantined_blobs(tmp_path: Path) -> None:
     config = {
         "storage": {
             "cache": {"blobdescriptor": "inmemory"},
@@ -207,7 +207,7 @@ def test_server_verifies_and_forgets_what_it_set_aside(tmp_path: Path) -> None:
         assert client.pull(NAME, "v1")[digest] == IMAGE.blobs[1].data
 
 
-def test_damage_in_scs_is_found_and_healed_by_skopeo(tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_damage_in_scs_is_found_and_repaired_by_a_push(tool: Callable[[str], str], tmp_path: Path) -> None:
     tool("skopeo")
     with ScsEndpoint(tmp_path / "scs") as endpoint:
         section = json.loads(endpoint.settings(redirects=False)["REGISTRY_STORAGE"])

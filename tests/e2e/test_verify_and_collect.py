@@ -1,4 +1,4 @@
-"""What a repair set aside, what collection takes of it, and how a push brings all of it back."""
+"""Collection of quarantined content, and its return by a push."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ def command(server: RegistryServer, *words: str) -> int:
     return run_registry(words[0], str(server.config_path), *words[1:]).returncode
 
 
-def test_push_heals_what_was_set_aside_and_collected(tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_push_replaces_quarantined_and_collected_content(tool: Callable[[str], str], tmp_path: Path) -> None:
     tool("crane")
     with RegistryServer(tmp_path, tmp_path / "storage") as server:
         client = RegistryClient(server.host)

@@ -1,4 +1,4 @@
-"""Several processes on one address: spread, replaced when they die, reloaded and drained together."""
+"""Several processes on one address: connections spread over them, replacement, reload and shutdown."""
 
 import http.client
 import os
@@ -57,7 +57,7 @@ def test_workers_share_images_and_uploads(server: RegistryServer) -> None:
     assert RegistryClient(server.host).get_blob("team/upload", digest_of(blob)) == blob
 
 
-def test_dead_worker_is_replaced_and_nobody_notices(server: RegistryServer) -> None:
+def test_dead_worker_is_replaced_without_failed_requests(server: RegistryServer) -> None:
     image = make_image(301)
     RegistryClient(server.host).push("team/app", "v1", image)
     for _ in range(3):
@@ -70,7 +70,7 @@ def test_dead_worker_is_replaced_and_nobody_notices(server: RegistryServer) -> N
             assert image.digest in RegistryClient(server.host).pull("team/app", "v1")
 
 
-def test_load_goes_on_while_workers_are_killed(server: RegistryServer) -> None:
+def test_load_continues_while_workers_are_killed(server: RegistryServer) -> None:
     # A client whose connection is cut asks again, as docker and containerd do; what was answered 201 must be there.
     ends = time.monotonic() + 6
     acknowledged: list[tuple[str, str, str]] = []
@@ -105,7 +105,7 @@ def test_load_goes_on_while_workers_are_killed(server: RegistryServer) -> None:
     wait_until(lambda: len(children_of(server.pid)) == 3)
 
 
-def test_stop_drains_all_and_leaves_nobody(server: RegistryServer) -> None:
+def test_stop_drains_all_workers(server: RegistryServer) -> None:
     workers = children_of(server.pid)
     assert server.stop() == 0
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
@@ -124,7 +124,7 @@ def is_running(process: int) -> bool:
         return False
 
 
-def test_worker_that_cannot_begin_ends_the_server(tmp_path: Path) -> None:
+def test_worker_that_cannot_start_ends_the_server(tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     server = RegistryServer(tmp_path / "server", storage, config={"http": {"workers": 3}})
     storage.rmdir()

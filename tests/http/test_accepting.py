@@ -1,4 +1,4 @@
-"""Connections that are taken while descriptors are scarce."""
+"""Acceptance of connections while descriptors are scarce."""
 
 import asyncio
 import errno
@@ -62,7 +62,7 @@ async def connect(sock):
         await writer.wait_closed()
 
 
-async def test_want_of_descriptors_is_logged_once_and_waited_out(sock, connect, caplog):
+async def test_lack_of_descriptors_is_logged_once_and_waited_out(sock, connect, caplog):
     held = [await connect() for _ in range(20)]
     await asyncio.sleep(2.5)
     assert 2 <= sock.attempts <= 4
@@ -75,7 +75,7 @@ async def test_want_of_descriptors_is_logged_once_and_waited_out(sock, connect, 
         assert await asyncio.wait_for(reader.read(15), 10) == b"HTTP/1.1 200 OK"
 
 
-async def test_idle_connections_make_room_the_longest_idle_first(sock, connect, runner):
+async def test_longest_idle_connection_is_closed_first_to_make_room(sock, connect, runner):
     sock.is_scarce = False
     first, second, third = [await connect() for _ in range(3)]
     await asyncio.sleep(1.1)
@@ -89,7 +89,7 @@ async def test_idle_connections_make_room_the_longest_idle_first(sock, connect, 
     assert (await first[0].readuntil(b"{}")).startswith(b"HTTP/1.1 200 OK")
 
 
-async def test_request_under_way_is_no_idle_connection(sock, connect, runner):
+async def test_connection_with_a_request_is_not_closed_as_idle(sock, connect, runner):
     sock.is_scarce = False
     reader, writer = await connect()
     writer.write(

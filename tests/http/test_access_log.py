@@ -80,7 +80,7 @@ async def test_line_has_the_fields_of_distribution(guarded, lines) -> None:
     }
 
 
-async def test_what_a_path_names_is_told_apart(guarded, lines) -> None:
+async def test_parts_of_a_path_become_fields(guarded, lines) -> None:
     digest = "sha256:" + 64 * "0"
     await ask(guarded, request_of(f"GET /v2/a/blobs/{digest}"), request_of("GET /v2/a/blobs/uploads/some-session"))
     blob, upload = lines.of_requests()
@@ -89,12 +89,12 @@ async def test_what_a_path_names_is_told_apart(guarded, lines) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_probes_leave_no_line(guarded, lines, path) -> None:
+async def test_probes_are_not_in_the_access_log(guarded, lines, path) -> None:
     assert await ask(guarded, request_of(f"GET {path}"))
     assert lines.of_requests() == []
 
 
-async def test_id_and_trace_go_in_and_out_and_into_every_line(guarded, lines) -> None:
+async def test_request_id_and_trace_are_accepted_returned_and_logged(guarded, lines) -> None:
     headers = ("X-Request-Id: from-proxy-1", f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01")
     answer = await ask(guarded, request_of("GET /v2/a/manifests/v1", *headers))
     assert b"\r\nX-Request-Id: from-proxy-1\r\n" in answer
@@ -103,7 +103,7 @@ async def test_id_and_trace_go_in_and_out_and_into_every_line(guarded, lines) ->
 
 
 @pytest.mark.parametrize("supplied", ["x" * 129, "a b", 'a"b', "a\tb", "a\\nb", "ä", ""])
-async def test_id_that_is_no_short_word_is_replaced(guarded, lines, supplied) -> None:
+async def test_invalid_request_id_is_replaced(guarded, lines, supplied) -> None:
     answer = await ask(guarded, request_of("GET /v2/", f"X-Request-Id: {supplied}"))
     [sent] = re.findall(rb"\r\nX-Request-Id: ([0-9a-f-]{36})\r\n", answer)
     assert lines.of_requests()[0]["http.request.id"] == sent.decode()
@@ -122,7 +122,7 @@ async def test_id_that_is_no_short_word_is_replaced(guarded, lines, supplied) ->
         ("", ""),
     ],
 )
-def test_trace_is_read_as_w3c_says(traceparent, trace) -> None:
+def test_trace_header_is_parsed_as_w3c_defines(traceparent, trace) -> None:
     assert trace_of(traceparent) == trace
 
 
@@ -139,7 +139,7 @@ def test_trace_is_read_as_w3c_says(traceparent, trace) -> None:
     ],
     ids=["version", "line", "header", "long url", "long header", "expect"],
 )
-async def test_what_is_no_request_has_an_id_and_one_line_too(guarded, lines, request_bytes) -> None:
+async def test_malformed_request_has_an_id_and_one_line(guarded, lines, request_bytes) -> None:
     answer = await ask(guarded, request_bytes)
     [sent] = re.findall(rb"\r\nX-Request-Id: (\S+)\r\n", answer)
     [line] = lines.of_requests()
@@ -173,7 +173,7 @@ def test_values_of_unknown_parameters_are_hidden(uri, shown) -> None:
     before=st.sampled_from(["", "n=1&", "digest=sha256:00&", "&&", "=&"]),
     after=st.sampled_from(["", "&n=2", "&", "&tag=v1"]),
 )
-def test_no_spelling_brings_a_secret_through(name, before, after) -> None:
+def test_secrets_are_hidden_in_every_spelling(name, before, after) -> None:
     shown = {
         "artifactType",
         "digest",
@@ -200,5 +200,5 @@ def test_no_spelling_brings_a_secret_through(name, before, after) -> None:
         ("", ""),
     ],
 )
-def test_referers_lose_what_may_be_secret(referer, shown) -> None:
+def test_secrets_are_removed_from_referers(referer, shown) -> None:
     assert scrub_referer(referer) == shown

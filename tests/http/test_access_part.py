@@ -1,4 +1,4 @@
-"""New rules are taken over while serving, unless they were written for another method."""
+"""New access rules apply while the server runs, unless they were written for another method of authentication."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -55,7 +55,7 @@ def test_new_rules_are_used():
     assert kept(RepositoryName("a"), Tag("b"))
 
 
-def test_rules_for_another_method_wait(caplog):
+def test_rules_for_another_method_wait_for_the_next_start(caplog):
     authorizer = Authorizer()
     changed = replace(BEGUN, auth=AuthSettings(kind=AuthKind.NONE), access=AccessSettings())
     part_of(authorizer, TagImmutability(AccessSettings())).apply(changed)

@@ -1,4 +1,4 @@
-"""What rules mean for lists, mounts and logins."""
+"""Effects of access rules on lists, mounts and logins."""
 
 import hmac
 from datetime import UTC, datetime, timedelta
@@ -91,7 +91,7 @@ async def test_catalog_shows_what_may_be_pulled_in_full_pages(start_with):
     assert await catalog_pages(api, ALICE, 100) == [sorted(["a", *names, "zz"])]
 
 
-async def test_catalog_of_somebody_who_sees_nothing_is_empty(start_with):
+async def test_catalog_of_a_user_without_rights_is_empty(start_with):
     api = await start_with(rule("alice", actions=EVERYTHING), rule("bob", actions=("catalog",)))
     await fill(api, "a", "b")
     assert await catalog_pages(api, ALICE, 1) == [["a"], ["b"]]
@@ -108,7 +108,7 @@ async def test_catalog_without_its_right_is_denied(start_with):
     assert (await get(api, "/v2/_catalog"))[0] == 401
 
 
-async def test_mount_takes_nothing_from_where_one_may_not_pull(start_with):
+async def test_mount_requires_the_right_to_pull_from_the_source(start_with):
     api = await start_with(
         rule("alice", actions=EVERYTHING), rule("bob", repositories=("bob/*", "open"), actions=("pull", "push"))
     )
@@ -162,7 +162,7 @@ async def login(api, headers=None):
     return 200, {"Authorization": f"Bearer {body['token']}"}
 
 
-async def test_everybody_pulls_and_users_push(start_with):
+async def test_anonymous_clients_pull_and_users_push(start_with):
     api = await start_with(*PUBLIC)
     await fill(api, "app")
     # Plain clients simply ask, docker logs in as nobody first.
@@ -191,14 +191,14 @@ async def test_login_is_checked(start_with):
         assert response.status == 401
 
 
-async def test_token_is_exchanged_for_no_other(start_with):
+async def test_token_is_not_exchanged_for_another_token(start_with):
     api = await start_with(*PUBLIC)
     _, alice = await login(api, ALICE)
     async with api.request("GET", "/auth/token", headers=alice) as response:
         assert response.status == 401
 
 
-async def test_token_for_another_purpose_is_no_login(start_with):
+async def test_token_for_another_purpose_is_refused_as_a_login(start_with):
     api = await start_with(*PUBLIC)
     key = OctKey.import_key(hmac.digest(SECRET, b"login tokens", "sha256"))
     for claims in ({"aud": "other", "exp": 2**40}, {"aud": "registry-login"}, {"exp": 2**40}):
@@ -207,13 +207,13 @@ async def test_token_for_another_purpose_is_no_login(start_with):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-async def test_token_endpoint_only_reads(start_with, method):
+async def test_token_endpoint_accepts_reading_methods_only(start_with, method):
     api = await start_with(*PUBLIC)
     async with api.request(method, "/auth/token", headers=ALICE) as response:
         assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_login_token_ends(start_with, clock):
+async def test_login_token_expires(start_with, clock):
     api = await start_with(*PUBLIC)
     _, alice = await login(api, ALICE)
     clock[0] += LIFETIME + timedelta(seconds=1)
@@ -229,7 +229,7 @@ async def test_removed_user_is_cut_off_with_the_token(start_with, users):
     assert (await get(api, "/v2/", alice))[0] == 401
 
 
-async def test_upload_state_is_no_login(start_with):
+async def test_upload_state_is_refused_as_a_login(start_with):
     """Both are signed with the one secret, and neither may stand for the other."""
     api = await start_with(*PUBLIC)
     async with api.request("POST", "/v2/app/blobs/uploads/", headers=ALICE) as response:

@@ -1,4 +1,4 @@
-"""Who is let in: routes by methods by rights, the exact challenges, and what strangers learn."""
+"""Authentication: routes by methods by rights, exact challenges, and responses to anonymous clients."""
 
 import json
 import logging
@@ -157,7 +157,7 @@ async def test_catalog_needs_its_own_right(token_api, method):
 
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2"])
-async def test_base_needs_credentials_and_no_right(token_api, users_api, path):
+async def test_base_endpoint_needs_credentials_but_no_right(token_api, users_api, path):
     api = await token_api()
     async with ask(api, "GET", path) as response:
         assert response.status == 401
@@ -172,7 +172,7 @@ async def test_base_needs_credentials_and_no_right(token_api, users_api, path):
     assert await status_of(api, "GET", path, basic("alice", "secret")) == 200
 
 
-async def test_refusal_tells_what_was_needed(token_api):
+async def test_refusal_names_the_missing_right(token_api):
     api = await token_api()
     path = "/v2/team/app/blobs/uploads/?mount=x&from=other/app"
     async with ask(api, "POST", path) as response:
@@ -191,14 +191,14 @@ async def test_refusal_tells_what_was_needed(token_api):
     ("changes", "fault"),
     [({"exp": 1}, "invalid_token"), ({"aud": "other"}, "invalid_token"), ({}, "insufficient_scope")],
 )
-async def test_challenge_tells_what_is_wrong_with_a_token(token_api, changes, fault):
+async def test_challenge_names_the_defect_of_a_token(token_api, changes, fault):
     api = await token_api()
     async with ask(api, "GET", "/v2/a/tags/list", token(**changes)) as response:
         assert response.status == 401
         assert response.headers["WWW-Authenticate"].endswith(f',error="{fault}"')
 
 
-async def test_strangers_cannot_probe(users_api):
+async def test_anonymous_clients_cannot_probe_for_names(users_api):
     """Refused before the name is looked at: what exists, what does not and what cannot exist look the same."""
     api = await users_api(rule("alice", actions=("pull", "push")))
     async with ask(api, "PUT", "/v2/there/manifests/v1", basic("alice", "secret")) as response:
@@ -215,7 +215,7 @@ async def test_strangers_cannot_probe(users_api):
     }
 
 
-async def test_wrong_method_and_switched_off_are_told_to_insiders_only(users_api):
+async def test_unsupported_operations_are_revealed_to_authenticated_clients_only(users_api):
     api = await users_api(settings=Settings(storage=StorageSettings(delete_enabled=False)))
     path = f"/v2/team/app/blobs/{DIGEST}"
     assert await status_of(api, "DELETE", path) == 401
@@ -225,15 +225,15 @@ async def test_wrong_method_and_switched_off_are_told_to_insiders_only(users_api
 
 
 @pytest.mark.parametrize("path", ["/", "/v2/team/app/nothing", "/favicon.ico"])
-async def test_what_is_no_endpoint_needs_nobody(users_api, path):
+async def test_unknown_paths_need_no_authentication(users_api, path):
     assert await status_of(await users_api(), "GET", path) == (200 if path == "/" else 404)
 
 
-async def test_preflight_comes_before_authentication(users_api):
+async def test_preflight_is_answered_before_authentication(users_api):
     assert await status_of(await users_api(), "OPTIONS", "/v2/team/app/tags/list") == 200
 
 
-async def test_silly_takes_anybody(start):
+async def test_silly_admits_any_user(start):
     api = await start(authenticator=SillyAuthenticator(realm="r", service="s"), policy=MEMBERS_ONLY)
     async with ask(api, "POST", "/v2/foo/blobs/uploads/") as response:
         assert response.status == 401
@@ -245,7 +245,7 @@ async def test_silly_takes_anybody(start):
         assert response.headers["WWW-Authenticate"] == 'Bearer realm="r",service="s"'
 
 
-async def test_open_registry_asks_nobody(start):
+async def test_open_registry_requires_no_login(start):
     api = await start()
     assert await status_of(api, "GET", "/v2/") == 200
     assert await status_of(api, "POST", "/v2/foo/blobs/uploads/", "whatever a client sends") == 202
@@ -282,12 +282,12 @@ async def test_prefix_is_guarded_too(users_api):
 
 
 @pytest.mark.parametrize("path", ["/v2/team%2Fapp/tags/list", "/v2/team/../team/app/tags/list"])
-async def test_spellings_of_a_path_do_not_get_around(users_api, path):
+async def test_other_spellings_of_a_path_are_guarded_too(users_api, path):
     api = await users_api(rule("alice", repositories=("other",)))
     assert await status_of(api, "GET", path, basic("alice", "secret")) in {403, 404}
 
 
-async def test_doubled_slash_leads_to_the_path_that_is_checked(users_api):
+async def test_doubled_slash_redirects_to_the_guarded_path(users_api):
     api = await users_api(rule("alice", repositories=("other",)))
     alice = basic("alice", "secret")
     async with ask(api, "GET", "/v2//team/app/tags/list", alice) as response:

@@ -1,4 +1,4 @@
-"""Whatever a stranger sends: no 5xx, and nothing but a refusal where something is guarded."""
+"""No anonymous request causes a 5xx or passes a guarded route, whatever it contains."""
 
 import time
 
@@ -58,7 +58,9 @@ async def guarded(start, tmp_path):
     authorization=HEADERS,
     query=st.dictionaries(st.sampled_from(["from", "mount", "digest", "_state", "n", "last", "tag"]), TEXT),
 )
-async def test_strangers_are_refused_whatever_they_send(guarded, *, method, route, names, authorization, query):
+async def test_anonymous_requests_are_refused_whatever_they_contain(
+    guarded, *, method, route, names, authorization, query
+):
     path = route.format(*names)
     headers = {"Authorization": authorization} if authorization else {}
     async with guarded.request(method, path, params=query, headers=headers) as response:

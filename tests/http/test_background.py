@@ -1,4 +1,4 @@
-"""What the application does by itself."""
+"""Background jobs of the application."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ HOUR = 3600.0
 
 
 @pytest.mark.parametrize("error", [StorageUnavailableError("down"), ValueError("a defect")])
-async def test_failing_job_is_done_again_and_finished(start, caplog, error):
+async def test_failing_job_is_retried_until_it_succeeds(start, caplog, error):
     runs, finished, ran_twice = [], [], asyncio.Event()
 
     async def run():
@@ -79,7 +79,7 @@ async def test_abandoned_upload_is_removed_and_logged(services, time, caplog):
     assert b'"sessions": 1' in await services.storage.read(layout.job("purge"))
 
 
-async def test_dry_run_only_tells(services, time, caplog):
+async def test_dry_run_logs_and_removes_nothing(services, time, caplog):
     state = await services.uploads.start(NAME)
     await time.advance(169 * HOUR)
     with caplog.at_level(logging.INFO):
@@ -89,7 +89,7 @@ async def test_dry_run_only_tells(services, time, caplog):
     assert [record.removed for record in named] == [False]
 
 
-async def test_one_of_the_replicas_looks(services, time):
+async def test_one_of_the_replicas_searches(services, time):
     jobs = [make_job(services, time, owner_id) for owner_id in "abc"]
     for _ in range(25):
         for job in jobs:
@@ -99,7 +99,7 @@ async def test_one_of_the_replicas_looks(services, time):
     assert len(walks) == 2
 
 
-async def test_replicas_look_at_different_moments():
+async def test_replicas_search_at_different_moments():
     job = make_job(CoreServices(), SimulatedTime())
     delays = {job.delay() for _ in range(20)}
     assert len(delays) > 10

@@ -65,7 +65,7 @@ async def test_range_is_206(api, value, first, end):
 @pytest.mark.parametrize(
     "value", ["bytes=2048-", "bytes=5000-6000", "bytes=-0", "bytes=500-0", "bytes=x-", "bytes=-", *_UNSATISFIABLE_LISTS]
 )
-async def test_range_that_cannot_be_is_416(api, value):
+async def test_unsatisfiable_range_is_416(api, value):
     async with api.request("GET", URL, headers={"Range": value}) as response:
         assert response.status == 416
         assert response.headers["Content-Range"] == "bytes */2048"
@@ -106,7 +106,7 @@ async def test_several_ranges_are_parts(api, value, expected):
     assert found == [(f"bytes {first}-{end - 1}/2048", CONTENT[first:end]) for first, end in expected]
 
 
-async def test_longest_range_of_podman_is_taken(guarded):
+async def test_longest_range_of_podman_is_accepted(guarded):
     """A `Range` that is refused with another status than 400 ends its pull."""
     server = await guarded()
     ranges = ",".join(f"{at}-{at + 1}" for at in range(9_999_900_000, 9_999_900_000 + 2 * 1024, 2))
@@ -118,7 +118,7 @@ async def test_longest_range_of_podman_is_taken(guarded):
 
 @pytest.mark.usefixtures("blob")
 @pytest.mark.parametrize(("count", "status"), [(1024, 206), (1025, 200)])
-async def test_as_many_ranges_as_podman_asks_for_are_parts(guarded, count, status):
+async def test_as_many_ranges_as_podman_requests_are_parts(guarded, count, status):
     server = await guarded()
     ranges = ",".join(["0-0"] * (count - 1024) + [f"{at}-{at}" for at in range(0, 2048, 2)])
     request = f"GET {URL} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nRange: bytes={ranges}\r\n\r\n"
@@ -138,7 +138,7 @@ async def test_boundary_differs_from_answer_to_answer(api):
 
 
 @pytest.mark.usefixtures("blob")
-async def test_several_ranges_of_what_the_client_has_are_304(api):
+async def test_several_ranges_of_an_unchanged_blob_are_304(api):
     headers = {"Range": "bytes=0-1,3-4", "If-None-Match": f'"{DIGEST}"'}
     async with api.request("GET", URL, headers=headers) as response:
         assert (response.status, await response.read()) == (304, b"")
@@ -146,7 +146,7 @@ async def test_several_ranges_of_what_the_client_has_are_304(api):
 
 @pytest.mark.usefixtures("blob")
 @pytest.mark.parametrize("value", ["lines=0-1", "bytes 0-1"])
-async def test_range_that_need_not_be_served_is_the_whole(api, value):
+async def test_ignored_range_returns_the_whole_blob(api, value):
     async with api.request("GET", URL, headers={"Range": value}) as response:
         assert (response.status, await response.read()) == (200, CONTENT)
 
@@ -179,7 +179,7 @@ async def test_unknown_blob_is_404(api, method):
 
 
 @pytest.mark.usefixtures("blob")
-async def test_delete_removes_the_link_alone(api):
+async def test_delete_removes_only_the_link(api):
     async with api.request("DELETE", URL) as response:
         assert (response.status, response.headers["Content-Length"]) == (202, "0")
     async with api.request("GET", URL) as response:
@@ -195,7 +195,7 @@ async def test_sha512_blob_keeps_its_digest(api):
 
 
 @pytest.mark.usefixtures("blob")
-async def test_store_that_offers_a_url_is_where_clients_go(api, monkeypatch):
+async def test_clients_are_redirected_to_a_url_of_the_store(api, monkeypatch):
     async def redirect_url(_self, _key, *, method):
         return "https://store/signed" if method == "GET" else None
 
@@ -229,7 +229,7 @@ async def test_failure_in_the_middle_of_a_body_ends_the_connection(api, monkeypa
 
 
 @pytest.mark.usefixtures("blob")
-async def test_failure_of_the_store_is_told_where_nothing_was_sent(api, monkeypatch):
+async def test_failure_of_the_store_before_the_body_is_an_error_response(api, monkeypatch):
     """A small blob is there whole before its head is sent."""
     async with api.services.blobs.open(RepositoryName("a/b"), DIGEST) as reader:
         kind = type(reader)

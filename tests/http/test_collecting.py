@@ -1,4 +1,4 @@
-"""Garbage is collected beside the requests, by one process at a time, and what collectors do is watched."""
+"""Garbage is collected while requests are served, by one process at a time."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ async def application(collecting):
         yield built
 
 
-async def test_one_of_all_replicas_collects_once_in_the_interval(application, collecting, caplog):
+async def test_one_replica_collects_once_per_interval(application, collecting, caplog):
     seen = []
     await TagLinks(application.storage, application.links).point(NAME, Tag("phantom"), Digest.of(b"nothing"))
     with caplog.at_level(logging.INFO):
@@ -61,13 +61,13 @@ async def test_blobs_that_stay_because_a_name_cannot_be_read_are_logged(applicat
     assert (line.names, line.blobs, line.bytes) == (1, 1, 7)
 
 
-async def test_dry_run_is_told_as_such(application, collecting, caplog):
+async def test_dry_run_is_logged_as_one(application, collecting, caplog):
     with caplog.at_level(logging.INFO):
         await collection_job(application, replace(collecting, dry_run=True)).run()
     assert "garbage would be removed" in caplog.text
 
 
-async def test_job_looks_often_enough_to_be_asked(application, collecting):
+async def test_job_checks_often_enough_for_requests_on_demand(application, collecting):
     job = collection_job(application, collecting)
     assert job.every == LOOK_SECONDS
     assert job.is_upkeep
@@ -75,7 +75,7 @@ async def test_job_looks_often_enough_to_be_asked(application, collecting):
     assert collection_job(application, replace(collecting, interval_seconds=1.0)).every == 1.0
 
 
-def test_options_are_those_of_the_configuration(collecting):
+def test_options_come_from_the_configuration(collecting):
     options = options_of(replace(collecting, grace_seconds=60.0, deletes_untagged=True))
     assert (options.grace, options.deletes_untagged, options.settle_seconds) == (timedelta(minutes=1), True, 2)
 

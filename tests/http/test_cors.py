@@ -1,4 +1,4 @@
-"""What a browser asks before and after a page of another origin calls the API."""
+"""CORS: preflight requests and headers for pages of other origins."""
 
 from dataclasses import replace
 
@@ -68,13 +68,13 @@ async def test_other_origins_get_nothing(start, origin):
             assert response.headers["Vary"] == "Origin"
 
 
-async def test_request_of_no_page_is_answered_as_ever(start):
+async def test_request_without_an_origin_is_answered_as_before(start):
     api = await start(with_cors())
     async with api.request("GET", "/v2/") as response:
         assert (response.status, cors_headers(response)) == (200, {})
 
 
-async def test_everybody_may_come_without_credentials(start):
+async def test_any_origin_is_allowed_without_credentials(start):
     api = await start(with_cors(origins=("*",), credentials=False))
     async with api.request("OPTIONS", "/v2/", headers=PREFLIGHT) as response:
         found = cors_headers(response)

@@ -1,4 +1,4 @@
-"""What clients get of damaged content, and what heals it."""
+"""Responses for damaged content, and its repair by pushes."""
 
 import pytest
 from aiohttp import ClientError
@@ -20,7 +20,7 @@ async def damage(api, digest, content):
     await api.services.storage.write(layout.blob_data(digest), content)
 
 
-async def test_damaged_blob_is_answered_as_damage(api, caplog):
+async def test_damaged_blob_is_reported_as_damaged(api, caplog):
     digest = await api.push_blob("a", SMALL)
     await damage(api, digest, SMALL[::-1])
     for headers in ({}, {"Range": "bytes=0-9"}):
@@ -43,7 +43,7 @@ async def test_large_damaged_blob_is_cut_off(api, caplog):
     assert "Traceback" not in caplog.text
 
 
-async def test_push_after_a_look_heals_a_blob(api):
+async def test_push_after_a_failed_pull_repairs_a_blob(api):
     digest = await api.push_blob("a", SMALL)
     await damage(api, digest, SMALL[::-1])
     async with api.request("GET", f"/v2/a/blobs/{digest}"):
@@ -57,7 +57,7 @@ async def test_push_after_a_look_heals_a_blob(api):
         assert await response.read() == SMALL
 
 
-async def test_push_after_a_look_heals_a_manifest(api, caplog):
+async def test_push_after_a_failed_pull_repairs_a_manifest(api, caplog):
     await api.push_blob("a", b"{}")
     manifest = image_manifest()
     await api.push_manifest("a", "v1", manifest, OCI_MANIFEST)
@@ -73,7 +73,7 @@ async def test_push_after_a_look_heals_a_manifest(api, caplog):
         assert await response.read() == manifest
 
 
-def test_damage_is_counted_where_numbers_are_collected():
+def test_damage_is_counted_if_metrics_are_enabled():
     metrics = SingleProcessMetrics()
     damage_counter(metrics)()
     damage_counter(None)()

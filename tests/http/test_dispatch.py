@@ -44,7 +44,7 @@ def test_path_leads_to_its_resource(path, target):
     assert match(path) == target
 
 
-def test_endpoint_without_handler_is_a_mistake_at_start():
+def test_endpoint_without_handler_fails_at_start():
     storage = InMemoryBlobStorage(now=lambda: datetime.now(UTC))
     read_only = ReadOnlySwitch(storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     flags = RuntimeFlags(Settings(), read_only)
@@ -52,7 +52,7 @@ def test_endpoint_without_handler_is_a_mistake_at_start():
         Dispatcher({}, prefix="/", flags=flags, extras={})
 
 
-async def test_base_says_that_this_is_a_registry(api):
+async def test_base_endpoint_identifies_a_registry(api):
     async with api.request("GET", "/v2/") as response:
         assert (response.status, await response.text()) == (200, "{}")
         assert response.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
@@ -86,28 +86,28 @@ async def raw_request(guarded, line, settings=None):
         ("GET /v2/%2F_catalog", 404, None),
     ],
 )
-async def test_doubled_slashes_lead_to_the_clean_path(guarded, line, status, location):
+async def test_doubled_slashes_redirect_to_the_clean_path(guarded, line, status, location):
     assert await raw_request(guarded, line) == (status, location)
 
 
-async def test_doubled_slashes_before_a_prefix_lead_to_it(guarded):
+async def test_doubled_slashes_before_a_prefix_redirect_to_it(guarded):
     settings = replace(Settings(), http=replace(Settings().http, prefix="/registry/"))
     assert await raw_request(guarded, "GET //registry//v2/", settings) == (301, "/registry/v2/")
     assert await raw_request(guarded, "GET //v2/", settings) == (404, None)
 
 
-async def test_root_is_for_load_balancers(api):
+async def test_root_answers_load_balancers(api):
     async with api.request("GET", "/") as response:
         assert (response.status, await response.read()) == (200, b"")
 
 
-async def test_unknown_path_is_an_enveloped_404(api):
+async def test_unknown_path_is_404_with_an_error_document(api):
     async with api.request("GET", "/v2/a/b/c") as response:
         assert response.status == 404
         assert await error_codes(response) == ["NAME_UNKNOWN"]
 
 
-async def test_other_method_is_an_enveloped_405(api):
+async def test_other_method_is_405_with_an_error_document(api):
     async with api.request("POST", "/v2/a/tags/list") as response:
         assert (response.status, response.headers["Allow"]) == (405, "GET")
         assert await error_codes(response) == ["UNSUPPORTED"]
@@ -176,7 +176,7 @@ async def test_deleting_can_be_switched_off(start):
             assert await error_codes(response) == ["UNSUPPORTED"]
 
 
-async def test_read_only_registry_takes_nothing(start):
+async def test_read_only_registry_refuses_writes(start):
     writable = await start()
     await writable.push_blob("a", b"content")
     settings = replace(Settings(), storage=replace(Settings().storage, readonly_enabled=True))

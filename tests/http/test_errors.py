@@ -1,4 +1,4 @@
-"""What clients are told when something goes wrong."""
+"""Error responses."""
 
 import logging
 
@@ -53,7 +53,7 @@ async def test_damaged_record_of_the_registry_is_500_without_its_name(api, faili
     assert "Traceback" not in caplog.text
 
 
-async def test_defect_is_500_without_a_word_of_it(api, failing, caplog):
+async def test_defect_is_500_without_details(api, failing, caplog):
     failing(RuntimeError("a secret detail"))
     async with api.request("GET", BLOB) as response:
         assert response.status == 500
@@ -63,7 +63,7 @@ async def test_defect_is_500_without_a_word_of_it(api, failing, caplog):
 
 
 @pytest.mark.parametrize(("sent", "kept"), [("abc-1", True), ("a b", False), ("x" * 200, False)])
-async def test_request_id_is_the_clients_or_new(api, sent, kept):
+async def test_request_id_comes_from_the_client_or_is_new(api, sent, kept):
     async with api.request("GET", "/v2/", headers={"X-Request-Id": sent}) as response:
         assert (response.headers["X-Request-Id"] == sent) is kept
         assert response.headers["X-Request-Id"]
@@ -76,6 +76,6 @@ async def test_access_log_has_one_line_and_no_state(api, caplog):
     assert "topsecret" not in caplog.text
 
 
-async def test_oversized_header_is_refused_in_the_envelope(api):
+async def test_oversized_header_is_refused_with_an_error_document(api):
     async with api.request("GET", "/v2/", headers={"X-Long": "x" * 20_000}) as response:
         assert response.status == 400

@@ -1,4 +1,4 @@
-"""What requests tell of: distribution's events, after the work is done and before the answer is out."""
+"""Events of requests: distribution's events, published after the change and before the response."""
 
 from base64 import b64encode
 
@@ -81,7 +81,7 @@ async def answer(api, method, path, **options):
         return response
 
 
-async def test_pushed_blobs_and_manifest(api, sink, services, image):
+async def test_pushed_blobs_and_manifest_have_an_event_each(api, sink, services, image):
     content, layer = image
     config, blob, manifest = sink.occurrences()
     assert (config.action, config.media_type, config.size, config.tag) == (EventAction.PUSH, OCTET_STREAM, 2, None)
@@ -91,7 +91,7 @@ async def test_pushed_blobs_and_manifest(api, sink, services, image):
     assert manifest.url == f"{api.root}/v2/{NAME}/manifests/{manifest.digest}"
 
 
-async def test_upload_in_pieces_is_told_once_it_is_whole(api, sink):
+async def test_upload_in_pieces_has_an_event_when_it_is_complete(api, sink):
     async with api.request("POST", f"/v2/{NAME}/blobs/uploads/") as response:
         location = response.headers["Location"]
     async with api.request("PATCH", location, data=LAYER[:3]) as response:
@@ -105,7 +105,7 @@ async def test_upload_in_pieces_is_told_once_it_is_whole(api, sink):
     assert (pushed.action, pushed.digest, pushed.size) == (EventAction.PUSH, Digest.of(LAYER), 5)
 
 
-async def test_push_is_told_after_its_tag_is_written(api, sink, services, image):
+async def test_push_has_its_event_after_the_tag_is_written(api, sink, services, image):
     content, _ = image
     seen = []
 
@@ -117,7 +117,7 @@ async def test_push_is_told_after_its_tag_is_written(api, sink, services, image)
     assert len(seen) == 1
 
 
-async def test_push_of_several_tags_tells_of_each(api, sink, image):
+async def test_push_of_several_tags_has_an_event_for_each(api, sink, image):
     content, _ = image
     sink.take()
     await api.push_manifest(NAME, f"{DIGEST}?tag=x&tag=y", content, OCI_MANIFEST)
@@ -126,7 +126,7 @@ async def test_push_of_several_tags_tells_of_each(api, sink, image):
     assert [each.tag for each in sink.occurrences()] == [None]
 
 
-async def test_references_where_they_are_wanted(api, sink, image):
+async def test_events_contain_references_if_configured(api, sink, image):
     content, layer = image
     sink.take()
     sink.references = True
@@ -138,7 +138,7 @@ async def test_references_where_they_are_wanted(api, sink, image):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_pulled_manifest(api, sink, image, method):
+async def test_pulled_manifest_has_an_event(api, sink, image, method):
     content, _ = image
     sink.take()
     await answer(api, method, f"/v2/{NAME}/manifests/v1")
@@ -148,7 +148,7 @@ async def test_pulled_manifest(api, sink, image, method):
     assert (by_digest.tag, by_digest.digest) == (None, DIGEST)
 
 
-async def test_unchanged_manifest_is_no_pull_and_unchanged_blob_is_one(api, sink, image):
+async def test_unchanged_manifest_has_no_event_and_unchanged_blob_has_one(api, sink, image):
     _, layer = image
     sink.take()
     headers = {"If-None-Match": f'"{DIGEST}"'}
@@ -161,7 +161,7 @@ async def test_unchanged_manifest_is_no_pull_and_unchanged_blob_is_one(api, sink
 
 
 @pytest.mark.parametrize(("method", "headers"), [("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=1-2"})])
-async def test_pulled_blob(api, sink, image, method, headers):
+async def test_pulled_blob_has_an_event(api, sink, image, method, headers):
     _, layer = image
     sink.take()
     await answer(api, method, f"/v2/{NAME}/blobs/{layer}", headers=headers)
@@ -169,7 +169,7 @@ async def test_pulled_blob(api, sink, image, method, headers):
     assert (pulled.action, pulled.digest, pulled.size) == (EventAction.PULL, layer, 5)
 
 
-async def test_redirected_blob_is_a_pull_with_its_size(api, sink, services, image, monkeypatch):
+async def test_redirected_blob_has_a_pull_event_with_its_size(api, sink, services, image, monkeypatch):
     _, layer = image
     sink.take()
 
@@ -182,7 +182,7 @@ async def test_redirected_blob_is_a_pull_with_its_size(api, sink, services, imag
     assert (pulled.action, pulled.size) == (EventAction.PULL, 5)
 
 
-async def test_mounted_blob(api, sink, image):
+async def test_mounted_blob_has_an_event_with_its_source(api, sink, image):
     _, layer = image
     sink.take()
     assert (await answer(api, "POST", f"/v2/c/blobs/uploads/?mount={layer}&from={NAME}")).status == 201
@@ -193,7 +193,7 @@ async def test_mounted_blob(api, sink, image):
     assert sink.occurrences() == []
 
 
-async def test_deletes(api, sink, image):
+async def test_deletions_have_events(api, sink, image):
     content, layer = image
     for tag in ("v2", "v3"):
         await api.push_manifest(NAME, tag, content, OCI_MANIFEST)
@@ -210,14 +210,14 @@ async def test_deletes(api, sink, image):
     assert (blob.action, blob.digest, blob.url) == (EventAction.DELETE, layer, "")
 
 
-async def test_deleted_repository_is_told_once(api, sink, image):
+async def test_deleted_repository_has_one_event(api, sink, image):
     sink.take()
     assert (await answer(api, "DELETE", f"/v2/{NAME}/_sohu/registry/repository")).status == 200
     [gone] = sink.occurrences()
     assert (gone.action, gone.repository, gone.digest, gone.tag) == (EventAction.DELETE, NAME, None, None)
 
 
-async def test_what_failed_is_not_told(api, sink, image):
+async def test_failed_requests_have_no_events(api, sink, image):
     sink.take()
     for method, path in (
         ("GET", f"/v2/{NAME}/manifests/none"),
@@ -230,7 +230,7 @@ async def test_what_failed_is_not_told(api, sink, image):
     assert sink.occurrences() == []
 
 
-async def test_origin_is_the_request(api, sink, image):
+async def test_event_names_the_origin_of_the_request(api, sink, image):
     sink.take()
     headers = {
         "User-Agent": "docker/1",
@@ -247,7 +247,7 @@ async def test_origin_is_the_request(api, sink, image):
 
 
 @pytest.mark.parametrize("authorization", ["", "Basic !", "Bearer x", "Basic " + b64encode(b"nocolon").decode()])
-async def test_nobody_is_named_by_other_credentials(api, sink, image, authorization):
+async def test_only_verified_credentials_name_the_actor(api, sink, image, authorization):
     sink.take()
     headers = {"Authorization": authorization, "X-Forwarded-For": "9.9.9.9"}
     await answer(api, "GET", f"/v2/{NAME}/manifests/v1", headers=headers)
@@ -256,7 +256,7 @@ async def test_nobody_is_named_by_other_credentials(api, sink, image, authorizat
     assert origin.address.startswith("127.0.0.1:")
 
 
-async def test_push_that_cannot_be_told_is_not_acknowledged(api, sink, image):
+async def test_push_whose_event_fails_is_not_acknowledged(api, sink, image):
     content, _ = image
     sink.error = StorageUnavailableError("no space left on device")
     headers = {"Content-Type": OCI_MANIFEST}
@@ -269,7 +269,7 @@ async def test_push_that_cannot_be_told_is_not_acknowledged(api, sink, image):
     assert [each.tag for each in sink.occurrences()] == ["v9"]
 
 
-async def test_nothing_is_told_that_nobody_wants(api, sink, image):
+async def test_events_without_an_endpoint_are_not_published(api, sink, image):
     sink.take()
     sink.wanted = frozenset()
     content, layer = image

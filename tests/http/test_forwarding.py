@@ -1,4 +1,4 @@
-"""Whose word counts about where a request came from."""
+"""Trust in the headers of proxies about the origin of a request."""
 
 import logging
 from dataclasses import replace
@@ -41,12 +41,12 @@ def client_of(headers, *, trusted, hops=1, peer="10.0.0.1"):
         {"Forwarded": "for=6.6.6.6, for=7.7.7.7", "X-Forwarded-For": "8.8.8.8"},
     ],
 )
-def test_nobody_is_believed_about_addresses_unless_proxies_are_named(headers, peer):
+def test_addresses_are_ignored_unless_proxies_are_configured(headers, peer):
     for trusted in (None, [], ["192.0.2.0/24"]):
         assert client_of(headers, trusted=trusted, peer=peer).address == peer
 
 
-def test_links_follow_everybody_unless_proxies_are_named():
+def test_links_follow_any_proxy_unless_proxies_are_configured():
     headers = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "a.example"}
     for sent in (headers, {"Forwarded": "for=6.6.6.6;proto=https;host=a.example, for=7.7.7.7"}):
         client = client_of(sent, trusted=None)
@@ -70,7 +70,7 @@ def test_links_follow_everybody_unless_proxies_are_named():
         ({"X-Forwarded-For": "6.6.6.6, 1.2.3.4"}, 5, "1.2.3.4"),
     ],
 )
-def test_addresses_count_from_the_right(headers, hops, address):
+def test_addresses_are_read_from_the_right(headers, hops, address):
     assert client_of(headers, trusted=PROXIES, hops=hops).address == address
 
 
@@ -91,7 +91,7 @@ def test_addresses_count_from_the_right(headers, hops, address):
         ({"X-Forwarded-For": "::ffff:1.2.3.4"}, "1.2.3.4"),
     ],
 )
-def test_named_proxy_is_believed(headers, address):
+def test_configured_proxy_is_trusted(headers, address):
     assert client_of(headers, trusted=PROXIES, hops=2).address == address
 
 
@@ -104,20 +104,20 @@ def test_named_proxy_is_believed(headers, address):
         ({"X-Real-Ip": "1.2.3.4"}, "1.2.3.4"),
     ],
 )
-def test_what_the_outermost_trusted_proxy_saw_counts(headers, address):
+def test_address_seen_by_the_outermost_trusted_proxy_is_the_client(headers, address):
     client = client_of(headers, trusted=PROXIES, hops=2)
     assert client.address == address
     assert client.host != "evil"
 
 
-def test_element_of_the_outermost_proxy_tells_scheme_and_host():
+def test_outermost_proxy_determines_scheme_and_host():
     elements = "for=6.6.6.6;host=evil, for=1.2.3.4;proto=https;host=a.example, for=10.0.0.7;proto=http;host=b"
     client = client_of({"Forwarded": elements}, trusted=PROXIES, hops=2)
     assert (client.scheme, client.host) == ("https", "a.example")
 
 
 @pytest.mark.parametrize("peer", ["1.2.3.4", "2001:db8::1", "::ffff:1.2.3.4"])
-def test_others_are_not_believed(peer):
+def test_other_proxies_are_not_trusted(peer):
     headers = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil"}
     client = client_of(headers, trusted=PROXIES, peer=peer)
     assert client.address == peer.removeprefix("::ffff:")
@@ -129,7 +129,7 @@ def test_mapped_addresses_and_unix_sockets_are_proxies_too(peer):
     assert client_of({"X-Forwarded-Proto": "https"}, trusted=PROXIES, peer=peer).scheme == "https"
 
 
-def test_host_that_cannot_be_one_is_none():
+def test_invalid_host_is_ignored():
     assert client_of({"Host": "a b>"}, trusted=None).host is None
 
 

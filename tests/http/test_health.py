@@ -70,7 +70,7 @@ async def watched(services, **settings):
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_probe_needs_no_password(start, path):
+async def test_probe_needs_no_authentication(start, path):
     authenticator = SillyAuthenticator(realm="r", service="s")
     api = await start(authenticator=authenticator, policy=MEMBERS_ONLY)
     async with api.request("GET", "/v2/") as response:
@@ -91,7 +91,7 @@ async def test_probe_leaves_no_line_in_the_access_log(guarded, caplog):
     assert [record.message for record in caplog.records if record.name == "registry.access"] == ["GET /v2/ 200"]
 
 
-async def test_probe_is_outside_of_limits(start):
+async def test_probe_is_not_rate_limited(start):
     limits = replace(LimitSettings(), rate=1, burst=1)
     api = await start(replace(Settings(), http=replace(Settings().http, limits=limits)))
     for path, status in (("/v2/", 200), ("/v2/", 429), ("/healthz", 200), ("/healthz", 200), ("/readyz", 200)):
@@ -99,7 +99,7 @@ async def test_probe_is_outside_of_limits(start):
             assert response.status == status, path
 
 
-async def test_readiness_says_what_is_missing_and_no_reason_to_strangers(start):
+async def test_readiness_names_failed_checks_but_withholds_reasons_in_public(start):
     in_flight = InFlight()
     readiness = Readiness(ReadinessSettings(), is_draining=lambda: in_flight.is_draining)
     api = await start(observation=Observation(in_flight=in_flight, readiness=readiness))
@@ -116,7 +116,7 @@ async def test_readiness_says_what_is_missing_and_no_reason_to_strangers(start):
         assert response.status == 200
 
 
-async def test_file_that_exists_stops_the_api_and_not_the_probe(start, services, debug, tmp_path):
+async def test_file_check_stops_the_api_but_not_the_probe(start, services, debug, tmp_path):
     file = tmp_path / "down"
     async with watched(services, files=(FileCheckSettings(file=str(file), interval_seconds=FAST),)) as health:
         api, told = await start(observation=Observation(health=health)), await debug(health)
@@ -138,7 +138,7 @@ async def test_file_that_exists_stops_the_api_and_not_the_probe(start, services,
         await wait_for(lambda: not health.is_blocking)
 
 
-async def test_failing_storage_is_told_and_stops_nobody(start, services, monkeypatch, caplog):
+async def test_failing_storage_is_reported_without_stopping_requests(start, services, monkeypatch, caplog):
     async def fail():
         raise StorageUnavailableError("no <answer>")
 
@@ -161,7 +161,7 @@ class FakeRequest:
     method = "GET"
 
 
-async def test_silent_storage_has_failed(services, monkeypatch):
+async def test_storage_that_does_not_answer_counts_as_failed(services, monkeypatch):
     monkeypatch.setattr("entrypoints.observability.checks.STORAGE_TIMEOUT_SECONDS", FAST)
     monkeypatch.setattr(services.storage, "check", asyncio.Event().wait)
     async with watched(services, storage=StorageCheckSettings(enabled=True, interval_seconds=FAST)) as health:
@@ -191,7 +191,7 @@ async def test_threshold_counts_failures_in_a_row(services):
     assert seen == [{}, {}, {}, {}, {}, {}, {"c": "no"}, {}]
 
 
-async def test_defect_of_a_check_is_no_health(services, caplog):
+async def test_defect_of_a_check_counts_as_unhealthy(services, caplog):
     async def break_down():
         raise ValueError("a defect")
 
@@ -205,7 +205,7 @@ async def test_defect_of_a_check_is_no_health(services, caplog):
     assert "raised an unexpected error" in caplog.text
 
 
-async def test_url_is_asked_with_headers_and_its_password_is_not_told(services, aiohttp_server):
+async def test_url_is_requested_with_headers_and_its_password_is_hidden(services, aiohttp_server):
     asked = []
 
     async def answer(request):
@@ -255,7 +255,7 @@ async def test_url_that_leads_to_another_server_is_unhealthy(services, aiohttp_s
     assert {authorization for _, authorization in asked} == {"Bearer k"}
 
 
-async def test_port_is_connected_to(services):
+async def test_tcp_check_connects_to_the_port(services):
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     checks = (

@@ -1,4 +1,4 @@
-"""What one client, and all together, may take."""
+"""Limits of requests, connections and sizes, for one client and for all together."""
 
 import asyncio
 from dataclasses import replace
@@ -24,7 +24,7 @@ class Clock:
         return self.now
 
 
-def test_burst_then_rate():
+def test_burst_is_followed_by_the_rate():
     clock = Clock()
     buckets = TokenBuckets(rate=2, burst=3, clock=clock)
     assert [buckets.take("a") for _ in range(4)] == [0, 0, 0, 0.5]
@@ -42,7 +42,7 @@ def test_hosts_of_one_ipv6_site_are_one_client():
     assert buckets.take("2001:db8:0:1::1") == 0
 
 
-def test_memory_is_bounded_and_the_active_stay():
+def test_memory_is_bounded_and_active_clients_are_kept():
     buckets = TokenBuckets(rate=1, burst=1, clock=Clock(), clients_max=10)
     for number in range(100):
         buckets.take("active")
@@ -62,7 +62,7 @@ def test_no_client_exceeds_rate_and_burst(pauses):
     assert taken <= 5 + 3 * clock.now + 1e-6
 
 
-async def test_too_many_requests_are_told_when_to_come_back(start):
+async def test_too_many_requests_are_429_with_retry_after(start):
     api = await start(with_limits(rate=1, burst=2))
     for _ in range(2):
         async with api.request("GET", "/v2/") as response:
@@ -73,7 +73,7 @@ async def test_too_many_requests_are_told_when_to_come_back(start):
         assert await error_codes(response) == ["TOOMANYREQUESTS"]
 
 
-async def test_a_made_up_address_does_not_help(start):
+async def test_forged_address_does_not_evade_the_limit(start):
     api = await start(with_limits(rate=1, burst=1))
     statuses = []
     for number in range(2):
@@ -82,7 +82,7 @@ async def test_a_made_up_address_does_not_help(start):
     assert statuses == [200, 429]
 
 
-async def test_clients_behind_a_trusted_proxy_are_told_apart(start):
+async def test_clients_behind_a_trusted_proxy_are_limited_separately(start):
     settings = with_limits(rate=1, burst=1)
     api = await start(replace(settings, http=replace(settings.http, trusted_proxies=("127.0.0.1",))))
     for number in range(3):
@@ -90,7 +90,7 @@ async def test_clients_behind_a_trusted_proxy_are_told_apart(start):
             assert response.status == 200
 
 
-async def test_requests_at_once_are_bounded(guarded):
+async def test_concurrent_requests_are_bounded(guarded):
     server = await guarded(with_limits(requests=1))
     _, writer = await server.connect()
     writer.write(b"POST /v2/a/blobs/uploads/?digest=x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
@@ -109,7 +109,7 @@ async def test_requests_at_once_are_bounded(guarded):
     writer.close()
 
 
-async def test_connections_at_once_are_bounded(guarded):
+async def test_concurrent_connections_are_bounded(guarded):
     server = await guarded(with_limits(connections=2))
     held = [await server.connect() for _ in range(2)]
     await asyncio.sleep(0.05)
@@ -148,7 +148,7 @@ async def test_blob_that_is_too_large_is_refused(start, is_chunked):
         assert await too_large(response)
 
 
-async def test_size_is_that_of_all_pieces(start):
+async def test_size_limit_applies_to_all_pieces_together(start):
     api = await start(with_limits(upload_bytes=10))
     location = await begin_upload(api)
     async with api.request("PATCH", location, data=b"x" * 6) as response:

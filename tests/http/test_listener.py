@@ -1,4 +1,4 @@
-"""Where connections come in."""
+"""Listening sockets."""
 
 import asyncio
 import errno
@@ -42,7 +42,7 @@ def accepts(host, port, family):
 
 
 @pytest.mark.parametrize("addr", [":0", "[::]:0"])
-def test_wildcard_takes_both_families(listening, addr):
+def test_wildcard_listens_on_both_families(listening, addr):
     sock = listening(open_socket(HttpSettings(addr=addr)))
     port = sock.getsockname()[1]
     assert accepts("127.0.0.1", port, socket.AF_INET)
@@ -53,7 +53,7 @@ def test_wildcard_takes_both_families(listening, addr):
     ("addr", "v4", "v6"),
     [("127.0.0.1:0", True, False), ("[::1]:0", False, True), ("localhost:0", True, False), ("0.0.0.0:0", True, False)],
 )
-def test_address_takes_its_own_family(listening, addr, v4, v6):
+def test_address_listens_on_its_own_family(listening, addr, v4, v6):
     sock = listening(open_socket(HttpSettings(addr=addr)))
     port = sock.getsockname()[1]
     assert accepts("127.0.0.1", port, socket.AF_INET) is v4
@@ -66,7 +66,7 @@ def test_port_in_use_is_an_error(listening):
         open_socket(HttpSettings(addr=f"127.0.0.1:{port}"))
 
 
-def test_processes_share_a_port_that_nobody_else_has(listening):
+def test_processes_share_a_port_exclusively(listening):
     settings = HttpSettings(addr="127.0.0.1:0")
     sockets = [listening(sock) for sock in open_sockets(settings, (), 3)]
     [port] = {sock.getsockname()[1] for sock in sockets}
@@ -82,7 +82,7 @@ def test_stale_socket_is_replaced(listening, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == UNIX_MODE
 
 
-def test_socket_that_is_served_is_left_alone(listening, tmp_path):
+def test_socket_in_use_is_not_removed(listening, tmp_path):
     listening(open_socket(unix(tmp_path / "socket")))
     with pytest.raises(OSError, match="in use") as caught:
         open_socket(unix(tmp_path / "socket"))
@@ -103,7 +103,7 @@ def test_folder_that_does_not_exist_is_an_error(tmp_path):
         open_socket(unix(tmp_path / "none" / "socket"))
 
 
-def test_socket_of_systemd_wins(listening, tmp_path):
+def test_socket_of_systemd_takes_precedence(listening, tmp_path):
     given = listening(socket.create_server(("127.0.0.1", 0)))
     sock = listening(open_socket(unix(tmp_path / "socket"), [os.dup(given.fileno())]))
     assert sock.getsockname() == given.getsockname()
@@ -133,7 +133,7 @@ async def test_unix_socket_serves_and_is_removed(services, tmp_path):
     assert not path.exists()
 
 
-async def test_exchange_refuses_no_connection(guarded):
+async def test_exchange_of_the_listener_refuses_no_connection(guarded):
     server = await guarded()
     refused = []
 

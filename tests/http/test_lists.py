@@ -77,7 +77,7 @@ async def test_link_is_encoded(api):
     assert headers["Link"] == '</v2/_catalog?last=a%2Fb&n=1>; rel="next"'
 
 
-async def test_last_manifest_takes_the_repository_out_of_the_catalog(api):
+async def test_deletion_of_the_last_manifest_removes_the_repository_from_the_catalog(api):
     await push(api, "a", "1")
     await push(api, "b", "1")
     async with api.request("DELETE", f"/v2/a/manifests/{Digest.of(image_manifest())}") as response:
@@ -117,6 +117,6 @@ async def test_referrers_are_filtered_and_paged(api, referring):
     assert "Link" not in headers
 
 
-async def test_nobody_refers_to_the_unknown(api):
+async def test_unknown_digest_has_no_referrers(api):
     body, _ = await get(api, f"/v2/a/referrers/{Digest.of(b'unknown')}")
     assert body["manifests"] == []

@@ -1,4 +1,4 @@
-"""An upload session outlives the token that began it, for its owner, for a while, and for nothing else."""
+"""An upload session outlives the token that began it: for its owner, for a limited time, and for uploads only."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -67,7 +67,7 @@ async def status_of(api, method, url, headers, data=b""):
         return response.status
 
 
-async def test_push_goes_on_after_its_token_expired(start_at, clock):
+async def test_push_continues_after_its_token_has_expired(start_at, clock):
     api, alice = await start_at(), token(PUSH)
     location = await begin(api, alice)
     clock[0] += HOURS
@@ -80,7 +80,7 @@ async def test_push_goes_on_after_its_token_expired(start_at, clock):
     assert await status_of(api, "PUT", f"{location}&digest={DIGEST}", alice) == 201
 
 
-async def test_nothing_else_goes_on(start_at, clock):
+async def test_expired_token_allows_nothing_else(start_at, clock):
     api, alice = await start_at(), token(PUSH, grant("app", "*"), grant("other", "*"))
     location = await begin(api, alice)
     state = location.partition("?")[2]
@@ -101,7 +101,7 @@ async def test_nothing_else_goes_on(start_at, clock):
     assert await status_of(api, "PATCH", location, alice, CONTENT) == 202
 
 
-async def test_nobody_else_goes_on(start_at, clock):
+async def test_another_user_cannot_continue_the_upload(start_at, clock):
     api, alice = await start_at(), token(PUSH)
     location = await begin(api, alice)
     clock[0] += HOURS
@@ -111,7 +111,7 @@ async def test_nobody_else_goes_on(start_at, clock):
     assert await status_of(api, "PATCH", location, token(PUSH, subject="bob", now=clock[0]), CONTENT) == 202
 
 
-async def test_session_ends_in_time(start_at, clock):
+async def test_session_expires(start_at, clock):
     api, alice = await start_at(), token(PUSH)
     location = await begin(api, alice)
     clock[0] = NOW.replace(microsecond=0) + LIFETIME_HOURS * HOURS - timedelta(seconds=1)
@@ -122,14 +122,14 @@ async def test_session_ends_in_time(start_at, clock):
     assert await status_of(api, "PUT", f"{location}&digest={DIGEST}", alice) == 401
 
 
-async def test_outliving_can_be_switched_off(start_at, clock):
+async def test_grace_for_expired_tokens_can_be_disabled(start_at, clock):
     api, alice = await start_at(lifetime_hours=0), token(PUSH)
     location = await begin(api, alice)
     clock[0] += timedelta(minutes=10)
     assert await status_of(api, "PATCH", location, alice, CONTENT) == 401
 
 
-async def test_token_must_have_been_good_when_the_session_began(start_at, clock):
+async def test_token_must_have_been_valid_when_the_session_began(start_at, clock):
     api = await start_at()
     stale = token(PUSH, now=NOW - 2 * HOURS)
     location = await begin(api, token(PUSH))
@@ -155,7 +155,7 @@ async def test_reading_a_session_gives_no_right_to_write(start_at, clock):
         assert await status_of(api, "PATCH", fresh, headers, CONTENT) == 401
 
 
-async def test_blocked_user_does_not_go_on(start_at, clock):
+async def test_blocked_user_cannot_continue_an_upload(start_at, clock):
     api, alice = await start_at(), token(PUSH)
     location = await begin(api, alice)
     clock[0] += HOURS
@@ -166,7 +166,7 @@ async def test_blocked_user_does_not_go_on(start_at, clock):
     )
 
 
-async def test_state_of_distribution_outlives_nothing(start_at, clock):
+async def test_state_of_distribution_gives_no_grace(start_at, clock):
     api, alice = await start_at(), token(PUSH)
     location = await begin(api, alice)
     plain = UploadState(
@@ -182,7 +182,7 @@ async def test_state_of_distribution_outlives_nothing(start_at, clock):
 
 
 @pytest.mark.parametrize("started_at", ["", "yesterday", "2026-11-24T03:47:56", "9999"])
-async def test_session_without_a_beginning_outlives_nothing(start_at, clock, started_at):
+async def test_session_without_a_start_time_gives_no_grace(start_at, clock, started_at):
     api, alice = await start_at(), token(PUSH)
     location = await begin(api, alice)
     state = UploadState(
@@ -197,7 +197,7 @@ async def test_session_without_a_beginning_outlives_nothing(start_at, clock, sta
     assert await status_of(api, "PATCH", url, alice, CONTENT) == 401
 
 
-async def test_removed_user_does_not_go_on(start, tmp_path, clock):
+async def test_removed_user_cannot_continue_an_upload(start, tmp_path, clock):
     """Where the registry knows its users, they are looked up with every piece."""
     users = write_htpasswd(tmp_path / "htpasswd", alice="secret")
     inner = HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0)
@@ -218,7 +218,7 @@ async def test_removed_user_does_not_go_on(start, tmp_path, clock):
     assert await status_of(api, "PUT", f"{location}&digest={DIGEST}", alice) == 401
 
 
-def test_state_remembers_who_was_allowed():
+def test_state_contains_the_authorized_user():
     codec = UploadStateCodec(SECRET)
     name, upload_id = RepositoryName("app"), "00000000-0000-4000-8000-000000000001"
 
@@ -230,6 +230,6 @@ def test_state_remembers_who_was_allowed():
     assert round_trip("x" * (GRANTEE_LENGTH_MAX + 1)) is None
 
 
-def test_clock_of_the_tests_is_that_of_the_services():
+def test_time_of_the_tests_is_utc():
     assert NOW.tzinfo is UTC
     assert datetime(2026, 11, 24, tzinfo=UTC) < NOW

@@ -114,7 +114,7 @@ async def test_each_missing_blob_is_an_error_of_its_own(api):
     ]
 
 
-async def test_a_hundred_missing_blobs_are_named_at_most(api):
+async def test_at_most_a_hundred_missing_blobs_are_named(api):
     content = image_manifest(b"{}", [b"%d" % number for number in range(5000)])
     assert len(content) > 512 * 1024
     async with api.request(
@@ -131,7 +131,7 @@ async def test_more_layers_than_any_image_has_are_refused(api):
         assert (response.status, await error_codes(response)) == (400, ["MANIFEST_INVALID"])
 
 
-async def test_text_that_cannot_be_sent_again_is_refused(api):
+async def test_text_that_cannot_be_sent_in_a_header_is_refused(api):
     content = image_manifest(annotations={"a": "\ud800"})
     async with api.request(
         "PUT", "/v2/a/b/manifests/x", data=BytesIO(content), headers={"Content-Type": OCI}
@@ -175,7 +175,7 @@ async def test_index_may_list_blobs_and_manifests_under_any_type(api, media_type
 
 
 @pytest.mark.usefixtures("blobs")
-async def test_manifest_of_four_mebibytes_is_taken(api):
+async def test_manifest_of_four_mebibytes_is_accepted(api):
     content = json.dumps(json.loads(IMAGE) | {"annotations": {"filler": ""}}).encode()
     content = content.replace(
         b'"filler": ""', b'"filler": "' + b"x" * (PUSHED_MANIFEST_BYTES_MAX - len(content)) + b'"'
@@ -187,7 +187,7 @@ async def test_manifest_of_four_mebibytes_is_taken(api):
 
 
 @pytest.mark.usefixtures("blobs")
-async def test_body_that_never_says_its_length_is_bounded(api):
+async def test_body_without_a_length_is_bounded(api):
     async def endless():
         for _ in range(200):
             yield b" " * 65536
@@ -203,7 +203,7 @@ async def test_body_that_never_says_its_length_is_bounded(api):
 
 
 @pytest.mark.usefixtures("image")
-async def test_delete_by_tag_removes_that_tag_alone(api):
+async def test_delete_by_tag_removes_only_that_tag(api):
     await api.push_manifest("a/b", "other", IMAGE, OCI)
     async with api.request("DELETE", "/v2/a/b/manifests/latest") as response:
         assert (response.status, response.headers["Content-Length"]) == (202, "0")

@@ -1,4 +1,4 @@
-"""What is counted of requests and upload sessions, by labels that no client chooses."""
+"""Metrics of requests and upload sessions, with labels that no client chooses."""
 
 import asyncio
 from collections.abc import Sequence
@@ -121,7 +121,7 @@ async def test_upload_sessions_are_counted(metered, recorder):
     ]
 
 
-async def test_broken_connection_is_counted_as_such(metered, services, meter, recorder, monkeypatch):
+async def test_broken_connection_is_counted_separately(metered, services, meter, recorder, monkeypatch):
     async def break_off(*_args, **_options):
         raise ConnectionResetError
 
@@ -134,7 +134,7 @@ async def test_broken_connection_is_counted_as_such(metered, services, meter, re
     assert set(recorder.taken["registry_http_in_flight_requests"]) >= {(0, "blob"), (0, "other")}
 
 
-async def test_requests_under_way_are_told(metered, services, meter, recorder, monkeypatch):
+async def test_requests_in_progress_are_measured(metered, services, meter, recorder, monkeypatch):
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def wait(*_args, **_options):

@@ -1,4 +1,4 @@
-"""Notifications beside the requests of a server: who records, who delivers, and what a reload changes."""
+"""Notifications in a server: the recording and delivering processes, and the effects of a reload."""
 
 from dataclasses import replace
 
@@ -34,14 +34,14 @@ def jobs(begun, *, is_first):
         (OutboxBackend.MEMORY, False, 2),
     ],
 )
-def test_first_process_delivers_or_each_its_own_memory(tmp_path, backend, is_first, count):
+def test_first_process_delivers_from_storage_and_each_from_its_memory(tmp_path, backend, is_first, count):
     begun = settings("a")
     outbox = OutboxSettings(backend=backend, path=str(tmp_path))
     begun = replace(begun, notifications=replace(begun.notifications, outbox=outbox))
     assert len(jobs(begun, is_first=is_first)) == count
 
 
-async def test_end_records_pulls_and_leaves_the_lease():
+async def test_shutdown_records_pulls_and_releases_the_lease():
     begun = settings("a")
     application = server(begun)
     async with opened(application):

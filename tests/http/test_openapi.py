@@ -1,4 +1,4 @@
-"""`docs/openapi.yaml` tells what the routes do."""
+"""`docs/openapi.yaml` describes the routes."""
 
 import re
 from collections import Counter
@@ -33,7 +33,7 @@ def test_every_endpoint_is_described_and_no_other():
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: f"{endpoint.method} {endpoint.resource.name}")
-def test_operation_names_its_ends(endpoint):
+def test_operation_documents_its_responses(endpoint):
     [summary] = [
         operation["summary"]
         for path, method, operation in api_operations()
@@ -42,7 +42,7 @@ def test_operation_names_its_ends(endpoint):
     assert all(end in summary for end in re.findall(r"end-\w+", endpoint.end))
 
 
-def test_every_reference_leads_somewhere():
+def test_every_reference_resolves():
     for reference in references(DOCUMENT):
         assert resolve(reference) is not None
 
@@ -53,7 +53,7 @@ def test_operations_have_ids_of_their_own_and_errors():
     assert all("default" in operation["responses"] for _, _, operation in operations())
 
 
-def test_codes_are_those_of_the_error_table():
+def test_documented_codes_match_the_error_table():
     codes = DOCUMENT["components"]["schemas"]["Code"]["enum"]
     assert codes == sorted({code for code, _ in TABLE.values()} | {"UNKNOWN"})
 
@@ -66,7 +66,7 @@ def test_codes_are_those_of_the_error_table():
         ("Digest", Digest, [Digest.of(b""), Digest.of(b"", "sha512"), "sha256:x", "md5:" + "0" * 32, ""]),
     ],
 )
-def test_patterns_are_those_of_the_code(schema, parse, texts):
+def test_documented_patterns_match_the_code(schema, parse, texts):
     described = DOCUMENT["components"]["schemas"][schema]
     for text in texts:
         is_described = (

@@ -144,7 +144,7 @@ async def read_statuses(reader):
 
 
 @pytest.mark.parametrize("seed", range(60))
-async def test_no_byte_behind_the_last_request_is_read(services, seed):
+async def test_bytes_after_the_last_request_are_not_read(services, seed):
     """The model with chunked bodies and an end: the last request is the last one, in whatever pieces."""
     choice = random.Random(seed)
     stream, expected = requests_of(choice)
@@ -178,7 +178,7 @@ async def test_no_byte_behind_the_last_request_is_read(services, seed):
     assert executed == wanted[: len(executed)]
 
 
-async def test_part_of_a_head_behind_a_request_counts(guarded, services):
+async def test_unfinished_head_after_a_request_counts_against_the_bound(guarded, services):
     part = b"GET / HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: %b\r\n" % (n, b"v" * 8000) for n in range(7))
     app = open_app(services, Settings())
     runner = GuardedRunner(app, Settings().http.limits)
@@ -194,7 +194,7 @@ async def test_part_of_a_head_behind_a_request_counts(guarded, services):
     await runner.cleanup()
 
 
-async def test_queue_that_never_empties_counts_what_waits(guarded, monkeypatch):
+async def test_queue_that_never_empties_counts_only_waiting_requests(guarded, monkeypatch):
     """A client that always has several requests waiting is not refused for those that were answered."""
     monkeypatch.setattr(protocol, "UNFINISHED_BYTES_MAX", 50_000)
     server = await guarded()
@@ -208,7 +208,7 @@ async def test_queue_that_never_empties_counts_what_waits(guarded, monkeypatch):
     writer.close()
 
 
-async def test_no_request_follows_a_body_that_was_given_up(services):
+async def test_no_request_follows_an_abandoned_body(services):
     """A thread took bytes that the parser did not see: the bytes after the body must not be taken for requests."""
     app = open_app(services, Settings())
     paths = []

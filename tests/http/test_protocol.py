@@ -1,4 +1,4 @@
-"""Requests as bytes: what never reaches the application is refused in OCI's words, and the server lives on."""
+"""Malformed requests are refused with OCI errors before they reach the application, and the server continues."""
 
 import asyncio
 import contextlib
@@ -62,7 +62,7 @@ async def refusal(server, request):
         b"POST /v2/ HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     ],
 )
-async def test_malformed_request_is_an_enveloped_400(guarded, request_bytes):
+async def test_malformed_request_is_400_with_an_error_document(guarded, request_bytes):
     server = await guarded()
     status, headers, message = await refusal(server, request_bytes)
     assert (status, message) == (400, "malformed request")
@@ -72,7 +72,7 @@ async def test_malformed_request_is_an_enveloped_400(guarded, request_bytes):
 
 @pytest.mark.fastpath_only
 @pytest.mark.parametrize("limits", [{}, {"url_bytes": 4096, "header_bytes": 8192}])
-async def test_sizes_have_statuses_of_their_own(guarded, limits):
+async def test_oversized_parts_have_specific_statuses(guarded, limits):
     server = await guarded(with_limits(**limits))
     long = b"x" * 33000
     too_long = await refusal(server, b"GET /v2/" + long[:17000] + b" HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -94,7 +94,7 @@ async def test_smuggled_request_is_not_answered(guarded):
 
 @pytest.mark.fastpath_only
 @pytest.mark.parametrize("chunk", [b"zz\r\nhello\r\n", b"5\r\nhelloworld\r\n", b"-5\r\nhello\r\n", b"5\nhello\n"])
-async def test_broken_chunks_are_an_enveloped_400(guarded, chunk):
+async def test_broken_chunks_are_400_with_an_error_document(guarded, chunk):
     server = await guarded()
     head = b"PUT /v2/a/manifests/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     status, _, _ = await refusal(server, head + chunk)
@@ -102,7 +102,7 @@ async def test_broken_chunks_are_an_enveloped_400(guarded, chunk):
 
 
 @pytest.mark.fastpath_only
-async def test_expectations_are_met_or_refused(guarded):
+async def test_expect_header_is_satisfied_or_refused(guarded):
     server = await guarded()
     head = b"PUT /v2/a/manifests/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\nExpect: %b\r\n\r\nx"
     assert (await server.exchange(head % b"100-continue")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 400 ")

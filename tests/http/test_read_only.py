@@ -1,4 +1,4 @@
-"""The switch that all replicas see, as clients meet it."""
+"""Read-only mode of all replicas, as seen by clients."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ def settings_with():
     return lambda **changes: replace(Settings(), storage=replace(Settings().storage, **changes))
 
 
-async def test_refusal_says_why_and_until_when(api, services):
+async def test_refusal_contains_reason_and_end(api, services):
     digest = await api.push_blob("a", b"content")
     # The storage's clock stands still in these tests.
     await switch_on(services.storage, ReadOnly(reason="moving to new disks until 23:00", seconds=90.0))
@@ -58,7 +58,7 @@ async def test_mode_without_an_end_has_no_retry_after(api, services):
         assert "Retry-After" not in response.headers
 
 
-async def test_request_under_way_finishes_and_the_session_goes_on_later(api, services):
+async def test_running_request_finishes_and_the_session_continues_later(api, services):
     async with api.request("POST", "/v2/a/blobs/uploads/") as response:
         location = response.headers["Location"]
     gate = asyncio.Event()
@@ -87,7 +87,7 @@ async def test_request_under_way_finishes_and_the_session_goes_on_later(api, ser
 
 
 @pytest.mark.parametrize("upkeep", [True, False])
-async def test_upkeep_waits_where_it_is_told_to(services, settings_with, upkeep):
+async def test_maintenance_waits_if_configured(services, settings_with, upkeep):
     shared = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     flags = RuntimeFlags(settings_with(readonly_upkeep=upkeep), shared)
     assert not await flags.upkeep_waits()
@@ -98,7 +98,7 @@ async def test_upkeep_waits_where_it_is_told_to(services, settings_with, upkeep)
     assert await flags.upkeep_waits() is not upkeep
 
 
-async def test_upkeep_that_waits_goes_on_afterwards(start, services, settings_with):
+async def test_waiting_maintenance_continues_afterwards(start, services, settings_with):
     done = {True: 0, False: 0}
 
     def job(*, is_upkeep):
@@ -118,7 +118,7 @@ async def test_upkeep_that_waits_goes_on_afterwards(start, services, settings_wi
             await asyncio.sleep(0.01)
 
 
-async def test_mode_is_told_without_asking(services, settings_with):
+async def test_flags_follow_the_view_of_the_switch(services, settings_with):
     shared = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     assert RuntimeFlags(settings_with(readonly_enabled=True), shared).is_read_only
     flags = RuntimeFlags(settings_with(), shared)
@@ -128,7 +128,7 @@ async def test_mode_is_told_without_asking(services, settings_with):
     assert flags.is_read_only
 
 
-async def test_deleting_that_is_switched_off_is_told_first(services, settings_with):
+async def test_disabled_deletion_is_reported_before_read_only_mode(services, settings_with):
     shared = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     flags = RuntimeFlags(settings_with(delete_enabled=False), shared)
     await flags.require(Right.READ)

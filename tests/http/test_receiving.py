@@ -1,4 +1,4 @@
-"""Large bodies, which threads take straight from the socket: the connection serves on, and no byte is lost."""
+"""Threads receive large bodies straight from the socket: the connection stays open, and no byte is lost."""
 
 import asyncio
 import re
@@ -54,7 +54,7 @@ def turns(monkeypatch):
     return threads
 
 
-async def test_threads_take_large_bodies_and_the_connection_serves_on(guarded, services, turns):
+async def test_threads_receive_large_bodies_and_the_connection_stays_open(guarded, services, turns):
     server = await guarded()
     reader, writer = await server.connect()
     for _ in range(3):
@@ -66,7 +66,7 @@ async def test_threads_take_large_bodies_and_the_connection_serves_on(guarded, s
     writer.close()
 
 
-async def test_small_bodies_take_no_thread(guarded, turns):
+async def test_small_bodies_use_no_thread(guarded, turns):
     server = await guarded()
     reader, writer = await server.connect()
     small = CONTENT[:100_000]
@@ -76,7 +76,7 @@ async def test_small_bodies_take_no_thread(guarded, turns):
     writer.close()
 
 
-async def test_request_that_follows_at_once_is_its_own(guarded, services):
+async def test_next_request_is_not_part_of_a_body(guarded, services):
     """Nothing of the next request is taken for the body, and nothing of the body for a request."""
     server = await guarded()
     reader, writer = await server.connect()
@@ -168,7 +168,7 @@ async def test_stalled_body_is_cut_off_and_its_bytes_kept(guarded, turns):
     writer.close()
 
 
-async def test_drip_is_cut_off(guarded):
+async def test_trickling_body_is_cut_off(guarded):
     server = await guarded(with_limits(body_seconds=0.4, body_rate=1_000_000))
     target = await begin(server)
     reader, writer = await server.connect()
@@ -185,7 +185,7 @@ async def test_drip_is_cut_off(guarded):
     writer.close()
 
 
-async def test_store_that_fails_is_told_and_nothing_else_is_read_from_the_connection(guarded, services, monkeypatch):
+async def test_failing_store_is_an_error_response_and_ends_reading(guarded, services, monkeypatch):
     server = await guarded()
     async with services.storage.open_writer("/x") as writer:
         kind = type(writer)
@@ -206,7 +206,7 @@ async def test_store_that_fails_is_told_and_nothing_else_is_read_from_the_connec
     writer.close()
 
 
-async def test_wrong_digest_is_told(guarded, services):
+async def test_wrong_digest_is_an_error_response(guarded, services):
     server = await guarded()
     reader, writer = await server.connect()
     writer.write(put(digest=Digest.of(b"other")))
@@ -218,7 +218,7 @@ async def test_wrong_digest_is_told(guarded, services):
     writer.close()
 
 
-async def test_cancelled_upload_leaves_when_its_thread_has(services):
+async def test_cancelled_upload_ends_after_its_thread(services):
     taken, may_go_on = threading.Event(), threading.Event()
     ours, theirs = socket.socketpair()
     ours.settimeout(0)

@@ -30,7 +30,7 @@ async def push(api, name=NAME):
         await api.push_manifest(name, tag, IMAGE, media_types.OCI_MANIFEST)
 
 
-async def test_repository_goes_and_is_counted(api):
+async def test_repository_is_deleted_and_its_content_counted(api):
     await push(api)
     async with api.request("DELETE", URL) as response:
         assert response.status == 200
@@ -46,12 +46,12 @@ async def test_repository_goes_and_is_counted(api):
         assert await response.read() == IMAGE
 
 
-async def test_unknown_repository_is_told(api):
+async def test_unknown_repository_is_404(api):
     async with api.request("DELETE", URL) as response:
         assert (response.status, await error_codes(response)) == (404, ["NAME_UNKNOWN"])
 
 
-async def test_without_trash_no_entry_is_told(start, services):
+async def test_deletion_without_trash_returns_no_entry(start, services):
     services.trash.keep -= services.trash.keep
     api = await start()
     await push(api)
@@ -65,12 +65,12 @@ async def test_illegal_name_is_refused(api):
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "HEAD"])
-async def test_nothing_else_can_be_done_there(api, method):
+async def test_path_supports_delete_only(api, method):
     async with api.request(method, URL) as response:
         assert (response.status, response.headers["Allow"]) == (405, "DELETE")
 
 
-async def test_switch_forbids_it(start):
+async def test_disabled_deletion_is_refused(start):
     api = await start(Settings(storage=StorageSettings(delete_enabled=False)))
     await push(api)
     async with api.request("DELETE", URL) as response:
@@ -88,7 +88,7 @@ async def test_immutable_tags_are_refused(start, services):
     assert await services.keys(layout.REPOSITORIES) == before
 
 
-async def test_right_to_delete_there_is_needed(start):
+async def test_right_to_delete_is_required(start):
     pushes = Rule(who=("anonymous",), actions=(RuleAction.PULL, RuleAction.PUSH))
     elsewhere = Rule(who=("anonymous",), repositories=("other/**",), actions=(RuleAction.DELETE,))
     api = await start(policy=AccessPolicy(rules=(pushes, elsewhere)))
@@ -109,14 +109,14 @@ async def test_right_to_delete_there_is_needed(start):
         ("/v2/a/b/registry/repository", None),
     ],
 )
-def test_path_means_nothing_else(path, name):
+def test_path_is_not_taken_for_another_endpoint(path, name):
     target = match(path)
     assert (target.name if target and target.resource is Resource.REPOSITORY else None) == name
     with pytest.raises(NameInvalidError):
         RepositoryName("a/_sohu")
 
 
-async def test_one_event_tells_that_all_of_it_is_gone(start, services):
+async def test_deletion_of_a_repository_has_one_event(start, services):
     sink = CollectingSink()
     services.publisher = CoreServices(events=sink).publisher
     api = await start()

@@ -1,4 +1,4 @@
-"""Retention beside the requests."""
+"""Retention runs while requests are served."""
 
 import json
 import logging
@@ -55,7 +55,7 @@ def make_job(services, time, owner_id="a", *, interval=DAY):
     return retention_job(build_registry(services), schedule, interval_seconds=interval)
 
 
-async def test_audit_log_is_told_of_each_tag(services, time, tmp_path):
+async def test_audit_log_records_each_tag(services, time, tmp_path):
     async with FileAuditLog(tmp_path / "audit.jsonl") as audit_log:
         services.publisher = CoreServices(audit_log=audit_log).publisher
         await make_job(services, time).run()
@@ -66,7 +66,7 @@ async def test_audit_log_is_told_of_each_tag(services, time, tmp_path):
         assert event["reason"] == "retention"
 
 
-async def test_one_replica_deletes_and_tells(services, time, caplog):
+async def test_one_replica_deletes_and_publishes_events(services, time, caplog):
     with caplog.at_level(logging.INFO):
         for owner_id in "ab":
             await make_job(services, time, owner_id).run()
@@ -76,7 +76,7 @@ async def test_one_replica_deletes_and_tells(services, time, caplog):
     assert await services.storage.read(layout.job("r")) == b'{"repositories": 1, "tags": 3, "deleted": 2}'
 
 
-async def test_replicas_look_at_different_moments_and_wait_while_read_only(services, time):
+async def test_replicas_search_at_different_moments_and_wait_while_read_only(services, time):
     job = make_job(services, time)
     assert job.every == LOOK_SECONDS
     assert job.is_upkeep
@@ -107,7 +107,7 @@ class NotingRecorder(PullRecorder):
         self._told.append((name, digest))
 
 
-async def test_pull_is_told_by_its_digest(start, services):
+async def test_pull_is_recorded_by_digest(start, services):
     told: list[tuple[str, str]] = []
     await services.push_blob(NAME, b"{}")
     services.pull_recorder = NotingRecorder(services.storage, told)
@@ -121,7 +121,7 @@ async def test_pull_is_told_by_its_digest(start, services):
     assert told == [(NAME, Digest.of(IMAGES[0]))] * 3
 
 
-async def test_what_the_registry_does_by_itself_is_told(services, time):
+async def test_deletions_by_the_registry_itself_are_published(services, time):
     sink = CollectingSink()
     services.publisher = CoreServices(events=sink).publisher
     registry = build_registry(services)

@@ -1,4 +1,4 @@
-"""The way around aiohttp's router leaves nothing out that goes through it."""
+"""Requests that bypass aiohttp's router pass middlewares and signals as others do."""
 
 import pytest
 from aiohttp import web
@@ -46,7 +46,7 @@ async def test_middlewares_run_in_their_order_and_signals_after_them():
     assert words == ["outer", "inner", "after inner", "after outer", "signal"] * 2
 
 
-async def test_client_that_waits_is_told_to_go_on():
+async def test_client_that_waits_receives_100_continue():
     async with run_guarded(app_with(), Settings()) as server:
         reader, writer = await server.connect()
         writer.write(b"PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Large blobs, which threads copy from a file to the socket: whole, in turn with others, and never for nobody."""
+"""Threads copy large blobs from a file to the socket: completely, in turn, and not for disconnected clients."""
 
 import asyncio
 import os
@@ -75,7 +75,7 @@ async def answer(reader):
     return int(head.split(b" ", 2)[1]), await asyncio.wait_for(reader.readexactly(int(length[1])), 20)
 
 
-async def test_threads_send_large_blobs_and_the_connection_serves_on(guarded, turns):
+async def test_threads_send_large_blobs_and_the_connection_stays_open(guarded, turns):
     server = await guarded()
     reader, writer = await server.connect()
     for _ in range(3):
@@ -95,7 +95,7 @@ async def test_requests_that_follow_at_once_are_answered_in_order(guarded):
     writer.close()
 
 
-async def test_socket_is_lent_when_all_that_was_written_before_is_with_the_kernel():
+async def test_socket_is_lent_after_buffered_data_has_reached_the_kernel():
     async def write_and_lend(request):
         response = web.StreamResponse(headers={"Content-Length": str(len(CONTENT) + 3)})
         await response.prepare(request)
@@ -142,7 +142,7 @@ async def test_large_parts_are_sent_between_small_ones(guarded, turns):
     writer.close()
 
 
-async def test_small_parts_take_no_thread(guarded, turns):
+async def test_small_parts_use_no_thread(guarded, turns):
     server = await guarded()
     reader, writer = await server.connect()
     writer.write(f"{HEAD}Range: bytes=5-200000\r\n\r\n".encode())
@@ -170,7 +170,7 @@ async def test_slow_client_is_waited_for_without_a_thread(guarded, turns):
     writer.close()
 
 
-async def test_event_loop_goes_on_while_a_blob_is_sent(guarded, monkeypatch, system_call):
+async def test_event_loop_runs_while_a_blob_is_sent(guarded, monkeypatch, system_call):
     may_go_on = threading.Event()
     call = getattr(os, system_call)
     loop_thread = threading.get_ident()
@@ -191,7 +191,7 @@ async def test_event_loop_goes_on_while_a_blob_is_sent(guarded, monkeypatch, sys
 
 
 @pytest.mark.parametrize("leave", ["close", "reset"])
-async def test_client_that_leaves_is_noticed(services, turns, caplog, leave):
+async def test_client_that_disconnects_is_noticed(services, turns, caplog, leave):
     caplog.set_level("INFO")
     requests = []
     app = open_app(services, Settings())
@@ -216,7 +216,7 @@ async def test_client_that_leaves_is_noticed(services, turns, caplog, leave):
         assert 1_000_000 < requests[0].writer.output_size < len(CONTENT)
 
 
-async def test_client_that_takes_nothing_is_cut_off(guarded, caplog):
+async def test_client_that_receives_nothing_is_cut_off(guarded, caplog):
     caplog.set_level("INFO")
     server = await guarded(with_limits(send_seconds=0.5))
     _, writer = await server.connect()
@@ -265,7 +265,7 @@ async def test_disk_that_fails_ends_the_connection(guarded, caplog, monkeypatch,
     writer.close()
 
 
-async def test_cancelled_pull_leaves_when_its_thread_has(services, client):
+async def test_cancelled_pull_ends_after_its_thread(services, client):
     """The file and the descriptor are closed next: their numbers may soon be those of others."""
     copying, may_go_on = threading.Event(), threading.Event()
 
@@ -309,5 +309,5 @@ async def test_cancelled_pull_leaves_when_its_thread_has(services, client):
         (("fe80::1", 5, 0, 0), False),
     ],
 )
-def test_clients_of_this_machine_are_known(peer, is_local):
+def test_clients_of_this_machine_are_recognized(peer, is_local):
     assert IS_LOCAL(peer) is is_local

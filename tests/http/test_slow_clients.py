@@ -1,4 +1,4 @@
-"""Clients that hold a connection without using it: each is let go after a bounded time."""
+"""Clients that hold a connection without using it are disconnected after a limited time."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ async def test_head_that_does_not_end_is_cut_off(guarded, sent):
 
 
 @pytest.mark.fastpath_only
-async def test_drops_of_a_head_do_not_prolong_it(guarded):
+async def test_trickling_head_does_not_extend_its_time(guarded):
     server = await guarded(with_limits(header_seconds=0.5))
     reader, writer = await server.connect()
     writer.write(HEAD)
@@ -49,7 +49,7 @@ async def test_drops_of_a_head_do_not_prolong_it(guarded):
 
 
 @pytest.mark.fastpath_only
-async def test_second_head_is_watched_too(guarded):
+async def test_second_head_has_a_time_limit_too(guarded):
     server = await guarded(with_limits(header_seconds=0.3, keepalive_seconds=30))
     reader, writer = await server.connect()
     writer.write(HEAD + b"\r\n")
@@ -116,7 +116,7 @@ async def test_trickling_body_is_cut_off_and_its_bytes_kept(guarded):
     assert int(found[1]) >= 5
 
 
-async def test_slow_but_steady_body_is_taken(guarded):
+async def test_slow_but_steady_body_is_accepted(guarded):
     server = await guarded(with_limits(body_seconds=0.4, body_rate=10))
     target = await begin(server)
     reader, writer = await server.connect()
@@ -128,7 +128,7 @@ async def test_slow_but_steady_body_is_taken(guarded):
     writer.close()
 
 
-async def test_body_may_rest_when_nothing_forbids_it(guarded):
+async def test_body_may_pause_without_a_limit(guarded):
     server = await guarded(with_limits(body_seconds=0))
     target = await begin(server)
     reader, writer = await server.connect()
@@ -139,7 +139,7 @@ async def test_body_may_rest_when_nothing_forbids_it(guarded):
     writer.close()
 
 
-async def test_client_that_takes_nothing_of_a_blob_is_cut_off(guarded, services, caplog):
+async def test_client_that_receives_nothing_of_a_blob_is_cut_off(guarded, services, caplog):
     caplog.set_level(logging.INFO)
     digest = await services.push_blob("a", bytes(32 * 1024 * 1024))
     server = await guarded(with_limits(send_seconds=1))
@@ -153,7 +153,7 @@ async def test_client_that_takes_nothing_of_a_blob_is_cut_off(guarded, services,
 
 
 @pytest.mark.fastpath_only
-async def test_two_hundred_slow_clients_keep_nobody_out(guarded):
+async def test_two_hundred_slow_clients_do_not_block_another_client(guarded):
     server = await guarded(with_limits(header_seconds=1))
     slow = [await server.connect() for _ in range(200)]
     for _, writer in slow:

@@ -1,4 +1,4 @@
-"""TLS contexts: what is offered, what is asked of clients, and what is refused at start."""
+"""TLS contexts: offered protocols, client certificates, and errors at start."""
 
 import logging
 import ssl
@@ -49,7 +49,7 @@ async def is_served(server, context):
     return answer == b"HTTP/1.1 200 OK"
 
 
-async def test_http_1_is_all_that_is_offered(guarded, authority, pair):
+async def test_only_http_1_is_offered(guarded, authority, pair):
     server = await guarded(context=build_context(settings_of(pair)))
     client = client_context(authority)
     client.set_alpn_protocols(["h2", "http/1.1"])
@@ -59,14 +59,14 @@ async def test_http_1_is_all_that_is_offered(guarded, authority, pair):
 
 
 @pytest.mark.parametrize(("minimum", "is_spoken"), [(TlsVersion.TLS12, True), (TlsVersion.TLS13, False)])
-async def test_minimum_version_holds(guarded, authority, pair, minimum, is_spoken):
+async def test_minimum_version_is_enforced(guarded, authority, pair, minimum, is_spoken):
     server = await guarded(context=build_context(settings_of(pair, minimum_version=minimum)))
     old = client_context(authority, maximum_version=ssl.TLSVersion.TLSv1_2)
     assert await is_served(server, old) is is_spoken
     assert await is_served(server, client_context(authority))
 
 
-async def test_chosen_suite_is_the_one_that_is_used(guarded, authority, pair):
+async def test_configured_suite_is_used(guarded, authority, pair):
     chosen = ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",)
     server = await guarded(context=build_context(settings_of(pair, cipher_suites=chosen)))
     _, writer = await server.connect(client_context(authority, maximum_version=ssl.TLSVersion.TLSv1_2))
@@ -74,7 +74,7 @@ async def test_chosen_suite_is_the_one_that_is_used(guarded, authority, pair):
     writer.close()
 
 
-async def test_suites_of_tls_1_3_alone_end_tls_1_2(guarded, authority, pair):
+async def test_suites_of_tls_1_3_alone_disable_tls_1_2(guarded, authority, pair):
     settings = settings_of(pair, cipher_suites=("TLS_AES_128_GCM_SHA256",))
     server = await guarded(context=build_context(settings))
     assert not await is_served(server, client_context(authority, maximum_version=ssl.TLSVersion.TLSv1_2))
@@ -100,7 +100,7 @@ async def test_clients_are_asked_for_certificates(guarded, authority, tmp_path, 
 
 
 @pytest.mark.parametrize("kind", ClientAuth)
-def test_what_python_cannot_do_is_told(pair, authority, kind):
+def test_unsupported_client_rules_are_logged(pair, authority, kind):
     lines = list(limits_of(settings_of(pair, client_cas=(str(authority.path),), client_auth=kind)))
     expected = {
         ClientAuth.REQUEST: "is treated as verify-client-cert-if-given",
@@ -110,7 +110,7 @@ def test_what_python_cannot_do_is_told(pair, authority, kind):
     assert all(expected in line for line in lines)
 
 
-def test_client_rules_without_authorities_are_told(pair):
+def test_client_rules_without_authorities_are_logged(pair):
     assert list(limits_of(settings_of(pair, client_auth=ClientAuth.REQUIRE_ANY))) == [
         "http.tls.clientauth has no effect without http.tls.clientcas"
     ]
@@ -124,7 +124,7 @@ def problem_of(settings):
     return problem
 
 
-def test_missing_file_is_one_line(pair, tmp_path):
+def test_missing_file_is_a_one_line_error(pair, tmp_path):
     settings = TlsSettings(certificate=str(tmp_path / "none"), key=str(pair.key))
     assert problem_of(settings) == (f"http.tls.certificate: {tmp_path}/none: cannot be read: No such file or directory")
     settings = TlsSettings(certificate=str(pair.certificate), key=f"{pair.key}\0")
@@ -137,7 +137,7 @@ def test_key_of_another_certificate_is_refused(pair, authority):
     assert problem_of(settings) == f"http.tls.key: {other.key}: does not belong to the certificate"
 
 
-def test_files_that_are_something_else_are_refused(pair, authority, tmp_path):
+def test_files_of_another_kind_are_refused(pair, authority, tmp_path):
     junk = tmp_path / "junk"
     junk.write_text("junk")
     assert "is not a PEM certificate" in problem_of(TlsSettings(certificate=str(junk), key=str(pair.key)))
@@ -150,7 +150,7 @@ def test_suites_that_openssl_no_longer_has_are_refused(pair):
     assert problem == "http.tls.ciphersuites: this OpenSSL supports none of them"
 
 
-def test_files_are_all_that_a_context_is_made_from(pair, authority):
+def test_context_is_made_from_the_files_alone(pair, authority):
     settings = settings_of(pair, client_cas=(str(authority.path),))
     assert files_of(settings) == (str(pair.certificate), str(pair.key), str(authority.path))
 
@@ -159,7 +159,7 @@ def test_files_are_all_that_a_context_is_made_from(pair, authority):
     ("days", "level", "word"),
     [(20.5, logging.INFO, "expires"), (13.5, logging.WARNING, "expires"), (-1, logging.WARNING, "expired")],
 )
-def test_end_of_the_certificate_is_logged(authority, caplog, days, level, word):
+def test_expiry_of_the_certificate_is_logged(authority, caplog, days, level, word):
     caplog.set_level(logging.INFO)
     log_expiry(settings_of(authority.issue("ending", days=days)), lambda: datetime.now(UTC))
     [record] = caplog.records
@@ -204,7 +204,7 @@ async def test_plain_http_on_the_tls_port_is_answered(guarded, authority, pair, 
 
 
 @pytest.mark.parametrize("noise", [b"\x00" * 64, b"SSH-2.0-x\r\n"])
-async def test_other_noise_on_the_tls_port_gets_no_text(guarded, authority, pair, noise):
+async def test_other_bytes_on_the_tls_port_get_no_text(guarded, authority, pair, noise):
     server = await guarded(context=build_context(settings_of(pair)))
     assert b"HTTP" not in await server.exchange(noise)
     assert await is_served(server, client_context(authority))

@@ -1,4 +1,4 @@
-"""What a span tells of a request, and what it never tells."""
+"""Content of spans, and content that spans must not have."""
 
 from contextlib import contextmanager
 
@@ -68,7 +68,7 @@ async def test_route_names_the_span(traced, recorder):
     assert (told["traceparent"], told["user_agent.original"], told["status"]) == ("00-x", "docker/27", 404)
 
 
-async def test_path_elsewhere_has_no_route(traced, recorder):
+async def test_unknown_path_has_no_route(traced, recorder):
     async with traced.request("GET", "/favicon.ico"):
         pass
     [told] = recorder.requests
@@ -76,14 +76,14 @@ async def test_path_elsewhere_has_no_route(traced, recorder):
     assert "http.route" not in told
 
 
-async def test_signed_state_and_password_are_not_told(traced, recorder):
+async def test_signed_state_and_password_are_not_recorded(traced, recorder):
     headers = {"Authorization": "Basic hunter2"}
     async with traced.request("PATCH", "/v2/a/blobs/uploads/x?_state=hunter2", headers=headers):
         pass
     assert "hunter2" not in str(recorder.requests)
 
 
-async def test_lines_of_a_request_name_its_trace(recorder):
+async def test_log_lines_of_a_request_contain_its_trace(recorder):
     async def answer(request):
         name_request(request, lambda: "r-1")
         return web.Response(text=f"{request[TRACE_ID]} {trace_id_variable.get()}")

@@ -1,4 +1,4 @@
-"""Expired trash is removed for good by one of the replicas."""
+"""One of the replicas permanently removes expired trash."""
 
 import logging
 from datetime import timedelta
@@ -34,7 +34,7 @@ def make_job(services, time):
     return expiry_job(services.trash_service, schedule, HOUR)
 
 
-async def test_expired_entry_is_removed_and_told(services, time, caplog):
+async def test_expired_entry_is_removed_and_logged(services, time, caplog):
     job = make_job(services, time)
     digest = await services.push_blob(NAME, b"layer")
     await services.blobs.unlink(NAME, digest)
@@ -49,7 +49,7 @@ async def test_expired_entry_is_removed_and_told(services, time, caplog):
     assert b'"entries": 1' in await services.storage.read(layout.job("trash"))
 
 
-async def test_replicas_look_at_different_moments(services, time):
+async def test_replicas_search_at_different_moments(services, time):
     job = make_job(services, time)
     delays = {job.delay() for _ in range(20)}
     assert len(delays) > 10

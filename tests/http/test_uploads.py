@@ -110,7 +110,7 @@ async def test_stale_location_is_416(api):
         assert (response.status, response.headers["Range"]) == (416, "0-4")
 
 
-async def test_location_without_state_goes_on(api):
+async def test_location_without_state_is_accepted(api):
     location, _ = await patch(api, await begin(api), CONTENT[:50_000])
     plain = location.partition("?")[0]
     location, reached = await patch(api, plain, CONTENT[50_000:])
@@ -120,14 +120,14 @@ async def test_location_without_state_goes_on(api):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_status_tells_offset(api, method):
+async def test_status_contains_the_offset(api, method):
     location, _ = await patch(api, await begin(api), b"12345")
     async with api.request(method, location) as response:
         assert (response.status, response.headers["Range"]) == (204, "0-4")
         assert "Docker-Upload-UUID" in response.headers
 
 
-async def test_cancelled_session_is_gone(api):
+async def test_cancelled_session_is_unknown(api):
     location, _ = await patch(api, await begin(api), b"12345")
     async with api.request("DELETE", location) as response:
         assert response.status == 204
@@ -266,7 +266,7 @@ async def test_same_blob_from_many_clients_at_once(api):
     assert await pulled(api) == CONTENT
 
 
-async def test_body_with_content_encoding_is_taken_as_it_is(api):
+async def test_body_with_content_encoding_is_stored_unchanged(api):
     content = gzip.compress(b"layer")
     digest = Digest.of(content)
     async with api.request(

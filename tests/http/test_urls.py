@@ -1,4 +1,4 @@
-"""Where clients are sent, behind whatever proxy."""
+"""URLs in responses, behind any proxy."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def with_http(**changes):
         ({"X-Forwarded-Host": "a.example/evil"}, "{root}"),
     ],
 )
-async def test_origin_is_the_clients(api, headers, origin):
+async def test_links_use_the_host_of_the_client(api, headers, origin):
     assert await location(api, headers) == origin.format(root=api.root, host=api.root.removeprefix("http://"))
 
 

@@ -1,4 +1,4 @@
-"""The store is verified beside the requests, by one process at a time."""
+"""The store is verified while requests are served, by one process at a time."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ async def test_findings_and_sum_are_logged(verifications, time, caplog):
     assert report["damage"] == 1
 
 
-async def test_numbers_are_measured(verifications, time):
+async def test_verification_is_measured(verifications, time):
     metrics = SingleProcessMetrics()
     await make_job(verifications, time, observer=VerificationObserver(metrics, now=lambda: 1e9)).run()
     scrape = Scrape(metrics.render("")[0].decode())
@@ -85,7 +85,7 @@ async def test_numbers_are_measured(verifications, time):
     assert scrape.total("registry_verification_last_success_timestamp_seconds") == 1e9
 
 
-async def test_it_is_done_once_in_an_interval(verifications, time, caplog):
+async def test_verification_runs_once_per_interval(verifications, time, caplog):
     caplog.set_level(logging.INFO)
     for owner in ("a", "b"):
         await make_job(verifications, time, owner).run()
@@ -103,7 +103,7 @@ def test_repairs_wait_while_the_registry_is_read_only(verifications, time):
     assert 0 <= job.delay() <= LOOK_SECONDS
 
 
-async def test_announcement_stays_until_everybody_has_seen_it(verifications, time):
+async def test_announcement_stays_until_all_processes_have_seen_it(verifications, time):
     announcements = make_announcements(verifications, time)
     rounds = Rounds(verifications.services.storage)
     await announcements.finish()
@@ -123,7 +123,7 @@ async def test_announcement_stays_until_everybody_has_seen_it(verifications, tim
     assert await rounds.states() == {}
 
 
-async def test_nothing_is_announced_where_nobody_remembers(verifications, time):
+async def test_nothing_is_announced_without_a_cache(verifications, time):
     announcements = make_announcements(verifications, time, is_needed=False)
     await announcements.announce([Digest.of(b"content")])
     assert await Rounds(verifications.services.storage).states() == {}
