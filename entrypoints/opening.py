@@ -1,7 +1,7 @@
 """Opening and closing of the parts of an application object, for the server and for every command."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from config.settings import Settings, StorageKind
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def opened(
-    application: "StoreApplication", *, only_storage: bool = False, requires_content: bool = False
+    application: "StoreApplication",
+    *,
+    only: Sequence[AbstractAsyncContextManager[object]] | None = None,
+    requires_content: bool = False,
 ) -> AsyncIterator[None]:
     """Open the parts of an application inside the block; if one fails, close those that are open.
 
     Args:
         application: the application whose `lifetimes` are opened in order and closed in reverse order.
-        only_storage: whether to open nothing but the storage.
+        only: the parts to open, if the caller needs fewer than all `lifetimes`: what it does not use must not stop it.
         requires_content: whether an empty storage is an error, before anything else is opened: an index that opens
             may create its file or its table.
 
@@ -31,7 +34,7 @@ async def opened(
         CredentialSourceError: a file of users or keys is invalid.
     """
     async with AsyncExitStack() as stack:
-        for part in [application.storage] if only_storage else application.lifetimes:
+        for part in application.lifetimes if only is None else only:
             await stack.enter_async_context(part)
             if requires_content and part is application.storage:
                 await require_content(application)

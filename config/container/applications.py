@@ -88,6 +88,11 @@ class RegistryApplication(StoreApplication):
     new_verifier: VerifierFactory
 
     @property
+    def storage_and_catalog(self) -> Sequence[AbstractAsyncContextManager[object]]:
+        """The parts to open for a command that uses no others."""
+        return [self.storage, self.catalog_index]
+
+    @property
     @override
     def lifetimes(self) -> Sequence[AbstractAsyncContextManager[object]]:
         # The cache too: processes may share it, and must forget content that a command removes.

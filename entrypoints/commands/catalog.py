@@ -35,7 +35,7 @@ async def _rebuild(application: "RegistryApplication") -> str:
     if catalog.is_derived:
         return "nothing to rebuild: the catalog is read from storage on each request (SEARCH_BACKEND is unset)"
     # A wrong path or bucket would remove all names from the index.
-    async with opened(application, requires_content=True):
+    async with opened(application, only=application.storage_and_catalog, requires_content=True):
         count = await catalog.rebuild()
     return f"{plural(count, 'repository', 'repositories')} in the catalog index"
 

@@ -154,7 +154,9 @@ class _Copier:
         return self._code
 
     async def _passes(self) -> None:
-        async with opened(self._source), opened(self._target, only_storage=self._arguments.dry_run):
+        target = self._target
+        only = [target.storage] if self._arguments.dry_run else target.storage_and_catalog
+        async with opened(self._source), opened(target, only=only):
             if self._arguments.watch is None:
                 self._code = await self._pass()
                 return

@@ -63,7 +63,7 @@ async def _run_checks(arguments: Namespace, loaded: Loaded) -> int:
     application = build_registry(loaded.settings, makes_store=True)
     async with AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(opened(application))
+            await stack.enter_async_context(opened(application, only=application.storage_and_catalog))
         except StorageError as error:
             reporter.report(failure("storage: open", str(error), "check the section `storage` of the configuration"))
             return reporter.finish()

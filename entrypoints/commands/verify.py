@@ -83,7 +83,9 @@ async def _verify(
     reporter = _Reporter(sys.stdout, is_json=arguments.json, is_quiet=arguments.quiet)
     rates = Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(opened(application, requires_content=True))
+        await stack.enter_async_context(
+            opened(application, only=application.storage_and_catalog, requires_content=True)
+        )
         lease = Lease(
             application.storage,
             layout.lease(options.job),

@@ -70,3 +70,25 @@ def test_errors_never_show_the_dsn(
     assert out == ""
     assert err
     assert SECRET not in err
+
+
+@pytest.mark.parametrize("command", [["catalog", "rebuild"], ["verify"], ["doctor"]])
+def test_parts_that_a_command_does_not_use_cannot_stop_it(
+    command: list[str],
+    write_config: WriteConfig,
+    config_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SEARCH_BACKEND", "LOCAL")
+    blocked = config_file.parent / "blocked"
+    blocked.write_text("a file where the folder of the outbox should be", encoding="utf-8")
+    notifications = {
+        "outbox": {"backend": "local", "path": str(blocked / "outbox")},
+        "endpoints": [{"name": "receiver", "url": "http://127.0.0.1:1/"}],
+    }
+    config = write_config(notifications=notifications, catalog={"local": {"path": str(config_file.parent / "names")}})
+    assert main([*command, str(config)]) != ExitCode.STORAGE
+    out, err = capsys.readouterr()
+    assert out
+    assert str(blocked) not in out + err

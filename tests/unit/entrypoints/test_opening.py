@@ -81,11 +81,12 @@ async def test_part_that_cannot_be_closed_does_not_keep_the_others_open():
     assert seen[-3:] == ["close cache", "close index", "close storage"]
 
 
-async def test_nothing_but_the_storage_can_be_opened():
+async def test_only_some_parts_can_be_opened():
     seen: list[str] = []
-    async with opened(application(seen), only_storage=True):
+    registry = application(seen)
+    async with opened(registry, only=registry.storage_and_catalog):
         seen.append("work")
-    assert seen == ["open storage", "work", "close storage"]
+    assert seen == ["open storage", "open index", "work", "close index", "close storage"]
 
 
 async def test_empty_storage_is_refused_before_the_index_opens():
