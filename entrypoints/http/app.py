@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from config.settings import Settings
 from core.coordination.read_only import ReadOnlySwitch
@@ -71,14 +72,8 @@ def create_app(
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     flags = RuntimeFlags(settings, read_only)
     codec = UploadStateCodec(upload_secret)
-    authorizer = Authorizer(
-        authenticator,
-        policy,
-        codec=codec,
-        urls=urls,
-        upload_lifetime=timedelta(seconds=settings.access.upload_lifetime_seconds),
-        now=now,
-    )
+    lifetime = timedelta(seconds=settings.access.upload_lifetime_seconds)
+    authorizer = Authorizer(authenticator, policy, codec=codec, urls=urls, upload_lifetime=lifetime, now=now)
     auditor = Auditor(audit_log, settings.audit, now=now)
     dispatcher = Dispatcher(
         _handlers(registry, settings, urls, codec),
@@ -87,29 +82,9 @@ def create_app(
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
     )
     observation = observation or Observation()
-    in_flight = observation.in_flight
     cors = Cors(settings.http.cors)
-    forwarding = Forwarding(settings.http.trusted_proxies, hops=settings.http.proxy_hops)
-    limits = Limits(settings.http.limits, forwarding, time.monotonic)
-    # All that happens before a handler, in this order: each step answers the request or calls the next one.
-    app = web.Application(
-        middlewares=[
-            observation.probes(shows_reasons=False).answer,
-            dispatcher.find_route,
-            *observation.middlewares,
-            in_flight.count,
-            *([auditor.record] if auditor.is_on else []),
-            answer_errors,
-            *([observation.health.block] if observation.health.can_block else []),
-            limits.enforce,
-            *([cors.answer_preflight] if settings.http.cors.origins else []),
-            dispatcher.answer_elsewhere,
-            authorizer.authorize,
-            dispatcher.require_endpoint,
-            *([auditor.permit] if settings.audit.required else []),
-        ]
-    )
-    app[IN_FLIGHT] = in_flight
+    app = web.Application(middlewares=_steps(settings, observation, dispatcher, authorizer, auditor=auditor, cors=cors))
+    app[IN_FLIGHT] = observation.in_flight
     app[AUTHORIZER] = authorizer
     app[RUNTIME_FLAGS] = flags
     # (?s:.) also matches line ends: a path with an encoded one must reach the check of names.
@@ -117,12 +92,40 @@ def create_app(
     app.on_response_prepare.append(common_headers(flags))
     if settings.http.cors.origins:
         app.on_response_prepare.append(cors.mark)
-    app.on_response_prepare.append(in_flight.close_connection)
+    app.on_response_prepare.append(observation.in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
     app.cleanup_ctx.extend([observation.health.running, *observation.contexts])
     all_jobs = [*standard_jobs(registry), *jobs]
     app.cleanup_ctx.append(background(registry.catalog, all_jobs, upkeep_waits=flags.upkeep_waits, is_first=is_first))
     return app
+
+
+def _steps(
+    settings: Settings,
+    observation: Observation,
+    dispatcher: Dispatcher,
+    authorizer: Authorizer,
+    *,
+    auditor: Auditor,
+    cors: Cors,
+) -> list[Middleware]:
+    """Return all that happens before a handler, in order: each step answers the request or calls the next one."""
+    forwarding = Forwarding(settings.http.trusted_proxies, hops=settings.http.proxy_hops)
+    return [
+        observation.probes(shows_reasons=False).answer,
+        dispatcher.find_route,
+        *observation.middlewares,
+        observation.in_flight.count,
+        *([auditor.record] if auditor.is_on else []),
+        answer_errors,
+        *([observation.health.block] if observation.health.can_block else []),
+        Limits(settings.http.limits, forwarding, time.monotonic).enforce,
+        *([cors.answer_preflight] if settings.http.cors.origins else []),
+        dispatcher.answer_elsewhere,
+        authorizer.authorize,
+        dispatcher.require_endpoint,
+        *([auditor.permit] if settings.audit.required else []),
+    ]
 
 
 def _handlers(
