@@ -1,4 +1,4 @@
-"""Parser of MySQL addresses in the seed project's format: a DSN of Go's go-sql-driver/mysql.
+"""Parser of MySQL addresses in the old registry's format: a DSN of Go's go-sql-driver/mysql.
 
     [user[:password]@][network[(address)]]/database[?name=value&…]
 

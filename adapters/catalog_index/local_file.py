@@ -1,4 +1,4 @@
-"""The catalog in a text file, `SEARCH_BACKEND=LOCAL`, in the same format as the seed project's."""
+"""The catalog in a text file, `SEARCH_BACKEND=LOCAL`, in the format of the old registry."""
 
 import asyncio
 import errno
@@ -25,7 +25,7 @@ from core.ports.catalog_index import CatalogIndex
 _LOGGER: Final = logging.getLogger(__name__)
 
 DEFAULT_PATH: Final = Path("/opt/registry/repositories")
-"""The seed project's path."""
+"""The path in the old registry (docker-registry-driver-sohustorage)."""
 
 T = TypeVar("T")
 

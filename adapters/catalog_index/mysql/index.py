@@ -32,8 +32,8 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
 
     The first call makes the first connection, so a server that is down does not prevent the start. The index recovers
     by itself, including a missing table, when the server is back. A page costs one statement on this registry's own
-    table and about two on the seed's, for any number of rows; a change costs one; a rebuild reads all rows and writes
-    the difference.
+    table and about two on the old registry's, for any number of rows; a change costs one; a rebuild reads all rows and
+    writes the difference.
 
     Args:
         address: address and credentials of the server.

@@ -1,9 +1,9 @@
 """Names in byte order from a key that sorts `_` after the letters, at a cost independent of the table's size.
 
-The seed's table has the collation `utf8_general_ci`, which compares names as if in capitals: `-` `.` `/` digits,
-letters, `_`. In bytes, `_` comes before the letters. Both orders sort a prefix before the longer name, and agree on
-every other pair of characters. So the orders of two names differ only if, at the first different position, one has `_`
-and the other a letter. The first n names greater than x, by bytes, are read through the key as follows:
+The old registry's table has the collation `utf8_general_ci`, which compares names as if in capitals: `-` `.` `/`
+digits, letters, `_`. In bytes, `_` comes before the letters. Both orders sort a prefix before the longer name, and
+agree on every other pair of characters. So the orders of two names differ only if, at the first different position, one
+has `_` and the other a letter. The first n names greater than x, by bytes, are read through the key as follows:
 
 * Given a prefix P and a bound without `_` after P, read n rows below P in the key's order; z is the last one.
 * The missing names that sort before z by bytes begin, for some letter of z, with the part of z before that letter,

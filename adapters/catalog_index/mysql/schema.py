@@ -3,7 +3,7 @@
     name        VARCHAR(1024)  NOT NULL PRIMARY KEY
     createTime  BIGINT         NOT NULL DEFAULT 0      unix seconds of the last push
 
-The seed project created the table in `utf8_general_ci`. This registry creates it in `ascii_bin`, which can store every
+The old registry created the table in `utf8_general_ci`. This registry creates it in `ascii_bin`, which can store every
 name, compares byte by byte, and stays within the key limits of all row formats but the oldest.
 """
 
