@@ -11,6 +11,7 @@ import pytest
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from core.collection.removing import RoundLostError
 from core.collection.report import CollectionReport, Phase
+from core.collection.rounds import Batches, Rounds
 from core.errors import StorageFullError, StorageUnavailableError
 from core.model import media_types
 from core.model.digest import Digest
@@ -509,6 +510,21 @@ async def test_spared_digests_stay_until_their_time_is_over(store, services):
     await store.collect(deletes_untagged=True)
     assert await store.keys(layout.PINS) == set()
     assert (await store.collect(deletes_untagged=True)).blobs_removed == 3
+
+
+async def test_old_pin_stays_while_another_round_runs(store, services):
+    pinned = Digest.of(b"pinned")
+    await services.storage.write(layout.pin(pinned), b"")
+    await grow_old(store)
+    rounds = Rounds(store.storage)
+
+    async def begin_another() -> None:
+        await rounds.begin("another", {pinned: Batches(0, 0)}, settle_seconds=1)
+
+    await store.collect(before=[begin_another])
+    assert await store.keys(layout.PINS) == {layout.pin(pinned)}
+    await store.collect()
+    assert await store.keys(layout.PINS) == set()
 
 
 async def test_offline_run_after_an_online_one_removes_spared_content(store, services):
