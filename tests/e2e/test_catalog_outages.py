@@ -22,42 +22,50 @@ _UPKEEP_SECONDS = 6.0
 @contextmanager
 def killed(mariadb: MariaDbServer, _database: Database) -> Iterator[None]:
     mariadb.kill()
-    yield
-    mariadb.start()
+    try:
+        yield
+    finally:
+        mariadb.start()
 
 
 @contextmanager
 def frozen(mariadb: MariaDbServer, _database: Database) -> Iterator[None]:
     """What was asked of it is carried out when it goes on, though the asker gave up long ago."""
     mariadb.send(signal.SIGSTOP)
-    yield
-    mariadb.send(signal.SIGCONT)
+    try:
+        yield
+    finally:
+        mariadb.send(signal.SIGCONT)
 
 
 @contextmanager
 def read_only(mariadb: MariaDbServer, _database: Database) -> Iterator[None]:
     mariadb.sql("SET GLOBAL read_only = 1")
-    yield
-    mariadb.sql("SET GLOBAL read_only = 0")
+    try:
+        yield
+    finally:
+        mariadb.sql("SET GLOBAL read_only = 0")
 
 
 @contextmanager
 def dropped(_mariadb: MariaDbServer, database: Database) -> Iterator[None]:
     database.sql("RENAME TABLE repositories TO hidden")
-    yield
-    # Made again by whichever registry came first, or not yet.
-    database.sql("DROP TABLE hidden")
+    try:
+        yield
+    finally:
+        # Made again by whichever registry came first, or not yet.
+        database.sql("DROP TABLE hidden")
 
 
 @contextmanager
 def without_rights(mariadb: MariaDbServer, database: Database) -> Iterator[None]:
     mariadb.sql(f"REVOKE INSERT, DELETE ON {database.name}.* FROM {database.user}@'%'")
-    for (number,) in database.sql("SELECT id FROM information_schema.processlist WHERE user = %s", database.user):
-        database.sql("KILL %s", number)
-    yield
-    mariadb.sql(f"GRANT ALL ON {database.name}.* TO {database.user}@'%'")
-    for (number,) in database.sql("SELECT id FROM information_schema.processlist WHERE user = %s", database.user):
-        database.sql("KILL %s", number)
+    database.end_connections()
+    try:
+        yield
+    finally:
+        mariadb.sql(f"GRANT ALL ON {database.name}.* TO {database.user}@'%'")
+        database.end_connections()
 
 
 @contextmanager

@@ -59,6 +59,10 @@ class Database:
         """Run one statement in the database as the administrator, and return the rows."""
         return self.server.sql(statement, *values, database=self.name)
 
+    def end_connections(self) -> None:
+        """End all connections of the user, however many there still are."""
+        self.server.sql(f"KILL CONNECTION USER {self.user}")
+
 
 class MariaDbServer:
     """Server process; `start`, `kill` and `stop` can be called repeatedly, and the data stays until `remove`."""
