@@ -96,8 +96,9 @@ class RequestMeter:
     def _record(self, name: str, request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
         method = _METHODS.get(request.method, _UNKNOWN_METHOD)
         status = response.status if response is not None else _CLIENT_GONE
-        self._requests(1, str(status), name, method)
+        # The duration first: if the process is killed in between, no request is counted without its duration.
         self._seconds(seconds, name, method)
+        self._requests(1, str(status), name, method)
         self._received(request.content.total_bytes, name)
         self._sent(_bytes_sent(request, response), name)
         event = _SESSION_EVENTS.get((name, method, status))
