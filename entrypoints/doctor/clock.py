@@ -31,12 +31,12 @@ async def _store(doctor: DoctorContext) -> Diagnosis:
     try:
         before = doctor.application.now()
         await storage.write(key, b"")
-        said = (await storage.stat(key)).modified_at
+        reported = (await storage.stat(key)).modified_at
         after = doctor.application.now()
         await storage.delete_tree(layout.doctor(doctor.scratch_id))
     except StorageError as error:
         return skipped(check, str(error))
-    return _judge(check, said, before, after)
+    return _compare(check, reported, before, after)
 
 
 async def _public(doctor: DoctorContext) -> Diagnosis:
@@ -46,15 +46,16 @@ async def _public(doctor: DoctorContext) -> Diagnosis:
     before = doctor.application.now()
     try:
         answer = await doctor.public.request("GET", "v2/")
-        said = parsedate_to_datetime(answer.headers["Date"])
+        reported = parsedate_to_datetime(answer.headers["Date"])
     except (UnreachableError, KeyError, ValueError) as error:
         return skipped(check, f"no usable Date header: {error}")
-    return _judge(check, said if said.tzinfo else said.replace(tzinfo=UTC), before, doctor.application.now())
+    reported = reported if reported.tzinfo else reported.replace(tzinfo=UTC)
+    return _compare(check, reported, before, doctor.application.now())
 
 
-def _judge(check: str, said: datetime, before: datetime, after: datetime) -> Diagnosis:
+def _compare(check: str, reported: datetime, before: datetime, after: datetime) -> Diagnosis:
     # The Date header has a resolution of one second.
-    early, late = (before - said).total_seconds() - 1, (said - after).total_seconds() - 1
+    early, late = (before - reported).total_seconds() - 1, (reported - after).total_seconds() - 1
     skew = max(early, late, 0.0)
     detail = f"{skew:.0f} seconds {'behind' if early > late else 'ahead of'} this machine"
     if skew >= _BAD_SECONDS:

@@ -41,8 +41,8 @@ def _host(doctor: DoctorContext) -> Diagnosis | None:
     check, host = "configuration: http.host", doctor.loaded.settings.http.host
     if not host or doctor.public is None:
         return None
-    said, used = urlsplit(host if "://" in host else f"https://{host}"), urlsplit(doctor.public.url)
-    if (said.scheme, said.netloc) == (used.scheme, used.netloc):
+    configured, used = urlsplit(host if "://" in host else f"https://{host}"), urlsplit(doctor.public.url)
+    if (configured.scheme, configured.netloc) == (used.scheme, used.netloc):
         return ok(check, host)
     return warning(
         check,

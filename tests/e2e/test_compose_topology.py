@@ -124,7 +124,7 @@ class TestSharedTopology:
         killer = threading.Timer(0.3, topology.replicas[0].kill)
         killer.start()
         for number in range(15):
-            # Reads are asked for again at another replica; nobody notices.
+            # nginx repeats reads at another replica, so no client sees an error.
             assert image.digest in topology.client.pull("killed/app", "v1"), number
         killer.join()
         pushed = make_image(61)
