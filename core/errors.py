@@ -41,6 +41,11 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
         ContentDamagedError             damaged blob or manifest; a push repairs it
       AuditUnavailableError             no audit record can be written, so changes are refused
       ImageLayoutError
+      UpstreamError                       an upstream registry gave no usable answer
+        UpstreamAbsentError               services translate it; never reaches a client
+        UpstreamUnavailableError
+          UpstreamTimeoutError
+          UpstreamBusyError               the upstream's rate limit
 """
 
 from collections.abc import Sequence
@@ -256,3 +261,27 @@ class AuditUnavailableError(StorageError):
 
 class ImageLayoutError(StorageError):
     """An OCI image layout is invalid, or cannot be read or written."""
+
+
+class UpstreamError(StorageError):
+    """An upstream registry gave no usable answer. The message names the upstream, and contains no credentials."""
+
+
+class UpstreamAbsentError(UpstreamError):
+    """The upstream does not have the content, or does not show it to this registry."""
+
+
+class UpstreamUnavailableError(UpstreamError):
+    """The upstream cannot be reached, or answered with an error or with unusable content."""
+
+
+class UpstreamTimeoutError(UpstreamUnavailableError):
+    """The upstream did not answer in time."""
+
+
+class UpstreamBusyError(UpstreamUnavailableError):
+    """The upstream asked to wait `retry_after` seconds before the next request."""
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

@@ -55,6 +55,10 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.StorageFullError: ("UNAVAILABLE", 507),
     errors.StorageCorruptError: ("DATA_DAMAGED", 500),
     errors.AuditUnavailableError: ("UNAVAILABLE", 503),
+    errors.UpstreamAbsentError: ("NAME_UNKNOWN", 404),
+    errors.UpstreamUnavailableError: ("UNAVAILABLE", 502),
+    errors.UpstreamTimeoutError: ("UNAVAILABLE", 504),
+    errors.UpstreamBusyError: ("TOOMANYREQUESTS", 429),
 }
 
 _HTTP_CODES: Final = {404: "NAME_UNKNOWN", 405: "UNSUPPORTED", 413: "SIZE_INVALID"}
@@ -144,7 +148,7 @@ def _headers(request: web.BaseRequest, error: Exception) -> dict[str, str]:
             headers = {"Content-Range": f"bytes */{size}"}
         case errors.UnauthenticatedError(challenge=challenge):
             headers = {"WWW-Authenticate": challenge}
-        case errors.TooManyRequestsError(retry_after=seconds):
+        case errors.TooManyRequestsError(retry_after=seconds) | errors.UpstreamBusyError(retry_after=seconds):
             headers = {"Retry-After": str(seconds)}
         case errors.ReadOnlyError(retry_after=seconds):
             # The methods that distribution allows in read-only mode.

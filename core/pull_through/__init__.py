@@ -1,0 +1,1 @@
+"""The pull-through cache: repositories whose content comes from upstream registries on demand."""

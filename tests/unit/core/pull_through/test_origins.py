@@ -1,0 +1,86 @@
+"""The origin of a repository: the upstream by prefix, and the name there."""
+
+import pytest
+
+from adapters.upstream.memory import InMemoryUpstream
+from core.model.names import RepositoryName
+from core.pull_through.origins import Origins
+from core.pull_through.rules import UpstreamRules
+
+HUB = UpstreamRules(
+    prefix="docker.io",
+    hosts=("index.docker.io", "registry-1.docker.io"),
+    default_namespace="library",
+    allow=("library/**", "grafana/*"),
+    deny=("**/*-nightly",),
+)
+QUAY = UpstreamRules(prefix="quay.io")
+DEEP = UpstreamRules(prefix="quay.io/team")
+REST = UpstreamRules()
+
+
+def origins(*rules: UpstreamRules) -> Origins:
+    return Origins([(each, InMemoryUpstream(each.prefix)) for each in rules])
+
+
+@pytest.mark.parametrize(
+    ("name", "upstream", "remote"),
+    [
+        ("docker.io/alpine", "docker.io", "library/alpine"),
+        ("docker.io/library/alpine", "docker.io", "library/alpine"),
+        ("quay.io/prometheus/prometheus", "quay.io", "prometheus/prometheus"),
+        ("quay.io/alpine", "quay.io", "alpine"),
+        ("quay.io/team/app", "quay.io/team", "app"),
+    ],
+)
+def test_longest_prefix_decides(name, upstream, remote):
+    found = origins(QUAY, HUB, DEEP).find(RepositoryName(name))
+    assert found is not None
+    assert (found.upstream.name, found.name) == (upstream, remote)
+
+
+@pytest.mark.parametrize("name", ["alpine", "docker.io", "docker.iox/alpine", "team/docker.io/alpine"])
+def test_other_names_are_local(name):
+    assert not origins(HUB, QUAY).is_cached(RepositoryName(name))
+    assert origins(HUB, QUAY).canonical(name) == name
+
+
+def test_empty_prefix_takes_every_other_name():
+    found = origins(REST, HUB).find(RepositoryName("team/app"))
+    assert found is not None
+    assert (found.rules, found.name) == (REST, "team/app")
+    assert origins(REST, HUB).canonical("team/app") == "team/app"
+
+
+def test_canonical_name_has_the_namespace():
+    assert origins(HUB).canonical("docker.io/alpine") == "docker.io/library/alpine"
+    assert origins(HUB).canonical("docker.io/grafana/loki") == "docker.io/grafana/loki"
+
+
+@pytest.mark.parametrize("host", ["docker.io", "registry-1.docker.io"])
+def test_host_leads_to_the_prefix(host):
+    assert origins(QUAY, HUB).locate("alpine", host) == "docker.io/library/alpine"
+
+
+@pytest.mark.parametrize("host", ["", "ghcr.io", "169.254.169.254", "localhost:5000"])
+def test_unknown_host_leads_nowhere(host):
+    assert origins(QUAY, HUB, REST).locate("alpine", host) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "is_allowed"),
+    [
+        ("docker.io/alpine", True),
+        ("docker.io/grafana/loki", True),
+        ("docker.io/grafana/loki-nightly", False),
+        ("docker.io/other/app", False),
+    ],
+)
+def test_patterns_are_those_of_the_upstream_name(name, is_allowed):
+    found = origins(HUB).find(RepositoryName(name))
+    assert found is not None
+    assert found.is_allowed == is_allowed
+
+
+def test_upstreams_are_listed_by_prefix():
+    assert [rules.prefix for rules, _ in origins(REST, QUAY, DEEP).upstreams] == ["quay.io/team", "quay.io", ""]
