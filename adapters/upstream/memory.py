@@ -1,8 +1,7 @@
 """An upstream registry in memory, which counts the questions and fails on demand."""
 
-from asyncio import Event
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from typing_extensions import override
@@ -30,8 +29,8 @@ class InMemoryUpstream(Upstream):
         self.breaks_after: int | None = None
         """Number of bytes after which the next reader of a blob fails with `failure_of_blob`; then None again."""
         self.failure_of_blob: UpstreamError | None = None
-        self.gate: Event | None = None
-        """If set, each piece of a blob waits for it."""
+        self.gate: Callable[[], Awaitable[object]] | None = None
+        """If set, awaited before each piece of a blob."""
         self._manifests: dict[tuple[str, Digest], UpstreamManifest] = {}
         self._tags: dict[tuple[str, Tag], Digest] = {}
         self._blobs: dict[tuple[str, Digest], bytes] = {}
@@ -144,7 +143,7 @@ class _Reader(BlobReader):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self._content), _PIECE_BYTES):
             if self._upstream.gate is not None:
-                await self._upstream.gate.wait()
+                await self._upstream.gate()
             piece = self._content[start : start + _PIECE_BYTES]
             if self._breaks_after is not None and start + len(piece) > self._breaks_after:
                 yield piece[: self._breaks_after - start]
