@@ -63,7 +63,10 @@ class CommandLineClient(ABC):
 
     def run(self, *arguments: str) -> str:
         """Run the client and return its standard output."""
-        command = (self.executable, *arguments)
+        return self.run_program(self.executable, *arguments)
+
+    def run_program(self, *command: str) -> str:
+        """Run any program in the environment of the client and return its standard output."""
         return run(*command, environment=self.environment, folder=self.home, timeout=self.timeout_seconds)
 
     def reference(self, name: str) -> str:
