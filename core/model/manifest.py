@@ -18,6 +18,7 @@ from core.errors import DigestInvalidError, ManifestInvalidError
 from core.model import media_types
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
+from core.model.freshness import Freshness
 
 PUSHED_MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
 """Maximum size of a pushed manifest (OCI distribution-spec 1.1, "Pushing Manifests": at least 4 MB)."""
@@ -87,6 +88,8 @@ class StoredManifest:
     content: bytes
     media_type: str
     digest: Digest
+    freshness: Freshness | None = None
+    """How the cache obtained a manifest of a cached repository; None for a local repository."""
 
 
 def parse_manifest(content: bytes, content_type: str) -> Manifest:
