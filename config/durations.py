@@ -1,10 +1,20 @@
-"""Durations in Go's notation: `1h30m`, `10s`, `1.5s`, or a bare number of nanoseconds."""
+"""Durations in Go's notation, with days: `30d`, `1h30m`, `10s`, `1.5s`, or a bare number of nanoseconds."""
 
 import re
 from typing import Final
 
-_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_UNITS: Final = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86_400.0,
+}
+_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d)")
 _NANOSECONDS: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _SECONDS_MAX: Final = (2**63 - 1) / 1e9
 

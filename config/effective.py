@@ -3,16 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import Enum
 from typing import Any, Final
 
-from config.durations import format_duration
 from config.schema.base import SectionSchema, Sub, SubList
 from config.schema.collections import Anything, HeaderMap, UnusedKey
 from config.schema.key import Key
 from config.schema.root import RootSchema
-from config.schema.scalars import Duration, WebUrl
+from config.schema.scalars import WebUrl
 from config.settings.checks import shown_url
 from config.tree import Items, KeyPath, Node, Scalar, Section, dotted, hide_credentials
 from core.model.secret import HIDDEN, Secret
@@ -80,8 +78,8 @@ def _source(node: Node | None, *, is_whole: bool = False) -> str:
 def _show(field: Key[Any], value: Any) -> str:
     if value is None:
         return "null"
-    if isinstance(field, Duration):
-        return format_duration(value.total_seconds() if isinstance(value, timedelta) else value)
+    if (notation := field.notation(value)) is not None:
+        return notation
     if isinstance(field, WebUrl):
         value = shown_url(value)
     if isinstance(field, HeaderMap):

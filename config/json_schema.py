@@ -5,11 +5,9 @@ from dataclasses import MISSING
 from enum import Enum
 from typing import Any, Final
 
-from config.durations import format_duration
 from config.schema.base import SectionSchema, Sub, SubList
 from config.schema.key import JsonObject, Key
 from config.schema.root import RootSchema
-from config.schema.scalars import Duration
 from core.model.secret import Secret
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -57,8 +55,8 @@ def _default(field: Key[Any]) -> JsonObject:
         return {}
     if isinstance(default, Enum):
         return {"default": default.value}
-    if isinstance(field, Duration):
-        return {"default": format_duration(default)}  # type: ignore[arg-type]  # durations are floats
+    if (notation := field.notation(default)) is not None:
+        return {"default": notation}
     return {"default": list(default) if isinstance(default, tuple) else default}
 
 

@@ -11,9 +11,21 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 from config.schema.base import SectionSchema, Sub, SubList
 from config.schema.collections import Anything, HeaderMap, ListOf, TextMap, UnusedKey
 from config.schema.key import Key
-from config.schema.scalars import Bool, Choice, Duration, Integer, Leaf, SecretText, Text, WebUrl
+from config.schema.scalars import (
+    Bool,
+    Choice,
+    Duration,
+    Integer,
+    Leaf,
+    SecretText,
+    Size,
+    SpaceOnDisk,
+    Text,
+    WebUrl,
+)
 from core.model.secret import Secret
 from core.model.setting import DECLARATION, Group, OldKey, Setting, Unused
+from core.model.sizes import Bytes, Space
 
 _SCALARS: Final[Mapping[Any, Callable[..., Leaf[Any]]]] = {
     bool: Bool,
@@ -21,6 +33,8 @@ _SCALARS: Final[Mapping[Any, Callable[..., Leaf[Any]]]] = {
     float: Duration,
     timedelta: partial(Duration, unit=lambda seconds: timedelta(seconds=seconds)),
     Secret: SecretText,
+    Bytes: Size,
+    Space: SpaceOnDisk,
 }
 _OF_THE_KEY: Final = frozenset({"go", "required", "replaced_by", "is_negated"})
 """The options of a list or a map itself; all others are those of its elements."""

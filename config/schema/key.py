@@ -78,6 +78,11 @@ class Key(Field[T], Generic[T]):
         """Return the JSON Schema of the value, without its default."""
         return dict(self.json_type)
 
+    def notation(self, value: Any) -> str | None:
+        """Return the text of a value in the notation of the file, or None if the value is shown as it is."""
+        del value
+        return None
+
     @override
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> T:
         return self.convert(value)

@@ -3,17 +3,20 @@
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from marshmallow import ValidationError
 from typing_extensions import override
 
-from config.durations import parse_duration
+from config.durations import format_duration, parse_duration
 from config.schema.key import JsonObject, Key
+from config.sizes import format_size, format_space, parse_size, parse_space
 from config.tree import Node, Scalar, Source, printable
 from config.yaml_tree import parse_text
 from core.model.secret import Secret
+from core.model.sizes import Bytes, Space
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -176,7 +179,7 @@ class Duration(Leaf[Any]):
     json_type: ClassVar[JsonObject] = {
         "anyOf": [
             {"type": "integer", "minimum": 0},
-            {"type": "string", "pattern": "^([0-9.]+(ns|us|µs|ms|s|m|h))+$"},
+            {"type": "string", "pattern": "^([0-9.]+(ns|us|µs|ms|s|m|h|d))+$"},
         ]
     }
 
@@ -200,6 +203,62 @@ class Duration(Leaf[Any]):
         if seconds < 0 or (self.above_zero and not seconds):
             raise ValidationError(f"must be a duration such as 10s, 1h30m or 168h, not {_shown(scalar)}")
         return self.unit(seconds)
+
+    @override
+    def notation(self, value: Any) -> str:
+        return format_duration(value.total_seconds() if isinstance(value, timedelta) else value)
+
+
+class Size(Leaf[Bytes]):
+    """A number of bytes, with or without a unit such as `GB` or `GiB`."""
+
+    json_type: ClassVar[JsonObject] = {
+        "anyOf": [
+            {"type": "integer", "minimum": 0},
+            {"type": "string", "pattern": "^[0-9.]+ ?(([KkMmGgTtPp][Ii]?)?[Bb])?$"},
+        ]
+    }
+
+    @override
+    def parse(self, text: str, source: Source) -> Node:
+        return parse_text(text, source=source)
+
+    @override
+    def read(self, scalar: Scalar) -> Bytes:
+        try:
+            return parse_size(scalar.text)
+        except ValueError:
+            raise ValidationError(f"must be a size such as 500GB or 10GiB, not {_shown(scalar)}") from None
+
+    @override
+    def notation(self, value: Any) -> str:
+        return format_size(value)
+
+
+class SpaceOnDisk(Leaf[Space]):
+    """A size, or a percentage of a disk."""
+
+    json_type: ClassVar[JsonObject] = {
+        "anyOf": [
+            {"type": "integer", "minimum": 0},
+            {"type": "string", "pattern": "^[0-9.]+ ?(([KkMmGgTtPp][Ii]?)?[Bb]|%)?$"},
+        ]
+    }
+
+    @override
+    def parse(self, text: str, source: Source) -> Node:
+        return parse_text(text, source=source)
+
+    @override
+    def read(self, scalar: Scalar) -> Space:
+        try:
+            return parse_space(scalar.text)
+        except ValueError:
+            raise ValidationError(f"must be a size such as 50GB, or a percentage, not {_shown(scalar)}") from None
+
+    @override
+    def notation(self, value: Any) -> str:
+        return format_space(value)
 
 
 class Choice(Leaf[E], Generic[E]):

@@ -10,14 +10,13 @@ from enum import Enum
 from itertools import dropwhile, groupby
 from typing import Any, Final
 
-from config.durations import format_duration
 from config.environment import variable_of
 from config.json_schema import render_schema
 from config.schema.base import KnownKey, SectionSchema, walk
 from config.schema.collections import Anything, HeaderMap, ListOf, TextMap, UnusedKey
 from config.schema.key import Key
 from config.schema.root import RootSchema
-from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, Text, WebUrl
+from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, Size, SpaceOnDisk, Text, WebUrl
 from config.settings import Secret
 from config.support import UNSUPPORTED
 from config.tree import dotted
@@ -35,6 +34,8 @@ _KINDS: dict[type[Key[Any]], str] = {
     Bool: "true or false",
     Integer: "number",
     Duration: "duration",
+    Size: "size",
+    SpaceOnDisk: "size or percentage",
     TextMap: "names to texts",
     HeaderMap: "headers to lists",
     Anything: "anything",
@@ -86,8 +87,8 @@ def _default(known: KnownKey) -> str:
     value: Any = known.field.default
     if value is MISSING or value is None or isinstance(value, Secret) or value in ("", (), {}):
         return ""
-    if isinstance(known.field, Duration):
-        return format_duration(value)
+    if (notation := known.field.notation(value)) is not None:
+        return "" if notation == "0" else notation
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     if isinstance(value, bool):

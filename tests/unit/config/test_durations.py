@@ -11,6 +11,7 @@ from config.durations import format_duration, parse_duration
         ("10s", 10.0),
         ("1h30m", 5400.0),
         ("168h", 604800.0),
+        ("30d", 2592000.0),
         ("1.5s", 1.5),
         (".5s", 0.5),
         ("250ms", 0.25),
@@ -27,7 +28,7 @@ def test_go_durations_are_parsed(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "s", "10 s", "1d", "10S", "1h 30m", "1e3s", "--1s", "1s1", "9" * 30 + "h"])
+@pytest.mark.parametrize("text", ["", "s", "10 s", "1w", "10S", "1h 30m", "1e3s", "--1s", "1s1", "9" * 30 + "h"])
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         parse_duration(text)
