@@ -35,7 +35,6 @@ class Unsupported:
 
 
 UNSUPPORTED: Final = (
-    Unsupported("proxy.remoteurl", Severity.REFUSE, "run distribution as the pull-through cache"),
     Unsupported("storage.azure", Severity.REFUSE, "use s3, scs or filesystem"),
     Unsupported(
         "storage.gcs",

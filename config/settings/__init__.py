@@ -36,12 +36,11 @@ from config.settings.operations import (
     NotificationSettings,
     OutboxBackend,
     OutboxSettings,
-    ProxyExecSettings,
-    ProxySettings,
     ReadinessSettings,
     StorageCheckSettings,
     TcpCheckSettings,
 )
+from config.settings.proxy import HUB_HOSTS, ProxyExecSettings, ProxySettings, UnknownHosts
 from config.settings.retention import RetentionSettings
 from config.settings.root import (
     CatalogBackend,

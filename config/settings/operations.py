@@ -1,4 +1,4 @@
-"""`health`, `notifications`, `proxy` and `middleware`."""
+"""`health`, `notifications` and `middleware`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -223,30 +223,6 @@ class NotificationSettings:
         if twice:
             raise SettingInvalidError({"endpoints": twice})
         return values
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyExecSettings:
-    """A Docker credential helper that supplies the upstream's credentials."""
-
-    command: str = setting("command", "The Docker credential helper to run.", "", required=MISSING_VALUE)
-    lifetime_seconds: float | None = setting(
-        "lifetime", "How long the helper's credentials are used; unlimited if not given.", None
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxySettings:
-    """The upstream of a pull-through cache."""
-
-    remote_url: str = setting("remoteurl", "URL of the cached registry.", "")
-    username: str | None = setting("username", "User name at the cached registry.", None)
-    password: Secret | None = setting("password", "Password at the cached registry.", None)
-    ttl_seconds: float = setting("ttl", "How long content is kept; 0 means without limit.", 168 * 3600.0)
-    exec: ProxyExecSettings | None = setting("exec", "Credentials from a program.", None)
-    cache_write_timeout_seconds: float = setting(
-        "cachewritetimeout", "How long storing may continue after the client has disconnected.", 300.0
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from config.settings.audit import AuditSettings
 from config.settings.auth import AuthKind, AuthSettings
 from config.settings.http import HttpSettings
 from config.settings.log import LogLevel, LogSettings
-from config.settings.operations import HealthSettings, MiddlewareSettings, NotificationSettings, ProxySettings
+from config.settings.operations import HealthSettings, MiddlewareSettings, NotificationSettings
+from config.settings.proxy import ProxySettings
 from config.settings.retention import RetentionSettings
 from config.settings.storage import NO_DRIVER, DescriptorCache, StorageSettings
 from core.model.secret import Secret
@@ -171,7 +172,7 @@ class Settings:
         _require_compatible(values.get("auth", AuthSettings()), values.get("access", AccessSettings()))
         if values["storage"].blob_descriptor_cache is DescriptorCache.REDIS:
             _require_one_redis(values.get("redis", RedisOptions()))
-        if "proxy" in values and not values["proxy"].remote_url:
+        if "proxy" in values and not values["proxy"].is_configured:
             del values["proxy"]
         return values
 

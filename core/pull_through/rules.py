@@ -4,7 +4,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from core.model.globs import EVERYTHING, Globs, glob_problem
+from core.model.names import RepositoryName
 from core.model.setting import setting
+
+
+def prefix_problem(text: str) -> str | None:
+    """Return the problem with the prefix of an upstream, or None. A component of a repository name has no port."""
+    if RepositoryName.parse(text):
+        return None
+    return "must be the first part of repository names, without a port; list a host with a port in `hosts`"
 
 
 class TagListSource(StrEnum):
@@ -23,7 +31,10 @@ class UpstreamRules:
     """Rules for the repositories of one upstream. Durations are seconds."""
 
     prefix: str = setting(
-        "prefix", "First part of the names of the cached repositories, such as `docker.io`; empty for all others.", ""
+        "prefix",
+        "First part of the names of the cached repositories, such as `docker.io`; empty for all others.",
+        "",
+        check=prefix_problem,
     )
     hosts: tuple[str, ...] = setting(
         "hosts", "Host names that stand for this upstream in `?ns=`; the prefix is always one of them.", ()
