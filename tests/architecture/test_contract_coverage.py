@@ -14,6 +14,7 @@ from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
 from core.ports.image_layout import ImageLayout
+from core.ports.spool import Spool
 
 CONTRACT_FILES = sorted((Path(__file__).parents[1] / "contracts").glob("test_*.py"))
 
@@ -47,6 +48,7 @@ def contracted_adapters(contract: str) -> set[str]:
         (BlobStorage, "BlobStorageContract"),
         (CatalogIndex, "CatalogIndexContract"),
         (ImageLayout, "ImageLayoutContract"),
+        (Spool, "SpoolContract"),
     ],
 )
 def test_every_adapter_runs_contract(port, contract):
