@@ -25,3 +25,8 @@ def find_tool(name: str) -> str:
     if found is None:
         raise ToolMissingError(f"{name} is not installed; `make tools` gets it (as root for Debian's packages)")
     return found
+
+
+def is_installed(name: str) -> bool:
+    """Whether a program is installed."""
+    return shutil.which(name, path=os.pathsep.join(_SEARCH_PATH)) is not None
