@@ -29,6 +29,8 @@ class InMemoryUpstream(Upstream):
         self.breaks_after: int | None = None
         """Number of bytes after which the next reader of a blob fails with `failure_of_blob`; then None again."""
         self.failure_of_blob: UpstreamError | None = None
+        self.has_catalog = True
+        """Whether the upstream lists its repositories."""
         self.gate: Callable[[], Awaitable[object]] | None = None
         """If set, awaited before each piece of a blob."""
         self._manifests: dict[tuple[str, Digest], UpstreamManifest] = {}
@@ -107,6 +109,15 @@ class InMemoryUpstream(Upstream):
             described = manifest.describe(digest)
             if artifact_type in {None, described.artifact_type}:
                 yield described
+
+    @override
+    async def repositories(self, *, after: str = "") -> AsyncIterator[str]:
+        self._ask("repositories")
+        if not self.has_catalog:
+            raise self._absent("a catalog")
+        for name in sorted({name for name, _ in self._manifests}):
+            if name > after:
+                yield name
 
     @override
     async def check(self) -> None:

@@ -133,6 +133,16 @@ class Upstream(ABC):
         """
 
     @abstractmethod
+    def repositories(self, *, after: str = "") -> AsyncIterator[str]:
+        """Yield the names of the repositories greater than `after`, in the upstream's order. One `GET` per page.
+
+        Only registries with a catalog list their repositories; public ones mostly refuse.
+
+        Raises:
+            UpstreamAbsentError: the upstream has no catalog, or does not show it.
+        """
+
+    @abstractmethod
     async def check(self) -> None:
         """Ask for the root of the API, and sign in. One to three requests, to the first address that answers.
 
