@@ -55,6 +55,10 @@ class InMemoryUpstream(Upstream):
             self._tags[name, Tag(tag)] = digest
         return digest
 
+    def manifests(self) -> list[tuple[str, Digest]]:
+        """Return the repository and the digest of each manifest, in the order in which they were added."""
+        return list(self._manifests)
+
     def remove_tag(self, name: str, tag: str) -> None:
         """Remove a tag."""
         del self._tags[name, Tag(tag)]

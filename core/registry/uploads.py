@@ -71,14 +71,17 @@ class UploadService:
         self._untouched: dict[str, bool] = {}
         self._finished: dict[str, str] = {}
 
-    async def start(self, name: RepositoryName, *, algorithm: str = CANONICAL) -> UploadState:
+    async def start(
+        self, name: RepositoryName, *, algorithm: str = CANONICAL, upload_id: str | None = None
+    ) -> UploadState:
         """Start a session. One storage request.
 
         Args:
             name: the repository that will link the blob.
             algorithm: the algorithm of the digest to expect; another one at the end costs a second read of the blob.
+            upload_id: the id of a session that later processes must find again; None for a new one.
         """
-        upload_id = self._new_id()
+        upload_id = upload_id or self._new_id()
         started_at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         # A power cut may lose a session that was just started. No data is lost: its client starts another session.
         await self._storage.write(layout.upload_started_at(name, upload_id), started_at.encode(), durable=False)

@@ -1,0 +1,1 @@
+"""Adapters of the port for registries that images are copied to."""
