@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from core.model.names import RepositoryName
 from core.ports.upstream import Upstream
@@ -49,6 +50,10 @@ class Origins:
         """Whether the content of a repository comes from an upstream."""
         return self.find(name) is not None
 
+    def has_prefix(self, name: str) -> bool:
+        """Whether a name, which may be any text, begins with the prefix of an upstream."""
+        return any(rules.prefix and name.startswith(f"{rules.prefix}/") for rules, _ in self._upstreams)
+
     def canonical(self, name: str) -> str:
         """Return the name under which a repository is stored: `docker.io/alpine` is `docker.io/library/alpine`.
 
@@ -68,6 +73,10 @@ class Origins:
             if rules.is_for_host(host):
                 return self.canonical(_joined(rules.prefix, name))
         return None
+
+
+LOCAL_ONLY: Final = Origins(())
+"""No upstream: every repository is local."""
 
 
 def _after_prefix(name: str, prefix: str) -> str | None:

@@ -9,11 +9,12 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from config.settings import Settings
+from config.settings import Settings, UnknownHosts
 from core.coordination.read_only import ReadOnlySwitch
 from core.model.access import AccessPolicy
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
+from core.pull_through.origins import LOCAL_ONLY, Origins
 from core.registry.facade import Registry
 from core.registry.upload_state import UploadStateCodec
 from entrypoints.http.auditing import Auditor
@@ -30,6 +31,7 @@ from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.middleware.cors import Cors
 from entrypoints.http.middleware.errors import answer_errors, common_headers
 from entrypoints.http.middleware.limits import Limits
+from entrypoints.http.middleware.namespaces import Namespaces
 from entrypoints.http.observation import Observation
 from entrypoints.http.routes import Resource
 from entrypoints.http.runtime_flags import RuntimeFlags
@@ -52,12 +54,13 @@ def create_app(
     is_first: bool = True,
     jobs: Sequence[Job] = (),
     observation: Observation | None = None,
+    origins: Origins = LOCAL_ONLY,
 ) -> web.Application:
     """Build the application.
 
     Args:
         registry: the domain.
-        settings: settings, of which `http`, `storage`, `access` and `audit` are read.
+        settings: settings, of which `http`, `storage`, `access`, `audit` and `proxy` are read.
         authenticator: identifies the sender of a request.
         policy: decides which requests are allowed.
         upload_secret: key that signs upload sessions; must be equal on all replicas.
@@ -68,6 +71,7 @@ def create_app(
         is_first: whether this process does the jobs that one worker does for all; it fills the catalog index at start.
         jobs: background jobs in addition to the standard ones.
         observation: observes the application (metrics, health, traces).
+        origins: the upstreams of cached repositories.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     flags = RuntimeFlags(settings, read_only)
@@ -83,7 +87,13 @@ def create_app(
     )
     observation = observation or Observation()
     cors = Cors(settings.http.cors)
-    app = web.Application(middlewares=_steps(settings, observation, dispatcher, authorizer, auditor=auditor, cors=cors))
+    namespaces = Namespaces(origins, settings.proxy.unknown if settings.proxy else UnknownHosts.DENY)
+    localizers = [namespaces.localize] if origins.upstreams else []
+    app = web.Application(
+        middlewares=_steps(
+            settings, observation, dispatcher, authorizer, auditor=auditor, cors=cors, localizers=localizers
+        )
+    )
     app[IN_FLIGHT] = observation.in_flight
     app[AUTHORIZER] = authorizer
     app[RUNTIME_FLAGS] = flags
@@ -92,6 +102,8 @@ def create_app(
     app.on_response_prepare.append(common_headers(flags))
     if settings.http.cors.origins:
         app.on_response_prepare.append(cors.mark)
+    if origins.upstreams:
+        app.on_response_prepare.append(namespaces.mark)
     app.on_response_prepare.append(observation.in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
     app.cleanup_ctx.extend([observation.health.running, *observation.contexts])
@@ -108,6 +120,7 @@ def _steps(
     *,
     auditor: Auditor,
     cors: Cors,
+    localizers: Sequence[Middleware],
 ) -> list[Middleware]:
     """Return all that happens before a handler, in order: each step answers the request or calls the next one."""
     forwarding = Forwarding(settings.http.trusted_proxies, hops=settings.http.proxy_hops)
@@ -122,6 +135,7 @@ def _steps(
         Limits(settings.http.limits, forwarding, time.monotonic).enforce,
         *([cors.answer_preflight] if settings.http.cors.origins else []),
         dispatcher.answer_elsewhere,
+        *localizers,
         authorizer.authorize,
         dispatcher.require_endpoint,
         *([auditor.permit] if settings.audit.required else []),

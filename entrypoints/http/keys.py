@@ -29,7 +29,9 @@ TRACE_ID: Final = web.RequestKey("TRACE_ID", str)
 ROUTE: Final = web.RequestKey("ROUTE", Target)
 """Target that the path matches; not set if it matches no endpoint."""
 TARGET: Final = web.RequestKey("TARGET", Target)
-"""`ROUTE` of a request that the limits let in; logged and audited."""
+"""`ROUTE` of a request that the limits let in, with the local name of the repository; logged and audited."""
+NAMESPACE: Final = web.RequestKey("NAMESPACE", str)
+"""The parameter `ns` as the client sent it, if the name of the repository follows from it."""
 ERROR_CODE: Final = web.RequestKey("ERROR_CODE", str)
 """OCI error code of the response, if it is an error."""
 AUDIT_ACTION: Final = web.RequestKey("AUDIT_ACTION", AuditAction)

@@ -21,6 +21,7 @@ from core.model.access import OPEN, AccessPolicy
 from core.model.digest import Digest
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
+from core.pull_through.origins import LOCAL_ONLY, Origins
 from core.registry.facade import Registry
 from entrypoints.http.app import create_app
 from entrypoints.http.observation import Observation
@@ -101,6 +102,7 @@ def start(services: CoreServices, aiohttp_server: AiohttpServer, aiohttp_client:
         audit_log: AuditLog | None = None,
         observation: Observation | None = None,
         jobs: Sequence[Job] = (),
+        origins: Origins = LOCAL_ONLY,
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
         app = create_app(
@@ -115,6 +117,7 @@ def start(services: CoreServices, aiohttp_server: AiohttpServer, aiohttp_client:
             lifetimes=[authenticator],
             observation=observation,
             jobs=jobs,
+            origins=origins,
         )
         client: Any = await aiohttp_client(await aiohttp_server(app, auto_decompress=False))
         return Api(session=client.session, services=services, root=str(client.make_url("/")).rstrip("/") + path)

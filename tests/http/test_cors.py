@@ -55,6 +55,7 @@ async def test_answers_and_errors_can_be_read_by_the_page(start, path, status):
             "Range",
             "OCI-Subject",
             "OCI-Filters-Applied",
+            "OCI-Namespace",
             "WWW-Authenticate",
         } <= exposed
 

@@ -8,7 +8,7 @@ from core.model.names import RepositoryName
 from core.model.pagination import parse_page_size
 from core.registry.facade import Registry
 from entrypoints.http.handlers.base import json_response
-from entrypoints.http.keys import CALLER
+from entrypoints.http.keys import CALLER, NAMESPACE
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
 
@@ -27,7 +27,7 @@ class ListHandlers:
         page = await self._registry.tags.page(name, n=n, last=last)
         headers = {}
         if page.has_more:
-            headers["Link"] = self._urls.next_page(request, n=n, last=page.items[-1])
+            headers["Link"] = self._urls.next_page(request, n=n, last=page.items[-1], ns=request.get(NAMESPACE))
         return json_response({"name": name, "tags": page.items}, headers=headers)
 
     async def catalog(self, request: web.Request, _target: Target) -> web.StreamResponse:
@@ -49,7 +49,9 @@ class ListHandlers:
         if artifact_type is not None:
             headers["OCI-Filters-Applied"] = "artifactType"
         if page.has_more:
-            headers["Link"] = self._urls.next_page(request, n=n, last=page.items[-1].digest, artifactType=artifact_type)
+            headers["Link"] = self._urls.next_page(
+                request, n=n, last=page.items[-1].digest, artifactType=artifact_type, ns=request.get(NAMESPACE)
+            )
         index = {
             "schemaVersion": 2,
             "mediaType": OCI_INDEX,

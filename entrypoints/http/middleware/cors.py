@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler
 from config.settings import CorsSettings
 
 EXPOSED_HEADERS: Final = (
+    "Cache-Status",
     "Content-Range",
     "Docker-Content-Digest",
     "Docker-Distribution-Api-Version",
@@ -20,6 +21,7 @@ EXPOSED_HEADERS: Final = (
     "Link",
     "Location",
     "OCI-Filters-Applied",
+    "OCI-Namespace",
     "OCI-Subject",
     "OCI-Tag",
     "Range",

@@ -52,6 +52,14 @@ def test_empty_prefix_takes_every_other_name():
     assert origins(REST, HUB).canonical("team/app") == "team/app"
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("quay.io/a", True), ("quay.io", False), ("quay.iox/a", False), ("a/quay.io/b", False)]
+)
+def test_prefix_of_a_name_is_recognized(name, expected):
+    assert origins(REST, HUB, QUAY).has_prefix(name) is expected
+    assert not origins(REST).has_prefix(name)
+
+
 def test_canonical_name_has_the_namespace():
     assert origins(HUB).canonical("docker.io/alpine") == "docker.io/library/alpine"
     assert origins(HUB).canonical("docker.io/grafana/loki") == "docker.io/grafana/loki"
