@@ -6,6 +6,7 @@ values are used: the options of object stores and of Redis in the adapters, acce
 """
 
 from adapters.descriptor_cache.redis_options import RedisOptions
+from adapters.upstream.options import ProxyExecSettings, UpstreamOptions
 from config.settings.access import AccessSettings
 from config.settings.audit import AuditSettings
 from config.settings.auth import (
@@ -40,7 +41,7 @@ from config.settings.operations import (
     StorageCheckSettings,
     TcpCheckSettings,
 )
-from config.settings.proxy import HUB_HOSTS, ProxyExecSettings, ProxySettings, UnknownHosts
+from config.settings.proxy import HUB_HOSTS, ProxySettings, UnknownHosts
 from config.settings.retention import RetentionSettings
 from config.settings.root import (
     CatalogBackend,

@@ -7,43 +7,14 @@ from typing import Any, Final
 
 from yarl import URL
 
-from config.settings.checks import web_url_problem
+from adapters.upstream.options import ProxyExecSettings, UpstreamOptions, registry_url_problem
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, SettingInvalidError, setting
 from core.pull_through.limits import CacheLimits, PrefetchRule
-from core.pull_through.rules import UpstreamRules
 
 HUB_HOSTS: Final = ("docker.io", "index.docker.io", "registry-1.docker.io")
 """The names of Docker Hub, which has one registry."""
 _HUB_NAMESPACE: Final = "library"
-
-
-def upstream_url_problem(text: str) -> str | None:
-    """Return the problem with the URL of an upstream, or None. The problem quotes no password."""
-    if problem := web_url_problem(text):
-        return problem
-    url = URL(text)
-    if url.user is not None or url.password is not None:
-        return "must not contain credentials; use `username` and `password`, which are never shown"
-    if url.query_string or url.fragment:
-        return "must not have a query or a fragment"
-    return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamOptions(UpstreamRules):
-    """One upstream."""
-
-    urls: tuple[str, ...] = setting(
-        "urls",
-        "URLs of the upstream and its mirrors, tried in this order.",
-        (),
-        check=upstream_url_problem,
-        is_web_url=True,
-        required=MISSING_VALUE,
-    )
-    username: str | None = setting("username", "User name at the upstream.", None)
-    password: Secret | None = setting("password", "Password at the upstream.", None)
 
 
 class UnknownHosts(StrEnum):
@@ -54,16 +25,6 @@ class UnknownHosts(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyExecSettings:
-    """A Docker credential helper that supplies the upstream's credentials."""
-
-    command: str = setting("command", "The Docker credential helper to run.", "", required=MISSING_VALUE)
-    lifetime_seconds: float | None = setting(
-        "lifetime", "How long the helper's credentials are used; unlimited if not given.", None
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProxySettings:
     """The pull-through cache."""
 
@@ -71,7 +32,7 @@ class ProxySettings:
         "remoteurl",
         "URL of the upstream registry of all names that no prefix claims.",
         "",
-        check=upstream_url_problem,
+        check=registry_url_problem,
         is_web_url=True,
     )
     username: str | None = setting("username", "User name at `remoteurl`.", None)
@@ -132,7 +93,7 @@ class ProxySettings:
 
     @property
     def _root(self) -> UpstreamOptions:
-        return UpstreamOptions(urls=(self.remote_url,), username=self.username, password=self.password)
+        return UpstreamOptions(urls=(self.remote_url,), username=self.username, password=self.password, exec=self.exec)
 
 
 def _find_conflicts(upstreams: Sequence[UpstreamOptions], problems: dict[Any, Any], *, has_root: bool) -> None:
