@@ -36,6 +36,8 @@ PEERS ?=
 BENCH_ARGS ?=
 # Arguments for the part on an S3 server: make bench STORE_BENCH_ARGS='distribution=/path/to/registry --rounds 5'
 STORE_BENCH_ARGS ?=
+# Arguments for the part about pull-through caches: make bench CACHE_BENCH_ARGS='ours docker-registry --rounds 1'
+CACHE_BENCH_ARGS ?=
 
 LIVE_FLAG := $(if $(REQUIRE_LIVE),--require-live)
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(LIVE_FLAG)
@@ -101,9 +103,10 @@ image: ## Build the container image with buildah (BASE_IMAGE=name@sha256:… pin
 image-test: tools ## Build the image on a base made by mmdebstrap and try it (root)
 	$(BIN)/python -m pytest -m image --require-live $(PYTEST_ARGS)
 
-bench: tools ## Measure this registry and Debian's docker-registry side by side, on a folder and on an S3 server
+bench: tools ## Measure this registry and Debian's docker-registry side by side: on a folder, on an S3 server, as a cache
 	$(BIN)/python -m tests.benchmarks --peers '$(PEERS)' $(BENCH_ARGS)
 	$(BIN)/python -m tests.benchmarks.object_store $(STORE_BENCH_ARGS)
+	$(BIN)/python -m tests.benchmarks.pull_through $(CACHE_BENCH_ARGS)
 
 settings: setup ## Write the JSON Schema and the tables of docs/configuration.md from the declared settings
 	$(BIN)/python -m tests.support.configuration_docs

@@ -25,7 +25,7 @@ def find_peers(names: list[str]) -> dict[str, StartPeer]:
     for entry in names:
         name, _, path = entry.partition("=")
         if name == "distribution":
-            peers[name] = _distribution(path or _build_distribution())
+            peers[name] = _distribution(path or build_distribution())
         elif name == "zot" and path:
             peers[name] = _zot(path)
         else:
@@ -59,7 +59,8 @@ def _zot(program: str) -> StartPeer:
     return start
 
 
-def _build_distribution() -> str:
+def build_distribution() -> str:
+    """Return the path of distribution 3, built if it is not there."""
     program = _PEER_BIN / "registry"
     if not program.exists():
         subprocess.run(

@@ -48,6 +48,7 @@ class Connection:
         body: bytes | Path = b"",
         *,
         content_type: str = "application/octet-stream",
+        accept: str = "*/*",
         keep_body: bool = True,
     ) -> Reply:
         """Send one request and read its answer; a `Path` is sent from the page cache by the kernel."""
@@ -56,7 +57,7 @@ class Connection:
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: {content_type}\r\n"
-            f"Content-Length: {length}\r\n\r\n"
+            f"Accept: {accept}\r\nContent-Length: {length}\r\n\r\n"
         ).encode()
         if isinstance(body, Path):
             self._socket.sendall(head)

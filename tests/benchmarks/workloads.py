@@ -58,15 +58,15 @@ class Workload:
 
 
 def manifest_by_tag(subject: Subject) -> Sample:
-    return _wrk(subject, f"/v2/{READ_REPOSITORY}/manifests/v1")
+    return wrk(subject, f"/v2/{READ_REPOSITORY}/manifests/v1")
 
 
 def manifest_by_digest(subject: Subject) -> Sample:
-    return _wrk(subject, f"/v2/{READ_REPOSITORY}/manifests/{IMAGE.digest}")
+    return wrk(subject, f"/v2/{READ_REPOSITORY}/manifests/{IMAGE.digest}")
 
 
 def small_blob(subject: Subject) -> Sample:
-    return _wrk(subject, f"/v2/{READ_REPOSITORY}/blobs/{SMALL_BLOB.digest}")
+    return wrk(subject, f"/v2/{READ_REPOSITORY}/blobs/{SMALL_BLOB.digest}")
 
 
 def redirected_blob(subject: Subject) -> Sample:
@@ -75,11 +75,11 @@ def redirected_blob(subject: Subject) -> Sample:
         # A server that has answered a HEAD reads the link of the blob from its cache, as after a push.
         connection.request("HEAD", path, keep_body=False)
         expect(connection.request("GET", path), 307)
-    return _wrk(subject, path)
+    return wrk(subject, path)
 
 
 def tag_list(subject: Subject) -> Sample:
-    return _wrk(subject, f"/v2/{READ_REPOSITORY}/tags/list", connections=4)
+    return wrk(subject, f"/v2/{READ_REPOSITORY}/tags/list", connections=4)
 
 
 def catalog(subject: Subject) -> Sample:
@@ -198,7 +198,8 @@ class _Meter:
         return Sample((units or self.operations) / self._seconds, self._cpu * 1_000 / self.operations)
 
 
-def _wrk(subject: Subject, path: str, *, connections: int = WRK_CONNECTIONS) -> Sample:
+def wrk(subject: Subject, path: str, *, connections: int = WRK_CONNECTIONS) -> Sample:
+    """Request one path as often as possible."""
     options = ("--latency", "-t1", f"-c{connections}", f"-d{subject.seconds:.0f}s", "-H", f"Accept: {OCI_MANIFEST}")
     with _Meter(subject) as meter:
         printed = subprocess.check_output([find_tool("wrk"), *options, subject.server.url + path], text=True)
