@@ -105,7 +105,7 @@ def parse_manifest(content: bytes, content_type: str) -> Manifest:
         DigestInvalidError: a descriptor's digest is malformed or of an unsupported algorithm.
     """
     announced = content_type.partition(";")[0].strip().lower()
-    if sum(map(content.count, (b"[", b"{", b","))) > _PARTS_MAX:
+    if has_too_many_parts(content):
         raise ManifestInvalidError("manifest has too many lists, objects and members")
     document = _load(content)
     _require_sendable(content, document)
@@ -119,6 +119,11 @@ def parse_manifest(content: bytes, content_type: str) -> Manifest:
     elif announced not in media_types.MANIFESTS:
         raise ManifestInvalidError("unsupported manifest media type", detail={"mediaType": announced[:256]})
     return _build(content, document, announced)
+
+
+def has_too_many_parts(content: bytes) -> bool:
+    """Whether a document would need too much memory when parsed. To be checked for content from outside."""
+    return sum(map(content.count, (b"[", b"{", b","))) > _PARTS_MAX
 
 
 def read_manifest(content: bytes) -> Manifest:

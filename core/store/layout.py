@@ -39,7 +39,8 @@ places that distribution ignores.
         │   ├── startedat                                 RFC 3339, UTC, whole seconds
       + │   └── data.parts                                a multipart upload in progress (object stores)
       + ├── _referrers/<alg>/<hex>/<alg>/<hex>/link       subject, then its referrer
-      + └── _incomplete/<alg>/<hex>/link                  a manifest to be pushed again (`core.verification`)
+      + ├── _incomplete/<alg>/<hex>/link                  a manifest to be pushed again (`core.verification`)
+      + └── _upstream/tags/<tag>.json                     the last check of a cached tag (`core.pull_through`)
 
 A link holds a digest as text, without a newline. Names, tags and digests are value objects, so every key is valid.
 Distribution never enters unknown directories that begin with `_`. A trash entry is named
@@ -63,8 +64,16 @@ REVISIONS_DIRECTORY: Final = f"{MANIFESTS_DIRECTORY}/revisions"
 UPLOADS_DIRECTORY: Final = "_uploads"
 _REFERRERS_DIRECTORY: Final = "_referrers"
 _INCOMPLETE_DIRECTORY: Final = "_incomplete"
+UPSTREAM_DIRECTORY: Final = "_upstream"
 REPOSITORY_DIRECTORIES: Final = frozenset(
-    {LAYERS_DIRECTORY, MANIFESTS_DIRECTORY, UPLOADS_DIRECTORY, _REFERRERS_DIRECTORY, _INCOMPLETE_DIRECTORY}
+    {
+        LAYERS_DIRECTORY,
+        MANIFESTS_DIRECTORY,
+        UPLOADS_DIRECTORY,
+        _REFERRERS_DIRECTORY,
+        _INCOMPLETE_DIRECTORY,
+        UPSTREAM_DIRECTORY,
+    }
 )
 """The directories that a registry creates in a repository."""
 LINK: Final = "/link"
@@ -236,6 +245,16 @@ def incomplete_link(name: RepositoryName, digest: Digest) -> str:
 def referrer_link(name: RepositoryName, subject: Digest, digest: Digest) -> str:
     """Return the key of the link that makes the manifest `digest` a referrer of `subject`."""
     return f"{referrers(name, subject)}/{digest.algorithm}/{digest.encoded}/link"
+
+
+def upstream(name: RepositoryName) -> str:
+    """Return the prefix of what a cached repository records about its upstream."""
+    return f"{REPOSITORIES}/{name}/{UPSTREAM_DIRECTORY}"
+
+
+def upstream_tag(name: RepositoryName, tag: Tag) -> str:
+    """Return the key of the record of a cached tag; the suffix sets the record of a tag `link` apart from links."""
+    return f"{upstream(name)}/tags/{tag}.json"
 
 
 def pull_batch(batch_id: str) -> str:
