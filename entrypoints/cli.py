@@ -1,84 +1,19 @@
-"""The `registry` command.
+"""The entry point of the `registry` command."""
 
-`registry config.yml` without a subcommand serves, as Sohu's registry did; distribution's `registry serve config.yml`
-does the same. Errors are printed as lines on stderr, never as tracebacks; `exit_codes` lists the exit codes.
-"""
-
-import os
+import gc
 import sys
-from argparse import Action, ArgumentParser
 from collections.abc import Sequence
-from typing import NoReturn
-
-from typing_extensions import override
-
-from config.errors import ConfigError
-from config.loader import PATH_UNSPECIFIED
-from core.errors import RegistryError, StorageError
-from entrypoints.commands import ALL
-from entrypoints.commands.auditing import run_audited
-from entrypoints.commands.serve import SERVE
-from entrypoints.exit_codes import ExitCode, exit_code_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; usage errors raise `SystemExit(2)`, as in argparse."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
-    if words[:1] == ["help"]:
-        words = [*words[1:], "--help"]
-    elif not words or (words[0] not in _names() and not words[0].startswith("-")):
-        words.insert(0, SERVE.name)
-    arguments = parser.parse_args(words)
+    # Scans for garbage during the import of all modules take a sixth of the start.
+    gc.disable()
     try:
-        code = int(run_audited(arguments.command, arguments, words))
-        sys.stdout.flush()
-    except ConfigError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"configuration error: {problem}\n")
-        if PATH_UNSPECIFIED in error.problems:
-            parser.print_usage(sys.stderr)
-        return exit_code_of(error)
-    except (RegistryError, StorageError) as error:
-        sys.stderr.write(f"registry: {error}\n")
-        return exit_code_of(error)
-    except BrokenPipeError:
-        # The reader of the pipe (`| head`) is gone. Discard the buffered output, or the flush at exit fails too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILURE
-    return code
-
-
-def _names() -> set[str]:
-    return {command.name for command in ALL}
-
-
-class _PrintVersion(Action):
-    """Prints the version and exits, as argparse's own action, which needs the version whenever the parser is built."""
-
-    @override
-    def __call__(self, parser: ArgumentParser, *_others: object) -> NoReturn:
-        # Imported here: reading the version takes a server's start 0.03 s.
-        from config.version import DISTRIBUTION, installed_version  # noqa: PLC0415
-
-        sys.stdout.write(f"registry {DISTRIBUTION} v{installed_version()}\n")
-        parser.exit()
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="registry",
-        description="A container image registry.",
-        epilog="`registry config.yml` starts the server; `registry help COMMAND` describes a command.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("-v", "--version", action=_PrintVersion, nargs=0, help="show program's version number and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in ALL:
-        subparser = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
-        command.add_arguments(subparser)
-        subparser.set_defaults(command=command)
-    return parser
+        from entrypoints.command_line import run  # noqa: PLC0415
+    finally:
+        gc.enable()
+    return run(sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == "__main__":

@@ -1,36 +1,34 @@
-"""The subcommands of `registry`, one module each, listed in `ALL`."""
+"""The subcommands of `registry`, one module each. A run imports only the module of its own command."""
 
+from importlib import import_module
 from typing import Final
 
 from entrypoints.commands.base import Command
-from entrypoints.commands.catalog import CATALOG
-from entrypoints.commands.config import CONFIG
-from entrypoints.commands.copy import COPY
-from entrypoints.commands.doctor import DOCTOR
-from entrypoints.commands.export import EXPORT
-from entrypoints.commands.garbage_collect import GARBAGE_COLLECT
-from entrypoints.commands.import_ import IMPORT
-from entrypoints.commands.notifications import NOTIFICATIONS
-from entrypoints.commands.readonly import READONLY
-from entrypoints.commands.repository import REPOSITORY
-from entrypoints.commands.retention import RETENTION
-from entrypoints.commands.serve import SERVE
-from entrypoints.commands.trash import TRASH
-from entrypoints.commands.verify import VERIFY
 
-ALL: Final[tuple[Command, ...]] = (
-    SERVE,
-    CONFIG,
-    CATALOG,
-    GARBAGE_COLLECT,
-    COPY,
-    DOCTOR,
-    EXPORT,
-    IMPORT,
-    REPOSITORY,
-    RETENTION,
-    TRASH,
-    VERIFY,
-    READONLY,
-    NOTIFICATIONS,
+_MODULES: Final = (
+    "serve",
+    "config",
+    "catalog",
+    "garbage_collect",
+    "copy",
+    "doctor",
+    "export",
+    "import_",
+    "repository",
+    "retention",
+    "trash",
+    "verify",
+    "readonly",
+    "notifications",
 )
+
+NAMES: Final = tuple(module.rstrip("_").replace("_", "-") for module in _MODULES)
+"""The names of all commands, in the order of the help. The command `garbage-collect` is the constant `GARBAGE_COLLECT`
+of the module `garbage_collect`."""
+
+
+def find_command(name: str) -> Command:
+    """Import the module of a command, and return the command."""
+    module = import_module(f"{__name__}.{_MODULES[NAMES.index(name)]}")
+    command: Command = getattr(module, name.replace("-", "_").upper())
+    return command

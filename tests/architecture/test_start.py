@@ -8,5 +8,13 @@ import pytest
 
 @pytest.mark.parametrize("package", ["aiohttp", "aiobotocore", "dependency_injector", "prometheus_client", "redis"])
 def test_command_line_starts_without(package: str) -> None:
-    program = f"import entrypoints.cli, sys; sys.exit({package!r} in sys.modules)"
+    program = f"import entrypoints.command_line, sys; sys.exit({package!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_command_imports_no_other_command() -> None:
+    program = "import entrypoints.command_line as c, sys; c.find_command('trash'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    modules = done.stdout.split()
+    assert "entrypoints.commands.trash" in modules
+    assert "entrypoints.commands.copy" not in modules

@@ -2,14 +2,15 @@
 
 import pytest
 
-from entrypoints.commands import ALL
+from entrypoints.commands import NAMES, find_command
 from entrypoints.commands.base import changes_nothing
 
 READING = {"serve", "config", "catalog", "doctor", "export"}
 """`catalog rebuild` derives from storage what is there already."""
 
 
-@pytest.mark.parametrize("command", ALL, ids=lambda command: command.name)
-def test_command_declares_whether_it_changes_anything(command):
+@pytest.mark.parametrize("name", NAMES)
+def test_command_declares_whether_it_changes_anything(name: str) -> None:
+    command = find_command(name)
     says_no = command.changes is changes_nothing
     assert says_no == (command.name in READING)
