@@ -17,7 +17,7 @@ from core.store.stored_manifests import read_stored_manifest
 from core.store.tag_links import TagLinks
 
 PAGE_SIZE_MAX: Final = 500
-_PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Clients need not accept a larger manifest, and a page is a manifest; annotations can have any length."""
 _BATCH: Final = 16
 
@@ -66,7 +66,7 @@ class ReferrerService:
                 if descriptor is None or artifact_type not in (None, descriptor.artifact_type):
                     continue
                 page_bytes += len(json.dumps(descriptor.as_json()))
-                if len(found) == limit or (found and page_bytes > _PAGE_BYTES_MAX):
+                if len(found) == limit or (found and page_bytes > PAGE_BYTES_MAX):
                     return Page(items=found, has_more=True)
                 found.append(descriptor)
         return Page(items=found)

@@ -11,8 +11,11 @@ from core.pull_through.absences import Absences
 from core.pull_through.manifests import CachedManifests
 from core.pull_through.origins import Origins
 from core.pull_through.pauses import Pauses
+from core.pull_through.referrers import CachedReferrers
+from core.pull_through.repositories import CachedRepositories
 from core.pull_through.rules import UpstreamRules
 from core.pull_through.tag_state import TagStates
+from core.pull_through.tags import CachedTags
 from core.store.manifest_cache import ManifestCache
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices
@@ -62,6 +65,22 @@ class CachedServices(CoreServices):
             now=time.now,
             claim=lambda name, blobs: self.claimed.extend((name, blob.digest, blob.size) for blob in blobs),
             **wiring,
+        )
+        self.tags: CachedTags = CachedTags(
+            self.storage, self.tag_links, page_size_max=1000, origins=self.origins, pauses=self.pauses, clock=time.clock
+        )
+        self.referrers: CachedReferrers = CachedReferrers(
+            self.storage, self.links, self.tag_links, origins=self.origins, pauses=self.pauses, clock=time.clock
+        )
+        self.repositories: CachedRepositories = CachedRepositories(
+            self.storage,
+            self.links,
+            self.tag_links,
+            self.trash,
+            guard=self.guard,
+            is_immutable=self.policy.is_immutable,
+            origins=self.origins,
+            states=self.states,
         )
 
     def restarted(self, **wiring: Any) -> "CachedServices":

@@ -65,7 +65,7 @@ async def test_referrers_come_in_pages(services):
 
 @pytest.mark.usefixtures("pushed")
 async def test_page_is_bounded_in_bytes(services, monkeypatch):
-    monkeypatch.setattr(referrers, "_PAGE_BYTES_MAX", 300)
+    monkeypatch.setattr(referrers, "PAGE_BYTES_MAX", 300)
     items, more = await digests(services)
     assert (len(items), more) == (1, True)
 
