@@ -15,6 +15,7 @@ from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
 from core.ports.image_layout import ImageLayout
 from core.ports.spool import Spool
+from core.ports.upstream import Upstream
 
 CONTRACT_FILES = sorted((Path(__file__).parents[1] / "contracts").glob("test_*.py"))
 
@@ -48,6 +49,7 @@ def contracted_adapters(contract: str) -> set[str]:
         (BlobStorage, "BlobStorageContract"),
         (CatalogIndex, "CatalogIndexContract"),
         (ImageLayout, "ImageLayoutContract"),
+        (Upstream, "UpstreamContract"),
         (Spool, "SpoolContract"),
     ],
 )

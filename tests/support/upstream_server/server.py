@@ -36,7 +36,7 @@ class Seen:
     """A request, recorded on arrival."""
 
     kind: str
-    """`root GET`, `manifest HEAD`, `blob GET`, `tags GET`, `referrers GET`, `token GET`, `storage GET`, …"""
+    """`manifest HEAD`, or `blob`, `tags`, `referrers`, `catalog`, `root`, `token`, `storage` with a method."""
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
@@ -174,6 +174,7 @@ class UpstreamServer:
             return await self._serve_tokens(request)
         match = _ROUTE.fullmatch(request.path)
         kind, name = (_KINDS[match["kind"]], match["name"]) if match else ("root", None)
+        kind = "catalog" if request.path == "/v2/_catalog" else kind
         seen = self._record(request, kind)
         refused = self._refusal(request, seen) or self.sign_in.refusal(request, name)
         if refused is not None:
@@ -186,6 +187,8 @@ class UpstreamServer:
                 kind
             ]
             response = await serve(request, seen, repository, match["rest"])
+        elif kind == "catalog":
+            response = self._catalog(request)
         elif request.path != "/v2/":
             response = _unknown("NAME_UNKNOWN")
         seen.status = response.status
@@ -318,6 +321,10 @@ class UpstreamServer:
             return _unknown("NAME_UNKNOWN")
         tags = sorted(tag for tag in repository.tags if tag > request.query.get("last", ""))
         return self._page(request, tags, lambda page: {"name": "", "tags": page}, lambda page: page[-1])
+
+    def _catalog(self, request: web.Request) -> web.Response:
+        names = sorted(name for name in self.content.repositories if name > request.query.get("last", ""))
+        return self._page(request, names, lambda page: {"repositories": page}, lambda page: page[-1])
 
     async def _referrers(
         self, request: web.Request, _seen: Seen, repository: Repository, subject: str
