@@ -26,6 +26,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
       PolicyError                       the request is valid and refused
         UnsupportedError
           ReadOnlyError
+          CachedRepositoryError
         DeniedError
         UnauthenticatedError
         TooManyRequestsError
@@ -175,6 +176,10 @@ class ReadOnlyError(UnsupportedError):
         super().__init__(reason, detail={"readonly": True, "seconds": retry_after})
         self.retry_after = retry_after
         """Seconds until the registry accepts writes again, or None if unknown."""
+
+
+class CachedRepositoryError(UnsupportedError):
+    """The repository is a cache of an upstream registry; only pulls fill it."""
 
 
 class DeniedError(PolicyError):

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from core.content_source import Offload
+from core.model.freshness import Freshness
 
 SmallObjects = Sequence[tuple[str, bytes]]
 """Keys with their contents, to be written in this order."""
@@ -55,6 +56,8 @@ class BlobReader(ABC):
     offset: int = 0
     offload: Offload | None = None
     """Runs reads of `file` in the store's threads, since they may wait for the disk; present if `file` is."""
+    freshness: Freshness | None = None
+    """The relation of the content to an upstream; None for a local repository."""
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[bytes]:

@@ -28,6 +28,7 @@ from entrypoints.http.handlers.manifests import ManifestHandlers
 from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
+from entrypoints.http.middleware.cache_status import mark_freshness
 from entrypoints.http.middleware.cors import Cors
 from entrypoints.http.middleware.errors import answer_errors, common_headers
 from entrypoints.http.middleware.limits import Limits
@@ -88,12 +89,16 @@ def create_app(
     observation = observation or Observation()
     cors = Cors(settings.http.cors)
     namespaces = Namespaces(origins, settings.proxy.unknown if settings.proxy else UnknownHosts.DENY)
-    localizers = [namespaces.localize] if origins.upstreams else []
-    app = web.Application(
-        middlewares=_steps(
-            settings, observation, dispatcher, authorizer, auditor=auditor, cors=cors, localizers=localizers
-        )
+    steps = _steps(
+        settings,
+        observation,
+        dispatcher,
+        authorizer,
+        auditor=auditor,
+        cors=cors,
+        namespaces=namespaces if origins.upstreams else None,
     )
+    app = web.Application(middlewares=steps)
     app[IN_FLIGHT] = observation.in_flight
     app[AUTHORIZER] = authorizer
     app[RUNTIME_FLAGS] = flags
@@ -103,7 +108,7 @@ def create_app(
     if settings.http.cors.origins:
         app.on_response_prepare.append(cors.mark)
     if origins.upstreams:
-        app.on_response_prepare.append(namespaces.mark)
+        app.on_response_prepare.extend([namespaces.mark, mark_freshness])
     app.on_response_prepare.append(observation.in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes(lifetimes))
     app.cleanup_ctx.extend([observation.health.running, *observation.contexts])
@@ -120,7 +125,7 @@ def _steps(
     *,
     auditor: Auditor,
     cors: Cors,
-    localizers: Sequence[Middleware],
+    namespaces: Namespaces | None,
 ) -> list[Middleware]:
     """Return all that happens before a handler, in order: each step answers the request or calls the next one."""
     forwarding = Forwarding(settings.http.trusted_proxies, hops=settings.http.proxy_hops)
@@ -135,9 +140,10 @@ def _steps(
         Limits(settings.http.limits, forwarding, time.monotonic).enforce,
         *([cors.answer_preflight] if settings.http.cors.origins else []),
         dispatcher.answer_elsewhere,
-        *localizers,
+        *([namespaces.localize] if namespaces else []),
         authorizer.authorize,
         dispatcher.require_endpoint,
+        *([namespaces.refuse_changes] if namespaces else []),
         *([auditor.permit] if settings.audit.required else []),
     ]
 

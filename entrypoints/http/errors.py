@@ -46,6 +46,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.ContentError: ("BLOB_UPLOAD_INVALID", 400),
     errors.UnsupportedError: ("UNSUPPORTED", 405),
     errors.ReadOnlyError: ("UNSUPPORTED", 405),
+    errors.CachedRepositoryError: ("UNSUPPORTED", 405),
     errors.DeniedError: ("DENIED", 403),
     errors.UnauthenticatedError: ("UNAUTHORIZED", 401),
     errors.TooManyRequestsError: ("TOOMANYREQUESTS", 429),
@@ -56,6 +57,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.StorageCorruptError: ("DATA_DAMAGED", 500),
     errors.AuditUnavailableError: ("UNAVAILABLE", 503),
     errors.UpstreamAbsentError: ("NAME_UNKNOWN", 404),
+    errors.UpstreamError: ("UNAVAILABLE", 502),
     errors.UpstreamUnavailableError: ("UNAVAILABLE", 502),
     errors.UpstreamTimeoutError: ("UNAVAILABLE", 504),
     errors.UpstreamBusyError: ("TOOMANYREQUESTS", 429),
@@ -153,6 +155,8 @@ def _headers(request: web.BaseRequest, error: Exception) -> dict[str, str]:
         case errors.ReadOnlyError(retry_after=seconds):
             # The methods that distribution allows in read-only mode.
             headers = {"Allow": "GET, HEAD"} | ({} if seconds is None else {"Retry-After": str(seconds)})
+        case errors.CachedRepositoryError():
+            headers = {"Allow": "GET, HEAD"}
         case _:
             pass
     return headers

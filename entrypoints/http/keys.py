@@ -6,6 +6,7 @@ from aiohttp import web
 
 from config.settings import LimitSettings
 from core.model.access import Caller
+from core.model.freshness import Freshness
 from core.ports.audit_log import AuditAction
 from entrypoints.http.draining import InFlight
 from entrypoints.http.forwarding import Client
@@ -32,6 +33,8 @@ TARGET: Final = web.RequestKey("TARGET", Target)
 """`ROUTE` of a request that the limits let in, with the local name of the repository; logged and audited."""
 NAMESPACE: Final = web.RequestKey("NAMESPACE", str)
 """The parameter `ns` as the client sent it, if the name of the repository follows from it."""
+FRESHNESS: Final = web.RequestKey("FRESHNESS", Freshness)
+"""How the cache obtained the content of the response; not set for a local repository."""
 ERROR_CODE: Final = web.RequestKey("ERROR_CODE", str)
 """OCI error code of the response, if it is an error."""
 AUDIT_ACTION: Final = web.RequestKey("AUDIT_ACTION", AuditAction)

@@ -4,7 +4,15 @@ import logging
 
 import pytest
 
-from core.errors import StorageCorruptError, StorageFullError, StorageUnavailableError
+from core.errors import (
+    StorageCorruptError,
+    StorageFullError,
+    StorageUnavailableError,
+    UpstreamBusyError,
+    UpstreamError,
+    UpstreamTimeoutError,
+    UpstreamUnavailableError,
+)
 from core.model.digest import Digest
 from tests.http.conftest import error_codes
 
@@ -79,3 +87,21 @@ async def test_access_log_has_one_line_and_no_state(api, caplog):
 async def test_oversized_header_is_refused_with_an_error_document(api):
     async with api.request("GET", "/v2/", headers={"X-Long": "x" * 20_000}) as response:
         assert response.status == 400
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (UpstreamError("quay.io: broken"), (502, "UNAVAILABLE", None)),
+        (UpstreamUnavailableError("quay.io: cannot connect"), (502, "UNAVAILABLE", None)),
+        (UpstreamTimeoutError("quay.io: no answer in 30 s"), (504, "UNAVAILABLE", None)),
+        (UpstreamBusyError("quay.io: asks to wait", retry_after=60), (429, "TOOMANYREQUESTS", "60")),
+    ],
+)
+async def test_failure_of_an_upstream_names_it_and_is_no_defect(api, failing, caplog, error, expected):
+    failing(error)
+    async with api.request("GET", BLOB) as response:
+        [entry] = (await response.json())["errors"]
+        assert (response.status, entry["code"], response.headers.get("Retry-After")) == expected
+        assert entry["message"] == str(error)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -1,5 +1,6 @@
 """Names of cached repositories: `?ns=`, prefixes and short names, before anything is authorized or looked up."""
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -187,6 +188,53 @@ async def test_namespace_is_ignored_without_upstreams(start, stored):
     assert (await answer(api, "/v2/docker.io/alpine/manifests/v1"))[0] == 404
 
 
+CHANGES = [
+    ("POST", "blobs/uploads/"),
+    ("POST", f"blobs/uploads/?digest={DIGEST}"),
+    ("POST", f"blobs/uploads/?mount={CONFIG}&from=team/app"),
+    ("PATCH", "blobs/uploads/an-id"),
+    ("PUT", f"blobs/uploads/an-id?digest={DIGEST}"),
+    ("DELETE", "blobs/uploads/an-id"),
+    ("DELETE", f"blobs/{CONFIG}"),
+    ("PUT", "manifests/v1"),
+    ("PUT", f"manifests/{DIGEST}?tag=v3"),
+    ("DELETE", "manifests/v1"),
+    ("DELETE", f"manifests/{DIGEST}"),
+    ("DELETE", "_sohu/registry/repository"),
+]
+
+
+@pytest.mark.parametrize("name", ["docker.io/library/alpine", "docker.io/alpine", "quay.io/new"])
+@pytest.mark.parametrize(("method", "end"), CHANGES)
+async def test_nobody_changes_a_cached_repository(cache, services, name, method, end):
+    before = await services.keys()
+    async with cache.request(method, f"/v2/{name}/{end}", data=b"x" * 1000) as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
+        assert await error_codes(response) == ["UNSUPPORTED"]
+        assert name.partition("/")[0] in await response.text()
+    assert await services.keys() == before
+
+
+async def test_refusal_does_not_wait_for_the_body(cache):
+    port = int(cache.root.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"PUT /v2/quay.io/a/manifests/v1 HTTP/1.1\r\nHost: r\r\nContent-Length: 1000\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 405")
+    writer.close()
+
+
+async def test_upload_session_in_a_cached_repository_is_unknown(cache):
+    status, _, body = await answer(cache, "/v2/docker.io/alpine/blobs/uploads/an-id")
+    assert (status, json.loads(body)["errors"][0]["code"]) == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
+async def test_all_names_are_cached_with_an_empty_prefix(start, stored):
+    api = await start(origins=Origins([(UpstreamRules(), InMemoryUpstream("the upstream"))]))
+    assert (await answer(api, "/v2/team/app/blobs/uploads/", "POST"))[0] == 405
+    assert (await answer(api, "/v2/team/app/manifests/v1"))[0] == 200
+    assert (await answer(api, "/v2/team/app/manifests/v1?ns=ghcr.io"))[0] == 404
+
+
 class ListAuditLog(AuditLog):
     """Keeps the events."""
 
@@ -258,3 +306,28 @@ async def test_audit_log_has_the_local_name(guarded_cache, audit):
     ):
         await answer(guarded_cache, f"/v2/{path}", headers=BOB)
     assert [event.repository for event in audit.events] == [ALPINE, ALPINE, SECRETS]
+
+
+@pytest.mark.parametrize(("method", "end"), CHANGES)
+async def test_rights_are_checked_before_changes_are_refused(guarded_cache, method, end):
+    for headers, name, expected in (
+        (None, ALPINE, 401),
+        (BOB, SECRETS, 403),
+        (BOB, ALPINE, 403 if method == "DELETE" else 405),
+    ):
+        async with guarded_cache.request(method, f"/v2/{name}/{end}", headers=headers) as response:
+            assert response.status == expected
+
+
+async def test_mount_from_a_cached_repository_needs_the_right_to_pull(guarded_cache):
+    for source, expected in ((SECRETS, 403), ("quay.io/open/app", 202), ("docker.io/alpine", 202), (ALPINE, 201)):
+        path = f"/v2/team/other/blobs/uploads/?mount={CONFIG}&from={source}"
+        assert (await answer(guarded_cache, path, "POST", headers=BOB))[0] == expected, source
+
+
+async def test_mount_without_a_source_does_not_reveal_cached_content(guarded_cache, services):
+    hidden = await services.push_blob(SECRETS, b"hidden")
+    for query in (f"mount={hidden}", f"mount={hidden}&from="):
+        path = f"/v2/team/other/blobs/uploads/?{query}"
+        assert (await answer(guarded_cache, path, "POST", headers=BOB))[0] == 202
+    assert (await answer(guarded_cache, f"/v2/team/other/blobs/{hidden}", headers=BOB))[0] == 404

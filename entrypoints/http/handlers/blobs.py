@@ -1,6 +1,6 @@
 """Blobs: `GET`, `HEAD`, `DELETE /v2/<name>/blobs/<digest>` (end-2, end-10)."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -10,10 +10,12 @@ from core.errors import RangeInvalidError
 from core.model.digest import Digest
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
+from core.ports.blob_storage import BlobReader
 from core.registry.blobs import BlobService
 from entrypoints.http.actors import actor_of
 from entrypoints.http.connection.sending import send_blob, send_parts
 from entrypoints.http.handlers.base import content_headers, not_modified
+from entrypoints.http.middleware.cache_status import note_freshness
 from entrypoints.http.ranges import ByteRange, matches_etag, parse_ranges, resolve_ranges
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
@@ -54,11 +56,13 @@ class BlobHandlers:
             parts = resolve_ranges(wanted, described.size)
             if len(parts) > 1 and not_modified(request, digest) is None:
                 async with aclosing(self._blobs.open_parts(name, digest, parts, pulled_by=client)) as readers:
-                    return await send_parts(request, content_headers(digest) | _IMMUTABLE, parts, readers)
+                    noted = _noting(request, readers)
+                    return await send_parts(request, content_headers(digest) | _IMMUTABLE, parts, noted)
             offset, length = parts[0]
         async with self._blobs.open(name, digest, offset=offset, length=length, pulled_by=client) as reader:
             if wanted is not None and reader.length == 0:
                 raise RangeInvalidError(reader.size)
+            note_freshness(request, reader.freshness)
             if (unchanged := not_modified(request, digest, _CACHED)) is not None:
                 return unchanged
             response = web.StreamResponse(headers=content_headers(digest) | _IMMUTABLE)
@@ -75,6 +79,13 @@ class BlobHandlers:
         name, digest = RepositoryName(target.name), Digest(target.reference)
         await self._blobs.unlink(name, digest, by=actor_of(request, self._urls))
         return web.Response(status=202)
+
+
+async def _noting(request: web.Request, readers: AsyncIterable[BlobReader]) -> AsyncIterator[BlobReader]:
+    """Yield the readers, and record the freshness of each before its content is sent."""
+    async for reader in readers:
+        note_freshness(request, reader.freshness)
+        yield reader
 
 
 def _begin_and_length(wanted: Sequence[ByteRange] | None) -> tuple[int, int | None]:

@@ -14,6 +14,7 @@ from core.registry.facade import Registry
 from entrypoints.http.actors import actor_of
 from entrypoints.http.connection.streaming import read_body
 from entrypoints.http.handlers.base import content_headers, not_modified
+from entrypoints.http.middleware.cache_status import note_freshness
 from entrypoints.http.ranges import matches_etag
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
@@ -47,6 +48,7 @@ class ManifestHandlers:
             describes=request.method == "HEAD",
             is_held=partial(matches_etag, held) if held else None,
         )
+        note_freshness(request, manifest.freshness)
         if (unchanged := not_modified(request, manifest.digest)) is not None:
             return unchanged
         headers = content_headers(manifest.digest) | {"Content-Type": manifest.media_type}

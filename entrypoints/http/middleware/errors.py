@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from core.errors import StorageCorruptError
+from core.errors import StorageCorruptError, UpstreamError
 from entrypoints.http.connection.streaming import BodyStalledError, ClientGoneError
 from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.keys import BEGUN, REQUEST_ID
@@ -29,7 +29,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except ClientGoneError as error:
         return _answer_broken_body(request, error)
-    except (ConnectionError, StorageCorruptError) as error:
+    except (ConnectionError, StorageCorruptError, UpstreamError) as error:
         return _answer_end(request, error)
     except Exception as error:
         if request.get(BEGUN):
@@ -39,13 +39,19 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return render(request, error)
 
 
-def _answer_end(request: web.Request, error: ConnectionError | StorageCorruptError) -> web.StreamResponse:
+def _answer_end(
+    request: web.Request, error: ConnectionError | StorageCorruptError | UpstreamError
+) -> web.StreamResponse:
     if isinstance(error, ConnectionError):
         # The client stopped reading in the middle of a blob.
         _logger.info("client disconnected")
         return _cut_off(request, CLIENT_CLOSED_REQUEST)
     if not request.get(BEGUN):
         return render(request, error)
+    if isinstance(error, UpstreamError):
+        # Logged once for all requests, by the adapter's decorator.
+        _logger.info("response aborted: %s", error)
+        return _cut_off(request, HTTPStatus.BAD_GATEWAY)
     _logger.error("response aborted: %s", error)
     return _cut_off(request, HTTPStatus.INTERNAL_SERVER_ERROR)
 

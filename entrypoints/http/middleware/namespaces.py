@@ -1,8 +1,8 @@
 """Names of cached repositories: `?ns=` and short names become the name under which the registry stores a repository.
 
-This happens before authorization, so that access rules, tokens, the audit log and the access log use one name for one
-repository, whichever way the client named it. The namespace is only looked up, never contacted (distribution-spec,
-"Registry Proxying").
+The replacement happens before authorization, so that access rules, tokens, the audit log and the access log use one
+name for one repository, whichever way the client named it. The namespace is only looked up, never contacted
+(distribution-spec, "Registry Proxying"). Clients cannot change a cached repository.
 """
 
 import re
@@ -13,10 +13,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from config.settings import UnknownHosts
-from core.errors import NameUnknownError
+from core.errors import CachedRepositoryError, NameUnknownError
+from core.model.names import RepositoryName
 from core.pull_through.origins import Origins
 from entrypoints.http.keys import NAMESPACE, TARGET
-from entrypoints.http.routes import Resource, Target
+from entrypoints.http.routes import RIGHTS, Resource, Right, Target
 
 NAMESPACE_PARAMETER: Final = "ns"
 NAMESPACE_HEADER: Final = "OCI-Namespace"
@@ -48,6 +49,21 @@ class Namespaces:
         target = request[TARGET]
         if target.name and (name := self._local_name(request, target)) != target.name:
             request[TARGET] = replace(target, name=name)
+        return await handler(request)
+
+    @web.middleware
+    async def refuse_changes(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse to change a cached repository, whoever asks, before the body is read.
+
+        Raises:
+            CachedRepositoryError: the repository is a cache.
+        """
+        target = request[TARGET]
+        if RIGHTS[target.resource, request.method] is not Right.READ:
+            name = RepositoryName.parse(target.name)
+            origin = self._origins.find(name) if name is not None else None
+            if origin is not None:
+                raise CachedRepositoryError(f"this repository is a cache of {origin.upstream.name} and only for pulls")
         return await handler(request)
 
     async def mark(self, request: web.Request, response: web.StreamResponse) -> None:
