@@ -199,6 +199,7 @@ class InstrumentedBlobStorage(StagingStorage):
     drop_unfinished = _call(StagingStorage.drop_unfinished)
     redirect_url = _call(StagingStorage.redirect_url)
     check_space = _call(StagingStorage.check_space)
+    space = _call(StagingStorage.space)
     check = _call(StagingStorage.check)
     _create = _call(StagingStorage.create)
 

@@ -18,6 +18,7 @@ from core.errors import StorageUnavailableError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.ports.descriptor_cache import DescriptorCache
+from core.store.link_keys import repository_of
 from core.store.links import Links
 from core.trash.store import Trash
 
@@ -85,6 +86,7 @@ class CollectionGuard:
         settle_seconds: how long the collectors of this store wait; the same for all processes.
         touch_seconds: how long a digest stays protected after a client checked or read it.
         related: returns the digests that a touched digest refers to, as far as this process has them in memory.
+        is_renewable: whether a repository's content is fetched again when it is gone, so that no pull protects it.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class CollectionGuard:
         settle_seconds: float = SETTLE_SECONDS,
         touch_seconds: float = TOUCH_SECONDS,
         related: Callable[[Digest], Iterable[Digest]] = lambda _digest: (),
+        is_renewable: Callable[[RepositoryName], bool] | None = None,
     ) -> None:
         self._rounds = rounds
         self._pins = pins
@@ -111,6 +114,7 @@ class CollectionGuard:
         self._settle_seconds = settle_seconds
         self._touch_seconds = touch_seconds
         self._related = related
+        self._is_renewable = is_renewable
         self._known: dict[str, _KnownRound] = {}
         self._touched: OrderedDict[Digest, float] = OrderedDict()
         self._viewed_at = _NEVER
@@ -144,7 +148,7 @@ class CollectionGuard:
             await self._refresh()
         return self._viewed_at
 
-    async def rely_on(self, digest: Digest) -> bool:
+    async def rely_on(self, digest: Digest, name: RepositoryName | None = None) -> bool:
         """Protect a digest that a response is about to report as existing. Call this before checking that it exists.
 
         A digest found after this call stays, so the client need not push it again. Costs no storage request in the
@@ -154,14 +158,18 @@ class CollectionGuard:
         Pulls must continue when only listings fail. In that case this method raises nothing and protects nothing, and a
         push that relies on the response detects a loss in `confirm`.
 
+        Args:
+            digest: the content.
+            name: the repository of the response. The content of a renewable one is not protected.
+
         Returns:
             Whether a round lists the digest for removal. If so, the content it refers to may need `rescue`.
         """
-        self.touch(digest)
+        self.touch(digest, name)
         try:
             if not self._is_fresh():
                 await self._refresh_unless_failing()
-            if not self._is_in_view(digest):
+            if not self._is_in_view(digest) or self._renews(name):
                 return False
             await self._pin([digest])
         except StorageUnavailableError as error:
@@ -170,9 +178,15 @@ class CollectionGuard:
             return False
         return True
 
-    def touch(self, digest: Digest) -> None:
-        """Record that a client uses a digest. The guard pins the digest if a round lists it for removal."""
-        self._touched[digest] = self._asked_at = self._clock()
+    def touch(self, digest: Digest, name: RepositoryName | None = None) -> None:
+        """Record that a client uses a digest. The guard pins the digest if a round lists it for removal.
+
+        Not if the client read it from `name` and this repository is renewable: nobody can push there.
+        """
+        self._asked_at = self._clock()
+        if self._renews(name):
+            return
+        self._touched[digest] = self._asked_at
         self._touched.move_to_end(digest)
         if len(self._touched) > _TOUCHES_MAX:
             self._touched.popitem(last=False)
@@ -197,7 +211,7 @@ class CollectionGuard:
             StorageUnavailableError: the store is too slow to provide a fresh view of the rounds.
         """
         for each in references:
-            self.touch(each.digest)
+            self.touch(each.digest, None if self._is_renewable is None else repository_of(each.link))
         for _ in range(_ATTEMPTS):
             await self.ticket()
             if not self._is_fresh():
@@ -245,6 +259,9 @@ class CollectionGuard:
         # Check again: a round may have appeared while the cache was being written.
         if self._is_listed(digest):
             await self._cache.forget(name, digest)
+
+    def _renews(self, name: RepositoryName | None) -> bool:
+        return self._is_renewable is not None and name is not None and self._is_renewable(name)
 
     def _is_fresh(self) -> bool:
         return self._clock() - self._viewed_at <= self._settle_seconds / 2

@@ -9,6 +9,7 @@ from core.collection.rounds import Rounds, RoundState
 from core.concurrency import map_bounded
 from core.ports.blob_storage import BlobStorage
 from core.store.objects import find
+from core.trash.entry import TrashKind, kind_of
 from core.trash.store import Trash
 
 _logger = logging.getLogger(__name__)
@@ -94,5 +95,5 @@ class Recovery:
                 if link.target in pinned and await find(self._storage, link.key) is None:
                     await self._storage.write(link.key, link.target.encode("ascii"))
         await self._rounds.end(round_id)
-        if not self._trash.is_on:
+        if not self._trash.is_on or kind_of(round_id) is TrashKind.EVICTION:
             await self._trash.discard(round_id)

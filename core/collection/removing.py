@@ -37,11 +37,27 @@ class RoundLostError(StorageUnavailableError):
 
 
 class Remover:
-    """Runs rounds one after another."""
+    """Runs rounds one after another.
 
-    def __init__(self, run: Run, marker: Marker) -> None:
+    Args:
+        run: the store and the marks.
+        marker: marks again before each removal.
+        kind: the kind of the trash entries.
+        reason: the reason in the trash entries.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        marker: Marker,
+        *,
+        kind: TrashKind = TrashKind.COLLECTION,
+        reason: str = "garbage collection",
+    ) -> None:
         self._run = run
         self._marker = marker
+        self._kind = kind
+        self._reason = reason
         self._rounds = Rounds(run.store.storage)
 
     async def remove_all(self, items: AsyncIterator[Item]) -> bool:
@@ -71,7 +87,7 @@ class Remover:
             StorageError: the store failed; the next collector ends the round.
         """
         run, settle_seconds = self._run, self._run.options.effective_settle_seconds
-        entry = run.trash.new_entry(TrashKind.COLLECTION, reason="garbage collection")
+        entry = run.trash.new_entry(self._kind, reason=self._reason)
         # The round shares the id of its trash entry, so that recovery finds the removed items.
         await self._rounds.begin(entry.id, _batches_of(items), settle_seconds=settle_seconds)
         run.report.rounds += 1

@@ -40,6 +40,15 @@ class ObjectStat:
     """Hex MD5 of the content if the store reports it without extra cost, else None; saves reading many small links."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSpace:
+    """The disk of a store, in bytes."""
+
+    total: int
+    free: int
+    """Space that the registry may use."""
+
+
 class BlobReader(ABC):
     """An open object, read once from `offset` by one task; valid within its `open_reader` block."""
 
@@ -232,6 +241,10 @@ class BlobStorage(ABC):
         Raises:
             StorageFullError: uploads fail until space is freed.
         """
+
+    async def space(self) -> DiskSpace | None:
+        """Return the size and the free space of the disk, or None if the store has no disk of its own. No request."""
+        return None
 
     @abstractmethod
     async def check(self) -> None:

@@ -69,7 +69,7 @@ class BlobService:
             BlobUnknownError: the repository does not link the blob, or its data is gone.
             ContentDamagedError: the data is known to be damaged.
         """
-        await self._guard.rely_on(digest)
+        await self._guard.rely_on(digest, name)
         size = None if self._damage.is_suspected(digest) else await self._guard.recall(name, digest)
         if size is None:
             target = await self._linked(name, digest)
@@ -107,7 +107,7 @@ class BlobService:
             RangeInvalidError: `offset` is beyond the end.
             ContentDamagedError: the data is damaged.
         """
-        self._guard.touch(digest)
+        self._guard.touch(digest, name)
         target, size = await self._target(name, digest)
         async with self._opened(name, digest, target, size, offset=offset, length=length) as reader:
             yield reader
@@ -131,7 +131,7 @@ class BlobService:
             RangeInvalidError: an offset is beyond the end.
             ContentDamagedError: the data is known to be damaged.
         """
-        self._guard.touch(digest)
+        self._guard.touch(digest, name)
         target, size = await self._target(name, digest)
         total = 0
         for offset, length in parts:

@@ -110,7 +110,7 @@ class ManifestService:
             StorageCorruptError: the data is not the pushed content. Pushing it again repairs it.
         """
         digest = await self.resolve(name, reference)
-        if await self._guard.rely_on(digest):
+        if await self._guard.rely_on(digest, name):
             await self._guard.rescue(await self._references.expand(name, digest), self._references.expander(name))
         if await self._links.stands(layout.revision_link(name, digest), digest):
             if (known := self._memory.get(digest)) is not None:

@@ -19,7 +19,9 @@ from core.store.tag_links import TagLinks
 from core.trash.entry import TrashEntry, TrashKind, TrashPart, kind_of
 from core.trash.store import Trash, TrashSummary
 
-_KINDS_OF_MANY_ITEMS: Final = frozenset({TrashKind.REPOSITORY, TrashKind.COLLECTION, TrashKind.QUARANTINE})
+_KINDS_OF_MANY_ITEMS: Final = frozenset(
+    {TrashKind.REPOSITORY, TrashKind.COLLECTION, TrashKind.QUARANTINE, TrashKind.EVICTION}
+)
 _ATTEMPTS: Final = 3
 """Attempts to find an item in the trash history before it is treated as lost."""
 _TagOf = tuple[RepositoryName, Tag, Digest]

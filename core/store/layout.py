@@ -18,6 +18,7 @@ places that distribution ignores.
   + │   ├── damaged/<alg>/<hex>                           the state of damaged data (`core.store.damage`)
   + │   ├── collection/<part>                             checkpoint of a collection run
   + │   ├── leases/<job>                                  the replica that runs a job (`core.coordination.lease`)
+  + │   ├── cache/{size,growth/<process>}                 size of the pull-through cache (`core.pull_through.usage`)
   + │   ├── jobs/<job>                                    the last run of a job (`core.coordination.schedule`)
   + │   ├── verifications/<scope>/…                       checkpoint and findings of a running verification
   + │   └── pulls/{since,latest,batches/<id>}             times of pulls (`core.retention.pulls`)
@@ -111,6 +112,11 @@ PULLS_SINCE: Final = f"{CONTROL}/pulls/since"
 PULLS_LATEST: Final = f"{CONTROL}/pulls/latest"
 """Its modification time is the last time at which any process was known to record pulls."""
 PULL_BATCHES: Final = f"{CONTROL}/pulls/batches"
+_CACHE: Final = f"{CONTROL}/cache"
+CACHE_SIZE: Final = f"{_CACHE}/size"
+"""The measured size of the pull-through cache."""
+CACHE_GROWTH: Final = f"{_CACHE}/growth"
+"""Its children are the processes that store content in the cache."""
 TRASH: Final = f"{ROOT}/_trash"
 TRASH_ENTRIES: Final = f"{TRASH}/entries"
 HOUSEKEEPING: Final = (
@@ -120,6 +126,7 @@ HOUSEKEEPING: Final = (
     PINS,
     _LEASES,
     _JOBS,
+    _CACHE,
     _VERIFICATIONS,
     _NOTIFICATIONS,
     TRASH,
@@ -260,6 +267,11 @@ def upstream_tag(name: RepositoryName, tag: Tag) -> str:
 def pull_batch(batch_id: str) -> str:
     """Return the key of a batch of pulls that one process recorded."""
     return f"{PULL_BATCHES}/{batch_id}"
+
+
+def cache_growth(process: str) -> str:
+    """Return the key of the number of bytes that a process has stored in the cache."""
+    return f"{CACHE_GROWTH}/{process}"
 
 
 def trash_entry_part(entry_id: str, part: int) -> str:

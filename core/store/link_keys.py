@@ -57,6 +57,12 @@ def parse_link_key(key: str) -> LinkKey | None:
         return None
 
 
+def repository_of(key: str) -> RepositoryName | None:
+    """Return the repository that an object belongs to, or None if its key is not within a repository."""
+    path, mark, _ = key.removeprefix(f"{layout.REPOSITORIES}/").partition("/_")
+    return RepositoryName.parse(path) if mark else None
+
+
 def digests_in(key: str) -> list[Digest]:
     """Return the digests in a key or part of a key, in order: that of a manifest, then that of its signature."""
     return [digest for pair in pairwise(key.split("/")) if (digest := digest_at(*pair)) is not None]

@@ -31,6 +31,8 @@ class TrashKind(StrEnum):
     REPOSITORY = "repository"
     COLLECTION = "collection"
     QUARANTINE = "quarantine"
+    EVICTION = "eviction"
+    """Content of the pull-through cache. Its data is in the trash only until the removal is complete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

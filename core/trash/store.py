@@ -295,6 +295,9 @@ class Trash:
         return {name async for name in self._storage.list_children(layout.COLLECTION_ROUNDS)}
 
     def _keep_of(self, name: str) -> timedelta:
+        if kind_of(name) is TrashKind.EVICTION:
+            # Left by a killed eviction.
+            return _DATA_KEEP_MIN
         return max(self.keep, _DATA_KEEP_MIN) if _holds_data(name) else self.keep
 
     async def _is_needed(self, name: str) -> bool:
@@ -312,7 +315,7 @@ def _stem(key: str) -> str:
 
 
 def _holds_data(name: str) -> bool:
-    return kind_of(name) in {TrashKind.COLLECTION, TrashKind.QUARANTINE}
+    return kind_of(name) in {TrashKind.COLLECTION, TrashKind.QUARANTINE, TrashKind.EVICTION}
 
 
 def _decides(entry: TrashEntry, link: RemovedLink) -> bool:

@@ -241,6 +241,10 @@ class ObjectCases:
     async def test_store_with_free_space_passes_its_check(self, storage):
         await storage.check_space()
 
+    async def test_free_space_of_a_disk_is_part_of_its_size(self, storage):
+        space = await storage.space()
+        assert space is None or 0 < space.free <= space.total
+
     async def test_check_passes(self, storage):
         await storage.check()
 

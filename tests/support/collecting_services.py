@@ -43,7 +43,12 @@ class Store:
         self.new_id = counting_ids()
         self._keys = itertools.count(1)
 
-    def services(self, storage: StagingStorage | None = None) -> CoreServices:
+    def services(
+        self,
+        storage: StagingStorage | None = None,
+        *,
+        is_renewable: Callable[[RepositoryName], bool] | None = None,
+    ) -> CoreServices:
         """Return the services of one replica."""
         seen = storage or self.storage
         return CoreServices(
@@ -56,6 +61,7 @@ class Store:
             memory=ManifestCache(),
             new_id=self.new_id,
             offload=in_turn,
+            is_renewable=is_renewable,
         )
 
     def trash(self, storage: StagingStorage | None = None, *, keep: timedelta = timedelta(days=7)) -> Trash:

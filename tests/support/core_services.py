@@ -95,6 +95,8 @@ class CoreServices:
     events: EventSink = field(default_factory=recorder_without_endpoints)
     audit_log: AuditLog = field(default_factory=DisabledAuditLog)
     pull_recorder: PullRecorder | None = None
+    is_renewable: Callable[[RepositoryName], bool] | None = None
+    """Whether content of a repository is fetched again when it is gone."""
 
     def __post_init__(self) -> None:
         self.links = Links(self.storage)
@@ -114,6 +116,7 @@ class CoreServices:
             sleep=self.sleep,
             settle_seconds=self.settle_seconds,
             related=self.memory.related,
+            is_renewable=self.is_renewable,
         )
         self.damage = DamageWatch(self.storage, new_hasher=self.new_hasher, offload=self.offload, clock=self.clock)
         self.immutable_images = ImmutableImages(

@@ -29,7 +29,7 @@ from adapters.blob_storage.filesystem.writer import FileWriter, read_boot_id
 from adapters.blob_storage.keys import require_key, require_prefix
 from core.diagnosis import Diagnosable, Diagnosis
 from core.errors import ObjectNotFoundError, ObjectTooLargeError, RangeInvalidError, StorageFullError
-from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, ObjectStat, SmallObjects
+from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, DiskSpace, ObjectStat, SmallObjects
 from core.ports.staging import StagingStorage
 
 P = ParamSpec("P")
@@ -260,6 +260,11 @@ class FilesystemBlobStorage(StagingStorage, Diagnosable):
     async def check_space(self) -> None:
         if not await self._run("/", self._reserve.has_room):
             raise StorageFullError("the disk is full")
+
+    @override
+    async def space(self) -> DiskSpace | None:
+        state = await self._run("/", os.statvfs, self._root)
+        return DiskSpace(total=state.f_blocks * state.f_frsize, free=state.f_bavail * state.f_frsize)
 
     def _path(self, key: str) -> str:
         require_key(key)

@@ -10,6 +10,7 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
 from core.collection import guard
 from core.collection.guard import Need
+from core.collection.pins import Pins
 from core.collection.rounds import Batches, Rounds
 from core.errors import (
     BlobUnknownError,
@@ -504,3 +505,30 @@ async def test_pulls_continue_when_only_listings_fail(services, time, caplog):
     await time.advance(16)
     await services.manifests.get(NAME, Tag("x"))
     assert len(asked) == 3
+
+
+async def test_content_of_renewable_repositories_is_not_pinned(time):
+    """Nobody can push to a cached repository, so a client that reads there needs no protection."""
+    storage = InMemoryBlobStorage(now=time.now)
+    services = CoreServices(
+        storage=storage,
+        rounds_storage=storage,
+        clock=time.clock,
+        sleep=time.sleep,
+        is_renewable=lambda name: name == NAME,
+    )
+    for content in (LAYER, CONFIG):
+        await services.push_blob(NAME, content)
+    await push_again(services)
+    await services.manifests.get(NAME, IMAGE)
+    await services.blobs.stat(NAME, BLOB)
+    await services.read_blob(NAME, BLOB)
+    rounds = Rounds(services.storage)
+    await condemn(rounds, BLOB, IMAGE)
+    await services.guard.poll()
+    await services.manifests.get(NAME, IMAGE)
+    assert await services.guard.recall(NAME, BLOB) is None
+    assert await Pins(services.storage).all() == {}
+    services.guard.touch(BLOB, OTHER)
+    assert await services.guard.rely_on(BLOB, OTHER)
+    assert (await Pins(services.storage).all()).keys() == {BLOB}
