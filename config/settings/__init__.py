@@ -41,7 +41,7 @@ from config.settings.operations import (
     StorageCheckSettings,
     TcpCheckSettings,
 )
-from config.settings.proxy import HUB_HOSTS, ProxySettings, UnknownHosts
+from config.settings.proxy import HUB_HOSTS, ProxySettings, UnknownHosts, has_credentials
 from config.settings.retention import RetentionSettings
 from config.settings.root import (
     CatalogBackend,

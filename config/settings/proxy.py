@@ -93,7 +93,15 @@ class ProxySettings:
 
     @property
     def _root(self) -> UpstreamOptions:
-        return UpstreamOptions(urls=(self.remote_url,), username=self.username, password=self.password, exec=self.exec)
+        if self.exec is not None:
+            # distribution ignores a password beside a helper.
+            return UpstreamOptions(urls=(self.remote_url,), exec=self.exec)
+        return UpstreamOptions(urls=(self.remote_url,), username=self.username, password=self.password)
+
+
+def has_credentials(upstream: UpstreamOptions) -> bool:
+    """Whether the registry signs in at an upstream."""
+    return any((upstream.username, upstream.password, upstream.exec, upstream.docker_config))
 
 
 def _find_conflicts(upstreams: Sequence[UpstreamOptions], problems: dict[Any, Any], *, has_root: bool) -> None:
@@ -101,11 +109,11 @@ def _find_conflicts(upstreams: Sequence[UpstreamOptions], problems: dict[Any, An
     hosts: set[str] = set()
     found: dict[int, dict[str, list[str]]] = {}
     for index, each in enumerate(upstreams):
-        if each.prefix in prefixes:
-            found.setdefault(index, {})["prefix"] = [_prefix_conflict(each.prefix, has_root=has_root)]
         own = {each.prefix, *each.hosts} - {""}
-        if twice := sorted((own & hosts) - prefixes):
-            found.setdefault(index, {})["hosts"] = [f"must not contain {twice[0]}, a host of an earlier upstream"]
+        if each.prefix in prefixes:
+            found[index] = {"prefix": [_prefix_conflict(each.prefix, has_root=has_root)]}
+        elif twice := sorted(own & hosts):
+            found[index] = {"hosts": [f"must not contain {twice[0]}, a host of an earlier upstream"]}
         prefixes.add(each.prefix)
         hosts |= own
     if found:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.settings import ProxySettings, UnknownHosts
+from config.settings import ProxySettings, UnknownHosts, has_credentials
 from tests.support.configuration import MINIMAL, LoadText, problems_of, shown
 
 HUB = "https://registry-1.docker.io"
@@ -156,6 +156,11 @@ def test_variable_sets_a_size(load_text: LoadText) -> None:
             "`proxy.upstreams[1].hosts` must not contain b, a host of an earlier upstream",
         ),
         (
+            "  upstreams:\n  - {prefix: a, urls: ['http://a']}\n  - {prefix: b, urls: ['http://b'], hosts: [a]}\n",
+            6,
+            "`proxy.upstreams[1].hosts` must not contain a, a host of an earlier upstream",
+        ),
+        (
             f"  remoteurl: {HUB}\n  ttl: 1h\n  limits: {{unused: 1h}}\n",
             5,
             "`proxy.ttl` cannot be combined with `proxy.limits.unused`, which means the same",
@@ -178,3 +183,24 @@ def test_wrong_values_are_refused_with_line_and_key(load_text: LoadText, text: s
     found = problem_of(load_text, text)
     assert f"config.yml:{line}: {problem}" in found
     assert "hunter2" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "signs_in"),
+    [
+        ("", False),
+        ("  username: u\n  password: p\n", True),
+        ("  exec: {command: helper}\n", True),
+        ("  username: u\n  password: p\n  exec: {command: helper}\n", True),
+    ],
+)
+def test_remote_with_credentials(load_text: LoadText, text: str, *, signs_in: bool) -> None:
+    [upstream] = proxy_of(load_text, f"  remoteurl: {HUB}\n{text}").all_upstreams
+    assert has_credentials(upstream) is signs_in
+
+
+def test_helper_replaces_the_password_as_in_distribution(load_text: LoadText) -> None:
+    text = f"  remoteurl: {HUB}\n  username: u\n  password: p\n  exec: {{command: helper, lifetime: 1h}}\n"
+    [upstream] = proxy_of(load_text, text).all_upstreams
+    assert upstream.exec is not None
+    assert (upstream.username, upstream.exec.command, upstream.exec.lifetime_seconds) == (None, "helper", 3600)
