@@ -18,6 +18,7 @@ from config.container.observers import (
     packages_can_trace,
     reset_gauges,
 )
+from config.container.pull_through import spool_folder
 from config.container.surroundings import HashingThreads, new_id, utc_now
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "packages_can_trace",
     "read_image_layout",
     "reset_gauges",
+    "spool_folder",
     "utc_now",
     "write_image_layout",
 ]

@@ -12,6 +12,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from adapters.descriptor_cache.marks import SharedMarks
+from config.container.pull_through import PullThrough
 from config.policies import TagImmutability
 from config.settings import Settings
 from core.collection.guard import CollectionGuard
@@ -33,6 +34,7 @@ from core.ports.descriptor_cache import DescriptorCache
 from core.ports.metrics import Metrics
 from core.ports.staging import StagingStorage
 from core.ports.tracing import Tracer
+from core.pull_through.origins import Origins
 from core.registry.facade import Registry
 from core.retention.pulls import PullRecorder
 from core.store.clock import StoreClock
@@ -86,6 +88,10 @@ class RegistryApplication(StoreApplication):
     """Held during a collection by a command; collections by servers hold the one of their schedule."""
     announcements: QuarantineAnnouncements
     new_verifier: VerifierFactory
+    origins: Origins
+    """The upstreams of cached repositories."""
+    pull_through: PullThrough | None
+    """The cache; None if no upstream is configured."""
 
     @property
     def storage_and_catalog(self) -> Sequence[AbstractAsyncContextManager[object]]:
@@ -96,7 +102,8 @@ class RegistryApplication(StoreApplication):
     @override
     def lifetimes(self) -> Sequence[AbstractAsyncContextManager[object]]:
         # The cache too: processes may share it, and must forget content that a command removes.
-        return [self.audit_log, self.storage, self.catalog_index, self.descriptor_cache, self.outbox_lifetime]
+        cache = [] if self.pull_through is None else [self.pull_through]
+        return [self.audit_log, self.storage, self.catalog_index, self.descriptor_cache, self.outbox_lifetime, *cache]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,14 @@ from config.container.applications import (
 from config.container.caches import is_configured, related_of
 from config.container.events import event_recorder, make_notifier, make_pull_recorder
 from config.container.observers import damage_counter
+from config.container.pull_through import (
+    make_manifests,
+    make_pull_through,
+    make_referrers,
+    make_repositories,
+    make_tags,
+    origins_of,
+)
 from config.container.schedules import (
     COLLECTION_LEASE_SECONDS,
     PURGE_REQUESTS_PER_SECOND,
@@ -44,11 +52,7 @@ from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
 from core.registry.immutable_images import ImmutableImages
-from core.registry.manifests import ManifestService
 from core.registry.publisher import Publisher
-from core.registry.referrers import ReferrerService
-from core.registry.repositories import RepositoryService
-from core.registry.tags import TagService
 from core.registry.uploads import UploadService
 from core.restoration.service import TrashService
 from core.retention.pulls import PullHistory
@@ -88,6 +92,9 @@ class Container(Adapters):
     outbox_lifetime = Adapters.outbox_lifetime
     new_hasher = Adapters.new_hasher
     offload = Adapters.offload
+
+    pull_through = Singleton(make_pull_through, settings, storage=blob_storage, offload=offload)
+    origins = Singleton(origins_of, pull_through)
 
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
     outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(process_name), now=now)
@@ -168,8 +175,18 @@ class Container(Adapters):
         offload=offload,
         publisher=publisher,
     )
+    catalog = Singleton(
+        CatalogService,
+        catalog_index,
+        storage=blob_storage,
+        page_size_max=settings.provided.catalog.entries_max,
+    )
     manifests = Singleton(
-        ManifestService,
+        make_manifests,
+        pull_through,
+        catalog=catalog,
+        read_only=read_only,
+        now=now,
         storage=blob_storage,
         links=links,
         tag_links=tag_links,
@@ -182,9 +199,21 @@ class Container(Adapters):
         offload=offload,
     )
     tags = Singleton(
-        TagService, storage=blob_storage, tag_links=tag_links, page_size_max=settings.provided.tags.tags_max
+        make_tags,
+        pull_through,
+        storage=blob_storage,
+        tag_links=tag_links,
+        page_size_max=settings.provided.tags.tags_max,
+        clock=Object(boot_clock),
     )
-    referrers = Singleton(ReferrerService, storage=blob_storage, links=links, tag_links=tag_links)
+    referrers = Singleton(
+        make_referrers,
+        pull_through,
+        storage=blob_storage,
+        links=links,
+        tag_links=tag_links,
+        clock=Object(boot_clock),
+    )
     trash_service = Singleton(
         TrashService,
         storage=blob_storage,
@@ -195,7 +224,8 @@ class Container(Adapters):
         is_immutable=tag_immutability,
     )
     repositories = Singleton(
-        RepositoryService,
+        make_repositories,
+        pull_through,
         storage=blob_storage,
         links=links,
         tag_links=tag_links,
@@ -212,12 +242,6 @@ class Container(Adapters):
         rules=settings.provided.retention.rules,
         store_clock=store_clock,
         is_immutable=tag_immutability,
-    )
-    catalog = Singleton(
-        CatalogService,
-        catalog_index,
-        storage=blob_storage,
-        page_size_max=settings.provided.catalog.entries_max,
     )
     announcements = Singleton(
         QuarantineAnnouncements,
@@ -283,6 +307,8 @@ class Container(Adapters):
         collection_lease=collection_lease,
         announcements=announcements,
         new_verifier=new_verifier,
+        origins=origins,
+        pull_through=pull_through,
     )
     server_parts = Singleton(
         ServerParts,

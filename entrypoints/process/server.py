@@ -178,6 +178,7 @@ class _Serving:
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
             jobs=jobs_of(application, self.worker, self.observation),
+            origins=application.origins,
         )
         runner = create_runner(app, settings.http)
         stopping = _on_signals(self.reloader, self.worker)

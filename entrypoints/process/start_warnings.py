@@ -1,13 +1,18 @@
 """Warnings at start for settings that work but are probably not intended."""
 
 import logging
+import re
+from collections.abc import Sequence
+from typing import Final
 
 from config.container import ServerParts
-from config.settings import HttpNetwork, Settings
-from core.model.access import AccessPolicy, RuleAction
+from config.settings import HttpNetwork, Settings, has_credentials
+from core.model.access import EVERYONE, AccessPolicy, RuleAction
 from entrypoints.observability.debug import is_public
 
 _logger = logging.getLogger(__name__)
+
+_WILDCARD: Final = re.compile(r"[*?]")
 
 
 def warn_at_start(parts: ServerParts) -> None:
@@ -29,6 +34,30 @@ def warn_at_start(parts: ServerParts) -> None:
             "set auth and access.rules, or set storage.delete.enabled to false",
             settings.http.addr,
         )
+    for prefix in _open_upstreams(settings, parts.policy):
+        _logger.warning(
+            "anybody may pull below %s with the registry's credentials for that upstream; "
+            "restrict access.rules, or allow only public repositories (proxy.upstreams[].allow)",
+            prefix or "/",
+        )
+
+
+def _open_upstreams(settings: Settings, policy: AccessPolicy) -> Sequence[str]:
+    """Return the prefixes of upstreams with credentials below which clients without a login may pull."""
+    upstreams = () if settings.proxy is None else settings.proxy.all_upstreams
+    rules = [rule for rule in policy.rules if EVERYONE in rule.who and RuleAction.PULL in rule.actions]
+    globs = [glob for rule in rules for glob in rule.repositories]
+    return [
+        each.prefix
+        for each in upstreams
+        if has_credentials(each) and any(_may_match_below(glob, each.prefix) for glob in globs)
+    ]
+
+
+def _may_match_below(glob: str, prefix: str) -> bool:
+    """Whether a glob may match a name below a prefix, by its text before the first wildcard."""
+    literal, below = _WILDCARD.split(glob)[0], f"{prefix}/" if prefix else ""
+    return literal.startswith(below) or (literal != glob and below.startswith(literal))
 
 
 def _lets_anybody_delete(settings: Settings, policy: AccessPolicy) -> bool:

@@ -128,10 +128,11 @@ async def test_start_removes_old_leftovers(tmp_path):
         (private / f"{name}-tree/deep").mkdir(parents=True)
         (private / f"{name}-tree/deep/link").write_bytes(b"")
         (private / f"{name}-file").write_bytes(b"")
-    for name in ("old-tree", "old-file"):
+    (private / "spool").mkdir()
+    for name in ("old-tree", "old-file", "spool"):
         os.utime(private / name, (old, old))
     async with FilesystemBlobStorage(str(tmp_path)):
-        assert sorted(path.name for path in private.iterdir()) == ["young-file", "young-tree"]
+        assert sorted(path.name for path in private.iterdir()) == ["spool", "young-file", "young-tree"]
 
 
 async def test_lost_private_folder_is_created_again(storage, tmp_path):

@@ -25,6 +25,9 @@ from core.errors import ObjectNotFoundError
 PRIVATE: Final = ".tmp"
 RESERVE: Final = "reserve"
 """The name of the reserve's file in the private folder, which is not a leftover (see `reserve`)."""
+SPOOL: Final = "spool"
+"""The name of a folder in the private folder that belongs to the pull-through cache, which cleans it itself."""
+_KEPT: Final = {RESERVE, SPOOL}
 _LEFTOVER_AGE_SECONDS: Final = 24 * 3600
 _ATTEMPTS: Final = 1000
 """How often a change is retried because its folder was deleted by another process, before this is an error."""
@@ -54,7 +57,7 @@ class Tree:
         with suppress(FileNotFoundError), os.scandir(self._private) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
-                    if entry.name != RESERVE and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    if entry.name not in _KEPT and entry.stat(follow_symlinks=False).st_mtime < oldest:
                         self._clean(entry.path)
 
     def write(self, path: str, content: bytes, *, durable: bool = True) -> None:

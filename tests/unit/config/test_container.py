@@ -37,6 +37,7 @@ from config.settings import (
     DescriptorCache,
     OutboxBackend,
     OutboxSettings,
+    ProxySettings,
     RedisOptions,
     Secret,
     Settings,
@@ -106,7 +107,8 @@ def holds(value: object, hint: Any) -> bool:
 def test_every_part_that_can_be_opened_has_its_lifetime(outbox: OutboxBackend, tmp_path: Path) -> None:
     settings = settings_for(StorageKind.FILESYSTEM, CatalogBackend.LOCAL, DescriptorCache.INMEMORY)
     notifications = replace(settings.notifications, outbox=OutboxSettings(backend=outbox, path=str(tmp_path)))
-    for application in built(replace(settings, notifications=notifications)):
+    proxy = ProxySettings(remote_url="http://127.0.0.1:9")
+    for application in built(replace(settings, notifications=notifications, proxy=proxy)):
         if isinstance(application, StoreApplication):
             parts = {id(part) for part in vars(application).values() if isinstance(part, AbstractAsyncContextManager)}
             assert parts == {id(part) for part in application.lifetimes}

@@ -1,0 +1,224 @@
+"""The pull-through cache of one process: its upstreams and its parts, built from the settings."""
+
+import asyncio
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from typing_extensions import override
+
+from adapters.blob_storage.filesystem.tree import PRIVATE, SPOOL
+from adapters.spool.folder import FolderSpool
+from config.container.surroundings import boot_clock
+from config.settings import ProxySettings, Settings, StorageKind, UpstreamOptions
+from core.content_source import Offload
+from core.coordination.read_only import ReadOnlySwitch
+from core.errors import StorageUnavailableError
+from core.ports.blob_storage import BlobStorage
+from core.ports.spool import Spool
+from core.ports.upstream import Upstream
+from core.pull_through.absences import Absences
+from core.pull_through.admission import Admission
+from core.pull_through.claims import Claims
+from core.pull_through.manifests import CachedManifests
+from core.pull_through.origins import LOCAL_ONLY, Origins
+from core.pull_through.pauses import Pauses
+from core.pull_through.referrers import CachedReferrers
+from core.pull_through.repositories import CachedRepositories
+from core.pull_through.tag_state import TagStates
+from core.pull_through.tags import CachedTags
+from core.registry.catalog import CatalogService
+from core.registry.manifests import ManifestService
+from core.registry.referrers import ReferrerService
+from core.registry.repositories import RepositoryService
+from core.registry.tags import TagService
+
+_IDENTITY_LENGTH: Final = 16
+_TEMPORARY_NAME: Final = "registry-spool"
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def make_pull_through(settings: Settings, *, storage: BlobStorage, offload: Offload) -> "PullThrough | None":
+    """Return the cache, or None if no upstream is configured."""
+    if settings.proxy is None:
+        return None
+    origins = Origins([(options, http_upstream(options)) for options in settings.proxy.all_upstreams])
+    folder = spool_folder(settings, settings.proxy)
+    return PullThrough(
+        origins,
+        FolderSpool(str(folder), offload=offload),
+        states=TagStates(storage),
+        clock=boot_clock,
+        shared_folder=folder if folder.name.startswith(_TEMPORARY_NAME) else None,
+    )
+
+
+def make_manifests(
+    cache: "PullThrough | None",
+    *,
+    catalog: CatalogService,
+    read_only: ReadOnlySwitch,
+    now: Callable[[], datetime],
+    **parts: Any,
+) -> ManifestService:
+    """Return the service for manifests, with or without a cache."""
+    if cache is None:
+        return ManifestService(**parts)
+    service = CachedManifests(
+        **parts,
+        origins=cache.origins,
+        states=cache.states,
+        absences=cache.absences,
+        pauses=cache.pauses,
+        now=now,
+        claim=cache.claims.note,
+        require_writable=read_only.require_writable,
+        admits=cache.admission.make_room,
+        announce=catalog.record_push,
+    )
+    cache.before_close.append(service.close)
+    return service
+
+
+def make_tags(cache: "PullThrough | None", *, clock: Callable[[], float], **parts: Any) -> TagService:
+    """Return the service for tag lists."""
+    if cache is None:
+        return TagService(**parts)
+    service = CachedTags(**parts, origins=cache.origins, pauses=cache.pauses, clock=clock)
+    cache.before_close.append(service.close)
+    return service
+
+
+def make_referrers(cache: "PullThrough | None", *, clock: Callable[[], float], **parts: Any) -> ReferrerService:
+    """Return the service for referrers."""
+    if cache is None:
+        return ReferrerService(**parts)
+    service = CachedReferrers(**parts, origins=cache.origins, pauses=cache.pauses, clock=clock)
+    cache.before_close.append(service.close)
+    return service
+
+
+def make_repositories(cache: "PullThrough | None", **parts: Any) -> RepositoryService:
+    """Return the service that deletes repositories."""
+    if cache is None:
+        return RepositoryService(**parts)
+    return CachedRepositories(**parts, origins=cache.origins, states=cache.states)
+
+
+def origins_of(cache: "PullThrough | None") -> Origins:
+    """Return the upstreams of a cache; none without a cache."""
+    return LOCAL_ONLY if cache is None else cache.origins
+
+
+def http_upstream(options: UpstreamOptions) -> Upstream:
+    """Return the adapter for one upstream."""
+    # Imported only when needed: the web client takes time and memory.
+    from adapters.upstream.http import HttpUpstream  # noqa: PLC0415
+
+    # The upstream of all other names has no prefix, but a host that follows from its URL.
+    return HttpUpstream(options.prefix or next(iter(options.hosts), options.urls[0]), options)
+
+
+class PullThrough(AbstractAsyncContextManager["PullThrough"]):
+    """The parts of the cache that its services share. Opens the upstreams and the spool, and contacts nobody.
+
+    Args:
+        origins: the upstreams with their rules.
+        spool: the blobs in flight.
+        states: the records of tags.
+        clock: monotonic seconds.
+        shared_folder: the folder of the spool if other users can create folders beside it.
+    """
+
+    def __init__(
+        self,
+        origins: Origins,
+        spool: Spool,
+        *,
+        states: TagStates,
+        clock: Callable[[], float],
+        shared_folder: Path | None = None,
+    ) -> None:
+        self.origins = origins
+        self.spool = spool
+        self.states = states
+        self.absences = Absences(clock=clock)
+        self.pauses = Pauses(clock=clock)
+        self.claims = Claims()
+        self.admission = Admission()
+        self.before_close: list[Callable[[], Awaitable[None]]] = []
+        """Ends the work of the services, in the reverse order, before the upstreams are closed."""
+        self._shared_folder = shared_folder
+        self._open = AsyncExitStack()
+
+    @override
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            if self._shared_folder is not None:
+                await asyncio.to_thread(_make_private, self._shared_folder)
+            for _, upstream in self.origins.upstreams:
+                await stack.enter_async_context(upstream)
+            await stack.enter_async_context(self.spool)
+            for end in self.before_close:
+                stack.push_async_callback(end)
+            self._open = stack.pop_all()
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+
+def spool_folder(settings: Settings, proxy: ProxySettings) -> Path:
+    """Return the folder for blobs in flight, which all processes of a server share.
+
+    Beside the blobs of a store in a folder, which has the space for them; otherwise a folder for this store and user
+    below the system's folder of temporary files.
+    """
+    storage = settings.storage
+    if proxy.spool:
+        return Path(proxy.spool)
+    if storage.kind is StorageKind.FILESYSTEM:
+        return Path(storage.filesystem.root_directory, PRIVATE, SPOOL)
+    identity = hashlib.sha256(_identity(settings).encode()).hexdigest()[:_IDENTITY_LENGTH]
+    return Path(tempfile.gettempdir(), f"{_TEMPORARY_NAME}-{os.getuid()}-{identity}")
+
+
+def _make_private(folder: Path) -> None:
+    """Create a folder below the system's temporary folder, in which other users may have created it before.
+
+    Raises:
+        StorageUnavailableError: another user made the folder, or can write to it.
+    """
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=stat.S_IRWXU)
+        state = folder.lstat()
+    except OSError as error:
+        raise StorageUnavailableError(f"{folder} cannot be created: {error.strerror}") from None
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & _OTHERS:
+        raise StorageUnavailableError(
+            f"{folder} must be a folder of the registry's user with mode 0700: remove it, or set proxy.spool"
+        )
+
+
+def _identity(settings: Settings) -> str:
+    """Return a text that differs between two servers of one user on one machine."""
+    storage = settings.storage
+    match storage.kind:
+        case StorageKind.S3:
+            place = f"{storage.s3.region_endpoint} {storage.s3.bucket} {storage.s3.root_directory}"
+        case StorageKind.SCS:
+            place = f"{storage.scs.bucket}"
+        case _:
+            place = ""
+    return f"{storage.kind} {place} {settings.http.addr}"

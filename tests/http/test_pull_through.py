@@ -1,0 +1,101 @@
+"""The pull-through cache, joined by the container, between a client and an upstream over HTTP."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from pytest_aiohttp import AiohttpServer
+
+from adapters.upstream.options import UpstreamOptions
+from config.container import Observers, ServerApplication, build_server, build_server_parts, utc_now
+from config.settings import FilesystemSettings, ProxySettings, Settings, StorageKind, StorageSettings
+from entrypoints.http.app import create_app
+from entrypoints.opening import opened
+from tests.support.oci import make_image
+from tests.support.upstream_server import UpstreamServer
+
+NAME = "library/alpine"
+"""The repository at the upstream."""
+
+
+@pytest.fixture
+def upstream() -> Iterator[UpstreamServer]:
+    with UpstreamServer() as server:
+        yield server
+
+
+class Cache:
+    """A registry with the upstream below `docker.io`, and a client."""
+
+    def __init__(self, session: ClientSession, root: str, application: ServerApplication) -> None:
+        self.session = session
+        self.root = root
+        self.application = application
+
+    async def get(self, path: str, **headers: str) -> tuple[int, bytes, Any]:
+        async with self.session.get(f"{self.root}/v2/{path}", headers=headers) as response:
+            return response.status, await response.read(), response.headers
+
+
+@pytest.fixture
+def cache(upstream: UpstreamServer, tmp_path: Path, aiohttp_server: AiohttpServer) -> Callable[[], Any]:
+    @asynccontextmanager
+    async def start() -> AsyncIterator[Cache]:
+        settings = Settings(
+            storage=StorageSettings(
+                kind=StorageKind.FILESYSTEM, filesystem=FilesystemSettings(root_directory=str(tmp_path))
+            ),
+            proxy=ProxySettings(upstreams=(UpstreamOptions(prefix="docker.io", urls=(upstream.url,)),)),
+        )
+        parts = build_server_parts(settings)
+        application = build_server(parts, Observers())
+        app = create_app(
+            application.registry,
+            settings,
+            authenticator=application.authenticator,
+            policy=application.policy,
+            upload_secret=application.upload_secret,
+            now=utc_now,
+            audit_log=application.audit_log,
+            read_only=application.read_only,
+            lifetimes=[opened(application)],
+            origins=application.origins,
+        )
+        server = await aiohttp_server(app, auto_decompress=False)
+        async with ClientSession(auto_decompress=False) as session:
+            yield Cache(session, str(server.make_url("/")).rstrip("/"), application)
+        await server.close()
+
+    return start
+
+
+async def test_manifest_is_fetched_once_and_survives_the_upstream(
+    cache: Callable[[], Any], upstream: UpstreamServer
+) -> None:
+    image = make_image(1)
+    upstream.content.add(NAME, image, "latest")
+    async with cache() as one:
+        for _ in range(3):
+            status, content, headers = await one.get(f"docker.io/{NAME}/manifests/latest")
+            assert (status, content) == (200, image.manifest.data)
+            assert headers["Docker-Content-Digest"] == image.digest
+    assert upstream.count("manifest GET") == 1
+    upstream.close()
+    async with cache() as one:
+        assert (await one.get(f"docker.io/{NAME}/manifests/latest"))[0] == 200
+        assert (await one.get(f"docker.io/{NAME}/manifests/other"))[0] == 502
+
+
+async def test_name_of_the_client_is_found_by_its_host(cache: Callable[[], Any], upstream: UpstreamServer) -> None:
+    image = make_image(1)
+    upstream.content.add(NAME, image, "latest")
+    async with cache() as one:
+        for path in ("alpine/manifests/latest?ns=docker.io", "library/alpine/manifests/latest?ns=docker.io"):
+            status, content, headers = await one.get(path)
+            assert (status, content) == (200, image.manifest.data)
+            assert headers["OCI-Namespace"] == "docker.io"
+        assert (await one.get("alpine/manifests/latest?ns=quay.io"))[0] == 404
+        assert (await one.get("alpine/manifests/latest"))[0] == 404
