@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from itertools import pairwise
@@ -43,7 +44,7 @@ async def check_certificates(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
 async def _shown(doctor: DoctorContext, host: str, port: int) -> AsyncIterator[Diagnosis]:
     check = "certificate: trusted by clients"
     try:
-        await _connect(host, port, client_context(doctor.ca_file))
+        await presented_certificate(host, port, client_context(doctor.ca_file))
     except ssl.SSLCertVerificationError as error:
         yield failure(check, error.verify_message, _remedy(error.verify_code))
     except ssl.SSLError as error:
@@ -58,18 +59,27 @@ async def _shown(doctor: DoctorContext, host: str, port: int) -> AsyncIterator[D
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    leaf = x509.load_der_x509_certificate(await _connect(host, port, context))
+    leaf = x509.load_der_x509_certificate(await presented_certificate(host, port, context))
     yield _judge_age("certificate: age", leaf, doctor.application.now())
 
 
-async def _connect(host: str, port: int, context: ssl.SSLContext) -> bytes:
+async def presented_certificate(host: str, port: int, context: ssl.SSLContext) -> bytes:
+    """Connect with TLS, and return the certificate of the server in DER form.
+
+    Raises:
+        SSLError: the handshake fails, or `context` rejects the certificate.
+        OSError, TimeoutError: the server cannot be reached.
+    """
     async with asyncio.timeout(_CONNECT_SECONDS):
         _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
-    try:
-        leaf: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        return leaf
-    finally:
-        writer.transport.abort()
+        try:
+            leaf: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+            return leaf
+        finally:
+            writer.transport.abort()
 
 
 def client_context(ca_file: str | None) -> ssl.SSLContext:

@@ -17,6 +17,7 @@ from entrypoints.doctor.redis import check_redis
 from entrypoints.doctor.replicas import check_replicas
 from entrypoints.doctor.settings import check_configuration
 from entrypoints.doctor.storage import check_storage
+from entrypoints.doctor.upstreams import check_upstreams
 
 _logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ GROUPS: Final[Mapping[str, CheckGroup]] = {
     "redis": check_redis,
     "clock": check_clock,
     "certificates": check_certificates,
+    "upstreams": check_upstreams,
     "push": check_push,
     "limits": check_limits,
     "replicas": check_replicas,
