@@ -33,7 +33,7 @@ _PARTS_MAX: Final = 300_000
 _PARSED_IN_LOOP_BYTES: Final = 256 * 1024
 _ETAG_LENGTH_MAX: Final = 256
 _GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
-_QUOTA: Final = re.compile(r"\s*(\d{1,12})\s*(?:;\s*w=(\d{1,12}))?")
+_QUOTA: Final = re.compile(r"\s*(\d{1,12})(?!\d)\s*(?:;\s*w=(\d{1,12}))?")
 
 
 async def read_body(transport: Transport, response: ClientResponse, *, limit: int) -> bytes:

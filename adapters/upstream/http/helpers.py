@@ -202,7 +202,9 @@ def _parse_config(content: bytes) -> _Config:
 
 
 def _members(document: dict[str, Any], name: str) -> dict[str, Any]:
-    value = document.get(name) or {}
+    value = document.get(name)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise ValueError(f"{name} is not a JSON object")  # noqa: TRY004 - a problem of the file's content
     return value
@@ -214,7 +216,7 @@ def _credentials(value: object) -> Credentials | None:
         return None
     if isinstance(auth := value.get("auth"), str) and auth:
         try:
-            username, colon, password = base64.b64decode(auth, validate=False).decode().partition(":")
+            username, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             raise ValueError("has an `auth` that is not Base64 of `user:password`") from None
         return Credentials(username, Secret(password.rstrip("\0"))) if colon else None

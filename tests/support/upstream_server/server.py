@@ -40,6 +40,8 @@ class Seen:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    peer: tuple[str, int] = ("", 0)
+    """Address and port of the client: one connection."""
     status: int = 0
     """The status of the response; 0 before it."""
 
@@ -215,7 +217,8 @@ class UpstreamServer:
         return response
 
     def _record(self, request: web.Request, kind: str) -> Seen:
-        seen = Seen(f"{kind} {request.method}", request.path, request.query, request.headers)
+        peer = request.get_extra_info("peername")
+        seen = Seen(f"{kind} {request.method}", request.path, request.query, request.headers, peer)
         self.seen.append(seen)
         return seen
 

@@ -32,6 +32,8 @@ class SignIn:
     token_member: str = "token"
     """The member of the token server's answer: `token` or `access_token`."""
     reports_lifetime: bool = True
+    reported_seconds: float | None = None
+    """The reported lifetime, if it is not the real one."""
     realm: str = ""
     """URL of the token server in the challenge; the server sets its own."""
     service: str = "registry.test"
@@ -83,7 +85,8 @@ class SignIn:
         self._tokens[token] = _Token(user, scopes, time.monotonic() + self.token_seconds)
         document: dict[str, object] = {self.token_member: token}
         if self.reports_lifetime:
-            document["expires_in"] = int(self.token_seconds)
+            seconds = self.reported_seconds
+            document["expires_in"] = int(self.token_seconds) if seconds is None else seconds
         return web.json_response(document)
 
     def _is_allowed(self, authorization: str, name: str | None) -> bool:
