@@ -55,12 +55,18 @@ def manifest_policy(
 
 
 def verification_rules(
-    settings: ValidationSettings, is_immutable: Callable[[RepositoryName, Tag], bool]
+    settings: ValidationSettings,
+    is_immutable: Callable[[RepositoryName, Tag], bool],
+    *,
+    is_listed: Callable[[RepositoryName], bool],
 ) -> VerificationRules:
     """Return the requirements for a stored image: the same as for a pushed one."""
     policy = manifest_policy(settings, is_immutable)
     return VerificationRules(
-        requires_blobs=policy.requires_blobs, requires_child=policy.requires_child, is_immutable=is_immutable
+        requires_blobs=policy.requires_blobs,
+        requires_child=policy.requires_child,
+        is_immutable=is_immutable,
+        is_listed=is_listed,
     )
 
 

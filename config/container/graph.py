@@ -20,6 +20,7 @@ from config.container.caches import is_configured, related_of
 from config.container.events import event_recorder, make_notifier, make_pull_recorder
 from config.container.observers import damage_counter
 from config.container.pull_through import (
+    listing_rule,
     make_manifests,
     make_pull_through,
     make_referrers,
@@ -180,6 +181,7 @@ class Container(Adapters):
         catalog_index,
         storage=blob_storage,
         page_size_max=settings.provided.catalog.entries_max,
+        lists=Callable(listing_rule, origins),
     )
     manifests = Singleton(
         make_manifests,
@@ -276,7 +278,12 @@ class Container(Adapters):
         links=links,
         index=catalog_index,
         trash=trash,
-        rules=Singleton(verification_rules, settings.provided.validation, tag_immutability),
+        rules=Singleton(
+            verification_rules,
+            settings.provided.validation,
+            tag_immutability,
+            is_listed=origins.provided.is_listed,
+        ),
         new_hasher=new_hasher,
         offload=offload,
         clock=Object(time.monotonic),

@@ -21,6 +21,7 @@ from config.settings import ProxySettings, Settings, StorageKind, UpstreamOption
 from core.content_source import Offload
 from core.coordination.read_only import ReadOnlySwitch
 from core.errors import StorageUnavailableError
+from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.ports.spool import Spool
 from core.ports.upstream import Upstream
@@ -115,6 +116,11 @@ def make_repositories(cache: "PullThrough | None", **parts: Any) -> RepositorySe
 def origins_of(cache: "PullThrough | None") -> Origins:
     """Return the upstreams of a cache; none without a cache."""
     return LOCAL_ONLY if cache is None else cache.origins
+
+
+def listing_rule(origins: Origins) -> Callable[[RepositoryName], bool] | None:
+    """Return which repositories the catalog may list; None if there are only local ones."""
+    return origins.is_listed if origins.upstreams else None
 
 
 def http_upstream(options: UpstreamOptions) -> Upstream:

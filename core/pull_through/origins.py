@@ -50,6 +50,11 @@ class Origins:
         """Whether the content of a repository comes from an upstream."""
         return self.find(name) is not None
 
+    def is_listed(self, name: RepositoryName) -> bool:
+        """Whether the catalog may list a repository: it is local, or the rules of its upstream allow it."""
+        origin = self.find(name)
+        return origin is None or origin.rules.catalog
+
     def has_prefix(self, name: str) -> bool:
         """Whether a name, which may be any text, begins with the prefix of an upstream."""
         return any(rules.prefix and name.startswith(f"{rules.prefix}/") for rules, _ in self._upstreams)

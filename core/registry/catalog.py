@@ -41,12 +41,21 @@ class CatalogService:
         index: the index of names.
         storage: decides whether a repository holds a manifest.
         page_size_max: the largest page that a client may request.
+        lists: whether a repository may be in the catalog, as cached ones may not; None if all may.
     """
 
-    def __init__(self, index: CatalogIndex, *, storage: BlobStorage, page_size_max: int = 1000) -> None:
+    def __init__(
+        self,
+        index: CatalogIndex,
+        *,
+        storage: BlobStorage,
+        page_size_max: int = 1000,
+        lists: Callable[[RepositoryName], bool] | None = None,
+    ) -> None:
         self._index = index
         self._storage = storage
         self._page_size_max = page_size_max
+        self._lists = lists
         self._pending: dict[RepositoryName, int] = {}
         self._changes = 0
         self._writing_pending = asyncio.Lock()
@@ -102,10 +111,17 @@ class CatalogService:
             raise CatalogUnavailableError("the catalog index lost its names and is being rebuilt")
         try:
             await self._write_pending()
-            return await self._visible_page(last or "", limit, sees)
+            return await self._visible_page(last or "", limit, self._shown(sees))
         except CatalogLostError as error:
             self._note_outage(error)
             raise
+
+    def _shown(self, sees: Callable[[RepositoryName], bool] | None) -> Callable[[RepositoryName], bool] | None:
+        # An index that is read from storage, or was filled under another configuration, has unlisted names too.
+        lists = self._lists
+        if lists is None or sees is None:
+            return sees or lists
+        return lambda name: lists(name) and sees(name)
 
     async def _visible_page(
         self, last: str, limit: int, sees: Callable[[RepositoryName], bool] | None
@@ -126,7 +142,7 @@ class CatalogService:
         For writers whose next run does not find out that they were killed between manifest and index. The caller calls
         `record_push` or `record_removal` afterwards. A failing index fails no write, as in `record_push`.
         """
-        if not self.is_derived:
+        if not self.is_derived and self._may_list(name):
             await self._record(name, lambda: self._write(name, is_present=True))
 
     async def record_push(self, name: RepositoryName) -> None:
@@ -136,7 +152,7 @@ class CatalogService:
         the name was not in the index: another process may have deleted the manifest and removed the name before this
         process adds it.
         """
-        if not self.is_derived:
+        if not self.is_derived and self._may_list(name):
             await self._record(name, lambda: self._add(name))
 
     async def record_removal(self, name: RepositoryName) -> None:
@@ -277,10 +293,17 @@ class CatalogService:
             name: the repository.
             indexed: whether the index has the name; None where this process does not know.
         """
-        while (has_manifest := await holds_manifest(self._storage, name)) is not indexed:
+        while (has_manifest := await self._belongs(name)) is not indexed:
             if not await self._write(name, is_present=has_manifest):
                 return
             indexed = has_manifest
+
+    def _may_list(self, name: RepositoryName) -> bool:
+        return self._lists is None or self._lists(name)
+
+    async def _belongs(self, name: RepositoryName) -> bool:
+        """Whether the catalog should have a name: the repository may be listed, and holds a manifest."""
+        return self._may_list(name) and await holds_manifest(self._storage, name)
 
     async def _write(self, name: RepositoryName, *, is_present: bool) -> bool:
         """Add a name to the index or remove it; return False only if the index certainly had an added name."""
@@ -349,5 +372,5 @@ class CatalogService:
             after, has_more = (page.items[-1] if page.items else after), page.has_more
 
     async def _with_manifest(self, names: Sequence[RepositoryName]) -> list[RepositoryName]:
-        checks = await map_bounded(lambda name: holds_manifest(self._storage, name), names)
+        checks = await map_bounded(self._belongs, names)
         return [name for name, has_manifest in zip(names, checks, strict=True) if has_manifest]

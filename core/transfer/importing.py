@@ -6,6 +6,7 @@ from typing import Final
 
 from core.errors import (
     BlobUnknownError,
+    CachedRepositoryError,
     ContentDamagedError,
     DigestMismatchError,
     ImageLayoutError,
@@ -68,15 +69,23 @@ class ImageImport:
         layout: an open layout.
         by: the command, for the events.
         observe: called with each new state.
+        is_cached: whether a repository is a cache of an upstream, which accepts no images.
     """
 
     def __init__(
-        self, registry: Registry, layout: ImageLayout, *, by: Actor, observe: Callable[[ImportProgress], None]
+        self,
+        registry: Registry,
+        layout: ImageLayout,
+        *,
+        by: Actor,
+        observe: Callable[[ImportProgress], None],
+        is_cached: Callable[[RepositoryName], bool] = lambda _name: False,
     ) -> None:
         self._registry = registry
         self._by = by
         self._layout = layout
         self._observe = observe
+        self._is_cached = is_cached
         self._progress = ImportProgress()
         self._done: set[tuple[RepositoryName, Digest]] = set()
 
@@ -92,9 +101,13 @@ class ImageImport:
             ManifestInvalidError: a manifest is invalid or nested too deeply.
             ManifestBlobUnknownError: a manifest refers to content that neither the layout nor the repository has.
             DeniedError: a tag is immutable and points elsewhere.
+            CachedRepositoryError: an image belongs into a cached repository; nothing is imported.
         """
-        images = await read_images(self._layout)
-        for image, name, tag in _resolve(images, target):
+        images = _resolve(await read_images(self._layout), target)
+        for _, name, _ in images:
+            if self._is_cached(name):
+                raise CachedRepositoryError(f"{name} is a cache of an upstream registry: choose another repository")
+        for image, name, tag in images:
             await self._manifest(name, image.descriptor, tags=[tag] if tag else [])
             imported = ImportedImage(name=name, digest=image.descriptor.digest, tag=tag)
             self._update_progress(images=(*self._progress.images, imported))

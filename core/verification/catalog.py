@@ -58,9 +58,12 @@ class CatalogComparison:
         is_indexed = bool(self._page) and self._page[0] == name
         if is_indexed:
             self._page.pop(0)
-        if name is not None and is_indexed and not holds_manifest:
+        if name is None:
+            return suspects
+        belongs = holds_manifest and self._context.rules.is_listed(name)
+        if is_indexed and not belongs:
             suspects.append(self._suspect_ghost(name))
-        if name is not None and holds_manifest and not is_indexed:
+        if belongs and not is_indexed:
             suspects.append(self._suspect_lacking(name))
         return suspects
 
@@ -98,14 +101,18 @@ class CatalogComparison:
 
     def _suspect_ghost(self, name: RepositoryName) -> Suspect:
         async def recheck() -> Finding | None:
-            if not await self._is_indexed(name) or await self._context.reader.holds_manifest(name):
+            if not await self._is_indexed(name) or await self._belongs(name):
                 return None
-            return self._finding(Kind.CATALOG_GHOST, name, "is in the catalog index, but holds no manifest")
+            return self._finding(
+                Kind.CATALOG_GHOST,
+                name,
+                "is in the catalog index, but holds no manifest or must not be listed",
+            )
 
         async def repair() -> Outcome | None:
             await self._index.remove(name)
             # A concurrent push may have written its manifest and then the name, which has just been removed.
-            if await self._context.reader.holds_manifest(name):
+            if await self._belongs(name):
                 await self._index.add(name)
                 return None
             return Outcome.REBUILT
@@ -114,7 +121,7 @@ class CatalogComparison:
 
     def _suspect_lacking(self, name: RepositoryName) -> Suspect:
         async def recheck() -> Finding | None:
-            if await self._is_indexed(name) or not await self._context.reader.holds_manifest(name):
+            if await self._is_indexed(name) or not await self._belongs(name):
                 return None
             return self._finding(Kind.CATALOG_LACKS, name, "holds manifests, but is not in the catalog index")
 
@@ -123,6 +130,9 @@ class CatalogComparison:
             return Outcome.REBUILT
 
         return Suspect(recheck, repair)
+
+    async def _belongs(self, name: RepositoryName) -> bool:
+        return self._context.rules.is_listed(name) and await self._context.reader.holds_manifest(name)
 
     def _finding(self, kind: Kind, name: RepositoryName, detail: str) -> Finding:
         return Finding(kind=kind, key=layout.repository(name), repository=name, detail=detail)

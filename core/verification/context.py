@@ -30,6 +30,8 @@ class VerificationRules:
     """
     requires_child: Callable[[Descriptor], bool] = lambda _child: True
     is_immutable: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
+    is_listed: Callable[[RepositoryName], bool] = lambda _name: True
+    """Whether the catalog lists a repository that holds a manifest."""
 
     def must_have(self, blob: Descriptor) -> bool:
         """Whether the store must hold a blob that a manifest refers to."""

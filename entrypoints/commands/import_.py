@@ -71,7 +71,14 @@ async def _import(
         # Blobs that servers found damaged count as missing and are taken from the layout.
         await application.damage.poll()
         async with read_image_layout(path) as layout:
-            done = await ImageImport(application.registry, layout, by=OPERATOR, observe=observe).run(target)
+            taking = ImageImport(
+                application.registry,
+                layout,
+                by=OPERATOR,
+                observe=observe,
+                is_cached=application.origins.is_cached,
+            )
+            done = await taking.run(target)
             await application.registry.catalog.flush_pending()
             return done
     finally:

@@ -83,3 +83,13 @@ def test_mistakes_are_one_line_errors(
     err = capsys.readouterr().err
     assert told in err
     assert err.count("\n") == 1
+
+
+def test_cached_repository_takes_no_images(
+    write_config: WriteConfig, layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upstream = {"prefix": "quay.io", "urls": ["http://127.0.0.1:9"]}
+    config = str(write_config(proxy={"upstreams": [upstream]}))
+    assert main(["import", config, layout, "quay.io/team/app"]) == ExitCode.FAILURE
+    assert "quay.io/team/app is a cache" in capsys.readouterr().err
+    assert main(["import", config, layout, "team/app"]) == ExitCode.OK

@@ -18,12 +18,15 @@ from config.settings import (
     StorageSettings,
 )
 from core.errors import StorageUnavailableError
+from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.pull_through.origins import LOCAL_ONLY
+from core.store import layout
 from entrypoints.opening import opened
 from entrypoints.process.start_warnings import warn_at_start
 from tests.support.configuration import MINIMAL, LoadText
 
+DIGEST = Digest.of(b"{}")
 NOWHERE = "http://127.0.0.1:9"
 """The port of the discard service, on which nobody listens."""
 PROXY = ProxySettings(
@@ -43,6 +46,19 @@ def test_registry_without_upstreams_has_no_cache() -> None:
     application = build_registry(in_memory(None))
     assert application.pull_through is None
     assert application.origins is LOCAL_ONLY
+
+
+async def test_catalog_lists_cached_repositories_only_if_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    listed = UpstreamOptions(prefix="ghcr.io", urls=(NOWHERE,), catalog=True)
+    application = build_registry(in_memory(replace(PROXY, remote_url="", upstreams=(*PROXY.upstreams, listed))))
+    async with opened(application):
+        for name in map(RepositoryName, ("ghcr.io/app", "quay.io/app", "team/app")):
+            await application.storage.write(layout.revision_link(name, DIGEST), DIGEST.encode())
+        page = await application.registry.catalog.page(9, "")
+    assert page.items == ["ghcr.io/app", "team/app"]
 
 
 async def test_upstreams_are_opened_with_the_registry_and_not_contacted(

@@ -60,6 +60,13 @@ def test_prefix_of_a_name_is_recognized(name, expected):
     assert not origins(REST).has_prefix(name)
 
 
+def test_catalog_lists_local_repositories_and_those_of_some_upstreams():
+    some = origins(QUAY, UpstreamRules(prefix="ghcr.io", catalog=True))
+    assert some.is_listed(RepositoryName("team/app"))
+    assert some.is_listed(RepositoryName("ghcr.io/team/app"))
+    assert not some.is_listed(RepositoryName("quay.io/team/app"))
+
+
 def test_canonical_name_has_the_namespace():
     assert origins(HUB).canonical("docker.io/alpine") == "docker.io/library/alpine"
     assert origins(HUB).canonical("docker.io/grafana/loki") == "docker.io/grafana/loki"

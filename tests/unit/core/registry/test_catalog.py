@@ -587,3 +587,42 @@ async def test_trouble_lasts_while_a_removal_does_not_reach_the_index(service, i
 async def test_derived_index_has_no_trouble() -> None:
     storage = InMemoryBlobStorage(now=lambda: datetime.now(UTC))
     assert CatalogService(ListingCatalogIndex(storage), storage=storage).trouble == ""
+
+
+class TestUnlisted:
+    """Repositories that the catalog may not list, such as caches of upstreams."""
+
+    @pytest.fixture
+    def service(self, index: SwitchedIndex, storage: SwitchedStorage) -> CatalogService:
+        return CatalogService(index, storage=storage, lists=lambda name: not name.startswith("quay.io/"))
+
+    async def test_push_does_not_list_them(self, service, index, storage):
+        for name in ("quay.io/app", "team/app"):
+            await service.announce(await push(storage, name))
+            await service.record_push(RepositoryName(name))
+        assert (await index.page(after="", limit=9)).items == ("team/app",)
+
+    async def test_rebuild_leaves_them_out(self, service, index, storage):
+        for name in ("a/app", "quay.io/app", "z/app"):
+            await push(storage, name)
+        await index.add(RepositoryName("quay.io/app"))
+        assert await service.rebuild() == 2
+        assert (await index.page(after="", limit=9)).items == ("a/app", "z/app")
+
+    async def test_removal_takes_a_name_of_an_earlier_configuration_away(self, service, index, storage):
+        await index.add(await push(storage, "quay.io/app"))
+        await service.record_removal(RepositoryName("quay.io/app"))
+        assert (await index.page(after="", limit=9)).items == ()
+
+    @pytest.mark.parametrize("is_derived", [True, False])
+    async def test_pages_without_them_are_full(self, index, storage, is_derived):
+        listing = ListingCatalogIndex(storage=storage) if is_derived else index
+        service = CatalogService(listing, storage=storage, lists=lambda name: not name.startswith("quay.io/"))
+        for name in ("a", "quay.io/1", "quay.io/2", "quay.io/3", "z"):
+            await index.add(await push(storage, name))
+        page = await service.page(2, "")
+        assert (list(page.items), page.has_more) == (["a", "z"], False)
+        page = await service.page(1, "", sees=lambda name: name != "a")
+        assert (list(page.items), page.has_more) == (["z"], False)
+        page = await service.page(1, "")
+        assert (list(page.items), page.has_more) == (["a"], True)

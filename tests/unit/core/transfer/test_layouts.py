@@ -10,6 +10,7 @@ from adapters.catalog_index.memory import InMemoryCatalogIndex
 from adapters.image_layout.folder import FolderImageLayout
 from core.errors import (
     BlobUnknownError,
+    CachedRepositoryError,
     ContentDamagedError,
     DigestMismatchError,
     ImageLayoutError,
@@ -52,6 +53,7 @@ class Registries:
         self.index = InMemoryCatalogIndex()
         self.registry = self.services.registry(self.index)
         self.seen = []
+        self.cached = set()
 
     async def push(self, name, tag, *layers, **fields):
         for content in (b"{}", *layers):
@@ -79,7 +81,9 @@ class Registries:
             return await self.take_in_from(folder, name, tag)
 
     async def take_in_from(self, opened, name=None, tag=None):
-        taking = ImageImport(self.registry, opened, by=UNNAMED, observe=self.seen.append)
+        taking = ImageImport(
+            self.registry, opened, by=UNNAMED, observe=self.seen.append, is_cached=self.cached.__contains__
+        )
         return await taking.run(ImportTarget(name=name, tag=tag))
 
 
@@ -207,6 +211,16 @@ async def test_export_adds_to_a_layout_and_writes_no_file_again(source, path):
     await source.push(OTHER, V1, b"c")
     with pytest.raises(ImageLayoutError, match="v1 of another repository"):
         await source.export(path, (OTHER, V1))
+
+
+async def test_cached_repository_takes_no_images(source, target, path):
+    await source.push(APP, V1)
+    await source.push(OTHER, V1)
+    await source.export(path, (APP, V1), (OTHER, V1))
+    target.cached = {OTHER}
+    with pytest.raises(CachedRepositoryError, match="other is a cache"):
+        await target.take_in(path)
+    assert await target.services.keys() == set()
 
 
 async def test_image_exported_by_digest_is_imported_without_a_tag(source, target, path):

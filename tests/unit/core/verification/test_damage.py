@@ -472,6 +472,13 @@ async def test_catalog_is_rebuilt(store: Store) -> None:
     assert await store.verifications.run() == []
 
 
+async def test_cached_repository_does_not_belong_into_the_catalog(store: Store) -> None:
+    store.verifications.rules = VerificationRules(is_listed=lambda name: name != NAME)
+    assert await store.verifications.kinds(REPAIR) == [Kind.CATALOG_GHOST]
+    assert (await store.verifications.index.page(after="", limit=9)).items == ()
+    assert await store.verifications.run() == []
+
+
 async def test_repository_without_manifests_is_a_ghost(store: Store) -> None:
     await store.services.push_blob(RepositoryName("empty"), LAYER)
     await store.verifications.index.add(RepositoryName("empty"))
