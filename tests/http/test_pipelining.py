@@ -17,6 +17,9 @@ from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded
 from tests.support.streams import payload
 
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.no_cover
+
 NAME = RepositoryName("a")
 HOST = b"Host: a\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"
