@@ -30,6 +30,7 @@ from config.support import Severity, check_support
 from config.tracing import TracingSettings, read_tracing
 from config.tree import KeyPath, Section, Source, dotted, find_node
 from config.yaml_tree import parse_document
+from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE
 
 CLASSIC_PATHS: Final = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
@@ -160,6 +161,46 @@ def load_side(path: str, side: Side, *, plain: Side | None, environ: Mapping[str
 def find_plain_variables(*, environ: Mapping[str, str] | None = None) -> list[str]:
     """Return the names of the configuration variables that belong to neither side of a copy."""
     return plain_variables(os.environ if environ is None else environ)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteAccess:
+    """How a command reaches a registry whose URL it was given."""
+
+    username: str | None = None
+    password: Secret | None = None
+    docker_config: str | None = None
+    """Docker's `config.json`, if no user is given."""
+    ca: str | None = None
+    state_folder: Path
+    """Folder for what a later run of the command needs."""
+
+
+def side_access(
+    side: Side, *, credentials_file: str | None, ca: str | None, environ: Mapping[str, str] | None = None
+) -> RemoteAccess:
+    """Return the access to the registry on one side of a copy.
+
+    The user is that of `REGISTRY_FROM_USERNAME` and `REGISTRY_FROM_PASSWORD` (or `REGISTRY_FROM_PASSWORD_FILE`), or
+    `…_TO_…`; else that of a file in the format of Docker's `config.json`: the given one, or the user's own.
+
+    Raises:
+        ConfigError: the file with the password cannot be read, or one half of a pair is missing.
+    """
+    environ = os.environ if environ is None else environ
+    username, password = environ.get(f"{side.prefix}USERNAME"), environ.get(f"{side.prefix}PASSWORD")
+    if path := environ.get(f"{side.prefix}PASSWORD_FILE"):
+        password = _read_secret_file(path).rstrip("\r\n")
+    home = Path(environ.get("HOME") or "/")
+    state = Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "registry"
+    if credentials_file is None and (username or password):
+        if not (username and password):
+            raise ConfigError([f"{side.prefix}USERNAME and {side.prefix}PASSWORD must be given together"])
+        return RemoteAccess(username=username, password=Secret(password), ca=ca, state_folder=state)
+    own = Path(environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"
+    return RemoteAccess(
+        docker_config=credentials_file or (str(own) if own.is_file() else None), ca=ca, state_folder=state
+    )
 
 
 def _read_secret_file(path: str) -> str:

@@ -47,7 +47,7 @@ class Sender:
         self._transport = Transport(name, options, now=now, sleep=sleep)
         tokens = TokenCache(self._transport, self.root, options.realms, now=now)
         source = credential_source(options, now)
-        self._signer = Signer(self._transport, self.root, source, tokens, actions=_ACTIONS)
+        self._signer = Signer(self._transport, self.root, source, tokens)
 
     async def __aenter__(self) -> Self:
         """Open the sessions, which connect on first use."""
@@ -88,7 +88,7 @@ class Sender:
             signed = {"Authorization": authorization} if authorization is not None and is_own else {}
             return await self._transport.send(method, url, {**(headers or {}), **signed}, body=body)
 
-        response = await self._signer.send(send, name)
+        response = await self._signer.send(send, f"repository:{name}:{_ACTIONS}")
         content = b"" if method == "HEAD" else await read_body(self._transport, response, limit=_BODY_BYTES_MAX)
         if method == "HEAD":
             await self._transport.discard(response)

@@ -19,6 +19,7 @@ from config.container.observers import (
     reset_gauges,
 )
 from config.container.pull_through import spool_folder
+from config.container.remotes import open_target, open_upstream
 from config.container.surroundings import HashingThreads, new_id, utc_now
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "make_command_metrics",
     "make_observers",
     "new_id",
+    "open_target",
+    "open_upstream",
     "packages_can_trace",
     "read_image_layout",
     "reset_gauges",

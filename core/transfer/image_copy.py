@@ -80,7 +80,7 @@ class ImageCopy:
         target: the registry to write.
         options: choices for all repositories.
         tally: counts the work, and reports images that could not be copied.
-        budget: limits the bytes per second.
+        budget: limits the requests and bytes per second.
         sleep: suspends for a number of seconds.
     """
 
@@ -99,7 +99,7 @@ class ImageCopy:
         self._options = options
         self._tally = tally
         self._budget = budget
-        self._patience = Patience(sleep)
+        self._patience = Patience(sleep, budget)
         self._homes: dict[Digest, RepositoryName] = {}
         """A repository of the target for each blob that this pass saw there, to mount the blob from."""
 

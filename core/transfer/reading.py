@@ -22,15 +22,18 @@ class Patience:
 
     Args:
         sleep: suspends for a number of seconds.
+        budget: limits the calls per second.
     """
 
-    def __init__(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(self, sleep: Callable[[float], Awaitable[None]], budget: Budget) -> None:
         self._sleep = sleep
+        self._budget = budget
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return the result of a call, repeated while it raises an `UpstreamError` that may pass."""
         failures = 0
         while True:
+            await self._budget.take()
             try:
                 return await call()
             except UpstreamError as error:

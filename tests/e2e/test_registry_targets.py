@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -80,7 +81,7 @@ class CuttingProxy:
         self._open = 0
         self.url = ""
 
-    async def __aenter__(self) -> "CuttingProxy":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
@@ -89,7 +90,7 @@ class CuttingProxy:
         self._server.close()
         for each in self._writers:
             each.transport.abort()
-        while self._open:
+        while self._open:  # noqa: ASYNC110 - the streams of asyncio have no event for their end
             await asyncio.sleep(0.01)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -147,10 +148,12 @@ async def test_a_registry_that_loses_interrupted_uploads_gets_the_blob_again(
     content = LAYER * 32
     offsets: list[int] = []
     with RegistryServer.reference(tmp_path / "server", tmp_path / "storage") as server:
-        async with CuttingProxy(server.port, cuts_after=4 * MIB) as proxy:
-            async with new_target(proxy.url, tmp_path / "uploads.json") as target:
-                with pytest.raises(UpstreamUnavailableError):
-                    await target.put_blob(NAME, described(content), reading(content))
+        async with (
+            CuttingProxy(server.port, cuts_after=4 * MIB) as proxy,
+            new_target(proxy.url, tmp_path / "uploads.json") as target,
+        ):
+            with pytest.raises(UpstreamUnavailableError):
+                await target.put_blob(NAME, described(content), reading(content))
 
         # Act
         async with new_target(server.url, tmp_path / "uploads.json") as target:

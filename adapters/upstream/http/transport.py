@@ -3,7 +3,7 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -31,6 +31,7 @@ from core.errors import UpstreamTimeoutError, UpstreamUnavailableError
 
 _USER_AGENT: Final = "sohu-registry"
 _REDIRECTS_MAX: Final = 5
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LOCATION_LENGTH_MAX: Final = 16 * 1024
 _HEADER_BYTES_MAX: Final = 32 * 1024
@@ -106,10 +107,13 @@ class Transport:
         await self._stack.aclose()
         self._direct = self._through_socks = None
 
-    async def send(self, method: str, url: URL, headers: Mapping[str, str]) -> ClientResponse:
+    async def send(
+        self, method: str, url: URL, headers: Mapping[str, str], *, body: bytes | AsyncIterable[bytes] | None = None
+    ) -> ClientResponse:
         """Send a request, follow redirects, and return the response with its body unread.
 
-        `Authorization` is sent to the origin of `url` only. The caller reads, releases or closes the response.
+        `Authorization` is sent to the origin of `url` only. The caller reads, releases or closes the response. A
+        request that changes something is not sent to another URL: its redirect is returned.
 
         Raises:
             UpstreamTimeoutError: a time limit was exceeded.
@@ -117,8 +121,8 @@ class Transport:
         """
         sent = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}
         for _ in range(_REDIRECTS_MAX + 1):
-            response = await self._send_once(method, url, sent)
-            if response.status not in _REDIRECTS:
+            response = await self._send_once(method, url, sent, body)
+            if response.status not in _REDIRECTS or method not in _SAFE_METHODS:
                 return response
             target = self._target(response, url)
             await self.discard(response)
@@ -167,10 +171,14 @@ class Transport:
             max_field_size=_HEADER_BYTES_MAX,
         )
 
-    async def _send_once(self, method: str, url: URL, headers: Mapping[str, str]) -> ClientResponse:
+    async def _send_once(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterable[bytes] | None
+    ) -> ClientResponse:
         if self._direct is None:
             raise UpstreamUnavailableError(f"{self.name}: not open")
         session, options = self._direct, dict[str, Any]()
+        if body is not None:
+            options["data"] = body
         if self._proxy is not None and not self._avoids_proxy(url):
             if self._through_socks is not None:
                 session = self._through_socks

@@ -96,7 +96,7 @@ class HttpUpstream(Upstream):
         self.name = name
         self._idle_seconds = options.idle_seconds
         self._transport = Transport(name, options, now=now, sleep=sleep)
-        self._source = _source(options, now)
+        self._source = credential_source(options, now)
         self._addresses = Addresses(self._transport, options, self._source, now=now)
         # Some connections stay free of blobs, so that a question about a tag need not wait for the end of a blob.
         self._blob_slots = asyncio.Semaphore(max(1, options.connections - max(1, options.connections // 4)))
@@ -318,7 +318,8 @@ def _media_type(announced: str, content: bytes) -> str | None:
         return None
 
 
-def _source(options: UpstreamOptions, now: Callable[[], float]) -> CredentialSource:
+def credential_source(options: UpstreamOptions, now: Callable[[], float]) -> CredentialSource:
+    """Return the source of credentials that the options name; at most one of them is given."""
     if options.exec is not None:
         return CredentialHelper(options.exec.command, lifetime_seconds=options.exec.lifetime_seconds, now=now)
     if options.docker_config is not None:

@@ -71,7 +71,7 @@ async def test_a_run_copies_and_is_remembered(services):
     # Arrange
     mirrors = Mirrors(services, tags=TagRules(semver=">=2"))
     mirrors.add("a/app", "1.0.0", "2.0.0", "2.1.0")
-    seen = []
+    seen: list[object] = []
     before = await mirrors.service.state(mirrors.mirror)
 
     # Act
@@ -121,7 +121,7 @@ async def test_a_name_that_is_invalid_here_is_a_problem(services):
     mirrors = Mirrors(services, repository="a/**", to="mirror")
     mirrors.add("a/Upper", "v1")
     mirrors.add("a/app", "v1")
-    reported = []
+    reported: list[object] = []
 
     # Act
     done = await mirrors.run(report=reported.append)

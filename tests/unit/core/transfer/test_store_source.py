@@ -16,7 +16,7 @@ from core.store import layout
 from core.transfer import store_source
 from core.transfer.image_copy import CopyOptions, ImageCopy, RepositoryCopyRequest
 from core.transfer.store_source import StoreSource
-from core.transfer.tally import Tally
+from core.transfer.tally import Tally, TransferProblem, TransferProgress
 from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices
 
@@ -57,7 +57,8 @@ async def test_an_image_is_copied_to_another_registry(stored):
     image = await stored.push("v1", "v2")
     signature = await stored.sign(image, b"signature")
     target = InMemoryRegistryTarget()
-    seen, problems = [], []
+    seen: list[TransferProgress] = []
+    problems: list[TransferProblem] = []
 
     async def sleep(_seconds):
         raise AssertionError
