@@ -17,6 +17,7 @@ from typing_extensions import override
 from adapters.blob_storage.filesystem.tree import PRIVATE, SPOOL
 from adapters.spool.folder import FolderSpool
 from config.container.surroundings import boot_clock
+from config.errors import ConfigError
 from config.settings import ProxySettings, Settings, StorageKind, UpstreamOptions
 from core.content_source import Offload
 from core.coordination.read_only import ReadOnlySwitch
@@ -129,7 +130,11 @@ def http_upstream(options: UpstreamOptions) -> Upstream:
     from adapters.upstream.http import HttpUpstream  # noqa: PLC0415
 
     # The upstream of all other names has no prefix, but a host that follows from its URL.
-    return HttpUpstream(options.prefix or next(iter(options.hosts), options.urls[0]), options)
+    name = options.prefix or next(iter(options.hosts), options.urls[0])
+    try:
+        return HttpUpstream(name, options)
+    except ValueError as error:
+        raise ConfigError([f"`proxy.upstreams`: {name}: {error}"]) from None
 
 
 class PullThrough(AbstractAsyncContextManager["PullThrough"]):

@@ -41,12 +41,15 @@ class CredentialHelper(CredentialSource):
         command: the program, with arguments if need be.
         lifetime_seconds: how long credentials are used; None until the upstream rejects them.
         now: a monotonic clock.
+
+    Raises:
+        ValueError: the command is empty, or has a quote without an end.
     """
 
     def __init__(
         self, command: str, *, lifetime_seconds: float | None = None, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._command = shlex.split(command)
+        self._command = _words(command)
         self._lifetime_seconds = lifetime_seconds
         self._now = now
         self._held: OrderedDict[str, _Held] = OrderedDict()
@@ -109,7 +112,17 @@ class CredentialHelper(CredentialSource):
         return Credentials(username, Secret(secret))
 
     def _failed(self, problem: str) -> UpstreamUnavailableError:
-        return UpstreamUnavailableError(f"the credential helper {self._command[0] if self._command else ''}: {problem}")
+        return UpstreamUnavailableError(f"the credential helper {self._command[0]}: {problem}")
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if not words:
+        raise ValueError("`exec.command`: is empty, or has a quote without an end")
+    return words
 
 
 async def _exchange(process: asyncio.subprocess.Process, host: str) -> bytes:

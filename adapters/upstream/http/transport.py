@@ -70,8 +70,11 @@ class Transport:
         self.name = name
         self._options = options
         self._own_hosts = frozenset(URL(url).host for url in options.urls)
-        self._foreign_tls = _context(options, has_certificate=False)
-        self._own_tls = _context(options, has_certificate=True) if options.certificate else self._foreign_tls
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+        """By whether they hold the client certificate. Read on first use: the system's authorities take time."""
+        if options.ca or options.certificate:
+            has_certificate = bool(options.certificate)
+            self._contexts[has_certificate] = _context(options, has_certificate=has_certificate)
         self._proxy = URL(options.http_proxy) if options.http_proxy else None
         self._pace = _Pace(options.rate, now, sleep)
         self._stack = AsyncExitStack()
@@ -185,9 +188,21 @@ class Transport:
             else:
                 options["proxy"] = self._proxy
         await self._pace.wait()
-        tls = self._own_tls if url.host in self._own_hosts else self._foreign_tls
         with self.errors_of(url):
+            tls = await self._tls_for(url)
             return await session.request(method, url, headers=headers, allow_redirects=False, ssl=tls, **options)
+
+    async def _tls_for(self, url: URL) -> ssl.SSLContext | bool:
+        """Return the context for a URL, or for the proxy in between."""
+        if url.scheme != "https" and (self._proxy is None or self._proxy.scheme != "https"):
+            return True
+        # Another host than the upstream's does not see the client certificate.
+        key = bool(self._options.certificate) and url.host in self._own_hosts
+        context = self._contexts.get(key)
+        if context is None:
+            context = await asyncio.to_thread(_context, self._options, has_certificate=key)
+            self._contexts[key] = context
+        return context
 
     def _avoids_proxy(self, url: URL) -> bool:
         host = (url.host or "").lower()

@@ -82,7 +82,7 @@ class HttpUpstream(Upstream):
         sleep: waits for a number of seconds.
 
     Raises:
-        ValueError: a certificate or key cannot be read.
+        ValueError: a certificate or key cannot be read, or the command of a helper is unusable.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.upstream.options import UpstreamOptions
 from config.container import Observers, build_registry, build_server, build_server_parts, spool_folder
+from config.errors import ConfigError
 from config.settings import (
     FilesystemSettings,
     HttpSettings,
@@ -75,6 +76,20 @@ async def test_upstreams_are_opened_with_the_registry_and_not_contacted(
     folder = spool_folder(in_memory(), PROXY)
     assert folder.parent == tmp_path
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (UpstreamOptions(prefix="quay.io", urls=(NOWHERE,), ca="/no/such.pem"), "`ca`: cannot be used: No such file"),
+        (UpstreamOptions(prefix="quay.io", urls=(NOWHERE,), exec=ProxyExecSettings(command="'")), "`exec.command`"),
+        (UpstreamOptions(prefix="quay.io", urls=(NOWHERE,), exec=ProxyExecSettings(command=" ")), "`exec.command`"),
+    ],
+)
+def test_unusable_files_and_programs_stop_the_start(options: UpstreamOptions, problem: str) -> None:
+    with pytest.raises(ConfigError, match="quay") as caught:
+        build_registry(in_memory(ProxySettings(upstreams=(options,))))
+    assert problem in str(caught.value)
 
 
 def test_spool_lies_beside_a_store_in_a_folder() -> None:
