@@ -6,7 +6,7 @@ import time
 from config.container.schedules import make_lease
 from config.container.surroundings import entry_id, new_id, utc_now
 from config.notifications import event_source, outbox_bounds, recorder_options
-from config.settings import NotificationSettings, RetentionSettings, Settings
+from config.settings import NotificationSettings, Settings
 from core.notifications.endpoint import EventEndpoint
 from core.notifications.notifier import Notifier
 from core.notifications.outbox import Outbox
@@ -72,8 +72,8 @@ def make_notifier(
     return notifier
 
 
-def make_pull_recorder(storage: BlobStorage, settings: RetentionSettings) -> PullRecorder | None:
-    """Return the recorder of pulls, or None if no retention rule depends on the time of pulls."""
-    if all(rule.pulled_within is None for rule in settings.rules):
+def make_pull_recorder(storage: BlobStorage, settings: Settings) -> PullRecorder | None:
+    """Return the recorder of pulls, or None if neither a retention rule nor the cache depends on the time of pulls."""
+    if settings.proxy is None and all(rule.pulled_within is None for rule in settings.retention.rules):
         return None
     return PullRecorder(storage, clock=time.monotonic, new_id=entry_id)

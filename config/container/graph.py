@@ -21,12 +21,14 @@ from config.container.events import event_recorder, make_notifier, make_pull_rec
 from config.container.observers import damage_counter
 from config.container.pull_through import (
     listing_rule,
+    make_blobs,
     make_manifests,
     make_pull_through,
     make_referrers,
     make_repositories,
     make_tags,
     origins_of,
+    renewable_in,
 )
 from config.container.schedules import (
     COLLECTION_LEASE_SECONDS,
@@ -49,7 +51,6 @@ from core.collection.rounds import Rounds
 from core.coordination.read_only import ReadOnlySwitch
 from core.coordination.schedule import SharedSchedule
 from core.notifications.outbox import Outbox
-from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
 from core.registry.immutable_images import ImmutableImages
@@ -138,6 +139,7 @@ class Container(Adapters):
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         touch_seconds=Callable(touch_seconds, settings.provided.storage.garbage_collection.grace_seconds),
         related=Callable(related_of, manifest_cache),
+        is_renewable=Callable(renewable_in, pull_through),
     )
     damage = Singleton(
         DamageWatch,
@@ -155,7 +157,12 @@ class Container(Adapters):
         covers=tag_immutability.provided.covers,
     )
     blobs = Singleton(
-        BlobService,
+        make_blobs,
+        pull_through,
+        new_id=new_id,
+        new_hasher=new_hasher,
+        offload=offload,
+        read_only=read_only,
         storage=blob_storage,
         links=links,
         cache=descriptor_hints,
@@ -235,7 +242,7 @@ class Container(Adapters):
         guard=guard,
         is_immutable=tag_immutability,
     )
-    pull_recorder = Singleton(make_pull_recorder, blob_storage, settings.provided.retention)
+    pull_recorder = Singleton(make_pull_recorder, blob_storage, settings)
     retention = Singleton(
         RetentionService,
         storage=blob_storage,

@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import stat
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -16,31 +18,41 @@ from typing_extensions import override
 
 from adapters.blob_storage.filesystem.tree import PRIVATE, SPOOL
 from adapters.spool.folder import FolderSpool
-from config.container.surroundings import boot_clock
+from config.container.surroundings import boot_clock, entry_id
 from config.errors import ConfigError
 from config.settings import ProxySettings, Settings, StorageKind, UpstreamOptions
 from core.content_source import Offload
 from core.coordination.read_only import ReadOnlySwitch
-from core.errors import StorageUnavailableError
+from core.errors import StorageError, StorageUnavailableError
+from core.model.digest import HasherFactory
 from core.model.names import RepositoryName
+from core.model.sizes import Space
 from core.ports.blob_storage import BlobStorage
 from core.ports.spool import Spool
 from core.ports.upstream import Upstream
 from core.pull_through.absences import Absences
-from core.pull_through.admission import Admission
+from core.pull_through.admission import Admission, LimitedAdmission
+from core.pull_through.blobs import CachedBlobs
 from core.pull_through.claims import Claims
+from core.pull_through.fetching import Fetcher
+from core.pull_through.filling import FetchEvent, FetchTools
+from core.pull_through.limits import CacheLimits
 from core.pull_through.manifests import CachedManifests
 from core.pull_through.origins import LOCAL_ONLY, Origins
 from core.pull_through.pauses import Pauses
 from core.pull_through.referrers import CachedReferrers
 from core.pull_through.repositories import CachedRepositories
+from core.pull_through.storing import FetchedBlobStore
 from core.pull_through.tag_state import TagStates
 from core.pull_through.tags import CachedTags
+from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
 from core.registry.manifests import ManifestService
 from core.registry.referrers import ReferrerService
 from core.registry.repositories import RepositoryService
 from core.registry.tags import TagService
+
+_logger = logging.getLogger(__name__)
 
 _IDENTITY_LENGTH: Final = 16
 _TEMPORARY_NAME: Final = "registry-spool"
@@ -57,8 +69,53 @@ def make_pull_through(settings: Settings, *, storage: BlobStorage, offload: Offl
         origins,
         FolderSpool(str(folder), offload=offload),
         states=TagStates(storage),
+        admission=make_admission(storage, settings.proxy.limits),
+        idle_seconds=settings.proxy.cache_write_timeout_seconds or None,
         clock=boot_clock,
         shared_folder=folder if folder.name.startswith(_TEMPORARY_NAME) else None,
+    )
+
+
+def make_blobs(
+    cache: "PullThrough | None",
+    /,
+    *,
+    new_id: Callable[[], str],
+    new_hasher: HasherFactory,
+    offload: Offload,
+    read_only: ReadOnlySwitch,
+    **parts: Any,
+) -> BlobService:
+    """Return the service for blobs, with or without a cache."""
+    if cache is None:
+        return BlobService(**parts)
+    store = FetchedBlobStore(
+        parts["storage"],
+        parts["links"],
+        guard=parts["guard"],
+        damage=parts["damage"],
+        new_id=new_id,
+        admission=cache.admission,
+        is_read_only=lambda: read_only.is_on,
+    )
+    tools = FetchTools(
+        spool=cache.spool,
+        store=store,
+        new_hasher=new_hasher,
+        offload=offload,
+        sleep=asyncio.sleep,
+        observe=cache.observe_fetch,
+        idle_seconds=cache.idle_seconds,
+    )
+    fetcher = Fetcher(tools)
+    cache.lifetimes.append(fetcher)
+    return CachedBlobs(
+        **parts,
+        origins=cache.origins,
+        fetcher=fetcher,
+        store=store,
+        claims=cache.claims,
+        absences=cache.absences,
     )
 
 
@@ -124,6 +181,26 @@ def listing_rule(origins: Origins) -> Callable[[RepositoryName], bool] | None:
     return origins.is_listed if origins.upstreams else None
 
 
+def renewable_in(cache: "PullThrough | None") -> Callable[[RepositoryName], bool] | None:
+    """Return whether a repository's content can be fetched again; None if none can."""
+    return None if cache is None else cache.origins.is_cached
+
+
+def make_admission(storage: BlobStorage, limits: CacheLimits) -> Admission:
+    """Return the admission to the cache, with its limits of space."""
+    if not limits.size_bytes and limits.free == Space():
+        return Admission()
+    return LimitedAdmission(storage, process=entry_id(), size_max=limits.size_bytes or None, free_min=limits.free.of)
+
+
+async def _flush(admission: Admission) -> None:
+    if isinstance(admission, LimitedAdmission):
+        try:
+            await admission.flush()
+        except StorageError as error:
+            _logger.warning("growth of the cache not recorded: %s", error)
+
+
 def http_upstream(options: UpstreamOptions) -> Upstream:
     """Return the adapter for one upstream."""
     # Imported only when needed: the web client takes time and memory.
@@ -138,12 +215,14 @@ def http_upstream(options: UpstreamOptions) -> Upstream:
 
 
 class PullThrough(AbstractAsyncContextManager["PullThrough"]):
-    """The parts of the cache that its services share. Opens the upstreams and the spool, and contacts nobody.
+    """The parts of the cache that its services share. Opening contacts nobody.
 
     Args:
         origins: the upstreams with their rules.
         spool: the blobs in flight.
         states: the records of tags.
+        admission: decides whether fetched content is stored.
+        idle_seconds: how long a fetch waits for the next bytes; None means without limit.
         clock: monotonic seconds.
         shared_folder: the folder of the spool if other users can create folders beside it.
     """
@@ -154,6 +233,8 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
         spool: Spool,
         *,
         states: TagStates,
+        admission: Admission,
+        idle_seconds: float | None,
         clock: Callable[[], float],
         shared_folder: Path | None = None,
     ) -> None:
@@ -163,11 +244,17 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
         self.absences = Absences(clock=clock)
         self.pauses = Pauses(clock=clock)
         self.claims = Claims()
-        self.admission = Admission()
-        self.before_close: list[Callable[[], Awaitable[None]]] = []
-        """Ends the work of the services, in the reverse order, before the upstreams are closed."""
+        self.admission = admission
+        self.idle_seconds = idle_seconds
+        self.lifetimes: list[AbstractAsyncContextManager[object]] = []
+        """Opened after the upstreams, and closed before them."""
+        self.before_close: list[Callable[[], Awaitable[None]]] = [partial(_flush, admission)]
+        """Ends the work of the services, in the reverse order, before anything is closed."""
         self._shared_folder = shared_folder
         self._open = AsyncExitStack()
+
+    def observe_fetch(self, event: FetchEvent, upstream: str, received: int) -> None:
+        """Count an event of a fetch."""
 
     @override
     async def __aenter__(self) -> Self:
@@ -176,7 +263,8 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
                 await asyncio.to_thread(_make_private, self._shared_folder)
             for _, upstream in self.origins.upstreams:
                 await stack.enter_async_context(upstream)
-            await stack.enter_async_context(self.spool)
+            for part in self.lifetimes:
+                await stack.enter_async_context(part)
             for end in self.before_close:
                 stack.push_async_callback(end)
             self._open = stack.pop_all()

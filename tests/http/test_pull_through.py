@@ -72,9 +72,7 @@ def cache(upstream: UpstreamServer, tmp_path: Path, aiohttp_server: AiohttpServe
     return start
 
 
-async def test_manifest_is_fetched_once_and_survives_the_upstream(
-    cache: Callable[[], Any], upstream: UpstreamServer
-) -> None:
+async def test_image_is_pulled_once_for_many_clients(cache: Callable[[], Any], upstream: UpstreamServer) -> None:
     image = make_image(1)
     upstream.content.add(NAME, image, "latest")
     async with cache() as one:
@@ -82,10 +80,27 @@ async def test_manifest_is_fetched_once_and_survives_the_upstream(
             status, content, headers = await one.get(f"docker.io/{NAME}/manifests/latest")
             assert (status, content) == (200, image.manifest.data)
             assert headers["Docker-Content-Digest"] == image.digest
+            for blob in image.blobs:
+                status, content, _ = await one.get(f"docker.io/{NAME}/blobs/{blob.digest}")
+                assert (status, content) == (200, blob.data)
     assert upstream.count("manifest GET") == 1
+    assert upstream.count("blob GET") == len(image.blobs)
+    assert upstream.count("blob HEAD") == 0
+
+
+async def test_cached_image_survives_the_upstream_and_a_restart(
+    cache: Callable[[], Any], upstream: UpstreamServer
+) -> None:
+    image = make_image(1)
+    upstream.content.add(NAME, image, "latest")
+    paths = [f"docker.io/{NAME}/manifests/latest", *(f"docker.io/{NAME}/blobs/{each.digest}" for each in image.blobs)]
+    async with cache() as one:
+        for path in paths:
+            assert (await one.get(path))[0] == 200
     upstream.close()
     async with cache() as one:
-        assert (await one.get(f"docker.io/{NAME}/manifests/latest"))[0] == 200
+        for path in paths:
+            assert (await one.get(path))[0] == 200
         assert (await one.get(f"docker.io/{NAME}/manifests/other"))[0] == 502
 
 
