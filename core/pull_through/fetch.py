@@ -23,7 +23,7 @@ PIECE_BYTES: Final = 128 * 1024
 """Size of the pieces that are read from the spool: the memory of one client."""
 WITHHELD_BYTES: Final = 64 * 1024
 """Size of the last piece of each response, which clients get when the whole blob is verified."""
-_STORED_BYTES: Final = 256 * 1024
+_STORED_BYTES: Final = 1024 * 1024
 """Size of the pieces in which the store gets the blob."""
 
 
