@@ -8,6 +8,7 @@ from core.concurrency import slices
 from core.content_source import Offload
 from core.coordination.budget import Budget
 from core.model.digest import HasherFactory
+from core.model.names import RepositoryName
 from core.ports.blob_storage import KEYS_PER_REQUEST, BlobStorage
 from core.ports.staging import StagingStorage
 from core.transfer.tally import Tally
@@ -35,6 +36,8 @@ class CopyContext:
     """Protects the copied content from garbage collection at the target."""
     trash: Trash
     """The trash of the target. It records the links that the copy removes."""
+    is_cached: Callable[[RepositoryName], bool] = lambda _name: False
+    """Whether the content of a source repository comes from an upstream on demand, so that blobs may be absent."""
     is_dry: bool = False
     """Whether to write nothing."""
     rereads_target: bool = False

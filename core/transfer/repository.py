@@ -13,6 +13,7 @@ from core.collection.guard import Need
 from core.concurrency import for_each, stream
 from core.errors import StorageUnavailableError
 from core.model.digest import Digest
+from core.model.media_types import NONDISTRIBUTABLE_LAYERS
 from core.model.names import RepositoryName, Tag
 from core.model.schema1 import schema1_layers
 from core.store import layout
@@ -50,8 +51,15 @@ class _State:
     """Manifests that are complete at the target."""
     linked: set[Digest] = field(default_factory=set)
     """Blobs that the source links."""
+    unfetched: set[Digest] = field(default_factory=set)
+    """Images of a cache whose blobs were never pulled. An index is copied without them."""
     waiting: list[Digest] = field(default_factory=list)
     """Indexes whose children must be copied first."""
+
+    @property
+    def decided(self) -> set[Digest]:
+        """The manifests that are copied, or that are left out."""
+        return self.whole | self.lost | self.unfetched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +176,7 @@ class RepositoryTransfer:
             return
         blobs, children = _references(found)
         await self._late_children(state, [child for child in children if child not in pending])
-        if any(child in pending and child not in state.whole | state.lost for child in children):
+        if any(child in pending and child not in state.decided for child in children):
             state.waiting.append(digest)
             return
         if missing := [each for each in (*blobs, *children) if each in state.lost]:
@@ -176,11 +184,24 @@ class RepositoryTransfer:
             text = f"refers to {missing[0]}, which could not be copied"
             self._context.tally.add_problem(Trouble.INCOMPLETE, state.name, digest, text)
             return
+        if self._is_unfetched(state, found):
+            return
         needs = [Need(layout.layer_link(state.name, blob), blob) for blob in blobs if blob in state.linked]
         needs += [Need(layout.revision_link(state.name, child), child) for child in children if child in state.whole]
         if await self._store_manifest(state, digest, found.content, needs):
             state.whole.add(digest)
             self._context.tally.add(manifests_copied=1)
+
+    def _is_unfetched(self, state: _State, found: ManifestState) -> bool:
+        """Whether an image of a cached repository lacks blobs, because nobody pulled them; report such an image."""
+        if not self._context.is_cached(state.name):
+            return False
+        absent = [blob for blob in _required_blobs(found) if blob not in state.linked]
+        if absent:
+            state.unfetched.add(found.digest)
+            text = f"refers to {absent[0]}, which the cache has not fetched"
+            self._context.tally.add_problem(Trouble.INCOMPLETE, state.name, found.digest, text)
+        return bool(absent)
 
     async def _store_manifest(self, state: _State, digest: Digest, content: bytes, needs: Sequence[Need]) -> bool:
         """Write a manifest and its link. Return whether the source still had that link."""
@@ -206,7 +227,7 @@ class RepositoryTransfer:
     async def _late_children(self, state: _State, children: Iterable[Digest]) -> None:
         """Copy children that were pushed, before their index, while the manifests were being listed."""
         for child in children:
-            if child in state.whole | state.lost:
+            if child in state.decided:
                 continue
             if await self._comparison.read(self._source, layout.revision_link(state.name, child)) is not None:
                 await self._manifest(state, child, set())
@@ -271,6 +292,15 @@ class RepositoryTransfer:
 
 def _collected(digest: Digest) -> StorageUnavailableError:
     return StorageUnavailableError(f"garbage collection at the target removed {digest} {_ATTEMPTS} times")
+
+
+def _required_blobs(found: ManifestState) -> Sequence[Digest]:
+    """Return the blobs without which a manifest cannot be pulled; nothing for an index and for schema 1."""
+    manifest = found.manifest
+    if manifest is None or manifest.is_index:
+        return ()
+    blobs = manifest.blobs()
+    return [each.digest for each in blobs if not each.urls and each.media_type not in NONDISTRIBUTABLE_LAYERS]
 
 
 def _references(found: ManifestState) -> tuple[Sequence[Digest], Sequence[Digest]]:

@@ -32,6 +32,8 @@ class VerificationRules:
     is_immutable: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
     is_listed: Callable[[RepositoryName], bool] = lambda _name: True
     """Whether the catalog lists a repository that holds a manifest."""
+    is_cached: Callable[[RepositoryName], bool] = lambda _name: False
+    """Whether the content of a repository comes from an upstream on demand, so that blobs and images may be absent."""
 
     def must_have(self, blob: Descriptor) -> bool:
         """Whether the store must hold a blob that a manifest refers to."""

@@ -183,7 +183,8 @@ class ImageSuspects:
                 return Outcome.FOUND
             if await repairer.restore(manifest):
                 return Outcome.RESTORED
-            if self._is_named(manifest):
+            # In a cached repository, the next pull fetches the manifest again.
+            if self._is_named(manifest) and not self._context.rules.is_cached(name):
                 return await repairer.set_manifest_aside(name, manifest, is_whole=is_there)
             if manifest in self._view.set_aside:
                 await repairer.remove_link(layout.incomplete_link(name, manifest), manifest)

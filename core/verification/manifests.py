@@ -19,6 +19,8 @@ from core.verification.links import BATCH, digest_of_link
 from core.verification.suspects import suspect_data, suspect_leftover, suspect_link
 
 _AT_ONCE: Final = 16
+_FETCHED_ON_DEMAND: Final = frozenset({Kind.BLOB_LOST, Kind.BLOB_UNLINKED, Kind.CHILD_MISSING})
+"""Problems of references that are none in a cached repository."""
 _MEDIA_TYPES: Final = (None, *sorted(MANIFESTS))
 """The media type for each number in `RepositoryView.revisions`."""
 
@@ -41,6 +43,7 @@ class ManifestCheck:
         self._view = view
         self._problems: list[Problem] = []
         self._damaged_blobs: set[Digest] = set()
+        self._is_cached = context.rules.is_cached(view.name)
 
     async def find(self) -> list[Suspect]:
         """Record the manifests of the repository in the view; return suspects about other objects. Two listings."""
@@ -124,13 +127,13 @@ class ManifestCheck:
             size = await self._context.blob_size(layer)
             blob = Descriptor(media_type=OCTET_STREAM, digest=layer, size=size or 0)
             if self._context.rules.must_have(blob) and (kind := await self._blob_problem(blob)):
-                self._problems.append(Problem(kind, digest, blob))
+                self._note_reference(kind, digest, blob)
 
     async def _check_references(self, digest: Digest, manifest: Manifest) -> None:
         await self._check_blobs(digest, manifest)
         for child in manifest.manifests:
             if self._context.rules.requires_child(child) and (kind := await self._child_problem(child)):
-                self._problems.append(Problem(kind, digest, child))
+                self._note_reference(kind, digest, child)
         if manifest.subject is not None:
             pair = referrer_pair(manifest.subject.digest, digest)
             self._view.true_referrers.put(pair)
@@ -142,7 +145,11 @@ class ManifestCheck:
         for blob in {blob.digest: blob for blob in manifest.blobs()}.values():
             find = self._other_problem if blob.digest in others else self._blob_problem
             if self._context.rules.must_have(blob) and (kind := await find(blob)):
-                self._problems.append(Problem(kind, digest, blob))
+                self._note_reference(kind, digest, blob)
+
+    def _note_reference(self, kind: Kind, manifest: Digest, named: Descriptor) -> None:
+        if not (self._is_cached and kind in _FETCHED_ON_DEMAND):
+            self._problems.append(Problem(kind, manifest, named))
 
     async def _blob_problem(self, blob: Descriptor) -> Kind | None:
         target = blob.digest

@@ -1,7 +1,7 @@
 """Second phase: checks repositories one by one, each with its tags, links, manifests and lists of referrers."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from core.model.names import RepositoryName
@@ -69,9 +69,22 @@ async def _suspects(context: Context, view: RepositoryView) -> list[Suspect]:
     suspects += await tags.run()
     suspects += await referrers.run()
     async for child in context.reader.children(layout.repository(view.name)):
-        if child.startswith(layout.MARK) and child not in layout.REPOSITORY_DIRECTORIES:
+        if child == layout.UPSTREAM_DIRECTORY:
+            suspects += await _untagged_records(context, view)
+        elif child.startswith(layout.MARK) and child not in layout.REPOSITORY_DIRECTORIES:
             suspects += await _strays(context, f"{layout.repository(view.name)}/{child}")
     return suspects
+
+
+async def _untagged_records(context: Context, view: RepositoryView) -> list[Suspect]:
+    """Return the records of cached tags that another registry deleted. Nobody reads them."""
+    wanted = {layout.upstream_tag(view.name, tag) for tag in view.tags}
+    records = context.reader.walk(layout.upstream(view.name))
+
+    def suspect(key: str) -> Suspect:
+        return replace(suspect_leftover(context, key), repair=lambda: context.repairer.remove_link(key, None))
+
+    return [suspect(key) async for key, _ in records if key not in wanted]
 
 
 async def _strays(context: Context, prefix: str) -> list[Suspect]:

@@ -1,5 +1,6 @@
 """The services of a registry with pull-through caches, on in-memory adapters and simulated time."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
@@ -36,9 +37,17 @@ class CachedServices(CoreServices):
         *,
         storage: StagingStorage | None = None,
         rules: UpstreamRules = HUB,
+        core: Mapping[str, Any] | None = None,
         **wiring: Any,
     ) -> None:
-        super().__init__(storage=storage or InMemoryBlobStorage(now=time.now), clock=time.clock, memory=ManifestCache())
+        self.core = core or {}
+        """Arguments of the base, for processes on the same store too."""
+        super().__init__(
+            storage=storage or InMemoryBlobStorage(now=time.now),
+            clock=time.clock,
+            memory=ManifestCache(),
+            **self.core,
+        )
         self.time = time
         self.upstream = upstream
         self.origins = Origins([(rules, upstream)])
@@ -86,7 +95,7 @@ class CachedServices(CoreServices):
     def restarted(self, **wiring: Any) -> "CachedServices":
         """Return the services of another process on the same store and upstream."""
         rules, _ = self.origins.upstreams[0]
-        return CachedServices(self.time, self.upstream, storage=self.storage, rules=rules, **wiring)
+        return CachedServices(self.time, self.upstream, storage=self.storage, rules=rules, core=self.core, **wiring)
 
 
 def add_image(
