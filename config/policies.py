@@ -59,21 +59,29 @@ def verification_rules(
     is_immutable: Callable[[RepositoryName, Tag], bool],
     *,
     is_listed: Callable[[RepositoryName], bool],
+    is_cached: Callable[[RepositoryName], bool],
 ) -> VerificationRules:
-    """Return the requirements for a stored image: the same as for a pushed one."""
+    """Return the requirements for a stored image: the same as for a pushed one, except in cached repositories."""
     policy = manifest_policy(settings, is_immutable)
     return VerificationRules(
         requires_blobs=policy.requires_blobs,
         requires_child=policy.requires_child,
         is_immutable=is_immutable,
         is_listed=is_listed,
+        is_cached=is_cached,
     )
 
 
 class TagImmutability:
-    """The tags that cannot be moved from their first manifest; reconfigurable while serving."""
+    """The tags that cannot be moved from their first manifest; reconfigurable while serving.
 
-    def __init__(self, settings: AccessSettings) -> None:
+    No tag of a cached repository is immutable: the upstream moves it, and clients cannot.
+    """
+
+    def __init__(
+        self, settings: AccessSettings, *, is_cached: Callable[[RepositoryName], bool] = lambda _name: False
+    ) -> None:
+        self._is_cached = is_cached
         self.apply(settings)
 
     def apply(self, settings: AccessSettings) -> None:
@@ -82,11 +90,11 @@ class TagImmutability:
 
     def __call__(self, name: RepositoryName, tag: Tag) -> bool:
         """Whether this tag is immutable."""
-        return any(each.covers(name, tag) for each in self._kept)
+        return any(each.covers(name, tag) for each in self._kept) and not self._is_cached(name)
 
     def covers(self, name: RepositoryName) -> bool:
         """Whether a repository may have immutable tags."""
-        return any(each.covers_repository(name) for each in self._kept)
+        return any(each.covers_repository(name) for each in self._kept) and not self._is_cached(name)
 
 
 def _is_web_url(url: str) -> bool:

@@ -37,7 +37,7 @@ from config.container.storages import (
     scs_blob_storage,
 )
 from config.container.surroundings import HashingThreads, new_id, utc_now
-from config.policies import TagImmutability, access_policy
+from config.policies import access_policy
 from config.settings import Settings
 from config.streams import UnblockedStream
 from core.ports.audit_log import AuditLog
@@ -93,7 +93,6 @@ class Adapters(DeclarativeContainer):
     )
 
     shared_secret = Singleton(reveal_or_make_secret, settings.provided.http.secret)
-    tag_immutability = Singleton(TagImmutability, settings.provided.access)
     access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
     htpasswd = Singleton(
         HtpasswdAuthenticator,

@@ -42,7 +42,7 @@ from config.container.schedules import (
     touch_seconds,
 )
 from config.container.surroundings import boot_clock, duration, entry_id, process_name
-from config.policies import manifest_policy, verification_rules
+from config.policies import TagImmutability, manifest_policy, verification_rules
 from core.collection.collector import JOB
 from core.collection.guard import CollectionGuard
 from core.collection.pins import Pins
@@ -86,7 +86,6 @@ class Container(Adapters):
     authenticator = Adapters.authenticator
     access_policy = Adapters.access_policy
     shared_secret = Adapters.shared_secret
-    tag_immutability = Adapters.tag_immutability
     descriptor_marks = Adapters.descriptor_marks
     descriptor_cache = Adapters.descriptor_cache
     descriptor_hints = Adapters.descriptor_hints
@@ -97,6 +96,7 @@ class Container(Adapters):
 
     pull_through = Singleton(make_pull_through, settings, storage=blob_storage, offload=offload)
     origins = Singleton(origins_of, pull_through)
+    tag_immutability = Singleton(TagImmutability, settings.provided.access, is_cached=origins.provided.is_cached)
 
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
     outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(process_name), now=now)
@@ -290,6 +290,7 @@ class Container(Adapters):
             settings.provided.validation,
             tag_immutability,
             is_listed=origins.provided.is_listed,
+            is_cached=origins.provided.is_cached,
         ),
         new_hasher=new_hasher,
         offload=offload,

@@ -378,6 +378,7 @@ class CachedManifests(ManifestService):
             raise
         except UpstreamError as error:
             self._pauses.note(upstream, (name, reference), error, seconds=origin.rules.recheck_seconds)
+            _logger.warning("upstream failed: %s", error, extra={"repository": name, "reference": reference})
             raise
         self._pauses.note_answer(upstream)
         return answer

@@ -71,6 +71,10 @@ class UpstreamRules:
         """Whether clients may pull from this repository of the upstream."""
         return self._allow.match(remote_name) and not self._deny.match(remote_name)
 
+    def covers(self, name: str) -> bool:
+        """Whether a repository belongs to this upstream, unless a longer prefix claims it."""
+        return not self.prefix or name.startswith(f"{self.prefix}/")
+
     def is_for_host(self, host: str) -> bool:
         """Whether `?ns=<host>` means this upstream."""
         return bool(host) and (host == self.prefix or host in self.hosts)

@@ -20,6 +20,7 @@ from config.errors import ConfigError
 from config.loader import Loaded, find_plain_variables, load_side
 from config.logging import configure_logging
 from core.errors import StorageError
+from core.model.names import RepositoryName
 from core.transfer.context import CopyContext
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.mirror_rules import ReferrerCopies
@@ -222,10 +223,15 @@ class _Copier(CopyPasses):
             tally=Tally(observe=self.observe, report=self.report),
             guard=self._target.guard,
             trash=self._target.trash,
+            is_cached=self._is_cached,
             is_dry=self.arguments.dry_run,
             rereads_target=self.arguments.verify_target,
             blobs_at_once=self.arguments.blobs_at_once,
         )
+
+    def _is_cached(self, name: RepositoryName) -> bool:
+        proxy = self._source.settings.proxy
+        return proxy is not None and any(rules.covers(name) for rules in proxy.all_upstreams)
 
     def _selection(self) -> Selection:
         return Selection(patterns=self.arguments.repository, follows_deletions=self.arguments.delete)

@@ -92,6 +92,19 @@ def test_damaged_blob_is_reported_and_fails_the_copy(
     assert (tmp_path / "new-names").read_text() == "team/other\n"
 
 
+def test_image_that_a_cache_fetched_in_part_is_reported(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = make_image(1).blobs[1].digest
+    (tmp_path / "old" / ROOT / "repositories/team/app/_layers" / layer.replace(":", "/") / "link").unlink()
+    with (tmp_path / "old.yml").open("a") as settings:
+        settings.write("proxy: {upstreams: [{prefix: team, urls: ['http://127.0.0.1:1']}]}\n")
+    assert main(words) == ExitCode.FAILURE
+    assert f"refers to {layer}, which the cache has not fetched\n" in capsys.readouterr().err
+    assert (tmp_path / "new" / ROOT / "repositories/team/other/_manifests/tags/v1/current/link").exists()
+    assert not (tmp_path / "new" / ROOT / "repositories/team/app/_manifests").exists()
+
+
 def test_dry_run_and_selection(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--dry-run", "--repository", "team/a*"]) == 0
     assert capsys.readouterr().out.startswith("would copy: 1 repository compared, 3 blobs sent")

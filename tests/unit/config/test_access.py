@@ -132,6 +132,14 @@ def test_immutable_tags_can_change() -> None:
     assert kept(name, tag)
 
 
+def test_no_tag_of_a_cached_repository_is_immutable(load_text: LoadText) -> None:
+    text = "access: {immutabletags: [{tags: ['v*']}]}\nproxy: {upstreams: [{prefix: quay.io, urls: ['https://quay.io']}]}\n"
+    kept = Container(settings=load_text(MINIMAL + text).settings).tag_immutability()
+    for name, expected in (("prod/app", True), ("quay.io/app", False)):
+        assert kept(RepositoryName(name), Tag("v1")) is expected
+        assert kept.covers(RepositoryName(name)) is expected
+
+
 def test_default_secret_of_one_process_is_random(load_text: LoadText) -> None:
     settings = load_text(MINIMAL).settings
     assert Container(settings=settings).shared_secret() != Container(settings=settings).shared_secret()

@@ -99,3 +99,11 @@ def test_patterns_are_those_of_the_upstream_name(name, is_allowed):
 
 def test_upstreams_are_listed_by_prefix():
     assert [rules.prefix for rules, _ in origins(REST, QUAY, DEEP).upstreams] == ["quay.io/team", "quay.io", ""]
+
+
+@pytest.mark.parametrize(
+    ("rules", "name", "expected"),
+    [(QUAY, "quay.io/app", True), (QUAY, "quay.io", False), (QUAY, "quay.iota/app", False), (REST, "app", True)],
+)
+def test_rules_cover_names_below_their_prefix(rules, name, *, expected):
+    assert rules.covers(name) is expected
