@@ -100,12 +100,12 @@ class CachedTags(TagService):
         if origin is not None and not origin.is_allowed:
             raise DeniedError("pulls from this repository are not allowed here", detail={"name": name})
         if origin is None or origin.rules.tags is TagListSource.LOCAL:
-            return await super().page(name, n=n, last=last)
+            return await self.stored_page(name, n=n, last=last)
         limit = None if n is None else min(n, self._page_size_max, self._section_max // 2)
         try:
             section = await self._section(origin, name, last, limit)
         except UpstreamError as error:
-            return await self._stored_page(name, n, last, error)
+            return await self._stored_or_error(name, n, last, error)
         if not section.is_absent:
             is_merged = origin.rules.tags is TagListSource.MERGE
             stored = await self._stored_tags(name, last, limit, section) if is_merged else ()
@@ -113,11 +113,11 @@ class CachedTags(TagService):
             return _page_of(sorted({*(some if limit is None else some[: limit + 1]), *stored}), limit, section)
         if origin.rules.tags is TagListSource.UPSTREAM:
             raise NameUnknownError("repository name not known to registry", detail={"name": name})
-        return await super().page(name, n=n, last=last)
+        return await self.stored_page(name, n=n, last=last)
 
-    async def _stored_page(self, name: RepositoryName, n: int | None, last: str, error: UpstreamError) -> Page[Tag]:
+    async def _stored_or_error(self, name: RepositoryName, n: int | None, last: str, error: UpstreamError) -> Page[Tag]:
         try:
-            return await super().page(name, n=n, last=last)
+            return await self.stored_page(name, n=n, last=last)
         except NameUnknownError:
             # Nothing is stored, which is no reason to report the repository as absent.
             raise error from None

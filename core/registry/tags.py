@@ -16,7 +16,11 @@ class TagService:
         self._page_size_max = page_size_max
 
     async def page(self, name: RepositoryName, *, n: int | None, last: str) -> Page[Tag]:
-        """Return tags in ascending order of their code points (end-8a, end-8b).
+        """Return a page for a client (end-8a, end-8b), as `stored_page`."""
+        return await self.stored_page(name, n=n, last=last)
+
+    async def stored_page(self, name: RepositoryName, *, n: int | None, last: str) -> Page[Tag]:
+        """Return tags that the store has, in ascending order of their code points.
 
         One storage request per 1,000 tags read.
 

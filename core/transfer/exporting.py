@@ -143,7 +143,8 @@ class ImageExport:
             return
         last, has_more = "", True
         while has_more:
-            page = await self._registry.tags.page(request.name, n=_PAGE, last=last)
+            # An upstream may have far more tags than its cache.
+            page = await self._registry.tags.stored_page(request.name, n=_PAGE, last=last)
             for tag in page.items:
                 yield tag
             last, has_more = (page.items[-1] if page.items else ""), page.has_more

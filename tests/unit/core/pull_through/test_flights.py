@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from core.errors import UpstreamUnavailableError
+from core.errors import TooManyRequestsError, UpstreamUnavailableError
 from core.pull_through.flights import Flights
 
 
@@ -69,3 +69,21 @@ async def test_end_of_the_process_cancels_the_calls():
     await flights.close()
     with pytest.raises(asyncio.CancelledError):
         await caller
+
+
+async def test_number_of_calls_is_bounded():
+    flights: Flights[str, int] = Flights(calls_max=1)
+    go = asyncio.Event()
+
+    async def work() -> int:
+        await go.wait()
+        return 7
+
+    first = asyncio.create_task(flights.run("a", work))
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRequestsError):
+        await flights.run("b", work)
+    second = asyncio.create_task(flights.run("a", work))
+    await asyncio.sleep(0)
+    go.set()
+    assert (await first, await second, await flights.run("b", work)) == (7, 7, 7)

@@ -92,6 +92,13 @@ async def test_repository_without_tags_anywhere_is_unknown(
     assert await listed(cache) == ["a"]
 
 
+async def test_stored_tags_are_listed_without_a_question(cache: CachedServices, upstream: InMemoryUpstream):
+    await store(cache, "a")
+    add_image(upstream, "b")
+    assert list((await cache.tags.stored_page(NAME, n=None, last="")).items) == ["a"]
+    assert not upstream.asked["tags"]
+
+
 async def test_stored_tags_are_merged_though_the_upstream_lacks_the_repository(cache: CachedServices):
     await store(cache, "a")
     assert await listed(cache) == ["a"]
