@@ -12,17 +12,7 @@ import pytest
 
 from tests.support.tools import REPOSITORY_ROOT
 
-FOLDERS = (
-    "core",
-    "adapters",
-    "config",
-    "entrypoints",
-    "tests/adapters",
-    "tests/architecture",
-    "tests/contracts",
-    "tests/support",
-    "tests/unit",
-)
+FOLDERS = ("core", "adapters", "config", "entrypoints", "tests")
 MAX_PER_10_000_WORDS = 5.0
 
 

@@ -23,7 +23,7 @@ MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - mkdtemp makes a folder of our own in 
 
 
 def main() -> int:
-    """Run what the command line asks for and print the tables as Markdown."""
+    """Run the benchmarks that the command line names, and print the tables as Markdown."""
     options = _parse_arguments()
     try:
         find_tool("wrk")
@@ -110,7 +110,7 @@ def _measure_row(
     names = list(subjects)
     shift = number % len(names)
     for name in names[shift:] + names[:shift]:
-        # What the one before left to be written is not charged to this one.
+        # Flush the writes of the previous registry, so that they do not count here.
         os.sync()
         sample = row.measure(subjects[name])
         samples[row.name][name].append(sample)

@@ -19,7 +19,7 @@ SHAPES = ("nested", "flat")
 
 
 def main() -> None:
-    """Measure what the command line asks for and print a line for each shape."""
+    """Measure the shapes that the command line names, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", help="where to lay the repositories down; else the system's temporary folder")
     parser.add_argument("--count", type=int, default=100_000)

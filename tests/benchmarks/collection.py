@@ -1,10 +1,10 @@
-"""What a collection costs: storage requests on SCS, time and memory on a folder with a million blobs.
+"""The cost of a collection: storage requests on SCS, time and memory on a folder with a million blobs.
 
     python -m tests.benchmarks.collection scs --images 10000
     python -m tests.benchmarks.collection folder --images 20000 --blobs 50 --folder /some/disk
 
-Both lay down a store of so many images, of which each tenth was deleted, collect it with the command's own code, and
-print what that took. The folder is removed afterwards; a million blobs take about 12 GB of small files while it runs.
+Both make a store with this number of images, every tenth of them deleted, collect it with the code of the command, and
+print the cost. The folder is removed afterwards; a million blobs take about 12 GB of small files during the run.
 """
 
 import argparse
@@ -45,7 +45,7 @@ _GARBAGE_SHARE = 10
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Measure as the command line asks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("storage", choices=["scs", "folder"])
     parser.add_argument("--images", type=int, default=10_000)
@@ -118,7 +118,7 @@ async def _measure_scs(images: int, blobs: int) -> None:
         for key, content in objects(images, blobs):
             etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
             bucket.put(key.removeprefix("/"), StoredObject([Segment(content, len(content))], etag, "text/plain"))
-        # Stores date in whole seconds, and what is as old as the beginning is not old.
+        # Stores use whole seconds, and content of the same second as the start is not old.
         await asyncio.sleep(1.1)
         report = await _collect(storage)
         _tell(report, images)

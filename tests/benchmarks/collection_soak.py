@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.collection_soak --storage scs --seconds 300
 
-Prints what was done, every error that a client met, and what was collected; ends with 1 if there was one.
+Prints the operations, every error of a client, and the collected content; exits with 1 if there was an error.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What every registry holds before it is measured, pushed through its own API."""
+"""The content of every measured registry, pushed through its API."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor

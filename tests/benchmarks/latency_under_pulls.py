@@ -1,7 +1,7 @@
 """How long others wait while large blobs leave: `python -m tests.benchmarks.latency_under_pulls [NAME=PROGRAM …]`.
 
 Ours (one worker, so that all share an event loop, and the default), Debian's docker-registry and further builds of
-distribution serve one folder. curl pulls a blob of 256 MiB again and again, from memory or from the disk; meanwhile a
+distribution serve one folder. curl pulls a blob of 256 MiB repeatedly, from memory or from the disk; at the same time a
 list of tags is asked for every few milliseconds on another connection. Prints how long it took, as Markdown.
 """
 
@@ -91,7 +91,7 @@ def _pulled(server: RegistryServer, storage: Path, digest: str, pulls: int, *, i
 
 
 def _forget(file: Path) -> None:
-    """Drop what the kernel holds of a file in memory."""
+    """Drop a file from the kernel's page cache."""
     descriptor = os.open(file, os.O_RDONLY)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(descriptor)

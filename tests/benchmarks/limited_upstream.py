@@ -27,7 +27,7 @@ class Line:
         self.sent_bytes = 0
 
     def wait_for(self, count: int) -> None:
-        """Return when the line has time for so many bytes."""
+        """Return when the line has time for this many bytes."""
         with self._lock:
             begin = max(self._free_at, time.monotonic())
             self._free_at = begin + count / self._bytes_per_second

@@ -1,4 +1,4 @@
-"""What it costs a request to be watched: processor time of a server without metrics, with them, and with traces.
+"""The cost of observing a request: processor time of a server without metrics, with them, and with traces.
 
     python -m tests.benchmarks.observation_cost [requests]
 

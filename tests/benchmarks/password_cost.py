@@ -1,4 +1,4 @@
-"""What a bcrypt cost of 12 adds to requests: `python -m tests.benchmarks.password_cost`, a table as Markdown.
+"""The time that a bcrypt cost of 12 adds to requests: `python -m tests.benchmarks.password_cost`, a table as Markdown.
 
 A real server with users in a file, one connection; the first request verifies the password, the later ones remember
 it. Beside it the same server without authentication, and one on which each request brings another wrong password.

@@ -1,4 +1,4 @@
-"""The registries that are measured, and how each is started on a folder with what it ships as defaults."""
+"""The measured registries; each is started on a folder with its default settings."""
 
 import json
 import subprocess

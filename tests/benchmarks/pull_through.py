@@ -162,7 +162,7 @@ def _wait_until_idle(control: RegistryClient) -> None:
 
 
 def _pull(port: int, repository: str, clients: int) -> float:
-    """Pull an image with so many clients at once, and return the seconds until the last of them is done."""
+    """Pull an image with `clients` at once, and return the seconds until the last one is done."""
     barrier = threading.Barrier(clients + 1)
 
     def pull(_number: int) -> None:

@@ -1,4 +1,4 @@
-"""Turns samples into what people read: a table of medians and ratios, and a picture of it."""
+"""Turns samples into a table of medians and ratios, and into a chart."""
 
 import os
 import platform
@@ -43,7 +43,7 @@ def cost_table(workloads: Sequence[Workload], peers: Sequence[str], samples: Sam
 
 
 def idle_table(peers: Sequence[str], memory_mib: Mapping[str, float], start_ms: Mapping[str, float]) -> str:
-    """What a registry takes before anybody asks for anything."""
+    """Resources of a registry before the first request."""
     return "\n".join(
         [
             _line("at rest", "unit", *peers),
@@ -79,7 +79,7 @@ def picture(workloads: Sequence[Workload], peers: Sequence[str], samples: Sample
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """The machine of the measurement."""
     model = next(
         (
             line.partition(":")[2].strip()

@@ -16,12 +16,12 @@ from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
 
 SWEEP_SECONDS = 1.5
-"""After so long what a finished upload left in the store has gone, and is counted."""
+"""Time after which the remains of a finished upload are removed and counted."""
 REPOSITORY = "team/app"
 
 
 def main() -> None:
-    """Do the work once, and print what it cost."""
+    """Do the work once, and print its cost."""
     image = make_image(1, layer_sizes=(2_000, 3_000, 4_000))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

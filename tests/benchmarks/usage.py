@@ -1,4 +1,4 @@
-"""What a server costs: processor time and memory of its process group, read from /proc."""
+"""The cost of a server: processor time and memory of its process group, read from /proc."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ def cpu_seconds(group: int) -> float:
 
 
 def memory_mib(group: int) -> float:
-    """Memory of all processes of a group; what they share counts once (PSS)."""
+    """Memory of all processes of a group; shared pages count once (PSS)."""
     kib = 0
     for process, _ in _members(group):
         with suppress(FileNotFoundError, ProcessLookupError):

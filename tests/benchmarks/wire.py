@@ -1,4 +1,4 @@
-"""A client that costs little: plain sockets, kept open, no parsing beyond what a measurement needs.
+"""A client that costs little: plain sockets, kept open, and as little parsing as a measurement needs.
 
 http.client would take as much of the machine's two cores as a fast server does, and so measure itself.
 """

@@ -1,4 +1,4 @@
-"""What is measured: one function for each row of the table, all on the same terms for every registry."""
+"""The measurements: one function for each row of the table, with the same conditions for every registry."""
 
 import os
 import re
@@ -97,7 +97,7 @@ def catalog(subject: Subject) -> Sample:
 
 
 def pull(connections: int) -> Callable[[Subject], Sample]:
-    """Pull the large blob on so many connections at once, again and again."""
+    """Pull the large blob on several connections at once, repeatedly."""
 
     def measure(subject: Subject) -> Sample:
         target = f"/v2/{READ_REPOSITORY}/blobs/{subject.large.digest}"
@@ -117,7 +117,7 @@ def pull(connections: int) -> Callable[[Subject], Sample]:
 
 
 def push(connections: int) -> Callable[[Subject], Sample]:
-    """Push a large blob that is not there yet on each of so many connections at once, a few times."""
+    """Push a new large blob on each of several connections at once, a few times."""
 
     def measure(subject: Subject) -> Sample:
         pushes = [_Push(subject, connections) for _ in range(PUSHES // connections)]
@@ -178,7 +178,7 @@ WORKLOADS: Sequence[Workload] = (
 
 
 class _Meter:
-    """Takes the time of a block, and the processor time of the server meanwhile."""
+    """Takes the time of a block, and the server's processor time during it."""
 
     def __init__(self, subject: Subject) -> None:
         self.operations = 0
@@ -222,7 +222,7 @@ def _milliseconds(printed: str, quantile: int) -> float:
 
 
 def _move_large_blobs(subject: Subject, connections: int, moves: Sequence[Callable[[int], int]]) -> Sample:
-    """Run each of the moves on all connections at once, which tells how many blobs it moved on one."""
+    """Run each of the moves on all connections at once; each returns the number of blobs that it moved on one."""
     with ThreadPoolExecutor(connections) as pool, _Meter(subject) as meter:
         for move in moves:
             meter.operations += sum(pool.map(move, range(connections)))

@@ -6,7 +6,7 @@ from entrypoints.commands import NAMES, find_command
 from entrypoints.commands.base import changes_nothing
 
 READING = {"serve", "config", "catalog", "doctor", "export"}
-"""`catalog rebuild` derives from storage what is there already."""
+"""`catalog rebuild` only derives the index from storage."""
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -61,7 +61,7 @@ def test_copy_makes_the_same_tree_and_updates_the_catalog(
 ) -> None:
     assert main(words) == 0
     assert tree(tmp_path / "new") == tree(tmp_path / "old")
-    # Repositories are told as they are done, several at a time.
+    # Repositories are reported in the order of completion, several at a time.
     assert sorted((tmp_path / "new-names").read_text().splitlines()) == ["team/app", "team/other"]
     out, err = capsys.readouterr()
     assert out.startswith("copied: 2 repositories compared, 6 blobs sent (")

@@ -66,7 +66,7 @@ def config_file(configure: Configure) -> str:
 
 
 def events(tmp_path: Path, store: str = "data") -> list[tuple[str, ...]]:
-    """Return the queued events: action, repository, what was named, and the actor."""
+    """Return the queued events: action, repository, target and actor."""
 
     async def read() -> list[Any]:
         async with FilesystemBlobStorage(str(tmp_path / store)) as storage:
@@ -86,7 +86,7 @@ def _summary(document: dict[str, Any]) -> tuple[str, ...]:
 
 
 def records(tmp_path: Path) -> list[tuple[str, ...]]:
-    """Return the audit records: stage, action, and the command's name or what was changed."""
+    """Return the audit records: stage, action, and the command's name or the changed object."""
     lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
     return [
         (line["stage"], line["action"], line["command"].split()[0])

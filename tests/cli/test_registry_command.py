@@ -1,4 +1,4 @@
-"""The `registry` command as people and scripts meet it: output, streams, exit codes."""
+"""The interface of the `registry` command: output, streams, exit codes."""
 
 import json
 import os

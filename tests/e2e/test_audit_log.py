@@ -27,7 +27,7 @@ RULES = [
 
 
 class User(RegistryClient):
-    """A client that says who it is."""
+    """A client with credentials."""
 
     def __init__(self, host: str, name: str, password: str | None = None) -> None:
         super().__init__(host)

@@ -30,7 +30,7 @@ def killed(mariadb: MariaDbServer, _database: Database) -> Iterator[None]:
 
 @contextmanager
 def frozen(mariadb: MariaDbServer, _database: Database) -> Iterator[None]:
-    """What was asked of it is carried out when it goes on, though the asker gave up long ago."""
+    """A stopped server executes pending statements when it continues, although the registry gave up on them."""
     mariadb.send(signal.SIGSTOP)
     try:
         yield
@@ -98,7 +98,7 @@ def check(servers: list[RegistryServer], outage: AbstractContextManager[None], t
         push(one, again)
     for client in (other, one):
         catalog_when_back(client)
-    # Every worker process writes what it missed; the last one does so at its next upkeep.
+    # Each worker process writes its missed changes, the last one at its next upkeep.
     time.sleep(_UPKEEP_SECONDS)
     for client in (other, one):
         wait_until(partial(lists, client, team, [again, kept]))

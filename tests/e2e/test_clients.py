@@ -1,4 +1,4 @@
-"""The command-line clients that people use push, pull, copy, list, inspect, sign and delete."""
+"""The usual command-line clients push, pull, copy, list, inspect, sign and delete."""
 
 import json
 from collections.abc import Callable

@@ -90,7 +90,7 @@ def started(database: Database, tool: Callable[[str], str], folder: Path) -> Ite
             "SEARCH_BACKEND": "MYSQL",
             "SEARCH_BACKEND_MYSQL": database.dsn,
             "REGISTRY_REDIS_PASSWORD": REDIS_PASSWORD,
-            # What the networks and volumes of compose say.
+            # The networks and volumes of the compose file.
             "REGISTRY_REDIS_ADDRS": f"[{cache.address}]",
             "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(folder / "images"),
             "REGISTRY_HTTP_TRUSTEDPROXIES": "[127.0.0.0/8]",

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 SUITE_TIMEOUT_SECONDS = 100
 TESTS_AT_LEAST = 950
-"""A suite that ran fewer was cut short, whatever it says."""
+"""A suite that ran fewer was cut short, whatever it reports."""
 
 APIS = (
     "PING PULL PUSH REFERRER BLOBS_ATOMIC BLOBS_DELETE BLOBS_DIGEST_HEADER BLOBS_MOUNT_ANONYMOUS "

@@ -88,7 +88,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def fill(client: RegistryClient) -> None:
-    """Push what there is: images of both formats, indexes, a signature, shared layers, tags with a history."""
+    """Push all kinds of content: images of both formats, indexes, a signature, shared layers, tags with a history."""
     for number, docker in enumerate([False, True]):
         client.push(f"team/app{number}", "v1", make_image(600 + number, layer_sizes=(300_000, 2_000), docker=docker))
         client.push(f"team/app{number}", "v1", make_image(610 + number, docker=docker))
@@ -206,7 +206,7 @@ def test_large_blob_is_copied_in_bounded_memory_and_resumed_after_a_kill(scs: Sc
     digest = store_large_blob(tmp_path / "first", "large", LARGE)
 
     process = start_copy(first, second, "--bytes-per-second", str(75 * MIB))
-    # The first record says that the upload is begun, the second how far it is.
+    # The first record shows that the upload has begun, the second how far it is.
     wait_until(lambda: sum("_transfers" in line and ".parts" in line for line in puts(scs)) > 1)
     assert process.poll() is None
     process.kill()

@@ -15,11 +15,11 @@ from tests.support.registry_client import RegistryClient
 pytestmark = pytest.mark.e2e
 
 ROUNDS = 8
-"""Connections go to one of two processes each; with so many it would come to the wrong one sooner or later."""
+"""Each connection goes to one of two processes; this many connections would reach the wrong one sooner or later."""
 
 
 def delete_and_push(pushing: list[RegistryClient]) -> None:
-    """Push an image, delete all of it, push it again, and pull it: whoever takes which request."""
+    """Push an image, delete all of it, push it again, and pull it: whichever process serves each request."""
     image = make_image(3)
     for number in range(ROUNDS):
         clients = pushing[number % len(pushing) :] + pushing[: number % len(pushing)]
@@ -57,7 +57,7 @@ def test_replicas_invalidate_each_others_caches_through_redis(tmp_path: Path, to
 
 
 def test_collection_removes_entries_from_redis(tmp_path: Path, tool: Callable[[str], str]) -> None:
-    """Begun as a command, at servers that have forgotten by a restart what they told clients lately."""
+    """The collection is a command; restarted servers have no memory of their recent responses."""
     deleted, kept = make_image(3), make_image(4)
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer(tool("redis-server")))

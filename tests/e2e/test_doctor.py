@@ -224,7 +224,7 @@ def test_disabled_deletion_is_reported(tmp_path: Path) -> None:
         code, findings = examine(server.config_path, "--url", server.url, "--largest-body", "1")
         assert code == ExitCode.DAMAGE
         assert "storage.delete.enabled" in bad(findings)["push: DELETE of a manifest"]
-        # What the API would not delete is gone all the same.
+        # Content that the API does not delete is removed too.
         assert tree(server.storage) == set()
 
 

@@ -43,7 +43,7 @@ def registry(server: RegistryServer) -> RegistryClient:
 
 
 class Pusher:
-    """Pushes one image after the other, and remembers exactly what the registry acknowledged."""
+    """Pushes one image after the other, and remembers exactly the acknowledged pushes."""
 
     def __init__(self, registry: RegistryClient, repository: str, seed: int) -> None:
         self.repository = repository

@@ -100,7 +100,7 @@ def test_debians_registry_reads_the_tree_after_a_collection(tool: Callable[[str]
     with RegistryServer(tmp_path / "ours", storage, environment=IMPATIENT) as server:
         kept, gone = make_store(server)
         before = data_files(storage)
-        # Until then the server speaks up for what it took in.
+        # Until then the server protects the content that it received.
         time.sleep(3)
         report = json.loads(collect(server, "--grace-period", "2s", "--json"))
         after = data_files(storage)
@@ -143,7 +143,7 @@ def test_killed_collection_is_resumed(tmp_path: Path) -> None:
         assert list(rounds.glob("*/digests"))
         killed.kill()
         killed.wait()
-        # Nobody waits for a server's users: none is there now.
+        # No server is running, so no wait for its clients is needed.
         report = json.loads(collect(server, "--offline", "--grace-period", "2s", "--json"))
         assert report["blobs_removed"] > 0
         assert not list(rounds.glob("*/digests"))

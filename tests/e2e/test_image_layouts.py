@@ -37,7 +37,7 @@ def start_registry(*words: str) -> "subprocess.Popen[str]":
 
 
 def registry(*words: str) -> str:
-    """Run a command of ours, which must succeed, and return what it prints."""
+    """Run a command of the registry, which must succeed, and return its output."""
     done = run_registry(*words)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -181,7 +181,7 @@ def test_referrer_stored_at_the_reference_is_listed(servers: dict[str, RegistryS
 
 
 def test_garbage_collection_of_the_reference_keeps_our_images(tool: Callable[[str], str], tmp_path: Path) -> None:
-    """It reads the whole tree that we wrote, removes what was deleted, and leaves the rest pullable."""
+    """It reads the whole tree that this registry wrote, removes the deleted content, and leaves the rest pullable."""
     storage = tmp_path / "storage"
     deleted = make_image(120)
     with RegistryServer(tmp_path / "ours", storage) as ours:

@@ -88,7 +88,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
         "http": {"secret": f"{CANARY}-http-secret", "workers": 1},
         "auth": {"htpasswd": {"realm": "test", "path": str(users)}},
         "access": {"rules": [{"who": ["anonymous"], "repositories": ["**"], "actions": ["pull", "push"]}]},
-        # Nobody answers at any of these, which is told as often as it is met.
+        # No server answers at any of these addresses; the log reports each failure.
         "storage": {"cache": {"blobdescriptor": "redis"}},
         "redis": {"addrs": ["127.0.0.1:1"], "password": f"{CANARY}-redis"},
         "catalog": {"backend": "MYSQL", "mysql": {"dsn": f"root:{CANARY}-dsn@tcp(127.0.0.1:1)/images"}},
@@ -104,7 +104,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 
 @pytest.fixture
 def read_log(server: RegistryServer) -> Callable[[], str]:
-    """Return a function that returns what the server has logged since the test began."""
+    """Return a function that returns the server's log since the start of the test."""
     begin = len(server.log())
 
     def read() -> str:

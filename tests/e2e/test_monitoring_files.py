@@ -101,7 +101,7 @@ def test_panels_do_not_overlap() -> None:
 
 @pytest.fixture(scope="module")
 def scrape(tmp_path_factory: pytest.TempPathFactory) -> Scrape:
-    """What a server says that has all of it: a certificate, a check, a cache, a push and a pull behind it."""
+    """Return the metrics of a server with a certificate, a check and a cache, after a push and a pull."""
     folder = tmp_path_factory.mktemp("server")
     pair = Authority(folder).issue("registry")
     debug_port = free_port()
@@ -120,7 +120,7 @@ def scrape(tmp_path_factory: pytest.TempPathFactory) -> Scrape:
 
 
 def of_jobs() -> Scrape:
-    """What garbage collections and verifications tell, which run seldom, and who notifies somebody."""
+    """Return the metrics of garbage collections, verifications and notifications, which are rare."""
     metrics = SingleProcessMetrics()
     collection_observer(metrics)(CollectionReport())
     VerificationObserver(metrics).done(Checkpoint())

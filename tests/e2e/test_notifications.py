@@ -66,7 +66,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: Callable[[],
 
 
 class Pusher:
-    """Pushes, moves and deletes tags in a repository of its own, one after the other, and notes what was answered."""
+    """Pushes, moves and deletes tags in a repository of its own, one after the other, and notes the responses."""
 
     def __init__(self, host: str, repository: str, seed: int) -> None:
         self.repository = repository
@@ -95,7 +95,7 @@ class Pusher:
 
 
 def told(endpoint: EventEndpoint, repository: str) -> list[tuple[str, str]]:
-    """What the endpoint took of a repository, each event once, in the order of the first times."""
+    """Return the received events of a repository, each once, in the order of their first arrival."""
     first: dict[str, Mapping[str, Any]] = {}
     for each in endpoint.taken(repository=repository):
         first.setdefault(each.event["id"], each.event)
@@ -136,7 +136,7 @@ def test_acknowledged_changes_are_delivered_across_kills(
     print(f"{place}: {KILL_ROUNDS} kills, {acknowledged} acknowledged, {len(taken)} taken, {repeats} repeats")
     for pusher in pushers:
         assert len(pusher.acknowledged) > KILL_ROUNDS, "there was load"
-        # What was not acknowledged may be told too; what was, comes in its order.
+        # Events of unacknowledged operations may arrive too; those of acknowledged ones arrive in order.
         wanted = set(pusher.acknowledged)
         heard = list(dict.fromkeys(each for each in told(endpoint, pusher.repository) if each in wanted))
         assert heard == list(dict.fromkeys(pusher.acknowledged))
@@ -198,7 +198,7 @@ def test_endpoint_that_hangs_receives_everything_later(
     endpoint.delay_seconds = 0.0
     endpoint.open()
     wait_until(lambda: "v3" in pushed_tags(endpoint), 20, lambda: pushed_tags(endpoint))
-    # What it took while nobody waited for its answer any more comes again.
+    # The events that it received after the sender's time-out arrive again.
     assert list(dict.fromkeys(pushed_tags(endpoint))) == ["v1", "v2", "v3"]
 
 
@@ -336,7 +336,7 @@ def test_events_are_those_of_debians_registry_to_the_byte(
         config["notifications"]["events"] = {"includereferences": True}
         config["notifications"]["endpoints"][0]["url"] = endpoint.url(f"/{name}")
         if name == "ours":
-            # Debian's registry believes everybody.
+            # Debian's registry runs without authentication.
             config["http"] = config.get("http", {}) | {"trustedproxies": ["127.0.0.0/8"]}
         with start(tmp_path / name, tmp_path / f"{name}-storage", config=config) as server:
             expected = exercise(RegistryClient(server.host))
@@ -350,7 +350,7 @@ def has_taken(endpoint: EventEndpoint, path: str, count: int) -> bool:
 
 
 def exercise(registry: RegistryClient) -> int:
-    """Do everything that distribution tells of; return how many events that is."""
+    """Perform each operation that distribution publishes; return the number of events."""
     image = make_image(1, layer_sizes=(200,))
     registry.push("a/b", "v1", image)
     accept = {"Accept": image.manifest.media_type}

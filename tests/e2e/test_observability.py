@@ -74,7 +74,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """One server, with a check, a cache and secrets, for the tests that only look at it."""
+    """One server, with a check, a cache and secrets, for the tests that only read from it."""
     config = {
         "http": {"secret": "hunter2secret-hunter2secret", "headers": {"X-Secret": ["hunter2header"]}},
         "health": {"storagedriver": {"enabled": True}},
@@ -102,12 +102,12 @@ def ask(url: str) -> tuple[int, str]:
 
 
 def answer_alike(url: str, status: int) -> Callable[[], bool]:
-    """Whether every worker answers so: each is asked in so many tries that none is left out."""
+    """Whether every worker answers so: the number of tries is high enough to reach each."""
     return lambda: all(ask(url)[0] == status for _ in range(30))
 
 
 class Load:
-    """Clients that pull, and count what was answered to them."""
+    """Clients that pull and count the responses."""
 
     def __init__(self, host: str, digest: str) -> None:
         self._host = host
@@ -174,7 +174,7 @@ def test_counters_of_three_workers_never_fall_while_workers_are_killed(start: Ca
 
 
 def has_started(server: Watched, workers: int, seen: list[Scrape]) -> bool:
-    """Scrape once more, unless the answering worker is killed just now; return whether so many workers were started."""
+    """Scrape once more, unless the answering worker is killed just now; return whether the workers were started."""
     with suppress(OSError, HTTPException):
         seen.append(server.scrape())
     return bool(seen) and seen[-1].total("registry_worker_starts_total") == workers
@@ -209,7 +209,7 @@ def test_scrape_contains_the_effects_of_a_push(start: Callable[..., Watched]) ->
     blobs = scrape.total("registry_http_response_size_bytes_sum", handler="blob")
     assert blobs >= sum(sizes) - max(sizes)
     assert scrape.total("registry_event_loop_lag_seconds_count") >= WORKERS
-    # A label is a route, never what a client chose.
+    # A label is a route, never text of a client.
     assert "team" not in scrape.text
 
 
@@ -222,7 +222,7 @@ def test_notifications_are_measured(start: Callable[..., Watched]) -> None:
         pushed = 4
 
         def is_told() -> bool:
-            # Recorded by any worker, delivered by one of them; each tells within a second.
+            # Any worker records them and one delivers them; each shows its figures within a second.
             scrape = server.scrape()
             return {scrape.total(events, type=kind, endpoint="ci") for kind in ("Events", "Successes")} == {pushed}
 
@@ -322,7 +322,7 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def test_documented_proxy_carries_pushes_and_pulls(
         assert Skopeo(tmp_path / "puller", proxy.host).pull("proxied/image:v1") == image.blobs[0].digest
 
         client = RegistryClient(proxy.host, context=pair.trusting_context())
-        # What a client claims of itself does not reach links.
+        # The headers of a client do not reach links.
         claims = {"X-Forwarded-Proto": "http"}
         location = client.request("POST", "/v2/a/blobs/uploads/", headers=claims).expect(202).header("Location")
         assert location.startswith(f"https://{proxy.host}/v2/a/blobs/uploads/")

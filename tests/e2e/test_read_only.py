@@ -22,7 +22,7 @@ SWITCH = "docker/registry/v2/_control/readonly"
 
 @pytest.fixture
 def server(servers: list[RegistryServer]) -> RegistryServer:
-    """Whom clients speak to."""
+    """The address of the server for clients."""
     return servers[1]
 
 
@@ -96,7 +96,7 @@ def test_client_shows_the_reason(
     layout = write_layout(tmp_path / "layout", make_image(2), "v1")
     switch = servers[0].storage / SWITCH
     switch.parent.mkdir(parents=True, exist_ok=True)
-    # By hand, as somebody does who has a shell on the store and nothing else.
+    # By hand, as an operator does who has only a shell on the store.
     switch.write_text("the store is being copied\n")
     follow(servers, 405)
     skopeo = new_client(Skopeo)

@@ -92,7 +92,7 @@ def test_deletions_of_the_reference_reach_ours(ours: RegistryServer, reference: 
 
 
 def test_blob_that_is_gone_is_no_error_and_comes_back(ours: RegistryServer, reference: RegistryServer) -> None:
-    """Collected by a process that tells no cache, as distribution's collector; then pushed again."""
+    """A process that clears no cache, such as distribution's collector, removes the blob, and a client pushes it."""
     digest = RegistryClient(reference.host).push_blob("a/b", b"a layer")
     client = RegistryClient(ours.host)
     assert client.get_blob("a/b", digest) == b"a layer"
@@ -123,7 +123,7 @@ class Puller(threading.Thread):
             try:
                 self._client.pull("a/b", "v1")
                 self._client.push_blob(f"a/{self.rounds % 7}", f"blob {self.rounds}".encode())
-            except Exception as error:  # noqa: BLE001 - whatever it was, the test tells
+            except Exception as error:  # noqa: BLE001 - the test reports every error
                 self.errors.append(error)
             self.rounds += 1
             self.slowest = max(self.slowest, time.monotonic() - began)

@@ -197,7 +197,7 @@ def test_switches_change_while_serving(tmp_path: Path) -> None:
 
 
 def refused_start(folder: Path, **http_section: object) -> str:
-    """Start a server that must not start, and return what it says; it leaves with 1."""
+    """Start a server that must not start, and return its output; it exits with 1."""
     path = folder / "wrong.yml"
     path.write_text(
         json.dumps(

@@ -50,9 +50,9 @@ def command(server: RegistryServer, *words: str) -> Completed:
 
 def collect(server: RegistryServer) -> None:
     """Move all that no tag leads to into the trash, while the server serves."""
-    # It speaks up for what it told clients to be there in the last hours.
+    # It protects the content whose presence it confirmed to clients in the last hours.
     assert server.stop() == 0
-    # While servers serve, what is younger than this is kept however short the grace period: stores count whole seconds.
+    # While servers run, younger content is kept however short the grace period: stores count whole seconds.
     time.sleep(YOUNG_SECONDS)
     server.start()
     collected = command(server, "garbage-collect", "--delete-untagged", "--grace-period=0s", "--quiet")

@@ -42,7 +42,7 @@ class UnreadServer(RegistryServer):
             os.close(writing)
 
     def read(self) -> str:
-        """Return what the pipe holds; the server goes on meanwhile."""
+        """Return the content of the pipe, while the server continues."""
         os.set_blocking(self.reading, False)
         content = b""
         try:

@@ -48,7 +48,7 @@ def words(server: RegistryServer, *options: str) -> list[str]:
 
 
 def verify(server: RegistryServer, *options: str) -> tuple[int, list[dict[str, Any]]]:
-    """Verify the server's storage, and return the exit code and what was printed."""
+    """Verify the server's storage, and return the exit code and the output."""
     done = run_registry(*words(server, *options), environment=server.environment)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
@@ -196,7 +196,7 @@ def test_server_verifies_and_forgets_quarantined_blobs(tmp_path: Path) -> None:
         client.request("HEAD", target).expect(200)
         path_of(server, layout.blob_data(Digest(digest))).write_bytes(b"damaged")
 
-        # A server's view of what was taken away is at most half a minute old.
+        # A server learns of removed content within half a minute.
         deadline = time.monotonic() + 60
         while client.request("HEAD", target).status != 404:
             assert time.monotonic() < deadline, server.log()
@@ -211,7 +211,7 @@ def test_damage_in_scs_is_found_and_repaired_by_a_push(tool: Callable[[str], str
     tool("skopeo")
     with ScsEndpoint(tmp_path / "scs") as endpoint:
         section = json.loads(endpoint.settings(redirects=False)["REGISTRY_STORAGE"])
-        # Nobody then remembers what was there, and the repair does not wait until all have forgotten.
+        # No server remembers the content then, and the repair does not wait for their caches.
         del section["cache"]
         environment = {"REGISTRY_STORAGE": json.dumps(section)}
         with RegistryServer(tmp_path / "ours", tmp_path / "unused", environment=environment) as server:
@@ -251,7 +251,7 @@ def keep_busy(client: RegistryClient, repository: str, ends: threading.Event) ->
 
 
 def test_verification_and_repair_beside_pushes_and_deletes(server: RegistryServer) -> None:
-    """Nothing that comes or goes meanwhile is taken for damage, and no client meets an error."""
+    """No content that is pushed or deleted during the run counts as damage, and no client gets an error."""
     ends = threading.Event()
     with ThreadPoolExecutor(3) as threads:
         work = [threads.submit(keep_busy, RegistryClient(server.host), f"busy/{number}", ends) for number in range(3)]

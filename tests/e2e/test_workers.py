@@ -71,7 +71,7 @@ def test_dead_worker_is_replaced_without_failed_requests(server: RegistryServer)
 
 
 def test_load_continues_while_workers_are_killed(server: RegistryServer) -> None:
-    # A client whose connection is cut asks again, as docker and containerd do; what was answered 201 must be there.
+    # A client whose connection is cut retries, as docker and containerd do; content answered with 201 must exist.
     ends = time.monotonic() + 6
     acknowledged: list[tuple[str, str, str]] = []
     cuts: list[str] = []

@@ -60,7 +60,7 @@ CONFIG = {"http": {"limits": {"bodytimeout": "300ms", "headertimeout": "300ms"}}
 
 @pytest.fixture(scope="module", params=["open", "token"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    """One that lets everybody in, and one whose challenges repeat what was asked for."""
+    """One without access control, and one whose challenges repeat the requested name."""
     folder = tmp_path_factory.mktemp("fuzzed")
     keys = folder / "keys.json"
     keys.write_text(json.dumps({"keys": [make_key("ES256").as_dict(private=False, kid="one")]}))

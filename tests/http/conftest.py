@@ -67,7 +67,7 @@ def read_only_switch(services: CoreServices) -> ReadOnlySwitch:
 
 
 def open_app(services: CoreServices, settings: Settings) -> web.Application:
-    """The application that lets everybody in."""
+    """The application without access control."""
     authenticator = OpenAuthenticator()
     return create_app(
         build_registry(services),

@@ -20,7 +20,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Lines:
-    """What both logs received."""
+    """The lines of both logs."""
 
     def __init__(self) -> None:
         self.events, self.requests = io.StringIO(), io.StringIO()

@@ -21,7 +21,7 @@ from entrypoints.process.access_part import AccessPart
 
 
 class Authorizer:
-    """What `AccessPart` needs of one."""
+    """The parts of an authorizer that `AccessPart` uses."""
 
     def __init__(self):
         self.policy, self.lifetime, self.is_broken = MEMBERS_ONLY, None, False

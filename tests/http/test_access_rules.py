@@ -36,7 +36,7 @@ def users(tmp_path):
 
 @pytest.fixture
 def start_with(start, users, clock):
-    """A registry for users of a file that is its own token server, as with rules that invite everybody."""
+    """A registry with a password file that issues its own tokens, as with rules for anonymous users."""
 
     async def start_one(*rules):
         inner = HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0)
@@ -85,7 +85,7 @@ async def test_catalog_shows_what_may_be_pulled_in_full_pages(start_with):
     await fill(api, "a", *names, "zz")
     mine = sorted(name for name in names if name.startswith("team"))
     assert await catalog_pages(api, BOB, 5) == [mine[:5], mine[5:10], mine[10:]]
-    # No page announces another one that would be empty: that would tell of repositories that are hidden.
+    # No page announces an empty next page, which would reveal hidden repositories.
     assert await catalog_pages(api, BOB, 6) == [mine[:6], mine[6:]]
     assert await catalog_pages(api, BOB, 12) == [mine]
     assert await catalog_pages(api, ALICE, 100) == [sorted(["a", *names, "zz"])]
@@ -139,7 +139,7 @@ def realm_of(challenge):
 
 
 async def login(api, headers=None):
-    """What docker does: ask the root, go where the challenge says, come back with the token."""
+    """Log in as docker does: request the root, follow the challenge, return with the token."""
     async with api.request("GET", "/v2/", headers=headers) as response:
         assert response.status in {200, 401}
         challenge = response.headers.get("WWW-Authenticate")
@@ -165,7 +165,7 @@ async def login(api, headers=None):
 async def test_anonymous_clients_pull_and_users_push(start_with):
     api = await start_with(*PUBLIC)
     await fill(api, "app")
-    # Plain clients simply ask, docker logs in as nobody first.
+    # Plain clients send the request at once; docker first logs in anonymously.
     _, nobody = await login(api)
     for headers in (None, nobody, BOB):
         assert (await get(api, "/v2/app/manifests/v1", headers))[0] == 200

@@ -199,7 +199,7 @@ async def test_challenge_names_the_defect_of_a_token(token_api, changes, fault):
 
 
 async def test_anonymous_clients_cannot_probe_for_names(users_api):
-    """Refused before the name is looked at: what exists, what does not and what cannot exist look the same."""
+    """The request is refused before the name is read: existing, missing and invalid names get the same response."""
     api = await users_api(rule("alice", actions=("pull", "push")))
     async with ask(api, "PUT", "/v2/there/manifests/v1", basic("alice", "secret")) as response:
         assert response.status == 400
@@ -252,7 +252,7 @@ async def test_open_registry_requires_no_login(start):
 
 
 async def test_open_registry_with_rules_denies(start):
-    """Nobody can log in, so being asked to would lead nowhere."""
+    """No user can log in, so a challenge would be pointless."""
     api = await start(policy=AccessPolicy(rules=(rule("anonymous", repositories=("public/**",)),)))
     assert await status_of(api, "GET", "/v2/") == 200
     assert await status_of(api, "GET", "/v2/public/app/tags/list") == 404

@@ -22,7 +22,7 @@ DIGEST = Digest.of(IMAGE)
 
 
 class CollectingSink(EventSink):
-    """Keeps what it is told; checks `when_told` at that moment."""
+    """Keeps the events; calls `when_told` at each."""
 
     def __init__(self):
         self.told = []

@@ -57,7 +57,7 @@ def test_links_follow_any_proxy_unless_proxies_are_configured():
 @pytest.mark.parametrize(
     ("headers", "hops", "address"),
     [
-        # A client inside the network of the proxies writes what it likes, and the proxy appends the client's address.
+        # A client inside the network of the proxies can send any header; the proxy appends the client's address.
         ({"X-Forwarded-For": "6.6.6.6, 10.9.9.9"}, 1, "10.9.9.9"),
         ({"X-Forwarded-For": "10.6.6.6, 10.9.9.9"}, 1, "10.9.9.9"),
         ({"X-Forwarded-For": "6.6.6.6, 10.9.9.9, 10.0.0.2"}, 2, "10.9.9.9"),

@@ -40,7 +40,7 @@ BLOCKED = (
 
 async def wait_for(condition):
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - checks tell nobody
+        while not condition():  # noqa: ASYNC110 - checks send no signal
             await asyncio.sleep(0.01)
 
 
@@ -156,7 +156,7 @@ async def test_failing_storage_is_reported_without_stopping_requests(start, serv
 
 
 class FakeRequest:
-    """All that the answer looks at."""
+    """All inputs of the answer."""
 
     method = "GET"
 

@@ -107,7 +107,7 @@ async def test_another_user_cannot_continue_the_upload(start_at, clock):
     clock[0] += HOURS
     for headers in (None, token(PUSH, subject="bob"), token(PUSH, subject=""), token(grant("app", "pull")), token()):
         assert await status_of(api, "PATCH", location, headers, CONTENT) == 401
-    # Somebody with a token of today needs no memory of the session.
+    # A client with a valid token needs no memory of the session.
     assert await status_of(api, "PATCH", location, token(PUSH, subject="bob", now=clock[0]), CONTENT) == 202
 
 
@@ -137,7 +137,7 @@ async def test_token_must_have_been_valid_when_the_session_began(start_at, clock
 
 
 async def test_reading_a_session_gives_no_right_to_write(start_at, clock):
-    """A status needs `pull` only, and its answer holds a freshly signed state: of nobody who may push."""
+    """A status needs only `pull`; the state signed for it grants no right to push."""
     api, reader = await start_at(), token(grant("app", "pull"))
     location = await begin(api, token(PUSH, subject="bob"))
     async with api.request("GET", location.partition("?")[0], headers=reader) as response:

@@ -19,7 +19,7 @@ BLOB = b"content of a layer"
 
 
 class Recorder(Metrics):
-    """Keeps what was taken in."""
+    """Keeps the recorded samples."""
 
     def __init__(self) -> None:
         self.taken: dict[str, list[Any]] = {}

@@ -114,7 +114,7 @@ async def test_waiting_maintenance_continues_afterwards(start, services, setting
     assert done[False] > 1
     await switch_off(services.storage)
     async with asyncio.timeout(10):
-        while not done[True]:  # noqa: ASYNC110 - a job tells nobody
+        while not done[True]:  # noqa: ASYNC110 - a job sends no signal
             await asyncio.sleep(0.01)
 
 

@@ -143,7 +143,7 @@ async def test_cut_connection_keeps_what_arrived(guarded, turns, leave):
     writer.write(patch(target, len(CONTENT)) + CONTENT[:4_000_000])
     await writer.drain()
     async with asyncio.timeout(10):
-        while not turns:  # noqa: ASYNC110 - threads tell nobody
+        while not turns:  # noqa: ASYNC110 - threads send no signal
             await asyncio.sleep(0.01)
     # All of it is there before the end is.
     await asyncio.sleep(0.3)

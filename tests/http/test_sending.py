@@ -50,7 +50,7 @@ def client(request, monkeypatch):
 
 @pytest.fixture
 def system_call(client):
-    """What moves bytes for this client."""
+    """Return the method that sends bytes to this client."""
     return "preadv" if client == "here" else "sendfile"
 
 
@@ -156,14 +156,14 @@ async def test_slow_client_is_waited_for_without_a_thread(guarded, turns):
     reader, writer = await server.connect()
     writer.write(GET)
     async with asyncio.timeout(10):
-        while not turns:  # noqa: ASYNC110 - threads tell nobody
+        while not turns:  # noqa: ASYNC110 - threads send no signal
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.3)
     begun = len(turns)
-    # What the kernel takes is sent; then no thread is asked before there is room again.
+    # The thread sends as much as the kernel accepts; no thread is used again before there is room.
     await asyncio.sleep(0.3)
     assert len(turns) == begun
-    # Others are served meanwhile.
+    # The server serves other clients in between.
     assert b"200 OK" in await server.exchange(b"GET /v2/ HTTP/1.0\r\nHost: a\r\n\r\n")
     assert await answer(reader) == (200, CONTENT)
     assert len(turns) > begun
@@ -209,7 +209,7 @@ async def test_client_that_disconnects_is_noticed(services, turns, caplog, leave
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.close()
         async with asyncio.timeout(10):
-            while "client disconnected" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+            while "client disconnected" not in caplog.text:  # noqa: ASYNC110 - a log sends no signal
                 await asyncio.sleep(0.01)
         assert turns
         # Those that the kernel took are counted, and not those that it did not.
@@ -222,7 +222,7 @@ async def test_client_that_receives_nothing_is_cut_off(guarded, caplog):
     _, writer = await server.connect()
     writer.write(GET)
     async with asyncio.timeout(20):
-        while "client disconnected" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+        while "client disconnected" not in caplog.text:  # noqa: ASYNC110 - a log sends no signal
             await asyncio.sleep(0.05)
     writer.close()
 

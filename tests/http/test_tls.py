@@ -38,7 +38,7 @@ def client_context(authority, pair=None, **changes):
 
 
 async def is_served(server, context):
-    """Whether a request is answered over TLS; what the server refuses may show only at the first read."""
+    """Whether a request is answered over TLS; a refusal may show only at the first read."""
     try:
         reader, writer = await server.connect(context)
         writer.write(REQUEST)

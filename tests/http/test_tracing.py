@@ -20,7 +20,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 class Recorder(Tracer):
-    """Keeps what it is told."""
+    """Keeps the spans."""
 
     def __init__(self):
         self.requests = []
