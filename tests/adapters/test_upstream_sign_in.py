@@ -5,6 +5,7 @@ import base64
 import json
 import logging
 import sys
+from typing import Any
 
 import pytest
 from yarl import URL
@@ -199,6 +200,73 @@ async def test_helper_is_run_again_after_a_refusal(server, helper, scheme):
         helper.give("second")
         await upstream.manifest(NAME, TAG)
         assert len(helper.runs) == 2
+
+
+async def test_helper_is_run_again_after_403(server, helper):
+    """Amazon ECR answers 403 without a challenge once a password has expired."""
+    helper.give("first")
+    server.sign_in.require_basic(robot="first")
+    clock = Clock()
+    async with connect(server.url, exec=ProxyExecSettings(command=helper.command), clock=clock) as upstream:
+        await upstream.manifest(NAME, TAG)
+        clock.seconds += 12 * 3600
+        server.sign_in.rotate("robot", "second")
+        helper.give("second")
+        server.faults.refuse(403, "manifest", times=1)
+        await upstream.manifest(NAME, TAG)
+    assert [seen.status for seen in server.seen] == [401, 200, 403, 200]
+
+
+async def test_refusal_costs_one_run_of_the_helper_in_a_while(server, helper):
+    helper.give(PASSWORD)
+    server.sign_in.require_basic(robot=PASSWORD)
+    server.faults.refuse(403)
+    async with connect(server.url, exec=ProxyExecSettings(command=helper.command), clock=Clock()) as upstream:
+        for _ in range(3):
+            with pytest.raises(UpstreamAbsentError):
+                await upstream.manifest(NAME, TAG)
+    server.faults.recover()
+    async with connect(server.url, exec=ProxyExecSettings(command=helper.command), clock=Clock()) as upstream:
+        await upstream.manifest(NAME, TAG)
+        server.faults.refuse(403, "manifest")
+        for _ in range(3):
+            with pytest.raises(UpstreamAbsentError):
+                await upstream.manifest(NAME, TAG)
+    assert helper.runs == [f"get {server.host}"]
+
+
+@pytest.mark.parametrize("is_from_helper", [False, True])
+async def test_identity_token_is_exchanged_for_a_token(server, helper, is_from_helper):
+    server.sign_in.require_bearer()
+    server.sign_in.identity_tokens["refresh-me"] = "robot"
+    file = helper.folder / "config.json"
+    file.write_text(json.dumps({"auths": {server.host: {"auth": "PHRva2VuPjo=", "identitytoken": "refresh-me"}}}))
+    options: dict[str, Any] = {"docker_config": str(file)}
+    if is_from_helper:
+        program = helper.folder / "identity"
+        program.write_text('#!/bin/sh\necho \'{"Username": "<token>", "Secret": "refresh-me"}\'\n')
+        program.chmod(0o755)
+        options = {"exec": ProxyExecSettings(command=str(program))}
+    async with connect(server.url, **options) as upstream:
+        await upstream.manifest(NAME, TAG)
+        await upstream.manifest(NAME, TAG)
+        [seen] = server.requests("token")
+        assert seen.kind == "token POST"
+        assert not seen.query
+        server.sign_in.identity_tokens.clear()
+        server.sign_in.revoke_tokens()
+        with pytest.raises(UpstreamUnavailableError, match="refused the user name or password"):
+            await upstream.manifest(NAME, TAG)
+
+
+async def test_identity_token_is_no_password(server, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"auths": {server.host: {"identitytoken": "refresh-me"}}}))
+    server.sign_in.require_basic(robot=PASSWORD)
+    async with connect(server.url, docker_config=str(file)) as upstream:
+        with pytest.raises(UpstreamUnavailableError):
+            await upstream.manifest(NAME, TAG)
+    assert not any(seen.is_signed_in for seen in server.seen)
 
 
 async def test_credentials_of_a_helper_have_a_lifetime(server, helper):

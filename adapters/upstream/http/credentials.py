@@ -16,6 +16,7 @@ from core.model.secret import Secret
 
 T = TypeVar("T")
 
+IDENTITY_TOKEN_USER: Final = "<token>"  # noqa: S105 - marks a token, and is none
 FILE_BYTES_MAX: Final = 1024 * 1024
 _UNSETTLED_SECONDS: Final = 2.0
 """A file modified less than this before it was read may change again without a change of its modification time."""
@@ -23,10 +24,15 @@ _UNSETTLED_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user name with its password."""
+    """A user name with its password, or an identity token in the place of a password."""
 
     username: str
     password: Secret
+
+    @property
+    def is_identity_token(self) -> bool:
+        """Whether the password is a refresh token (OAuth 2), as Docker's helpers mark it."""
+        return self.username == IDENTITY_TOKEN_USER
 
 
 class CredentialSource(ABC):

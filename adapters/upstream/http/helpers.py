@@ -15,7 +15,13 @@ from typing import Any, Final
 from typing_extensions import override
 from yarl import URL
 
-from adapters.upstream.http.credentials import FILE_BYTES_MAX, ChangingFile, Credentials, CredentialSource
+from adapters.upstream.http.credentials import (
+    FILE_BYTES_MAX,
+    IDENTITY_TOKEN_USER,
+    ChangingFile,
+    Credentials,
+    CredentialSource,
+)
 from core.errors import UpstreamUnavailableError
 from core.model.secret import Secret
 
@@ -227,6 +233,8 @@ def _credentials(value: object) -> Credentials | None:
     """Return the credentials of an entry; None if the entry is empty because a helper holds them."""
     if not isinstance(value, dict):
         return None
+    if isinstance(token := value.get("identitytoken"), str) and token:
+        return Credentials(IDENTITY_TOKEN_USER, Secret(token))
     if isinstance(auth := value.get("auth"), str) and auth:
         try:
             username, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")

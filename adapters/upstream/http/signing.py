@@ -107,7 +107,7 @@ class Signer:
         self, challenge: Challenge, scope: str, credentials: Credentials | None, *, refused: str | None
     ) -> str | None:
         if challenge.scheme == "basic":
-            return None if credentials is None else basic(credentials)
+            return None if credentials is None or credentials.is_identity_token else basic(credentials)
         wanted = challenge.parameters.get("scope", "")[:_SCOPE_LENGTH_MAX] or scope
         old = refused.removeprefix(_BEARER) if refused else None
         return _BEARER + await self._tokens.get(challenge, wanted, credentials, refused=old)

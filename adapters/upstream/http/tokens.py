@@ -8,7 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
+from aiohttp import ClientResponse
 from yarl import URL
 
 from adapters.upstream.http.answers import failure_of, read_json
@@ -28,6 +30,10 @@ _REFUSED_SECONDS: Final = 60.0
 _PARAMETER_LENGTH_MAX: Final = 2048
 _OK: Final = 200
 _REFUSED: Final = frozenset({401, 403})
+_GRANT_REFUSED: Final = 400
+"""The answer to an identity token that has expired (RFC 6749, 5.2)."""
+_CLIENT: Final = "sohu-registry"
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 
 _logger = logging.getLogger(__name__)
 
@@ -107,14 +113,15 @@ class TokenCache:
         self._require_not_refused(realm, credentials)
         service = challenge.parameters.get("service", "")[:_PARAMETER_LENGTH_MAX]
         query = {name: value for name, value in (("service", service), ("scope", scope)) if value}
-        headers = {} if credentials is None else {"Authorization": basic(credentials)}
-        response = await self._transport.send("GET", realm.update_query(query), headers)
+        response = await self._request(realm, query, credentials)
         if response.status != _OK:
             await self._transport.discard(response)
-            if response.status in _REFUSED and credentials is not None:
+            is_grant = credentials is not None and credentials.is_identity_token
+            is_refused = response.status in _REFUSED or (is_grant and response.status == _GRANT_REFUSED)
+            if is_refused and credentials is not None:
                 self._refused = (credentials, self._now() + _REFUSED_SECONDS)
                 self._require_not_refused(realm, credentials)
-            if response.status in _REFUSED:
+            if is_refused:
                 raise UpstreamAbsentError(f"{self._transport.name}: {realm.authority} refuses anonymous access")
             raise failure_of(self._transport, response, is_foreign=True)
         token = self._parse(await read_json(self._transport, response, limit=_ANSWER_BYTES_MAX), realm)
@@ -123,6 +130,14 @@ class TokenCache:
         while len(self._tokens) > _TOKENS_MAX:
             self._tokens.popitem(last=False)
         return token.text
+
+    async def _request(self, realm: URL, query: dict[str, str], credentials: Credentials | None) -> ClientResponse:
+        if credentials is None:
+            return await self._transport.send("GET", realm.update_query(query), {})
+        if not credentials.is_identity_token:
+            return await self._transport.send("GET", realm.update_query(query), {"Authorization": basic(credentials)})
+        grant = {"grant_type": "refresh_token", "client_id": _CLIENT, "refresh_token": credentials.password.reveal()}
+        return await self._transport.send("POST", realm, _FORM, body=urlencode({**grant, **query}).encode())
 
     def _require_not_refused(self, realm: URL, credentials: Credentials | None) -> None:
         if self._refused is not None and self._refused[0] == credentials and self._refused[1] > self._now():

@@ -198,7 +198,7 @@ class UpstreamServer:
 
     async def _serve_tokens(self, request: web.Request) -> web.StreamResponse:
         seen = self._record(request, "token")
-        response = self._refusal(request, seen) or self._maybe_gzip(self.sign_in.answer_token(request))
+        response = self._refusal(request, seen) or self._maybe_gzip(await self.sign_in.answer_token(request))
         seen.status = response.status
         return response
 

@@ -23,6 +23,8 @@ class SignIn:
     """None, `Basic` or `Bearer`."""
     users: dict[str, str] = field(default_factory=dict)
     """Password of each user."""
+    identity_tokens: dict[str, str] = field(default_factory=dict)
+    """User of each identity token, which the token server exchanges for a token (POST)."""
     anonymous: bool = True
     """Whether the token server gives tokens to anonymous clients."""
     private: set[str] = field(default_factory=set)
@@ -71,16 +73,20 @@ class SignIn:
             document, status=401, headers={"WWW-Authenticate": challenge if self.challenge is None else self.challenge}
         )
 
-    def answer_token(self, request: web.Request) -> web.Response:
+    async def answer_token(self, request: web.Request) -> web.Response:
         """Answer a request to the token server."""
+        form = await request.post()
         user = self._user(request.headers.get("Authorization", ""))
+        if request.method == "POST":
+            user = self.identity_tokens.get(str(form.get("refresh_token")))
         if user is None or (not user and not self.anonymous):
             return web.json_response(
                 {"errors": [{"code": "UNAUTHORIZED", "message": "unknown user"}]},
-                status=401,
+                status=400 if request.method == "POST" else 401,
                 headers={"WWW-Authenticate": 'Basic realm="tokens"'},
             )
-        scopes = tuple(scope for text in request.query.getall("scope", []) for scope in text.split())
+        wanted = [str(form.get("scope", ""))] if request.method == "POST" else request.query.getall("scope", [])
+        scopes = tuple(scope for text in wanted for scope in text.split())
         token = secrets.token_urlsafe(24)
         self._tokens[token] = _Token(user, scopes, time.monotonic() + self.token_seconds)
         document: dict[str, object] = {self.token_member: token}
