@@ -86,6 +86,8 @@ class RegistryApplication(StoreApplication):
     offload: Offload
     collection_lease: Lease
     """Held during a collection by a command; collections by servers hold the one of their schedule."""
+    eviction_lease: Lease
+    """Held during an eviction by a command; evictions by servers hold the one of their schedule."""
     announcements: QuarantineAnnouncements
     new_verifier: VerifierFactory
     origins: Origins
@@ -148,6 +150,9 @@ class ServerApplication(RegistryApplication):
     upload_purge_budget: Budget
     collection_schedule: SharedSchedule
     collection_watch: RoundWatch
+    eviction_schedule: SharedSchedule
+    prefetch_schedules: Sequence[SharedSchedule]
+    """One for each rule, in the order of the rules."""
     verification_schedule: SharedSchedule
     verification_options: VerificationOptions
     verification_budget: Budget

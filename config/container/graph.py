@@ -32,9 +32,11 @@ from config.container.pull_through import (
 )
 from config.container.schedules import (
     COLLECTION_LEASE_SECONDS,
+    EVICTION_INTERVAL_SECONDS,
     PURGE_REQUESTS_PER_SECOND,
     make_budget,
     make_lease,
+    make_prefetch_schedules,
     make_schedule,
     make_verification_budget,
     make_verification_schedule,
@@ -51,6 +53,7 @@ from core.collection.rounds import Rounds
 from core.coordination.read_only import ReadOnlySwitch
 from core.coordination.schedule import SharedSchedule
 from core.notifications.outbox import Outbox
+from core.pull_through.eviction import JOB as EVICTION_JOB
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
 from core.registry.immutable_images import ImmutableImages
@@ -276,6 +279,7 @@ class Container(Adapters):
         pulls=pull_recorder,
     )
 
+    eviction_lease = Singleton(make_lease, EVICTION_JOB, storage=blob_storage)
     collection_lease = Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS)
     verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
     new_verifier = Singleton(
@@ -320,6 +324,7 @@ class Container(Adapters):
         new_hasher=new_hasher,
         offload=offload,
         collection_lease=collection_lease,
+        eviction_lease=eviction_lease,
         announcements=announcements,
         new_verifier=new_verifier,
         origins=origins,
@@ -370,6 +375,10 @@ class Container(Adapters):
             key=layout.job(JOB),
             interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
         ),
+        eviction_schedule=Singleton(
+            make_schedule, EVICTION_JOB, storage=blob_storage, interval_seconds=EVICTION_INTERVAL_SECONDS
+        ),
+        prefetch_schedules=Singleton(make_prefetch_schedules, settings, storage=blob_storage),
         collection_watch=Singleton(RoundWatch, rounds, clock=Object(time.monotonic)),
         verification_schedule=Singleton(
             make_verification_schedule,

@@ -1,19 +1,20 @@
 """Leases, schedules and budgets of the jobs that run on one replica at a time."""
 
 import asyncio
+import hashlib
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
 from config.container.surroundings import boot_clock, owner_id
-from config.settings import (
-    VerificationSettings,
-)
+from config.settings import Settings, VerificationSettings
 from core.collection.guard import TOUCH_SECONDS
 from core.coordination.budget import Budget, Rates
 from core.coordination.lease import Lease
 from core.coordination.schedule import SharedSchedule
 from core.ports.blob_storage import BlobStorage
+from core.pull_through.limits import PrefetchRule
 from core.store import layout
 from core.verification.verifier import VerificationOptions
 
@@ -29,6 +30,11 @@ TRASH_INTERVAL_SECONDS: Final = 3600.0
 """The longest interval between searches for expired trash."""
 
 
+EVICTION_INTERVAL_SECONDS: Final = 600.0
+"""The interval between two checks of the limits of the cache, unless space is needed earlier."""
+_JOB_HASH_LENGTH: Final = 16
+
+
 PURGE_REQUESTS_PER_SECOND: Final = 20.0
 """The rate limit of the search for abandoned uploads."""
 
@@ -42,6 +48,18 @@ def make_schedule(job: str, *, storage: BlobStorage, interval_seconds: float) ->
     """Return the schedule that decides whether a job is due, and whether this process runs it."""
     interval = timedelta(seconds=interval_seconds)
     return SharedSchedule(storage, make_lease(job, storage=storage), key=layout.job(job), interval=interval)
+
+
+def make_prefetch_schedules(settings: Settings, *, storage: BlobStorage) -> Sequence[SharedSchedule]:
+    """Return the schedule of each rule for prefetching, in the order of the rules."""
+    rules = () if settings.proxy is None else settings.proxy.prefetch
+    return [make_schedule(prefetch_job(rule), storage=storage, interval_seconds=rule.every_seconds) for rule in rules]
+
+
+def prefetch_job(rule: PrefetchRule) -> str:
+    """Return the name of the job that fetches the images of a rule; rules for the same content share a name."""
+    content = "\n".join([rule.image, *rule.tags, "", *rule.platforms])
+    return f"prefetch-{hashlib.sha256(content.encode()).hexdigest()[:_JOB_HASH_LENGTH]}"
 
 
 def make_verification_schedule(

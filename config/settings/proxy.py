@@ -82,6 +82,11 @@ class ProxySettings:
         return (self.ttl_seconds if own is None else own) or None
 
     @property
+    def has_limits(self) -> bool:
+        """Whether there is any limit beyond which images are removed."""
+        return bool(self.limits.size_bytes or any(self.limits.free) or self.unused_seconds)
+
+    @property
     def all_upstreams(self) -> Sequence[UpstreamOptions]:
         """Every upstream, that of `remoteurl` first, with the hosts and the namespace that follow from its URLs.
 

@@ -37,7 +37,7 @@ class SharedSchedule:
         """Whether another replica held the lease at the last call of `run_if_due`."""
         return self._lease.is_awaited
 
-    async def run_if_due(self, work: Callable[[datetime], Awaitable[str]]) -> bool:
+    async def run_if_due(self, work: Callable[[datetime], Awaitable[str]], *, is_urgent: bool = False) -> bool:
         """Run `work` if it is due and no other replica runs it; return whether `work` ran.
 
         Call this more often than `interval`. A call costs five requests when nothing is due, and one while another
@@ -45,6 +45,7 @@ class SharedSchedule:
 
         Args:
             work: receives the store's time; its result is stored with the time of the run, for information.
+            is_urgent: whether the work is due regardless of the last run.
 
         Raises:
             StorageError: the store failed, here or in `work`.
@@ -53,7 +54,7 @@ class SharedSchedule:
             return False
         async with self._lease.keeping():
             now = await self._lease.written_at()
-            if not await self._is_due(now):
+            if not is_urgent and not await self._is_due(now):
                 return False
             report = await work(now)
             await self._storage.write(self._key, report.encode())

@@ -18,6 +18,8 @@ class Eviction:
     """Images whose last use was earlier are removed, unless they are kept."""
     size_max: int | None = None
     """Images are removed, the one with the oldest last use first, until the cache is no larger than this."""
+    starts_above: int = 0
+    """The size of the cache up to which `size_max` has no effect."""
     bytes_to_free: int = 0
     """The same until this much space is free in addition."""
 
@@ -33,6 +35,7 @@ def choose(survey: Survey, eviction: Eviction, *, keeps: Callable[[CachedImage],
         keeps: whether an image stays unless it is named.
     """
     tally = _Tally(survey)
+    size_max = None if survey.size <= eviction.starts_above else eviction.size_max
     going: list[CachedImage] = []
     left: list[CachedImage] = []
     for image in sorted(survey.images, key=lambda each: each.last_used):
@@ -43,7 +46,7 @@ def choose(survey: Survey, eviction: Eviction, *, keeps: Callable[[CachedImage],
         elif not keeps(image):
             left.append(image)
     for image in left:
-        is_small = eviction.size_max is None or tally.size <= eviction.size_max
+        is_small = size_max is None or tally.size <= size_max
         if is_small and tally.freed >= eviction.bytes_to_free:
             break
         tally.remove(image)

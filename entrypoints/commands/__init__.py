@@ -8,6 +8,7 @@ from entrypoints.commands.base import Command
 _MODULES: Final = (
     "serve",
     "config",
+    "cache",
     "catalog",
     "garbage_collect",
     "copy",

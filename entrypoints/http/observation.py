@@ -17,12 +17,14 @@ from config.loader import Loaded
 from config.settings import HttpNetwork, ReadinessSettings
 from core.collection.report import CollectionObserver, ignore
 from core.errors import StorageFullError
+from core.pull_through.eviction import EvictionReport
 from core.registry.abandoned_uploads import Purged
 from entrypoints.http.connection.listener import Listener, bind_unix, open_socket
 from entrypoints.http.draining import InFlight
 from entrypoints.http.middleware.metering import RequestMeter
 from entrypoints.http.middleware.tracing import tracing
 from entrypoints.http.probes import Probes
+from entrypoints.observability.caching import eviction_observer, prefetch_observer
 from entrypoints.observability.checks import check_storage, configured_checks
 from entrypoints.observability.debug import is_public, private_app, public_app
 from entrypoints.observability.gauges import (
@@ -192,6 +194,14 @@ class WorkerObservation:
     def collection_observer(self) -> CollectionObserver:
         """Return the function that receives the progress of garbage collections in this process."""
         return collection_observer(self._metrics) if self._metrics is not None else ignore
+
+    def eviction_observer(self) -> Callable[[EvictionReport], None]:
+        """Return the function to call after each eviction from the cache by this process."""
+        return eviction_observer(self._metrics) if self._metrics is not None else lambda _report: None
+
+    def prefetch_observer(self) -> Callable[[str], None]:
+        """Return the function to call with the image of a prefetch rule after each run without failures."""
+        return prefetch_observer(self._metrics) if self._metrics is not None else lambda _image: None
 
     def verification_observer(self) -> VerificationObserver | None:
         """Return the observer of verifications in this process, or None if metrics are disabled."""

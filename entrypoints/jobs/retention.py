@@ -56,7 +56,7 @@ def retention_job(registry: Registry, schedule: SharedSchedule, *, interval_seco
     return shared_job(schedule, work, name="retention", interval_seconds=interval_seconds)
 
 
-def pull_recording_job(recorder: PullRecorder) -> Job:
+def pull_recording_job(recorder: PullRecorder, *, every_seconds: float = FLUSH_SECONDS) -> Job:
     """Return the job that writes the pulls served by this process; every process runs it."""
 
     async def flush() -> None:
@@ -65,7 +65,7 @@ def pull_recording_job(recorder: PullRecorder) -> Job:
     return Job(
         name="pull recording",
         run=flush,
-        every=FLUSH_SECONDS,
+        every=every_seconds,
         # The first run shows immediately that pulls are recorded from now on.
         finish=flush,
     )

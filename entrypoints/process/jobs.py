@@ -8,10 +8,11 @@ from core.store.clock import LOOK_SECONDS, StoreClock
 from core.store.damage import POLL_SECONDS
 from entrypoints.http.observation import WorkerObservation
 from entrypoints.jobs.background import Job
+from entrypoints.jobs.caching import PULL_FLUSH_SECONDS, eviction_job, prefetch_jobs
 from entrypoints.jobs.collection import collection_job, watch_job
 from entrypoints.jobs.notifications import notification_jobs
 from entrypoints.jobs.purging import purge_job
-from entrypoints.jobs.retention import SERVER, pull_recording_job, retention_hooks, retention_job
+from entrypoints.jobs.retention import FLUSH_SECONDS, SERVER, pull_recording_job, retention_hooks, retention_job
 from entrypoints.jobs.trash_expiry import expiry_job
 from entrypoints.jobs.verifying import verification_job
 from entrypoints.process.workers import Worker
@@ -31,7 +32,10 @@ def jobs_of(application: ServerApplication, worker: Worker, observation: WorkerO
         *notification_jobs(application.events, application.notifier, settings, is_first=worker.is_first),
     ]
     if application.pull_recorder is not None:
-        jobs.append(pull_recording_job(application.pull_recorder))
+        seconds = FLUSH_SECONDS if settings.proxy is None else PULL_FLUSH_SECONDS
+        jobs.append(pull_recording_job(application.pull_recorder, every_seconds=seconds))
+    if settings.proxy is not None and settings.proxy.has_limits:
+        jobs.append(eviction_job(application, settings.proxy, observe=observation.eviction_observer()))
     if worker.is_first:
         jobs += _shared_jobs(application, observation)
     return jobs
@@ -74,6 +78,8 @@ def _shared_jobs(application: ServerApplication, observation: WorkerObservation)
                 observer=observation.verification_observer(),
             )
         )
+    if settings.proxy is not None:
+        jobs += prefetch_jobs(application, settings.proxy.prefetch, observe=observation.prefetch_observer())
     purging = settings.storage.upload_purging
     if purging.enabled:
         jobs.append(

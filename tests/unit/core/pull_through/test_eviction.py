@@ -60,6 +60,13 @@ async def test_image_goes_with_everything_and_its_space_is_free_at_once(cache: C
     assert await cache.keys(layout.COLLECTION_ROUNDS) == set()
 
 
+async def test_blob_without_a_manifest_goes(cache: CachedStore) -> None:
+    await cache.replica().push_blob(NAME, b"loose")
+    await cache.evict(EVERYTHING)
+    assert await content(cache) == set()
+    assert cache.emptied == []
+
+
 async def test_index_goes_with_its_platforms_referrers_and_history(cache: CachedStore) -> None:
     services = cache.replica()
     for config in (b"one", b"two"):

@@ -57,6 +57,11 @@ def test_images_go_by_last_use_until_the_cache_is_small_enough() -> None:
     assert chosen(Eviction(size_max=0), MIDDLE) == [OLD, NEW]
 
 
+def test_small_cache_keeps_its_images() -> None:
+    assert chosen(Eviction(size_max=0, starts_above=ALL.size)) == []
+    assert len(chosen(Eviction(size_max=0, starts_above=ALL.size - 1))) == 3
+
+
 def test_images_go_until_enough_space_is_free() -> None:
     assert chosen(Eviction(bytes_to_free=1)) == [OLD]
     assert chosen(Eviction(bytes_to_free=SIZE + 1)) == [OLD, MIDDLE]
