@@ -45,6 +45,7 @@ from core.pull_through.repositories import CachedRepositories
 from core.pull_through.storing import FetchedBlobStore
 from core.pull_through.tag_state import TagStates
 from core.pull_through.tags import CachedTags
+from core.pull_through.turns import Turns
 from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
 from core.registry.manifests import ManifestService
@@ -136,6 +137,7 @@ def make_manifests(
         states=cache.states,
         absences=cache.absences,
         pauses=cache.pauses,
+        turns=Turns(cache.spool),
         now=now,
         claim=cache.claims.note,
         require_writable=read_only.require_writable,

@@ -1,8 +1,7 @@
 """Manifests of cached repositories: which of them are served, and when the upstream is asked."""
 
 import logging
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeVar
@@ -20,19 +19,20 @@ from core.errors import (
     UpstreamError,
     UpstreamUnavailableError,
 )
-from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.freshness import CacheOutcome, Freshness
-from core.model.manifest import DESCRIPTORS_MAX, StoredManifest, read_if_manifest
+from core.model.manifest import StoredManifest
 from core.model.names import Reference, RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.ports.upstream import UpstreamTag
 from core.pull_through.absences import Absences
+from core.pull_through.claiming import Claim, Claimant
 from core.pull_through.flights import Flights
 from core.pull_through.keeping import ManifestKeeper
 from core.pull_through.origins import Origin, Origins
 from core.pull_through.pauses import Pauses
 from core.pull_through.tag_state import TagState, TagStates
+from core.pull_through.turns import Turn, Turns
 from core.registry.immutable_images import ImmutableImages
 from core.registry.manifest_references import ManifestPolicy
 from core.registry.manifests import ManifestService
@@ -49,23 +49,9 @@ _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_READ_MAX: Final = 512
-"""Manifests whose lists of blobs are in memory."""
 _OK: Final = 200
 _NOT_MODIFIED: Final = 304
 _TOO_MANY_REQUESTS: Final = 429
-
-
-async def _writable() -> None:
-    """Allow every write."""
-
-
-async def _admitted(_size: int) -> bool:
-    return True
-
-
-async def _unannounced(_name: RepositoryName) -> None:
-    """Do nothing."""
 
 
 class CachedManifests(ManifestService):
@@ -89,6 +75,7 @@ class CachedManifests(ManifestService):
         pauses: the recent failures of the upstreams.
         now: the current time, UTC-aware; compared with times that other replicas recorded.
         claim: called with the blobs of each manifest that is served.
+        turns: lets one worker process ask for all.
         require_writable: raises `ReadOnlyError` while the registry is read-only; cached content is then not stored.
         admits: whether the cache has room for a number of bytes.
         announce: called after a manifest was stored in a repository that the catalog lists.
@@ -112,10 +99,11 @@ class CachedManifests(ManifestService):
         absences: Absences,
         pauses: Pauses,
         now: Callable[[], datetime],
-        claim: Callable[[RepositoryName, Iterable[Descriptor]], None],
-        require_writable: Callable[[], Awaitable[None]] = _writable,
-        admits: Callable[[int], Awaitable[bool]] = _admitted,
-        announce: Callable[[RepositoryName], Awaitable[None]] = _unannounced,
+        claim: Claim,
+        turns: Turns,
+        require_writable: Callable[[], Awaitable[None]],
+        admits: Callable[[int], Awaitable[bool]],
+        announce: Callable[[RepositoryName], Awaitable[None]],
     ) -> None:
         super().__init__(
             storage,
@@ -134,14 +122,14 @@ class CachedManifests(ManifestService):
         self._absences = absences
         self._pauses = pauses
         self._now = now
-        self._claim = claim
+        self._claimant = Claimant(self._contents, claim)
         self._require_writable = require_writable
+        self._turns = turns
         self._announce = announce
         self._keeper = ManifestKeeper(
             storage, self._contents, guard=guard, damage=damage, require_writable=require_writable, admits=admits
         )
         self._flights: Flights[tuple[RepositoryName, Reference], StoredManifest] = Flights()
-        self._blobs_of: OrderedDict[Digest, Sequence[Descriptor]] = OrderedDict()
 
     async def close(self) -> None:
         """Cancel the questions in progress. For the end of the process, before the store is closed."""
@@ -169,7 +157,7 @@ class CachedManifests(ManifestService):
             if self._absences.has(name, reference):
                 raise _unknown(name, reference)
             manifest = await self._flights.run((name, reference), lambda: self._ask_for(origin, name, reference))
-        await self._claim_blobs(name, manifest)
+        await self._claimant.claim(name, manifest)
         return manifest
 
     @override
@@ -227,9 +215,10 @@ class CachedManifests(ManifestService):
     async def _ask_for(self, origin: Origin, name: RepositoryName, reference: Reference) -> StoredManifest:
         if isinstance(reference, Digest):
             return await self._fetch(origin, name, reference)
-        return await self._check(origin, name, reference)
+        async with self._turns.take(name, reference) as turn:
+            return await self._check(origin, name, reference, turn)
 
-    async def _check(self, origin: Origin, name: RepositoryName, tag: Tag) -> StoredManifest:
+    async def _check(self, origin: Origin, name: RepositoryName, tag: Tag, turn: Turn) -> StoredManifest:
         """Ask for the target of a tag, unless another process did just now, and serve what the answer allows."""
         state = await self._states.read(name, tag)
         if (manifest := await self._if_fresh(origin, name, tag, state)) is not None:
@@ -238,11 +227,13 @@ class CachedManifests(ManifestService):
             raise _unknown(name, tag)
         held = await self._held(name, tag, state)
         try:
-            return await self._follow(origin, name, tag, held, await self._resolve(origin, name, tag, held))
+            found = await self._resolve(origin, name, tag, held, turn)
+            return await self._follow(origin, name, tag, held, found)
         except UpstreamAbsentError:
             await self._note_absence(origin, name, tag, held)
             raise _unknown(name, tag) from None
         except UpstreamError as error:
+            turn.own_failure = error
             return await self._stale(origin, name, held, error)
 
     async def _held(self, name: RepositoryName, tag: Tag, state: TagState | None) -> TagState | None:
@@ -254,7 +245,7 @@ class CachedManifests(ManifestService):
         return None if link is None else TagState(digest=current, checked_at=link.modified_at)
 
     async def _resolve(
-        self, origin: Origin, name: RepositoryName, tag: Tag, held: TagState | None
+        self, origin: Origin, name: RepositoryName, tag: Tag, held: TagState | None, turn: Turn
     ) -> UpstreamTag | None:
         pauses, upstream = self._pauses, origin.upstream
         is_servable = held is not None and not held.is_absent
@@ -262,7 +253,7 @@ class CachedManifests(ManifestService):
         if paused is not None:
             raise paused
         etag = held.etag if held else None
-        return await self._ask(origin, name, tag, lambda: upstream.resolve(origin.name, tag, etag=etag))
+        return await self._ask(origin, name, tag, turn, lambda: upstream.resolve(origin.name, tag, etag=etag))
 
     async def _follow(
         self, origin: Origin, name: RepositoryName, tag: Tag, held: TagState | None, found: UpstreamTag | None
@@ -347,15 +338,22 @@ class CachedManifests(ManifestService):
 
     async def _fetch(self, origin: Origin, name: RepositoryName, digest: Digest) -> StoredManifest:
         """Fetch a manifest by digest, and store it."""
+        async with self._turns.take(name, digest) as turn:
+            manifest = await self._fetch_in_turn(origin, name, digest, turn)
+        return replace(manifest, freshness=Freshness(outcome=CacheOutcome.MISS, status=_OK))
+
+    async def _fetch_in_turn(self, origin: Origin, name: RepositoryName, digest: Digest, turn: Turn) -> StoredManifest:
+        if turn.has_waited and (stored := await self._stored(name, digest)) is not None:
+            return stored
         if (paused := self._pauses.failure_of(origin.upstream.name, (name, digest))) is not None:
             raise paused
         try:
-            manifest = await self._ask(origin, name, digest, lambda: self._fetch_and_keep(origin, name, digest))
+            manifest = await self._ask(origin, name, digest, turn, lambda: self._fetch_and_keep(origin, name, digest))
         except UpstreamAbsentError:
             self._absences.add(name, digest, seconds=origin.rules.absent_seconds)
             raise _unknown(name, digest) from None
         self._absences.forget(name, digest)
-        return replace(manifest, freshness=Freshness(outcome=CacheOutcome.MISS, status=_OK))
+        return manifest
 
     async def _fetch_and_keep(self, origin: Origin, name: RepositoryName, digest: Digest) -> StoredManifest:
         found = await origin.upstream.manifest(origin.name, digest)
@@ -367,31 +365,30 @@ class CachedManifests(ManifestService):
         return manifest
 
     async def _ask(
-        self, origin: Origin, name: RepositoryName, reference: Reference, question: Callable[[], Awaitable[T]]
+        self,
+        origin: Origin,
+        name: RepositoryName,
+        reference: Reference,
+        turn: Turn,
+        question: Callable[[], Awaitable[T]],
     ) -> T:
-        """Ask the upstream, and note whether it answered."""
+        """Ask the upstream, unless another process asked just now in vain; note whether it answered."""
         upstream = origin.upstream.name
         try:
+            if turn.failure is not None:
+                raise turn.failure
             answer = await question()
-        except UpstreamAbsentError:
+        except UpstreamAbsentError as error:
             self._pauses.note_answer(upstream)
+            turn.own_failure = error
             raise
         except UpstreamError as error:
             self._pauses.note(upstream, (name, reference), error, seconds=origin.rules.recheck_seconds)
+            turn.own_failure = error
             _logger.warning("upstream failed: %s", error, extra={"repository": name, "reference": reference})
             raise
         self._pauses.note_answer(upstream)
         return answer
-
-    async def _claim_blobs(self, name: RepositoryName, manifest: StoredManifest) -> None:
-        blobs = self._blobs_of.get(manifest.digest)
-        if blobs is None:
-            read = await self._contents.process(manifest.content, read_if_manifest, manifest.content)
-            blobs = read.blobs()[:DESCRIPTORS_MAX] if read else ()
-            self._blobs_of[manifest.digest] = blobs
-            if len(self._blobs_of) > _READ_MAX:
-                self._blobs_of.popitem(last=False)
-        self._claim(name, blobs)
 
 
 def _unknown(name: RepositoryName, reference: Reference) -> ManifestUnknownError:

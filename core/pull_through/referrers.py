@@ -27,7 +27,7 @@ REFERRERS_MAX: Final = 2_000
 """Referrers of one subject that are read from an upstream."""
 _LIST_BYTES_MAX: Final = 8 * 1024 * 1024
 """Size of the referrers of one subject; annotations can have any length."""
-_HELD_BYTES_MAX: Final = 32 * 1024 * 1024
+_HELD_BYTES_MAX: Final = 16 * 1024 * 1024
 _ENTRY_BYTES: Final = 500
 _SECONDS_MIN: Final = 5.0
 """Time for which a list is remembered at least, so that a client can read its pages."""

@@ -7,6 +7,7 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.upstream.memory import InMemoryUpstream
 from core.model import media_types
 from core.model.names import RepositoryName
+from core.ports.spool import Spool
 from core.ports.staging import StagingStorage
 from core.pull_through.absences import Absences
 from core.pull_through.manifests import CachedManifests
@@ -17,6 +18,7 @@ from core.pull_through.repositories import CachedRepositories
 from core.pull_through.rules import UpstreamRules
 from core.pull_through.tag_state import TagStates
 from core.pull_through.tags import CachedTags
+from core.pull_through.turns import Turns
 from core.store.manifest_cache import ManifestCache
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices
@@ -25,6 +27,19 @@ from tests.support.simulated_time import SimulatedTime
 REMOTE = "library/alpine"
 NAME = RepositoryName(f"docker.io/{REMOTE}")
 HUB = UpstreamRules(prefix="docker.io", default_namespace="library")
+
+
+async def allow() -> None:
+    """Allow every write."""
+
+
+async def admit(_size: int) -> bool:
+    """Admit all content."""
+    return True
+
+
+async def ignore(_name: RepositoryName) -> None:
+    """Do nothing."""
 
 
 class CachedServices(CoreServices):
@@ -38,6 +53,7 @@ class CachedServices(CoreServices):
         storage: StagingStorage | None = None,
         rules: UpstreamRules = HUB,
         core: Mapping[str, Any] | None = None,
+        spool: Spool | None = None,
         **wiring: Any,
     ) -> None:
         self.core = core or {}
@@ -71,9 +87,10 @@ class CachedServices(CoreServices):
             states=self.states,
             absences=self.absences,
             pauses=self.pauses,
+            turns=Turns(spool),
             now=time.now,
             claim=lambda name, blobs: self.claimed.extend((name, blob.digest, blob.size) for blob in blobs),
-            **wiring,
+            **{"require_writable": allow, "admits": admit, "announce": ignore, **wiring},
         )
         self.tags: CachedTags = CachedTags(
             self.storage, self.tag_links, page_size_max=1000, origins=self.origins, pauses=self.pauses, clock=time.clock

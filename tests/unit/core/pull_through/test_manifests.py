@@ -408,6 +408,14 @@ async def test_blobs_of_served_manifests_are_claimed(cache: CachedServices, upst
         assert cache.claimed == wanted * pulls
 
 
+async def test_blobs_of_a_manifest_with_many_layers_are_claimed(cache: CachedServices, upstream: InMemoryUpstream):
+    content = image_manifest(b"{}", [b"%d" % number for number in range(200)])
+    digest = upstream.add_manifest(REMOTE, content, media_types.OCI_MANIFEST)
+    for pulls in (1, 2):
+        await cache.manifests.get(NAME, digest)
+        assert len(cache.claimed) == pulls * 201
+
+
 async def test_blobs_of_many_manifests_are_read_again(cache: CachedServices, upstream: InMemoryUpstream):
     for number in range(513):
         content = json.dumps({"schemaVersion": 1, "name": str(number)}).encode()
