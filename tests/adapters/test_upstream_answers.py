@@ -308,3 +308,11 @@ async def test_root_that_is_no_registry_fails_the_check(server):
     async with connect(server.url) as upstream:
         with pytest.raises(UpstreamAbsentError):
             await upstream.check()
+
+
+@pytest.mark.parametrize("headers", [{"X-Long": "x" * 40_000}, {f"X-{number}": "x" for number in range(200)}])
+async def test_headers_are_limited(server, headers):
+    server.faults.refuse(200, "root", headers=headers)
+    async with connect(server.url) as upstream:
+        with pytest.raises(UpstreamUnavailableError):
+            await upstream.check()

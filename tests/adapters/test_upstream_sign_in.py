@@ -519,3 +519,21 @@ def test_bearer_with_a_realm_is_preferred():
     assert chosen is not None
     assert chosen.scheme == "bearer"
     assert usable_challenge(['Bearer service="s"', "Digest x=y"]) is None
+
+
+async def test_check_asks_for_no_right(server):
+    """GitHub's registry names a repository that does not exist in the challenge of its root."""
+    server.sign_in.require_bearer(robot=PASSWORD)
+    server.sign_in.challenge = f'Bearer realm="{server.token_url()}",service="s",scope="repository:user/image:pull"'
+    async with robot(server) as upstream:
+        await upstream.check()
+    assert [dict(seen.query) for seen in server.requests("token")] == [{"service": "s"}]
+
+
+@pytest.mark.parametrize("refuses_tokens", [False, True])
+async def test_check_succeeds_without_credentials_at_a_closed_root(server, refuses_tokens):
+    server.sign_in.require_bearer(anonymous=True)
+    server.faults.refuse(401, "root", headers={"WWW-Authenticate": f'Bearer realm="{server.token_url()}"'})
+    server.sign_in.anonymous = not refuses_tokens
+    async with connect(server.url) as upstream:
+        await upstream.check()

@@ -108,6 +108,7 @@ class Signer:
     ) -> str | None:
         if challenge.scheme == "basic":
             return None if credentials is None or credentials.is_identity_token else basic(credentials)
-        wanted = challenge.parameters.get("scope", "")[:_SCOPE_LENGTH_MAX] or scope
+        # Like `docker login`, ask for no right if none is needed: GitHub's root names a repository that does not exist.
+        wanted = scope and (challenge.parameters.get("scope", "")[:_SCOPE_LENGTH_MAX] or scope)
         old = refused.removeprefix(_BEARER) if refused else None
         return _BEARER + await self._tokens.get(challenge, wanted, credentials, refused=old)

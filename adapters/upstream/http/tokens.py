@@ -42,6 +42,10 @@ class CredentialsRefusedError(UpstreamUnavailableError):
     """The token server refused the user name or password."""
 
 
+class AnonymousRefusedError(UpstreamAbsentError):
+    """The token server gives no token to anonymous clients."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Token:
     text: str
@@ -77,7 +81,7 @@ class TokenCache:
 
         Raises:
             CredentialsRefusedError: the token server refused the credentials.
-            UpstreamAbsentError: the token server gives no token to anonymous clients.
+            AnonymousRefusedError: the token server gives no token to anonymous clients.
             UpstreamError: it gave no usable answer.
         """
         held = self._tokens.get(scope)
@@ -122,7 +126,7 @@ class TokenCache:
                 self._refused = (credentials, self._now() + _REFUSED_SECONDS)
                 self._require_not_refused(realm, credentials)
             if is_refused:
-                raise UpstreamAbsentError(f"{self._transport.name}: {realm.authority} refuses anonymous access")
+                raise AnonymousRefusedError(f"{self._transport.name}: {realm.authority} refuses anonymous access")
             raise failure_of(self._transport, response, is_foreign=True)
         token = self._parse(await read_json(self._transport, response, limit=_ANSWER_BYTES_MAX), realm)
         self._tokens[scope] = token

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -32,6 +32,7 @@ from adapters.upstream.http.listing import (
     repositories_of,
     tags_of,
 )
+from adapters.upstream.http.tokens import AnonymousRefusedError
 from adapters.upstream.http.transport import Transport
 from adapters.upstream.options import UpstreamOptions
 from core.errors import (
@@ -222,8 +223,10 @@ class HttpUpstream(Upstream):
     async def check(self) -> None:
         async def ask(address: Address) -> None:
             is_anonymous = await self._source.current(address.url.authority) is None
+            # Many registries serve public images to anonymous clients, but not their root.
             accepted = {_OK, *_REFUSED} if is_anonymous else {_OK}
-            await self._transport.discard(await address.ask("GET", "", scope="", accepted=accepted))
+            with suppress(AnonymousRefusedError) if is_anonymous else nullcontext():
+                await self._transport.discard(await address.ask("GET", "", scope="", accepted=accepted))
 
         await self._addresses.first(ask)
 
