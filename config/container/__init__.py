@@ -18,8 +18,8 @@ from config.container.observers import (
     packages_can_trace,
     reset_gauges,
 )
-from config.container.pull_through import spool_folder
 from config.container.remotes import open_target, open_upstream
+from config.container.spooling import spool_folder
 from config.container.surroundings import HashingThreads, new_id, utc_now
 
 __all__ = [

@@ -1,29 +1,25 @@
 """The pull-through cache of one process: its upstreams and its parts, built from the settings."""
 
 import asyncio
-import hashlib
 import logging
-import os
-import stat
-import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from typing_extensions import override
 
-from adapters.blob_storage.filesystem.tree import PRIVATE, SPOOL
 from adapters.spool.folder import FolderSpool
+from config.container.spooling import prepare_spool, spool_folder
 from config.container.surroundings import boot_clock, entry_id
 from config.errors import ConfigError
-from config.settings import ProxySettings, Settings, StorageKind, UpstreamOptions
+from config.settings import Settings, UpstreamOptions
 from core.content_source import Offload
 from core.coordination.read_only import ReadOnlySwitch
-from core.errors import StorageError, StorageUnavailableError
+from core.errors import StorageError
 from core.model.digest import HasherFactory
 from core.model.names import RepositoryName
 from core.model.sizes import Space
@@ -55,10 +51,6 @@ from core.registry.tags import TagService
 
 _logger = logging.getLogger(__name__)
 
-_IDENTITY_LENGTH: Final = 16
-_TEMPORARY_NAME: Final = "registry-spool"
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-
 
 def make_pull_through(settings: Settings, *, storage: BlobStorage, offload: Offload) -> "PullThrough | None":
     """Return the cache, or None if no upstream is configured."""
@@ -73,7 +65,7 @@ def make_pull_through(settings: Settings, *, storage: BlobStorage, offload: Offl
         admission=make_admission(storage, settings.proxy.limits),
         idle_seconds=settings.proxy.cache_write_timeout_seconds or None,
         clock=boot_clock,
-        shared_folder=folder if folder.name.startswith(_TEMPORARY_NAME) else None,
+        folder=folder,
     )
 
 
@@ -226,7 +218,7 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
         admission: decides whether fetched content is stored.
         idle_seconds: how long a fetch waits for the next bytes; None means without limit.
         clock: monotonic seconds.
-        shared_folder: the folder of the spool if other users can create folders beside it.
+        folder: the folder of the spool.
     """
 
     def __init__(
@@ -238,7 +230,7 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
         admission: Admission,
         idle_seconds: float | None,
         clock: Callable[[], float],
-        shared_folder: Path | None = None,
+        folder: Path,
     ) -> None:
         self.origins = origins
         self.spool = spool
@@ -252,7 +244,7 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
         """Opened after the upstreams, and closed before them."""
         self.before_close: list[Callable[[], Awaitable[None]]] = [partial(_flush, admission)]
         """Ends the work of the services, in the reverse order, before anything is closed."""
-        self._shared_folder = shared_folder
+        self._folder = folder
         self._open = AsyncExitStack()
 
     def observe_fetch(self, event: FetchEvent, upstream: str, received: int) -> None:
@@ -261,8 +253,7 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
     @override
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            if self._shared_folder is not None:
-                await asyncio.to_thread(_make_private, self._shared_folder)
+            await asyncio.to_thread(prepare_spool, self._folder)
             for _, upstream in self.origins.upstreams:
                 await stack.enter_async_context(upstream)
             for part in self.lifetimes:
@@ -277,49 +268,3 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._open.aclose()
-
-
-def spool_folder(settings: Settings, proxy: ProxySettings) -> Path:
-    """Return the folder for blobs in flight, which all processes of a server share.
-
-    Beside the blobs of a store in a folder, which has the space for them; otherwise a folder for this store and user
-    below the system's folder of temporary files.
-    """
-    storage = settings.storage
-    if proxy.spool:
-        return Path(proxy.spool)
-    if storage.kind is StorageKind.FILESYSTEM:
-        return Path(storage.filesystem.root_directory, PRIVATE, SPOOL)
-    identity = hashlib.sha256(_identity(settings).encode()).hexdigest()[:_IDENTITY_LENGTH]
-    return Path(tempfile.gettempdir(), f"{_TEMPORARY_NAME}-{os.getuid()}-{identity}")
-
-
-def _make_private(folder: Path) -> None:
-    """Create a folder below the system's temporary folder, in which other users may have created it before.
-
-    Raises:
-        StorageUnavailableError: another user made the folder, or can write to it.
-    """
-    try:
-        with suppress(FileExistsError):
-            folder.mkdir(mode=stat.S_IRWXU)
-        state = folder.lstat()
-    except OSError as error:
-        raise StorageUnavailableError(f"{folder} cannot be created: {error.strerror}") from None
-    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & _OTHERS:
-        raise StorageUnavailableError(
-            f"{folder} must be a folder of the registry's user with mode 0700: remove it, or set proxy.spool"
-        )
-
-
-def _identity(settings: Settings) -> str:
-    """Return a text that differs between two servers of one user on one machine."""
-    storage = settings.storage
-    match storage.kind:
-        case StorageKind.S3:
-            place = f"{storage.s3.region_endpoint} {storage.s3.bucket} {storage.s3.root_directory}"
-        case StorageKind.SCS:
-            place = f"{storage.scs.bucket}"
-        case _:
-            place = ""
-    return f"{storage.kind} {place} {settings.http.addr}"

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.upstream.options import UpstreamOptions
 from config.container import Observers, build_registry, build_server, build_server_parts, spool_folder
+from config.container.spooling import prepare_spool
 from config.errors import ConfigError
 from config.settings import (
     FilesystemSettings,
@@ -122,6 +123,26 @@ async def test_spool_that_others_may_open_is_refused(
     with pytest.raises(StorageUnavailableError, match=r"must be a folder of the registry's user with mode 0700"):
         async with opened(build_registry(in_memory())):
             pass
+
+
+def test_spool_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageUnavailableError, match="cannot be created: Not a directory"):
+        prepare_spool(tmp_path / "file" / "spool")
+
+
+@pytest.mark.parametrize(("user", "gives"), [(0, True), (1000, False)])
+def test_root_gives_the_spool_to_the_owner_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, *, gives: bool
+) -> None:
+    given: list[tuple[object, int, int]] = []
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    monkeypatch.setattr("os.chown", lambda path, uid, gid: given.append((path, uid, gid)))
+    folder = tmp_path / ".tmp" / "spool"
+    for _ in range(2):
+        prepare_spool(folder)
+    owner = tmp_path.stat()
+    assert given == ([(folder, owner.st_uid, owner.st_gid)] if gives else [])
 
 
 OPEN_RULE = "access: {rules: [{who: [anonymous], actions: [pull], repositories: ['%s']}]}\n"
