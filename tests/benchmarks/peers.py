@@ -1,15 +1,11 @@
 """The measured registries; each is started on a folder with its default settings."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.processes import RegistryServer, ServerProcess, free_port
-from tests.support.tools import REPOSITORY_ROOT, ToolMissingError, find_tool
-
-DISTRIBUTION = "github.com/distribution/distribution/v3/cmd/registry@v3.1.2"
-_PEER_BIN = REPOSITORY_ROOT / ".cache" / "peers"
+from tests.support.tools import ToolMissingError, find_distribution, find_tool
 
 StartPeer = Callable[[Path, Path], ServerProcess]
 
@@ -18,14 +14,14 @@ def find_peers(names: list[str]) -> dict[str, StartPeer]:
     """Ours, Debian's docker-registry, and what else was asked for, as `name` or `name=/path/to/program`.
 
     Raises:
-        ToolMissingError: a peer is not there and cannot be built.
+        ToolMissingError: a peer is not there.
     """
     docker_registry = find_tool("docker-registry")
     peers: dict[str, StartPeer] = {"ours": RegistryServer, "docker-registry": _distribution(docker_registry)}
     for entry in names:
         name, _, path = entry.partition("=")
         if name == "distribution":
-            peers[name] = _distribution(path or build_distribution())
+            peers[name] = _distribution(path or find_distribution())
         elif name == "zot" and path:
             peers[name] = _zot(path)
         else:
@@ -57,15 +53,3 @@ def _zot(program: str) -> StartPeer:
         return ServerProcess([program, "serve", str(config)], port=port, folder=folder)
 
     return start
-
-
-def build_distribution() -> str:
-    """Return the path of distribution 3, built if it is not there."""
-    program = _PEER_BIN / "registry"
-    if not program.exists():
-        subprocess.run(
-            [find_tool("go"), "install", DISTRIBUTION],
-            env={"GOBIN": str(_PEER_BIN), "HOME": str(Path.home()), "PATH": "/usr/bin:/bin", "CGO_ENABLED": "0"},
-            check=True,
-        )
-    return str(program)

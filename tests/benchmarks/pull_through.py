@@ -21,7 +21,6 @@ from statistics import median
 from typing import Self
 
 from tests.benchmarks.content import MIB, LargeBlob
-from tests.benchmarks.peers import build_distribution
 from tests.benchmarks.report import machine
 from tests.benchmarks.usage import memory_mib
 from tests.benchmarks.wire import WireError, connected, expect
@@ -29,7 +28,7 @@ from tests.benchmarks.workloads import Subject, wrk
 from tests.support.oci import OCI_MANIFEST
 from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer, ServerProcess, free_port
 from tests.support.registry_client import RegistryClient
-from tests.support.tools import find_tool
+from tests.support.tools import find_distribution, find_tool
 
 CLIENTS = (1, 16)
 MEMORY_SAMPLE_SECONDS = 0.1
@@ -77,7 +76,7 @@ def main() -> None:
     starts: dict[str, Callable[[], tuple[str, ...]]] = {
         "ours": lambda: SERVE_OUR_REGISTRY,
         "docker-registry": lambda: (find_tool("docker-registry"), "serve"),
-        "distribution": lambda: (options.distribution or build_distribution(), "serve"),
+        "distribution": lambda: (options.distribution or find_distribution(), "serve"),
     }
     programs = {name: starts[name]() for name in options.caches}
     folder = Path(tempfile.mkdtemp(prefix="registry-bench-", dir=options.folder))
@@ -92,7 +91,7 @@ def main() -> None:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--distribution", default="", help="path of distribution 3 (default: built with Go)")
+    parser.add_argument("--distribution", default="", help="path of distribution 3 (default: that of make tools)")
     names = ["ours", "docker-registry", "distribution"]
     parser.add_argument(
         "caches", nargs="*", default=names, metavar="CACHE", help=f"which caches (default {' '.join(names)})"

@@ -27,6 +27,18 @@ def find_tool(name: str) -> str:
     return found
 
 
+def find_distribution() -> str:
+    """Return the absolute path of distribution 3, whose program has the name of ours.
+
+    Raises:
+        ToolMissingError: `make tools` has not built it.
+    """
+    program = _CACHE / "bin" / "registry"
+    if not program.exists():
+        raise ToolMissingError("distribution 3 is not installed; `make tools` builds it")
+    return str(program)
+
+
 def is_installed(name: str) -> bool:
     """Whether a program is installed."""
     return shutil.which(name, path=os.pathsep.join(_SEARCH_PATH)) is not None
