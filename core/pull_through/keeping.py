@@ -17,7 +17,6 @@ from core.errors import (
     ManifestInvalidError,
     ReadOnlyError,
     StorageUnavailableError,
-    UpstreamUnavailableError,
 )
 from core.model.digest import Digest
 from core.model.manifest import (
@@ -33,6 +32,7 @@ from core.model.names import RepositoryName
 from core.model.schema1 import is_schema1, schema1_layers
 from core.ports.blob_storage import BlobStorage
 from core.ports.upstream import UPSTREAM_MANIFEST_BYTES_MAX, UpstreamManifest
+from core.pull_through.failures import UnusableContentError
 from core.registry.manifest_contents import ManifestContents
 from core.store import layout
 from core.store.damage import DamageWatch
@@ -92,10 +92,10 @@ class ManifestKeeper:
         Costs three storage requests, one for each blob, and one more for each that exists.
 
         Raises:
-            UpstreamUnavailableError: the content is not the manifest with this digest, or not one to be served.
+            UnusableContentError: the content is not the manifest with this digest, or not one to be served.
         """
         if len(found.content) > UPSTREAM_MANIFEST_BYTES_MAX or has_too_many_parts(found.content):
-            raise UpstreamUnavailableError(f"the upstream's manifest {found.digest} is too large")
+            raise UnusableContentError(f"the upstream's manifest {found.digest} is too large")
         examined = await self._contents.process(found.content, _examine, found)
         manifest = StoredManifest(content=found.content, media_type=examined.media_type, digest=found.digest)
         try:
@@ -140,7 +140,7 @@ class ManifestKeeper:
 def _examine(found: UpstreamManifest) -> _Examined:
     """Check that the bytes are the manifest with this digest, of the kind that the upstream announced."""
     if Digest.of(found.content, found.digest.algorithm) != found.digest:
-        raise UpstreamUnavailableError(f"the upstream's content for {found.digest} does not match this digest")
+        raise UnusableContentError(f"the upstream's content for {found.digest} does not match this digest")
     manifest = read_if_manifest(found.content)
     if manifest is not None:
         return _examine_parsed(found, manifest)
@@ -149,7 +149,7 @@ def _examine(found: UpstreamManifest) -> _Examined:
     try:
         return _Examined(stored_media_type(found.content), None, {})
     except (ManifestInvalidError, DigestInvalidError) as error:
-        raise UpstreamUnavailableError(f"the upstream's content for {found.digest} is no manifest: {error}") from error
+        raise UnusableContentError(f"the upstream's content for {found.digest} is no manifest: {error}") from error
 
 
 def _examine_parsed(found: UpstreamManifest, manifest: Manifest) -> _Examined:
@@ -157,6 +157,6 @@ def _examine_parsed(found: UpstreamManifest, manifest: Manifest) -> _Examined:
     # other content than the one that was checked (CVE-2021-41190).
     announced = found.media_type
     if announced in MANIFESTS and (announced in INDEXES) != manifest.is_index and manifest.media_type in MANIFESTS:
-        raise UpstreamUnavailableError(f"the upstream announces {found.digest} as {announced}, but it is another type")
+        raise UnusableContentError(f"the upstream announces {found.digest} as {announced}, but it is another type")
     subject = manifest.subject.digest if manifest.subject else None
     return _Examined(manifest.media_type, subject, {blob.digest: blob.size for blob in manifest.blobs()})

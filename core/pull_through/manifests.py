@@ -17,7 +17,6 @@ from core.errors import (
     UpstreamAbsentError,
     UpstreamBusyError,
     UpstreamError,
-    UpstreamUnavailableError,
 )
 from core.model.digest import Digest
 from core.model.freshness import CacheOutcome, Freshness
@@ -27,6 +26,7 @@ from core.ports.blob_storage import BlobStorage
 from core.ports.upstream import UpstreamTag
 from core.pull_through.absences import Absences
 from core.pull_through.claiming import Claim, Claimant
+from core.pull_through.failures import UnusableContentError
 from core.pull_through.flights import Flights
 from core.pull_through.keeping import ManifestKeeper
 from core.pull_through.origins import Origin, Origins
@@ -249,7 +249,9 @@ class CachedManifests(ManifestService):
     ) -> UpstreamTag | None:
         pauses, upstream = self._pauses, origin.upstream
         is_servable = held is not None and not held.is_absent
-        paused = pauses.any_failure(upstream.name) if is_servable else pauses.failure_of(upstream.name, (name, tag))
+        paused = pauses.failure_of(upstream.name, (name, tag))
+        if paused is None and is_servable:
+            paused = pauses.any_failure(upstream.name)
         if paused is not None:
             raise paused
         etag = held.etag if held else None
@@ -262,7 +264,7 @@ class CachedManifests(ManifestService):
         checked_at, ttl = self._now(), origin.rules.recheck_seconds
         if found is None:
             if held is None:
-                raise UpstreamUnavailableError(f"{origin.upstream.name} calls {tag} unchanged without a reason")
+                raise UnusableContentError(f"{origin.upstream.name} calls {tag} unchanged without a reason")
             state = replace(held, checked_at=checked_at, is_absent=False)
         else:
             state = TagState(digest=found.digest, checked_at=checked_at, etag=found.etag, media_type=found.media_type)
@@ -282,9 +284,7 @@ class CachedManifests(ManifestService):
         try:
             return await self._flights.run((name, digest), lambda: self._fetch(origin, name, digest))
         except ManifestUnknownError:
-            error: UpstreamError = UpstreamUnavailableError(
-                f"{upstream} points {tag} at {digest}, but does not have it"
-            )
+            error: UpstreamError = UnusableContentError(f"{upstream} points {tag} at {digest}, but does not have it")
         except UpstreamError as failure:
             error = failure
         self._pauses.note(upstream, (name, tag), error, seconds=origin.rules.recheck_seconds)

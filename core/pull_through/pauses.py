@@ -7,6 +7,7 @@ from math import ceil
 from typing import Final
 
 from core.errors import UpstreamBusyError, UpstreamError
+from core.pull_through.failures import UnusableContentError
 
 PAUSE_SECONDS_MAX: Final = 10.0
 """Longest time without another question after a failure; an upstream that asks to wait is left alone for longer."""
@@ -46,14 +47,19 @@ class Pauses:
         self._failed_subjects: OrderedDict[_Subject, _Failure] = OrderedDict()
 
     def note(self, upstream: str, subject: _Subject, error: UpstreamError, *, seconds: float) -> None:
-        """Remember a failure for `seconds`, or for as long as the upstream asked to wait."""
+        """Remember a failure for `seconds`, or for as long as the upstream asked to wait.
+
+        Unusable content concerns nothing but the question.
+        """
         if isinstance(error, UpstreamBusyError):
             wait = min(max(error.retry_after, PAUSE_SECONDS_MIN), _BUSY_SECONDS_MAX)
             self._busy[upstream] = _Failure(error, self._clock() + wait)
             return
         pause = min(max(seconds, PAUSE_SECONDS_MIN), PAUSE_SECONDS_MAX)
         failure = _Failure(error, self._clock() + pause)
-        self._failed[upstream] = self._failed_subjects[subject] = failure
+        if not isinstance(error, UnusableContentError):
+            self._failed[upstream] = failure
+        self._failed_subjects[subject] = failure
         self._failed_subjects.move_to_end(subject)
         if len(self._failed_subjects) > self._entries_max:
             self._failed_subjects.popitem(last=False)

@@ -19,8 +19,10 @@ from core.verification.links import BATCH, digest_of_link
 from core.verification.suspects import suspect_data, suspect_leftover, suspect_link
 
 _AT_ONCE: Final = 16
-_FETCHED_ON_DEMAND: Final = frozenset({Kind.BLOB_LOST, Kind.BLOB_UNLINKED, Kind.CHILD_MISSING})
-"""Problems of references that are none in a cached repository."""
+_NOT_OF_A_CACHE: Final = frozenset(
+    {Kind.BLOB_LOST, Kind.BLOB_UNLINKED, Kind.CHILD_MISSING, Kind.WRONG_SIZE, Kind.WRONG_MEDIA_TYPE}
+)
+"""Problems of references that are none in a cached repository: its content comes on demand, from authors elsewhere."""
 _MEDIA_TYPES: Final = (None, *sorted(MANIFESTS))
 """The media type for each number in `RepositoryView.revisions`."""
 
@@ -148,7 +150,7 @@ class ManifestCheck:
                 self._note_reference(kind, digest, blob)
 
     def _note_reference(self, kind: Kind, manifest: Digest, named: Descriptor) -> None:
-        if not (self._is_cached and kind in _FETCHED_ON_DEMAND):
+        if not (self._is_cached and kind in _NOT_OF_A_CACHE):
             self._problems.append(Problem(kind, manifest, named))
 
     async def _blob_problem(self, blob: Descriptor) -> Kind | None:

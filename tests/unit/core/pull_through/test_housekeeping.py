@@ -2,22 +2,29 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
+from adapters.image_layout.folder import FolderImageLayout
 from adapters.upstream.memory import InMemoryUpstream
 from core.model import media_types
-from core.model.digest import Digest
+from core.model.digest import Digest, StandardHasher
+from core.model.events import Actor
 from core.model.names import RepositoryName, Tag
+from core.retention.rules import RetentionRule
 from core.store import layout
+from core.transfer.exporting import ExportRequest, ImageExport
+from core.transfer.layout_index import read_images
 from core.transfer.tally import Trouble
 from core.verification.context import VerificationRules
 from core.verification.findings import Kind, Outcome
 from tests.support.cached_services import NAME, REMOTE, CachedServices, add_image
 from tests.support.content import image_index, image_manifest
+from tests.support.core_services import in_turn
 from tests.support.simulated_time import SimulatedTime
 from tests.support.transfers import CopyRun
 from tests.support.verifications import REPAIR, Verifications
@@ -60,6 +67,16 @@ async def test_absent_blobs_and_images_are_no_findings(partly: Partly):
     for reference in (TAG, partly.index, partly.image):
         await partly.cache.restarted().manifests.get(NAME, reference)
     assert partly.cache.upstream.asked == before
+
+
+async def test_wrong_statements_of_an_upstream_are_no_findings(cache: CachedServices, upstream: InMemoryUpstream):
+    layer = await cache.push_blob(NAME, b"layer")
+    content = image_manifest(b"{}").replace(
+        b'"layers": []', b'"layers": [{"digest": "%s", "size": 1}]' % layer.encode()
+    )
+    upstream.add_manifest(REMOTE, content, media_types.OCI_MANIFEST, "3.20")
+    await cache.manifests.get(NAME, TAG)
+    assert await (await verifications(cache)).run(REPAIR) == []
 
 
 async def test_absent_blobs_are_findings_without_the_rule(partly: Partly):
@@ -152,3 +169,37 @@ async def test_copy_passes_over_foreign_layers_and_old_manifests(
     assert {key async for key, _ in run.target.walk(layout.revisions(NAME))} == {
         layout.revision_link(NAME, digest) for digest in digests
     }
+
+
+async def test_retention_removes_tags_with_their_records(time: SimulatedTime, upstream: InMemoryUpstream):
+    rules = [RetentionRule(repositories=("docker.io/**",), keep_last=1)]
+    cache = CachedServices(time, upstream, core={"retention_rules": rules})
+    for tag in ("old", "new"):
+        add_image(upstream, tag, layer=tag.encode())
+        await cache.manifests.get(NAME, Tag(tag))
+        time.pass_seconds(60)
+    registry = cache.registry(InMemoryCatalogIndex())
+    [plan] = [plan async for plan in registry.apply_retention(by=Actor("retention"))]
+    assert [state.tag for state in plan.removed] == ["old"]
+    assert await cache.keys(layout.upstream(NAME)) == {layout.upstream_tag(NAME, Tag("new"))}
+    assert (await cache.manifests.get(NAME, Tag("old"))).freshness is not None
+    assert upstream.asked == {"resolve": 3, "manifest": 2}
+
+
+async def test_export_takes_the_cached_tags_only(cache: CachedServices, upstream: InMemoryUpstream, tmp_path: Path):
+    content = add_image(upstream, "cached", "other")
+    await cache.manifests.get(NAME, Tag("cached"))
+    for blob in (b"{}", b"layer"):
+        await cache.push_blob(NAME, blob)
+    async with FolderImageLayout(tmp_path / "layout", creates=True) as folder:
+        export = ImageExport(
+            cache.registry(InMemoryCatalogIndex()),
+            folder,
+            new_hasher=StandardHasher,
+            offload=in_turn,
+            observe=lambda _progress: None,
+        )
+        assert (await export.run([ExportRequest(name=NAME)])).images == 1
+        [image] = await read_images(folder)
+    assert image.descriptor.digest == Digest.of(content)
+    assert not upstream.asked["tags"]

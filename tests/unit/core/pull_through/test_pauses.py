@@ -3,6 +3,7 @@
 import pytest
 
 from core.errors import UpstreamBusyError, UpstreamTimeoutError, UpstreamUnavailableError
+from core.pull_through.failures import UnusableContentError
 from core.pull_through.pauses import Pauses
 from tests.support.simulated_time import SimulatedTime
 
@@ -41,6 +42,12 @@ def test_stored_content_is_served_until_the_upstream_answers(pauses: Pauses):
     assert pauses.any_failure(HUB) is not None
     assert pauses.any_failure(QUAY) is None
     pauses.note_answer(HUB)
+    assert pauses.any_failure(HUB) is None
+
+
+def test_unusable_content_pauses_only_its_question(pauses: Pauses):
+    pauses.note(HUB, ONE, UnusableContentError("not a manifest"), seconds=60)
+    assert isinstance(pauses.failure_of(HUB, ONE), UnusableContentError)
     assert pauses.any_failure(HUB) is None
 
 
