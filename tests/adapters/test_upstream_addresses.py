@@ -180,5 +180,9 @@ class SilentServer:
         for writer in self._writers:
             writer.close()
 
+    @property
+    def connections(self):
+        return len(self._writers)
+
     async def _accept(self, _reader, writer):
         self._writers.append(writer)

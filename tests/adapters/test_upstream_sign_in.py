@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import sys
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from yarl import URL
 
 from adapters.upstream.http.challenges import Challenge, parse_challenges, usable_challenge
+from adapters.upstream.http.helpers import CredentialHelper
 from adapters.upstream.http.realms import may_see_password
 from adapters.upstream.options import ProxyExecSettings
 from core.errors import UpstreamAbsentError, UpstreamBusyError, UpstreamUnavailableError
 from core.model import media_types
+from tests.adapters.test_upstream_addresses import SilentServer
 from tests.adapters.upstreams import MANIFEST, NAME, PASSWORD, TAG, Clock, connect, fill, robot
 from tests.support.upstream_server import UpstreamServer
 
@@ -537,3 +540,46 @@ async def test_check_succeeds_without_credentials_at_a_closed_root(server, refus
     server.sign_in.anonymous = not refuses_tokens
     async with connect(server.url) as upstream:
         await upstream.check()
+
+
+@pytest.mark.parametrize("closes_output", [False, True])
+async def test_helper_that_hangs_is_ended(tmp_path, closes_output):
+    program = tmp_path / "helper"
+    program.write_text(f"#!/bin/sh\n{'exec >&-' if closes_output else ''}\necho $$ > {tmp_path}/pid\nexec sleep 1000\n")
+    program.chmod(0o755)
+    source = CredentialHelper(str(program), timeout_seconds=2)
+    with pytest.raises(UpstreamUnavailableError, match="did not end within 2 s"):
+        await source.current("registry.test")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+async def test_helper_without_end_of_output_is_ended():
+    with pytest.raises(UpstreamUnavailableError, match="helper yes: printed more than"):
+        await CredentialHelper("yes").current("registry.test")
+
+
+async def test_closing_ends_the_request_for_a_token(server):
+    server.sign_in.require_bearer(anonymous=True)
+    async with SilentServer() as silent:
+        server.sign_in.realm = f"{silent.url}/token"
+        async with connect(server.url) as upstream:
+            waiting = asyncio.create_task(upstream.manifest(NAME, TAG))
+            await server.until(lambda: silent.connections)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+
+async def test_number_of_tokens_is_bounded(server):
+    server.sign_in.require_bearer(anonymous=True)
+    asked = [f"library/r{number}" for number in range(1002)]
+    for name in asked:
+        server.content.repositories[name] = server.content.repositories[NAME]
+    async with connect(server.url) as upstream:
+        for name in asked:
+            await upstream.resolve(name, TAG)
+        server.forget()
+        for name, tokens in ((asked[-1], 0), (asked[2], 0), (asked[0], 1)):
+            await upstream.resolve(name, TAG)
+            assert server.count("token") == tokens

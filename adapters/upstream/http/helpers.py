@@ -5,7 +5,9 @@ import base64
 import binascii
 import contextlib
 import json
+import os
 import shlex
+import signal
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -26,6 +28,8 @@ from core.errors import UpstreamUnavailableError
 from core.model.secret import Secret
 
 _HELPER_SECONDS: Final = 30.0
+_END_SECONDS: Final = 5.0
+_PIECE_BYTES: Final = 65_536
 _REFRESH_SECONDS: Final = 10.0
 """Credentials younger than this are not fetched again after a refusal: another request has just fetched them."""
 _NOT_FOUND: Final = b"credentials not found"
@@ -47,17 +51,24 @@ class CredentialHelper(CredentialSource):
         command: the program, with arguments if need be.
         lifetime_seconds: how long credentials are used; None until the upstream rejects them.
         now: a monotonic clock.
+        timeout_seconds: how long a run may take.
 
     Raises:
         ValueError: the command is empty, or has a quote without an end.
     """
 
     def __init__(
-        self, command: str, *, lifetime_seconds: float | None = None, now: Callable[[], float] = time.monotonic
+        self,
+        command: str,
+        *,
+        lifetime_seconds: float | None = None,
+        now: Callable[[], float] = time.monotonic,
+        timeout_seconds: float = _HELPER_SECONDS,
     ) -> None:
         self._command = _words(command)
         self._lifetime_seconds = lifetime_seconds
         self._now = now
+        self._timeout_seconds = timeout_seconds
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._lock = asyncio.Lock()
 
@@ -87,20 +98,21 @@ class CredentialHelper(CredentialSource):
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
+                # A group of its own: programs that the helper has started end with it.
+                start_new_session=True,
             )
         except (OSError, ValueError) as error:
             raise self._failed(f"cannot be run: {getattr(error, 'strerror', None) or error}") from None
         try:
-            async with asyncio.timeout(_HELPER_SECONDS):
+            async with asyncio.timeout(self._timeout_seconds):
                 output = await _exchange(process, host)
+                if len(output) > FILE_BYTES_MAX:
+                    raise self._failed(f"printed more than {FILE_BYTES_MAX} bytes")
                 status = await process.wait()
         except TimeoutError:
-            raise self._failed(f"did not end within {_HELPER_SECONDS:g} s") from None
+            raise self._failed(f"did not end within {self._timeout_seconds:g} s") from None
         finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            await _end(process)
         if status and _NOT_FOUND in output:
             return None
         if status:
@@ -121,6 +133,19 @@ class CredentialHelper(CredentialSource):
         return UpstreamUnavailableError(f"the credential helper {self._command[0]}: {problem}")
 
 
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill a helper that still runs, and wait for its end."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_END_SECONDS):
+            # asyncio reports the end of a process only after the end of its output.
+            while process.stdout is not None and await process.stdout.read(_PIECE_BYTES):
+                pass
+            await process.wait()
+
+
 def _words(command: str) -> list[str]:
     try:
         words = shlex.split(command)
@@ -139,9 +164,9 @@ async def _exchange(process: asyncio.subprocess.Process, host: str) -> bytes:
         await process.stdin.drain()
     process.stdin.close()
     output = bytearray()
-    while len(output) <= FILE_BYTES_MAX and (piece := await process.stdout.read(65_536)):
+    while len(output) <= FILE_BYTES_MAX and (piece := await process.stdout.read(_PIECE_BYTES)):
         output += piece
-    return bytes(output[:FILE_BYTES_MAX])
+    return bytes(output)
 
 
 class DockerConfig(CredentialSource):
