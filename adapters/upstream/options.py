@@ -51,18 +51,15 @@ class ProxyExecSettings:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamOptions(UpstreamRules):
-    """`proxy.upstreams[]`: one upstream registry, and the rules of its repositories."""
+@dataclass(frozen=True, kw_only=True)
+class ConnectionOptions:
+    """Credentials, TLS, proxies and limits of the connections to one registry.
 
-    urls: tuple[str, ...] = setting(
-        "urls",
-        "URLs of the registry and its mirrors, in the order in which they are tried.",
-        (),
-        check=registry_url_problem,
-        is_web_url=True,
-        required=MISSING_VALUE,
-    )
+    A class that combines them with the rules of a cache or of a mirror has the slots for all fields.
+    """
+
+    __slots__ = ()
+
     username: str | None = setting("username", "User name at the upstream.", None)
     password: Secret | None = setting("password", "Password at the upstream.", None)
     password_file: str | None = setting(
@@ -132,3 +129,17 @@ class UpstreamOptions(UpstreamRules):
         if problems:
             raise SettingInvalidError(problems)
         return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamOptions(ConnectionOptions, UpstreamRules):
+    """`proxy.upstreams[]`: one upstream registry, and the rules of its repositories."""
+
+    urls: tuple[str, ...] = setting(
+        "urls",
+        "URLs of the registry and its mirrors, in the order in which they are tried.",
+        (),
+        check=registry_url_problem,
+        is_web_url=True,
+        required=MISSING_VALUE,
+    )

@@ -40,6 +40,7 @@ from core.retention.pulls import PullRecorder
 from core.store.clock import StoreClock
 from core.store.damage import DamageWatch
 from core.store.links import Links
+from core.transfer.mirrors import MirrorService
 from core.trash.store import Trash
 from core.verification.announcement import QuarantineAnnouncements
 from core.verification.verifier import VerificationOptions, Verifier
@@ -90,6 +91,9 @@ class RegistryApplication(StoreApplication):
     """Held during an eviction by a command; evictions by servers hold the one of their schedule."""
     announcements: QuarantineAnnouncements
     new_verifier: VerifierFactory
+    mirrors: MirrorService
+    mirror_leases: Sequence[Lease]
+    """The lease of each mirror, for a command; servers hold those of their schedules."""
     origins: Origins
     """The upstreams of cached repositories."""
     pull_through: PullThrough | None
@@ -145,6 +149,8 @@ class ServerApplication(RegistryApplication):
     trash_interval_seconds: float
     """Interval of `trash_schedule`."""
     trash_schedule: SharedSchedule
+    mirror_schedules: Sequence[SharedSchedule]
+    """The schedule of each mirror."""
     retention_schedule: SharedSchedule
     upload_purge_schedule: SharedSchedule
     upload_purge_budget: Budget

@@ -18,6 +18,7 @@ from config.container.applications import (
 )
 from config.container.caches import is_configured, related_of
 from config.container.events import event_recorder, make_notifier, make_pull_recorder
+from config.container.mirroring import make_mirror_leases, make_mirror_schedules, make_mirror_service
 from config.container.observers import damage_counter
 from config.container.pull_through import (
     listing_rule,
@@ -329,6 +330,8 @@ class Container(Adapters):
         new_verifier=new_verifier,
         origins=origins,
         pull_through=pull_through,
+        mirrors=Singleton(make_mirror_service, settings.provided.mirrors, registry, storage=blob_storage, now=now),
+        mirror_leases=Singleton(make_mirror_leases, settings.provided.mirrors, storage=blob_storage),
     )
     server_parts = Singleton(
         ServerParts,
@@ -355,6 +358,7 @@ class Container(Adapters):
         trash_schedule=Singleton(
             make_schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
         ),
+        mirror_schedules=Singleton(make_mirror_schedules, settings.provided.mirrors, storage=blob_storage),
         retention_schedule=Singleton(
             make_schedule,
             "retention",

@@ -1,9 +1,5 @@
 """Registries that are reached over the network, as the source or the target of a copy."""
 
-from adapters.registry_target.http import HttpRegistryTarget
-from adapters.registry_target.sending import Sender
-from adapters.registry_target.uploads import UnfinishedUploads
-from adapters.upstream.http import HttpUpstream
 from adapters.upstream.options import UpstreamOptions
 from config.errors import ConfigError
 from config.loader import RemoteAccess
@@ -17,6 +13,9 @@ def open_upstream(root: str, host: str, access: RemoteAccess) -> Upstream:
     Raises:
         ConfigError: a file that `access` names cannot be used.
     """
+    # Imported only when needed, like the rest of the web client: it takes time and memory.
+    from adapters.upstream.http import HttpUpstream  # noqa: PLC0415
+
     try:
         return HttpUpstream(host, _options(root, access))
     except ValueError as error:
@@ -35,6 +34,10 @@ def open_target(root: str, host: str, access: RemoteAccess, *, transfer_id: str 
     Raises:
         ConfigError: a file that `access` names cannot be used.
     """
+    from adapters.registry_target.http import HttpRegistryTarget  # noqa: PLC0415 - as in `open_upstream`
+    from adapters.registry_target.sending import Sender  # noqa: PLC0415
+    from adapters.registry_target.uploads import UnfinishedUploads  # noqa: PLC0415
+
     path = None if transfer_id is None else access.state_folder / f"copy-{transfer_id}.json"
     try:
         sender = Sender(host, _options(root, access))

@@ -27,6 +27,7 @@ from config.settings.http import (
     TlsVersion,
 )
 from config.settings.log import AccessLogFormat, LogFormatter, LogLevel, LogSettings
+from config.settings.mirrors import MirrorSettings
 from config.settings.operations import (
     EndpointSettings,
     FileCheckSettings,

@@ -2,9 +2,10 @@
 
 import re
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from adapters.descriptor_cache.redis_options import RedisOptions
 from config.settings.access import AccessSettings
@@ -12,6 +13,7 @@ from config.settings.audit import AuditSettings
 from config.settings.auth import AuthKind, AuthSettings
 from config.settings.http import HttpSettings
 from config.settings.log import LogLevel, LogSettings
+from config.settings.mirrors import MirrorSettings, find_mirror_problems
 from config.settings.operations import HealthSettings, MiddlewareSettings, NotificationSettings
 from config.settings.proxy import ProxySettings
 from config.settings.retention import RetentionSettings
@@ -30,6 +32,12 @@ def _regex_problem(text: str) -> str | None:
         except (re.error, FutureWarning, RecursionError, OverflowError):
             return "must be a regular expression of Python"
     return None
+
+
+_PLATFORMS_PROBLEM: Final = (
+    "needs `validation.manifests.indexes.platforms: none`, or `list` with none but these platforms: otherwise the "
+    "registry accepts no index without all its images"
+)
 
 
 class CatalogBackend(StrEnum):
@@ -158,6 +166,12 @@ class Settings:
     catalog: CatalogSettings = setting("catalog", "The catalog of repositories.", CatalogSettings())
     tags: TagSettings = setting("tags", "Lists of tags.", TagSettings())
     proxy: ProxySettings | None = setting("proxy", "The pull-through cache.", None)
+    mirrors: tuple[MirrorSettings, ...] = setting(
+        "mirrors",
+        "Repositories of other registries that are copied into this one at intervals.",
+        (),
+        refuses_unknown=True,
+    )
     compatibility: ClassVar = Group("compatibility", "Old formats.")
     schema1: ClassVar = Unused("compatibility.schema1", "Pushes of Docker schema 1 manifests.")
     retention: RetentionSettings = setting("retention", "Retention of tags.", RetentionSettings(), refuses_unknown=True)
@@ -174,7 +188,28 @@ class Settings:
             _require_one_redis(values.get("redis", RedisOptions()))
         if "proxy" in values and not values["proxy"].is_configured:
             del values["proxy"]
+        _require_mirrors(values)
         return values
+
+
+def _require_mirrors(values: Mapping[str, Any]) -> None:
+    """Reject mirrors that share a name, copy into a cached repository, or copy what the registry does not accept."""
+    validation, proxy = values.get("validation", ValidationSettings()), values.get("proxy")
+    prefixes = [each.prefix for each in proxy.all_upstreams] if proxy else []
+    problems = find_mirror_problems(values.get("mirrors", ()), cached_prefixes=prefixes)
+    for index, mirror in enumerate(values.get("mirrors", ())):
+        if mirror.platforms and not _allows_missing(validation, mirror.platforms):
+            problems.setdefault(index, {})["platforms"] = [_PLATFORMS_PROBLEM]
+    if problems:
+        raise SettingInvalidError({"mirrors": problems})
+
+
+def _allows_missing(validation: ValidationSettings, platforms: Sequence[str]) -> bool:
+    """Whether an index may lack all images but those of these platforms."""
+    if validation.disabled or validation.index_platforms is IndexPlatforms.NONE:
+        return True
+    listed = {f"{each.os}/{each.architecture}" for each in validation.platform_list}
+    return validation.index_platforms is IndexPlatforms.LIST and listed <= set(platforms)
 
 
 def _require_one_redis(redis: RedisOptions) -> None:

@@ -80,8 +80,8 @@ def range_problem(text: str) -> str | None:
     """Return the problem with a range that an operator gives, or None."""
     try:
         VersionRange(text)
-    except ValueError as error:
-        return str(error)
+    except ValueError:
+        return "must be a range of versions such as `>=2.1 <3`"
     return None
 
 

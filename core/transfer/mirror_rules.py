@@ -43,8 +43,8 @@ def regex_problem(text: str) -> str | None:
     """Return the problem with a regular expression, or None."""
     try:
         re.compile(text)
-    except re.error as error:
-        return f"is not a regular expression: {error}"
+    except (re.error, RecursionError, OverflowError):
+        return "must be a regular expression of Python"
     return None
 
 
@@ -133,6 +133,9 @@ class MirrorRules:
     referrers: ReferrerCopies = setting(
         "referrers", "When signatures and other referrers are copied.", ReferrerCopies.NEW
     )
+    bytes_per_second: int = setting(
+        "bytespersecond", "Maximum number of bytes read from the upstream in a second; 0 means no limit.", 0, at_least=0
+    )
     _glob: Globs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -145,6 +148,11 @@ class MirrorRules:
         if missing:
             raise SettingInvalidError(missing)
         return values
+
+    @property
+    def job(self) -> str:
+        """The name of the lease and of the schedule."""
+        return f"mirror-{self.name}"
 
     @property
     def is_glob(self) -> bool:

@@ -69,15 +69,18 @@ class Mirror:
     """A mirror with the registry that it reads."""
 
     rules: MirrorRules
+    source_name: str
+    """The host of the registry to copy from."""
     new_source: Callable[[], Upstream]
     """Creates an adapter for one run; a run opens it and closes it."""
     registry: Registry
-    """The services that store the copies. Their policy accepts an index without the platforms that are not copied."""
+    """The services that store the copies."""
+    budget: Budget
+    """Limits the bytes per second."""
 
-    @property
-    def job(self) -> str:
-        """The name of the lease and of the schedule."""
-        return f"mirror-{self.rules.name}"
+
+ObserveMirror = Callable[[Mirror, MirrorState, bool], None]
+"""Receives the last run of a mirror, and whether this process has just done it."""
 
 
 class MirrorService:
@@ -85,8 +88,8 @@ class MirrorService:
 
     Args:
         storage: holds the records of the runs.
+        mirrors: the configured mirrors.
         now: the time of the records.
-        budget: limits the bytes per second of all mirrors of this process.
         sleep: suspends for a number of seconds.
     """
 
@@ -96,12 +99,10 @@ class MirrorService:
         mirrors: Sequence[Mirror],
         *,
         now: Callable[[], datetime],
-        budget: Budget,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._storage = storage
         self._now = now
-        self._budget = budget
         self._sleep = sleep
         self.mirrors = mirrors
 
@@ -171,9 +172,9 @@ class MirrorService:
         )
         async with (
             mirror.new_source() as source,
-            StoreTarget(mirror.registry, by=by, transfer_id=mirror.job) as target,
+            StoreTarget(mirror.registry, by=by, transfer_id=rules.job) as target,
         ):
-            copy = ImageCopy(source, target, options=options, tally=tally, budget=self._budget, sleep=self._sleep)
+            copy = ImageCopy(source, target, options=options, tally=tally, budget=mirror.budget, sleep=self._sleep)
             for origin in await _repositories(rules, copy):
                 try:
                     name = rules.target_of(origin)
@@ -212,4 +213,4 @@ async def _repositories(rules: MirrorRules, copy: ImageCopy) -> Sequence[str]:
 
 
 def _state_key(mirror: Mirror) -> str:
-    return layout.job(f"{mirror.job}-state")
+    return layout.job(f"{mirror.rules.job}-state")

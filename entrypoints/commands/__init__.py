@@ -15,6 +15,7 @@ _MODULES: Final = (
     "doctor",
     "export",
     "import_",
+    "mirror",
     "repository",
     "retention",
     "trash",

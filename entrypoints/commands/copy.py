@@ -8,7 +8,7 @@ import hashlib
 import socket
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -20,10 +20,12 @@ from config.errors import ConfigError
 from config.loader import Loaded, find_plain_variables, load_side
 from config.logging import configure_logging
 from core.errors import StorageError
+from core.model.globs import glob_problem
 from core.model.names import RepositoryName
+from core.model.version_ranges import range_problem
 from core.transfer.context import CopyContext
 from core.transfer.copy import Selection, StorageCopy
-from core.transfer.mirror_rules import ReferrerCopies
+from core.transfer.mirror_rules import ReferrerCopies, platform_problem
 from core.transfer.tally import Tally, TransferProgress
 from entrypoints.commands.base import Command
 from entrypoints.commands.copy_passes import CopyPasses
@@ -89,11 +91,28 @@ def _add_registry_arguments(parser: ArgumentParser) -> None:
     group.add_argument(
         "--to-repository", metavar="NAME", help="name at the target; with several repositories, the start of the names"
     )
-    group.add_argument("--tags", action="append", default=[], metavar="GLOB", help="copy only matching tags")
-    group.add_argument("--semver", default="", metavar="RANGE", help="copy only versions in a range such as '>=2 <4'")
+    group.add_argument(
+        "--tags",
+        action="append",
+        default=[],
+        type=_checked(glob_problem),
+        metavar="GLOB",
+        help="copy only matching tags",
+    )
+    group.add_argument(
+        "--semver",
+        type=_checked(range_problem),
+        metavar="RANGE",
+        help="copy only versions in a range such as '>=2 <4'",
+    )
     group.add_argument("--latest", type=_count, default=0, metavar="N", help="copy only the N greatest versions")
     group.add_argument(
-        "--platform", action="append", default=[], metavar="OS/ARCH", help="copy only these platforms of an index"
+        "--platform",
+        action="append",
+        default=[],
+        type=_checked(platform_problem),
+        metavar="OS/ARCH",
+        help="copy only these platforms of an index",
     )
     group.add_argument(
         "--referrers",
@@ -109,6 +128,15 @@ def _add_registry_arguments(parser: ArgumentParser) -> None:
             f"{side.prefix}PASSWORD, else ~/.docker/config.json)",
         )
         group.add_argument(f"--{side}-ca", metavar="FILE", help="PEM file of the authorities to trust as well")
+
+
+def _checked(check: Callable[[str], str | None]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if problem := check(text):
+            raise ArgumentTypeError(problem)
+        return text
+
+    return parse
 
 
 def _count(text: str) -> int:

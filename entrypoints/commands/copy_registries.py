@@ -16,7 +16,7 @@ from config.errors import ConfigError
 from config.loader import RemoteAccess, side_access
 from config.logging import configure_logging
 from config.settings import LogSettings
-from core.errors import UpstreamAbsentError
+from core.errors import UnsupportedError, UpstreamAbsentError
 from core.model.globs import Globs
 from core.model.names import RepositoryName
 from core.ports.registry_target import RegistryTarget
@@ -88,10 +88,18 @@ class ImageCopies(CopyPasses):
             source, target, options=_options(self.arguments), tally=tally, budget=self.budget, sleep=asyncio.sleep
         )
         for request in await self._selection.requests(images):
+            self._require_local(request)
             await images.run(request)
         if Side.TO in self._stores and not self.arguments.dry_run:
             await self._stores[Side.TO].registry.catalog.flush_pending()
         return tally.progress
+
+    def _require_local(self, request: RepositoryCopyRequest) -> None:
+        """Refuse repositories whose content comes from an upstream of the pull-through cache."""
+        names = {Side.FROM: RepositoryName.parse(request.origin), Side.TO: request.name}
+        for side, store in self._stores.items():
+            if (name := names[side]) is not None and store.origins.is_cached(name):
+                raise UnsupportedError(f"--{side}: {name} belongs to the pull-through cache; copy it from its upstream")
 
     def _source(self) -> Upstream:
         from config.container import open_upstream  # noqa: PLC0415 - loads the client only where it is used
@@ -118,7 +126,9 @@ class _Selection:
 
     def __init__(self, arguments: Namespace, source: RegistryUrl | None, target: RegistryUrl | None) -> None:
         self._source = source
-        self._rules = TagRules(glob=tuple(arguments.tags) or ("*",), semver=arguments.semver, latest=arguments.latest)
+        self._rules = TagRules(
+            glob=tuple(arguments.tags) or ("*",), semver=arguments.semver or "", latest=arguments.latest
+        )
         named = source.repository if source is not None else None
         if named is not None and arguments.repository:
             raise ConfigError(["--repository: the URL of --from names a repository already"])

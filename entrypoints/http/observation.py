@@ -19,6 +19,7 @@ from core.collection.report import CollectionObserver, ignore
 from core.errors import StorageFullError
 from core.pull_through.eviction import EvictionReport
 from core.registry.abandoned_uploads import Purged
+from core.transfer.mirrors import ObserveMirror
 from entrypoints.http.connection.listener import Listener, bind_unix, open_socket
 from entrypoints.http.draining import InFlight
 from entrypoints.http.middleware.metering import RequestMeter
@@ -37,6 +38,7 @@ from entrypoints.observability.gauges import (
 )
 from entrypoints.observability.health import CheckFailedError, Health
 from entrypoints.observability.jobs import VerificationObserver, collection_observer
+from entrypoints.observability.mirrors import mirror_observer
 from entrypoints.observability.notification_metrics import NotificationReader
 from entrypoints.observability.peers import Peers
 from entrypoints.observability.readiness import Readiness, Requirement
@@ -190,6 +192,10 @@ class WorkerObservation:
     def purge_observer(self) -> Callable[[Purged], None]:
         """Return the function to call after each purge of abandoned uploads."""
         return purge_observer(self._metrics) if self._metrics is not None else lambda _purged: None
+
+    def mirror_observer(self) -> ObserveMirror:
+        """Return the function that receives the runs of mirrors."""
+        return mirror_observer(self._metrics) if self._metrics is not None else lambda _mirror, _state, _is_own: None
 
     def collection_observer(self) -> CollectionObserver:
         """Return the function that receives the progress of garbage collections in this process."""

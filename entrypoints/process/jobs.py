@@ -10,6 +10,7 @@ from entrypoints.http.observation import WorkerObservation
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.caching import PULL_FLUSH_SECONDS, eviction_job, prefetch_jobs
 from entrypoints.jobs.collection import collection_job, watch_job
+from entrypoints.jobs.mirroring import mirror_jobs
 from entrypoints.jobs.notifications import notification_jobs
 from entrypoints.jobs.purging import purge_job
 from entrypoints.jobs.retention import FLUSH_SECONDS, SERVER, pull_recording_job, retention_hooks, retention_job
@@ -66,6 +67,7 @@ def _shared_jobs(application: ServerApplication, observation: WorkerObservation)
         before = retention_hooks(registry, by=SERVER)
         observe = observation.collection_observer()
         jobs.append(collection_job(application, collecting, observe=observe, before=before))
+    jobs += mirror_jobs(application.mirrors, application.mirror_schedules, observe=observation.mirror_observer())
     verification = settings.storage.verification
     if verification.enabled:
         jobs.append(

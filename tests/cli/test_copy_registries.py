@@ -131,6 +131,24 @@ def test_versions_and_repositories_are_chosen(upstream: UpstreamServer, target: 
         assert client.tags("mirror/team/app") == ["2.1.0", "2.2.0"]
 
 
+@pytest.mark.parametrize("side", ["from", "to"])
+def test_a_repository_of_the_cache_is_refused(
+    upstream: UpstreamServer, tmp_path: Path, side: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Arrange
+    upstream.content.add(NAME, make_image(1), "v1")
+    upstream.content.add("app", make_image(1), "v1")
+    proxy = {"upstreams": [{"prefix": "team", "urls": [upstream.url]}]}
+    registry = RegistryServer(tmp_path / "cache", tmp_path / "cache-storage", config={"proxy": proxy})
+    with registry:
+        RegistryClient(registry.host).pull(NAME, "v1")
+    sides = {"from": f"{upstream.url}/{NAME}", "to": f"{upstream.url}/{NAME}", side: str(registry.config_path)}
+
+    # Act and assert
+    assert copy(sides["from"], sides["to"], *(["--repository", NAME] if side == "from" else [])) == ExitCode.FAILURE
+    assert f"--{side}: {NAME} belongs to the pull-through cache" in capsys.readouterr().err
+
+
 def test_a_dry_run_writes_nothing(
     upstream: UpstreamServer, target: RegistryServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -338,3 +356,10 @@ def test_a_url_has_a_repository_a_tag_and_a_digest() -> None:
     assert (found.root, found.host) == ("https://registry.example.com:5000", "registry.example.com:5000")
     assert (found.repository, found.tag, found.digest) == ("team/app", "v1", digest)
     assert parse_registry_url("http://localhost/").repository is None
+
+
+@pytest.mark.parametrize("words", [["--semver", "newest"], ["--tags", ""], ["--platform", "linux"], ["--latest", "0"]])
+def test_malformed_choices_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        copy("https://host/app", "https://other", *words)
+    assert f"argument {words[0]}: must be " in capsys.readouterr().err

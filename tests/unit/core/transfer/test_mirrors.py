@@ -37,14 +37,15 @@ class Mirrors:
         self.minutes = 0
         self.mirror = Mirror(
             rules=MirrorRules(**{"name": "m", "repository": "a/app", "to": "mirror/app", **rules}),
+            source_name="upstream.example",
             new_source=lambda: self.upstream,
             registry=services.registry(InMemoryCatalogIndex()),
+            budget=Budget(Rates(), clock=lambda: 0.0, sleep=self.sleep),
         )
         self.service = MirrorService(
             services.storage,
             [self.mirror],
             now=self.now,
-            budget=Budget(Rates(), clock=lambda: 0.0, sleep=self.sleep),
             sleep=self.sleep,
         )
 
