@@ -98,7 +98,7 @@ class Container(Adapters):
     new_hasher = Adapters.new_hasher
     offload = Adapters.offload
 
-    pull_through = Singleton(make_pull_through, settings, storage=blob_storage, offload=offload)
+    pull_through = Singleton(make_pull_through, settings, storage=blob_storage, offload=offload, metrics=metrics)
     origins = Singleton(origins_of, pull_through)
     tag_immutability = Singleton(TagImmutability, settings.provided.access, is_cached=origins.provided.is_cached)
 

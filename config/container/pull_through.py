@@ -12,7 +12,9 @@ from typing import Any, Self
 
 from typing_extensions import override
 
+from adapters.metrics.upstreams import IgnoredCounts, UpstreamCounts, fetch_observer
 from adapters.spool.folder import FolderSpool
+from adapters.upstream.instrumented import InstrumentedUpstream
 from config.container.spooling import prepare_spool, spool_folder
 from config.container.surroundings import boot_clock, entry_id
 from config.errors import ConfigError
@@ -24,6 +26,7 @@ from core.model.digest import HasherFactory
 from core.model.names import RepositoryName
 from core.model.sizes import Space
 from core.ports.blob_storage import BlobStorage
+from core.ports.metrics import Metrics
 from core.ports.spool import Spool
 from core.ports.upstream import Upstream
 from core.pull_through.absences import Absences
@@ -31,7 +34,7 @@ from core.pull_through.admission import Admission, LimitedAdmission
 from core.pull_through.blobs import CachedBlobs
 from core.pull_through.claims import Claims
 from core.pull_through.fetching import Fetcher
-from core.pull_through.filling import FetchEvent, FetchTools
+from core.pull_through.filling import FetchTools, Observe
 from core.pull_through.limits import CacheLimits
 from core.pull_through.manifests import CachedManifests
 from core.pull_through.origins import LOCAL_ONLY, Origins
@@ -52,11 +55,15 @@ from core.registry.tags import TagService
 _logger = logging.getLogger(__name__)
 
 
-def make_pull_through(settings: Settings, *, storage: BlobStorage, offload: Offload) -> "PullThrough | None":
+def make_pull_through(
+    settings: Settings, *, storage: BlobStorage, offload: Offload, metrics: Metrics | None
+) -> "PullThrough | None":
     """Return the cache, or None if no upstream is configured."""
     if settings.proxy is None:
         return None
-    origins = Origins([(options, http_upstream(options)) for options in settings.proxy.all_upstreams])
+    origins = Origins(
+        [(each, observed_upstream(http_upstream(each), metrics)) for each in settings.proxy.all_upstreams]
+    )
     folder = spool_folder(settings, settings.proxy)
     return PullThrough(
         origins,
@@ -64,6 +71,7 @@ def make_pull_through(settings: Settings, *, storage: BlobStorage, offload: Offl
         states=TagStates(storage),
         admission=make_admission(storage, settings.proxy.limits),
         idle_seconds=settings.proxy.cache_write_timeout_seconds or None,
+        observe_fetch=fetch_observer(metrics, origins),
         clock=boot_clock,
         folder=folder,
     )
@@ -208,6 +216,12 @@ def http_upstream(options: UpstreamOptions) -> Upstream:
         raise ConfigError([f"`proxy.upstreams`: {name}: {error}"]) from None
 
 
+def observed_upstream(upstream: Upstream, metrics: Metrics | None) -> Upstream:
+    """Return the upstream, with metrics if they are collected, and with one warning per outage in any case."""
+    observer = IgnoredCounts() if metrics is None else UpstreamCounts(metrics, upstream.name)
+    return InstrumentedUpstream(upstream, observer=observer, clock=boot_clock)
+
+
 class PullThrough(AbstractAsyncContextManager["PullThrough"]):
     """The parts of the cache that its services share. Opening contacts nobody.
 
@@ -217,6 +231,7 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
         states: the records of tags.
         admission: decides whether fetched content is stored.
         idle_seconds: how long a fetch waits for the next bytes; None means without limit.
+        observe_fetch: called at each event of a fetch.
         clock: monotonic seconds.
         folder: the folder of the spool.
     """
@@ -229,6 +244,7 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
         states: TagStates,
         admission: Admission,
         idle_seconds: float | None,
+        observe_fetch: Observe,
         clock: Callable[[], float],
         folder: Path,
     ) -> None:
@@ -240,15 +256,13 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
         self.claims = Claims()
         self.admission = admission
         self.idle_seconds = idle_seconds
+        self.observe_fetch = observe_fetch
         self.lifetimes: list[AbstractAsyncContextManager[object]] = []
         """Opened after the upstreams, and closed before them."""
         self.before_close: list[Callable[[], Awaitable[None]]] = [partial(_flush, admission)]
         """Ends the work of the services, in the reverse order, before anything is closed."""
         self._folder = folder
         self._open = AsyncExitStack()
-
-    def observe_fetch(self, event: FetchEvent, upstream: str, received: int) -> None:
-        """Count an event of a fetch."""
 
     @override
     async def __aenter__(self) -> Self:

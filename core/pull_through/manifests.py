@@ -385,7 +385,8 @@ class CachedManifests(ManifestService):
         except UpstreamError as error:
             self._pauses.note(upstream, (name, reference), error, seconds=origin.rules.recheck_seconds)
             turn.own_failure = error
-            _logger.warning("upstream failed: %s", error, extra={"repository": name, "reference": reference})
+            # The decorator of the upstream warns once for the whole outage.
+            _logger.info("upstream failed: %s", error, extra={"repository": name, "reference": reference})
             raise
         self._pauses.note_answer(upstream)
         return answer

@@ -22,6 +22,7 @@ from core.registry.abandoned_uploads import Purged
 from core.transfer.mirrors import ObserveMirror
 from entrypoints.http.connection.listener import Listener, bind_unix, open_socket
 from entrypoints.http.draining import InFlight
+from entrypoints.http.middleware.cache_metering import CacheMeter
 from entrypoints.http.middleware.metering import RequestMeter
 from entrypoints.http.middleware.tracing import tracing
 from entrypoints.http.probes import Probes
@@ -41,6 +42,7 @@ from entrypoints.observability.jobs import VerificationObserver, collection_obse
 from entrypoints.observability.mirrors import mirror_observer
 from entrypoints.observability.notification_metrics import NotificationReader
 from entrypoints.observability.peers import Peers
+from entrypoints.observability.quotas import quota_reader
 from entrypoints.observability.readiness import Readiness, Requirement
 from entrypoints.observability.runtime_folder import RuntimeFolder
 from entrypoints.observability.sampler import Sampler
@@ -152,6 +154,7 @@ class WorkerObservation:
         self._number = number
         self._metrics = application.observers.metrics
         self._tracer = application.observers.tracer
+        self._origins = application.origins
         self._set_certificate_expiry: Callable[[datetime], None] | None = None
         self.sampler = Sampler(self._metrics, worker=number) if self._metrics else None
         """Sampler for readers that run once a second; None if metrics are disabled."""
@@ -232,6 +235,9 @@ class WorkerObservation:
             meter = RequestMeter(self._metrics, clock=time.perf_counter)
             self.sampler.register(meter.flush)
             middlewares.append(meter.measure)
+            if self._origins.upstreams:
+                middlewares.append(CacheMeter(self._metrics, self._origins).count)
+                self.sampler.register(quota_reader(self._metrics, self._origins, time.monotonic))
         if self._tracer is not None:
             middlewares.append(tracing(self._tracer, self._settings.http.prefix))
         return middlewares

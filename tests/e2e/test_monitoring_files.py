@@ -14,12 +14,20 @@ import pytest
 import yaml
 
 from adapters.metrics.prometheus import SingleProcessMetrics
+from adapters.metrics.upstreams import fetch_observer
+from adapters.upstream.memory import InMemoryUpstream
 from core.collection.report import CollectionReport
 from core.notifications.endpoint import EndpointStats
 from core.notifications.notifier import NotificationStats
+from core.ports.upstream import UpstreamQuota
+from core.pull_through.eviction import EvictionReport
+from core.pull_through.origins import Origins
+from core.pull_through.rules import UpstreamRules
 from core.verification.journal import Checkpoint
+from entrypoints.observability.caching import eviction_observer, prefetch_observer
 from entrypoints.observability.jobs import VerificationObserver, collection_observer
 from entrypoints.observability.notification_metrics import NotificationReader
+from entrypoints.observability.quotas import quota_reader
 from tests.support.certificates import Authority
 from tests.support.metrics import Scrape
 from tests.support.oci import make_image
@@ -109,6 +117,7 @@ def scrape(tmp_path_factory: pytest.TempPathFactory) -> Scrape:
         "http": {"workers": 1, "debug": {"addr": f"127.0.0.1:{debug_port}", "prometheus": {"enabled": True}}},
         "health": {"storagedriver": {"enabled": True}},
         "storage": {"cache": {"blobdescriptor": "inmemory"}},
+        "proxy": {"upstreams": [{"prefix": "quay.io", "urls": ["http://127.0.0.1:9"]}]},
     }
     with TlsRegistryServer(folder / "server", folder / "storage", pair, config=config) as server:
         client = RegistryClient(server.host, context=pair.trusting_context())
@@ -120,7 +129,7 @@ def scrape(tmp_path_factory: pytest.TempPathFactory) -> Scrape:
 
 
 def of_jobs() -> Scrape:
-    """Return the metrics of garbage collections, verifications and notifications, which are rare."""
+    """Return the metrics of collections, verifications, notifications and upstreams, which are rare."""
     metrics = SingleProcessMetrics()
     collection_observer(metrics)(CollectionReport())
     VerificationObserver(metrics).done(Checkpoint())
@@ -128,6 +137,13 @@ def of_jobs() -> Scrape:
     counts.statuses[200] = 1
     endpoints = [counts]
     NotificationReader(metrics, lambda: NotificationStats(is_delivering=True, lost=0, endpoints=endpoints))()
+    upstream = InMemoryUpstream("docker.io")
+    upstream.quota = UpstreamQuota(limit=100, remaining=50, window_seconds=3600)
+    origins = Origins([(UpstreamRules(prefix=upstream.name), upstream)])
+    quota_reader(metrics, origins, time.monotonic)()
+    fetch_observer(metrics, origins)
+    eviction_observer(metrics)(EvictionReport())
+    prefetch_observer(metrics)("docker.io/library/alpine")
     return Scrape(metrics.render("")[0].decode())
 
 

@@ -100,13 +100,14 @@ class RequestMeter:
         self._seconds(seconds, name, method)
         self._requests(1, str(status), name, method)
         self._received(request.content.total_bytes, name)
-        self._sent(_bytes_sent(request, response), name)
+        self._sent(bytes_sent(request, response), name)
         event = _SESSION_EVENTS.get((name, method, status))
         if event is not None:
             self._sessions(1, event)
 
 
-def _bytes_sent(request: web.Request, response: web.StreamResponse | None) -> int:
+def bytes_sent(request: web.Request, response: web.StreamResponse | None) -> int:
+    """Return the size of the body that was sent; None as the response means that the connection broke."""
     if response is None:
         # The bytes sent before the connection broke, including the response head.
         return request.writer.output_size
