@@ -93,8 +93,8 @@ class FolderSpool(Spool):
         """Close nothing: each handle has its own file."""
 
     @property
+    @override
     def open_handles(self) -> int:
-        """Number of handles of this process that are open."""
         return self._handles
 
     @override

@@ -51,8 +51,8 @@ class InMemorySpool(Spool):
         return set(self._memory.blobs)
 
     @property
+    @override
     def open_handles(self) -> int:
-        """Number of handles of this process that are open."""
         return len(self._handles)
 
     def kill(self) -> None:

@@ -161,6 +161,11 @@ class Spool(ABC):
     ) -> None:
         """Close the resources; handles are closed by their owners before."""
 
+    @property
+    @abstractmethod
+    def open_handles(self) -> int:
+        """Number of handles of this process that are open."""
+
     @abstractmethod
     async def open(self, digest: Digest) -> SpooledBlob:
         """Open a handle of the blob with this digest, which is created empty if it is not here.
