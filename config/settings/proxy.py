@@ -41,7 +41,7 @@ class ProxySettings:
     exec: ProxyExecSettings | None = setting("exec", "Credentials from a program.", None)
     cache_write_timeout_seconds: float = setting(
         "cachewritetimeout",
-        "How long a fetch may continue without progress after its clients have left; 0 means without limit.",
+        "How long a fetch waits for the next bytes of the upstream, with or without clients; 0 means without limit.",
         300.0,
     )
     upstreams: tuple[UpstreamOptions, ...] = setting(
