@@ -55,6 +55,7 @@ class LimitedAdmission(Admission):
         self._lock = asyncio.Lock()
         self._count = 0
         self._written = 0
+        self._demand = 0
         self._measurement: Measurement | None = None
         self._counts: Mapping[str, int] = {}
         self.wanted = asyncio.Event()
@@ -67,6 +68,12 @@ class LimitedAdmission(Admission):
         except StorageError as error:
             _logger.warning("content not stored in the cache: %s", error)
             return False
+
+    def take_demand(self) -> int:
+        """Return the size of the largest content that was refused since the last call, and reset `wanted`."""
+        demand, self._demand = self._demand, 0
+        self.wanted.clear()
+        return demand
 
     async def flush(self) -> None:
         """Record the growth; called before the process ends.
@@ -84,23 +91,35 @@ class LimitedAdmission(Admission):
         if size > size_max:
             return False
         async with self._lock:
-            self._count += size
-            unwritten = abs(self._count - self._written)
-            if self._measurement is None or unwritten > size_max / _STEPS or self._total > size_max * START_SHARE:
+            if self._measurement is None or self._total + size > size_max * START_SHARE:
                 await self._look()
+            if self._total + size > size_max:
+                return self._refuse(size)
+            # Counted from here on, even if it is refused after all: a count that shrinks would hide later growth.
+            self._count += size
+            if self._count - self._written > size_max / _STEPS:
+                await self._look()
+            if self._total > size_max:
+                return self._refuse(size)
             if self._measurement is None or self._total > size_max * START_SHARE:
                 self.wanted.set()
-            if self._total <= size_max:
-                return True
-            self._count -= size
-            return False
+            return True
+
+    def _refuse(self, size: int) -> bool:
+        self._demand = max(self._demand, size)
+        self.wanted.set()
+        return False
 
     async def _has_space(self, size: int) -> bool:
         if (space := await self._storage.space()) is None or not (free_min := self._free_min(space.total)):
             return True
+        if size > space.total - free_min:
+            return False
+        if space.free - size < free_min:
+            return self._refuse(size)
         if space.free - size < free_min / START_SHARE:
             self.wanted.set()
-        return space.free - size >= free_min
+        return True
 
     @property
     def _total(self) -> int:

@@ -6,7 +6,7 @@ protects pushes stays: the data of a blob is removed only if no link of any repo
 and after the settle time, and only if nobody pinned it.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -120,11 +120,13 @@ class Evictor:
         """
         rounds = [each for each in await self._context.rounds.states() if kind_of(each) is TrashKind.EVICTION]
         leftovers = await self._digests_in(rounds)
-        survey = await self._measure()
+        counts = await self._usage.counts()
+        survey = await self._measure(counts)
         report = EvictionReport(size_before=survey.size, size=survey.size)
         if leftovers or choose(survey, eviction, keeps=self._context.keeps):
             await self._remove(eviction, leftovers, report)
-            report.size = (await self._measure()).size
+            # The earlier counts, since content that was admitted in the meantime may not be stored yet.
+            report.size = (await self._measure(counts)).size
         if rounds:
             await self._end_abandoned()
         return report
@@ -151,8 +153,7 @@ class Evictor:
         report.spared = marker.spared
         report.bytes_removed = run.report.bytes_removed
 
-    async def _measure(self) -> Survey:
-        counts = await self._usage.counts()
+    async def _measure(self, counts: Mapping[str, int]) -> Survey:
         survey = await self._surveyor.survey()
         await self._usage.record(Measurement(size=survey.size, images=len(survey.images), counts=counts))
         await self._usage.forget_processes(survey.now - _PROCESS_AGE_MAX)

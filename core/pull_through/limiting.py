@@ -1,5 +1,6 @@
 """The limits of the cache, kept by evictions."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -59,39 +60,50 @@ class LimitKeeper:
             return None
         return CacheSize(measurement=measurement, grown=measurement.grown(counts))
 
-    async def enforce(self) -> EvictionReport | None:
+    async def enforce(self, *, demand: int = 0) -> EvictionReport | None:
         """Remove images if a limit is exceeded or may be; return None if there was nothing to check.
 
         Costs a few requests while the cache is small and was surveyed recently.
+
+        Args:
+            demand: the size of content that was refused, and for which there shall be room.
 
         Raises:
             StorageError: the store failed; the next call continues.
         """
         now = (await self._store_clock.look()).now
-        size, lacking = await self.size(), await self._lacking()
-        if size is not None and not lacking and not self._is_large(size.total) and not self._is_old(size, now):
+        size, lacking = await self.size(), await self._lacking(demand)
+        is_large = size is None or size.total > self._starts_above(demand)
+        if size is not None and not lacking and not is_large and not self._is_old(size, now):
             return None
-        return await self._evictor.evict(await self._eviction(lacking))
+        return await self._evictor.evict(await self._eviction(lacking, demand))
 
-    async def _eviction(self, lacking: int) -> Eviction:
+    async def _eviction(self, lacking: int, demand: int) -> Eviction:
         limits = self._limits
         unused = None if limits.unused is None else (await self._store_clock.look()).before(limits.unused)
         return Eviction(
             unused_since=unused,
-            size_max=None if limits.size_max is None else int(limits.size_max * TARGET_SHARE),
-            starts_above=int((limits.size_max or 0) * START_SHARE),
+            size_max=None if limits.size_max is None else self._share(TARGET_SHARE, demand),
+            starts_above=self._starts_above(demand),
             bytes_to_free=lacking,
         )
 
-    async def _lacking(self) -> int:
-        """Return the space to free, or 0 while more space is free than the limit and a reserve."""
+    async def _lacking(self, demand: int) -> int:
+        """Return the space to free, or 0 while there is room for the demand beside the limit and a reserve."""
         if (space := await self._storage.space()) is None:
             return 0
         free_min = self._limits.free_min(space.total)
-        return max(0, int(free_min / TARGET_SHARE) - space.free) if space.free < free_min / START_SHARE else 0
+        if not free_min or space.free - demand >= free_min / START_SHARE:
+            return 0
+        return max(0, int(free_min / TARGET_SHARE) + demand - space.free)
 
-    def _is_large(self, size: int) -> bool:
-        return self._limits.size_max is not None and size > self._limits.size_max * START_SHARE
+    def _starts_above(self, demand: int) -> int:
+        return self._share(START_SHARE, demand)
+
+    def _share(self, share: float, demand: int) -> int:
+        """Return a share of the size limit, or what remains beside the demand if that is less."""
+        size_max = sys.maxsize if self._limits.size_max is None else self._limits.size_max
+        return min(int(size_max * share), size_max - demand)
 
     def _is_old(self, size: CacheSize, now: datetime) -> bool:
         measured_at = size.measurement.measured_at

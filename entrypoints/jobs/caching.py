@@ -56,7 +56,8 @@ def eviction_job(
     next_urgent = clock()
 
     async def work(_now: datetime) -> str:
-        report = await keeper.enforce()
+        demand = admission.take_demand() if isinstance(admission, LimitedAdmission) else 0
+        report = await keeper.enforce(demand=demand)
         if report is not None:
             observe(report)
             _log(report)
@@ -68,8 +69,6 @@ def eviction_job(
         is_urgent = wanted is not None and wanted.is_set() and clock() >= next_urgent
         if not is_urgent and clock() < next_look:
             return
-        if wanted is not None:
-            wanted.clear()
         try:
             await schedule.run_if_due(work, is_urgent=is_urgent)
         finally:

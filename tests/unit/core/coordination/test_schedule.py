@@ -87,3 +87,12 @@ async def test_failed_job_is_retried(storage, time):
     with pytest.raises(StorageUnavailableError):
         await schedule.run_if_due(fail)
     assert await schedule.run_if_due(Work())
+
+
+async def test_urgent_work_runs_before_the_interval_is_over(storage, time):
+    work = Work()
+    schedule = make_schedule(storage, time)
+    assert await schedule.run_if_due(work)
+    assert not await schedule.run_if_due(work)
+    assert await schedule.run_if_due(work, is_urgent=True)
+    assert len(work.times) == 2

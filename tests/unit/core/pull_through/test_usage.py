@@ -1,5 +1,6 @@
 """The records of the cache's size, and the admission of content."""
 
+import asyncio
 import logging
 
 import pytest
@@ -71,7 +72,12 @@ async def test_content_is_admitted_up_to_the_limit(storage: InMemoryBlobStorage)
     assert not gate.wanted.is_set()
     assert await gate.make_room(150)
     assert gate.wanted.is_set(), "an eviction begins before the cache is full"
+    assert gate.take_demand() == 0
+    assert not gate.wanted.is_set()
     assert not await gate.make_room(51)
+    assert not await gate.make_room(60)
+    assert gate.wanted.is_set()
+    assert gate.take_demand() == 60
     assert await gate.make_room(50)
 
 
@@ -128,7 +134,7 @@ async def test_content_is_not_admitted_while_the_store_fails(
     storage: InMemoryBlobStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = FaultyBlobStorage(storage)
-    broken.stop_after(0)
+    broken.fail_at(1)
     with caplog.at_level(logging.WARNING):
         assert not await admission(broken).make_room(1)
     assert "not stored in the cache" in caplog.text
@@ -142,3 +148,33 @@ async def test_space_on_the_disk_stays_free(time: SimulatedTime) -> None:
     assert await gate.make_room(300)
     assert gate.wanted.is_set()
     assert not await gate.make_room(301)
+    assert gate.take_demand() == 301
+    assert not await gate.make_room(9_900)
+    assert not gate.wanted.is_set(), "no eviction makes room for this"
+
+
+async def test_growth_of_another_process_is_noticed_when_content_is_counted(storage: InMemoryBlobStorage) -> None:
+    await measure(storage, 0)
+    gate = admission(storage)
+    assert await gate.make_room(1)
+    await CacheUsage(storage).write_count("b", 950)
+    assert not await gate.make_room(100)
+
+
+async def test_refused_content_hides_no_growth_after_a_measurement(storage: InMemoryBlobStorage) -> None:
+    await measure(storage, 900)
+    gates = [admission(storage, process) for process in "ab"]
+    for gate in gates:
+        assert not await gate.make_room(200)
+    await measure(storage, 800)
+    admitted = [gate for _ in range(5) for gate in gates if await gate.make_room(50)]
+    assert len(admitted) == 4
+
+
+async def test_two_processes_that_admit_at_once_do_not_exceed_the_limit(storage: InMemoryBlobStorage) -> None:
+    await measure(storage, 800)
+    first, second = admission(storage, "a"), admission(storage, "b")
+    assert await first.make_room(1)
+    assert await second.make_room(1)
+    admitted = await asyncio.gather(first.make_room(150), second.make_room(150))
+    assert sum(admitted) <= 1
