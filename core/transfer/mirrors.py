@@ -122,6 +122,7 @@ class MirrorService:
         report: Callable[[TransferProblem], None] = lambda _problem: None,
         rechecks: bool = False,
         is_dry: bool = False,
+        require_writable: Callable[[], Awaitable[None]] | None = None,
     ) -> MirrorState:
         """Copy what the mirror chooses, and record the run, whether it succeeds or not.
 
@@ -132,6 +133,7 @@ class MirrorService:
             report: called with each problem.
             rechecks: whether the content of unchanged tags is checked too.
             is_dry: whether to write nothing, not even the record.
+            require_writable: raises `ReadOnlyError` while the registry accepts no images; the run then ends.
 
         Raises:
             StorageError: the upstream or the store failed; the next run continues.
@@ -147,7 +149,10 @@ class MirrorService:
         tally = Tally(observe=observe, report=note)
         began, error = self._now(), None
         try:
-            await self._copy(mirror, tally, by=by, rechecks=rechecks, is_dry=is_dry)
+            target = StoreTarget(
+                mirror.registry, by=by, transfer_id=mirror.rules.job, require_writable=require_writable
+            )
+            await self._copy(mirror, target, tally, rechecks=rechecks, is_dry=is_dry)
         except StorageError as failure:
             error = failure
         done = self._state(began, tally.progress, error, listed)
@@ -161,7 +166,7 @@ class MirrorService:
             raise error
         return done
 
-    async def _copy(self, mirror: Mirror, tally: Tally, *, by: Actor, rechecks: bool, is_dry: bool) -> None:
+    async def _copy(self, mirror: Mirror, target: StoreTarget, tally: Tally, *, rechecks: bool, is_dry: bool) -> None:
         rules = mirror.rules
         options = CopyOptions(
             wants_platform=rules.wants_platform,
@@ -170,10 +175,7 @@ class MirrorService:
             rechecks=rechecks,
             is_dry=is_dry,
         )
-        async with (
-            mirror.new_source() as source,
-            StoreTarget(mirror.registry, by=by, transfer_id=rules.job) as target,
-        ):
+        async with mirror.new_source() as source, target:
             copy = ImageCopy(source, target, options=options, tally=tally, budget=mirror.budget, sleep=self._sleep)
             for origin in await _repositories(rules, copy):
                 try:

@@ -1,7 +1,7 @@
 """This registry as the target of a copy: content is stored through the services that accept pushes."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Final
 
@@ -11,7 +11,9 @@ from core.errors import (
     DigestMismatchError,
     ManifestUnknownError,
     NameUnknownError,
+    ReadOnlyError,
     StorageCorruptError,
+    StorageUnavailableError,
     UploadUnknownError,
 )
 from core.model.descriptor import Descriptor
@@ -39,10 +41,19 @@ class StoreTarget(RegistryTarget):
         registry: the services.
         by: the mirror or command, for events and the audit log.
         transfer_id: the name of the copy. Copies with the same name must not run at once.
+        require_writable: raises `ReadOnlyError` while nothing may be written.
     """
 
-    def __init__(self, registry: Registry, *, by: Actor, transfer_id: str) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        by: Actor,
+        transfer_id: str,
+        require_writable: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.name = "this registry"
+        self._require_writable = require_writable
         self._registry = registry
         self._by = by
         self._transfer_id = transfer_id
@@ -69,10 +80,12 @@ class StoreTarget(RegistryTarget):
 
     @override
     async def mount(self, name: RepositoryName, digest: Digest, *, source: RepositoryName | None) -> bool:
+        await self._check_writable()
         return await self._registry.blobs.mount(name, digest, source=None, by=self._by) is not None
 
     @override
     async def put_blob(self, name: RepositoryName, blob: Descriptor, read_from: ReadFrom) -> None:
+        await self._check_writable()
         if blob.size <= _CHECKPOINT_BYTES:
             async with closing(read_from(0)) as pieces:
                 await self._registry.uploads.put(name, blob.digest, pieces, by=self._by)
@@ -89,6 +102,7 @@ class StoreTarget(RegistryTarget):
 
     @override
     async def put_manifest(self, name: RepositoryName, manifest: NewManifest, tags: Sequence[Tag] = ()) -> bool:
+        await self._check_writable()
         await self._registry.push_manifest(
             name, manifest.content, manifest.media_type, by=self._by, digest=manifest.digest, tags=tags
         )
@@ -117,10 +131,20 @@ class StoreTarget(RegistryTarget):
 
     @override
     async def delete_tag(self, name: RepositoryName, tag: Tag) -> None:
+        await self._check_writable()
         try:
             await self._registry.delete_manifest(name, tag, by=self._by)
         except ManifestUnknownError:
             return
+
+    async def _check_writable(self) -> None:
+        if self._require_writable is None:
+            return
+        try:
+            await self._require_writable()
+        except ReadOnlyError as error:
+            # Ends the whole copy, which continues later; other errors of this kind concern one image.
+            raise StorageUnavailableError(f"the registry is read-only: {error}") from None
 
     async def _session(self, name: RepositoryName, blob: Descriptor) -> UploadState:
         uploads = self._registry.uploads

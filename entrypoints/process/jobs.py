@@ -67,7 +67,13 @@ def _shared_jobs(application: ServerApplication, observation: WorkerObservation)
         before = retention_hooks(registry, by=SERVER)
         observe = observation.collection_observer()
         jobs.append(collection_job(application, collecting, observe=observe, before=before))
-    jobs += mirror_jobs(application.mirrors, application.mirror_schedules, observe=observation.mirror_observer())
+    if not settings.storage.readonly_enabled:
+        jobs += mirror_jobs(
+            application.mirrors,
+            application.mirror_schedules,
+            application.read_only,
+            observe=observation.mirror_observer(),
+        )
     verification = settings.storage.verification
     if verification.enabled:
         jobs.append(

@@ -8,7 +8,7 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from adapters.upstream.memory import InMemoryUpstream
 from core.coordination.budget import Budget, Rates
-from core.errors import UpstreamAbsentError, UpstreamUnavailableError
+from core.errors import ReadOnlyError, StorageUnavailableError, UpstreamAbsentError, UpstreamUnavailableError
 from core.model import media_types
 from core.model.events import Actor
 from core.model.names import RepositoryName, Tag
@@ -220,3 +220,25 @@ async def test_a_record_of_another_version_is_ignored(services, content):
     # Act and assert
     assert await run.service.state(run.mirror) is None
     assert MirrorState.parse(content) is None
+
+
+async def test_a_run_ends_when_the_registry_becomes_read_only(services):
+    # Arrange
+    run = Mirrors(services)
+    run.add("a/app", "v1")
+    run.add("a/app", "v2", layer=b"other")
+    checks: list[None] = []
+
+    async def require_writable():
+        checks.append(None)
+        if len(checks) > 3:
+            raise ReadOnlyError("moving")
+
+    # Act
+    with pytest.raises(StorageUnavailableError, match="the registry is read-only: moving"):
+        await run.run(require_writable=require_writable)
+    done = await run.run()
+
+    # Assert
+    assert done.is_good
+    assert await run.tags("mirror/app") == ["v1", "v2"]
