@@ -66,7 +66,7 @@ def read_only_switch(services: CoreServices) -> ReadOnlySwitch:
     return ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
 
 
-def open_app(services: CoreServices, settings: Settings) -> web.Application:
+def open_app(services: CoreServices, settings: Settings, origins: Origins = LOCAL_ONLY) -> web.Application:
     """The application without access control."""
     authenticator = OpenAuthenticator()
     return create_app(
@@ -79,6 +79,7 @@ def open_app(services: CoreServices, settings: Settings) -> web.Application:
         audit_log=DisabledAuditLog(),
         read_only=read_only_switch(services),
         lifetimes=[authenticator],
+        origins=origins,
     )
 
 
@@ -148,10 +149,12 @@ async def guarded(services, fastpath):
     """Start servers as production runs them, on raw sockets."""
     async with AsyncExitStack() as stack:
 
-        async def start_one(settings: Settings | None = None, **options: Any) -> GuardedServer:
+        async def start_one(
+            settings: Settings | None = None, *, origins: Origins = LOCAL_ONLY, **options: Any
+        ) -> GuardedServer:
             settings = settings or Settings()
             settings = replace(settings, http=replace(settings.http, fastpath=fastpath))
-            app = open_app(services, settings)
+            app = open_app(services, settings, origins)
             return await stack.enter_async_context(run_guarded(app, settings, **options))
 
         yield start_one

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.upstream.memory import InMemoryUpstream
 from config.logging import ACCESS_LOGGER, configure_logging
 from config.settings import LogFormatter, LogSettings
+from core.pull_through.origins import Origins
+from core.pull_through.rules import UpstreamRules
 from entrypoints.http.connection.access_log import scrub_referer, scrub_uri
 from entrypoints.http.request_names import trace_of
 
@@ -50,6 +53,15 @@ async def ask(guarded, *requests: bytes) -> bytes:
 
 def request_of(line: str, *headers: str) -> bytes:
     return "\r\n".join([f"{line} HTTP/1.1", "Host: r.example.com", "Connection: close", *headers, "", ""]).encode()
+
+
+async def test_line_names_the_local_repository(guarded, lines) -> None:
+    hub = UpstreamRules(prefix="docker.io", default_namespace="library")
+    server = await guarded(origins=Origins([(hub, InMemoryUpstream("docker.io"))]))
+    await server.exchange(request_of("GET /v2/alpine/manifests/v1?ns=docker.io"))
+    [line] = lines.of_requests()
+    assert line["vars.name"] == "docker.io/library/alpine"
+    assert line["http.request.uri"] == "/v2/alpine/manifests/v1?ns=docker.io"
 
 
 async def test_line_has_the_fields_of_distribution(guarded, lines) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,12 +18,15 @@ from config.settings import AuditSettings, ProxySettings, Settings, UnknownHosts
 from core.model import media_types
 from core.model.access import AccessPolicy, Rule, RuleAction
 from core.model.digest import Digest
+from core.model.events import EventAction, Occurrence, Origin
 from core.model.names import RepositoryName, Tag
 from core.ports.audit_log import AuditEvent, AuditLog
+from core.ports.event_sink import EventSink
 from core.pull_through.origins import Origins
 from core.pull_through.rules import UpstreamRules
 from tests.http.conftest import SECRET, error_codes
 from tests.support.content import descriptor, image_manifest
+from tests.support.core_services import CoreServices
 from tests.support.htpasswd import basic, write_htpasswd
 
 ALPINE = RepositoryName("docker.io/library/alpine")
@@ -60,6 +64,28 @@ def upstreams() -> Origins:
     hub = UpstreamRules(prefix="docker.io", hosts=("registry-1.docker.io",), default_namespace="library")
     quay = UpstreamRules(prefix="quay.io", hosts=("quay.io:8443",))
     return Origins([(rules, InMemoryUpstream(rules.prefix)) for rules in (hub, quay)])
+
+
+class ListSink(EventSink):
+    """Keeps the events of pulls."""
+
+    wants_references = False
+
+    def __init__(self) -> None:
+        self.pulls: list[Occurrence] = []
+
+    @override
+    def wants(self, action: EventAction, media_type: str = "") -> bool:
+        return action is EventAction.PULL
+
+    @override
+    async def emit(self, occurrences: Sequence[Occurrence], origin: Origin) -> None:
+        self.pulls += occurrences
+
+
+@pytest.fixture
+def services() -> CoreServices:
+    return CoreServices(events=ListSink())
 
 
 @pytest.fixture
@@ -233,6 +259,22 @@ async def test_all_names_are_cached_with_an_empty_prefix(start, stored):
     assert (await answer(api, "/v2/team/app/blobs/uploads/", "POST"))[0] == 405
     assert (await answer(api, "/v2/team/app/manifests/v1"))[0] == 200
     assert (await answer(api, "/v2/team/app/manifests/v1?ns=ghcr.io"))[0] == 404
+
+
+async def test_pulls_are_published_under_the_local_name(cache, services):
+    for path in ("alpine/manifests/v1?ns=docker.io", f"docker.io/alpine/blobs/{CONFIG}"):
+        assert (await answer(cache, f"/v2/{path}"))[0] == 200
+    assert [(event.repository, event.digest) for event in services.events.pulls] == [(ALPINE, DIGEST), (ALPINE, CONFIG)]
+
+
+async def test_connections_of_production_take_the_namespace(guarded, stored):
+    """With and without `http.fastpath`."""
+    server = await guarded(origins=upstreams())
+    request = b"GET /v2/alpine/manifests/v1?ns=docker.io HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n"
+    head, _, body = (await server.exchange(request)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"OCI-Namespace: docker.io" in head
+    assert body == MANIFEST
 
 
 class ListAuditLog(AuditLog):
