@@ -21,7 +21,7 @@ def _origin(request: web.Request, urls: UrlBuilder) -> Origin:
         host=request.host,
         method=request.method,
         user_agent=request.headers.get("User-Agent", ""),
-        actor=request[CALLER].principal.name or _basic_user(request.headers.get("Authorization", "")),
+        actor=request[CALLER].principal.name or claimed_user(request.headers.get("Authorization", "")),
         root=urls.base(request),
     )
 
@@ -35,8 +35,11 @@ def _address(request: web.Request) -> str:
     return f"[{address}]:{peer[1]}" if ":" in address else f"{address}:{peer[1]}"
 
 
-def _basic_user(authorization: str) -> str:
-    # Without authentication, report the name that the client claims, as distribution does.
+def claimed_user(authorization: str) -> str:
+    """Return the user name of Basic credentials, unverified, or an empty string.
+
+    Without authentication, distribution's events contain this name.
+    """
     try:
         login: str = BasicAuth.decode(authorization).login
     except ValueError:

@@ -1,8 +1,6 @@
 """Audit records of requests: which requests are recorded, and under which action."""
 
 import asyncio
-import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,6 +13,7 @@ from aiohttp.typedefs import Handler
 from config.settings import AuditSettings, Settings
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
 from core.registry.publisher import record_or_log
+from entrypoints.http.actors import claimed_user
 from entrypoints.http.keys import AUDIT_ACTION, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
 from entrypoints.http.routes import ENDPOINTS, Resource, Target
 
@@ -169,11 +168,5 @@ def action_of(request: web.Request) -> AuditAction:
 
 def _claimed_name(request: web.Request) -> str:
     """Return the user name of Basic credentials if it is a plausible name, otherwise an empty string."""
-    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return ""
-    try:
-        name = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")[0]
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
+    name = claimed_user(request.headers.get("Authorization", ""))
     return name if _CLAIMED.fullmatch(name) else ""
