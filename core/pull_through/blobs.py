@@ -38,8 +38,9 @@ _ATTEMPTS: Final = 3
 class CachedBlobs(BlobService):
     """Blobs of local repositories as `BlobService` has them; blobs of cached ones also from their upstreams.
 
-    A blob of the store is readable in a cached repository only after a manifest of this repository referred to it, or
-    the upstream served it, or a byte of it, for this repository. The registry then links the blob there.
+    A blob of the store is readable in a cached repository only after the upstream served it, or a byte of it, for this
+    repository; the registry then links the blob there. A manifest proves nothing: its author may know the digest of a
+    private blob of another repository.
 
     In addition to the errors of the base class, the methods for reading may raise, for a cached repository:
 
@@ -50,7 +51,7 @@ class CachedBlobs(BlobService):
         origins: the origins of cached repositories.
         fetcher: fetches blobs.
         store: links blobs of the store.
-        claims: the blobs that manifests of cached repositories refer to.
+        claims: the sizes of the blobs that manifests of cached repositories refer to.
         absences: what the upstreams do not have.
     """
 
@@ -194,8 +195,7 @@ class CachedBlobs(BlobService):
             else:
                 reader.freshness = _HIT
                 return reader
-            claimed = self._claims.covers(name, digest)
-            fetched = self._fetcher.open(name, origin, digest, offset=offset, length=length, is_claimed=claimed)
+            fetched = self._fetcher.open(name, origin, digest, offset=offset, length=length)
             try:
                 return await stack.enter_async_context(fetched)
             except ContentStoredError:
@@ -219,8 +219,7 @@ class CachedBlobs(BlobService):
         self._require_possible(origin, name, digest)
         if await self._store.size(digest) is None:
             return False
-        if not self._claims.covers(name, digest):
-            await self._ask(origin, name, digest)
+        await self._ask(origin, name, digest)
         return await self._store.link(name, digest)
 
     def _require_possible(self, origin: Origin, name: RepositoryName, digest: Digest) -> None:

@@ -1,4 +1,4 @@
-"""The blobs that recently served manifests of cached repositories refer to."""
+"""The sizes of the blobs that recently served manifests of cached repositories refer to."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -13,10 +13,9 @@ CLAIMS_MAX: Final = 20_000
 
 
 class Claims:
-    """Remembers which blobs belong to a cached repository, because a manifest cached there refers to them.
+    """Remembers the sizes that manifests give for the blobs of a cached repository.
 
-    A client may read such a blob under the name of the repository without a question to the upstream. One per process;
-    in memory only.
+    So a `HEAD` of a cold blob costs no question to the upstream. One per process; in memory only.
     """
 
     def __init__(self) -> None:
@@ -30,10 +29,6 @@ class Claims:
             self._sizes.move_to_end(key)
             if len(self._sizes) > CLAIMS_MAX:
                 self._sizes.popitem(last=False)
-
-    def covers(self, name: RepositoryName, digest: Digest) -> bool:
-        """Whether a manifest of this repository is known to refer to the blob."""
-        return (name, digest) in self._sizes
 
     def size(self, name: RepositoryName, digest: Digest) -> int | None:
         """Return the size that a manifest of this repository gives for the blob, or None."""

@@ -98,7 +98,6 @@ class Fetcher:
         *,
         offset: int = 0,
         length: int | None = None,
-        is_claimed: bool = False,
     ) -> AsyncGenerator[BlobReader, None]:
         """Open a blob, which is fetched unless a process of this machine fetches it already.
 
@@ -110,8 +109,6 @@ class Fetcher:
             digest: the blob.
             offset: the first byte to read.
             length: the number of bytes, at most.
-            is_claimed: whether a manifest of the repository refers to the blob. Otherwise the upstream must serve the
-                blob, or a byte of it, for this repository.
 
         Raises:
             ContentStoredError: the store has the blob by now.
@@ -121,7 +118,7 @@ class Fetcher:
         """
         fetch, size = await self._join(name, origin, digest)
         try:
-            await self._require_served(fetch, name, origin, is_claimed=is_claimed)
+            await self._require_served(fetch, name, origin)
             if offset > size:
                 raise RangeInvalidError(size)
             yield FetchedReader(fetch, size, offset=offset, length=length)
@@ -178,13 +175,12 @@ class Fetcher:
         if self._fetches.get(fetch.digest) is fetch:
             del self._fetches[fetch.digest]
 
-    async def _require_served(self, fetch: Fetch, name: RepositoryName, origin: Origin, *, is_claimed: bool) -> None:
+    async def _require_served(self, fetch: Fetch, name: RepositoryName, origin: Origin) -> None:
         async with fetch.proving:
             if await fetch.is_served_to(name):
                 return
-            if not is_claimed:
-                async with origin.upstream.open_blob(origin.name, fetch.digest, length=1):
-                    pass
+            async with origin.upstream.open_blob(origin.name, fetch.digest, length=1):
+                pass
             await fetch.add(name)
 
     async def _sweep(self) -> None:

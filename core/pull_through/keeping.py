@@ -5,13 +5,10 @@ no check of references; the blobs are fetched when a client asks for them.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Final
 
 from core.collection.guard import CollectionGuard, Need
-from core.concurrency import map_bounded
 from core.errors import (
     DigestInvalidError,
     ManifestInvalidError,
@@ -20,7 +17,6 @@ from core.errors import (
 )
 from core.model.digest import Digest
 from core.model.manifest import (
-    DESCRIPTORS_MAX,
     Manifest,
     StoredManifest,
     has_too_many_parts,
@@ -29,7 +25,7 @@ from core.model.manifest import (
 )
 from core.model.media_types import DOCKER_SCHEMA1, INDEXES, MANIFESTS
 from core.model.names import RepositoryName
-from core.model.schema1 import is_schema1, schema1_layers
+from core.model.schema1 import is_schema1
 from core.ports.blob_storage import BlobStorage
 from core.ports.upstream import UPSTREAM_MANIFEST_BYTES_MAX, UpstreamManifest
 from core.pull_through.failures import UnusableContentError
@@ -37,11 +33,8 @@ from core.registry.manifest_contents import ManifestContents
 from core.store import layout
 from core.store.damage import DamageWatch
 from core.store.links import link_object
-from core.store.objects import find
 
 _logger = logging.getLogger(__name__)
-
-_LINKED_MAX: Final = DESCRIPTORS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +43,6 @@ class _Examined:
 
     media_type: str
     subject: Digest | None
-    blobs: Mapping[Digest, int | None]
-    """The blobs with their sizes; schema 1 gives no sizes."""
 
 
 class ManifestKeeper:
@@ -86,10 +77,10 @@ class ManifestKeeper:
     async def keep(self, name: RepositoryName, found: UpstreamManifest) -> tuple[StoredManifest, bool]:
         """Store a fetched manifest; return it, and whether it was stored.
 
-        Blobs that the store already has are linked into the repository: shared layers cost no question to the upstream.
-        A manifest that cannot be stored (the store is full, the registry is read-only) is returned all the same.
+        A manifest that cannot be stored (the store is full, the registry is read-only) is returned all the same. Its
+        blobs are not linked: only the upstream shows that the repository has them (`CachedBlobs`).
 
-        Costs three storage requests, one for each blob, and one more for each that exists.
+        Costs three storage requests.
 
         Raises:
             UnusableContentError: the content is not the manifest with this digest, or not one to be served.
@@ -119,22 +110,8 @@ class ManifestKeeper:
         objects += [link_object(link, digest) for link in (*links, revision)]
         await self._storage.write_all(objects)
         await self._damage.prove(digest, len(manifest.content))
-        linked = await self._link_blobs(name, examined.blobs)
-        if digest in await self._guard.confirm(ticket, [Need(revision, digest), *linked]):
+        if await self._guard.confirm(ticket, [Need(revision, digest)]):
             raise StorageUnavailableError(f"garbage collection removed {digest} while it was being stored")
-
-    async def _link_blobs(self, name: RepositoryName, blobs: Mapping[Digest, int | None]) -> Sequence[Need]:
-        linked = await map_bounded(partial(self._link_blob, name), list(blobs.items())[:_LINKED_MAX])
-        return [need for need in linked if need is not None]
-
-    async def _link_blob(self, name: RepositoryName, blob: tuple[Digest, int | None]) -> Need | None:
-        digest, size = blob
-        stat = await find(self._storage, layout.blob_data(digest))
-        if stat is None or size not in {None, stat.size} or await self._damage.is_damaged(digest, stat):
-            return None
-        link = layout.layer_link(name, digest)
-        await self._storage.write(*link_object(link, digest))
-        return Need(link, digest)
 
 
 def _examine(found: UpstreamManifest) -> _Examined:
@@ -145,9 +122,9 @@ def _examine(found: UpstreamManifest) -> _Examined:
     if manifest is not None:
         return _examine_parsed(found, manifest)
     if is_schema1(found.content):
-        return _Examined(DOCKER_SCHEMA1, None, dict.fromkeys(schema1_layers(found.content)))
+        return _Examined(DOCKER_SCHEMA1, None)
     try:
-        return _Examined(stored_media_type(found.content), None, {})
+        return _Examined(stored_media_type(found.content), None)
     except (ManifestInvalidError, DigestInvalidError) as error:
         raise UnusableContentError(f"the upstream's content for {found.digest} is no manifest: {error}") from error
 
@@ -159,4 +136,4 @@ def _examine_parsed(found: UpstreamManifest, manifest: Manifest) -> _Examined:
     if announced in MANIFESTS and (announced in INDEXES) != manifest.is_index and manifest.media_type in MANIFESTS:
         raise UnusableContentError(f"the upstream announces {found.digest} as {announced}, but it is another type")
     subject = manifest.subject.digest if manifest.subject else None
-    return _Examined(manifest.media_type, subject, {blob.digest: blob.size for blob in manifest.blobs()})
+    return _Examined(manifest.media_type, subject)

@@ -145,12 +145,14 @@ async def test_failure_of_the_upstream_reaches_the_client(machine, process, erro
     assert await process.read(NAME, DIGEST) == CONTENT
 
 
-async def test_stored_blob_is_linked_for_a_manifest_that_refers_to_it(machine, process):
+async def test_manifest_does_not_open_a_private_blob(machine, process):
+    """A manifest from the upstream refers to a blob of a local repository, which the upstream does not have."""
     await machine.services.push_blob(LOCAL, CONTENT)
-    process.claims.note(NAME, [DESCRIBED])
-    assert await process.read(NAME, DIGEST) == CONTENT
-    assert await machine.services.links.read(layout.layer_link(NAME, DIGEST)) == DIGEST
-    assert machine.hub.asked == {}
+    process.claims.note(QUAY, [DESCRIBED])
+    for operation in (process.read, process.blobs.redirect_url):
+        with pytest.raises(BlobUnknownError):
+            await operation(QUAY, DIGEST)
+    assert not await machine.services.links.stands(layout.layer_link(QUAY, DIGEST), DIGEST)
 
 
 async def test_stored_blob_is_linked_if_the_upstream_serves_a_byte(machine, process):

@@ -18,9 +18,9 @@ def blob(content: bytes) -> Descriptor:
 def test_claim_is_of_one_repository():
     known = Claims()
     known.note(NAME, [blob(b"one"), blob(b"three")])
-    assert known.covers(NAME, Digest.of(b"one"))
+    assert known.size(NAME, Digest.of(b"one")) is not None
     assert known.size(NAME, Digest.of(b"three")) == 5
-    assert not known.covers(OTHER, Digest.of(b"one"))
+    assert known.size(OTHER, Digest.of(b"one")) is None
     assert known.size(OTHER, Digest.of(b"one")) is None
 
 
@@ -29,11 +29,11 @@ def test_forgotten_claim_is_gone():
     known.note(NAME, [blob(b"one")])
     known.forget(NAME, Digest.of(b"one"))
     known.forget(NAME, Digest.of(b"one"))
-    assert not known.covers(NAME, Digest.of(b"one"))
+    assert known.size(NAME, Digest.of(b"one")) is None
 
 
 def test_oldest_claims_are_dropped(monkeypatch):
     monkeypatch.setattr(claims, "CLAIMS_MAX", 2)
     known = Claims()
     known.note(NAME, [blob(b"1"), blob(b"2"), blob(b"1"), blob(b"3")])
-    assert [known.covers(NAME, Digest.of(content)) for content in (b"1", b"2", b"3")] == [True, False, True]
+    assert [known.size(NAME, Digest.of(content)) is not None for content in (b"1", b"2", b"3")] == [True, False, True]

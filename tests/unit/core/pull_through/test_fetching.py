@@ -357,12 +357,23 @@ async def test_fetch_is_closed_to_a_repository_without_the_blob(machine, process
     assert not await machine.services.links.stands(layout.layer_link(OTHER, DIGEST), DIGEST)
 
 
-async def test_manifest_is_proof_enough_for_another_repository(machine, process, gate):
+async def test_manifest_is_no_proof_for_another_repository(machine, process, gate):
     process.claims.note(OTHER, [Descriptor(media_type=OCTET_STREAM, digest=DIGEST, size=len(CONTENT))])
-    clients = [Client(process), Client(process, OTHER)]
+    first = Client(process)
+    await gate.open(2)
+    with pytest.raises(BlobUnknownError):
+        await process.read(OTHER, DIGEST)
     await gate.open(10)
+    assert first.received == CONTENT
+
+
+async def test_another_repository_joins_a_fetch_for_one_byte(machine, process, gate):
+    machine.hub.add_blob("grafana/grafana", CONTENT)
+    clients = [Client(process), Client(process, OTHER)]
+    await gate.open(20)
     assert {client.received for client in clients} == {CONTENT}
-    assert machine.hub.asked == {"open_blob": 1}
+    assert machine.hub.asked == {"open_blob": 2}
+    assert machine.received == {"docker.io": len(CONTENT)}
 
 
 async def test_failure_for_one_repository_is_none_for_another(machine, process, sibling, monkeypatch):
